@@ -1,0 +1,38 @@
+"""Avatars: the 64 animals, and the user id that each one's sandbox belongs to."""
+
+from dojo.errors import InvalidArgument
+
+# In alphabetical order. An avatar's place in it gives its user id, so the order is part of
+# what is on the disk: names are never moved.
+NAMES = (
+    "alligator", "antelope", "bat", "bear", "bee", "beetle", "buffalo", "butterfly",
+    "cheetah", "crab", "deer", "dolphin", "eagle", "elephant", "flamingo", "fox",
+    "frog", "gopher", "gorilla", "heron", "hippo", "hummingbird", "hyena", "jellyfish",
+    "kangaroo", "kingfisher", "koala", "leopard", "lion", "lizard", "lobster", "moose",
+    "mouse", "ostrich", "owl", "panda", "parrot", "peacock", "penguin", "porcupine",
+    "puffin", "rabbit", "raccoon", "ray", "rhino", "salmon", "seal", "shark",
+    "skunk", "snake", "spider", "squid", "squirrel", "starfish", "swan", "tiger",
+    "toucan", "tuna", "turtle", "vulture", "walrus", "whale", "wolf", "zebra",
+)  # fmt: skip
+
+FIRST_UID = 40000
+
+_UIDS = {name: FIRST_UID + place for place, name in enumerate(NAMES)}
+
+
+def check(avatar: str, field: str = "avatar") -> str:
+    """Return `avatar` if it is one of the 64 names; raise InvalidArgument if not."""
+    if avatar not in _UIDS:
+        shown = ascii(avatar[:40])
+        raise InvalidArgument(field, f"{shown} is none of the 64 avatars")
+    return avatar
+
+
+def is_name(text: str) -> bool:
+    """Say whether `text` is one of the 64 names."""
+    return text in _UIDS
+
+
+def uid(avatar: str) -> int:
+    """Return the user id, and group id, that the avatar's sandbox belongs to."""
+    return _UIDS[avatar]

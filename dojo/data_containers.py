@@ -1,0 +1,246 @@
+"""Data-containers: a docker container and a named volume for each kata.
+
+The volume is the truth: a kata exists when its volume holds a manifest.json. The container
+is only the volume's handle, for `--volumes-from`; it is never started, and when somebody
+prunes it away it is made again.
+
+Who may touch what: creating a container is the engine's own test-and-set on the name, so two
+storers can't both create a kata. What is inside a volume is guarded by those who write it.
+"""
+
+import contextlib
+import io
+import os
+import tarfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import docker.errors
+import structlog
+
+from dojo.engine import Engine, answering
+from dojo.errors import EngineUnavailable, KataNotFound
+from dojo.kata_ids import LENGTH
+from dojo.naming import Namespace, mount_path
+
+MANIFEST = "manifest.json"
+
+_log = structlog.get_logger()
+
+
+class NameTaken(Exception):
+    """There is a container or a volume of this name already."""
+
+
+class VolumesOutOfSight(Exception):
+    """The engine's volumes can't be seen from where this process runs."""
+
+
+class DataContainers:
+    """The data-containers of one namespace on one engine. Any thread may use it.
+
+    `folder(kata_id)` is where a kata's volume can be read and written, by path. The set of
+    known handles is guarded by a lock; `HandleWatch` removes from it what the engine says is
+    gone.
+    """
+
+    def __init__(self, engine: Engine, namespace: Namespace, volume_root: Path) -> None:
+        self.engine = engine
+        self.namespace = namespace
+        self.volume_root = volume_root
+        self._known_handles: set[str] = set()
+        self._lock = threading.Lock()
+
+    def check_sight(self) -> None:
+        """Raise VolumesOutOfSight unless a volume's files can be reached by path.
+
+        Makes a volume of its own to be sure that the folder is this engine's and no other's.
+        """
+        name = f"{self.namespace.name}-sight-{os.urandom(8).hex()}"
+        with answering():
+            self.engine.api.create_volume(name, labels=self.namespace.labels("sight"))
+            try:
+                seen = (self.volume_root / name / "_data").is_dir()
+            finally:
+                self.engine.api.remove_volume(name)
+        if not seen:
+            raise VolumesOutOfSight(
+                f"the engine's volumes can't be seen in {self.volume_root}: mount the engine's "
+                "volume folder there, or say in CYBER_DOJO_VOLUME_ROOT where it is"
+            )
+
+    def folder(self, kata_id: str) -> Path:
+        """Return where the kata's volume is seen, whether it exists or not."""
+        return self.volume_root / self.namespace.kata(kata_id) / "_data"
+
+    def exists(self, kata_id: str) -> bool:
+        """Say whether there is such a kata: a volume with a manifest in it."""
+        return (self.folder(kata_id) / MANIFEST).exists()
+
+    def kata_ids(self) -> Iterator[str]:
+        """Yield the id of every volume of a kata, complete or not, in no order."""
+        prefix_length = len(self.namespace.kata("x" * LENGTH)) - LENGTH
+        with os.scandir(self.volume_root) as entries:
+            for entry in entries:
+                kata_id = self.namespace.kata_id(entry.name)
+                if kata_id is not None and len(entry.name) == prefix_length + LENGTH:
+                    yield kata_id
+
+    def create(self, kata_id: str) -> Path:
+        """Create the container and its volume; return the volume's folder, which is empty.
+
+        Raises NameTaken if there is a container or a volume of this id already.
+        """
+        if self.folder(kata_id).exists():
+            raise NameTaken(kata_id)
+        self._create_container(kata_id)
+        return self.folder(kata_id)
+
+    def ensure_handle(self, kata_id: str) -> None:
+        """Make the kata's container if it is gone while the volume is there.
+
+        Costs nothing while the container is known to be there. Raises KataNotFound if there is
+        no such kata and EngineUnavailable if the engine does not answer.
+        """
+        name = self.namespace.kata(kata_id)
+        with self._lock:
+            if name in self._known_handles:
+                return
+        if not self.exists(kata_id):
+            raise KataNotFound(kata_id)
+        try:
+            self._create_container(kata_id)
+        except NameTaken:
+            with self._lock:
+                self._known_handles.add(name)
+        else:
+            _log.info("handle made again", kata=kata_id)
+
+    def forget_handle(self, name: str) -> None:
+        """Take note that the container of this name is gone, or may be."""
+        with self._lock:
+            self._known_handles.discard(name)
+
+    def forget_handles(self) -> None:
+        """Take note that any container may be gone."""
+        with self._lock:
+            self._known_handles.clear()
+
+    def delete(self, kata_id: str) -> None:
+        """Remove the container, the volume, and every container that holds the volume."""
+        name = self.namespace.kata(kata_id)
+        self.forget_handle(name)
+        api = self.engine.api
+        with answering():
+            holders = api.containers(all=True, quiet=True, filters={"volume": name})
+            for container in [name, *(holder["Id"] for holder in holders)]:
+                with contextlib.suppress(docker.errors.NotFound):
+                    _remove_container(api, container)
+            with contextlib.suppress(docker.errors.NotFound):
+                api.remove_volume(name)
+
+    def _create_container(self, kata_id: str) -> None:
+        """Create the container, and with it the volume if there is none."""
+        name = self.namespace.kata(kata_id)
+        labels = self.namespace.labels("kata", kata=kata_id)
+        mount = {
+            "Type": "volume",
+            "Source": name,
+            "Target": str(mount_path(kata_id)),
+            "VolumeOptions": {"Labels": labels},
+        }
+        config = {
+            "Image": self.namespace.kata_image,
+            "Cmd": ["a data-container is never started"],
+            "Labels": labels,
+            "HostConfig": {"Mounts": [mount], "NetworkMode": "none"},
+        }
+        with answering():
+            try:
+                self.engine.api.create_container_from_config(config, name)
+            except docker.errors.ImageNotFound:
+                self._make_empty_image()
+                self._create_container(kata_id)
+                return
+            except docker.errors.APIError as error:
+                if error.status_code == 409:
+                    raise NameTaken(kata_id) from error
+                raise
+        with self._lock:
+            self._known_handles.add(name)
+
+    def _make_empty_image(self) -> None:
+        """Import an image without any file: a container can't be created from nothing."""
+        empty = io.BytesIO()
+        tarfile.open(fileobj=empty, mode="w").close()
+        repository, _, tag = self.namespace.kata_image.partition(":")
+        with answering():
+            self.engine.api.import_image_from_data(empty.getvalue(), repository=repository, tag=tag)
+
+
+class HandleWatch:
+    """Follows the engine's events: says whether it is up, and which handles were removed.
+
+    One thread of its own. `is_up` may be read by any thread.
+    """
+
+    RETRY_SECONDS = 0.5
+
+    def __init__(self, data_containers: DataContainers) -> None:
+        self.is_up = False
+        self._data_containers = data_containers
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="handle-watch", daemon=True)
+
+    def start(self) -> None:
+        """Start following."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop following. The thread ends with the connection or with the process."""
+        self._stopped.set()
+
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            try:
+                self._follow()
+            except (EngineUnavailable, docker.errors.APIError) as error:
+                if self.is_up:
+                    _log.warning("engine lost", reason=str(error))
+            self.is_up = False
+            self._data_containers.forget_handles()
+            self._stopped.wait(self.RETRY_SECONDS)
+
+    def _follow(self) -> None:
+        """Follow the events until the engine goes away."""
+        engine = Engine(self._data_containers.engine.url)
+        filters = {
+            "type": "container",
+            "event": "destroy",
+            "label": [f"{key}={value}" for key, value in self._labels().items()],
+        }
+        try:
+            with answering():
+                events = engine.api.events(decode=True, filters=filters)
+                # What was removed between the last connection and this one was not told.
+                self._data_containers.forget_handles()
+                self.is_up = True
+                _log.info("engine found", engine=engine.url)
+                for event in events:
+                    self._data_containers.forget_handle(event["Actor"]["Attributes"]["name"])
+        finally:
+            engine.close()
+
+    def _labels(self) -> dict[str, str]:
+        return self._data_containers.namespace.labels("kata")
+
+
+def _remove_container(api: docker.APIClient, container: str) -> None:
+    """Remove a container, running or not, waiting where the engine is at it already."""
+    try:
+        api.remove_container(container, force=True)
+    except docker.errors.APIError as error:
+        if error.status_code != 409:
+            raise
+        api.wait(container, condition="removed")

@@ -1,0 +1,85 @@
+"""The docker engine: one connection, and what its failures mean to us."""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import docker
+import docker.errors
+import requests.exceptions
+import urllib3.exceptions
+
+from dojo.errors import DiskFull, EngineUnavailable
+
+# A healthy engine answers in milliseconds, a busy one in seconds. Longer than this is an
+# engine that hangs, and a caller who waits for it is better told.
+ANSWER_SECONDS = 20
+
+
+class Engine:
+    """A connection to the docker engine. Any thread may use it.
+
+    `api` is the engine's API as the docker package gives it; use it inside `answering()`.
+    """
+
+    def __init__(self, url: str) -> None:
+        """Connect to the engine at `url`; raise EngineUnavailable if it does not answer."""
+        self.url = url
+        with answering():
+            self.api = docker.APIClient(
+                base_url=url,
+                version="auto",
+                timeout=ANSWER_SECONDS,
+                max_pool_size=64,
+            )
+
+    def volume_root(self) -> Path:
+        """Ask the engine for the folder that its volumes are in, on the engine's machine."""
+        with answering():
+            return Path(self.api.info()["DockerRootDir"]) / "volumes"
+
+    def has_image(self, name: str) -> bool:
+        """Say whether an image of this name is on the engine's machine."""
+        with answering():
+            try:
+                self.api.inspect_image(name)
+            except docker.errors.ImageNotFound:
+                return False
+            return True
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.api.close()
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """Turn an engine that does not answer, or has no room left, into a DojoError.
+
+    Any other refusal of the engine stays a docker.errors.APIError.
+    """
+    try:
+        yield
+    except docker.errors.APIError as error:
+        explanation = str(error.explanation or error)
+        if "no space left on device" in explanation:
+            raise DiskFull(explanation) from error
+        raise
+    except (
+        docker.errors.DockerException,
+        requests.exceptions.RequestException,
+        urllib3.exceptions.HTTPError,
+        ConnectionError,
+        TimeoutError,
+    ) as error:
+        raise EngineUnavailable(_first_line(error)) from error
+    except OSError as error:
+        if error.errno in {errno.ENOENT, errno.EACCES}:  # the socket is not there
+            raise EngineUnavailable(_first_line(error)) from error
+        raise
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).splitlines()
+    return lines[0] if lines else type(error).__name__

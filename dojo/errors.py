@@ -1,0 +1,121 @@
+"""What can go wrong, in the domain's words.
+
+Domain code raises these and knows nothing of gRPC; `dojo.statuses` maps each to a status.
+Messages are for people: they name the kata, the file or the limit, and what to do.
+"""
+
+from pathlib import PurePath
+
+
+class DojoError(Exception):
+    """The base of every error that a caller is told about."""
+
+
+class InvalidArgument(DojoError):
+    """The caller sent something malformed.
+
+    `field` is the request's field (`files["a/../b"]`, `kata_id`), `reason` says what is wrong
+    with it.
+    """
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"{field}: {reason}")
+        self.field = field
+        self.reason = reason
+
+
+class NotFound(DojoError):
+    """What was asked for does not exist."""
+
+
+class KataNotFound(NotFound):
+    """No kata has this id."""
+
+    def __init__(self, kata_id: str, where: str = "no kata has this id") -> None:
+        super().__init__(f"kata {kata_id}: {where}")
+
+
+class AvatarNotFound(NotFound):
+    """The avatar was not started in this kata."""
+
+    def __init__(self, kata_id: str, avatar: str) -> None:
+        super().__init__(f"kata {kata_id}: {avatar} was not started")
+
+
+class LightNotFound(NotFound):
+    """The avatar has no light of this number."""
+
+    def __init__(self, kata_id: str, avatar: str, number: int, newest: int) -> None:
+        super().__init__(f"kata {kata_id}: {avatar} has no light {number}; the newest is {newest}")
+
+
+class ImageNotFound(NotFound):
+    """No registry that answers has this image."""
+
+    def __init__(self, image_name: str, reason: str) -> None:
+        super().__init__(f"image {image_name}: {reason}")
+
+
+class AlreadyExists(DojoError):
+    """There is a kata of this id already."""
+
+    def __init__(self, kata_id: str) -> None:
+        super().__init__(f"kata {kata_id} exists already; set overwrite to replace it")
+
+
+class StaleNumber(DojoError):
+    """Another writer was faster: the light number that the caller expected is taken."""
+
+    def __init__(self, kata_id: str, avatar: str, expected: int, newest: int) -> None:
+        super().__init__(
+            f"kata {kata_id}: light {expected} was expected for {avatar}, "
+            f"whose newest light is {newest}; read again"
+        )
+        self.newest = newest
+
+
+class ImageMissing(DojoError):
+    """The image is not on this host."""
+
+    def __init__(self, image_name: str) -> None:
+        super().__init__(f"image {image_name} is not on this host; pull it first")
+
+
+class Exhausted(DojoError):
+    """A resource is used up."""
+
+
+class AvatarsExhausted(Exhausted):
+    """Every avatar that the caller would take has been started."""
+
+    def __init__(self, kata_id: str, tried: int) -> None:
+        super().__init__(f"kata {kata_id}: all {tried} of the given avatars have been started")
+
+
+class DiskFull(Exhausted):
+    """There is no room left on the disk."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"the disk is full: {what}")
+
+
+class EngineUnavailable(DojoError):
+    """The docker engine does not answer."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the docker engine does not answer: {reason}")
+
+
+class RegistryUnavailable(DojoError):
+    """No image registry answers."""
+
+    def __init__(self, image_name: str, reason: str) -> None:
+        super().__init__(f"image {image_name}: no registry answers: {reason}")
+
+
+class KataDamaged(DojoError):
+    """A kata's own files contradict themselves or can't be read."""
+
+    def __init__(self, kata_id: str, path: PurePath | str, reason: str) -> None:
+        super().__init__(f"kata {kata_id} is damaged: {path}: {reason}")
+        self.path = path

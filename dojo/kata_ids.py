@@ -1,0 +1,59 @@
+"""Kata ids: 10 characters, of which the first two name a folder."""
+
+import re
+import secrets
+
+from dojo.errors import InvalidArgument
+
+LENGTH = 10
+SHORTEST_PARTIAL = 6  # fewer would let people guess their way into others' sessions
+
+_WHOLE = re.compile(r"[0-9A-Za-z]{10}\Z")
+_PARTIAL = re.compile(r"[0-9A-Za-z]{6,10}\Z")
+_PREFIX = re.compile(r"[0-9A-Za-z]{0,10}\Z")
+
+
+def new() -> str:
+    """Return a random id: 10 upper-case hexadecimal digits (40 bits)."""
+    return secrets.token_hex(LENGTH // 2).upper()
+
+
+def check(kata_id: str, field: str = "kata_id") -> str:
+    """Return `kata_id` if it is a whole id; raise InvalidArgument if not."""
+    if not is_whole(kata_id):
+        raise InvalidArgument(field, f"{_shown(kata_id)} is not 10 letters and digits")
+    return kata_id
+
+
+def is_whole(text: str) -> bool:
+    """Say whether `text` has the form of a whole id."""
+    return _WHOLE.match(text) is not None
+
+
+def check_partial(partial_id: str) -> str:
+    """Return `partial_id` if an id can be completed from it; raise InvalidArgument if not."""
+    if not _PARTIAL.match(partial_id):
+        reason = f"{_shown(partial_id)} is not 6 to 10 letters and digits"
+        raise InvalidArgument("partial_id", reason)
+    return partial_id
+
+
+def check_prefix(prefix: str) -> str:
+    """Return `prefix` if an id can begin with it; raise InvalidArgument if not."""
+    if not _PREFIX.match(prefix):
+        raise InvalidArgument("prefix", f"{_shown(prefix)} is not 0 to 10 letters and digits")
+    return prefix
+
+
+def outer(kata_id: str) -> str:
+    """Return the name of the folder that holds the kata's folder (`49` of `493A06504A`)."""
+    return kata_id[:2]
+
+
+def inner(kata_id: str) -> str:
+    """Return the name of the kata's folder (`3A06504A` of `493A06504A`)."""
+    return kata_id[2:]
+
+
+def _shown(text: str) -> str:
+    return ascii(text) if len(text) <= 40 else f"{text[:40]!a}... ({len(text)} characters)"

@@ -1,0 +1,123 @@
+"""Serving: a gRPC server with health, reflection, orderly stopping, and our statuses."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import grpc.aio
+import structlog
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from dojo import log
+from dojo.data_containers import DataContainers, HandleWatch, VolumesOutOfSight
+from dojo.engine import Engine
+from dojo.errors import EngineUnavailable
+from dojo.settings import BadSettings, CommonSettings
+from dojo.statuses import StatusInterceptor
+
+_log = structlog.get_logger()
+
+# A request carries all visible files of an avatar (visible_files.MAX_TOTAL_BYTES) and the
+# names and output beside them.
+MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+HEALTH_SECONDS = 0.25
+GRACE_SECONDS = 10.0
+
+# Domain calls run in these threads. More than there are cores: they wait for the engine, for
+# the disk, and for each other's locks.
+THREADS = 64
+
+
+def connect(settings: CommonSettings) -> DataContainers:
+    """Return the namespace's data-containers, having made sure that they can be reached.
+
+    Raises EngineUnavailable or VolumesOutOfSight.
+    """
+    engine = Engine(settings.engine)
+    volume_root = settings.volume_root or engine.volume_root()
+    data_containers = DataContainers(engine, settings.namespace, volume_root)
+    data_containers.check_sight()
+    return data_containers
+
+
+async def serve(
+    listen: str,
+    services: Mapping[str, Callable[[grpc.aio.Server], None]],
+    watch: HandleWatch,
+    on_stop: Sequence[Callable[[], None]] = (),
+) -> None:
+    """Serve until SIGTERM or SIGINT, then let the calls in progress end.
+
+    `services` maps the full name of each service to what adds it to a server. Each is
+    SERVING, for standard health checking, while the engine answers. `on_stop` is called when
+    no call is left.
+    """
+    asyncio.get_running_loop().set_default_executor(
+        ThreadPoolExecutor(THREADS, thread_name_prefix="domain")
+    )
+    server = grpc.aio.server(
+        interceptors=[StatusInterceptor()],
+        options=[
+            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.max_send_message_length", -1),
+            ("grpc.so_reuseport", 0),  # a second service on our port is an error, not a share
+        ],
+    )
+    for add in services.values():
+        add(server)
+    checks = health.aio.HealthServicer()  # type: ignore[attr-defined]  # missing in the stubs
+    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
+    names = [*services, health.SERVICE_NAME, reflection.SERVICE_NAME]
+    reflection.enable_server_reflection(names, server)
+    port = server.add_insecure_port(listen)
+    watch.start()
+    await server.start()
+    host = listen.rpartition(":")[0]
+    _log.info("serving", listen=f"{host}:{port}")
+
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    reporting = asyncio.create_task(_report_health(checks, list(services), watch))
+    await stopping.wait()
+    _log.info("stopping")
+    reporting.cancel()
+    await checks.enter_graceful_shutdown()
+    await server.stop(GRACE_SECONDS)
+    watch.stop()
+    for call in on_stop:
+        call()
+    _log.info("stopped")
+
+
+async def _report_health(checks: Any, services: list[str], watch: HandleWatch) -> None:
+    """Keep the health of the server (the empty name) and of each service up to date."""
+    reported: bool | None = None
+    while True:
+        if watch.is_up != reported:
+            reported = watch.is_up
+            kinds = health_pb2.HealthCheckResponse
+            status = kinds.SERVING if reported else kinds.NOT_SERVING
+            for name in ("", *services):
+                await checks.set(name, status)
+        await asyncio.sleep(HEALTH_SECONDS)
+
+
+def run(name: str, level: Callable[[], str], main: Callable[[], None]) -> None:
+    """Run a service's main, turning what an operator has to mend into plain words.
+
+    Exits with 2 for bad settings and with 1 for surroundings that are not as needed.
+    """
+    try:
+        log.configure(level())
+        main()
+    except BadSettings as error:
+        for problem in error.problems:
+            print(f"{name}: {problem}", file=sys.stderr)
+        sys.exit(2)
+    except (EngineUnavailable, VolumesOutOfSight) as error:
+        sys.exit(f"{name}: {error}")

@@ -1,0 +1,123 @@
+"""Settings: read from the environment once, at start-up, and checked all at once."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TypeVar
+
+from dojo.naming import Namespace
+
+T = TypeVar("T")
+S = TypeVar("S")
+
+
+class BadSettings(Exception):
+    """One or more settings are unusable; the message names each of them."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+def setting(name: str, parse: Callable[[str], T], default: T, meaning: str) -> T:
+    """Declare a dataclass field that is read from the environment variable `name`.
+
+    `parse` takes the variable's text and raises ValueError, with a reason, if it can't be
+    used. `meaning` is for the documentation, which a test compares with these.
+    """
+    metadata = {"name": name, "parse": parse, "meaning": meaning}
+    return field(default=default, metadata=metadata)
+
+
+def load(kind: type[S], environ: Mapping[str, str]) -> S:
+    """Return a `kind` (a dataclass of settings) read from `environ`.
+
+    A variable that is absent or empty leaves the default. Raises BadSettings naming every
+    variable that can't be used.
+    """
+    values: dict[str, object] = {}
+    problems: list[str] = []
+    for declared in fields(kind):  # type: ignore[arg-type]  # a dataclass, as documented
+        name = declared.metadata["name"]
+        text = environ.get(name, "")
+        if text == "":
+            continue
+        try:
+            values[declared.name] = declared.metadata["parse"](text)
+        except ValueError as error:
+            problems.append(f"{name}={text!r} {error}")
+    if problems:
+        raise BadSettings(problems)
+    return kind(**values)
+
+
+def address(text: str) -> str:
+    """Parse `host:port`."""
+    host, colon, port = text.rpartition(":")
+    if not (colon and host and port.isascii() and port.isdigit() and int(port) < 65536):
+        raise ValueError("is not host:port")
+    return text
+
+
+def absolute_path(text: str) -> Path:
+    """Parse an absolute path."""
+    path = Path(text)
+    if not path.is_absolute():
+        raise ValueError("is not an absolute path")
+    return path
+
+
+def whole_number(smallest: int, largest: int) -> Callable[[str], int]:
+    """Return a parser of whole numbers in a range, both ends included."""
+
+    def parse(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            raise ValueError("is not a whole number") from None
+        if not smallest <= number <= largest:
+            raise ValueError(f"is not from {smallest} to {largest}")
+        return number
+
+    return parse
+
+
+def one_of(*choices: str) -> Callable[[str], str]:
+    """Return a parser that takes one of the `choices`."""
+
+    def parse(text: str) -> str:
+        if text not in choices:
+            raise ValueError(f"is none of {', '.join(choices)}")
+        return text
+
+    return parse
+
+
+@dataclass(frozen=True)
+class CommonSettings:
+    """What both services are told."""
+
+    namespace: Namespace = setting(
+        "CYBER_DOJO_NAMESPACE",
+        Namespace,
+        Namespace("cyber-dojo"),
+        "prefixes every container, volume and label",
+    )
+    engine: str = setting(
+        "DOCKER_HOST",
+        str,
+        "unix:///var/run/docker.sock",
+        "where the docker engine listens",
+    )
+    volume_root: Path | None = setting(
+        "CYBER_DOJO_VOLUME_ROOT",
+        absolute_path,
+        None,
+        "where the engine's volumes can be seen; by default the engine is asked",
+    )
+    log_level: str = setting(
+        "CYBER_DOJO_LOG_LEVEL",
+        one_of("debug", "info", "warning", "error"),
+        "info",
+        "the least level that is logged",
+    )

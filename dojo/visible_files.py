@@ -1,0 +1,80 @@
+"""Visible files: what their names and sizes may be.
+
+Names are relative paths with `/` between folders. What is refused could escape from the
+sandbox, or be taken for something else by git or the file system.
+"""
+
+from collections.abc import Mapping
+
+from dojo.errors import InvalidArgument
+
+CYBER_DOJO_SH = "cyber-dojo.sh"
+
+MAX_FILES = 4096
+MAX_NAME_BYTES = 255
+MAX_FILE_BYTES = 16 * 1024 * 1024
+MAX_TOTAL_BYTES = 48 * 1024 * 1024
+
+
+def check(files: Mapping[str, bytes], field: str = "files") -> None:
+    """Raise InvalidArgument, naming the file, unless all of `files` can be kept together."""
+    if len(files) > MAX_FILES:
+        raise InvalidArgument(field, f"{len(files)} files are more than {MAX_FILES}")
+    total_bytes = 0
+    for name, content in files.items():
+        where = f"{field}[{shown(name)}]"
+        if (reason := name_fault(name)) is not None:
+            raise InvalidArgument(where, reason)
+        if len(content) > MAX_FILE_BYTES:
+            reason = f"{len(content)} bytes are more than {MAX_FILE_BYTES}"
+            raise InvalidArgument(where, reason)
+        total_bytes += len(content)
+    if total_bytes > MAX_TOTAL_BYTES:
+        reason = f"{total_bytes} bytes together are more than {MAX_TOTAL_BYTES}"
+        raise InvalidArgument(field, reason)
+    if (folder := name_that_is_a_folder(files)) is not None:
+        reason = "is the folder of another file as well"
+        raise InvalidArgument(f"{field}[{shown(folder)}]", reason)
+
+
+def name_fault(name: str) -> str | None:
+    """Say what is wrong with a visible file's name, or None when nothing is."""
+    if not name:
+        return "the name is empty"
+    try:
+        encoded = name.encode("utf-8")
+    except UnicodeEncodeError:
+        return "the name is not UTF-8"
+    if len(encoded) > MAX_NAME_BYTES:
+        return f"the name has {len(encoded)} bytes, more than {MAX_NAME_BYTES}"
+    if any(ord(character) < 32 or ord(character) == 127 for character in name):
+        return "the name has a control character"
+    if name.startswith("/"):
+        return "the name is absolute"
+    for part in name.split("/"):
+        if part in {"", ".", ".."}:
+            return f"the name has the part {part!r}"
+        if part.rstrip(" .").lower() == ".git" or part.lower().startswith(("git~", ".git:")):
+            return "the name has the part .git"
+    return None
+
+
+def name_that_is_a_folder(names: Mapping[str, object]) -> str | None:
+    """Return a name of which another is inside (`a` beside `a/b`), or None."""
+    for name in names:
+        cut = name.rfind("/")
+        while cut != -1:
+            if name[:cut] in names:
+                return name[:cut]
+            cut = name.rfind("/", 0, cut)
+    return None
+
+
+def mode(name: str) -> int:
+    """Return the permissions that a visible file has, in the sandbox and in git."""
+    return 0o755 if name.endswith(".sh") else 0o644
+
+
+def shown(name: str) -> str:
+    """Return a name as an error message can show it."""
+    return ascii(name) if len(name) <= 80 else ascii(name[:80]) + "..."
