@@ -1,0 +1,71 @@
+# Every command here can be repeated: what is already done is not done again.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+python := .venv/bin/python
+code := dojo storer runner tests scripts/*.py
+
+help: ## this list
+	@sed -n 's/^\([a-z_%-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "  make %-16s %s\n", $$1, $$2 }'
+
+## What everything else starts with
+
+setup: engine protos ## install and start what is missing: docker, Python packages, generated code
+
+engine:
+	@scripts/engine.sh
+
+protos: build/protos.stamp ## generate cyberdojo/ from protos/
+
+.venv/.installed: pyproject.toml constraints.txt
+	@scripts/venv.sh
+
+# The folders are there for the sake of a proto that was deleted.
+build/protos.stamp: $(shell find protos/cyberdojo -type d -o -name '*.proto') scripts/protos.sh .venv/.installed
+	@scripts/protos.sh
+	@touch $@
+
+tests/node/node_modules/.package-lock.json: tests/node/package.json tests/node/package-lock.json
+	@scripts/node.sh
+
+## The services
+
+images: engine protos ## build the images of the services and of the languages
+	@scripts/images.sh
+
+image-%: engine ## build one language image: make image-gcc_assert
+	@scripts/images.sh $*
+
+up: images ## start the services: storer on 127.0.0.1:4577, runner on 127.0.0.1:4597
+	@scripts/up.sh
+
+down: ## stop the services; the katas stay
+	@scripts/compose down
+
+demo: up ## set up, start the services, and watch them do their job
+	@$(python) scripts/demo.py
+
+## The code
+
+test: setup images lint lint-protos types ## set up, check everything, run all tests
+	@$(python) -m pytest
+
+lint: .venv/.installed ## find mistakes that need no run
+	@.venv/bin/ruff check
+	@.venv/bin/ruff format --check
+
+lint-protos: tests/node/node_modules/.package-lock.json
+	@tests/node/node_modules/.bin/buf lint protos
+
+types: protos ## check the types
+	@$(python) -m mypy
+
+format: .venv/.installed ## put the code into its form
+	@.venv/bin/ruff check --fix-only
+	@.venv/bin/ruff format
+
+clean: ## remove what make made in this folder; images and katas stay
+	rm -rf build cyberdojo .venv tests/node/node_modules *.egg-info
+
+.PHONY: help setup engine protos images up down demo test lint lint-protos types format clean

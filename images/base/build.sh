@@ -1,0 +1,125 @@
+#!/usr/bin/env bash
+# images/base/build.sh FOLDER...
+#
+# Makes the image that each FOLDER's Dockerfile starts from, cyber-dojo/base-<name of
+# the folder>: Debian 12 and the packages in FOLDER/packages.txt.
+#
+# If a registry answers, it is debian:12-slim and an apt-get install. If none does, it is
+# put together from the same Debian packages by mmdebstrap, so that a docker engine and
+# a Debian mirror are enough.
+set -euo pipefail
+. "$(dirname "$0")/../../scripts/lib.sh"
+
+suite=bookworm
+debian_image=${CYBER_DOJO_DEBIAN_IMAGE:-debian:12-slim}
+
+packages_of() {
+    sed 's/#.*//' "$1/packages.txt" | xargs
+}
+
+# "Pulling from" is the first thing said once a registry answered: ten seconds for
+# that, as long as it takes for the rest.
+registry_answers() {
+    docker image inspect "$debian_image" >/dev/null 2>&1 && return 0
+    local log=build/logs/registry.log pull waited=0
+    docker pull "$debian_image" >"$log" 2>&1 </dev/null &
+    pull=$!
+    until grep -q 'Pulling from' "$log"; do
+        if [ "$waited" -ge 100 ] || ! kill -0 "$pull" 2>/dev/null; then break; fi
+        sleep 0.1
+        waited=$((waited + 1))
+    done
+    grep -q 'Pulling from' "$log" || kill "$pull" 2>/dev/null || true
+    wait "$pull" 2>/dev/null
+}
+
+from_registry() {
+    local image=$1 inputs=$2 packages=$3
+    docker build --label "cyber-dojo.inputs=$inputs" --tag "$image" \
+        --build-arg http_proxy --build-arg https_proxy --build-arg no_proxy - <<DOCKERFILE
+FROM $debian_image
+RUN apt-get update \\
+ && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends $packages \\
+ && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/* /usr/share/doc/*
+DOCKERFILE
+}
+
+# Where the host gets its Debian packages from, and through which proxy: where one
+# works, the other does too. Nothing on other distributions: mmdebstrap has a default.
+host_sources() {
+    have apt-get || return 0
+    # shellcheck disable=SC2016 # apt fills these in
+    apt-get indextargets --format 'deb $(REPO_URI) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' |
+        grep -E " $suite(-updates|-security)? main\$" | sort -u
+}
+
+host_options() {
+    have apt-config || return 0
+    apt-config dump --format '--aptopt=%F "%v"%n' Acquire |
+        grep -E 'Proxy|Check-|Verify|CaInfo|Retries|ForceIPv' | grep -v '""$' || true
+}
+
+from_packages() {
+    local image=$1 inputs=$2 packages=$3 options id
+    shift 3
+    mapfile -t options < <(host_options)
+    # The hook directory keeps out 50 MB of Perl, which Debian's usrmerge would bring.
+    # Tagged only when complete: docker imports half a tar without a complaint.
+    # shellcheck disable=SC2016 # $1 is the new root directory, which mmdebstrap fills in
+    id=$(as_root mmdebstrap --variant=essential \
+        --hook-dir=/usr/share/mmdebstrap/hooks/merged-usr --include="${packages// /,}" "${options[@]}" \
+        --dpkgopt='path-exclude=/usr/share/man/*' \
+        --dpkgopt='path-exclude=/usr/share/info/*' \
+        --dpkgopt='path-exclude=/usr/share/doc/*' \
+        --dpkgopt='path-exclude=/usr/share/locale/*' \
+        --customize-hook='rm -rf "$1"/etc/apt/sources.list* "$1"/etc/apt/apt.conf.d/99mmdebstrap' \
+        --customize-hook='rm -rf "$1"/etc/hostname "$1"/etc/resolv.conf "$1"/var/log/*' \
+        --format=tar "$suite" - "$@" |
+        docker import --change "LABEL cyber-dojo.inputs=$inputs" --change 'CMD ["sh"]' -) ||
+        { docker image rm "$id"; return 1; }
+    docker tag "$id" "$image"
+}
+
+build() {
+    local image=$1 inputs=$2 packages=$3 sources
+    if [ "$registry" = yes ]; then
+        from_registry "$image" "$inputs" "$packages" && return
+        echo "not from $debian_image; from Debian's packages, then"
+    fi
+    sources=$(host_sources)
+    if [ -n "$sources" ]; then
+        from_packages "$image" "$inputs" "$packages" - <<<"$sources" && return
+        echo "not from the host's package sources; from Debian's own, then"
+    fi
+    from_packages "$image" "$inputs" "$packages"
+}
+
+declare -A inputs_of=()
+for folder; do
+    image=cyber-dojo/base-$(basename "$folder")
+    inputs=$(digest "$folder/packages.txt" images/base/build.sh)
+    up_to_date "$image" "$inputs" || inputs_of[$folder]=$inputs
+done
+[ ${#inputs_of[@]} -gt 0 ] || exit 0
+
+registry=no
+if registry_answers; then
+    registry=yes
+    say "base images from $debian_image: ${!inputs_of[*]}"
+else
+    say "base images from Debian's packages, because no registry answers: ${!inputs_of[*]}"
+    install_packages "puts together a small Debian from its packages" mmdebstrap debian-archive-keyring
+fi
+
+# At the same time: half of it is waiting for the mirror, half of it is unpacking.
+declare -A job_of=()
+for folder in "${!inputs_of[@]}"; do
+    name=$(basename "$folder")
+    (logged "base-$name" build "cyber-dojo/base-$name" "${inputs_of[$folder]}" "$(packages_of "$folder")") &
+    job_of[$folder]=$!
+done
+failed=()
+for folder in "${!job_of[@]}"; do
+    wait "${job_of[$folder]}" || failed+=("$folder")
+done
+[ ${#failed[@]} = 0 ] || fail "no base image for: ${failed[*]}"

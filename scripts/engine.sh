@@ -1,0 +1,147 @@
+#!/usr/bin/env bash
+# Makes sure that a docker engine answers and that compose is there.
+#
+# An engine that answers is used as it is. Otherwise the local one is installed if it is
+# missing and started, after a half-dead one and what it left behind are out of the way.
+# An engine that DOCKER_HOST or a docker context names is somebody else's to start.
+#
+#   CYBER_DOJO_ENGINE_RUN      the folder with the engine's socket and pid file  (/var/run)
+#   CYBER_DOJO_ENGINE_OPTIONS  options of dockerd, where it is started here      (none)
+#   CYBER_DOJO_ENGINE_LOG      its log, where it is started here    (/var/log/dockerd.log)
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+
+run=${CYBER_DOJO_ENGINE_RUN:-/var/run}
+read -ra options <<<"${CYBER_DOJO_ENGINE_OPTIONS:-}"
+engine_log=${CYBER_DOJO_ENGINE_LOG:-/var/log/dockerd.log}
+
+# The answer, or why there is none. An engine that lost its containerd still answers,
+# but can start nothing.
+answer=
+answers() {
+    answer=$(timeout 10 docker info --format '{{.ServerVersion}} {{.ContainerdCommit.ID}}' 2>&1) &&
+        [[ $answer != *" N/A" ]]
+}
+
+answers_within() {
+    local deadline=$((SECONDS + $1))
+    until answers; do
+        [ "$SECONDS" -lt "$deadline" ] || return 1
+        sleep 0.3
+    done
+}
+
+# The process in a pid file, if it is the program that wrote it: after a crash or a
+# restart of the machine, that number is anybody's.
+process() {
+    local pid
+    pid=$(cat "$2" 2>/dev/null) && [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = "$1" ] && echo "$pid"
+}
+
+stop() {
+    local pid=$1 deadline=$((SECONDS + 10))
+    as_root kill "$pid"
+    while [ -e "/proc/$pid" ] && [ "$(cut -d ' ' -f 3 "/proc/$pid/stat")" != Z ]; do
+        if [ "$SECONDS" -ge "$deadline" ]; then
+            as_root kill -KILL "$pid"
+            deadline=$((SECONDS + 10))
+        fi
+        sleep 0.2
+    done
+}
+
+listening() {
+    grep -q " 00010000 .* $1\$" /proc/net/unix
+}
+
+remove_leftovers() {
+    local pid program file
+    for program in dockerd containerd; do
+        case $program in
+            dockerd) file=$run/docker.pid ;;
+            containerd) file=$run/docker/containerd/containerd.pid ;;
+        esac
+        [ -e "$file" ] || continue
+        if pid=$(process $program "$file"); then
+            say "$program (process $pid) does not answer: stopping it"
+            stop "$pid"
+        else
+            say "$file is left over from a $program that is gone: removing it"
+        fi
+        as_root rm -f "$file"
+    done
+    # dockerd would wait for that containerd instead of starting one.
+    file=/run/containerd/containerd.sock
+    if [ -S $file ] && ! listening $file; then
+        say "$file is left over from a containerd that is gone: removing it"
+        as_root rm -f $file
+    fi
+}
+
+start_with_systemd() {
+    say "starting the docker engine (systemctl restart docker)"
+    as_root systemctl reset-failed docker 2>/dev/null || true
+    logged engine-start as_root timeout 120 systemctl restart docker
+    answers_within 60 || fail "the docker engine does not answer: $answer" "its log: journalctl --unit docker"
+}
+
+start_detached() {
+    local log_start deadline=$((SECONDS + 60))
+    remove_leftovers
+    if ! grep -Eq '^[^ ]+ /sys/fs/cgroup(/[^ ]*devices[^ ]* cgroup | cgroup2 )' /proc/mounts; then
+        install_packages "containers need the kernel's control groups mounted" cgroupfs-mount
+        as_root cgroupfs-mount
+    fi
+    say "starting the docker engine in the background (its log: $engine_log)"
+    log_start=$(stat --format %s "$engine_log" 2>/dev/null || echo 0)
+    # A session of its own: it outlives this terminal. As many open files as there may be.
+    # shellcheck disable=SC2016 # expanded by the sh inside
+    as_root setsid --fork sh -c 'cd / && ulimit -n "$(ulimit -Hn)" && exec dockerd "$@" >>"$0" 2>&1 </dev/null' \
+        "$engine_log" "${options[@]}"
+    until answers; do
+        if [ "$SECONDS" -ge "$deadline" ] || tail -c +$((log_start + 1)) "$engine_log" | grep -q 'failed to start daemon'; then
+            tail -c +$((log_start + 1)) "$engine_log" | tail -n 20 | sed 's/^/   | /' >&2
+            fail "the docker engine did not start" "all of its log is in $engine_log"
+        fi
+        sleep 0.3
+    done
+}
+
+elsewhere() {
+    local endpoint=${DOCKER_HOST:-}
+    [ -n "$endpoint" ] || endpoint=$(docker context inspect --format '{{.Endpoints.docker.Host}}' 2>/dev/null) || return 1
+    [ "${endpoint/#unix:\/\/\/run\//unix:\/\/\/var\/run\/}" != "unix://${run/#\/run/\/var\/run}/docker.sock" ] && echo "$endpoint"
+}
+
+packages=()
+if have docker && answers; then
+    engine=answers
+else
+    engine=silent
+    if have docker; then
+        [[ $answer != *"permission denied"* ]] ||
+            fail "there is a docker engine, but you may not use it" \
+                "run this as root, or: sudo usermod --append --groups docker $(id -un), and log in again"
+        ! endpoint=$(elsewhere) ||
+            fail "the docker engine at $endpoint does not answer: $answer" \
+                "start it, or unset DOCKER_HOST (or: docker context use default) to use one on this machine"
+    fi
+    have docker && have dockerd || packages+=(docker.io)
+    # Without its tools, an enabled AppArmor lets no container start.
+    [ "$(cat /sys/module/apparmor/parameters/enabled 2>/dev/null)" != Y ] || have apparmor_parser || packages+=(apparmor)
+fi
+docker compose version >/dev/null 2>&1 || have docker-compose || packages+=(docker-compose)
+[ ${#packages[@]} = 0 ] ||
+    install_packages "docker keeps the katas and runs their tests, compose starts the services" "${packages[@]}"
+
+if [ $engine = silent ]; then
+    # It may be on its way: just installed, or the machine just started.
+    if process dockerd "$run/docker.pid" >/dev/null && answers_within 15; then
+        :
+    elif [ -d /run/systemd/system ] && systemctl cat docker.service >/dev/null 2>&1; then
+        start_with_systemd
+    else
+        start_detached
+    fi
+    say "docker engine ${answer% *} answers"
+fi
