@@ -31,17 +31,22 @@ answers_within() {
     done
 }
 
-# The process in a pid file, if it is the program that wrote it: after a crash or a
-# restart of the machine, that number is anybody's.
+# Z is a zombie: it ended, and only its parent has not noticed.
+alive() {
+    [ -e "/proc/$1" ] && ! grep -q '^State:.Z' "/proc/$1/status" 2>/dev/null
+}
+
+# process PROGRAM FILE: the process in the pid file, if it is the program that wrote it.
+# After a crash or a restart of the machine, that number is anybody's.
 process() {
     local pid
-    pid=$(cat "$2" 2>/dev/null) && [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = "$1" ] && echo "$pid"
+    pid=$(cat "$2" 2>/dev/null) && [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = "$1" ] && alive "$pid" && echo "$pid"
 }
 
 stop() {
     local pid=$1 deadline=$((SECONDS + 10))
     as_root kill "$pid"
-    while [ -e "/proc/$pid" ] && [ "$(cut -d ' ' -f 3 "/proc/$pid/stat")" != Z ]; do
+    while alive "$pid"; do
         if [ "$SECONDS" -ge "$deadline" ]; then
             as_root kill -KILL "$pid"
             deadline=$((SECONDS + 10))
@@ -82,7 +87,7 @@ start_with_systemd() {
     say "starting the docker engine (systemctl restart docker)"
     as_root systemctl reset-failed docker 2>/dev/null || true
     logged engine-start as_root timeout 120 systemctl restart docker
-    answers_within 60 || fail "the docker engine does not answer: $answer" "its log: journalctl --unit docker"
+    answers_within 60 || fail "the docker engine does not answer: ${answer##*$'\n'}" "its log: journalctl --unit docker"
 }
 
 start_detached() {
@@ -100,7 +105,7 @@ start_detached() {
         "$engine_log" "${options[@]}"
     until answers; do
         if [ "$SECONDS" -ge "$deadline" ] || tail -c +$((log_start + 1)) "$engine_log" | grep -q 'failed to start daemon'; then
-            tail -c +$((log_start + 1)) "$engine_log" | tail -n 20 | sed 's/^/   | /' >&2
+            tail -c +$((log_start + 1)) "$engine_log" | grep -v level=info | tail -n 20 | sed 's/^/   | /' >&2
             fail "the docker engine did not start" "all of its log is in $engine_log"
         fi
         sleep 0.3
@@ -123,7 +128,7 @@ else
             fail "there is a docker engine, but you may not use it" \
                 "run this as root, or: sudo usermod --append --groups docker $(id -un), and log in again"
         ! endpoint=$(elsewhere) ||
-            fail "the docker engine at $endpoint does not answer: $answer" \
+            fail "the docker engine at $endpoint does not answer: ${answer##*$'\n'}" \
                 "start it, or unset DOCKER_HOST (or: docker context use default) to use one on this machine"
     fi
     have docker && have dockerd || packages+=(docker.io)
@@ -135,8 +140,12 @@ docker compose version >/dev/null 2>&1 || have docker-compose || packages+=(dock
     install_packages "docker keeps the katas and runs their tests, compose starts the services" "${packages[@]}"
 
 if [ $engine = silent ]; then
-    # It may be on its way: just installed, or the machine just started.
-    if process dockerd "$run/docker.pid" >/dev/null && answers_within 15; then
+    answered=no
+    if pid=$(process dockerd "$run/docker.pid"); then
+        say "waiting for the docker engine (process $pid), which may just be starting"
+        ! answers_within 15 || answered=yes
+    fi
+    if [ $answered = yes ]; then
         :
     elif [ -d /run/systemd/system ] && systemctl cat docker.service >/dev/null 2>&1; then
         start_with_systemd
