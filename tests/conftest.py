@@ -1,0 +1,138 @@
+"""What every test starts from: an engine, a namespace of its own, and real services in it."""
+
+import contextlib
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import docker.errors
+import grpc
+import pytest
+from kata_folders import Kata, make_kata
+from services import Service
+
+from cyberdojo.runner.v1 import runner_pb2_grpc
+from dojo.data_containers import DataContainers
+from dojo.engine import Engine
+from dojo.errors import EngineUnavailable
+from dojo.naming import LABEL, Namespace
+from dojo.settings import CommonSettings, load
+
+MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[Engine]:
+    """The docker engine. Without one nothing here can be tested, and that is said."""
+    settings = load(CommonSettings, os.environ)
+    try:
+        engine = Engine(settings.engine)
+    except EngineUnavailable as error:
+        pytest.exit(f"the tests need a docker engine (make engine starts one): {error}", 1)
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="session")
+def namespace(engine: Engine) -> Iterator[Namespace]:
+    """A namespace for this session alone; whatever it holds at the end fails the session."""
+    namespace = Namespace(f"test-{secrets.token_hex(4)}")
+    yield namespace
+    with contextlib.suppress(docker.errors.ImageNotFound):  # no kata was made
+        engine.api.remove_image(namespace.kata_image)
+    left = list(_left_behind(engine, namespace))
+    assert not left, "the tests left behind: " + ", ".join(left)
+
+
+@pytest.fixture(scope="session")
+def data_containers(engine: Engine, namespace: Namespace) -> DataContainers:
+    """The namespace's data-containers."""
+    settings = load(CommonSettings, os.environ)
+    return DataContainers(engine, namespace, settings.volume_root or engine.volume_root())
+
+
+@pytest.fixture
+def new_kata(data_containers: DataContainers) -> Iterator[Callable[[], Kata]]:
+    """Makes katas without a storer; they go when the test ends."""
+    made: list[Kata] = []
+
+    def new() -> Kata:
+        made.append(make_kata(data_containers))
+        return made[-1]
+
+    yield new
+    for kata in made:
+        data_containers.delete(kata.id)
+
+
+@pytest.fixture
+def kata(new_kata: Callable[[], Kata]) -> Kata:
+    """A kata in which no avatar was started."""
+    return new_kata()
+
+
+@pytest.fixture(scope="session")
+def start_service(engine: Engine, namespace: Namespace) -> Callable[..., Service]:
+    """Starts a service in the tests' namespace: `start_service("runner", DOCKER_HOST=...)`."""
+
+    def start(module: str, **environ: str) -> Service:
+        named = {"CYBER_DOJO_NAMESPACE": namespace.name, "DOCKER_HOST": engine.url}
+        return Service(module, {**named, **environ})
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def runner_service(start_service: Callable[..., Service]) -> Iterator[Service]:
+    """The runner that most tests share."""
+    service = start_service("runner")
+    yield service
+    service.stop()
+
+
+@pytest.fixture(scope="session")
+def connect() -> Iterator[Callable[[str], grpc.Channel]]:
+    """Opens channels to services; they are closed when the session ends."""
+    channels: list[grpc.Channel] = []
+
+    def open_channel(address: str) -> grpc.Channel:
+        options = [
+            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.max_send_message_length", -1),
+        ]
+        channels.append(grpc.insecure_channel(address, options=options))
+        return channels[-1]
+
+    yield open_channel
+    for channel in channels:
+        channel.close()
+
+
+@pytest.fixture(scope="session")
+def runner(
+    runner_service: Service, connect: Callable[[str], grpc.Channel]
+) -> runner_pb2_grpc.RunnerServiceStub:
+    """A client of the shared runner."""
+    return runner_pb2_grpc.RunnerServiceStub(connect(runner_service.address))
+
+
+def _left_behind(engine: Engine, namespace: Namespace) -> Iterator[str]:
+    """Yield everything that still carries the namespace."""
+    labelled = {"label": f"{LABEL}={namespace.name}"}
+    for container in engine.api.containers(all=True, filters=labelled):
+        yield f"container {container['Names'][0]}"
+    for volume in engine.api.volumes(filters=labelled)["Volumes"] or []:
+        yield f"volume {volume['Name']}"
+    for image in engine.api.images():
+        for tag in image["RepoTags"] or []:
+            if tag.startswith(f"{namespace.name}-"):
+                yield f"image {tag}"
+    wanted = f"CYBER_DOJO_NAMESPACE={namespace.name}".encode()
+    for environ in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            found = wanted in environ.read_bytes().split(b"\0")
+        except OSError:
+            continue  # it has ended meanwhile
+        if found:
+            yield f"process {environ.parent.name}"

@@ -1,0 +1,92 @@
+"""Real services for tests: each a process of its own, on a free port, in the tests' namespace."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+STOP_SECONDS = 30
+
+
+class Service:
+    """A running `python -m <module>`, and everything that it logged."""
+
+    def __init__(self, module: str, environ: Mapping[str, str]) -> None:
+        listen = f"CYBER_DOJO_{module.upper()}_LISTEN"
+        self._process = subprocess.Popen(
+            [sys.executable, "-W", "error", "-m", module],
+            env={**os.environ, listen: "127.0.0.1:0", **environ},
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+        )
+        self.module = module
+        self._lines: list[str] = []
+        self._changed = threading.Condition()
+        self._ended = False
+        self._reader = threading.Thread(target=self._read, name=f"{module} log", daemon=True)
+        self._reader.start()
+        self.address = str(self.wait_for_event(lambda event: event["event"] == "serving")["listen"])
+
+    @property
+    def pid(self) -> int:
+        """The service's process."""
+        return self._process.pid
+
+    def events(self) -> list[dict[str, Any]]:
+        """Return what was logged so far."""
+        with self._changed:
+            lines = list(self._lines)
+        return [json.loads(line) for line in lines if line.startswith("{")]
+
+    def wait_for_event(
+        self, wanted: Callable[[dict[str, Any]], bool], seconds: float = 30
+    ) -> dict[str, Any]:
+        """Return the first logged event that is `wanted`, once there is one."""
+
+        def found() -> dict[str, Any] | None:
+            return next((event for event in self.events() if wanted(event)), None)
+
+        with self._changed:
+            self._changed.wait_for(lambda: found() is not None or self._ended, seconds)
+            event = found()
+            assert event is not None, f"{self.module} logged:\n" + "\n".join(self._lines)
+            return event
+
+    def stop(self) -> None:
+        """Ask the process to stop and make sure that it did so in good order."""
+        self._process.send_signal(signal.SIGTERM)
+        self._wait(0)
+
+    def kill(self) -> None:
+        """End the process at once, as a crash would."""
+        self._process.kill()
+        self._wait(-signal.SIGKILL)
+
+    def _wait(self, expected: int) -> None:
+        try:
+            status = self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+            raise
+        finally:
+            self._reader.join()
+            assert self._process.stderr is not None
+            self._process.stderr.close()
+        assert status == expected, f"{self.module} ended with {status}:\n" + "\n".join(self._lines)
+
+    def _read(self) -> None:
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            with self._changed:
+                self._lines.append(line.rstrip("\n"))
+                self._changed.notify_all()
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
