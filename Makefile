@@ -4,7 +4,6 @@
 MAKEFLAGS += --no-print-directory
 
 python := .venv/bin/python
-code := dojo storer runner tests scripts/*.py
 
 help: ## this list
 	@sed -n 's/^\([a-z_%-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "  make %-16s %s\n", $$1, $$2 }'
@@ -26,7 +25,7 @@ build/protos.stamp: $(shell find protos/cyberdojo -type d -o -name '*.proto') sc
 	@scripts/protos.sh
 	@touch $@
 
-tests/node/node_modules/.package-lock.json: tests/node/package.json tests/node/package-lock.json
+tests/node/node_modules/.package-lock.json: tests/node/package-lock.json
 	@scripts/node.sh
 
 ## The services
@@ -55,7 +54,7 @@ lint: .venv/.installed ## find mistakes that need no run
 	@.venv/bin/ruff check
 	@.venv/bin/ruff format --check
 
-lint-protos: tests/node/node_modules/.package-lock.json
+lint-protos: tests/node/node_modules/.package-lock.json ## find mistakes in the protos
 	@tests/node/node_modules/.bin/buf lint protos
 
 types: protos ## check the types
