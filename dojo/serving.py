@@ -1,11 +1,12 @@
 """Serving: a gRPC server with health, reflection, orderly stopping, and our statuses."""
 
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc.aio
 import structlog
@@ -16,10 +17,12 @@ from dojo import log
 from dojo.data_containers import DataContainers, HandleWatch, VolumesOutOfSight
 from dojo.engine import Engine
 from dojo.errors import EngineUnavailable
-from dojo.settings import BadSettings, CommonSettings
+from dojo.settings import BadSettings, CommonSettings, load
 from dojo.statuses import StatusInterceptor
 
 _log = structlog.get_logger()
+
+S = TypeVar("S", bound=CommonSettings)
 
 # A request carries all visible files of an avatar (visible_files.MAX_TOTAL_BYTES) and the
 # names and output beside them.
@@ -107,14 +110,16 @@ async def _report_health(checks: Any, services: list[str], watch: HandleWatch) -
         await asyncio.sleep(HEALTH_SECONDS)
 
 
-def run(name: str, level: Callable[[], str], main: Callable[[], None]) -> None:
-    """Run a service's main, turning what an operator has to mend into plain words.
+def run(name: str, kind: type[S], main: Callable[[S], None]) -> None:
+    """Run a service's main with its settings, read from the environment.
 
-    Exits with 2 for bad settings and with 1 for surroundings that are not as needed.
+    What an operator has to mend is told in plain words: bad settings exit with 2, surroundings
+    that are not as needed with 1.
     """
     try:
-        log.configure(level())
-        main()
+        settings = load(kind, os.environ)
+        log.configure(settings.log_level)
+        main(settings)
     except BadSettings as error:
         for problem in error.problems:
             print(f"{name}: {problem}", file=sys.stderr)

@@ -1,0 +1,1 @@
+"""The storer: katas, their avatars and their history."""

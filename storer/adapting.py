@@ -1,0 +1,275 @@
+"""Between the messages of the protos and the values of the domain, both ways."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from google.protobuf import struct_pb2
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from cyberdojo.colour.v1 import colour_pb2
+from cyberdojo.storer.v1 import storer_pb2
+from dojo import avatars, kata_ids, visible_files
+from dojo.errors import InvalidArgument
+from storer import times
+from storer.diff import FileChange, FileDiff, LineChange
+from storer.download import Compression
+from storer.light import Light, Submission
+from storer.manifest import DEFAULT_MAX_SECONDS, DEFAULT_TAB_SIZE, Manifest
+
+MAX_REQUEST_ID = 100
+MAX_REASON = 1000
+MAX_OUTPUT_BYTES = 1024 * 1024
+MAX_LIGHT = 10_000_000
+MAX_STATUS = 255
+MAX_PATTERNS = 32
+MAX_PATTERN_BYTES = 1000
+
+_COLOURS = {
+    "red": colour_pb2.COLOUR_RED,
+    "amber": colour_pb2.COLOUR_AMBER,
+    "green": colour_pb2.COLOUR_GREEN,
+    "timed_out": colour_pb2.COLOUR_TIMED_OUT,
+    "faulty": colour_pb2.COLOUR_FAULTY,
+}
+_COLOUR_NAMES = {number: name for name, number in _COLOURS.items()}
+_PATTERN_COLOURS = ("red", "amber", "green")
+
+_STREAMS = {
+    "any": colour_pb2.STREAM_UNSPECIFIED,
+    "stdout": colour_pb2.STREAM_STDOUT,
+    "stderr": colour_pb2.STREAM_STDERR,
+}
+_STREAM_NAMES = {number: name for name, number in _STREAMS.items()}
+
+_FILE_CHANGES = {
+    FileChange.CREATED: storer_pb2.FILE_CHANGE_CREATED,
+    FileChange.DELETED: storer_pb2.FILE_CHANGE_DELETED,
+    FileChange.RENAMED: storer_pb2.FILE_CHANGE_RENAMED,
+    FileChange.CHANGED: storer_pb2.FILE_CHANGE_CHANGED,
+    FileChange.UNCHANGED: storer_pb2.FILE_CHANGE_UNCHANGED,
+}
+_LINE_CHANGES = {
+    LineChange.SAME: storer_pb2.LINE_CHANGE_SAME,
+    LineChange.ADDED: storer_pb2.LINE_CHANGE_ADDED,
+    LineChange.DELETED: storer_pb2.LINE_CHANGE_DELETED,
+}
+_COMPRESSIONS = {
+    storer_pb2.COMPRESSION_UNSPECIFIED: Compression.NONE,
+    storer_pb2.COMPRESSION_NONE: Compression.NONE,
+    storer_pb2.COMPRESSION_GZIP: Compression.GZIP,
+    storer_pb2.COMPRESSION_ZSTD: Compression.ZSTD,
+}
+
+
+def time_from(message: Timestamp, field: str, *, given: bool) -> datetime:
+    """Return a request's time, or now where none is `given`; raise InvalidArgument."""
+    if not given:
+        return times.now()
+    try:
+        return message.ToDatetime(tzinfo=UTC)
+    except ValueError:
+        raise InvalidArgument(field, "is not a time from the year 1 to 9999") from None
+
+
+def time_to(time: datetime) -> Timestamp:
+    """Return a time as a message."""
+    message = Timestamp()
+    message.FromDatetime(time)
+    return message
+
+
+def light_to(light: Light) -> storer_pb2.Light:
+    """Return a light as a message."""
+    message = storer_pb2.Light(
+        number=light.number,
+        colour=_COLOURS.get(light.colour, colour_pb2.COLOUR_UNSPECIFIED),
+        time=time_to(light.time),
+        status=light.status,
+        reason=light.reason,
+    )
+    if light.duration is not None:
+        message.duration.FromNanoseconds(round(light.duration * 1e9))
+    return message
+
+
+def light_from(request: storer_pb2.RecordTestRequest) -> tuple[Light, Submission, int | None]:
+    """Return what RecordTest is to record: the light, its number aside, and its submission.
+
+    The third is the number that the caller expects, or None. Raises InvalidArgument.
+    """
+    if request.colour not in _COLOUR_NAMES:
+        raise InvalidArgument("colour", "is required, and one of the colours")
+    if not 0 <= request.status <= MAX_STATUS:
+        raise InvalidArgument("status", f"{request.status} is not from 0 to {MAX_STATUS}")
+    check_length("request_id", request.request_id, MAX_REQUEST_ID)
+    check_length("reason", request.reason, MAX_REASON)
+    for field, output in (("stdout", request.stdout), ("stderr", request.stderr)):
+        if len(output) > MAX_OUTPUT_BYTES:
+            reason = f"{len(output)} bytes are more than {MAX_OUTPUT_BYTES}"
+            raise InvalidArgument(field, reason)
+    files = dict(request.files)
+    visible_files.check(files)
+    expected = request.expected_number if request.HasField("expected_number") else None
+    if expected is not None and not 1 <= expected <= MAX_LIGHT:
+        raise InvalidArgument("expected_number", f"{expected} is not from 1 to {MAX_LIGHT}")
+    light = Light(
+        number=0,
+        colour=_COLOUR_NAMES[request.colour],
+        time=time_from(request.time, "time", given=request.HasField("time")),
+        duration=_seconds(request.duration) if request.HasField("duration") else None,
+        status=request.status,
+        reason=request.reason,
+        request_id=request.request_id,
+    )
+    return light, Submission(files, request.stdout, request.stderr), expected
+
+
+def light_number(number: int, field: str = "light_number") -> int:
+    """Return a request's light number, -1 for the newest; raise InvalidArgument."""
+    if not -1 <= number <= MAX_LIGHT:
+        raise InvalidArgument(field, f"{number} is not from -1 to {MAX_LIGHT}")
+    return number
+
+
+def order_from(names: list[str]) -> list[str]:
+    """Return the order in which avatars are tried; raise InvalidArgument."""
+    if len(names) > len(avatars.NAMES):
+        raise InvalidArgument("order", f"{len(names)} names are more than {len(avatars.NAMES)}")
+    return [avatars.check(name, f"order[{place}]") for place, name in enumerate(names)]
+
+
+def seen_from(seen: dict[str, int]) -> dict[str, int]:
+    """Return what a watcher has seen; raise InvalidArgument."""
+    for avatar, number in seen.items():
+        avatars.check(avatar, f"seen[{visible_files.shown(avatar)}]")
+        light_number(number, f"seen[{avatar}]")
+    return seen
+
+
+def page_size(given: int, default: int, largest: int) -> int:
+    """Return how much a page is to hold; raise InvalidArgument."""
+    if not 0 <= given <= largest:
+        raise InvalidArgument("page_size", f"{given} is not from 1 to {largest}")
+    return given or default
+
+
+def compression_from(number: int) -> Compression:
+    """Return how to compress; raise InvalidArgument."""
+    if number not in _COMPRESSIONS:
+        raise InvalidArgument("compression", f"{number} is none of the compressions")
+    return _COMPRESSIONS[number]  # type: ignore[index]  # an open enum is an int
+
+
+def manifest_from(message: storer_pb2.Manifest) -> Manifest:
+    """Return a request's manifest; raise InvalidArgument. `storer.manifest.check` does more."""
+    return Manifest(
+        display_name=message.display_name,
+        image_name=message.image_name,
+        exercise=message.exercise,
+        filename_extensions=list(message.filename_extensions),
+        max_seconds=message.max_seconds or DEFAULT_MAX_SECONDS,
+        tab_size=message.tab_size or DEFAULT_TAB_SIZE,
+        colour_patterns=_patterns_from(message.colour_rule),
+        visible_files=dict(message.visible_files),
+        highlight_filenames=list(message.highlight_filenames),
+        progress_regexs=list(message.progress_regexs),
+        hidden_filenames=list(message.hidden_filenames),
+        other=MessageToDict(message.other),
+    )
+
+
+def manifest_to(manifest: Manifest) -> storer_pb2.Manifest:
+    """Return a manifest as a message."""
+    message = storer_pb2.Manifest(
+        display_name=manifest.display_name,
+        image_name=manifest.image_name,
+        exercise=manifest.exercise,
+        filename_extensions=manifest.filename_extensions,
+        max_seconds=manifest.max_seconds,
+        tab_size=manifest.tab_size,
+        visible_files=manifest.visible_files,
+        highlight_filenames=manifest.highlight_filenames,
+        progress_regexs=manifest.progress_regexs,
+        hidden_filenames=manifest.hidden_filenames,
+    )
+    if manifest.colour_patterns is not None:
+        message.colour_rule.patterns.patterns.extend(
+            colour_pb2.ColourPattern(
+                colour=_COLOURS.get(each.get("colour", ""), colour_pb2.COLOUR_UNSPECIFIED),
+                pattern=each.get("pattern", ""),
+                stream=_STREAMS.get(each.get("stream", ""), colour_pb2.STREAM_UNSPECIFIED),
+            )
+            for each in manifest.colour_patterns
+        )
+        message.colour_rule.patterns.SetInParent()
+    if manifest.other:
+        other = struct_pb2.Struct()
+        other.update(manifest.other)
+        message.other.CopyFrom(other)
+    return message
+
+
+def file_diff_to(file: FileDiff) -> storer_pb2.FileDiff:
+    """Return a file's difference as a message."""
+    return storer_pb2.FileDiff(
+        change=_FILE_CHANGES[file.change],
+        old_name=file.old_name,
+        new_name=file.new_name,
+        binary=file.binary,
+        lines=(
+            storer_pb2.DiffLine(
+                change=_LINE_CHANGES[line.change],
+                old_number=line.old_number,
+                new_number=line.new_number,
+                text=line.text,
+                no_newline=line.no_newline,
+            )
+            for line in file.lines
+        ),
+        same_count=file.count(LineChange.SAME),
+        added_count=file.count(LineChange.ADDED),
+        deleted_count=file.count(LineChange.DELETED),
+    )
+
+
+def check_length(field: str, text: str, longest: int) -> None:
+    """Raise InvalidArgument if a text has more characters than `longest`."""
+    if len(text) > longest:
+        raise InvalidArgument(field, f"{len(text)} characters are more than {longest}")
+
+
+def kata_and_avatar(kata_id: str, avatar: str) -> tuple[str, str]:
+    """Return a request's kata id and avatar; raise InvalidArgument."""
+    return kata_ids.check(kata_id), avatars.check(avatar)
+
+
+def _patterns_from(rule: colour_pb2.ColourRule) -> list[dict[str, str]] | None:
+    if not rule.HasField("patterns"):
+        return None
+    field = "manifest.colour_rule.patterns.patterns"
+    given = rule.patterns.patterns
+    if len(given) > MAX_PATTERNS:
+        raise InvalidArgument(field, f"{len(given)} patterns are more than {MAX_PATTERNS}")
+    patterns = []
+    for place, each in enumerate(given):
+        colour = _COLOUR_NAMES.get(each.colour, "")
+        if colour not in _PATTERN_COLOURS:
+            raise InvalidArgument(f"{field}[{place}].colour", "is not red, amber or green")
+        if not 1 <= len(each.pattern.encode()) <= MAX_PATTERN_BYTES:
+            reason = f"has not 1 to {MAX_PATTERN_BYTES} bytes"
+            raise InvalidArgument(f"{field}[{place}].pattern", reason)
+        if each.stream not in _STREAM_NAMES:
+            raise InvalidArgument(f"{field}[{place}].stream", "is none of the streams")
+        stream = _STREAM_NAMES[each.stream]
+        patterns.append({"colour": colour, "pattern": each.pattern, "stream": stream})
+    return patterns
+
+
+def _seconds(duration: Duration) -> float:
+    seconds = duration.ToNanoseconds() / 1e9
+    if seconds < 0:
+        raise InvalidArgument("duration", "is negative")
+    return seconds

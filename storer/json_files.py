@@ -1,0 +1,61 @@
+"""JSON files, and bytes in them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+
+class Unreadable(Exception):
+    """A JSON file is missing, or is not what it should be; the message says how."""
+
+
+def from_bytes(content: bytes) -> str:
+    """Return a file's content as JSON can keep it; what is not UTF-8 becomes lone surrogates."""
+    return content.decode("utf-8", "surrogateescape")
+
+
+def to_bytes(text: str) -> bytes:
+    """Return the content that `from_bytes` made the text from."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # a surrogate that somebody else wrote: keep what can be kept
+        return text.encode("utf-8", "replace")
+
+
+def dumps(value: object) -> bytes:
+    """Return a value as the JSON that our files hold."""
+    return json.dumps(value, separators=(",", ":")).encode("ascii")
+
+
+def read(path: Path, kind: type[dict[str, Any]] | type[list[Any]]) -> Any:
+    """Return the object or list that a JSON file holds; raise Unreadable if it holds none."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise Unreadable("is missing") from None
+    except (IsADirectoryError, NotADirectoryError):
+        raise Unreadable("is not a file") from None
+    return loads(content, kind)
+
+
+def loads(content: bytes, kind: type[dict[str, Any]] | type[list[Any]]) -> Any:
+    """Return the object or list that JSON text holds; raise Unreadable if it holds none."""
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise Unreadable(f"is not JSON: {error}") from None
+    if not isinstance(value, kind):
+        raise Unreadable(f"is not a JSON {'object' if kind is dict else 'list'}")
+    return value
+
+
+def read_files(value: object) -> dict[str, bytes]:
+    """Return filename -> content from its JSON; raise Unreadable if it is something else."""
+    if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
+        raise Unreadable("does not map filenames to contents")
+    return {name: to_bytes(text) for name, text in value.items()}
+
+
+def files_json(files: dict[str, bytes]) -> dict[str, str]:
+    """Return filename -> content as JSON can keep it."""
+    return {name: from_bytes(content) for name, content in files.items()}

@@ -1,0 +1,251 @@
+"""Katas: finding, making, importing, forking and deleting them.
+
+A kata is found, in this order, in a data-container; then in the katas directory, from which
+it is imported; else not at all.
+
+Locks: every call that uses a kata holds its folder's lock, shared, for the time of the call.
+Deleting and replacing hold it exclusively, and so find no call in the middle. Making holds
+it exclusively from the moment the folder is there until the kata can be seen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from itertools import groupby, islice
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from dojo import kata_ids
+from dojo.data_containers import MANIFEST, DataContainers, NameTaken
+from dojo.errors import AlreadyExists, DojoError, KataNotFound
+from storer import copying, durable, json_files, manifest, publishing, settling
+from storer.kata import Kata
+from storer.katas_directory import KatasDirectory
+from storer.lights import LightsCache
+from storer.manifest import Manifest
+
+MAX_COMPLETIONS = 100
+
+# Between the making of a volume and its locking is a moment; what is older is nobody's.
+UNFINISHED_SECONDS = 60
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class ListedKata:
+    """A kata's id, and whether it is in a data-container (or else in the katas directory)."""
+
+    kata_id: str
+    in_data_container: bool
+
+
+class Katas:
+    """All katas of one namespace. Any thread may use it."""
+
+    def __init__(
+        self,
+        data_containers: DataContainers,
+        katas_directory: KatasDirectory,
+        on_change: Callable[[str], None],
+    ) -> None:
+        """Serve these katas; `on_change` is called with the id of a kata deleted or replaced."""
+        self._containers = data_containers
+        self._directory = katas_directory
+        self._on_change = on_change
+        self._cache = LightsCache()
+
+    @contextmanager
+    def using(self, kata_id: str) -> Iterator[Kata]:
+        """Give the kata for the time of a call, importing it if need be.
+
+        Raises KataNotFound, KataDamaged or EngineUnavailable.
+        """
+        self._bring(kata_id)
+        folder = self._containers.folder(kata_id)
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(durable.locked(folder, shared=True))
+            except FileNotFoundError:
+                raise KataNotFound(kata_id) from None
+            if not self._containers.exists(kata_id):  # deleted since it was brought
+                raise KataNotFound(kata_id)
+            yield Kata(folder, kata_id, self._cache)
+
+    def create(self, created_from: Manifest, created: datetime) -> str:
+        """Make a kata from a manifest; return its id. Raises InvalidArgument."""
+        manifest.check(created_from)
+        return self._create(lambda kata_id: manifest.to_json(created_from, kata_id, created))
+
+    def fork(self, kata_id: str, avatar: str, number: int, created: datetime) -> str:
+        """Make a kata whose files are those of a light (-1: the newest); return its id."""
+        with self.using(kata_id) as kata:
+            light, submission = kata.avatar(avatar).submission(number)
+            parent = kata.manifest
+        forked_from = {"id": kata_id, "avatar": avatar, "number": light.number}
+        other = {**parent.other, "forked_from": forked_from}
+        forked = replace(parent, visible_files=submission.files, other=other)
+        return self._create(lambda new_id: manifest.to_json(forked, new_id, created))
+
+    def import_(self, kata_id: str) -> tuple[list[str], bool]:
+        """Import a kata; return its avatars, and whether it was imported before."""
+        before = self._containers.exists(kata_id)
+        with self.using(kata_id) as kata:
+            return kata.avatar_names(), before
+
+    def delete(self, kata_id: str) -> None:
+        """Delete a kata's container and volume. Raises KataNotFound."""
+        if not self._containers.exists(kata_id):
+            raise KataNotFound(kata_id, "no data-container has this kata")
+        try:
+            with durable.locked(self._containers.folder(kata_id)):
+                self._containers.delete(kata_id)
+        except FileNotFoundError:
+            raise KataNotFound(kata_id) from None
+        _log.info("kata deleted")
+        self._on_change(kata_id)
+
+    def restore(self, kata_id: str, fill: Callable[[Path], None], *, overwrite: bool) -> list[str]:
+        """Make a kata from what `fill` puts into the folder it is given; return its avatars.
+
+        `fill` has to raise if what it puts there is not whole. Raises AlreadyExists if there
+        is such a kata, here or in the katas directory, and `overwrite` is not set.
+        """
+        exists = self._containers.exists(kata_id)
+        if (exists or self._directory.folder(kata_id)) and not overwrite:
+            raise AlreadyExists(kata_id)
+
+        def settle(folder: Path) -> list[str]:
+            fill(folder)
+            return settling.settle(folder, kata_id)
+
+        names = self._make(kata_id, settle, overwrite=overwrite)
+        _log.info("kata restored", kata=kata_id, avatars=len(names))
+        self._on_change(kata_id)
+        return names
+
+    def complete(self, partial_id: str) -> tuple[list[str], bool]:
+        """Return the ids that a partial id can stand for, and whether there are more of them.
+
+        Those that have its case come first.
+        """
+        wanted = partial_id.lower()
+        found = {
+            kata_id
+            for kata_id in self._containers.kata_ids()
+            if kata_id.lower().startswith(wanted) and self._containers.exists(kata_id)
+        }
+        found.update(self._directory.kata_ids(partial_id, ignore_case=True))
+        ordered = sorted(found, key=lambda each: (not each.startswith(partial_id), each))
+        return ordered[:MAX_COMPLETIONS], len(ordered) > MAX_COMPLETIONS
+
+    def page(self, prefix: str, after: str, count: int) -> list[ListedKata]:
+        """Return the first `count` katas whose ids begin with `prefix` and come after `after`."""
+        contained = sorted(
+            kata_id
+            for kata_id in self._containers.kata_ids()
+            if kata_id.startswith(prefix) and kata_id > after
+        )
+        merged = heapq.merge(
+            ((kata_id, True) for kata_id in contained if self._containers.exists(kata_id)),
+            ((kata_id, False) for kata_id in self._directory.kata_ids(prefix) if kata_id > after),
+        )
+        each_once = (
+            ListedKata(kata_id, in_data_container=any(where for _, where in found))
+            for kata_id, found in groupby(merged, key=lambda pair: pair[0])
+        )
+        return list(islice(each_once, count))
+
+    def sweep(self) -> None:
+        """Delete what katas left that were never completed, their maker having died.
+
+        For the start of a storer. One that is being made at this moment is locked, and stays.
+        """
+        for kata_id in list(self._containers.kata_ids()):
+            if not self._containers.exists(kata_id):
+                self._sweep(kata_id)
+
+    def _bring(self, kata_id: str) -> None:
+        """Make sure that the kata is in a data-container that has its handle."""
+        if not self._containers.exists(kata_id):
+            folder = self._containers.folder(kata_id)
+            if folder.exists():  # it is being made, or replaced, or a crash interrupted that
+                with contextlib.suppress(FileNotFoundError), durable.locked(folder):
+                    publishing.finish(folder)
+            if not self._containers.exists(kata_id):
+                self._import(kata_id)
+        self._containers.ensure_handle(kata_id)
+
+    def _import(self, kata_id: str) -> None:
+        source = self._directory.folder(kata_id)
+        if source is None:
+            raise KataNotFound(kata_id)
+
+        def fill(folder: Path) -> list[str]:
+            copying.copy(source, folder)
+            return settling.settle(folder, kata_id)
+
+        names = self._make(kata_id, fill, overwrite=False)
+        _log.info("kata imported", kata=kata_id, avatars=len(names))
+
+    def _create(self, describe: Callable[[str], dict[str, Any]]) -> str:
+        """Make a kata of a new id, with the manifest.json that `describe` gives for that id."""
+        while True:
+            kata_id = kata_ids.new()
+            if self._directory.folder(kata_id) is not None:
+                continue
+            try:
+                folder = self._containers.create(kata_id)
+            except NameTaken:
+                continue
+            with self._undone_on_error(kata_id):
+                folder.chmod(0o711)
+                durable.write(folder / MANIFEST, json_files.dumps(describe(kata_id)))
+            _log.info("kata created", kata=kata_id)
+            return kata_id
+
+    def _make(
+        self, kata_id: str, fill: Callable[[Path], list[str]], *, overwrite: bool
+    ) -> list[str]:
+        """Put a kata together out of sight, then publish it; return its avatars' names."""
+        with contextlib.suppress(NameTaken):
+            self._containers.create(kata_id)
+        folder = self._containers.folder(kata_id)
+        with durable.locked(folder):
+            if self._containers.exists(kata_id) and not overwrite:
+                return Kata(folder, kata_id, self._cache).avatar_names()  # another was faster
+            with self._undone_on_error(kata_id):
+                names = fill(publishing.clear(folder))
+                publishing.publish(folder)
+                folder.chmod(0o711)
+            return names
+
+    @contextmanager
+    def _undone_on_error(self, kata_id: str) -> Iterator[None]:
+        """Delete a data-container that has no kata yet if it won't get one."""
+        try:
+            yield
+        except BaseException:
+            if self._containers.exists(kata_id):
+                publishing.clear(self._containers.folder(kata_id))
+            else:
+                with contextlib.suppress(DojoError):  # then the next sweep does it
+                    self._containers.delete(kata_id)
+            raise
+
+    def _sweep(self, kata_id: str) -> None:
+        folder = self._containers.folder(kata_id)
+        with contextlib.suppress(FileNotFoundError), durable.locked(folder):
+            publishing.finish(folder)
+            age_seconds = time.time() - folder.stat().st_mtime
+            if not self._containers.exists(kata_id) and age_seconds > UNFINISHED_SECONDS:
+                self._containers.delete(kata_id)
+                _log.info("unfinished kata deleted", kata=kata_id)

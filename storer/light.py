@@ -1,0 +1,83 @@
+"""A light: one recorded test, and what increments.json and git keep of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from storer import times
+from storer.json_files import Unreadable
+
+COLOURS = ("red", "amber", "green", "timed_out", "faulty")
+
+
+@dataclass(frozen=True, slots=True)
+class Light:
+    """One recorded test, without its files and output.
+
+    `number` is 0 for the start, which has no colour. `duration` is in seconds. `duration` and
+    `status` are None where they were not recorded.
+    """
+
+    number: int
+    colour: str
+    time: datetime
+    duration: float | None = None
+    status: int | None = None
+    reason: str = ""
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What a light records of files and output."""
+
+    files: dict[str, bytes]
+    stdout: bytes = b""
+    stderr: bytes = b""
+
+
+def to_json(light: Light) -> dict[str, Any]:
+    """Return a light as an element of increments.json."""
+    value: dict[str, Any] = {
+        "colour": light.colour,
+        "time": times.to_list(light.time),
+        "number": light.number,
+    }
+    if light.duration is not None:
+        value["duration"] = light.duration
+    if light.status is not None:
+        value["status"] = light.status
+    if light.reason:
+        value["reason"] = light.reason
+    if light.request_id:
+        value["request_id"] = light.request_id
+    return value
+
+
+def from_json(value: object) -> Light:
+    """Return the light that an element of increments.json stands for.
+
+    Raises Unreadable if it stands for none. Katas of old call a colour `outcome` at times.
+    """
+    if not isinstance(value, Mapping):
+        raise Unreadable(f"{value!r} is not a light")
+    number, status, duration = value.get("number"), value.get("status"), value.get("duration")
+    colour = value.get("colour", value.get("outcome", ""))
+    if not isinstance(number, int) or number < 0:
+        raise Unreadable(f"{number!r} is not a light's number")
+    if colour not in COLOURS and not (number == 0 and colour == ""):
+        raise Unreadable(f"light {number}: {colour!r} is not a colour")
+    try:
+        time = times.from_list(value.get("time"))
+    except ValueError as error:
+        raise Unreadable(f"light {number}: {error}") from None
+    return Light(
+        number=number,
+        colour=colour,
+        time=time,
+        duration=float(duration) if isinstance(duration, int | float) else None,
+        status=status if isinstance(status, int) else None,
+        reason=str(value.get("reason", "")),
+        request_id=str(value.get("request_id", "")),
+    )

@@ -1,0 +1,113 @@
+"""The lights of avatars: increments.json, kept up with git, and cached.
+
+git is the truth. increments.json is the list that is quick to read; it is written after the
+light is in git, so after a crash it can be behind. Reading looks whether git knows more and
+adds what is missing; the next light's writing puts it into the file too.
+
+The cache is guarded by a lock. An entry is good as long as its file is the same file: another
+process that records replaces the file.
+"""
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+
+from storer import durable, json_files, light
+from storer.history import History
+from storer.json_files import Unreadable
+from storer.light import Light
+
+INCREMENTS = "increments.json"
+
+_Signature = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Lights:
+    """The lights of an avatar, the start (number 0) first.
+
+    `newest_in_file` is the number of the newest light that increments.json holds.
+    """
+
+    all: tuple[Light, ...]
+    newest_in_file: int
+
+    @property
+    def newest(self) -> Light:
+        """The newest light."""
+        return self.all[-1]
+
+
+class LightsCache:
+    """The lights of the avatars that were asked for last. Any thread may use it."""
+
+    def __init__(self, capacity: int = 1024) -> None:
+        self._capacity = capacity
+        self._lock = threading.Lock()
+        self._entries: OrderedDict[Path, tuple[_Signature, Lights]] = OrderedDict()
+
+    def get(self, folder: Path) -> Lights | None:
+        """Return the lights of the avatar in `folder`, or None if they have to be read."""
+        signature = _signature(folder / INCREMENTS)
+        with self._lock:
+            entry = self._entries.get(folder)
+            if entry is None or entry[0] != signature:
+                return None
+            self._entries.move_to_end(folder)
+            return entry[1]
+
+    def read(self, folder: Path, history: History, start: Light) -> Lights:
+        """Read the lights of the avatar in `folder`; raise Unreadable or KataDamaged."""
+        signature = _signature(folder / INCREMENTS)
+        lights = [start, *parse(json_files.read(folder / INCREMENTS, list))]
+        newest_in_file = lights[-1].number
+        while history.has(lights[-1].number + 1):
+            missing = history.light(lights[-1].number + 1)
+            if missing is None:
+                break  # committed as of old, when increments.json was the truth
+            lights.append(missing)
+        return self._put(folder, signature, Lights(tuple(lights), newest_in_file))
+
+    def append(self, folder: Path, before: Lights, added: list[Light]) -> Lights:
+        """Write lights to increments.json, and those that it misses. For the lock's holder.
+
+        What the file holds already stays as it is, keys that we don't know included.
+        """
+        after = (*before.all, *added)
+        missing = [each for each in after if each.number > before.newest_in_file]
+        if missing:
+            content = (folder / INCREMENTS).read_bytes().rstrip().removesuffix(b"]").rstrip()
+            comma = b"" if content.endswith(b"[") else b",\n"
+            new = b",\n".join(json_files.dumps(light.to_json(each)) for each in missing)
+            durable.write(folder / INCREMENTS, content + comma + new + b"]\n")
+        signature = _signature(folder / INCREMENTS)
+        return self._put(folder, signature, Lights(after, after[-1].number))
+
+    def _put(self, folder: Path, signature: _Signature, lights: Lights) -> Lights:
+        with self._lock:
+            self._entries[folder] = (signature, lights)
+            self._entries.move_to_end(folder)
+            while len(self._entries) > self._capacity:
+                self._entries.popitem(last=False)
+        return lights
+
+
+def parse(value: list[object]) -> list[Light]:
+    """Return the lights that increments.json holds, number 0 left out.
+
+    Raises Unreadable if they can't be a history: their numbers have to rise.
+    """
+    lights = [light.from_json(each) for each in value]
+    numbers = [each.number for each in lights]
+    if any(now <= was for was, now in zip([-1, *numbers], numbers, strict=False)):
+        raise Unreadable("the lights' numbers do not rise")
+    return [each for each in lights if each.number > 0]
+
+
+def _signature(path: Path) -> _Signature:
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return (0, 0, 0)
+    return (status.st_ino, status.st_mtime_ns, status.st_size)

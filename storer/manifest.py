@@ -1,0 +1,178 @@
+"""A kata's manifest.json: how the kata was created.
+
+The file's keys are those of the field, old ones included. Keys that we don't know are kept
+as they stand, and the file of an imported kata is not rewritten.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from dojo import visible_files
+from dojo.errors import InvalidArgument
+from storer import json_files, language_names, times
+from storer.json_files import Unreadable
+
+DEFAULT_MAX_SECONDS = 10
+LARGEST_MAX_SECONDS = 60
+DEFAULT_TAB_SIZE = 4
+LARGEST_TAB_SIZE = 16
+
+# Katas of before 2019 keep a test's output as a visible file of this name.
+OUTPUT = "output"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """How a kata was created.
+
+    `colour_patterns` has an object for each pattern, with the keys colour, pattern and stream,
+    or is None where the kata has no rule of this kind. `other` has every key that no field
+    stands for.
+    """
+
+    display_name: str
+    image_name: str
+    exercise: str = ""
+    filename_extensions: list[str] = field(default_factory=list)
+    max_seconds: int = DEFAULT_MAX_SECONDS
+    tab_size: int = DEFAULT_TAB_SIZE
+    colour_patterns: list[dict[str, str]] | None = None
+    visible_files: dict[str, bytes] = field(default_factory=dict)
+    highlight_filenames: list[str] = field(default_factory=list)
+    progress_regexs: list[str] = field(default_factory=list)
+    hidden_filenames: list[str] = field(default_factory=list)
+    other: dict[str, Any] = field(default_factory=dict)
+
+
+KEYS = frozenset(
+    {
+        "id",
+        "created",
+        "display_name",
+        "image_name",
+        "exercise",
+        "filename_extension",
+        "max_seconds",
+        "tab_size",
+        "colour_rule",
+        "visible_files",
+        "highlight_filenames",
+        "progress_regexs",
+        "hidden_filenames",
+    }
+)
+"""The keys of manifest.json that a field of Manifest, or the kata itself, stands for."""
+
+
+def check(manifest: Manifest) -> None:
+    """Raise InvalidArgument, naming the field, unless a kata can be created from `manifest`."""
+    if not manifest.display_name:
+        raise InvalidArgument("manifest.display_name", "is required")
+    if not manifest.image_name:
+        raise InvalidArgument("manifest.image_name", "is required")
+    if not 1 <= manifest.max_seconds <= LARGEST_MAX_SECONDS:
+        reason = f"{manifest.max_seconds} is not from 1 to {LARGEST_MAX_SECONDS}"
+        raise InvalidArgument("manifest.max_seconds", reason)
+    if not 1 <= manifest.tab_size <= LARGEST_TAB_SIZE:
+        reason = f"{manifest.tab_size} is not from 1 to {LARGEST_TAB_SIZE}"
+        raise InvalidArgument("manifest.tab_size", reason)
+    if not manifest.visible_files:
+        raise InvalidArgument("manifest.visible_files", "at least one file is required")
+    visible_files.check(manifest.visible_files, "manifest.visible_files")
+    for key in manifest.other:
+        if key in KEYS:
+            raise InvalidArgument(f"manifest.other.{key}", "has a field of its own")
+
+
+def to_json(manifest: Manifest, kata_id: str, created: datetime) -> dict[str, Any]:
+    """Return what manifest.json holds for a new kata."""
+    known: dict[str, Any] = {
+        "id": kata_id,
+        "created": times.to_list(created),
+        "display_name": manifest.display_name,
+        "image_name": manifest.image_name,
+        "filename_extension": manifest.filename_extensions,
+        "max_seconds": manifest.max_seconds,
+        "tab_size": manifest.tab_size,
+        "highlight_filenames": manifest.highlight_filenames,
+        "progress_regexs": manifest.progress_regexs,
+        "hidden_filenames": manifest.hidden_filenames,
+        "visible_files": json_files.files_json(manifest.visible_files),
+    }
+    if manifest.exercise:
+        known["exercise"] = manifest.exercise
+    if manifest.colour_patterns is not None:
+        known["colour_rule"] = {"patterns": manifest.colour_patterns}
+    return {**manifest.other, **known}
+
+
+def from_json(value: Mapping[str, Any]) -> Manifest:
+    """Return the manifest that manifest.json holds, of today or of old.
+
+    Raises Unreadable, saying which key, where it can't be understood. An old manifest names
+    a language; where that has an image today, the manifest gets it.
+    """
+    old_name = _of(value, "language", str, "")
+    language = language_names.find(old_name)
+    files = json_files.read_files(value.get("visible_files"))
+    files.pop(OUTPUT, None)
+    return Manifest(
+        display_name=_of(value, "display_name", str, "")
+        or (language.display_name if language else old_name),
+        image_name=_of(value, "image_name", str, "") or (language.image_name if language else ""),
+        exercise=_of(value, "exercise", str, ""),
+        filename_extensions=_strings(value, "filename_extension"),
+        max_seconds=_of(value, "max_seconds", int, DEFAULT_MAX_SECONDS),
+        tab_size=_of(value, "tab_size", int, DEFAULT_TAB_SIZE),
+        colour_patterns=_patterns(value),
+        visible_files=files,
+        highlight_filenames=_strings(value, "highlight_filenames"),
+        progress_regexs=_strings(value, "progress_regexs"),
+        hidden_filenames=_strings(value, "hidden_filenames"),
+        other={key: other for key, other in value.items() if key not in KEYS},
+    )
+
+
+def created(value: Mapping[str, Any]) -> datetime:
+    """Return when manifest.json says that the kata was created; raise Unreadable if it doesn't."""
+    try:
+        return times.from_list(value.get("created"))
+    except ValueError as error:
+        raise Unreadable(f"created: {error}") from None
+
+
+def _of(value: Mapping[str, Any], key: str, kind: type, default: Any) -> Any:
+    found = value.get(key)
+    if found is None:
+        return default
+    if not isinstance(found, kind) or isinstance(found, bool):
+        raise Unreadable(f"{key}: {found!r} is not a {kind.__name__}")
+    return found
+
+
+def _strings(value: Mapping[str, Any], key: str) -> list[str]:
+    """Return a list of strings; a single string, as old manifests have it, is a list of one."""
+    found = value.get(key)
+    if found is None:
+        return []
+    if isinstance(found, str):
+        return [found]
+    if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
+        raise Unreadable(f"{key}: {found!r} is not a list of strings")
+    return found
+
+
+def _patterns(value: Mapping[str, Any]) -> list[dict[str, str]] | None:
+    rule = value.get("colour_rule")
+    if rule is None:
+        return None
+    patterns = rule.get("patterns") if isinstance(rule, dict) else None
+    if not isinstance(patterns, list) or not all(_is_pattern(each) for each in patterns):
+        raise Unreadable("colour_rule: is not {patterns: [{colour, pattern, stream}]}")
+    return patterns
+
+
+def _is_pattern(value: object) -> bool:
+    return isinstance(value, dict) and all(isinstance(each, str) for each in value.values())

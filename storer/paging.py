@@ -1,0 +1,42 @@
+"""Page tokens: where a page ended, opaque to whoever carries it to the next call."""
+
+import base64
+import binascii
+import json
+
+from dojo import avatars, kata_ids
+from dojo.errors import InvalidArgument
+
+START = ("", -1)
+
+
+def token(*place: str | int) -> str:
+    """Return a token for the place that a page ended at."""
+    return base64.urlsafe_b64encode(json.dumps(place).encode()).decode()
+
+
+def after_kata(page_token: str) -> str:
+    """Return the kata id that the page before ended with, "" for none; raise InvalidArgument."""
+    if not page_token:
+        return ""
+    match _place(page_token):
+        case [str() as kata_id] if kata_ids.is_whole(kata_id):
+            return kata_id
+    raise InvalidArgument("page_token", "was not given by this RPC")
+
+
+def after_light(page_token: str) -> tuple[str, int]:
+    """Return the avatar and number that the page before ended with; raise InvalidArgument."""
+    if not page_token:
+        return START
+    match _place(page_token):
+        case [str() as avatar, int() as number] if avatars.is_name(avatar):
+            return avatar, number
+    raise InvalidArgument("page_token", "was not given by this RPC")
+
+
+def _place(page_token: str) -> object:
+    try:
+        return json.loads(base64.urlsafe_b64decode(page_token))
+    except (binascii.Error, ValueError):
+        raise InvalidArgument("page_token", "was not given by this RPC") from None

@@ -1,0 +1,61 @@
+"""Publishing: what was put together out of sight becomes the kata, all of it or nothing.
+
+A kata is put together in `.incoming`, inside the volume that it will be in. These steps make
+it the kata; the lock on the kata's folder is held throughout, and a crash after the second
+is finished by whoever touches the kata next.
+
+1. everything is put on disk, and `.incoming` becomes `.complete`
+2. if there is an old kata, its files go to `.replaced`, manifest.json first: from here on the
+   kata can't be seen
+3. `.complete` becomes `.moving`: nothing of the old kata is left outside `.replaced`
+4. the files move up, manifest.json last: from here on the kata can be seen
+"""
+
+import shutil
+from pathlib import Path
+
+from dojo.data_containers import MANIFEST
+from storer import durable
+
+INCOMING = ".incoming"
+COMPLETE = ".complete"
+MOVING = ".moving"
+REPLACED = ".replaced"
+
+
+def clear(folder: Path) -> Path:
+    """Return where to put a kata together, removing what an earlier try left. Lock's holder."""
+    for name in (INCOMING, COMPLETE, REPLACED):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    return folder / INCOMING
+
+
+def publish(folder: Path) -> None:
+    """Make what is in `.incoming` the kata in `folder`, instead of any that is there."""
+    durable.sync_tree(folder / INCOMING)
+    (folder / INCOMING).rename(folder / COMPLETE)
+    durable.sync_folder(folder)
+    finish(folder)
+
+
+def finish(folder: Path) -> None:
+    """Finish what `publish` began, wherever it was interrupted. For the lock's holder."""
+    complete, moving, replaced = folder / COMPLETE, folder / MOVING, folder / REPLACED
+    if complete.exists():
+        replaced.mkdir(exist_ok=True)
+        for path in _manifest_first(folder):
+            path.rename(replaced / path.name)
+        durable.sync_folder(folder)
+        complete.rename(moving)
+        durable.sync_folder(folder)
+    if moving.exists():
+        for path in reversed(_manifest_first(moving)):
+            path.rename(folder / path.name)
+        durable.sync_folder(folder)
+        moving.rmdir()
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _manifest_first(folder: Path) -> list[Path]:
+    found = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    return sorted(found, key=lambda path: (path.name != MANIFEST, path.name))

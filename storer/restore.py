@@ -1,0 +1,242 @@
+"""A kata from a tar, as `storer.download` gives them. The tar is not to be trusted."""
+
+import errno
+import gzip
+import io
+import os
+import stat
+import tarfile
+import zlib
+from collections.abc import Iterator
+from decimal import Decimal, InvalidOperation
+from pathlib import Path, PurePosixPath
+from typing import IO, cast
+
+import zstandard
+
+from dojo import kata_ids
+from dojo.errors import InvalidArgument
+from storer import copying
+from storer.katas import Katas
+
+MAX_BYTES = 8 * 1024**3  # what a tar may unpack to, against one that is nothing but zeros
+MAX_MEMBERS = 1_000_000
+_MAX_HEADER_BYTES = 1024**2
+
+_GZIP_MAGIC = b"\x1f\x8b"
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+
+
+def restore(katas: Katas, pieces: Iterator[bytes], *, overwrite: bool) -> tuple[str, list[str]]:
+    """Make a kata from the tar whose bytes are `pieces`; return its id and its avatars.
+
+    `pieces` has to raise if they do not come to their proper end: nothing is restored then.
+    Raises InvalidArgument, AlreadyExists or KataDamaged.
+    """
+    with _refusing():
+        tar = _Tar(_decompress(_Reader(pieces)))
+        kata_id = tar.kata_id()
+
+    def fill(folder: Path) -> None:
+        with _refusing():
+            tar.unpack(folder)
+
+    return kata_id, katas.restore(kata_id, fill, overwrite=overwrite)
+
+
+class _refusing:  # noqa: N801 - it is used as a statement
+    """Turn what the libraries say of a broken tar into InvalidArgument."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(
+            error, tarfile.TarError | gzip.BadGzipFile | EOFError | zlib.error | zstandard.ZstdError
+        ):
+            raise InvalidArgument("data", f"is not a whole tar: {error}") from error
+
+
+class _BoundedHeader(tarfile.TarInfo):
+    """A member's header whose extensions can't fill the memory."""
+
+    def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        extension = not (self.isreg() or self.isdir() or self.issym())
+        if extension and self.size > _MAX_HEADER_BYTES:
+            raise tarfile.ReadError(f"a header has {self.size} bytes")
+        return cast("tarfile.TarInfo", super()._proc_member(archive))  # type: ignore[misc]
+
+
+class _Tar:
+    """A tar that is read once, from its beginning to its end."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = _Tail(stream)
+        self._archive = tarfile.open(  # noqa: SIM115 - it owns nothing that needs closing
+            fileobj=cast("IO[bytes]", self._stream),
+            mode="r|",
+            tarinfo=_BoundedHeader,
+            errorlevel=2,
+        )
+        self._members = self._read()
+        self._first = next(self._members, None)
+
+    def kata_id(self) -> str:
+        """Return the id that the members' names begin with, as the first two say it."""
+        while self._first is not None and len(self._parts(self._first)) < 2:
+            self._first = next(self._members, None)
+        if self._first is None:
+            raise InvalidArgument("data", "the tar holds no kata")
+        outer, inner = self._parts(self._first)[:2]
+        if len(outer) != len(kata_ids.outer(outer)) or not kata_ids.is_whole(outer + inner):
+            reason = f"{self._first.name!r} does not begin with a kata's folder (49/3A06504A)"
+            raise InvalidArgument("data", reason)
+        return outer + inner
+
+    def unpack(self, folder: Path) -> None:
+        """Put the kata's files into `folder`, which is made, and read the tar to its end."""
+        if self._first is None:
+            raise InvalidArgument("data", "the tar holds no kata")
+        outer, inner = self._parts(self._first)[:2]
+        folder.mkdir()
+        total_bytes = 0
+        members = 0
+        member: tarfile.TarInfo | None = self._first
+        while member is not None:
+            parts = self._parts(member)
+            total_bytes += member.size
+            members += 1
+            if total_bytes > MAX_BYTES or members > MAX_MEMBERS:
+                reason = f"the tar holds more than {MAX_BYTES} bytes or {MAX_MEMBERS} members"
+                raise InvalidArgument("data", reason)
+            if len(parts) < 2 or (parts[0], parts[1]) != (outer, inner):
+                raise InvalidArgument("data", f"{member.name!r} is outside of {outer}/{inner}")
+            if len(parts) > 2:
+                self._unpack_member(member, folder, PurePosixPath(*parts[2:]))
+            member = next(self._members, None)
+        self._stream.finish()
+
+    def _read(self) -> Iterator[tarfile.TarInfo]:
+        for member in self._archive:
+            yield member
+            self._archive.members = []  # type: ignore[attr-defined]  # or it would keep them all
+
+    @staticmethod
+    def _parts(member: tarfile.TarInfo) -> tuple[str, ...]:
+        name = member.name
+        parts = tuple(part for part in name.split("/") if part not in {"", "."})
+        if name.startswith("/") or ".." in parts or "\0" in name:
+            raise InvalidArgument("data", f"{name!r} leads out of the kata")
+        return parts
+
+    def _unpack_member(self, member: tarfile.TarInfo, folder: Path, path: PurePosixPath) -> None:
+        """Put one member into `folder`; none of its parents there can be a link."""
+        if len(path.parts) > copying.MAX_DEPTH:
+            raise InvalidArgument("data", f"{member.name!r} is too deep")
+        if path.parts[0].startswith("."):
+            raise InvalidArgument("data", f"{member.name!r} has no place in a kata")
+        target = folder / path
+        try:
+            _make_parents(folder, path)
+            if member.isdir():
+                target.mkdir(exist_ok=True)
+            elif member.issym():
+                if not copying.link_stays_inside(path, member.linkname):
+                    reason = f"{member.name!r} is a link to {member.linkname!r}"
+                    raise InvalidArgument("data", reason)
+                target.symlink_to(member.linkname)
+                return
+            elif member.isreg() and not member.issparse():
+                self._write(member, target)
+            else:
+                raise InvalidArgument("data", f"{member.name!r} is neither a file nor a folder")
+            target.chmod(stat.S_IMODE(member.mode) & 0o777 | 0o600)
+            modified = _modified_ns(member)
+            os.utime(target, ns=(modified, modified), follow_symlinks=False)
+        except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+            raise InvalidArgument("data", f"{member.name!r} is there twice") from error
+        except OSError as error:
+            if error.errno is not None and error.errno in _BAD_NAME:
+                raise InvalidArgument("data", f"{member.name!r}: {error.strerror}") from error
+            raise
+
+    def _write(self, member: tarfile.TarInfo, target: Path) -> None:
+        content = self._archive.extractfile(member)
+        if content is None:
+            raise InvalidArgument("data", f"{member.name!r} has no content")
+        with target.open("xb") as file:
+            while piece := content.read(1024**2):
+                file.write(piece)
+
+
+_BAD_NAME = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL}
+
+
+def _make_parents(folder: Path, path: PurePosixPath) -> None:
+    at = folder
+    for part in path.parts[:-1]:
+        at = at / part
+        if at.is_symlink():
+            raise InvalidArgument("data", f"{path} is behind a link")
+        at.mkdir(exist_ok=True)
+
+
+def _modified_ns(member: tarfile.TarInfo) -> int:
+    """Return when a member was modified, in nanoseconds, as exactly as it says."""
+    try:
+        exact = int(Decimal(member.pax_headers.get("mtime", int(member.mtime))) * 10**9)
+    except (InvalidOperation, ValueError, OverflowError) as error:
+        raise InvalidArgument("data", f"{member.name!r} has no proper time") from error
+    return max(0, min(exact, 2**62))
+
+
+class _Reader(io.RawIOBase):
+    """Pieces of bytes, as a file to read."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self._rest = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        while not self._rest:
+            piece = next(self._pieces, None)
+            if piece is None:
+                return 0
+            self._rest = memoryview(piece)
+        count = min(len(buffer), len(self._rest))
+        buffer[:count] = self._rest[:count]
+        self._rest = self._rest[count:]
+        return count
+
+
+class _Tail:
+    """A file to read that remembers how it ended: a whole tar ends with zeros."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self._tail = b""
+
+    def read(self, size: int) -> bytes:
+        piece = self._stream.read(size)
+        self._tail = (self._tail + piece)[-2 * tarfile.BLOCKSIZE :]
+        return piece
+
+    def finish(self) -> None:
+        """Read to the end; raise tarfile.ReadError if that isn't a tar's end."""
+        while self.read(1024**2):
+            pass
+        if self._tail != bytes(2 * tarfile.BLOCKSIZE):
+            raise tarfile.ReadError("its end is missing")
+
+
+def _decompress(reader: _Reader) -> IO[bytes]:
+    buffered = io.BufferedReader(reader, 1024**2)
+    magic = buffered.peek(4)[:4]
+    if magic.startswith(_GZIP_MAGIC):
+        return cast("IO[bytes]", gzip.GzipFile(fileobj=buffered))
+    if magic == _ZSTD_MAGIC:
+        decompressor = zstandard.ZstdDecompressor(max_window_size=2**27)
+        return cast("IO[bytes]", decompressor.stream_reader(buffered, read_across_frames=True))
+    return cast("IO[bytes]", buffered)

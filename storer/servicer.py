@@ -1,0 +1,323 @@
+"""The RPCs of the storer: each validates, calls the domain in a thread, and adapts."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Iterator
+from itertools import islice
+from typing import Any, TypeVar
+
+import grpc.aio
+
+from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
+from dojo import avatars, kata_ids
+from dojo.data_containers import DataContainers
+from dojo.errors import InvalidArgument
+from storer import adapting, diff, download, paging, restore
+from storer.katas import Katas
+from storer.katas_directory import KatasDirectory
+from storer.light import Light
+from storer.streaming import receive, send
+from storer.watch import Watches
+
+T = TypeVar("T")
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+DEFAULT_KATAS, MOST_KATAS = 1000, 10_000
+DEFAULT_LIGHTS, MOST_LIGHTS = 5000, 10_000
+
+
+class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
+    """The storer's RPCs. Their contract is in the proto.
+
+    It belongs to the event loop's thread; `Katas` belongs to any. What a thread did to a kata
+    gets to its watchers through the loop.
+    """
+
+    def __init__(self, data_containers: DataContainers, katas_directory: KatasDirectory) -> None:
+        """Serve these katas. To be made where an event loop runs."""
+        self._loop = asyncio.get_running_loop()
+        self._watches = Watches(self._read_lights)
+        self.katas = Katas(data_containers, katas_directory, self._changed)
+
+    async def CreateKata(
+        self, request: storer_pb2.CreateKataRequest, context: Context
+    ) -> storer_pb2.CreateKataResponse:
+        """Make a new kata."""
+        given = request.HasField("created")
+        created = adapting.time_from(request.created, "created", given=given)
+        manifest = adapting.manifest_from(request.manifest)
+        kata_id = await asyncio.to_thread(self.katas.create, manifest, created)
+        return storer_pb2.CreateKataResponse(kata_id=kata_id)
+
+    async def GetKata(
+        self, request: storer_pb2.GetKataRequest, context: Context
+    ) -> storer_pb2.GetKataResponse:
+        """Read how a kata was created and who has started."""
+        kata_id = kata_ids.check(request.kata_id)
+
+        def get() -> storer_pb2.GetKataResponse:
+            with self.katas.using(kata_id) as kata:
+                return storer_pb2.GetKataResponse(
+                    kata_id=kata_id,
+                    manifest=adapting.manifest_to(kata.manifest),
+                    created=adapting.time_to(kata.created),
+                    avatars=kata.avatar_names(),
+                )
+
+        return await asyncio.to_thread(get)
+
+    async def CompleteKataId(
+        self, request: storer_pb2.CompleteKataIdRequest, context: Context
+    ) -> storer_pb2.CompleteKataIdResponse:
+        """List the ids that a partial id can stand for."""
+        partial_id = kata_ids.check_partial(request.partial_id)
+        found, truncated = await asyncio.to_thread(self.katas.complete, partial_id)
+        return storer_pb2.CompleteKataIdResponse(kata_ids=found, truncated=truncated)
+
+    async def ListKatas(
+        self, request: storer_pb2.ListKatasRequest, context: Context
+    ) -> storer_pb2.ListKatasResponse:
+        """List katas by prefix, in pages."""
+        prefix = kata_ids.check_prefix(request.prefix)
+        size = adapting.page_size(request.page_size, DEFAULT_KATAS, MOST_KATAS)
+        after = paging.after_kata(request.page_token)
+        found = await asyncio.to_thread(self.katas.page, prefix, after, size + 1)
+        response = storer_pb2.ListKatasResponse(
+            katas=(
+                storer_pb2.ListedKata(
+                    kata_id=each.kata_id,
+                    source=storer_pb2.KATA_SOURCE_DATA_CONTAINER
+                    if each.in_data_container
+                    else storer_pb2.KATA_SOURCE_KATAS_DIRECTORY,
+                )
+                for each in found[:size]
+            )
+        )
+        if len(found) > size:
+            response.next_page_token = paging.token(found[size - 1].kata_id)
+        return response
+
+    async def ImportKata(
+        self, request: storer_pb2.ImportKataRequest, context: Context
+    ) -> storer_pb2.ImportKataResponse:
+        """Import a kata from the katas directory."""
+        kata_id = kata_ids.check(request.kata_id)
+        names, before = await asyncio.to_thread(self.katas.import_, kata_id)
+        return storer_pb2.ImportKataResponse(avatars=names, already_imported=before)
+
+    async def ForkKata(
+        self, request: storer_pb2.ForkKataRequest, context: Context
+    ) -> storer_pb2.ForkKataResponse:
+        """Make a new kata that starts from a light's files."""
+        kata_id, avatar = adapting.kata_and_avatar(request.kata_id, request.avatar)
+        number = adapting.light_number(request.light_number)
+        given = request.HasField("created")
+        created = adapting.time_from(request.created, "created", given=given)
+        forked = await asyncio.to_thread(self.katas.fork, kata_id, avatar, number, created)
+        return storer_pb2.ForkKataResponse(kata_id=forked)
+
+    async def DeleteKata(
+        self, request: storer_pb2.DeleteKataRequest, context: Context
+    ) -> storer_pb2.DeleteKataResponse:
+        """Delete a kata's data-container and volume."""
+        kata_id = kata_ids.check(request.kata_id)
+        await asyncio.to_thread(self.katas.delete, kata_id)
+        return storer_pb2.DeleteKataResponse()
+
+    async def StartAvatar(
+        self, request: storer_pb2.StartAvatarRequest, context: Context
+    ) -> storer_pb2.StartAvatarResponse:
+        """Start the first avatar of the order that is free."""
+        kata_id = kata_ids.check(request.kata_id)
+        order = adapting.order_from(list(request.order))
+        if not order:
+            order = random.sample(avatars.NAMES, len(avatars.NAMES))
+        time = adapting.time_from(request.time, "time", given=request.HasField("time"))
+
+        def start() -> storer_pb2.StartAvatarResponse:
+            with self.katas.using(kata_id) as kata:
+                name, files = kata.start_avatar(order, time)
+            self._changed(kata_id)
+            return storer_pb2.StartAvatarResponse(avatar=name, visible_files=files)
+
+        return await asyncio.to_thread(start)
+
+    async def ListAvatars(
+        self, request: storer_pb2.ListAvatarsRequest, context: Context
+    ) -> storer_pb2.ListAvatarsResponse:
+        """List the started avatars with their newest light."""
+        kata_id = kata_ids.check(request.kata_id)
+
+        def read() -> storer_pb2.ListAvatarsResponse:
+            with self.katas.using(kata_id) as kata:
+                return storer_pb2.ListAvatarsResponse(
+                    avatars=(
+                        storer_pb2.ListedAvatar(
+                            avatar=avatar.name, newest=adapting.light_to(avatar.lights()[-1])
+                        )
+                        for avatar in kata.avatars()
+                    )
+                )
+
+        return await asyncio.to_thread(read)
+
+    async def ListLights(
+        self, request: storer_pb2.ListLightsRequest, context: Context
+    ) -> storer_pb2.ListLightsResponse:
+        """List the lights of one avatar or of all, in pages."""
+        kata_id = kata_ids.check(request.kata_id)
+        only = avatars.check(request.avatar) if request.avatar else None
+        size = adapting.page_size(request.page_size, DEFAULT_LIGHTS, MOST_LIGHTS)
+        after = paging.after_light(request.page_token)
+
+        def read() -> storer_pb2.ListLightsResponse:
+            with self.katas.using(kata_id) as kata:
+                found = [kata.avatar(only)] if only else kata.avatars()
+                lights = {avatar.name: avatar.lights() for avatar in found}
+            return _page(lights, after, size)
+
+        return await asyncio.to_thread(read)
+
+    async def WatchKata(
+        self, request: storer_pb2.WatchKataRequest, context: Context
+    ) -> AsyncIterator[storer_pb2.WatchKataResponse]:
+        """Stream lights as they happen."""
+        kata_id = kata_ids.check(request.kata_id)
+        seen = adapting.seen_from(dict(request.seen))
+        async for avatar, light in self._watches.watch(kata_id, seen):
+            yield storer_pb2.WatchKataResponse(avatar=avatar, light=adapting.light_to(light))
+
+    async def RecordTest(
+        self, request: storer_pb2.RecordTestRequest, context: Context
+    ) -> storer_pb2.RecordTestResponse:
+        """Record a test as the avatar's next light."""
+        kata_id, name = adapting.kata_and_avatar(request.kata_id, request.avatar)
+        light, submission, expected = adapting.light_from(request)
+
+        def record() -> storer_pb2.RecordTestResponse:
+            with self.katas.using(kata_id) as kata:
+                recorded = kata.avatar(name).record(light, submission, expected)
+            self._changed(kata_id)
+            return storer_pb2.RecordTestResponse(light=adapting.light_to(recorded))
+
+        return await asyncio.to_thread(record)
+
+    async def GetFiles(
+        self, request: storer_pb2.GetFilesRequest, context: Context
+    ) -> storer_pb2.GetFilesResponse:
+        """Read the visible files and the output of a light."""
+        kata_id, name = adapting.kata_and_avatar(request.kata_id, request.avatar)
+        number = adapting.light_number(request.light_number)
+
+        def read() -> storer_pb2.GetFilesResponse:
+            with self.katas.using(kata_id) as kata:
+                light, submission = kata.avatar(name).submission(number)
+            return storer_pb2.GetFilesResponse(
+                light=adapting.light_to(light),
+                files=submission.files,
+                stdout=submission.stdout,
+                stderr=submission.stderr,
+            )
+
+        return await asyncio.to_thread(read)
+
+    async def DiffLights(
+        self, request: storer_pb2.DiffLightsRequest, context: Context
+    ) -> storer_pb2.DiffLightsResponse:
+        """Compare two lights, line by line."""
+        kata_id, name = adapting.kata_and_avatar(request.kata_id, request.avatar)
+        was, now = _was_and_now(request)
+
+        def compare() -> storer_pb2.DiffLightsResponse:
+            with self.katas.using(kata_id) as kata:
+                files = diff.diff(kata.avatar(name), was, now)
+            return storer_pb2.DiffLightsResponse(
+                files=(adapting.file_diff_to(file) for file in files)
+            )
+
+        return await asyncio.to_thread(compare)
+
+    async def DownloadPatch(
+        self, request: storer_pb2.DownloadPatchRequest, context: Context
+    ) -> AsyncIterator[storer_pb2.DownloadPatchResponse]:
+        """Stream the difference of two lights as a unified patch."""
+        kata_id, name = adapting.kata_and_avatar(request.kata_id, request.avatar)
+        was, now = _was_and_now(request)
+
+        def pieces() -> Iterator[bytes]:
+            with self.katas.using(kata_id) as kata:
+                yield from diff.patch(kata.avatar(name), was, now)
+
+        filename = f"{kata_id}-{name}-{was}-{now}.patch"
+        async for part in send(pieces(), filename, storer_pb2.DownloadPatchResponse):
+            yield part
+
+    async def DownloadKata(
+        self, request: storer_pb2.DownloadKataRequest, context: Context
+    ) -> AsyncIterator[storer_pb2.DownloadKataResponse]:
+        """Stream a kata as a tar."""
+        kata_id = kata_ids.check(request.kata_id)
+        compression = adapting.compression_from(request.compression)
+        pieces = download.download(self.katas, kata_id, compression)
+        filename = download.filename(kata_id, compression)
+        async for part in send(pieces, filename, storer_pb2.DownloadKataResponse):
+            yield part
+
+    async def RestoreKata(
+        self, request_iterator: AsyncIterator[storer_pb2.RestoreKataRequest], context: Context
+    ) -> storer_pb2.RestoreKataResponse:
+        """Make a kata from a tar."""
+        first = await anext(aiter(request_iterator), None)
+        if first is None or not first.HasField("header"):
+            raise InvalidArgument("header", "has to come first")
+        overwrite = first.header.overwrite
+
+        def unpack(pieces: Iterator[bytes]) -> tuple[str, list[str]]:
+            return restore.restore(self.katas, pieces, overwrite=overwrite)
+
+        kata_id, names = await receive(request_iterator, unpack)
+        return storer_pb2.RestoreKataResponse(kata_id=kata_id, avatars=names)
+
+    def _changed(self, kata_id: str) -> None:
+        """Tell the watchers of a kata, from any thread."""
+        self._loop.call_soon_threadsafe(self._watches.changed, kata_id)
+
+    async def _read_lights(self, kata_id: str) -> dict[str, tuple[Light, ...]]:
+        def read() -> dict[str, tuple[Light, ...]]:
+            with self.katas.using(kata_id) as kata:
+                return {avatar.name: avatar.lights() for avatar in kata.avatars()}
+
+        return await asyncio.to_thread(read)
+
+
+def _was_and_now(
+    request: storer_pb2.DiffLightsRequest | storer_pb2.DownloadPatchRequest,
+) -> tuple[int, int]:
+    was = adapting.light_number(request.was_number, "was_number")
+    return was, adapting.light_number(request.now_number, "now_number")
+
+
+def _page(
+    lights: dict[str, tuple[Light, ...]], after: tuple[str, int], size: int
+) -> storer_pb2.ListLightsResponse:
+    """Return the first `size` lights that come after an avatar's light."""
+    waiting = (
+        (name, light)
+        for name, each in lights.items()
+        if name >= after[0]
+        for light in each
+        if (name, light.number) > after
+    )
+    response = storer_pb2.ListLightsResponse()
+    last = ("", -1)
+    for name, light in islice(waiting, size):
+        if not response.avatars or response.avatars[-1].avatar != name:
+            response.avatars.add(avatar=name)
+        response.avatars[-1].lights.append(adapting.light_to(light))
+        last = (name, light.number)
+    if next(waiting, None) is not None:
+        response.next_page_token = paging.token(*last)
+    return response

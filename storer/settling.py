@@ -1,0 +1,157 @@
+"""Settling: making a kata that came from elsewhere one of ours.
+
+It is done to a copy that nobody can see yet. A kata from a katas directory, of any age, and
+one from a tar become the same: a git repository for each avatar, owners and permissions as
+ours, and nothing in it that git would run.
+"""
+
+import contextlib
+import shutil
+import stat
+from pathlib import Path
+
+import pygit2
+
+from dojo.data_containers import MANIFEST
+from dojo.errors import KataDamaged
+from storer import durable, json_files, sandbox
+from storer.avatar import PASSAGE
+from storer.history import GIT, History
+from storer.json_files import Unreadable
+from storer.kata import Kata
+from storer.light import Light, Submission
+from storer.lights import INCREMENTS, LightsCache, parse
+from storer.manifest import OUTPUT
+from storer.sandbox import SANDBOX
+
+# What a repository's config may say. Everything else could make a git that is run in it, by
+# somebody who downloaded the kata, run a program or write elsewhere.
+_HARMLESS = {
+    "core.repositoryformatversion",
+    "core.filemode",
+    "core.bare",
+    "core.logallrefupdates",
+    "core.ignorecase",
+    "core.precomposeunicode",
+    "core.symlinks",
+    "user.name",
+    "user.email",
+}
+
+# What would make a repository look for its objects or its files in another place.
+_ELSEWHERE = ("commondir", "gitdir", "worktrees", "modules", "info/sparse-checkout")
+_ELSEWHERE_OBJECTS = ("objects/info/alternates", "objects/info/http-alternates")
+
+
+def settle(folder: Path, kata_id: str) -> list[str]:
+    """Make the kata in `folder` one of ours; return the names of its avatars.
+
+    Raises KataDamaged, naming the file, if it holds what contradicts itself or can't be read.
+    """
+    kata = Kata(folder, kata_id, LightsCache())
+    settled = kata.manifest
+    created = kata.created
+    if kata.manifest_json.get("id", kata_id) != kata_id:
+        said = kata.manifest_json["id"]
+        raise KataDamaged(kata_id, MANIFEST, f"it says that it is kata {said!r}")
+    names = kata.avatar_names()
+    for name in names:
+        start = Light(number=0, colour="", time=created)
+        _settle_avatar(folder / name, kata_id, start, settled.visible_files)
+    _close(folder, names)
+    return names
+
+
+def _settle_avatar(folder: Path, kata_id: str, start: Light, files: dict[str, bytes]) -> None:
+    name = folder.name
+    path = f"{name}/{INCREMENTS}"
+    try:
+        lights = parse(json_files.read(folder / INCREMENTS, list))
+    except Unreadable as error:
+        raise KataDamaged(kata_id, path, str(error)) from error
+    numbers = [0, *(light.number for light in lights)]
+    if (folder / GIT).is_dir():
+        _clean_repository(folder / GIT)
+        history = History(folder, kata_id, name)
+        history.verify(numbers)
+    else:
+        with contextlib.suppress(FileNotFoundError):
+            (folder / GIT).unlink()
+        history = _history_from_folders(folder, kata_id, [start, *lights], files)
+    newest = history.submission(numbers[-1])
+    if not (folder / SANDBOX).is_dir():
+        sandbox.create(folder, name, newest.files)
+    sandbox.give(folder / SANDBOX, name)
+    if not (folder / MANIFEST).exists():
+        content = json_files.dumps(json_files.files_json(newest.files))
+        durable.write(folder / MANIFEST, content)
+
+
+def _history_from_folders(
+    folder: Path, kata_id: str, lights: list[Light], files: dict[str, bytes]
+) -> History:
+    """Turn a folder per light (`17/manifest.json`) into git history; remove the folders."""
+    history = History.create(folder, kata_id, folder.name)
+    for place, light in enumerate(lights):
+        kept = folder / str(light.number)
+        if light.number == 0 and not kept.exists():
+            submission = Submission(files)
+        else:
+            submission = _read_folder(kept, kata_id)
+        if place and light.number != lights[place - 1].number + 1:
+            reason = f"light {light.number} follows light {lights[place - 1].number}"
+            raise KataDamaged(kata_id, f"{folder.name}/{INCREMENTS}", reason)
+        history.record(light, submission)
+    for light in lights:
+        shutil.rmtree(folder / str(light.number), ignore_errors=True)
+    return history
+
+
+def _read_folder(kept: Path, kata_id: str) -> Submission:
+    try:
+        files = json_files.read_files(json_files.read(kept / MANIFEST, dict))
+    except Unreadable as error:
+        path = Path(kept.parent.name) / kept.name / MANIFEST
+        raise KataDamaged(kata_id, path, str(error)) from error
+    return Submission(files=files, stdout=files.pop(OUTPUT, b""))
+
+
+def _clean_repository(git: Path) -> None:
+    """Take out of a repository whatever git would run, or follow elsewhere."""
+    for hook in (git / "hooks").glob("*"):
+        if hook.suffix != ".sample":
+            _remove(hook)
+    for name in (*_ELSEWHERE, *_ELSEWHERE_OBJECTS):
+        _remove(git / name)
+    config = git / "config"
+    try:
+        entries = [(entry.name, entry.value) for entry in pygit2.Config(str(config))]
+    except pygit2.GitError:
+        entries = [("include.path", None)]  # what can't be read has no place
+    if any(name not in _HARMLESS for name, _ in entries):
+        _remove(config)
+        clean = pygit2.Config(str(config))
+        for name, value in entries:
+            if name in _HARMLESS and value is not None:
+                clean[name] = value
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _close(folder: Path, names: list[str]) -> None:
+    """Close everything but the sandboxes to whoever is not the storer."""
+    for path in folder.rglob("*"):
+        inside = path.relative_to(folder).parts
+        if len(inside) > 1 and inside[0] in names and inside[1] == SANDBOX:
+            continue
+        status = path.lstat()
+        if stat.S_ISDIR(status.st_mode):
+            path.chmod(PASSAGE if len(inside) == 1 and inside[0] in names else 0o700)
+        elif stat.S_ISREG(status.st_mode):
+            path.chmod(status.st_mode & 0o100 | 0o600)
+    folder.chmod(PASSAGE)

@@ -1,0 +1,28 @@
+"""Times as the JSON files keep them: `[year, month, day, hour, minute, second]`, in UTC.
+
+A seventh number, where there is one, is the microsecond.
+"""
+
+from datetime import UTC, datetime
+
+
+def now() -> datetime:
+    """Return the time."""
+    return datetime.now(UTC)
+
+
+def to_list(time: datetime) -> list[int]:
+    """Return a time as a list of its parts."""
+    time = time.astimezone(UTC)
+    parts = [time.year, time.month, time.day, time.hour, time.minute, time.second]
+    return [*parts, time.microsecond] if time.microsecond else parts
+
+
+def from_list(parts: object) -> datetime:
+    """Return the time that a list of parts stands for; raise ValueError if it stands for none."""
+    if not isinstance(parts, list) or len(parts) not in {6, 7}:
+        raise ValueError(f"{parts!r} is not a time: [year, month, day, hour, minute, second]")
+    if not all(isinstance(part, int) for part in parts):
+        raise ValueError(f"{parts!r} is not a time: its parts are whole numbers")
+    year, month, day, *rest = parts
+    return datetime(year, month, day, *rest, tzinfo=UTC)  # type: ignore[misc]  # rest: 3 or 4
