@@ -15,15 +15,14 @@ setup: engine protos ## install and start what is missing: docker, Python packag
 engine:
 	@scripts/engine.sh
 
-protos: build/protos.stamp ## generate cyberdojo/ from protos/
+protos: cyberdojo/__init__.py ## generate cyberdojo/ from protos/
 
 .venv/.installed: pyproject.toml constraints.txt
 	@scripts/venv.sh
 
 # The folders are there for the sake of a proto that was deleted.
-build/protos.stamp: $(shell find protos/cyberdojo -type d -o -name '*.proto') scripts/protos.sh .venv/.installed
+cyberdojo/__init__.py: $(shell find protos/cyberdojo -type d -o -name '*.proto') scripts/protos.sh .venv/.installed
 	@scripts/protos.sh
-	@touch $@
 
 tests/node/node_modules/.package-lock.json: tests/node/package-lock.json
 	@scripts/node.sh
@@ -47,7 +46,7 @@ demo: up ## set up, start the services, and watch them do their job
 
 ## The code
 
-test: setup images lint lint-protos types ## set up, check everything, run all tests
+test: setup lint lint-protos types images ## set up, check everything, run all tests
 	@$(python) -m pytest
 
 lint: .venv/.installed ## find mistakes that need no run

@@ -45,10 +45,10 @@ process() {
 
 stop() {
     local pid=$1 deadline=$((SECONDS + 10))
-    as_root kill "$pid"
+    as_root kill "$pid" || true
     while alive "$pid"; do
         if [ "$SECONDS" -ge "$deadline" ]; then
-            as_root kill -KILL "$pid"
+            as_root kill -KILL "$pid" || true
             deadline=$((SECONDS + 10))
         fi
         sleep 0.2
@@ -101,7 +101,7 @@ start_detached() {
     log_start=$(stat --format %s "$engine_log" 2>/dev/null || echo 0)
     # A session of its own: it outlives this terminal. As many open files as there may be.
     # shellcheck disable=SC2016 # expanded by the sh inside
-    as_root setsid --fork sh -c 'cd / && ulimit -n "$(ulimit -Hn)" && exec dockerd "$@" >>"$0" 2>&1 </dev/null' \
+    as_root setsid --fork sh -c 'cd /; ulimit -n "$(ulimit -Hn)"; exec dockerd "$@" >>"$0" 2>&1 </dev/null' \
         "$engine_log" "${options[@]}"
     until answers; do
         if [ "$SECONDS" -ge "$deadline" ] || tail -c +$((log_start + 1)) "$engine_log" | grep -q 'failed to start daemon'; then

@@ -65,3 +65,6 @@ for name in "${names[@]}"; do
         *) language "$name" ;;
     esac
 done
+
+# What newer builds replaced. Not what may be on its way to a name at this moment.
+docker image prune --force --filter label=cyber-dojo.inputs --filter until=1h >build/logs/image-prune.log 2>&1 || true

@@ -12,7 +12,7 @@ python=.venv/bin/python
 mkdir -p "$context"
 cp images/services/Dockerfile "$context/"
 
-# unpack FOLDER STAMP-INPUTS PIP-OPTIONS...: afresh, if the inputs are not those of before.
+# unpack FOLDER INPUTS PIP-OPTION...: afresh, unless the inputs are those of the last time.
 unpack() {
     local folder=$1 inputs=$2
     shift 2
@@ -20,7 +20,7 @@ unpack() {
     rm -rf "${context:?}/$folder" "$context.$folder"
     logged "services-$folder" "$python" -m pip install --disable-pip-version-check \
         --no-compile --target "$context/$folder" "$@"
-    rm -rf "$context/$folder/bin"
+    rm -rf "${context:?}/$folder/bin"
     echo "$inputs" >"$context.$folder"
 }
 
@@ -50,10 +50,7 @@ unpack dependencies "$inputs $processor" --requirement $requirements --constrain
 # From a copy: in the checkout itself setuptools finds what it left there the last time,
 # modules included that are gone since.
 source=build/services-source
-packages=()
-for package in dojo storer runner cyberdojo; do
-    [ ! -d $package ] || packages+=($package)
-done
+packages=(dojo storer runner cyberdojo)
 inputs=$(digest pyproject.toml "${packages[@]}" scripts/services-context.sh)
 if [ "$(cat "$context.application" 2>/dev/null)" != "$inputs" ]; then
     rm -rf $source
