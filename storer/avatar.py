@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dojo.errors import KataDamaged, LightNotFound, StaleNumber
 from storer import durable, json_files, sandbox
-from storer.history import History
+from storer.history import LIGHT_JSON, History
 from storer.json_files import Unreadable
 from storer.light import Light, Submission
 from storer.lights import INCREMENTS, Lights, LightsCache
@@ -88,7 +88,8 @@ class Avatar:
             if expected is not None and expected != number:
                 raise StaleNumber(self.kata_id, self.name, expected, lights.newest.number)
             numbered = replace(light, number=number)
-            self.history.record(numbered, submission)
+            described = self.history.record(numbered, submission)
+            (self.folder / LIGHT_JSON).write_bytes(described)
             self._write(lights, [numbered], submission)
             return numbered
 
@@ -117,9 +118,9 @@ class Avatar:
 
 def start(folder: Path, kata_id: str, name: str, files: dict[str, bytes], time: datetime) -> None:
     """Fill an empty `folder` with what an avatar starts with: light 0 and its sandbox."""
-    History.create(folder, kata_id, name).record(
-        Light(number=0, colour="", time=time), Submission(files)
-    )
+    light = Light(number=0, colour="", time=time)
+    described = History.create(folder, kata_id, name).record(light, Submission(files))
+    (folder / LIGHT_JSON).write_bytes(described)
     sandbox.create(folder, name, files)
     durable.write(folder / INCREMENTS, b"[]\n")
     durable.write(folder / MANIFEST, json_files.dumps(json_files.files_json(files)))

@@ -54,13 +54,14 @@ def sync_tree(top: Path) -> None:
 
 
 @contextmanager
-def locked(folder: Path, *, shared: bool = False) -> Iterator[None]:
-    """Hold a folder's lock, against other threads and other processes alike.
+def locked(path: Path, *, shared: bool = False) -> Iterator[None]:
+    """Hold the lock of a folder or a file, against other threads and other processes alike.
 
-    It is a lock of the kernel's (flock) on the folder itself: it goes with the process that
-    held it, however that ended, and leaves nothing behind.
+    It is a lock of the kernel's (flock) on the folder or file itself: it goes with the process
+    that held it, however that ended, and leaves nothing behind. It is held by this call alone:
+    a thread that takes it twice waits for itself.
     """
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         flock(descriptor, LOCK_SH if shared else LOCK_EX)
         yield

@@ -74,12 +74,17 @@ class History:
         """Say whether light `number` is there."""
         return self._repository.references.get(_tag(number)) is not None
 
-    def record(self, recorded: Light, submission: Submission) -> None:
-        """Add a light after the one before it. When this returns, it is on disk."""
+    def record(self, recorded: Light, submission: Submission) -> bytes:
+        """Add a light after the one before it. When this returns, it is on disk.
+
+        Returns what its light.json holds, for the working tree to have it too: git compares
+        the two when somebody asks for the status of a kata that was downloaded.
+        """
         repository = self._repository
         branch = repository.lookup_reference("HEAD").target
         parents = [] if recorded.number == 0 else [self._commit(recorded.number - 1).id]
-        tree = self._write_tree(recorded, submission)
+        described = _describe(recorded, submission)
+        tree = self._write_tree(described, submission.files)
         author = pygit2.Signature(
             f"{self._avatar}_{self._kata_id}",
             f"{self._avatar}@cyber-dojo.org",
@@ -93,6 +98,7 @@ class History:
         repository.references.create(str(branch), commit, force=True)
         repository.references.create(_tag(recorded.number), commit)
         self._write_index(tree)
+        return described
 
     def light(self, number: int) -> Light | None:
         """Return light `number` as its commit has it; None where a commit of old has not."""
@@ -210,15 +216,10 @@ class History:
             elif isinstance(entry, pygit2.Blob):
                 yield name, entry.data
 
-    def _write_tree(self, recorded: Light, submission: Submission) -> pygit2.Oid:
-        output = {
-            "stdout": json_files.from_bytes(submission.stdout),
-            "stderr": json_files.from_bytes(submission.stderr),
-        }
-        described = json.dumps({**light.to_json(recorded), **output}, indent=1).encode("ascii")
+    def _write_tree(self, described: bytes, files: dict[str, bytes]) -> pygit2.Oid:
         root = self._repository.TreeBuilder()
         root.insert(LIGHT_JSON, self._repository.create_blob(described), _FILE)
-        root.insert(SANDBOX, write_files(self._repository, submission.files), FileMode.TREE)
+        root.insert(SANDBOX, write_files(self._repository, files), FileMode.TREE)
         return root.write()
 
     def _write_index(self, tree: pygit2.Oid) -> None:
@@ -250,6 +251,15 @@ def write_files(repository: pygit2.Repository, files: dict[str, bytes]) -> pygit
     for folder, inside in folders.items():
         builder.insert(folder, write_files(repository, inside), FileMode.TREE)
     return builder.write()
+
+
+def _describe(recorded: Light, submission: Submission) -> bytes:
+    """Return a light's light.json: the light with its output."""
+    output = {
+        "stdout": json_files.from_bytes(submission.stdout),
+        "stderr": json_files.from_bytes(submission.stderr),
+    }
+    return json.dumps({**light.to_json(recorded), **output}, indent=1).encode("ascii")
 
 
 def _tag(number: int) -> str:

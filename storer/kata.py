@@ -23,8 +23,8 @@ STARTING = ".starting"
 class Kata:
     """A kata in its folder. It is made for one call; others may stand for the same kata.
 
-    Starting an avatar holds the lock on the kata's folder. Everything that has a name without
-    a leading dot is whole.
+    Starting an avatar holds the lock on manifest.json: the folder's is held by every call that
+    uses the kata. Everything that has a name without a leading dot is whole.
     """
 
     def __init__(self, folder: Path, kata_id: str, cache: LightsCache) -> None:
@@ -86,7 +86,7 @@ class Kata:
         Raises AvatarsExhausted if none is.
         """
         files = self.manifest.visible_files
-        with durable.locked(self.folder):
+        with durable.locked(self.folder / MANIFEST):
             taken = set(self.avatar_names())
             name = next((name for name in order if name not in taken), None)
             if name is None:
