@@ -3,20 +3,25 @@
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
-services=(storer runner)
 patience_seconds=60
+deadline=$((SECONDS + patience_seconds))
+
+state() {
+    docker inspect --format '{{.State.Health.Status}} {{.RestartCount}}' "$1"
+}
 
 logged compose-up scripts/compose up --detach --remove-orphans
-deadline=$((SECONDS + patience_seconds))
-for service in "${services[@]}"; do
-    until container=$(scripts/compose ps --quiet "$service") &&
-        [ "$(docker inspect --format '{{.State.Health.Status}}' "$container" 2>/dev/null)" = healthy ]; do
-        if [ "$SECONDS" -ge "$deadline" ]; then
-            scripts/compose logs --no-color --tail 40 "$service" >&2
-            fail "$service is not healthy after $patience_seconds seconds; above are its last lines" \
-                "all of them: scripts/compose logs $service"
+for service in storer runner; do
+    container=$(scripts/compose ps --quiet "$service")
+    until read -r health restarts < <(state "$container") && [ "$health" = healthy ]; do
+        problem=
+        [ "$restarts" -lt 3 ] || problem="$service stops as soon as it is started"
+        [ "$SECONDS" -lt "$deadline" ] || problem="$service is not healthy after $patience_seconds seconds"
+        if [ -n "$problem" ]; then
+            scripts/compose logs --no-color --tail 30 "$service" 2>&1 | sed 's/^/   | /' >&2
+            fail "$problem; above are its last lines" "all of them: scripts/compose logs $service"
         fi
-        sleep 0.5
+        sleep 0.3
     done
 done
 say "storer answers on 127.0.0.1:4577, runner on 127.0.0.1:4597"
