@@ -18,12 +18,11 @@ _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def copy(source: Path, target: Path) -> None:
-    """Copy the kata in the folder `source` into the new folder `target`.
+    """Copy the kata in the folder `source` into the empty folder `target`.
 
     The source is not changed, its owners and modes are not kept, and what other programs left
     (`._manifest.json`, `f.lock`) is left out.
     """
-    target.mkdir()
     for path, status, descriptor in walk(source):
         into = target / path
         if stat.S_ISDIR(status.st_mode):

@@ -4,7 +4,7 @@ import os
 import stat
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from enum import Enum
 from pathlib import PurePosixPath
@@ -38,7 +38,7 @@ def filename(kata_id: str, compression: Compression) -> str:
     return f"{kata_id}.tar{compression.value}"
 
 
-def download(katas: Katas, kata_id: str, compression: Compression) -> Iterator[bytes]:
+def download(katas: Katas, kata_id: str, compression: Compression) -> Generator[bytes, None, None]:
     """Yield a kata as a tar, in chunks, in the state it has when the first is asked for.
 
     No lock is held while the chunks are asked for: a slow reader delays nobody. Raises

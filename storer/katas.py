@@ -27,6 +27,7 @@ from dojo import kata_ids
 from dojo.data_containers import MANIFEST, DataContainers, NameTaken
 from dojo.errors import AlreadyExists, DojoError, KataNotFound
 from storer import copying, durable, json_files, manifest, publishing, settling
+from storer.avatar import PASSAGE
 from storer.kata import Kata
 from storer.katas_directory import KatasDirectory
 from storer.lights import LightsCache
@@ -119,15 +120,18 @@ class Katas:
         `fill` has to raise if what it puts there is not whole. Raises AlreadyExists if there
         is such a kata, here or in the katas directory, and `overwrite` is not set.
         """
-        exists = self._containers.exists(kata_id)
-        if (exists or self._directory.folder(kata_id)) and not overwrite:
-            raise AlreadyExists(kata_id)
-
-        def settle(folder: Path) -> list[str]:
-            fill(folder)
-            return settling.settle(folder, kata_id)
-
-        names = self._make(kata_id, settle, overwrite=overwrite)
+        self._refuse_existing(kata_id, overwrite=overwrite)
+        with contextlib.suppress(NameTaken):
+            self._containers.create(kata_id)
+        folder = self._containers.folder(kata_id)
+        with self._undone_on_error(kata_id), publishing.staging(folder) as incoming:
+            # Slow, as whoever sends the tar may be: the kata can be used meanwhile.
+            fill(incoming)
+            names = settling.settle(incoming, kata_id)
+            with durable.locked(folder):
+                self._refuse_existing(kata_id, overwrite=overwrite)
+                publishing.publish(incoming, folder)
+                folder.chmod(PASSAGE)
         _log.info("kata restored", kata=kata_id, avatars=len(names))
         self._on_change(kata_id)
         return names
@@ -165,13 +169,18 @@ class Katas:
         return list(islice(each_once, count))
 
     def sweep(self) -> None:
-        """Delete what katas left that were never completed, their maker having died.
+        """Remove what was never completed, its maker having died. For the start of a storer.
 
-        For the start of a storer. One that is being made at this moment is locked, and stays.
+        What is being made at this moment is locked, or was begun a moment ago, and stays.
         """
         for kata_id in list(self._containers.kata_ids()):
-            if not self._containers.exists(kata_id):
-                self._sweep(kata_id)
+            folder = self._containers.folder(kata_id)
+            with contextlib.suppress(FileNotFoundError):
+                begun = folder.stat().st_mtime
+                if publishing.is_staged(folder) or self._containers.exists(kata_id):
+                    continue
+                if time.time() - begun > UNFINISHED_SECONDS:
+                    self._delete_unfinished(kata_id)
 
     def _bring(self, kata_id: str) -> None:
         """Make sure that the kata is in a data-container that has its handle."""
@@ -188,13 +197,23 @@ class Katas:
         source = self._directory.folder(kata_id)
         if source is None:
             raise KataNotFound(kata_id)
-
-        def fill(folder: Path) -> list[str]:
-            copying.copy(source, folder)
-            return settling.settle(folder, kata_id)
-
-        names = self._make(kata_id, fill, overwrite=False)
+        with contextlib.suppress(NameTaken):
+            self._containers.create(kata_id)
+        folder = self._containers.folder(kata_id)
+        with durable.locked(folder):
+            if self._containers.exists(kata_id):
+                return  # another call was faster
+            with self._undone_on_error(kata_id), publishing.staging(folder) as incoming:
+                copying.copy(source, incoming)
+                names = settling.settle(incoming, kata_id)
+                publishing.publish(incoming, folder)
+                folder.chmod(PASSAGE)
         _log.info("kata imported", kata=kata_id, avatars=len(names))
+
+    def _refuse_existing(self, kata_id: str, *, overwrite: bool) -> None:
+        exists = self._containers.exists(kata_id) or self._directory.folder(kata_id) is not None
+        if exists and not overwrite:
+            raise AlreadyExists(kata_id)
 
     def _create(self, describe: Callable[[str], dict[str, Any]]) -> str:
         """Make a kata of a new id, with the manifest.json that `describe` gives for that id."""
@@ -207,45 +226,27 @@ class Katas:
             except NameTaken:
                 continue
             with self._undone_on_error(kata_id):
-                folder.chmod(0o711)
+                folder.chmod(PASSAGE)
                 durable.write(folder / MANIFEST, json_files.dumps(describe(kata_id)))
             _log.info("kata created", kata=kata_id)
             return kata_id
 
-    def _make(
-        self, kata_id: str, fill: Callable[[Path], list[str]], *, overwrite: bool
-    ) -> list[str]:
-        """Put a kata together out of sight, then publish it; return its avatars' names."""
-        with contextlib.suppress(NameTaken):
-            self._containers.create(kata_id)
-        folder = self._containers.folder(kata_id)
-        with durable.locked(folder):
-            if self._containers.exists(kata_id) and not overwrite:
-                return Kata(folder, kata_id, self._cache).avatar_names()  # another was faster
-            with self._undone_on_error(kata_id):
-                names = fill(publishing.clear(folder))
-                publishing.publish(folder)
-                folder.chmod(0o711)
-            return names
-
     @contextmanager
     def _undone_on_error(self, kata_id: str) -> Iterator[None]:
-        """Delete a data-container that has no kata yet if it won't get one."""
+        """Delete a data-container that has no kata if it won't get one."""
         try:
             yield
         except BaseException:
-            if self._containers.exists(kata_id):
-                publishing.clear(self._containers.folder(kata_id))
-            else:
+            folder = self._containers.folder(kata_id)
+            if not self._containers.exists(kata_id) and not publishing.is_staged(folder):
                 with contextlib.suppress(DojoError):  # then the next sweep does it
                     self._containers.delete(kata_id)
             raise
 
-    def _sweep(self, kata_id: str) -> None:
+    def _delete_unfinished(self, kata_id: str) -> None:
         folder = self._containers.folder(kata_id)
-        with contextlib.suppress(FileNotFoundError), durable.locked(folder):
+        with durable.locked(folder):
             publishing.finish(folder)
-            age_seconds = time.time() - folder.stat().st_mtime
-            if not self._containers.exists(kata_id) and age_seconds > UNFINISHED_SECONDS:
+            if not self._containers.exists(kata_id):
                 self._containers.delete(kata_id)
                 _log.info("unfinished kata deleted", kata=kata_id)

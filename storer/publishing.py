@@ -1,10 +1,11 @@
 """Publishing: what was put together out of sight becomes the kata, all of it or nothing.
 
-A kata is put together in `.incoming`, inside the volume that it will be in. These steps make
-it the kata; the lock on the kata's folder is held throughout, and a crash after the second
-is finished by whoever touches the kata next.
+A kata is put together in a folder of its own, `.incoming-...`, inside the volume that it will
+be in. Whoever does so holds that folder's lock: one that nobody holds was left by a process
+that died. These steps make it the kata; the lock on the kata's folder is held throughout, and
+a crash after the second is finished by whoever touches the kata next.
 
-1. everything is put on disk, and `.incoming` becomes `.complete`
+1. everything is put on disk, and `.incoming-...` becomes `.complete`
 2. if there is an old kata, its files go to `.replaced`, manifest.json first: from here on the
    kata can't be seen
 3. `.complete` becomes `.moving`: nothing of the old kata is left outside `.replaced`
@@ -12,28 +13,47 @@ is finished by whoever touches the kata next.
 """
 
 import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from dojo.data_containers import MANIFEST
 from storer import durable
 
-INCOMING = ".incoming"
+INCOMING = ".incoming-"
 COMPLETE = ".complete"
 MOVING = ".moving"
 REPLACED = ".replaced"
 
 
-def clear(folder: Path) -> Path:
-    """Return where to put a kata together, removing what an earlier try left. Lock's holder."""
-    for name in (INCOMING, COMPLETE, REPLACED):
-        shutil.rmtree(folder / name, ignore_errors=True)
-    return folder / INCOMING
+@contextmanager
+def staging(folder: Path) -> Iterator[Path]:
+    """Give a new folder to put a kata together in; it goes if it is not published."""
+    incoming = Path(tempfile.mkdtemp(prefix=INCOMING, dir=folder))
+    try:
+        with durable.locked(incoming):
+            yield incoming
+    finally:
+        shutil.rmtree(incoming, ignore_errors=True)
 
 
-def publish(folder: Path) -> None:
-    """Make what is in `.incoming` the kata in `folder`, instead of any that is there."""
-    durable.sync_tree(folder / INCOMING)
-    (folder / INCOMING).rename(folder / COMPLETE)
+def is_staged(folder: Path) -> bool:
+    """Say whether a kata is being put together in a kata's folder; remove what was left."""
+    busy = False
+    for incoming in folder.glob(f"{INCOMING}*"):
+        if durable.is_locked(incoming):
+            busy = True
+        else:
+            shutil.rmtree(incoming, ignore_errors=True)
+    return busy
+
+
+def publish(incoming: Path, folder: Path) -> None:
+    """Make what was put together in `incoming` the kata in `folder`, instead of any there."""
+    shutil.rmtree(folder / COMPLETE, ignore_errors=True)  # published by a process that died
+    durable.sync_tree(incoming)
+    incoming.rename(folder / COMPLETE)
     durable.sync_folder(folder)
     finish(folder)
 

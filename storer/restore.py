@@ -93,11 +93,10 @@ class _Tar:
         return outer + inner
 
     def unpack(self, folder: Path) -> None:
-        """Put the kata's files into `folder`, which is made, and read the tar to its end."""
+        """Put the kata's files into `folder`, which is empty, and read the tar to its end."""
         if self._first is None:
             raise InvalidArgument("data", "the tar holds no kata")
         outer, inner = self._parts(self._first)[:2]
-        folder.mkdir()
         total_bytes = 0
         members = 0
         member: tarfile.TarInfo | None = self._first
@@ -149,7 +148,7 @@ class _Tar:
                 self._write(member, target)
             else:
                 raise InvalidArgument("data", f"{member.name!r} is neither a file nor a folder")
-            target.chmod(stat.S_IMODE(member.mode) & 0o777 | 0o600)
+            target.chmod(stat.S_IMODE(member.mode) & 0o777)
             modified = _modified_ns(member)
             os.utime(target, ns=(modified, modified), follow_symlinks=False)
         except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -247,9 +247,10 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         kata_id, name = adapting.kata_and_avatar(request.kata_id, request.avatar)
         was, now = _was_and_now(request)
 
-        def pieces() -> Iterator[bytes]:
+        def pieces() -> Generator[bytes, None, None]:
             with self.katas.using(kata_id) as kata:
-                yield from diff.patch(kata.avatar(name), was, now)
+                made = list(diff.patch(kata.avatar(name), was, now))
+            yield from made  # the kata is not held while a client takes its time
 
         filename = f"{kata_id}-{name}-{was}-{now}.patch"
         async for part in send(pieces(), filename, storer_pb2.DownloadPatchResponse):

@@ -144,14 +144,13 @@ def _remove(path: Path) -> None:
 
 
 def _close(folder: Path, names: list[str]) -> None:
-    """Close everything but the sandboxes to whoever is not the storer."""
-    for path in folder.rglob("*"):
-        inside = path.relative_to(folder).parts
-        if len(inside) > 1 and inside[0] in names and inside[1] == SANDBOX:
-            continue
-        status = path.lstat()
-        if stat.S_ISDIR(status.st_mode):
-            path.chmod(PASSAGE if len(inside) == 1 and inside[0] in names else 0o700)
-        elif stat.S_ISREG(status.st_mode):
-            path.chmod(status.st_mode & 0o100 | 0o600)
-    folder.chmod(PASSAGE)
+    """Close everything but the sandboxes to whoever is not the storer.
+
+    What is inside of a closed folder needs no closing, and keeps the modes that it has.
+    """
+    for closed in (folder, *(folder / name for name in names)):
+        for path in closed.iterdir():
+            status = path.lstat()
+            if path.name != SANDBOX and path.name not in names:
+                path.chmod(0o700 if stat.S_ISDIR(status.st_mode) else durable.PRIVATE)
+        closed.chmod(PASSAGE)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+import contextvars
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from cyberdojo.storer.v1 import storer_pb2
@@ -13,30 +15,53 @@ from dojo.errors import InvalidArgument
 T = TypeVar("T")
 
 MAX_DATA_BYTES = 1024 * 1024
+IDLE_SECONDS = 60
+
+_receivers = ThreadPoolExecutor(8, thread_name_prefix="receiver")
 
 
 async def send(
-    pieces: Iterator[bytes], filename: str, message: Callable[..., Any]
+    pieces: Generator[bytes, None, None], filename: str, message: Callable[..., Any]
 ) -> AsyncIterator[Any]:
     """Yield the messages of a stream; each piece is made in a thread, when it is needed.
 
     The first piece is made before the header is sent, so that what can't be begun is refused
-    at once.
+    at once. `pieces` is closed in the end, also when the client went away.
     """
     digest = Digest()
+    making: asyncio.Task[bytes | None] | None = None
     try:
-        piece = await asyncio.to_thread(next, pieces, None)
+        making = _next_piece(pieces)
+        piece = await asyncio.shield(making)
         yield message(header=storer_pb2.StreamHeader(filename=filename))
         while piece is not None:
             digest.update(piece)
             yield message(data=piece)
-            piece = await asyncio.to_thread(next, pieces, None)
+            making = _next_piece(pieces)
+            piece = await asyncio.shield(making)
         end = storer_pb2.StreamEnd(size_bytes=digest.size_bytes, sha256=digest.sha256)
         yield message(end=end)
     finally:
-        close = getattr(pieces, "close", None)
-        if close is not None:
-            await asyncio.shield(asyncio.to_thread(close))
+        closing = asyncio.create_task(_close(pieces, making))
+        _closing.add(closing)
+        closing.add_done_callback(_closing.discard)
+
+
+# Streams whose client went away while a thread was at work for it; held until that is done.
+_closing: set[asyncio.Task[None]] = set()
+
+
+def _next_piece(pieces: Generator[bytes, None, None]) -> asyncio.Task[bytes | None]:
+    return asyncio.create_task(asyncio.to_thread(next, pieces, None))
+
+
+async def _close(
+    pieces: Generator[bytes, None, None], making: asyncio.Task[bytes | None] | None
+) -> None:
+    if making is not None:
+        await asyncio.wait([making])
+        making.cancelled() or making.exception()  # it was raised where it was waited for
+    await asyncio.to_thread(pieces.close)
 
 
 async def receive(
@@ -46,7 +71,8 @@ async def receive(
     """Return what `consume`, in a thread, makes of the bytes of a stream.
 
     Its iterator raises InvalidArgument if the stream does not come to its end, or to another
-    end than was announced.
+    end than was announced. A client takes its time, and a thread waits for it: these are
+    threads of their own, so that who restores can't keep others from being served.
     """
     loop = asyncio.get_running_loop()
 
@@ -65,7 +91,8 @@ async def receive(
             yield part.data
         raise InvalidArgument("end", "is missing: the stream is not whole")
 
-    return await asyncio.to_thread(consume, pieces())
+    context = contextvars.copy_context()
+    return await loop.run_in_executor(_receivers, context.run, consume, pieces())
 
 
 def _part(
@@ -76,7 +103,12 @@ def _part(
     async def following() -> storer_pb2.RestoreKataRequest | None:
         return await anext(requests, None)
 
-    return asyncio.run_coroutine_threadsafe(following(), loop).result()
+    coming = asyncio.run_coroutine_threadsafe(following(), loop)
+    try:
+        return coming.result(IDLE_SECONDS)
+    except TimeoutError:
+        coming.cancel()
+        raise InvalidArgument("data", f"nothing came for {IDLE_SECONDS} seconds") from None
 
 
 def _check_end(end: storer_pb2.StreamEnd, came: Digest) -> None:
