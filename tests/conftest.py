@@ -3,6 +3,7 @@
 import contextlib
 import os
 import secrets
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from kata_folders import Kata, make_kata
 from services import Service
 
 from cyberdojo.runner.v1 import runner_pb2_grpc
+from cyberdojo.storer.v1 import storer_pb2_grpc
 from dojo.data_containers import DataContainers
 from dojo.engine import Engine
 from dojo.errors import EngineUnavailable
@@ -92,6 +94,35 @@ def runner_service(start_service: Callable[..., Service]) -> Iterator[Service]:
 
 
 @pytest.fixture(scope="session")
+def real_katas() -> Path:
+    """The folder with the tars of real katas. They are shared, and no part of the project."""
+    beside = Path(__file__).parents[2] / "shared"
+    folder = Path(os.environ.get("CYBER_DOJO_SHARED") or beside) / "katas"
+    if not any(folder.glob("*.tgz")):
+        pytest.fail(f"no katas/*.tgz in {folder.parent}; say in CYBER_DOJO_SHARED where they are")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def katas_directory(real_katas: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The real katas, unpacked with the owners that they had. Not to be written."""
+    directory = tmp_path_factory.mktemp("katas")
+    for tar in real_katas.glob("*.tgz"):
+        subprocess.run(["tar", "--same-owner", "-xzf", tar, "-C", directory], check=True)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def storer_service(
+    start_service: Callable[..., Service], katas_directory: Path
+) -> Iterator[Service]:
+    """The storer that most tests share; it can import the real katas."""
+    service = start_service("storer", CYBER_DOJO_KATAS_DIRECTORY=str(katas_directory))
+    yield service
+    service.stop()
+
+
+@pytest.fixture(scope="session")
 def connect() -> Iterator[Callable[[str], grpc.Channel]]:
     """Opens channels to services; they are closed when the session ends."""
     channels: list[grpc.Channel] = []
@@ -115,6 +146,14 @@ def runner(
 ) -> runner_pb2_grpc.RunnerServiceStub:
     """A client of the shared runner."""
     return runner_pb2_grpc.RunnerServiceStub(connect(runner_service.address))
+
+
+@pytest.fixture(scope="session")
+def storer(
+    storer_service: Service, connect: Callable[[str], grpc.Channel]
+) -> storer_pb2_grpc.StorerServiceStub:
+    """A client of the shared storer."""
+    return storer_pb2_grpc.StorerServiceStub(connect(storer_service.address))
 
 
 def _left_behind(engine: Engine, namespace: Namespace) -> Iterator[str]:

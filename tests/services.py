@@ -38,6 +38,11 @@ class Service:
         """The service's process."""
         return self._process.pid
 
+    @property
+    def is_running(self) -> bool:
+        """Whether the process has not been ended yet."""
+        return self._process.poll() is None
+
     def events(self) -> list[dict[str, Any]]:
         """Return what was logged so far."""
         with self._changed:

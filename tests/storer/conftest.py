@@ -1,0 +1,94 @@
+"""What tests of the storer start from, besides what every test does."""
+
+import contextlib
+import secrets
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import docker.errors
+import grpc
+import pytest
+from services import Service
+from storing import Katas, Stub
+
+from dojo.data_containers import DataContainers
+from dojo.engine import Engine
+from dojo.naming import LABEL, Namespace
+
+
+@pytest.fixture(autouse=True)
+def _tidy(data_containers: DataContainers) -> Iterator[None]:
+    """Each test's katas go when it ends."""
+    yield
+    delete_all(data_containers)
+
+
+@pytest.fixture
+def katas(storer: Stub) -> Katas:
+    """The katas behind the shared storer."""
+    return Katas(storer)
+
+
+@pytest.fixture
+def kata_id(katas: Katas) -> str:
+    """A kata in which nobody started."""
+    return katas.create()
+
+
+@pytest.fixture
+def start_storer(
+    start_service: Callable[..., Service],
+) -> Iterator[Callable[..., Service]]:
+    """Starts storers of a test's own; those that it did not end are stopped."""
+    started: list[Service] = []
+
+    def start(**environ: str) -> Service:
+        started.append(start_service("storer", **environ))
+        return started[-1]
+
+    yield start
+    for service in started:
+        if service.is_running:
+            service.stop()
+
+
+@pytest.fixture
+def client(connect: Callable[[str], grpc.Channel]) -> Callable[[Service], Katas]:
+    """Gives the katas behind a storer."""
+    return lambda service: Katas(Stub(connect(service.address)))
+
+
+@pytest.fixture
+def elsewhere(engine: Engine, data_containers: DataContainers) -> Iterator[DataContainers]:
+    """The data-containers of another namespace, which is empty; nothing of it stays."""
+    namespace = Namespace(f"{data_containers.namespace.name}-{secrets.token_hex(3)}")
+    other = DataContainers(engine, namespace, data_containers.volume_root)
+    yield other
+    delete_all(other)
+    with contextlib.suppress(docker.errors.ImageNotFound):
+        engine.api.remove_image(namespace.kata_image)
+    labelled = {"label": f"{LABEL}={namespace.name}"}
+    assert not engine.api.containers(all=True, filters=labelled)
+    assert not engine.api.volumes(filters=labelled)["Volumes"]
+
+
+@pytest.fixture
+def katas_elsewhere(
+    elsewhere: DataContainers,
+    start_storer: Callable[..., Service],
+    client: Callable[[Service], Katas],
+) -> Katas:
+    """The katas of another namespace, behind a storer of its own, with no katas directory."""
+    return client(start_storer(CYBER_DOJO_NAMESPACE=elsewhere.namespace.name))
+
+
+@pytest.fixture
+def folder(data_containers: DataContainers) -> Callable[[str], Path]:
+    """Gives the folder of a kata's volume."""
+    return data_containers.folder
+
+
+def delete_all(data_containers: DataContainers) -> None:
+    """Delete every kata of a namespace, the unfinished ones too."""
+    for kata_id in list(data_containers.kata_ids()):
+        data_containers.delete(kata_id)

@@ -1,0 +1,198 @@
+"""A storer's client for tests: katas with fixed times, and what a refusal has to say."""
+
+import os
+import subprocess
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import grpc
+import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+from cyberdojo.colour.v1 import colour_pb2
+from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+CREATED = datetime(2019, 1, 16, 12, 44, 55, tzinfo=UTC)
+STARTED = CREATED + timedelta(minutes=1)
+
+FILES = {
+    "cyber-dojo.sh": b"make --always-make\n",
+    "hiker.c": b"int answer(void)\n{\n    return 6 * 9;\n}\n",
+    "readme.txt": b"Your task...\n",
+}
+
+RED, AMBER, GREEN = colour_pb2.COLOUR_RED, colour_pb2.COLOUR_AMBER, colour_pb2.COLOUR_GREEN
+TIMED_OUT, FAULTY = colour_pb2.COLOUR_TIMED_OUT, colour_pb2.COLOUR_FAULTY
+
+Stub = storer_pb2_grpc.StorerServiceStub
+
+
+class Katas:
+    """Katas behind a storer, made and played with fixed times."""
+
+    def __init__(self, stub: Stub) -> None:
+        self.stub = stub
+
+    def create(self, files: Mapping[str, bytes] = FILES, **manifest: Any) -> str:
+        """Make a kata; return its id."""
+        return self.stub.CreateKata(
+            storer_pb2.CreateKataRequest(
+                manifest=a_manifest(files, **manifest), created=timestamp(CREATED)
+            )
+        ).kata_id
+
+    def start(self, kata_id: str, *order: str) -> str:
+        """Start an avatar; return its name."""
+        return self.stub.StartAvatar(
+            storer_pb2.StartAvatarRequest(kata_id=kata_id, order=order, time=timestamp(STARTED))
+        ).avatar
+
+    def started(self, *names: str, files: Mapping[str, bytes] = FILES) -> str:
+        """Make a kata in which these avatars are started; return its id."""
+        kata_id = self.create(files)
+        for name in names:
+            self.start(kata_id, name)
+        return kata_id
+
+    def record(
+        self, kata_id: str, avatar: str, files: Mapping[str, bytes] = FILES, **fields: Any
+    ) -> storer_pb2.Light:
+        """Record a test; return its light."""
+        return self.stub.RecordTest(a_test(kata_id, avatar, files, **fields)).light
+
+    def get(self, kata_id: str) -> storer_pb2.GetKataResponse:
+        """Read a kata."""
+        return self.stub.GetKata(storer_pb2.GetKataRequest(kata_id=kata_id))
+
+    def import_(self, kata_id: str) -> storer_pb2.ImportKataResponse:
+        """Import a kata."""
+        return self.stub.ImportKata(storer_pb2.ImportKataRequest(kata_id=kata_id))
+
+    def delete(self, kata_id: str) -> None:
+        """Delete a kata."""
+        self.stub.DeleteKata(storer_pb2.DeleteKataRequest(kata_id=kata_id))
+
+    def lights(self, kata_id: str, avatar: str) -> list[storer_pb2.Light]:
+        """Return all lights of an avatar, the start first."""
+        request = storer_pb2.ListLightsRequest(kata_id=kata_id, avatar=avatar)
+        (found,) = self.stub.ListLights(request).avatars
+        return list(found.lights)
+
+    def files(self, kata_id: str, avatar: str, number: int = -1) -> storer_pb2.GetFilesResponse:
+        """Return the files of a light."""
+        return self.stub.GetFiles(
+            storer_pb2.GetFilesRequest(kata_id=kata_id, avatar=avatar, light_number=number)
+        )
+
+    def diff(self, kata_id: str, avatar: str, was: int, now: int) -> list[storer_pb2.FileDiff]:
+        """Return the difference of two lights."""
+        request = storer_pb2.DiffLightsRequest(
+            kata_id=kata_id, avatar=avatar, was_number=was, now_number=now
+        )
+        return list(self.stub.DiffLights(request).files)
+
+    def patch(self, kata_id: str, avatar: str, was: int, now: int) -> bytes:
+        """Return the difference of two lights as a patch."""
+        request = storer_pb2.DownloadPatchRequest(
+            kata_id=kata_id, avatar=avatar, was_number=was, now_number=now
+        )
+        return b"".join(part.data for part in self.stub.DownloadPatch(request))
+
+    def download(
+        self, kata_id: str, compression: int = storer_pb2.COMPRESSION_NONE
+    ) -> list[storer_pb2.DownloadKataResponse]:
+        """Return all parts of a kata's tar."""
+        request = storer_pb2.DownloadKataRequest(kata_id=kata_id, compression=compression)
+        return list(self.stub.DownloadKata(request))
+
+    def tar(self, kata_id: str, compression: int = storer_pb2.COMPRESSION_NONE) -> bytes:
+        """Return a kata's tar."""
+        return b"".join(part.data for part in self.download(kata_id, compression))
+
+
+def a_manifest(files: Mapping[str, bytes] = FILES, **fields: Any) -> storer_pb2.Manifest:
+    """Return a manifest that a kata can be made from."""
+    given = {
+        "display_name": "C (gcc), assert",
+        "image_name": "cyberdojofoundation/gcc_assert",
+        "visible_files": files,
+        **fields,
+    }
+    return storer_pb2.Manifest(**given)
+
+
+def a_test(
+    kata_id: str, avatar: str, files: Mapping[str, bytes] = FILES, **fields: Any
+) -> storer_pb2.RecordTestRequest:
+    """Return a test that can be recorded."""
+    given = {"colour": RED, "time": timestamp(STARTED + timedelta(seconds=7)), **fields}
+    return storer_pb2.RecordTestRequest(kata_id=kata_id, avatar=avatar, files=files, **given)
+
+
+def timestamp(time: datetime) -> Timestamp:
+    """Return a time as a message."""
+    message = Timestamp()
+    message.FromDatetime(time)
+    return message
+
+
+@contextmanager
+def refused(code: grpc.StatusCode, *, field: str | None = None, says: str = "") -> Iterator[None]:
+    """Expect a call to be refused with `code`, naming `field`, its message holding `says`."""
+    with pytest.raises(grpc.RpcError) as caught:
+        yield
+    error = caught.value
+    assert error.code() is code, error
+    assert says in error.details()
+    if field is not None:
+        assert [each.field for each in bad_fields(error)] == [field], error.details()
+
+
+def bad_fields(error: Any) -> list[error_details_pb2.BadRequest.FieldViolation]:
+    """Return what a refusal says of the request's fields."""
+    status = rpc_status.from_call(error)
+    found = error_details_pb2.BadRequest()
+    assert status is not None
+    assert status.details[0].Unpack(found)
+    return list(found.field_violations)
+
+
+def code_of(call: Callable[[], object]) -> grpc.StatusCode:
+    """Return the status that a call ends with."""
+    try:
+        call()
+    except grpc.RpcError as error:
+        return error.code()  # type: ignore[attr-defined]
+    return grpc.StatusCode.OK
+
+
+def at_once(function: Callable[[T], R], arguments: Iterable[T]) -> list[R]:
+    """Call the function with each of the arguments, all at the same time."""
+    listed = list(arguments)
+    with ThreadPoolExecutor(len(listed)) as threads:
+        return list(threads.map(function, listed))
+
+
+def git(folder: Path, *arguments: str, text: bytes | None = None) -> bytes:
+    """Run git as somebody would who has no configuration at all; return what it says."""
+    quiet = {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1", "LC_ALL": "C"}
+    done = subprocess.run(
+        ["git", "-c", "safe.directory=*", *arguments],
+        cwd=folder,
+        env={**os.environ, **quiet},
+        input=text,
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr.decode(errors="replace")
+    return done.stdout

@@ -1,0 +1,55 @@
+"""GetFiles: the files and the output of a light."""
+
+import grpc
+from storing import FILES, GREEN, STARTED, Katas, refused, timestamp
+
+
+def test_light_0_has_the_files_that_the_kata_starts_from(katas: Katas) -> None:
+    kata_id = katas.started("whale")
+    katas.record(kata_id, "whale", {"other.c": b"x"})
+    start = katas.files(kata_id, "whale", 0)
+    assert start.light.number == 0
+    assert start.light.time == timestamp(STARTED)
+    assert dict(start.files) == FILES
+    assert (start.stdout, start.stderr) == (b"", b"")
+
+
+def test_every_light_keeps_its_own_files_and_output(katas: Katas) -> None:
+    kata_id = katas.started("whale")
+    for number in range(1, 4):
+        files = {**FILES, "hiker.c": b"%d" % number}
+        katas.record(kata_id, "whale", files, stdout=b"out%d" % number, stderr=b"err%d" % number)
+    for number in range(1, 4):
+        found = katas.files(kata_id, "whale", number)
+        assert found.light.number == number
+        assert found.files["hiker.c"] == b"%d" % number
+        assert (found.stdout, found.stderr) == (b"out%d" % number, b"err%d" % number)
+
+
+def test_minus_1_is_the_newest_light(katas: Katas) -> None:
+    kata_id = katas.started("whale")
+    assert katas.files(kata_id, "whale", -1).light.number == 0
+    katas.record(kata_id, "whale", {"a": b"1"})
+    katas.record(kata_id, "whale", {"a": b"2"}, colour=GREEN, status=0)
+    newest = katas.files(kata_id, "whale", -1)
+    assert newest.light == katas.lights(kata_id, "whale")[-1]
+    assert dict(newest.files) == {"a": b"2"}
+
+
+def test_a_file_that_was_deleted_in_the_editor_is_not_in_the_next_light(katas: Katas) -> None:
+    kata_id = katas.started("whale")
+    katas.record(kata_id, "whale", {"a.c": b"", "b/c.c": b"1"})
+    katas.record(kata_id, "whale", {"b/d.c": b"2"})
+    assert dict(katas.files(kata_id, "whale").files) == {"b/d.c": b"2"}
+
+
+def test_a_light_that_does_not_exist_is_not_found(katas: Katas) -> None:
+    kata_id = katas.started("whale")
+    with refused(grpc.StatusCode.NOT_FOUND, says="whale has no light 1; the newest is 0"):
+        katas.files(kata_id, "whale", 1)
+
+
+def test_an_avatar_that_was_not_started_has_no_files(katas: Katas) -> None:
+    kata_id = katas.started("whale")
+    with refused(grpc.StatusCode.NOT_FOUND, says="zebra was not started"):
+        katas.files(kata_id, "zebra", 0)
