@@ -80,6 +80,10 @@ class Avatar:
         """
         with durable.locked(self.folder):
             lights = self._lights()
+            if self.history.has(lights.newest.number + 1):
+                # Recorded, by a process that got no further, since increments.json was read.
+                self._cache.forget(self.folder)
+                lights = self._lights()
             if light.request_id:
                 for each in reversed(lights.all):
                     if each.request_id == light.request_id:
@@ -89,7 +93,7 @@ class Avatar:
                 raise StaleNumber(self.kata_id, self.name, expected, lights.newest.number)
             numbered = replace(light, number=number)
             described = self.history.record(numbered, submission)
-            (self.folder / LIGHT_JSON).write_bytes(described)
+            durable.replace(self.folder / LIGHT_JSON, described)
             self._write(lights, [numbered], submission)
             return numbered
 
@@ -120,7 +124,7 @@ def start(folder: Path, kata_id: str, name: str, files: dict[str, bytes], time: 
     """Fill an empty `folder` with what an avatar starts with: light 0 and its sandbox."""
     light = Light(number=0, colour="", time=time)
     described = History.create(folder, kata_id, name).record(light, Submission(files))
-    (folder / LIGHT_JSON).write_bytes(described)
+    durable.replace(folder / LIGHT_JSON, described)
     sandbox.create(folder, name, files)
     durable.write(folder / INCREMENTS, b"[]\n")
     durable.write(folder / MANIFEST, json_files.dumps(json_files.files_json(files)))

@@ -14,6 +14,19 @@ _NOT_A_FILE = {errno.ELOOP, errno.ENXIO}  # a link; a socket
 
 def write(path: Path, content: bytes) -> None:
     """Replace the file at `path`: afterwards, or after a crash, it is the old or the new one."""
+    _replace(path, content, sync=True)
+    sync_folder(path.parent)
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Replace the file at `path`: who opens it finds the old or the new one.
+
+    For what is on disk in another place already: after a crash it may be neither.
+    """
+    _replace(path, content, sync=False)
+
+
+def _replace(path: Path, content: bytes, *, sync: bool) -> None:
     new = path.with_name(f".{path.name}.new")
     descriptor = os.open(
         new, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, PRIVATE
@@ -21,9 +34,9 @@ def write(path: Path, content: bytes) -> None:
     with open(descriptor, "wb") as file:
         file.write(content)
         file.flush()
-        os.fsync(descriptor)
+        if sync:
+            os.fsync(descriptor)
     new.replace(path)
-    sync_folder(path.parent)
 
 
 def sync_folder(path: Path) -> None:

@@ -82,6 +82,7 @@ class History:
         """
         repository = self._repository
         branch = repository.lookup_reference("HEAD").target
+        self._remove_locks("index", str(branch), _tag(recorded.number))
         parents = [] if recorded.number == 0 else [self._commit(recorded.number - 1).id]
         described = _describe(recorded, submission)
         tree = self._write_tree(described, submission.files)
@@ -96,7 +97,8 @@ class History:
         # A branch that is ahead of the tags is a light that nobody was told of: a process died
         # between these two lines. The next light starts from its tag, so nothing is wrong.
         repository.references.create(str(branch), commit, force=True)
-        repository.references.create(_tag(recorded.number), commit)
+        # What old katas tagged beyond the end of their increments.json is no light, and gives way.
+        repository.references.create(_tag(recorded.number), commit, force=True)
         self._write_index(tree)
         return described
 
@@ -227,6 +229,14 @@ class History:
         index = self._repository.index
         index.read_tree(tree)
         index.write()
+
+    def _remove_locks(self, *names: str) -> None:
+        """Remove the locks of git's own that a process left which died in the middle.
+
+        All who write hold the lock on the avatar's folder, so these are nobody's.
+        """
+        for name in names:
+            (self._folder / f"{name}.lock").unlink(missing_ok=True)
 
     @contextmanager
     def _reading(self, what: str) -> Iterator[None]:

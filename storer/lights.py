@@ -57,6 +57,11 @@ class LightsCache:
             self._entries.move_to_end(folder)
             return entry[1]
 
+    def forget(self, folder: Path) -> None:
+        """Have the lights of the avatar in `folder` read anew."""
+        with self._lock:
+            self._entries.pop(folder, None)
+
     def read(self, folder: Path, history: History, start: Light) -> Lights:
         """Read the lights of the avatar in `folder`; raise Unreadable or KataDamaged."""
         signature = _signature(folder / INCREMENTS)
