@@ -17,10 +17,16 @@ from dojo.naming import LABEL, Namespace
 
 
 @pytest.fixture(autouse=True)
-def _tidy(data_containers: DataContainers) -> Iterator[None]:
-    """Each test's katas go when it ends."""
+def _tidy(request: pytest.FixtureRequest, data_containers: DataContainers) -> Iterator[None]:
+    """Each test's katas go when it ends; and no call in it may have come upon a defect."""
+    service = (
+        request.getfixturevalue("storer_service") if "storer" in request.fixturenames else None
+    )
+    before = len(defects(service)) if service else 0
     yield
     delete_all(data_containers)
+    if service:
+        assert not "".join(defects(service)[before:])
 
 
 @pytest.fixture
@@ -50,6 +56,7 @@ def start_storer(
     for service in started:
         if service.is_running:
             service.stop()
+    assert not "".join(found for service in started for found in defects(service))
 
 
 @pytest.fixture
@@ -86,6 +93,11 @@ def katas_elsewhere(
 def folder(data_containers: DataContainers) -> Callable[[str], Path]:
     """Gives the folder of a kata's volume."""
     return data_containers.folder
+
+
+def defects(service: Service) -> list[str]:
+    """Return the traceback of every defect that a service logged."""
+    return [event["exception"] for event in service.events() if event["event"] == "defect"]
 
 
 def delete_all(data_containers: DataContainers) -> None:
