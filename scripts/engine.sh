@@ -19,8 +19,14 @@ engine_log=${CYBER_DOJO_ENGINE_LOG:-/var/log/dockerd.log}
 # but can start nothing.
 answer=
 answers() {
-    answer=$(timeout 10 docker info --format '{{.ServerVersion}} {{.ContainerdCommit.ID}}' 2>&1) &&
+    if answer=$(timeout 10 docker info --format '{{.ServerVersion}} {{.ContainerdCommit.ID}}' 2>&1); then
         [[ $answer != *" N/A" ]]
+    else
+        [[ $answer != *"permission denied"* ]] ||
+            fail "there is a docker engine, but you may not use it" \
+                "run this as root, or: sudo usermod --append --groups docker $(id -un), and log in again"
+        return 1
+    fi
 }
 
 answers_within() {
@@ -123,13 +129,9 @@ if have docker && answers; then
     engine=answers
 else
     engine=silent
-    if have docker; then
-        [[ $answer != *"permission denied"* ]] ||
-            fail "there is a docker engine, but you may not use it" \
-                "run this as root, or: sudo usermod --append --groups docker $(id -un), and log in again"
-        ! endpoint=$(elsewhere) ||
-            fail "the docker engine at $endpoint does not answer: ${answer##*$'\n'}" \
-                "start it, or unset DOCKER_HOST (or: docker context use default) to use one on this machine"
+    if have docker && endpoint=$(elsewhere); then
+        fail "the docker engine at $endpoint does not answer: ${answer##*$'\n'}" \
+            "start it, or unset DOCKER_HOST (or: docker context use default) to use one on this machine"
     fi
     have docker && have dockerd || packages+=(docker.io)
     # Without its tools, an enabled AppArmor lets no container start.
