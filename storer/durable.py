@@ -72,14 +72,19 @@ def locked(path: Path, *, shared: bool = False) -> Iterator[None]:
 
     It is a lock of the kernel's (flock) on the folder or file itself: it goes with the process
     that held it, however that ended, and leaves nothing behind. It is held by this call alone:
-    a thread that takes it twice waits for itself.
+    a thread that takes it twice waits for itself. Raises FileNotFoundError if there is none,
+    also when it went while this waited for it.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        flock(descriptor, LOCK_SH if shared else LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
+    while True:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            flock(descriptor, LOCK_SH if shared else LOCK_EX)
+            # Another may have been put in its place meanwhile: then this lock guards nothing.
+            if os.path.samestat(os.fstat(descriptor), os.lstat(path)):
+                yield
+                return
+        finally:
+            os.close(descriptor)
 
 
 def is_locked(path: Path) -> bool:

@@ -79,6 +79,8 @@ class Katas:
                 raise KataNotFound(kata_id) from None
             if not self._containers.exists(kata_id):  # deleted since it was brought
                 raise KataNotFound(kata_id)
+            # With the lock: nobody is deleting what the handle would hold.
+            self._containers.ensure_handle(kata_id)
             yield Kata(folder, kata_id, self._cache)
 
     def create(self, created_from: Manifest, created: datetime) -> str:
@@ -129,6 +131,7 @@ class Katas:
             fill(incoming)
             names = settling.settle(incoming, kata_id)
             with durable.locked(folder):
+                publishing.recover(folder)
                 self._refuse_existing(kata_id, overwrite=overwrite)
                 publishing.publish(incoming, folder)
                 folder.chmod(PASSAGE)
@@ -183,24 +186,22 @@ class Katas:
                     self._delete_unfinished(kata_id)
 
     def _bring(self, kata_id: str) -> None:
-        """Make sure that the kata is in a data-container that has its handle."""
+        """Make sure that the kata is in a data-container."""
         if not self._containers.exists(kata_id):
             folder = self._containers.folder(kata_id)
             if folder.exists():  # it is being made, or replaced, or a crash interrupted that
                 with contextlib.suppress(FileNotFoundError), durable.locked(folder):
-                    publishing.finish(folder)
+                    publishing.recover(folder)
             if not self._containers.exists(kata_id):
                 self._import(kata_id)
-        self._containers.ensure_handle(kata_id)
 
     def _import(self, kata_id: str) -> None:
         source = self._directory.folder(kata_id)
         if source is None:
             raise KataNotFound(kata_id)
-        with contextlib.suppress(NameTaken):
-            self._containers.create(kata_id)
         folder = self._containers.folder(kata_id)
-        with durable.locked(folder):
+        with contextlib.ExitStack() as stack:
+            self._create_locked(kata_id, stack)
             if self._containers.exists(kata_id):
                 return  # another call was faster
             with self._undone_on_error(kata_id), publishing.staging(folder) as incoming:
@@ -209,6 +210,17 @@ class Katas:
                 publishing.publish(incoming, folder)
                 folder.chmod(PASSAGE)
         _log.info("kata imported", kata=kata_id, avatars=len(names))
+
+    def _create_locked(self, kata_id: str, stack: contextlib.ExitStack) -> None:
+        """Make the data-container, if there is none, and take its folder's lock."""
+        for _ in range(100):
+            with contextlib.suppress(NameTaken):
+                self._containers.create(kata_id)
+            # Whoever had it before may have deleted it: a kata that can't be imported.
+            with contextlib.suppress(FileNotFoundError):
+                stack.enter_context(durable.locked(self._containers.folder(kata_id)))
+                return
+        raise KataNotFound(kata_id, "its container is there and its volume is not")
 
     def _refuse_existing(self, kata_id: str, *, overwrite: bool) -> None:
         exists = self._containers.exists(kata_id) or self._directory.folder(kata_id) is not None
@@ -238,7 +250,8 @@ class Katas:
             yield
         except BaseException:
             folder = self._containers.folder(kata_id)
-            if not self._containers.exists(kata_id) and not publishing.is_staged(folder):
+            wanted = publishing.is_begun(folder) or publishing.is_staged(folder)
+            if not self._containers.exists(kata_id) and not wanted:
                 with contextlib.suppress(DojoError):  # then the next sweep does it
                     self._containers.delete(kata_id)
             raise
@@ -246,7 +259,7 @@ class Katas:
     def _delete_unfinished(self, kata_id: str) -> None:
         folder = self._containers.folder(kata_id)
         with durable.locked(folder):
-            publishing.finish(folder)
+            publishing.recover(folder)
             if not self._containers.exists(kata_id):
                 self._containers.delete(kata_id)
                 _log.info("unfinished kata deleted", kata=kata_id)

@@ -50,16 +50,33 @@ def is_staged(folder: Path) -> bool:
 
 
 def publish(incoming: Path, folder: Path) -> None:
-    """Make what was put together in `incoming` the kata in `folder`, instead of any there."""
-    shutil.rmtree(folder / COMPLETE, ignore_errors=True)  # published by a process that died
+    """Make what was put together in `incoming` the kata in `folder`, instead of any there.
+
+    For the lock's holder, after `recover`.
+    """
     durable.sync_tree(incoming)
     incoming.rename(folder / COMPLETE)
     durable.sync_folder(folder)
-    finish(folder)
+    _finish(folder)
 
 
-def finish(folder: Path) -> None:
-    """Finish what `publish` began, wherever it was interrupted. For the lock's holder."""
+def is_begun(folder: Path) -> bool:
+    """Say whether a publishing was begun that did not come to its end."""
+    return (folder / COMPLETE).exists() or (folder / MOVING).exists()
+
+
+def recover(folder: Path) -> None:
+    """Put right what a publishing left that was interrupted. For the lock's holder.
+
+    It is finished if the old kata can't be seen any more; else it has not happened.
+    """
+    if (folder / MANIFEST).exists():
+        shutil.rmtree(folder / COMPLETE, ignore_errors=True)
+    _finish(folder)
+
+
+def _finish(folder: Path) -> None:
+    """Finish what `publish` began, wherever it was interrupted."""
     complete, moving, replaced = folder / COMPLETE, folder / MOVING, folder / REPLACED
     if complete.exists():
         replaced.mkdir(exist_ok=True)
