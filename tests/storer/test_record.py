@@ -23,6 +23,7 @@ from storing import (
     Stub,
     a_test,
     at_once,
+    code_of,
     git,
     refused,
     timestamp,
@@ -187,14 +188,12 @@ def test_a_stale_number_is_aborted_and_told_the_newest(katas: Katas) -> None:
 def test_of_many_writers_who_expect_the_same_number_one_gets_it(katas: Katas) -> None:
     kata_id = katas.started("whale")
 
-    def write(_: int) -> bool:
-        try:
-            return katas.record(kata_id, "whale", expected_number=1).number == 1
-        except grpc.RpcError as error:
-            assert error.code() is grpc.StatusCode.ABORTED  # type: ignore[attr-defined]
-            return False
+    def write(_: int) -> grpc.StatusCode:
+        return code_of(lambda: katas.record(kata_id, "whale", expected_number=1))
 
-    assert sum(at_once(write, range(16))) == 1
+    codes = at_once(write, range(16))
+    assert codes.count(grpc.StatusCode.OK) == 1
+    assert codes.count(grpc.StatusCode.ABORTED) == 15
 
 
 def test_16_writers_on_one_avatar_lose_nothing(katas: Katas, folder: Callable[[str], Path]) -> None:
