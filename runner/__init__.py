@@ -1,0 +1,1 @@
+"""The runner: an avatar's tests, run in a language image."""

@@ -1,0 +1,40 @@
+"""`python -m runner`: serve the runner."""
+
+import asyncio
+import resource
+
+from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
+from dojo import serving
+from dojo.data_containers import HandleWatch
+from runner.images import Images
+from runner.runs import Runs
+from runner.servicer import RunnerServicer
+from runner.settings import RunnerSettings
+
+SERVICE = runner_pb2.DESCRIPTOR.services_by_name["RunnerService"].full_name
+
+
+def main() -> None:
+    """Serve until told to stop."""
+    serving.run("runner", RunnerSettings, _main)
+
+
+def _main(told: RunnerSettings) -> None:
+    # A walk through a sandbox holds a descriptor for each level of its folders.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    data_containers = serving.connect(told)
+    runs = Runs(data_containers, told)
+    runs.sweep()
+    images = Images(data_containers.engine)
+    servicer = RunnerServicer(runs, images, told.max_concurrent_runs)
+    asyncio.run(_serve(told.listen, servicer, HandleWatch(data_containers)))
+
+
+async def _serve(listen: str, servicer: RunnerServicer, watch: HandleWatch) -> None:
+    add = runner_pb2_grpc.add_RunnerServiceServicer_to_server
+    await serving.serve(listen, {SERVICE: lambda server: add(servicer, server)}, watch)
+
+
+if __name__ == "__main__":
+    main()

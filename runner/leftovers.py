@@ -1,0 +1,57 @@
+"""Containers of runs that could not be removed when they should have been."""
+
+import threading
+
+import docker.errors
+import structlog
+
+from dojo.data_containers import DataContainers
+from dojo.engine import answering
+from dojo.errors import EngineUnavailable
+
+_log = structlog.get_logger()
+
+
+class Leftovers:
+    """Removes the containers of runs, and remembers those for which the engine was not there.
+
+    Any thread may use it.
+    """
+
+    def __init__(self, data_containers: DataContainers) -> None:
+        self._api = data_containers.engine.api
+        self._namespace = data_containers.namespace
+        self._names: set[str] = set()
+        self._lock = threading.Lock()
+
+    def remove(self, name: str) -> None:
+        """Remove the container of this name, if there is one, now or when there is an engine."""
+        try:
+            with answering():
+                # The volumes that an image makes for itself go too; the kata's has a name,
+                # and stays.
+                self._api.remove_container(name, force=True, v=True)
+        except docker.errors.NotFound:
+            pass
+        except (EngineUnavailable, docker.errors.APIError) as error:
+            if getattr(error, "status_code", None) == 409:
+                return  # the engine is at it already
+            _log.warning("container left over", container=name, reason=str(error))
+            with self._lock:
+                self._names.add(name)
+
+    def sweep(self) -> None:
+        """Try again to remove those that could not be removed."""
+        with self._lock:
+            names, self._names = self._names, set()
+        for name in names:
+            self.remove(name)
+
+    def sweep_all(self) -> None:
+        """Remove every container of a run in the namespace: those of a runner that was killed."""
+        wanted = [f"{key}={value}" for key, value in self._namespace.labels("run").items()]
+        with answering():
+            found = self._api.containers(all=True, quiet=True, filters={"label": wanted})
+        for container in found:
+            _log.info("removing what an earlier runner left", container=container["Id"])
+            self.remove(container["Id"])

@@ -1,0 +1,179 @@
+"""An avatar's sandbox on the disk: opened for one run, given its visible files, made usable."""
+
+import contextlib
+import errno
+import fcntl
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from itertools import groupby
+from pathlib import Path
+
+from dojo import avatars, visible_files
+from dojo.data_containers import DataContainers
+from dojo.errors import AvatarNotFound, DiskFull, KataNotFound
+from runner import folders
+from runner.submission import Submission
+
+_SANDBOX = "sandbox"
+_PART = ".visible-file"
+_WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Sandbox:
+    """The sandbox of one avatar, which nobody else runs in while it is open.
+
+    `descriptor` is the sandbox folder's. Make one with `opened()`.
+    """
+
+    def __init__(self, avatar_folder: int, descriptor: int, uid: int) -> None:
+        self.descriptor = descriptor
+        self.removal = folders.Removal(avatar_folder)
+        self._avatar_folder = avatar_folder
+        self._uid = uid
+
+    def free_bytes(self) -> int:
+        """Return how much room its disk has."""
+        found = os.fstatvfs(self.descriptor)
+        return found.f_bavail * found.f_frsize
+
+    def require_free(self, min_free_bytes: int) -> None:
+        """Raise DiskFull if its disk has less room than `min_free_bytes`."""
+        if (free_bytes := self.free_bytes()) < min_free_bytes:
+            raise DiskFull(
+                f"{free_bytes} bytes are free and a run needs {min_free_bytes}; delete katas or "
+                "set CYBER_DOJO_MIN_FREE_BYTES"
+            )
+
+    def submit(self, files: Mapping[str, bytes]) -> None:
+        """Make the visible files be `files`.
+
+        Writes those that differ, removes those that were submitted before and are not in
+        `files`, and leaves everything else as it is. Whatever is in the way of a visible file
+        (a folder of its name, a link or a FIFO in place of its folder) is removed.
+        """
+        self.removal.finish()
+        self._own(self.descriptor, 0o700)
+        submission = Submission(self._avatar_folder)
+        known = submission.filenames()
+        wanted = frozenset(files)
+        submission.remember(known | wanted)
+        for name in sorted(known - wanted):
+            self._delete(name)
+        for folder, names in groupby(sorted(files, key=_split), key=lambda name: _split(name)[0]):
+            with self._made(folder) as descriptor:
+                for name in names:
+                    self._put(descriptor, _split(name)[1], files[name])
+        submission.remember(wanted)
+
+    @contextlib.contextmanager
+    def _made(self, folder: str) -> Iterator[int]:
+        """Open the folder of visible files, making real folders of all its parts."""
+        with contextlib.ExitStack() as stack:
+            descriptor = self.descriptor
+            for part in folder.split("/") if folder else ():
+                try:
+                    inner = stack.enter_context(folders.opened(part, descriptor))
+                except OSError as error:
+                    if error.errno not in {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}:
+                        raise
+                    self.removal.remove(part, descriptor)
+                    os.mkdir(part, 0o700, dir_fd=descriptor)
+                    inner = stack.enter_context(folders.opened(part, descriptor))
+                    os.fchmod(inner, 0o755)
+                self._own(inner, stat.S_IMODE(os.fstat(inner).st_mode) | 0o700)
+                descriptor = inner
+            yield descriptor
+
+    def _own(self, folder: int, mode: int) -> None:
+        """Give the folder to the avatar, with `mode`, if it is otherwise."""
+        found = os.fstat(folder)
+        if (found.st_uid, found.st_gid) != (self._uid, self._uid):
+            os.fchown(folder, self._uid, self._uid)
+        if stat.S_IMODE(found.st_mode) != mode:
+            os.fchmod(folder, mode)
+
+    def _put(self, folder: int, name: str, content: bytes) -> None:
+        """Make `name` in `folder` a file with `content`, untouched if it is that already."""
+        mode = visible_files.mode(name)
+        found = folders.status(name, folder)
+        if (
+            found is not None
+            and stat.S_ISREG(found.st_mode)
+            and (found.st_uid, found.st_gid) == (self._uid, self._uid)
+            and stat.S_IMODE(found.st_mode) == mode
+            # Another name of the same file could change it behind this one's back.
+            and found.st_nlink == 1
+            and found.st_size == len(content)
+            and folders.read(name, folder, len(content) + 1) == content
+        ):
+            return
+        # Written beside the sandbox, where no trap can be laid, and then moved into it.
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(_PART, dir_fd=self._avatar_folder)
+        descriptor = os.open(_PART, _WRITE, 0o600, dir_fd=self._avatar_folder)
+        with open(descriptor, "wb", buffering=0) as file:
+            rest = memoryview(content)
+            while rest:
+                rest = rest[file.write(rest) :]
+            os.fchown(descriptor, self._uid, self._uid)
+            os.fchmod(descriptor, mode)
+        if found is not None and stat.S_ISDIR(found.st_mode):
+            self.removal.remove(name, folder)
+        os.rename(_PART, name, src_dir_fd=self._avatar_folder, dst_dir_fd=folder)
+
+    def _delete(self, path: str) -> None:
+        """Delete the file at `path`, and the folders that it leaves empty."""
+        with folders.opened_parent(path, self.descriptor) as place:
+            if place is None:
+                return
+            parent, name = place
+            found = folders.status(name, parent)
+            # A run may have made a folder of it: a product, which stays.
+            if found is None or stat.S_ISDIR(found.st_mode):
+                return
+            os.unlink(name, dir_fd=parent)
+        while (path := path.rpartition("/")[0]) != "":
+            with folders.opened_parent(path, self.descriptor) as place:
+                if place is None:
+                    return
+                parent, name = place
+                try:
+                    os.rmdir(name, dir_fd=parent)
+                except OSError:  # it holds something still
+                    return
+
+
+@contextlib.contextmanager
+def opened(data_containers: DataContainers, kata_id: str, avatar: str) -> Iterator[Sandbox]:
+    """Open the avatar's sandbox, waiting for a run of another process in it to end.
+
+    Raises KataNotFound if no data-container holds the kata and AvatarNotFound if the avatar
+    was not started in it.
+    """
+    if not data_containers.exists(kata_id):
+        raise KataNotFound(kata_id, "no data-container holds it")
+    with contextlib.ExitStack() as stack:
+        path: Path = data_containers.folder(kata_id) / avatar
+        try:
+            avatar_folder = stack.enter_context(folders.opened(path))
+        except (FileNotFoundError, NotADirectoryError):
+            raise AvatarNotFound(kata_id, avatar) from None
+        sandbox = stack.enter_context(_sandbox_folder(avatar_folder))
+        # The lock is on the sandbox and not on the avatar's folder, which is locked while a
+        # light is recorded. A run may lock its own sandbox too: it ends before we let go.
+        fcntl.flock(sandbox, fcntl.LOCK_EX)
+        yield Sandbox(avatar_folder, sandbox, avatars.uid(avatar))
+
+
+def _sandbox_folder(avatar_folder: int) -> contextlib.AbstractContextManager[int]:
+    """Open the sandbox; make it where a restored avatar has none."""
+    if folders.status(_SANDBOX, avatar_folder) is None:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(_SANDBOX, 0o700, dir_fd=avatar_folder)
+    return folders.opened(_SANDBOX, avatar_folder)
+
+
+def _split(path: str) -> tuple[str, str]:
+    folder, _, name = path.rpartition("/")
+    return folder, name

@@ -1,0 +1,92 @@
+"""The runner's settings: where it listens, and what a run may use."""
+
+import os
+from dataclasses import dataclass
+
+from dojo.settings import CommonSettings, address, setting, whole_number
+
+KIB = 1024
+MIB = 1024 * KIB
+GIB = 1024 * MIB
+TIB = 1024 * GIB
+
+CORES = os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class RunnerSettings(CommonSettings):
+    """What the runner is told."""
+
+    listen: str = setting(
+        "CYBER_DOJO_RUNNER_LISTEN",
+        address,
+        "127.0.0.1:4597",
+        "host:port that the runner listens on; port 0: a free one, which the log tells",
+    )
+    max_concurrent_runs: int = setting(
+        "CYBER_DOJO_RUNNER_MAX_CONCURRENT_RUNS",
+        whole_number(1, 256),
+        2 * CORES,
+        "runs at once; further ones wait, first come first served. By default two per core",
+    )
+    memory_bytes: int = setting(
+        "CYBER_DOJO_RUN_MEMORY_BYTES",
+        whole_number(16 * MIB, TIB),
+        512 * MIB,
+        "memory of a run, swap and its /tmp included; stops a memory bomb",
+    )
+    tmp_bytes: int = setting(
+        "CYBER_DOJO_RUN_TMP_BYTES",
+        whole_number(MIB, TIB),
+        128 * MIB,
+        "size of a run's /tmp, which is in memory and gone after the run; stops its filling up",
+    )
+    max_processes: int = setting(
+        "CYBER_DOJO_RUN_MAX_PROCESSES",
+        whole_number(8, 32768),
+        256,
+        "processes and threads of a run; stops a fork bomb",
+    )
+    max_open_files: int = setting(
+        "CYBER_DOJO_RUN_MAX_OPEN_FILES",
+        whole_number(64, 1_048_576),
+        1024,
+        "files that one process of a run may have open",
+    )
+    max_file_bytes: int = setting(
+        "CYBER_DOJO_RUN_MAX_FILE_BYTES",
+        whole_number(MIB, TIB),
+        128 * MIB,
+        "size of one file that a run writes, holes included; stops a file without end",
+    )
+    max_output_bytes: int = setting(
+        "CYBER_DOJO_RUN_MAX_OUTPUT_BYTES",
+        whole_number(KIB, 16 * MIB),
+        50 * KIB,
+        "bytes kept of standard output, and as many of standard error; stops endless output",
+    )
+    cpu_percent: int = setting(
+        "CYBER_DOJO_RUN_CPU_PERCENT",
+        whole_number(0, 100 * 1024),
+        0,
+        "processor time of a run, 100 is one core, 0 is no limit. By default runs share the "
+        "cores evenly and have half the weight of the services, so that a lone one may use all",
+    )
+    max_sandbox_bytes: int = setting(
+        "CYBER_DOJO_SANDBOX_MAX_BYTES",
+        whole_number(MIB, TIB),
+        512 * MIB,
+        "disk that a sandbox takes, looked at four times a second; stops filling the disk",
+    )
+    max_sandbox_files: int = setting(
+        "CYBER_DOJO_SANDBOX_MAX_FILES",
+        whole_number(100, 10_000_000),
+        50_000,
+        "files and folders in a sandbox; stops a million empty files",
+    )
+    min_free_bytes: int = setting(
+        "CYBER_DOJO_MIN_FREE_BYTES",
+        whole_number(0, 1024 * TIB),
+        GIB,
+        "free disk below which no run starts and those in progress end",
+    )

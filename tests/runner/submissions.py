@@ -1,0 +1,73 @@
+"""Submissions for tests of the runner."""
+
+from collections.abc import Callable, Mapping
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+from kata_folders import Kata
+
+from cyberdojo.colour.v1 import colour_pb2
+from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
+
+AVATAR = "whale"
+PYTHON = "cyberdojofoundation/python_pytest"
+GCC = "cyberdojofoundation/gcc_assert"
+
+# What the runs in these tests print to say what they came to.
+COLOUR_RULE = colour_pb2.ColourRule(
+    patterns=colour_pb2.ColourPatterns(
+        patterns=[
+            colour_pb2.ColourPattern(colour=colour_pb2.COLOUR_RED, pattern="(?m)^tests: failed$"),
+            colour_pb2.ColourPattern(colour=colour_pb2.COLOUR_GREEN, pattern="(?m)^tests: passed$"),
+        ]
+    )
+)
+
+
+def request(
+    kata: Kata,
+    script: str = "echo tests: passed",
+    files: Mapping[str, bytes] | None = None,
+    **fields: object,
+) -> runner_pb2.RunRequest:
+    """Return a request to run `script`, with `files` beside it."""
+    made = runner_pb2.RunRequest(
+        kata_id=kata.id,
+        avatar=AVATAR,
+        image_name=PYTHON,
+        files={"cyber-dojo.sh": script.encode(), **(files or {})},
+        max_seconds=10,
+        colour_rule=COLOUR_RULE,
+    )
+    for name, value in fields.items():
+        if name == "colour_rule":
+            made.colour_rule.CopyFrom(value)  # type: ignore[arg-type]
+        else:
+            setattr(made, name, value)
+    return made
+
+
+def refused(call: Callable[[], object], code: grpc.StatusCode) -> grpc.RpcError:
+    """Return the error that `call` ends with, which has to be of this status."""
+    with pytest.raises(grpc.RpcError) as caught:
+        call()
+    error = caught.value
+    assert error.code() is code, f"{error.code()}: {error.details()}"
+    return error
+
+
+def bad_field(call: Callable[[], object]) -> str:
+    """Return the field that `call` is refused for, as a program reads it."""
+    status = rpc_status.from_call(refused(call, grpc.StatusCode.INVALID_ARGUMENT))
+    assert status is not None
+    violations = error_details_pb2.BadRequest()
+    assert status.details[0].Unpack(violations)
+    return violations.field_violations[0].field
+
+
+def assert_serves(runner: runner_pb2_grpc.RunnerServiceStub, kata: Kata) -> None:
+    """Make sure that a good submission is green."""
+    response = runner.Run(request(kata), timeout=30)
+    assert response.outcome == colour_pb2.COLOUR_GREEN, response
