@@ -16,14 +16,12 @@ from dojo.errors import InvalidArgument
 from storer import times
 from storer.diff import FileChange, FileDiff, LineChange
 from storer.download import Compression
-from storer.light import Light, Submission
+from storer.light import MAX_NUMBER, MAX_SECONDS, MAX_STATUS, Light, Submission
 from storer.manifest import DEFAULT_MAX_SECONDS, DEFAULT_TAB_SIZE, Manifest
 
 MAX_REQUEST_ID = 100
 MAX_REASON = 1000
 MAX_OUTPUT_BYTES = 1024 * 1024
-MAX_LIGHT = 10_000_000
-MAX_STATUS = 255
 MAX_PATTERNS = 32
 MAX_PATTERN_BYTES = 1000
 
@@ -113,8 +111,8 @@ def light_from(request: storer_pb2.RecordTestRequest) -> tuple[Light, Submission
     files = dict(request.files)
     visible_files.check(files)
     expected = request.expected_number if request.HasField("expected_number") else None
-    if expected is not None and not 1 <= expected <= MAX_LIGHT:
-        raise InvalidArgument("expected_number", f"{expected} is not from 1 to {MAX_LIGHT}")
+    if expected is not None and not 1 <= expected <= MAX_NUMBER:
+        raise InvalidArgument("expected_number", f"{expected} is not from 1 to {MAX_NUMBER}")
     light = Light(
         number=0,
         colour=_COLOUR_NAMES[request.colour],
@@ -129,8 +127,8 @@ def light_from(request: storer_pb2.RecordTestRequest) -> tuple[Light, Submission
 
 def light_number(number: int, field: str = "light_number") -> int:
     """Return a request's light number, -1 for the newest; raise InvalidArgument."""
-    if not -1 <= number <= MAX_LIGHT:
-        raise InvalidArgument(field, f"{number} is not from -1 to {MAX_LIGHT}")
+    if not -1 <= number <= MAX_NUMBER:
+        raise InvalidArgument(field, f"{number} is not from -1 to {MAX_NUMBER}")
     return number
 
 
@@ -270,6 +268,6 @@ def _patterns_from(rule: colour_pb2.ColourRule) -> list[dict[str, str]] | None:
 
 def _seconds(duration: Duration) -> float:
     seconds = duration.ToNanoseconds() / 1e9
-    if seconds < 0:
-        raise InvalidArgument("duration", "is negative")
+    if not 0 <= seconds <= MAX_SECONDS:
+        raise InvalidArgument("duration", f"is not from 0 to {MAX_SECONDS} seconds")
     return seconds

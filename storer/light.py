@@ -3,12 +3,18 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeGuard
 
 from storer import times
 from storer.json_files import Unreadable
 
 COLOURS = ("red", "amber", "green", "timed_out", "faulty")
+
+
+# What was recorded beyond these is not to be believed, and fits no message.
+MAX_NUMBER = 10_000_000
+MAX_STATUS = 255
+MAX_SECONDS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +70,7 @@ def from_json(value: object) -> Light:
         raise Unreadable(f"{value!r} is not a light")
     number, status, duration = value.get("number"), value.get("status"), value.get("duration")
     colour = value.get("colour", value.get("outcome", ""))
-    if not isinstance(number, int) or number < 0:
+    if not isinstance(number, int) or not 0 <= number <= MAX_NUMBER:
         raise Unreadable(f"{number!r} is not a light's number")
     if colour not in COLOURS and not (number == 0 and colour == ""):
         raise Unreadable(f"light {number}: {colour!r} is not a colour")
@@ -76,8 +82,12 @@ def from_json(value: object) -> Light:
         number=number,
         colour=colour,
         time=time,
-        duration=float(duration) if isinstance(duration, int | float) else None,
-        status=status if isinstance(status, int) else None,
+        duration=duration if _is_duration(duration) else None,
+        status=status if isinstance(status, int) and 0 <= status <= MAX_STATUS else None,
         reason=str(value.get("reason", "")),
         request_id=str(value.get("request_id", "")),
     )
+
+
+def _is_duration(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and 0 <= value <= MAX_SECONDS

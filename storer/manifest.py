@@ -149,6 +149,8 @@ def _of(value: Mapping[str, Any], key: str, kind: type, default: Any) -> Any:
         return default
     if not isinstance(found, kind) or isinstance(found, bool):
         raise Unreadable(f"{key}: {found!r} is not a {kind.__name__}")
+    if isinstance(found, int) and not 0 <= found < 2**31:
+        raise Unreadable(f"{key}: {found} is not from 0 to {2**31 - 1}")
     return found
 
 

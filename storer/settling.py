@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pygit2
 
+from dojo import avatars
 from dojo.data_containers import MANIFEST
 from dojo.errors import KataDamaged
 from storer import durable, json_files, sandbox
 from storer.avatar import PASSAGE
-from storer.history import GIT, History
+from storer.history import GIT, LIGHT_JSON, History
 from storer.json_files import Unreadable
 from storer.kata import Kata
 from storer.light import Light, Submission
@@ -55,11 +56,27 @@ def settle(folder: Path, kata_id: str) -> list[str]:
         said = kata.manifest_json["id"]
         raise KataDamaged(kata_id, MANIFEST, f"it says that it is kata {said!r}")
     names = kata.avatar_names()
+    _check_kinds(folder, kata_id)
     for name in names:
         start = Light(number=0, colour="", time=created)
         _settle_avatar(folder / name, kata_id, start, settled.visible_files)
     _close(folder, names)
     return names
+
+
+def _check_kinds(folder: Path, kata_id: str) -> None:
+    """Raise KataDamaged if there is a file where a folder has to be, or the reverse."""
+    for path in folder.iterdir():
+        if not avatars.is_name(path.name):
+            continue
+        if not path.is_dir():
+            raise KataDamaged(kata_id, path.name, "is not a folder")
+        for name in (MANIFEST, INCREMENTS, LIGHT_JSON, f"{GIT}/index"):
+            if (path / name).is_dir():
+                raise KataDamaged(kata_id, f"{path.name}/{name}", "is not a file")
+        sandbox_folder = path / SANDBOX
+        if sandbox_folder.exists() and not sandbox_folder.is_dir():
+            raise KataDamaged(kata_id, f"{path.name}/{SANDBOX}", "is not a folder")
 
 
 def _settle_avatar(folder: Path, kata_id: str, start: Light, files: dict[str, bytes]) -> None:
