@@ -24,4 +24,4 @@ for service in storer runner; do
         sleep 0.3
     done
 done
-say "storer answers on 127.0.0.1:4577, runner on 127.0.0.1:4597"
+say "storer answers on $(scripts/compose port storer 4577), runner on $(scripts/compose port runner 4597)"

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -48,6 +49,11 @@ class Service:
         with self._changed:
             lines = list(self._lines)
         return [json.loads(line) for line in lines if line.startswith("{")]
+
+    def troubles(self) -> list[str]:
+        """Return what was logged as a warning or an error so far, defects of ours among them."""
+        found = (event for event in self.events() if event["level"] in {"warning", "error"})
+        return [event.get("exception", str(event)) for event in found]
 
     def wait_for_event(
         self, wanted: Callable[[dict[str, Any]], bool], seconds: float = 30
@@ -95,3 +101,11 @@ class Service:
         with self._changed:
             self._ended = True
             self._changed.notify_all()
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 30) -> None:
+    """Wait for a condition that another process brings about; fail if it does not in time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"not so within {seconds} s"
+        time.sleep(0.02)

@@ -1,0 +1,150 @@
+"""The demo, and the pair as docker compose brings it up."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from services import Service, wait_until
+
+from dojo.data_containers import DataContainers
+from dojo.engine import Engine
+from dojo.naming import Namespace
+
+TOP = Path(__file__).parents[1]
+
+
+def demo(storer: str, runner: str, namespace: Namespace, engine: Engine) -> str:
+    """Run the demo, which has to succeed; return what it says."""
+    command = [sys.executable, "scripts/demo.py", "--storer", storer, "--runner", runner]
+    done = subprocess.run(
+        [*command, "--namespace", namespace.name],
+        cwd=TOP,
+        env={**os.environ, "DOCKER_HOST": engine.url},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_demo_shows_the_main_job_and_leaves_no_kata(
+    storer_service: Service,
+    runner_service: Service,
+    namespace: Namespace,
+    engine: Engine,
+    data_containers: DataContainers,
+) -> None:
+    said = demo(storer_service.address, runner_service.address, namespace, engine)
+    for expected in (
+        "● red    as delivered\n           compiled: hiker.c, hiker.tests.c\n",
+        "the semicolon is back\n           compiled: hiker.c\n",
+        "hiker.c: 1 added, 1 deleted",
+        "git log: (HEAD -> main, tag: 3) 3 green",
+        "its digest is right",
+        "nobody notices, and nothing has to be compiled\n           compiled: nothing\n",
+    ):
+        assert expected in said
+    assert "\x1b" not in said
+    assert list(data_containers.kata_ids()) == []
+
+
+@dataclass(frozen=True)
+class Composed:
+    """The pair, brought up by compose in a project of its own."""
+
+    environ: Mapping[str, str]
+
+    def compose(self, *arguments: str) -> str:
+        """Call compose; return what it says."""
+        return self._run("scripts/compose", *arguments)
+
+    def up(self) -> str:
+        """Bring the pair up."""
+        return self._run("scripts/up.sh")
+
+    def container(self, service: str) -> str:
+        """Return the id of a service's container."""
+        return self.compose("ps", "--quiet", service).strip()
+
+    def _run(self, *command: str) -> str:
+        done = subprocess.run(
+            command, cwd=TOP, env=self.environ, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+
+@pytest.fixture(scope="module")
+def composed(
+    engine: Engine, namespace: Namespace, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Composed]:
+    """The pair that compose brings up, on ports that are free."""
+    pair = Composed(
+        {
+            **os.environ,
+            "COMPOSE_PROJECT_NAME": namespace.name,
+            "DOCKER_HOST": engine.url,
+            "CYBER_DOJO_NAMESPACE": namespace.name,
+            "CYBER_DOJO_STORER_PORT": "0",
+            "CYBER_DOJO_RUNNER_PORT": "0",
+            "CYBER_DOJO_KATAS_DIRECTORY": str(tmp_path_factory.mktemp("katas")),
+        }
+    )
+    try:
+        pair.up()
+        yield pair
+    finally:
+        pair.compose("down")
+
+
+def test_the_pair_does_the_main_job_behind_compose(
+    composed: Composed, namespace: Namespace, engine: Engine
+) -> None:
+    storer, runner = (
+        composed.compose("port", service, port).strip()
+        for service, port in (("storer", "4577"), ("runner", "4597"))
+    )
+    assert "nobody notices" in demo(storer, runner, namespace, engine)
+
+
+def test_the_pair_is_closed_to_other_machines_and_limited(
+    composed: Composed, engine: Engine
+) -> None:
+    for service, port in (("storer", "4577/tcp"), ("runner", "4597/tcp")):
+        found = engine.api.inspect_container(composed.container(service))
+        bindings = found["NetworkSettings"]["Ports"]
+        assert [each["HostIp"] for each in bindings[port]] == ["127.0.0.1"]
+        assert list(bindings) == [port]
+        assert found["State"]["Health"]["Status"] == "healthy"
+        host = found["HostConfig"]
+        assert host["RestartPolicy"]["Name"] == "unless-stopped"
+        assert host["ReadonlyRootfs"]
+        assert host["CapDrop"] == ["ALL"]
+        assert host["Memory"] == 2 * 1024**3
+        assert host["PidsLimit"] == 2048
+        assert host["LogConfig"]["Config"]["max-size"] == "10m"
+
+
+def test_a_service_that_died_is_started_again(composed: Composed, engine: Engine) -> None:
+    container = composed.container("storer")
+    before = engine.api.inspect_container(container)["State"]
+    os.kill(before["Pid"], 9)
+
+    def is_back() -> bool:
+        now = engine.api.inspect_container(container)["State"]
+        is_another = now["StartedAt"] != before["StartedAt"]
+        return is_another and now["Health"]["Status"] == "healthy"
+
+    wait_until(is_back, seconds=60)
+
+
+def test_the_compose_file_says_what_every_setting_is_for() -> None:
+    text = (TOP / "docker-compose.yml").read_text()
+    used = {part.split(":-")[0] for part in text.split("${")[1:]}
+    explained = {line.split()[1] for line in text.splitlines() if line.startswith("#   CYBER")}
+    assert used == explained
