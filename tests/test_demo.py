@@ -1,10 +1,11 @@
 """The demo, and the pair as docker compose brings it up."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from services import Service, wait_until
 from dojo.data_containers import DataContainers
 from dojo.engine import Engine
 from dojo.naming import Namespace
+from runner.settings import RunnerSettings
+from storer.settings import StorerSettings
 
 TOP = Path(__file__).parents[1]
 
@@ -143,8 +146,26 @@ def test_a_service_that_died_is_started_again(composed: Composed, engine: Engine
     wait_until(is_back, seconds=60)
 
 
+@pytest.mark.parametrize(
+    ("service", "settings"), [("storer", StorerSettings), ("runner", RunnerSettings)]
+)
+def test_every_setting_gets_through_compose_to_its_service(
+    service: str, settings: type[StorerSettings] | type[RunnerSettings]
+) -> None:
+    text = (TOP / "docker-compose.yml").read_text()
+    part = text.split(f"\n  {service}:\n")[1].split("healthcheck:")[0]
+    passed = set(re.findall(r"(?m)^ +(CYBER_DOJO_\w+):", part))
+    known = {field.metadata["name"] for field in fields(settings)}
+    # The engine's socket is mounted where the services look for it by default.
+    assert passed == known - {"DOCKER_HOST"}
+
+
 def test_the_compose_file_says_what_every_setting_is_for() -> None:
     text = (TOP / "docker-compose.yml").read_text()
     used = {part.split(":-")[0] for part in text.split("${")[1:]}
-    explained = {line.split()[1] for line in text.splitlines() if line.startswith("#   CYBER")}
+    explained = {
+        line.split()[1]
+        for line in text.splitlines()
+        if line.startswith("#   CYBER_DOJO") and "..." not in line
+    }
     assert used == explained
