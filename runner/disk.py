@@ -7,6 +7,9 @@ from runner import folders
 from runner.folders import Entry
 from runner.sandbox import Sandbox
 
+# What shrinking leaves free, as a part of the limit: filled to the brim, the next run would be
+# above the limit with its first file.
+_ROOM_PART = 4
 _BLOCK_BYTES = 512  # what st_blocks counts, whatever the file system's own blocks are
 
 Identity = tuple[int, int, int, int]
@@ -79,16 +82,18 @@ def shrink(sandbox: Sandbox, before: Mapping[str, Identity], limits: DiskLimits)
 
 
 def _remove_largest(sandbox: Sandbox, before: Mapping[str, Identity], limits: DiskLimits) -> None:
-    """Remove the largest written files until the size, if that is it, is below the limit."""
+    """Remove the largest written files until there is room again, if the size is the excess."""
     entries = list(_bounded(sandbox, limits))
     size_bytes = sum(map(_disk_bytes, entries))
+    if size_bytes <= limits.size_bytes:
+        return
     written = [
         entry
         for entry in entries
         if not entry.is_folder and before.get(entry.path) != identity(entry)
     ]
     for entry in sorted(written, key=_disk_bytes, reverse=True):
-        if size_bytes <= limits.size_bytes:
+        if size_bytes <= limits.size_bytes - limits.size_bytes // _ROOM_PART:
             return
         _remove(sandbox, entry.path)
         size_bytes -= _disk_bytes(entry)

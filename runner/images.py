@@ -19,23 +19,26 @@ LANGUAGE_LABEL = "cyber-dojo.language"
 LANGUAGE_PREFIX = "cyberdojofoundation/"
 
 MAX_PAGE_SIZE = 1000
-MAX_NAME_BYTES = 255
+# The engine's 255, without what it puts in front of a name that has no host.
+MAX_NAME_BYTES = 255 - len("docker.io/library/")
 
-# https://github.com/distribution/reference: [host[:port]/]path[:tag][@digest]
+# https://github.com/distribution/reference: [host[:port]/]path[:tag][@digest], where a host
+# has a dot or a port: without, it would be a part of the path, which is in lower case.
 _PART = r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*"
 _LABEL = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
 _NAME = re.compile(
-    rf"(?:{_LABEL}(?:\.{_LABEL})*(?::[0-9]{{1,5}})?/)?"
+    rf"(?:{_LABEL}(?:(?:\.{_LABEL})+|(?:\.{_LABEL})*:[0-9]{{1,5}})/)?"
     rf"{_PART}(?:/{_PART})*"
     r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?"
     r"(?:@sha256:[0-9a-f]{64})?\Z"
 )
 # The engine would take such a name for an image's id.
-_ID = re.compile(r"[0-9a-f]{64}\Z")
+_ID = re.compile(r"(?:[0-9a-f]{64}|sha256:[0-9a-f]+)\Z")
 
 _NO_SUCH_IMAGE = re.compile(
     r"not found|manifest unknown|does not exist|access denied|name unknown|no matching manifest"
-    r"|authentication required|unauthorized",
+    r"|authentication required|unauthorized|no basic auth credentials"
+    r"|HTTP 40[134] response body",  # of something before the registry, in its own words
     re.IGNORECASE,
 )
 
@@ -75,6 +78,12 @@ def check_name(image_name: str, field: str = "image_name") -> str:
     if not _NAME.match(image_name) or _ID.match(image_name):
         raise InvalidArgument(field, f"{image_name!a} is not the name of an image")
     return image_name
+
+
+def tagged(image_name: str) -> str:
+    """Return the name with its tag: without one, the engine may take it for a part of an id."""
+    repository, tag = _repository_and_tag(image_name)
+    return image_name if "@" in image_name else f"{repository}:{tag}"
 
 
 class Images:
@@ -117,7 +126,8 @@ class Pull:
 
         Raises ImageNotFound, RegistryUnavailable or EngineUnavailable.
         """
-        if self._engine.has_image(self._image_name):
+        wanted = tagged(self._image_name)
+        if self._engine.has_image(wanted):
             return
         try:
             with answering():
@@ -126,14 +136,14 @@ class Pull:
             raise self._refusal(str(error.explanation or error)) from error
         if self._is_cancelled:
             return
-        if not self._engine.has_image(self._image_name):
+        if not self._engine.has_image(wanted):
             raise RegistryUnavailable(self._image_name, "the pull ended before its end")
 
     def cancel(self) -> None:
         """Stop the pull; whoever follows it is told the end."""
         self._is_cancelled = True
         if self._response is not None:
-            with contextlib.suppress(ValueError):  # it has ended already
+            with contextlib.suppress(ValueError, RuntimeError):  # it has ended already
                 self._response.raw.shutdown()
 
     def _events(self) -> Iterator[Progress]:
@@ -150,7 +160,7 @@ class Pull:
         )
         with self._response:
             if not self._response.ok:
-                raise self._refusal(self._response.text)
+                raise self._refusal(self._response.json()["message"])
             if self._is_cancelled:
                 return
             for line in self._response.iter_lines(chunk_size=None):

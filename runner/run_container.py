@@ -18,6 +18,7 @@ from dojo import avatars, naming
 from dojo.data_containers import DataContainers
 from dojo.engine import ANSWER_SECONDS, answering
 from dojo.errors import EngineUnavailable, ImageMissing
+from runner import images
 from runner.leftovers import Leftovers
 from runner.output import Capture, Frames
 from runner.settings import RunnerSettings
@@ -163,7 +164,7 @@ class ColdContainer:
         settings = self._settings
         uid = avatars.uid(self._avatar)
         config = {
-            "Image": self._image_name,
+            "Image": images.tagged(self._image_name),
             "Entrypoint": ["sh", "./cyber-dojo.sh"],
             "Cmd": [],
             "WorkingDir": str(naming.sandbox_path(self._kata_id, self._avatar)),

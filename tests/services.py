@@ -69,9 +69,17 @@ class Service:
             assert event is not None, f"{self.module} logged:\n" + "\n".join(self._lines)
             return event
 
-    def stop(self) -> None:
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send the process a signal."""
+        self._process.send_signal(number)
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
         """Ask the process to stop and make sure that it did so in good order."""
-        self._process.send_signal(signal.SIGTERM)
+        self.send_signal(number)
+        self.wait()
+
+    def wait(self) -> None:
+        """Make sure that the process, which was told to stop, does so in good order."""
         self._wait(0)
 
     def kill(self) -> None:

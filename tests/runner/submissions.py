@@ -1,5 +1,6 @@
 """Submissions for tests of the runner."""
 
+import time
 from collections.abc import Callable, Mapping
 
 import grpc
@@ -10,6 +11,14 @@ from kata_folders import Kata
 
 from cyberdojo.colour.v1 import colour_pb2
 from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
+from dojo import naming
+from dojo.engine import Engine
+
+Stub = runner_pb2_grpc.RunnerServiceStub
+Run = Callable[..., runner_pb2.RunResponse]
+
+RED, AMBER, GREEN = colour_pb2.COLOUR_RED, colour_pb2.COLOUR_AMBER, colour_pb2.COLOUR_GREEN
+TIMED_OUT, FAULTY = colour_pb2.COLOUR_TIMED_OUT, colour_pb2.COLOUR_FAULTY
 
 AVATAR = "whale"
 PYTHON = "cyberdojofoundation/python_pytest"
@@ -49,6 +58,31 @@ def request(
     return made
 
 
+def runs_in(runner: Stub, kata: Kata) -> Run:
+    """Return what runs a script, and files beside it, in the kata: `run("make", {...})`."""
+
+    def run(script: str = "echo tests: passed", *arguments: object, **fields: object) -> object:
+        made = request(kata, script, *arguments, **fields)  # type: ignore[arg-type]
+        return runner.Run(made, timeout=90)
+
+    return run  # type: ignore[return-value]
+
+
+def containers(engine: Engine, kata: Kata) -> list[str]:
+    """Return the containers of the kata's runs."""
+    labels = [f"{naming.KIND_LABEL}=run", f"{naming.KATA_LABEL}={kata.id}"]
+    found = engine.api.containers(all=True, filters={"label": labels})
+    return [container["Id"] for container in found]
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 30) -> None:
+    """Wait until the condition is met, looking often; fail if it is not met in time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it has not come to that in time"
+        time.sleep(0.01)
+
+
 def refused(call: Callable[[], object], code: grpc.StatusCode) -> grpc.RpcError:
     """Return the error that `call` ends with, which has to be of this status."""
     with pytest.raises(grpc.RpcError) as caught:
@@ -67,7 +101,7 @@ def bad_field(call: Callable[[], object]) -> str:
     return violations.field_violations[0].field
 
 
-def assert_serves(runner: runner_pb2_grpc.RunnerServiceStub, kata: Kata) -> None:
+def assert_serves(runner: Stub, kata: Kata) -> None:
     """Make sure that a good submission is green."""
     response = runner.Run(request(kata), timeout=30)
-    assert response.outcome == colour_pb2.COLOUR_GREEN, response
+    assert response.outcome == GREEN, response

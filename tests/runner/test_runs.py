@@ -1,18 +1,12 @@
 """Run: a program in an avatar's sandbox, and what is said of it."""
 
-from collections.abc import Callable
-
 import grpc
 import pytest
 from kata_folders import Kata
-from submissions import AVATAR, refused, request
+from submissions import AVATAR, GREEN, RED, TIMED_OUT, Run, Stub, refused, request
 
-from cyberdojo.colour.v1 import colour_pb2
-from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
 from dojo import avatars
 from dojo.engine import Engine
-
-Run = Callable[..., runner_pb2.RunResponse]
 
 
 def test_a_run_answers_output_status_colour_and_duration(run: Run) -> None:
@@ -21,7 +15,7 @@ def test_a_run_answers_output_status_colour_and_duration(run: Run) -> None:
     assert response.stderr.content == b"trouble\n"
     assert not response.stdout.truncated
     assert response.status == 3
-    assert response.outcome == colour_pb2.COLOUR_RED
+    assert response.outcome == RED
     assert response.reason == ""
     assert 0.2 <= response.duration.ToTimedelta().total_seconds() < 10
 
@@ -54,7 +48,7 @@ def test_output_beyond_the_limit_is_cut_off_and_said_to_be(run: Run) -> None:
 
 def test_a_run_that_takes_too_long_is_ended(run: Run) -> None:
     response = run("echo tests: passed; trap '' TERM; sleep 1000", max_seconds=1)
-    assert response.outcome == colour_pb2.COLOUR_TIMED_OUT
+    assert response.outcome == TIMED_OUT
     assert response.reason == "it took longer than 1 s"
     assert response.stdout.content == b"tests: passed\n"
     assert response.status == 128 + 9
@@ -63,7 +57,7 @@ def test_a_run_that_takes_too_long_is_ended(run: Run) -> None:
 
 def test_a_daemon_that_closed_its_output_does_not_keep_a_run_from_ending(run: Run) -> None:
     response = run("setsid sleep 1000 >&- 2>&- <&- & echo tests: passed")
-    assert response.outcome == colour_pb2.COLOUR_GREEN
+    assert response.outcome == GREEN
 
 
 def test_a_program_that_closes_its_output_is_waited_for(run: Run) -> None:
@@ -74,7 +68,7 @@ def test_a_program_that_closes_its_output_is_waited_for(run: Run) -> None:
 
 def test_a_run_that_needs_too_much_memory_is_told_so(run: Run) -> None:
     response = run("python3 -c 'bytearray(2 << 30)'; echo tests: failed")
-    assert response.outcome == colour_pb2.COLOUR_RED
+    assert response.outcome == RED
     assert "limit of memory" in response.reason
 
 
@@ -103,27 +97,21 @@ def test_a_run_sees_neither_manifests_nor_the_sandboxes_of_others(
     assert response.stderr.content.count(b"Permission denied") == 3
 
 
-def test_the_image_has_to_be_on_this_host(
-    runner: runner_pb2_grpc.RunnerServiceStub, started_kata: Kata
-) -> None:
+def test_the_image_has_to_be_on_this_host(runner: Stub, started_kata: Kata) -> None:
     missing = request(started_kata, image_name="cyberdojofoundation/not-here")
     error = refused(lambda: runner.Run(missing), grpc.StatusCode.FAILED_PRECONDITION)
     assert "cyberdojofoundation/not-here is not on this host" in error.details()
     assert not list(started_kata.sandbox(AVATAR).iterdir())
 
 
-def test_a_kata_without_a_data_container_is_not_found(
-    runner: runner_pb2_grpc.RunnerServiceStub, started_kata: Kata
-) -> None:
+def test_a_kata_without_a_data_container_is_not_found(runner: Stub, started_kata: Kata) -> None:
     for unknown in ("0000000000", started_kata.id.lower().replace("0", "f")):
         asked = request(started_kata, kata_id=unknown)
         error = refused(lambda asked=asked: runner.Run(asked), grpc.StatusCode.NOT_FOUND)
         assert unknown in error.details()
 
 
-def test_an_avatar_that_was_not_started_is_not_found(
-    runner: runner_pb2_grpc.RunnerServiceStub, started_kata: Kata
-) -> None:
+def test_an_avatar_that_was_not_started_is_not_found(runner: Stub, started_kata: Kata) -> None:
     asked = request(started_kata, avatar="zebra")
     error = refused(lambda: runner.Run(asked), grpc.StatusCode.NOT_FOUND)
     assert "zebra was not started" in error.details()
