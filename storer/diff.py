@@ -7,7 +7,7 @@ from enum import Enum
 from typing import Self
 
 import pygit2
-from pygit2.enums import DeltaStatus, DiffFlag, DiffOption
+from pygit2.enums import DeltaStatus, DiffOption
 
 from dojo import chunks
 from storer.avatar import Avatar
@@ -71,8 +71,12 @@ def diff(avatar: Avatar, was: int, now: int) -> list[FileDiff]:
     Raises LightNotFound or KataDamaged.
     """
     with _Trees(avatar, was, now) as trees:
-        found = trees.diff(DiffOption.INCLUDE_UNMODIFIED, context_lines=_ALL_LINES)
-        files = [_file(trees.repository, each) for each in found if each is not None]
+        # Whether a file is binary is told by its content, not by what attributes say of it.
+        flags = DiffOption.INCLUDE_UNMODIFIED | DiffOption.FORCE_TEXT
+        found = trees.diff(flags, context_lines=_ALL_LINES)
+        files = [
+            _file(trees.repository, found, place, delta) for place, delta in enumerate(found.deltas)
+        ]
     return sorted(files, key=lambda file: file.new_name or file.old_name)
 
 
@@ -80,7 +84,7 @@ def patch(avatar: Avatar, was: int, now: int) -> Iterator[bytes]:
     """Yield the difference as a unified patch, in chunks. Raises as `diff`."""
     with _Trees(avatar, was, now) as trees:
         found = trees.diff(DiffOption.SHOW_BINARY, context_lines=3)
-        yield from chunks.rechunk(each.data for each in found if each is not None)
+        yield from chunks.rechunk(_patch_of_file(each) for each in found if each is not None)
 
 
 class _Trees:
@@ -134,25 +138,40 @@ _LINE_CHANGES = {
 }
 
 
-def _file(repository: pygit2.Repository, found: pygit2.Patch) -> FileDiff:
-    delta = found.delta
+def _patch_of_file(found: pygit2.Patch) -> bytes:
+    text: bytes = found.data
+    *lines, last = text.splitlines(keepends=True) or [b""]
+    if found.delta.old_file.id == found.delta.new_file.id and last.startswith(b"Binary files "):
+        # libgit2 says even of a binary file that was only renamed that the two differ, without
+        # saying how, and `git apply` takes no such patch.
+        return b"".join(lines)
+    return text
+
+
+def _file(
+    repository: pygit2.Repository, found: pygit2.Diff, place: int, delta: pygit2.DiffDelta
+) -> FileDiff:
     change = _FILE_CHANGES[delta.status]
     old_name = "" if change is FileChange.CREATED else from_bytes(delta.old_file.raw_path)
     new_name = "" if change is FileChange.DELETED else from_bytes(delta.new_file.raw_path)
     if _is_binary(repository, delta):
         return FileDiff(change, old_name, new_name, binary=True)
-    lines = list(_lines(found))
-    if not found.hunks and change in {FileChange.UNCHANGED, FileChange.RENAMED}:
+    if delta.old_file.id == delta.new_file.id:
         lines = list(_same_lines(repository, delta.new_file.id))
+    else:
+        patch = found[place]
+        lines = list(_lines(patch)) if patch is not None else []
     return FileDiff(change, old_name, new_name, binary=False, lines=lines)
 
 
 def _is_binary(repository: pygit2.Repository, delta: pygit2.DiffDelta) -> bool:
-    # git looks into a file only where it differs.
-    if delta.flags & DiffFlag.BINARY:
-        return True
-    unchanged = delta.old_file.id == delta.new_file.id
-    return unchanged and bool(_blob(repository, delta.new_file.id).is_binary)
+    """Say whether either file holds a NUL byte; git looks for one in the beginning alone."""
+    change = _FILE_CHANGES[delta.status]
+    names = {
+        *([] if change is FileChange.CREATED else [delta.old_file.id]),
+        *([] if change is FileChange.DELETED else [delta.new_file.id]),
+    }
+    return any(b"\0" in _blob(repository, name).data for name in names)
 
 
 def _blob(repository: pygit2.Repository, name: pygit2.Oid) -> pygit2.Blob:

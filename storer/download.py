@@ -1,5 +1,6 @@
 """A kata as a tar, streamed: what is in memory does not grow with the sandboxes."""
 
+import contextlib
 import os
 import stat
 import tarfile
@@ -16,7 +17,7 @@ from dojo.chunks import CHUNK_BYTES, rechunk
 from dojo.errors import KataNotFound
 from storer import copying, durable
 from storer.avatar import MANIFEST
-from storer.history import GIT
+from storer.history import GIT, LIGHT_JSON
 from storer.kata import Kata
 from storer.katas import Katas
 from storer.lights import INCREMENTS
@@ -42,7 +43,7 @@ def download(katas: Katas, kata_id: str, compression: Compression) -> Generator[
     """Yield a kata as a tar, in chunks, in the state it has when the first is asked for.
 
     No lock is held while the chunks are asked for: a slow reader delays nobody. Raises
-    KataNotFound, also when the kata is deleted meanwhile.
+    KataNotFound, also when the kata is deleted or replaced meanwhile.
     """
     with ExitStack() as opened:
         with katas.using(kata_id) as kata:
@@ -64,28 +65,51 @@ class Snapshot:
         self.avatars = {avatar.name: avatar for avatar in kata.avatars()}
         self.references: dict[PurePosixPath, bytes] = {}
         self.descriptors: dict[PurePosixPath, int] = {}
+        self._opened = opened
+        self._open(_KATA_MANIFEST)
         with ExitStack() as locks:
             for avatar in self.avatars.values():
                 locks.enter_context(durable.locked(avatar.folder))
             for avatar in self.avatars.values():
                 avatar.mend()
-                self._keep(PurePosixPath(avatar.name), opened)
+                self._keep(PurePosixPath(avatar.name))
 
-    def _keep(self, avatar: PurePosixPath, opened: ExitStack) -> None:
-        for name in (MANIFEST, INCREMENTS):
-            descriptor = os.open(self.kata.folder / avatar / name, _FLAGS)
-            opened.callback(os.close, descriptor)
-            self.descriptors[avatar / name] = descriptor
+    def check_whole(self) -> None:
+        """Raise KataNotFound if the kata was deleted or replaced since the snapshot was taken.
+
+        Some of what was read since can then be missing, or be another kata's.
+        """
+        try:
+            # Whoever deletes or replaces holds this lock: it has not begun, or it is done.
+            with durable.locked(self.kata.folder, shared=True):
+                now = (self.kata.folder / _KATA_MANIFEST).stat()
+            whole = os.path.samestat(now, os.fstat(self.descriptors[_KATA_MANIFEST]))
+        except FileNotFoundError:
+            whole = False
+        if not whole:
+            raise KataNotFound(self.kata.kata_id, "it was deleted or replaced meanwhile")
+
+    def _keep(self, avatar: PurePosixPath) -> None:
+        self._open(avatar / MANIFEST)
+        self._open(avatar / INCREMENTS)
+        with contextlib.suppress(FileNotFoundError):  # avatars of old have none before a light
+            self._open(avatar / LIGHT_JSON)
         git = self.kata.folder / avatar / GIT
-        for path in git.rglob("*"):
-            inside = PurePosixPath(path.relative_to(git))
-            if is_reference(inside) and path.is_file():
-                self.references[avatar / GIT / inside] = path.read_bytes()
+        for name in _REFERENCES:
+            for path in (git / name, *(git / name).rglob("*")):
+                if path.is_file():
+                    self.references[avatar / GIT / path.relative_to(git)] = path.read_bytes()
+
+    def _open(self, path: PurePosixPath) -> None:
+        descriptor = os.open(self.kata.folder / path, _FLAGS)
+        self._opened.callback(os.close, descriptor)
+        self.descriptors[path] = descriptor
 
 
-def is_reference(path: PurePosixPath) -> bool:
-    """Say whether a file in a repository is one of those that change when a light is added."""
-    return path.parts[0] in {"refs", "logs"} or path.name in {"HEAD", "packed-refs", "index"}
+_KATA_MANIFEST = PurePosixPath(MANIFEST)
+
+# What changes in a repository, besides the objects that are added, when a light is.
+_REFERENCES = ("HEAD", "index", "logs", "packed-refs", "refs")
 
 
 def _tar(snapshot: Snapshot) -> Iterator[bytes]:
@@ -96,48 +120,45 @@ def _tar(snapshot: Snapshot) -> Iterator[bytes]:
         status = snapshot.kata.folder.stat()
         for name in (outer, f"{outer}/{inner}"):
             yield _header(name, status).tobuf(tarfile.PAX_FORMAT)
-        for path, now, descriptor in copying.walk(snapshot.kata.folder):
-            if _belongs(snapshot, path):
-                yield from _member(snapshot, f"{outer}/{inner}", path, now, descriptor)
+        for found in copying.walk(snapshot.kata.folder):
+            if _belongs(snapshot, found):
+                yield from _member(snapshot, f"{outer}/{inner}", found)
     except FileNotFoundError:
         raise KataNotFound(kata_id, "it was deleted meanwhile") from None
+    snapshot.check_whole()
     yield bytes(2 * tarfile.BLOCKSIZE)
 
 
-def _belongs(snapshot: Snapshot, path: PurePosixPath) -> bool:
-    """Say whether a path was there when the snapshot was taken, and is not being written."""
-    avatar, *inside = path.parts
+def _belongs(snapshot: Snapshot, found: copying.Found) -> bool:
+    """Say whether a file was there when the snapshot was taken, and is not being written."""
+    avatar, *inside = found.path.parts
     if not avatars.is_name(avatar):
         return True
     if avatar not in snapshot.avatars:
         return False
     if not inside or inside[0] == SANDBOX:
         return True
+    if inside == [LIGHT_JSON]:
+        return found.path in snapshot.descriptors
     if inside[0] != GIT:
         return not inside[0].startswith(".")
-    if path.name.endswith(".lock") or path.name.startswith("tmp_"):
+    name = found.path.name
+    if name.endswith(".lock") or name.startswith("tmp_"):
         return False
-    reference = len(inside) > 1 and is_reference(PurePosixPath(*inside[1:]))
-    return path in snapshot.references or not reference or _is_folder(snapshot, path)
+    reference = len(inside) > 1 and inside[1] in _REFERENCES
+    is_folder = stat.S_ISDIR(found.status.st_mode)
+    return not reference or is_folder or found.path in snapshot.references
 
 
-def _is_folder(snapshot: Snapshot, path: PurePosixPath) -> bool:
-    return stat.S_ISDIR((snapshot.kata.folder / path).lstat().st_mode)
-
-
-def _member(
-    snapshot: Snapshot, top: str, path: PurePosixPath, status: os.stat_result, descriptor: int
-) -> Iterator[bytes]:
+def _member(snapshot: Snapshot, top: str, found: copying.Found) -> Iterator[bytes]:
     """Yield a member's header and content."""
-    header = _header(f"{top}/{path}", status)
+    path, descriptor = found.path, found.descriptor
+    header = _header(f"{top}/{path}", found.status)
+    header.linkname = found.target
     if SANDBOX in path.parts[1:2]:
         # make compares timestamps finer than a second.
-        seconds, nanoseconds = divmod(status.st_mtime_ns, 10**9)
+        seconds, nanoseconds = divmod(found.status.st_mtime_ns, 10**9)
         header.pax_headers = {"mtime": f"{seconds}.{nanoseconds:09}"}
-    if header.issym():
-        header.linkname = str((snapshot.kata.folder / path).readlink())
-        if not copying.link_stays_inside(path, header.linkname):
-            return
     kept = snapshot.references.get(path)
     if kept is not None:
         header.size = len(kept)

@@ -9,12 +9,14 @@ import tarfile
 import zlib
 from collections.abc import Iterator
 from decimal import Decimal, InvalidOperation
+from itertools import chain
 from pathlib import Path, PurePosixPath
-from typing import IO, cast
+from typing import IO, Self, cast
 
 import zstandard
 
 from dojo import kata_ids
+from dojo.chunks import rechunk
 from dojo.errors import InvalidArgument
 from storer import copying
 from storer.katas import Katas
@@ -22,9 +24,12 @@ from storer.katas import Katas
 MAX_BYTES = 8 * 1024**3  # what a tar may unpack to, against one that is nothing but zeros
 MAX_MEMBERS = 1_000_000
 _MAX_HEADER_BYTES = 1024**2
+_MAX_END_BYTES = 16 * 1024**2  # tars are filled up with zeros, to a size that is seldom large
+_MAX_OUTER = 3  # what can come before the kata's folder: `.` and `49`
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+_EMPTY_FRAME = zstandard.ZstdCompressor().compress(b"")
 
 
 def restore(katas: Katas, pieces: Iterator[bytes], *, overwrite: bool) -> tuple[str, list[str]]:
@@ -34,7 +39,7 @@ def restore(katas: Katas, pieces: Iterator[bytes], *, overwrite: bool) -> tuple[
     Raises InvalidArgument, AlreadyExists or KataDamaged.
     """
     with _refusing():
-        tar = _Tar(_decompress(_Reader(pieces)))
+        tar = _Tar(_decompress(_Reader(rechunk(pieces))))  # the first tells the compression
         kata_id = tar.kata_id()
 
     def fill(folder: Path) -> None:
@@ -56,25 +61,42 @@ class _refusing:  # noqa: N801 - it is used as a statement
             raise InvalidArgument("data", f"is not a whole tar: {error}") from error
 
 
-class _BoundedHeader(tarfile.TarInfo):
-    """A member's header whose extensions can't fill the memory."""
+class _StrictHeader(tarfile.TarInfo):
+    """A member's header that is whole, and whose extensions can't fill the memory."""
+
+    @classmethod
+    def fromtarfile(cls, archive: tarfile.TarFile) -> Self:
+        """Read the next header; raise tarfile.ReadError for what tarfile takes for the end."""
+        try:
+            return super().fromtarfile(archive)
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # the end indeed
+            raise
+        except (tarfile.HeaderError, ValueError, RecursionError) as error:
+            raise tarfile.ReadError(f"a header is broken: {error}") from error
 
     def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        if self.type == tarfile.GNUTYPE_SPARSE:
+            self._refuse_sparse()
         extension = not (self.isreg() or self.isdir() or self.issym())
         if extension and self.size > _MAX_HEADER_BYTES:
             raise tarfile.ReadError(f"a header has {self.size} bytes")
         return cast("tarfile.TarInfo", super()._proc_member(archive))  # type: ignore[misc]
+
+    def _refuse_sparse(self, *_: object) -> None:
+        """Refuse a file with holes before the list of them, which has no bound, is read."""
+        raise tarfile.ReadError(f"{self.name!r} is neither a file nor a folder: it is sparse")
+
+    _proc_gnusparse_00 = _proc_gnusparse_01 = _proc_gnusparse_10 = _refuse_sparse
 
 
 class _Tar:
     """A tar that is read once, from its beginning to its end."""
 
     def __init__(self, stream: IO[bytes]) -> None:
-        self._stream = _Tail(stream)
         self._archive = tarfile.open(  # noqa: SIM115 - it owns nothing that needs closing
-            fileobj=cast("IO[bytes]", self._stream),
+            fileobj=stream,
             mode="r|",
-            tarinfo=_BoundedHeader,
+            tarinfo=_StrictHeader,
             errorlevel=2,
         )
         self._members = self._read()
@@ -82,11 +104,13 @@ class _Tar:
 
     def kata_id(self) -> str:
         """Return the id that the members' names begin with, as the first two say it."""
-        while self._first is not None and len(self._parts(self._first)) < 2:
+        for _ in range(_MAX_OUTER):
+            if self._first is None or not self._first.isdir() or len(self._parts(self._first)) >= 2:
+                break
             self._first = next(self._members, None)
         if self._first is None:
             raise InvalidArgument("data", "the tar holds no kata")
-        outer, inner = self._parts(self._first)[:2]
+        outer, inner = (*self._parts(self._first), "", "")[:2]
         if len(outer) != len(kata_ids.outer(outer)) or not kata_ids.is_whole(outer + inner):
             reason = f"{self._first.name!r} does not begin with a kata's folder (49/3A06504A)"
             raise InvalidArgument("data", reason)
@@ -109,13 +133,29 @@ class _Tar:
                 raise InvalidArgument("data", reason)
             if len(parts) < 2 or (parts[0], parts[1]) != (outer, inner):
                 raise InvalidArgument("data", f"{member.name!r} is outside of {outer}/{inner}")
-            if len(parts) > 2:
+            if len(parts) > 2 and not any(copying.is_stray(part) for part in parts):
                 self._unpack_member(member, folder, PurePosixPath(*parts[2:]))
             member = next(self._members, None)
-        self._stream.finish()
+        self._finish()
+
+    def _finish(self) -> None:
+        """Read to the end; raise tarfile.ReadError if that isn't a tar's end.
+
+        A tar ends with two blocks of zeros, of which one was read, and maybe some more.
+        """
+        stream = cast("IO[bytes]", self._archive.fileobj)
+        came_bytes = 0
+        while piece := stream.read(1024**2):
+            came_bytes += len(piece)
+            if piece.count(0) != len(piece) or came_bytes > _MAX_END_BYTES:
+                raise tarfile.ReadError("something comes after its end")
+        if came_bytes < tarfile.BLOCKSIZE:
+            raise tarfile.ReadError("its end is missing")
 
     def _read(self) -> Iterator[tarfile.TarInfo]:
         for member in self._archive:
+            if member.size < 0:
+                raise tarfile.ReadError(f"{member.name!r} has {member.size} bytes")
             yield member
             self._archive.members = []  # type: ignore[attr-defined]  # or it would keep them all
 
@@ -137,7 +177,7 @@ class _Tar:
         try:
             _make_parents(folder, path)
             if member.isdir():
-                target.mkdir(exist_ok=True)
+                _make_folder(target)
             elif member.issym():
                 if not copying.link_stays_inside(path, member.linkname):
                     reason = f"{member.name!r} is a link to {member.linkname!r}"
@@ -179,6 +219,13 @@ def _make_parents(folder: Path, path: PurePosixPath) -> None:
         at.mkdir(exist_ok=True)
 
 
+def _make_folder(target: Path) -> None:
+    """Make a folder if there is none. A link to a folder is none: it would be written through."""
+    if target.is_symlink():
+        raise FileExistsError(target)
+    target.mkdir(exist_ok=True)
+
+
 def _modified_ns(member: tarfile.TarInfo) -> int:
     """Return when a member was modified, in nanoseconds, as exactly as it says."""
     try:
@@ -210,32 +257,16 @@ class _Reader(io.RawIOBase):
         return count
 
 
-class _Tail:
-    """A file to read that remembers how it ended: a whole tar ends with zeros."""
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream = stream
-        self._tail = b""
-
-    def read(self, size: int) -> bytes:
-        piece = self._stream.read(size)
-        self._tail = (self._tail + piece)[-2 * tarfile.BLOCKSIZE :]
-        return piece
-
-    def finish(self) -> None:
-        """Read to the end; raise tarfile.ReadError if that isn't a tar's end."""
-        while self.read(1024**2):
-            pass
-        if self._tail != bytes(2 * tarfile.BLOCKSIZE):
-            raise tarfile.ReadError("its end is missing")
-
-
 def _decompress(reader: _Reader) -> IO[bytes]:
     buffered = io.BufferedReader(reader, 1024**2)
     magic = buffered.peek(4)[:4]
     if magic.startswith(_GZIP_MAGIC):
         return cast("IO[bytes]", gzip.GzipFile(fileobj=buffered))
     if magic == _ZSTD_MAGIC:
+        # zstandard takes a frame that is cut off for the end. With another frame behind it, it
+        # doesn't.
+        pieces = chain(iter(lambda: buffered.read1(1024**2), b""), [_EMPTY_FRAME])
         decompressor = zstandard.ZstdDecompressor(max_window_size=2**27)
-        return cast("IO[bytes]", decompressor.stream_reader(buffered, read_across_frames=True))
+        followed = cast("IO[bytes]", _Reader(pieces))
+        return cast("IO[bytes]", decompressor.stream_reader(followed, read_across_frames=True))
     return cast("IO[bytes]", buffered)

@@ -83,6 +83,8 @@ async def receive(
                 raise InvalidArgument("header", "came twice")
             if part.HasField("end"):
                 _check_end(part.end, digest)
+                if _part(requests, loop) is not None:
+                    raise InvalidArgument("end", "has to come last")
                 return
             if len(part.data) > MAX_DATA_BYTES:
                 reason = f"{len(part.data)} bytes are more than {MAX_DATA_BYTES}"

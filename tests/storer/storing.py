@@ -1,8 +1,9 @@
 """A storer's client for tests: katas with fixed times, and what a refusal has to say."""
 
+import hashlib
 import os
 import subprocess
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,7 @@ from grpc_status import rpc_status
 
 from cyberdojo.colour.v1 import colour_pb2
 from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
+from dojo.chunks import rechunk
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -114,9 +116,46 @@ class Katas:
         request = storer_pb2.DownloadKataRequest(kata_id=kata_id, compression=compression)
         return list(self.stub.DownloadKata(request))
 
+    def restore(self, tar: bytes, *, overwrite: bool = False) -> storer_pb2.RestoreKataResponse:
+        """Restore a kata from its tar."""
+        return self.stub.RestoreKata(restore_requests(tar, overwrite=overwrite))
+
+    @contextmanager
+    def watching(
+        self, kata_id: str, seen: Mapping[str, int] | None = None, seconds: float = 60
+    ) -> Iterator[Iterator[storer_pb2.WatchKataResponse]]:
+        """Watch a kata; the watcher goes in the end."""
+        request = storer_pb2.WatchKataRequest(kata_id=kata_id, seen=seen)
+        call = self.stub.WatchKata(request, timeout=seconds)
+        yield call
+        call.cancel()
+
     def tar(self, kata_id: str, compression: int = storer_pb2.COMPRESSION_NONE) -> bytes:
         """Return a kata's tar."""
         return b"".join(part.data for part in self.download(kata_id, compression))
+
+
+def content_of(parts: Sequence[Any]) -> bytes:
+    """Return what the parts of a stream add up to, having made sure that all of them came."""
+    kinds = [part.WhichOneof("part") for part in parts]
+    assert kinds == ["header", *["data"] * (len(parts) - 2), "end"]
+    assert parts[0].header.filename
+    content = b"".join(part.data for part in parts[1:-1])
+    assert parts[-1].end.size_bytes == len(content)
+    assert parts[-1].end.sha256 == hashlib.sha256(content).digest()
+    return content
+
+
+def unpacked(tar: bytes, folder: Path, kata_id: str) -> Path:
+    """Unpack a kata's tar with plain tar, as root would; return the kata's folder."""
+    folder.mkdir(exist_ok=True)
+    magics = {b"\x1f\x8b": ["--gzip"], b"\x28\xb5": ["--zstd"]}
+    options = ["--numeric-owner", "--same-owner", "-p", *magics.get(tar[:2], [])]
+    done = subprocess.run(
+        ["tar", "-x", *options, "-C", folder], input=tar, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr.decode(errors="replace")
+    return folder / kata_id[:2] / kata_id[2:]
 
 
 def a_manifest(files: Mapping[str, bytes] = FILES, **fields: Any) -> storer_pb2.Manifest:
@@ -136,6 +175,18 @@ def a_test(
     """Return a test that can be recorded."""
     given = {"colour": RED, "time": timestamp(STARTED + timedelta(seconds=7)), **fields}
     return storer_pb2.RecordTestRequest(kata_id=kata_id, avatar=avatar, files=files, **given)
+
+
+def restore_requests(
+    tar: bytes, *, overwrite: bool = False
+) -> Iterator[storer_pb2.RestoreKataRequest]:
+    """Yield what RestoreKata is sent for a tar."""
+    header = storer_pb2.RestoreKataHeader(overwrite=overwrite)
+    yield storer_pb2.RestoreKataRequest(header=header)
+    for data in rechunk([tar]):
+        yield storer_pb2.RestoreKataRequest(data=data)
+    end = storer_pb2.StreamEnd(size_bytes=len(tar), sha256=hashlib.sha256(tar).digest())
+    yield storer_pb2.RestoreKataRequest(end=end)
 
 
 def timestamp(time: datetime) -> Timestamp:
@@ -180,6 +231,12 @@ def at_once(function: Callable[[T], R], arguments: Iterable[T]) -> list[R]:
     listed = list(arguments)
     with ThreadPoolExecutor(len(listed)) as threads:
         return list(threads.map(function, listed))
+
+
+def kibibytes(pid: int, name: str) -> int:
+    """Return what the kernel says of a process's memory, such as VmRSS."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith(name))
 
 
 def git(folder: Path, *arguments: str, text: bytes | None = None) -> bytes:
