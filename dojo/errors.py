@@ -106,6 +106,13 @@ class EngineUnavailable(DojoError):
         super().__init__(f"the docker engine does not answer: {reason}")
 
 
+class Stopping(DojoError):
+    """The service is about to stop, and a call that would not end by itself is ended."""
+
+    def __init__(self) -> None:
+        super().__init__("the service is stopping; call again")
+
+
 class RegistryUnavailable(DojoError):
     """No image registry answers."""
 

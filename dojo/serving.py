@@ -35,6 +35,10 @@ GRACE_SECONDS = 10.0
 THREADS = 64
 
 
+class CannotListen(Exception):
+    """Nobody can be served at the address that the settings name."""
+
+
 def connect(settings: CommonSettings) -> DataContainers:
     """Return the namespace's data-containers, having made sure that they can be reached.
 
@@ -51,13 +55,15 @@ async def serve(
     listen: str,
     services: Mapping[str, Callable[[grpc.aio.Server], None]],
     watch: HandleWatch,
+    on_stopping: Sequence[Callable[[], None]] = (),
     on_stop: Sequence[Callable[[], None]] = (),
 ) -> None:
     """Serve until SIGTERM or SIGINT, then let the calls in progress end.
 
     `services` maps the full name of each service to what adds it to a server. Each is
-    SERVING, for standard health checking, while the engine answers. `on_stop` is called when
-    no call is left.
+    SERVING, for standard health checking, while the engine answers. `on_stopping` is called
+    before those calls are waited for, to end what would not end by itself; `on_stop` is called
+    when no call is left. Raises CannotListen.
     """
     asyncio.get_running_loop().set_default_executor(
         ThreadPoolExecutor(THREADS, thread_name_prefix="domain")
@@ -76,7 +82,12 @@ async def serve(
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     names = [*services, health.SERVICE_NAME, reflection.SERVICE_NAME]
     reflection.enable_server_reflection(names, server)
-    port = server.add_insecure_port(listen)
+    try:
+        port = server.add_insecure_port(listen)
+    except RuntimeError:
+        raise CannotListen(
+            f"can't listen on {listen}: another program does, or it is no address of this machine"
+        ) from None
     watch.start()
     await server.start()
     host = listen.rpartition(":")[0]
@@ -89,6 +100,8 @@ async def serve(
     await stopping.wait()
     _log.info("stopping")
     reporting.cancel()
+    for call in on_stopping:
+        call()
     await checks.enter_graceful_shutdown()
     await server.stop(GRACE_SECONDS)
     watch.stop()
@@ -124,5 +137,5 @@ def run(name: str, kind: type[S], main: Callable[[S], None]) -> None:
         for problem in error.problems:
             print(f"{name}: {problem}", file=sys.stderr)
         sys.exit(2)
-    except (EngineUnavailable, VolumesOutOfSight) as error:
+    except (EngineUnavailable, VolumesOutOfSight, CannotListen) as error:
         sys.exit(f"{name}: {error}")

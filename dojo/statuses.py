@@ -6,13 +6,14 @@ import asyncio
 import errno
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from typing import Any, NoReturn
 
 import grpc
 import grpc.aio
 import structlog
 from google.protobuf import any_pb2
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
@@ -30,10 +31,15 @@ STATUSES: Mapping[type[errors.DojoError], grpc.StatusCode] = {
     errors.ImageMissing: grpc.StatusCode.FAILED_PRECONDITION,
     errors.Exhausted: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.EngineUnavailable: grpc.StatusCode.UNAVAILABLE,
+    errors.Stopping: grpc.StatusCode.UNAVAILABLE,
     errors.RegistryUnavailable: grpc.StatusCode.UNAVAILABLE,
     errors.KataDamaged: grpc.StatusCode.DATA_LOSS,
 }
 """Every DojoError is here, or one of its bases is; the nearest decides."""
+
+# A status travels in trailers, of which gRPC takes 8 KiB: more, and the caller would be told of
+# that instead. Percent-encoded and packed a second time, this stays below.
+MAX_TEXT_BYTES = 1000
 
 # What the operating system says when there is no room left.
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
@@ -59,7 +65,7 @@ def _details(error: Exception) -> list[Message]:
     """Return what a program can read of an error, beside its message."""
     if isinstance(error, errors.InvalidArgument):
         violation = error_details_pb2.BadRequest.FieldViolation(
-            field=error.field, description=error.reason
+            field=_clipped(error.field), description=_clipped(error.reason)
         )
         return [error_details_pb2.BadRequest(field_violations=[violation])]
     if isinstance(error, errors.StaleNumber):
@@ -76,7 +82,48 @@ def _status(code: grpc.StatusCode, text: str, details: list[Message]) -> status_
         packed.append(any_pb2.Any())
         packed[-1].Pack(detail)
     number, _ = code.value
-    return status_pb2.Status(code=number, message=text, details=packed)
+    return status_pb2.Status(code=number, message=_clipped(text), details=packed)
+
+
+def _clipped(text: str) -> str:
+    """Return as much of a text as a status can carry; a message can quote what it was sent."""
+    encoded = text.encode("utf-8", "replace")
+    if len(encoded) > MAX_TEXT_BYTES:
+        encoded = encoded[:MAX_TEXT_BYTES] + b"..."
+    return encoded.decode("utf-8", "ignore")
+
+
+class _Unreadable:
+    """Stands for a request that could not be parsed, until there is a call to refuse."""
+
+
+def _reading(parse: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    """Return `parse`, which gives an _Unreadable where it would raise.
+
+    What it raises would be logged by gRPC as a defect, and told to the caller as one.
+    """
+
+    def read(message: bytes) -> Any:
+        try:
+            return parse(message)
+        except DecodeError:
+            return _Unreadable()
+
+    return read
+
+
+def _checked(request: Any) -> Any:
+    """Return a request that could be parsed; raise InvalidArgument for one that could not."""
+    if isinstance(request, _Unreadable):
+        raise errors.InvalidArgument(
+            "request", "can't be parsed: a string is not UTF-8, or it is cut off or nested too deep"
+        )
+    return request
+
+
+async def _checked_each(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async for request in requests:
+        yield _checked(request)
 
 
 class StatusInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
@@ -97,7 +144,9 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
             return handler
         rpc = method.rpartition("/")[2]
         how: dict[str, Any] = {
-            "request_deserializer": handler.request_deserializer,
+            "request_deserializer": _reading(
+                handler.request_deserializer  # type: ignore[arg-type]  # ours are generated
+            ),
             "response_serializer": handler.response_serializer,
         }
         if handler.unary_unary:
@@ -105,15 +154,19 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         if handler.unary_stream:
             return grpc.unary_stream_rpc_method_handler(_stream(handler.unary_stream, rpc), **how)
         if handler.stream_unary:
-            return grpc.stream_unary_rpc_method_handler(_answer(handler.stream_unary, rpc), **how)
+            return grpc.stream_unary_rpc_method_handler(
+                _answer(handler.stream_unary, rpc, _checked_each), **how
+            )
         raise NotImplementedError("no RPC of ours streams in both directions")
 
 
-def _answer(behaviour: Callable[..., Any], rpc: str) -> Any:
+def _answer(
+    behaviour: Callable[..., Any], rpc: str, checked: Callable[[Any], Any] = _checked
+) -> Any:
     async def answer(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
         with structlog.contextvars.bound_contextvars(**_fields(rpc, request)):
             try:
-                return await behaviour(request, context)
+                return await behaviour(checked(request), context)
             except asyncio.CancelledError:
                 _log.info("cancelled")
                 raise
@@ -124,13 +177,14 @@ def _answer(behaviour: Callable[..., Any], rpc: str) -> Any:
 
 
 def _stream(behaviour: Callable[..., Any], rpc: str) -> Any:
-    async def stream(
-        request: Any, context: grpc.aio.ServicerContext[Any, Any]
-    ) -> AsyncIterator[Any]:
+    # It writes, and does not yield: a caller who goes while a response waits for being taken
+    # then cancels what is below here, and not only what is above.
+    async def stream(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         with structlog.contextvars.bound_contextvars(**_fields(rpc, request)):
             try:
-                async for response in behaviour(request, context):
-                    yield response
+                async with aclosing(behaviour(_checked(request), context)) as responses:
+                    async for response in responses:
+                        await _write(context, response)
             except asyncio.CancelledError:
                 _log.info("cancelled")
                 raise
@@ -138,6 +192,13 @@ def _stream(behaviour: Callable[..., Any], rpc: str) -> Any:
                 await _abort(context, error)
 
     return stream
+
+
+async def _write(context: grpc.aio.ServicerContext[Any, Any], response: Any) -> None:
+    try:
+        await context.write(response)
+    except grpc.aio.InternalError:  # the caller went, and its cancellation is still under way
+        raise asyncio.CancelledError from None
 
 
 def _fields(rpc: str, request: Any) -> dict[str, str]:

@@ -26,7 +26,12 @@ async def _serve(settings: StorerSettings, data_containers: DataContainers) -> N
     await asyncio.to_thread(servicer.katas.sweep)
     name = storer_pb2.DESCRIPTOR.services_by_name["StorerService"].full_name
     add = partial(storer_pb2_grpc.add_StorerServiceServicer_to_server, servicer)
-    await serving.serve(settings.listen, {name: add}, HandleWatch(data_containers))
+    await serving.serve(
+        settings.listen,
+        {name: add},
+        HandleWatch(data_containers),
+        on_stopping=[servicer.watches.stop],
+    )
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 from google.protobuf import struct_pb2
 from google.protobuf.duration_pb2 import Duration
@@ -109,6 +110,8 @@ def light_from(request: storer_pb2.RecordTestRequest) -> tuple[Light, Submission
             reason = f"{len(output)} bytes are more than {MAX_OUTPUT_BYTES}"
             raise InvalidArgument(field, reason)
     files = dict(request.files)
+    if not files:
+        raise InvalidArgument("files", "at least one file is required")
     visible_files.check(files)
     expected = request.expected_number if request.HasField("expected_number") else None
     if expected is not None and not 1 <= expected <= MAX_NUMBER:
@@ -143,7 +146,9 @@ def seen_from(seen: dict[str, int]) -> dict[str, int]:
     """Return what a watcher has seen; raise InvalidArgument."""
     for avatar, number in seen.items():
         avatars.check(avatar, f"seen[{visible_files.shown(avatar)}]")
-        light_number(number, f"seen[{avatar}]")
+        if not 0 <= number <= MAX_NUMBER:
+            reason = f"{number} is not from 0 to {MAX_NUMBER}"
+            raise InvalidArgument(f"seen[{visible_files.shown(avatar)}]", reason)
     return seen
 
 
@@ -175,7 +180,7 @@ def manifest_from(message: storer_pb2.Manifest) -> Manifest:
         highlight_filenames=list(message.highlight_filenames),
         progress_regexs=list(message.progress_regexs),
         hidden_filenames=list(message.hidden_filenames),
-        other=MessageToDict(message.other),
+        other=_other_from(message.other),
     )
 
 
@@ -266,8 +271,16 @@ def _patterns_from(rule: colour_pb2.ColourRule) -> list[dict[str, str]] | None:
     return patterns
 
 
+def _other_from(message: struct_pb2.Struct) -> dict[str, Any]:
+    try:
+        other: dict[str, Any] = MessageToDict(message)
+    except ValueError:
+        raise InvalidArgument("manifest.other", "has a number that JSON has not") from None
+    return other
+
+
 def _seconds(duration: Duration) -> float:
-    seconds = duration.ToNanoseconds() / 1e9
-    if not 0 <= seconds <= MAX_SECONDS:
+    seconds = duration.seconds + duration.nanos / 1e9
+    if not (0 <= duration.nanos < 10**9 and 0 <= seconds <= MAX_SECONDS):
         raise InvalidArgument("duration", f"is not from 0 to {MAX_SECONDS} seconds")
     return seconds

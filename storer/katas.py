@@ -25,7 +25,7 @@ import structlog
 
 from dojo import kata_ids
 from dojo.data_containers import MANIFEST, DataContainers, NameTaken
-from dojo.errors import AlreadyExists, DojoError, KataNotFound
+from dojo.errors import AlreadyExists, DojoError, EngineUnavailable, KataNotFound
 from storer import copying, durable, json_files, manifest, publishing, settling
 from storer.avatar import PASSAGE
 from storer.kata import Kata
@@ -65,12 +65,12 @@ class Katas:
         self._cache = LightsCache()
 
     @contextmanager
-    def using(self, kata_id: str) -> Iterator[Kata]:
-        """Give the kata for the time of a call, importing it if need be.
+    def using(self, kata_id: str, *, importing: bool = True) -> Iterator[Kata]:
+        """Give the kata for the time of a call, importing it if need be and `importing` is set.
 
-        Raises KataNotFound, KataDamaged or EngineUnavailable.
+        Raises KataNotFound or KataDamaged; EngineUnavailable only where it is to be imported.
         """
-        self._bring(kata_id)
+        self._bring(kata_id, importing=importing)
         folder = self._containers.folder(kata_id)
         with contextlib.ExitStack() as stack:
             try:
@@ -79,8 +79,11 @@ class Katas:
                 raise KataNotFound(kata_id) from None
             if not self._containers.exists(kata_id):  # deleted since it was brought
                 raise KataNotFound(kata_id)
-            # With the lock: nobody is deleting what the handle would hold.
-            self._containers.ensure_handle(kata_id)
+            # With the lock: nobody is deleting what the handle would hold. The volume is all
+            # that is needed here, and can be used while there is no engine: then the next call
+            # makes the handle.
+            with contextlib.suppress(EngineUnavailable):
+                self._containers.ensure_handle(kata_id)
             yield Kata(folder, kata_id, self._cache)
 
     def create(self, created_from: Manifest, created: datetime) -> str:
@@ -185,14 +188,16 @@ class Katas:
                 if time.time() - begun > UNFINISHED_SECONDS:
                     self._delete_unfinished(kata_id)
 
-    def _bring(self, kata_id: str) -> None:
-        """Make sure that the kata is in a data-container."""
+    def _bring(self, kata_id: str, *, importing: bool) -> None:
+        """Make sure that the kata is in a data-container; raise KataNotFound if it can't be."""
         if not self._containers.exists(kata_id):
             folder = self._containers.folder(kata_id)
             if folder.exists():  # it is being made, or replaced, or a crash interrupted that
                 with contextlib.suppress(FileNotFoundError), durable.locked(folder):
                     publishing.recover(folder)
             if not self._containers.exists(kata_id):
+                if not importing:
+                    raise KataNotFound(kata_id)
                 self._import(kata_id)
 
     def _import(self, kata_id: str) -> None:

@@ -38,5 +38,5 @@ def after_light(page_token: str) -> tuple[str, int]:
 def _place(page_token: str) -> object:
     try:
         return json.loads(base64.urlsafe_b64decode(page_token))
-    except (binascii.Error, ValueError):
+    except (binascii.Error, ValueError, RecursionError):
         raise InvalidArgument("page_token", "was not given by this RPC") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Generator, Iterator
+from contextlib import aclosing
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -39,7 +40,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
     def __init__(self, data_containers: DataContainers, katas_directory: KatasDirectory) -> None:
         """Serve these katas. To be made where an event loop runs."""
         self._loop = asyncio.get_running_loop()
-        self._watches = Watches(self._read_lights)
+        self.watches = Watches(self._read_lights)
         self.katas = Katas(data_containers, katas_directory, self._changed)
 
     async def CreateKata(
@@ -187,8 +188,11 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         """Stream lights as they happen."""
         kata_id = kata_ids.check(request.kata_id)
         seen = adapting.seen_from(dict(request.seen))
-        async for avatar, light in self._watches.watch(kata_id, seen):
-            yield storer_pb2.WatchKataResponse(avatar=avatar, light=adapting.light_to(light))
+        # Here, and not for each reading: a kata that is deleted would be imported at once.
+        await asyncio.to_thread(self.katas.import_, kata_id)
+        async with aclosing(self.watches.watch(kata_id, seen)) as lights:
+            async for avatar, light in lights:
+                yield storer_pb2.WatchKataResponse(avatar=avatar, light=adapting.light_to(light))
 
     async def RecordTest(
         self, request: storer_pb2.RecordTestRequest, context: Context
@@ -284,11 +288,11 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
 
     def _changed(self, kata_id: str) -> None:
         """Tell the watchers of a kata, from any thread."""
-        self._loop.call_soon_threadsafe(self._watches.changed, kata_id)
+        self._loop.call_soon_threadsafe(self.watches.changed, kata_id)
 
     async def _read_lights(self, kata_id: str) -> dict[str, tuple[Light, ...]]:
         def read() -> dict[str, tuple[Light, ...]]:
-            with self.katas.using(kata_id) as kata:
+            with self.katas.using(kata_id, importing=False) as kata:
                 return {avatar.name: avatar.lights() for avatar in kata.avatars()}
 
         return await asyncio.to_thread(read)

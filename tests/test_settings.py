@@ -1,0 +1,123 @@
+"""What stops a service from starting is told in plain words."""
+
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from dojo.engine import Engine
+from dojo.naming import Namespace
+
+MODULES = ("storer", "runner")
+DEFAULT_PORTS = {"storer": 4577, "runner": 4597}
+
+each_service = pytest.mark.parametrize("module", MODULES)
+
+
+def start(module: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Start a service that can't start; return how it ended, and what it said."""
+    listen = {f"CYBER_DOJO_{module.upper()}_LISTEN": "127.0.0.1:0"}
+    done = subprocess.run(
+        [sys.executable, "-m", module],
+        env={**os.environ, **listen, **environ},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    return done
+
+
+def said(done: subprocess.CompletedProcess[str]) -> list[str]:
+    """Return what a service said to the person who started it, beside its log."""
+    return [line for line in done.stderr.splitlines() if line.startswith(("storer: ", "runner: "))]
+
+
+@each_service
+def test_all_bad_settings_are_named_at_once(module: str) -> None:
+    listen = f"CYBER_DOJO_{module.upper()}_LISTEN"
+    bad = {
+        "CYBER_DOJO_NAMESPACE": "Not/A Namespace",
+        "CYBER_DOJO_VOLUME_ROOT": "volumes",
+        "CYBER_DOJO_LOG_LEVEL": "loud",
+        listen: "4577",
+    }
+    done = start(module, **bad)
+    assert done.returncode == 2
+    assert len(said(done)) == len(bad)
+    for name, value in bad.items():
+        assert any(line.startswith(f"{module}: {name}={value!r} is n") for line in said(done))
+
+
+@each_service
+@pytest.mark.parametrize(
+    "listen", ["", ":4577", "localhost", "localhost:", "localhost:65536", "a:b"]
+)
+def test_where_to_listen_is_a_host_and_a_port(module: str, listen: str) -> None:
+    name = f"CYBER_DOJO_{module.upper()}_LISTEN"
+    done = start(module, **{name: listen or " "})
+    assert done.returncode == 2
+    assert said(done) == [f"{module}: {name}={listen or ' '!r} is not host:port"]
+
+
+def test_the_settings_of_runs_are_whole_numbers_in_their_range() -> None:
+    done = start(
+        "runner",
+        CYBER_DOJO_RUN_MEMORY_BYTES="much",
+        CYBER_DOJO_RUN_MAX_PROCESSES="1",
+        CYBER_DOJO_RUNNER_MAX_CONCURRENT_RUNS="1000",
+    )
+    assert done.returncode == 2
+    assert said(done) == [
+        "runner: CYBER_DOJO_RUNNER_MAX_CONCURRENT_RUNS='1000' is not from 1 to 256",
+        "runner: CYBER_DOJO_RUN_MEMORY_BYTES='much' is not a whole number",
+        "runner: CYBER_DOJO_RUN_MAX_PROCESSES='1' is not from 8 to 32768",
+    ]
+
+
+@each_service
+def test_volumes_that_cannot_be_seen_stop_a_service(
+    module: str, engine: Engine, namespace: Namespace, tmp_path: object
+) -> None:
+    done = start(
+        module,
+        CYBER_DOJO_NAMESPACE=namespace.name,
+        DOCKER_HOST=engine.url,
+        CYBER_DOJO_VOLUME_ROOT=str(tmp_path),
+    )
+    assert done.returncode == 1
+    (line,) = said(done)
+    assert f"can't be seen in {tmp_path}" in line
+    assert "CYBER_DOJO_VOLUME_ROOT" in line
+
+
+@each_service
+@pytest.mark.parametrize(
+    "host", ["unix:///nonexistent/docker.sock", "tcp://127.0.0.1:1", "nonsense://there"]
+)
+def test_without_an_engine_a_service_does_not_start(module: str, host: str) -> None:
+    done = start(module, DOCKER_HOST=host)
+    assert done.returncode == 1
+    (line,) = said(done)
+    assert line.startswith(f"{module}: the docker engine does not answer: ")
+
+
+@each_service
+def test_a_port_that_another_program_has_stops_a_service(
+    module: str, engine: Engine, namespace: Namespace
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        listen = f"127.0.0.1:{taken.getsockname()[1]}"
+        environ = {
+            "CYBER_DOJO_NAMESPACE": namespace.name,
+            "DOCKER_HOST": engine.url,
+            f"CYBER_DOJO_{module.upper()}_LISTEN": listen,
+        }
+        done = start(module, **environ)
+    assert done.returncode == 1
+    (line,) = said(done)
+    assert line.startswith(f"{module}: can't listen on {listen}: ")

@@ -1,0 +1,126 @@
+"""Which status an error becomes."""
+
+import contextlib
+import importlib
+import io
+import json
+import pkgutil
+from collections.abc import Iterator
+
+import grpc
+import pytest
+import structlog
+from google.rpc import error_details_pb2
+
+import dojo
+import runner
+import storer
+from dojo import errors, log, statuses
+
+TOLD_TO_NOBODY = "/srv/secret/path"
+
+
+def modules() -> list[str]:
+    """Import everything of ours, so that every error there is has been defined."""
+    names = [
+        found.name
+        for package in (dojo, storer, runner)
+        for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+    ]
+    for name in names:
+        importlib.import_module(name)
+    return names
+
+
+def subclasses(kind: type) -> Iterator[type]:
+    for each in kind.__subclasses__():
+        yield each
+        yield from subclasses(each)
+
+
+def test_every_error_that_a_caller_is_told_of_has_a_status() -> None:
+    assert {"dojo.errors", "storer.katas", "runner.runs"} <= set(modules())
+    found = set(subclasses(errors.DojoError))
+    assert errors.KataNotFound in found
+    without = [kind for kind in found if not set(kind.__mro__) & set(statuses.STATUSES)]
+    assert without == []
+
+
+def test_every_status_of_the_table_is_of_an_error_that_there_is() -> None:
+    assert set(statuses.STATUSES) <= set(subclasses(errors.DojoError))
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.InvalidArgument("kata_id", "is bad"), grpc.StatusCode.INVALID_ARGUMENT),
+        (errors.KataNotFound("5A0F824303"), grpc.StatusCode.NOT_FOUND),
+        (errors.AvatarNotFound("5A0F824303", "whale"), grpc.StatusCode.NOT_FOUND),
+        (errors.LightNotFound("5A0F824303", "whale", 3, 2), grpc.StatusCode.NOT_FOUND),
+        (errors.ImageNotFound("a/b", "no"), grpc.StatusCode.NOT_FOUND),
+        (errors.AlreadyExists("5A0F824303"), grpc.StatusCode.ALREADY_EXISTS),
+        (errors.StaleNumber("5A0F824303", "whale", 3, 4), grpc.StatusCode.ABORTED),
+        (errors.ImageMissing("a/b"), grpc.StatusCode.FAILED_PRECONDITION),
+        (errors.AvatarsExhausted("5A0F824303", 64), grpc.StatusCode.RESOURCE_EXHAUSTED),
+        (errors.DiskFull("/"), grpc.StatusCode.RESOURCE_EXHAUSTED),
+        (errors.EngineUnavailable("gone"), grpc.StatusCode.UNAVAILABLE),
+        (errors.RegistryUnavailable("a/b", "gone"), grpc.StatusCode.UNAVAILABLE),
+        (errors.Stopping(), grpc.StatusCode.UNAVAILABLE),
+        (errors.KataDamaged("5A0F824303", "a", "b"), grpc.StatusCode.DATA_LOSS),
+        (OSError(28, "No space left on device"), grpc.StatusCode.RESOURCE_EXHAUSTED),
+        (OSError(122, "Disk quota exceeded"), grpc.StatusCode.RESOURCE_EXHAUSTED),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_an_error_becomes_its_status(error: Exception, code: grpc.StatusCode) -> None:
+    status = statuses.status_of(error)
+    assert status.code == code.value[0]
+    assert status.message
+
+
+def test_a_malformed_field_is_named_for_programs_too() -> None:
+    status = statuses.status_of(errors.InvalidArgument("kata_id", "is bad"))
+    details = error_details_pb2.BadRequest()
+    assert status.details[0].Unpack(details)
+    assert [(each.field, each.description) for each in details.field_violations] == [
+        ("kata_id", "is bad")
+    ]
+
+
+def test_a_number_that_is_taken_comes_with_the_newest() -> None:
+    status = statuses.status_of(errors.StaleNumber("5A0F824303", "whale", 3, 4))
+    details = error_details_pb2.ErrorInfo()
+    assert status.details[0].Unpack(details)
+    assert details.metadata["newest_number"] == "4"
+
+
+@pytest.fixture
+def logs() -> Iterator[io.StringIO]:
+    """What is logged, as a service logs it."""
+    with contextlib.redirect_stderr(io.StringIO()) as written:
+        log.configure("info")
+    yield written
+    structlog.reset_defaults()
+
+
+def test_a_defect_is_logged_under_a_reference_and_not_told(logs: io.StringIO) -> None:
+    def broken() -> None:
+        raise RuntimeError(TOLD_TO_NOBODY)
+
+    with pytest.raises(RuntimeError) as caught:
+        broken()
+    status = statuses.status_of(caught.value)
+    event = json.loads(logs.getvalue())
+    assert status.code == grpc.StatusCode.INTERNAL.value[0]
+    assert status.message == f"a defect, logged as {event['reference']}"
+    assert TOLD_TO_NOBODY not in str(status)
+    assert not status.details
+    assert event["event"] == "defect"
+    assert TOLD_TO_NOBODY in event["exception"]
+    assert "in broken" in event["exception"]
+
+
+@pytest.mark.parametrize("text", ["x" * 100_000, "\N{SNOWMAN}" * 100_000, "\ud800" * 100_000])
+def test_a_status_is_never_more_than_a_trailer_carries(text: str) -> None:
+    status = statuses.status_of(errors.InvalidArgument(text, text))
+    assert len(status.SerializeToString()) < 4 * 1024
