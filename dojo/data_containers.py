@@ -13,7 +13,7 @@ import io
 import os
 import tarfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import docker.errors
@@ -25,6 +25,9 @@ from dojo.kata_ids import LENGTH
 from dojo.naming import Namespace, mount_path
 
 MANIFEST = "manifest.json"
+
+# What makes a name stand for another image, or for none.
+_IMAGE_EVENTS = ("tag", "untag", "delete", "import", "load", "pull")
 
 _log = structlog.get_logger()
 
@@ -180,16 +183,23 @@ class DataContainers:
 
 
 class HandleWatch:
-    """Follows the engine's events: says whether it is up, and which handles were removed.
+    """Follows the engine's events: says whether it is up, and what changed behind our back.
 
-    One thread of its own. `is_up` may be read by any thread.
+    Which handles were removed, it tells the data-containers; that a name may stand for another
+    image, whoever gave `on_images_changed`. One thread of its own. `is_up` may be read by any
+    thread.
     """
 
     RETRY_SECONDS = 0.5
 
-    def __init__(self, data_containers: DataContainers) -> None:
+    def __init__(
+        self,
+        data_containers: DataContainers,
+        on_images_changed: Callable[[], None] = lambda: None,
+    ) -> None:
         self.is_up = False
         self._data_containers = data_containers
+        self._on_images_changed = on_images_changed
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="handle-watch", daemon=True)
 
@@ -209,31 +219,31 @@ class HandleWatch:
                 if self.is_up:
                     _log.warning("engine lost", reason=str(error))
             self.is_up = False
-            self._data_containers.forget_handles()
+            self._forget_all()
             self._stopped.wait(self.RETRY_SECONDS)
 
     def _follow(self) -> None:
         """Follow the events until the engine goes away."""
         engine = Engine(self._data_containers.engine.url)
-        filters = {
-            "type": "container",
-            "event": "destroy",
-            "label": [f"{key}={value}" for key, value in self._labels().items()],
-        }
+        filters = {"type": ["container", "image"], "event": ["destroy", *_IMAGE_EVENTS]}
         try:
             with answering():
                 events = engine.api.events(decode=True, filters=filters)
-                # What was removed between the last connection and this one was not told.
-                self._data_containers.forget_handles()
+                # What happened between the last connection and this one was not told.
+                self._forget_all()
                 self.is_up = True
                 _log.info("engine found", engine=engine.url)
                 for event in events:
-                    self._data_containers.forget_handle(event["Actor"]["Attributes"]["name"])
+                    if event["Type"] == "container":
+                        self._data_containers.forget_handle(event["Actor"]["Attributes"]["name"])
+                    else:
+                        self._on_images_changed()
         finally:
             engine.close()
 
-    def _labels(self) -> dict[str, str]:
-        return self._data_containers.namespace.labels("kata")
+    def _forget_all(self) -> None:
+        self._data_containers.forget_handles()
+        self._on_images_changed()
 
 
 def _remove_container(api: docker.APIClient, container: str) -> None:

@@ -39,14 +39,17 @@ class Engine:
         with answering():
             return Path(self.api.info()["DockerRootDir"]) / "volumes"
 
-    def has_image(self, name: str) -> bool:
-        """Say whether an image of this name is on the engine's machine."""
+    def image_id(self, name: str) -> str | None:
+        """Return the id of the image of this name; None if there is none on its machine."""
         with answering():
             try:
-                self.api.inspect_image(name)
+                return str(self.api.inspect_image(name)["Id"])
             except docker.errors.ImageNotFound:
-                return False
-            return True
+                return None
+
+    def has_image(self, name: str) -> bool:
+        """Say whether an image of this name is on the engine's machine."""
+        return self.image_id(name) is not None
 
     def close(self) -> None:
         """Close the connection."""

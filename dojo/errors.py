@@ -81,6 +81,13 @@ class ImageMissing(DojoError):
         super().__init__(f"image {image_name} is not on this host; pull it first")
 
 
+class ImageUnusable(ImageMissing):
+    """The image is on this host, and nothing can be run in it."""
+
+    def __init__(self, image_name: str, reason: str) -> None:
+        DojoError.__init__(self, f"image {image_name} can't be used: {reason}")
+
+
 class Exhausted(DojoError):
     """A resource is used up."""
 
@@ -90,6 +97,14 @@ class AvatarsExhausted(Exhausted):
 
     def __init__(self, kata_id: str, tried: int) -> None:
         super().__init__(f"kata {kata_id}: all {tried} of the given avatars have been started")
+
+
+class RunsExhausted(Exhausted):
+    """As many runs wait already as may wait."""
+
+    def __init__(self, waiting: int, retry_seconds: float) -> None:
+        super().__init__(f"{waiting} runs wait already; try again in {retry_seconds:.0f} s")
+        self.retry_seconds = retry_seconds
 
 
 class DiskFull(Exhausted):

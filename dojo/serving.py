@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -56,13 +56,13 @@ async def serve(
     services: Mapping[str, Callable[[grpc.aio.Server], None]],
     watch: HandleWatch,
     on_stopping: Sequence[Callable[[], None]] = (),
-    on_stop: Sequence[Callable[[], None]] = (),
+    on_stop: Sequence[Callable[[], Awaitable[None]]] = (),
 ) -> None:
     """Serve until SIGTERM or SIGINT, then let the calls in progress end.
 
     `services` maps the full name of each service to what adds it to a server. Each is
     SERVING, for standard health checking, while the engine answers. `on_stopping` is called
-    before those calls are waited for, to end what would not end by itself; `on_stop` is called
+    before those calls are waited for, to end what would not end by itself; `on_stop` is awaited
     when no call is left. Raises CannotListen.
     """
     asyncio.get_running_loop().set_default_executor(
@@ -105,8 +105,8 @@ async def serve(
     await checks.enter_graceful_shutdown()
     await server.stop(GRACE_SECONDS)
     watch.stop()
-    for call in on_stop:
-        call()
+    for finish in on_stop:
+        await finish()
     _log.info("stopped")
 
 

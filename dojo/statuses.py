@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import errno
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -68,6 +69,10 @@ def _details(error: Exception) -> list[Message]:
             field=_clipped(error.field), description=_clipped(error.reason)
         )
         return [error_details_pb2.BadRequest(field_violations=[violation])]
+    if isinstance(error, errors.RunsExhausted):
+        retry = error_details_pb2.RetryInfo()
+        retry.retry_delay.FromTimedelta(dt.timedelta(seconds=error.retry_seconds))
+        return [retry]
     if isinstance(error, errors.StaleNumber):
         metadata = {"newest_number": str(error.newest)}
         return [
@@ -204,6 +209,7 @@ async def _write(context: grpc.aio.ServicerContext[Any, Any], response: Any) -> 
 def _fields(rpc: str, request: Any) -> dict[str, str]:
     """Return what every log line of a call says."""
     found = {"rpc": rpc}
+    request = getattr(request, "run", request)  # what RunStream's is about
     for name, field in (("kata", "kata_id"), ("avatar", "avatar")):
         if value := getattr(request, field, ""):
             found[name] = str(value)[:40]

@@ -2,6 +2,7 @@
 
 import asyncio
 import resource
+from functools import partial
 
 from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
 from dojo import serving
@@ -27,13 +28,16 @@ def _main(told: RunnerSettings) -> None:
     runs = Runs(data_containers, told)
     runs.sweep()
     images = Images(data_containers.engine)
-    servicer = RunnerServicer(runs, images, told.max_concurrent_runs)
-    asyncio.run(_serve(told.listen, servicer, HandleWatch(data_containers)))
+    servicer = RunnerServicer(runs, images, told.max_concurrent_runs, told.max_waiting_runs)
+    watch = HandleWatch(data_containers, runs.pool.images_changed)
+    asyncio.run(_serve(told.listen, servicer, watch, runs))
 
 
-async def _serve(listen: str, servicer: RunnerServicer, watch: HandleWatch) -> None:
+async def _serve(listen: str, servicer: RunnerServicer, watch: HandleWatch, runs: Runs) -> None:
     add = runner_pb2_grpc.add_RunnerServiceServicer_to_server
-    await serving.serve(listen, {SERVICE: lambda server: add(servicer, server)}, watch)
+    services = {SERVICE: lambda server: add(servicer, server)}
+    close = partial(asyncio.to_thread, runs.close)
+    await serving.serve(listen, services, watch, on_stop=[servicer.finish, close])
 
 
 if __name__ == "__main__":

@@ -1,34 +1,33 @@
-"""One container for one run: made, run, removed. The only module that knows a run's container.
+"""One container for one run: made, run, removed. The only module that knows a run's container."""
 
-A pool can later hand out objects with the same methods whose containers were started before.
-"""
-
-import contextlib
-import datetime as dt
 import secrets
 import time
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 
 import docker.errors
 import structlog
 
-from dojo import avatars, naming
+from dojo import avatars, locks, naming
 from dojo.data_containers import DataContainers
 from dojo.engine import ANSWER_SECONDS, answering
-from dojo.errors import EngineUnavailable, ImageMissing
-from runner import images
+from dojo.errors import EngineUnavailable, ImageMissing, ImageUnusable, KataNotFound
+from runner import images, pipes
+from runner.guard import Ended, Guard
 from runner.leftovers import Leftovers
-from runner.output import Capture, Frames
+from runner.output import Capture
+from runner.pipes import Pipes
+from runner.sandbox import AvatarFolder, SandboxId
 from runner.settings import RunnerSettings
 
 _log = structlog.get_logger()
 
-_READ_BYTES = 64 * 1024
 _CPU_PERIOD_MICROSECONDS = 100_000
 # The services have docker's default of 1,024.
 _CPU_WEIGHT = 512
+_KILLED = 128 + 9
+_NO_SUCH_PROGRAM = {126, 127}
 
 
 class RunLost(EngineUnavailable):
@@ -36,25 +35,36 @@ class RunLost(EngineUnavailable):
 
 
 @dataclass(frozen=True)
+class RunKey:
+    """What a container is made for: the runs of an avatar in an image."""
+
+    kata_id: str
+    avatar: str
+    image_name: str
+
+
+@dataclass(frozen=True)
 class Exit:
     """How a run's program ended and what it wrote.
 
     `status` is its exit status, 128 + N after signal N. `duration_seconds` is from its start
-    to its end.
+    to its end. `was_killed` says that everything in its container was killed at once, and not
+    by its guard.
     """
 
     stdout: Capture
     stderr: Capture
     status: int
     duration_seconds: float
-    is_out_of_memory: bool
+    is_out_of_memory: bool = False
+    was_killed: bool = False
 
 
-class ColdContainer:
-    """A container that is made when its run is wanted.
+class RunContainer:
+    """A container that waits, in the avatar's sandbox, for its one run to begin.
 
-    `start()` once, then `run()` once; `close()` in any case. `kill()` may come from another
-    thread while `run()` waits.
+    `start()` once, then `run()` once; `close()` in any case. All but `kill()` belong to one
+    thread at a time.
     """
 
     def __init__(
@@ -62,73 +72,75 @@ class ColdContainer:
         data_containers: DataContainers,
         leftovers: Leftovers,
         settings: RunnerSettings,
-        *,
-        kata_id: str,
-        avatar: str,
-        image_name: str,
+        key: RunKey,
     ) -> None:
+        self.key = key
+        self.sandbox_id: SandboxId | None = None
         self._data_containers = data_containers
         self._api = data_containers.engine.api
         self._leftovers = leftovers
         self._settings = settings
-        self._kata_id = kata_id
-        self._avatar = avatar
-        self._image_name = image_name
         namespace = data_containers.namespace.name
-        self._name = f"{namespace}-run-{kata_id}-{avatar}-{secrets.token_hex(4)}"
-        self._attached: Any = None
+        self._name = f"{namespace}-run-{key.kata_id}-{key.avatar}-{secrets.token_hex(4)}"
+        self._pipes: Pipes | None = None
 
-    def start(self) -> None:
-        """Make the container, ready to run.
+    def start(self, folder: AvatarFolder) -> None:
+        """Make the container and start it; it then waits in the sandbox in `folder`.
 
-        Raises ImageMissing if the image is not on this host, KataNotFound if the kata has
-        gone, EngineUnavailable if the engine does not answer.
+        Raises ImageMissing if the image is not on this host, ImageUnusable if it has no `sh`,
+        KataNotFound if the kata has gone, EngineUnavailable if the engine does not answer.
         """
-        self._data_containers.ensure_handle(self._kata_id)
-        with answering():
-            try:
-                self._create()
-            except docker.errors.ImageNotFound:
-                raise ImageMissing(self._image_name) from None
-            except docker.errors.NotFound:  # the kata's container was pruned away
-                self._data_containers.forget_handle(
-                    self._data_containers.namespace.kata(self._kata_id)
-                )
-                self._data_containers.ensure_handle(self._kata_id)
-                self._create()
-            # Attached before it starts, so that nothing it writes is missed.
-            params = {"stdout": 1, "stderr": 1, "stream": 1}
-            self._attached = self._api.attach_socket(self._name, params=params)
-
-    def run(self, max_seconds: int, guarded: AbstractContextManager[object]) -> Exit:
-        """Run `sh ./cyber-dojo.sh` to its end, reading all that it writes.
-
-        `guarded` is entered when the program has started and left when it has ended; it is
-        what calls `kill()`, after `max_seconds` at the latest. Much longer than that is not
-        waited for. Raises RunLost or EngineUnavailable.
-        """
-        stdout = Capture(self._settings.max_output_bytes)
-        stderr = Capture(self._settings.max_output_bytes)
-        frames = Frames({Frames.STDOUT: stdout, Frames.STDERR: stderr})
+        kata_id = self.key.kata_id
+        try:
+            # Deleting the kata takes this lock too: it finds the container, or there is none.
+            with locks.locked(self._data_containers.folder(kata_id), shared=True):
+                self._data_containers.ensure_handle(kata_id)
+                self._pipes = Pipes(folder.descriptor, folder.uid)
+                self.sandbox_id = folder.sandbox_id
+                with answering():
+                    self._create_with_handle()
+        except FileNotFoundError:
+            raise KataNotFound(kata_id) from None
         with answering():
             try:
                 self._api.start(self._name)
-                deadline = time.monotonic() + max_seconds + ANSWER_SECONDS
-                with guarded:
-                    self._read(frames, deadline)
-                    # A program can close its output and go on: the container's end counts.
-                    remaining = max(1, int(deadline - time.monotonic()))
-                    self._api.wait(self._name, timeout=remaining)
-                state = self._api.inspect_container(self._name)["State"]
             except docker.errors.NotFound:
                 raise RunLost("the run's container was removed") from None
-        return Exit(
-            stdout=stdout,
-            stderr=stderr,
-            status=state["ExitCode"],
-            duration_seconds=_seconds_between(state["StartedAt"], state["FinishedAt"]),
-            is_out_of_memory=state["OOMKilled"],
+            if not self._pipes.wait_until_ready(ANSWER_SECONDS):
+                self._raise_why_not_ready()
+
+    def is_waiting(self) -> bool:
+        """Say whether it still waits for its run to begin; it may have been removed."""
+        return self._pipes is not None and self._pipes.is_waiting()
+
+    def run(self, guard: Guard, on_output: Callable[[str, bytes], None] | None = None) -> Exit:
+        """Run `sh ./cyber-dojo.sh` to its end, reading all that it writes.
+
+        `guard` is what ends it if it does not end by itself. `on_output` gets what is kept of
+        the output as it comes, with "out" or "err". Raises RunLost or EngineUnavailable.
+        """
+        if self._pipes is None:
+            raise RuntimeError("the container was not started")
+        kept = {
+            name: Capture(
+                self._settings.max_output_bytes,
+                None if on_output is None else partial(on_output, name),
+            )
+            for name in (pipes.OUT, pipes.ERR)
+        }
+        begun = time.monotonic()
+        guard.begin()
+        self._pipes.begin()
+        self._pipes.follow({name: capture.add for name, capture in kept.items()}, guard.look)
+        ended = Exit(
+            stdout=kept[pipes.OUT],
+            stderr=kept[pipes.ERR],
+            status=_KILLED if self._pipes.status is None else self._pipes.status,
+            duration_seconds=time.monotonic() - begun,
         )
+        if guard.ended is not Ended.BY_ITSELF:
+            return ended
+        return self._looked_into(ended, was_killed=self._pipes.status is None)
 
     def kill(self) -> bool:
         """End the program and everything that it started; say whether it still ran."""
@@ -143,53 +155,81 @@ class ColdContainer:
 
     def close(self) -> None:
         """Remove the container, running or not. If the engine fails to, it is tried again later."""
-        if self._attached is not None:
-            self._attached.close()
+        if self._pipes is not None:
+            self._pipes.close()
+            self._pipes = None
         self._leftovers.remove(self._name)
 
-    def _read(self, frames: Frames, deadline: float) -> None:
-        # The docker package hands out the connection wrapped in a file.
-        connection = getattr(self._attached, "_sock", self._attached)
-        buffer = bytearray(_READ_BYTES)
-        view = memoryview(buffer)
-        while True:
-            connection.settimeout(max(0.1, deadline - time.monotonic()))
-            with contextlib.suppress(ConnectionResetError):
-                if size_bytes := connection.recv_into(buffer):
-                    frames.feed(view[:size_bytes])
-                    continue
-            return
+    def _looked_into(self, ended: Exit, *, was_killed: bool) -> Exit:
+        """Ask the engine how it ended, where there are signs that the kernel killed some of it.
+
+        To ask takes ten times as long as to run `true`, so it is not done for every run.
+        """
+        signs = was_killed or ended.status == _KILLED
+        if not signs and b"Killed" not in ended.stderr.content + ended.stdout.content:
+            return ended
+        with answering():
+            try:
+                self._api.wait(self._name, timeout=ANSWER_SECONDS)
+                state = self._api.inspect_container(self._name)["State"]
+            except docker.errors.NotFound:
+                raise RunLost("the run's container was removed") from None
+        if state["Status"] in {"removing", "dead"}:
+            raise RunLost("the run's container was removed")
+        return replace(ended, is_out_of_memory=state["OOMKilled"], was_killed=was_killed)
+
+    def _raise_why_not_ready(self) -> None:
+        try:
+            state = self._api.inspect_container(self._name)["State"]
+        except docker.errors.NotFound:
+            raise RunLost("the run's container was removed") from None
+        if state["ExitCode"] in _NO_SUCH_PROGRAM:
+            raise ImageUnusable(self.key.image_name, "it has no sh that could be run")
+        raise EngineUnavailable("a container was lost before it was ready")
+
+    def _create_with_handle(self) -> None:
+        try:
+            self._create()
+        except docker.errors.ImageNotFound:
+            raise ImageMissing(self.key.image_name) from None
+        except docker.errors.NotFound:  # the kata's container was pruned away
+            self._data_containers.forget_handle(
+                self._data_containers.namespace.kata(self.key.kata_id)
+            )
+            self._data_containers.ensure_handle(self.key.kata_id)
+            self._create()
 
     def _create(self) -> None:
         settings = self._settings
-        uid = avatars.uid(self._avatar)
+        key = self.key
+        uid = avatars.uid(key.avatar)
+        avatar_path = naming.mount_path(key.kata_id) / key.avatar
         config = {
-            "Image": images.tagged(self._image_name),
-            "Entrypoint": ["sh", "./cyber-dojo.sh"],
+            "Image": images.tagged(key.image_name),
+            "Entrypoint": ["sh", "-c", pipes.SCRIPT, str(avatar_path / self._folder_name)],
             "Cmd": [],
-            "WorkingDir": str(naming.sandbox_path(self._kata_id, self._avatar)),
+            "WorkingDir": str(naming.sandbox_path(key.kata_id, key.avatar)),
             "User": f"{uid}:{uid}",
             "Env": ["HOME=/tmp"],
-            "AttachStdout": True,
-            "AttachStderr": True,
+            # Without it the engine spends as long again on a network that has nothing in it.
             "NetworkDisabled": True,
             "Healthcheck": {"Test": ["NONE"]},
             "Labels": self._data_containers.namespace.labels(
-                "run", kata=self._kata_id, avatar=self._avatar
+                "run", kata=key.kata_id, avatar=key.avatar
             ),
             "HostConfig": {
-                "VolumesFrom": [self._data_containers.namespace.kata(self._kata_id)],
+                "VolumesFrom": [self._data_containers.namespace.kata(key.kata_id)],
                 "NetworkMode": "none",
                 "CapDrop": ["ALL"],
                 "SecurityOpt": ["no-new-privileges"],
                 "ReadonlyRootfs": True,
                 "Tmpfs": {"/tmp": f"rw,exec,nosuid,nodev,mode=1777,size={settings.tmp_bytes}"},  # noqa: S108
-                # The first process reaps what others leave, and turns death by signal N into
-                # 128 + N, where a first process without handlers would survive its own signals.
+                # The first process reaps what others leave, and can't be killed by them.
                 "Init": True,
                 "Memory": settings.memory_bytes,
                 "MemorySwap": settings.memory_bytes,  # memory and swap together
-                "PidsLimit": settings.max_processes,
+                # Beside the run's own: the first process, and the one that waits.
+                "PidsLimit": settings.max_processes + 2,
                 "CpuShares": _CPU_WEIGHT,
                 "CpuPeriod": _CPU_PERIOD_MICROSECONDS,
                 "CpuQuota": settings.cpu_percent * _CPU_PERIOD_MICROSECONDS // 100,
@@ -199,22 +239,16 @@ class ColdContainer:
                     _ulimit("nofile", settings.max_open_files),
                     _ulimit("core", 0),
                 ],
-                # Output goes to us alone; kept by the engine it could fill the disk.
+                # Nothing is to come out of a container but through its pipes.
                 "LogConfig": {"Type": "none", "Config": {}},
             },
         }
         self._api.create_container_from_config(config, self._name)
 
+    @property
+    def _folder_name(self) -> str:
+        return self._pipes.folder_name if self._pipes is not None else ""
+
 
 def _ulimit(name: str, limit: int) -> dict[str, str | int]:
     return {"Name": name, "Soft": limit, "Hard": limit}
-
-
-def _seconds_between(started: str, finished: str) -> float:
-    """Return the time between two of the engine's timestamps, which have nanoseconds."""
-    return max(0.0, (_time(finished) - _time(started)).total_seconds())
-
-
-def _time(text: str) -> dt.datetime:
-    seconds, _, fraction = text.removesuffix("Z").partition(".")
-    return dt.datetime.fromisoformat(f"{seconds}.{fraction[:6]:0<6}+00:00")

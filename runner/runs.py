@@ -1,21 +1,27 @@
 """Runs: an avatar's visible files into its sandbox, its tests run, what came of it."""
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 import structlog
 
 from dojo.data_containers import DataContainers
-from runner import changes, disk, sandbox
+from runner import changes, disk, images, sandbox
 from runner.changes import Changes
 from runner.colour import Colour, ColourRule
 from runner.disk import DiskLimits
 from runner.guard import Ended, Guard
 from runner.leftovers import Leftovers
-from runner.run_container import ColdContainer, Exit
-from runner.settings import RunnerSettings
+from runner.pool import Pool, PoolLimits
+from runner.run_container import Exit, RunContainer, RunKey
+from runner.sandbox import Sandbox
+from runner.settings import CORES, RunnerSettings
 
 _log = structlog.get_logger()
+
+OnOutput = Callable[[str, bytes], None]
 
 
 @dataclass(frozen=True)
@@ -28,6 +34,11 @@ class Submission:
     files: Mapping[str, bytes]
     max_seconds: int
     colour_rule: ColourRule | None
+
+    @property
+    def key(self) -> RunKey:
+        """What a container for it is made for."""
+        return RunKey(self.kata_id, self.avatar, self.image_name)
 
 
 @dataclass(frozen=True)
@@ -45,91 +56,113 @@ class RunCancelled(Exception):
 
 
 class Runs:
-    """Makes runs. Any thread may use it."""
+    """Makes runs, and has containers wait for them. Any thread may use it."""
 
     def __init__(self, data_containers: DataContainers, settings: RunnerSettings) -> None:
-        self._data_containers = data_containers
-        self._settings = settings
-        self._leftovers = Leftovers(data_containers)
-        self._disk_limits = DiskLimits(
+        self.data_containers = data_containers
+        self.leftovers = Leftovers(data_containers)
+        self.disk_limits = DiskLimits(
             size_bytes=settings.max_sandbox_bytes,
             files=settings.max_sandbox_files,
             min_free_bytes=settings.min_free_bytes,
         )
+        self._settings = settings
+        limits = PoolLimits(
+            containers=settings.max_warm_containers,
+            idle_seconds=settings.max_warm_seconds,
+            min_available_bytes=settings.min_available_memory_bytes,
+        )
+        self.pool = Pool(self._start_unlocked, self._image_id, limits, max(1, CORES // 2))
 
     def sweep(self) -> None:
         """Remove what an earlier runner, which was killed, left."""
-        self._leftovers.sweep_all()
+        self.leftovers.sweep_all()
 
-    def new(self, submission: Submission) -> "Run":
-        """Return a run of `submission`, to be performed."""
-        return Run(
-            self._data_containers, self._leftovers, self._settings, self._disk_limits, submission
-        )
+    def new(self, submission: Submission, on_output: OnOutput | None = None) -> "Run":
+        """Return a run of `submission`. `on_output` gets its output as it comes."""
+        return Run(self, submission, on_output)
+
+    def prepare(self, key: RunKey) -> "Future[None] | None":
+        """Have a container wait for `key`; return what to wait for, if anything.
+
+        Raises KataNotFound or AvatarNotFound.
+        """
+        with sandbox.opened_folder(self.data_containers, key.kata_id, key.avatar):
+            return self.pool.warm(key)
+
+    def start(self, key: RunKey, folder: sandbox.AvatarFolder) -> RunContainer:
+        """Return a container that was made and waits for its run in the sandbox in `folder`."""
+        container = RunContainer(self.data_containers, self.leftovers, self._settings, key)
+        try:
+            container.start(folder)
+        except BaseException:
+            container.close()
+            raise
+        return container
+
+    def close(self) -> None:
+        """Remove all containers that wait."""
+        self.pool.close()
+
+    def _start_unlocked(self, key: RunKey) -> RunContainer:
+        with sandbox.opened_folder(self.data_containers, key.kata_id, key.avatar) as folder:
+            return self.start(key, folder)
+
+    def _image_id(self, image_name: str) -> str | None:
+        return self.data_containers.engine.image_id(images.tagged(image_name))
 
 
 class Run:
-    """One run: `perform()` it once, in a thread that may wait. Any thread may `cancel()` it."""
+    """One run. `perform()` it once and then `finish()` it, in threads that may wait.
 
-    def __init__(
-        self,
-        data_containers: DataContainers,
-        leftovers: Leftovers,
-        settings: RunnerSettings,
-        disk_limits: DiskLimits,
-        submission: Submission,
-    ) -> None:
-        self._data_containers = data_containers
-        self._leftovers = leftovers
-        self._disk_limits = disk_limits
+    Any thread may `cancel()` it.
+    """
+
+    def __init__(self, runs: Runs, submission: Submission, on_output: OnOutput | None) -> None:
+        self._runs = runs
         self._submission = submission
-        self._container = ColdContainer(
-            data_containers,
-            leftovers,
-            settings,
-            kata_id=submission.kata_id,
-            avatar=submission.avatar,
-            image_name=submission.image_name,
-        )
-        self._sandbox: sandbox.Sandbox | None = None
-        self._guard = Guard(self._container.kill, self._disk_excess, submission.max_seconds)
+        self._on_output = on_output
+        self._container: RunContainer | None = None
+        self._sandbox: Sandbox | None = None
+        self._held = contextlib.ExitStack()
+        self._guard = Guard(self._kill, self._disk_excess, submission.max_seconds)
 
     def cancel(self) -> None:
         """End the run as soon as can be; its container goes too."""
         self._guard.cancel()
 
     def perform(self) -> Result:
-        """Run the tests and return what came of them.
+        """Run the tests and return what came of them, while their container is being removed.
 
-        Raises KataNotFound, AvatarNotFound, ImageMissing, DiskFull, EngineUnavailable; and
-        RunCancelled if it was cancelled before its program ended.
+        Raises KataNotFound, AvatarNotFound, ImageMissing, ImageUnusable, DiskFull,
+        EngineUnavailable; and RunCancelled if it was cancelled before its program ended.
         """
-        submission = self._submission
-        self._leftovers.sweep()
+        submission, limits = self._submission, self._runs.disk_limits
+        self._runs.leftovers.sweep()
         self._stop_if_cancelled()
-        with sandbox.opened(
-            self._data_containers, submission.kata_id, submission.avatar
-        ) as self._sandbox:
-            self._stop_if_cancelled()
-            try:
-                # Before any file is written: an image that isn't there changes nothing.
-                self._container.start()
-                self._sandbox.require_free(self._disk_limits.min_free_bytes)
-                self._sandbox.submit(submission.files)
-                before = disk.snapshot(self._sandbox, self._disk_limits)
-                ended = self._container.run(submission.max_seconds, self._guard)
-            finally:
-                self._container.close()
-            self._stop_if_cancelled()
-            reason = self._guard.reason
-            if self._guard.ended is Ended.BY_ITSELF and (too_much := self._disk_excess()):
-                reason = too_much
-            if self._guard.ended is Ended.DISK or reason:
-                disk.shrink(self._sandbox, before, self._disk_limits)
-            result = self._result(ended, reason, self._sandbox, before)
+        opened = self._held.enter_context(
+            sandbox.opened(self._runs.data_containers, submission.kata_id, submission.avatar)
+        )
+        self._sandbox = opened
+        self._stop_if_cancelled()
+        # Before any file is written: an image that isn't there changes nothing.
+        self._container, is_warm = self._ready_container(opened)
+        opened.require_free(limits.min_free_bytes)
+        opened.submit(submission.files)
+        before = disk.snapshot(opened, limits)
+        ended = self._container.run(self._guard, self._on_output)
+        self._stop_if_cancelled()
+        reason = self._guard.reason
+        if self._guard.ended is Ended.BY_ITSELF and (too_much := self._disk_excess()):
+            reason = too_much
+        if self._guard.ended is Ended.DISK or reason:
+            self._container.close()  # nothing may write while there is less and less
+            disk.shrink(opened, before, limits)
+        result = self._result(ended, reason, opened, before)
         _log.info(
             "run",
             image=submission.image_name,
+            warm=is_warm,
             outcome=result.outcome.value,
             status=ended.status,
             seconds=round(ended.duration_seconds, 3),
@@ -137,12 +170,24 @@ class Run:
         )
         return result
 
+    def finish(self) -> None:
+        """Remove the run's container and let the next run in. Then nothing of it is left."""
+        with self._held:
+            if self._container is not None:
+                self._container.close()
+
+    def _ready_container(self, opened: Sandbox) -> tuple[RunContainer, bool]:
+        key = self._submission.key
+        found = self._runs.pool.take(key)
+        if found is not None:
+            # A kata that was restored has another sandbox now.
+            if found.sandbox_id == opened.folder.sandbox_id:
+                return found, True
+            found.close()
+        return self._runs.start(key, opened.folder), False
+
     def _result(
-        self,
-        ended: Exit,
-        reason: str,
-        opened: sandbox.Sandbox,
-        before: Mapping[str, disk.Identity],
+        self, ended: Exit, reason: str, opened: Sandbox, before: Mapping[str, disk.Identity]
     ) -> Result:
         submission = self._submission
         reasons = [reason] if reason else []
@@ -153,15 +198,21 @@ class Run:
         elif submission.colour_rule is None:
             outcome = Colour.FAULTY
             reasons.append("no colour rule was given")
+        elif ended.was_killed:
+            outcome = Colour.FAULTY
+            reasons.append("all of its processes were killed at once")
         else:
             outcome = submission.colour_rule.colour(ended.stdout.content, ended.stderr.content)
-        found = changes.since(before, submission.files, opened, self._disk_limits.files)
+        found = changes.since(before, submission.files, opened, self._runs.disk_limits.files)
         return Result(ended, outcome, "; ".join(reasons), found)
+
+    def _kill(self) -> bool:
+        return self._container is not None and self._container.kill()
 
     def _disk_excess(self) -> str | None:
         if self._sandbox is None:
             return None
-        return disk.excess(self._sandbox, self._disk_limits)
+        return disk.excess(self._sandbox, self._runs.disk_limits)
 
     def _stop_if_cancelled(self) -> None:
         if self._guard.is_cancelled:

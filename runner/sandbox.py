@@ -6,8 +6,8 @@ import fcntl
 import os
 import stat
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 
 from dojo import avatars, visible_files
 from dojo.data_containers import DataContainers
@@ -19,6 +19,24 @@ _SANDBOX = "sandbox"
 _PART = ".visible-file"
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
+SandboxId = tuple[int, int]
+"""Device and inode: which folder a sandbox is, whatever is done to its path."""
+
+
+@dataclass(frozen=True)
+class AvatarFolder:
+    """The open folder of an avatar, and the sandbox in it, as descriptors."""
+
+    descriptor: int
+    sandbox: int
+    uid: int
+
+    @property
+    def sandbox_id(self) -> SandboxId:
+        """Which folder the sandbox is."""
+        found = os.fstat(self.sandbox)
+        return found.st_dev, found.st_ino
+
 
 class Sandbox:
     """The sandbox of one avatar, which nobody else runs in while it is open.
@@ -26,11 +44,12 @@ class Sandbox:
     `descriptor` is the sandbox folder's. Make one with `opened()`.
     """
 
-    def __init__(self, avatar_folder: int, descriptor: int, uid: int) -> None:
-        self.descriptor = descriptor
-        self.removal = folders.Removal(avatar_folder)
-        self._avatar_folder = avatar_folder
-        self._uid = uid
+    def __init__(self, folder: AvatarFolder) -> None:
+        self.folder = folder
+        self.descriptor = folder.sandbox
+        self.removal = folders.Removal(folder.descriptor)
+        self._avatar_folder = folder.descriptor
+        self._uid = folder.uid
 
     def free_bytes(self) -> int:
         """Return how much room its disk has."""
@@ -151,27 +170,40 @@ def opened(data_containers: DataContainers, kata_id: str, avatar: str) -> Iterat
     Raises KataNotFound if no data-container holds the kata and AvatarNotFound if the avatar
     was not started in it.
     """
+    while True:
+        with opened_folder(data_containers, kata_id, avatar) as folder:
+            # The lock is on the sandbox and not on the avatar's folder, which is locked while
+            # a light is recorded. A run may lock its own sandbox too: it ends before we let go.
+            fcntl.flock(folder.sandbox, fcntl.LOCK_EX)
+            # A restored kata may have been put in its place meanwhile.
+            with opened_folder(data_containers, kata_id, avatar) as now:
+                is_same = now.sandbox_id == folder.sandbox_id
+            if is_same:
+                yield Sandbox(folder)
+                return
+
+
+@contextlib.contextmanager
+def opened_folder(
+    data_containers: DataContainers, kata_id: str, avatar: str
+) -> Iterator[AvatarFolder]:
+    """Open the avatar's folder and sandbox; make the latter where a restored avatar has none.
+
+    Raises KataNotFound or AvatarNotFound.
+    """
     if not data_containers.exists(kata_id):
         raise KataNotFound(kata_id, "no data-container holds it")
     with contextlib.ExitStack() as stack:
-        path: Path = data_containers.folder(kata_id) / avatar
         try:
-            avatar_folder = stack.enter_context(folders.opened(path))
+            path = data_containers.folder(kata_id) / avatar
+            folder = stack.enter_context(folders.opened(path))
         except (FileNotFoundError, NotADirectoryError):
             raise AvatarNotFound(kata_id, avatar) from None
-        sandbox = stack.enter_context(_sandbox_folder(avatar_folder))
-        # The lock is on the sandbox and not on the avatar's folder, which is locked while a
-        # light is recorded. A run may lock its own sandbox too: it ends before we let go.
-        fcntl.flock(sandbox, fcntl.LOCK_EX)
-        yield Sandbox(avatar_folder, sandbox, avatars.uid(avatar))
-
-
-def _sandbox_folder(avatar_folder: int) -> contextlib.AbstractContextManager[int]:
-    """Open the sandbox; make it where a restored avatar has none."""
-    if folders.status(_SANDBOX, avatar_folder) is None:
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(_SANDBOX, 0o700, dir_fd=avatar_folder)
-    return folders.opened(_SANDBOX, avatar_folder)
+        if folders.status(_SANDBOX, folder) is None:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(_SANDBOX, 0o700, dir_fd=folder)
+        sandbox = stack.enter_context(folders.opened(_SANDBOX, folder))
+        yield AvatarFolder(folder, sandbox, avatars.uid(avatar))
 
 
 def _split(path: str) -> tuple[str, str]:

@@ -1,8 +1,11 @@
 """The RPCs of the runner: each validates, calls the domain in a thread, and adapts."""
 
 import asyncio
+import concurrent.futures
+import contextlib
 import datetime as dt
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc.aio
@@ -17,6 +20,7 @@ from runner.admission import Admission
 from runner.colour import Colour, ColourRule, Pattern, Stream
 from runner.images import Images, Progress
 from runner.output import Capture
+from runner.run_container import RunKey
 
 _log = structlog.get_logger()
 
@@ -41,28 +45,67 @@ _STREAMS = {
 class RunnerServicer(runner_pb2_grpc.RunnerServiceServicer):
     """cyberdojo.runner.v1.RunnerService; runner.proto says what each RPC does."""
 
-    def __init__(self, makes_runs: runs.Runs, has_images: Images, max_concurrent_runs: int) -> None:
+    def __init__(
+        self, makes_runs: runs.Runs, has_images: Images, max_running: int, max_waiting: int
+    ) -> None:
         self._runs = makes_runs
         self._images = has_images
-        self._admission = Admission(max_concurrent_runs)
-        self._tasks: set[asyncio.Task[runs.Result]] = set()
+        self._admission = Admission(max_running, max_waiting, makes_runs.pool.held)
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def Run(
         self, request: runner_pb2.RunRequest, context: _Context
     ) -> runner_pb2.RunResponse:
         """Run an avatar's tests."""
         submission = await asyncio.to_thread(_submission, request)
-        run = self._runs.new(submission)
-        # A task of its own, which outlives a cancelled call: the avatar's turn and the slot are
-        # given back when the container has gone, and not when the caller has.
-        task = asyncio.create_task(self._perform(run, submission))
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
-        try:
-            return _run_response(await asyncio.shield(task))
-        except asyncio.CancelledError:
-            run.cancel()
-            raise
+        async with self._performed(self._runs.new(submission), submission) as result:
+            return _run_response(await result)
+
+    async def RunStream(
+        self, request: runner_pb2.RunStreamRequest, context: _Context
+    ) -> AsyncIterator[runner_pb2.RunStreamResponse]:
+        """Run an avatar's tests, and send what they write while they run."""
+        submission = await asyncio.to_thread(_submission, request.run)
+        loop = asyncio.get_running_loop()
+        # Holds no more than the output that is kept of a run.
+        parts: asyncio.Queue[runner_pb2.RunStreamResponse | None] = asyncio.Queue()
+
+        def on_output(name: str, data: bytes) -> None:
+            part = {f"std{name}": data}
+            loop.call_soon_threadsafe(
+                parts.put_nowait,
+                runner_pb2.RunStreamResponse(**part),  # type: ignore[arg-type]
+            )
+
+        run = self._runs.new(submission, on_output)
+        async with self._performed(run, submission) as result:
+            result.add_done_callback(lambda _: parts.put_nowait(None))
+            while (part := await parts.get()) is not None:
+                yield part
+            yield runner_pb2.RunStreamResponse(result=_run_response(await result))
+
+    async def Prepare(
+        self, request: runner_pb2.PrepareRequest, context: _Context
+    ) -> runner_pb2.PrepareResponse:
+        """Have a container wait for an avatar's next run."""
+        key = RunKey(
+            kata_ids.check(request.kata_id),
+            avatars.check(request.avatar),
+            images.check_name(request.image_name),
+        )
+        made = await asyncio.to_thread(self._runs.prepare, key)
+        if made is not None:
+            with contextlib.suppress(concurrent.futures.CancelledError):  # it was taken
+                await asyncio.shield(asyncio.wrap_future(made))
+        return runner_pb2.PrepareResponse(waiting=self._runs.pool.is_warm(key))
+
+    async def Release(
+        self, request: runner_pb2.ReleaseRequest, context: _Context
+    ) -> runner_pb2.ReleaseResponse:
+        """Let go of the containers that wait for an avatar."""
+        kata_id, avatar = kata_ids.check(request.kata_id), avatars.check(request.avatar)
+        await asyncio.to_thread(self._runs.pool.release, kata_id, avatar)
+        return runner_pb2.ReleaseResponse()
 
     async def PullImage(
         self, request: runner_pb2.PullImageRequest, context: _Context
@@ -95,15 +138,61 @@ class RunnerServicer(runner_pb2_grpc.RunnerServiceServicer):
             listed.created.FromDatetime(image.created)
         return response
 
-    async def _perform(self, run: runs.Run, submission: runs.Submission) -> runs.Result:
-        async with self._admission.admitted(submission.kata_id, submission.avatar):
-            return await asyncio.to_thread(run.perform)
+    async def finish(self) -> None:
+        """Wait until nothing is left of the runs of calls that were answered or cancelled."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
 
-    def _done(self, task: asyncio.Task[runs.Result]) -> None:
-        self._tasks.discard(task)
-        # When the call was cancelled nobody else looks at how its run ended.
-        if not task.cancelled() and isinstance(task.exception(), runs.RunCancelled):
+    @asynccontextmanager
+    async def _performed(
+        self, run: runs.Run, submission: runs.Submission
+    ) -> AsyncIterator[asyncio.Future[runs.Result]]:
+        """Have a run performed; give what its result comes to.
+
+        In a task of its own, which outlives both an answered call and a cancelled one: the
+        avatar's turn is given back when the container has gone.
+        """
+        result: asyncio.Future[runs.Result] = asyncio.get_running_loop().create_future()
+        admitted = asyncio.Event()
+        task = asyncio.create_task(self._perform(run, submission, result, admitted))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        try:
+            yield result
+        except (asyncio.CancelledError, GeneratorExit):
+            run.cancel()
+            result.cancel()
+            if not admitted.is_set():
+                task.cancel()
+            raise
+
+    async def _perform(
+        self,
+        run: runs.Run,
+        submission: runs.Submission,
+        result: asyncio.Future[runs.Result],
+        admitted: asyncio.Event,
+    ) -> None:
+        try:
+            async with self._admission.turn(submission.kata_id, submission.avatar):
+                async with self._admission.slot():
+                    admitted.set()
+                    try:
+                        done = await asyncio.to_thread(run.perform)
+                    except BaseException:
+                        await asyncio.to_thread(run.finish)
+                        raise
+                if not result.done():
+                    result.set_result(done)
+                await asyncio.to_thread(run.finish)
+            self._runs.pool.warm(submission.key)
+        except runs.RunCancelled:
             _log.info("run cancelled")
+        except Exception as error:  # noqa: BLE001 - it is raised where the result is awaited
+            if result.done():
+                _log.error("defect", exc_info=error)
+            else:
+                result.set_exception(error)
 
 
 def _forget(step: "asyncio.Future[Progress | None]") -> None:

@@ -29,6 +29,32 @@ class RunnerSettings(CommonSettings):
         2 * CORES,
         "runs at once; further ones wait, first come first served. By default two per core",
     )
+    max_waiting_runs: int = setting(
+        "CYBER_DOJO_RUNNER_MAX_WAITING_RUNS",
+        whole_number(0, 100_000),
+        256,
+        "runs that wait; one more is refused, and told when to try again",
+    )
+    max_warm_containers: int = setting(
+        "CYBER_DOJO_RUNNER_MAX_WARM_CONTAINERS",
+        whole_number(0, 10_000),
+        64,
+        "containers that were started before they are needed; the least recently used goes "
+        "first. 0: each is started when it is needed",
+    )
+    max_warm_seconds: int = setting(
+        "CYBER_DOJO_RUNNER_MAX_WARM_SECONDS",
+        whole_number(1, 7 * 24 * 3600),
+        1800,
+        "seconds after which a container that waits is let go",
+    )
+    min_available_memory_bytes: int = setting(
+        "CYBER_DOJO_RUNNER_MIN_AVAILABLE_MEMORY_BYTES",
+        whole_number(0, TIB),
+        GIB,
+        "the machine's available memory below which containers that wait are let go, instead "
+        "of more being started",
+    )
     memory_bytes: int = setting(
         "CYBER_DOJO_RUN_MEMORY_BYTES",
         whole_number(16 * MIB, TIB),

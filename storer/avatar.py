@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
+from dojo import locks
 from dojo.errors import KataDamaged, LightNotFound, StaleNumber
 from storer import durable, json_files, sandbox
 from storer.history import LIGHT_JSON, History
@@ -78,7 +79,7 @@ class Avatar:
         if that is taken. A `request_id` that was recorded before records nothing and returns
         the light of then.
         """
-        with durable.locked(self.folder):
+        with locks.locked(self.folder):
             lights = self._lights()
             if self.history.has(lights.newest.number + 1):
                 # Recorded, by a process that got no further, since increments.json was read.

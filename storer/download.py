@@ -12,10 +12,10 @@ from pathlib import PurePosixPath
 
 import zstandard
 
-from dojo import avatars, kata_ids
+from dojo import avatars, kata_ids, locks
 from dojo.chunks import CHUNK_BYTES, rechunk
 from dojo.errors import KataNotFound
-from storer import copying, durable
+from storer import copying
 from storer.avatar import MANIFEST
 from storer.history import GIT, LIGHT_JSON
 from storer.kata import Kata
@@ -67,9 +67,9 @@ class Snapshot:
         self.descriptors: dict[PurePosixPath, int] = {}
         self._opened = opened
         self._open(_KATA_MANIFEST)
-        with ExitStack() as locks:
+        with ExitStack() as held:
             for avatar in self.avatars.values():
-                locks.enter_context(durable.locked(avatar.folder))
+                held.enter_context(locks.locked(avatar.folder))
             for avatar in self.avatars.values():
                 avatar.mend()
                 self._keep(PurePosixPath(avatar.name))
@@ -81,7 +81,7 @@ class Snapshot:
         """
         try:
             # Whoever deletes or replaces holds this lock: it has not begun, or it is done.
-            with durable.locked(self.kata.folder, shared=True):
+            with locks.locked(self.kata.folder, shared=True):
                 now = (self.kata.folder / _KATA_MANIFEST).stat()
             whole = os.path.samestat(now, os.fstat(self.descriptors[_KATA_MANIFEST]))
         except FileNotFoundError:

@@ -2,9 +2,6 @@
 
 import errno
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, flock
 from pathlib import Path
 
 PRIVATE = 0o600  # for the storer alone: a run has another user id
@@ -64,40 +61,3 @@ def sync_tree(top: Path) -> None:
             finally:
                 os.close(descriptor)
         os.fsync(folder)
-
-
-@contextmanager
-def locked(path: Path, *, shared: bool = False) -> Iterator[None]:
-    """Hold the lock of a folder or a file, against other threads and other processes alike.
-
-    It is a lock of the kernel's (flock) on the folder or file itself: it goes with the process
-    that held it, however that ended, and leaves nothing behind. It is held by this call alone:
-    a thread that takes it twice waits for itself. Raises FileNotFoundError if there is none,
-    also when it went while this waited for it.
-    """
-    while True:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
-            flock(descriptor, LOCK_SH if shared else LOCK_EX)
-            # Another may have been put in its place meanwhile: then this lock guards nothing.
-            if os.path.samestat(os.fstat(descriptor), os.lstat(path)):
-                yield
-                return
-        finally:
-            os.close(descriptor)
-
-
-def is_locked(path: Path) -> bool:
-    """Say whether somebody holds the lock of a folder or a file, or it is gone."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return True
-    try:
-        flock(descriptor, LOCK_EX | LOCK_NB)
-    except BlockingIOError:
-        return True
-    else:
-        return False
-    finally:
-        os.close(descriptor)

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from dojo import avatars
+from dojo import avatars, locks
 from dojo.data_containers import MANIFEST
 from dojo.errors import AvatarNotFound, AvatarsExhausted, KataDamaged, KataNotFound
 from storer import durable, json_files, manifest
@@ -86,7 +86,7 @@ class Kata:
         Raises AvatarsExhausted if none is.
         """
         files = self.manifest.visible_files
-        with durable.locked(self.folder / MANIFEST):
+        with locks.locked(self.folder / MANIFEST):
             taken = set(self.avatar_names())
             name = next((name for name in order if name not in taken), None)
             if name is None:

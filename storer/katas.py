@@ -23,7 +23,7 @@ from typing import Any
 
 import structlog
 
-from dojo import kata_ids
+from dojo import kata_ids, locks
 from dojo.data_containers import MANIFEST, DataContainers, NameTaken
 from dojo.errors import AlreadyExists, DojoError, EngineUnavailable, KataNotFound
 from storer import copying, durable, json_files, manifest, publishing, settling
@@ -74,7 +74,7 @@ class Katas:
         folder = self._containers.folder(kata_id)
         with contextlib.ExitStack() as stack:
             try:
-                stack.enter_context(durable.locked(folder, shared=True))
+                stack.enter_context(locks.locked(folder, shared=True))
             except FileNotFoundError:
                 raise KataNotFound(kata_id) from None
             if not self._containers.exists(kata_id):  # deleted since it was brought
@@ -112,7 +112,7 @@ class Katas:
         if not self._containers.exists(kata_id):
             raise KataNotFound(kata_id, "no data-container has this kata")
         try:
-            with durable.locked(self._containers.folder(kata_id)):
+            with locks.locked(self._containers.folder(kata_id)):
                 self._containers.delete(kata_id)
         except FileNotFoundError:
             raise KataNotFound(kata_id) from None
@@ -126,14 +126,11 @@ class Katas:
         is such a kata, here or in the katas directory, and `overwrite` is not set.
         """
         self._refuse_existing(kata_id, overwrite=overwrite)
-        with contextlib.suppress(NameTaken):
-            self._containers.create(kata_id)
-        folder = self._containers.folder(kata_id)
-        with self._undone_on_error(kata_id), publishing.staging(folder) as incoming:
+        with self._staged(kata_id) as (folder, incoming):
             # Slow, as whoever sends the tar may be: the kata can be used meanwhile.
             fill(incoming)
             names = settling.settle(incoming, kata_id)
-            with durable.locked(folder):
+            with locks.locked(folder):
                 publishing.recover(folder)
                 self._refuse_existing(kata_id, overwrite=overwrite)
                 publishing.publish(incoming, folder)
@@ -177,23 +174,26 @@ class Katas:
     def sweep(self) -> None:
         """Remove what was never completed, its maker having died. For the start of a storer.
 
-        What is being made at this moment is locked, or was begun a moment ago, and stays.
+        What is being made at this moment is staged, or was begun a moment ago, and stays.
         """
         for kata_id in list(self._containers.kata_ids()):
             folder = self._containers.folder(kata_id)
             with contextlib.suppress(FileNotFoundError):
-                begun = folder.stat().st_mtime
-                if publishing.is_staged(folder) or self._containers.exists(kata_id):
-                    continue
-                if time.time() - begun > UNFINISHED_SECONDS:
-                    self._delete_unfinished(kata_id)
+                is_new = time.time() - folder.stat().st_mtime < UNFINISHED_SECONDS
+                if publishing.is_interrupted(folder) or not (
+                    is_new or self._containers.exists(kata_id)
+                ):
+                    with locks.locked(folder):
+                        publishing.recover(folder)
+                        publishing.is_staged(folder)
+                        self._undo(kata_id)
 
     def _bring(self, kata_id: str, *, importing: bool) -> None:
         """Make sure that the kata is in a data-container; raise KataNotFound if it can't be."""
         if not self._containers.exists(kata_id):
             folder = self._containers.folder(kata_id)
             if folder.exists():  # it is being made, or replaced, or a crash interrupted that
-                with contextlib.suppress(FileNotFoundError), durable.locked(folder):
+                with contextlib.suppress(FileNotFoundError), locks.locked(folder):
                     publishing.recover(folder)
             if not self._containers.exists(kata_id):
                 if not importing:
@@ -223,7 +223,7 @@ class Katas:
                 self._containers.create(kata_id)
             # Whoever had it before may have deleted it: a kata that can't be imported.
             with contextlib.suppress(FileNotFoundError):
-                stack.enter_context(durable.locked(self._containers.folder(kata_id)))
+                stack.enter_context(locks.locked(self._containers.folder(kata_id)))
                 return
         raise KataNotFound(kata_id, "its container is there and its volume is not")
 
@@ -249,22 +249,38 @@ class Katas:
             return kata_id
 
     @contextmanager
+    def _staged(self, kata_id: str) -> Iterator[tuple[Path, Path]]:
+        """Give a kata's folder, and one in it to put the kata together in.
+
+        Makes the data-container if there is none, and deletes it if it won't get a kata.
+        """
+        folder = self._containers.folder(kata_id)
+        try:
+            with contextlib.ExitStack() as staged:
+                with contextlib.ExitStack() as held:
+                    # Staged before another, who fails, can find that nobody needs the container.
+                    self._create_locked(kata_id, held)
+                    incoming = staged.enter_context(publishing.staging(folder))
+                yield folder, incoming
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError), locks.locked(folder):
+                self._undo(kata_id)
+            raise
+
+    @contextmanager
     def _undone_on_error(self, kata_id: str) -> Iterator[None]:
-        """Delete a data-container that has no kata if it won't get one."""
+        """Delete a data-container if it won't get a kata. For the lock's holder."""
         try:
             yield
         except BaseException:
-            folder = self._containers.folder(kata_id)
-            wanted = publishing.is_begun(folder) or publishing.is_staged(folder)
-            if not self._containers.exists(kata_id) and not wanted:
-                with contextlib.suppress(DojoError):  # then the next sweep does it
-                    self._containers.delete(kata_id)
+            self._undo(kata_id)
             raise
 
-    def _delete_unfinished(self, kata_id: str) -> None:
+    def _undo(self, kata_id: str) -> None:
+        """Delete a data-container that has no kata, and won't get one. For the lock's holder."""
         folder = self._containers.folder(kata_id)
-        with durable.locked(folder):
-            publishing.recover(folder)
-            if not self._containers.exists(kata_id):
+        wanted = publishing.is_begun(folder) or publishing.is_staged(folder)
+        if not self._containers.exists(kata_id) and not wanted:
+            with contextlib.suppress(DojoError):  # then the next sweep does it
                 self._containers.delete(kata_id)
                 _log.info("unfinished kata deleted", kata=kata_id)

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from dojo import locks
 from dojo.data_containers import MANIFEST
 from storer import durable
 
@@ -29,20 +30,26 @@ REPLACED = ".replaced"
 
 @contextmanager
 def staging(folder: Path) -> Iterator[Path]:
-    """Give a new folder to put a kata together in; it goes if it is not published."""
+    """Give a new folder to put a kata together in; it goes if it is not published.
+
+    To be entered with the lock of `folder` held; it may be let go then.
+    """
     incoming = Path(tempfile.mkdtemp(prefix=INCOMING, dir=folder))
     try:
-        with durable.locked(incoming):
+        with locks.locked(incoming):
             yield incoming
     finally:
         shutil.rmtree(incoming, ignore_errors=True)
 
 
 def is_staged(folder: Path) -> bool:
-    """Say whether a kata is being put together in a kata's folder; remove what was left."""
+    """Say whether a kata is being put together in a kata's folder; remove what was left.
+
+    For the lock's holder, as `staging` is: a folder that was made a moment ago is not locked yet.
+    """
     busy = False
     for incoming in folder.glob(f"{INCOMING}*"):
-        if durable.is_locked(incoming):
+        if locks.is_locked(incoming):
             busy = True
         else:
             shutil.rmtree(incoming, ignore_errors=True)
@@ -63,6 +70,12 @@ def publish(incoming: Path, folder: Path) -> None:
 def is_begun(folder: Path) -> bool:
     """Say whether a publishing was begun that did not come to its end."""
     return (folder / COMPLETE).exists() or (folder / MOVING).exists()
+
+
+def is_interrupted(folder: Path) -> bool:
+    """Say whether anything is left of a kata that was put together or replaced."""
+    left = (COMPLETE, MOVING, REPLACED)
+    return any((folder / name).exists() for name in left) or any(folder.glob(f"{INCOMING}*"))
 
 
 def recover(folder: Path) -> None:

@@ -15,6 +15,7 @@ from services import Service
 
 from cyberdojo.runner.v1 import runner_pb2_grpc
 from cyberdojo.storer.v1 import storer_pb2_grpc
+from dojo import locks
 from dojo.data_containers import DataContainers
 from dojo.engine import Engine
 from dojo.errors import EngineUnavailable
@@ -65,7 +66,8 @@ def new_kata(data_containers: DataContainers) -> Iterator[Callable[[], Kata]]:
 
     yield new
     for kata in made:
-        data_containers.delete(kata.id)
+        with contextlib.suppress(FileNotFoundError), locks.locked(kata.folder):
+            data_containers.delete(kata.id)
 
 
 @pytest.fixture

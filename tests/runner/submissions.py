@@ -1,8 +1,9 @@
 """Submissions for tests of the runner."""
 
-import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
+import docker.errors
 import grpc
 import pytest
 from google.rpc import error_details_pb2
@@ -69,18 +70,37 @@ def runs_in(runner: Stub, kata: Kata) -> Run:
 
 
 def containers(engine: Engine, kata: Kata) -> list[str]:
-    """Return the containers of the kata's runs."""
+    """Return the containers of the kata's runs, whatever became of them, but not what waits."""
+    return [each for each in _containers(engine, kata) if not _is_waiting(engine, each)]
+
+
+def waiting_containers(engine: Engine, kata: Kata) -> list[str]:
+    """Return the containers that wait for a run of the kata."""
+    return [each for each in _containers(engine, kata) if _is_waiting(engine, each)]
+
+
+def _containers(engine: Engine, kata: Kata) -> list[str]:
     labels = [f"{naming.KIND_LABEL}=run", f"{naming.KATA_LABEL}={kata.id}"]
     found = engine.api.containers(all=True, filters={"label": labels})
     return [container["Id"] for container in found]
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 30) -> None:
-    """Wait until the condition is met, looking often; fail if it is not met in time."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it has not come to that in time"
-        time.sleep(0.01)
+def _is_waiting(engine: Engine, container: str) -> bool:
+    """Say whether nothing is in a container but its first process, and the shell that waits."""
+    try:
+        first = engine.api.inspect_container(container)["State"]["Pid"]
+    except docker.errors.NotFound:
+        return False
+    children = _children(first)
+    return len(children) == 1 and not _children(children[0])
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        found = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    except FileNotFoundError:
+        return []
+    return [int(child) for child in found.split()]
 
 
 def refused(call: Callable[[], object], code: grpc.StatusCode) -> grpc.RpcError:

@@ -10,7 +10,7 @@ from pathlib import Path
 import grpc
 import pytest
 from kata_folders import Kata
-from services import Service
+from services import Service, wait_until
 from submissions import (
     AVATAR,
     GREEN,
@@ -19,7 +19,6 @@ from submissions import (
     containers,
     refused,
     request,
-    wait_until,
 )
 
 from cyberdojo.runner.v1 import runner_pb2
@@ -222,7 +221,7 @@ def test_a_deadline_that_passes_at_any_moment_leaves_nothing(
             runner.Run(request(started_kata), timeout=milliseconds / 1000)
     wait_until(lambda: not containers(engine, started_kata))
     assert_serves(runner, started_kata)
-    assert not containers(engine, started_kata)
+    wait_until(lambda: not containers(engine, started_kata))
 
 
 def test_a_run_whose_container_somebody_removed_ends(

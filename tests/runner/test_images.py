@@ -120,7 +120,7 @@ def test_an_image_that_went_between_two_pages_loses_no_other(
     assert PYTHON in names
 
 
-def test_an_image_needs_no_more_than_a_shell(runner: Stub, started_kata: Kata, shell: str) -> None:
+def test_an_image_needs_no_more_than_a_shell(runner: Stub, shell: str, started_kata: Kata) -> None:
     script = "read line < a.txt; echo $line > made; echo tests: passed"
     response = runner.Run(request(started_kata, script, {"a.txt": b"a\n"}, image_name=shell))
     assert response.outcome == GREEN
@@ -135,7 +135,7 @@ def test_an_image_that_is_here_is_not_pulled(runner: Stub, shell: str, suffix: s
 
 
 def test_an_image_is_pulled_with_its_progress(
-    runner: Stub, engine: Engine, started_kata: Kata, registry: Registry, remote: str
+    runner: Stub, engine: Engine, registry: Registry, remote: str, started_kata: Kata
 ) -> None:
     asked = request(started_kata, image_name=remote)
     refused(lambda: runner.Run(asked), grpc.StatusCode.FAILED_PRECONDITION)

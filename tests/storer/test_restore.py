@@ -23,6 +23,8 @@ from storing import (
     FILES,
     GREEN,
     Katas,
+    at_once,
+    code_of,
     git,
     kibibytes,
     refused,
@@ -769,3 +771,40 @@ def test_a_storer_that_died_while_it_replaced_a_kata_leaves_the_old_or_the_new_o
         assert after.record(ID, name).number == 1
     katas.restore(WHOLE, overwrite=True)
     assert {path.name for path in folder(ID).iterdir()} == {"manifest.json", "whale"}
+
+
+def test_restores_of_one_new_id_at_once_make_one_kata(
+    katas: Katas, katas_elsewhere: Katas, elsewhere: DataContainers
+) -> None:
+    kata_id = katas.started("whale")
+    tar = katas.tar(kata_id)
+    requests = list(restore_requests(tar))
+    for _ in range(4):
+        codes = at_once(
+            lambda _: code_of(lambda: katas_elsewhere.stub.RestoreKata(iter(requests))), range(8)
+        )
+        assert sorted(set(codes), key=str) == [grpc.StatusCode.ALREADY_EXISTS, grpc.StatusCode.OK]
+        assert codes.count(grpc.StatusCode.OK) == 1
+        assert list(katas_elsewhere.get(kata_id).avatars) == ["whale"]
+        katas_elsewhere.delete(kata_id)
+        assert not elsewhere.folder(kata_id).exists()
+
+
+def test_restores_of_one_new_id_that_fail_at_once_leave_nothing_and_spoil_none_that_does_not(
+    katas: Katas, katas_elsewhere: Katas, elsewhere: DataContainers
+) -> None:
+    kata_id = katas.started("whale")
+    whole = list(restore_requests(katas.tar(kata_id)))
+    broken = whole[:-1]  # its end is missing
+
+    def restore(place: int) -> grpc.StatusCode:
+        requests = whole if place == 0 else broken
+        return code_of(lambda: katas_elsewhere.stub.RestoreKata(iter(requests)))
+
+    for _ in range(4):
+        codes = at_once(restore, range(8))
+        assert codes == [grpc.StatusCode.OK] + [grpc.StatusCode.INVALID_ARGUMENT] * 7
+        assert list(katas_elsewhere.get(kata_id).avatars) == ["whale"]
+        katas_elsewhere.delete(kata_id)
+    assert at_once(restore, [1, 2, 3]) == [grpc.StatusCode.INVALID_ARGUMENT] * 3
+    assert not elsewhere.folder(kata_id).exists()

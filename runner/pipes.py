@@ -1,0 +1,175 @@
+"""The named pipes between the runner and a run's program.
+
+What a program writes comes straight to the runner, through the kernel alone. The engine would
+copy every byte twice, and would tell its end 25 ms late. The pipes are made in a folder of the
+avatar's, under a name that nobody can guess, and are nameless again as soon as both sides have
+opened them.
+
+There are four: `in` says that the run may begin, `out` and `err` have the program's output,
+`status` says that the container is ready and, in the end, the exit status. None of it is to be
+trusted further than the program itself: one that writes a status of its own could as well have
+exited with it, and the end of a run is the end of its processes, which the kernel tells.
+"""
+
+import os
+import re
+import secrets
+import select
+import time
+from collections.abc import Callable, Mapping
+
+from runner import folders
+
+IN, OUT, ERR, STATUS = "in", "out", "err", "status"
+_NAMES = (IN, OUT, ERR, STATUS)
+_PREFIX = ".run-"
+# Names that are older than this belong to a runner that was killed.
+_MAX_NAMED_SECONDS = 600
+_READ_BYTES = 64 * 1024
+
+# What a container runs, given the folder of its pipes. It waits for the run to begin, runs it,
+# and says how it ended. The program has none of the pipes but its output, and an empty input.
+# TERM is what an engine that is being stopped sends: it lets the run come to its end first.
+SCRIPT = """
+exec 3>"$0/out" 4>"$0/err" 5>"$0/status" <"$0/in" || exit
+trap : TERM
+echo ready >&5
+read -r go || exit
+(exec sh ./cyber-dojo.sh </dev/null >&3 2>&4 3>&- 4>&- 5>&-)
+echo $? >&5
+"""
+_READY = b"ready\n"
+_STATUS_LINE = re.compile(rb"([0-9]{1,3})\n\Z")
+_MAX_STATUS_BYTES = 64
+
+
+class Pipes:
+    """The pipes of one run. Belongs to one thread at a time."""
+
+    def __init__(self, avatar_folder: int, uid: int) -> None:
+        """Make them in the folder of this descriptor, for a program of this user.
+
+        `folder_name` is the new folder's name there.
+        """
+        self.folder_name = _PREFIX + secrets.token_hex(16)
+        self._avatar_folder = os.dup(avatar_folder)
+        self._descriptors: dict[str, int] = {}
+        self._status = b""
+        _remove_leftovers(avatar_folder)
+        try:
+            os.mkdir(self.folder_name, 0o711, dir_fd=avatar_folder)
+            with folders.opened(self.folder_name, avatar_folder) as folder:
+                for name in _NAMES:
+                    os.mkfifo(name, 0o600, dir_fd=folder)
+                    os.chown(name, uid, uid, dir_fd=folder, follow_symlinks=False)
+                    # Both ways: a pipe without a reader could not be opened to write.
+                    mode = os.O_RDWR if name == IN else os.O_RDONLY
+                    self._descriptors[name] = os.open(
+                        name, mode | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder
+                    )
+        except BaseException:
+            self.close()
+            raise
+
+    def wait_until_ready(self, seconds: float) -> bool:
+        """Wait for the container to be ready; say whether it is. Its pipes lose their names.
+
+        False: it ended instead, or took longer than `seconds`.
+        """
+        poll = select.poll()
+        poll.register(self._descriptors[STATUS], select.POLLIN)
+        said = b""
+        deadline = time.monotonic() + seconds
+        while said != _READY and _READY.startswith(said):
+            if not poll.poll(max(0, deadline - time.monotonic()) * 1000):
+                break
+            if not (piece := self._read(STATUS)):
+                break
+            said += piece
+        self._remove_names()
+        return said == _READY
+
+    def is_waiting(self) -> bool:
+        """Say whether the container still waits for its run to begin."""
+        poll = select.poll()
+        poll.register(self._descriptors[STATUS], select.POLLIN)
+        return not poll.poll(0)
+
+    def begin(self) -> None:
+        """Let the run begin."""
+        os.write(self._descriptors[IN], b"\n")
+
+    def follow(
+        self,
+        take: Mapping[str, Callable[[memoryview], None]],
+        look: Callable[[], float],
+    ) -> None:
+        """Read all that the program writes, to its end.
+
+        `take` has what gets the bytes of `out` and of `err`, which are its only until it
+        returns. `look` is called again and again, and says how many seconds may pass until the
+        next time; what it raises ends the following.
+        """
+        buffer = bytearray(_READ_BYTES)
+        view = memoryview(buffer)
+        poll = select.poll()
+        names = {self._descriptors[name]: name for name in (OUT, ERR, STATUS)}
+        for descriptor in names:
+            poll.register(descriptor, select.POLLIN)
+        while names:
+            for descriptor, _ in poll.poll(look() * 1000):
+                size_bytes = os.readv(descriptor, [buffer])
+                if not size_bytes:
+                    poll.unregister(descriptor)
+                    del names[descriptor]
+                elif names[descriptor] == STATUS:
+                    self._status = (self._status + view[:size_bytes])[:_MAX_STATUS_BYTES]
+                else:
+                    take[names[descriptor]](view[:size_bytes])
+
+    @property
+    def status(self) -> int | None:
+        """The exit status of cyber-dojo.sh; None where nobody lived to tell it."""
+        found = _STATUS_LINE.match(self._status)
+        return int(found[1]) if found and int(found[1]) < 256 else None
+
+    def close(self) -> None:
+        """Close them, which ends a container that still waits."""
+        self._remove_names()
+        for descriptor in self._descriptors.values():
+            os.close(descriptor)
+        self._descriptors.clear()
+
+    def _read(self, name: str) -> bytes:
+        try:
+            return os.read(self._descriptors[name], _READ_BYTES)
+        except BlockingIOError:
+            return b""
+
+    def _remove_names(self) -> None:
+        """Remove the pipes' folder; open pipes stay what they are."""
+        if self._avatar_folder == -1:
+            return
+        _remove_names(self.folder_name, self._avatar_folder)
+        os.close(self._avatar_folder)
+        self._avatar_folder = -1
+
+
+def _remove_names(folder_name: str, avatar_folder: int) -> None:
+    """Remove a folder of pipes from an avatar's folder, if it is there."""
+    try:
+        with folders.opened(folder_name, avatar_folder) as folder:
+            for name in os.listdir(folder):
+                os.unlink(name, dir_fd=folder)
+        os.rmdir(folder_name, dir_fd=avatar_folder)
+    except FileNotFoundError:
+        return
+
+
+def _remove_leftovers(avatar_folder: int) -> None:
+    """Remove what a runner that was killed left of its pipes."""
+    for name in os.listdir(avatar_folder):
+        if name.startswith(_PREFIX):
+            found = folders.status(name, avatar_folder)
+            if found is not None and time.time() - found.st_mtime > _MAX_NAMED_SECONDS:
+                _remove_names(name, avatar_folder)
