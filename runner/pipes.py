@@ -19,9 +19,11 @@ import time
 from collections.abc import Callable, Mapping
 
 from runner import folders
+from runner.first_process import FirstProcess
 
 IN, OUT, ERR, STATUS = "in", "out", "err", "status"
 _NAMES = (IN, OUT, ERR, STATUS)
+_END = "end"
 _PREFIX = ".run-"
 # Names that are older than this belong to a runner that was killed.
 _MAX_NAMED_SECONDS = 600
@@ -103,8 +105,9 @@ class Pipes:
         self,
         take: Mapping[str, Callable[[memoryview], None]],
         look: Callable[[], float],
+        process: FirstProcess | None,
     ) -> None:
-        """Read all that the program writes, to its end.
+        """Read all that the program writes, to its end; and to the end of `process`, if given.
 
         `take` has what gets the bytes of `out` and of `err`, which are its only until it
         returns. `look` is called again and again, and says how many seconds may pass until the
@@ -114,11 +117,14 @@ class Pipes:
         view = memoryview(buffer)
         poll = select.poll()
         names = {self._descriptors[name]: name for name in (OUT, ERR, STATUS)}
+        if process is not None:
+            names[process.descriptor] = _END
         for descriptor in names:
             poll.register(descriptor, select.POLLIN)
         while names:
             for descriptor, _ in poll.poll(look() * 1000):
-                size_bytes = os.readv(descriptor, [buffer])
+                is_end = names[descriptor] == _END
+                size_bytes = 0 if is_end else os.readv(descriptor, [buffer])
                 if not size_bytes:
                     poll.unregister(descriptor)
                     del names[descriptor]

@@ -1,10 +1,12 @@
 """One container for one run: made, run, removed. The only module that knows a run's container."""
 
+import contextlib
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import docker.errors
 import structlog
@@ -14,6 +16,7 @@ from dojo.data_containers import DataContainers
 from dojo.engine import ANSWER_SECONDS, answering
 from dojo.errors import EngineUnavailable, ImageMissing, ImageUnusable, KataNotFound
 from runner import images, pipes
+from runner.first_process import FirstProcess
 from runner.guard import Ended, Guard
 from runner.leftovers import Leftovers
 from runner.output import Capture
@@ -82,7 +85,9 @@ class RunContainer:
         self._settings = settings
         namespace = data_containers.namespace.name
         self._name = f"{namespace}-run-{key.kata_id}-{key.avatar}-{secrets.token_hex(4)}"
+        self._id = ""
         self._pipes: Pipes | None = None
+        self._process: FirstProcess | None = None
 
     def start(self, folder: AvatarFolder) -> None:
         """Make the container and start it; it then waits in the sandbox in `folder`.
@@ -106,8 +111,11 @@ class RunContainer:
                 self._api.start(self._name)
             except docker.errors.NotFound:
                 raise RunLost("the run's container was removed") from None
-            if not self._pipes.wait_until_ready(ANSWER_SECONDS):
-                self._raise_why_not_ready()
+            is_ready = self._pipes.wait_until_ready(ANSWER_SECONDS)
+            state = self._state()
+            if not is_ready:
+                self._raise_why_not_ready(state)
+            self._process = FirstProcess.find(state["Pid"], self._id)
 
     def is_waiting(self) -> bool:
         """Say whether it still waits for its run to begin; it may have been removed."""
@@ -117,7 +125,8 @@ class RunContainer:
         """Run `sh ./cyber-dojo.sh` to its end, reading all that it writes.
 
         `guard` is what ends it if it does not end by itself. `on_output` gets what is kept of
-        the output as it comes, with "out" or "err". Raises RunLost or EngineUnavailable.
+        the output as it comes, with "out" or "err". Nothing of the run lives when it returns.
+        Raises RunLost or EngineUnavailable.
         """
         if self._pipes is None:
             raise RuntimeError("the container was not started")
@@ -131,12 +140,16 @@ class RunContainer:
         begun = time.monotonic()
         guard.begin()
         self._pipes.begin()
-        self._pipes.follow({name: capture.add for name, capture in kept.items()}, guard.look)
+        take = {name: capture.add for name, capture in kept.items()}
+        self._pipes.follow(take, guard.look, self._process)
+        duration_seconds = time.monotonic() - begun
+        if self._process is None:
+            self._wait()
         ended = Exit(
             stdout=kept[pipes.OUT],
             stderr=kept[pipes.ERR],
             status=_KILLED if self._pipes.status is None else self._pipes.status,
-            duration_seconds=time.monotonic() - begun,
+            duration_seconds=duration_seconds,
         )
         if guard.ended is not Ended.BY_ITSELF:
             return ended
@@ -144,6 +157,9 @@ class RunContainer:
 
     def kill(self) -> bool:
         """End the program and everything that it started; say whether it still ran."""
+        if self._process is not None:
+            with contextlib.suppress(PermissionError):
+                return self._process.kill()
         with answering():
             try:
                 self._api.kill(self._name)
@@ -158,6 +174,9 @@ class RunContainer:
         if self._pipes is not None:
             self._pipes.close()
             self._pipes = None
+        if self._process is not None:
+            self._process.close()
+            self._process = None
         self._leftovers.remove(self._name)
 
     def _looked_into(self, ended: Exit, *, was_killed: bool) -> Exit:
@@ -168,34 +187,44 @@ class RunContainer:
         signs = was_killed or ended.status == _KILLED
         if not signs and b"Killed" not in ended.stderr.content + ended.stdout.content:
             return ended
+        self._wait()
         with answering():
-            try:
-                self._api.wait(self._name, timeout=ANSWER_SECONDS)
-                state = self._api.inspect_container(self._name)["State"]
-            except docker.errors.NotFound:
-                raise RunLost("the run's container was removed") from None
+            state = self._state()
         if state["Status"] in {"removing", "dead"}:
             raise RunLost("the run's container was removed")
         return replace(ended, is_out_of_memory=state["OOMKilled"], was_killed=was_killed)
 
-    def _raise_why_not_ready(self) -> None:
+    def _wait(self) -> None:
+        """Wait until the engine knows that all processes have ended."""
+        with answering():
+            try:
+                self._api.wait(self._name, timeout=ANSWER_SECONDS)
+            except docker.errors.NotFound:
+                raise RunLost("the run's container was removed") from None
+
+    def _state(self) -> dict[str, Any]:
         try:
-            state = self._api.inspect_container(self._name)["State"]
+            found: dict[str, Any] = self._api.inspect_container(self._name)["State"]
         except docker.errors.NotFound:
             raise RunLost("the run's container was removed") from None
+        return found
+
+    def _raise_why_not_ready(self, state: Mapping[str, Any]) -> None:
         if state["ExitCode"] in _NO_SUCH_PROGRAM:
             raise ImageUnusable(self.key.image_name, "it has no sh that could be run")
         raise EngineUnavailable("a container was lost before it was ready")
 
     def _create_with_handle(self) -> None:
+        handle = self._data_containers.namespace.kata(self.key.kata_id)
         try:
             self._create()
         except docker.errors.ImageNotFound:
             raise ImageMissing(self.key.image_name) from None
-        except docker.errors.NotFound:  # the kata's container was pruned away
-            self._data_containers.forget_handle(
-                self._data_containers.namespace.kata(self.key.kata_id)
-            )
+        except docker.errors.APIError as error:
+            if handle not in str(error.explanation):
+                raise
+            # The kata's container was pruned away. The engine calls that 404 or 400.
+            self._data_containers.forget_handle(handle)
             self._data_containers.ensure_handle(self.key.kata_id)
             self._create()
 
@@ -243,7 +272,7 @@ class RunContainer:
                 "LogConfig": {"Type": "none", "Config": {}},
             },
         }
-        self._api.create_container_from_config(config, self._name)
+        self._id = self._api.create_container_from_config(config, self._name)["Id"]
 
     @property
     def _folder_name(self) -> str:

@@ -1,6 +1,5 @@
 """Runs: an avatar's visible files into its sandbox, its tests run, what came of it."""
 
-import contextlib
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -124,7 +123,6 @@ class Run:
         self._on_output = on_output
         self._container: RunContainer | None = None
         self._sandbox: Sandbox | None = None
-        self._held = contextlib.ExitStack()
         self._guard = Guard(self._kill, self._disk_excess, submission.max_seconds)
 
     def cancel(self) -> None:
@@ -132,18 +130,30 @@ class Run:
         self._guard.cancel()
 
     def perform(self) -> Result:
-        """Run the tests and return what came of them, while their container is being removed.
+        """Run the tests and return what came of them. The container is left, to be removed.
 
         Raises KataNotFound, AvatarNotFound, ImageMissing, ImageUnusable, DiskFull,
         EngineUnavailable; and RunCancelled if it was cancelled before its program ended.
         """
-        submission, limits = self._submission, self._runs.disk_limits
+        submission = self._submission
         self._runs.leftovers.sweep()
         self._stop_if_cancelled()
-        opened = self._held.enter_context(
-            sandbox.opened(self._runs.data_containers, submission.kata_id, submission.avatar)
-        )
-        self._sandbox = opened
+        with sandbox.opened(
+            self._runs.data_containers, submission.kata_id, submission.avatar
+        ) as self._sandbox:
+            try:
+                return self._perform(self._sandbox)
+            except BaseException:
+                self.finish()  # before another run can be in the sandbox
+                raise
+
+    def finish(self) -> None:
+        """Remove the container. Then nothing of the run is left."""
+        if self._container is not None:
+            self._container.close()
+
+    def _perform(self, opened: Sandbox) -> Result:
+        submission, limits = self._submission, self._runs.disk_limits
         self._stop_if_cancelled()
         # Before any file is written: an image that isn't there changes nothing.
         self._container, is_warm = self._ready_container(opened)
@@ -156,7 +166,6 @@ class Run:
         if self._guard.ended is Ended.BY_ITSELF and (too_much := self._disk_excess()):
             reason = too_much
         if self._guard.ended is Ended.DISK or reason:
-            self._container.close()  # nothing may write while there is less and less
             disk.shrink(opened, before, limits)
         result = self._result(ended, reason, opened, before)
         _log.info(
@@ -169,12 +178,6 @@ class Run:
             reason=result.reason,
         )
         return result
-
-    def finish(self) -> None:
-        """Remove the run's container and let the next run in. Then nothing of it is left."""
-        with self._held:
-            if self._container is not None:
-                self._container.close()
 
     def _ready_container(self, opened: Sandbox) -> tuple[RunContainer, bool]:
         key = self._submission.key

@@ -149,8 +149,8 @@ class RunnerServicer(runner_pb2_grpc.RunnerServiceServicer):
     ) -> AsyncIterator[asyncio.Future[runs.Result]]:
         """Have a run performed; give what its result comes to.
 
-        In a task of its own, which outlives both an answered call and a cancelled one: the
-        avatar's turn is given back when the container has gone.
+        In a task of its own, which outlives both an answered call, until its container has
+        gone, and a cancelled one, whose turn and slot are given back when its program has ended.
         """
         result: asyncio.Future[runs.Result] = asyncio.get_running_loop().create_future()
         admitted = asyncio.Event()
@@ -174,18 +174,16 @@ class RunnerServicer(runner_pb2_grpc.RunnerServiceServicer):
         admitted: asyncio.Event,
     ) -> None:
         try:
-            async with self._admission.turn(submission.kata_id, submission.avatar):
-                async with self._admission.slot():
-                    admitted.set()
-                    try:
-                        done = await asyncio.to_thread(run.perform)
-                    except BaseException:
-                        await asyncio.to_thread(run.finish)
-                        raise
-                if not result.done():
-                    result.set_result(done)
-                await asyncio.to_thread(run.finish)
+            async with (
+                self._admission.turn(submission.kata_id, submission.avatar),
+                self._admission.slot(),
+            ):
+                admitted.set()
+                done = await asyncio.to_thread(run.perform)
+            if not result.done():
+                result.set_result(done)
             self._runs.pool.warm(submission.key)
+            await asyncio.to_thread(run.finish)
         except runs.RunCancelled:
             _log.info("run cancelled")
         except Exception as error:  # noqa: BLE001 - it is raised where the result is awaited

@@ -6,7 +6,7 @@ from pathlib import Path
 import grpc
 import pytest
 from kata_folders import Kata
-from services import Service
+from services import Service, wait_until
 from submissions import AVATAR, GREEN, TIMED_OUT, Run, Stub, containers, refused, request, runs_in
 
 from dojo.engine import Engine
@@ -150,7 +150,7 @@ while True:
 """
     response = run("python3 bomb.py", {"bomb.py": bomb}, max_seconds=1)
     assert response.outcome == TIMED_OUT
-    assert not containers(engine, started_kata)
+    wait_until(lambda: not containers(engine, started_kata))
     assert run().outcome == GREEN
 
 

@@ -3,6 +3,7 @@
 import grpc
 import pytest
 from kata_folders import Kata
+from services import wait_until
 from submissions import AVATAR, GREEN, RED, TIMED_OUT, Run, Stub, refused, request
 
 from dojo import avatars
@@ -122,4 +123,4 @@ def test_a_pruned_handle_is_made_again(run: Run, started_kata: Kata, engine: Eng
     name = f"{started_kata.folder.parent.name}"
     engine.api.remove_container(name, v=True)
     assert run("cat left.txt").stdout.content == b"one\n"
-    assert engine.api.inspect_container(name)["Name"] == f"/{name}"
+    wait_until(lambda: engine.api.containers(all=True, filters={"name": f"^/{name}$"}))

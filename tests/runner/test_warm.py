@@ -42,7 +42,7 @@ def release(runner: Stub, kata: Kata, avatar: str = AVATAR) -> None:
 
 
 def was_warm(service: Service, kata: Kata) -> list[bool]:
-    """Say, for each run of the kata so far, whether a container had waited for it."""
+    """Say, for each run of the kata that was logged, whether a container had waited for it."""
     events = [event for event in service.events() if event["event"] == "run"]
     return [event["warm"] for event in events if event.get("kata") == kata.id]
 
@@ -54,7 +54,7 @@ def test_a_run_that_was_prepared_takes_the_container_that_waits(
     (container,) = waiting_containers(engine, started_kata)
     response = runner.Run(request(started_kata, "hostname; echo tests: passed"))
     assert response.stdout.content == f"{container[:12]}\ntests: passed\n".encode()
-    assert was_warm(runner_service, started_kata) == [True]
+    wait_until(lambda: was_warm(runner_service, started_kata) == [True])
 
 
 def test_a_run_prepares_the_next_one_and_each_container_serves_once(
@@ -65,7 +65,7 @@ def test_a_run_prepares_the_next_one_and_each_container_serves_once(
         names.add(runner.Run(request(started_kata, "hostname")).stdout.content)
         wait_until(lambda: waiting_containers(engine, started_kata))
     assert len(names) == 3
-    assert was_warm(runner_service, started_kata) == [False, True, True]
+    wait_until(lambda: was_warm(runner_service, started_kata) == [False, True, True])
 
 
 def test_preparing_twice_makes_one_container(
@@ -84,7 +84,7 @@ def test_a_run_that_comes_while_its_container_is_made_gets_that_one(
     wait_until(lambda: containers(engine, started_kata) + waiting_containers(engine, started_kata))
     assert runner.Run(request(started_kata)).outcome == GREEN
     preparing.result()
-    assert was_warm(runner_service, started_kata) == [True]
+    wait_until(lambda: was_warm(runner_service, started_kata) == [True])
 
 
 def test_each_image_has_a_container_of_its_own(
@@ -121,7 +121,7 @@ def test_the_least_recently_used_container_is_let_go(
     wait_until(lambda: len(waiting_containers(engine, started_kata)) == 2)
     for avatar in ("bear", "crab", AVATAR):
         assert runner.Run(request(started_kata, avatar=avatar)).outcome == GREEN
-    assert was_warm(service, started_kata) == [True, True, False]
+    wait_until(lambda: was_warm(service, started_kata) == [True, True, False])
 
 
 def test_a_container_that_waits_for_long_is_let_go(
@@ -161,7 +161,7 @@ def test_a_container_that_somebody_removed_is_replaced(
     for container in waiting_containers(engine, started_kata):
         engine.api.remove_container(container, force=True)
     assert runner.Run(request(started_kata)).outcome == GREEN
-    assert was_warm(runner_service, started_kata) == [False]
+    wait_until(lambda: was_warm(runner_service, started_kata) == [False])
 
 
 def test_a_container_outlives_the_handle_that_somebody_pruned(
@@ -200,7 +200,7 @@ def test_a_sandbox_that_was_replaced_is_the_one_that_is_run_in(
     assert (
         runner.Run(request(started_kata, "ls")).stdout.content == b"cyber-dojo.sh\nrestored.txt\n"
     )
-    assert was_warm(runner_service, started_kata) == [False]
+    wait_until(lambda: was_warm(runner_service, started_kata) == [False])
 
 
 @pytest.fixture
