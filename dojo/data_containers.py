@@ -186,39 +186,62 @@ class HandleWatch:
     """Follows the engine's events: says whether it is up, and what changed behind our back.
 
     Which handles were removed, it tells the data-containers; that a name may stand for another
-    image, whoever gave `on_images_changed`. One thread of its own. `is_up` may be read by any
+    image, whoever gave `on_images_changed`. One thread follows, another asks again and again
+    whether the engine still answers: one that hangs is merely quiet. `is_up` may be read by any
     thread.
     """
 
     RETRY_SECONDS = 0.5
+    PING_SECONDS = 5
 
     def __init__(
         self,
         data_containers: DataContainers,
         on_images_changed: Callable[[], None] = lambda: None,
     ) -> None:
-        self.is_up = False
         self._data_containers = data_containers
         self._on_images_changed = on_images_changed
+        self._is_followed = False
+        self._answers = True
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="handle-watch", daemon=True)
+        self._threads = [
+            threading.Thread(target=self._run, name="handle-watch", daemon=True),
+            threading.Thread(target=self._ping, name="engine-ping", daemon=True),
+        ]
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the engine answers."""
+        return self._is_followed and self._answers
 
     def start(self) -> None:
         """Start following."""
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
-        """Stop following. The thread ends with the connection or with the process."""
+        """Stop following. The threads end with their connections or with the process."""
         self._stopped.set()
+
+    def _ping(self) -> None:
+        url = self._data_containers.engine.url
+        while not self._stopped.wait(self.RETRY_SECONDS):
+            try:
+                engine = Engine(url, answer_seconds=self.PING_SECONDS)
+                engine.close()
+            except EngineUnavailable:
+                self._answers = False
+            else:
+                self._answers = True
 
     def _run(self) -> None:
         while not self._stopped.is_set():
             try:
                 self._follow()
             except (EngineUnavailable, docker.errors.APIError) as error:
-                if self.is_up:
+                if self._is_followed:
                     _log.warning("engine lost", reason=str(error))
-            self.is_up = False
+            self._is_followed = False
             self._forget_all()
             self._stopped.wait(self.RETRY_SECONDS)
 
@@ -231,7 +254,7 @@ class HandleWatch:
                 events = engine.api.events(decode=True, filters=filters)
                 # What happened between the last connection and this one was not told.
                 self._forget_all()
-                self.is_up = True
+                self._is_followed = True
                 _log.info("engine found", engine=engine.url)
                 for event in events:
                     if event["Type"] == "container":

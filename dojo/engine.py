@@ -23,14 +23,14 @@ class Engine:
     `api` is the engine's API as the docker package gives it; use it inside `answering()`.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, answer_seconds: int = ANSWER_SECONDS) -> None:
         """Connect to the engine at `url`; raise EngineUnavailable if it does not answer."""
         self.url = url
         with answering():
             self.api = docker.APIClient(
                 base_url=url,
-                version="auto",
-                timeout=ANSWER_SECONDS,
+                version="auto",  # which asks the engine
+                timeout=answer_seconds,
                 max_pool_size=64,
             )
 

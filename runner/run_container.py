@@ -185,7 +185,7 @@ class RunContainer:
         To ask takes ten times as long as to run `true`, so it is not done for every run.
         """
         signs = was_killed or ended.status == _KILLED
-        if not signs and b"Killed" not in ended.stderr.content + ended.stdout.content:
+        if not signs and b"Killed" not in ended.stderr.both_ends + ended.stdout.both_ends:
             return ended
         self._wait()
         with answering():

@@ -205,7 +205,7 @@ class Run:
             outcome = Colour.FAULTY
             reasons.append("all of its processes were killed at once")
         else:
-            outcome = submission.colour_rule.colour(ended.stdout.content, ended.stderr.content)
+            outcome = submission.colour_rule.colour(ended.stdout.both_ends, ended.stderr.both_ends)
         found = changes.since(before, submission.files, opened, self._runs.disk_limits.files)
         return Result(ended, outcome, "; ".join(reasons), found)
 

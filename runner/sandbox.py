@@ -11,7 +11,7 @@ from itertools import groupby
 
 from dojo import avatars, visible_files
 from dojo.data_containers import DataContainers
-from dojo.errors import AvatarNotFound, DiskFull, KataNotFound
+from dojo.errors import AvatarNotFound, DiskFull, KataDamaged, KataNotFound
 from runner import folders
 from runner.submission import Submission
 
@@ -189,7 +189,7 @@ def opened_folder(
 ) -> Iterator[AvatarFolder]:
     """Open the avatar's folder and sandbox; make the latter where a restored avatar has none.
 
-    Raises KataNotFound or AvatarNotFound.
+    Raises KataNotFound, AvatarNotFound or KataDamaged.
     """
     if not data_containers.exists(kata_id):
         raise KataNotFound(kata_id, "no data-container holds it")
@@ -202,7 +202,10 @@ def opened_folder(
         if folders.status(_SANDBOX, folder) is None:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(_SANDBOX, 0o700, dir_fd=folder)
-        sandbox = stack.enter_context(folders.opened(_SANDBOX, folder))
+        try:
+            sandbox = stack.enter_context(folders.opened(_SANDBOX, folder))
+        except OSError as error:  # no run can do that: it is the storer's or an operator's doing
+            raise KataDamaged(kata_id, f"{avatar}/{_SANDBOX}", "is not a folder") from error
         yield AvatarFolder(folder, sandbox, avatars.uid(avatar))
 
 

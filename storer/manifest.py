@@ -19,8 +19,10 @@ LARGEST_MAX_SECONDS = 60
 DEFAULT_TAB_SIZE = 4
 LARGEST_TAB_SIZE = 16
 
-# Katas of before 2019 keep a test's output as a visible file of this name.
+# Katas of before 2019 keep a test's output as a visible file of this name. In ours, which say
+# what they are, it is a file like any other.
 OUTPUT = "output"
+FORMAT = "storer/1"
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class Manifest:
 
 KEYS = frozenset(
     {
+        "format",
         "id",
         "created",
         "display_name",
@@ -89,6 +92,7 @@ def check(manifest: Manifest) -> None:
 def to_json(manifest: Manifest, kata_id: str, created: datetime) -> dict[str, Any]:
     """Return what manifest.json holds for a new kata."""
     known: dict[str, Any] = {
+        "format": FORMAT,
         "id": kata_id,
         "created": times.to_list(created),
         "display_name": manifest.display_name,
@@ -117,7 +121,8 @@ def from_json(value: Mapping[str, Any]) -> Manifest:
     old_name = _of(value, "language", str, "")
     language = language_names.find(old_name)
     files = json_files.read_files(value.get("visible_files"))
-    files.pop(OUTPUT, None)
+    if value.get("format") != FORMAT:
+        files.pop(OUTPUT, None)
     return Manifest(
         display_name=_of(value, "display_name", str, "")
         or (language.display_name if language else old_name),

@@ -209,7 +209,9 @@ def test_an_engine_that_hangs_is_given_up_and_does_no_harm_when_it_goes_on(dojo:
         waiting = meanwhile.submit(codes, dojo.needing_the_engine())
         assert set(codes(dojo.needing_the_volume_alone())) == {OK}
         assert not waiting.done()
+        wait_until(lambda: dojo.health() == {health_pb2.HealthCheckResponse.NOT_SERVING})
         assert set(waiting.result()) == {UNAVAILABLE}
     dojo.engine.thaw()
+    wait_until(lambda: dojo.health() == {health_pb2.HealthCheckResponse.SERVING})
     wait_until(lambda: set(codes(dojo.needing_the_engine())) == {OK})
     assert set(before) < set(dojo.katas())

@@ -56,9 +56,11 @@ def rule(*patterns: Pattern) -> colour_pb2.ColourRule:
         ("printf 'a\\000b'", [(GREEN, "^a\\x00b$")], GREEN),
         ("printf 'caf\\303\\251'", [(GREEN, "^café$")], GREEN),
         ("printf '\\342\\230\\203'", [(GREEN, "^.$")], GREEN),
-        # Only what is kept of the output is looked at.
-        ("head -c 51200 /dev/zero; echo passed", [(GREEN, "passed")], AMBER),
-        ("head -c 51193 /dev/zero; echo passed", [(GREEN, "passed")], GREEN),
+        # Of a long output both ends are looked at, where a summary can be, and not the middle.
+        ("head -c 900000 /dev/zero; echo passed", [(GREEN, "passed")], GREEN),
+        ("echo passed; head -c 900000 /dev/zero", [(GREEN, "passed")], GREEN),
+        ("Z='head -c 60000 /dev/zero'; $Z; echo passed; $Z", [(GREEN, "passed")], AMBER),
+        ("head -c 51196 /dev/zero; echo passed", [(GREEN, "passed")], GREEN),
     ],
 )
 def test_the_first_pattern_that_is_found_decides(
