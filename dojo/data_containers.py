@@ -8,23 +8,28 @@ Who may touch what: creating a container is the engine's own test-and-set on the
 storers can't both create a kata. What is inside a volume is guarded by those who write it.
 """
 
-import contextlib
 import io
 import os
 import tarfile
 import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import docker.errors
 import structlog
 
-from dojo.engine import Engine, answering
+from dojo.engine import ANSWER_SECONDS, Engine, answering
 from dojo.errors import EngineUnavailable, KataNotFound
 from dojo.kata_ids import LENGTH
 from dojo.naming import Namespace, mount_path
 
 MANIFEST = "manifest.json"
+
+# 64 avatars can have a container each that waits.
+_REMOVERS = 8
 
 # What makes a name stand for another image, or for none.
 _IMAGE_EVENTS = ("tag", "untag", "delete", "import", "load", "pull")
@@ -135,13 +140,24 @@ class DataContainers:
         name = self.namespace.kata(kata_id)
         self.forget_handle(name)
         api = self.engine.api
+        deadline = time.monotonic() + ANSWER_SECONDS
         with answering():
-            holders = api.containers(all=True, quiet=True, filters={"volume": name})
-            for container in [name, *(holder["Id"] for holder in holders)]:
-                with contextlib.suppress(docker.errors.NotFound):
-                    _remove_container(api, container)
-            with contextlib.suppress(docker.errors.NotFound):
-                api.remove_volume(name)
+            while True:
+                holders = api.containers(all=True, quiet=True, filters={"volume": name})
+                containers = [name, *(holder["Id"] for holder in holders)]
+                with ThreadPoolExecutor(_REMOVERS) as removers:
+                    # list: what one of them raises is raised here.
+                    list(removers.map(partial(_remove_container, api), containers))
+                try:
+                    api.remove_volume(name)
+                except docker.errors.NotFound:
+                    return
+                except docker.errors.APIError as error:
+                    # Somebody made a container that holds it, since the others were removed.
+                    if error.status_code != 409 or time.monotonic() > deadline:
+                        raise
+                else:
+                    return
 
     def _create_container(self, kata_id: str) -> None:
         """Create the container, and with it the volume if there is none."""
@@ -270,10 +286,20 @@ class HandleWatch:
 
 
 def _remove_container(api: docker.APIClient, container: str) -> None:
-    """Remove a container, running or not, waiting where the engine is at it already."""
-    try:
-        api.remove_container(container, force=True)
-    except docker.errors.APIError as error:
-        if error.status_code != 409:
-            raise
-        api.wait(container, condition="removed")
+    """Remove a container, running or not, waiting where the engine is at it already.
+
+    Asks again and again: the engine's own waiting for a removal misses one that ends as it
+    begins to wait, and then has no end.
+    """
+    deadline = time.monotonic() + ANSWER_SECONDS
+    while True:
+        try:
+            api.remove_container(container, force=True)
+        except docker.errors.NotFound:
+            return
+        except docker.errors.APIError as error:
+            if error.status_code != 409 or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+        else:
+            return

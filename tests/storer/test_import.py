@@ -416,7 +416,7 @@ def damaged_katas(
     service = start_service("storer", CYBER_DOJO_KATAS_DIRECTORY=str(directory))
     yield Katas(Stub(connect(service.address))), directory
     service.stop()
-    assert not [event for event in service.events() if event["event"] == "defect"]
+    assert not "\n".join(service.troubles())
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
