@@ -49,6 +49,9 @@ demo: up ## set up, start the services, and watch them do their job
 test: setup lint lint-protos types images ## set up, check everything, run all tests
 	@$(python) -m pytest
 
+bench: setup images ## measure, print the tables, write benchmarks/results.json
+	@$(python) -m benchmarks
+
 lint: .venv/.installed ## find mistakes that need no run
 	@.venv/bin/ruff check
 	@.venv/bin/ruff format --check
@@ -66,4 +69,4 @@ format: .venv/.installed ## put the code into its form
 clean: ## remove what make made in this folder; images and katas stay
 	rm -rf build cyberdojo .venv tests/node/node_modules *.egg-info
 
-.PHONY: help setup engine protos images up down demo test lint lint-protos types format clean
+.PHONY: help setup engine protos images up down demo test bench lint lint-protos types format clean

@@ -1,0 +1,78 @@
+"""Figures, their tables, and the file that they are written to."""
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One result with what it should be: at most (`<=`) or at least (`>=`) the target."""
+
+    name: str
+    value: float
+    unit: str
+    comparison: str = ""
+    target: float | None = None
+
+    @property
+    def is_ok(self) -> bool:
+        """Whether the target, if there is one, is met."""
+        if self.target is None:
+            return True
+        return self.value <= self.target if self.comparison == "<=" else self.value >= self.target
+
+    def to_json(self) -> dict[str, object]:
+        """Return it as a line of results.json."""
+        target = None if self.target is None else f"{self.comparison} {self.target:g}"
+        value = round(self.value, 4)
+        return {
+            "name": self.name,
+            "value": value,
+            "unit": self.unit,
+            "target": target,
+            "ok": self.is_ok,
+        }
+
+
+def percentile(values: Iterable[float], percent: float) -> float:
+    """Return the smallest value that `percent` of all values are not above (nearest rank)."""
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Return a Markdown table."""
+    lines = [f"### {title}", "", f"| {' | '.join(columns)} |"]
+    lines.append("|---|" + "---:|" * (len(columns) - 1))
+    lines += [f"| {' | '.join(map(_shown, row))} |" for row in rows]
+    return "\n".join([*lines, ""])
+
+
+def figures_table(figures: Iterable[Figure]) -> str:
+    """Return the figures as a Markdown table."""
+    rows = [
+        (
+            figure.name,
+            f"{figure.value:.3g} {figure.unit}".strip(),
+            "" if figure.target is None else f"{figure.comparison} {figure.target:g}",
+            "yes" if figure.is_ok else "**no**",
+        )
+        for figure in figures
+    ]
+    return table("Figures", ("figure", "value", "target", "met"), rows)
+
+
+def write(figures: Iterable[Figure], path: Path) -> None:
+    """Write results.json; the figures of services that were not measured now stay."""
+    new = [figure.to_json() for figure in figures]
+    services = {str(each["name"]).split()[0] for each in new}
+    old = json.loads(path.read_text()) if path.exists() else []
+    kept = [each for each in old if each["name"].split()[0] not in services]
+    path.write_text("[\n" + ",\n".join(f"  {json.dumps(each)}" for each in [*kept, *new]) + "\n]\n")
+
+
+def _shown(value: object) -> str:
+    return f"{value:.1f}" if isinstance(value, float) else str(value)

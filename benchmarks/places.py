@@ -1,0 +1,228 @@
+"""Where is measured: a runner, an engine, and katas in a namespace of their own."""
+
+import contextlib
+import json
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import docker.errors
+import grpc
+
+from cyberdojo.colour.v1 import colour_pb2
+from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
+from dojo import avatars, kata_ids, locks, naming
+from dojo.data_containers import DataContainers
+from dojo.engine import Engine
+from dojo.naming import Namespace
+from dojo.settings import CommonSettings, load
+
+STARTUP_SECONDS = 30
+
+# Every run that is measured is green, or the measurement is worth nothing.
+COLOUR_RULE = colour_pb2.ColourRule(
+    patterns=colour_pb2.ColourPatterns(
+        patterns=[colour_pb2.ColourPattern(colour=colour_pb2.COLOUR_GREEN, pattern=".|^$")]
+    )
+)
+
+
+class Place:
+    """An engine and a namespace in which everything goes at the end."""
+
+    def __init__(self, engine: Engine, namespace: Namespace) -> None:
+        settings = load(CommonSettings, os.environ)
+        self.engine = engine
+        self.namespace = namespace
+        self.data_containers = DataContainers(
+            engine, namespace, settings.volume_root or engine.volume_root()
+        )
+
+    def new_kata(self, started: int) -> str:
+        """Make a kata in which that many avatars have started; return its id."""
+        kata_id = kata_ids.new()
+        folder = self.data_containers.create(kata_id)
+        folder.chmod(0o711)
+        (folder / "manifest.json").write_text(json.dumps({"id": kata_id}))
+        for avatar in avatars.NAMES[:started]:
+            sandbox = folder / avatar / "sandbox"
+            sandbox.mkdir(parents=True)
+            (folder / avatar).chmod(0o711)
+            os.chown(sandbox, avatars.uid(avatar), avatars.uid(avatar))
+        return kata_id
+
+    def sandbox(self, kata_id: str, avatar: str) -> Path:
+        """Return the path of an avatar's sandbox on this machine."""
+        return self.data_containers.folder(kata_id) / avatar / "sandbox"
+
+    def clear(self) -> None:
+        """Remove everything in the namespace."""
+        for kata_id in list(self.data_containers.kata_ids()):
+            with locks.locked(self.data_containers.folder(kata_id)):
+                self.data_containers.delete(kata_id)
+        with contextlib.suppress(docker.errors.ImageNotFound):
+            self.engine.api.remove_image(self.namespace.kata_image)
+
+
+@contextlib.contextmanager
+def place() -> Iterator[Place]:
+    """Give a place of this process's own; nothing of it is left afterwards."""
+    engine = Engine(load(CommonSettings, os.environ).engine)
+    made = Place(engine, Namespace(f"bench-{secrets.token_hex(4)}"))
+    try:
+        yield made
+    finally:
+        made.clear()
+        engine.close()
+
+
+class Runner:
+    """A runner in a process of its own."""
+
+    def __init__(self, made: Place, **environ: str) -> None:
+        named = {
+            "CYBER_DOJO_NAMESPACE": made.namespace.name,
+            "CYBER_DOJO_RUNNER_LISTEN": "127.0.0.1:0",
+            "DOCKER_HOST": made.engine.url,
+        }
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "runner"],
+            env={**os.environ, **named, **environ},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        if self._process.stderr is None:
+            raise RuntimeError("there is no log to read")
+        self._log = self._process.stderr
+        address = next(
+            event["listen"]
+            for event in map(json.loads, iter(self._log.readline, ""))
+            if event["event"] == "serving"
+        )
+        # Read on, or the runner would wait for a reader of its log.
+        self._reader = subprocess.Popen(["cat"], stdin=self._log, stdout=subprocess.DEVNULL)
+        self._channel = grpc.insecure_channel(address)
+        self.stub = runner_pb2_grpc.RunnerServiceStub(self._channel)
+
+    @property
+    def resident_bytes(self) -> int:
+        """How much memory it takes now."""
+        return self._status("VmRSS")
+
+    @property
+    def peak_bytes(self) -> int:
+        """How much memory it took at most."""
+        return self._status("VmHWM")
+
+    def stop(self) -> None:
+        """Stop it."""
+        self._channel.close()
+        self._process.terminate()
+        self._process.wait()
+        self._log.close()
+        self._reader.wait()
+
+    def _status(self, key: str) -> int:
+        for line in Path(f"/proc/{self._process.pid}/status").read_text().splitlines():
+            if line.startswith(f"{key}:"):
+                return int(line.split()[1]) * 1024
+        raise LookupError(key)
+
+
+@contextlib.contextmanager
+def runner(made: Place, **environ: str) -> Iterator[Runner]:
+    """Give a runner with these settings."""
+    started = Runner(made, **environ)
+    try:
+        yield started
+    finally:
+        started.stop()
+
+
+def request(kata_id: str, avatar: str, job: "Job") -> runner_pb2.RunRequest:
+    """Return a submission of a job."""
+    return runner_pb2.RunRequest(
+        kata_id=kata_id,
+        avatar=avatar,
+        image_name=job.image_name,
+        files=job.files,
+        max_seconds=60,
+        colour_rule=COLOUR_RULE,
+    )
+
+
+class Job:
+    """Something to run: visible files, in an image."""
+
+    def __init__(self, name: str, image_name: str, files: dict[str, bytes]) -> None:
+        self.name = name
+        self.image_name = image_name
+        self.files = files
+
+    def write(self, sandbox: Path, avatar: str) -> None:
+        """Put its files into an empty sandbox, as a run would."""
+        Job("nothing", self.image_name, {}).replace(self, sandbox, avatar)
+
+    def replace(self, job: "Job", sandbox: Path, avatar: str) -> None:
+        """Put the files of another job into the sandbox instead, as far as they differ."""
+        uid = avatars.uid(avatar)
+        for name, content in job.files.items():
+            if self.files.get(name) != content:
+                (sandbox / name).write_bytes(content)
+                os.chown(sandbox / name, uid, uid)
+
+
+TRUE = Job("true", "cyberdojofoundation/python_pytest", {"cyber-dojo.sh": b"true\n"})
+PYTEST = Job(
+    "pytest",
+    "cyberdojofoundation/python_pytest",
+    {
+        "cyber-dojo.sh": b"python3 -m pytest -q -p no:cacheprovider *test*.py\n",
+        "hiker.py": b"def answer():\n    return 6 * 7\n",
+        "test_hiker.py": b"import hiker\n\ndef test_it():\n    assert hiker.answer() == 42\n",
+    },
+)
+_GCC = Path(__file__).parents[1] / "start_points" / "languages" / "gcc_assert"
+C_BUILD = Job(
+    "C build",
+    "cyberdojofoundation/gcc_assert",
+    {
+        "cyber-dojo.sh": b"make --always-make\n",
+        "makefile": (_GCC / "makefile").read_bytes(),
+        "hiker.h": (_GCC / "hiker.h").read_bytes(),
+        "hiker.tests.c": (_GCC / "hiker.tests.c").read_bytes(),
+        "hiker.c": (_GCC / "hiker.c").read_bytes().replace(b"6 * 9", b"6 * 7"),
+    },
+)
+
+
+def container_config(made: Place, kata_id: str, avatar: str, job: Job) -> dict[str, object]:
+    """Return the configuration that a run has in the runner, without the waiting."""
+    uid = avatars.uid(avatar)
+    return {
+        "Image": job.image_name,
+        "Entrypoint": ["sh", "./cyber-dojo.sh"],
+        "Cmd": [],
+        "WorkingDir": str(naming.sandbox_path(kata_id, avatar)),
+        "User": f"{uid}:{uid}",
+        "Env": ["HOME=/tmp"],
+        "NetworkDisabled": True,
+        "AttachStdout": True,
+        "AttachStderr": True,
+        "HostConfig": {
+            "VolumesFrom": [made.namespace.kata(kata_id)],
+            "NetworkMode": "none",
+            "CapDrop": ["ALL"],
+            "SecurityOpt": ["no-new-privileges"],
+            "ReadonlyRootfs": True,
+            "Tmpfs": {"/tmp": "rw,exec,nosuid,nodev,mode=1777,size=134217728"},  # noqa: S108
+            "Init": True,
+            "Memory": 512 * 1024**2,
+            "MemorySwap": 512 * 1024**2,
+            "PidsLimit": 258,
+            "LogConfig": {"Type": "none", "Config": {}},
+        },
+    }

@@ -1,0 +1,232 @@
+"""The ways to run a job in an avatar's sandbox: ours, and those to compare with."""
+
+import secrets
+import subprocess
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import docker
+
+from benchmarks.places import Job, Place, Runner, container_config, request
+from cyberdojo.colour.v1 import colour_pb2
+from cyberdojo.runner.v1 import runner_pb2
+from dojo import avatars, naming
+
+_MS = 1000.0
+
+
+class Way(ABC):
+    """A way to run a job, again and again, in one sandbox."""
+
+    name = ""
+
+    def __init__(self, made: Place, kata_id: str, avatar: str, job: Job) -> None:
+        self.made = made
+        self.kata_id = kata_id
+        self.avatar = avatar
+        self.job = job
+
+    @abstractmethod
+    def milliseconds(self) -> float:
+        """Run it once; return how long that took. It has to go well."""
+
+    def submit(self, job: Job) -> None:
+        """Have another job run the next time, of which only what differs is written."""
+        self.job.replace(job, self.made.sandbox(self.kata_id, self.avatar), self.avatar)
+        self.job = job
+
+    def ready(self) -> None:  # noqa: B027 - most ways need nothing
+        """Do what comes before a run and is not part of it."""
+
+    def close(self) -> None:  # noqa: B027 - most ways made nothing
+        """Remove what it made."""
+
+    def _docker_options(self) -> list[str]:
+        uid = avatars.uid(self.avatar)
+        return [
+            *("--volumes-from", self.made.namespace.kata(self.kata_id)),
+            *("--workdir", str(naming.sandbox_path(self.kata_id, self.avatar))),
+            *("--user", f"{uid}:{uid}", "--network", "none", "--env", "HOME=/tmp"),
+        ]
+
+
+class Bare(Way):
+    """Inside a container that runs already, timed inside: the test itself and nothing else."""
+
+    name = "bare"
+
+    # bash can tell the time without starting a program.
+    _LOOP = (
+        "while read -r go; do begun=$EPOCHREALTIME; sh ./cyber-dojo.sh >/dev/null 2>&1 </dev/null; "
+        "status=$?; ended=$EPOCHREALTIME; echo $status $((${ended/./} - ${begun/./})); done"
+    )
+
+    def __init__(self, made: Place, kata_id: str, avatar: str, job: Job) -> None:
+        super().__init__(made, kata_id, avatar, job)
+        self._container = f"{made.namespace.name}-bare-{secrets.token_hex(4)}"
+        command = ["docker", "run", "--rm", "--interactive", "--name", self._container]
+        self._process = subprocess.Popen(
+            [*command, *self._docker_options(), job.image_name, "bash", "-c", self._LOOP],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            bufsize=1,
+        )
+        self.milliseconds()
+
+    def milliseconds(self) -> float:
+        if self._process.stdin is None or self._process.stdout is None:
+            raise RuntimeError("it has no pipes")
+        self._process.stdin.write("go\n")
+        status, microseconds = map(int, self._process.stdout.readline().split())
+        if status:
+            raise RuntimeError(f"{self.job.name} ended with {status}")
+        return microseconds / 1000
+
+    def close(self) -> None:
+        self._process.communicate()
+
+
+class DockerExec(Way):
+    """`docker exec` in a container that runs already."""
+
+    name = "docker exec"
+
+    def __init__(self, made: Place, kata_id: str, avatar: str, job: Job) -> None:
+        super().__init__(made, kata_id, avatar, job)
+        self._container = f"{made.namespace.name}-exec-{secrets.token_hex(4)}"
+        command = ["docker", "run", "--rm", "--detach", "--init", "--name", self._container]
+        subprocess.run(
+            [*command, *self._docker_options(), job.image_name, "sleep", "infinity"],
+            check=True,
+            capture_output=True,
+        )
+
+    def milliseconds(self) -> float:
+        return _timed(["docker", "exec", self._container, "sh", "./cyber-dojo.sh"])
+
+    def close(self) -> None:
+        subprocess.run(["docker", "kill", self._container], check=True, capture_output=True)
+
+
+class DockerRun(Way):
+    """`docker run --rm`, from the command line."""
+
+    name = "docker run"
+
+    def milliseconds(self) -> float:
+        command = ["docker", "run", "--rm", *self._docker_options(), self.job.image_name]
+        return _timed([*command, "sh", "./cyber-dojo.sh"])
+
+
+class DockerApi(Way):
+    """Create, attach, start and wait through the engine's API, with a run's own limits.
+
+    `removes` says whether removing the container is a part of it.
+    """
+
+    name = "API run"
+    removes = True
+
+    def __init__(self, made: Place, kata_id: str, avatar: str, job: Job) -> None:
+        super().__init__(made, kata_id, avatar, job)
+        self._api = docker.APIClient(base_url=made.engine.url, version="auto")
+        self._config = container_config(made, kata_id, avatar, job)
+
+    def milliseconds(self) -> float:
+        begun = time.perf_counter()
+        container = self._api.create_container_from_config(self._config)["Id"]
+        try:
+            params = {"stdout": 1, "stderr": 1, "stream": 1}
+            attached: Any = self._api.attach_socket(container, params=params)
+            self._api.start(container)
+            connection = getattr(attached, "_sock", attached)
+            while connection.recv(65536):
+                pass
+            self._api.wait(container)
+            attached.close()
+            ended = time.perf_counter()
+        finally:
+            self._api.remove_container(container, force=True)
+        return (time.perf_counter() if self.removes else ended) * _MS - begun * _MS
+
+    def close(self) -> None:
+        self._api.close()
+
+
+class DockerApiNotRemoved(DockerApi):
+    """The same, with the removal after the end of the measurement."""
+
+    name = "API create+start+attach+wait"
+    removes = False
+
+
+class Run(Way):
+    """The runner's Run."""
+
+    def __init__(self, made: Place, kata_id: str, avatar: str, job: Job, runner: Runner) -> None:
+        super().__init__(made, kata_id, avatar, job)
+        self._stub = runner.stub
+        self._request = request(kata_id, avatar, job)
+
+    def submit(self, job: Job) -> None:
+        self.job = job
+        self._request = request(self.kata_id, self.avatar, job)
+
+    def milliseconds(self) -> float:
+        begun = time.perf_counter()
+        response = self._stub.Run(self._request)
+        ended = time.perf_counter()
+        if response.outcome != colour_pb2.COLOUR_GREEN or response.status:
+            raise RuntimeError(f"a run went wrong: {response}")
+        return (ended - begun) * _MS
+
+
+class ColdRun(Run):
+    """Run, when no container waits."""
+
+    name = "Run cold"
+
+    def ready(self) -> None:
+        self._stub.Release(runner_pb2.ReleaseRequest(kata_id=self.kata_id, avatar=self.avatar))
+
+
+class WarmRun(Run):
+    """Run, when a container waits."""
+
+    name = "Run warm"
+
+    def ready(self) -> None:
+        asked = runner_pb2.PrepareRequest(
+            kata_id=self.kata_id, avatar=self.avatar, image_name=self.job.image_name
+        )
+        if not self._stub.Prepare(asked).waiting:
+            raise RuntimeError("the runner has no container wait")
+
+
+@contextmanager
+def ways(
+    kinds: list[type[Way]], made: Place, kata_id: str, job: Job, runner: Runner
+) -> Iterator[list[Way]]:
+    """Give the ways, each with an avatar of its own, whose sandbox has the job's files."""
+    with ExitStack() as stack:
+        found: list[Way] = []
+        for kind, avatar in zip(kinds, avatars.NAMES, strict=False):
+            job.write(made.sandbox(kata_id, avatar), avatar)
+            way = (
+                kind(made, kata_id, avatar, job, runner)
+                if issubclass(kind, Run)
+                else kind(made, kata_id, avatar, job)
+            )
+            stack.callback(way.close)
+            found.append(way)
+        yield found
+
+
+def _timed(command: list[str]) -> float:
+    begun = time.perf_counter()
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    return (time.perf_counter() - begun) * _MS
