@@ -1,8 +1,6 @@
 """The RPCs of the runner: each validates, calls the domain in a thread, and adapts."""
 
 import asyncio
-import concurrent.futures
-import contextlib
 import datetime as dt
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -95,8 +93,11 @@ class RunnerServicer(runner_pb2_grpc.RunnerServiceServicer):
         )
         made = await asyncio.to_thread(self._runs.prepare, key)
         if made is not None:
-            with contextlib.suppress(concurrent.futures.CancelledError):  # it was taken
-                await asyncio.shield(asyncio.wrap_future(made))
+            ended = asyncio.wrap_future(made)
+            ended.add_done_callback(_forget)
+            await asyncio.wait([ended])
+            if not ended.cancelled():  # by a run that would not wait for it
+                ended.result()
         return runner_pb2.PrepareResponse(waiting=self._runs.pool.is_warm(key))
 
     async def Release(
@@ -193,10 +194,10 @@ class RunnerServicer(runner_pb2_grpc.RunnerServiceServicer):
                 result.set_exception(error)
 
 
-def _forget(step: "asyncio.Future[Progress | None]") -> None:
-    """Look at how a step of a cancelled pull ended, which nobody else does."""
-    if not step.cancelled():
-        step.exception()
+def _forget(ended: "asyncio.Future[Any]") -> None:
+    """Look at how something ended that a cancelled call waited for, as nobody else does."""
+    if not ended.cancelled():
+        ended.exception()
 
 
 def _submission(request: runner_pb2.RunRequest) -> runs.Submission:

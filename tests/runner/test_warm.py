@@ -6,6 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
 from kata_folders import Kata
 from services import Service, wait_until
 from submissions import (
@@ -85,6 +87,58 @@ def test_a_run_that_comes_while_its_container_is_made_gets_that_one(
     assert runner.Run(request(started_kata)).outcome == GREEN
     preparing.result()
     wait_until(lambda: was_warm(runner_service, started_kata) == [True])
+
+
+def test_preparing_ends_well_when_a_run_does_not_wait_for_it(
+    start_runner: StartRunner, client: Client, started_kata: Kata
+) -> None:
+    service = start_runner(CYBER_DOJO_RUNNER_MAX_CONCURRENT_RUNS="1")
+    runner = client(service)
+    for avatar in ("bear", "crab"):
+        started_kata.start_avatar(avatar)
+    script = "touch here; until [ -e go ]; do sleep 0.01; done"
+    first = runner.Run.future(request(started_kata, script, max_seconds=60))
+    wait_until((started_kata.sandbox(AVATAR) / "here").exists)
+    # While somebody waits for a slot, nothing is made ahead.
+    second = runner.Run.future(request(started_kata, avatar="bear"))
+    third = runner.Run.future(request(started_kata, avatar="crab"))
+    runner.ListImages(runner_pb2.ListImagesRequest())  # comes after them
+    asked = runner_pb2.PrepareRequest(kata_id=started_kata.id, avatar="crab", image_name=PYTHON)
+    preparing = runner.Prepare.future(asked)
+    runner.ListImages(runner_pb2.ListImagesRequest())
+    assert not preparing.done()
+    (started_kata.sandbox(AVATAR) / "go").touch()
+    assert [call.result().outcome for call in (second, third)] == [GREEN, GREEN]
+    preparing.result()
+    first.result()
+
+
+def test_a_full_queue_refuses_at_once_and_says_when_to_try_again(
+    start_runner: StartRunner, client: Client, started_kata: Kata
+) -> None:
+    settings = {
+        "CYBER_DOJO_RUNNER_MAX_CONCURRENT_RUNS": "1",
+        "CYBER_DOJO_RUNNER_MAX_WAITING_RUNS": "1",
+    }
+    runner = client(start_runner(**settings))
+    for avatar in ("bear", "crab"):
+        started_kata.start_avatar(avatar)
+    script = "touch here; until [ -e go ]; do sleep 0.01; done"
+    first = runner.Run.future(request(started_kata, script, max_seconds=60))
+    wait_until((started_kata.sandbox(AVATAR) / "here").exists)
+    second = runner.Run.future(request(started_kata, avatar="bear"))
+    runner.ListImages(runner_pb2.ListImagesRequest())  # comes after it
+    third = request(started_kata, avatar="crab")
+    error = refused(lambda: runner.Run(third), grpc.StatusCode.RESOURCE_EXHAUSTED)
+    status = rpc_status.from_call(error)
+    assert status is not None
+    retry = error_details_pb2.RetryInfo()
+    assert status.details[0].Unpack(retry)
+    assert retry.retry_delay.ToTimedelta().total_seconds() >= 1
+    (started_kata.sandbox(AVATAR) / "go").touch()
+    first.result()
+    assert second.result().outcome == GREEN
+    assert runner.Run(third).outcome == GREEN
 
 
 def test_each_image_has_a_container_of_its_own(
