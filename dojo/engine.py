@@ -39,6 +39,11 @@ class Engine:
         with answering():
             return Path(self.api.info()["DockerRootDir"]) / "volumes"
 
+    def runtimes(self) -> set[str]:
+        """Return the names of the runtimes that it can run containers with."""
+        with answering():
+            return set(self.api.info()["Runtimes"])
+
     def image_id(self, name: str) -> str | None:
         """Return the id of the image of this name; None if there is none on its machine."""
         with answering():

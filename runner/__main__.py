@@ -7,6 +7,7 @@ from functools import partial
 from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
 from dojo import serving
 from dojo.data_containers import HandleWatch
+from dojo.settings import BadSettings
 from runner.images import Images
 from runner.runs import Runs
 from runner.servicer import RunnerServicer
@@ -25,6 +26,10 @@ def _main(told: RunnerSettings) -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     data_containers = serving.connect(told)
+    runtimes = data_containers.engine.runtimes()
+    if told.runtime and told.runtime not in runtimes:
+        reason = f"is none of the engine's runtimes: {', '.join(sorted(runtimes))}"
+        raise BadSettings([f"CYBER_DOJO_RUN_RUNTIME={told.runtime!r} {reason}"])
     runs = Runs(data_containers, told)
     runs.sweep()
     images = Images(data_containers.engine)

@@ -249,6 +249,7 @@ class RunContainer:
             "HostConfig": {
                 "VolumesFrom": [self._data_containers.namespace.kata(key.kata_id)],
                 "NetworkMode": "none",
+                "Runtime": settings.runtime,
                 "CapDrop": ["ALL"],
                 "SecurityOpt": ["no-new-privileges"],
                 "ReadonlyRootfs": True,

@@ -91,6 +91,12 @@ class RunnerSettings(CommonSettings):
         50 * KIB,
         "bytes kept of standard output, and as many of standard error; stops endless output",
     )
+    runtime: str = setting(
+        "CYBER_DOJO_RUN_RUNTIME",
+        str,
+        "",
+        "the engine's runtime for runs, such as runsc; by default the engine's own default",
+    )
     cpu_percent: int = setting(
         "CYBER_DOJO_RUN_CPU_PERCENT",
         whole_number(0, 100 * 1024),

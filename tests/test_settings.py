@@ -53,6 +53,17 @@ def test_all_bad_settings_are_named_at_once(module: str) -> None:
         assert any(line.startswith(f"{module}: {name}={value!r} is n") for line in said(done))
 
 
+def test_a_runtime_that_the_engine_does_not_have_is_named_with_those_that_it_has(
+    engine: Engine, namespace: Namespace
+) -> None:
+    environ = {"CYBER_DOJO_NAMESPACE": namespace.name, "DOCKER_HOST": engine.url}
+    done = start("runner", CYBER_DOJO_RUN_RUNTIME="not-here", **environ)
+    assert done.returncode == 2
+    (line,) = said(done)
+    assert line.startswith("runner: CYBER_DOJO_RUN_RUNTIME='not-here' is none of the engine's")
+    assert "runc" in line
+
+
 @each_service
 @pytest.mark.parametrize(
     "listen", ["", ":4577", "localhost", "localhost:", "localhost:65536", "a:b"]

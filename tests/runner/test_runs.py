@@ -1,10 +1,23 @@
 """Run: a program in an avatar's sandbox, and what is said of it."""
 
+from collections.abc import Callable
+
 import grpc
 import pytest
 from kata_folders import Kata
-from services import wait_until
-from submissions import AVATAR, GREEN, RED, TIMED_OUT, Run, Stub, refused, request
+from services import Service, wait_until
+from submissions import (
+    AVATAR,
+    GREEN,
+    RED,
+    TIMED_OUT,
+    Run,
+    Stub,
+    assert_serves,
+    refused,
+    request,
+    waiting_containers,
+)
 
 from dojo import avatars
 from dojo.engine import Engine
@@ -79,7 +92,7 @@ def test_a_run_that_needs_too_much_memory_is_told_so(run: Run) -> None:
         ("touch /forbidden 2>&1 || echo no", "Read-only file system"),
         ("echo made > /tmp/file && cat /tmp/file", "made"),
         ("cp /bin/true /tmp/true && /tmp/true && echo ran", "ran"),
-        ("ls /sys/class/net", "lo\n"),
+        ("echo $(ls /sys/class/net) only", "lo only\n"),
         ("grep -h -E 'CapEff|NoNewPrivs' /proc/self/status", "NoNewPrivs:\t1\n"),
         ("grep -h CapEff /proc/self/status", "0000000000000000"),
         ("ulimit -c; ulimit -n", "0\n1024\n"),
@@ -124,3 +137,17 @@ def test_a_pruned_handle_is_made_again(run: Run, started_kata: Kata, engine: Eng
     engine.api.remove_container(name, v=True)
     assert run("cat left.txt").stdout.content == b"one\n"
     wait_until(lambda: engine.api.containers(all=True, filters={"name": f"^/{name}$"}))
+
+
+def test_runs_have_the_runtime_that_is_set(
+    start_runner: Callable[..., Service],
+    client: Callable[[Service], Stub],
+    started_kata: Kata,
+    engine: Engine,
+) -> None:
+    (other,) = engine.runtimes() & {"io.containerd.runc.v2"}
+    runner = client(start_runner(CYBER_DOJO_RUN_RUNTIME=other))
+    assert_serves(runner, started_kata)
+    wait_until(lambda: waiting_containers(engine, started_kata))
+    (container,) = waiting_containers(engine, started_kata)
+    assert engine.api.inspect_container(container)["HostConfig"]["Runtime"] == other
