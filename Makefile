@@ -47,7 +47,7 @@ demo: up ## set up, start the services, and watch them do their job
 ## The code
 
 test: setup lint lint-protos types images ## set up, check everything, run all tests
-	@$(python) -m pytest
+	@$(python) -m pytest --numprocesses auto
 
 bench: setup images ## measure, print the tables, write benchmarks/results.json
 	@$(python) -m benchmarks

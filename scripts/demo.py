@@ -88,6 +88,12 @@ class Session:
         started = self.storer.StartAvatar(storer_pb2.StartAvatarRequest(kata_id=self.kata_id))
         self.avatar = started.avatar
         self.files = dict(started.visible_files)
+        # The editor is open: somebody may press test at any moment.
+        self.runner.Prepare(
+            runner_pb2.PrepareRequest(
+                kata_id=self.kata_id, avatar=self.avatar, image_name=self.manifest.image_name
+            )
+        )
 
     def press_test(self) -> tuple[storer_pb2.Light, runner_pb2.RunResponse]:
         """Run the tests in the avatar's sandbox, and record what came of it as a light."""
