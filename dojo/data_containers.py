@@ -8,7 +8,9 @@ Who may touch what: creating a container is the engine's own test-and-set on the
 storers can't both create a kata. What is inside a volume is guarded by those who write it.
 """
 
+import hashlib
 import io
+import json
 import os
 import tarfile
 import threading
@@ -190,12 +192,37 @@ class DataContainers:
             self._known_handles.add(name)
 
     def _make_empty_image(self) -> None:
-        """Import an image without any file: a container can't be created from nothing."""
-        empty = io.BytesIO()
-        tarfile.open(fileobj=empty, mode="w").close()
-        repository, _, tag = self.namespace.kata_image.partition(":")
+        """Load an image without any file: a container can't be created from nothing."""
         with answering():
-            self.engine.api.import_image_from_data(empty.getvalue(), repository=repository, tag=tag)
+            architecture = self.engine.api.version()["Arch"]
+            self.engine.api.load_image(_empty_image(self.namespace.kata_image, architecture))
+
+
+def _empty_image(name: str, architecture: str) -> bytes:
+    """Return an image that has no layer, as `docker load` takes it.
+
+    It is the same image whenever and by whomever it is made: several who miss it at the same
+    time do not leave all but one of theirs behind, nameless. The format is that of
+    https://github.com/moby/docker-image-spec/blob/main/spec.md.
+    """
+    config = json.dumps(
+        {
+            "architecture": architecture,
+            "os": "linux",
+            "config": {},
+            "created": "1970-01-01T00:00:00Z",
+            "rootfs": {"type": "layers", "diff_ids": []},
+        }
+    ).encode()
+    config_name = f"{hashlib.sha256(config).hexdigest()}.json"
+    manifest = json.dumps([{"Config": config_name, "RepoTags": [name], "Layers": []}]).encode()
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        for filename, content in ((config_name, config), ("manifest.json", manifest)):
+            header = tarfile.TarInfo(filename)
+            header.size = len(content)
+            tar.addfile(header, io.BytesIO(content))
+    return archive.getvalue()
 
 
 class HandleWatch:

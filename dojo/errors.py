@@ -56,6 +56,13 @@ class ImageNotFound(NotFound):
         super().__init__(f"image {image_name}: {reason}")
 
 
+class StartPointNotFound(NotFound):
+    """There is no such language or exercise."""
+
+    def __init__(self, kind: str, display_name: str) -> None:
+        super().__init__(f"{display_name[:80]!r} is none of the {kind}")
+
+
 class AlreadyExists(DojoError):
     """There is a kata of this id already."""
 
@@ -133,6 +140,13 @@ class RegistryUnavailable(DojoError):
 
     def __init__(self, image_name: str, reason: str) -> None:
         super().__init__(f"image {image_name}: no registry answers: {reason}")
+
+
+class StartPointDamaged(DojoError):
+    """What is mounted as start points can't be read."""
+
+    def __init__(self, path: PurePath, reason: str) -> None:
+        super().__init__(f"start points: {path}: {reason}")
 
 
 class KataDamaged(DojoError):

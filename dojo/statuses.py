@@ -35,6 +35,7 @@ STATUSES: Mapping[type[errors.DojoError], grpc.StatusCode] = {
     errors.Stopping: grpc.StatusCode.UNAVAILABLE,
     errors.RegistryUnavailable: grpc.StatusCode.UNAVAILABLE,
     errors.KataDamaged: grpc.StatusCode.DATA_LOSS,
+    errors.StartPointDamaged: grpc.StatusCode.DATA_LOSS,
 }
 """Every DojoError is here, or one of its bases is; the nearest decides."""
 

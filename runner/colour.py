@@ -6,12 +6,9 @@ from enum import Enum
 
 import re2
 
+from dojo import patterns
 from dojo.errors import InvalidArgument
-
-MAX_PATTERNS = 32
-MAX_PATTERN_BYTES = 1000
-# For a compiled pattern and the states that it is in, which are dropped when there are more.
-_MAX_PATTERN_MEMORY_BYTES = 2 * 1024 * 1024
+from dojo.patterns import MAX_PATTERNS, BadPattern
 
 
 class Colour(Enum):
@@ -47,12 +44,12 @@ class Pattern:
 class ColourRule:
     """Patterns tried in order, each in time linear in the output."""
 
-    def __init__(self, patterns: Sequence[Pattern], field: str) -> None:
+    def __init__(self, given: Sequence[Pattern], field: str) -> None:
         """Compile the patterns; raise InvalidArgument, naming the one below `field`."""
-        if len(patterns) > MAX_PATTERNS:
-            raise InvalidArgument(field, f"{len(patterns)} patterns are more than {MAX_PATTERNS}")
+        if len(given) > MAX_PATTERNS:
+            raise InvalidArgument(field, f"{len(given)} patterns are more than {MAX_PATTERNS}")
         self._patterns = [
-            _compiled(pattern, f"{field}[{place}]") for place, pattern in enumerate(patterns)
+            _compiled(pattern, f"{field}[{place}]") for place, pattern in enumerate(given)
         ]
 
     def colour(self, stdout: bytes, stderr: bytes) -> Colour:
@@ -70,22 +67,10 @@ def _compiled(pattern: Pattern, field: str) -> tuple[Colour, re2._Regexp, Stream
         raise InvalidArgument(f"{field}.colour", "is none of red, amber and green")
     if pattern.stream is None:
         raise InvalidArgument(f"{field}.stream", "is no stream")
-    encoded = pattern.pattern.encode()
-    if len(encoded) > MAX_PATTERN_BYTES:
-        reason = f"{len(encoded)} bytes are more than {MAX_PATTERN_BYTES}"
-        raise InvalidArgument(f"{field}.pattern", reason)
-    if not encoded:
-        raise InvalidArgument(f"{field}.pattern", "is empty, which every output matches")
-    options = re2.Options()
-    options.log_errors = False
-    options.never_capture = True
-    options.max_mem = _MAX_PATTERN_MEMORY_BYTES
     try:
-        return pattern.colour, re2.compile(pattern.pattern, options), pattern.stream
-    except re2.error as error:
-        reason = error.args[0]
-        text = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
-        raise InvalidArgument(f"{field}.pattern", text) from None
+        return pattern.colour, patterns.compiled(pattern.pattern), pattern.stream
+    except BadPattern as error:
+        raise InvalidArgument(f"{field}.pattern", str(error)) from None
 
 
 def _utf8(output: bytes) -> bytes:

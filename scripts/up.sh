@@ -10,7 +10,8 @@ state() {
     docker inspect --format '{{.State.Health.Status}} {{.RestartCount}}' "$1"
 }
 
-logged compose-up scripts/compose up --detach --remove-orphans
+# A new image of start points gets a new volume, and the storer that mounts it is made anew.
+logged compose-up scripts/compose up --detach --remove-orphans --renew-anon-volumes --always-recreate-deps
 for service in storer runner; do
     container=$(scripts/compose ps --quiet "$service")
     until read -r health restarts < <(state "$container") && [ "$health" = healthy ]; do

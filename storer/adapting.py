@@ -23,8 +23,6 @@ from storer.manifest import DEFAULT_MAX_SECONDS, DEFAULT_TAB_SIZE, Manifest
 MAX_REQUEST_ID = 100
 MAX_REASON = 1000
 MAX_OUTPUT_BYTES = 1024 * 1024
-MAX_PATTERNS = 32
-MAX_PATTERN_BYTES = 1000
 
 _COLOURS = {
     "red": colour_pb2.COLOUR_RED,
@@ -34,7 +32,6 @@ _COLOURS = {
     "faulty": colour_pb2.COLOUR_FAULTY,
 }
 _COLOUR_NAMES = {number: name for name, number in _COLOURS.items()}
-_PATTERN_COLOURS = ("red", "amber", "green")
 
 _STREAMS = {
     "any": colour_pb2.STREAM_UNSPECIFIED,
@@ -252,23 +249,14 @@ def kata_and_avatar(kata_id: str, avatar: str) -> tuple[str, str]:
 def _patterns_from(rule: colour_pb2.ColourRule) -> list[dict[str, str]] | None:
     if not rule.HasField("patterns"):
         return None
-    field = "manifest.colour_rule.patterns.patterns"
-    given = rule.patterns.patterns
-    if len(given) > MAX_PATTERNS:
-        raise InvalidArgument(field, f"{len(given)} patterns are more than {MAX_PATTERNS}")
-    patterns = []
-    for place, each in enumerate(given):
-        colour = _COLOUR_NAMES.get(each.colour, "")
-        if colour not in _PATTERN_COLOURS:
-            raise InvalidArgument(f"{field}[{place}].colour", "is not red, amber or green")
-        if not 1 <= len(each.pattern.encode()) <= MAX_PATTERN_BYTES:
-            reason = f"has not 1 to {MAX_PATTERN_BYTES} bytes"
-            raise InvalidArgument(f"{field}[{place}].pattern", reason)
-        if each.stream not in _STREAM_NAMES:
-            raise InvalidArgument(f"{field}[{place}].stream", "is none of the streams")
-        stream = _STREAM_NAMES[each.stream]
-        patterns.append({"colour": colour, "pattern": each.pattern, "stream": stream})
-    return patterns
+    return [
+        {
+            "colour": _COLOUR_NAMES.get(each.colour, ""),
+            "pattern": each.pattern,
+            "stream": _STREAM_NAMES.get(each.stream, ""),
+        }
+        for each in rule.patterns.patterns
+    ]
 
 
 def _other_from(message: struct_pb2.Struct) -> dict[str, Any]:

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from dojo import visible_files
+from dojo import patterns, visible_files
 from dojo.errors import InvalidArgument
+from dojo.patterns import BadPattern
 from storer import json_files, language_names, times
 from storer.json_files import Unreadable
 
@@ -18,6 +19,9 @@ DEFAULT_MAX_SECONDS = 10
 LARGEST_MAX_SECONDS = 60
 DEFAULT_TAB_SIZE = 4
 LARGEST_TAB_SIZE = 16
+
+PATTERN_COLOURS = ("red", "amber", "green")
+STREAMS = ("any", "stdout", "stderr")
 
 # Katas of before 2019 keep a test's output as a visible file of this name. In ours, which say
 # what they are, it is a file like any other.
@@ -84,9 +88,26 @@ def check(manifest: Manifest) -> None:
     if not manifest.visible_files:
         raise InvalidArgument("manifest.visible_files", "at least one file is required")
     visible_files.check(manifest.visible_files, "manifest.visible_files")
+    _check_patterns(manifest.colour_patterns or [])
     for key in manifest.other:
         if key in KEYS:
             raise InvalidArgument(f"manifest.other.{key}", "has a field of its own")
+
+
+def _check_patterns(given: list[dict[str, str]]) -> None:
+    field = "manifest.colour_rule.patterns.patterns"
+    if len(given) > patterns.MAX_PATTERNS:
+        reason = f"{len(given)} patterns are more than {patterns.MAX_PATTERNS}"
+        raise InvalidArgument(field, reason)
+    for place, each in enumerate(given):
+        if each.get("colour") not in PATTERN_COLOURS:
+            raise InvalidArgument(f"{field}[{place}].colour", "is not red, amber or green")
+        if each.get("stream", "any") not in STREAMS:
+            raise InvalidArgument(f"{field}[{place}].stream", "is none of the streams")
+        try:
+            patterns.compiled(each.get("pattern", ""))
+        except BadPattern as error:
+            raise InvalidArgument(f"{field}[{place}].pattern", str(error)) from None
 
 
 def to_json(manifest: Manifest, kata_id: str, created: datetime) -> dict[str, Any]:

@@ -35,6 +35,16 @@ def after_light(page_token: str) -> tuple[str, int]:
     raise InvalidArgument("page_token", "was not given by this RPC")
 
 
+def after_name(page_token: str) -> str:
+    """Return the name that the page before ended with, "" for none; raise InvalidArgument."""
+    if not page_token:
+        return ""
+    match _place(page_token):
+        case [str() as name]:
+            return name
+    raise InvalidArgument("page_token", "was not given by this RPC")
+
+
 def _place(page_token: str) -> object:
     try:
         return json.loads(base64.urlsafe_b64decode(page_token))

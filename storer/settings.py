@@ -22,3 +22,9 @@ class StorerSettings(CommonSettings):
         None,
         "a katas directory to import from; it is never written",
     )
+    start_points: Path | None = setting(
+        "CYBER_DOJO_START_POINTS",
+        absolute_path,
+        None,
+        "a folder with the start points that katas begin from; it is never written",
+    )

@@ -3,7 +3,9 @@
 import contextlib
 import os
 import secrets
+import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -115,11 +117,27 @@ def katas_directory(real_katas: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.fixture(scope="session")
+def start_points(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project's own start points, with their index."""
+    folder = tmp_path_factory.mktemp("start_points")
+    kinds = [folder / kind for kind in ("languages", "exercises")]
+    for kind in kinds:
+        shutil.copytree(Path(__file__).parents[1] / "start_points" / kind.name, kind)
+    command = [sys.executable, "-m", "storer.start_points_index", *kinds]
+    subprocess.run(command, check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def storer_service(
-    start_service: Callable[..., Service], katas_directory: Path
+    start_service: Callable[..., Service], katas_directory: Path, start_points: Path
 ) -> Iterator[Service]:
     """The storer that most tests share; it can import the real katas."""
-    service = start_service("storer", CYBER_DOJO_KATAS_DIRECTORY=str(katas_directory))
+    service = start_service(
+        "storer",
+        CYBER_DOJO_KATAS_DIRECTORY=str(katas_directory),
+        CYBER_DOJO_START_POINTS=str(start_points),
+    )
     yield service
     service.stop()
 

@@ -9,6 +9,7 @@ import pytest
 from services import Service
 
 from cyberdojo.runner.v1 import runner_pb2
+from cyberdojo.startpoints.v1 import startpoints_pb2
 from cyberdojo.storer.v1 import storer_pb2
 from runner.settings import RunnerSettings
 from storer.settings import StorerSettings
@@ -32,7 +33,7 @@ def test_the_examples_for_callers_run_as_they_stand(
 
 def test_every_rpc_is_explained_to_callers() -> None:
     text = (TOP / "docs/calling.md").read_text()
-    for file in (storer_pb2.DESCRIPTOR, runner_pb2.DESCRIPTOR):
+    for file in (storer_pb2.DESCRIPTOR, startpoints_pb2.DESCRIPTOR, runner_pb2.DESCRIPTOR):
         for service in file.services_by_name.values():
             for method in service.methods:
                 assert f"**{method.name}**" in text, method.full_name

@@ -16,12 +16,16 @@ from kata_folders import Kata
 from services import Service, wait_until
 
 from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
+from cyberdojo.startpoints.v1 import startpoints_pb2
 from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
 from dojo.data_containers import DataContainers
 
 SERVICES = {
-    "storer": storer_pb2.DESCRIPTOR.services_by_name["StorerService"],
-    "runner": runner_pb2.DESCRIPTOR.services_by_name["RunnerService"],
+    "storer": [
+        storer_pb2.DESCRIPTOR.services_by_name["StorerService"],
+        startpoints_pb2.DESCRIPTOR.services_by_name["StartPointsService"],
+    ],
+    "runner": [runner_pb2.DESCRIPTOR.services_by_name["RunnerService"]],
 }
 SERVING = health_pb2.HealthCheckResponse.SERVING
 
@@ -87,7 +91,7 @@ def test_a_service_and_its_server_are_serving(
     module: str, service: Service, connect: Connect
 ) -> None:
     channel = connect(service.address)
-    for name in ("", SERVICES[module].full_name):
+    for name in ("", *(each.full_name for each in SERVICES[module])):
         wait_until(lambda name=name: check(channel, name) == SERVING)
 
 
@@ -113,17 +117,17 @@ def test_a_client_without_the_protos_can_ask_for_them(
     module: str, service: Service, connect: Connect
 ) -> None:
     database = ProtoReflectionDescriptorDatabase(connect(service.address))
-    full_name = SERVICES[module].full_name
     assert set(database.get_services()) == {
-        full_name,
+        *(each.full_name for each in SERVICES[module]),
         "grpc.health.v1.Health",
         "grpc.reflection.v1alpha.ServerReflection",
     }
-    found = DescriptorPool(database).FindServiceByName(full_name)
-    assert {method.name: method.input_type.full_name for method in found.methods} == {
-        method.name: method.input_type.full_name for method in SERVICES[module].methods
-    }
-    assert found.file.name == SERVICES[module].file.name
+    for each in SERVICES[module]:
+        found = DescriptorPool(database).FindServiceByName(each.full_name)
+        assert {method.name: method.input_type.full_name for method in found.methods} == {
+            method.name: method.input_type.full_name for method in each.methods
+        }
+        assert found.file.name == each.file.name
 
 
 @each_service
