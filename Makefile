@@ -29,17 +29,22 @@ tests/node/node_modules/.package-lock.json: tests/node/package-lock.json
 
 ## The services
 
-images: engine protos ## build the images of the services and of the languages
+images: engine protos ## build the images of the services, and of the languages in images/suite.txt
 	@scripts/images.sh
+	@scripts/start-points.sh
 
-image-%: engine ## build one language image: make image-gcc_assert
+images-all: engine protos ## build the images of the services and of all languages
+	@scripts/images.sh --all
+	@scripts/start-points.sh
+
+image-%: engine ## build one language image, and what it starts from: make image-gcc_assert
 	@scripts/images.sh $*
 
 up: images ## start the services: storer on 127.0.0.1:4577, runner on 127.0.0.1:4597
 	@scripts/up.sh
 
 down: ## stop the services; the katas stay
-	@scripts/compose down
+	@scripts/compose down --volumes
 
 demo: up ## set up, start the services, and watch them do their job
 	@$(python) scripts/demo.py
@@ -48,6 +53,9 @@ demo: up ## set up, start the services, and watch them do their job
 
 test: setup lint lint-protos types images ## set up, check everything, run all tests
 	@$(python) -m pytest --numprocesses auto
+
+test-languages: setup images-all ## test the start points of all languages in their images
+	@$(python) -m pytest tests/test_start_points.py --all-languages --numprocesses auto
 
 bench: setup images ## measure, print the tables, write benchmarks/results.json
 	@$(python) -m benchmarks
@@ -69,4 +77,4 @@ format: .venv/.installed ## put the code into its form
 clean: ## remove what make made in this folder; images and katas stay
 	rm -rf build cyberdojo .venv tests/node/node_modules *.egg-info
 
-.PHONY: help setup engine protos images up down demo test bench lint lint-protos types format clean
+.PHONY: help setup engine protos images images-all up down demo test test-languages bench lint lint-protos types format clean

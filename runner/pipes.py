@@ -43,13 +43,15 @@ echo $? >&5
 _READY = b"ready\n"
 _STATUS_LINE = re.compile(rb"([0-9]{1,3})\n\Z")
 _MAX_STATUS_BYTES = 64
+# How often it is asked whether a container that is not ready yet ever will be.
+_LOOK_SECONDS = 0.1
 
 
 class Pipes:
     """The pipes of one run. Belongs to one thread at a time."""
 
     def __init__(self, avatar_folder: int, uid: int) -> None:
-        """Make them in the folder of this descriptor, for a program of this user.
+        """Make them in the folder of this descriptor, for a program of this user and group.
 
         `folder_name` is the new folder's name there.
         """
@@ -63,7 +65,10 @@ class Pipes:
             with folders.opened(self.folder_name, avatar_folder) as folder:
                 for name in _NAMES:
                     os.mkfifo(name, 0o600, dir_fd=folder)
-                    os.chown(name, uid, uid, dir_fd=folder, follow_symlinks=False)
+                    # Ours, open to its group one way: a program that reopened its own output
+                    # to read it would take from under our hands what we were told is there.
+                    os.chown(name, -1, uid, dir_fd=folder, follow_symlinks=False)
+                    os.chmod(name, 0o640 if name == IN else 0o620, dir_fd=folder)
                     # Both ways: a pipe without a reader could not be opened to write.
                     mode = os.O_RDWR if name == IN else os.O_RDONLY
                     self._descriptors[name] = os.open(
@@ -73,18 +78,22 @@ class Pipes:
             self.close()
             raise
 
-    def wait_until_ready(self, seconds: float) -> bool:
+    def wait_until_ready(self, seconds: float, has_ended: Callable[[], bool]) -> bool:
         """Wait for the container to be ready; say whether it is. Its pipes lose their names.
 
-        False: it ended instead, or took longer than `seconds`.
+        False: it ended instead, or took longer than `seconds`. `has_ended` is asked whether it
+        ended, for a pipe that nobody opened yet does not tell.
         """
         poll = select.poll()
         poll.register(self._descriptors[STATUS], select.POLLIN)
         said = b""
         deadline = time.monotonic() + seconds
         while said != _READY and _READY.startswith(said):
-            if not poll.poll(max(0, deadline - time.monotonic()) * 1000):
-                break
+            left_seconds = deadline - time.monotonic()
+            if not poll.poll(max(0, min(left_seconds, _LOOK_SECONDS)) * 1000):
+                if left_seconds <= 0 or has_ended():
+                    break
+                continue
             if not (piece := self._read(STATUS)):
                 break
             said += piece

@@ -31,6 +31,10 @@ _CPU_PERIOD_MICROSECONDS = 100_000
 _CPU_WEIGHT = 512
 _KILLED = 128 + 9
 _NO_SUCH_PROGRAM = {126, 127}
+# What the engine answers about a container that was removed (404), or just is (409).
+_REMOVED = {404, 409}
+# How often the kata's container is made again for one of a run, while others prune.
+_HANDLES_MADE = 3
 
 
 class RunLost(EngineUnavailable):
@@ -109,13 +113,13 @@ class RunContainer:
         with answering():
             try:
                 self._api.start(self._name)
-            except docker.errors.NotFound:
-                raise RunLost("the run's container was removed") from None
-            is_ready = self._pipes.wait_until_ready(ANSWER_SECONDS)
-            state = self._state()
-            if not is_ready:
-                self._raise_why_not_ready(state)
-            self._process = FirstProcess.find(state["Pid"], self._id)
+            except docker.errors.APIError as error:
+                if error.status_code in _REMOVED:
+                    raise RunLost("the run's container was removed") from None
+                raise
+            self._process = FirstProcess.find(self._state()["Pid"], self._id)
+            if not self._pipes.wait_until_ready(ANSWER_SECONDS, self._has_ended):
+                self._raise_why_not_ready(self._state())
 
     def is_waiting(self) -> bool:
         """Say whether it still waits for its run to begin; it may have been removed."""
@@ -164,7 +168,7 @@ class RunContainer:
             try:
                 self._api.kill(self._name)
             except docker.errors.APIError as error:
-                if error.status_code in {404, 409}:
+                if error.status_code in _REMOVED:
                     return False
                 raise
         return True
@@ -178,6 +182,12 @@ class RunContainer:
             self._process.close()
             self._process = None
         self._leftovers.remove(self._name)
+
+    def _has_ended(self) -> bool:
+        """Say whether all of its processes have gone, by the engine's word if need be."""
+        if self._process is not None:
+            return self._process.has_ended()
+        return not self._state()["Running"]
 
     def _looked_into(self, ended: Exit, *, was_killed: bool) -> Exit:
         """Ask the engine how it ended, where there are signs that the kernel killed some of it.
@@ -215,18 +225,22 @@ class RunContainer:
         raise EngineUnavailable("a container was lost before it was ready")
 
     def _create_with_handle(self) -> None:
+        """Create it, with the kata's container, which is made again where it was pruned away."""
         handle = self._data_containers.namespace.kata(self.key.kata_id)
-        try:
-            self._create()
-        except docker.errors.ImageNotFound:
-            raise ImageMissing(self.key.image_name) from None
-        except docker.errors.APIError as error:
-            if handle not in str(error.explanation):
-                raise
-            # The kata's container was pruned away. The engine calls that 404 or 400.
+        for _ in range(_HANDLES_MADE):
+            try:
+                self._create()
+            except docker.errors.ImageNotFound:
+                raise ImageMissing(self.key.image_name) from None
+            except docker.errors.APIError as error:
+                # The engine calls it 404 or 400 that the kata's container is not there.
+                if handle not in str(error.explanation):
+                    raise
+            else:
+                return
             self._data_containers.forget_handle(handle)
             self._data_containers.ensure_handle(self.key.kata_id)
-            self._create()
+        raise EngineUnavailable(f"somebody removes the container {handle} again and again")
 
     def _create(self) -> None:
         settings = self._settings

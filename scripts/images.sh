@@ -1,11 +1,14 @@
 #!/usr/bin/env bash
-# scripts/images.sh [NAME...]
+# scripts/images.sh [NAME... | --all]
 #
 # Builds the images that are missing or out of date: cyber-dojo/storer and
-# cyber-dojo/runner (the name for both is services) and the language images,
-# cyberdojofoundation/<folder in images/languages>. Without a name: all of them.
+# cyber-dojo/runner (the name for both is services) and language images,
+# cyberdojofoundation/<folder in images/languages>. Without a name: the services and the
+# languages in images/suite.txt. With --all: the services and all languages. An image that
+# another one starts from is built before it.
 #
-# No build needs a network: what comes from one is gathered on the host before.
+# No build needs a network: what comes from one is gathered on the host before. Each image
+# is kept as soon as it is complete: after an interruption the next call goes on from there.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -13,14 +16,38 @@ set -euo pipefail
 # the base images. The engine's own builder does.
 export BUILDX_BUILDER=default
 
+folder_of() {
+    case $1 in
+        services) echo images/services ;;
+        *) echo "images/languages/$1" ;;
+    esac
+}
+
+# The image that a folder's Dockerfile starts from.
+base_of() {
+    sed -n 's/^FROM \([^ ]*\).*/\1/p' "$1/Dockerfile" | head -n 1
+}
+
+# add NAME: to names, behind the language image that it starts from, but not twice.
+add() {
+    local folder base
+    [[ " ${names[*]} " != *" $1 "* ]] || return 0
+    folder=$(folder_of "$1")
+    [ -e "$folder/Dockerfile" ] || fail "there is no image called $1" \
+        "the names are services and those in images/languages: $(cd images/languages && echo *)"
+    base=$(base_of "$folder")
+    case $base in cyberdojofoundation/*) add "${base#*/}" ;; esac
+    names+=("$1")
+}
+
 # build IMAGE CONTEXT OPTION...: unless IMAGE was built from the same inputs already.
 build() {
     local image=$1 context=$2 base inputs
     shift 2
-    base=$(sed -n 's/^FROM \([^ ]*\).*/\1/p' "$context/Dockerfile" | head -n 1)
+    base=$(base_of "$context")
     inputs=$({ digest "$context"; docker image inspect --format '{{.Id}}' "$base"; echo "$@"; } | sha256sum | cut -c 1-64)
     up_to_date "$image" "$inputs" && return
-    say "building $image"
+    say "building $image$progress"
     logged "image-$(basename "$image")" docker build --network none --tag "$image" \
         --label "cyber-dojo.inputs=$inputs" "$@" "$context"
 }
@@ -35,31 +62,24 @@ services() {
     build cyber-dojo/runner build/context/services --target runner
 }
 
-names=("$@")
-if [ $# = 0 ]; then
-    # An image that others start from comes before them: the ones with packages first.
-    mapfile -t names < <(
-        cd images/languages
-        for name in *; do
-            [ -e "$name/packages.txt" ] && echo "1 $name" || echo "2 $name"
-        done | sort | cut -d ' ' -f 2
-    )
-    names=(services "${names[@]}")
-fi
+names=()
+case "$*" in
+    "") for name in services $(sed 's/#.*//' images/suite.txt); do add "$name"; done ;;
+    --all) for name in services $(cd images/languages && echo *); do add "$name"; done ;;
+    *) for name; do add "$name"; done ;;
+esac
 
 bases=()
 for name in "${names[@]}"; do
-    case $name in
-        services) folder=images/services ;;
-        *) folder=images/languages/$name ;;
-    esac
-    [ -e "$folder/Dockerfile" ] || fail "there is no image called $name" \
-        "the names are services and those in images/languages: $(cd images/languages && echo *)"
+    folder=$(folder_of "$name")
     [ ! -e "$folder/packages.txt" ] || bases+=("$folder")
 done
 [ ${#bases[@]} = 0 ] || images/base/build.sh "${bases[@]}"
 
+count=0
 for name in "${names[@]}"; do
+    count=$((count + 1))
+    progress=" ($count of ${#names[@]})"
     case $name in
         services) services ;;
         *) language "$name" ;;

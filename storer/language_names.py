@@ -1,6 +1,8 @@
 """What old katas called their language, and the image it is today.
 
-Katas of before 2016 name a language (`"language": "C"`) and no image.
+Katas of before 2016 name a language (`"language": "C"`) and no image. The oldest name no test
+framework: there was one for each language. Later `Ruby-Rspec` was the name of a folder, and
+`Ruby-RSpec` how it was shown; katas have either.
 """
 
 from dataclasses import dataclass
@@ -14,20 +16,49 @@ class Language:
     image_name: str
 
 
-_C_ASSERT = Language("C (gcc), assert", "cyberdojofoundation/gcc_assert")
-_PYTEST = Language("Python, pytest", "cyberdojofoundation/python_pytest")
-_UNITTEST = Language("Python, unittest", "cyberdojofoundation/python_unittest")
-_BEHAVE = Language("Python, behave", "cyberdojofoundation/python_behave")
+# Today's display name, the image, and the names of old.
+_LANGUAGES = (
+    ("Bash, shunit2", "bash_shunit2", ("BASH", "BASH-shunit2", "Bash-shunit2")),
+    ("C (gcc), assert", "gcc_assert", ("C", "C-assert", "C (gcc)-assert")),
+    ("C (gcc), CppUTest", "gcc_cpputest", ("C-CppUTest", "C (gcc)-CppUTest")),
+    ("C#, NUnit", "csharp_nunit", ("C#", "C#-NUnit")),
+    ("C++ (clang++), assert", "clangpp_assert", ("C++ (clang++)-assert",)),
+    ("C++ (clang++), GoogleTest", "clangpp_googletest", ("C++ (clang++)-GoogleTest",)),
+    ("C++ (g++), assert", "gpp_assert", ("C++", "C++-assert", "C++ (g++)-assert")),
+    ("C++ (g++), Catch", "gpp_catch", ("C++-catch", "C++-Catch", "C++ (g++)-Catch")),
+    ("C++ (g++), CppUTest", "gpp_cpputest", ("C++-CppUTest", "C++ (g++)-CppUTest")),
+    ("C++ (g++), GoogleTest", "gpp_googletest", ("C++-GoogleTest", "C++ (g++)-GoogleTest")),
+    ("Clojure, .test", "clojure_test", ("Clojure", "Clojure-.test")),
+    ("Elixir, ExUnit", "elixir_exunit", ("Elixir", "Elixir-ExUnit")),
+    ("Erlang, eunit", "erlang_eunit", ("Erlang", "Erlang-eunit")),
+    ("Go, testing", "go_testing", ("Go", "Go-testing")),
+    ("Java, JUnit", "java_junit", ("Java", "Java-JUnit", "Java-1.8_JUnit")),
+    ("Javascript, assert", "javascript-node_assert", ("Javascript", "Javascript-assert")),
+    ("Javascript, jasmine", "javascript-node_jasmine", ("Javascript-jasmine",)),
+    (
+        "Javascript, Mocha+chai+sinon",
+        "javascript-node_mocha_chai_sinon",
+        ("Javascript-mocha_chai_sinon", "Javascript-Mocha+chai+sinon"),
+    ),
+    ("Lua, busted", "lua_busted", ("Lua-busted",)),
+    ("Perl, Test::Simple", "perl_test_simple", ("Perl", "Perl-TestSimple", "Perl-Test::Simple")),
+    ("PHP, PHPUnit", "php_phpunit", ("PHP", "PHP-PHPUnit")),
+    ("Prolog, plunit", "prolog_plunit", ("Prolog-plunit",)),
+    ("Python, behave", "python_behave", ("Python-behave",)),
+    ("Python, pytest", "python_pytest", ("Python-pytest", "Python-py.test")),
+    ("Python, unittest", "python_unittest", ("Python", "Python-unittest")),
+    ("Ruby, Cucumber", "ruby_cucumber", ("Ruby-Cucumber",)),
+    ("Ruby, MiniTest", "ruby_mini_test", ("Ruby-MiniTest",)),
+    ("Ruby, RSpec", "ruby_rspec", ("Ruby-Rspec", "Ruby-RSpec")),
+    ("Ruby, Test::Unit", "ruby_test_unit", ("Ruby", "Ruby-TestUnit", "Ruby-Test::Unit")),
+    ("Rust, test", "rust_test", ("Rust-test",)),
+    ("VHDL, assert", "vhdl_assert", ("VHDL-assert",)),
+)
 
 _BY_OLD_NAME = {
-    "C": _C_ASSERT,
-    "C-assert": _C_ASSERT,
-    "C (gcc)-assert": _C_ASSERT,
-    "Python": _UNITTEST,
-    "Python-unittest": _UNITTEST,
-    "Python-pytest": _PYTEST,
-    "Python-py.test": _PYTEST,
-    "Python-behave": _BEHAVE,
+    old_name: Language(display_name, f"cyberdojofoundation/{image}")
+    for display_name, image, old_names in _LANGUAGES
+    for old_name in old_names
 }
 
 

@@ -27,6 +27,16 @@ from dojo.settings import CommonSettings, load
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let somebody ask for all languages, whose images take long to build."""
+    parser.addoption(
+        "--all-languages",
+        action="store_true",
+        help="test the start points of all languages, in the images of `make images-all`, "
+        "and not only of those in images/suite.txt",
+    )
+
+
 @pytest.fixture(scope="session")
 def engine() -> Iterator[Engine]:
     """The docker engine. Without one nothing here can be tested, and that is said."""

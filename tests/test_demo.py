@@ -4,13 +4,15 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+import grpc
 import pytest
 from services import Service, wait_until
 
+from cyberdojo.startpoints.v1 import startpoints_pb2, startpoints_pb2_grpc
 from dojo.data_containers import DataContainers
 from dojo.engine import Engine
 from dojo.naming import Namespace
@@ -102,7 +104,7 @@ def composed(
         pair.up()
         yield pair
     finally:
-        pair.compose("down")
+        pair.compose("down", "--volumes")
 
 
 def test_the_pair_does_the_main_job_behind_compose(
@@ -113,6 +115,21 @@ def test_the_pair_does_the_main_job_behind_compose(
         for service, port in (("storer", "4577"), ("runner", "4597"))
     )
     assert "nobody notices" in demo(storer, runner, namespace, engine)
+
+
+def test_the_storer_behind_compose_serves_start_points_that_it_cannot_write(
+    composed: Composed, engine: Engine, connect: Callable[[str], grpc.Channel]
+) -> None:
+    channel = connect(composed.compose("port", "storer", "4577").strip())
+    stub = startpoints_pb2_grpc.StartPointsServiceStub(channel)
+    languages = stub.ListLanguages(startpoints_pb2.ListLanguagesRequest()).languages
+    assert "C (gcc), assert" in [each.display_name for each in languages]
+    exercises = stub.ListExercises(startpoints_pb2.ListExercisesRequest()).exercises
+    assert "Fizz Buzz" in [each.display_name for each in exercises]
+    mounts = engine.api.inspect_container(composed.container("storer"))["Mounts"]
+    writable = {each["Destination"]: each["RW"] for each in mounts}
+    for kind in ("languages", "exercises"):
+        assert not writable[f"/usr/src/cyber-dojo/start_points/{kind}"]
 
 
 def test_the_pair_is_closed_to_other_machines_and_limited(

@@ -38,9 +38,9 @@ from_registry() {
     docker build --label "cyber-dojo.inputs=$inputs" --tag "$image" \
         --build-arg http_proxy --build-arg https_proxy --build-arg no_proxy - <<DOCKERFILE
 FROM $debian_image
-RUN apt-get update \\
+RUN mkdir -p /usr/share/man/man1 && apt-get update \\
  && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends $packages \\
- && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/* /usr/share/doc/*
+ && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/* /usr/share/doc/* /usr/lib/jvm/*/jmods
 DOCKERFILE
 }
 
@@ -64,14 +64,17 @@ from_packages() {
     shift 3
     mapfile -t options < <(host_options)
     # The hook directory keeps out 50 MB of Perl, which Debian's usrmerge would bring.
+    # Java's packages link their manuals, and stop where there is no folder for them.
     # Tagged only when complete: docker imports half a tar without a complaint.
     # shellcheck disable=SC2016 # $1 is the new root directory, which mmdebstrap fills in
     id=$(as_root mmdebstrap --variant=essential \
         --hook-dir=/usr/share/mmdebstrap/hooks/merged-usr --include="${packages// /,}" "${options[@]}" \
+        --essential-hook='mkdir -p "$1"/usr/share/man/man1' \
         --dpkgopt='path-exclude=/usr/share/man/*' \
         --dpkgopt='path-exclude=/usr/share/info/*' \
         --dpkgopt='path-exclude=/usr/share/doc/*' \
         --dpkgopt='path-exclude=/usr/share/locale/*' \
+        --dpkgopt='path-exclude=/usr/lib/jvm/*/jmods/*' \
         --customize-hook='rm -rf "$1"/etc/apt/sources.list* "$1"/etc/apt/apt.conf.d/99mmdebstrap' \
         --customize-hook='rm -rf "$1"/etc/hostname "$1"/etc/resolv.conf "$1"/var/log/*' \
         --format=tar "$suite" - "$@" |
@@ -95,31 +98,38 @@ build() {
 }
 
 declare -A inputs_of=()
+missing=()
 for folder; do
     image=cyber-dojo/base-$(basename "$folder")
     inputs=$(digest "$folder/packages.txt" images/base/build.sh)
-    up_to_date "$image" "$inputs" || inputs_of[$folder]=$inputs
+    up_to_date "$image" "$inputs" && continue
+    missing+=("$folder")
+    inputs_of[$folder]=$inputs
 done
-[ ${#inputs_of[@]} -gt 0 ] || exit 0
+[ ${#missing[@]} -gt 0 ] || exit 0
 
 registry=no
 if registry_answers; then
     registry=yes
-    say "base images from $debian_image: ${!inputs_of[*]}"
+    say "base images from $debian_image: ${missing[*]}"
 else
-    say "base images from Debian's packages, because no registry answers: ${!inputs_of[*]}"
+    say "base images from Debian's packages, because no registry answers: ${missing[*]}"
     install_packages "puts together a small Debian from its packages" mmdebstrap debian-archive-keyring
 fi
 
-# At the same time: half of it is waiting for the mirror, half of it is unpacking.
+# At the same time: half of it is waiting for the mirror, half of it is unpacking. But no
+# more of them than there are processors.
+at_once=$(nproc)
 declare -A job_of=()
-for folder in "${!inputs_of[@]}"; do
+for folder in "${missing[@]}"; do
+    until [ "$(jobs -pr | wc -l)" -lt "$at_once" ]; do sleep 0.2; done
     name=$(basename "$folder")
+    [ ${#missing[@]} = 1 ] || say "base image $((${#job_of[@]} + 1)) of ${#missing[@]}: $name"
     (logged "base-$name" build "cyber-dojo/base-$name" "${inputs_of[$folder]}" "$(packages_of "$folder")") &
     job_of[$folder]=$!
 done
 failed=()
-for folder in "${!job_of[@]}"; do
+for folder in "${missing[@]}"; do
     wait "${job_of[$folder]}" || failed+=("$folder")
 done
 [ ${#failed[@]} = 0 ] || fail "no base image for: ${failed[*]}"

@@ -4,9 +4,24 @@ from collections.abc import Callable, Iterator
 
 import grpc
 import pytest
+from hostility import NEIGHBOUR, SECRET, keep_secret, strays
 from kata_folders import Kata
-from services import Service
-from submissions import AVATAR, Run, Stub, runs_in
+from services import Service, wait_until
+from submissions import (
+    AVATAR,
+    GREEN,
+    Run,
+    Stub,
+    assert_serves,
+    containers,
+    held,
+    prepare,
+    runs_in,
+)
+
+from cyberdojo.runner.v1 import runner_pb2
+from dojo.engine import Engine
+from dojo.naming import Namespace
 
 
 @pytest.fixture(autouse=True)
@@ -52,3 +67,43 @@ def started_kata(kata: Kata) -> Kata:
 def run(runner: Stub, started_kata: Kata) -> Run:
     """Runs a script, and files beside it, in the whale's sandbox: `run("make", {...})`."""
     return runs_in(runner, started_kata)
+
+
+@pytest.fixture
+def attacked_kata(started_kata: Kata) -> Kata:
+    """A kata with a whale, and a zebra who has a secret."""
+    started_kata.start_avatar(NEIGHBOUR)
+    keep_secret(started_kata)
+    return started_kata
+
+
+@pytest.fixture
+def attack(runner: Stub, attacked_kata: Kata, engine: Engine) -> Iterator[Run]:
+    """Runs hostile programs as the whale, in containers that had waited, beside a zebra's run.
+
+    Whatever they did, the zebra's light is right, her secret is hers, and the whale's next
+    submission is green.
+    """
+    run = runs_in(runner, attacked_kata)
+
+    def prepared(*arguments: object, **fields: object) -> runner_pb2.RunResponse:
+        assert prepare(runner, attacked_kata)
+        return run(*arguments, **fields)
+
+    beside = held(runner, attacked_kata, NEIGHBOUR)
+    yield prepared
+    found = beside.release()
+    assert (found.outcome, found.stdout.content) == (GREEN, b"tests: passed\n")
+    sandbox = attacked_kata.sandbox(NEIGHBOUR)
+    assert {path.name for path in sandbox.iterdir()} == {"cyber-dojo.sh", "secret.txt"}
+    assert (sandbox / "secret.txt").read_bytes() == SECRET
+    assert_serves(runner, attacked_kata)
+    wait_until(lambda: not containers(engine, attacked_kata))
+
+
+@pytest.fixture(scope="module")
+def nothing_stays(engine: Engine, namespace: Namespace) -> Iterator[None]:
+    """No container, mount or process of a module's runs may be there in the end."""
+    before = strays(engine, namespace)
+    yield
+    wait_until(lambda: strays(engine, namespace) <= before)

@@ -1,6 +1,7 @@
 """Submissions for tests of the runner."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import docker.errors
@@ -9,6 +10,7 @@ import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from kata_folders import Kata
+from services import wait_until
 
 from cyberdojo.colour.v1 import colour_pb2
 from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
@@ -67,6 +69,35 @@ def runs_in(runner: Stub, kata: Kata) -> Run:
         return runner.Run(made, timeout=90)
 
     return run  # type: ignore[return-value]
+
+
+def prepare(runner: Stub, kata: Kata, avatar: str = AVATAR, image_name: str = PYTHON) -> bool:
+    """Have a container wait; say whether one does."""
+    asked = runner_pb2.PrepareRequest(kata_id=kata.id, avatar=avatar, image_name=image_name)
+    return runner.Prepare(asked, timeout=30).waiting
+
+
+@dataclass(frozen=True)
+class Held:
+    """A run that is going on, and does until it is told to end."""
+
+    call: "grpc.Future[runner_pb2.RunResponse]"
+    sandbox: Path
+
+    def release(self) -> runner_pb2.RunResponse:
+        """Tell it to end; return what it came to."""
+        (self.sandbox / "go").touch()
+        return self.call.result(timeout=30)
+
+
+def held(runner: Stub, kata: Kata, avatar: str = AVATAR, timeout: float = 60) -> Held:
+    """Begin a run; return when it is going on."""
+    script = "touch here; until [ -e go ]; do sleep 0.01; done; rm here go; echo tests: passed"
+    call = runner.Run.future(request(kata, script, avatar=avatar, max_seconds=60), timeout=timeout)
+    sandbox = kata.sandbox(avatar)
+    wait_until(lambda: (sandbox / "here").exists() or call.done())
+    assert not call.done(), call.result()
+    return Held(call, sandbox)
 
 
 def containers(engine: Engine, kata: Kata) -> list[str]:

@@ -4,8 +4,6 @@ import contextlib
 import itertools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
 
 import grpc
 import pytest
@@ -17,6 +15,7 @@ from submissions import (
     Stub,
     assert_serves,
     containers,
+    held,
     refused,
     request,
 )
@@ -32,29 +31,6 @@ AVATARS = ("bear", "crab", "deer", "fox", "lion")
 
 StartRunner = Callable[..., Service]
 Client = Callable[[Service], Stub]
-
-
-@dataclass(frozen=True)
-class Held:
-    """A run that is going on, and does until it is told to end."""
-
-    call: "grpc.Future[runner_pb2.RunResponse]"
-    sandbox: Path
-
-    def release(self) -> runner_pb2.RunResponse:
-        """Tell it to end; return what it came to."""
-        (self.sandbox / "go").touch()
-        return self.call.result(timeout=30)
-
-
-def held(runner: Stub, kata: Kata, avatar: str = AVATAR, timeout: float = 60) -> Held:
-    """Begin a run; return when it is going on."""
-    script = "touch here; until [ -e go ]; do sleep 0.01; done; rm here go; echo tests: passed"
-    call = runner.Run.future(request(kata, script, avatar=avatar, max_seconds=60), timeout=timeout)
-    sandbox = kata.sandbox(avatar)
-    wait_until(lambda: (sandbox / "here").exists() or call.done())
-    assert not call.done(), call.result()
-    return Held(call, sandbox)
 
 
 def queue(runner: Stub, asked: runner_pb2.RunRequest) -> "grpc.Future[runner_pb2.RunResponse]":

@@ -18,6 +18,7 @@ from submissions import (
     Stub,
     assert_serves,
     containers,
+    prepare,
     refused,
     request,
     waiting_containers,
@@ -31,12 +32,6 @@ from dojo.naming import Namespace
 
 StartRunner = Callable[..., Service]
 Client = Callable[[Service], Stub]
-
-
-def prepare(runner: Stub, kata: Kata, avatar: str = AVATAR, image_name: str = PYTHON) -> bool:
-    """Have a container wait; say whether one does."""
-    asked = runner_pb2.PrepareRequest(kata_id=kata.id, avatar=avatar, image_name=image_name)
-    return runner.Prepare(asked, timeout=30).waiting
 
 
 def release(runner: Stub, kata: Kata, avatar: str = AVATAR) -> None:
@@ -304,7 +299,8 @@ def test_what_waits_ends_by_itself_with_a_runner_that_is_killed_and_goes_with_th
     service.kill()
     wait_until(lambda: not waiting_containers(engine, started_kata))
     (ended,) = containers(engine, started_kata)
-    assert engine.api.inspect_container(ended)["State"]["Status"] == "exited"
+    # The engine hears of it a moment later.
+    wait_until(lambda: engine.api.inspect_container(ended)["State"]["Status"] == "exited")
     runner = client(start_runner())
     assert not containers(engine, started_kata)
     assert_serves(runner, started_kata)

@@ -130,7 +130,7 @@ def test_a_real_katas_manifest_is_understood_and_unknown_keys_are_kept(
     [
         ("421F303E80", "C (gcc), assert", "cyberdojofoundation/gcc_assert"),
         ("420BD5D5BE", "Python, pytest", "cyberdojofoundation/python_pytest"),
-        ("421AFD7EC5", "Ruby-Rspec", ""),
+        ("421AFD7EC5", "Ruby, RSpec", "cyberdojofoundation/ruby_rspec"),
     ],
 )
 def test_a_language_of_old_names_the_image_that_it_has_today(
@@ -459,3 +459,16 @@ def test_a_kata_that_was_mended_can_be_imported(
     shutil.copy(SPIDER.folder(katas_directory) / "manifest.json", SPIDER.folder(directory))
     assert list(katas.get(SPIDER.id).avatars) == ["spider"]
     assert katas.record(SPIDER.id, "spider", colour=GREEN).number == 9
+
+
+def test_a_language_of_old_without_an_image_keeps_its_name(
+    damaged_katas: tuple[Katas, Path], katas_directory: Path
+) -> None:
+    katas, directory = damaged_katas
+    shutil.rmtree(DOLPHIN.folder(directory), ignore_errors=True)
+    shutil.copytree(DOLPHIN.folder(katas_directory), DOLPHIN.folder(directory))
+    old = {**manifest(DOLPHIN, directory), "language": "Fortran-FUnit"}
+    del old["display_name"], old["image_name"]
+    (DOLPHIN.folder(directory) / "manifest.json").write_text(json.dumps(old))
+    found = katas.get(DOLPHIN.id).manifest
+    assert (found.display_name, found.image_name) == ("Fortran-FUnit", "")

@@ -1,0 +1,8 @@
+;; All the tests in files called ..._test.clj.
+(require 'clojure.test)
+
+(let [filenames (map str (.listFiles (java.io.File. ".")))
+      names (keep #(second (re-find #"([^/]*_test)\.clj$" %)) filenames)
+      namespaces (map #(symbol (.replace % "_" "-")) (sort names))]
+  (apply require namespaces)
+  (apply clojure.test/run-tests namespaces))

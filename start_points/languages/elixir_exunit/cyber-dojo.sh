@@ -1,0 +1,1 @@
+elixir -r '*.ex' -r '*_test.exs'

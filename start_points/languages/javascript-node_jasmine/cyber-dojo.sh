@@ -1,0 +1,1 @@
+jasmine --no-color --config=jasmine.json

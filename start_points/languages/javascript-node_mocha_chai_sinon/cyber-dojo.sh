@@ -1,0 +1,1 @@
+mocha --no-color '*-test.js'

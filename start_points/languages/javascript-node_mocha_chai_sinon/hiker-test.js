@@ -1,0 +1,10 @@
+"use strict";
+
+const { expect } = require("chai");
+const hiker = require("./hiker");
+
+describe("the answer", function () {
+    it("to life, the universe and everything is 42", function () {
+        expect(hiker.answer()).to.equal(42);
+    });
+});

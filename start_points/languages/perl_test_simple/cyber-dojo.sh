@@ -1,0 +1,1 @@
+prove --verbose -I. *.t

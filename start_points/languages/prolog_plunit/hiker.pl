@@ -1,0 +1,2 @@
+answer(Answer) :-
+    Answer is 6 * 9.

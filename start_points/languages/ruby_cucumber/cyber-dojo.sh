@@ -1,0 +1,1 @@
+cucumber --no-color --format progress --require . *.feature

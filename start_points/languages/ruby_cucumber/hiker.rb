@@ -1,0 +1,5 @@
+class Hiker
+  def answer
+    6 * 9
+  end
+end

@@ -1,0 +1,8 @@
+require "minitest/autorun"
+require_relative "hiker"
+
+class TestHiker < Minitest::Test
+  def test_the_answer_to_life_the_universe_and_everything
+    assert_equal 42, answer
+  end
+end

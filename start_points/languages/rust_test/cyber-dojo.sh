@@ -1,0 +1,1 @@
+rustc --edition=2021 --test -o run.tests main.rs && ./run.tests

@@ -1,0 +1,4 @@
+mod hiker;
+
+#[cfg(test)]
+mod hiker_test;

@@ -1,0 +1,65 @@
+"""What tests of hostile programs share: whom they may not harm, and what they may not leave."""
+
+import contextlib
+import os
+from pathlib import Path
+
+import docker.errors
+from kata_folders import Kata
+
+from dojo import avatars
+from dojo.engine import Engine
+from dojo.naming import LABEL, Namespace
+
+NEIGHBOUR = "zebra"
+SECRET = b"the zebra's own\n"
+
+_UIDS = range(avatars.FIRST_UID, avatars.FIRST_UID + len(avatars.NAMES))
+
+
+def keep_secret(kata: Kata) -> None:
+    """Put a file of the neighbour's, which is none of her visible ones, into her sandbox."""
+    path = kata.sandbox(NEIGHBOUR) / "secret.txt"
+    path.write_bytes(SECRET)
+    os.chown(path, avatars.uid(NEIGHBOUR), avatars.uid(NEIGHBOUR))
+
+
+def strays(engine: Engine, namespace: Namespace) -> set[str]:
+    """Return what runs left: containers, and mounts and avatars' processes of no container.
+
+    The engine may have other tests' containers too: theirs are left out.
+    """
+    found = engine.api.containers(all=True, filters={"label": f"{LABEL}={namespace.name}"})
+    left = {f"container {each['Names'][0]}" for each in found if "-run-" in each["Names"][0]}
+    processes = _processes()
+    mounts = Path("/proc/self/mounts").read_text().splitlines()
+    known = [each["Id"] for each in engine.api.containers(all=True)]
+    left |= {
+        f"process {pid}"
+        for pid, group in processes.items()
+        if not any(container in group for container in known)
+    }
+    left |= {f"mount {line}" for line in mounts if namespace.name in line}
+    layers = {line.split()[1] for line in mounts if line.startswith("overlay ")}
+    return left | {f"mount {layer}" for layer in layers - _layers(engine, known)}
+
+
+def _processes() -> dict[int, str]:
+    """Return the processes of avatars, and the control groups that they are in."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            if folder.stat().st_uid in _UIDS:
+                found[int(folder.name)] = (folder / "cgroup").read_text()
+    return found
+
+
+def _layers(engine: Engine, containers: list[str]) -> set[str]:
+    """Return where the engine mounts the file systems of containers."""
+    layers = set()
+    for container in containers:
+        with contextlib.suppress(docker.errors.NotFound):
+            # The engine says None of one that is being removed.
+            driver = engine.api.inspect_container(container)["GraphDriver"]["Data"] or {}
+            layers.add(driver.get("MergedDir"))
+    return layers
