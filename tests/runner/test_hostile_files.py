@@ -31,8 +31,8 @@ def plain_storer(
 ) -> Iterator[Storer]:
     service = start_service("storer")
     yield Storer(connect(service.address))
-    assert not "\n".join(service.troubles())
     service.stop()
+    assert not "\n".join(service.troubles())
 
 
 @pytest.fixture

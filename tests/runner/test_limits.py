@@ -35,8 +35,8 @@ def small_runner(
         CYBER_DOJO_RUN_MAX_PROCESSES=str(PROCESSES),
     )
     yield Stub(connect(service.address))
-    assert not "\n".join(service.troubles())
     service.stop()
+    assert not "\n".join(service.troubles())
 
 
 @pytest.fixture
