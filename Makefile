@@ -52,6 +52,7 @@ demo: up ## set up, start the services, and watch them do their job
 ## The code
 
 test: setup lint lint-protos types images ## set up, check everything, run all tests
+	@scripts/test-tools.sh
 	@$(python) -m pytest --numprocesses auto
 
 test-languages: setup images-all ## test the start points of all languages in their images
