@@ -32,7 +32,7 @@ ALONE: list[type[Way]] = [
 TOGETHER: list[type[Way]] = [DockerRun, DockerApi, ColdRun, WarmRun]
 PERCENTS = (50, 90, 99)
 # Somebody who presses test has not pressed it a moment ago: what came before is over.
-PAUSE_SECONDS = 0.05
+PAUSE_SECONDS = 0.25
 
 _COLUMNS = ("ms", *(f"p{percent}" for percent in PERCENTS), "runs")
 

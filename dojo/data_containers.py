@@ -267,12 +267,14 @@ class HandleWatch:
         self._stopped.set()
 
     def _ping(self) -> None:
-        url = self._data_containers.engine.url
+        engine: Engine | None = None
         while not self._stopped.wait(self.RETRY_SECONDS):
             try:
-                engine = Engine(url, answer_seconds=self.PING_SECONDS)
-                engine.close()
-            except EngineUnavailable:
+                if engine is None:
+                    url = self._data_containers.engine.url
+                    engine = Engine(url, answer_seconds=self.PING_SECONDS)
+                engine.ping()
+            except (EngineUnavailable, docker.errors.APIError):
                 self._answers = False
             else:
                 self._answers = True

@@ -39,6 +39,11 @@ class Engine:
         with answering():
             return Path(self.api.info()["DockerRootDir"]) / "volumes"
 
+    def ping(self) -> None:
+        """Raise EngineUnavailable if it does not answer."""
+        with answering():
+            self.api.ping()
+
     def runtimes(self) -> set[str]:
         """Return the names of the runtimes that it can run containers with."""
         with answering():
