@@ -66,12 +66,13 @@ def figures_table(figures: Iterable[Figure]) -> str:
 
 
 def write(figures: Iterable[Figure], path: Path) -> None:
-    """Write results.json; the figures of services that were not measured now stay."""
-    new = [figure.to_json() for figure in figures]
-    services = {str(each["name"]).split()[0] for each in new}
+    """Write results.json; figures that were not measured now stay as they were."""
+    new = {figure.name: figure.to_json() for figure in figures}
     old = json.loads(path.read_text()) if path.exists() else []
-    kept = [each for each in old if each["name"].split()[0] not in services]
-    path.write_text("[\n" + ",\n".join(f"  {json.dumps(each)}" for each in [*kept, *new]) + "\n]\n")
+    every = {each["name"]: each for each in old} | new
+    path.write_text(
+        "[\n" + ",\n".join(f"  {json.dumps(each)}" for each in every.values()) + "\n]\n"
+    )
 
 
 def _shown(value: object) -> str:
