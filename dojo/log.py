@@ -19,5 +19,6 @@ def configure(level: str) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.getLevelNamesMapping()[level.upper()]
         ),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        # A line at once: what else is written there, by whatever thread, can't get into it.
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
     )

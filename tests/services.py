@@ -12,6 +12,10 @@ from typing import Any
 
 STOP_SECONDS = 30
 
+# Warnings are errors; but the docker package leaves the socket of a connection that failed to
+# the garbage collector, which complains in the middle of the log.
+_WARNINGS = ("-W", "error", "-W", "ignore::ResourceWarning")
+
 
 class Service:
     """A running `python -m <module>`, and everything that it logged."""
@@ -19,7 +23,7 @@ class Service:
     def __init__(self, module: str, environ: Mapping[str, str]) -> None:
         listen = f"CYBER_DOJO_{module.upper()}_LISTEN"
         self._process = subprocess.Popen(
-            [sys.executable, "-W", "error", "-m", module],
+            [sys.executable, *_WARNINGS, "-m", module],
             env={**os.environ, listen: "127.0.0.1:0", **environ},
             stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
