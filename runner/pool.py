@@ -79,6 +79,7 @@ class Pool:
         self._holds = 0
         self._is_closed = False
         self._images_changed = 0.0
+        self._images_checked = 0.0
         self._removers = ThreadPoolExecutor(2, thread_name_prefix="pool-remover")
         self._threads = [
             threading.Thread(target=self._make, name=f"pool-maker-{number}", daemon=True)
@@ -165,8 +166,13 @@ class Pool:
                 self._changed.notify_all()
 
     def images_changed(self) -> None:
-        """Take note that a name may stand for another image now, or for none."""
-        self._images_changed = time.monotonic()
+        """Take note that a name may stand for another image now, or for none.
+
+        What waits is compared with it before it is run, and soon in any case.
+        """
+        with self._changed:
+            self._images_changed = time.monotonic()
+            self._changed.notify_all()
 
     def close(self) -> None:
         """Remove all containers, and make no more."""
@@ -253,11 +259,13 @@ class Pool:
             self._remove(found)
 
     def _tidy(self) -> None:
-        """Let go of containers that were idle too long, or that somebody removed."""
+        """Let go of containers that were idle too long, that somebody removed, or of old images."""
         while True:
             with self._changed:
-                if self._changed.wait_for(lambda: self._is_closed, _TIDY_SECONDS):
+                self._changed.wait_for(lambda: self._is_closed or self._is_unsure, _TIDY_SECONDS)
+                if self._is_closed:
                     return
+                is_unsure = self._is_unsure
                 oldest = time.monotonic() - self._limits.idle_seconds
                 gone = [
                     key
@@ -267,6 +275,37 @@ class Pool:
                 removed = [self._waiting.pop(key) for key in gone]
             for found in removed:
                 self._remove(found)
+            if is_unsure:
+                self._replace_outdated()
+
+    @property
+    def _is_unsure(self) -> bool:
+        return self._images_checked < self._images_changed
+
+    def _replace_outdated(self) -> None:
+        """Let go of containers whose image's name stands for another now, and make new ones."""
+        checked = time.monotonic()
+        with self._lock:
+            waiting = list(self._waiting.items())
+        names = {key.image_name for key, _ in waiting}
+        try:
+            ids = {name: self._image_id(name) for name in names}
+        except DojoError as error:  # what waits is looked at again before it is run
+            _log.info("images not compared", reason=str(error))
+            ids = {}
+        for key, found in waiting:
+            if ids.get(key.image_name, found.image_id) == found.image_id:
+                continue
+            with self._lock:
+                is_mine = self._waiting.get(key) is found
+                if is_mine:
+                    del self._waiting[key]
+            if is_mine:
+                self._remove(found)
+                if ids[key.image_name] is not None:
+                    self.warm(key)
+        with self._lock:
+            self._images_checked = checked
 
 
 def _available_bytes() -> int:

@@ -25,7 +25,7 @@ from submissions import (
 )
 
 from cyberdojo.runner.v1 import runner_pb2
-from dojo import locks
+from dojo import locks, naming
 from dojo.data_containers import DataContainers
 from dojo.engine import Engine
 from dojo.naming import Namespace
@@ -262,21 +262,30 @@ def image_name(engine: Engine, namespace: Namespace) -> Iterator[str]:
         engine.api.remove_image(name)
 
 
+def waiting_images(engine: Engine, kata: Kata) -> list[str]:
+    """Return the id of the image of each container that waits."""
+    found = engine.api.containers(filters={"label": f"{naming.KATA_LABEL}={kata.id}"})
+    waiting = waiting_containers(engine, kata)
+    return [each["ImageID"] for each in found if each["Id"] in waiting]
+
+
 def test_an_image_that_was_replaced_is_the_one_that_is_run(
     runner: Stub, started_kata: Kata, engine: Engine, image_name: str
 ) -> None:
     assert prepare(runner, started_kata, image_name=image_name)
     engine.api.tag(GCC, image_name)
+    wait_until(lambda: waiting_images(engine, started_kata) == [engine.image_id(GCC)])
     response = runner.Run(request(started_kata, "command -v gcc", image_name=image_name))
     assert response.stdout.content == b"/usr/bin/gcc\n"
     release(runner, started_kata)
 
 
-def test_an_image_that_is_gone_is_missing_though_a_container_waits(
+def test_an_image_that_is_gone_is_missing_though_a_container_waited(
     runner: Stub, started_kata: Kata, engine: Engine, image_name: str
 ) -> None:
     assert prepare(runner, started_kata, image_name=image_name)
     engine.api.remove_image(image_name)
+    wait_until(lambda: not waiting_containers(engine, started_kata))
     missing = request(started_kata, image_name=image_name)
     refused(lambda: runner.Run(missing), grpc.StatusCode.FAILED_PRECONDITION)
 
