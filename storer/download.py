@@ -1,29 +1,17 @@
 """A kata as a tar, streamed: what is in memory does not grow with the sandboxes."""
 
-import contextlib
-import os
-import stat
-import tarfile
 import zlib
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack
 from enum import Enum
-from pathlib import PurePosixPath
+from itertools import chain
 
 import zstandard
 
-from dojo import avatars, kata_ids, locks
-from dojo.chunks import CHUNK_BYTES, rechunk
-from dojo.errors import KataNotFound
-from storer import copying
-from storer.avatar import MANIFEST
-from storer.history import GIT, LIGHT_JSON
-from storer.kata import Kata
+from dojo.chunks import rechunk
+from storer import snapshot
 from storer.katas import Katas
-from storer.lights import INCREMENTS
-from storer.sandbox import SANDBOX
-
-_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+from storer.snapshot import Snapshot
 
 
 class Compression(Enum):
@@ -47,162 +35,12 @@ def download(katas: Katas, kata_id: str, compression: Compression) -> Generator[
     """
     with ExitStack() as opened:
         with katas.using(kata_id) as kata:
-            snapshot = Snapshot(kata, opened)
-        yield from rechunk(_compress(_tar(snapshot), compression))
+            taken = Snapshot(kata, opened)
+        tar = chain(snapshot.members(taken), [snapshot.END])
+        yield from rechunk(_compress(tar, compression))
 
 
-class Snapshot:
-    """What of a kata is replaced or added to as it goes on, as it was at one moment.
-
-    Taking it holds the locks of all avatars, for a moment; reading it holds none. git's
-    references are kept; of the files that can be large and are only ever replaced, an open
-    descriptor. git's objects need neither: those that are there never change.
-    """
-
-    def __init__(self, kata: Kata, opened: ExitStack) -> None:
-        """Take it. What it holds open is closed by `opened`."""
-        self.kata = kata
-        self.avatars = {avatar.name: avatar for avatar in kata.avatars()}
-        self.references: dict[PurePosixPath, bytes] = {}
-        self.descriptors: dict[PurePosixPath, int] = {}
-        self._opened = opened
-        self._open(_KATA_MANIFEST)
-        with ExitStack() as held:
-            for avatar in self.avatars.values():
-                held.enter_context(locks.locked(avatar.folder))
-            for avatar in self.avatars.values():
-                avatar.mend()
-                self._keep(PurePosixPath(avatar.name))
-
-    def check_whole(self) -> None:
-        """Raise KataNotFound if the kata was deleted or replaced since the snapshot was taken.
-
-        Some of what was read since can then be missing, or be another kata's.
-        """
-        try:
-            # Whoever deletes or replaces holds this lock: it has not begun, or it is done.
-            with locks.locked(self.kata.folder, shared=True):
-                now = (self.kata.folder / _KATA_MANIFEST).stat()
-            whole = os.path.samestat(now, os.fstat(self.descriptors[_KATA_MANIFEST]))
-        except FileNotFoundError:
-            whole = False
-        if not whole:
-            raise KataNotFound(self.kata.kata_id, "it was deleted or replaced meanwhile")
-
-    def _keep(self, avatar: PurePosixPath) -> None:
-        self._open(avatar / MANIFEST)
-        self._open(avatar / INCREMENTS)
-        with contextlib.suppress(FileNotFoundError):  # avatars of old have none before a light
-            self._open(avatar / LIGHT_JSON)
-        git = self.kata.folder / avatar / GIT
-        for name in _REFERENCES:
-            for path in (git / name, *(git / name).rglob("*")):
-                if path.is_file():
-                    self.references[avatar / GIT / path.relative_to(git)] = path.read_bytes()
-
-    def _open(self, path: PurePosixPath) -> None:
-        descriptor = os.open(self.kata.folder / path, _FLAGS)
-        self._opened.callback(os.close, descriptor)
-        self.descriptors[path] = descriptor
-
-
-_KATA_MANIFEST = PurePosixPath(MANIFEST)
-
-# What changes in a repository, besides the objects that are added, when a light is.
-_REFERENCES = ("HEAD", "index", "logs", "packed-refs", "refs")
-
-
-def _tar(snapshot: Snapshot) -> Iterator[bytes]:
-    """Yield the tar's bytes."""
-    kata_id = snapshot.kata.kata_id
-    outer, inner = kata_ids.outer(kata_id), kata_ids.inner(kata_id)
-    try:
-        status = snapshot.kata.folder.stat()
-        for name in (outer, f"{outer}/{inner}"):
-            yield _header(name, status).tobuf(tarfile.PAX_FORMAT)
-        for found in copying.walk(snapshot.kata.folder):
-            if _belongs(snapshot, found):
-                yield from _member(snapshot, f"{outer}/{inner}", found)
-    except FileNotFoundError:
-        raise KataNotFound(kata_id, "it was deleted meanwhile") from None
-    snapshot.check_whole()
-    yield bytes(2 * tarfile.BLOCKSIZE)
-
-
-def _belongs(snapshot: Snapshot, found: copying.Found) -> bool:
-    """Say whether a file was there when the snapshot was taken, and is not being written."""
-    avatar, *inside = found.path.parts
-    if not avatars.is_name(avatar):
-        return True
-    if avatar not in snapshot.avatars:
-        return False
-    if not inside or inside[0] == SANDBOX:
-        return True
-    if inside == [LIGHT_JSON]:
-        return found.path in snapshot.descriptors
-    if inside[0] != GIT:
-        return not inside[0].startswith(".")
-    name = found.path.name
-    if name.endswith(".lock") or name.startswith("tmp_"):
-        return False
-    reference = len(inside) > 1 and inside[1] in _REFERENCES
-    is_folder = stat.S_ISDIR(found.status.st_mode)
-    return not reference or is_folder or found.path in snapshot.references
-
-
-def _member(snapshot: Snapshot, top: str, found: copying.Found) -> Iterator[bytes]:
-    """Yield a member's header and content."""
-    path, descriptor = found.path, found.descriptor
-    header = _header(f"{top}/{path}", found.status)
-    header.linkname = found.target
-    if SANDBOX in path.parts[1:2]:
-        # make compares timestamps finer than a second.
-        seconds, nanoseconds = divmod(found.status.st_mtime_ns, 10**9)
-        header.pax_headers = {"mtime": f"{seconds}.{nanoseconds:09}"}
-    kept = snapshot.references.get(path)
-    if kept is not None:
-        header.size = len(kept)
-        yield header.tobuf(tarfile.PAX_FORMAT)
-        yield kept + _padding(len(kept))
-        return
-    if path in snapshot.descriptors:
-        descriptor = snapshot.descriptors[path]
-        header.size = os.fstat(descriptor).st_size
-    yield header.tobuf(tarfile.PAX_FORMAT, errors="surrogateescape")
-    if header.isreg():
-        yield from _content(descriptor, header.size)
-
-
-def _content(descriptor: int, size: int) -> Iterator[bytes]:
-    """Yield a file's first `size` bytes; one that shrank meanwhile is filled with zeros."""
-    at = 0
-    while at < size:
-        piece = os.pread(descriptor, min(CHUNK_BYTES, size - at), at)
-        piece = piece or bytes(min(CHUNK_BYTES, size - at))
-        yield piece
-        at += len(piece)
-    yield _padding(size)
-
-
-def _header(name: str, status: os.stat_result) -> tarfile.TarInfo:
-    header = tarfile.TarInfo(name)
-    header.mode = stat.S_IMODE(status.st_mode)
-    header.uid, header.gid = status.st_uid, status.st_gid
-    header.mtime = int(status.st_mtime)
-    if stat.S_ISDIR(status.st_mode):
-        header.type = tarfile.DIRTYPE
-    elif stat.S_ISLNK(status.st_mode):
-        header.type = tarfile.SYMTYPE
-    else:
-        header.size = status.st_size
-    return header
-
-
-def _padding(size: int) -> bytes:
-    return bytes(-size % tarfile.BLOCKSIZE)
-
-
-def _compress(pieces: Iterator[bytes], compression: Compression) -> Iterator[bytes]:
+def _compress(pieces: Iterable[bytes], compression: Compression) -> Iterator[bytes]:
     if compression is Compression.NONE:
         yield from pieces
         return
