@@ -5,16 +5,21 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
+import structlog
+
 from dojo import locks
 from dojo.errors import KataDamaged, LightNotFound, StaleNumber
 from storer import durable, json_files, sandbox
-from storer.history import LIGHT_JSON, History
+from storer.history import GIT, LIGHT_JSON, History, Tip
+from storer.journal import JOURNAL, MAX_BYTES, Journal
 from storer.json_files import Unreadable
 from storer.light import Light, Submission
 from storer.lights import INCREMENTS, Lights, LightsCache
 
 MANIFEST = "manifest.json"
 NEWEST = -1
+
+_log = structlog.get_logger()
 
 # Others may pass through on their way to their own sandbox, and see nothing.
 PASSAGE = 0o711
@@ -47,6 +52,9 @@ class Avatar:
     def history(self) -> History:
         """The avatar's git repository."""
         if self._opened is None:
+            if not self._cache.journals.is_known(self.folder):
+                with locks.locked(self.folder):
+                    self._recover()
             self._opened = History(self.folder, self.kata_id, self.name)
         return self._opened
 
@@ -80,6 +88,7 @@ class Avatar:
         the light of then.
         """
         with locks.locked(self.folder):
+            self._recover()
             lights = self._lights()
             if self.history.has(lights.newest.number + 1):
                 # Recorded, by a process that got no further, since increments.json was read.
@@ -93,40 +102,86 @@ class Avatar:
             if expected is not None and expected != number:
                 raise StaleNumber(self.kata_id, self.name, expected, lights.newest.number)
             numbered = replace(light, number=number)
-            described = self.history.record(numbered, submission)
-            durable.replace(self.folder / LIGHT_JSON, described)
-            self._write(lights, [numbered], submission)
+            journal = Journal(self.folder)
+            if journal.size > MAX_BYTES:
+                journal.sync_all()
+            tip = self.history.record(numbered, submission, lights.tip, journal)
+            self._cache.journals.note(self.folder)
+            self._write(lights, [numbered], submission, tip)
             return numbered
 
     def mend(self) -> None:
-        """Write what git knows and the other files don't. For the lock's holder."""
-        lights = self._lights()
-        if lights.newest.number > lights.newest_in_file:
-            self._write(lights, [], self.history.submission(lights.newest.number))
+        """Write what git knows and the other files don't. For the lock's holder.
 
-    def _write(self, before: Lights, added: list[Light], newest: Submission) -> None:
-        durable.write(self.folder / MANIFEST, json_files.dumps(json_files.files_json(newest.files)))
-        self._cache.append(self.folder, before, added)
+        Recording leaves it to this what is of use only to who gets the folder as a whole.
+        """
+        self._recover()
+        lights = self._lights()
+        number = lights.newest.number
+        if number > lights.newest_in_file:
+            self._write(lights, [], self.history.submission(number), lights.tip)
+        if not self.history.is_of_old(number):
+            self._check_out(number)
+
+    def _recover(self) -> None:
+        """Finish what a process left that died, and its machine maybe. For the lock's holder."""
+        journals = self._cache.journals
+        if journals.is_known(self.folder):
+            return
+        entries = Journal(self.folder).recover(journals.known_bytes(self.folder))
+        self._opened = History(self.folder, self.kata_id, self.name)
+        self._opened.recover(entries)
+        _log.info("journal read", kata=self.kata_id, avatar=self.name, lights=len(entries))
+        self._cache.forget(self.folder)
+        lights = self._lights()
+        self._write(lights, [], self._opened.submission(lights.newest.number), None)
+        journals.note(self.folder)
+
+    def _check_out(self, number: int) -> None:
+        """Have git's index and light.json be those of a light, if they are not."""
+        path = self.folder / LIGHT_JSON
+        described = self.history.described(number)
+        has_index = (self.folder / GIT / "index").exists()
+        if not has_index or not path.exists() or path.read_bytes() != described:
+            self.history.check_out(number)
+            durable.replace(path, described)
+
+    def _write(
+        self, before: Lights, added: list[Light], newest: Submission, tip: Tip | None
+    ) -> None:
+        # In this order: when increments.json has a light, manifest.json has its files.
+        content = json_files.dumps(json_files.files_json(newest.files))
+        durable.replace(self.folder / MANIFEST, content, sync=not before.are_in_git)
+        self._cache.append(self.folder, before, added, tip)
 
     def _lights(self) -> Lights:
         found = self._cache.get(self.folder)
         if found is not None:
             return found
         # Commits of old do not hold the start's time; it was the kata's, give or take a minute.
-        start = self.history.light(0) or Light(number=0, colour="", time=self._created())
+        start = self.history.light(0)
+        old = Light(number=0, colour="", time=start.time if start else self._created())
         try:
-            return self._cache.read(self.folder, self.history, start)
+            return self._cache.read(self.folder, self.history, start, old)
         except Unreadable as error:
             path = f"{self.name}/{INCREMENTS}"
             raise KataDamaged(self.kata_id, path, str(error)) from error
 
 
 def start(folder: Path, kata_id: str, name: str, files: dict[str, bytes], time: datetime) -> None:
-    """Fill an empty `folder` with what an avatar starts with: light 0 and its sandbox."""
+    """Fill an empty `folder` with what an avatar starts with: light 0 and its sandbox.
+
+    Nobody sees the folder yet, and the caller puts it on disk as a whole.
+    """
     light = Light(number=0, colour="", time=time)
-    described = History.create(folder, kata_id, name).record(light, Submission(files))
-    durable.replace(folder / LIGHT_JSON, described)
+    History.create(folder, kata_id, name).record(light, Submission(files))
     sandbox.create(folder, name, files)
-    durable.write(folder / INCREMENTS, b"[]\n")
-    durable.write(folder / MANIFEST, json_files.dumps(json_files.files_json(files)))
+    for filename, content in (
+        (JOURNAL, b""),
+        (INCREMENTS, b"[]\n"),
+        (MANIFEST, json_files.dumps(json_files.files_json(files))),
+    ):
+        path = folder / filename
+        path.write_bytes(content)
+        path.chmod(durable.PRIVATE)
     folder.chmod(PASSAGE)

@@ -4,15 +4,17 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
+from pathlib import Path
 from typing import Self
 
 import pygit2
 from pygit2.enums import DeltaStatus, DiffOption
 
 from dojo import chunks
+from storer import objects
 from storer.avatar import Avatar
-from storer.history import write_files
 from storer.json_files import from_bytes
+from storer.objects import NewObjects
 
 # So many that every line of a file is one: a difference shows all lines.
 _ALL_LINES = 2**31 - 1
@@ -105,7 +107,9 @@ class _Trees:
             files = [history.submission(number).files for number in self._numbers]
             self._folder = tempfile.TemporaryDirectory(prefix="storer-diff-")
             self.repository = pygit2.init_repository(self._folder.name, bare=True)
-            written = [write_files(self.repository, each) for each in files]
+            new = NewObjects()
+            written = [new.folder(each) for each in files]
+            objects.write(Path(self._folder.name), new.files)
             self._was, self._now = (self.repository[name].peel(pygit2.Tree) for name in written)
         else:
             self.repository = history.repository

@@ -11,6 +11,7 @@ never change, and a tag is there once its light is whole and on disk.
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,13 @@ from typing import Any
 import pygit2
 from pygit2.enums import ConfigLevel, FileMode
 
-from dojo import visible_files
 from dojo.errors import KataDamaged
-from storer import json_files, light
+from storer import json_files, light, objects
+from storer.journal import Entry, Journal
 from storer.json_files import Unreadable
 from storer.light import Light, Submission
 from storer.manifest import OUTPUT
+from storer.objects import NewObjects
 
 GIT = ".git"
 BRANCH = "refs/heads/main"
@@ -34,13 +36,21 @@ MANIFEST_JSON = "manifest.json"
 # Beside the repository, and not part of it.
 EXCLUDED = "/manifest.json\n/increments.json\n/submission.json\n"
 
-_FILE = FileMode.BLOB
-_PROGRAM = FileMode.BLOB_EXECUTABLE
+# An avatar seldom has more files; where it has, they are looked for each time.
+_MOST_KNOWN = 256
 
 pygit2.settings.owner_validation = False  # imported katas belong to whoever they belonged to
 pygit2.settings.enable_fsync_gitdir(True)  # noqa: FBT003 - its only argument
 for _level in (ConfigLevel.SYSTEM, ConfigLevel.GLOBAL, ConfigLevel.XDG):
     pygit2.settings.search_path[_level] = ""  # a kata's history depends on no one's ~/.gitconfig
+
+
+@dataclass(frozen=True, slots=True)
+class Tip:
+    """The newest light's commit, and objects of its that are known to be on disk, by name."""
+
+    commit: str
+    known: frozenset[str]
 
 
 class History:
@@ -74,33 +84,90 @@ class History:
         """Say whether light `number` is there."""
         return self._repository.references.get(_tag(number)) is not None
 
-    def record(self, recorded: Light, submission: Submission) -> bytes:
-        """Add a light after the one before it. When this returns, it is on disk.
+    def record(
+        self,
+        recorded: Light,
+        submission: Submission,
+        before: Tip | None = None,
+        journal: Journal | None = None,
+    ) -> Tip:
+        """Add a light after the one before it. With a `journal` it is on disk when this returns.
 
-        Returns what its light.json holds, for the working tree to have it too: git compares
-        the two when somebody asks for the status of a kata that was downloaded.
+        `before` is what is known of the light before, if anything. There is no journal where
+        nobody sees the kata yet: it is put on disk as a whole.
         """
-        repository = self._repository
-        branch = repository.lookup_reference("HEAD").target
-        self._remove_locks("index", str(branch), _tag(recorded.number))
-        parents = [] if recorded.number == 0 else [self._commit(recorded.number - 1).id]
-        described = _describe(recorded, submission)
-        tree = self._write_tree(described, submission.files)
-        author = pygit2.Signature(
-            f"{self._avatar}_{self._kata_id}",
-            f"{self._avatar}@cyber-dojo.org",
-            int(recorded.time.timestamp()),
-            0,
+        if before is None:
+            before = self._tip(recorded.number - 1)
+        new = NewObjects(before.known)
+        sandbox = new.folder(submission.files)
+        known = frozenset(new.used) if len(new.used) <= _MOST_KNOWN else frozenset()
+        described = new.blob(_describe(recorded, submission))
+        root = new.tree(
+            {
+                LIGHT_JSON.encode(): (objects.FILE, described),
+                SANDBOX.encode(): (objects.FOLDER, sandbox),
+            }
         )
+        author = f"{self._avatar}_{self._kata_id} <{self._avatar}@cyber-dojo.org>"
         message = f"{recorded.number} {recorded.colour}".strip()
-        commit = repository.create_commit(None, author, author, message, tree, parents)
+        parents = [before.commit] if before.commit else []
+        commit = new.commit(root, parents, author, int(recorded.time.timestamp()), message)
+        objects.write(self._folder, new.files)
+        if journal is None:
+            self._name(recorded.number, commit)
+            return Tip(commit, known)
+        size = journal.size
+        journal.append(Entry(recorded.number, commit, new.files))
+        try:
+            self._name(recorded.number, commit)
+        except BaseException:
+            journal.cut(
+                size
+            )  # or it would be found there, though the caller is told that it failed
+            raise
+        return Tip(commit, known)
+
+    def recover(self, entries: Iterable[Entry]) -> None:
+        """Write what a journal has and git has not."""
+        newest: Entry | None = None
+        for newest in entries:
+            missing = {
+                name: content
+                for name, content in newest.objects.items()
+                if not objects.holds(self._folder, name, content)
+            }
+            objects.write(self._folder, missing, anew=True)
+            if self._named(_tag(newest.number)) != newest.commit:
+                self._name(newest.number, newest.commit)
+        if newest is not None and (branch := self._branch()) is not None:
+            objects.write_reference(self._folder, branch, newest.commit)
+
+    def _name(self, number: int, commit: str) -> None:
         # A branch that is ahead of the tags is a light that nobody was told of: a process died
         # between these two lines. The next light starts from its tag, so nothing is wrong.
-        repository.references.create(str(branch), commit, force=True)
+        if (branch := self._branch()) is not None:
+            objects.write_reference(self._folder, branch, commit)
         # What old katas tagged beyond the end of their increments.json is no light, and gives way.
-        repository.references.create(_tag(recorded.number), commit, force=True)
-        self._write_index(tree)
-        return described
+        objects.write_reference(self._folder, _tag(number), commit)
+
+    def check_out(self, number: int) -> None:
+        """Let a plain `git status` compare with light `number`: the branch and the index.
+
+        For the holder of the lock on the avatar's folder.
+        """
+        commit = str(self._commit(number).id)
+        branch = self._branch()
+        if branch is not None and self._named(branch) != commit:
+            objects.write_reference(self._folder, branch, commit)
+        (self._folder / "index.lock").unlink(missing_ok=True)
+        index = self._repository.index
+        index.read_tree(self._root(number))
+        index.write()
+
+    def described(self, number: int) -> bytes:
+        """Return what light.json of light `number` holds, which has one."""
+        with self._reading(f"{_tag(number)}:{LIGHT_JSON}"):
+            return self._blob_in(self._root(number), LIGHT_JSON).data
 
     def light(self, number: int) -> Light | None:
         """Return light `number` as its commit has it; None where a commit of old has not."""
@@ -169,6 +236,29 @@ class History:
             else loose
         )
 
+    def _tip(self, number: int) -> Tip:
+        if number < 0:
+            return Tip("", frozenset())
+        return Tip(str(self._commit(number).id), frozenset())
+
+    def _branch(self) -> str | None:
+        """Return the branch that HEAD names, if it names one."""
+        try:
+            head = (self._folder / "HEAD").read_text()
+        except (OSError, ValueError):
+            return None
+        name = head.removeprefix("ref:").strip()
+        is_branch = head.startswith("ref:") and name.startswith("refs/heads/")
+        return name if is_branch and pygit2.reference_is_valid_name(name) else None
+
+    def _named(self, reference: str) -> str:
+        """Return the commit that a reference names, or nothing."""
+        try:
+            found = self._repository.references.get(reference)
+        except (pygit2.GitError, ValueError):  # a file that a crash left without content
+            return ""
+        return "" if found is None else str(found.target)
+
     def _commit(self, number: int) -> pygit2.Commit:
         with self._reading(_tag(number)):
             return self._repository.references[_tag(number)].peel(pygit2.Commit)
@@ -204,11 +294,14 @@ class History:
 
     def _json_in(self, root: pygit2.Tree, number: int, name: str) -> dict[str, Any]:
         with self._reading(f"{_tag(number)}:{name}"):
-            found = root[name]
-            if not isinstance(found, pygit2.Blob):
-                raise Unreadable("is not a file")
-            value: dict[str, Any] = json_files.loads(found.data, dict)
+            value: dict[str, Any] = json_files.loads(self._blob_in(root, name).data, dict)
             return value
+
+    def _blob_in(self, root: pygit2.Tree, name: str) -> pygit2.Blob:
+        found = root[name]
+        if not isinstance(found, pygit2.Blob):
+            raise Unreadable("is not a file")
+        return found
 
     def _blobs(self, tree: pygit2.Tree, prefix: str = "") -> Iterator[tuple[str, bytes]]:
         for entry in tree:
@@ -218,26 +311,6 @@ class History:
             elif isinstance(entry, pygit2.Blob):
                 yield name, entry.data
 
-    def _write_tree(self, described: bytes, files: dict[str, bytes]) -> pygit2.Oid:
-        root = self._repository.TreeBuilder()
-        root.insert(LIGHT_JSON, self._repository.create_blob(described), _FILE)
-        root.insert(SANDBOX, write_files(self._repository, files), FileMode.TREE)
-        return root.write()
-
-    def _write_index(self, tree: pygit2.Oid) -> None:
-        """Let a plain `git status` compare with the newest light."""
-        index = self._repository.index
-        index.read_tree(tree)
-        index.write()
-
-    def _remove_locks(self, *names: str) -> None:
-        """Remove the locks of git's own that a process left which died in the middle.
-
-        All who write hold the lock on the avatar's folder, so these are nobody's.
-        """
-        for name in names:
-            (self._folder / f"{name}.lock").unlink(missing_ok=True)
-
     @contextmanager
     def _reading(self, what: str) -> Iterator[None]:
         try:
@@ -245,22 +318,6 @@ class History:
         except (pygit2.GitError, KeyError, ValueError, TypeError, OSError, Unreadable) as error:
             path = Path(self._avatar) / GIT / what
             raise KataDamaged(self._kata_id, path, str(error) or type(error).__name__) from error
-
-
-def write_files(repository: pygit2.Repository, files: dict[str, bytes]) -> pygit2.Oid:
-    """Write files, some in folders, as a tree; return its id."""
-    folders: dict[str, dict[str, bytes]] = {}
-    builder = repository.TreeBuilder()
-    for name, content in files.items():
-        folder, slash, rest = name.partition("/")
-        if slash:
-            folders.setdefault(folder, {})[rest] = content
-        else:
-            mode = _PROGRAM if visible_files.mode(name) & 0o100 else _FILE
-            builder.insert(name, repository.create_blob(content), mode)
-    for folder, inside in folders.items():
-        builder.insert(folder, write_files(repository, inside), FileMode.TREE)
-    return builder.write()
 
 
 def _describe(recorded: Light, submission: Submission) -> bytes:

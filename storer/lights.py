@@ -1,8 +1,9 @@
 """The lights of avatars: increments.json, kept up with git, and cached.
 
 git is the truth. increments.json is the list that is quick to read; it is written after the
-light is in git, so after a crash it can be behind. Reading looks whether git knows more and
-adds what is missing; the next light's writing puts it into the file too.
+light is in git, so after a crash it can be behind, or, when the machine went down, not readable.
+Reading looks whether git knows more and adds what is missing; the next light's writing puts it
+into the file too.
 
 The cache is guarded by a lock. An entry is good as long as its file is the same file: another
 process that records replaces the file.
@@ -14,11 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from storer import durable, json_files, light
-from storer.history import History
+from storer.history import History, Tip
+from storer.journal import Journals
 from storer.json_files import Unreadable
 from storer.light import Light
 
 INCREMENTS = "increments.json"
+
+# Of an increments.json that can't be read: not even light 0 is in it.
+NOTHING = -1
 
 _Signature = tuple[int, int, int]
 
@@ -27,11 +32,15 @@ _Signature = tuple[int, int, int]
 class Lights:
     """The lights of an avatar, the start (number 0) first.
 
-    `newest_in_file` is the number of the newest light that increments.json holds.
+    `newest_in_file` is the number of the newest light that increments.json holds. `tip` is what
+    is known of the newest light's commit, if anything. `are_in_git` says that git has what
+    increments.json has, so that the file could be made again; of lights of old it has less.
     """
 
     all: tuple[Light, ...]
     newest_in_file: int
+    are_in_git: bool
+    tip: Tip | None = None
 
     @property
     def newest(self) -> Light:
@@ -40,9 +49,13 @@ class Lights:
 
 
 class LightsCache:
-    """The lights of the avatars that were asked for last. Any thread may use it."""
+    """The lights of the avatars that were asked for last. Any thread may use it.
+
+    Beside them, what is known of the avatars' `journals`.
+    """
 
     def __init__(self, capacity: int = 1024) -> None:
+        self.journals = Journals()
         self._capacity = capacity
         self._lock = threading.Lock()
         self._entries: OrderedDict[Path, tuple[_Signature, Lights]] = OrderedDict()
@@ -62,32 +75,46 @@ class LightsCache:
         with self._lock:
             self._entries.pop(folder, None)
 
-    def read(self, folder: Path, history: History, start: Light) -> Lights:
-        """Read the lights of the avatar in `folder`; raise Unreadable or KataDamaged."""
+    def read(self, folder: Path, history: History, start: Light | None, old: Light) -> Lights:
+        """Read the lights of the avatar in `folder`; raise Unreadable or KataDamaged.
+
+        `start` is light 0 as git has it; where a commit of old has not, it is `old`.
+        """
         signature = _signature(folder / INCREMENTS)
-        lights = [start, *parse(json_files.read(folder / INCREMENTS, list))]
-        newest_in_file = lights[-1].number
+        try:
+            lights = [start or old, *parse(json_files.read(folder / INCREMENTS, list))]
+            newest_in_file = lights[-1].number
+        except Unreadable:
+            if start is None:
+                raise
+            lights, newest_in_file = [start], NOTHING  # git has all of it
         while history.has(lights[-1].number + 1):
             missing = history.light(lights[-1].number + 1)
             if missing is None:
                 break  # committed as of old, when increments.json was the truth
             lights.append(missing)
-        return self._put(folder, signature, Lights(tuple(lights), newest_in_file))
+        found = Lights(tuple(lights), newest_in_file, are_in_git=start is not None)
+        return self._put(folder, signature, found)
 
-    def append(self, folder: Path, before: Lights, added: list[Light]) -> Lights:
+    def append(
+        self, folder: Path, before: Lights, added: list[Light], tip: Tip | None = None
+    ) -> Lights:
         """Write lights to increments.json, and those that it misses. For the lock's holder.
 
         What the file holds already stays as it is, keys that we don't know included.
         """
         after = (*before.all, *added)
-        missing = [each for each in after if each.number > before.newest_in_file]
-        if missing:
-            content = (folder / INCREMENTS).read_bytes().rstrip().removesuffix(b"]").rstrip()
+        missing = [each for each in after[1:] if each.number > before.newest_in_file]
+        if missing or before.newest_in_file == NOTHING:
+            path = folder / INCREMENTS
+            content = b"[" if before.newest_in_file == NOTHING else path.read_bytes()
+            content = content.rstrip().removesuffix(b"]").rstrip()
             comma = b"" if content.endswith(b"[") else b",\n"
             new = b",\n".join(json_files.dumps(light.to_json(each)) for each in missing)
-            durable.write(folder / INCREMENTS, content + comma + new + b"]\n")
+            durable.replace(path, content + comma + new + b"]\n", sync=not before.are_in_git)
         signature = _signature(folder / INCREMENTS)
-        return self._put(folder, signature, Lights(after, after[-1].number))
+        newest = after[-1].number
+        return self._put(folder, signature, Lights(after, newest, before.are_in_git, tip))
 
     def _put(self, folder: Path, signature: _Signature, lights: Lights) -> Lights:
         with self._lock:

@@ -17,7 +17,8 @@ from dojo.data_containers import MANIFEST
 from dojo.errors import KataDamaged
 from storer import durable, json_files, sandbox
 from storer.avatar import PASSAGE
-from storer.history import GIT, LIGHT_JSON, History
+from storer.history import GIT, LIGHT_JSON, History, Tip
+from storer.journal import JOURNAL
 from storer.json_files import Unreadable
 from storer.kata import Kata
 from storer.light import Light, Submission
@@ -81,6 +82,7 @@ def _check_kinds(folder: Path, kata_id: str) -> None:
 
 def _settle_avatar(folder: Path, kata_id: str, start: Light, files: dict[str, bytes]) -> None:
     name = folder.name
+    _remove(folder / JOURNAL)  # another storer's; what comes from elsewhere is whole without
     path = f"{name}/{INCREMENTS}"
     try:
         lights = parse(json_files.read(folder / INCREMENTS, list))
@@ -109,6 +111,7 @@ def _history_from_folders(
 ) -> History:
     """Turn a folder per light (`17/manifest.json`) into git history; remove the folders."""
     history = History.create(folder, kata_id, folder.name)
+    tip: Tip | None = None
     for place, light in enumerate(lights):
         kept = folder / str(light.number)
         if light.number == 0 and not kept.exists():
@@ -118,7 +121,7 @@ def _history_from_folders(
         if place and light.number != lights[place - 1].number + 1:
             reason = f"light {light.number} follows light {lights[place - 1].number}"
             raise KataDamaged(kata_id, f"{folder.name}/{INCREMENTS}", reason)
-        history.record(light, submission)
+        tip = history.record(light, submission, tip)
     for light in lights:
         shutil.rmtree(folder / str(light.number), ignore_errors=True)
     return history

@@ -1,0 +1,169 @@
+"""Objects and references of a git repository, written as fast as the disk takes them.
+
+libgit2 writes an object at a time: it syncs the file and its folder before it goes on, and
+keeps all other threads waiting meanwhile. Here nothing is synced: that is the journal's. And
+an object that the light before has is not even looked for.
+
+The formats are git's own: https://git-scm.com/book/en/v2/Git-Internals-Git-Objects.
+"""
+
+import hashlib
+import os
+import secrets
+import zlib
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from dojo import visible_files
+from storer import durable, json_files
+
+FILE = "100644"
+PROGRAM = "100755"
+FOLDER = "40000"
+
+_OBJECT_MODE = 0o444
+_COMPRESSION = 1  # sources are small: what a better one saves is less than a block of the disk
+
+
+class NewObjects:
+    """Objects that a repository is to get. Belongs to one thread.
+
+    `known` has the names of objects that it has. `files` gets what is new, each as the file
+    that it is in git, by name; `used` gets the names of all that were added, new or not.
+    """
+
+    def __init__(self, known: Collection[str] = ()) -> None:
+        self._known = known
+        self.files: dict[str, bytes] = {}
+        self.used: set[str] = set()
+
+    def blob(self, content: bytes) -> str:
+        """Add a file's content; return the object's name, in hexadecimal."""
+        return self._add(b"blob", content)
+
+    def tree(self, entries: Mapping[bytes, tuple[str, str]]) -> str:
+        """Add a folder: for each name in it, a mode and an object; return the object's name."""
+        content = b"".join(
+            b"%s %s\0%s" % (mode.encode(), name, bytes.fromhex(entry))
+            for name, (mode, entry) in sorted(entries.items(), key=_order)
+        )
+        return self._add(b"tree", content)
+
+    def folder(self, files: Mapping[str, bytes]) -> str:
+        """Add files, some of them in folders, and a tree with them; return the tree's name."""
+        folders: dict[str, dict[str, bytes]] = {}
+        entries: dict[bytes, tuple[str, str]] = {}
+        for name, content in files.items():
+            folder, slash, rest = name.partition("/")
+            if slash:
+                folders.setdefault(folder, {})[rest] = content
+            else:
+                mode = PROGRAM if visible_files.mode(name) & 0o100 else FILE
+                entries[json_files.to_bytes(name)] = (mode, self.blob(content))
+        for folder, inside in folders.items():
+            entries[json_files.to_bytes(folder)] = (FOLDER, self.folder(inside))
+        return self.tree(entries)
+
+    def commit(
+        self, tree: str, parents: Collection[str], author: str, time: int, message: str
+    ) -> str:
+        """Add a commit; return the object's name.
+
+        `author` is `name <email>`, `time` is in seconds since 1970.
+        """
+        signature = f"{author} {time} +0000"
+        lines = [
+            f"tree {tree}",
+            *(f"parent {parent}" for parent in parents),
+            f"author {signature}",
+            f"committer {signature}",
+            "",
+            message,
+        ]
+        return self._add(b"commit", "\n".join(lines).encode())
+
+    def _add(self, kind: bytes, content: bytes) -> str:
+        whole = b"%s %d\0%s" % (kind, len(content), content)
+        name = hashlib.sha1(whole, usedforsecurity=False).hexdigest()
+        self.used.add(name)
+        if name not in self._known and name not in self.files:
+            self.files[name] = zlib.compress(whole, _COMPRESSION)
+        return name
+
+
+def write(git: Path, files: Mapping[str, bytes], *, anew: bool = False) -> None:
+    """Write objects, given as their files by name, into the repository in `git`.
+
+    Those that are there already stay, unless they are to be written `anew`.
+    """
+    top = os.open(git / "objects", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for name, content in files.items():
+            folder, path = name[:2], f"{name[:2]}/{name[2:]}"
+            with suppress(FileExistsError):
+                os.mkdir(folder, dir_fd=top)
+            if anew or not _exists(path, top):
+                _write_object(top, folder, path, content)
+    finally:
+        os.close(top)
+
+
+def holds(git: Path, name: str, content: bytes) -> bool:
+    """Say whether the repository has an object as just this file."""
+    try:
+        return (git / "objects" / name[:2] / name[2:]).read_bytes() == content
+    except FileNotFoundError:
+        return False
+
+
+def write_reference(git: Path, name: str, commit: str) -> None:
+    """Have a reference (`refs/tags/17`) name a commit, whatever it named before.
+
+    For who holds the lock that guards the repository: git's own lock of the reference, which a
+    process may have left that died, is taken over.
+    """
+    path = git / name
+    lock = f"{path}.lock"
+    flags = os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        descriptor = os.open(lock, flags, durable.PRIVATE)
+    except FileNotFoundError:  # the first of its kind
+        path.parent.mkdir(parents=True)
+        descriptor = os.open(lock, flags, durable.PRIVATE)
+    try:
+        durable.write_all(descriptor, f"{commit}\n".encode())
+    finally:
+        os.close(descriptor)
+    os.rename(lock, path)  # noqa: PTH104 - a path's own takes thrice as long
+
+
+def _write_object(top: int, folder: str, path: str, content: bytes) -> None:
+    # git knows the name, and removes what a process left that died.
+    new = f"{folder}/tmp_obj_{secrets.token_hex(4)}"  # noqa: S108 - in a folder of ours
+    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(new, flags, _OBJECT_MODE, dir_fd=top)
+    try:
+        try:
+            durable.write_all(descriptor, content)
+        finally:
+            os.close(descriptor)
+        os.rename(new, path, src_dir_fd=top, dst_dir_fd=top)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.unlink(new, dir_fd=top)
+        raise
+
+
+def _exists(path: str, folder: int) -> bool:
+    try:
+        os.stat(path, dir_fd=folder)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _order(entry: tuple[bytes, tuple[str, str]]) -> bytes:
+    """Return what git sorts a folder's entries by: a folder's name counts with its slash."""
+    name, (mode, _) = entry
+    return name + b"/" if mode == FOLDER else name
