@@ -11,12 +11,14 @@ from dojo import locks
 from dojo.errors import KataDamaged, LightNotFound, StaleNumber
 from storer import durable, json_files, sandbox
 from storer.history import GIT, LIGHT_JSON, History, Tip
-from storer.journal import JOURNAL, MAX_BYTES, Journal
+from storer.journal import MAX_BYTES, Journal
 from storer.json_files import Unreadable
 from storer.light import Light, Submission
 from storer.lights import INCREMENTS, Lights, LightsCache
 
 MANIFEST = "manifest.json"
+# What the runner leaves beside a sandbox that it has written to.
+SUBMISSION = "submission.json"
 NEWEST = -1
 
 _log = structlog.get_logger()
@@ -129,12 +131,15 @@ class Avatar:
         if journals.is_known(self.folder):
             return
         entries = Journal(self.folder).recover(journals.known_bytes(self.folder))
-        self._opened = History(self.folder, self.kata_id, self.name)
+        self._opened = History.create(self.folder, self.kata_id, self.name)
         self._opened.recover(entries)
         _log.info("journal read", kata=self.kata_id, avatar=self.name, lights=len(entries))
         self._cache.forget(self.folder)
         lights = self._lights()
-        self._write(lights, [], self._opened.submission(lights.newest.number), None)
+        newest = self._opened.submission(lights.newest.number)
+        self._write(lights, [], newest, None)
+        if not (self.folder / SUBMISSION).exists():  # the runner sees to what it wrote to
+            sandbox.mend(self.folder, self.name, newest.files)
         journals.note(self.folder)
 
     def _check_out(self, number: int) -> None:
@@ -171,13 +176,11 @@ class Avatar:
 def start(folder: Path, kata_id: str, name: str, files: dict[str, bytes], time: datetime) -> None:
     """Fill an empty `folder` with what an avatar starts with: light 0 and its sandbox.
 
-    Nobody sees the folder yet, and the caller puts it on disk as a whole.
+    When this returns, all of it is on disk, or is in the journal, which is.
     """
-    light = Light(number=0, colour="", time=time)
-    History.create(folder, kata_id, name).record(light, Submission(files))
+    history = History.create(folder, kata_id, name)
     sandbox.create(folder, name, files)
     for filename, content in (
-        (JOURNAL, b""),
         (INCREMENTS, b"[]\n"),
         (MANIFEST, json_files.dumps(json_files.files_json(files))),
     ):
@@ -185,3 +188,5 @@ def start(folder: Path, kata_id: str, name: str, files: dict[str, bytes], time: 
         path.write_bytes(content)
         path.chmod(durable.PRIVATE)
     folder.chmod(PASSAGE)
+    light = Light(number=0, colour="", time=time)
+    history.record(light, Submission(files), journal=Journal(folder))

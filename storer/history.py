@@ -20,7 +20,7 @@ import pygit2
 from pygit2.enums import ConfigLevel, FileMode
 
 from dojo.errors import KataDamaged
-from storer import json_files, light, objects
+from storer import json_files, light, loose_objects, objects
 from storer.journal import Entry, Journal
 from storer.json_files import Unreadable
 from storer.light import Light, Submission
@@ -35,6 +35,14 @@ MANIFEST_JSON = "manifest.json"
 
 # Beside the repository, and not part of it.
 EXCLUDED = "/manifest.json\n/increments.json\n/submission.json\n"
+
+_FOLDERS = ("objects/info", "objects/pack", "refs/heads", "refs/tags", "info")
+_CONFIG = """[core]
+\trepositoryformatversion = 0
+\tfilemode = true
+\tbare = false
+\tlogallrefupdates = false
+"""
 
 # An avatar seldom has more files; where it has, they are looked for each time.
 _MOST_KNOWN = 256
@@ -66,13 +74,23 @@ class History:
 
     @classmethod
     def create(cls, folder: Path, kata_id: str, avatar: str) -> "History":
-        """Make an empty repository in `folder` and open it."""
-        repository = pygit2.init_repository(str(folder), initial_head=BRANCH)
-        repository.config["core.logallrefupdates"] = False
-        repository.config["user.name"] = f"{avatar}_{kata_id}"
-        repository.config["user.email"] = f"{avatar}@cyber-dojo.org"
-        (folder / GIT / "info" / "exclude").write_text(EXCLUDED)
-        (folder / GIT).chmod(0o700)
+        """Make an empty repository in `folder` and open it.
+
+        In one that is there already, what a crash left out of it is made.
+        """
+        git = folder / GIT
+        git.mkdir(mode=0o700, exist_ok=True)
+        for name in _FOLDERS:
+            (git / name).mkdir(parents=True, exist_ok=True)
+        who = f"\tname = {avatar}_{kata_id}\n\temail = {avatar}@cyber-dojo.org\n"
+        for name, text in (
+            ("HEAD", f"ref: {BRANCH}\n"),
+            ("config", f"{_CONFIG}[user]\n{who}"),
+            ("info/exclude", EXCLUDED),
+        ):
+            path = git / name
+            if not path.exists() or not path.stat().st_size:
+                path.write_text(text)
         return cls(folder, kata_id, avatar)
 
     @property
@@ -209,20 +227,26 @@ class History:
         """
         seen: set[pygit2.Oid] = set()
         for number in numbers:
-            self._verify(self._commit(number), seen)
+            with self._reading(_tag(number)):
+                named = self._repository.references[_tag(number)].resolve().target
+            self._verify(pygit2.Oid(hex=str(named)), seen)
+            self._commit(number)
 
-    def _verify(self, found: pygit2.Commit, seen: set[pygit2.Oid]) -> None:
-        waiting = [found.id]
+    def _verify(self, found: pygit2.Oid, seen: set[pygit2.Oid]) -> None:
+        waiting = [found]
         while waiting:
             name = waiting.pop()
             if name in seen:
                 continue
             seen.add(name)
             with self._reading(self._object_path(name)):
+                loose_objects.read(self._folder, str(name))  # before libgit2, as it says there
                 each = self._repository[name]
                 each.read_raw()
             if isinstance(each, pygit2.Commit):
                 waiting += [each.tree_id, *each.parent_ids]
+            elif isinstance(each, pygit2.Tag):
+                waiting.append(each.target)
             elif isinstance(each, pygit2.Tree):
                 waiting += [entry.id for entry in each if entry.filemode != FileMode.COMMIT]
 

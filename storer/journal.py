@@ -26,7 +26,7 @@ from storer import durable
 JOURNAL = ".journal"
 
 # How long git's files may wait for being put on disk, and how much may wait.
-SYNC_SECONDS = 5.0
+SYNC_SECONDS = 10.0
 MAX_BYTES = 4 * 1024 * 1024
 
 _HEADER = struct.Struct(">8sQ32s")  # what it is; the bytes that follow; their sha256

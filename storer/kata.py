@@ -96,7 +96,7 @@ class Kata:
                 shutil.rmtree(starting)
             starting.mkdir()
             start(starting, self.kata_id, name, files, time)
-            durable.sync_tree(starting)
             starting.rename(self.folder / name)
             durable.sync_folder(self.folder)
+            self._cache.journals.note(self.folder / name)
         return name, files

@@ -1,6 +1,8 @@
 """The sandbox that an avatar starts with. From then on it is the runner's to write."""
 
 import os
+import shutil
+import stat
 from pathlib import Path
 
 from dojo import avatars, visible_files
@@ -22,6 +24,29 @@ def create(avatar_folder: Path, avatar: str, files: dict[str, bytes]) -> None:
         path.write_bytes(content)
         path.chmod(visible_files.mode(name))
     give(sandbox, avatar)
+
+
+def mend(avatar_folder: Path, avatar: str, files: dict[str, bytes]) -> None:
+    """Make the sandbox anew, with these files, if a crash took some of what it started with."""
+    sandbox = avatar_folder / SANDBOX
+    if all(_size(sandbox / name) == len(content) for name, content in files.items()):
+        return
+    anew = avatar_folder / ".anew"
+    shutil.rmtree(anew, ignore_errors=True)
+    anew.mkdir()
+    create(anew, avatar, files)
+    if sandbox.exists():
+        sandbox.rename(anew / "lost")
+    (anew / SANDBOX).rename(sandbox)
+    shutil.rmtree(anew, ignore_errors=True)
+
+
+def _size(path: Path) -> int:
+    try:
+        status = path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return -1
+    return status.st_size if stat.S_ISREG(status.st_mode) else -1
 
 
 def give(sandbox: Path, avatar: str) -> None:

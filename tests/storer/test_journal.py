@@ -9,6 +9,8 @@ import pytest
 from services import Service, wait_until
 from storing import FILES, GREEN, Katas, git, unpacked
 
+from dojo import avatars
+
 Client = Callable[[Service], Katas]
 StartStorer = Callable[..., Service]
 Folder = Callable[[str], Path]
@@ -70,6 +72,25 @@ def test_lights_come_back_that_git_lost_with_the_machine(
     assert_whole(katas, kata_id, whale, lights=4)
 
 
+def test_an_avatar_comes_back_whose_files_went_with_the_machine(
+    start_storer: StartStorer, client: Client, folder: Folder
+) -> None:
+    service = start_storer()
+    katas = client(service)
+    kata_id = katas.started("whale")
+    whale = folder(kata_id) / "whale"
+    service.kill()
+    for path in whale.rglob("*"):
+        if path.is_file() and path.name not in {".journal", "hiker.c"}:
+            lose(path) if path.name < "e" else path.unlink()
+    katas = client(start_storer())
+    assert dict(katas.files(kata_id, "whale", 0).files) == FILES
+    assert {path.name: path.read_bytes() for path in (whale / "sandbox").iterdir()} == FILES
+    assert (whale / "sandbox").stat().st_uid == avatars.uid("whale")
+    assert katas.record(kata_id, "whale", changed(1)).number == 1
+    assert_whole(katas, kata_id, whale, lights=1)
+
+
 def test_an_entry_that_was_cut_off_is_no_light(
     start_storer: StartStorer, client: Client, folder: Folder
 ) -> None:
@@ -128,6 +149,16 @@ def test_a_journal_is_emptied_when_all_is_on_disk(katas: Katas, folder: Folder) 
     assert len(katas.lights(kata_id, "whale")) == 3
 
 
+def test_a_storer_that_is_stopped_leaves_no_journal(
+    start_storer: StartStorer, client: Client, folder: Folder
+) -> None:
+    service = start_storer()
+    kata_id = client(service).started("whale", "bear")
+    service.stop()
+    for name in ("whale", "bear"):
+        assert not (folder(kata_id) / name / ".journal").stat().st_size
+
+
 def test_a_journal_does_not_grow_without_end(katas: Katas, folder: Folder) -> None:
     kata_id = katas.started("whale")
     journal = folder(kata_id) / "whale/.journal"
@@ -142,6 +173,7 @@ def test_a_journal_does_not_grow_without_end(katas: Katas, folder: Folder) -> No
 def test_a_kata_from_before_there_were_journals_gets_one(katas: Katas, folder: Folder) -> None:
     kata_id = katas.started("whale")
     whale = folder(kata_id) / "whale"
+    wait_until(lambda: not (whale / ".journal").stat().st_size)
     (whale / ".journal").unlink()
     katas.record(kata_id, "whale", changed(1))
     assert (whale / ".journal").stat().st_size
