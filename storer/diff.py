@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 import pygit2
 from pygit2.enums import DeltaStatus, DiffOption
@@ -38,8 +38,7 @@ class LineChange(Enum):
     DELETED = "deleted"
 
 
-@dataclass(frozen=True, slots=True)
-class LineDiff:
+class LineDiff(NamedTuple):
     """One line; its numbers start from 1, and are 0 where the light does not have it.
 
     `text` is without the line feed; `no_newline` says that none ends the file.
