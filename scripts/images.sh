@@ -2,10 +2,10 @@
 # scripts/images.sh [NAME... | --all]
 #
 # Builds the images that are missing or out of date: cyber-dojo/storer and
-# cyber-dojo/runner (the name for both is services) and language images,
-# cyberdojofoundation/<folder in images/languages>. Without a name: the services and the
-# languages in images/suite.txt. With --all: the services and all languages. An image that
-# another one starts from is built before it.
+# cyber-dojo/runner (the name for both is services), cyber-dojo/ruby_lambdas, and language
+# images, cyberdojofoundation/<folder in images/languages>. Without a name: all but the
+# languages that images/suite.txt has not. With --all: all of them. An image that another one
+# starts from is built before it.
 #
 # No build needs a network: what comes from one is gathered on the host before. Each image
 # is kept as soon as it is complete: after an interruption the next call goes on from there.
@@ -18,42 +18,62 @@ export BUILDX_BUILDER=default
 
 folder_of() {
     case $1 in
-        services) echo images/services ;;
+        services | ruby_lambdas) echo "images/$1" ;;
         *) echo "images/languages/$1" ;;
     esac
 }
 
-# The image that a folder's Dockerfile starts from.
-base_of() {
-    sed -n 's/^FROM \([^ ]*\).*/\1/p' "$1/Dockerfile" | head -n 1
+# The images that a folder's Dockerfile starts from; not scratch, nor stages of its own.
+bases_of() {
+    sed -n 's/^FROM \([^ ]*\/[^ ]*\).*/\1/p' "$1/Dockerfile"
 }
 
-# add NAME: to names, behind the language image that it starts from, but not twice.
+# add NAME: to names, behind the language images that it starts from, but not twice.
 add() {
     local folder base
     [[ " ${names[*]} " != *" $1 "* ]] || return 0
     folder=$(folder_of "$1")
     [ -e "$folder/Dockerfile" ] || fail "there is no image called $1" \
-        "the names are services and those in images/languages: $(cd images/languages && echo *)"
-    base=$(base_of "$folder")
-    case $base in cyberdojofoundation/*) add "${base#*/}" ;; esac
+        "the names are services, ruby_lambdas and those in images/languages: $(cd images/languages && echo *)"
+    for base in $(bases_of "$folder"); do
+        case $base in cyberdojofoundation/*) add "${base#*/}" ;; esac
+    done
     names+=("$1")
 }
 
 # build IMAGE CONTEXT OPTION...: unless IMAGE was built from the same inputs already.
 build() {
-    local image=$1 context=$2 base inputs
+    local image=$1 context=$2 bases inputs
     shift 2
-    base=$(base_of "$context")
-    inputs=$({ digest "$context"; docker image inspect --format '{{.Id}}' "$base"; echo "$@"; } | sha256sum | cut -c 1-64)
+    mapfile -t bases < <(bases_of "$context")
+    inputs=$({ digest "$context"; docker image inspect --format '{{.Id}}' "${bases[@]}"; echo "$@"; } | sha256sum | cut -c 1-64)
     up_to_date "$image" "$inputs" && return
     say "building $image$progress"
     logged "image-$(basename "$image")" docker build --network none --tag "$image" \
         --label "cyber-dojo.inputs=$inputs" "$@" "$context"
 }
 
+# npm_packages FOLDER CONTEXT: gathers in CONTEXT what FOLDER has, and the Node packages that
+# its package-lock.json names. No script of theirs is run.
+npm_packages() {
+    local folder=$1 context=$2 inputs
+    inputs=$(digest "$folder")
+    [ "$(cat "$context.inputs" 2>/dev/null)" != "$inputs" ] || return 0
+    have npm || install_packages "gathers what $folder/package.json names" nodejs npm
+    rm -rf "$context" "$context.inputs"
+    mkdir -p "$context"
+    cp "$folder"/* "$context/"
+    logged "npm-$(basename "$folder")" npm --prefix "$context" ci --ignore-scripts --no-bin-links --no-progress
+    echo "$inputs" >"$context.inputs"
+}
+
 language() {
-    build "cyberdojofoundation/$1" "images/languages/$1"
+    local context=images/languages/$1
+    if [ -e "$context/package-lock.json" ]; then
+        npm_packages "$context" "build/context/$1"
+        context=build/context/$1
+    fi
+    build "cyberdojofoundation/$1" "$context"
 }
 
 services() {
@@ -64,8 +84,8 @@ services() {
 
 names=()
 case "$*" in
-    "") for name in services $(sed 's/#.*//' images/suite.txt); do add "$name"; done ;;
-    --all) for name in services $(cd images/languages && echo *); do add "$name"; done ;;
+    "") for name in services ruby_lambdas $(sed 's/#.*//' images/suite.txt); do add "$name"; done ;;
+    --all) for name in services ruby_lambdas $(cd images/languages && echo *); do add "$name"; done ;;
     *) for name; do add "$name"; done ;;
 esac
 
@@ -82,6 +102,7 @@ for name in "${names[@]}"; do
     progress=" ($count of ${#names[@]})"
     case $name in
         services) services ;;
+        ruby_lambdas) build cyber-dojo/ruby_lambdas images/ruby_lambdas ;;
         *) language "$name" ;;
     esac
 done

@@ -1,0 +1,3 @@
+module Hiker
+
+let answer () = 6 * 9

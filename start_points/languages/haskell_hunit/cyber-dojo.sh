@@ -1,0 +1,1 @@
+for test in test_*.hs; do runghc -Wall "$test"; done

@@ -1,0 +1,4 @@
+public interface Guide {
+
+    void publish(int answer);
+}
