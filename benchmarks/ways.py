@@ -60,7 +60,8 @@ class Bare(Way):
 
     # bash can tell the time without starting a program.
     _LOOP = (
-        "while read -r go; do begun=$EPOCHREALTIME; sh ./cyber-dojo.sh >/dev/null 2>&1 </dev/null; "
+        "while read -r go; do begun=$EPOCHREALTIME; "
+        "bash ./cyber-dojo.sh >/dev/null 2>&1 </dev/null; "
         "status=$?; ended=$EPOCHREALTIME; echo $status $((${ended/./} - ${begun/./})); done"
     )
 
@@ -106,7 +107,7 @@ class DockerExec(Way):
         )
 
     def milliseconds(self) -> float:
-        return _timed(["docker", "exec", self._container, "sh", "./cyber-dojo.sh"])
+        return _timed(["docker", "exec", self._container, "bash", "./cyber-dojo.sh"])
 
     def close(self) -> None:
         subprocess.run(["docker", "kill", self._container], check=True, capture_output=True)
@@ -119,7 +120,7 @@ class DockerRun(Way):
 
     def milliseconds(self) -> float:
         command = ["docker", "run", "--rm", *self._docker_options(), self.job.image_name]
-        return _timed([*command, "sh", "./cyber-dojo.sh"])
+        return _timed([*command, "bash", "./cyber-dojo.sh"])
 
 
 class DockerApi(Way):

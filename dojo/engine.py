@@ -21,11 +21,14 @@ class Engine:
     """A connection to the docker engine. Any thread may use it.
 
     `api` is the engine's API as the docker package gives it; use it inside `answering()`.
+    `answers` says whether the engine answered when it was last asked just that, as whoever
+    watches it does again and again.
     """
 
     def __init__(self, url: str, answer_seconds: int = ANSWER_SECONDS) -> None:
         """Connect to the engine at `url`; raise EngineUnavailable if it does not answer."""
         self.url = url
+        self.answers = True
         with answering():
             self.api = docker.APIClient(
                 base_url=url,
@@ -43,6 +46,11 @@ class Engine:
         """Raise EngineUnavailable if it does not answer."""
         with answering():
             self.api.ping()
+
+    def require_answers(self) -> None:
+        """Raise EngineUnavailable, without asking it, if it did not answer lately."""
+        if not self.answers:
+            raise EngineUnavailable("it has not answered for some seconds")
 
     def runtimes(self) -> set[str]:
         """Return the names of the runtimes that it can run containers with."""

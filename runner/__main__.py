@@ -1,7 +1,8 @@
-"""`python -m runner`: serve the runner."""
+"""`python -m runner` serves; `python -m runner replay ...` runs recorded lights again."""
 
 import asyncio
 import resource
+import sys
 from functools import partial
 
 from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
@@ -15,10 +16,22 @@ from runner.settings import RunnerSettings
 
 SERVICE = runner_pb2.DESCRIPTOR.services_by_name["RunnerService"].full_name
 
+_USAGE = """usage: python -m runner                  serve; settings are environment variables
+       python -m runner replay --help    run recorded lights again, and compare the colours"""
+
 
 def main() -> None:
-    """Serve until told to stop."""
-    serving.run("runner", RunnerSettings, _main)
+    """Serve until told to stop; or do what the arguments name."""
+    match sys.argv[1:]:
+        case []:
+            serving.run("runner", RunnerSettings, _main)
+        case ["replay", *arguments]:
+            from runner.replay import command  # noqa: PLC0415 - it is no part of the service
+
+            sys.exit(command.main(arguments))
+        case _:
+            print(_USAGE, file=sys.stderr)
+            sys.exit(0 if sys.argv[1:] in (["-h"], ["--help"]) else 2)
 
 
 def _main(told: RunnerSettings) -> None:

@@ -1,4 +1,4 @@
-"""Colours: what a run's output says about its tests, by the patterns of the start point."""
+"""Colours: what a run's output says about its tests, and the rules that tell."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from enum import Enum
 
 import re2
 
-from dojo import patterns
+from dojo import patterns, ruby_lambdas
 from dojo.errors import InvalidArgument
 from dojo.patterns import MAX_PATTERNS, BadPattern
 
@@ -41,7 +41,15 @@ class Pattern:
     stream: Stream | None = Stream.BOTH
 
 
-class ColourRule:
+@dataclass(frozen=True)
+class Judgement:
+    """A colour; where it is FAULTY, the reason says why."""
+
+    colour: Colour
+    reason: str = ""
+
+
+class ColourPatterns:
     """Patterns tried in order, each in time linear in the output."""
 
     def __init__(self, given: Sequence[Pattern], field: str) -> None:
@@ -54,12 +62,28 @@ class ColourRule:
 
     def colour(self, stdout: bytes, stderr: bytes) -> Colour:
         """Return the colour of the first pattern that is found; AMBER if none is."""
-        streams = [(Stream.STDOUT, _utf8(stdout)), (Stream.STDERR, _utf8(stderr))]
+        streams = [(Stream.STDOUT, utf8(stdout)), (Stream.STDERR, utf8(stderr))]
         for colour, compiled, wanted in self._patterns:
             for stream, output in streams:
                 if wanted in {Stream.BOTH, stream} and compiled.search(output) is not None:
                     return colour
         return Colour.AMBER
+
+
+@dataclass(frozen=True)
+class RubyLambda:
+    """Ruby source whose value is a lambda; `runner.ruby_lambdas` evaluates it."""
+
+    source: str
+
+    def check(self, field: str) -> "RubyLambda":
+        """Return it; raise InvalidArgument, naming `field`, if it can be no rule."""
+        if (fault := ruby_lambdas.fault(self.source)) is not None:
+            raise InvalidArgument(field, fault)
+        return self
+
+
+ColourRule = ColourPatterns | RubyLambda
 
 
 def _compiled(pattern: Pattern, field: str) -> tuple[Colour, re2._Regexp, Stream]:
@@ -73,6 +97,9 @@ def _compiled(pattern: Pattern, field: str) -> tuple[Colour, re2._Regexp, Stream
         raise InvalidArgument(f"{field}.pattern", str(error)) from None
 
 
-def _utf8(output: bytes) -> bytes:
-    """Return the output with a replacement character for what is not UTF-8, as `.` wants it."""
+def utf8(output: bytes) -> bytes:
+    """Return the output with a replacement character for what is not UTF-8.
+
+    RE2's `.` wants it, and so does Ruby.
+    """
     return output.decode("utf-8", errors="replace").encode()

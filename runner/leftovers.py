@@ -1,4 +1,4 @@
-"""Containers of runs that could not be removed when they should have been."""
+"""Containers of a runner that could not be removed when they should have been."""
 
 import threading
 
@@ -11,14 +11,18 @@ from dojo.errors import EngineUnavailable
 
 _log = structlog.get_logger()
 
+# Those of runs, and those that Ruby lambdas are evaluated in or read from.
+_KINDS = ("run", "lambda")
+
 
 class Leftovers:
-    """Removes the containers of runs, and remembers those for which the engine was not there.
+    """Removes the containers of a runner, and remembers those for which the engine was not there.
 
     Any thread may use it.
     """
 
     def __init__(self, data_containers: DataContainers) -> None:
+        self._engine = data_containers.engine
         self._api = data_containers.engine.api
         self._namespace = data_containers.namespace
         self._names: set[str] = set()
@@ -41,17 +45,21 @@ class Leftovers:
                 self._names.add(name)
 
     def sweep(self) -> None:
-        """Try again to remove those that could not be removed."""
+        """Try again to remove those that could not be removed, unless the engine is away still."""
+        if not self._engine.answers:
+            return
         with self._lock:
             names, self._names = self._names, set()
         for name in names:
             self.remove(name)
 
     def sweep_all(self) -> None:
-        """Remove every container of a run in the namespace: those of a runner that was killed."""
-        wanted = [f"{key}={value}" for key, value in self._namespace.labels("run").items()]
-        with answering():
-            found = self._api.containers(all=True, quiet=True, filters={"label": wanted})
+        """Remove every container of a runner in the namespace: those of one that was killed."""
+        found: list[dict[str, str]] = []
+        for kind in _KINDS:
+            wanted = [f"{key}={value}" for key, value in self._namespace.labels(kind).items()]
+            with answering():
+                found += self._api.containers(all=True, quiet=True, filters={"label": wanted})
         for container in found:
             _log.info("removing what an earlier runner left", container=container["Id"])
             self.remove(container["Id"])

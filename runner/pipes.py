@@ -29,17 +29,6 @@ _PREFIX = ".run-"
 _MAX_NAMED_SECONDS = 600
 _READ_BYTES = 64 * 1024
 
-# What a container runs, given the folder of its pipes. It waits for the run to begin, runs it,
-# and says how it ended. The program has none of the pipes but its output, and an empty input.
-# TERM is what an engine that is being stopped sends: it lets the run come to its end first.
-SCRIPT = """
-exec 3>"$0/out" 4>"$0/err" 5>"$0/status" <"$0/in" || exit
-trap : TERM
-echo ready >&5
-read -r go || exit
-(exec sh ./cyber-dojo.sh </dev/null >&3 2>&4 3>&- 4>&- 5>&-)
-echo $? >&5
-"""
 _READY = b"ready\n"
 _STATUS_LINE = re.compile(rb"([0-9]{1,3})\n\Z")
 _MAX_STATUS_BYTES = 64
@@ -143,8 +132,13 @@ class Pipes:
                     take[names[descriptor]](view[:size_bytes])
 
     @property
+    def is_status_spoilt(self) -> bool:
+        """Whether something other than one exit status was told: a process of the run's did it."""
+        return bool(self._status) and self.status is None
+
+    @property
     def status(self) -> int | None:
-        """The exit status of cyber-dojo.sh; None where nobody lived to tell it."""
+        """The exit status of cyber-dojo.sh; None where none was told, or it was spoilt."""
         found = _STATUS_LINE.match(self._status)
         return int(found[1]) if found and int(found[1]) < 256 else None
 

@@ -15,7 +15,7 @@ from dojo import avatars, locks, naming
 from dojo.data_containers import DataContainers
 from dojo.engine import ANSWER_SECONDS, answering
 from dojo.errors import EngineUnavailable, ImageMissing, ImageUnusable, KataNotFound
-from runner import images, pipes
+from runner import first_script, images, pipes, seccomp
 from runner.first_process import FirstProcess
 from runner.guard import Ended, Guard
 from runner.leftovers import Leftovers
@@ -30,6 +30,7 @@ _CPU_PERIOD_MICROSECONDS = 100_000
 # The services have docker's default of 1,024.
 _CPU_WEIGHT = 512
 _KILLED = 128 + 9
+_SECCOMP_PROFILE = seccomp.profile()
 _NO_SUCH_PROGRAM = {126, 127}
 # What the engine answers about a container that was removed (404), or just is (409).
 _REMOVED = {404, 409}
@@ -56,7 +57,8 @@ class Exit:
 
     `status` is its exit status, 128 + N after signal N. `duration_seconds` is from its start
     to its end. `was_killed` says that everything in its container was killed at once, and not
-    by its guard.
+    by its guard; `is_status_spoilt` that the run wrote where its exit status is told, which is
+    not known then.
     """
 
     stdout: Capture
@@ -65,6 +67,7 @@ class Exit:
     duration_seconds: float
     is_out_of_memory: bool = False
     was_killed: bool = False
+    is_status_spoilt: bool = False
 
 
 class RunContainer:
@@ -126,7 +129,7 @@ class RunContainer:
         return self._pipes is not None and self._pipes.is_waiting()
 
     def run(self, guard: Guard, on_output: Callable[[str, bytes], None] | None = None) -> Exit:
-        """Run `sh ./cyber-dojo.sh` to its end, reading all that it writes.
+        """Run `./cyber-dojo.sh` to its end, reading all that it writes.
 
         `guard` is what ends it if it does not end by itself. `on_output` gets what is kept of
         the output as it comes, with "out" or "err". Nothing of the run lives when it returns.
@@ -157,6 +160,8 @@ class RunContainer:
         )
         if guard.ended is not Ended.BY_ITSELF:
             return ended
+        if self._pipes.is_status_spoilt:
+            return self._looked_into(replace(ended, is_status_spoilt=True), was_killed=False)
         return self._looked_into(ended, was_killed=self._pipes.status is None)
 
     def kill(self) -> bool:
@@ -246,14 +251,15 @@ class RunContainer:
         settings = self._settings
         key = self.key
         uid = avatars.uid(key.avatar)
+        tmp_bytes = settings.tmp_bytes + first_script.HOME_BYTES
         avatar_path = naming.mount_path(key.kata_id) / key.avatar
         config = {
             "Image": images.tagged(key.image_name),
-            "Entrypoint": ["sh", "-c", pipes.SCRIPT, str(avatar_path / self._folder_name)],
+            "Entrypoint": first_script.entrypoint(str(avatar_path / self._folder_name)),
             "Cmd": [],
             "WorkingDir": str(naming.sandbox_path(key.kata_id, key.avatar)),
             "User": f"{uid}:{uid}",
-            "Env": ["HOME=/tmp"],
+            "Env": first_script.environment(key.kata_id, key.avatar, key.image_name),
             # Without it the engine spends as long again on a network that has nothing in it.
             "NetworkDisabled": True,
             "Healthcheck": {"Test": ["NONE"]},
@@ -265,9 +271,9 @@ class RunContainer:
                 "NetworkMode": "none",
                 "Runtime": settings.runtime,
                 "CapDrop": ["ALL"],
-                "SecurityOpt": ["no-new-privileges"],
+                "SecurityOpt": ["no-new-privileges", f"seccomp={_SECCOMP_PROFILE}"],
                 "ReadonlyRootfs": True,
-                "Tmpfs": {"/tmp": f"rw,exec,nosuid,nodev,mode=1777,size={settings.tmp_bytes}"},  # noqa: S108
+                "Tmpfs": {"/tmp": f"rw,exec,nosuid,nodev,mode=1777,size={tmp_bytes}"},  # noqa: S108
                 # The first process reaps what others leave, and can't be killed by them.
                 "Init": True,
                 "Memory": settings.memory_bytes,

@@ -8,12 +8,16 @@ import structlog
 
 from dojo.data_containers import DataContainers
 from runner import changes, disk, images, sandbox
+from runner.bringing import Bringing
 from runner.changes import Changes
 from runner.colour import Colour, ColourRule
 from runner.disk import DiskLimits
 from runner.guard import Ended, Guard
+from runner.image_rules import ImageRules
 from runner.leftovers import Leftovers
 from runner.pool import Pool, PoolLimits
+from runner.ruby_lambdas import RubyLambdas
+from runner.rules import Rules
 from runner.run_container import Exit, RunContainer, RunKey
 from runner.sandbox import Sandbox
 from runner.settings import CORES, RunnerSettings
@@ -60,12 +64,15 @@ class Runs:
     def __init__(self, data_containers: DataContainers, settings: RunnerSettings) -> None:
         self.data_containers = data_containers
         self.leftovers = Leftovers(data_containers)
+        self.bringing = Bringing(settings.storer)
         self.disk_limits = DiskLimits(
             size_bytes=settings.max_sandbox_bytes,
             files=settings.max_sandbox_files,
             min_free_bytes=settings.min_free_bytes,
         )
         self._settings = settings
+        self._ruby_lambdas = RubyLambdas(data_containers, self.leftovers, settings)
+        self.rules = Rules(self._ruby_lambdas, ImageRules(data_containers, self.leftovers))
         limits = PoolLimits(
             containers=settings.max_warm_containers,
             idle_seconds=settings.max_warm_seconds,
@@ -76,6 +83,7 @@ class Runs:
     def sweep(self) -> None:
         """Remove what an earlier runner, which was killed, left."""
         self.leftovers.sweep_all()
+        self._ruby_lambdas.tell_if_missing()
 
     def new(self, submission: Submission, on_output: OnOutput | None = None) -> "Run":
         """Return a run of `submission`. `on_output` gets its output as it comes."""
@@ -84,13 +92,23 @@ class Runs:
     def prepare(self, key: RunKey) -> "Future[None] | None":
         """Have a container wait for `key`; return what to wait for, if anything.
 
-        Raises KataNotFound or AvatarNotFound.
+        Raises KataNotFound or AvatarNotFound, and what the storer says that was asked for it.
         """
-        with sandbox.opened_folder(self.data_containers, key.kata_id, key.avatar):
-            return self.pool.warm(key)
+
+        def warm() -> "Future[None] | None":
+            with sandbox.opened_folder(self.data_containers, key.kata_id, key.avatar):
+                self.data_containers.touch(key.kata_id)
+                return self.pool.warm(key)
+
+        return self.bringing.with_kata(key.kata_id, warm)
 
     def start(self, key: RunKey, folder: sandbox.AvatarFolder) -> RunContainer:
-        """Return a container that was made and waits for its run in the sandbox in `folder`."""
+        """Return a container that was made and waits for its run in the sandbox in `folder`.
+
+        Raises EngineUnavailable at once while the engine is known not to answer; and what
+        RunContainer.start() raises.
+        """
+        self.data_containers.engine.require_answers()
         container = RunContainer(self.data_containers, self.leftovers, self._settings, key)
         try:
             container.start(folder)
@@ -102,6 +120,7 @@ class Runs:
     def close(self) -> None:
         """Remove all containers that wait."""
         self.pool.close()
+        self._ruby_lambdas.close()
 
     def _start_unlocked(self, key: RunKey) -> RunContainer:
         with sandbox.opened_folder(self.data_containers, key.kata_id, key.avatar) as folder:
@@ -135,12 +154,17 @@ class Run:
         Raises KataNotFound, AvatarNotFound, ImageMissing, ImageUnusable, DiskFull,
         EngineUnavailable; and RunCancelled if it was cancelled before its program ended.
         """
-        submission = self._submission
         self._runs.leftovers.sweep()
+        return self._runs.bringing.with_kata(self._submission.kata_id, self._perform_here)
+
+    def _perform_here(self) -> Result:
+        """Perform it, if a data-container holds the kata."""
+        submission = self._submission
         self._stop_if_cancelled()
         with sandbox.opened(
             self._runs.data_containers, submission.kata_id, submission.avatar
         ) as self._sandbox:
+            self._runs.data_containers.touch(submission.kata_id)
             try:
                 return self._perform(self._sandbox)
             except BaseException:
@@ -198,14 +222,16 @@ class Run:
             reasons.append("it reached the limit of memory, and the kernel ended a process of it")
         if self._guard.ended is Ended.TIMED_OUT:
             outcome = Colour.TIMED_OUT
-        elif submission.colour_rule is None:
+        elif ended.is_status_spoilt:
             outcome = Colour.FAULTY
-            reasons.append("no colour rule was given")
+            reasons.append("a process of it wrote where its exit status is told")
         elif ended.was_killed:
             outcome = Colour.FAULTY
             reasons.append("all of its processes were killed at once")
         else:
-            outcome = submission.colour_rule.colour(ended.stdout.both_ends, ended.stderr.both_ends)
+            judged = self._runs.rules.judge(submission.colour_rule, submission.image_name, ended)
+            outcome = judged.colour
+            reasons += [judged.reason] if judged.reason else []
         found = changes.since(before, submission.files, opened, self._runs.disk_limits.files)
         return Result(ended, outcome, "; ".join(reasons), found)
 

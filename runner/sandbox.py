@@ -198,6 +198,8 @@ def opened_folder(
             path = data_containers.folder(kata_id) / avatar
             folder = stack.enter_context(folders.opened(path))
         except (FileNotFoundError, NotADirectoryError):
+            if not data_containers.exists(kata_id):  # archived, or deleted, a moment ago
+                raise KataNotFound(kata_id, "no data-container holds it") from None
             raise AvatarNotFound(kata_id, avatar) from None
         if folders.status(_SANDBOX, folder) is None:
             with contextlib.suppress(FileExistsError):

@@ -16,7 +16,7 @@ from dojo import avatars, kata_ids, visible_files
 from dojo.errors import InvalidArgument
 from runner import images, runs
 from runner.admission import Admission
-from runner.colour import Colour, ColourRule, Pattern, Stream
+from runner.colour import Colour, ColourPatterns, ColourRule, Pattern, RubyLambda, Stream
 from runner.images import Images, Progress
 from runner.output import Capture
 from runner.run_container import RunKey
@@ -244,14 +244,17 @@ def _submission(request: runner_pb2.RunRequest) -> runs.Submission:
 
 
 def _colour_rule(rule: colour_pb2.ColourRule) -> ColourRule | None:
-    if rule.WhichOneof("rule") != "patterns":
+    kind = rule.WhichOneof("rule")
+    if kind is None:
         return None
+    if kind == "ruby_lambda":
+        return RubyLambda(rule.ruby_lambda.source).check("colour_rule.ruby_lambda.source")
     colours = {number: colour for colour, number in _COLOURS.items()}
     patterns = [
         Pattern(colours.get(each.colour), each.pattern, _STREAMS.get(each.stream))
         for each in rule.patterns.patterns
     ]
-    return ColourRule(patterns, "colour_rule.patterns.patterns")
+    return ColourPatterns(patterns, "colour_rule.patterns.patterns")
 
 
 def _run_response(result: runs.Result) -> runner_pb2.RunResponse:

@@ -23,6 +23,13 @@ class RunnerSettings(CommonSettings):
         "127.0.0.1:4597",
         "host:port that the runner listens on; port 0: a free one, which the log tells",
     )
+    storer: str | None = setting(
+        "CYBER_DOJO_STORER",
+        address,
+        None,
+        "host:port of the storer, which is asked for a kata that no data-container holds; it has "
+        "to be the one of the same namespace",
+    )
     max_concurrent_runs: int = setting(
         "CYBER_DOJO_RUNNER_MAX_CONCURRENT_RUNS",
         whole_number(1, 256),
@@ -90,6 +97,12 @@ class RunnerSettings(CommonSettings):
         whole_number(KIB, 16 * MIB),
         50 * KIB,
         "bytes kept of standard output, and as many of standard error; stops endless output",
+    )
+    ruby_image: str = setting(
+        "CYBER_DOJO_RUNNER_RUBY_IMAGE",
+        str,
+        "cyber-dojo/ruby_lambdas",
+        "the image in which colour rules that are Ruby lambdas are evaluated",
     )
     runtime: str = setting(
         "CYBER_DOJO_RUN_RUNTIME",

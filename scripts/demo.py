@@ -173,7 +173,7 @@ def start_point() -> storer_pb2.Manifest:
         manifest.colour_rule.patterns.patterns.add(
             colour=colour_pb2.Colour.Value(f"COLOUR_{each['colour'].upper()}"),
             pattern=each["pattern"],
-            stream=colour_pb2.Stream.Value(f"STREAM_{each['stream'].upper()}"),
+            stream=colour_pb2.Stream.Value(f"STREAM_{each.get('stream', 'unspecified').upper()}"),
         )
     return manifest
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from dojo import patterns, visible_files
+from dojo import patterns, ruby_lambdas, visible_files
 from dojo.errors import InvalidArgument
 from dojo.patterns import BadPattern
 from storer import json_files, language_names, times
@@ -23,6 +23,9 @@ LARGEST_TAB_SIZE = 16
 PATTERN_COLOURS = ("red", "amber", "green")
 STREAMS = ("any", "stdout", "stderr")
 
+# The key of the field's own rules, Ruby lambdas: one string, or a list of its lines.
+RED_AMBER_GREEN = "red_amber_green"
+
 # Katas of before 2019 keep a test's output as a visible file of this name. In ours, which say
 # what they are, it is a file like any other.
 OUTPUT = "output"
@@ -34,8 +37,9 @@ class Manifest:
     """How a kata was created.
 
     `colour_patterns` has an object for each pattern, with the keys colour, pattern and stream,
-    or is None where the kata has no rule of this kind. `other` has every key that no field
-    stands for.
+    or is None where the kata has no rule of this kind. `ruby_lambda` is the source of the other
+    kind; where a kata has both, the patterns are its rule. `other` has every key that no field
+    stands for, and one whose value can't be what its field is.
     """
 
     display_name: str
@@ -45,6 +49,7 @@ class Manifest:
     max_seconds: int = DEFAULT_MAX_SECONDS
     tab_size: int = DEFAULT_TAB_SIZE
     colour_patterns: list[dict[str, str]] | None = None
+    ruby_lambda: str | None = None
     visible_files: dict[str, bytes] = field(default_factory=dict)
     highlight_filenames: list[str] = field(default_factory=list)
     progress_regexs: list[str] = field(default_factory=list)
@@ -64,6 +69,7 @@ KEYS = frozenset(
         "max_seconds",
         "tab_size",
         "colour_rule",
+        RED_AMBER_GREEN,
         "visible_files",
         "highlight_filenames",
         "progress_regexs",
@@ -89,6 +95,9 @@ def check(manifest: Manifest) -> None:
         raise InvalidArgument("manifest.visible_files", "at least one file is required")
     visible_files.check(manifest.visible_files, "manifest.visible_files")
     _check_patterns(manifest.colour_patterns or [])
+    source = manifest.ruby_lambda
+    if source is not None and (fault := ruby_lambdas.fault(source)) is not None:
+        raise InvalidArgument("manifest.colour_rule.ruby_lambda.source", fault)
     for key in manifest.other:
         if key in KEYS:
             raise InvalidArgument(f"manifest.other.{key}", "has a field of its own")
@@ -130,6 +139,8 @@ def to_json(manifest: Manifest, kata_id: str, created: datetime) -> dict[str, An
         known["exercise"] = manifest.exercise
     if manifest.colour_patterns is not None:
         known["colour_rule"] = {"patterns": manifest.colour_patterns}
+    if manifest.ruby_lambda is not None:
+        known[RED_AMBER_GREEN] = manifest.ruby_lambda.split("\n")
     return {**manifest.other, **known}
 
 
@@ -139,8 +150,10 @@ def from_json(value: Mapping[str, Any]) -> Manifest:
     Raises Unreadable, saying which key, where it can't be understood. An old manifest names
     a language; where that has an image today, the manifest gets it.
     """
-    old_name = _of(value, "language", str, "")
-    language = language_names.find(old_name)
+    old_name = _of(value, "language", str, "") or _of(value, "display_name", str, "")
+    language = language_names.find(old_name, _of(value, "unit_test_framework", str, ""))
+    ruby_lambda = _ruby_lambda(value)
+    not_other = KEYS if ruby_lambda is not None else KEYS - {RED_AMBER_GREEN}
     files = json_files.read_files(value.get("visible_files"))
     if value.get("format") != FORMAT:
         files.pop(OUTPUT, None)
@@ -153,11 +166,12 @@ def from_json(value: Mapping[str, Any]) -> Manifest:
         max_seconds=_of(value, "max_seconds", int, DEFAULT_MAX_SECONDS),
         tab_size=_of(value, "tab_size", int, DEFAULT_TAB_SIZE),
         colour_patterns=_patterns(value),
+        ruby_lambda=ruby_lambda,
         visible_files=files,
         highlight_filenames=_strings(value, "highlight_filenames"),
         progress_regexs=_strings(value, "progress_regexs"),
         hidden_filenames=_strings(value, "hidden_filenames"),
-        other={key: other for key, other in value.items() if key not in KEYS},
+        other={key: other for key, other in value.items() if key not in not_other},
     )
 
 
@@ -200,6 +214,16 @@ def _patterns(value: Mapping[str, Any]) -> list[dict[str, str]] | None:
     if not isinstance(patterns, list) or not all(_is_pattern(each) for each in patterns):
         raise Unreadable("colour_rule: is not {patterns: [{colour, pattern, stream}]}")
     return patterns
+
+
+def _ruby_lambda(value: Mapping[str, Any]) -> str | None:
+    """Return the source of the Ruby lambda, if there is one that a runner would take."""
+    found = value.get(RED_AMBER_GREEN)
+    lines = [found] if isinstance(found, str) else found
+    if not isinstance(lines, list) or not all(isinstance(each, str) for each in lines):
+        return None
+    source = "\n".join(lines)
+    return source if ruby_lambdas.fault(source) is None else None
 
 
 def _is_pattern(value: object) -> bool:

@@ -13,18 +13,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from dojo import visible_files
+import structlog
+
+from dojo import image_names, ruby_lambdas, visible_files
 from dojo.errors import InvalidArgument, StartPointDamaged, StartPointNotFound
 from storer import json_files, manifest
 from storer.json_files import Unreadable
 from storer.manifest import Manifest
+
+_log = structlog.get_logger()
 
 LANGUAGES, EXERCISES = "languages", "exercises"
 INDEX = "index.json"
 MANIFEST = "manifest.json"
 
 # What a kata's manifest.json calls the rule that a start point keeps in a file.
-RAG_LAMBDA, RED_AMBER_GREEN = "rag_lambda", "red_amber_green"
+RAG_LAMBDA, RED_AMBER_GREEN = "rag_lambda", manifest.RED_AMBER_GREEN
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,28 @@ class StartPoints:
                 raise InvalidArgument("exercise", reason)
         together = {**made.visible_files, **instructions.visible_files}
         return replace(made, exercise=exercise, visible_files=together)
+
+    def of_image(self, image_name: str, display_name: str) -> Manifest | None:
+        """Return the language whose tests run in this image, whatever its tag; None if none do.
+
+        Where several do, that of this display name comes first, else the first of them. One that
+        is damaged is logged and left out: a kata is whole without it.
+        """
+        wanted = image_names.repository(image_name)
+        if not wanted:
+            return None
+        try:
+            found = [
+                each.display_name
+                for each in self.listed(LANGUAGES)
+                if image_names.repository(each.image_name) == wanted
+            ]
+            if not found:
+                return None
+            return self._read(LANGUAGES, display_name if display_name in found else found[0])
+        except (StartPointDamaged, StartPointNotFound) as error:
+            _log.warning("start point left out", image=image_name, reason=str(error))
+            return None
 
     def _read(self, kind: str, display_name: str) -> Manifest:
         listed = self._index(kind).get(display_name)
@@ -138,7 +164,10 @@ def _rule(folder: Path, value: Mapping[str, Any]) -> dict[str, str]:
         return {}
     if not isinstance(name, str):
         raise Unreadable(f"{RAG_LAMBDA}: is not a filename")
-    return {RED_AMBER_GREEN: json_files.from_bytes(_file(folder, name))}
+    source = json_files.from_bytes(_file(folder, name))
+    if (fault := ruby_lambdas.fault(source)) is not None:
+        raise Unreadable(f"{RAG_LAMBDA}: {name}: {fault}")
+    return {RED_AMBER_GREEN: source}
 
 
 def _file(folder: Path, name: str) -> bytes:

@@ -6,13 +6,16 @@ import secrets
 import shutil
 import signal
 import subprocess
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from services import wait_until
+from services import Service, wait_until
 
 from dojo.engine import Engine
 
 STOP_SECONDS = 30
+
+StartService = Callable[..., Service]
 
 
 class OwnEngine:
@@ -109,3 +112,30 @@ class OwnEngine:
         assert self._process.poll() is None, log.read_text()[-3000:]
         asked = ["docker", "--host", self.url, "version"]
         return subprocess.run(asked, capture_output=True, check=False).returncode == 0
+
+
+@contextlib.contextmanager
+def services_on_an_own_engine(
+    modules: Sequence[str], engine: Engine, folder: Path, start_service: StartService, image: str
+) -> Iterator[tuple[OwnEngine, list[Service]]]:
+    """Give an engine of a test's own, which has the image, and a service of each module on it.
+
+    `image` is copied from `engine`. All of it goes, whatever state the test leaves it in, and no
+    service may have come upon a defect of its own.
+    """
+    assert os.geteuid() == 0, "only root can start an engine of its own"
+    own = OwnEngine(folder)
+    services: list[Service] = []
+    try:
+        own.start()
+        own.load(engine, image)
+        for module in modules:
+            services.append(start_service(module, DOCKER_HOST=own.url))  # noqa: PERF401 - the next may fail
+        yield own, services
+    finally:
+        own.thaw()
+        for service in services:
+            service.stop()
+        own.remove()
+    defects = [event for each in services for event in each.events() if event["event"] == "defect"]
+    assert not "\n".join(event["exception"] for event in defects)

@@ -1,6 +1,5 @@
 """What the services do while the docker engine is gone, or hangs; and when it is back."""
 
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -9,8 +8,8 @@ import docker.errors
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from own_engine import OwnEngine
-from services import Service, wait_until
+from own_engine import OwnEngine, StartService, services_on_an_own_engine
+from services import wait_until
 
 from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
 from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
@@ -41,8 +40,11 @@ class Dojo:
     def runner(self) -> runner_pb2_grpc.RunnerServiceStub:
         return runner_pb2_grpc.RunnerServiceStub(self.channels["runner"])
 
-    def needing_the_engine(self) -> list[Callable[[], object]]:
-        """Return calls that can't be served without an engine."""
+    def needing_the_engine(self, seconds: float = SECONDS) -> list[Callable[[], object]]:
+        """Return calls that can't be served without an engine, a run first.
+
+        The run is given `seconds` to be answered in.
+        """
         run = runner_pb2.RunRequest(
             kata_id=self.kata_id, avatar="whale", image_name=PYTHON, files=FILES, max_seconds=10
         )
@@ -50,7 +52,7 @@ class Dojo:
         pull = runner_pb2.PullImageRequest(image_name=PYTHON)
         fork = storer_pb2.ForkKataRequest(kata_id=self.kata_id, avatar="whale")
         return [
-            lambda: self.runner.Run(run, timeout=SECONDS),
+            lambda: self.runner.Run(run, timeout=seconds),
             lambda: self.runner.ListImages(list_images, timeout=SECONDS),
             lambda: list(self.runner.PullImage(pull, timeout=SECONDS)),
             lambda: create(self.storer),
@@ -122,30 +124,19 @@ def codes(calls: list[Callable[[], object]]) -> list[grpc.StatusCode]:
 def dojo(
     engine: Engine,
     tmp_path_factory: pytest.TempPathFactory,
-    start_service: Callable[..., Service],
+    start_service: StartService,
     connect: Callable[[str], grpc.Channel],
 ) -> Iterator[Dojo]:
-    assert os.geteuid() == 0, "only root can start an engine of its own"
-    own = OwnEngine(tmp_path_factory.mktemp("engine"))
-    services: list[Service] = []
-    try:
-        own.start()
-        own.load(engine, PYTHON)
-        for module in ("storer", "runner"):
-            services.append(start_service(module, DOCKER_HOST=own.url))  # noqa: PERF401 - the next may fail
+    modules = ["storer", "runner"]
+    folder = tmp_path_factory.mktemp("engine")
+    with services_on_an_own_engine(modules, engine, folder, start_service, PYTHON) as found:
+        own, services = found
         channels = {each.module: connect(each.address) for each in services}
         storer = storer_pb2_grpc.StorerServiceStub(channels["storer"])
         kata_id = create(storer)
         order = storer_pb2.StartAvatarRequest(kata_id=kata_id, order=["whale"])
         storer.StartAvatar(order)
         yield Dojo(own, channels, kata_id)
-    finally:
-        own.thaw()
-        for service in services:
-            service.stop()
-        own.remove()
-    defects = [event for each in services for event in each.events() if event["event"] == "defect"]
-    assert not defects
 
 
 def test_without_an_engine_katas_are_still_read_and_recorded_and_all_is_well_when_it_is_back(
@@ -211,6 +202,9 @@ def test_an_engine_that_hangs_is_given_up_and_does_no_harm_when_it_goes_on(dojo:
         assert not waiting.done()
         wait_until(lambda: dojo.health() == {health_pb2.HealthCheckResponse.NOT_SERVING})
         assert set(waiting.result()) == {UNAVAILABLE}
+    # A run is not even begun while the engine is known to hang.
+    run = dojo.needing_the_engine(seconds=5)[0]
+    assert codes([run]) == [UNAVAILABLE]
     dojo.engine.thaw()
     wait_until(lambda: dojo.health() == {health_pb2.HealthCheckResponse.SERVING})
     wait_until(lambda: set(codes(dojo.needing_the_engine())) == {OK})

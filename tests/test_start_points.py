@@ -60,7 +60,6 @@ UNABLE = [
     ("python_behave", "steps/hiker_steps.py", b"def has_a_towel", b"def has a towel"),
     # There is no test.
     ("python_pytest", "test_hiker.py", b"def test_", b"def _"),
-    ("python_unittest", "test_hiker.py", b"def test_", b"def _"),
     ("python_behave", "hiker.feature", b"  Scenario:", b"  "),
     # The feature can't be parsed.
     ("python_behave", "hiker.feature", b"    When", b"    Whenever"),
@@ -154,12 +153,6 @@ UNABLE = [
     ("rust_test", "hiker.rs", b"6 * 9", b"std::process::exit(0)"),
     # There is no test.
     (
-        "gpp_googletest",
-        "hiker.tests.cpp",
-        b"TEST(Hiker, AnswerToLifeTheUniverseAndEverything)",
-        b"[[maybe_unused]] void unused()",
-    ),
-    (
         "gpp_catch",
         "hiker.tests.cpp",
         b'TEST_CASE("the answer to life, the universe and everything")',
@@ -167,8 +160,6 @@ UNABLE = [
     ),
     ("gcc_cpputest", "hiker.tests.cpp", b"\nTEST(Hiker", b"\nIGNORE_TEST(Hiker"),
     ("gpp_cpputest", "hiker.tests.cpp", b"\nTEST(Hiker", b"\nIGNORE_TEST(Hiker"),
-    ("csharp_nunit", "HikerTest.cs", b"[Test]", b""),
-    ("fsharp_nunit", "HikerTest.fs", b"[<Test>]", b""),
     (
         "gpp_boosttest",
         "hiker.tests.cpp",
@@ -181,19 +172,10 @@ UNABLE = [
         b"runTestTT tests",
         b"runTestTT (const (TestList []) tests)",
     ),
-    ("java_jmock", "HikerTest.java", b"@Test", b""),
-    ("java_mockito", "HikerTest.java", b"@Test", b""),
     ("javascript-node_jasmine", "hiker-spec.js", b"it(", b"void ("),
     ("javascript-node_mocha_chai_sinon", "hiker-test.js", b"it(", b"void ("),
     ("php_phpunit", "HikerTest.php", b"testTheAnswer", b"theAnswer"),
     ("ruby_cucumber", "hiker.feature", b"  Scenario:", b"  "),
-    ("ruby_mini_test", "test_hiker.rb", b"def test_", b"def _"),
-    (
-        "ruby_rspec",
-        "hiker_spec.rb",
-        b'it "to life, the universe and everything is 42" do',
-        b"before do",
-    ),
     ("ruby_test_unit", "test_hiker.rb", b"def test_", b"def _"),
     ("bash_shunit2", "test_hiker.sh", b"test_the", b"the"),
     ("clojure_test", "hiker_test.clj", b"deftest the", b"comment the"),
@@ -213,13 +195,39 @@ UNABLE = [
     ("ruby_cucumber", "hiker.feature", b"a hiker with a towel", b"a hiker"),
 ]
 
+# There is no test, which was green, as nothing failed, when these had their rules.
+UNTESTED = [
+    ("python_unittest", "test_hiker.py", b"def test_", b"def _"),
+    (
+        "gpp_googletest",
+        "hiker.tests.cpp",
+        b"TEST(Hiker, AnswerToLifeTheUniverseAndEverything)",
+        b"[[maybe_unused]] void unused()",
+    ),
+    ("csharp_nunit", "HikerTest.cs", b"[Test]", b""),
+    ("fsharp_nunit", "HikerTest.fs", b"[<Test>]", b""),
+    ("ruby_mini_test", "test_hiker.rb", b"def test_", b"def _"),
+    (
+        "ruby_rspec",
+        "hiker_spec.rb",
+        b'it "to life, the universe and everything is 42" do',
+        b"before do",
+    ),
+    ("java_junit", "HikerTest.java", b"@Test", b""),
+    ("java_jmock", "HikerTest.java", b"@Test", b""),
+    ("java_mockito", "HikerTest.java", b"@Test", b""),
+]
+# JUnit's own word for it is a failure.
+UNTESTED_IS_RED = {"java_junit", "java_jmock", "java_mockito"}
+
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Give the suite's languages to each test that runs one; with --all-languages, all."""
     names = NAMES if metafunc.config.getoption("all_languages") else SUITE
     if "old" in metafunc.fixturenames:
-        edits = [each for each in UNABLE if each[0] in names]
-        metafunc.parametrize(("name", "filename", "old", "new"), edits)
+        edits = UNTESTED if "untested" in metafunc.function.__name__ else UNABLE
+        told = [each for each in edits if each[0] in names]
+        metafunc.parametrize(("name", "filename", "old", "new"), told)
     elif "name" in metafunc.fixturenames:
         metafunc.parametrize("name", names)
 
@@ -294,6 +302,14 @@ def test_tests_that_could_not_run_are_amber(
 ) -> None:
     response = test(name, edited(name, filename, old, new))
     assert response.outcome == colour_pb2.COLOUR_AMBER, response
+
+
+def test_code_that_is_untested_has_the_colour_that_it_had_of_old(
+    test: Test, name: str, filename: str, old: bytes, new: bytes
+) -> None:
+    response = test(name, edited(name, filename, old, new))
+    is_red = name in UNTESTED_IS_RED
+    assert response.outcome == (colour_pb2.COLOUR_RED if is_red else colour_pb2.COLOUR_GREEN)
 
 
 def test_a_command_that_is_not_there_is_amber(test: Test, name: str) -> None:

@@ -1,7 +1,6 @@
 """Operators and engines that come between: a light is right or there is none, never a wrong one."""
 
 import contextlib
-import os
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -13,8 +12,8 @@ import docker.errors
 import grpc
 import pytest
 from kata_folders import Kata, make_kata
-from own_engine import OwnEngine
-from services import Service, wait_until
+from own_engine import OwnEngine, StartService, services_on_an_own_engine
+from services import wait_until
 from submissions import (
     AVATAR,
     FAULTY,
@@ -30,6 +29,7 @@ from submissions import (
     waiting_containers,
 )
 
+from cyberdojo.colour.v1 import colour_pb2
 from cyberdojo.runner.v1 import runner_pb2
 from dojo.data_containers import DataContainers
 from dojo.engine import Engine
@@ -155,7 +155,6 @@ class Dojo:
     """A runner on an engine of its own, with a kata in which avatars were started."""
 
     engine: OwnEngine
-    service: Service
     runner: Stub
     kata: Kata
 
@@ -165,28 +164,18 @@ def dojo(
     engine: Engine,
     namespace: Namespace,
     tmp_path_factory: pytest.TempPathFactory,
-    start_service: Callable[..., Service],
+    start_service: StartService,
     connect: Callable[[str], grpc.Channel],
 ) -> Iterator[Dojo]:
-    assert os.geteuid() == 0, "only root can start an engine of its own"
-    own = OwnEngine(tmp_path_factory.mktemp("engine"))
-    service: Service | None = None
-    try:
-        own.start()
-        own.load(engine, PYTHON)
-        service = start_service("runner", DOCKER_HOST=own.url)
+    folder = tmp_path_factory.mktemp("engine")
+    with services_on_an_own_engine(["runner"], engine, folder, start_service, PYTHON) as found:
+        own, (service,) = found
         with_own = Engine(own.url)
         kata = make_kata(DataContainers(with_own, namespace, with_own.volume_root()))
         with_own.close()
         for avatar in (AVATAR, *PRESSING):
             kata.start_avatar(avatar)
-        yield Dojo(own, service, Stub(connect(service.address)), kata)
-    finally:
-        if service is not None:
-            service.stop()
-        own.remove()
-    defects = (event for event in service.events() if event["event"] == "defect")
-    assert not "\n".join(event["exception"] for event in defects)
+        yield Dojo(own, Stub(connect(service.address)), kata)
 
 
 @pytest.mark.parametrize("prune", ["container", "system"])
@@ -238,3 +227,30 @@ def test_an_engine_that_is_stopped_and_started_in_mid_run_gives_no_wrong_light(d
 
     wait_until(serves)
     assert press(dojo.runner, dojo.kata, "bear", 2) == [True, True]
+
+
+def test_an_engine_that_is_stopped_while_a_lambda_is_evaluated_gives_no_wrong_light(
+    dojo: Dojo, engine: Engine
+) -> None:
+    dojo.engine.load(engine, "cyber-dojo/ruby_lambdas")
+    slow = colour_pb2.ColourRule()
+    slow.ruby_lambda.source = "lambda { |output| sleep 1; output.strip.to_sym }"
+    asked = request(dojo.kata, "touch done; echo green", colour_rule=slow)
+    assert dojo.runner.Run(asked, timeout=60).outcome == GREEN
+    done = dojo.kata.sandbox(AVATAR) / "done"
+    done.unlink()
+    call = dojo.runner.Run.future(asked, timeout=60)
+    wait_until(done.exists)
+    dojo.engine.stop()
+    found = answer(call)
+    assert found is UNAVAILABLE or (
+        isinstance(found, runner_pb2.RunResponse) and found.outcome == GREEN
+    )
+    dojo.engine.start()
+
+    def serves() -> bool:
+        again = answer(dojo.runner.Run.future(asked, timeout=60))
+        assert again is UNAVAILABLE or isinstance(again, runner_pb2.RunResponse)
+        return again is not UNAVAILABLE and again.outcome == GREEN
+
+    wait_until(serves)

@@ -3,12 +3,14 @@
 import signal
 
 import pytest
+from hostility import VARIABLES
 from kata_folders import Kata
 from submissions import AMBER, FAULTY, GREEN, TIMED_OUT, Run, Stub, request
 
 pytestmark = pytest.mark.usefixtures("nothing_stays")
 
 KILLED = "all of its processes were killed at once"
+SPOILT = "a process of it wrote where its exit status is told"
 
 KILL_EACH = b"""import os, signal
 for pid in sorted(map(int, filter(str.isdigit, os.listdir("/proc"))), reverse=True):
@@ -55,7 +57,7 @@ def test_a_program_that_stops_whoever_tells_of_its_end_takes_too_long(
 )
 def test_a_program_that_forges_an_exit_status_is_faulty(attack: Run, forged: str) -> None:
     response = attack(f"({forged}) > /proc/$PPID/fd/5; exit 3")
-    assert response.outcome == FAULTY
+    assert (response.outcome, response.reason) == (FAULTY, SPOILT)
     assert response.status == 128 + 9
 
 
@@ -138,10 +140,9 @@ def test_a_program_that_traces_and_reads_what_it_sees_finds_nothing_but_itself(
     lines = response.stdout.content.decode().splitlines()
     # The first process, the shell that tells of the end, cyber-dojo.sh, and Python.
     assert "processes 4" in lines
-    allowed = {"HOME", "HOSTNAME", "OLDPWD", "PATH", "PWD", "PYTHONDONTWRITEBYTECODE"}
     found = [set(line.split()[1:]) for line in lines if line.startswith("variables")]
     assert found
-    assert set().union(*found) <= allowed
+    assert set().union(*found) <= VARIABLES
 
 
 @pytest.mark.parametrize("status", [0, 1, 2, 3, 42, 77, 125, 126, 127, 128, 137, 143, 254, 255])
@@ -159,6 +160,8 @@ def test_death_by_any_signal_is_told(runner: Stub, started_kata: Kata) -> None:
     deadly = [number for number in range(1, 32) if number not in harmless] + [34, 64]
     found = {}
     for number in deadly:
-        response = runner.Run(request(started_kata, f"kill -{number} $$; sleep 1000"))
+        # bash itself ignores QUIT; what it starts does not.
+        script = f"exec sh -c 'kill -{number} $$; sleep 1000'"
+        response = runner.Run(request(started_kata, script))
         found[number] = response.status
     assert found == {number: 128 + number for number in deadly}

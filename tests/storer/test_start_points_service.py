@@ -130,7 +130,7 @@ def test_a_kata_starts_from_a_language_and_an_exercise(
         "instructions": (start_points / "exercises/Fizz_Buzz/instructions").read_bytes(),
     }
     first = kata.colour_rule.patterns.patterns[0]
-    assert (first.colour, first.stream) == (colour_pb2.COLOUR_RED, colour_pb2.STREAM_STDERR)
+    assert (first.colour, first.pattern) == (colour_pb2.COLOUR_RED, "Assertion .* failed")
 
 
 def test_an_existing_start_point_works_unchanged(own: Path, serve: Callable[[Path], Stub]) -> None:
@@ -152,7 +152,8 @@ def test_an_existing_start_point_works_unchanged(own: Path, serve: Callable[[Pat
     assert (found.max_seconds, found.tab_size) == (20, 3)
     assert list(found.highlight_filenames) == ["hiker.pas"]
     assert list(found.hidden_filenames) == ["coverage/.*\\.txt"]
-    assert dict(found.other) == {"runner_choice": "stateful", "red_amber_green": rule}
+    assert found.colour_rule.ruby_lambda.source == rule
+    assert dict(found.other) == {"runner_choice": "stateful"}
     assert set(found.visible_files) == set(FILES)
 
 
@@ -240,6 +241,9 @@ PATTERN = {"colour": "red", "pattern": "x", "stream": "stdout"}
         ({"visible_filenames": [SCRIPT, "link"]}, "pascal/link: leads out of the start point"),
         ({"highlight_filenames": ["x"]}, "highlight_filenames: 'x' is not a visible file"),
         ({"rag_lambda": "not.rb"}, "pascal/manifest.json: not.rb: No such file"),
+        ({"rag_lambda": 5}, "pascal/manifest.json: rag_lambda: is not a filename"),
+        ({"rag_lambda": "long.rb"}, "rag_lambda: long.rb: 16385 bytes are more than 16384"),
+        ({"rag_lambda": "latin.rb"}, "rag_lambda: latin.rb: is not UTF-8"),
         (
             {"colour_rule": {"patterns": [{**PATTERN, "colour": "blue"}]}},
             "colour_rule.patterns.patterns[0].colour: is not red, amber or green",
@@ -256,6 +260,8 @@ def test_a_start_point_that_cannot_be_used_is_told_by_file_and_key(
 ) -> None:
     (own / "secret").write_text("secret")
     (own / "languages/pascal/link").symlink_to("../../secret")
+    (own / "languages/pascal/long.rb").write_text("#" * 16385)
+    (own / "languages/pascal/latin.rb").write_bytes(b"# caf\xe9")
     write(own / "languages/pascal", a_language(**keys))
     done = index(own / "languages", own / "exercises")
     assert done.returncode == 1

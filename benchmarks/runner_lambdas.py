@@ -1,0 +1,92 @@
+"""What a Ruby lambda costs once it is warm, beside patterns and the start of a program."""
+
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+from benchmarks.figures import Figure, percentile, table
+from benchmarks.places import Place
+from dojo.settings import load
+from runner.colour import Colour, ColourPatterns, Pattern, RubyLambda
+from runner.leftovers import Leftovers
+from runner.ruby_lambdas import RubyLambdas
+from runner.settings import KIB, RunnerSettings
+
+_MS = 1000.0
+CLIENTS = 4
+SUMMARY = b"\n===== 1 failed, 3 passed in 0.05 s =====\n"
+LAMBDA = RubyLambda(
+    "lambda { |stdout, stderr, status|\n"
+    "  output = stdout + stderr\n"
+    "  return :red   if /=== (\\d+) failed/.match(output)\n"
+    "  return :green if /=== (\\d+) passed/.match(output)\n"
+    "  return :amber\n"
+    "}\n"
+)
+PATTERNS = [
+    Pattern(Colour.RED, "=== \\d+ failed"),
+    Pattern(Colour.GREEN, "=== \\d+ passed"),
+]
+
+
+def measure(made: Place, scale: float) -> Iterator[Figure]:
+    """Print a table; yield the figures."""
+    rounds = max(20, round(1000 * scale))
+    leftovers = Leftovers(made.data_containers)
+    lambdas = RubyLambdas(made.data_containers, leftovers, load(RunnerSettings, {}))
+    try:
+        yield from _measure(lambdas, rounds)
+    finally:
+        lambdas.close()
+
+
+def _measure(lambdas: RubyLambdas, rounds: int) -> Iterator[Figure]:
+    begun = time.perf_counter()
+    lambdas.judge(LAMBDA, SUMMARY, b"", 1)
+    yield Figure("Ruby lambda, the first one", (time.perf_counter() - begun) * _MS, "ms")
+    found = {}
+    for size_bytes in (KIB, 100 * KIB):
+        output = b"." * (size_bytes - len(SUMMARY)) + SUMMARY
+
+        def ruby(output: bytes = output) -> Colour:
+            return lambdas.judge(LAMBDA, output, b"", 1).colour
+
+        def patterns(output: bytes = output) -> Colour:
+            # Compiled for each run, as a request's are.
+            return ColourPatterns(PATTERNS, "patterns").colour(output, b"")
+
+        shown = f"{size_bytes // KIB} KiB of output"
+        found[f"Ruby lambda, {shown}"] = _times(ruby, rounds)
+        found[f"patterns, {shown}"] = _times(patterns, rounds)
+        with ThreadPoolExecutor(CLIENTS) as threads:
+            each = threads.map(_times, [ruby] * CLIENTS, [rounds // CLIENTS] * CLIENTS)
+            found[f"Ruby lambda, {shown}, {CLIENTS} at once"] = [t for times in each for t in times]
+    found["start of a program (true)"] = _times(_start_a_program, rounds)
+    rows = (
+        (name, *(percentile(times, percent) for percent in (50, 90, 99)), len(times))
+        for name, times in found.items()
+    )
+    print(table("Colours", ("ms", "p50", "p90", "p99", "times"), rows), flush=True)
+    small = found["Ruby lambda, 1 KiB of output"]
+    yield Figure("Ruby lambda warm p50", statistics.median(small), "ms", "<=", 3)
+    yield Figure("Ruby lambda warm p99", percentile(small, 99), "ms")
+    yardstick = statistics.median(found["start of a program (true)"])
+    yield Figure("Ruby lambda, against the start of true", statistics.median(small) / yardstick, "")
+
+
+def _start_a_program() -> Colour:
+    subprocess.run(["true"], check=True)
+    return Colour.RED
+
+
+def _times(judge: Callable[[], Colour], rounds: int) -> list[float]:
+    times = []
+    for _ in range(rounds):
+        begun = time.perf_counter()
+        colour = judge()
+        times.append((time.perf_counter() - begun) * _MS)
+        if colour is not Colour.RED:
+            raise RuntimeError(f"it should have been red, and is {colour}")
+    return times

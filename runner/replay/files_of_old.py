@@ -1,0 +1,32 @@
+"""The files of a light as they were run, where that is not how they were recorded.
+
+Until about 2015 the files were recorded as they came from the editor, and on their way into the
+sandbox two things were done, which whoever runs them again has to do: the editor had no tabs, so
+that those of a makefile were put back; and the script could have its older name.
+"""
+
+from collections.abc import Mapping
+
+from cyberdojo.storer.v1 import storer_pb2
+from dojo.visible_files import CYBER_DOJO_SH
+
+OLDER_NAME = "cyberdojo.sh"
+
+
+def files_to_run(light: storer_pb2.Light, recorded: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Return the files that a run of this light is given."""
+    files = dict(recorded)
+    if light.HasField("status"):  # which is recorded since there are storers
+        return files
+    if CYBER_DOJO_SH not in files and OLDER_NAME in files:
+        files[CYBER_DOJO_SH] = files[OLDER_NAME]
+    for name, content in files.items():
+        if name.rpartition("/")[2].lower() == "makefile":
+            files[name] = b"\n".join(_with_tab(line) for line in content.split(b"\n"))
+    return files
+
+
+def _with_tab(line: bytes) -> bytes:
+    """Return a makefile's line with one tab in the place of the blanks that it begins with."""
+    stripped = line.lstrip(b" \t")
+    return line if stripped == line else b"\t" + stripped
