@@ -55,8 +55,8 @@ test: setup lint lint-protos types images ## set up, check everything, run all t
 	@scripts/test-tools.sh
 	@$(python) -m pytest --numprocesses auto
 
-test-languages: setup images-all ## test the start points of all languages in their images
-	@$(python) -m pytest tests/test_start_points.py --all-languages --numprocesses auto
+test-languages: setup images-all ## test the start points and old scripts of all languages in their images
+	@$(python) -m pytest tests/test_start_points.py tests/test_old_scripts.py --all-languages --numprocesses auto
 
 bench: setup images ## measure, print the tables, write benchmarks/results.json
 	@$(python) -m benchmarks

@@ -9,7 +9,18 @@ import platform
 import sys
 from pathlib import Path
 
-from benchmarks import figures, runner_builds, runner_memory, runner_overhead
+from benchmarks import (
+    figures,
+    runner_builds,
+    runner_lambdas,
+    runner_memory,
+    runner_overhead,
+    runner_recovery,
+    storer_archive,
+    storer_backup,
+    storer_calls,
+    storer_download,
+)
 from benchmarks.figures import Figure
 from benchmarks.places import place
 
@@ -17,6 +28,12 @@ MEASURES = {
     "runner_overhead": runner_overhead.measure,
     "runner_builds": runner_builds.measure,
     "runner_memory": runner_memory.measure,
+    "runner_lambdas": runner_lambdas.measure,
+    "runner_recovery": runner_recovery.measure,
+    "storer_archive": storer_archive.measure,
+    "storer_calls": storer_calls.measure,
+    "storer_backup": storer_backup.measure,
+    "storer_download": storer_download.measure,
 }
 RESULTS = Path(__file__).with_name("results.json")
 

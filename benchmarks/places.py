@@ -14,11 +14,13 @@ import grpc
 
 from cyberdojo.colour.v1 import colour_pb2
 from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
+from cyberdojo.storer.v1 import storer_pb2_grpc
 from dojo import avatars, kata_ids, locks, naming
 from dojo.data_containers import DataContainers
 from dojo.engine import Engine
 from dojo.naming import Namespace
 from dojo.settings import CommonSettings, load
+from runner import seccomp
 
 STARTUP_SECONDS = 30
 
@@ -79,17 +81,17 @@ def place() -> Iterator[Place]:
         engine.close()
 
 
-class Runner:
-    """A runner in a process of its own."""
+class Service:
+    """A service, `runner` or `storer`, in a process of its own."""
 
-    def __init__(self, made: Place, **environ: str) -> None:
+    def __init__(self, name: str, made: Place, **environ: str) -> None:
         named = {
             "CYBER_DOJO_NAMESPACE": made.namespace.name,
-            "CYBER_DOJO_RUNNER_LISTEN": "127.0.0.1:0",
+            f"CYBER_DOJO_{name.upper()}_LISTEN": "127.0.0.1:0",
             "DOCKER_HOST": made.engine.url,
         }
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "runner"],
+            [sys.executable, "-m", name],
             env={**os.environ, **named, **environ},
             stderr=subprocess.PIPE,
             text=True,
@@ -97,15 +99,14 @@ class Runner:
         if self._process.stderr is None:
             raise RuntimeError("there is no log to read")
         self._log = self._process.stderr
-        address = next(
+        self.address = next(
             event["listen"]
             for event in map(json.loads, iter(self._log.readline, ""))
             if event["event"] == "serving"
         )
-        # Read on, or the runner would wait for a reader of its log.
+        # Read on, or the service would wait for a reader of its log.
         self._reader = subprocess.Popen(["cat"], stdin=self._log, stdout=subprocess.DEVNULL)
-        self._channel = grpc.insecure_channel(address)
-        self.stub = runner_pb2_grpc.RunnerServiceStub(self._channel)
+        self._channel = grpc.insecure_channel(self.address)
 
     @property
     def resident_bytes(self) -> int:
@@ -132,10 +133,36 @@ class Runner:
         raise LookupError(key)
 
 
+class Runner(Service):
+    """A runner in a process of its own."""
+
+    def __init__(self, made: Place, **environ: str) -> None:
+        super().__init__("runner", made, **environ)
+        self.stub = runner_pb2_grpc.RunnerServiceStub(self._channel)
+
+
+class Storer(Service):
+    """A storer in a process of its own."""
+
+    def __init__(self, made: Place, **environ: str) -> None:
+        super().__init__("storer", made, **environ)
+        self.stub = storer_pb2_grpc.StorerServiceStub(self._channel)
+
+
 @contextlib.contextmanager
 def runner(made: Place, **environ: str) -> Iterator[Runner]:
     """Give a runner with these settings."""
     started = Runner(made, **environ)
+    try:
+        yield started
+    finally:
+        started.stop()
+
+
+@contextlib.contextmanager
+def storer(made: Place, **environ: str) -> Iterator[Storer]:
+    """Give a storer with these settings."""
+    started = Storer(made, **environ)
     try:
         yield started
     finally:
@@ -204,7 +231,7 @@ def container_config(made: Place, kata_id: str, avatar: str, job: Job) -> dict[s
     uid = avatars.uid(avatar)
     return {
         "Image": job.image_name,
-        "Entrypoint": ["sh", "./cyber-dojo.sh"],
+        "Entrypoint": ["bash", "./cyber-dojo.sh"],
         "Cmd": [],
         "WorkingDir": str(naming.sandbox_path(kata_id, avatar)),
         "User": f"{uid}:{uid}",
@@ -216,7 +243,7 @@ def container_config(made: Place, kata_id: str, avatar: str, job: Job) -> dict[s
             "VolumesFrom": [made.namespace.kata(kata_id)],
             "NetworkMode": "none",
             "CapDrop": ["ALL"],
-            "SecurityOpt": ["no-new-privileges"],
+            "SecurityOpt": ["no-new-privileges", f"seccomp={seccomp.profile()}"],
             "ReadonlyRootfs": True,
             "Tmpfs": {"/tmp": "rw,exec,nosuid,nodev,mode=1777,size=134217728"},  # noqa: S108
             "Init": True,

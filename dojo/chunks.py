@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 
 # Large enough that the cost per message vanishes, well below gRPC's usual limit of 4 MiB.
-CHUNK_BYTES = 256 * 1024
+CHUNK_BYTES = 1024 * 1024
 
 
 class Digest:
@@ -26,18 +26,23 @@ class Digest:
 
 
 def rechunk(pieces: Iterable[bytes], chunk_bytes: int = CHUNK_BYTES) -> Iterator[bytes]:
-    """Yield the same bytes in chunks of `chunk_bytes`; the last may be shorter."""
+    """Yield the same bytes in chunks of at most `chunk_bytes`, seldom much shorter.
+
+    A piece of the right size is passed on as it is: to copy it takes longer than to read it.
+    """
     pending: list[bytes] = []
     pending_bytes = 0
     for piece in pieces:
-        pending.append(piece)
-        pending_bytes += len(piece)
-        if pending_bytes >= chunk_bytes:
-            joined = b"".join(pending)
-            whole = len(joined) - len(joined) % chunk_bytes
-            for start in range(0, whole, chunk_bytes):
-                yield joined[start : start + chunk_bytes]
-            pending = [joined[whole:]]
-            pending_bytes = len(joined) - whole
+        if pending_bytes + len(piece) > chunk_bytes and pending:
+            yield b"".join(pending)
+            pending, pending_bytes = [], 0
+        if len(piece) < chunk_bytes:
+            pending.append(piece)
+            pending_bytes += len(piece)
+        elif len(piece) == chunk_bytes:
+            yield piece
+        else:
+            for start in range(0, len(piece), chunk_bytes):
+                yield piece[start : start + chunk_bytes]
     if pending_bytes:
         yield b"".join(pending)

@@ -8,6 +8,7 @@ Who may touch what: creating a container is the engine's own test-and-set on the
 storers can't both create a kata. What is inside a volume is guarded by those who write it.
 """
 
+import contextlib
 import hashlib
 import io
 import json
@@ -24,11 +25,13 @@ import docker.errors
 import structlog
 
 from dojo.engine import ANSWER_SECONDS, Engine, answering
-from dojo.errors import EngineUnavailable, KataNotFound
+from dojo.errors import DojoError, EngineUnavailable, KataNotFound
 from dojo.kata_ids import LENGTH
 from dojo.naming import Namespace, mount_path
 
 MANIFEST = "manifest.json"
+
+_TOUCH_SECONDS = 60
 
 # 64 avatars can have a container each that waits.
 _REMOVERS = 8
@@ -84,6 +87,11 @@ class DataContainers:
         """Return where the kata's volume is seen, whether it exists or not."""
         return self.volume_root / self.namespace.kata(kata_id) / "_data"
 
+    @property
+    def backups_folder(self) -> Path:
+        """Where the volume is seen that keeps what the last backups held, if there is one."""
+        return self.volume_root / self.namespace.backups / "_data"
+
     def exists(self, kata_id: str) -> bool:
         """Say whether there is such a kata: a volume with a manifest in it."""
         return (self.folder(kata_id) / MANIFEST).exists()
@@ -104,7 +112,14 @@ class DataContainers:
         """
         if self.folder(kata_id).exists():
             raise NameTaken(kata_id)
-        self._create_container(kata_id)
+        try:
+            self._create_container(kata_id)
+        except DojoError:
+            # An engine that fails half-way, having no room, leaves the volume. It removes none
+            # that somebody's container holds.
+            with contextlib.suppress(docker.errors.APIError, DojoError), answering():
+                self.engine.api.remove_volume(self.namespace.kata(kata_id))
+            raise
         return self.folder(kata_id)
 
     def ensure_handle(self, kata_id: str) -> None:
@@ -127,6 +142,16 @@ class DataContainers:
         else:
             _log.info("handle made again", kata=kata_id)
 
+    def has_handle(self, kata_id: str) -> bool:
+        """Ask the engine whether the kata's container is there, and holds its volume."""
+        name = self.namespace.kata(kata_id)
+        with answering():
+            try:
+                found = self.engine.api.inspect_container(name)
+            except docker.errors.NotFound:
+                return False
+        return any(mount.get("Name") == name for mount in found["Mounts"])
+
     def forget_handle(self, name: str) -> None:
         """Take note that the container of this name is gone, or may be."""
         with self._lock:
@@ -137,6 +162,30 @@ class DataContainers:
         with self._lock:
             self._known_handles.clear()
 
+    def touch(self, kata_id: str) -> None:
+        """Take note that somebody uses the kata; who does so again within a minute costs a stat.
+
+        It is the time of the volume's own folder, around what is in it: it outlives this process,
+        and is no part of the kata. What can't be noted, as the kata is gone, does no harm.
+        """
+        if time.time() - self.touched(kata_id) > _TOUCH_SECONDS:
+            with contextlib.suppress(OSError):
+                os.utime(self.folder(kata_id).parent)
+
+    def touched(self, kata_id: str) -> float:
+        """Return when the kata was last used, in seconds since 1970; 0 if it is gone."""
+        with contextlib.suppress(FileNotFoundError):
+            return self.folder(kata_id).parent.stat().st_mtime
+        return 0
+
+    def holders(self, kata_id: str) -> list[str]:
+        """Return the names of the containers that hold the kata's volume, but for its own."""
+        name = self.namespace.kata(kata_id)
+        with answering():
+            found = self.engine.api.containers(all=True, filters={"volume": name})
+        names = [each["Names"][0].removeprefix("/") for each in found if each["Names"]]
+        return [each for each in names if each != name]
+
     def delete(self, kata_id: str) -> None:
         """Remove the container, the volume, and every container that holds the volume."""
         name = self.namespace.kata(kata_id)
@@ -144,22 +193,23 @@ class DataContainers:
         api = self.engine.api
         deadline = time.monotonic() + ANSWER_SECONDS
         with answering():
+            _remove_container(api, name)
             while True:
-                holders = api.containers(all=True, quiet=True, filters={"volume": name})
-                containers = [name, *(holder["Id"] for holder in holders)]
-                with ThreadPoolExecutor(_REMOVERS) as removers:
-                    # list: what one of them raises is raised here.
-                    list(removers.map(partial(_remove_container, api), containers))
+                # Who holds it is asked only if somebody does: the engine looks at all containers.
                 try:
                     api.remove_volume(name)
                 except docker.errors.NotFound:
                     return
                 except docker.errors.APIError as error:
-                    # Somebody made a container that holds it, since the others were removed.
                     if error.status_code != 409 or time.monotonic() > deadline:
                         raise
                 else:
                     return
+                holders = api.containers(all=True, quiet=True, filters={"volume": name})
+                with ThreadPoolExecutor(_REMOVERS) as removers:
+                    # list: what one of them raises is raised here.
+                    ids = [holder["Id"] for holder in holders]
+                    list(removers.map(partial(_remove_container, api), ids))
 
     def _create_container(self, kata_id: str) -> None:
         """Create the container, and with it the volume if there is none."""
@@ -195,7 +245,11 @@ class DataContainers:
         """Load an image without any file: a container can't be created from nothing."""
         with answering():
             architecture = self.engine.api.version()["Arch"]
-            self.engine.api.load_image(_empty_image(self.namespace.kata_image, architecture))
+            said = self.engine.api.load_image(_empty_image(self.namespace.kata_image, architecture))
+            # An engine that has no room says so in what it answers, after having begun well.
+            for each in said:
+                if "error" in each:
+                    raise docker.errors.APIError(each["error"], explanation=each["error"])
 
 
 def _empty_image(name: str, architecture: str) -> bytes:
@@ -245,7 +299,6 @@ class HandleWatch:
         self._data_containers = data_containers
         self._on_images_changed = on_images_changed
         self._is_followed = False
-        self._answers = True
         self._stopped = threading.Event()
         self._threads = [
             threading.Thread(target=self._run, name="handle-watch", daemon=True),
@@ -255,7 +308,7 @@ class HandleWatch:
     @property
     def is_up(self) -> bool:
         """Whether the engine answers."""
-        return self._is_followed and self._answers
+        return self._is_followed and self._data_containers.engine.answers
 
     def start(self) -> None:
         """Start following."""
@@ -275,9 +328,9 @@ class HandleWatch:
                     engine = Engine(url, answer_seconds=self.PING_SECONDS)
                 engine.ping()
             except (EngineUnavailable, docker.errors.APIError):
-                self._answers = False
+                self._data_containers.engine.answers = False
             else:
-                self._answers = True
+                self._data_containers.engine.answers = True
 
     def _run(self) -> None:
         while not self._stopped.is_set():

@@ -10,7 +10,7 @@ import docker.errors
 import requests.exceptions
 import urllib3.exceptions
 
-from dojo.errors import DiskFull, EngineUnavailable
+from dojo.errors import DiskFull, DiskReadOnly, EngineUnavailable
 
 # A healthy engine answers in milliseconds, a busy one in seconds. Longer than this is an
 # engine that hangs, and a caller who waits for it is better told.
@@ -86,6 +86,8 @@ def answering() -> Iterator[None]:
         explanation = str(error.explanation or error)
         if "no space left on device" in explanation:
             raise DiskFull(explanation) from error
+        if "read-only file system" in explanation:
+            raise DiskReadOnly(explanation) from error
         raise
     except (
         docker.errors.DockerException,

@@ -121,11 +121,53 @@ class DiskFull(Exhausted):
         super().__init__(f"the disk is full: {what}")
 
 
+class DiskReadOnly(DojoError):
+    """Nothing can be written to the disk. That does not pass; somebody has to see to it."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"the disk can't be written to: {what}; see to it, and mount it anew")
+
+
 class EngineUnavailable(DojoError):
     """The docker engine does not answer."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"the docker engine does not answer: {reason}")
+
+
+class ArchiveUnavailable(DojoError):
+    """The archive of katas does not answer."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the archive does not answer: {reason}")
+
+
+class StorerUnavailable(DojoError):
+    """The storer can't say whether there is a kata."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the storer does not help: {reason}")
+
+
+class KataInUse(DojoError):
+    """The kata can't be archived now, because somebody uses it."""
+
+    def __init__(self, kata_id: str, reason: str) -> None:
+        super().__init__(f"kata {kata_id} is in use: {reason}")
+
+
+class ArchiveMissing(DojoError):
+    """The storer was not told of an archive."""
+
+    def __init__(self) -> None:
+        super().__init__("there is no archive; say in CYBER_DOJO_ARCHIVE where it is")
+
+
+class UnknownBackup(DojoError):
+    """The storer does not know what an earlier backup held."""
+
+    def __init__(self, token: str) -> None:
+        super().__init__(f"backup {token[:40]!r} is not known (any more); make a full one")
 
 
 class Stopping(DojoError):
@@ -155,3 +197,11 @@ class KataDamaged(DojoError):
     def __init__(self, kata_id: str, path: PurePath | str, reason: str) -> None:
         super().__init__(f"kata {kata_id} is damaged: {path}: {reason}")
         self.path = path
+        self.reason = reason
+
+
+class ArchiveDamaged(DojoError):
+    """An archived kata is not what was archived."""
+
+    def __init__(self, key: str, reason: str) -> None:
+        super().__init__(f"the archive is damaged: {key}: {reason}")

@@ -29,6 +29,28 @@ def locked(path: Path, *, shared: bool = False) -> Iterator[None]:
             os.close(descriptor)
 
 
+@contextmanager
+def locked_at_once(path: Path) -> Iterator[bool]:
+    """Hold the lock of a folder or a file if nobody does; say whether it is held.
+
+    False also if there is none, or another was put in its place meanwhile.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        yield False
+        return
+    try:
+        try:
+            flock(descriptor, LOCK_EX | LOCK_NB)
+            is_held = os.path.samestat(os.fstat(descriptor), os.lstat(path))
+        except (BlockingIOError, FileNotFoundError):
+            is_held = False
+        yield is_held
+    finally:
+        os.close(descriptor)
+
+
 def is_locked(path: Path) -> bool:
     """Say whether somebody holds the lock of a folder or a file, or it is gone."""
     try:

@@ -46,6 +46,11 @@ class Namespace:
         """The name of the empty image that kata containers are created from."""
         return f"{self.name}-kata:empty"
 
+    @property
+    def backups(self) -> str:
+        """The name of the volume that keeps what the last backups held."""
+        return f"{self.name}-backups"
+
     def labels(self, kind: str, **more: str) -> dict[str, str]:
         """Return the labels of a container or volume of this kind (`kata`, `run`)."""
         named = {f"cyber-dojo.{key}": value for key, value in more.items()}

@@ -16,7 +16,7 @@ from grpc_reflection.v1alpha import reflection
 from dojo import log
 from dojo.data_containers import DataContainers, HandleWatch, VolumesOutOfSight
 from dojo.engine import Engine
-from dojo.errors import EngineUnavailable
+from dojo.errors import ArchiveUnavailable, EngineUnavailable
 from dojo.settings import BadSettings, CommonSettings, load
 from dojo.statuses import StatusInterceptor
 
@@ -137,5 +137,5 @@ def run(name: str, kind: type[S], main: Callable[[S], None]) -> None:
         for problem in error.problems:
             print(f"{name}: {problem}", file=sys.stderr)
         sys.exit(2)
-    except (EngineUnavailable, VolumesOutOfSight, CannotListen) as error:
+    except (ArchiveUnavailable, EngineUnavailable, VolumesOutOfSight, CannotListen) as error:
         sys.exit(f"{name}: {error}")

@@ -31,7 +31,14 @@ STATUSES: Mapping[type[errors.DojoError], grpc.StatusCode] = {
     errors.StaleNumber: grpc.StatusCode.ABORTED,
     errors.ImageMissing: grpc.StatusCode.FAILED_PRECONDITION,
     errors.Exhausted: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.UnknownBackup: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.DiskReadOnly: grpc.StatusCode.FAILED_PRECONDITION,
     errors.EngineUnavailable: grpc.StatusCode.UNAVAILABLE,
+    errors.ArchiveUnavailable: grpc.StatusCode.UNAVAILABLE,
+    errors.StorerUnavailable: grpc.StatusCode.UNAVAILABLE,
+    errors.ArchiveDamaged: grpc.StatusCode.DATA_LOSS,
+    errors.KataInUse: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.ArchiveMissing: grpc.StatusCode.FAILED_PRECONDITION,
     errors.Stopping: grpc.StatusCode.UNAVAILABLE,
     errors.RegistryUnavailable: grpc.StatusCode.UNAVAILABLE,
     errors.KataDamaged: grpc.StatusCode.DATA_LOSS,
@@ -50,11 +57,13 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 def status_of(error: Exception) -> status_pb2.Status:
     """Return the status, with its details, that a caller gets for `error`.
 
-    What is neither a DojoError nor a full disk is a defect of ours: INTERNAL, without a word
-    of what happened but a reference that finds it in the log.
+    What is neither a DojoError nor a disk that takes no more is a defect of ours: INTERNAL,
+    without a word of what happened but a reference that finds it in the log.
     """
     if isinstance(error, OSError) and error.errno in _NO_ROOM:
         error = errors.DiskFull(str(error.strerror))
+    elif isinstance(error, OSError) and error.errno == errno.EROFS:
+        error = errors.DiskReadOnly(str(error.strerror))
     for kind in type(error).__mro__:
         if kind in STATUSES:
             return _status(STATUSES[kind], str(error), _details(error))
@@ -118,6 +127,15 @@ def _reading(parse: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
     return read
 
 
+def _writing(serialize: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
+    """Return `serialize`, for responses some of which are bytes already."""
+
+    def write(response: Any) -> bytes:
+        return response if isinstance(response, bytes) else serialize(response)
+
+    return write
+
+
 def _checked(request: Any) -> Any:
     """Return a request that could be parsed; raise InvalidArgument for one that could not."""
     if isinstance(request, _Unreadable):
@@ -153,17 +171,23 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
             "request_deserializer": _reading(
                 handler.request_deserializer  # type: ignore[arg-type]  # ours are generated
             ),
-            "response_serializer": handler.response_serializer,
+            "response_serializer": _writing(
+                handler.response_serializer  # type: ignore[arg-type]  # likewise
+            ),
         }
         if handler.unary_unary:
             return grpc.unary_unary_rpc_method_handler(_answer(handler.unary_unary, rpc), **how)
         if handler.unary_stream:
             return grpc.unary_stream_rpc_method_handler(_stream(handler.unary_stream, rpc), **how)
+        if handler.stream_stream:
+            return grpc.stream_stream_rpc_method_handler(
+                _stream(handler.stream_stream, rpc, _checked_each), **how
+            )
         if handler.stream_unary:
             return grpc.stream_unary_rpc_method_handler(
                 _answer(handler.stream_unary, rpc, _checked_each), **how
             )
-        raise NotImplementedError("no RPC of ours streams in both directions")
+        raise NotImplementedError("there are no other kinds of RPC")
 
 
 def _answer(
@@ -182,13 +206,15 @@ def _answer(
     return answer
 
 
-def _stream(behaviour: Callable[..., Any], rpc: str) -> Any:
+def _stream(
+    behaviour: Callable[..., Any], rpc: str, checked: Callable[[Any], Any] = _checked
+) -> Any:
     # It writes, and does not yield: a caller who goes while a response waits for being taken
     # then cancels what is below here, and not only what is above.
     async def stream(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         with structlog.contextvars.bound_contextvars(**_fields(rpc, request)):
             try:
-                async with aclosing(behaviour(_checked(request), context)) as responses:
+                async with aclosing(behaviour(checked(request), context)) as responses:
                     async for response in responses:
                         await _write(context, response)
             except asyncio.CancelledError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, MutableSequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,10 +16,13 @@ from cyberdojo.storer.v1 import storer_pb2
 from dojo import avatars, kata_ids, visible_files
 from dojo.errors import InvalidArgument
 from storer import times
+from storer.details import Details
 from storer.diff import FileChange, FileDiff, LineChange
 from storer.download import Compression
 from storer.light import MAX_NUMBER, MAX_SECONDS, MAX_STATUS, Light, Submission
+from storer.listing import ListedKata
 from storer.manifest import DEFAULT_MAX_SECONDS, DEFAULT_TAB_SIZE, Manifest
+from storer.resuming import Resumption
 
 MAX_REQUEST_ID = 100
 MAX_REASON = 1000
@@ -79,16 +83,29 @@ def time_to(time: datetime) -> Timestamp:
 
 def light_to(light: Light) -> storer_pb2.Light:
     """Return a light as a message."""
-    message = storer_pb2.Light(
-        number=light.number,
-        colour=_COLOURS.get(light.colour, colour_pb2.COLOUR_UNSPECIFIED),
-        time=time_to(light.time),
-        status=light.status,
-        reason=light.reason,
-    )
-    if light.duration is not None:
-        message.duration.FromNanoseconds(round(light.duration * 1e9))
+    message = storer_pb2.Light()
+    _fill(message, light)
     return message
+
+
+def add_lights(messages: MutableSequence[storer_pb2.Light], lights: Iterable[Light]) -> None:
+    """Add lights to a message's field, in a third of the time that it takes to copy them there."""
+    for light in lights:
+        _fill(messages.add(), light)  # type: ignore[attr-defined]  # a field's own
+
+
+def _fill(message: storer_pb2.Light, light: Light) -> None:
+    message.number = light.number
+    message.colour = _COLOURS.get(light.colour, colour_pb2.COLOUR_UNSPECIFIED)
+    message.time.seconds = int(light.time.timestamp())
+    message.time.nanos = light.time.microsecond * 1000
+    if light.status is not None:
+        message.status = light.status
+    if light.reason:
+        message.reason = light.reason
+    if light.duration is not None:
+        duration = message.duration
+        duration.seconds, duration.nanos = divmod(round(light.duration * 1e9), 10**9)
 
 
 def light_from(request: storer_pb2.RecordTestRequest) -> tuple[Light, Submission, int | None]:
@@ -173,6 +190,7 @@ def manifest_from(message: storer_pb2.Manifest) -> Manifest:
         max_seconds=message.max_seconds or DEFAULT_MAX_SECONDS,
         tab_size=message.tab_size or DEFAULT_TAB_SIZE,
         colour_patterns=_patterns_from(message.colour_rule),
+        ruby_lambda=_ruby_lambda_from(message.colour_rule),
         visible_files=dict(message.visible_files),
         highlight_filenames=list(message.highlight_filenames),
         progress_regexs=list(message.progress_regexs),
@@ -205,6 +223,8 @@ def manifest_to(manifest: Manifest) -> storer_pb2.Manifest:
             for each in manifest.colour_patterns
         )
         message.colour_rule.patterns.SetInParent()
+    elif manifest.ruby_lambda is not None:
+        message.colour_rule.ruby_lambda.source = manifest.ruby_lambda
     if manifest.other:
         other = struct_pb2.Struct()
         other.update(manifest.other)
@@ -259,6 +279,10 @@ def _patterns_from(rule: colour_pb2.ColourRule) -> list[dict[str, str]] | None:
     ]
 
 
+def _ruby_lambda_from(rule: colour_pb2.ColourRule) -> str | None:
+    return rule.ruby_lambda.source if rule.HasField("ruby_lambda") else None
+
+
 def _other_from(message: struct_pb2.Struct) -> dict[str, Any]:
     try:
         other: dict[str, Any] = MessageToDict(message)
@@ -272,3 +296,45 @@ def _seconds(duration: Duration) -> float:
     if not (0 <= duration.nanos < 10**9 and 0 <= seconds <= MAX_SECONDS):
         raise InvalidArgument("duration", f"is not from 0 to {MAX_SECONDS} seconds")
     return seconds
+
+
+def source_to(listed: ListedKata) -> storer_pb2.KataSource.ValueType:
+    """Return where a listed kata is used from."""
+    if listed.in_data_container:
+        return storer_pb2.KATA_SOURCE_DATA_CONTAINER
+    if listed.in_archive:
+        return storer_pb2.KATA_SOURCE_ARCHIVE
+    return storer_pb2.KATA_SOURCE_KATAS_DIRECTORY
+
+
+def details_to(found: Details | None) -> storer_pb2.KataDetails | None:
+    """Return what is in a kata, as far as it is known."""
+    if found is None:
+        return None
+    return storer_pb2.KataDetails(
+        display_name=found.display_name,
+        exercise=found.exercise,
+        created=None if found.created is None else time_to(found.created),
+        avatar_count=found.avatar_count,
+        light_count=found.light_count,
+        newest=None if found.newest is None else time_to(found.newest),
+        problem=found.problem,
+    )
+
+
+def resumption_from(request: storer_pb2.DownloadKataRequest) -> Resumption | None:
+    """Return where a download is to go on, or None if it can't be; raise InvalidArgument."""
+    if request.offset < 0:
+        raise InvalidArgument("offset", f"{request.offset} is less than 0")
+    if not (request.resumable or request.state):
+        return None
+    return Resumption(request.state, request.offset)
+
+
+def stream_header(filename: str, resumption: Resumption | None) -> storer_pb2.StreamHeader:
+    """Return what a stream begins with, once its first piece is made."""
+    if resumption is None:
+        return storer_pb2.StreamHeader(filename=filename)
+    return storer_pb2.StreamHeader(
+        filename=filename, state=resumption.state, offset=resumption.offset
+    )

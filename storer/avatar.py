@@ -109,7 +109,13 @@ class Avatar:
                 journal.sync_all()
             tip = self.history.record(numbered, submission, lights.tip, journal)
             self._cache.journals.note(self.folder)
-            self._write(lights, [numbered], submission, tip)
+            try:
+                self._write(lights, [numbered], submission, tip)
+            except OSError as error:
+                # The disk is full, say. git has the light, so it is recorded, and has to be told
+                # as such; who reads finds it there, and the next writing adds it.
+                _log.warning("not listed yet", number=number, reason=str(error))
+                self._cache.forget(self.folder)
             return numbered
 
     def mend(self) -> None:

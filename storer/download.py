@@ -11,6 +11,7 @@ import zstandard
 from dojo.chunks import rechunk
 from storer import snapshot
 from storer.katas import Katas
+from storer.resuming import Resumption
 from storer.snapshot import Snapshot
 
 
@@ -27,20 +28,26 @@ def filename(kata_id: str, compression: Compression) -> str:
     return f"{kata_id}.tar{compression.value}"
 
 
-def download(katas: Katas, kata_id: str, compression: Compression) -> Generator[bytes, None, None]:
+def download(
+    katas: Katas, kata_id: str, compression: Compression, resumption: Resumption | None = None
+) -> Generator[bytes, None, None]:
     """Yield a kata as a tar, in chunks, in the state it has when the first is asked for.
 
-    No lock is held while the chunks are asked for: a slow reader delays nobody. Raises
+    No lock is held while the chunks are asked for: a slow reader delays nobody. When the first
+    has come, `resumption` says where the caller goes on; all chunks come nevertheless. Raises
     KataNotFound, also when the kata is deleted or replaced meanwhile.
     """
     with ExitStack() as opened:
         with katas.using(kata_id) as kata:
             taken = Snapshot(kata, opened)
+        if resumption is not None:
+            resumption.settle(taken, compression.name)
         tar = chain(snapshot.members(taken), [snapshot.END])
-        yield from rechunk(_compress(tar, compression))
+        yield from rechunk(compress(tar, compression))
 
 
-def _compress(pieces: Iterable[bytes], compression: Compression) -> Iterator[bytes]:
+def compress(pieces: Iterable[bytes], compression: Compression) -> Iterator[bytes]:
+    """Yield the bytes of a tar, compressed."""
     if compression is Compression.NONE:
         yield from pieces
         return

@@ -3,11 +3,39 @@
 import ctypes
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import pygit2
+
+from dojo.errors import DiskFull, DiskReadOnly
 
 PRIVATE = 0o600  # for the storer alone: a run has another user id
 
+_REFUSALS = {
+    errno.ENOSPC: DiskFull,
+    errno.EDQUOT: DiskFull,
+    errno.EROFS: DiskReadOnly,
+}
+
 _NOT_A_FILE = {errno.ELOOP, errno.ENXIO}  # a link; a socket
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """Turn a disk that takes no more, as the system or libgit2 tells of it, into our errors."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _REFUSALS:
+            raise _REFUSALS[error.errno](str(error)) from error
+        raise
+    except pygit2.GitError as error:
+        for number, refusal in _REFUSALS.items():
+            if os.strerror(number) in str(error):
+                raise refusal(str(error)) from error
+        raise
 
 
 def write(path: Path, content: bytes) -> None:
@@ -26,12 +54,17 @@ def replace(path: Path, content: bytes, *, sync: bool = True) -> None:
     flags = os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(new, flags, PRIVATE)
     try:
-        write_all(descriptor, content)
-        if sync:
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    os.replace(new, path)  # noqa: PTH105 - a path's own takes thrice as long
+        try:
+            write_all(descriptor, content)
+            if sync:
+                os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.replace(new, path)  # noqa: PTH105 - a path's own takes thrice as long
+    except BaseException:  # the disk is full, say: what there is of it takes none of its room
+        with suppress(OSError):
+            os.unlink(new)  # noqa: PTH108 - as above
+        raise
 
 
 def write_all(descriptor: int, content: bytes) -> None:

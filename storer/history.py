@@ -20,7 +20,7 @@ import pygit2
 from pygit2.enums import ConfigLevel, FileMode
 
 from dojo.errors import KataDamaged
-from storer import json_files, light, loose_objects, objects
+from storer import durable, json_files, light, loose_objects, objects
 from storer.journal import Entry, Journal
 from storer.json_files import Unreadable
 from storer.light import Light, Submission
@@ -130,18 +130,22 @@ class History:
         message = f"{recorded.number} {recorded.colour}".strip()
         parents = [before.commit] if before.commit else []
         commit = new.commit(root, parents, author, int(recorded.time.timestamp()), message)
-        objects.write(self._folder, new.files)
         if journal is None:
+            objects.write(self._folder, new.files)
             self._name(recorded.number, commit)
             return Tip(commit, known)
         size = journal.size
+        # First the journal: of an object that git has, and the disk maybe not, the content is there.
         journal.append(Entry(recorded.number, commit, new.files))
+        written: list[str] = []
         try:
+            objects.write(self._folder, new.files, written=written)
+            written.clear()  # from here on a branch may refer to them
             self._name(recorded.number, commit)
         except BaseException:
-            journal.cut(
-                size
-            )  # or it would be found there, though the caller is told that it failed
+            # Or it would be found there, though the caller is told that it failed.
+            journal.take_back(size)
+            objects.remove(self._folder, written)
             raise
         return Tip(commit, known)
 
@@ -180,7 +184,8 @@ class History:
         (self._folder / "index.lock").unlink(missing_ok=True)
         index = self._repository.index
         index.read_tree(self._root(number))
-        index.write()
+        with durable.refusing():
+            index.write()
 
     def described(self, number: int) -> bytes:
         """Return what light.json of light `number` holds, which has one."""
@@ -217,8 +222,11 @@ class History:
         return LIGHT_JSON not in self._root(number)
 
     def tree(self, number: int) -> pygit2.Tree:
-        """Return the git tree with the visible files of light `number`."""
-        return self._tree_in(self._root(number), number)
+        """Return the git tree with the visible files of light `number`, all of them readable."""
+        found = self._tree_in(self._root(number), number)
+        with self._reading(f"{_tag(number)}:{SANDBOX}"):
+            self._check_tree(found)
+        return found
 
     def verify(self, numbers: Iterable[int]) -> None:
         """Read every object of these lights.
@@ -285,11 +293,18 @@ class History:
 
     def _commit(self, number: int) -> pygit2.Commit:
         with self._reading(_tag(number)):
-            return self._repository.references[_tag(number)].peel(pygit2.Commit)
+            name = self._repository.references[_tag(number)].resolve().target
+            self._check(name)
+            found = self._repository[name]
+            while isinstance(found, pygit2.Tag):
+                self._check(found.target)
+                found = self._repository[found.target]
+            return found.peel(pygit2.Commit)
 
     def _root(self, number: int) -> pygit2.Tree:
         commit = self._commit(number)
         with self._reading(_tag(number)):
+            self._check(commit.tree_id)
             return commit.tree
 
     def _light_json(self, number: int) -> dict[str, Any] | None:
@@ -314,6 +329,7 @@ class History:
             found = root[SANDBOX]
             if not isinstance(found, pygit2.Tree):
                 raise Unreadable("is not a folder")
+            self._check(found.id)
             return found
 
     def _json_in(self, root: pygit2.Tree, number: int, name: str) -> dict[str, Any]:
@@ -325,10 +341,22 @@ class History:
         found = root[name]
         if not isinstance(found, pygit2.Blob):
             raise Unreadable("is not a file")
+        self._check(found.id)
         return found
+
+    def _check(self, name: object) -> None:
+        """Raise ValueError if an object is damaged: libgit2 is not to be asked to read it."""
+        loose_objects.check(str(self._folder), str(name))
+
+    def _check_tree(self, tree: pygit2.Tree) -> None:
+        for entry in tree:
+            self._check(entry.id)
+            if isinstance(entry, pygit2.Tree):
+                self._check_tree(entry)
 
     def _blobs(self, tree: pygit2.Tree, prefix: str = "") -> Iterator[tuple[str, bytes]]:
         for entry in tree:
+            self._check(entry.id)
             name = prefix + json_files.from_bytes(entry.raw_name or b"")
             if isinstance(entry, pygit2.Tree):
                 yield from self._blobs(entry, name + "/")

@@ -101,6 +101,15 @@ class Journal:
         """Make it as short as it was."""
         os.truncate(self._path, size)
 
+    def take_back(self, size: int) -> None:
+        """Make it as short as it was before its last entry, for good."""
+        self.cut(size)
+        descriptor, _ = self._open()
+        try:
+            os.fdatasync(descriptor)
+        finally:
+            os.close(descriptor)
+
     def sync_all(self) -> None:
         """Put on disk all that was ever written to its file system, and empty it."""
         descriptor, _ = self._open()

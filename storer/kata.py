@@ -94,9 +94,13 @@ class Kata:
             starting = self.folder / STARTING
             if starting.exists():  # whoever started it is gone, or the lock would not be ours
                 shutil.rmtree(starting)
-            starting.mkdir()
-            start(starting, self.kata_id, name, files, time)
-            starting.rename(self.folder / name)
+            try:
+                starting.mkdir()
+                start(starting, self.kata_id, name, files, time)
+                starting.rename(self.folder / name)
+            except BaseException:  # the disk is full, say
+                shutil.rmtree(starting, ignore_errors=True)
+                raise
             durable.sync_folder(self.folder)
             self._cache.journals.note(self.folder / name)
         return name, files

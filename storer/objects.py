@@ -11,7 +11,7 @@ import hashlib
 import os
 import secrets
 import zlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -92,10 +92,14 @@ class NewObjects:
         return name
 
 
-def write(git: Path, files: Mapping[str, bytes], *, anew: bool = False) -> None:
+def write(
+    git: Path, files: Mapping[str, bytes], *, anew: bool = False, written: list[str] | None = None
+) -> None:
     """Write objects, given as their files by name, into the repository in `git`.
 
-    Those that are there already stay, unless they are to be written `anew`.
+    Those that are there already stay, unless they are to be written `anew`, or are not what they
+    should be: a power cut can leave the name of a file without its content. The names of those
+    that were not there are added to `written`, also where this raises.
     """
     top = os.open(git / "objects", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -103,10 +107,19 @@ def write(git: Path, files: Mapping[str, bytes], *, anew: bool = False) -> None:
             folder, path = name[:2], f"{name[:2]}/{name[2:]}"
             with suppress(FileExistsError):
                 os.mkdir(folder, dir_fd=top)
-            if anew or not _exists(path, top):
+            there = None if anew else _read(path, top)
+            if there is None or not _is_same(there, content):
                 _write_object(top, folder, path, content)
+                if there is None and written is not None:
+                    written.append(name)
     finally:
         os.close(top)
+
+
+def remove(git: Path, names: Iterable[str]) -> None:
+    """Remove objects that nothing refers to."""
+    for name in names:
+        (git / "objects" / name[:2] / name[2:]).unlink(missing_ok=True)
 
 
 def holds(git: Path, name: str, content: bytes) -> bool:
@@ -155,12 +168,24 @@ def _write_object(top: int, folder: str, path: str, content: bytes) -> None:
         raise
 
 
-def _exists(path: str, folder: int) -> bool:
+def _read(path: str, folder: int) -> bytes | None:
+    """Return what is in a file; None if there is none."""
     try:
-        os.stat(path, dir_fd=folder)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
     except FileNotFoundError:
+        return None
+    with open(descriptor, "rb") as file:
+        return file.read()
+
+
+def _is_same(there: bytes, content: bytes) -> bool:
+    """Say whether two files are the same object; others may have compressed it in another way."""
+    if there == content:
+        return True
+    try:
+        return zlib.decompress(there) == zlib.decompress(content)
+    except zlib.error:  # it was cut off
         return False
-    return True
 
 
 def _order(entry: tuple[bytes, tuple[str, str]]) -> bytes:

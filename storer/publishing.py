@@ -26,6 +26,7 @@ INCOMING = ".incoming-"
 COMPLETE = ".complete"
 MOVING = ".moving"
 REPLACED = ".replaced"
+GONE = ".gone"
 
 
 @contextmanager
@@ -61,10 +62,22 @@ def publish(incoming: Path, folder: Path) -> None:
 
     For the lock's holder, after `recover`.
     """
-    durable.sync_tree(incoming)
+    durable.sync_file_system(incoming)
     incoming.rename(folder / COMPLETE)
     durable.sync_folder(folder)
     _finish(folder)
+
+
+def hide(folder: Path) -> None:
+    """Make a kata one that can't be seen, for good, before its volume is removed.
+
+    For the lock's holder. Whatever interrupts the removal, nobody finds half a kata; and what is
+    left of one is known for that, whichever of its files went first.
+    """
+    (folder / MANIFEST).rename(folder / GONE)
+    for path in _manifest_first(folder):
+        path.rename(folder / f"{GONE}-{path.name}")
+    durable.sync_folder(folder)
 
 
 def is_begun(folder: Path) -> bool:
@@ -75,7 +88,10 @@ def is_begun(folder: Path) -> bool:
 def is_interrupted(folder: Path) -> bool:
     """Say whether anything is left of a kata that was put together or replaced."""
     left = (COMPLETE, MOVING, REPLACED)
-    return any((folder / name).exists() for name in left) or any(folder.glob(f"{INCOMING}*"))
+    begun = (f"{INCOMING}*", f"{GONE}*")
+    return any((folder / name).exists() for name in left) or any(
+        any(folder.glob(pattern)) for pattern in begun
+    )
 
 
 def recover(folder: Path) -> None:
@@ -104,6 +120,12 @@ def _finish(folder: Path) -> None:
         durable.sync_folder(folder)
         moving.rmdir()
     shutil.rmtree(replaced, ignore_errors=True)
+    if (folder / MANIFEST).exists():
+        for gone in folder.glob(f"{GONE}*"):
+            if gone.is_dir() and not gone.is_symlink():
+                shutil.rmtree(gone, ignore_errors=True)
+            else:
+                gone.unlink(missing_ok=True)
 
 
 def _manifest_first(folder: Path) -> list[Path]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import aclosing
-from itertools import islice
+from functools import partial
 from typing import Any, TypeVar
 
 import grpc.aio
@@ -16,10 +16,16 @@ from dojo import avatars, kata_ids
 from dojo.data_containers import DataContainers
 from dojo.errors import InvalidArgument
 from storer import adapting, diff, download, paging, restore
+from storer.archive import Archive
+from storer.backup_servicer import backup_katas, restored_katas
+from storer.backup_states import BackupStates
+from storer.details import Details
 from storer.katas import Katas
 from storer.katas_directory import KatasDirectory
 from storer.light import Light
+from storer.start_points import RED_AMBER_GREEN, StartPoints
 from storer.streaming import receive, send
+from storer.verify_servicer import verify_katas
 from storer.watch import Watches
 
 T = TypeVar("T")
@@ -37,11 +43,29 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
     gets to its watchers through the loop.
     """
 
-    def __init__(self, data_containers: DataContainers, katas_directory: KatasDirectory) -> None:
-        """Serve these katas. To be made where an event loop runs."""
+    def __init__(
+        self,
+        data_containers: DataContainers,
+        katas_directory: KatasDirectory,
+        start_points: StartPoints | None = None,
+        archive: Archive | None = None,
+        *,
+        with_products: bool = True,
+    ) -> None:
+        """Serve these katas. To be made where an event loop runs.
+
+        `with_products`: what runs left in sandboxes is archived too.
+        """
+        self.on_change: Callable[[str], None] = lambda _: None
+        self._with_products = with_products
+        self._start_points = start_points or StartPoints(None)
         self._loop = asyncio.get_running_loop()
         self.watches = Watches(self._read_lights)
-        self.katas = Katas(data_containers, katas_directory, self._changed)
+        self._containers = data_containers
+        self._backup_states = BackupStates(data_containers)
+        self.katas = Katas(
+            data_containers, katas_directory, self._changed, archive, self.watches.is_watched
+        )
 
     async def CreateKata(
         self, request: storer_pb2.CreateKataRequest, context: Context
@@ -63,7 +87,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
             with self.katas.using(kata_id) as kata:
                 return storer_pb2.GetKataResponse(
                     kata_id=kata_id,
-                    manifest=adapting.manifest_to(kata.manifest),
+                    manifest=self._ruled(adapting.manifest_to(kata.manifest)),
                     created=adapting.time_to(kata.created),
                     avatars=kata.avatar_names(),
                 )
@@ -86,13 +110,16 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         size = adapting.page_size(request.page_size, DEFAULT_KATAS, MOST_KATAS)
         after = paging.after_kata(request.page_token)
         found = await asyncio.to_thread(self.katas.page, prefix, after, size + 1)
+        details: dict[str, Details] = {}
+        if request.with_details:
+            details = await asyncio.to_thread(self.katas.details, found[:size])
         response = storer_pb2.ListKatasResponse(
             katas=(
                 storer_pb2.ListedKata(
                     kata_id=each.kata_id,
-                    source=storer_pb2.KATA_SOURCE_DATA_CONTAINER
-                    if each.in_data_container
-                    else storer_pb2.KATA_SOURCE_KATAS_DIRECTORY,
+                    source=adapting.source_to(each),
+                    in_archive=each.in_archive,
+                    details=adapting.details_to(details.get(each.kata_id)),
                 )
                 for each in found[:size]
             )
@@ -127,6 +154,15 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         kata_id = kata_ids.check(request.kata_id)
         await asyncio.to_thread(self.katas.delete, kata_id)
         return storer_pb2.DeleteKataResponse()
+
+    async def ArchiveKata(
+        self, request: storer_pb2.ArchiveKataRequest, context: Context
+    ) -> storer_pb2.ArchiveKataResponse:
+        """Put a kata into the archive."""
+        kata_id = kata_ids.check(request.kata_id)
+        put_away = partial(self.katas.put_away, kata_id, with_products=self._with_products)
+        await asyncio.to_thread(put_away)
+        return storer_pb2.ArchiveKataResponse()
 
     async def StartAvatar(
         self, request: storer_pb2.StartAvatarRequest, context: Context
@@ -266,9 +302,11 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         """Stream a kata as a tar."""
         kata_id = kata_ids.check(request.kata_id)
         compression = adapting.compression_from(request.compression)
-        pieces = download.download(self.katas, kata_id, compression)
         filename = download.filename(kata_id, compression)
-        async for part in send(pieces, filename, storer_pb2.DownloadKataResponse):
+        resumption = adapting.resumption_from(request)
+        pieces = download.download(self.katas, kata_id, compression, resumption)
+        header = partial(adapting.stream_header, filename, resumption)
+        async for part in send(pieces, header, storer_pb2.DownloadKataResponse):
             yield part
 
     async def RestoreKata(
@@ -286,9 +324,43 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         kata_id, names = await receive(request_iterator, unpack)
         return storer_pb2.RestoreKataResponse(kata_id=kata_id, avatars=names)
 
+    async def VerifyKatas(
+        self, request: storer_pb2.VerifyKatasRequest, context: Context
+    ) -> AsyncIterator[storer_pb2.VerifyKatasResponse]:
+        """Check katas, and mend them where that is asked for."""
+        async for part in verify_katas(self._containers, self.katas, request):
+            yield part
+
+    async def BackupKatas(
+        self, request: storer_pb2.BackupKatasRequest, context: Context
+    ) -> AsyncIterator[storer_pb2.BackupKatasResponse]:
+        """Stream all katas, or those that changed, as one tar."""
+        async for part in backup_katas(self.katas, self._backup_states, request):
+            yield part
+
+    async def RestoreKatas(
+        self, request_iterator: AsyncIterator[storer_pb2.RestoreKatasRequest], context: Context
+    ) -> AsyncIterator[storer_pb2.RestoreKatasResponse]:
+        """Make katas from a tar, and tell of each."""
+        async for part in restored_katas(self.katas, request_iterator):
+            yield part
+
+    def _ruled(self, manifest: storer_pb2.Manifest) -> storer_pb2.Manifest:
+        """Give a kata that has no rule for the colour that of the start point of its image.
+
+        When it is read, and never written into the kata: a better rule serves all old katas.
+        """
+        unusable = RED_AMBER_GREEN in manifest.other and manifest.other[RED_AMBER_GREEN]
+        if not (manifest.colour_rule.WhichOneof("rule") or unusable):
+            found = self._start_points.of_image(manifest.image_name, manifest.display_name)
+            if found is not None:
+                manifest.colour_rule.CopyFrom(adapting.manifest_to(found).colour_rule)
+        return manifest
+
     def _changed(self, kata_id: str) -> None:
-        """Tell the watchers of a kata, from any thread."""
+        """Tell the watchers of a kata, and whoever else wants to know, from any thread."""
         self._loop.call_soon_threadsafe(self.watches.changed, kata_id)
+        self.on_change(kata_id)
 
     async def _read_lights(self, kata_id: str) -> dict[str, tuple[Light, ...]]:
         def read() -> dict[str, tuple[Light, ...]]:
@@ -309,20 +381,15 @@ def _page(
     lights: dict[str, tuple[Light, ...]], after: tuple[str, int], size: int
 ) -> storer_pb2.ListLightsResponse:
     """Return the first `size` lights that come after an avatar's light."""
-    waiting = (
-        (name, light)
-        for name, each in lights.items()
-        if name >= after[0]
-        for light in each
-        if (name, light.number) > after
-    )
     response = storer_pb2.ListLightsResponse()
-    last = ("", -1)
-    for name, light in islice(waiting, size):
-        if not response.avatars or response.avatars[-1].avatar != name:
-            response.avatars.add(avatar=name)
-        response.avatars[-1].lights.append(adapting.light_to(light))
-        last = (name, light.number)
-    if next(waiting, None) is not None:
-        response.next_page_token = paging.token(*last)
+    last = after
+    for name, each in lights.items():
+        found = [light for light in each if (name, light.number) > after]
+        shown, size = found[:size], size - len(found)
+        if shown:
+            adapting.add_lights(response.avatars.add(avatar=name).lights, shown)
+            last = (name, shown[-1].number)
+        if size < 0:  # there is more
+            response.next_page_token = paging.token(*last)
+            break
     return response

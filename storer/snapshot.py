@@ -7,18 +7,20 @@ import contextlib
 import os
 import stat
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from dojo import avatars, kata_ids, locks
 from dojo.chunks import CHUNK_BYTES
 from dojo.errors import KataNotFound
 from storer import copying
 from storer.avatar import MANIFEST
+from storer.head import head_of
 from storer.history import GIT, LIGHT_JSON
 from storer.kata import Kata
 from storer.lights import INCREMENTS
+from storer.packing import Packed
 from storer.sandbox import SANDBOX
 
 # What a tar ends with, after the members of one kata or of many.
@@ -49,6 +51,7 @@ class Snapshot:
             for avatar in self.avatars.values():
                 avatar.mend()
                 self._keep(PurePosixPath(avatar.name))
+            self.head = head_of(kata, self.avatars)
 
     def check_whole(self) -> None:
         """Raise KataNotFound if the kata was deleted or replaced since the snapshot was taken.
@@ -88,11 +91,20 @@ _KATA_MANIFEST = PurePosixPath(MANIFEST)
 _REFERENCES = ("HEAD", "index", "logs", "packed-refs", "refs")
 
 
-def members(snapshot: Snapshot) -> Iterator[bytes]:
+def members(
+    snapshot: Snapshot,
+    *,
+    packed: Packed | None = None,
+    leave_out: Callable[[PurePosixPath], bool] = lambda _: False,
+    is_held: bool = False,
+) -> Iterator[bytes]:
     """Yield the bytes of a kata's members, its folder first; `END` makes a whole tar of them.
 
-    Raises KataNotFound if the kata is deleted or replaced meanwhile.
+    With `packed` it has those files instead of what they replace; what `leave_out` says is left
+    out. `is_held`: the caller holds the lock on the kata's folder exclusively. Raises KataNotFound
+    if the kata is deleted or replaced meanwhile.
     """
+    packed = packed or Packed()
     kata_id = snapshot.kata.kata_id
     outer, inner = kata_ids.outer(kata_id), kata_ids.inner(kata_id)
     try:
@@ -100,14 +112,45 @@ def members(snapshot: Snapshot) -> Iterator[bytes]:
         for name in (outer, f"{outer}/{inner}"):
             yield _header(name, status).tobuf(tarfile.PAX_FORMAT)
         for found in copying.walk(snapshot.kata.folder):
-            if _belongs(snapshot, found):
+            if belongs(snapshot, found) and not (
+                packed.replaces(found.path) or leave_out(found.path)
+            ):
                 yield from _member(snapshot, f"{outer}/{inner}", found)
+        for path, content in packed.files.items():
+            yield from _packed_member(f"{outer}/{inner}/{path}", content)
     except FileNotFoundError:
         raise KataNotFound(kata_id, "it was deleted meanwhile") from None
-    snapshot.check_whole()
+    if not is_held:
+        snapshot.check_whole()
 
 
-def _belongs(snapshot: Snapshot, found: copying.Found) -> bool:
+def chosen_members(snapshot: Snapshot, paths: Iterable[PurePosixPath]) -> Iterator[bytes]:
+    """Yield the bytes of some of a kata's members, for who keeps it from being deleted."""
+    kata_id = snapshot.kata.kata_id
+    top = f"{kata_ids.outer(kata_id)}/{kata_ids.inner(kata_id)}"
+    for path in paths:
+        descriptor = os.open(snapshot.kata.folder / path, _FLAGS)
+        try:
+            found = copying.Found(path, os.fstat(descriptor), descriptor)
+            yield from _member(snapshot, top, found)
+        finally:
+            os.close(descriptor)
+
+
+def members_without_sandbox(snapshot: Snapshot, avatar: str) -> Iterator[bytes]:
+    """Yield the bytes of the members of an avatar, but for its sandbox, likewise."""
+    folder = snapshot.kata.folder
+    paths = [PurePosixPath(avatar)]
+    for path in sorted((folder / avatar).rglob("*")):
+        at = PurePosixPath(path.relative_to(folder))
+        found = copying.Found(at, path.lstat(), -1)
+        is_sandbox = at.parts[1] == SANDBOX
+        if not is_sandbox and not path.is_symlink() and belongs(snapshot, found):
+            paths.append(at)
+    yield from chosen_members(snapshot, paths)
+
+
+def belongs(snapshot: Snapshot, found: copying.Found) -> bool:
     """Say whether a file was there when the snapshot was taken, and is not being written."""
     avatar, *inside = found.path.parts
     if not avatars.is_name(avatar):
@@ -151,15 +194,41 @@ def _member(snapshot: Snapshot, top: str, found: copying.Found) -> Iterator[byte
         yield from _content(descriptor, header.size)
 
 
+def _packed_member(name: str, content: bytes | Path) -> Iterator[bytes]:
+    """Yield the header and content of a file that takes the place of others."""
+    header = tarfile.TarInfo(name)
+    header.mode = 0o600
+    header.uid, header.gid = os.geteuid(), os.getegid()
+    if isinstance(content, bytes):
+        header.size = len(content)
+        yield header.tobuf(tarfile.PAX_FORMAT)
+        yield content + _padding(len(content))
+        return
+    with content.open("rb") as file:
+        header.size = os.fstat(file.fileno()).st_size
+        yield header.tobuf(tarfile.PAX_FORMAT)
+        yield from _content(file.fileno(), header.size)
+
+
 def _content(descriptor: int, size: int) -> Iterator[bytes]:
-    """Yield a file's first `size` bytes; one that shrank meanwhile is filled with zeros."""
+    """Yield a file's first `size` bytes; one that shrank meanwhile is filled with zeros.
+
+    So is one that can't be read, before that is raised: the tar can go on after it.
+    """
     at = 0
+    unreadable: OSError | None = None
     while at < size:
-        piece = os.pread(descriptor, min(CHUNK_BYTES, size - at), at)
-        piece = piece or bytes(min(CHUNK_BYTES, size - at))
+        wanted = min(CHUNK_BYTES, size - at)
+        try:
+            piece = b"" if unreadable else os.pread(descriptor, wanted, at)
+        except OSError as error:
+            unreadable, piece = error, b""
+        piece = piece or bytes(wanted)
         yield piece
         at += len(piece)
     yield _padding(size)
+    if unreadable:
+        raise unreadable
 
 
 def _header(name: str, status: os.stat_result) -> tarfile.TarInfo:

@@ -58,6 +58,10 @@ class Watches:
             feed.stale = True
             feed.wake()
 
+    def is_watched(self, kata_id: str) -> bool:
+        """Say whether anybody watches a kata. Any thread may ask."""
+        return kata_id in self._feeds
+
     def stop(self) -> None:
         """End every watch: no other call of a server that stops would be waited for in vain."""
         self._stopping = True

@@ -28,12 +28,18 @@ MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Let somebody ask for all languages, whose images take long to build."""
+    """Let somebody ask for what takes long: all languages, many kills."""
     parser.addoption(
         "--all-languages",
         action="store_true",
         help="test the start points of all languages, in the images of `make images-all`, "
         "and not only of those in images/suite.txt",
+    )
+    parser.addoption(
+        "--kills",
+        type=int,
+        default=20,
+        help="how often a storer under load is killed",
     )
 
 
@@ -56,6 +62,8 @@ def namespace(engine: Engine) -> Iterator[Namespace]:
     yield namespace
     with contextlib.suppress(docker.errors.ImageNotFound):  # no kata was made
         engine.api.remove_image(namespace.kata_image)
+    with contextlib.suppress(docker.errors.NotFound):  # no backup was made
+        engine.api.remove_volume(namespace.backups)
     left = list(_left_behind(engine, namespace))
     assert not left, "the tests left behind: " + ", ".join(left)
 

@@ -98,6 +98,7 @@ def composed(
             "CYBER_DOJO_STORER_PORT": "0",
             "CYBER_DOJO_RUNNER_PORT": "0",
             "CYBER_DOJO_KATAS_DIRECTORY": str(tmp_path_factory.mktemp("katas")),
+            "CYBER_DOJO_ARCHIVE_DIRECTORY": str(tmp_path_factory.mktemp("archive")),
         }
     )
     try:

@@ -1,7 +1,10 @@
 """What the documentation says is so."""
 
 import doctest
+import os
 import re
+import subprocess
+import sys
 from dataclasses import fields
 from pathlib import Path
 
@@ -29,6 +32,33 @@ def test_the_examples_for_callers_run_as_they_stand(
     done = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(example, out=said.append)
     assert done.attempted > 50
     assert done.failed == 0, "".join(said)
+
+
+def test_the_examples_for_operators_run_as_they_stand(
+    storer_service: Service, tmp_path: Path
+) -> None:
+    program = tmp_path / "bin" / "storer"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m storer "$@"\n')
+    program.chmod(0o755)
+    environ = {
+        **os.environ,
+        "PATH": f"{program.parent}:{os.environ['PATH']}",
+        "PYTHONPATH": f"{TOP}:{os.environ.get('PYTHONPATH', '')}",
+        "CYBER_DOJO_STORER": storer_service.address,
+    }
+    text = (TOP / "docs/command-line.md").read_text()
+    examples = re.findall(r"(?m)^\$ (.+)\n((?:(?!\$ |```).*\n)*)", text)
+    assert len(examples) > 10
+    wrong = []
+    for command, expected in examples:
+        done = subprocess.run(
+            ["bash", "-c", command], cwd=tmp_path, env=environ, capture_output=True, check=False
+        )
+        said = done.stdout.decode() + done.stderr.decode()
+        if not doctest.OutputChecker().check_output(expected, said, doctest.ELLIPSIS):
+            wrong.append(f"$ {command}\n{said}")
+    assert not wrong, "\n".join(wrong)
 
 
 def test_every_rpc_is_explained_to_callers() -> None:

@@ -90,6 +90,14 @@ def test_the_settings_of_runs_are_whole_numbers_in_their_range() -> None:
     ]
 
 
+@pytest.mark.parametrize("text", ["archive", "ftp://host/x", "s3:///x", "http://a/b"])
+def test_an_archive_is_a_path_or_the_url_of_one_or_of_a_bucket(text: str) -> None:
+    done = start("storer", CYBER_DOJO_ARCHIVE=text)
+    assert done.returncode == 2
+    (line,) = said(done)
+    assert line.startswith(f"storer: CYBER_DOJO_ARCHIVE={text!r} is no absolute path")
+
+
 @each_service
 def test_volumes_that_cannot_be_seen_stop_a_service(
     module: str, engine: Engine, namespace: Namespace, tmp_path: object

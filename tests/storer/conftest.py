@@ -84,9 +84,15 @@ def katas_elsewhere(
     elsewhere: DataContainers,
     start_storer: Callable[..., Service],
     client: Callable[[Service], Katas],
+    start_points: Path,
 ) -> Katas:
     """The katas of another namespace, behind a storer of its own, with no katas directory."""
-    return client(start_storer(CYBER_DOJO_NAMESPACE=elsewhere.namespace.name))
+    return client(
+        start_storer(
+            CYBER_DOJO_NAMESPACE=elsewhere.namespace.name,
+            CYBER_DOJO_START_POINTS=str(start_points),
+        )
+    )
 
 
 @pytest.fixture
@@ -101,6 +107,8 @@ def defects(service: Service) -> list[str]:
 
 
 def delete_all(data_containers: DataContainers) -> None:
-    """Delete every kata of a namespace, the unfinished ones too."""
+    """Delete every kata of a namespace, the unfinished ones too, and what backups held."""
     for kata_id in list(data_containers.kata_ids()):
         data_containers.delete(kata_id)
+    with contextlib.suppress(docker.errors.NotFound):
+        data_containers.engine.api.remove_volume(data_containers.namespace.backups)

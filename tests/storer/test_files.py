@@ -1,7 +1,11 @@
 """GetFiles: the files and the output of a light."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 import grpc
-from storing import FILES, GREEN, STARTED, Katas, refused, timestamp
+import pytest
+from storing import FILES, GREEN, STARTED, Katas, git, refused, timestamp
 
 
 def test_light_0_has_the_files_that_the_kata_starts_from(katas: Katas) -> None:
@@ -41,6 +45,27 @@ def test_a_file_that_was_deleted_in_the_editor_is_not_in_the_next_light(katas: K
     katas.record(kata_id, "whale", {"a.c": b"", "b/c.c": b"1"})
     katas.record(kata_id, "whale", {"b/d.c": b"2"})
     assert dict(katas.files(kata_id, "whale").files) == {"b/d.c": b"2"}
+
+
+@pytest.mark.parametrize("kind", ["commit", "tree", "blob"])
+def test_a_git_object_that_is_cut_off_is_data_loss_and_hangs_nobody(
+    katas: Katas, folder: Callable[[str], Path], kind: str
+) -> None:
+    kata_id = katas.started("whale")
+    whale = folder(kata_id) / "whale"
+    katas.record(kata_id, "whale", {**FILES, "only": b"here"})
+    new = git(whale, "rev-list", "--objects", "0..1").decode().splitlines()
+    for name in (line.partition(" ")[0] for line in new):
+        if git(whale, "cat-file", "-t", name).decode().strip() == kind:
+            path = whale / ".git/objects" / name[:2] / name[2:]
+            path.chmod(0o600)
+            path.write_bytes(path.read_bytes()[:-6])
+    for call in (katas.diff, katas.patch):
+        with refused(grpc.StatusCode.DATA_LOSS, says="cut off"):
+            call(kata_id, "whale", 0, 1)
+    with refused(grpc.StatusCode.DATA_LOSS, says="cut off"):
+        katas.files(kata_id, "whale", 1)
+    assert dict(katas.files(kata_id, "whale", 0).files) == FILES
 
 
 def test_a_light_that_does_not_exist_is_not_found(katas: Katas) -> None:

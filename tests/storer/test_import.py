@@ -117,7 +117,7 @@ def test_a_real_katas_manifest_is_understood_and_unknown_keys_are_kept(
     known = {
         *("id", "created", "visible_files", "exercise", "tab_size", "display_name"),
         *("image_name", "filename_extension", "max_seconds", "highlight_filenames"),
-        *("progress_regexs", "hidden_filenames", "colour_rule"),
+        *("progress_regexs", "hidden_filenames", "colour_rule", "red_amber_green"),
     }
     other = MessageToDict(found.manifest.other)
     assert other == {key: value for key, value in source.items() if key not in known}

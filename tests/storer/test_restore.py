@@ -110,6 +110,8 @@ def listing(top: Path) -> dict[str, tuple[object, ...]]:
     for path in sorted(top.rglob("*")):
         status = path.lstat()
         inside = path.relative_to(top)
+        if inside.name == ".journal":  # belongs to the disk
+            continue
         in_sandbox = "sandbox" in inside.parts[1:2] and not path.is_dir()
         content: object = None
         if path.is_symlink():
@@ -199,8 +201,8 @@ def test_a_tar_that_plain_tar_made_is_restored(
     katas: Katas, folder: Callable[[str], Path], tmp_path: Path, tar_format: str, top: str
 ) -> None:
     katas.restore(WHOLE)
-    before = listing(folder(ID))
     unpacked(katas.tar(ID), tmp_path / "tree", ID)
+    before = listing(folder(ID))
     plain_tar(tmp_path / "tree", f"--format={tar_format}", "-cf", "../kata.tar", top)
     katas.restore((tmp_path / "kata.tar").read_bytes(), overwrite=True)
     after = listing(folder(ID))

@@ -1,0 +1,102 @@
+"""How fast a kata is downloaded, against a plain tar of the same folder."""
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+
+from benchmarks import bare_stream
+from benchmarks.figures import Figure, table
+from benchmarks.places import Place, Storer, storer
+from cyberdojo.storer.v1 import storer_pb2
+from dojo.chunks import CHUNK_BYTES
+
+ROUNDS = 9
+FILES, FILE_BYTES = 4, 50 * 1024**2
+MIB = 1024**2
+
+
+def measure(made: Place, scale: float) -> Iterator[Figure]:
+    """Print a table; yield the figures."""
+    with storer(made) as serving:
+        kata_id = started_kata(serving)
+        folder = made.data_containers.folder(kata_id)
+        for number in range(FILES):
+            (folder / "whale/sandbox" / f"built-{number}").write_bytes(os.urandom(FILE_BYTES))
+        seconds: dict[str, list[float]] = {}
+        with _bare_stream() as bare:
+            ways = {
+                "tar c | cat": lambda: _tar(folder),
+                "gRPC alone": bare,
+                "DownloadKata": lambda: _download(serving, kata_id),
+            }
+            for _ in range(max(3, round(ROUNDS * scale))):
+                for name, way in ways.items():
+                    seconds.setdefault(name, []).append(_seconds(way))
+    made.clear()
+    speeds = {
+        name: FILES * FILE_BYTES / MIB / statistics.median(each) for name, each in seconds.items()
+    }
+    print(table("Downloading a kata of 200 MiB", ("", "MiB/s"), list(speeds.items())), flush=True)
+    ratio = speeds["DownloadKata"] / speeds["tar c | cat"]
+    yield Figure("storer DownloadKata", speeds["DownloadKata"], "MiB/s")
+    yield Figure("storer DownloadKata's speed, against tar c", ratio, "", ">=", 0.8)
+    ratio = speeds["DownloadKata"] / speeds["gRPC alone"]
+    yield Figure("storer DownloadKata's speed, against gRPC alone", ratio, "")
+
+
+def started_kata(serving: Storer) -> str:
+    """Make a kata in which the whale started; return its id."""
+    manifest = storer_pb2.Manifest(
+        display_name="C (gcc), assert",
+        image_name="cyberdojofoundation/gcc_assert",
+        visible_files={"cyber-dojo.sh": b"make --always-make\n"},
+    )
+    kata_id = serving.stub.CreateKata(storer_pb2.CreateKataRequest(manifest=manifest)).kata_id
+    serving.stub.StartAvatar(storer_pb2.StartAvatarRequest(kata_id=kata_id, order=["whale"]))
+    return kata_id
+
+
+def _download(serving: Storer, kata_id: str) -> None:
+    ended = False
+    for part in serving.stub.DownloadKata(storer_pb2.DownloadKataRequest(kata_id=kata_id)):
+        ended = part.HasField("end")
+    if not ended:
+        raise RuntimeError("the download broke")
+
+
+@contextmanager
+def _bare_stream() -> Iterator[Callable[[], None]]:
+    """Give what streams as many bytes by gRPC, without a storer."""
+    command = [sys.executable, "-m", "benchmarks.bare_stream"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        if server.stdout is None:
+            raise RuntimeError("there is no port to read")
+        with grpc.insecure_channel(f"127.0.0.1:{server.stdout.readline().strip()}") as channel:
+            stream = channel.unary_stream(bare_stream.METHOD, None, None)
+            chunks = FILES * FILE_BYTES // CHUNK_BYTES
+
+            def download() -> None:
+                if sum(len(each) for each in stream(b"%d" % chunks)) != FILES * FILE_BYTES:
+                    raise RuntimeError("the stream broke")
+
+            yield download
+        server.terminate()
+
+
+def _tar(folder: Path) -> None:
+    # Through a pipe: a tar that is written to /dev/null reads no file.
+    with subprocess.Popen(["tar", "-c", "."], cwd=folder, stdout=subprocess.PIPE) as tar:
+        subprocess.run(["cat"], stdin=tar.stdout, stdout=subprocess.DEVNULL, check=True)
+
+
+def _seconds(call: Callable[[], None]) -> float:
+    begun = time.perf_counter()
+    call()
+    return time.perf_counter() - begun

@@ -1,0 +1,155 @@
+"""An archive in an S3-compatible store, by boto3.
+
+Where the store is, its region and the credentials come from where the library looks for them:
+`AWS_ENDPOINT_URL_S3`, `AWS_REGION`, `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and its files.
+"""
+
+import contextlib
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, Any, cast
+
+import boto3
+import urllib3.exceptions
+from boto3.exceptions import Boto3Error
+from boto3.s3.transfer import TransferConfig
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from dojo.errors import ArchiveUnavailable
+
+# A call waits for it, so it is not waited for long.
+_CONFIG = Config(
+    connect_timeout=3,
+    read_timeout=20,
+    retries={"mode": "standard", "total_max_attempts": 3},
+    # Older stores know no other checksums than those of the transport; ours is in the seal.
+    request_checksum_calculation="when_required",
+    response_checksum_validation="when_required",
+)
+# In parts of 8 MiB, none of which can be seen before the last one came; without threads, of
+# which the library would start ten for each.
+_TRANSFER = TransferConfig(use_threads=False)
+
+_ABSENT = {"404", "NoSuchKey", "NotFound"}
+
+
+class S3Store:
+    """Objects in a bucket, `prefix/49/name` each."""
+
+    def __init__(self, bucket: str, prefix: str) -> None:
+        """Use what is in a bucket under a prefix, which may be empty."""
+        self._bucket = bucket
+        self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+        self._url = f"s3://{bucket}/{self._prefix}"
+        with self._answering():
+            self._client: Any = boto3.client("s3", config=_CONFIG)
+
+    def folders(self) -> list[str]:
+        """Return the names of the folders, in order."""
+        return sorted(
+            each["Prefix"].removeprefix(self._prefix).rstrip("/")
+            for page in self._pages("")
+            for each in page.get("CommonPrefixes", [])
+        )
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        """Yield the keys that begin with `prefix`, in order."""
+        for page in self._pages(prefix):
+            for each in page.get("Contents", []):
+                yield each["Key"].removeprefix(self._prefix)
+
+    def status(self, key: str) -> tuple[int, str] | None:
+        """Return the size in bytes, and what changes with each writing; None if it is absent."""
+        # By a listing: of an object that is not there, the store would say the same as of a bucket
+        # that is not there.
+        page = next(self._pages(key, MaxKeys=1))
+        for each in page.get("Contents", []):
+            if each["Key"] == self._prefix + key:
+                written = each["LastModified"].timestamp()
+                return each["Size"], f"{each['ETag'].strip(chr(34))}.{written:.0f}"
+        return None
+
+    @contextmanager
+    def open(self, key: str) -> Iterator[IO[bytes]]:
+        """Open an object; raise FileNotFoundError if there is none."""
+        with self._answering():
+            found = self._client.get_object(Bucket=self._bucket, Key=self._prefix + key)
+        with contextlib.closing(found["Body"]) as body:
+            yield cast("IO[bytes]", _Body(self, body))
+
+    def write(self, key: str, pieces: Iterator[bytes]) -> None:
+        """Write an object; it is there when all of it has come."""
+        with self._answering():
+            self._client.upload_fileobj(
+                _Pieces(pieces), self._bucket, self._prefix + key, Config=_TRANSFER
+            )
+
+    def delete(self, key: str) -> None:
+        """Remove an object, if it is there."""
+        with contextlib.suppress(FileNotFoundError), self._answering():
+            self._client.delete_object(Bucket=self._bucket, Key=self._prefix + key)
+
+    def sweep(self) -> None:
+        """Do nothing: what was never completed is the store's to remove, by a rule of its own."""
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        """Turn whatever the library says into our errors, but that an object is not there."""
+        try:
+            yield
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code") in _ABSENT:
+                raise FileNotFoundError(str(error)) from error
+            raise ArchiveUnavailable(f"{self._url}: {error}") from error
+        except (BotoCoreError, Boto3Error, urllib3.exceptions.HTTPError, ValueError) as error:
+            raise ArchiveUnavailable(f"{self._url}: {error}") from error
+
+    def _pages(self, prefix: str, **more_told: int) -> Iterator[dict[str, Any]]:
+        told: dict[str, Any] = {"Bucket": self._bucket, "Prefix": self._prefix + prefix}
+        told = {**told, "Delimiter": "/", **more_told}
+        more: dict[str, str] | None = {}
+        while more is not None:
+            with self._answering():
+                page = self._client.list_objects_v2(**told, **more)
+            yield page
+            token = page.get("NextContinuationToken")
+            more = {"ContinuationToken": token} if token else None
+
+
+class _Body:
+    """An object's content, as it comes."""
+
+    def __init__(self, store: S3Store, body: Any) -> None:
+        self._store = store
+        self._body = body
+
+    def read(self, size: int) -> bytes:
+        with self._store._answering():  # noqa: SLF001 - its own
+            return cast("bytes", self._body.read(size))
+
+
+class _Pieces(io.RawIOBase):
+    """Pieces of bytes, as a file to read; a short read is its end for the library."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self._rest = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        parts, missing = [self._rest], size - len(self._rest)
+        while size < 0 or missing > 0:
+            piece = next(self._pieces, None)
+            if piece is None:
+                break
+            parts.append(piece)
+            missing -= len(piece)
+        found = b"".join(parts)
+        if size < 0:
+            size = len(found)
+        self._rest = found[size:]
+        return found[:size]

@@ -1,0 +1,70 @@
+"""What a command ends with: its exit codes, and failures as one line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+
+GOOD = 0
+FOUND = 1  # findings that were not mended, katas that were not restored, differences
+USAGE = 2
+NOT_FOUND = 3
+UNAVAILABLE = 4
+REFUSED = 5
+DAMAGED = 6
+FULL = 7
+DEFECT = 8
+INTERRUPTED = 130
+
+_CODES = {
+    grpc.StatusCode.INVALID_ARGUMENT: USAGE,
+    grpc.StatusCode.NOT_FOUND: NOT_FOUND,
+    grpc.StatusCode.UNAVAILABLE: UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED: UNAVAILABLE,
+    grpc.StatusCode.CANCELLED: UNAVAILABLE,  # by a storer that stops
+    grpc.StatusCode.ALREADY_EXISTS: REFUSED,
+    grpc.StatusCode.FAILED_PRECONDITION: REFUSED,
+    grpc.StatusCode.ABORTED: REFUSED,
+    grpc.StatusCode.DATA_LOSS: DAMAGED,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: FULL,
+    grpc.StatusCode.UNIMPLEMENTED: REFUSED,
+}
+
+_DETAILS = "grpc-status-details-bin"
+
+
+class Failed(Exception):
+    """A command can't go on; the message is one line for a person, and says what to do."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def code_of(error: Any) -> int:
+    """Return the exit code for what a call was refused with."""
+    return _CODES.get(error.code(), DEFECT)
+
+
+def broke(error: Any) -> bool:
+    """Say whether a call ended because the connection did, or there was none."""
+    metadata = {key for key, _ in error.trailing_metadata() or ()}
+    return error.code() is grpc.StatusCode.UNAVAILABLE and _DETAILS not in metadata
+
+
+def message_of(error: Any, address: str) -> str:
+    """Return what a call was refused with, as one line."""
+    if broke(error):
+        return (
+            f"no storer answers at {address}: start it (make up), or say where it is, "
+            "in --address or CYBER_DOJO_STORER"
+        )
+    if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+        return f"the storer at {address} is older than this command: update it"
+    if error.code() is grpc.StatusCode.CANCELLED:
+        return "the storer stopped: call again"
+    details = " ".join(str(error.details()).split())
+    if error.code() is grpc.StatusCode.INTERNAL:
+        return f"{details}: look into the storer's log"
+    return details

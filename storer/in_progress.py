@@ -1,0 +1,31 @@
+"""How many calls use katas at this moment, for those who keep out of their way."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class InProgress:
+    """Counts the calls in progress. Any thread may use it."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._count = 0
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """Be one of them."""
+        with self._changed:
+            self._count += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._count -= 1
+                if not self._count:
+                    self._changed.notify_all()
+
+    def wait_until_none(self, seconds: float) -> None:
+        """Wait for a moment in which there is none, but no longer than that."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._count, seconds)

@@ -1,0 +1,97 @@
+"""An avatar's git objects and tags as a few files, for a tar of the archive.
+
+A light adds half a dozen files to a repository, one for each object and one for its tag. Most
+of the time that a kata takes into a tar, and out of it, goes by the number of its files; so
+here they come as one pack with its index, and one file of tags. Every object is in it, those
+that nothing leads to as well.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+import pygit2
+
+from storer import durable
+from storer.history import GIT
+from storer.kata import Kata
+
+# In the kata's folder: on the same disk, and going with it.
+_PACKING = ".packing-"
+_TAGS = "refs/tags/"
+# So many files of their own take as long as a pack of all that there are.
+_FEW = 48
+
+
+@dataclass
+class Packed:
+    """What takes the place of files in a kata's folder: the content, or a file that has it."""
+
+    files: dict[PurePosixPath, bytes | Path] = field(default_factory=dict)
+    avatars: set[str] = field(default_factory=set)
+
+    def replaces(self, path: PurePosixPath) -> bool:
+        """Say whether what is at `path` is left out, as it is in `files` in another form."""
+        parts = path.parts
+        if len(parts) < 3 or parts[0] not in self.avatars or parts[1] != GIT:
+            return False
+        match parts[2:]:
+            case ("packed-refs",):
+                return True
+            case ("refs", "tags", _, *_):
+                return True
+            case ("objects", "pack", _):
+                return True
+            case ("objects", name, *_):
+                return len(name) == 2
+        return False
+
+
+@contextmanager
+def packing(kata: Kata, references: dict[PurePosixPath, bytes]) -> Iterator[Packed]:
+    """Pack what `references` of a kata's avatars lead to, and all the rest of their objects.
+
+    Avatars that have no loose object, or few, stay as they are. Nobody else may be packing the
+    kata: what is left of that goes.
+    """
+    packed = Packed()
+    for left in kata.folder.glob(f"{_PACKING}*"):
+        shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=_PACKING, dir=kata.folder) as folder:
+        for name in kata.avatar_names():
+            git = kata.folder / name / GIT
+            if _loose_objects(git) > _FEW:
+                made = Path(folder) / name
+                made.mkdir()
+                with durable.refusing():
+                    pygit2.Repository(str(git)).pack(made, n_threads=1)
+                at = PurePosixPath(name) / GIT
+                for path in made.iterdir():
+                    packed.files[at / "objects" / "pack" / path.name] = path
+                packed.files[at / "packed-refs"] = _packed_references(references, at)
+                packed.avatars.add(name)
+        yield packed
+
+
+def _loose_objects(git: Path) -> int:
+    """Return how many objects have a file of their own."""
+    folders = (path for path in (git / "objects").iterdir() if len(path.name) == 2)
+    return sum(len(os.listdir(folder)) for folder in folders)
+
+
+def _packed_references(references: dict[PurePosixPath, bytes], git: PurePosixPath) -> bytes:
+    """Return a packed-refs that has the loose tags too; they are the newer ones."""
+    found: dict[str, str] = {}
+    for line in references.get(git / "packed-refs", b"").decode().splitlines():
+        target, _, name = line.partition(" ")
+        if name and not line.startswith(("#", "^")):
+            found[name] = target
+    for path, content in references.items():
+        if path.is_relative_to(git) and (name := str(path.relative_to(git))).startswith(_TAGS):
+            found[name] = content.decode().strip()
+    # Without a header that claims more, git looks itself what a tag leads to.
+    return "".join(f"{found[name]} {name}\n" for name in sorted(found)).encode()
