@@ -229,11 +229,13 @@ class DataContainers:
         }
         with answering():
             try:
-                self.engine.api.create_container_from_config(config, name)
-            except docker.errors.ImageNotFound:
-                self._make_empty_image()
-                self._create_container(kata_id)
-                return
+                try:
+                    self.engine.api.create_container_from_config(config, name)
+                except docker.errors.ImageNotFound:
+                    self._make_empty_image()
+                    self.engine.api.create_container_from_config(config, name)
+            except docker.errors.ImageNotFound as error:
+                raise EngineUnavailable(f"it keeps no image {config['Image']}") from error
             except docker.errors.APIError as error:
                 if error.status_code == 409:
                     raise NameTaken(kata_id) from error

@@ -27,6 +27,7 @@ S = TypeVar("S", bound=CommonSettings)
 # A request carries all visible files of an avatar (visible_files.MAX_TOTAL_BYTES) and the
 # names and output beside them.
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+MAX_PENDING = 20_000  # calls
 HEALTH_SECONDS = 0.25
 GRACE_SECONDS = 10.0
 
@@ -74,6 +75,10 @@ async def serve(
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
             ("grpc.max_send_message_length", -1),
             ("grpc.so_reuseport", 0),  # a second service on our port is an error, not a share
+            # Thousands of watchers come back at once when a service was started again: gRPC
+            # would cancel what comes beyond 1000 before it is looked at.
+            ("grpc.server.max_pending_requests", MAX_PENDING),
+            ("grpc.server.max_pending_requests_hard_limit", MAX_PENDING),
         ],
     )
     for add in services.values():

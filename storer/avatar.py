@@ -8,7 +8,7 @@ from pathlib import Path
 import structlog
 
 from dojo import locks
-from dojo.errors import KataDamaged, LightNotFound, StaleNumber
+from dojo.errors import DiskFull, DiskReadOnly, KataDamaged, LightNotFound, StaleNumber
 from storer import durable, json_files, sandbox
 from storer.history import GIT, LIGHT_JSON, History, Tip
 from storer.journal import MAX_BYTES, Journal
@@ -128,8 +128,14 @@ class Avatar:
         number = lights.newest.number
         if number > lights.newest_in_file:
             self._write(lights, [], self.history.submission(number), lights.tip)
-        if not self.history.is_of_old(number):
-            self._check_out(number)
+        if self.history.is_of_old(number):
+            return
+        try:
+            with durable.refusing():
+                self._check_out(number)
+        except (DiskFull, DiskReadOnly) as error:
+            # Somebody may want the kata for just that reason, and git can make its index anew.
+            _log.warning("not checked out", number=number, reason=str(error))
 
     def _recover(self) -> None:
         """Finish what a process left that died, and its machine maybe. For the lock's holder."""

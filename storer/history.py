@@ -135,7 +135,7 @@ class History:
             self._name(recorded.number, commit)
             return Tip(commit, known)
         size = journal.size
-        # First the journal: of an object that git has, and the disk maybe not, the content is there.
+        # First the journal: it has the content of an object that git has, and the disk maybe not.
         journal.append(Entry(recorded.number, commit, new.files))
         written: list[str] = []
         try:

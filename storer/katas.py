@@ -407,7 +407,8 @@ class Katas:
         """Delete a data-container that has no kata, and won't get one. For the lock's holder."""
         folder = self._containers.folder(kata_id)
         wanted = publishing.is_begun(folder) or publishing.is_staged(folder)
-        if any(avatars.is_name(path.name) for path in folder.iterdir()):
+        is_deleted = (folder / publishing.GONE).exists()
+        if not is_deleted and any(avatars.is_name(path.name) for path in folder.iterdir()):
             # Somebody's work, for all that it can't be seen without a manifest.
             wanted = True
         if not self._containers.exists(kata_id) and not wanted:
