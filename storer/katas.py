@@ -59,6 +59,10 @@ UNFINISHED_SECONDS = 60
 # A kata that is archived just as it is brought back is brought back again, so often.
 _ATTEMPTS = 10
 
+# How long the engine may take to make or to remove a container whose name is wanted.
+_TAKEN_SECONDS = 10.0
+_AGAIN_SECONDS = 0.01
+
 _log = structlog.get_logger()
 
 
@@ -195,6 +199,8 @@ class Katas:
         it, KataNotFound, KataDamaged, ArchiveUnavailable, DiskFull or ArchiveMissing; then it is
         where it was.
         """
+        if not self._containers.exists(kata_id):
+            raise KataNotFound(kata_id, "no data-container has this kata")
         if not self.archive.is_there:
             raise ArchiveMissing
         folder = self._containers.folder(kata_id)
@@ -345,13 +351,15 @@ class Katas:
 
     def _create_locked(self, kata_id: str, stack: contextlib.ExitStack) -> None:
         """Make the data-container, if there is none, and take its folder's lock."""
-        for _ in range(100):
+        deadline = time.monotonic() + _TAKEN_SECONDS
+        while time.monotonic() < deadline:
             with contextlib.suppress(NameTaken):
                 self._containers.create(kata_id)
             # Whoever had it before may have deleted it: a kata that can't be imported.
             with contextlib.suppress(FileNotFoundError):
                 stack.enter_context(locks.locked(self._containers.folder(kata_id)))
                 return
+            time.sleep(_AGAIN_SECONDS)  # the engine is at it, for another call
         raise KataNotFound(kata_id, "its container is there and its volume is not")
 
     def _refuse_existing(self, kata_id: str, *, overwrite: bool) -> None:

@@ -180,7 +180,7 @@ def test_every_setting_gets_through_compose_to_its_service(
 
 def test_the_compose_file_says_what_every_setting_is_for() -> None:
     text = (TOP / "docker-compose.yml").read_text()
-    used = {part.split(":-")[0] for part in text.split("${")[1:]}
+    used = {re.split(":?-", part)[0] for part in text.split("${")[1:]}
     explained = {
         line.split()[1]
         for line in text.splitlines()

@@ -44,7 +44,7 @@ function readManifest() {
         patterns: found.colour_rule.patterns.map((each) => ({
           colour: `COLOUR_${each.colour.toUpperCase()}`,
           pattern: each.pattern,
-          stream: `STREAM_${each.stream.toUpperCase()}`,
+          stream: `STREAM_${(each.stream ?? "unspecified").toUpperCase()}`,
         })),
       },
     },

@@ -32,6 +32,7 @@ OF_A_KATA: dict[str, Callable[[str], Any]] = {
     "ListLights": lambda kata_id: storer_pb2.ListLightsRequest(kata_id=kata_id),
     "WatchKata": lambda kata_id: storer_pb2.WatchKataRequest(kata_id=kata_id),
     "DownloadKata": lambda kata_id: storer_pb2.DownloadKataRequest(kata_id=kata_id),
+    "ArchiveKata": lambda kata_id: storer_pb2.ArchiveKataRequest(kata_id=kata_id),
 }
 
 # Every RPC that names an avatar too.
@@ -314,7 +315,9 @@ def test_bytes_that_are_no_request_are_refused(
 def test_every_rpc_was_sent_something_malformed() -> None:
     service = storer_pb2.DESCRIPTOR.services_by_name["StorerService"]
     others = {"CreateKata", "CompleteKataId", "ListKatas", "RestoreKata"}
-    assert {method.name for method in service.methods} == others | set(ALL_OF_A_KATA)
+    # Their own tests send them what is malformed.
+    of_many = {"BackupKatas", "RestoreKatas", "VerifyKatas"}
+    assert {method.name for method in service.methods} == others | of_many | set(ALL_OF_A_KATA)
 
 
 def test_without_any_file_nothing_is_recorded_and_nothing_created(
