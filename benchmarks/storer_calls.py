@@ -39,9 +39,8 @@ def measure(made: Place, scale: float) -> Iterator[Figure]:
         yield from _record(made, serving, rounds)
         yield from _late(serving, rounds)
         yield from _read(serving, rounds)
-        yield from _create(made, serving, rounds)
         yield from _together(serving, SECONDS * max(scale, 0.2))
-    made.clear()
+        yield from _create(made, serving, rounds)
 
 
 def _record(made: Place, serving: Storer, rounds: int) -> Iterator[Figure]:
@@ -52,7 +51,10 @@ def _record(made: Place, serving: Storer, rounds: int) -> Iterator[Figure]:
         git = _Git(Path(folder))
         ours, theirs = [], []
         for number in range(1, rounds + 1):
+            # Each finds the disk with nothing left to write of what the other did.
+            os.sync()
             theirs.append(_ms(partial(git.record, number)))
+            os.sync()
             ours.append(_ms(partial(_press, serving, kata_id, 0, number)))
     print(_table("RecordTest, 10 files", {"RecordTest": ours, "git add, commit, tag": theirs}))
     for percent in (50, 99):

@@ -232,27 +232,29 @@ def manifest_to(manifest: Manifest) -> storer_pb2.Manifest:
     return message
 
 
-def file_diff_to(file: FileDiff) -> storer_pb2.FileDiff:
-    """Return a file's difference as a message."""
-    return storer_pb2.FileDiff(
-        change=_FILE_CHANGES[file.change],
-        old_name=file.old_name,
-        new_name=file.new_name,
-        binary=file.binary,
-        lines=(
-            storer_pb2.DiffLine(
-                change=_LINE_CHANGES[line.change],
-                old_number=line.old_number,
-                new_number=line.new_number,
-                text=line.text,
-                no_newline=line.no_newline,
+def add_file_diffs(
+    messages: MutableSequence[storer_pb2.FileDiff], files: Iterable[FileDiff]
+) -> None:
+    """Add files' differences to a message's field, which takes half as long as to copy them."""
+    for file in files:
+        message = messages.add(  # type: ignore[attr-defined]  # a field's own
+            change=_FILE_CHANGES[file.change],
+            old_name=file.old_name,
+            new_name=file.new_name,
+            binary=file.binary,
+            same_count=file.count(LineChange.SAME),
+            added_count=file.count(LineChange.ADDED),
+            deleted_count=file.count(LineChange.DELETED),
+        )
+        add = message.lines.add
+        for change, old_number, new_number, text, no_newline in file.lines:
+            add(
+                change=_LINE_CHANGES[change],
+                old_number=old_number,
+                new_number=new_number,
+                text=text,
+                no_newline=no_newline,
             )
-            for line in file.lines
-        ),
-        same_count=file.count(LineChange.SAME),
-        added_count=file.count(LineChange.ADDED),
-        deleted_count=file.count(LineChange.DELETED),
-    )
 
 
 def check_length(field: str, text: str, longest: int) -> None:

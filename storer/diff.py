@@ -157,10 +157,13 @@ def _file(
     change = _FILE_CHANGES[delta.status]
     old_name = "" if change is FileChange.CREATED else from_bytes(delta.old_file.raw_path)
     new_name = "" if change is FileChange.DELETED else from_bytes(delta.new_file.raw_path)
-    if _is_binary(repository, delta):
-        return FileDiff(change, old_name, new_name, binary=True)
     if delta.old_file.id == delta.new_file.id:
-        lines = list(_same_lines(repository, delta.new_file.id))
+        content = _blob(repository, delta.new_file.id).data
+        if b"\0" in content:
+            return FileDiff(change, old_name, new_name, binary=True)
+        lines = list(_same_lines(content))
+    elif _is_binary(repository, delta):
+        return FileDiff(change, old_name, new_name, binary=True)
     else:
         patch = found[place]
         lines = list(_lines(patch)) if patch is not None else []
@@ -201,8 +204,7 @@ def _lines(found: pygit2.Patch) -> Iterator[LineDiff]:
             )
 
 
-def _same_lines(repository: pygit2.Repository, name: pygit2.Oid) -> Iterator[LineDiff]:
-    content = _blob(repository, name).data
+def _same_lines(content: bytes) -> Iterator[LineDiff]:
     *whole, rest = content.split(b"\n")
     for number, text in enumerate(whole, start=1):
         yield LineDiff(LineChange.SAME, number, number, text)

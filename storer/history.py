@@ -162,13 +162,13 @@ class History:
             if self._named(_tag(newest.number)) != newest.commit:
                 self._name(newest.number, newest.commit)
         if newest is not None and (branch := self._branch()) is not None:
-            objects.write_reference(self._folder, branch, newest.commit)
+            objects.move_branch(self._folder, branch, newest.commit)
 
     def _name(self, number: int, commit: str) -> None:
         # A branch that is ahead of the tags is a light that nobody was told of: a process died
         # between these two lines. The next light starts from its tag, so nothing is wrong.
         if (branch := self._branch()) is not None:
-            objects.write_reference(self._folder, branch, commit)
+            objects.move_branch(self._folder, branch, commit)
         # What old katas tagged beyond the end of their increments.json is no light, and gives way.
         objects.write_reference(self._folder, _tag(number), commit)
 
@@ -180,7 +180,7 @@ class History:
         commit = str(self._commit(number).id)
         branch = self._branch()
         if branch is not None and self._named(branch) != commit:
-            objects.write_reference(self._folder, branch, commit)
+            objects.move_branch(self._folder, branch, commit)
         (self._folder / "index.lock").unlink(missing_ok=True)
         index = self._repository.index
         index.read_tree(self._root(number))

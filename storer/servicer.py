@@ -274,9 +274,9 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         def compare() -> storer_pb2.DiffLightsResponse:
             with self.katas.using(kata_id) as kata:
                 files = diff.diff(kata.avatar(name), was, now)
-            return storer_pb2.DiffLightsResponse(
-                files=(adapting.file_diff_to(file) for file in files)
-            )
+            response = storer_pb2.DiffLightsResponse()
+            adapting.add_file_diffs(response.files, files)
+            return response
 
         return await asyncio.to_thread(compare)
 
