@@ -1,6 +1,7 @@
 """Serving: a gRPC server with health, reflection, orderly stopping, and our statuses."""
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -94,6 +95,9 @@ async def serve(
             f"can't listen on {listen}: another program does, or it is no address of this machine"
         ) from None
     watch.start()
+    # What is here by now stays: looking through it again and again would hold up calls.
+    gc.collect()
+    gc.freeze()
     await server.start()
     host = listen.rpartition(":")[0]
     _log.info("serving", listen=f"{host}:{port}")

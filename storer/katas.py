@@ -59,6 +59,9 @@ UNFINISHED_SECONDS = 60
 # A kata that is archived just as it is brought back is brought back again, so often.
 _ATTEMPTS = 10
 
+# Avatars whose lights are kept for who reads all katas: those of one kata.
+_PASSING = 64
+
 # How long the engine may take to make or to remove a container whose name is wanted.
 _TAKEN_SECONDS = 10.0
 _AGAIN_SECONDS = 0.01
@@ -89,6 +92,8 @@ class Katas:
         self._on_change = on_change
         self._places = Places(data_containers, self.archive, katas_directory)
         self._cache = LightsCache()
+        # Of those who read one kata after another, and come back to none.
+        self._passing_cache = LightsCache(_PASSING, self._cache.journals)
 
     @contextmanager
     def using(
@@ -136,7 +141,7 @@ class Katas:
                 raise KataNotFound(kata_id) from None
             if not self._containers.exists(kata_id):
                 raise KataNotFound(kata_id)
-            yield Kata(folder, kata_id, self._cache)
+            yield Kata(folder, kata_id, self._passing_cache)
 
     def kept_ids(self, prefix: str, after: str) -> Iterator[str]:
         """Yield the ids of those katas in order that are in data-containers or the archive."""

@@ -54,8 +54,8 @@ class LightsCache:
     Beside them, what is known of the avatars' `journals`.
     """
 
-    def __init__(self, capacity: int = 1024) -> None:
-        self.journals = Journals()
+    def __init__(self, capacity: int = 1024, journals: Journals | None = None) -> None:
+        self.journals = journals or Journals()
         self._capacity = capacity
         self._lock = threading.Lock()
         self._entries: OrderedDict[Path, tuple[_Signature, Lights]] = OrderedDict()
