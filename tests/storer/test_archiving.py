@@ -126,7 +126,10 @@ def test_a_damaged_kata_is_not_archived_and_does_not_keep_others_from_it(
     damaged, good = played(katas), played(katas)
     avatar = data_containers.folder(damaged) / "whale"
     (avatar / ".journal").unlink()  # which would mend it
-    next((avatar / ".git" / "objects").glob("??/*")).write_bytes(b"nonsense")
+    newest = git(avatar, "rev-parse", "HEAD").decode().strip()
+    commit = avatar / ".git" / "objects" / newest[:2] / newest[2:]
+    commit.chmod(0o600)
+    commit.write_bytes(b"nonsense")
     for kata_id in (damaged, good):
         idle(data_containers, kata_id, 100)
     service = start_storer(CYBER_DOJO_ARCHIVE=str(place), CYBER_DOJO_ARCHIVE_AFTER_SECONDS="2")

@@ -20,8 +20,8 @@ from dojo.naming import LABEL, Namespace
 PYTHON = "cyberdojofoundation/python_pytest"
 KATAS = "/usr/src/cyber-dojo/katas"
 
-# DeleteKata takes the handle away, it does not make it.
-TOUCHING = sorted(set(ALL_OF_A_KATA) - {"DeleteKata", "WatchKata"})
+# DeleteKata and ArchiveKata take the handle away, and make none.
+TOUCHING = sorted(set(ALL_OF_A_KATA) - {"ArchiveKata", "DeleteKata", "WatchKata"})
 
 
 def prune(data_containers: DataContainers) -> None:
