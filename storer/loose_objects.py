@@ -31,7 +31,7 @@ def read(git: Path, name: str) -> tuple[str, bytes] | None:
     return unpacked(packed, name)
 
 
-@lru_cache(maxsize=10_000)
+@lru_cache(maxsize=2_000)
 def check(git: str, name: str) -> None:
     """Raise ValueError if an object is loose and damaged; one that was not once is not read again.
 
