@@ -79,7 +79,7 @@ class Backup:
         size, manifest = unfinished.finish()
         yield _header(MANIFEST, size)
         yield from manifest
-        yield _padding(size)
+        yield snapshot.padding(size)
         # Whoever has the end of the tar can start from it, and nobody else needs to.
         unfinished.keep()
         yield snapshot.END
@@ -214,7 +214,7 @@ def _seal(entry: Entry) -> bytes:
         told = {"kata_id": entry.kata_id, "error": entry.reason}
     content = json.dumps({key: value for key, value in told.items() if value}).encode() + b"\n"
     name = f"{kata_ids.outer(entry.kata_id)}/{kata_ids.inner(entry.kata_id)}.json"
-    return _header(name, len(content)) + content + _padding(len(content))
+    return _header(name, len(content)) + content + snapshot.padding(len(content))
 
 
 def _header(name: str, size: int) -> bytes:
@@ -222,7 +222,3 @@ def _header(name: str, size: int) -> bytes:
     header.mode = 0o600
     header.size = size
     return header.tobuf(tarfile.PAX_FORMAT)
-
-
-def _padding(size: int) -> bytes:
-    return bytes(-size % tarfile.BLOCKSIZE)

@@ -19,8 +19,6 @@ _REFUSALS = {
     errno.EROFS: DiskReadOnly,
 }
 
-_NOT_A_FILE = {errno.ELOOP, errno.ENXIO}  # a link; a socket
-
 
 @contextmanager
 def refusing() -> Iterator[None]:
@@ -81,24 +79,6 @@ def sync_folder(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def sync_tree(top: Path) -> None:
-    """Put everything under a folder on disk. Nobody may be writing there."""
-    for _, _, filenames, folder in os.fwalk(top):
-        for filename in filenames:
-            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-            try:
-                descriptor = os.open(filename, flags, dir_fd=folder)
-            except OSError as error:
-                if error.errno in _NOT_A_FILE:
-                    continue
-                raise
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-        os.fsync(folder)
 
 
 def sync_file_system(path: Path) -> None:

@@ -9,7 +9,6 @@ died, and maybe the machine with it: whoever touches the avatar next writes agai
 missing. An entry that is cut off was never acknowledged, and ends the journal.
 """
 
-import ctypes
 import hashlib
 import os
 import struct
@@ -34,7 +33,6 @@ _MAGIC = b"light/1\n"
 _LIGHT = struct.Struct(">Q20sI")  # number, commit, how many objects
 _OBJECT = struct.Struct(">20sI")  # name, bytes
 
-_libc = ctypes.CDLL(None, use_errno=True)
 _log = structlog.get_logger()
 
 
@@ -112,12 +110,8 @@ class Journal:
 
     def sync_all(self) -> None:
         """Put on disk all that was ever written to its file system, and empty it."""
-        descriptor, _ = self._open()
-        try:
-            sync_file_system(descriptor)
-            os.ftruncate(descriptor, 0)
-        finally:
-            os.close(descriptor)
+        durable.sync_file_system(self._path)
+        self.cut(0)
 
     def _open(self) -> tuple[int, bool]:
         flags = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -173,11 +167,7 @@ class Journals:
             except FileNotFoundError:  # the kata was deleted
                 continue
         for folder in folders.values():
-            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                sync_file_system(descriptor)
-            finally:
-                os.close(descriptor)
+            durable.sync_file_system(folder)
         for folder, size in noted.items():
             self._empty(folder, size)
 
@@ -205,13 +195,6 @@ class Journals:
                 self.empty()
             except OSError as error:  # the journals keep what they have
                 _log.warning("not put on disk", reason=str(error))
-
-
-def sync_file_system(descriptor: int) -> None:
-    """Put everything on disk that was written to a file's file system (syncfs(2))."""
-    if _libc.syncfs(descriptor) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
 
 
 def _entries(content: memoryview, at: int) -> Iterator[tuple[Entry, int]]:

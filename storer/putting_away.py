@@ -21,6 +21,7 @@ from dojo import avatars, visible_files
 from dojo.errors import ArchiveDamaged, KataDamaged
 from storer import durable, json_files, sandbox, snapshot
 from storer.archive import Archive, Archived, Copy
+from storer.avatar import MANIFEST, SUBMISSION
 from storer.json_files import Unreadable
 from storer.kata import Kata
 from storer.packing import Packed, packing
@@ -30,10 +31,6 @@ from storer.unpacking import unpack
 
 # A name with a dot in front is no part of the kata.
 NOTE = ".archived"
-
-MANIFEST = "manifest.json"
-# What the runner says that it wrote into the sandbox.
-SUBMISSION = "submission.json"
 
 
 def put(archive: Archive, kata: Kata, *, with_products: bool) -> None:

@@ -184,7 +184,7 @@ def _member(snapshot: Snapshot, top: str, found: copying.Found) -> Iterator[byte
     if kept is not None:
         header.size = len(kept)
         yield header.tobuf(tarfile.PAX_FORMAT)
-        yield kept + _padding(len(kept))
+        yield kept + padding(len(kept))
         return
     if path in snapshot.descriptors:
         descriptor = snapshot.descriptors[path]
@@ -202,7 +202,7 @@ def _packed_member(name: str, content: bytes | Path) -> Iterator[bytes]:
     if isinstance(content, bytes):
         header.size = len(content)
         yield header.tobuf(tarfile.PAX_FORMAT)
-        yield content + _padding(len(content))
+        yield content + padding(len(content))
         return
     with content.open("rb") as file:
         header.size = os.fstat(file.fileno()).st_size
@@ -226,7 +226,7 @@ def _content(descriptor: int, size: int) -> Iterator[bytes]:
         piece = piece or bytes(wanted)
         yield piece
         at += len(piece)
-    yield _padding(size)
+    yield padding(size)
     if unreadable:
         raise unreadable
 
@@ -245,5 +245,6 @@ def _header(name: str, status: os.stat_result) -> tarfile.TarInfo:
     return header
 
 
-def _padding(size: int) -> bytes:
+def padding(size: int) -> bytes:
+    """Return what a tar has behind so many bytes of content."""
     return bytes(-size % tarfile.BLOCKSIZE)
