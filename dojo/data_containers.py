@@ -27,6 +27,7 @@ import structlog
 from dojo.engine import ANSWER_SECONDS, Engine, answering
 from dojo.errors import DojoError, EngineUnavailable, KataNotFound
 from dojo.kata_ids import LENGTH
+from dojo.meanwhile import meanwhile
 from dojo.naming import Namespace, mount_path
 
 MANIFEST = "manifest.json"
@@ -35,9 +36,6 @@ _TOUCH_SECONDS = 60
 
 # 64 avatars can have a container each that waits.
 _REMOVERS = 8
-
-# What makes a name stand for another image, or for none.
-_IMAGE_EVENTS = ("tag", "untag", "delete", "import", "load", "pull")
 
 _log = structlog.get_logger()
 
@@ -54,7 +52,7 @@ class DataContainers:
     """The data-containers of one namespace on one engine. Any thread may use it.
 
     `folder(kata_id)` is where a kata's volume can be read and written, by path. The set of
-    known handles is guarded by a lock; `HandleWatch` removes from it what the engine says is
+    known handles is guarded by a lock; `dojo.handle_watch` removes from it what the engine says is
     gone.
     """
 
@@ -122,25 +120,53 @@ class DataContainers:
             raise
         return self.folder(kata_id)
 
+    def ensure_volume(self, kata_id: str) -> None:
+        """Make the kata's volume if there is none, without a container.
+
+        It can be removed until its folder is locked, by who locked it before.
+        """
+        name, folder = self.namespace.kata(kata_id), self.folder(kata_id)
+        if folder.exists():
+            return
+        try:
+            with answering():
+                self.engine.api.create_volume(
+                    name, labels=self.namespace.labels("kata", kata=kata_id)
+                )
+        except DojoError:
+            # One without that folder, for which there was no room, the engine does not know.
+            with contextlib.suppress(OSError):
+                folder.parent.rmdir()
+            raise
+        # The engine may have told of a container's end that was not heard yet.
+        self.forget_handle(name)
+
     def ensure_handle(self, kata_id: str) -> None:
         """Make the kata's container if it is gone while the volume is there.
 
         Costs nothing while the container is known to be there. Raises KataNotFound if there is
         no such kata and EngineUnavailable if the engine does not answer.
         """
-        name = self.namespace.kata(kata_id)
-        with self._lock:
-            if name in self._known_handles:
-                return
-        if not self.exists(kata_id):
-            raise KataNotFound(kata_id)
+        if not self._is_known(kata_id):
+            if not self.exists(kata_id):
+                raise KataNotFound(kata_id)
+            if self.make_handle(kata_id):
+                _log.info("handle made again", kata=kata_id)
+
+    def make_handle(self, kata_id: str) -> bool:
+        """Make the container, be there a kata in the volume or not; say whether there was none.
+
+        For the holder of the lock on the volume's folder.
+        """
+        if self._is_known(kata_id):
+            return False
         try:
             self._create_container(kata_id)
         except NameTaken:
             with self._lock:
-                self._known_handles.add(name)
-        else:
-            _log.info("handle made again", kata=kata_id)
+                self._known_handles.add(self.namespace.kata(kata_id))
+            return False
+        return True
 
     def has_handle(self, kata_id: str) -> bool:
         """Ask the engine whether the kata's container is there, and holds its volume."""
@@ -186,14 +212,19 @@ class DataContainers:
         names = [each["Names"][0].removeprefix("/") for each in found if each["Names"]]
         return [each for each in names if each != name]
 
-    def delete(self, kata_id: str) -> None:
-        """Remove the container, the volume, and every container that holds the volume."""
+    def delete(self, kata_id: str, empty: Callable[[], None] = lambda: None) -> None:
+        """Remove the container, the volume, and every container that holds the volume.
+
+        `empty` is called while the engine removes the container, which takes it as long as
+        removing the files in a volume, which is next.
+        """
         name = self.namespace.kata(kata_id)
         self.forget_handle(name)
         api = self.engine.api
         deadline = time.monotonic() + ANSWER_SECONDS
         with answering():
-            _remove_container(api, name)
+            with meanwhile(partial(_remove_container, api, name)):
+                empty()
             while True:
                 # Who holds it is asked only if somebody does: the engine looks at all containers.
                 try:
@@ -201,7 +232,10 @@ class DataContainers:
                 except docker.errors.NotFound:
                     return
                 except docker.errors.APIError as error:
-                    if error.status_code != 409 or time.monotonic() > deadline:
+                    # A runner may be writing files into it still, for a run that will not be.
+                    is_written = "directory not empty" in str(error.explanation)
+                    is_in_use = error.status_code == 409 or is_written
+                    if not is_in_use or time.monotonic() > deadline:
                         raise
                 else:
                     return
@@ -211,22 +245,29 @@ class DataContainers:
                     ids = [holder["Id"] for holder in holders]
                     list(removers.map(partial(_remove_container, api), ids))
 
-    def _create_container(self, kata_id: str) -> None:
-        """Create the container, and with it the volume if there is none."""
-        name = self.namespace.kata(kata_id)
+    def container_config(self, kata_id: str) -> dict[str, object]:
+        """Return what the engine is told to make the container of, and the volume with it."""
         labels = self.namespace.labels("kata", kata=kata_id)
         mount = {
             "Type": "volume",
-            "Source": name,
+            "Source": self.namespace.kata(kata_id),
             "Target": str(mount_path(kata_id)),
             "VolumeOptions": {"Labels": labels},
         }
-        config = {
+        return {
             "Image": self.namespace.kata_image,
             "Cmd": ["a data-container is never started"],
             "Labels": labels,
             "HostConfig": {"Mounts": [mount], "NetworkMode": "none"},
         }
+
+    def _is_known(self, kata_id: str) -> bool:
+        with self._lock:
+            return self.namespace.kata(kata_id) in self._known_handles
+
+    def _create_container(self, kata_id: str) -> None:
+        """Create the container, and with it the volume if there is none."""
+        name, config = self.namespace.kata(kata_id), self.container_config(kata_id)
         with answering():
             try:
                 try:
@@ -279,94 +320,6 @@ def _empty_image(name: str, architecture: str) -> bytes:
             header.size = len(content)
             tar.addfile(header, io.BytesIO(content))
     return archive.getvalue()
-
-
-class HandleWatch:
-    """Follows the engine's events: says whether it is up, and what changed behind our back.
-
-    Which handles were removed, it tells the data-containers; that a name may stand for another
-    image, whoever gave `on_images_changed`. One thread follows, another asks again and again
-    whether the engine still answers: one that hangs is merely quiet. `is_up` may be read by any
-    thread.
-    """
-
-    RETRY_SECONDS = 0.5
-    PING_SECONDS = 5
-
-    def __init__(
-        self,
-        data_containers: DataContainers,
-        on_images_changed: Callable[[], None] = lambda: None,
-    ) -> None:
-        self._data_containers = data_containers
-        self._on_images_changed = on_images_changed
-        self._is_followed = False
-        self._stopped = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._run, name="handle-watch", daemon=True),
-            threading.Thread(target=self._ping, name="engine-ping", daemon=True),
-        ]
-
-    @property
-    def is_up(self) -> bool:
-        """Whether the engine answers."""
-        return self._is_followed and self._data_containers.engine.answers
-
-    def start(self) -> None:
-        """Start following."""
-        for thread in self._threads:
-            thread.start()
-
-    def stop(self) -> None:
-        """Stop following. The threads end with their connections or with the process."""
-        self._stopped.set()
-
-    def _ping(self) -> None:
-        engine: Engine | None = None
-        while not self._stopped.wait(self.RETRY_SECONDS):
-            try:
-                if engine is None:
-                    url = self._data_containers.engine.url
-                    engine = Engine(url, answer_seconds=self.PING_SECONDS)
-                engine.ping()
-            except (EngineUnavailable, docker.errors.APIError):
-                self._data_containers.engine.answers = False
-            else:
-                self._data_containers.engine.answers = True
-
-    def _run(self) -> None:
-        while not self._stopped.is_set():
-            try:
-                self._follow()
-            except (EngineUnavailable, docker.errors.APIError) as error:
-                if self._is_followed:
-                    _log.warning("engine lost", reason=str(error))
-            self._is_followed = False
-            self._forget_all()
-            self._stopped.wait(self.RETRY_SECONDS)
-
-    def _follow(self) -> None:
-        """Follow the events until the engine goes away."""
-        engine = Engine(self._data_containers.engine.url)
-        filters = {"type": ["container", "image"], "event": ["destroy", *_IMAGE_EVENTS]}
-        try:
-            with answering():
-                events = engine.api.events(decode=True, filters=filters)
-                # What happened between the last connection and this one was not told.
-                self._forget_all()
-                self._is_followed = True
-                _log.info("engine found", engine=engine.url)
-                for event in events:
-                    if event["Type"] == "container":
-                        self._data_containers.forget_handle(event["Actor"]["Attributes"]["name"])
-                    else:
-                        self._on_images_changed()
-        finally:
-            engine.close()
-
-    def _forget_all(self) -> None:
-        self._data_containers.forget_handles()
-        self._on_images_changed()
 
 
 def _remove_container(api: docker.APIClient, container: str) -> None:

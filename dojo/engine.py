@@ -1,9 +1,10 @@
 """The docker engine: one connection, and what its failures mean to us."""
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import docker
 import docker.errors
@@ -15,6 +16,9 @@ from dojo.errors import DiskFull, DiskReadOnly, EngineUnavailable
 # A healthy engine answers in milliseconds, a busy one in seconds. Longer than this is an
 # engine that hangs, and a caller who waits for it is better told.
 ANSWER_SECONDS = 20
+
+# How the engine calls a container that it removes; after that it knows none of the name.
+_TAKEN_APART = {"removing", "dead"}
 
 
 class Engine:
@@ -36,6 +40,9 @@ class Engine:
                 timeout=answer_seconds,
                 max_pool_size=64,
             )
+        # A socket has no proxy; to look for one in the environment takes as long as all the rest
+        # that is done here for a call.
+        self.api.trust_env = not url.startswith("unix")
 
     def volume_root(self) -> Path:
         """Ask the engine for the folder that its volumes are in, on the engine's machine."""
@@ -68,6 +75,15 @@ class Engine:
     def has_image(self, name: str) -> bool:
         """Say whether an image of this name is on the engine's machine."""
         return self.image_id(name) is not None
+
+    def container_state(self, container: str) -> Mapping[str, Any] | None:
+        """Return how a container is; None if it was removed, or just is being removed."""
+        with answering():
+            try:
+                state: Mapping[str, Any] = self.api.inspect_container(container)["State"]
+            except docker.errors.NotFound:
+                return None
+        return None if state["Status"] in _TAKEN_APART else state
 
     def close(self) -> None:
         """Close the connection."""

@@ -15,9 +15,10 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from dojo import log
-from dojo.data_containers import DataContainers, HandleWatch, VolumesOutOfSight
+from dojo.data_containers import DataContainers, VolumesOutOfSight
 from dojo.engine import Engine
 from dojo.errors import ArchiveUnavailable, EngineUnavailable
+from dojo.handle_watch import HandleWatch
 from dojo.settings import BadSettings, CommonSettings, load
 from dojo.statuses import StatusInterceptor
 

@@ -4,6 +4,7 @@ Names are relative paths with `/` between folders. What is refused could escape 
 sandbox, or be taken for something else by git or the file system.
 """
 
+import re
 from collections.abc import Mapping
 
 from dojo.errors import InvalidArgument
@@ -15,6 +16,10 @@ MAX_NAME_BYTES = 255
 MAX_FILE_BYTES = 16 * 1024 * 1024
 MAX_TOTAL_BYTES = 48 * 1024 * 1024
 
+# What most names are like: letters, digits and few others, no part with a dot in front.
+_PART = r"[A-Za-z0-9_][A-Za-z0-9_.+-]*"
+_PLAIN = re.compile(rf"{_PART}(?:/{_PART})*")
+
 
 def check(files: Mapping[str, bytes], field: str = "files") -> None:
     """Raise InvalidArgument, naming the file, unless all of `files` can be kept together."""
@@ -22,12 +27,11 @@ def check(files: Mapping[str, bytes], field: str = "files") -> None:
         raise InvalidArgument(field, f"{len(files)} files are more than {MAX_FILES}")
     total_bytes = 0
     for name, content in files.items():
-        where = f"{field}[{shown(name)}]"
-        if (reason := name_fault(name)) is not None:
-            raise InvalidArgument(where, reason)
-        if len(content) > MAX_FILE_BYTES:
+        reason = name_fault(name)
+        if reason is None and len(content) > MAX_FILE_BYTES:
             reason = f"{len(content)} bytes are more than {MAX_FILE_BYTES}"
-            raise InvalidArgument(where, reason)
+        if reason is not None:
+            raise InvalidArgument(f"{field}[{shown(name)}]", reason)
         total_bytes += len(content)
     if total_bytes > MAX_TOTAL_BYTES:
         reason = f"{total_bytes} bytes together are more than {MAX_TOTAL_BYTES}"
@@ -39,6 +43,8 @@ def check(files: Mapping[str, bytes], field: str = "files") -> None:
 
 def name_fault(name: str) -> str | None:
     """Say what is wrong with a visible file's name, or None when nothing is."""
+    if len(name) <= MAX_NAME_BYTES and _PLAIN.fullmatch(name):
+        return None
     if not name:
         return "the name is empty"
     try:

@@ -7,7 +7,7 @@ from functools import partial
 
 from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
 from dojo import serving
-from dojo.data_containers import HandleWatch
+from dojo.handle_watch import HandleWatch
 from dojo.settings import BadSettings
 from runner.images import Images
 from runner.runs import Runs

@@ -5,7 +5,8 @@ be in. Whoever does so holds that folder's lock: one that nobody holds was left 
 that died. These steps make it the kata; the lock on the kata's folder is held throughout, and
 a crash after the second is finished by whoever touches the kata next.
 
-1. everything is put on disk, and `.incoming-...` becomes `.complete`
+1. everything is put on disk, and `.incoming-...` becomes `.complete`; or `.moving` at once, if
+   there is no old kata
 2. if there is an old kata, its files go to `.replaced`, manifest.json first: from here on the
    kata can't be seen
 3. `.complete` becomes `.moving`: nothing of the old kata is left outside `.replaced`
@@ -63,7 +64,7 @@ def publish(incoming: Path, folder: Path) -> None:
     For the lock's holder, after `recover`.
     """
     durable.sync_file_system(incoming)
-    incoming.rename(folder / COMPLETE)
+    incoming.rename(folder / (COMPLETE if _manifest_first(folder) else MOVING))
     durable.sync_folder(folder)
     _finish(folder)
 
@@ -78,6 +79,13 @@ def hide(folder: Path) -> None:
     for path in _manifest_first(folder):
         path.rename(folder / f"{GONE}-{path.name}")
     durable.sync_folder(folder)
+
+
+def clear_hidden(folder: Path) -> None:
+    """Remove most of what `hide` hid: what tells that it was hidden stays, and what won't go."""
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def is_begun(folder: Path) -> bool:

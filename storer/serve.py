@@ -8,7 +8,9 @@ from google.protobuf.descriptor import FileDescriptor
 from cyberdojo.startpoints.v1 import startpoints_pb2, startpoints_pb2_grpc
 from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
 from dojo import serving
-from dojo.data_containers import DataContainers, HandleWatch
+from dojo.data_containers import DataContainers
+from dojo.handle_watch import HandleWatch
+from storer import block_groups
 from storer.archive_copies import Copying
 from storer.archive_url import open_archive
 from storer.archiving import Archiving, Policy
@@ -26,6 +28,7 @@ def main() -> None:
 
 def _run(settings: StorerSettings) -> None:
     data_containers = serving.connect(settings)
+    block_groups.spread(data_containers.volume_root)
     asyncio.run(_serve(settings, data_containers))
 
 

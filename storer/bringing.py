@@ -1,0 +1,74 @@
+"""Bringing a kata into a data-container, from the archive or from the katas directory.
+
+Locks: making it there holds the folder's lock exclusively, from the moment that the folder is
+there until the kata can be seen.
+"""
+
+import contextlib
+from functools import partial
+from pathlib import Path
+
+import structlog
+
+from dojo import locks
+from dojo.errors import KataNotFound
+from dojo.meanwhile import meanwhile
+from storer import copying, making, publishing, putting_away, settling
+from storer.archive import Archived
+from storer.avatar import PASSAGE
+from storer.listing import Places
+
+_log = structlog.get_logger()
+
+
+def bring(places: Places, kata_id: str, *, importing: bool) -> None:
+    """Make sure that the kata is in a data-container; raise KataNotFound if it can't be.
+
+    From elsewhere it is brought only if `importing` is set.
+    """
+    containers = places.data_containers
+    if not containers.exists(kata_id):
+        folder = containers.folder(kata_id)
+        if folder.exists():  # it is being made, or replaced, or a crash interrupted that
+            with contextlib.suppress(FileNotFoundError), locks.locked(folder):
+                publishing.recover(folder)
+        if not containers.exists(kata_id):
+            if not importing:
+                raise KataNotFound(kata_id)
+            _import(places, kata_id)
+
+
+def _import(places: Places, kata_id: str) -> None:
+    containers, archive = places.data_containers, places.archive
+    archived = archive.find(kata_id)
+    source = places.katas_directory.folder(kata_id)
+    if archived is None and source is None:
+        raise KataNotFound(kata_id)
+    with making.locked_volume(containers, kata_id) as folder:
+        if containers.exists(kata_id):
+            return  # another call was faster
+        # It may even have gone to the archive meanwhile.
+        archived = archived or archive.find(kata_id)
+        with (
+            making.undone_on_error(containers, kata_id),
+            publishing.staging(folder) as incoming,
+        ):
+            # Seen without its container, it would be a kata all the same; but one that the
+            # engine has no room for is better refused.
+            with meanwhile(partial(containers.make_handle, kata_id)):
+                _fill(places, kata_id, archived, source, incoming)
+                folder.chmod(PASSAGE)
+            publishing.publish(incoming, folder)
+            if archived is not None:
+                putting_away.note(archived, folder)
+    _log.info("kata imported", kata=kata_id, archived=archived is not None)
+
+
+def _fill(
+    places: Places, kata_id: str, archived: Archived | None, source: Path | None, incoming: Path
+) -> None:
+    if archived is not None:
+        putting_away.get(places.archive, kata_id, incoming)
+    elif source is not None:
+        copying.copy(source, incoming)
+        settling.settle(incoming, kata_id)

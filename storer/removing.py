@@ -1,0 +1,83 @@
+"""Removing a kata's data-container: the kata is deleted, or it is in the archive from then on.
+
+Locks: both hold the folder's lock exclusively, and so find no call in the middle. Deleting waits
+for it, archiving does not.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import structlog
+
+from dojo import locks
+from dojo.data_containers import DataContainers
+from dojo.errors import ArchiveMissing, KataInUse, KataNotFound
+from dojo.meanwhile import meanwhile
+from storer import publishing, putting_away
+from storer.kata import Kata
+from storer.listing import Places
+
+_log = structlog.get_logger()
+
+
+def delete(places: Places, kata_id: str) -> None:
+    """Delete a kata's container and volume, and its copy in the archive.
+
+    Raises KataNotFound; or ArchiveUnavailable or EngineUnavailable when nothing was deleted.
+    """
+    containers, archive = places.data_containers, places.archive
+    if not containers.exists(kata_id) and archive.find(kata_id) is None:
+        raise KataNotFound(kata_id, "neither a data-container nor the archive has this kata")
+    folder = containers.folder(kata_id)
+    while True:
+        try:
+            with locks.locked(folder):
+                containers.engine.ping()  # without it nothing is begun
+                # First in the archive: killed in between, the kata is whole where it is seen.
+                archive.delete(kata_id)
+                if containers.exists(kata_id):
+                    publishing.hide(folder)
+                    containers.delete(kata_id)
+                break
+        except FileNotFoundError:
+            archive.delete(kata_id)
+            if not folder.exists():  # else somebody brings it back
+                break
+    _log.info("kata deleted")
+
+
+def put_away(
+    places: Places, kata: Kata, is_watched: Callable[[str], bool], *, with_products: bool
+) -> None:
+    """Archive a kata: the archive gets it, and its container and volume go.
+
+    With what runs left in its sandboxes if `with_products`. Raises KataInUse if somebody uses
+    it, as whoever `is_watched` tells of does; KataNotFound, KataDamaged, ArchiveUnavailable,
+    EngineUnavailable, DiskFull or ArchiveMissing; then it is where it was.
+    """
+    containers, kata_id, folder = places.data_containers, kata.kata_id, kata.folder
+    if not containers.exists(kata_id):
+        raise KataNotFound(kata_id, "no data-container has this kata")
+    if not places.archive.is_there:
+        raise ArchiveMissing
+    with locks.locked_at_once(folder) as is_held:
+        if not containers.exists(kata_id):
+            raise KataNotFound(kata_id, "no data-container has this kata")
+        if not is_held or publishing.is_staged(folder):
+            raise KataInUse(kata_id, "a call is in progress")
+        if is_watched(kata_id):
+            raise KataInUse(kata_id, "it is watched")
+        with meanwhile(partial(_refuse_held, containers, kata_id)) as refuse_held:
+            putting_away.put(
+                places.archive, kata, with_products=with_products, before_writing=refuse_held
+            )
+        publishing.hide(folder)
+        # Nobody else has it open, and the engine would do the same when the container is gone.
+        containers.delete(kata_id, empty=partial(publishing.clear_hidden, folder))
+    _log.info("kata archived", kata=kata_id)
+
+
+def _refuse_held(containers: DataContainers, kata_id: str) -> None:
+    """Raise KataInUse if a container holds the kata's volume; EngineUnavailable."""
+    if holders := containers.holders(kata_id):
+        raise KataInUse(kata_id, f"the container {holders[0]} holds its volume")

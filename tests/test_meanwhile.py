@@ -1,0 +1,47 @@
+"""Two things at once."""
+
+import threading
+
+import pytest
+
+from dojo.errors import DiskFull, EngineUnavailable
+from dojo.meanwhile import meanwhile
+
+
+def fail() -> None:
+    raise EngineUnavailable("it does not answer")
+
+
+def test_the_work_goes_on_during_the_block_and_ends_before_it() -> None:
+    begun, told, done = threading.Event(), threading.Event(), threading.Event()
+
+    def work() -> None:
+        begun.set()
+        assert told.wait(60)
+        done.set()
+
+    with meanwhile(work):
+        assert begun.wait(60)
+        told.set()
+    assert done.is_set()
+
+
+def test_what_the_work_raises_is_raised_when_it_is_waited_for_and_at_the_end() -> None:
+    with pytest.raises(EngineUnavailable), meanwhile(fail):
+        pass
+    told: list[str] = []
+    with pytest.raises(EngineUnavailable):
+        waiting(told)
+    assert told == ["before"]
+
+
+def waiting(told: list[str]) -> None:
+    with meanwhile(fail) as wait:
+        told.append("before")
+        wait()
+        told.append("after")
+
+
+def test_what_the_block_raises_comes_first() -> None:
+    with pytest.raises(DiskFull), meanwhile(fail):
+        raise DiskFull("no room")
