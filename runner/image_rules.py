@@ -75,8 +75,13 @@ class ImageRules:
             with answering():
                 self._engine.api.create_container_from_config(config, name)
                 return self._read_from(name)
-        except docker.errors.ImageNotFound:
-            return ImageRule()
+        except docker.errors.APIError as error:
+            is_missing = isinstance(error, docker.errors.ImageNotFound)
+            if is_missing or not self._engine.has_image(image_id):
+                return ImageRule()  # it went, and its rule with it
+            if self._engine.container_state(name) is None:
+                raise EngineUnavailable(f"somebody removed the container {name}") from None
+            raise
         finally:
             self._leftovers.remove(name)
 

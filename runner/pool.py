@@ -223,9 +223,11 @@ class Pool:
         try:
             self._make_room()
             if _available_bytes() >= self._limits.min_available_bytes:
-                now = time.monotonic()
+                begun = time.monotonic()
                 image_id = self._image_id(job.key.image_name) or ""
-                made = _Waiting(self._start(job.key), image_id, made=now, used=now)
+                container = self._start(job.key)
+                # A busy engine can take longer to make one than it may wait.
+                made = _Waiting(container, image_id, made=begun, used=time.monotonic())
         except DojoError as raised:
             _log.info("nothing made warm", kata=job.key.kata_id, reason=str(raised))
             error = raised

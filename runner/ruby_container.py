@@ -11,6 +11,7 @@ import select
 import socket
 import struct
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -95,8 +96,12 @@ class RubyContainer:
                 self._api.start(self._name)
             except docker.errors.ImageNotFound:
                 raise ImageMissing(self._settings.ruby_image) from None
-            except docker.errors.NotFound:
-                raise ContainerLost("it was removed") from None
+            except docker.errors.APIError as error:
+                # One that goes while it is started is refused in many ways.
+                is_gone = isinstance(error, docker.errors.NotFound) or self._state() is None
+                if is_gone:
+                    raise ContainerLost("it was removed") from None
+                raise
         self._connection = self._attached._sock  # noqa: SLF001
         self._answer(ANSWER_SECONDS)
 
@@ -123,11 +128,8 @@ class RubyContainer:
 
         Raises EngineUnavailable.
         """
-        with answering():
-            try:
-                return not self._api.inspect_container(self._name)["State"]["Running"]
-            except docker.errors.NotFound:
-                return False
+        state = self._state()
+        return state is not None and not state["Running"]
 
     def close(self) -> None:
         """Remove the container. If the engine fails to, it is tried again later."""
@@ -138,6 +140,9 @@ class RubyContainer:
             # The response that was upgraded owns the connection, and closes all of it.
             attached._response.close()  # noqa: SLF001
         self._leftovers.remove(self._name)
+
+    def _state(self) -> Mapping[str, Any] | None:
+        return self._data_containers.engine.container_state(self._name)
 
     def _answer(self, seconds: float) -> Answer:
         deadline = time.monotonic() + seconds

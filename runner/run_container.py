@@ -14,7 +14,7 @@ import structlog
 from dojo import avatars, locks, naming
 from dojo.data_containers import DataContainers
 from dojo.engine import ANSWER_SECONDS, answering
-from dojo.errors import EngineUnavailable, ImageMissing, ImageUnusable, KataNotFound
+from dojo.errors import EngineUnavailable, ImageMissing, ImageUnusable
 from runner import first_script, images, pipes, seccomp
 from runner.first_process import FirstProcess
 from runner.guard import Ended, Guard
@@ -100,28 +100,29 @@ class RunContainer:
         """Make the container and start it; it then waits in the sandbox in `folder`.
 
         Raises ImageMissing if the image is not on this host, ImageUnusable if it has no `sh`,
-        KataNotFound if the kata has gone, EngineUnavailable if the engine does not answer.
+        EngineUnavailable if the engine does not answer; and whatever comes of it if the kata or
+        the avatar's folder has gone, or goes meanwhile.
         """
         kata_id = self.key.kata_id
-        try:
-            # Deleting the kata takes this lock too: it finds the container, or there is none.
-            with locks.locked(self._data_containers.folder(kata_id), shared=True):
-                self._data_containers.ensure_handle(kata_id)
-                self._pipes = Pipes(folder.descriptor, folder.uid)
-                self.sandbox_id = folder.sandbox_id
-                with answering():
-                    self._create_with_handle()
-        except FileNotFoundError:
-            raise KataNotFound(kata_id) from None
+        # Deleting the kata takes this lock too: it finds the container, or there is none.
+        with locks.locked(self._data_containers.folder(kata_id), shared=True):
+            self._data_containers.ensure_handle(kata_id)
+            self._pipes = Pipes(folder.descriptor, folder.uid)
+            self.sandbox_id = folder.sandbox_id
+            with answering():
+                self._create_with_handle()
         with answering():
             try:
                 self._api.start(self._name)
             except docker.errors.APIError as error:
-                if error.status_code in _REMOVED:
+                # One that goes while it is started is refused in many ways.
+                if error.status_code in _REMOVED or self._state_if_there() is None:
                     raise RunLost("the run's container was removed") from None
                 raise
             self._process = FirstProcess.find(self._state()["Pid"], self._id)
             if not self._pipes.wait_until_ready(ANSWER_SECONDS, self._has_ended):
+                if self._has_ended():
+                    self._wait()  # the engine hears of it later, and then knows how
                 self._raise_why_not_ready(self._state())
 
     def is_waiting(self) -> bool:
@@ -173,7 +174,7 @@ class RunContainer:
             try:
                 self._api.kill(self._name)
             except docker.errors.APIError as error:
-                if error.status_code in _REMOVED:
+                if error.status_code in _REMOVED or self._has_gone():
                     return False
                 raise
         return True
@@ -203,10 +204,7 @@ class RunContainer:
         if not signs and b"Killed" not in ended.stderr.both_ends + ended.stdout.both_ends:
             return ended
         self._wait()
-        with answering():
-            state = self._state()
-        if state["Status"] in {"removing", "dead"}:
-            raise RunLost("the run's container was removed")
+        state = self._state()
         return replace(ended, is_out_of_memory=state["OOMKilled"], was_killed=was_killed)
 
     def _wait(self) -> None:
@@ -217,12 +215,19 @@ class RunContainer:
             except docker.errors.NotFound:
                 raise RunLost("the run's container was removed") from None
 
-    def _state(self) -> dict[str, Any]:
-        try:
-            found: dict[str, Any] = self._api.inspect_container(self._name)["State"]
-        except docker.errors.NotFound:
-            raise RunLost("the run's container was removed") from None
+    def _state(self) -> Mapping[str, Any]:
+        found = self._state_if_there()
+        if found is None:
+            raise RunLost("the run's container was removed")
         return found
+
+    def _state_if_there(self) -> Mapping[str, Any] | None:
+        return self._data_containers.engine.container_state(self._name)
+
+    def _has_gone(self) -> bool:
+        """Say whether the engine knows no process of it."""
+        state = self._state_if_there()
+        return state is None or not state["Running"]
 
     def _raise_why_not_ready(self, state: Mapping[str, Any]) -> None:
         if state["ExitCode"] in _NO_SUCH_PROGRAM:
@@ -240,6 +245,8 @@ class RunContainer:
             except docker.errors.APIError as error:
                 # The engine calls it 404 or 400 that the kata's container is not there.
                 if handle not in str(error.explanation):
+                    if not self._data_containers.engine.has_image(self._image):
+                        raise ImageMissing(self.key.image_name) from None
                     raise
             else:
                 return
@@ -254,7 +261,7 @@ class RunContainer:
         tmp_bytes = settings.tmp_bytes + first_script.HOME_BYTES
         avatar_path = naming.mount_path(key.kata_id) / key.avatar
         config = {
-            "Image": images.tagged(key.image_name),
+            "Image": self._image,
             "Entrypoint": first_script.entrypoint(str(avatar_path / self._folder_name)),
             "Cmd": [],
             "WorkingDir": str(naming.sandbox_path(key.kata_id, key.avatar)),
@@ -294,6 +301,10 @@ class RunContainer:
             },
         }
         self._id = self._api.create_container_from_config(config, self._name)["Id"]
+
+    @property
+    def _image(self) -> str:
+        return images.tagged(self.key.image_name)
 
     @property
     def _folder_name(self) -> str:

@@ -1,12 +1,15 @@
 """Runs: an avatar's visible files into its sandbox, its tests run, what came of it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 
+import docker.errors
 import structlog
 
 from dojo.data_containers import DataContainers
+from dojo.errors import EngineUnavailable, ImageUnusable
 from runner import changes, disk, images, sandbox
 from runner.bringing import Bringing
 from runner.changes import Changes
@@ -18,7 +21,7 @@ from runner.leftovers import Leftovers
 from runner.pool import Pool, PoolLimits
 from runner.ruby_lambdas import RubyLambdas
 from runner.rules import Rules
-from runner.run_container import Exit, RunContainer, RunKey
+from runner.run_container import Exit, RunContainer, RunKey, RunLost
 from runner.sandbox import Sandbox
 from runner.settings import CORES, RunnerSettings
 
@@ -106,16 +109,40 @@ class Runs:
         """Return a container that was made and waits for its run in the sandbox in `folder`.
 
         Raises EngineUnavailable at once while the engine is known not to answer; and what
-        RunContainer.start() raises.
+        RunContainer.start() and require_same() raise.
         """
         self.data_containers.engine.require_answers()
         container = RunContainer(self.data_containers, self.leftovers, self._settings, key)
         try:
-            container.start(folder)
+            with self.blaming_its_kata(key, folder):
+                container.start(folder)
         except BaseException:
             container.close()
             raise
         return container
+
+    def require_same(self, key: RunKey, folder: sandbox.AvatarFolder) -> None:
+        """Make sure that the sandbox in `folder` is the avatar's still.
+
+        Raises KataNotFound or AvatarNotFound if it was deleted, RunLost if it was replaced.
+        """
+        with sandbox.opened_folder(self.data_containers, key.kata_id, key.avatar) as now:
+            if now.sandbox_id != folder.sandbox_id:
+                raise RunLost(f"kata {key.kata_id} was replaced meanwhile")
+
+    @contextmanager
+    def blaming_its_kata(self, key: RunKey, folder: sandbox.AvatarFolder) -> Iterator[None]:
+        """Tell of a kata that was deleted or replaced, instead of what failed because of that.
+
+        Nobody keeps a kata from going between any two steps, and the disk and the engine then
+        refuse the next one, whichever it is, each in words of its own.
+        """
+        try:
+            yield
+        except (OSError, docker.errors.APIError, EngineUnavailable, ImageUnusable):
+            with sandbox.settled(self.data_containers, key.kata_id):
+                self.require_same(key, folder)
+            raise
 
     def close(self) -> None:
         """Remove all containers that wait."""
@@ -166,7 +193,8 @@ class Run:
         ) as self._sandbox:
             self._runs.data_containers.touch(submission.kata_id)
             try:
-                return self._perform(self._sandbox)
+                with self._runs.blaming_its_kata(submission.key, self._sandbox.folder):
+                    return self._perform(self._sandbox)
             except BaseException:
                 self.finish()  # before another run can be in the sandbox
                 raise
@@ -192,6 +220,8 @@ class Run:
         if self._guard.ended is Ended.DISK or reason:
             disk.shrink(opened, before, limits)
         result = self._result(ended, reason, opened, before)
+        # What was made of files that went is no light of anybody's.
+        self._runs.require_same(submission.key, opened.folder)
         _log.info(
             "run",
             image=submission.image_name,

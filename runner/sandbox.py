@@ -9,14 +9,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 
-from dojo import avatars, visible_files
+from dojo import avatars, locks, visible_files
 from dojo.data_containers import DataContainers
-from dojo.errors import AvatarNotFound, DiskFull, KataDamaged, KataNotFound
+from dojo.errors import AvatarNotFound, DiskFull, KataDamaged, KataNotFound, NotFound
 from runner import folders
 from runner.submission import Submission
 
 _SANDBOX = "sandbox"
 _PART = ".visible-file"
+_NOWHERE = "no data-container holds it"
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 SandboxId = tuple[int, int]
@@ -191,24 +192,47 @@ def opened_folder(
 
     Raises KataNotFound, AvatarNotFound or KataDamaged.
     """
-    if not data_containers.exists(kata_id):
-        raise KataNotFound(kata_id, "no data-container holds it")
     with contextlib.ExitStack() as stack:
         try:
-            path = data_containers.folder(kata_id) / avatar
-            folder = stack.enter_context(folders.opened(path))
-        except (FileNotFoundError, NotADirectoryError):
-            if not data_containers.exists(kata_id):  # archived, or deleted, a moment ago
-                raise KataNotFound(kata_id, "no data-container holds it") from None
-            raise AvatarNotFound(kata_id, avatar) from None
-        if folders.status(_SANDBOX, folder) is None:
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(_SANDBOX, 0o700, dir_fd=folder)
-        try:
-            sandbox = stack.enter_context(folders.opened(_SANDBOX, folder))
-        except OSError as error:  # no run can do that: it is the storer's or an operator's doing
-            raise KataDamaged(kata_id, f"{avatar}/{_SANDBOX}", "is not a folder") from error
-        yield AvatarFolder(folder, sandbox, avatars.uid(avatar))
+            found = _entered(stack, data_containers, kata_id, avatar)
+        except (NotFound, KataDamaged, FileNotFoundError):
+            # One that is being deleted, or replaced, can look like this.
+            with settled(data_containers, kata_id):
+                found = _entered(stack, data_containers, kata_id, avatar)
+        yield found
+
+
+@contextlib.contextmanager
+def settled(data_containers: DataContainers, kata_id: str) -> Iterator[None]:
+    """Wait for whoever deletes or replaces the kata, and let nobody begin to.
+
+    Raises KataNotFound if there is nothing of it, or what there is goes all the same.
+    """
+    try:
+        with locks.locked(data_containers.folder(kata_id), shared=True):
+            yield
+    except FileNotFoundError:
+        raise KataNotFound(kata_id, _NOWHERE) from None
+
+
+def _entered(
+    stack: contextlib.ExitStack, data_containers: DataContainers, kata_id: str, avatar: str
+) -> AvatarFolder:
+    """Open what `opened_folder` gives, to be closed with the stack."""
+    if not data_containers.exists(kata_id):
+        raise KataNotFound(kata_id, _NOWHERE)
+    try:
+        folder = stack.enter_context(folders.opened(data_containers.folder(kata_id) / avatar))
+    except (FileNotFoundError, NotADirectoryError):
+        raise AvatarNotFound(kata_id, avatar) from None
+    if folders.status(_SANDBOX, folder) is None:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(_SANDBOX, 0o700, dir_fd=folder)
+    try:
+        sandbox = stack.enter_context(folders.opened(_SANDBOX, folder))
+    except OSError as error:  # no run can do that: it is the storer's or an operator's doing
+        raise KataDamaged(kata_id, f"{avatar}/{_SANDBOX}", "is not a folder") from error
+    return AvatarFolder(folder, sandbox, avatars.uid(avatar))
 
 
 def _split(path: str) -> tuple[str, str]:

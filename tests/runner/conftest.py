@@ -9,12 +9,11 @@ from kata_folders import Kata
 from services import Service, wait_until
 from submissions import (
     AVATAR,
-    GREEN,
     Run,
     Stub,
     assert_serves,
+    beside,
     containers,
-    held,
     prepare,
     runs_in,
 )
@@ -90,10 +89,8 @@ def attack(runner: Stub, attacked_kata: Kata, engine: Engine) -> Iterator[Run]:
         assert prepare(runner, attacked_kata)
         return run(*arguments, **fields)
 
-    beside = held(runner, attacked_kata, NEIGHBOUR)
-    yield prepared
-    found = beside.release()
-    assert (found.outcome, found.stdout.content) == (GREEN, b"tests: passed\n")
+    with beside(runner, attacked_kata, NEIGHBOUR):
+        yield prepared
     sandbox = attacked_kata.sandbox(NEIGHBOUR)
     assert {path.name for path in sandbox.iterdir()} == {"cyber-dojo.sh", "secret.txt"}
     assert (sandbox / "secret.txt").read_bytes() == SECRET

@@ -34,11 +34,13 @@ def keep_secret(kata: Kata) -> None:
 def strays(engine: Engine, namespace: Namespace) -> set[str]:
     """Return what runs left: containers, and mounts and avatars' processes of no container.
 
-    The engine may have other tests' containers too: theirs are left out.
+    The engine may have other tests' containers too, and there may be other tests' engines:
+    theirs are left out.
     """
+    root = f"{engine.volume_root().parent}/"
     found = engine.api.containers(all=True, filters={"label": f"{LABEL}={namespace.name}"})
     left = {f"container {each['Names'][0]}" for each in found if "-run-" in each["Names"][0]}
-    processes = _processes()
+    processes = _processes(root)
     mounts = Path("/proc/self/mounts").read_text().splitlines()
     known = [each["Id"] for each in engine.api.containers(all=True)]
     left |= {
@@ -47,16 +49,20 @@ def strays(engine: Engine, namespace: Namespace) -> set[str]:
         if not any(container in group for container in known)
     }
     left |= {f"mount {line}" for line in mounts if namespace.name in line}
-    layers = {line.split()[1] for line in mounts if line.startswith("overlay ")}
+    layers = {line.split()[1] for line in mounts if line.startswith(f"overlay {root}")}
     return left | {f"mount {layer}" for layer in layers - _layers(engine, known)}
 
 
-def _processes() -> dict[int, str]:
-    """Return the processes of avatars, and the control groups that they are in."""
+def _processes(root: str) -> dict[int, str]:
+    """Return the processes of avatars, and the control groups that they are in.
+
+    But only those that have a file system below `root`, which is where our engine makes them.
+    """
     found = {}
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):  # it has ended meanwhile
-            if folder.stat().st_uid in _UIDS:
+            is_avatars = folder.stat().st_uid in _UIDS
+            if is_avatars and root in (folder / "mountinfo").read_text():
                 found[int(folder.name)] = (folder / "cgroup").read_text()
     return found
 

@@ -16,6 +16,7 @@ from submissions import (
     assert_serves,
     containers,
     held,
+    prepare,
     refused,
     request,
 )
@@ -35,9 +36,10 @@ Client = Callable[[Service], Stub]
 
 def queue(runner: Stub, asked: runner_pb2.RunRequest) -> "grpc.Future[runner_pb2.RunResponse]":
     """Ask for a run; return when it has its place among those that wait."""
-    call = runner.Run.future(asked, timeout=60)
-    # Over the same connection, so it comes later; and it has to ask the engine first.
-    runner.ListImages(runner_pb2.ListImagesRequest())
+    call = runner.Run.future(asked, timeout=120)
+    # Over the same connection, so they come later; and they have to ask the engine first.
+    for _ in range(2):
+        runner.ListImages(runner_pb2.ListImagesRequest())
     return call
 
 
@@ -56,7 +58,7 @@ def full_kata(started_kata: Kata) -> Kata:
 
 
 def test_runs_of_one_avatar_take_turns(runner: Stub, started_kata: Kata) -> None:
-    calls = [runner.Run.future(request(started_kata, ALONE), timeout=60) for _ in range(4)]
+    calls = [runner.Run.future(request(started_kata, ALONE), timeout=120) for _ in range(4)]
     assert [call.result().stdout.content for call in calls] == [b"tests: passed\n"] * 4
 
 
@@ -65,7 +67,7 @@ def test_runs_of_one_avatar_take_turns_though_two_runners_make_them(
 ) -> None:
     runners = [client(start_runner()) for _ in range(2)]
     asked = request(started_kata, ALONE)
-    calls = [runner.Run.future(asked, timeout=60) for runner in runners * 2]
+    calls = [runner.Run.future(asked, timeout=120) for runner in runners * 2]
     assert [call.result().stdout.content for call in calls] == [b"tests: passed\n"] * 4
 
 
@@ -75,7 +77,7 @@ def test_each_run_of_those_that_took_turns_had_its_own_files(
     def own(number: int) -> bytes:
         files = {f"{number}.txt": b"", "number": b"%d" % number}
         asked = request(started_kata, "sleep 0.05; ls *.txt; cat number", files)
-        return runner.Run(asked, timeout=60).stdout.content
+        return runner.Run(asked, timeout=120).stdout.content
 
     with ThreadPoolExecutor(5) as threads:
         found = list(threads.map(own, range(5)))
@@ -103,7 +105,7 @@ def test_no_more_than_the_limit_run_at_the_same_time(
 ) -> None:
     runner = client(start_runner(CYBER_DOJO_RUNNER_MAX_CONCURRENT_RUNS="2"))
     calls = [
-        runner.Run.future(request(full_kata, TIMED, avatar=avatar), timeout=60)
+        runner.Run.future(request(full_kata, TIMED, avatar=avatar), timeout=120)
         for avatar in AVATARS
     ]
     spans = [times(call.result()) for call in calls]
@@ -129,7 +131,7 @@ def test_a_run_that_waits_for_its_avatar_keeps_nobody_else_out(
     runner = client(start_runner(CYBER_DOJO_RUNNER_MAX_CONCURRENT_RUNS="2"))
     first = held(runner, full_kata)
     second = queue(runner, request(full_kata))
-    other = runner.Run(request(full_kata, avatar="bear"), timeout=30)
+    other = runner.Run(request(full_kata, avatar="bear"), timeout=60)
     assert other.outcome == GREEN
     assert not second.done()
     assert first.release().outcome == second.result().outcome == GREEN
@@ -148,7 +150,8 @@ def test_a_cancelled_call_ends_its_container(
 def test_a_deadline_that_passes_ends_the_container(
     runner: Stub, started_kata: Kata, engine: Engine
 ) -> None:
-    run = held(runner, started_kata, timeout=2)
+    assert prepare(runner, started_kata)  # so that it begins before the deadline
+    run = held(runner, started_kata, timeout=5)
     refused(run.call.result, grpc.StatusCode.DEADLINE_EXCEEDED)
     wait_until(lambda: not containers(engine, started_kata))
     assert_serves(runner, started_kata)
@@ -164,14 +167,17 @@ def test_a_client_that_vanishes_ends_the_container(
 
 
 def test_a_call_that_was_cancelled_while_it_waited_never_runs(
-    runner: Stub, started_kata: Kata
+    runner: Stub, runner_service: Service, started_kata: Kata
 ) -> None:
     first = held(runner, started_kata)
     second = queue(runner, request(started_kata, "touch ran"))
     second.cancel()
+    runner_service.wait_for_event(
+        lambda event: event["event"] == "cancelled" and event.get("kata") == started_kata.id
+    )
     first.release()
     # Its turn comes after the cancelled one's.
-    response = runner.Run(request(started_kata, "ls"), timeout=30)
+    response = runner.Run(request(started_kata, "ls"), timeout=60)
     assert response.stdout.content == b"cyber-dojo.sh\n"
 
 

@@ -1,6 +1,7 @@
 """Programs that reach for others' files, and that leave traps for who reads theirs."""
 
 import io
+import os
 import tarfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,7 @@ import grpc
 import pytest
 from hostility import NEIGHBOUR, SECRET, keep_secret
 from kata_folders import Kata
-from services import Service
+from services import Service, wait_until
 from submissions import AVATAR, GREEN, PYTHON, Run
 
 from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
@@ -71,14 +72,14 @@ def download(storer: Storer, kata: Kata) -> dict[str, tarfile.TarInfo]:
 
 def tree(folder: Path) -> dict[str, tuple[int, bytes]]:
     """Return the modes and contents below a folder, but for the whale's sandbox and pipes."""
-    return {
-        str(path.relative_to(folder)): (
-            path.lstat().st_mode,
-            path.read_bytes() if path.is_file() else b"",
-        )
-        for path in folder.rglob("*")
-        if f"/{AVATAR}/sandbox/" not in str(path) and f"/{AVATAR}/." not in str(path)
-    }
+    found = {}
+    # The next run's pipes may come and go meanwhile; what went is passed over.
+    for top, folders, files in os.walk(folder):
+        for path in (Path(top) / name for name in [*folders, *files]):
+            if f"/{AVATAR}/sandbox/" not in str(path) and f"/{AVATAR}/." not in str(path):
+                content = path.read_bytes() if path.is_file() else b""
+                found[str(path.relative_to(folder))] = (path.lstat().st_mode, content)
+    return found
 
 
 # The sandbox is the working directory.
@@ -259,7 +260,9 @@ while True:
 """
     script = "python3 flip.py & until [ -e stop ]; do sleep 0.01; done; kill $!; echo tests: passed"
     with ThreadPoolExecutor(1) as threads:
-        going = threads.submit(attack, script, {"flip.py": flip}, max_seconds=30)
+        going = threads.submit(attack, script, {"flip.py": flip})
+        flipped = attacked_kata.sandbox(AVATAR) / "flip"
+        wait_until(lambda: os.path.lexists(flipped) or going.done())
         for _ in range(20):
             found = download(plain_storer, attacked_kata)
             links = [each.linkname for each in found.values() if each.issym()]

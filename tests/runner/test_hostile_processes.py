@@ -46,7 +46,7 @@ def test_the_first_process_can_be_neither_killed_nor_stopped(attack: Run) -> Non
 def test_a_program_that_stops_whoever_tells_of_its_end_takes_too_long(
     attack: Run, script: str
 ) -> None:
-    response = attack(f"echo tests: passed; {script}", max_seconds=1)
+    response = attack(f"echo tests: passed; {script}", max_seconds=3)
     assert response.outcome == TIMED_OUT
     assert response.stdout.content == b"tests: passed\n"
 
@@ -83,7 +83,8 @@ for path in ("/proc/self/fd/1", "/proc/self/fd/2", f"/proc/{os.getppid()}/fd/5")
 """
     response = attack("exec python3 thief.py", {"thief.py": thief})
     assert response.stdout.content == b"refused\n" * 6
-    response = attack("for i in 1 2 3; do cat /dev/stdout & done; yes | head -n 100000; echo end")
+    script = "for i in 1 2 3; do cat /dev/stdout & done; yes | head -n 100000; echo end; wait"
+    response = attack(script)
     assert response.stdout.truncated
     assert response.stderr.content.count(b"Permission denied") == 3
 

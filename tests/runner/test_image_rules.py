@@ -24,11 +24,9 @@ def ruby(source: str) -> colour_pb2.ColourRule:
 def image_with(engine: Engine, name: str, folder: Path, *commands: str) -> None:
     """Make an image that has what `commands` put beside what the Python image has."""
     (folder / "Dockerfile").write_text("\n".join([f"FROM {PYTHON}", *commands]))
-    subprocess.run(
-        ["docker", "--host", engine.url, "build", "--quiet", "--network=none", "-t", name, folder],
-        check=True,
-        capture_output=True,
-    )
+    # Without the cache: another worker of the tests may be removing what is in it.
+    build = ["docker", "--host", engine.url, "build", "--quiet", "--no-cache", "--network=none"]
+    subprocess.run([*build, "--tag", name, str(folder)], check=True, capture_output=True)
 
 
 @pytest.fixture

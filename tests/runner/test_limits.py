@@ -155,7 +155,7 @@ while True:
 
 
 def test_a_flood_of_output_is_read_and_cut_off(run: Run) -> None:
-    response = run("yes & yes no >&2", max_seconds=1)
+    response = run("yes & yes no >&2", max_seconds=3)
     assert response.outcome == TIMED_OUT
     assert response.stdout.content == b"y\n" * (OUTPUT_BYTES // 2)
     assert response.stderr.content == (b"no\n" * OUTPUT_BYTES)[:OUTPUT_BYTES]
@@ -174,12 +174,12 @@ def test_a_runs_share_of_the_processor_can_be_limited(
 ) -> None:
     run = runs_in(client(start_runner(CYBER_DOJO_RUN_CPU_PERCENT="20")), started_kata)
     # The kernel counts how often it held a group of processes back: one file in each version.
+    # It never does to a group that gets no more than its share, as others are at work.
     response = run(
-        "timeout 0.5 sh -c 'while :; do :; done'\n"
-        "cat /sys/fs/cgroup/cpu.stat /sys/fs/cgroup/cpu/cpu.stat"
+        "until grep -qs 'nr_throttled [1-9]' /sys/fs/cgroup/cpu.stat /sys/fs/cgroup/cpu/cpu.stat\n"
+        "do i=0; while [ $i -lt 50000 ]; do i=$((i + 1)); done; done; echo tests: passed"
     )
-    counts = dict(line.split() for line in response.stdout.content.decode().splitlines())
-    assert int(counts["nr_throttled"]) > 0
+    assert response.outcome == GREEN, response
 
 
 def test_no_run_starts_when_the_disk_is_nearly_full(

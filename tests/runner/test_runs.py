@@ -31,7 +31,7 @@ def test_a_run_answers_output_status_colour_and_duration(run: Run) -> None:
     assert response.status == 3
     assert response.outcome == RED
     assert response.reason == ""
-    assert 0.2 <= response.duration.ToTimedelta().total_seconds() < 10
+    assert 0.2 <= response.duration.ToTimedelta().total_seconds() < 60
 
 
 def test_a_run_is_in_the_avatars_sandbox_as_the_avatars_user(run: Run, started_kata: Kata) -> None:
@@ -61,12 +61,12 @@ def test_output_beyond_the_limit_is_cut_off_and_said_to_be(run: Run) -> None:
 
 
 def test_a_run_that_takes_too_long_is_ended(run: Run) -> None:
-    response = run("echo tests: passed; trap '' TERM; sleep 1000", max_seconds=1)
+    response = run("echo tests: passed; trap '' TERM; sleep 1000", max_seconds=2)
     assert response.outcome == TIMED_OUT
-    assert response.reason == "it took longer than 1 s"
+    assert response.reason == "it took longer than 2 s"
     assert response.stdout.content == b"tests: passed\n"
     assert response.status == 128 + 9
-    assert 1 <= response.duration.ToTimedelta().total_seconds() < 10
+    assert 2 <= response.duration.ToTimedelta().total_seconds() < 60
 
 
 def test_a_daemon_that_closed_its_output_does_not_keep_a_run_from_ending(run: Run) -> None:
@@ -119,7 +119,9 @@ def test_the_image_has_to_be_on_this_host(runner: Stub, started_kata: Kata) -> N
 
 
 def test_a_kata_without_a_data_container_is_not_found(runner: Stub, started_kata: Kata) -> None:
-    for unknown in ("0000000000", started_kata.id.lower().replace("0", "f")):
+    another = "1" if started_kata.id[-1] == "0" else "0"
+    in_lower_case = started_kata.id[:-1].lower() + "f"
+    for unknown in ("0000000000", started_kata.id[:-1] + another, in_lower_case):
         asked = request(started_kata, kata_id=unknown)
         error = refused(lambda asked=asked: runner.Run(asked), grpc.StatusCode.NOT_FOUND)
         assert unknown in error.details()
