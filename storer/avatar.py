@@ -9,7 +9,7 @@ import structlog
 
 from dojo import locks
 from dojo.errors import DiskFull, DiskReadOnly, KataDamaged, LightNotFound, StaleNumber
-from storer import durable, json_files, sandbox
+from storer import durable, in_place, json_files, sandbox
 from storer.history import GIT, LIGHT_JSON, History, Tip
 from storer.journal import MAX_BYTES, Journal
 from storer.json_files import Unreadable
@@ -92,20 +92,18 @@ class Avatar:
         with locks.locked(self.folder):
             self._recover()
             lights = self._lights()
-            if self.history.has(lights.newest.number + 1):
+            if self.history.has_file_of(lights.newest.number + 1):
                 # Recorded, by a process that got no further, since increments.json was read.
                 self._cache.forget(self.folder)
                 lights = self._lights()
-            if light.request_id:
-                for each in reversed(lights.all):
-                    if each.request_id == light.request_id:
-                        return each
+            if (before := lights.by_request.get(light.request_id)) is not None:
+                return before
             number = lights.newest.number + 1
             if expected is not None and expected != number:
                 raise StaleNumber(self.kata_id, self.name, expected, lights.newest.number)
             numbered = replace(light, number=number)
             journal = Journal(self.folder)
-            if journal.size > MAX_BYTES:
+            if journal.state.used > MAX_BYTES:
                 journal.sync_all()
             tip = self.history.record(numbered, submission, lights.tip, journal)
             self._cache.journals.note(self.folder)
@@ -142,7 +140,7 @@ class Avatar:
         journals = self._cache.journals
         if journals.is_known(self.folder):
             return
-        entries = Journal(self.folder).recover(journals.known_bytes(self.folder))
+        entries = Journal(self.folder).recover(journals.known(self.folder))
         self._opened = History.create(self.folder, self.kata_id, self.name)
         self._opened.recover(entries)
         _log.info("journal read", kata=self.kata_id, avatar=self.name, lights=len(entries))
@@ -168,7 +166,10 @@ class Avatar:
     ) -> None:
         # In this order: when increments.json has a light, manifest.json has its files.
         content = json_files.dumps(json_files.files_json(newest.files))
-        durable.replace(self.folder / MANIFEST, content, sync=not before.are_in_git)
+        if before.are_in_git:
+            in_place.swap(self.folder / MANIFEST, content)
+        else:
+            durable.replace(self.folder / MANIFEST, content)
         self._cache.append(self.folder, before, added, tip)
 
     def _lights(self) -> Lights:

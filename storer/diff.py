@@ -38,16 +38,17 @@ class LineChange(Enum):
     DELETED = "deleted"
 
 
-class LineDiff(NamedTuple):
-    """One line; its numbers start from 1, and are 0 where the light does not have it.
+class Run(NamedTuple):
+    """Lines that follow each other and became the same.
 
-    `text` is without the line feed; `no_newline` says that none ends the file.
+    The numbers are those of the first, from 1, and 0 where the light does not have the lines.
+    The lines are without the line feed; `no_newline` says that none ends the last.
     """
 
     change: LineChange
     old_number: int
     new_number: int
-    text: bytes
+    lines: list[bytes]
     no_newline: bool = False
 
 
@@ -59,11 +60,11 @@ class FileDiff:
     old_name: str
     new_name: str
     binary: bool
-    lines: list[LineDiff] = field(default_factory=list)
+    runs: list[Run] = field(default_factory=list)
 
     def count(self, change: LineChange) -> int:
         """Return how many lines became so."""
-        return sum(line.change is change for line in self.lines)
+        return sum([len(run.lines) for run in self.runs if run.change is change])
 
 
 def diff(avatar: Avatar, was: int, now: int) -> list[FileDiff]:
@@ -71,19 +72,28 @@ def diff(avatar: Avatar, was: int, now: int) -> list[FileDiff]:
 
     Raises LightNotFound or KataDamaged.
     """
-    with _Trees(avatar, was, now) as trees:
-        # Whether a file is binary is told by its content, not by what attributes say of it.
-        flags = DiffOption.INCLUDE_UNMODIFIED | DiffOption.FORCE_TEXT
-        found = trees.diff(flags, context_lines=_ALL_LINES)
-        files = [
-            _file(trees.repository, found, place, delta) for place, delta in enumerate(found.deltas)
-        ]
+    was, now = (avatar.light(number).number for number in (was, now))
+    known: dict[str, bytes] = {}
+    old, new = (avatar.history.files(number, known) for number in (was, now))
+    created, deleted = new.keys() - old.keys(), old.keys() - new.keys()
+    # Only where there are both can one have become the other; finding that is git's.
+    renamed = _renamed(avatar, was, now, known) if created and deleted else {}
+    told = (
+        *((FileChange.CHANGED, name, name) for name in old.keys() & new.keys()),
+        *((FileChange.RENAMED, before, name) for name, before in renamed.items()),
+        *((FileChange.CREATED, "", name) for name in created.difference(renamed)),
+        *((FileChange.DELETED, name, "") for name in deleted.difference(renamed.values())),
+    )
+    files = [
+        _file(change, old_name, new_name, old.get(old_name, b""), new.get(new_name, b""))
+        for change, old_name, new_name in told
+    ]
     return sorted(files, key=lambda file: file.new_name or file.old_name)
 
 
 def patch(avatar: Avatar, was: int, now: int) -> Iterator[bytes]:
     """Yield the difference as a unified patch, in chunks. Raises as `diff`."""
-    with _Trees(avatar, was, now) as trees:
+    with _Trees(avatar, was, now, {}) as trees:
         found = trees.diff(DiffOption.SHOW_BINARY, context_lines=3)
         yield from chunks.rechunk(_patch_of_file(each) for each in found if each is not None)
 
@@ -95,24 +105,24 @@ class _Trees:
     them the trees are made, in a repository of their own that goes afterwards.
     """
 
-    def __init__(self, avatar: Avatar, was: int, now: int) -> None:
-        self._avatar = avatar
+    def __init__(self, avatar: Avatar, was: int, now: int, known: dict[str, bytes]) -> None:
+        """Compare these lights; what `known` has of git's objects, by name, is not read again."""
+        self._history = avatar.history
         self._numbers = [avatar.light(number).number for number in (was, now)]
+        self._known = known
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     def __enter__(self) -> Self:
-        history = self._avatar.history
-        if any(history.is_of_old(number) for number in self._numbers):
-            files = [history.submission(number).files for number in self._numbers]
+        was, now = (self._history.tree(number, self._known) for number in self._numbers)
+        if was is None or now is None:
+            files = [self._history.submission(number).files for number in self._numbers]
             self._folder = tempfile.TemporaryDirectory(prefix="storer-diff-")
-            self.repository = pygit2.init_repository(self._folder.name, bare=True)
+            repository = pygit2.init_repository(self._folder.name, bare=True)
             new = NewObjects()
             written = [new.folder(each) for each in files]
             objects.write(Path(self._folder.name), new.files)
-            self._was, self._now = (self.repository[name].peel(pygit2.Tree) for name in written)
-        else:
-            self.repository = history.repository
-            self._was, self._now = (history.tree(number) for number in self._numbers)
+            was, now = (repository[name].peel(pygit2.Tree) for name in written)
+        self._was, self._now = was, now
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -126,21 +136,6 @@ class _Trees:
         return found
 
 
-_FILE_CHANGES = {
-    DeltaStatus.ADDED: FileChange.CREATED,
-    DeltaStatus.DELETED: FileChange.DELETED,
-    DeltaStatus.RENAMED: FileChange.RENAMED,
-    DeltaStatus.MODIFIED: FileChange.CHANGED,
-    DeltaStatus.UNMODIFIED: FileChange.UNCHANGED,
-}
-
-_LINE_CHANGES = {
-    " ": LineChange.SAME,
-    "+": LineChange.ADDED,
-    "-": LineChange.DELETED,
-}
-
-
 def _patch_of_file(found: pygit2.Patch) -> bytes:
     text: bytes = found.data
     *lines, last = text.splitlines(keepends=True) or [b""]
@@ -151,63 +146,66 @@ def _patch_of_file(found: pygit2.Patch) -> bytes:
     return text
 
 
-def _file(
-    repository: pygit2.Repository, found: pygit2.Diff, place: int, delta: pygit2.DiffDelta
-) -> FileDiff:
-    change = _FILE_CHANGES[delta.status]
-    old_name = "" if change is FileChange.CREATED else from_bytes(delta.old_file.raw_path)
-    new_name = "" if change is FileChange.DELETED else from_bytes(delta.new_file.raw_path)
-    if delta.old_file.id == delta.new_file.id:
-        content = _blob(repository, delta.new_file.id).data
-        if b"\0" in content:
-            return FileDiff(change, old_name, new_name, binary=True)
-        lines = list(_same_lines(content))
-    elif _is_binary(repository, delta):
+def _renamed(avatar: Avatar, was: int, now: int, known: dict[str, bytes]) -> dict[str, str]:
+    """Return the names of the files that git takes for renamed, from the new ones to the old."""
+    with _Trees(avatar, was, now, known) as trees:
+        return {
+            from_bytes(delta.new_file.raw_path): from_bytes(delta.old_file.raw_path)
+            for delta in trees.diff(DiffOption.FORCE_TEXT, context_lines=0).deltas
+            if delta.status == DeltaStatus.RENAMED
+        }
+
+
+def _file(change: FileChange, old_name: str, new_name: str, old: bytes, new: bytes) -> FileDiff:
+    if change is FileChange.CHANGED and old == new:
+        change = FileChange.UNCHANGED
+    # Whether a file is binary is told by its content, not by what attributes say of it; git looks
+    # for a NUL byte in the beginning alone.
+    if b"\0" in old or b"\0" in new:
         return FileDiff(change, old_name, new_name, binary=True)
-    else:
-        patch = found[place]
-        lines = list(_lines(patch)) if patch is not None else []
-    return FileDiff(change, old_name, new_name, binary=False, lines=lines)
+    return FileDiff(change, old_name, new_name, binary=False, runs=list(_runs(old, new)))
 
 
-def _is_binary(repository: pygit2.Repository, delta: pygit2.DiffDelta) -> bool:
-    """Say whether either file holds a NUL byte; git looks for one in the beginning alone."""
-    change = _FILE_CHANGES[delta.status]
-    names = {
-        *([] if change is FileChange.CREATED else [delta.old_file.id]),
-        *([] if change is FileChange.DELETED else [delta.new_file.id]),
-    }
-    return any(b"\0" in _blob(repository, name).data for name in names)
+def _runs(old: bytes, new: bytes) -> Iterator[Run]:
+    """Yield the lines of two contents, merged."""
+    old_lines = _lines(old)
+    new_lines = old_lines if old == new else _lines(new)
+    old_count, new_count = len(old_lines), len(new_lines)
+    old_is_open, new_is_open = (bool(each) and not each.endswith(b"\n") for each in (old, new))
+    old_at = new_at = 0
+    for old_start, old_end, new_start, new_end in (
+        *_changes(old, new),
+        (old_count, old_count, new_count, new_count),
+    ):
+        if old_at < old_start:
+            lines = old_lines[old_at:old_start]
+            is_open = old_is_open and old_start == old_count
+            yield Run(LineChange.SAME, old_at + 1, new_at + 1, lines, is_open)
+        if old_start < old_end:
+            lines = old_lines[old_start:old_end]
+            is_open = old_is_open and old_end == old_count
+            yield Run(LineChange.DELETED, old_start + 1, 0, lines, is_open)
+        if new_start < new_end:
+            lines = new_lines[new_start:new_end]
+            is_open = new_is_open and new_end == new_count
+            yield Run(LineChange.ADDED, 0, new_start + 1, lines, is_open)
+        old_at, new_at = old_end, new_end
 
 
-def _blob(repository: pygit2.Repository, name: pygit2.Oid) -> pygit2.Blob:
-    found = repository[name]
-    if not isinstance(found, pygit2.Blob):
-        raise TypeError(f"{name} is not a blob")
-    return found
-
-
-def _lines(found: pygit2.Patch) -> Iterator[LineDiff]:
-    """Yield a patch's lines; git's remark on a missing line feed goes to the line before it."""
+def _changes(old: bytes, new: bytes) -> Iterator[tuple[int, int, int, int]]:
+    """Yield where two contents differ: from which line to which of the old and of the new."""
+    if old == new:
+        return
+    found = pygit2.Patch.create_from(old, new, flag=DiffOption.FORCE_TEXT, context_lines=0)
     for hunk in found.hunks:
-        for line in hunk.lines:
-            change = _LINE_CHANGES.get(line.origin)
-            if change is None:
-                continue  # the remark: the line before has no line feed of its own
-            text = line.raw_content
-            yield LineDiff(
-                change,
-                max(line.old_lineno, 0),
-                max(line.new_lineno, 0),
-                text.removesuffix(b"\n"),
-                no_newline=not text.endswith(b"\n"),
-            )
+        # git names the line before a place that has none of the lines.
+        old_start = hunk.old_start - bool(hunk.old_lines)
+        new_start = hunk.new_start - bool(hunk.new_lines)
+        yield old_start, old_start + hunk.old_lines, new_start, new_start + hunk.new_lines
 
 
-def _same_lines(content: bytes) -> Iterator[LineDiff]:
-    *whole, rest = content.split(b"\n")
-    for number, text in enumerate(whole, start=1):
-        yield LineDiff(LineChange.SAME, number, number, text)
-    if rest:
-        number = len(whole) + 1
-        yield LineDiff(LineChange.SAME, number, number, rest, no_newline=True)
+def _lines(content: bytes) -> list[bytes]:
+    lines = content.split(b"\n")
+    if not lines[-1]:
+        lines.pop()  # what comes after the last line feed is no line
+    return lines

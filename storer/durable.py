@@ -65,11 +65,12 @@ def replace(path: Path, content: bytes, *, sync: bool = True) -> None:
         raise
 
 
-def write_all(descriptor: int, content: bytes) -> None:
-    """Write all of `content`, in one piece if the disk takes it so."""
+def write_all(descriptor: int, content: bytes, at: int = 0) -> None:
+    """Write all of `content`, `at` so many bytes, in one piece if the disk takes it so."""
     rest = memoryview(content)
     while rest:
-        rest = rest[os.write(descriptor, rest) :]
+        written = os.pwrite(descriptor, rest, at)
+        rest, at = rest[written:], at + written
 
 
 def sync_folder(path: Path) -> None:

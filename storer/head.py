@@ -78,7 +78,7 @@ def _newest_quickly(folder: Path) -> tuple[int, str] | None:
         tag = (tags / str(number)).read_bytes()
     except OSError:
         return None
-    is_all = not (folder / GIT / "packed-refs").exists() and not Journal(folder).size
+    is_all = not (folder / GIT / "packed-refs").exists() and not Journal(folder).state.used
     return (number, tag[:40].decode()) if is_all and _ID.match(tag) else None
 
 

@@ -5,16 +5,18 @@ light is in git, so after a crash it can be behind, or, when the machine went do
 Reading looks whether git knows more and adds what is missing; the next light's writing puts it
 into the file too.
 
-The cache is guarded by a lock. An entry is good as long as its file is the same file: another
-process that records replaces the file.
+The cache is guarded by a lock. An entry is good as long as its file is the same file, of the same
+size: another process that records replaces the file, or adds to it.
 """
 
+import os
 import threading
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from storer import durable, json_files, light
+from storer import durable, in_place, json_files, light
 from storer.history import History, Tip
 from storer.journal import Journals
 from storer.json_files import Unreadable
@@ -35,11 +37,14 @@ class Lights:
     `newest_in_file` is the number of the newest light that increments.json holds. `tip` is what
     is known of the newest light's commit, if anything. `are_in_git` says that git has what
     increments.json has, so that the file could be made again; of lights of old it has less.
+    `by_request` has the lights by the ids of the requests that recorded them, for the holder of
+    the avatar's lock.
     """
 
     all: tuple[Light, ...]
     newest_in_file: int
     are_in_git: bool
+    by_request: dict[str, Light]
     tip: Tip | None = None
 
     @property
@@ -62,7 +67,7 @@ class LightsCache:
 
     def get(self, folder: Path) -> Lights | None:
         """Return the lights of the avatar in `folder`, or None if they have to be read."""
-        signature = _signature(folder / INCREMENTS)
+        signature = _signature(folder)
         with self._lock:
             entry = self._entries.get(folder)
             if entry is None or entry[0] != signature:
@@ -80,7 +85,7 @@ class LightsCache:
 
         `start` is light 0 as git has it; where a commit of old has not, it is `old`.
         """
-        signature = _signature(folder / INCREMENTS)
+        signature = _signature(folder)
         try:
             lights = [start or old, *parse(json_files.read(folder / INCREMENTS, list))]
             newest_in_file = lights[-1].number
@@ -93,7 +98,7 @@ class LightsCache:
             if missing is None:
                 break  # committed as of old, when increments.json was the truth
             lights.append(missing)
-        found = Lights(tuple(lights), newest_in_file, are_in_git=start is not None)
+        found = Lights(tuple(lights), newest_in_file, start is not None, _by_request(lights))
         return self._put(folder, signature, found)
 
     def append(
@@ -104,17 +109,17 @@ class LightsCache:
         What the file holds already stays as it is, keys that we don't know included.
         """
         after = (*before.all, *added)
-        missing = [each for each in after[1:] if each.number > before.newest_in_file]
+        missing = added
+        if before.newest_in_file < before.newest.number:
+            missing = [each for each in after[1:] if each.number > before.newest_in_file]
         if missing or before.newest_in_file == NOTHING:
-            path = folder / INCREMENTS
-            content = b"[" if before.newest_in_file == NOTHING else path.read_bytes()
-            content = content.rstrip().removesuffix(b"]").rstrip()
-            comma = b"" if content.endswith(b"[") else b",\n"
             new = b",\n".join(json_files.dumps(light.to_json(each)) for each in missing)
-            durable.replace(path, content + comma + new + b"]\n", sync=not before.are_in_git)
-        signature = _signature(folder / INCREMENTS)
-        newest = after[-1].number
-        return self._put(folder, signature, Lights(after, newest, before.are_in_git, tip))
+            _extend(folder / INCREMENTS, before, new)
+        signature = _signature(folder)
+        by_request = before.by_request
+        by_request.update(_by_request(added))
+        found = Lights(after, after[-1].number, before.are_in_git, by_request, tip)
+        return self._put(folder, signature, found)
 
     def _put(self, folder: Path, signature: _Signature, lights: Lights) -> Lights:
         with self._lock:
@@ -137,9 +142,24 @@ def parse(value: list[object]) -> list[Light]:
     return [each for each in lights if each.number > 0]
 
 
-def _signature(path: Path) -> _Signature:
+def _by_request(lights: Iterable[Light]) -> dict[str, Light]:
+    return {each.request_id: each for each in lights if each.request_id}
+
+
+def _extend(path: Path, before: Lights, new: bytes) -> None:
+    """Add lights to increments.json, which holds those `before`."""
+    is_readable = before.newest_in_file != NOTHING
+    if is_readable and before.are_in_git and in_place.extend(path, new):
+        return
+    content = path.read_bytes() if is_readable else b"["
+    content = content.rstrip().removesuffix(b"]").rstrip()
+    comma = b"" if content.endswith(b"[") else b",\n"
+    durable.replace(path, content + comma + new + b"]\n", sync=not before.are_in_git)
+
+
+def _signature(folder: Path) -> _Signature:
     try:
-        status = path.stat()
+        status = os.stat(f"{folder}/{INCREMENTS}")  # noqa: PTH116 - a path's own takes longer
     except FileNotFoundError:
         return (0, 0, 0)
     return (status.st_ino, status.st_mtime_ns, status.st_size)

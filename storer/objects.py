@@ -9,7 +9,6 @@ The formats are git's own: https://git-scm.com/book/en/v2/Git-Internals-Git-Obje
 
 import hashlib
 import os
-import secrets
 import zlib
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
@@ -104,12 +103,10 @@ def write(
     top = os.open(git / "objects", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         for name, content in files.items():
-            folder, path = name[:2], f"{name[:2]}/{name[2:]}"
-            with suppress(FileExistsError):
-                os.mkdir(folder, dir_fd=top)
+            path = f"{name[:2]}/{name[2:]}"
             there = None if anew else _read(path, top)
             if there is None or not _is_same(there, content):
-                _write_object(top, folder, path, content)
+                _write_object(top, path, content)
                 if there is None and written is not None:
                     written.append(name)
     finally:
@@ -136,19 +133,24 @@ def write_reference(git: Path, name: str, commit: str) -> None:
     For who holds the lock that guards the repository: git's own lock of the reference, which a
     process may have left that died, is taken over.
     """
-    path = git / name
+    path = f"{git}/{name}"
     lock = f"{path}.lock"
     flags = os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         descriptor = os.open(lock, flags, durable.PRIVATE)
     except FileNotFoundError:  # the first of its kind
-        path.parent.mkdir(parents=True)
+        Path(path).parent.mkdir(parents=True)
         descriptor = os.open(lock, flags, durable.PRIVATE)
     try:
-        durable.write_all(descriptor, f"{commit}\n".encode())
-    finally:
-        os.close(descriptor)
-    os.rename(lock, path)  # noqa: PTH104 - a path's own takes thrice as long
+        try:
+            durable.write_all(descriptor, f"{commit}\n".encode())
+        finally:
+            os.close(descriptor)
+        os.rename(lock, path)  # noqa: PTH104 - a path's own takes thrice as long
+    except BaseException:  # the disk is full, say
+        with suppress(OSError):
+            os.unlink(lock)  # noqa: PTH108 - as above
+        raise
 
 
 def move_branch(git: Path, name: str, commit: str) -> None:
@@ -160,7 +162,7 @@ def move_branch(git: Path, name: str, commit: str) -> None:
     """
     content = f"{commit}\n".encode()
     try:
-        descriptor = os.open(git / name, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(f"{git}/{name}", os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
         write_reference(git, name, commit)
         return
@@ -172,11 +174,17 @@ def move_branch(git: Path, name: str, commit: str) -> None:
         os.close(descriptor)
 
 
-def _write_object(top: int, folder: str, path: str, content: bytes) -> None:
+def _write_object(top: int, path: str, content: bytes) -> None:
     # git knows the name, and removes what a process left that died.
-    new = f"{folder}/tmp_obj_{secrets.token_hex(4)}"  # noqa: S108 - in a folder of ours
+    folder = path[:2]
+    new = f"{folder}/tmp_obj_{os.urandom(4).hex()}"  # noqa: S108 - in a folder of ours
     flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(new, flags, _OBJECT_MODE, dir_fd=top)
+    try:
+        descriptor = os.open(new, flags, _OBJECT_MODE, dir_fd=top)
+    except FileNotFoundError:  # the first of its kind
+        with suppress(FileExistsError):
+            os.mkdir(folder, dir_fd=top)
+        descriptor = os.open(new, flags, _OBJECT_MODE, dir_fd=top)
     try:
         try:
             durable.write_all(descriptor, content)
@@ -191,10 +199,9 @@ def _write_object(top: int, folder: str, path: str, content: bytes) -> None:
 
 def _read(path: str, folder: int) -> bytes | None:
     """Return what is in a file; None if there is none."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
-    except FileNotFoundError:
-        return None
+    if not os.access(path, os.F_OK, dir_fd=folder, follow_symlinks=False):
+        return None  # as mostly; to find that out by an exception takes longer
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
     with open(descriptor, "rb") as file:
         return file.read()
 

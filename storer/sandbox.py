@@ -6,6 +6,7 @@ import stat
 from pathlib import Path
 
 from dojo import avatars, visible_files
+from storer import durable
 
 SANDBOX = "sandbox"
 FOLDER = 0o755  # of folders inside, which only the avatar can get to
@@ -16,14 +17,32 @@ def create(avatar_folder: Path, avatar: str, files: dict[str, bytes]) -> None:
 
     The folder must be out of any run's reach: it is new, or its volume is not published yet.
     """
-    sandbox = avatar_folder / SANDBOX
-    sandbox.mkdir()
+    sandbox = f"{avatar_folder}/{SANDBOX}"
+    uid = avatars.uid(avatar)
+    os.mkdir(sandbox, 0o700)  # noqa: PTH102 - a path's own takes thrice as long, as all of these do
+    made = {""}
     for name, content in files.items():
-        path = sandbox / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-        path.chmod(visible_files.mode(name))
-    give(sandbox, avatar)
+        _make_folders(sandbox, name.rpartition("/")[0], uid, made)
+        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(f"{sandbox}/{name}", flags, 0o600)
+        try:
+            durable.write_all(descriptor, content)
+            os.fchmod(descriptor, visible_files.mode(name))
+            os.fchown(descriptor, uid, uid)
+        finally:
+            os.close(descriptor)
+    os.chown(sandbox, uid, uid)
+
+
+def _make_folders(sandbox: str, folder: str, uid: int, made: set[str]) -> None:
+    """Make a folder and those around it, all the avatar's own, but for those that were `made`."""
+    if folder not in made:
+        _make_folders(sandbox, folder.rpartition("/")[0], uid, made)
+        path = f"{sandbox}/{folder}"
+        os.mkdir(path)  # noqa: PTH102 - as above
+        os.chmod(path, FOLDER)  # noqa: PTH101 - as above
+        os.chown(path, uid, uid)
+        made.add(folder)
 
 
 def mend(avatar_folder: Path, avatar: str, files: dict[str, bytes]) -> None:

@@ -15,7 +15,7 @@ import pygit2
 from dojo import avatars
 from dojo.data_containers import MANIFEST
 from dojo.errors import KataDamaged
-from storer import durable, json_files, sandbox
+from storer import durable, in_place, json_files, sandbox
 from storer.avatar import PASSAGE
 from storer.history import GIT, LIGHT_JSON, History, Tip
 from storer.journal import JOURNAL
@@ -83,6 +83,7 @@ def _check_kinds(folder: Path, kata_id: str) -> None:
 def _settle_avatar(folder: Path, kata_id: str, start: Light, files: dict[str, bytes]) -> None:
     name = folder.name
     _remove(folder / JOURNAL)  # another storer's; what comes from elsewhere is whole without
+    _remove(in_place.spare_of(folder / MANIFEST))
     path = f"{name}/{INCREMENTS}"
     try:
         lights = parse(json_files.read(folder / INCREMENTS, list))
@@ -138,9 +139,7 @@ def _read_folder(kept: Path, kata_id: str) -> Submission:
 
 def _clean_repository(git: Path) -> None:
     """Take out of a repository whatever git would run, or follow elsewhere."""
-    for hook in (git / "hooks").glob("*"):
-        if hook.suffix != ".sample":
-            _remove(hook)
+    _remove(git / "hooks")  # git's own samples too, which are a sixth of the files of a kata of old
     for name in (*_ELSEWHERE, *_ELSEWHERE_OBJECTS):
         _remove(git / name)
     config = git / "config"

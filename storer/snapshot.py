@@ -9,12 +9,13 @@ import stat
 import tarfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from dojo import avatars, kata_ids, locks
 from dojo.chunks import CHUNK_BYTES
 from dojo.errors import KataNotFound
-from storer import copying
+from storer import copying, in_place
 from storer.avatar import MANIFEST
 from storer.head import head_of
 from storer.history import GIT, LIGHT_JSON
@@ -29,12 +30,22 @@ END = bytes(2 * tarfile.BLOCKSIZE)
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """An open file as it was at one moment: what may change of it since is the `end`."""
+
+    descriptor: int
+    size: int
+    end: bytes = b""
+
+
 class Snapshot:
     """What of a kata is replaced or added to as it goes on, as it was at one moment.
 
     Taking it holds the locks of all avatars, for a moment; reading it holds none. git's
-    references are kept; of the files that can be large and are only ever replaced, an open
-    descriptor. git's objects need neither: those that are there never change.
+    references and what else is small are kept; of the files that can be large an open descriptor:
+    they are only ever replaced, or added to, as increments.json is, whose end is kept then. git's
+    objects need neither: those that are there never change.
     """
 
     def __init__(self, kata: Kata, opened: ExitStack) -> None:
@@ -42,7 +53,7 @@ class Snapshot:
         self.kata = kata
         self.avatars = {avatar.name: avatar for avatar in kata.avatars()}
         self.references: dict[PurePosixPath, bytes] = {}
-        self.descriptors: dict[PurePosixPath, int] = {}
+        self.files: dict[PurePosixPath, Kept] = {}
         self._opened = opened
         self._open(_KATA_MANIFEST)
         with ExitStack() as held:
@@ -62,15 +73,15 @@ class Snapshot:
             # Whoever deletes or replaces holds this lock: it has not begun, or it is done.
             with locks.locked(self.kata.folder, shared=True):
                 now = (self.kata.folder / _KATA_MANIFEST).stat()
-            whole = os.path.samestat(now, os.fstat(self.descriptors[_KATA_MANIFEST]))
+            whole = os.path.samestat(now, os.fstat(self.files[_KATA_MANIFEST].descriptor))
         except FileNotFoundError:
             whole = False
         if not whole:
             raise KataNotFound(self.kata.kata_id, "it was deleted or replaced meanwhile")
 
     def _keep(self, avatar: PurePosixPath) -> None:
-        self._open(avatar / MANIFEST)
-        self._open(avatar / INCREMENTS)
+        self._open(avatar / MANIFEST, in_place.swapped_bytes)
+        self._open(avatar / INCREMENTS, in_place.extended_bytes)
         with contextlib.suppress(FileNotFoundError):  # avatars of old have none before a light
             self._open(avatar / LIGHT_JSON)
         git = self.kata.folder / avatar / GIT
@@ -79,10 +90,13 @@ class Snapshot:
                 if path.is_file():
                     self.references[avatar / GIT / path.relative_to(git)] = path.read_bytes()
 
-    def _open(self, path: PurePosixPath) -> None:
+    def _open(self, path: PurePosixPath, end_bytes: Callable[[int], int] = lambda _: 0) -> None:
         descriptor = os.open(self.kata.folder / path, _FLAGS)
         self._opened.callback(os.close, descriptor)
-        self.descriptors[path] = descriptor
+        size = os.fstat(descriptor).st_size
+        kept = end_bytes(size)
+        end = os.pread(descriptor, kept, size - kept) if kept else b""
+        self.files[path] = Kept(descriptor, size, end)
 
 
 _KATA_MANIFEST = PurePosixPath(MANIFEST)
@@ -160,7 +174,7 @@ def belongs(snapshot: Snapshot, found: copying.Found) -> bool:
     if not inside or inside[0] == SANDBOX:
         return True
     if inside == [LIGHT_JSON]:
-        return found.path in snapshot.descriptors
+        return found.path in snapshot.files
     if inside[0] != GIT:
         return not inside[0].startswith(".")
     name = found.path.name
@@ -186,12 +200,11 @@ def _member(snapshot: Snapshot, top: str, found: copying.Found) -> Iterator[byte
         yield header.tobuf(tarfile.PAX_FORMAT)
         yield kept + padding(len(kept))
         return
-    if path in snapshot.descriptors:
-        descriptor = snapshot.descriptors[path]
-        header.size = os.fstat(descriptor).st_size
+    file = snapshot.files.get(path, Kept(descriptor, header.size))
+    header.size = file.size
     yield header.tobuf(tarfile.PAX_FORMAT, errors="surrogateescape")
     if header.isreg():
-        yield from _content(descriptor, header.size)
+        yield from _content(file.descriptor, file.size, file.end)
 
 
 def _packed_member(name: str, content: bytes | Path) -> Iterator[bytes]:
@@ -210,11 +223,13 @@ def _packed_member(name: str, content: bytes | Path) -> Iterator[bytes]:
         yield from _content(file.fileno(), header.size)
 
 
-def _content(descriptor: int, size: int) -> Iterator[bytes]:
-    """Yield a file's first `size` bytes; one that shrank meanwhile is filled with zeros.
+def _content(descriptor: int, size: int, end: bytes = b"") -> Iterator[bytes]:
+    """Yield a file's first `size` bytes, the last of which are `end`, if that is known.
 
-    So is one that can't be read, before that is raised: the tar can go on after it.
+    One that shrank meanwhile is filled with zeros. So is one that can't be read, before that is
+    raised: the tar can go on after it.
     """
+    size -= len(end)
     at = 0
     unreadable: OSError | None = None
     while at < size:
@@ -226,7 +241,7 @@ def _content(descriptor: int, size: int) -> Iterator[bytes]:
         piece = piece or bytes(wanted)
         yield piece
         at += len(piece)
-    yield padding(size)
+    yield end + padding(size + len(end))
     if unreadable:
         raise unreadable
 

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from cyberdojo.storer.v1 import storer_pb2
 from dojo.chunks import Digest
 from dojo.errors import InvalidArgument
+from storer import wire
 
 T = TypeVar("T")
 
@@ -54,9 +55,12 @@ async def send(
         left_out = begun.offset if isinstance(begun, storer_pb2.StreamHeader) else 0
         while piece is not None:
             making = _next_piece(pieces, digest)  # while this one is sent
-            if left_out < len(piece):
-                yield _serialized(data_field, piece[left_out:] if left_out else piece)
-            left_out = max(0, left_out - len(piece))
+            size = len(piece)
+            if left_out < size:
+                # Under the same name: the piece itself is not kept while a client takes its time.
+                piece = wire.bytes_field(data_field, piece[left_out:] if left_out else piece)
+                yield piece
+            left_out = max(0, left_out - size)
             piece = await asyncio.shield(making)
         end = storer_pb2.StreamEnd(size_bytes=digest.size_bytes, sha256=digest.sha256)
         yield message(end=end)
@@ -76,21 +80,6 @@ def _next_piece(pieces: Generator[bytes, None, None], digest: Digest) -> asyncio
         return piece
 
     return asyncio.create_task(asyncio.to_thread(make))
-
-
-def _serialized(field: int, data: bytes) -> bytes:
-    """Return a message whose one field is `data`, as it is sent.
-
-    https://protobuf.dev/programming-guides/encoding/: the field and its kind, the length in
-    groups of seven bits, the bytes.
-    """
-    length = len(data)
-    head = bytearray([field << 3 | 2])
-    while length > 0x7F:
-        head.append(length & 0x7F | 0x80)
-        length >>= 7
-    head.append(length)
-    return b"".join((head, data))
 
 
 def _close_later(made: Generator[T, None, None], making: asyncio.Task[T | None] | None) -> None:

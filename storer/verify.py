@@ -22,8 +22,9 @@ from storer import publishing, verify_archive
 from storer.archive import Archive
 from storer.findings import Finding, Kind
 from storer.kata import STARTING, Kata
-from storer.katas import UNFINISHED_SECONDS, Katas
+from storer.katas import Katas
 from storer.lights import LightsCache
+from storer.making import UNFINISHED_SECONDS
 from storer.verify_avatar import AvatarCheck, Checked, closed, in_avatar, passage
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT}

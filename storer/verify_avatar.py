@@ -75,7 +75,7 @@ class AvatarCheck:
 
     def _broken_repository(self) -> Finding | None:
         try:
-            History(self._folder, self._kata_id, self._name)
+            _ = History(self._folder, self._kata_id, self._name).repository
         except KataDamaged as error:
             return Finding(GIT, Kind.HISTORY, f"there is no repository: {error.reason}")
         return None

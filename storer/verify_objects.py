@@ -16,11 +16,11 @@ import pygit2
 from pygit2.enums import ObjectType
 
 from storer import loose_objects
+from storer.git_reader import entries
 
 _OBJECTS = "objects"
 _FOLDER = re.compile(r"[0-9a-f]{2}\Z")
 _OBJECT = re.compile(r"[0-9a-f]{38}\Z")
-_SUBMODULE = b"160000"  # what it names is in another repository
 _DIGEST_BYTES = 20
 _PIECE_BYTES = 1024**2
 
@@ -216,7 +216,7 @@ def _shown(reference: str) -> str:
 def _children(kind: str, content: bytes) -> tuple[str, ...]:
     """Return the names of the objects that an object names; raise ValueError if it is malformed."""
     if kind == "tree":
-        return tuple(_entries(content))
+        return tuple(each.object for _, each in entries(content) if not each.is_submodule)
     if kind in {"commit", "tag"}:
         found = []
         for line in content.partition(b"\n\n")[0].split(b"\n"):
@@ -229,15 +229,3 @@ def _children(kind: str, content: bytes) -> tuple[str, ...]:
             raise ValueError("it names no object")
         return tuple(found)
     return ()
-
-
-def _entries(content: bytes) -> Iterator[str]:
-    at = 0
-    while at < len(content):
-        end = content.index(b"\0", at)
-        mode = content[at:end].partition(b" ")[0]
-        at = end + 1 + _DIGEST_BYTES
-        if at > len(content):
-            raise ValueError("it is cut off")
-        if mode != _SUBMODULE:
-            yield content[end + 1 : at].hex()
