@@ -1,9 +1,11 @@
 """`python -m benchmarks.bare_stream`: gRPC that streams bytes from memory, and does nothing else.
 
-What a Python service can't be faster than. Prints its port, and serves until it is ended.
+What a Python service can't be faster than; and what one can't that digests the bytes as well, as
+the storer has to. Prints its port, and serves until it is ended.
 """
 
 import asyncio
+import hashlib
 import os
 from collections.abc import AsyncIterator
 
@@ -12,7 +14,8 @@ import grpc.aio
 
 from dojo.chunks import CHUNK_BYTES
 
-METHOD = "/bare.Stream/Download"
+SERVICE = "bare.Stream"
+DOWNLOAD, DIGESTED = "Download", "Digested"
 
 
 async def serve() -> None:
@@ -23,12 +26,20 @@ async def serve() -> None:
         for _ in range(int(request)):
             yield chunk
 
+    async def digested(request: bytes, _: object) -> AsyncIterator[bytes]:
+        digest = hashlib.sha256()
+        loop = asyncio.get_running_loop()
+        for _ in range(int(request)):
+            digesting = loop.run_in_executor(None, digest.update, chunk)
+            yield chunk
+            await digesting
+
     server = grpc.aio.server()
-    handler = grpc.unary_stream_rpc_method_handler(download)
-    service, method = METHOD.strip("/").split("/")
-    server.add_generic_rpc_handlers(
-        (grpc.method_handlers_generic_handler(service, {method: handler}),)
-    )
+    handlers = {
+        name: grpc.unary_stream_rpc_method_handler(method)
+        for name, method in ((DOWNLOAD, download), (DIGESTED, digested))
+    }
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
     print(server.add_insecure_port("127.0.0.1:0"), flush=True)
     await server.start()
     await server.wait_for_termination()

@@ -13,7 +13,7 @@ from services import Service, wait_until
 
 from dojo.engine import Engine
 
-STOP_SECONDS = 30
+STOP_SECONDS = 60
 
 StartService = Callable[..., Service]
 
@@ -97,9 +97,14 @@ class OwnEngine:
                 pid = int((self._folder / "exec/containerd/containerd.pid").read_text())
                 if str(self._folder) in Path(f"/proc/{pid}/cmdline").read_text():
                     os.kill(pid, signal.SIGKILL)
-            for mount in reversed(self._mounts()):
-                subprocess.run(["umount", "--lazy", mount], check=True)
+            wait_until(self._is_unmounted)
             shutil.rmtree(self._folder)
+
+    def _is_unmounted(self) -> bool:
+        for mount in reversed(self._mounts()):
+            # One that goes by itself meanwhile can't be unmounted.
+            subprocess.run(["umount", "--lazy", mount], capture_output=True, check=False)
+        return not self._mounts()
 
     def _mounts(self) -> list[str]:
         lines = Path("/proc/self/mounts").read_text().splitlines()

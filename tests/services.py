@@ -10,7 +10,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-STOP_SECONDS = 30
+# A busy machine needs a fraction of these: they make a failure of what hangs.
+STOP_SECONDS = 60
+WAIT_SECONDS = 60
 
 # Warnings are errors; but the docker package leaves the socket of a connection that failed to
 # the garbage collector, which complains in the middle of the log.
@@ -60,7 +62,7 @@ class Service:
         return [event.get("exception", str(event)) for event in found]
 
     def wait_for_event(
-        self, wanted: Callable[[dict[str, Any]], bool], seconds: float = 30
+        self, wanted: Callable[[dict[str, Any]], bool], seconds: float = WAIT_SECONDS
     ) -> dict[str, Any]:
         """Return the first logged event that is `wanted`, once there is one."""
 
@@ -115,7 +117,7 @@ class Service:
             self._changed.notify_all()
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 30) -> None:
+def wait_until(condition: Callable[[], object], seconds: float = WAIT_SECONDS) -> None:
     """Wait for a condition that another process brings about; fail if it does not in time."""
     end = time.monotonic() + seconds
     while not condition():

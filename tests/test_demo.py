@@ -44,6 +44,7 @@ def test_the_demo_shows_the_main_job_and_leaves_no_kata(
     engine: Engine,
     data_containers: DataContainers,
 ) -> None:
+    before = set(data_containers.kata_ids())
     said = demo(storer_service.address, runner_service.address, namespace, engine)
     for expected in (
         "● red    as delivered\n           compiled: hiker.c, hiker.tests.c\n",
@@ -55,7 +56,7 @@ def test_the_demo_shows_the_main_job_and_leaves_no_kata(
     ):
         assert expected in said
     assert "\x1b" not in said
-    assert list(data_containers.kata_ids()) == []
+    assert set(data_containers.kata_ids()) == before
 
 
 @dataclass(frozen=True)
@@ -137,11 +138,13 @@ def test_the_pair_is_closed_to_other_machines_and_limited(
     composed: Composed, engine: Engine
 ) -> None:
     for service, port in (("storer", "4577/tcp"), ("runner", "4597/tcp")):
-        found = engine.api.inspect_container(composed.container(service))
+        container = composed.container(service)
+        # A busy machine can be too slow for one look or another.
+        wait_until(lambda container=container: is_healthy(engine, container), seconds=120)
+        found = engine.api.inspect_container(container)
         bindings = found["NetworkSettings"]["Ports"]
         assert [each["HostIp"] for each in bindings[port]] == ["127.0.0.1"]
         assert list(bindings) == [port]
-        assert found["State"]["Health"]["Status"] == "healthy"
         host = found["HostConfig"]
         assert host["RestartPolicy"]["Name"] == "unless-stopped"
         assert host["ReadonlyRootfs"]
@@ -151,6 +154,11 @@ def test_the_pair_is_closed_to_other_machines_and_limited(
         assert host["LogConfig"]["Config"]["max-size"] == "10m"
 
 
+def is_healthy(engine: Engine, container: str) -> bool:
+    health: str = engine.api.inspect_container(container)["State"]["Health"]["Status"]
+    return health == "healthy"
+
+
 def test_a_service_that_died_is_started_again(composed: Composed, engine: Engine) -> None:
     container = composed.container("storer")
     before = engine.api.inspect_container(container)["State"]
@@ -158,10 +166,9 @@ def test_a_service_that_died_is_started_again(composed: Composed, engine: Engine
 
     def is_back() -> bool:
         now = engine.api.inspect_container(container)["State"]
-        is_another = now["StartedAt"] != before["StartedAt"]
-        return is_another and now["Health"]["Status"] == "healthy"
+        return now["StartedAt"] != before["StartedAt"] and is_healthy(engine, container)
 
-    wait_until(is_back, seconds=60)
+    wait_until(is_back, seconds=120)
 
 
 @pytest.mark.parametrize(

@@ -202,8 +202,8 @@ def test_an_engine_that_hangs_is_given_up_and_does_no_harm_when_it_goes_on(dojo:
         assert not waiting.done()
         wait_until(lambda: dojo.health() == {health_pb2.HealthCheckResponse.NOT_SERVING})
         assert set(waiting.result()) == {UNAVAILABLE}
-    # A run is not even begun while the engine is known to hang.
-    run = dojo.needing_the_engine(seconds=5)[0]
+    # A run is not even begun while the engine is known to hang: it would take 20 seconds.
+    run = dojo.needing_the_engine(seconds=15)[0]
     assert codes([run]) == [UNAVAILABLE]
     dojo.engine.thaw()
     wait_until(lambda: dojo.health() == {health_pb2.HealthCheckResponse.SERVING})

@@ -72,7 +72,7 @@ def playing(start: Callable[[str], Service], data_containers: DataContainers) ->
 def check(channel: grpc.Channel, service: str) -> int:
     """Return the status of a service; the empty name is the whole server's."""
     request = health_pb2.HealthCheckRequest(service=service)
-    status: int = health_pb2_grpc.HealthStub(channel).Check(request, timeout=30).status
+    status: int = health_pb2_grpc.HealthStub(channel).Check(request, timeout=60).status
     return status
 
 
@@ -107,7 +107,7 @@ def test_the_health_of_a_service_that_is_not_here_is_not_known(
 @each_service
 def test_health_can_be_watched(service: Service, connect: Connect) -> None:
     health = health_pb2_grpc.HealthStub(connect(service.address))
-    watch = health.Watch(health_pb2.HealthCheckRequest(), timeout=30)
+    watch = health.Watch(health_pb2.HealthCheckRequest(), timeout=60)
     assert any(answer.status == SERVING for answer in watch)
     watch.cancel()
 
@@ -173,10 +173,10 @@ def test_a_run_in_progress_ends_before_the_runner_does(
         avatar="whale",
         image_name="cyberdojofoundation/python_pytest",
         files={"cyber-dojo.sh": b"touch begun; while [ -e wait ]; do sleep 0.1; done; echo end"},
-        max_seconds=30,
+        max_seconds=60,
     )
     request.files["wait"] = b""
-    call = runner.Run.future(request, timeout=60)
+    call = runner.Run.future(request, timeout=120)
     sandbox = kata.sandbox("whale")
     wait_until((sandbox / "begun").exists)
     service.send_signal(signal.SIGTERM)
@@ -194,7 +194,7 @@ def test_lights_that_are_being_recorded_are_recorded_before_the_storer_ends(
         kata_id=playing, avatar="whale", files={"a": b""}, colour=1
     )
     recording = storer_pb2_grpc.StorerServiceStub(connect(service.address))
-    calls = [recording.RecordTest.future(request, timeout=60) for _ in range(100)]
+    calls = [recording.RecordTest.future(request, timeout=60) for _ in range(40)]
     first = calls[0].result().light.number
     service.stop()
     recorded = [call.result().light.number for call in calls if call.exception() is None]

@@ -30,9 +30,9 @@ def compile_in(runner: runner_pb2_grpc.RunnerServiceStub, kata: Kata) -> Compile
             avatar="whale",
             image_name="cyberdojofoundation/gcc_assert",
             files={"cyber-dojo.sh": script.encode(), "hiker.c": content},
-            max_seconds=20,
+            max_seconds=60,
         )
-        return runner.Run(request, timeout=60)
+        return runner.Run(request, timeout=120)
 
     return compile_in
 

@@ -37,10 +37,10 @@ def test(runner: runner_pb2_grpc.RunnerServiceStub, kata: Kata) -> Test:
             avatar=AVATAR,
             image_name=f"cyberdojofoundation/{old.image}",
             files=old.visible_files(start_point),
-            max_seconds=30,
+            max_seconds=60,
             colour_rule=old.colour_rule(),
         )
-        return runner.Run(asked, timeout=60)
+        return runner.Run(asked, timeout=120)
 
     return test
 

@@ -243,10 +243,10 @@ def test(runner: runner_pb2_grpc.RunnerServiceStub, kata: Kata) -> Test:
             avatar=AVATAR,
             image_name=manifest(name)["image_name"],
             files=files,
-            max_seconds=manifest(name)["max_seconds"],
+            max_seconds=60,  # and not its own: others may be at work
             colour_rule=colour_rule(name),
         )
-        return runner.Run(asked, timeout=60)
+        return runner.Run(asked, timeout=120)
 
     return test
 

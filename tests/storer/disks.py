@@ -13,6 +13,7 @@ from own_engine import OwnEngine
 from services import Service
 
 from dojo.engine import Engine
+from storer import durable
 
 MIB = 1024 * 1024
 BLOCK = 4096
@@ -30,7 +31,9 @@ class Disk:
 
     def fill(self, leaving: int = 0) -> None:
         """Leave that many bytes free, and no more."""
-        os.sync()  # what was deleted is free then, and what was written has its place
+        # What was deleted is free then, and what was written has its place. No other disk is
+        # waited for.
+        durable.sync_file_system(self.folder)
         descriptor = os.open(self._filler, os.O_WRONLY | os.O_CREAT, 0o600)
         try:
             size, step = os.fstat(descriptor).st_size, 64 * MIB
@@ -48,7 +51,7 @@ class Disk:
     def make_room(self) -> None:
         """Have room again."""
         self._filler.unlink(missing_ok=True)
-        os.sync()
+        durable.sync_file_system(self.folder)
 
     def remount(self, option: str) -> None:
         """Make it `ro`, or `rw` again."""

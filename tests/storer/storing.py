@@ -3,6 +3,7 @@
 import hashlib
 import os
 import subprocess
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -231,6 +232,14 @@ def at_once(function: Callable[[T], R], arguments: Iterable[T]) -> list[R]:
     listed = list(arguments)
     with ThreadPoolExecutor(len(listed)) as threads:
         return list(threads.map(function, listed))
+
+
+def wait_for_new(recorded: threading.Semaphore, writers: int) -> None:
+    """Wait until one of the writers, who release it for each light, recorded what it began now."""
+    while recorded.acquire(blocking=False):
+        pass  # recorded before
+    for _ in range(writers + 1):  # all of them may be in the middle of one
+        assert recorded.acquire(timeout=60)
 
 
 def kibibytes(pid: int, name: str) -> int:

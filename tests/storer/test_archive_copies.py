@@ -5,6 +5,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+from copies import wait_until_copied
 from katas_directories import SPIDER
 from services import Service, wait_until
 from storing import FILES, GREEN, Katas, code_of, git, refused
@@ -60,12 +61,6 @@ def files(number: int) -> dict[str, bytes]:
     return {"cyber-dojo.sh": FILES["cyber-dojo.sh"], f"n{number}/a.c": b"int a = %d;\n" % number}
 
 
-def wait_until_copied(place: Path, kata_id: str, copies: int) -> None:
-    """Wait until the archive has that many copies of a kata, beside its tar."""
-    archive = open_archive(str(place))
-    wait_until(lambda: archive.find(kata_id) and len(archive.copies(kata_id)) >= copies)
-
-
 def archive(katas: Katas, kata_id: str) -> None:
     """Archive a kata, as soon as it is not being copied."""
 
@@ -94,18 +89,20 @@ def test_another_machine_goes_on_with_what_a_lost_one_recorded(  # noqa: PLR0917
     another_machine: Callable[..., Katas],
 ) -> None:
     kata_id = katas.started("whale")
-    wait_until_copied(place, kata_id, 0)
-    sandbox = data_containers.folder(kata_id) / "whale" / "sandbox"
-    (sandbox / "a.out").write_bytes(b"built")  # not worth a copy
+    kata = data_containers.folder(kata_id)
+    wait_until_copied(kata, whale=0)
+    (kata / "whale" / "sandbox" / "a.out").write_bytes(b"built")  # not worth a copy
+    zebra: dict[str, int] = {}
     for turn in range(3):
         for number in range(3 * turn + 1, 3 * turn + 4):
             katas.record(kata_id, "whale", files(number), stdout=b"%d\n" % number)
         if turn == 1:
             katas.start(kata_id, "zebra")
-            katas.record(kata_id, "zebra", files(77), colour=GREEN)
-        wait_until_copied(place, kata_id, turn + 1)
+            zebra["zebra"] = katas.record(kata_id, "zebra", files(77), colour=GREEN).number
+        wait_until_copied(kata, whale=3 * turn + 3, **zebra)
+    assert len(open_archive(str(place)).copies(kata_id)) >= 3
     expected = {name: katas.lights(kata_id, name) for name in ("whale", "zebra")}
-    before = git(data_containers.folder(kata_id) / "whale", "for-each-ref")
+    before = git(kata / "whale", "for-each-ref")
     lose(machine, data_containers)
 
     there = another_machine()
@@ -131,29 +128,32 @@ def test_another_machine_goes_on_with_what_a_lost_one_recorded(  # noqa: PLR0917
 def test_a_lost_machine_costs_at_most_those_seconds(
     katas: Katas,
     machine: Service,
-    place: Path,
     data_containers: DataContainers,
     another_machine: Callable[..., Katas],
 ) -> None:
     kata_id = katas.started("whale")
     katas.record(kata_id, "whale")
-    wait_until_copied(place, kata_id, 0)
+    wait_until_copied(data_containers.folder(kata_id), whale=1)
     katas.record(kata_id, "whale")
-    wait_until_copied(place, kata_id, 1)
+    wait_until_copied(data_containers.folder(kata_id), whale=2)
     katas.record(kata_id, "whale")  # too late
     lose(machine, data_containers)
     assert len(another_machine().lights(kata_id, "whale")) in {3, 4}
 
 
 def test_what_a_killed_storer_did_not_copy_is_copied_by_the_next(
-    katas: Katas, machine: Service, place: Path, start_storer: Callable[..., Service]
+    katas: Katas,
+    machine: Service,
+    place: Path,
+    start_storer: Callable[..., Service],
+    folder: Callable[[str], Path],
 ) -> None:
     kata_id = katas.started("whale")
-    wait_until_copied(place, kata_id, 0)
+    wait_until_copied(folder(kata_id), whale=0)
     katas.record(kata_id, "whale")
     machine.kill()
     start_storer(CYBER_DOJO_ARCHIVE=str(place), CYBER_DOJO_ARCHIVE_COPY_SECONDS=SECONDS)
-    wait_until_copied(place, kata_id, 1)
+    wait_until_copied(folder(kata_id), whale=1)
 
 
 def test_a_storer_that_is_stopped_copies_what_is_due(
@@ -166,12 +166,16 @@ def test_a_storer_that_is_stopped_copies_what_is_due(
 
 
 def test_archiving_replaces_all_copies_by_one_tar(
-    katas: Katas, place: Path, another_machine: Callable[..., Katas]
+    katas: Katas,
+    place: Path,
+    folder: Callable[[str], Path],
+    another_machine: Callable[..., Katas],
 ) -> None:
     kata_id = katas.started("whale")
-    wait_until_copied(place, kata_id, 0)
+    wait_until_copied(folder(kata_id), whale=0)
     katas.record(kata_id, "whale", files(1))
-    wait_until_copied(place, kata_id, 1)
+    wait_until_copied(folder(kata_id), whale=1)
+    assert open_archive(str(place)).copies(kata_id)
     katas.record(kata_id, "whale", files(2))
     archive(katas, kata_id)
     assert open_archive(str(place)).copies(kata_id) == []
@@ -179,32 +183,39 @@ def test_archiving_replaces_all_copies_by_one_tar(
 
 
 def test_copies_of_another_tar_than_the_one_that_is_there_are_left_alone(
-    katas: Katas, place: Path, another_machine: Callable[..., Katas]
+    katas: Katas,
+    place: Path,
+    folder: Callable[[str], Path],
+    another_machine: Callable[..., Katas],
 ) -> None:
     kata_id = katas.started("whale")
-    wait_until_copied(place, kata_id, 0)
+    wait_until_copied(folder(kata_id), whale=0)
     katas.record(kata_id, "whale", files(1))
-    wait_until_copied(place, kata_id, 1)
-    (added,) = place.glob("*/*.copies/*")
-    kept = added.read_bytes()
+    wait_until_copied(folder(kata_id), whale=1)
+    kept = {path: path.read_bytes() for path in place.glob("*/*.copies/*")}
+    assert kept
     katas.record(kata_id, "whale", files(2))
     archive(katas, kata_id)
-    added.parent.mkdir()  # as if it had been killed before it removed them
-    added.write_bytes(kept)
+    for path, content in kept.items():  # as if it had been killed before it removed them
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
     there = another_machine()
     assert dict(there.files(kata_id, "whale").files) == files(2)
     assert len(there.lights(kata_id, "whale")) == 3
 
 
 def test_a_damaged_or_missing_copy_is_refused_and_named(
-    katas: Katas, place: Path, another_machine: Callable[..., Katas]
+    katas: Katas,
+    place: Path,
+    folder: Callable[[str], Path],
+    another_machine: Callable[..., Katas],
 ) -> None:
     kata_id = katas.started("whale")
-    wait_until_copied(place, kata_id, 0)
-    for number in (1, 2):
-        katas.record(kata_id, "whale", files(number))
-        wait_until_copied(place, kata_id, number)
-    first, second = sorted(place.glob("*/*.copies/*"))
+    for number in range(3):
+        if number:
+            katas.record(kata_id, "whale", files(number))
+        wait_until_copied(folder(kata_id), whale=number)
+    *_, first, second = sorted(place.glob("*/*.copies/*"))
     there = another_machine()
     kept = second.read_bytes()
     second.write_bytes(kept[:-50])
@@ -219,15 +230,18 @@ def test_a_damaged_or_missing_copy_is_refused_and_named(
 
 
 def test_a_kata_that_was_replaced_by_another_history_is_copied_anew(
-    katas: Katas, machine: Service, place: Path, another_machine: Callable[..., Katas]
+    katas: Katas,
+    machine: Service,
+    folder: Callable[[str], Path],
+    another_machine: Callable[..., Katas],
 ) -> None:
     kata_id = katas.started("whale")
     katas.record(kata_id, "whale", files(1))
     tar = katas.tar(kata_id)
     katas.record(kata_id, "whale", files(2))
-    wait_until_copied(place, kata_id, 0)
+    wait_until_copied(folder(kata_id), whale=2)
     katas.record(kata_id, "whale", files(3))
-    wait_until_copied(place, kata_id, 1)
+    wait_until_copied(folder(kata_id), whale=3)
     katas.restore(tar, overwrite=True)
     for number in (12, 13, 14):
         katas.record(kata_id, "whale", files(number))
@@ -237,11 +251,14 @@ def test_a_kata_that_was_replaced_by_another_history_is_copied_anew(
     assert found == [files(1), files(12), files(13), files(14)]
 
 
-def test_a_deleted_kata_leaves_no_copies(katas: Katas, place: Path) -> None:
+def test_a_deleted_kata_leaves_no_copies(
+    katas: Katas, place: Path, folder: Callable[[str], Path]
+) -> None:
     kata_id = katas.started("whale")
-    wait_until_copied(place, kata_id, 0)
+    wait_until_copied(folder(kata_id), whale=0)
     katas.record(kata_id, "whale")
-    wait_until_copied(place, kata_id, 1)
+    wait_until_copied(folder(kata_id), whale=1)
+    assert open_archive(str(place)).copies(kata_id)
     katas.record(kata_id, "whale")
     katas.delete(kata_id)
     assert not [path for path in place.rglob("*") if path.is_file()]

@@ -2,13 +2,15 @@
 
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import boto3
 import grpc
 import pytest
+from copies import wait_until_copied
 from s3 import S3Server
-from services import Service, wait_until
+from services import Service
 from storing import FILES, Katas, refused
 
 from cyberdojo.storer.v1 import storer_pb2
@@ -91,12 +93,16 @@ def test_a_large_kata_goes_there_in_parts(
     assert product.read_bytes() == content
 
 
-def test_what_is_recorded_is_copied_there(start: Callable[..., Katas], bucket: Any) -> None:
+def test_what_is_recorded_is_copied_there(
+    start: Callable[..., Katas], bucket: Any, folder: Callable[[str], Path]
+) -> None:
     katas = start(CYBER_DOJO_ARCHIVE_COPY_SECONDS="1")
     kata_id = katas.started("whale")
-    wait_until(lambda: len(list(bucket.objects.all())) == 1)
+    wait_until_copied(folder(kata_id), whale=0)
+    before = {each.key for each in bucket.objects.all()}
     katas.record(kata_id, "whale", {**FILES, "new.c": b"new\n"})
-    wait_until(lambda: len(list(bucket.objects.all())) == 2)
+    wait_until_copied(folder(kata_id), whale=1)
+    assert {each.key for each in bucket.objects.all()} > before
 
 
 def test_a_store_that_does_not_answer_loses_nothing_and_stops_no_one(

@@ -1,5 +1,6 @@
 """When katas are archived, and that no kill at any moment costs one."""
 
+import itertools
 import os
 import random
 import signal
@@ -7,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import grpc
@@ -60,9 +61,10 @@ def listed(katas: Katas) -> dict[str, "storer_pb2.KataSource.ValueType"]:
 def test_a_kata_that_nobody_touched_for_long_enough_is_archived_and_one_in_use_stays(
     start_archiver: Callable[..., Katas], data_containers: DataContainers
 ) -> None:
-    katas = start_archiver(CYBER_DOJO_ARCHIVE_AFTER_SECONDS="20")
+    katas = start_archiver()
     old, new = played(katas), played(katas)
-    idle(data_containers, old, 100)
+    idle(data_containers, old, 2000)
+    start_archiver(CYBER_DOJO_ARCHIVE_AFTER_SECONDS="1000")
     wait_until(lambda: not data_containers.folder(old).exists())
     assert listed(katas) == {
         old: storer_pb2.KATA_SOURCE_ARCHIVE,
@@ -89,13 +91,15 @@ def test_a_use_is_remembered_over_a_restart_and_noted_once_a_minute(
 ) -> None:
     katas = start_archiver()
     kata_id = played(katas)
-    idle(data_containers, kata_id, 50)
+    idle(data_containers, kata_id, 5)
     before = data_containers.touched(kata_id)
     katas.get(kata_id)
     assert data_containers.touched(kata_id) == before
     idle(data_containers, kata_id, 70)
+    asked = time.time()
     katas.get(kata_id)
-    assert time.time() - data_containers.touched(kata_id) < 30
+    # The kernel notes times in steps of some milliseconds.
+    assert data_containers.touched(kata_id) > asked - 1
 
 
 def test_an_archive_that_does_not_answer_is_tried_again(
@@ -170,7 +174,7 @@ def archivers(
         told.close()
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(1800)
 def test_a_kill_at_any_moment_leaves_one_whole_copy(
     start_archiver: Callable[..., Katas], data_containers: DataContainers, place: Path
 ) -> None:
@@ -179,7 +183,11 @@ def test_a_kill_at_any_moment_leaves_one_whole_copy(
     expected = {kata_id: service_katas.lights(kata_id, "whale") for kata_id in made}
     moments = set()
     with archivers(data_containers, place, "cycle", *made) as begin_and_kill:
-        for _ in range(KILLS):
+        for kill in itertools.count():
+            # On a slow machine, most kills may come in one step: then there are more of them.
+            if kill >= KILLS and len(moments) > 2:
+                break
+            assert kill < 4 * KILLS, moments  # or they never come in different steps
             begin_and_kill()
             moments |= {state(data_containers, place, kata_id) for kata_id in made}
             katas_of(data_containers.namespace.name, str(place)).sweep()
@@ -191,7 +199,6 @@ def test_a_kill_at_any_moment_leaves_one_whole_copy(
                 )
     for kata_id in made:
         git(data_containers.folder(kata_id) / "whale", "fsck", "--full", "--strict")
-    assert len(moments) > 2, moments  # the kills came in different steps
 
 
 def state(data_containers: DataContainers, place: Path, kata_id: str) -> tuple[object, ...]:
@@ -201,7 +208,7 @@ def state(data_containers: DataContainers, place: Path, kata_id: str) -> tuple[o
     return (data_containers.exists(kata_id), *left, any((place / ".incoming").iterdir()))
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(1800)
 def test_a_kill_while_a_kata_is_deleted_leaves_all_of_it_or_nothing(
     start_archiver: Callable[..., Katas], data_containers: DataContainers, place: Path
 ) -> None:
@@ -215,7 +222,8 @@ def test_a_kill_while_a_kata_is_deleted_leaves_all_of_it_or_nothing(
         if data_containers.exists(kata_id) or list(place.glob(f"*/{kata_id.lower()}.*")):
             assert katas.lights(kata_id, "whale") == expected
         else:
-            assert not data_containers.folder(kata_id).exists()
+            # The engine may be at what it was told to remove before the kill.
+            wait_until(lambda: not data_containers.folder(kata_id).exists())  # noqa: B023 - at once
             with refused(grpc.StatusCode.NOT_FOUND):
                 katas.get(kata_id)
 
@@ -241,7 +249,7 @@ def test_two_storers_archive_and_use_the_same_katas_without_losing_any(
     made = [played(both[0]) for _ in range(6)]
     for turn in range(8):
         for kata_id in made:
-            if data_containers.exists(kata_id):
+            with suppress(FileNotFoundError):  # it is archived already
                 idle(data_containers, kata_id, 100)
         for kata_id in made:
             assert both[turn % 2].record(kata_id, "whale").number == LIGHTS + 1 + turn

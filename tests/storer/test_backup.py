@@ -15,7 +15,7 @@ import pytest
 from backups import Backup, backup, contents, restore_into, seal_of
 from katas_directories import REAL_KATAS
 from services import Service, wait_until
-from storing import FILES, GREEN, Katas, at_once, git, refused
+from storing import FILES, GREEN, Katas, at_once, git, refused, wait_for_new
 
 from cyberdojo.storer.v1 import storer_pb2
 from dojo.data_containers import DataContainers
@@ -329,8 +329,7 @@ def test_a_class_goes_on_while_a_backup_is_made(
     try:
         for turn in range(4):
             for each in recorded.values():
-                assert each.acquire(timeout=30)
-                assert each.acquire(timeout=30)  # one that began after the backup before
+                wait_for_new(each, writers=1)
             made = backup(katas, since_token=token)
             token = made.token
             assert made.states == dict.fromkeys(three, "sent")

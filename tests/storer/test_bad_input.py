@@ -148,7 +148,7 @@ BAD_TOKENS = [
 
 def call(stub: Stub, rpc: str, request: Message) -> object:
     """Call an RPC; of a stream, take all."""
-    answer = getattr(stub, rpc)(request, timeout=30)
+    answer = getattr(stub, rpc)(request, timeout=60)
     return list(answer) if isinstance(answer, Iterator) else answer
 
 
@@ -181,7 +181,7 @@ def raw(
 
     def send(rpc: str, request: bytes) -> bytes:
         answer: bytes = channel.unary_unary(f"/cyberdojo.storer.v1.StorerService/{rpc}")(
-            request, timeout=30
+            request, timeout=60
         )
         return answer
 

@@ -13,8 +13,11 @@ from pathlib import Path
 import pytest
 from commands import COMMAND, CommandLine
 from katas_directories import SPIDER
+from lines import a_line
 from services import Service, wait_until
 from storing import AMBER, FAULTY, FILES, GREEN, RED, Katas, git, unpacked
+
+from dojo.data_containers import DataContainers
 
 ESCAPE = b"\x1b"
 HOSTILE = b"\x1b]0;owned\x07\x1b[31m\x9b2J over\x08\x08 \xe2\x80\xae reversed \xff\x00"[:-1]
@@ -244,15 +247,19 @@ def test_a_download_goes_on_where_it_broke(
     kata_id = client(service).started("whale")
     big = folder(kata_id) / "whale/sandbox/big"
     big.write_bytes(os.urandom(48 * 1024 * 1024))
-    line = CommandLine(service.address, tmp_path)
     arguments = ["download", kata_id, "-o", "kata", "--compression", compression]
-    process = subprocess.Popen(
-        [*COMMAND, *arguments], cwd=tmp_path, env=line.environ(), stderr=subprocess.DEVNULL
-    )
     part = tmp_path / "kata.part"
-    wait_until(lambda: part.exists() and part.stat().st_size > 1024 * 1024)
-    process.send_signal(signal.SIGINT)
-    assert process.wait() == 130
+    with a_line(service.address, 8 * 1024 * 1024) as held:
+        process = subprocess.Popen(
+            [*COMMAND, *arguments],
+            cwd=tmp_path,
+            env=CommandLine(held.address, tmp_path).environ(),
+            stderr=subprocess.DEVNULL,
+        )
+        wait_until(lambda: part.exists() and part.stat().st_size > 1024 * 1024)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+    line = CommandLine(service.address, tmp_path)
     came_bytes = part.stat().st_size
     assert came_bytes < 48 * 1024 * 1024
     begun_with = part.read_bytes()
@@ -302,46 +309,42 @@ def test_a_backup_is_restored_and_the_next_has_only_what_changed(
 
 
 def test_a_backup_goes_on_behind_the_newest_kata_when_the_storer_went_away(
-    start_service: Callable[..., Service],
-    elsewhere: object,
+    elsewhere: DataContainers,
+    start_storer: Callable[..., Service],
     client: Callable[[Service], Katas],
     tmp_path: Path,
 ) -> None:
-    name = elsewhere.namespace.name  # type: ignore[attr-defined]
-    service = start_service("storer", CYBER_DOJO_NAMESPACE=name)
+    named = {"CYBER_DOJO_NAMESPACE": elsewhere.namespace.name}
+    service = start_storer(**named)
     kata_ids = sorted(client(service).started("whale") for _ in range(4))
     for kata_id in kata_ids:
-        path = elsewhere.folder(kata_id) / "whale/sandbox/big"  # type: ignore[attr-defined]
+        path = elsewhere.folder(kata_id) / "whale/sandbox/big"
         path.write_bytes(os.urandom(24 * 1024 * 1024))
-    line = CommandLine(service.address, tmp_path)
-    process = subprocess.Popen(
-        [*COMMAND, "backup", "-o", "all.tar"],
-        cwd=tmp_path,
-        env=line.environ(),
-        stderr=subprocess.PIPE,
-    )
-    part = tmp_path / "all.tar.part"
-    wait_until(lambda: part.exists() and part.stat().st_size > 30 * 1024 * 1024)
-    service.kill()
-    again = start_service(
-        "storer", CYBER_DOJO_NAMESPACE=name, CYBER_DOJO_STORER_LISTEN=service.address
-    )
-    try:
-        _, complaint = process.communicate(timeout=60)
-        assert process.returncode == 0, complaint
-        assert b"it goes on" in complaint
-        listed = subprocess.run(
-            ["tar", "-tf", "all.tar"], cwd=tmp_path, capture_output=True, check=True, text=True
+    with a_line(service.address, 40 * 1024 * 1024) as held:
+        process = subprocess.Popen(
+            [*COMMAND, "backup", "-o", "all.tar"],
+            cwd=tmp_path,
+            env=CommandLine(held.address, tmp_path).environ(),
+            stderr=subprocess.PIPE,
         )
-        marks = [each for each in listed.stdout.split() if re.match(r"../.{8}\.json$", each)]
-        assert [each[:2] + each[3:11] for each in marks] == kata_ids
-        for kata_id in kata_ids:
-            client(again).delete(kata_id)
-        done = line.run("restore", "all.tar", "--json")
-        assert done.code == 0, done.complaint
-        assert done.records()[-1]["counts"] == {"restored": 4}
-    finally:
-        again.stop()
+        part = tmp_path / "all.tar.part"
+        wait_until(lambda: part.exists() and part.stat().st_size > 30 * 1024 * 1024)
+        service.kill()
+        again = start_storer(**named)
+        held.lead_to(again.address)
+        _, complaint = process.communicate(timeout=60)
+    assert process.returncode == 0, complaint
+    assert b"it goes on" in complaint
+    listed = subprocess.run(
+        ["tar", "-tf", "all.tar"], cwd=tmp_path, capture_output=True, check=True, text=True
+    )
+    marks = [each for each in listed.stdout.split() if re.match(r"../.{8}\.json$", each)]
+    assert [each[:2] + each[3:11] for each in marks] == kata_ids
+    for kata_id in kata_ids:
+        client(again).delete(kata_id)
+    done = CommandLine(again.address, tmp_path).run("restore", "all.tar", "--json")
+    assert done.code == 0, done.complaint
+    assert done.records()[-1]["counts"] == {"restored": 4}
 
 
 def test_somebody_who_has_seen_enough_ends_a_command_quietly(

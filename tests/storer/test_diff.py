@@ -130,6 +130,19 @@ def test_lines_far_from_any_change_are_told_as_well(katas: Katas) -> None:
     assert (file.same_count, file.added_count, file.deleted_count) == (4999, 1, 1)
 
 
+@pytest.mark.parametrize("end", [b"", b"\n"], ids=["no newline", "newline"])
+@pytest.mark.parametrize("size", [0, 100, 127, 128, 950, 1000, 1100, 20_000, 2_200_000])
+def test_a_line_is_told_whole_however_long_it_is(katas: Katas, size: int, end: bytes) -> None:
+    was = b"first\n" + b"x" * size + end
+    between(katas, {"f": was, "same": was}, {"f": b"new\n" + was, "g": was, "same": was})
+
+
+def test_lines_are_numbered_in_a_file_of_any_length(katas: Katas) -> None:
+    many = [b"%d\n" % number for number in range(17_000)]
+    was, now = b"".join(many), b"".join([b"new\n", *many[:900], *many[901:]])
+    between(katas, {"f": was, "same": was}, {"f": now, "same": was})
+
+
 def test_a_renamed_file_has_all_its_lines_and_they_are_same(katas: Katas) -> None:
     (file,) = between(katas, {"old/name.c": LONG}, {"new.h": LONG})
     assert changes([file]) == [(RENAMED, "old/name.c", "new.h")]

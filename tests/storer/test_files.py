@@ -54,6 +54,7 @@ def test_a_git_object_that_is_cut_off_is_data_loss_and_hangs_nobody(
     kata_id = katas.started("whale")
     whale = folder(kata_id) / "whale"
     katas.record(kata_id, "whale", {**FILES, "only": b"here"})
+    assert katas.diff(kata_id, "whale", 0, 1)  # what was whole once can be damaged later
     new = git(whale, "rev-list", "--objects", "0..1").decode().splitlines()
     for name in (line.partition(" ")[0] for line in new):
         if git(whale, "cat-file", "-t", name).decode().strip() == kind:
@@ -66,6 +67,45 @@ def test_a_git_object_that_is_cut_off_is_data_loss_and_hangs_nobody(
     with refused(grpc.StatusCode.DATA_LOSS, says="cut off"):
         katas.files(kata_id, "whale", 1)
     assert dict(katas.files(kata_id, "whale", 0).files) == FILES
+
+
+def test_a_git_object_that_is_missing_is_data_loss_and_is_named(
+    katas: Katas, folder: Callable[[str], Path]
+) -> None:
+    kata_id = katas.started("whale")
+    katas.record(kata_id, "whale", {**FILES, "only": b"here"})
+    whale = folder(kata_id) / "whale"
+    name = git(whale, "rev-parse", "1:sandbox/only").decode().strip()
+    (whale / ".git/objects" / name[:2] / name[2:]).unlink()
+    for call in (katas.diff, katas.patch):
+        with refused(grpc.StatusCode.DATA_LOSS, says=f"the object {name} is missing"):
+            call(kata_id, "whale", 0, 1)
+    with refused(grpc.StatusCode.DATA_LOSS, says=f"the object {name} is missing"):
+        katas.files(kata_id, "whale", 1)
+
+
+WAYS_OF_KEEPING = {
+    "packed": [["repack", "-adq"], ["pack-refs", "--all"]],
+    "tags with a message": [["tag", "-f", "-m", "said", number, f"{number}^0"] for number in "12"],
+}
+
+
+@pytest.mark.parametrize("way", WAYS_OF_KEEPING)
+def test_a_light_is_read_alike_however_git_keeps_it(
+    katas: Katas, folder: Callable[[str], Path], way: str
+) -> None:
+    kata_id = katas.started("whale")
+    katas.record(kata_id, "whale", {**FILES, "a/b c": b"1\n"}, stdout=b"out")
+    katas.record(kata_id, "whale", {**FILES, "a/d": b"2\n"}, stderr=b"err")
+
+    def read() -> list[object]:
+        files = [katas.files(kata_id, "whale", number) for number in range(3)]
+        return [*files, katas.diff(kata_id, "whale", 1, 2), katas.patch(kata_id, "whale", 1, 2)]
+
+    before = read()
+    for command in WAYS_OF_KEEPING[way]:
+        git(folder(kata_id) / "whale", "-c", "user.name=a", "-c", "user.email=a@b", *command)
+    assert read() == before
 
 
 def test_a_light_that_does_not_exist_is_not_found(katas: Katas) -> None:

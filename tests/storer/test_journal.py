@@ -1,7 +1,7 @@
 """The journal: a light is on disk before git's files are, and comes back from there."""
 
 import json
-import zlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from services import Service, wait_until
 from storing import FILES, GREEN, Katas, git, unpacked
 
 from dojo import avatars
+from storer.journal import STATE_BYTES, Journal
 
 Client = Callable[[Service], Katas]
 StartStorer = Callable[..., Service]
@@ -54,7 +55,7 @@ def test_lights_come_back_that_git_lost_with_the_machine(
     for number in (1, 2, 3):
         katas.record(kata_id, "whale", changed(number))
     service.kill()
-    assert (whale / ".journal").stat().st_size
+    assert Journal(whale).state.used
     if how in {"objects", "everything"}:
         for number, path in enumerate(sorted(objects(whale) - before)):
             lose(path) if number % 2 else path.unlink()
@@ -101,10 +102,10 @@ def test_an_entry_that_was_cut_off_is_no_light(
     sizes = []
     for number in (1, 2):
         katas.record(kata_id, "whale", changed(number))
-        sizes.append((whale / ".journal").stat().st_size)
+        sizes.append(Journal(whale).state.used)
     service.kill()
     with (whale / ".journal").open("r+b") as journal:
-        journal.truncate((sizes[0] + sizes[1]) // 2)
+        journal.truncate(STATE_BYTES + (sizes[0] + sizes[1]) // 2)
     (whale / ".git/refs/tags/2").unlink()
     listed = json.loads((whale / "increments.json").read_bytes())
     (whale / "increments.json").write_text(json.dumps(listed[:1]))
@@ -138,13 +139,17 @@ def test_a_light_that_was_on_disk_and_not_in_git_yet_is_there(
     assert_whole(katas, kata_id, whale, lights=2)
 
 
-def test_a_journal_is_emptied_when_all_is_on_disk(katas: Katas, folder: Folder) -> None:
+def test_a_journal_is_emptied_when_all_is_on_disk(
+    start_storer: StartStorer, client: Client, folder: Folder
+) -> None:
+    # One that has just started: the others' journals are emptied at any moment.
+    katas = client(start_storer())
     kata_id = katas.started("whale", "bear")
-    journals = [folder(kata_id) / name / ".journal" for name in ("whale", "bear")]
+    journals = [Journal(folder(kata_id) / name) for name in ("whale", "bear")]
     for name in ("whale", "bear"):
         katas.record(kata_id, name, changed(1))
-    assert all(journal.stat().st_size for journal in journals)
-    wait_until(lambda: not any(journal.stat().st_size for journal in journals))
+    assert all(journal.state.used for journal in journals)
+    wait_until(lambda: not any(journal.state.used for journal in journals))
     katas.record(kata_id, "whale", changed(2))
     assert len(katas.lights(kata_id, "whale")) == 3
 
@@ -156,15 +161,15 @@ def test_a_storer_that_is_stopped_leaves_no_journal(
     kata_id = client(service).started("whale", "bear")
     service.stop()
     for name in ("whale", "bear"):
-        assert not (folder(kata_id) / name / ".journal").stat().st_size
+        assert not Journal(folder(kata_id) / name).state.used
 
 
 def test_a_journal_does_not_grow_without_end(katas: Katas, folder: Folder) -> None:
     kata_id = katas.started("whale")
     journal = folder(kata_id) / "whale/.journal"
     largest = 0
-    for number in range(5):
-        noise = b"".join(zlib.crc32(b"%d %d" % (number, at)).to_bytes(4) for at in range(400_000))
+    for _ in range(9):  # it is emptied after every third, and at any other moment once
+        noise = os.urandom(1_600_000)
         katas.record(kata_id, "whale", {**FILES, "noise": noise})
         largest = max(largest, journal.stat().st_size)
     assert 4_000_000 < largest < 8_000_000
@@ -173,10 +178,10 @@ def test_a_journal_does_not_grow_without_end(katas: Katas, folder: Folder) -> No
 def test_a_kata_from_before_there_were_journals_gets_one(katas: Katas, folder: Folder) -> None:
     kata_id = katas.started("whale")
     whale = folder(kata_id) / "whale"
-    wait_until(lambda: not (whale / ".journal").stat().st_size)
+    wait_until(lambda: not Journal(whale).state.used)
     (whale / ".journal").unlink()
     katas.record(kata_id, "whale", changed(1))
-    assert (whale / ".journal").stat().st_size
+    assert Journal(whale).state.used
     assert_whole(katas, kata_id, whale, lights=1)
 
 

@@ -1,5 +1,6 @@
 """A storer that is killed at any moment, under load, loses nothing that it had acknowledged."""
 
+import itertools
 import random
 import time
 from collections import Counter
@@ -17,11 +18,10 @@ from verifying import verify
 CLIENTS = 5
 SEED = 20260
 MOST_SECONDS = 0.8  # between the start of a storer and its end
+MORE_KILLS = 200
 CALLS = {"create", "start", "record", "import", "archive", "restore", "delete"}
-# What a kill can leave that is in nobody's way; all goes when it is mended, but for objects in git
-# that nothing refers to.
-DANGLING = {"DANGLING"}
-HARMLESS = {"LEFTOVER", "HANDLE", "STALE", *DANGLING}
+# What a kill can leave that is in nobody's way.
+HARMLESS = {"LEFTOVER", "HANDLE", "STALE", "DANGLING"}
 
 
 @pytest.mark.timeout(3600)
@@ -47,7 +47,12 @@ def test_no_kill_takes_what_was_acknowledged(
     imports = [{each.id: observe(katas, each.id)} for each in REAL_KATAS[:CLIENTS]]
     clients = [Client(SEED + number, shared, each) for number, each in enumerate(imports)]
     with ThreadPoolExecutor(CLIENTS) as threads:
-        for number in range(kills):
+        for number in itertools.count():
+            # A slow machine makes few calls between two kills: then there are more of them.
+            done = sum((each.calls for each in clients), Counter[str]())
+            if number >= kills and set(done) == CALLS:
+                break
+            assert number < kills + MORE_KILLS, done
             playing = [threads.submit(each.play, katas) for each in clients]
             time.sleep(chance.uniform(0, MOST_SECONDS))
             service.kill()
@@ -67,7 +72,5 @@ def test_no_kill_takes_what_was_acknowledged(
     given = [kata_id for each in clients for kata_id in each.given]
     assert len(given) == len(set(given)), "an id was given twice"
     verify(katas, mend=True)
-    assert {kind for kind, _, _ in verify(katas).kinds()} <= DANGLING
-    done = sum((each.calls for each in clients), Counter())
-    print(kills, "kills", dict(done))  # noqa: T201 - said where somebody asks for many kills
-    assert set(done) == CALLS
+    assert verify(katas).unmended() == []
+    print(number, "kills", dict(done))  # noqa: T201 - said where somebody asks for many kills

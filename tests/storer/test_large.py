@@ -12,6 +12,7 @@ from pathlib import Path
 
 import grpc
 import grpc.aio
+import pytest
 from services import Service
 from storing import (
     CREATED,
@@ -58,6 +59,7 @@ def add_lights(whale: Path, kata_id: str, count: int) -> None:
     whale.joinpath("sandbox/hiker.c").write_bytes(files["hiker.c"])
 
 
+@pytest.mark.timeout(600)
 def test_a_kata_with_five_thousand_lights_is_used_as_any_other(
     start_storer: Callable[..., Service],
     client: Callable[[Service], Katas],
@@ -201,7 +203,7 @@ async def look_on(address: str, kata_id: str, large_id: str, light_count: int) -
             request = storer_pb2.RecordTestRequest(
                 kata_id=kata_id, avatar="whale", files=FILES, colour=1
             )
-            answer = await stubs[4].RecordTest(request, timeout=30)
+            answer = await stubs[4].RecordTest(request, timeout=60)
             took.append(time.monotonic() - begun)
             assert answer.light.number == number
             await crowd.all_have_seen(number)
@@ -216,6 +218,7 @@ async def look_on(address: str, kata_id: str, large_id: str, light_count: int) -
     return took
 
 
+@pytest.mark.timeout(600)
 def test_recording_goes_on_while_thousands_watch_and_dozens_download_slowly(
     start_storer: Callable[..., Service], client: Callable[[Service], Katas], folder: Folder
 ) -> None:
@@ -224,7 +227,7 @@ def test_recording_goes_on_while_thousands_watch_and_dozens_download_slowly(
     kata_id, large_id = katas.started("whale"), katas.started("whale")
     (folder(large_id) / "whale/sandbox/core").write_bytes(os.urandom(64 * MIB))
     katas.tar(large_id)
-    with memory_within(service, MANY_DOWNLOADS * 8):
+    with memory_within(service, MANY_DOWNLOADS * 12):
         took = asyncio.run(look_on(service.address, kata_id, large_id, 5))
     assert len(took) == 5
     assert katas.record(kata_id, "whale").number == 6

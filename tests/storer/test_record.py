@@ -291,7 +291,7 @@ def test_every_light_that_was_acknowledged_survives_the_storers_violent_end(
     for each in writers:
         each.start()
     for _ in range(20 + 13 * kills):
-        assert enough.acquire(timeout=30)
+        assert enough.acquire(timeout=60)
     service.kill()
     for each in writers:
         each.join()

@@ -285,7 +285,7 @@ def test_a_client_that_disappears_leaves_whole_katas_and_nothing_of_others(
 
     def begin() -> Iterator[Request]:
         yield from cut(tar, middle)
-        call_is_over.wait(30)
+        call_is_over.wait(60)
 
     call_is_over = threading.Event()
     call = katas_elsewhere.stub.RestoreKatas(begin())

@@ -78,7 +78,8 @@ def read_only(folder: Path) -> Iterator[None]:
         subprocess.run(["mount", "-o", "remount,bind,ro", folder], check=True)
         yield
     finally:
-        subprocess.run(["umount", folder], check=True)
+        # Whoever has a file of it open, to put it on disk say, has it for a moment.
+        wait_until(lambda: not subprocess.run(["umount", folder], check=False).returncode)
 
 
 @pytest.mark.parametrize("prune", ["container", "system"])

@@ -32,6 +32,16 @@ class Verified:
             for each in self.findings
         ]
 
+    def unmended(self) -> list[tuple[str, str, bool]]:
+        """Return what may not be there any more when all was mended, whatever died before.
+
+        Objects in git that nothing refers to may be: they are in nobody's way. And so may a volume
+        that never got a kata: it goes when a storer starts, once it is a minute old.
+        """
+        return [
+            each for each in self.kinds() if each[0] != "DANGLING" and each[:2] != ("LEFTOVER", ".")
+        ]
+
 
 def verify(katas: Katas, *kata_ids: str, mend: bool = False, **fields: Any) -> Verified:
     """Verify katas; make sure that the stream is one that ends as it should."""
