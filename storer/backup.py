@@ -22,7 +22,7 @@ import zstandard
 from dojo import kata_ids
 from dojo.chunks import CHUNK_BYTES, Digest, rechunk
 from dojo.errors import ArchiveDamaged, InvalidArgument, KataDamaged, KataNotFound
-from storer import durable, snapshot
+from storer import durable, snapshot, tar_headers
 from storer.archive import Archive, Archived
 from storer.backup_states import BackupStates, Entry, State, Unfinished
 from storer.download import Compression, compress
@@ -221,4 +221,4 @@ def _header(name: str, size: int) -> bytes:
     header = tarfile.TarInfo(name)
     header.mode = 0o600
     header.size = size
-    return header.tobuf(tarfile.PAX_FORMAT)
+    return tar_headers.packed(header)

@@ -6,6 +6,7 @@ for it, archiving does not.
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import structlog
 
@@ -71,10 +72,15 @@ def put_away(
             putting_away.put(
                 places.archive, kata, with_products=with_products, before_writing=refuse_held
             )
-        publishing.hide(folder)
         # Nobody else has it open, and the engine would do the same when the container is gone.
-        containers.delete(kata_id, empty=partial(publishing.clear_hidden, folder))
+        containers.delete(kata_id, empty=partial(_empty, folder))
     _log.info("kata archived", kata=kata_id)
+
+
+def _empty(folder: Path) -> None:
+    """Remove a kata's files, which nobody sees from the first step on."""
+    publishing.hide(folder)
+    publishing.clear_hidden(folder)
 
 
 def _refuse_held(containers: DataContainers, kata_id: str) -> None:

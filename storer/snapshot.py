@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from dojo import avatars, kata_ids, locks
 from dojo.chunks import CHUNK_BYTES
 from dojo.errors import KataNotFound
-from storer import copying, in_place
+from storer import copying, in_place, tar_headers
 from storer.avatar import MANIFEST
 from storer.head import head_of
 from storer.history import GIT, LIGHT_JSON
@@ -124,7 +124,7 @@ def members(
     try:
         status = snapshot.kata.folder.stat()
         for name in (outer, f"{outer}/{inner}"):
-            yield _header(name, status).tobuf(tarfile.PAX_FORMAT)
+            yield tar_headers.packed(_header(name, status))
         for found in copying.walk(snapshot.kata.folder):
             if belongs(snapshot, found) and not (
                 packed.replaces(found.path) or leave_out(found.path)
@@ -197,12 +197,12 @@ def _member(snapshot: Snapshot, top: str, found: copying.Found) -> Iterator[byte
     kept = snapshot.references.get(path)
     if kept is not None:
         header.size = len(kept)
-        yield header.tobuf(tarfile.PAX_FORMAT)
+        yield tar_headers.packed(header)
         yield kept + padding(len(kept))
         return
     file = snapshot.files.get(path, Kept(descriptor, header.size))
     header.size = file.size
-    yield header.tobuf(tarfile.PAX_FORMAT, errors="surrogateescape")
+    yield tar_headers.packed(header)
     if header.isreg():
         yield from _content(file.descriptor, file.size, file.end)
 
@@ -214,12 +214,12 @@ def _packed_member(name: str, content: bytes | Path) -> Iterator[bytes]:
     header.uid, header.gid = os.geteuid(), os.getegid()
     if isinstance(content, bytes):
         header.size = len(content)
-        yield header.tobuf(tarfile.PAX_FORMAT)
+        yield tar_headers.packed(header)
         yield content + padding(len(content))
         return
     with content.open("rb") as file:
         header.size = os.fstat(file.fileno()).st_size
-        yield header.tobuf(tarfile.PAX_FORMAT)
+        yield tar_headers.packed(header)
         yield from _content(file.fileno(), header.size)
 
 
