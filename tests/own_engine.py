@@ -143,4 +143,5 @@ def services_on_an_own_engine(
             service.stop()
         own.remove()
     defects = [event for each in services for event in each.events() if event["event"] == "defect"]
-    assert not "\n".join(event["exception"] for event in defects)
+    told = "\n".join(event["exception"] for event in defects)
+    assert not told, told
