@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, MutableSequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -71,17 +70,6 @@ def time_to(time: datetime) -> Timestamp:
 def light_to(light: Light) -> storer_pb2.Light:
     """Return a light as a message."""
     message = storer_pb2.Light()
-    _fill(message, light)
-    return message
-
-
-def add_lights(messages: MutableSequence[storer_pb2.Light], lights: Iterable[Light]) -> None:
-    """Add lights to a message's field, in a third of the time that it takes to copy them there."""
-    for light in lights:
-        _fill(messages.add(), light)  # type: ignore[attr-defined]  # a field's own
-
-
-def _fill(message: storer_pb2.Light, light: Light) -> None:
     message.number = light.number
     message.colour = _COLOURS.get(light.colour, colour_pb2.COLOUR_UNSPECIFIED)
     message.time.seconds = int(light.time.timestamp())
@@ -93,6 +81,7 @@ def _fill(message: storer_pb2.Light, light: Light) -> None:
     if light.duration is not None:
         duration = message.duration
         duration.seconds, duration.nanos = divmod(round(light.duration * 1e9), 10**9)
+    return message
 
 
 def light_from(request: storer_pb2.RecordTestRequest) -> tuple[Light, Submission, int | None]:

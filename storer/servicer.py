@@ -23,6 +23,7 @@ from storer.details import Details
 from storer.katas import Katas
 from storer.katas_directory import KatasDirectory
 from storer.light import Light
+from storer.light_messages import LightMessages
 from storer.start_points import RED_AMBER_GREEN, StartPoints
 from storer.streaming import receive, send
 from storer.verify_servicer import verify_katas
@@ -61,6 +62,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         self._start_points = start_points or StartPoints(None)
         self._loop = asyncio.get_running_loop()
         self.watches = Watches(self._read_lights)
+        self._light_messages = LightMessages()
         self._containers = data_containers
         self._backup_states = BackupStates(data_containers)
         self.katas = Katas(
@@ -210,13 +212,14 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         size = adapting.page_size(request.page_size, DEFAULT_LIGHTS, MOST_LIGHTS)
         after = paging.after_light(request.page_token)
 
-        def read() -> storer_pb2.ListLightsResponse:
+        def read() -> bytes:
             with self.katas.using(kata_id) as kata:
                 found = [kata.avatar(only)] if only else kata.avatars()
                 lights = {avatar.name: avatar.lights() for avatar in found}
-            return _page(lights, after, size)
+            return self._light_messages.page(kata_id, lights, after, size)
 
-        return await asyncio.to_thread(read)
+        # As it is sent already, which the interceptor takes as well.
+        return await asyncio.to_thread(read)  # type: ignore[arg-type]
 
     async def WatchKata(
         self, request: storer_pb2.WatchKataRequest, context: Context
@@ -374,21 +377,3 @@ def _was_and_now(
 ) -> tuple[int, int]:
     was = adapting.light_number(request.was_number, "was_number")
     return was, adapting.light_number(request.now_number, "now_number")
-
-
-def _page(
-    lights: dict[str, tuple[Light, ...]], after: tuple[str, int], size: int
-) -> storer_pb2.ListLightsResponse:
-    """Return the first `size` lights that come after an avatar's light."""
-    response = storer_pb2.ListLightsResponse()
-    last = after
-    for name, each in lights.items():
-        found = [light for light in each if (name, light.number) > after]
-        shown, size = found[:size], size - len(found)
-        if shown:
-            adapting.add_lights(response.avatars.add(avatar=name).lights, shown)
-            last = (name, shown[-1].number)
-        if size < 0:  # there is more
-            response.next_page_token = paging.token(*last)
-            break
-    return response
