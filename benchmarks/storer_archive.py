@@ -114,7 +114,6 @@ def _moving(made: Place, folder: Path, scale: float) -> list[Figure]:
             rows.append((name, p50, percentile(each, 95), p50 / unit))
         found += [
             Figure(f"{ours}, p50", percentile(times, 50), "ms", "<=", _MOVE_MS),
-            Figure(f"{engines}, p50", unit, "ms"),
             Figure(f"{ours}, against docker's part of it, p50", percentile(times, 50) / unit, ""),
         ]
     columns = ("there and back", "p50 ms", "p95 ms", "of docker's part")
