@@ -66,7 +66,13 @@ def publish(incoming: Path, folder: Path) -> None:
     durable.sync_file_system(incoming)
     incoming.rename(folder / (COMPLETE if _manifest_first(folder) else MOVING))
     durable.sync_folder(folder)
-    _finish(folder)
+    try:
+        _finish(folder)
+    except BaseException:  # the disk is full, say
+        if (folder / MANIFEST).exists():  # the old kata's: nothing of it was moved yet
+            for left in (COMPLETE, REPLACED):
+                shutil.rmtree(folder / left, ignore_errors=True)
+        raise
 
 
 def hide(folder: Path) -> None:

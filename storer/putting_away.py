@@ -33,17 +33,10 @@ from storer.unpacking import unpack
 NOTE = ".archived"
 
 
-def put(
-    archive: Archive,
-    kata: Kata,
-    *,
-    with_products: bool,
-    before_writing: Callable[[], object] = lambda: None,
-) -> None:
+def put(archive: Archive, kata: Kata, *, with_products: bool) -> None:
     """Have the archive have the kata as it is, durably.
 
-    What runs left in sandboxes is part of it if `with_products`. `before_writing` is called when
-    the kata was looked at and is to be written, and may raise. Raises KataDamaged,
+    What runs left in sandboxes is part of it if `with_products`. Raises KataDamaged,
     ArchiveUnavailable or DiskFull.
     """
     if is_there(archive, kata):
@@ -55,7 +48,6 @@ def put(
             packed = opened.enter_context(packing(kata, taken.references))
         except (pygit2.GitError, KeyError, ValueError) as error:
             raise KataDamaged(kata.kata_id, ".git", str(error)) from error
-        before_writing()
         archive.put(kata.kata_id, tar(taken, packed, leave_out))
 
 

@@ -11,9 +11,7 @@ from pathlib import Path
 import structlog
 
 from dojo import locks
-from dojo.data_containers import DataContainers
 from dojo.errors import ArchiveMissing, KataInUse, KataNotFound
-from dojo.meanwhile import meanwhile
 from storer import publishing, putting_away
 from storer.kata import Kata
 from storer.listing import Places
@@ -68,10 +66,10 @@ def put_away(
             raise KataInUse(kata_id, "a call is in progress")
         if is_watched(kata_id):
             raise KataInUse(kata_id, "it is watched")
-        with meanwhile(partial(_refuse_held, containers, kata_id)) as refuse_held:
-            putting_away.put(
-                places.archive, kata, with_products=with_products, before_writing=refuse_held
-            )
+        # First of all: files come and go under who looks at them while a container is there.
+        if holders := containers.holders(kata_id):
+            raise KataInUse(kata_id, f"the container {holders[0]} holds its volume")
+        putting_away.put(places.archive, kata, with_products=with_products)
         # Nobody else has it open, and the engine would do the same when the container is gone.
         containers.delete(kata_id, empty=partial(_empty, folder))
     _log.info("kata archived", kata=kata_id)
@@ -81,9 +79,3 @@ def _empty(folder: Path) -> None:
     """Remove a kata's files, which nobody sees from the first step on."""
     publishing.hide(folder)
     publishing.clear_hidden(folder)
-
-
-def _refuse_held(containers: DataContainers, kata_id: str) -> None:
-    """Raise KataInUse if a container holds the kata's volume; EngineUnavailable."""
-    if holders := containers.holders(kata_id):
-        raise KataInUse(kata_id, f"the container {holders[0]} holds its volume")
