@@ -1,6 +1,7 @@
 """The docker engine: one connection, and what its failures mean to us."""
 
 import errno
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,8 @@ from dojo.errors import DiskFull, DiskReadOnly, EngineUnavailable
 # A healthy engine answers in milliseconds, a busy one in seconds. Longer than this is an
 # engine that hangs, and a caller who waits for it is better told.
 ANSWER_SECONDS = 20
+
+_SOCKET = "unix://"
 
 # How the engine calls a container that it removes; after that it knows none of the name.
 _TAKEN_APART = {"removing", "dead"}
@@ -53,6 +56,22 @@ class Engine:
         """Raise EngineUnavailable if it does not answer."""
         with answering():
             self.api.ping()
+
+    def listens(self) -> bool:
+        """Say whether it takes new connections.
+
+        One that is being stopped does not, and still answers what it was asked before: with
+        errors of any kind, as what it needs goes under it.
+        """
+        if not self.url.startswith(_SOCKET):
+            return True
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(ANSWER_SECONDS)
+            try:
+                connection.connect(self.url.removeprefix(_SOCKET))
+            except OSError:
+                return False
+        return True
 
     def require_answers(self) -> None:
         """Raise EngineUnavailable, without asking it, if it did not answer lately."""

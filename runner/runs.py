@@ -139,9 +139,12 @@ class Runs:
         """
         try:
             yield
-        except (OSError, docker.errors.APIError, EngineUnavailable, ImageUnusable):
+        except (OSError, docker.errors.APIError, EngineUnavailable, ImageUnusable) as error:
             with sandbox.settled(self.data_containers, key.kata_id):
                 self.require_same(key, folder)
+            is_refusal = isinstance(error, docker.errors.APIError)
+            if is_refusal and not self.data_containers.engine.listens():
+                raise EngineUnavailable("it was stopped meanwhile") from error
             raise
 
     def close(self) -> None:
