@@ -1,6 +1,8 @@
 """An avatar: its folder, its lights, and the recording of tests."""
 
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -112,8 +114,7 @@ class Avatar:
             except OSError as error:
                 # The disk is full, say. git has the light, so it is recorded, and has to be told
                 # as such; who reads finds it there, and the next writing adds it.
-                _log.warning("not listed yet", number=number, reason=str(error))
-                self._cache.forget(self.folder)
+                self._leave_unlisted(number, error)
             return numbered
 
     def mend(self) -> None:
@@ -147,10 +148,20 @@ class Avatar:
         self._cache.forget(self.folder)
         lights = self._lights()
         newest = self._opened.submission(lights.newest.number)
-        self._write(lights, [], newest, None)
+        try:
+            self._write(lights, [], newest, None)
+        except OSError as error:
+            self._leave_unlisted(lights.newest.number, error)
         if not (self.folder / SUBMISSION).exists():  # the runner sees to what it wrote to
             sandbox.mend(self.folder, self.name, newest.files)
         journals.note(self.folder)
+
+    def _leave_unlisted(self, number: int, error: OSError) -> None:
+        """Have lights that no list has be read anew, by other caches and processes too."""
+        _log.warning("not listed yet", number=number, reason=str(error))
+        self._cache.forget(self.folder)
+        with suppress(OSError):
+            os.utime(self.folder / INCREMENTS)
 
     def _check_out(self, number: int) -> None:
         """Have git's index and light.json be those of a light, if they are not."""

@@ -174,7 +174,8 @@ class History:
             if self._named(_tag(newest.number)) != newest.commit:
                 self._name(newest.number, newest.commit, self._branch())
         if newest is not None and (branch := self._branch()) is not None:
-            objects.move_branch(self._folder, branch, newest.commit)
+            with suppress(OSError):  # it is moved when somebody needs it
+                objects.move_branch(self._folder, branch, newest.commit)
 
     def _name(self, number: int, commit: str, branch: str | None) -> None:
         # What old katas tagged beyond the end of their increments.json is no light, and gives way.
