@@ -45,7 +45,7 @@ class Engine:
             )
         # A socket has no proxy; to look for one in the environment takes as long as all the rest
         # that is done here for a call.
-        self.api.trust_env = not url.startswith("unix")
+        self.api.trust_env = not url.startswith(_SOCKET)
 
     def volume_root(self) -> Path:
         """Ask the engine for the folder that its volumes are in, on the engine's machine."""

@@ -20,6 +20,11 @@ _REFUSALS = {
 }
 
 
+# linux/fcntl.h, linux/fs.h
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
+
+
 @contextmanager
 def refusing() -> Iterator[None]:
     """Turn a disk that takes no more, as the system or libgit2 tells of it, into our errors."""
@@ -96,6 +101,21 @@ def sync_file_system(path: Path) -> None:
             raise OSError(number, os.strerror(number), str(path))
     finally:
         os.close(descriptor)
+
+
+def exchange(one: str, other: str) -> bool:
+    """Have two files take each other's names, at once; False where that is not possible.
+
+    As there is none of the `other` name, or the file system can't.
+    """
+    names = one.encode(), other.encode()
+    done: int = _libc.renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE)
+    if done == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in {errno.ENOENT, errno.EINVAL, errno.ENOSYS}:
+        return False
+    raise OSError(number, os.strerror(number), other)
 
 
 _libc = ctypes.CDLL(None, use_errno=True)

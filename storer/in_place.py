@@ -8,7 +8,6 @@ Nothing is synced here. For files that can be made again from git, if a crash ta
 the holder of the lock on their folder.
 """
 
-import ctypes
 import errno
 import os
 import stat
@@ -24,10 +23,6 @@ _SMALL_BYTES = 16 * 1024
 _END_BYTES = 64
 
 _FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
-_AT_FDCWD = -100
-_RENAME_EXCHANGE = 2
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def spare_of(path: Path) -> Path:
@@ -41,7 +36,7 @@ def swap(path: Path, content: bytes) -> None:
     Who opens it finds the old or the new content, whole. What has it open sees it change only
     when it is replaced once more.
     """
-    spare = f"{path.parent}/.{path.name}.spare"
+    spare = str(spare_of(path))
     if len(content) > _SMALL_BYTES:
         durable.replace(path, content, sync=False)
         return
@@ -56,7 +51,7 @@ def swap(path: Path, content: bytes) -> None:
             os.ftruncate(descriptor, len(content))
     finally:
         os.close(descriptor)
-    if not _exchange(spare, str(path)):
+    if not durable.exchange(spare, str(path)):
         os.replace(spare, path)  # noqa: PTH105 - a path's own takes thrice as long
     elif os.stat(spare).st_size > _SMALL_BYTES:  # noqa: PTH116 - as above
         os.unlink(spare)  # noqa: PTH108 - as above; somebody may be reading it
@@ -105,18 +100,3 @@ def extended_bytes(size: int) -> int:
 def _is_ours_alone(status: os.stat_result) -> bool:
     """Say whether it is a file that has no other name."""
     return stat.S_ISREG(status.st_mode) and status.st_nlink == 1
-
-
-def _exchange(one: str, other: str) -> bool:
-    """Have two files take each other's names, at once; False where that is not possible.
-
-    As there is none of the `other` name, or the file system can't.
-    """
-    names = one.encode(), other.encode()
-    done: int = _libc.renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE)
-    if done == 0:
-        return True
-    number = ctypes.get_errno()
-    if number in {errno.ENOENT, errno.EINVAL, errno.ENOSYS}:
-        return False
-    raise OSError(number, os.strerror(number), other)

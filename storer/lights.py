@@ -93,9 +93,9 @@ class LightsCache:
             if start is None:
                 raise
             lights, newest_in_file = [start], NOTHING  # git has all of it
-        while history.has(lights[-1].number + 1):
-            missing = history.light(lights[-1].number + 1)
-            if missing is None or missing.number != lights[-1].number + 1:
+        while history.has(number := lights[-1].number + 1):
+            missing = history.light(number)
+            if missing is None or missing.number != number:
                 break  # as of old, when increments.json was the truth; or no light of ours
             lights.append(missing)
         found = Lights(tuple(lights), newest_in_file, start is not None, _by_request(lights))

@@ -69,9 +69,7 @@ def publish(incoming: Path, folder: Path) -> None:
     try:
         _finish(folder)
     except BaseException:  # the disk is full, say
-        if (folder / MANIFEST).exists():  # the old kata's: nothing of it was moved yet
-            for left in (COMPLETE, REPLACED):
-                shutil.rmtree(folder / left, ignore_errors=True)
+        _take_back(folder)
         raise
 
 
@@ -113,9 +111,15 @@ def recover(folder: Path) -> None:
 
     It is finished if the old kata can't be seen any more; else it has not happened.
     """
-    if (folder / MANIFEST).exists():
-        shutil.rmtree(folder / COMPLETE, ignore_errors=True)
+    _take_back(folder)
     _finish(folder)
+
+
+def _take_back(folder: Path) -> None:
+    """Remove what was to be the kata if the old one can be seen still: nothing of it was moved."""
+    if (folder / MANIFEST).exists():
+        for left in (COMPLETE, REPLACED):
+            shutil.rmtree(folder / left, ignore_errors=True)
 
 
 def _finish(folder: Path) -> None:

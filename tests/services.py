@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import grpc
+
 # A busy machine needs a fraction of these: they make a failure of what hangs.
 STOP_SECONDS = 60
 WAIT_SECONDS = 60
@@ -123,3 +125,12 @@ def wait_until(condition: Callable[[], object], seconds: float = WAIT_SECONDS) -
     while not condition():
         assert time.monotonic() < end, f"not so within {seconds} s"
         time.sleep(0.02)
+
+
+def code_of(call: Callable[[], object]) -> grpc.StatusCode:
+    """Return the status that a call ends with."""
+    try:
+        call()
+    except grpc.RpcError as error:
+        return error.code()  # type: ignore[attr-defined]
+    return grpc.StatusCode.OK

@@ -9,7 +9,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from own_engine import OwnEngine, StartService, services_on_an_own_engine
-from services import wait_until
+from services import code_of, wait_until
 
 from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
 from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
@@ -107,17 +107,8 @@ def create(storer: storer_pb2_grpc.StorerServiceStub) -> str:
 
 def codes(calls: list[Callable[[], object]]) -> list[grpc.StatusCode]:
     """Make the calls, all at the same time; return the status that each ends with."""
-
-    def code(call: Callable[[], object]) -> grpc.StatusCode:
-        try:
-            call()
-        except grpc.RpcError as error:
-            found: grpc.StatusCode = error.code()
-            return found
-        return OK
-
     with ThreadPoolExecutor(len(calls)) as threads:
-        return list(threads.map(code, calls))
+        return list(threads.map(code_of, calls))
 
 
 @pytest.fixture

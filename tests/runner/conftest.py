@@ -19,6 +19,7 @@ from submissions import (
 )
 
 from cyberdojo.runner.v1 import runner_pb2
+from cyberdojo.storer.v1 import storer_pb2_grpc
 from dojo.engine import Engine
 from dojo.naming import Namespace
 
@@ -47,6 +48,17 @@ def start_runner(start_service: Callable[..., Service]) -> Iterator[Callable[...
         if service.is_running:
             service.stop()
     assert not "\n".join(found for service in started for found in service.troubles())
+
+
+@pytest.fixture(scope="module")
+def plain_storer(
+    start_service: Callable[..., Service], connect: Callable[[str], grpc.Channel]
+) -> Iterator[storer_pb2_grpc.StorerServiceStub]:
+    """A storer without an archive, for a module's tests."""
+    service = start_service("storer")
+    yield storer_pb2_grpc.StorerServiceStub(connect(service.address))
+    service.stop()
+    assert not "\n".join(service.troubles())
 
 
 @pytest.fixture

@@ -3,15 +3,14 @@
 import io
 import os
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import grpc
 import pytest
 from hostility import NEIGHBOUR, SECRET, keep_secret
 from kata_folders import Kata
-from services import Service, wait_until
+from services import wait_until
 from submissions import AVATAR, GREEN, PYTHON, Run
 
 from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
@@ -24,16 +23,6 @@ Storer = storer_pb2_grpc.StorerServiceStub
 UID = avatars.uid(AVATAR)
 FILES = {"a.txt": b"a\n"}
 CHANGED = {**FILES, "a.txt": b"b\n", ".gitattributes": b"* filter=planted diff=planted\n"}
-
-
-@pytest.fixture(scope="module")
-def plain_storer(
-    start_service: Callable[..., Service], connect: Callable[[str], grpc.Channel]
-) -> Iterator[Storer]:
-    service = start_service("storer")
-    yield Storer(connect(service.address))
-    service.stop()
-    assert not "\n".join(service.troubles())
 
 
 @pytest.fixture

@@ -2,13 +2,13 @@
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
 from kata_folders import Kata
-from services import Service, wait_until
+from services import code_of, wait_until
 from submissions import AVATAR, PYTHON, Stub, assert_serves, containers, request
 
 from cyberdojo.runner.v1 import runner_pb2
@@ -28,16 +28,6 @@ PREPARING = "zebra"
 MOMENTS = [number * 0.04 for number in range(16)]
 
 
-@pytest.fixture(scope="module")
-def plain_storer(
-    start_service: Callable[..., Service], connect: Callable[[str], grpc.Channel]
-) -> Iterator[Storer]:
-    service = start_service("storer")
-    yield Storer(connect(service.address))
-    service.stop()
-    assert not "\n".join(service.troubles())
-
-
 def stored_kata(storer: Storer, data_containers: DataContainers) -> Kata:
     """Make a kata as the storer makes it, with a whale and a zebra."""
     manifest = storer_pb2.Manifest(
@@ -47,16 +37,6 @@ def stored_kata(storer: Storer, data_containers: DataContainers) -> Kata:
     for avatar in (AVATAR, PREPARING):
         storer.StartAvatar(storer_pb2.StartAvatarRequest(kata_id=made.kata_id, order=[avatar]))
     return Kata(made.kata_id, data_containers.folder(made.kata_id))
-
-
-def code(call: Callable[[], object]) -> grpc.StatusCode:
-    """Return the status that a call ends with."""
-    try:
-        call()
-    except grpc.RpcError as error:
-        found: grpc.StatusCode = error.code()
-        return found
-    return OK
 
 
 def codes_of_a_run_and_a_preparation(
@@ -71,7 +51,7 @@ def codes_of_a_run_and_a_preparation(
     ]
     time.sleep(seconds)
     meanwhile()
-    return {code(call.result) for call in calls}
+    return {code_of(call.result) for call in calls}
 
 
 @pytest.mark.parametrize("files", [1, 1000])
@@ -107,7 +87,7 @@ def test_a_kata_that_is_deleted_in_mid_run_is_not_found(
     call = runner.Run.future(asked, timeout=60)
     wait_until(lambda: (kata.sandbox(AVATAR) / "here").exists() or call.done())
     plain_storer.DeleteKata(storer_pb2.DeleteKataRequest(kata_id=kata.id))
-    assert code(call.result) is NOT_FOUND
+    assert code_of(call.result) is NOT_FOUND
 
 
 def restore(kata: Kata) -> None:

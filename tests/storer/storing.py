@@ -218,15 +218,6 @@ def bad_fields(error: Any) -> list[error_details_pb2.BadRequest.FieldViolation]:
     return list(found.field_violations)
 
 
-def code_of(call: Callable[[], object]) -> grpc.StatusCode:
-    """Return the status that a call ends with."""
-    try:
-        call()
-    except grpc.RpcError as error:
-        return error.code()  # type: ignore[attr-defined]
-    return grpc.StatusCode.OK
-
-
 def at_once(function: Callable[[T], R], arguments: Iterable[T]) -> list[R]:
     """Call the function with each of the arguments, all at the same time."""
     listed = list(arguments)

@@ -11,8 +11,8 @@ import grpc
 import pytest
 import zstandard
 from katas_directories import REAL_KATAS
-from services import Service
-from storing import FILES, GREEN, Katas, at_once, code_of, git, refused, unpacked
+from services import Service, code_of
+from storing import FILES, GREEN, Katas, at_once, git, refused, unpacked
 
 from cyberdojo.storer.v1 import storer_pb2
 from dojo.data_containers import DataContainers

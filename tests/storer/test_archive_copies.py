@@ -7,8 +7,8 @@ import grpc
 import pytest
 from copies import wait_until_copied
 from katas_directories import SPIDER
-from services import Service, wait_until
-from storing import FILES, GREEN, Katas, code_of, git, refused
+from services import Service, code_of, wait_until
+from storing import FILES, GREEN, Katas, git, refused
 
 from cyberdojo.storer.v1 import storer_pb2
 from dojo.data_containers import DataContainers

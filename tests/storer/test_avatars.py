@@ -8,7 +8,8 @@ from pathlib import Path
 
 import grpc
 import pytest
-from storing import FILES, GREEN, STARTED, Katas, at_once, code_of, refused, timestamp
+from services import code_of
+from storing import FILES, GREEN, STARTED, Katas, at_once, refused, timestamp
 
 from cyberdojo.storer.v1 import storer_pb2
 from dojo import avatars

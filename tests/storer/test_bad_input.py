@@ -12,8 +12,8 @@ from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 from katas_directories import SPIDER
-from services import Service
-from storing import FILES, RED, Katas, Stub, a_manifest, a_test, code_of, refused
+from services import Service, code_of
+from storing import FILES, RED, Katas, Stub, a_manifest, a_test, refused
 
 from cyberdojo.colour.v1 import colour_pb2
 from cyberdojo.storer.v1 import storer_pb2

@@ -9,8 +9,8 @@ import docker.errors
 import grpc
 import pytest
 from katas_directories import SPIDER
-from services import Service, wait_until
-from storing import Katas, code_of, refused, restore_requests
+from services import Service, code_of, wait_until
+from storing import Katas, refused, restore_requests
 from test_bad_input import ALL_OF_A_KATA, call
 
 from cyberdojo.storer.v1 import storer_pb2

@@ -13,8 +13,8 @@ from backups import backup
 from disks import BLOCK, MIB, Disk, a_disk, storer_on
 from katas_directories import DOLPHIN, SPIDER
 from loads import State, observe
-from services import Service, wait_until
-from storing import FILES, Katas, Stub, code_of
+from services import Service, code_of, wait_until
+from storing import FILES, Katas, Stub
 from verifying import verify
 
 from cyberdojo.storer.v1 import storer_pb2

@@ -12,13 +12,12 @@ from pathlib import Path
 import grpc
 import pytest
 from katas_directories import REAL_KATAS, RealKata
-from services import Service, wait_until
+from services import Service, code_of, wait_until
 from storing import (
     FILES,
     GREEN,
     Katas,
     at_once,
-    code_of,
     content_of,
     git,
     kibibytes,

@@ -20,8 +20,8 @@ from katas_directories import (
     increments,
     manifest,
 )
-from services import Service
-from storing import GREEN, Katas, Stub, a_test, at_once, code_of, git, refused, timestamp
+from services import Service, code_of
+from storing import GREEN, Katas, Stub, a_test, at_once, git, refused, timestamp
 
 from cyberdojo.colour.v1 import colour_pb2
 from cyberdojo.storer.v1 import storer_pb2

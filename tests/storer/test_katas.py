@@ -9,7 +9,8 @@ import grpc
 import pytest
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.struct_pb2 import Struct
-from storing import CREATED, FILES, GREEN, Katas, a_manifest, at_once, code_of, refused, timestamp
+from services import code_of
+from storing import CREATED, FILES, GREEN, Katas, a_manifest, at_once, refused, timestamp
 
 from cyberdojo.colour.v1 import colour_pb2
 from cyberdojo.storer.v1 import storer_pb2

@@ -10,7 +10,7 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
-from services import Service
+from services import Service, code_of
 from storing import (
     AMBER,
     FAULTY,
@@ -23,7 +23,6 @@ from storing import (
     Stub,
     a_test,
     at_once,
-    code_of,
     git,
     refused,
     timestamp,

@@ -18,13 +18,12 @@ import grpc
 import pytest
 import zstandard
 from katas_directories import REAL_KATAS, SPIDER, RealKata
-from services import Service, wait_until
+from services import Service, code_of, wait_until
 from storing import (
     FILES,
     GREEN,
     Katas,
     at_once,
-    code_of,
     git,
     kibibytes,
     refused,

@@ -18,8 +18,8 @@ from backups import backup
 from disks import storer_on
 from loads import Client, Shared, observe
 from own_engine import OwnEngine
-from services import Service, wait_until
-from storing import FILES, GREEN, Katas, Stub, a_test, code_of, refused
+from services import Service, code_of, wait_until
+from storing import FILES, GREEN, Katas, Stub, a_test, refused
 from verifying import verify
 
 from cyberdojo.storer.v1 import storer_pb2

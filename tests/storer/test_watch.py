@@ -12,8 +12,8 @@ import grpc
 import grpc.aio
 import pytest
 from katas_directories import DOLPHIN, SPIDER
-from services import Service, wait_until
-from storing import GREEN, Katas, Stub, at_once, code_of, refused
+from services import Service, code_of, wait_until
+from storing import GREEN, Katas, Stub, at_once, refused
 
 from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
 from dojo.data_containers import DataContainers
