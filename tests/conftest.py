@@ -4,6 +4,7 @@ import contextlib
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -41,6 +42,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=20,
         help="how often a storer under load is killed",
     )
+
+
+def pytest_configure() -> None:
+    """Have what the tests start be interruptible, though a shell's background job is not."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

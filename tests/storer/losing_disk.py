@@ -1,7 +1,7 @@
 """A disk that loses what was not flushed: a file behind which this process stands, by FUSE.
 
-`python losing_disk.py FILE SIZE_BYTES FOLDER` mounts itself on FILE, to be the file of a loop
-device, and keeps in FOLDER what it holds. It is a disk with a cache: what was written is read
+`python losing_disk.py FILE SIZE_BYTES SECTOR_BYTES FOLDER` mounts itself on FILE, to be the file of
+a loop device, and keeps in FOLDER what it holds. It is a disk with a cache: what was written is read
 again, and is on the disk for good only when the kernel, having written it, asked for a flush.
 
 Each line that it reads is an order, `SEED PATH`: the power goes. PATH gets the disk as it is then:
@@ -20,7 +20,6 @@ import struct
 import sys
 from pathlib import Path
 
-SECTOR_BYTES = 512
 _MAX_WRITE = 1024 * 1024
 
 # What the kernel asks for.
@@ -39,8 +38,9 @@ _libc = ctypes.CDLL(None, use_errno=True)
 class LosingDisk:
     """A disk's content, its cache, and the file in which the kernel finds it."""
 
-    def __init__(self, path: Path, size_bytes: int, folder: Path) -> None:
+    def __init__(self, path: Path, size_bytes: int, sector_bytes: int, folder: Path) -> None:
         self._size = size_bytes
+        self._sector = sector_bytes
         self._kept = folder / "kept"
         self._now = os.open(folder / "now", os.O_RDWR | os.O_CREAT, 0o600)
         self._flushed = os.open(self._kept, os.O_RDWR | os.O_CREAT, 0o600)
@@ -59,9 +59,9 @@ class LosingDisk:
         kept = chance.random()
         descriptor = os.open(path, os.O_WRONLY)
         for offset, content in self._written:
-            for at in range(0, len(content), SECTOR_BYTES):
+            for at in range(0, len(content), self._sector):
                 if chance.random() < kept:
-                    os.pwrite(descriptor, content[at : at + SECTOR_BYTES], offset + at)
+                    os.pwrite(descriptor, content[at : at + self._sector], offset + at)
         os.close(descriptor)
 
     def serve(self) -> bool:
@@ -125,8 +125,8 @@ def _copy(source: Path, destination: Path) -> None:
                 at += os.copy_file_range(given.fileno(), taken.fileno(), end - at, at, at)
 
 
-def main(path: str, size_bytes: str, folder: str) -> None:
-    disk = LosingDisk(Path(path), int(size_bytes), Path(folder))
+def main(path: str, size_bytes: str, sector_bytes: str, folder: str) -> None:
+    disk = LosingDisk(Path(path), int(size_bytes), int(sector_bytes), Path(folder))
     sys.stdout.write("mounted\n")
     sys.stdout.flush()
     orders = sys.stdin.fileno()
