@@ -25,7 +25,7 @@ import docker.errors
 import structlog
 
 from dojo.engine import ANSWER_SECONDS, Engine, answering
-from dojo.errors import DojoError, EngineUnavailable, KataNotFound
+from dojo.errors import DiskFull, DiskReadOnly, DojoError, EngineUnavailable, KataNotFound
 from dojo.kata_ids import LENGTH
 from dojo.meanwhile import meanwhile
 from dojo.naming import Namespace, mount_path
@@ -66,14 +66,23 @@ class DataContainers:
     def check_sight(self) -> None:
         """Raise VolumesOutOfSight unless a volume's files can be reached by path.
 
-        Makes a volume of its own to be sure that the folder is this engine's and no other's.
+        Makes a volume of its own to be sure that the folder is this engine's and no other's. On
+        a disk that is full, or read-only, the volumes that are there have to do.
         """
         name = f"{self.namespace.name}-sight-{os.urandom(8).hex()}"
-        with answering():
-            self.engine.api.create_volume(name, labels=self.namespace.labels("sight"))
-            try:
-                seen = (self.volume_root / name / "_data").is_dir()
-            finally:
+        try:
+            self._create_volume(name, self.namespace.labels("sight"))
+        except (DiskFull, DiskReadOnly):
+            with answering():
+                there = self.engine.api.volumes()["Volumes"] or []
+            names = [str(each["Name"]) for each in there]
+            if not names:
+                raise
+        else:
+            names = [name]
+        seen = any((self.volume_root / each / "_data").is_dir() for each in names)
+        if name in names:
+            with answering():
                 self.engine.api.remove_volume(name)
         if not seen:
             raise VolumesOutOfSight(
@@ -125,19 +134,10 @@ class DataContainers:
 
         It can be removed until its folder is locked, by who locked it before.
         """
-        name, folder = self.namespace.kata(kata_id), self.folder(kata_id)
-        if folder.exists():
+        name = self.namespace.kata(kata_id)
+        if self.folder(kata_id).exists():
             return
-        try:
-            with answering():
-                self.engine.api.create_volume(
-                    name, labels=self.namespace.labels("kata", kata=kata_id)
-                )
-        except DojoError:
-            # One without that folder, for which there was no room, the engine does not know.
-            with contextlib.suppress(OSError):
-                folder.parent.rmdir()
-            raise
+        self._create_volume(name, self.namespace.labels("kata", kata=kata_id))
         # The engine may have told of a container's end that was not heard yet.
         self.forget_handle(name)
 
@@ -260,6 +260,16 @@ class DataContainers:
             "Labels": labels,
             "HostConfig": {"Mounts": [mount], "NetworkMode": "none"},
         }
+
+    def _create_volume(self, name: str, labels: dict[str, str]) -> None:
+        try:
+            with answering():
+                self.engine.api.create_volume(name, labels=labels)
+        except DojoError:
+            # One without a folder in it, for which there was no room, the engine does not know.
+            with contextlib.suppress(OSError):
+                (self.volume_root / name).rmdir()
+            raise
 
     def _is_known(self, kata_id: str) -> bool:
         with self._lock:

@@ -13,7 +13,8 @@ from dojo import locks
 from dojo.errors import DiskFull, DiskReadOnly, KataDamaged, LightNotFound, StaleNumber
 from storer import durable, in_place, json_files, sandbox
 from storer.history import GIT, LIGHT_JSON, History, Tip
-from storer.journal import MAX_BYTES, Journal
+from storer.journal import Entry, Journal
+from storer.journals import MAX_BYTES
 from storer.json_files import Unreadable
 from storer.light import Light, Submission
 from storer.lights import INCREMENTS, Lights, LightsCache
@@ -105,16 +106,12 @@ class Avatar:
                 raise StaleNumber(self.kata_id, self.name, expected, lights.newest.number)
             numbered = replace(light, number=number)
             journal = Journal(self.folder)
+            journals = self._cache.journals
             if journal.state.used > MAX_BYTES:
-                journal.sync_all()
-            tip = self.history.record(numbered, submission, lights.tip, journal)
-            self._cache.journals.note(self.folder)
-            try:
-                self._write(lights, [numbered], submission, tip)
-            except OSError as error:
-                # The disk is full, say. git has the light, so it is recorded, and has to be told
-                # as such; who reads finds it there, and the next writing adds it.
-                self._leave_unlisted(number, error)
+                journals.make_room(self.folder)
+            with journals.noting(self.folder, self.write_again):
+                tip = self.history.record(numbered, submission, lights.tip, journal)
+            self._list(lights, submission, tip, numbered)
             return numbered
 
     def mend(self) -> None:
@@ -126,7 +123,7 @@ class Avatar:
         lights = self._lights()
         number = lights.newest.number
         if number > lights.newest_in_file:
-            self._write(lights, [], self.history.submission(number), lights.tip)
+            self._list(lights, self.history.submission(number), lights.tip)
         if self.history.is_of_old(number):
             return
         try:
@@ -136,32 +133,60 @@ class Avatar:
             # Somebody may want the kata for just that reason, and git can make its index anew.
             _log.warning("not checked out", number=number, reason=str(error))
 
-    def _recover(self) -> None:
-        """Finish what a process left that died, and its machine maybe. For the lock's holder."""
-        journals = self._cache.journals
-        if journals.is_known(self.folder):
-            return
-        entries = Journal(self.folder).recover(journals.known(self.folder))
-        self._opened = History.create(self.folder, self.kata_id, self.name)
-        self._opened.recover(entries)
-        _log.info("journal read", kata=self.kata_id, avatar=self.name, lights=len(entries))
+    def write_again(self, entries: list[Entry]) -> None:
+        """Write what the journal has, whatever is there of it. For the lock's holder.
+
+        After a failure of the disk's, what can be read may be in memory alone, or not be what
+        was written.
+        """
+        # The start is in the journal only if all of the repository was made just before.
+        is_new = any(entry.number == 0 for entry in entries)
+        self._opened = History.create(self.folder, self.kata_id, self.name, anew=is_new)
+        self._opened.recover(entries, anew=True)
+        self._refresh()
+        increments = self.folder / INCREMENTS
+        durable.replace(increments, increments.read_bytes(), sync=False)
+
+    def _refresh(self) -> None:
+        """Have the files beside git, and the sandbox if no run was in it, be as git says."""
         self._cache.forget(self.folder)
         lights = self._lights()
-        newest = self._opened.submission(lights.newest.number)
-        try:
-            self._write(lights, [], newest, None)
-        except OSError as error:
-            self._leave_unlisted(lights.newest.number, error)
+        newest = self.history.submission(lights.newest.number)
+        self._list(lights, newest, None)
         if not (self.folder / SUBMISSION).exists():  # the runner sees to what it wrote to
             sandbox.mend(self.folder, self.name, newest.files)
-        journals.note(self.folder)
 
-    def _leave_unlisted(self, number: int, error: OSError) -> None:
-        """Have lights that no list has be read anew, by other caches and processes too."""
-        _log.warning("not listed yet", number=number, reason=str(error))
-        self._cache.forget(self.folder)
-        with suppress(OSError):
-            os.utime(self.folder / INCREMENTS)
+    def _recover(self) -> None:
+        """Finish what a process left that died, and its machine maybe. For the lock's holder."""
+        journals, journal = self._cache.journals, Journal(self.folder)
+        if journals.is_known(self.folder):
+            return
+        known = journals.known(self.folder)
+        # What another storer adds, while this one follows, is in its hands. Of what a process left
+        # that died nobody knows whether its disk failed.
+        is_followed = known.turn == journal.state.turn
+        with journals.noting(self.folder, self.write_again, is_doubtful=not is_followed):
+            entries = journal.recover(known)
+            self._opened = History.create(self.folder, self.kata_id, self.name)
+            self._opened.recover(entries)
+            _log.info("journal read", kata=self.kata_id, avatar=self.name, lights=len(entries))
+            self._refresh()
+
+    def _list(self, before: Lights, newest: Submission, tip: Tip | None, *added: Light) -> None:
+        """Have the files beside git tell of the newest light, if the disk takes that.
+
+        If it is full, say: git has the light, so it is recorded, and has to be told as such. Who
+        reads finds it there, other caches and processes too, and the next writing adds it.
+        """
+        try:
+            self._write(before, list(added), newest, tip)
+        except OSError as error:
+            _log.warning(
+                "not listed yet", number=(*before.all, *added)[-1].number, reason=str(error)
+            )
+            self._cache.forget(self.folder)
+            with suppress(OSError):
+                os.utime(self.folder / INCREMENTS)
 
     def _check_out(self, number: int) -> None:
         """Have git's index and light.json be those of a light, if they are not."""
@@ -177,7 +202,8 @@ class Avatar:
     ) -> None:
         # In this order: when increments.json has a light, manifest.json has its files.
         content = json_files.dumps(json_files.files_json(newest.files))
-        if before.are_in_git:
+        is_on_disk = bool(added or Journal(self.folder).state.used)  # in the journal, that is
+        if before.are_in_git and is_on_disk:
             in_place.swap(self.folder / MANIFEST, content)
         else:
             durable.replace(self.folder / MANIFEST, content)

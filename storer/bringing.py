@@ -51,14 +51,14 @@ def _import(places: Places, kata_id: str) -> None:
         archived = archived or archive.find(kata_id)
         with (
             making.undone_on_error(containers, kata_id),
-            publishing.staging(folder) as incoming,
+            publishing.staging(folder) as staged,
         ):
             # Seen without its container, it would be a kata all the same; but one that the
             # engine has no room for is better refused.
             with meanwhile(partial(containers.make_handle, kata_id)):
-                _fill(places, kata_id, archived, source, incoming)
+                _fill(places, kata_id, archived, source, staged.folder)
                 folder.chmod(PASSAGE)
-            publishing.publish(incoming, folder)
+            publishing.publish(staged, folder)
             if archived is not None:
                 putting_away.note(archived, folder)
     _log.info("kata imported", kata=kata_id, archived=archived is not None)

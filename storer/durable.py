@@ -87,20 +87,31 @@ def sync_folder(path: Path) -> None:
         os.close(descriptor)
 
 
-def sync_file_system(path: Path) -> None:
-    """Put everything on disk that the file system of `path` holds.
+class FileSystem:
+    """The file system of a file or folder, held on to: no failure to write meanwhile is missed.
 
-    Dozens of files are there after one wait, where each would take one of its own. That others'
-    files go to the disk too costs more only where they write a great deal.
+    The kernel tells of one once to whoever had something open at that time, and not to those who
+    open it after somebody was told; nor does it try again to write what it could not.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def sync(self) -> None:
+        """Put everything on disk that it holds; raise OSError if something can't be, or could not.
+
+        Dozens of files are there after one wait, where each would take one of its own. That
+        others' files go to the disk too costs more only where they write a great deal.
+        """
         # syncfs(2): since Linux 5.8 it says if something could not be written.
-        if _libc.syncfs(descriptor) != 0:
+        if _libc.syncfs(self._descriptor) != 0:
             number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number), str(path))
-    finally:
-        os.close(descriptor)
+            raise OSError(number, os.strerror(number), str(self._path))
+
+    def close(self) -> None:
+        """Let go of it."""
+        os.close(self._descriptor)
 
 
 def exchange(one: str, other: str) -> bool:

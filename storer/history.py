@@ -39,13 +39,16 @@ MANIFEST_JSON = "manifest.json"
 EXCLUDED = "/manifest.json\n/increments.json\n/submission.json\n"
 
 _FOLDERS = ("info", "objects", "objects/pack", "refs", "refs/heads", "refs/tags")
-_MAKE = os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+_MAKE = os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 _CONFIG = """[core]
 \trepositoryformatversion = 0
 \tfilemode = true
 \tbare = false
 \tlogallrefupdates = false
 """
+
+# What an empty repository's files have at most.
+_MOST_BYTES = 4096
 
 # An avatar seldom has more files; where it has, they are looked for each time.
 _MOST_KNOWN = 256
@@ -79,10 +82,10 @@ class History:
         self._reader = GitReader(self._folder)
 
     @classmethod
-    def create(cls, folder: Path, kata_id: str, avatar: str) -> "History":
+    def create(cls, folder: Path, kata_id: str, avatar: str, *, anew: bool = False) -> "History":
         """Make an empty repository in `folder` and open it.
 
-        In one that is there already, what a crash left out of it is made.
+        In one that is there already, what a crash left out of it is made; with `anew`, all of it.
         """
         git = f"{folder}/{GIT}"
         for path, mode in ((git, 0o700), *((f"{git}/{name}", 0o777) for name in _FOLDERS)):
@@ -96,7 +99,8 @@ class History:
         ):
             descriptor = os.open(f"{git}/{name}", _MAKE, 0o666)
             try:
-                if not os.fstat(descriptor).st_size:
+                # A crash, or a disk that fails, can leave nothing of a file, or its length alone.
+                if anew or not os.pread(descriptor, _MOST_BYTES, 0).strip(b"\0"):
                     durable.write_all(descriptor, text.encode())
             finally:
                 os.close(descriptor)
@@ -161,17 +165,17 @@ class History:
             raise
         return Tip(commit, known, before.branch)
 
-    def recover(self, entries: Iterable[Entry]) -> None:
-        """Write what a journal has and git has not."""
+    def recover(self, entries: Iterable[Entry], *, anew: bool = False) -> None:
+        """Write what a journal has and git has not, or with `anew` whatever git seems to have."""
         newest: Entry | None = None
         for newest in entries:
-            missing = {
+            wanted = {
                 name: content
                 for name, content in newest.objects.items()
-                if not objects.holds(self._folder, name, content)
+                if anew or not objects.holds(self._folder, name, content)
             }
-            objects.write(self._folder, missing, anew=True)
-            if self._named(_tag(newest.number)) != newest.commit:
+            objects.write(self._folder, wanted, anew=True)
+            if anew or self._named(_tag(newest.number)) != newest.commit:
                 self._name(newest.number, newest.commit, self._branch())
         if newest is not None and (branch := self._branch()) is not None:
             with suppress(OSError):  # it is moved when somebody needs it

@@ -40,7 +40,7 @@ def swap(path: Path, content: bytes) -> None:
     if len(content) > _SMALL_BYTES:
         durable.replace(path, content, sync=False)
         return
-    descriptor = os.open(spare, _FLAGS | os.O_CREAT, durable.PRIVATE)
+    descriptor = _opened_spare(spare)
     try:
         status = os.fstat(descriptor)
         if not _is_ours_alone(status):
@@ -55,6 +55,16 @@ def swap(path: Path, content: bytes) -> None:
         os.replace(spare, path)  # noqa: PTH105 - a path's own takes thrice as long
     elif os.stat(spare).st_size > _SMALL_BYTES:  # noqa: PTH116 - as above
         os.unlink(spare)  # noqa: PTH108 - as above; somebody may be reading it
+
+
+def _opened_spare(spare: str) -> int:
+    """Open the spare; a new one if it is large, which `swap` removes unless it is killed."""
+    descriptor = os.open(spare, _FLAGS | os.O_CREAT, durable.PRIVATE)
+    if os.fstat(descriptor).st_size <= _SMALL_BYTES:
+        return descriptor
+    os.close(descriptor)
+    os.unlink(spare)  # noqa: PTH108 - a path's own takes thrice as long
+    return os.open(spare, _FLAGS | os.O_CREAT | os.O_EXCL, durable.PRIVATE)
 
 
 def extend(path: Path, elements: bytes) -> bool:

@@ -17,22 +17,15 @@ import hashlib
 import os
 import secrets
 import struct
-import threading
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import structlog
-
-from dojo import locks
 from storer import durable
 
 JOURNAL = ".journal"
-
-# How long git's files may wait for being put on disk, and how much may wait.
-SYNC_SECONDS = 10.0
-MAX_BYTES = 4 * 1024 * 1024
 
 # What a journal has at least, enough for some lights, and what it grows by.
 ROOM_BYTES = 16 * 1024
@@ -46,8 +39,6 @@ _HEADER = struct.Struct(f">8s{_TURN_BYTES}sQ32s")  # what it is; the turn; bytes
 _MAGIC = b"light/2\n"
 _LIGHT = struct.Struct(">Q20sI")  # number, commit, how many objects
 _OBJECT = struct.Struct(">20sI")  # name, bytes
-
-_log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -96,8 +87,10 @@ class Journal:
         for name, content in entry.objects.items():
             parts += [_OBJECT.pack(bytes.fromhex(name), len(content)), content]
         payload = b"".join(parts)
-        descriptor, is_new = self._open()
+        descriptor = self._open()
         try:
+            # Not only one that was made just now: the first entry of another may have failed.
+            is_new = os.fstat(descriptor).st_size < STATE_BYTES
             before = _state(os.pread(descriptor, STATE_BYTES, 0))
             turn = before.turn if before.used else secrets.token_bytes(_TURN_BYTES)
             digest = hashlib.sha256(payload).digest()
@@ -119,6 +112,8 @@ class Journal:
             content = Path(self._path).read_bytes()
         except FileNotFoundError:
             return []
+        with suppress(OSError):  # a disk that is read-only keeps what it has
+            durable.sync_folder(Path(self._path).parent)  # who made it may have died before that
         state = _state(content)
         entries = memoryview(content)[STATE_BYTES : STATE_BYTES + state.used]
         is_known = known.turn == state.turn and known.used <= state.used
@@ -133,11 +128,6 @@ class Journal:
         """Have it be, for good, as it was before its last entry."""
         self._set(state, is_lasting=True)
 
-    def sync_all(self) -> None:
-        """Put on disk all that was ever written to its file system, and empty it."""
-        durable.sync_file_system(Path(self._path))
-        self.clear()
-
     def clear(self) -> None:
         """Empty it: what it holds is on disk in another place."""
         self._set(State(secrets.token_bytes(_TURN_BYTES), 0))
@@ -145,7 +135,7 @@ class Journal:
             os.truncate(self._path, ROOM_BYTES)
 
     def _set(self, state: State, *, is_lasting: bool = False) -> None:
-        descriptor, _ = self._open()
+        descriptor = self._open()
         try:
             os.pwrite(descriptor, _packed(state), 0)
             if is_lasting:
@@ -154,12 +144,9 @@ class Journal:
         finally:
             os.close(descriptor)
 
-    def _open(self) -> tuple[int, bool]:
-        flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
-        try:
-            return os.open(self._path, flags), False
-        except FileNotFoundError:
-            return os.open(self._path, flags | os.O_CREAT, durable.PRIVATE), True
+    def _open(self) -> int:
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        return os.open(self._path, flags, durable.PRIVATE)
 
 
 def _state(content: bytes) -> State:
@@ -189,84 +176,9 @@ def _add(descriptor: int, before: State, after: State, record: bytes) -> None:
         if size >= STATE_BYTES:
             os.pwrite(descriptor, _packed(before), 0)
         os.ftruncate(descriptor, size)
+        with suppress(OSError):  # the first failure is the one to tell of
+            os.fdatasync(descriptor)
         raise
-
-
-class Journals:
-    """What this process knows of the journals of avatars. Any thread may use it.
-
-    A lock guards which are known; a thread, which starts with the first entry, empties them.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._states: dict[Path, State] = {}
-        self._noted = threading.Event()
-        self._thread: threading.Thread | None = None
-
-    def is_known(self, folder: Path) -> bool:
-        """Say whether git has, for this process, all that the journal in `folder` holds."""
-        state = Journal(folder).state
-        if not state.used:
-            return True
-        with self._lock:
-            return self._states.get(folder) == state
-
-    def known(self, folder: Path) -> State:
-        """Return the state of the journal in `folder` that this process wrote or read last."""
-        with self._lock:
-            return self._states.get(folder, EMPTY)
-
-    def note(self, folder: Path) -> None:
-        """Take note that git has what the journal in `folder` holds. For the lock's holder."""
-        state = Journal(folder).state
-        with self._lock:
-            self._states[folder] = state
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="journals", daemon=True)
-                self._thread.start()
-        self._noted.set()
-
-    def empty(self) -> None:
-        """Put all that was noted on disk, and empty the journals that had no entry since."""
-        with self._lock:
-            noted = dict(self._states)
-        folders: dict[int, Path] = {}
-        for folder in noted:
-            try:
-                folders.setdefault(folder.stat().st_dev, folder)
-            except FileNotFoundError:  # the kata was deleted
-                continue
-        for folder in folders.values():
-            durable.sync_file_system(folder)
-        for folder, state in noted.items():
-            self._empty(folder, state)
-
-    def _empty(self, folder: Path, state: State) -> None:
-        journal = Journal(folder)
-        try:
-            with locks.locked(folder):
-                is_same = journal.state == state
-                if is_same and state.used:
-                    journal.clear()
-        except FileNotFoundError:
-            is_same = True
-        if is_same:
-            with self._lock:
-                if self._states.get(folder) == state:
-                    del self._states[folder]
-
-    def _run(self) -> None:
-        pause = threading.Event()
-        while True:
-            self._noted.wait()
-            self._noted.clear()
-            pause.wait(SYNC_SECONDS)
-            try:
-                self.empty()
-            except OSError as error:  # the journals keep what they have until it is tried again
-                _log.warning("not put on disk", reason=str(error))
-                self._noted.set()
 
 
 def _entries(content: memoryview, turn: bytes, at: int) -> Iterator[tuple[Entry, int]]:

@@ -94,13 +94,15 @@ class Kata:
             starting = self.folder / STARTING
             if starting.exists():  # whoever started it is gone, or the lock would not be ours
                 shutil.rmtree(starting)
-            try:
-                starting.mkdir()
-                start(starting, self.kata_id, name, files, time)
-                starting.rename(self.folder / name)
-            except BaseException:  # the disk is full, say
-                shutil.rmtree(starting, ignore_errors=True)
-                raise
-            durable.sync_folder(self.folder)
-            self._cache.journals.note(self.folder / name)
+            # It is kept as long as its journal is: it does not hold on to the kata's manifest.
+            avatar = Avatar(self.folder / name, self.kata_id, name, lambda: time, self._cache)
+            with self._cache.journals.noting(avatar.folder, avatar.write_again):
+                try:
+                    starting.mkdir()
+                    start(starting, self.kata_id, name, files, time)
+                    starting.rename(self.folder / name)
+                except BaseException:  # the disk is full, say
+                    shutil.rmtree(starting, ignore_errors=True)
+                    raise
+                durable.sync_folder(self.folder)
         return name, files

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from storer import durable, in_place, json_files, light
 from storer.history import History, Tip
-from storer.journal import Journals
+from storer.journals import Journals
 from storer.json_files import Unreadable
 from storer.light import Light
 

@@ -67,16 +67,16 @@ def put_together(
     then, when nobody uses the kata that is there. Returns the new kata's avatars; None if it is
     not wanted.
     """
-    with _staged(containers, kata_id) as (folder, incoming):
+    with _staged(containers, kata_id) as (folder, staged):
         # Slow, as whoever sends the tar may be: the kata can be used meanwhile.
-        fill(incoming)
-        names = settling.settle(incoming, kata_id)
+        fill(staged.folder)
+        names = settling.settle(staged.folder, kata_id)
         with locks.locked(folder):
             publishing.recover(folder)
-            if not is_wanted(incoming):
+            if not is_wanted(staged.folder):
                 return None
             folder.chmod(PASSAGE)
-            publishing.publish(incoming, folder)
+            publishing.publish(staged, folder)
     return names
 
 
@@ -137,19 +137,19 @@ def sweep(places: Places) -> None:
 
 
 @contextmanager
-def _staged(containers: DataContainers, kata_id: str) -> Iterator[tuple[Path, Path]]:
+def _staged(containers: DataContainers, kata_id: str) -> Iterator[tuple[Path, publishing.Staged]]:
     """Give a kata's folder, and one in it to put the kata together in.
 
     Makes the data-container if there is none, and deletes it if it won't get a kata.
     """
     folder = containers.folder(kata_id)
     try:
-        with contextlib.ExitStack() as staged:
+        with contextlib.ExitStack() as held:
             # Staged before another, who fails, can find that nobody needs the container.
             with locked_volume(containers, kata_id):
                 containers.make_handle(kata_id)
-                incoming = staged.enter_context(publishing.staging(folder))
-            yield folder, incoming
+                staged = held.enter_context(publishing.staging(folder))
+            yield folder, staged
     except BaseException:
         _undo_locked(containers, kata_id)
         raise

@@ -16,7 +16,8 @@ a crash after the second is finished by whoever touches the kata next.
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from dojo import locks
@@ -30,16 +31,24 @@ REPLACED = ".replaced"
 GONE = ".gone"
 
 
+@dataclass(frozen=True)
+class Staged:
+    """A `folder` that a kata is put together in, and the file system that it is on."""
+
+    folder: Path
+    file_system: durable.FileSystem
+
+
 @contextmanager
-def staging(folder: Path) -> Iterator[Path]:
+def staging(folder: Path) -> Iterator[Staged]:
     """Give a new folder to put a kata together in; it goes if it is not published.
 
     To be entered with the lock of `folder` held; it may be let go then.
     """
     incoming = Path(tempfile.mkdtemp(prefix=INCOMING, dir=folder))
     try:
-        with locks.locked(incoming):
-            yield incoming
+        with locks.locked(incoming), closing(durable.FileSystem(incoming)) as file_system:
+            yield Staged(incoming, file_system)
     finally:
         shutil.rmtree(incoming, ignore_errors=True)
 
@@ -58,13 +67,13 @@ def is_staged(folder: Path) -> bool:
     return busy
 
 
-def publish(incoming: Path, folder: Path) -> None:
-    """Make what was put together in `incoming` the kata in `folder`, instead of any there.
+def publish(staged: Staged, folder: Path) -> None:
+    """Make what was put together the kata in `folder`, instead of any there.
 
     For the lock's holder, after `recover`.
     """
-    durable.sync_file_system(incoming)
-    incoming.rename(folder / (COMPLETE if _manifest_first(folder) else MOVING))
+    staged.file_system.sync()
+    staged.folder.rename(folder / (COMPLETE if _manifest_first(folder) else MOVING))
     durable.sync_folder(folder)
     try:
         _finish(folder)

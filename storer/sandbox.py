@@ -5,11 +5,15 @@ import shutil
 import stat
 from pathlib import Path
 
+import structlog
+
 from dojo import avatars, visible_files
 from storer import durable
 
 SANDBOX = "sandbox"
 FOLDER = 0o755  # of folders inside, which only the avatar can get to
+
+_log = structlog.get_logger()
 
 
 def create(avatar_folder: Path, avatar: str, files: dict[str, bytes]) -> None:
@@ -46,26 +50,37 @@ def _make_folders(sandbox: str, folder: str, uid: int, made: set[str]) -> None:
 
 
 def mend(avatar_folder: Path, avatar: str, files: dict[str, bytes]) -> None:
-    """Make the sandbox anew, with these files, if a crash took some of what it started with."""
+    """Make the sandbox anew, with these files, if a crash took some of what it started with.
+
+    If the disk is full, say, it stays as it is: a run brings all of its files.
+    """
     sandbox = avatar_folder / SANDBOX
-    if all(_size(sandbox / name) == len(content) for name, content in files.items()):
+    if all(_holds(sandbox / name, content) for name, content in files.items()):
         return
     anew = avatar_folder / ".anew"
     shutil.rmtree(anew, ignore_errors=True)
-    anew.mkdir()
-    create(anew, avatar, files)
-    if sandbox.exists():
-        sandbox.rename(anew / "lost")
-    (anew / SANDBOX).rename(sandbox)
-    shutil.rmtree(anew, ignore_errors=True)
-
-
-def _size(path: Path) -> int:
     try:
-        status = path.lstat()
-    except (FileNotFoundError, NotADirectoryError):
-        return -1
-    return status.st_size if stat.S_ISREG(status.st_mode) else -1
+        anew.mkdir()
+        create(anew, avatar, files)
+        if sandbox.exists():
+            sandbox.rename(anew / "lost")
+        (anew / SANDBOX).rename(sandbox)
+    except OSError as error:
+        _log.warning("sandbox not made anew", avatar=avatar, reason=str(error))
+    finally:
+        shutil.rmtree(anew, ignore_errors=True)
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    """Say whether a file is there and holds this."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    with open(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        is_alike = stat.S_ISREG(status.st_mode) and status.st_size == len(content)
+        return is_alike and file.read() == content
 
 
 def give(sandbox: Path, avatar: str) -> None:

@@ -92,12 +92,13 @@ def test_a_kata_that_is_deleted_in_mid_run_is_not_found(
 
 def restore(kata: Kata) -> None:
     """Put a kata in the place of one, as restoring a backup does at its end."""
-    with locks.locked(kata.folder), publishing.staging(kata.folder) as incoming:
+    with locks.locked(kata.folder), publishing.staging(kata.folder) as staged:
+        incoming = staged.folder
         shutil.copy(kata.folder / "manifest.json", incoming)
         for avatar in (AVATAR, PREPARING):
             (incoming / avatar).mkdir(mode=0o711)
             shutil.copy(kata.avatar_folder(avatar) / "manifest.json", incoming / avatar)
-        publishing.publish(incoming, kata.folder)
+        publishing.publish(staged, kata.folder)
 
 
 def test_a_kata_that_is_restored_at_any_moment_of_a_run_is_there(

@@ -37,7 +37,7 @@ class Disk:
         """Leave that many bytes free, and no more."""
         # What was deleted is free then, and what was written has its place. No other disk is
         # waited for.
-        durable.sync_file_system(self.folder)
+        self._sync()
         descriptor = os.open(self._filler, os.O_WRONLY | os.O_CREAT, 0o600)
         try:
             size, step = os.fstat(descriptor).st_size, 64 * MIB
@@ -55,7 +55,11 @@ class Disk:
     def make_room(self) -> None:
         """Have room again."""
         self._filler.unlink(missing_ok=True)
-        durable.sync_file_system(self.folder)
+        self._sync()
+
+    def _sync(self) -> None:
+        with contextlib.closing(durable.FileSystem(self.folder)) as file_system:
+            file_system.sync()
 
     def remount(self, option: str) -> None:
         """Make it `ro`, or `rw` again."""
@@ -98,27 +102,38 @@ def a_disk(folder: Path, size_bytes: int, kind: str = "ext4") -> Iterator[Disk]:
         image.unlink()
 
 
-class Power:
-    """The power of a disk that loses what was not flushed; it can go any number of times."""
+class LosingDisk:
+    """A disk that loses what was not flushed when its power goes, which it can any number of times.
+
+    It can break, too.
+    """
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self._process = process
 
     def cut(self, seed: int, image: Path) -> None:
         """Have `image` be the disk as if the power went at this moment."""
-        self._ask(f"{seed} {image}\n")
+        self._ask(f"cut {seed} {image}\n")
+
+    def break_(self, unwritable: bytes) -> None:
+        """Have these bytes be written once more, and then no more."""
+        self._ask(f"break {unwritable.hex()}\n")
+
+    def mend(self) -> None:
+        """Have all be writable again."""
+        self._ask("mend\n")
 
     def _ask(self, order: str) -> None:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(order)
         self._process.stdin.flush()
-        assert self._process.stdout.readline() == "cut\n"
+        assert self._process.stdout.readline() == "done\n"
 
 
 @contextmanager
-def a_losing_disk(folder: Path, size_bytes: int, kind: str) -> Iterator[Power]:
-    """Give the power of an empty disk that is mounted in `folder`."""
+def a_losing_disk(folder: Path, size_bytes: int, kind: str) -> Iterator[LosingDisk]:
+    """Give an empty disk that loses what was not flushed, mounted in `folder`."""
     image, kept = folder.with_suffix(".img"), folder.with_suffix(".kept")
     image.touch()
     kept.mkdir()
@@ -132,7 +147,7 @@ def a_losing_disk(folder: Path, size_bytes: int, kind: str) -> Iterator[Power]:
             assert process.stdout.readline() == "mounted\n"
             make_file_system(image, kind)
             with mounted(image, folder, kind):
-                yield Power(process)
+                yield LosingDisk(process)
         finally:
             subprocess.run(["umount", "--lazy", image], check=False)
             process.kill()

@@ -1,17 +1,23 @@
 """A disk that loses what was not flushed: a file behind which this process stands, by FUSE.
 
-`python losing_disk.py FILE SIZE_BYTES SECTOR_BYTES FOLDER` mounts itself on FILE, to be the file of
-a loop device, and keeps in FOLDER what it holds. It is a disk with a cache: what was written is read
-again, and is on the disk for good only when the kernel, having written it, asked for a flush.
+`python losing_disk.py FILE SIZE_BYTES SECTOR_BYTES FOLDER` mounts itself on FILE, to be the file
+of a loop device, and keeps in FOLDER what it holds. It is a disk with a cache: what was written
+is read again, and is on the disk for good only when the kernel, having written it, asked for a
+flush.
 
-Each line that it reads is an order, `SEED PATH`: the power goes. PATH gets the disk as it is then:
-all that was flushed and, of what was written since, whichever sectors the seed says. It answers
-with a line, and goes on as if nothing had been, for the power to go once more.
+Each line that it reads is an order, which it answers with a line when it is done:
+
+- `cut SEED PATH`: the power goes. PATH gets the disk as it is then: all that was flushed and, of
+  what was written since, whichever sectors the seed says. The disk goes on as if nothing had been,
+  for the power to go once more.
+- `break HEX`: from now on these bytes can be written once; after that it is an I/O error.
+- `mend`: all can be written again.
 
 The messages are those of linux/fuse.h, version 7.31; a mount whose root is a file needs few.
 """
 
 import ctypes
+import errno
 import os
 import random
 import select
@@ -47,6 +53,8 @@ class LosingDisk:
         for descriptor in (self._now, self._flushed):
             os.truncate(descriptor, size_bytes)
         self._written: list[tuple[int, bytes]] = []
+        self._unwritable: bytes | None = None
+        self._is_broken = False
         self.device = os.open("/dev/fuse", os.O_RDWR)
         options = f"fd={self.device},rootmode=100600,user_id=0,group_id=0".encode()
         if _libc.mount(b"losing", os.fsencode(path), b"fuse", 0, options) != 0:
@@ -63,6 +71,24 @@ class LosingDisk:
                 if chance.random() < kept:
                     os.pwrite(descriptor, content[at : at + self._sector], offset + at)
         os.close(descriptor)
+
+    def break_(self, unwritable: bytes) -> None:
+        """Let these bytes be written once, and no more."""
+        self._unwritable, self._is_broken = unwritable, False
+
+    def mend(self) -> None:
+        """Let all be written again."""
+        self._unwritable = None
+
+    def obey(self, order: str) -> None:
+        """Do what somebody wants done."""
+        what, *given = order.split(" ", 2)
+        if what == "cut":
+            self.cut(int(given[0]), Path(given[1]))
+        elif what == "break":
+            self.break_(bytes.fromhex(given[0]))
+        else:
+            self.mend()
 
     def serve(self) -> bool:
         """Answer one request; say whether more will come."""
@@ -98,6 +124,10 @@ class LosingDisk:
         if what == _WRITE:
             _, offset, size = _OFFSET.unpack_from(body)
             content = bytes(body[40 : 40 + size])
+            if self._unwritable is not None and self._unwritable in content:
+                if self._is_broken:
+                    return errno.EIO
+                self._is_broken = True
             os.pwrite(self._now, content, offset)
             self._written.append((offset, content))
             return struct.pack("<II", size, 0)
@@ -142,9 +172,8 @@ def main(path: str, size_bytes: str, sector_bytes: str, folder: str) -> None:
             waiting += came
             while b"\n" in waiting:
                 line, _, waiting = waiting.partition(b"\n")
-                seed, _, where = line.decode().partition(" ")
-                disk.cut(int(seed), Path(where))
-                sys.stdout.write("cut\n")
+                disk.obey(line.decode())
+                sys.stdout.write("done\n")
                 sys.stdout.flush()
 
 

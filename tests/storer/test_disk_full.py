@@ -1,10 +1,12 @@
 """A disk that is full: every call that writes says so, leaves nothing, and goes well later."""
 
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -206,3 +208,58 @@ def test_what_a_full_disk_holds_can_be_read(full: Full) -> None:
     finally:
         full.disk.make_room()
     katas.delete(kata_id)
+
+
+@pytest.fixture
+def own_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder whose path is short enough for the sockets in it; it goes, being large."""
+    folder = tmp_path_factory.mktemp("own")
+    yield folder
+    shutil.rmtree(folder)
+
+
+def test_a_light_for_whose_listing_there_was_no_room_is_seen_by_all(
+    own_folder: Path,
+    start_service: Callable[..., Service],
+    start_storer: Callable[..., Service],
+    client: Callable[[Service], Katas],
+) -> None:
+    def is_unlisted(service: Service) -> bool:
+        return any(event["event"] == "not listed yet" for event in service.events())
+
+    def assert_there(katas: Katas) -> None:
+        assert [light.number for light in katas.lights(kata_id, "whale")] == numbers
+        assert dict(katas.files(kata_id, "whale").files) == noisy
+        assert katas.tar(kata_id)
+
+    with (
+        a_disk(own_folder / "data", 160 * MIB) as disk,
+        storer_on(own_folder, start_service) as (own, service),
+    ):
+        katas = client(service)
+        kata_id = katas.started("whale")
+        other, later = (start_storer(DOCKER_HOST=own.url) for _ in range(2))
+        assert len(client(other).lights(kata_id, "whale")) == 1
+        token = backup(katas).token
+        numbers = [0]
+        for blocks in range(256):
+            noisy = {**FILES, "noise": os.urandom(24 * 1024)}
+            disk.fill(leaving=blocks * BLOCK)
+            if code_of(partial(katas.record, kata_id, "whale", noisy)) is OK:
+                numbers.append(len(numbers))
+                if is_unlisted(service):
+                    break
+            disk.make_room()
+        assert is_unlisted(service)
+        disk.fill()
+        for each in (service, other, later):
+            assert_there(client(each))
+        service.kill()
+        assert_there(client(start_storer(DOCKER_HOST=own.url)))
+        disk.make_room()
+        katas = client(later)
+        assert list(backup(katas, since_token=token).states) == [kata_id]
+        assert katas.record(kata_id, "whale").number == len(numbers)
+        (whale,) = (own_folder / "data/volumes").glob(f"*-kata-{kata_id}/_data/whale")
+        listed = json.loads((whale / "increments.json").read_bytes())
+        assert [light["number"] for light in listed] == [*numbers[1:], len(numbers)]

@@ -54,6 +54,18 @@ def test_a_large_file_that_somebody_reads_stays_as_it_was(file: Path) -> None:
         assert reader.read() == LARGE
 
 
+def test_a_large_file_that_is_read_is_no_spare_though_a_swap_was_killed_that_took_it_away(
+    file: Path,
+) -> None:
+    file.write_bytes(SMALL)
+    spare = in_place.spare_of(file)
+    spare.write_bytes(LARGE)
+    with spare.open("rb") as reader:
+        in_place.swap(file, b"new")
+        in_place.swap(file, b"newer")
+        assert reader.read() == LARGE
+
+
 def test_a_file_that_has_another_name_is_left_as_it_is_there(file: Path) -> None:
     file.write_bytes(b"[1]\n")
     other = file.with_name("other")

@@ -48,7 +48,7 @@ def test_no_power_cut_takes_what_was_acknowledged(
     own, again = folder / "own", folder / "again"
     own.mkdir()
     cuts = []
-    with a_losing_disk(own / "data", DISK_BYTES, kind) as power:
+    with a_losing_disk(own / "data", DISK_BYTES, kind) as disk:
         archive = {"CYBER_DOJO_ARCHIVE": str(own / "data/archive")}
         with storer_on(own, start_service, **archive) as (_, service):
             katas = client(service)
@@ -62,7 +62,7 @@ def test_no_power_cut_takes_what_was_acknowledged(
                         time.sleep(chance.uniform(0.5, MOST_SECONDS))
                         begin = time.monotonic()
                         image = folder / f"cut-{number}"
-                        power.cut(SEED + number, image)
+                        disk.cut(SEED + number, image)
                         cuts.append((image, begin, time.monotonic()))
                 finally:
                     stopped.set()

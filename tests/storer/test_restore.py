@@ -473,6 +473,21 @@ TARS: dict[str, tuple[bytes, str]] = {
 }
 
 
+def test_a_tag_that_names_another_light_is_no_light(katas: Katas, tmp_path: Path) -> None:
+    kata_id = katas.started("whale")
+    katas.record(kata_id, "whale")
+    whale = unpacked(katas.tar(kata_id), tmp_path, kata_id) / "whale"
+    git(whale, "tag", "2", "1")
+    git(whale, "tag", "3", "0")
+    tar = tmp_path / "tar"
+    plain_tar(tmp_path, "-cf", str(tar), kata_id[:2])
+    katas.restore(tar.read_bytes(), overwrite=True)
+    assert [light.number for light in katas.lights(kata_id, "whale")] == [0, 1]
+    assert katas.record(kata_id, "whale", {**FILES, "new": b"new"}).number == 2
+    assert "new" in katas.files(kata_id, "whale").files
+    assert [light.number for light in katas.lights(kata_id, "whale")] == [0, 1, 2]
+
+
 @pytest.fixture
 def nothing_left(data_containers: DataContainers) -> Iterator[None]:
     """A test after which there is no kata, no container and no volume."""

@@ -1,0 +1,205 @@
+"""The journals of all avatars: what this process knows of them, and when they are emptied.
+
+A journal is emptied when all that it has is on disk in git's own files too. They are put there
+together, a whole file system at a time, every few seconds.
+
+A disk that can't write something is told of once, and what it could not write is not written
+again by itself: it is in memory still, and seems to be there. All journals of that file system
+are doubtful then, as are those that another process left, and what they hold is written again
+before they are emptied.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import structlog
+
+from dojo import locks
+from dojo.errors import DojoError
+from storer import durable
+from storer.journal import EMPTY, Entry, Journal, State
+
+# How long git's files may wait for being put on disk, and how much may wait.
+SYNC_SECONDS = 10.0
+MAX_BYTES = 4 * 1024 * 1024
+
+_log = structlog.get_logger()
+
+
+# Writes what a journal has, whatever git seems to have of it. For the avatar's lock's holder.
+WriteAgain = Callable[[list[Entry]], None]
+
+
+class _Noted(NamedTuple):
+    """What is known of a journal: git has all that it has in this state, for those who read it."""
+
+    state: State
+    device: int
+    write_again: WriteAgain
+    is_doubtful: bool
+
+
+class Journals:
+    """What this process knows of the journals of avatars. Any thread may use it.
+
+    A lock guards what is known; a thread, which starts with the first entry, empties the journals.
+    Another lock is held while a file system is put on disk: who waits for it finds in doubt what
+    it could not be for the one before.
+    """
+
+    def __init__(self) -> None:
+        """Know of none yet."""
+        self._lock = threading.Lock()
+        self._noted: dict[Path, _Noted] = {}
+        self._failures = 0
+        self._syncing = threading.Lock()
+        # Those of the noted journals, by device.
+        self._file_systems: dict[int, durable.FileSystem] = {}
+        self._has_new = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def is_known(self, folder: Path) -> bool:
+        """Say whether git has, for this process, all that the journal in `folder` holds."""
+        state = Journal(folder).state
+        return not state.used or self.known(folder) == state
+
+    def known(self, folder: Path) -> State:
+        """Return the state of the journal in `folder` that this process wrote or read last."""
+        noted = self._get(folder)
+        return noted.state if noted else EMPTY
+
+    @contextmanager
+    def noting(
+        self, folder: Path, write_again: WriteAgain, *, is_doubtful: bool = False
+    ) -> Iterator[None]:
+        """Take note, in the end, that git has what the journal in `folder` holds.
+
+        For the lock's holder, around its writing. What `is_doubtful` will be written again.
+        """
+        with self._lock:
+            failures = self._failures
+        yield
+        state, device = Journal(folder).state, os.stat(folder).st_dev  # noqa: PTH116 - slower
+        with self._lock:
+            before = self._noted.get(folder)
+            doubts = is_doubtful or failures != self._failures or (before and before.is_doubtful)
+            self._noted[folder] = _Noted(state, device, write_again, bool(doubts))
+            if device not in self._file_systems:
+                self._file_systems[device] = durable.FileSystem(folder)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="journals", daemon=True)
+                self._thread.start()
+        self._has_new.set()
+
+    def make_room(self, folder: Path) -> None:
+        """Empty the journal in `folder`, which is known, or let it grow. For the lock's holder."""
+        noted = self._get(folder)
+        if noted is not None:
+            with self._trying(folder):
+                self._sync(noted.device)
+                self._clear(folder, noted.state)
+
+    def empty(self) -> None:
+        """Put all that was noted on disk, and empty the journals that had no entry since.
+
+        Those for which that is not possible keep what they have until it is tried again.
+        """
+        self._try_to_empty()
+        with self._lock:
+            is_left = any(each.is_doubtful for each in self._noted.values())
+        if is_left:  # what the disk could not take in one place it may take in another
+            self._try_to_empty()
+        self._let_go()
+
+    def _try_to_empty(self) -> None:
+        with self._lock:
+            noted = dict(self._noted)
+        for folder, each in noted.items():
+            with self._trying(folder), locks.locked(folder):
+                if each.is_doubtful:
+                    self._settle(folder, each.write_again)
+        for folder in {each.device: folder for folder, each in noted.items()}.values():
+            with self._trying(folder):
+                self._sync(noted[folder].device)
+        for folder, each in noted.items():
+            with self._trying(folder), locks.locked(folder):
+                self._clear(folder, each.state)
+
+    def _get(self, folder: Path) -> _Noted | None:
+        with self._lock:
+            return self._noted.get(folder)
+
+    def _settle(self, folder: Path, write_again: WriteAgain) -> None:
+        """Write again what the disk may have lost of a journal's lights. For the lock's holder."""
+        with self._lock:
+            failures = self._failures
+        if not self.is_known(folder):
+            return  # another storer added to it, which whoever reads it next will find
+        write_again(Journal(folder).recover())
+        with self._lock:
+            if failures == self._failures:
+                self._noted[folder] = self._noted[folder]._replace(is_doubtful=False)
+
+    def _sync(self, device: int) -> None:
+        """Put a file system on disk, or have all in doubt that was not on it for certain."""
+        with self._syncing:
+            with self._lock:
+                file_system = self._file_systems.get(device)
+            if file_system is None:
+                return  # all that were on it are empty meanwhile
+            try:
+                file_system.sync()
+            except OSError:
+                with self._lock:
+                    self._failures += 1
+                    for folder, each in self._noted.items():
+                        if each.device == device:
+                            self._noted[folder] = each._replace(is_doubtful=True)
+                raise
+
+    def _clear(self, folder: Path, synced: State) -> None:
+        """Empty a journal, if what it has is what was put on disk. For the lock's holder."""
+        noted = self._get(folder)
+        if noted is None or noted.is_doubtful:
+            return
+        journal = Journal(folder)
+        now = journal.state
+        if now.used and now == synced:
+            journal.clear()
+        if not now.used or now == synced:
+            self._forget(folder)
+
+    @contextmanager
+    def _trying(self, folder: Path) -> Iterator[None]:
+        """Try something again later if the disk does not take it; never where the kata is gone."""
+        try:
+            yield
+        except (OSError, DojoError) as error:
+            if not folder.exists():
+                self._forget(folder)
+                return
+            _log.warning("not put on disk", folder=str(folder), reason=str(error))
+            if isinstance(error, OSError):  # a kata that is damaged is so later, too
+                self._has_new.set()
+
+    def _forget(self, folder: Path) -> None:
+        with self._lock:
+            self._noted.pop(folder, None)
+
+    def _let_go(self) -> None:
+        with self._syncing, self._lock:
+            needed = {each.device for each in self._noted.values()}
+            for device in self._file_systems.keys() - needed:
+                self._file_systems.pop(device).close()
+
+    def _run(self) -> None:
+        pause = threading.Event()
+        while True:
+            self._has_new.wait()
+            self._has_new.clear()
+            pause.wait(SYNC_SECONDS)
+            self.empty()

@@ -1,0 +1,75 @@
+"""A disk that could not write something loses nothing that was acknowledged.
+
+The kernel tells once that it could not, and does not try again: what it holds in memory seems to be
+on disk from then on, and goes with the power, or when the memory is needed.
+"""
+
+import os
+import shutil
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from disks import MIB, a_losing_disk, mounted, storer_on
+from services import Service, wait_until
+from storing import FILES, Katas
+from verifying import verify
+
+from storer.journal import Journal
+
+DISK_BYTES = 400 * MIB
+KIND = "ext4"
+
+# Compressed, it is as it was.
+NOISE = os.urandom(24 * 1024)
+MARK = NOISE[9000:9032]
+
+
+@pytest.fixture
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder whose path is short enough for the sockets in it; it goes, being large."""
+    folder = tmp_path_factory.mktemp("broken")
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_a_light_is_written_again_that_the_disk_could_not_take(
+    folder: Path,
+    start_service: Callable[..., Service],
+    start_storer: Callable[..., Service],
+    client: Callable[[Service], Katas],
+    *,
+    is_killed: bool,
+) -> None:
+    assert MARK in zlib.compress(b"blob %d\0" % len(NOISE) + NOISE, 1)
+    own, again, image = folder / "own", folder / "again", folder / "cut"
+    own.mkdir()
+    files = {**FILES, "noise": NOISE}
+    with (
+        a_losing_disk(own / "data", DISK_BYTES, KIND) as disk,
+        storer_on(own, start_service) as (engine, service),
+    ):
+        katas = client(service)
+        kata_id = katas.started("whale")
+        disk.break_(MARK)  # the journal has it; git's object can't be written
+        assert katas.record(kata_id, "whale", files).number == 1
+        (whale,) = (own / "data/volumes").glob(f"*-kata-{kata_id}/_data/whale")
+        journal = Journal(whale)
+        service.wait_for_event(lambda event: event["event"] == "not put on disk")
+        assert journal.state.used
+        disk.mend()
+        if is_killed:
+            service.kill()
+            assert journal.state.used
+            katas = client(start_storer(DOCKER_HOST=engine.url))
+        assert dict(katas.files(kata_id, "whale", 1).files) == files
+        wait_until(lambda: not journal.state.used)
+        disk.cut(1, image)
+    with mounted(image, again / "data", KIND), storer_on(again, start_service) as (_, service):
+        katas = client(service)
+        assert dict(katas.files(kata_id, "whale", 1).files) == files
+        assert katas.record(kata_id, "whale").number == 2
+        found = verify(katas)
+        assert found.unmended() == [], found.findings
