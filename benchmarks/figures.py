@@ -58,7 +58,7 @@ def figures_table(figures: Iterable[Figure]) -> str:
             figure.name,
             f"{figure.value:.3g} {figure.unit}".strip(),
             "" if figure.target is None else f"{figure.comparison} {figure.target:g}",
-            "yes" if figure.is_ok else "**no**",
+            "" if figure.target is None else "yes" if figure.is_ok else "**no**",
         )
         for figure in figures
     ]

@@ -6,13 +6,12 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def meanwhile(work: Callable[[], object]) -> Iterator[Callable[[], object]]:
+def meanwhile(work: Callable[[], object]) -> Iterator[None]:
     """Have a thread do `work` during the block, which does not end before it; raise what it raises.
 
-    Gives what waits for it, and raises the same, before the end of the block. What the block
-    itself raises comes first.
+    What the block itself raises comes first.
     """
     with ThreadPoolExecutor(1, "meanwhile") as threads:
         working = threads.submit(work)
-        yield working.result
+        yield
         working.result()

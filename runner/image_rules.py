@@ -8,8 +8,6 @@ read it, which does no harm.
 import io
 import secrets
 import tarfile
-import threading
-from collections import OrderedDict
 from dataclasses import dataclass
 
 import docker.errors
@@ -18,6 +16,7 @@ from dojo import ruby_lambdas
 from dojo.data_containers import DataContainers
 from dojo.engine import answering
 from dojo.errors import EngineUnavailable
+from dojo.recent import Recent
 from runner import images
 from runner.colour import RubyLambda
 from runner.leftovers import Leftovers
@@ -44,23 +43,17 @@ class ImageRules:
         self._engine = data_containers.engine
         self._namespace = data_containers.namespace
         self._leftovers = leftovers
-        self._lock = threading.Lock()
-        self._known: OrderedDict[str, ImageRule] = OrderedDict()
+        self._known: Recent[str, ImageRule] = Recent(MAX_KNOWN)
 
     def of(self, image_name: str) -> ImageRule:
         """Return the rule of the image of this name; raise EngineUnavailable."""
         image_id = self._engine.image_id(images.tagged(image_name))
         if image_id is None:
             return ImageRule()
-        with self._lock:
-            if image_id in self._known:
-                self._known.move_to_end(image_id)
-                return self._known[image_id]
-        found = self._read(image_id)
-        with self._lock:
-            self._known[image_id] = found
-            while len(self._known) > MAX_KNOWN:
-                self._known.popitem(last=False)
+        found = self._known.get(image_id)
+        if found is None:
+            found = self._read(image_id)
+            self._known.put(image_id, found)
         return found
 
     def _read(self, image_id: str) -> ImageRule:

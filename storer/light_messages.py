@@ -4,12 +4,11 @@ A dashboard asks for all lights of a class after each press of *test*, and to ma
 each took longer than all the rest of the call. A light never changes, so it is made once.
 """
 
-import threading
 from bisect import bisect_right
-from collections import OrderedDict
 from operator import attrgetter
 
 from cyberdojo.storer.v1 import storer_pb2
+from dojo.recent import Recent
 from storer import adapting, paging, wire
 from storer.light import Light
 from storer.watch import Dashboard
@@ -25,15 +24,13 @@ _number = attrgetter("number")
 class LightMessages:
     """The messages of the lights that were asked for last. Any thread may use it.
 
-    A lock guards which are kept; those of an avatar are replaced, and never changed.
+    Those of an avatar are replaced, and never changed.
     """
 
     def __init__(self, capacity: int = 512) -> None:
         """Keep those of at most `capacity` avatars: some 60 bytes a light."""
-        self._capacity = capacity
-        self._lock = threading.Lock()
-        self._kept: OrderedDict[tuple[str, str], tuple[tuple[Light, ...], list[bytes]]]
-        self._kept = OrderedDict()
+        self._kept: Recent[tuple[str, str], tuple[tuple[Light, ...], list[bytes]]]
+        self._kept = Recent(capacity)
 
     def page(
         self,
@@ -64,18 +61,13 @@ class LightMessages:
     def _messages(self, kata_id: str, avatar: str, lights: tuple[Light, ...]) -> list[bytes]:
         """Return each light of an avatar as an element of AvatarLights."""
         key = (kata_id, avatar)
-        with self._lock:
-            known, made = self._kept.get(key, ((), []))
+        known, made = self._kept.get(key) or ((), [])
         if known is not lights:
             # Lights are added to the very ones that were there; read anew, they are others.
             goes_on = 0 < len(known) <= len(lights) and lights[len(known) - 1] is known[-1]
             made = made if goes_on else []
             made = [*made, *(_message(light) for light in lights[len(made) :])]
-        with self._lock:
-            self._kept[key] = (lights, made)
-            self._kept.move_to_end(key)
-            while len(self._kept) > self._capacity:
-                self._kept.popitem(last=False)
+        self._kept.put(key, (lights, made))
         return made
 
 

@@ -5,17 +5,16 @@ light is in git, so after a crash it can be behind, or, when the machine went do
 Reading looks whether git knows more and adds what is missing; the next light's writing puts it
 into the file too.
 
-The cache is guarded by a lock. An entry is good as long as its file is the same file, of the same
+An entry of the cache is good as long as its file is the same file, of the same
 size: another process that records replaces the file, or adds to it.
 """
 
 import os
-import threading
-from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from dojo.recent import Recent
 from storer import durable, in_place, json_files, light
 from storer.history import History, Tip
 from storer.journals import Journals
@@ -61,24 +60,16 @@ class LightsCache:
 
     def __init__(self, capacity: int = 1024, journals: Journals | None = None) -> None:
         self.journals = journals or Journals()
-        self._capacity = capacity
-        self._lock = threading.Lock()
-        self._entries: OrderedDict[Path, tuple[_Signature, Lights]] = OrderedDict()
+        self._entries: Recent[Path, tuple[_Signature, Lights]] = Recent(capacity)
 
     def get(self, folder: Path) -> Lights | None:
         """Return the lights of the avatar in `folder`, or None if they have to be read."""
-        signature = _signature(folder)
-        with self._lock:
-            entry = self._entries.get(folder)
-            if entry is None or entry[0] != signature:
-                return None
-            self._entries.move_to_end(folder)
-            return entry[1]
+        entry = self._entries.get(folder)
+        return entry[1] if entry is not None and entry[0] == _signature(folder) else None
 
     def forget(self, folder: Path) -> None:
         """Have the lights of the avatar in `folder` read anew."""
-        with self._lock:
-            self._entries.pop(folder, None)
+        self._entries.forget(folder)
 
     def read(self, folder: Path, history: History, start: Light | None, old: Light) -> Lights:
         """Read the lights of the avatar in `folder`; raise Unreadable or KataDamaged.
@@ -99,7 +90,8 @@ class LightsCache:
                 break  # as of old, when increments.json was the truth; or no light of ours
             lights.append(missing)
         found = Lights(tuple(lights), newest_in_file, start is not None, _by_request(lights))
-        return self._put(folder, signature, found)
+        self._entries.put(folder, (signature, found))
+        return found
 
     def append(
         self, folder: Path, before: Lights, added: list[Light], tip: Tip | None = None
@@ -119,15 +111,8 @@ class LightsCache:
         by_request = before.by_request
         by_request.update(_by_request(added))
         found = Lights(after, after[-1].number, before.are_in_git, by_request, tip)
-        return self._put(folder, signature, found)
-
-    def _put(self, folder: Path, signature: _Signature, lights: Lights) -> Lights:
-        with self._lock:
-            self._entries[folder] = (signature, lights)
-            self._entries.move_to_end(folder)
-            while len(self._entries) > self._capacity:
-                self._entries.popitem(last=False)
-        return lights
+        self._entries.put(folder, (signature, found))
+        return found
 
 
 def parse(value: list[object]) -> list[Light]:

@@ -72,9 +72,8 @@ def test_lights_of_another_history_are_listed_as_they_are() -> None:
         assert listed(messages, {"whale": other}) == wanted({"whale": other})
 
 
-def test_no_more_are_kept_than_told() -> None:
+def test_more_avatars_than_are_kept_are_listed_as_they_are() -> None:
     messages = LightMessages(capacity=2)
     dashboard = {"bear": lights(0), "owl": lights(0, 1), "whale": lights(0, 2)}
     for _ in range(3):
         assert listed(messages, dashboard) == wanted(dashboard)
-    assert len(messages._kept) == 2
