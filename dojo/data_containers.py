@@ -76,19 +76,24 @@ class DataContainers:
             with answering():
                 there = self.engine.api.volumes()["Volumes"] or []
             names = [str(each["Name"]) for each in there]
-            if not names:
-                raise
+            ours = [each for each in names if each.startswith(f"{self.namespace.name}-")]
+            if not ours:
+                raise  # nothing here can tell, and nothing can be made
+            seen = any(self._is_seen(each) for each in ours)
         else:
-            names = [name]
-        seen = any((self.volume_root / each / "_data").is_dir() for each in names)
-        if name in names:
-            with answering():
-                self.engine.api.remove_volume(name)
+            try:
+                seen = self._is_seen(name)
+            finally:
+                with answering():
+                    self.engine.api.remove_volume(name)
         if not seen:
             raise VolumesOutOfSight(
                 f"the engine's volumes can't be seen in {self.volume_root}: mount the engine's "
                 "volume folder there, or say in CYBER_DOJO_VOLUME_ROOT where it is"
             )
+
+    def _is_seen(self, volume: str) -> bool:
+        return (self.volume_root / volume / "_data").is_dir()
 
     def folder(self, kata_id: str) -> Path:
         """Return where the kata's volume is seen, whether it exists or not."""

@@ -30,8 +30,8 @@ def locked(path: Path, *, shared: bool = False) -> Iterator[None]:
 
 
 @contextmanager
-def locked_at_once(path: Path) -> Iterator[bool]:
-    """Hold the lock of a folder or a file if nobody does; say whether it is held.
+def locked_at_once(path: Path, *, shared: bool = False) -> Iterator[bool]:
+    """Hold the lock of a folder or a file if that needs no waiting; say whether it is held.
 
     False also if there is none, or another was put in its place meanwhile.
     """
@@ -42,7 +42,7 @@ def locked_at_once(path: Path) -> Iterator[bool]:
         return
     try:
         try:
-            flock(descriptor, LOCK_EX | LOCK_NB)
+            flock(descriptor, (LOCK_SH if shared else LOCK_EX) | LOCK_NB)
             is_held = os.path.samestat(os.fstat(descriptor), os.lstat(path))
         except (BlockingIOError, FileNotFoundError):
             is_held = False

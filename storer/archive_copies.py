@@ -27,13 +27,14 @@ from dojo.data_containers import DataContainers
 from dojo.errors import DojoError, KataNotFound
 from storer import durable, json_files, putting_away, snapshot
 from storer.archive import Archive, Copy
-from storer.avatar import MANIFEST, SUBMISSION, Avatar
+from storer.avatar import MANIFEST, Avatar
 from storer.head import head_of
 from storer.history import GIT, LIGHT_JSON
 from storer.kata import Kata
 from storer.katas import Katas
 from storer.lights import INCREMENTS
 from storer.packing import packing
+from storer.sandbox import SUBMISSION
 from storer.snapshot import Snapshot
 
 _log = structlog.get_logger()

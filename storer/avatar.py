@@ -1,7 +1,7 @@
 """An avatar: its folder, its lights, and the recording of tests."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -20,8 +20,6 @@ from storer.light import Light, Submission
 from storer.lights import INCREMENTS, Lights, LightsCache
 
 MANIFEST = "manifest.json"
-# What the runner leaves beside a sandbox that it has written to.
-SUBMISSION = "submission.json"
 NEWEST = -1
 
 _log = structlog.get_logger()
@@ -111,7 +109,7 @@ class Avatar:
                 journals.make_room(self.folder)
             with journals.noting(self.folder, self.write_again):
                 tip = self.history.record(numbered, submission, lights.tip, journal)
-            self._list(lights, submission, tip, numbered)
+            self._list(lights, submission, tip, [numbered])
             return numbered
 
     def mend(self) -> None:
@@ -143,18 +141,18 @@ class Avatar:
         is_new = any(entry.number == 0 for entry in entries)
         self._opened = History.create(self.folder, self.kata_id, self.name, anew=is_new)
         self._opened.recover(entries, anew=True)
-        self._refresh()
-        increments = self.folder / INCREMENTS
-        durable.replace(increments, increments.read_bytes(), sync=False)
+        if self._refresh().are_in_git:  # else it was put on disk by itself
+            increments = self.folder / INCREMENTS
+            durable.replace(increments, increments.read_bytes(), sync=False)
 
-    def _refresh(self) -> None:
+    def _refresh(self) -> Lights:
         """Have the files beside git, and the sandbox if no run was in it, be as git says."""
         self._cache.forget(self.folder)
         lights = self._lights()
         newest = self.history.submission(lights.newest.number)
         self._list(lights, newest, None)
-        if not (self.folder / SUBMISSION).exists():  # the runner sees to what it wrote to
-            sandbox.mend(self.folder, self.name, newest.files)
+        sandbox.mend(self.folder, self.name, newest.files)
+        return lights
 
     def _recover(self) -> None:
         """Finish what a process left that died, and its machine maybe. For the lock's holder."""
@@ -172,7 +170,9 @@ class Avatar:
             _log.info("journal read", kata=self.kata_id, avatar=self.name, lights=len(entries))
             self._refresh()
 
-    def _list(self, before: Lights, newest: Submission, tip: Tip | None, *added: Light) -> None:
+    def _list(
+        self, before: Lights, newest: Submission, tip: Tip | None, added: Sequence[Light] = ()
+    ) -> None:
         """Have the files beside git tell of the newest light, if the disk takes that.
 
         If it is full, say: git has the light, so it is recorded, and has to be told as such. Who
@@ -181,9 +181,8 @@ class Avatar:
         try:
             self._write(before, list(added), newest, tip)
         except OSError as error:
-            _log.warning(
-                "not listed yet", number=(*before.all, *added)[-1].number, reason=str(error)
-            )
+            number = (*before.all, *added)[-1].number
+            _log.warning("not listed yet", number=number, reason=str(error))
             self._cache.forget(self.folder)
             with suppress(OSError):
                 os.utime(self.folder / INCREMENTS)
@@ -202,8 +201,9 @@ class Avatar:
     ) -> None:
         # In this order: when increments.json has a light, manifest.json has its files.
         content = json_files.dumps(json_files.files_json(newest.files))
-        is_on_disk = bool(added or Journal(self.folder).state.used)  # in the journal, that is
-        if before.are_in_git and is_on_disk:
+        # What a power cut leaves of it is written anew only if the journal has something then.
+        is_journaled = bool(added or Journal(self.folder).state.used)
+        if before.are_in_git and is_journaled:
             in_place.swap(self.folder / MANIFEST, content)
         else:
             durable.replace(self.folder / MANIFEST, content)

@@ -102,6 +102,7 @@ class History:
                 # A crash, or a disk that fails, can leave nothing of a file, or its length alone.
                 if anew or not os.pread(descriptor, _MOST_BYTES, 0).strip(b"\0"):
                     durable.write_all(descriptor, text.encode())
+                    os.ftruncate(descriptor, len(text))
             finally:
                 os.close(descriptor)
         return cls(folder, kata_id, avatar)
@@ -113,8 +114,8 @@ class History:
             return self._reader.repository
 
     def has(self, number: int) -> bool:
-        """Say whether light `number` is there."""
-        return self.repository.references.get(_tag(number)) is not None
+        """Say whether light `number` is there. What its tag does not name for certain is none."""
+        return bool(self._named(_tag(number)))
 
     def has_file_of(self, number: int) -> bool:
         """Say whether light `number` is there, its tag a file, as that of each new light is."""

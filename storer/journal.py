@@ -13,6 +13,7 @@ died, and maybe the machine with it: whoever touches the avatar next writes agai
 missing. An entry that is cut off was never acknowledged, and ends the journal.
 """
 
+import errno
 import hashlib
 import os
 import secrets
@@ -90,7 +91,8 @@ class Journal:
         descriptor = self._open()
         try:
             # Not only one that was made just now: the first entry of another may have failed.
-            is_new = os.fstat(descriptor).st_size < STATE_BYTES
+            if os.fstat(descriptor).st_size < STATE_BYTES:
+                durable.sync_folder(Path(self._path).parent)
             before = _state(os.pread(descriptor, STATE_BYTES, 0))
             turn = before.turn if before.used else secrets.token_bytes(_TURN_BYTES)
             digest = hashlib.sha256(payload).digest()
@@ -99,8 +101,6 @@ class Journal:
             _add(descriptor, before, after, record)
         finally:
             os.close(descriptor)
-        if is_new:
-            durable.sync_folder(Path(self._path).parent)
         return before
 
     def recover(self, known: State = EMPTY) -> list[Entry]:
@@ -108,21 +108,34 @@ class Journal:
 
         Without what it held in a state that is `known`, if it is still the same turn.
         """
+        state, found, end = self._read(known)
+        if end != state.used:
+            self._set(State(state.turn, end))
+        if found:
+            with suppress(OSError):  # a disk that is read-only keeps what it has
+                durable.sync_folder(Path(self._path).parent)  # who made it may have died before
+        return found
+
+    def entries(self) -> list[Entry]:
+        """Return what it holds; raise OSError if the disk lost some of it."""
+        state, found, end = self._read(EMPTY)
+        if end != state.used:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), self._path)
+        return found
+
+    def _read(self, known: State) -> tuple[State, list[Entry], int]:
+        """Return its state, its whole entries after those that are `known`, and where they end."""
         try:
             content = Path(self._path).read_bytes()
         except FileNotFoundError:
-            return []
-        with suppress(OSError):  # a disk that is read-only keeps what it has
-            durable.sync_folder(Path(self._path).parent)  # who made it may have died before that
+            return EMPTY, [], 0
         state = _state(content)
         entries = memoryview(content)[STATE_BYTES : STATE_BYTES + state.used]
         is_known = known.turn == state.turn and known.used <= state.used
         at = known.used if is_known else 0
         found = list(_entries(entries, state.turn, at)) or list(_entries(entries, state.turn, 0))
         end = found[-1][1] if found else 0
-        if end != state.used:
-            self._set(State(state.turn, end))
-        return [entry for entry, _ in found]
+        return state, [entry for entry, _ in found], end
 
     def take_back(self, state: State) -> None:
         """Have it be, for good, as it was before its last entry."""
@@ -173,10 +186,10 @@ def _add(descriptor: int, before: State, after: State, record: bytes) -> None:
         os.pwrite(descriptor, _packed(after), 0)
         os.fdatasync(descriptor)
     except BaseException:
-        if size >= STATE_BYTES:
-            os.pwrite(descriptor, _packed(before), 0)
-        os.ftruncate(descriptor, size)
         with suppress(OSError):  # the first failure is the one to tell of
+            if size >= STATE_BYTES:
+                os.pwrite(descriptor, _packed(before), 0)
+            os.ftruncate(descriptor, size)
             os.fdatasync(descriptor)
         raise
 

@@ -11,6 +11,7 @@ before they are emptied.
 
 import os
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,6 @@ from typing import NamedTuple
 import structlog
 
 from dojo import locks
-from dojo.errors import DojoError
 from storer import durable
 from storer.journal import EMPTY, Entry, Journal, State
 
@@ -55,10 +55,12 @@ class Journals:
         """Know of none yet."""
         self._lock = threading.Lock()
         self._noted: dict[Path, _Noted] = {}
-        self._failures = 0
-        self._syncing = threading.Lock()
-        # Those of the noted journals, by device.
+        # Of the noted journals, and of those that are written at this moment, by device.
         self._file_systems: dict[int, durable.FileSystem] = {}
+        self._writers: Counter[int] = Counter()
+        self._failures = 0  # of any of them
+        self._syncing = threading.Lock()
+        self._emptying = threading.Lock()
         self._has_new = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -80,77 +82,117 @@ class Journals:
 
         For the lock's holder, around its writing. What `is_doubtful` will be written again.
         """
+        device = os.stat(folder.parent).st_dev  # noqa: PTH116 - a path's own takes longer
         with self._lock:
-            failures = self._failures
-        yield
-        state, device = Journal(folder).state, os.stat(folder).st_dev  # noqa: PTH116 - slower
-        with self._lock:
-            before = self._noted.get(folder)
-            doubts = is_doubtful or failures != self._failures or (before and before.is_doubtful)
-            self._noted[folder] = _Noted(state, device, write_again, bool(doubts))
+            # Open before anything is written: then no failure to write it is missed.
             if device not in self._file_systems:
-                self._file_systems[device] = durable.FileSystem(folder)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="journals", daemon=True)
-                self._thread.start()
-        self._has_new.set()
+                self._file_systems[device] = durable.FileSystem(folder.parent)
+            self._writers[device] += 1
+            failures = self._failures
+        try:
+            yield
+            state = Journal(folder).state
+            with self._lock:
+                before = self._noted.get(folder)
+                was_doubtful = before is not None and before.is_doubtful
+                doubts = is_doubtful or was_doubtful or failures != self._failures
+                self._noted[folder] = _Noted(state, device, write_again, doubts)
+        finally:
+            with self._lock:
+                self._writers[device] -= 1
+                if self._thread is None:
+                    self._thread = threading.Thread(target=self._run, name="journals", daemon=True)
+                    self._thread.start()
+            self._has_new.set()
 
     def make_room(self, folder: Path) -> None:
         """Empty the journal in `folder`, which is known, or let it grow. For the lock's holder."""
         noted = self._get(folder)
-        if noted is not None:
+        if noted is not None and not noted.is_doubtful:
             with self._trying(folder):
-                self._sync(noted.device)
-                self._clear(folder, noted.state)
+                if self._sync(noted.device):
+                    self._clear(folder, noted.state)
 
     def empty(self) -> None:
         """Put all that was noted on disk, and empty the journals that had no entry since.
 
         Those for which that is not possible keep what they have until it is tried again.
         """
-        self._try_to_empty()
-        with self._lock:
-            is_left = any(each.is_doubtful for each in self._noted.values())
-        if is_left:  # what the disk could not take in one place it may take in another
+        with self._emptying:
             self._try_to_empty()
-        self._let_go()
+            with self._lock:
+                is_left = any(each.is_doubtful for each in self._noted.values())
+            if is_left:  # what the disk could not take in one place it may take in another
+                self._try_to_empty()
+            self._let_go()
 
     def _try_to_empty(self) -> None:
+        for folder in self._folders():
+            with self._trying(folder):
+                self._settle(folder)
         with self._lock:
             noted = dict(self._noted)
-        for folder, each in noted.items():
-            with self._trying(folder), locks.locked(folder):
-                if each.is_doubtful:
-                    self._settle(folder, each.write_again)
+        synced: set[int] = set()
         for folder in {each.device: folder for folder, each in noted.items()}.values():
             with self._trying(folder):
-                self._sync(noted[folder].device)
+                if self._sync(noted[folder].device):
+                    synced.add(noted[folder].device)
         for folder, each in noted.items():
-            with self._trying(folder), locks.locked(folder):
-                self._clear(folder, each.state)
+            if each.device in synced:
+                with self._trying(folder), locks.locked(folder):
+                    self._clear(folder, each.state)
+
+    def _folders(self) -> list[Path]:
+        with self._lock:
+            return list(self._noted)
 
     def _get(self, folder: Path) -> _Noted | None:
         with self._lock:
             return self._noted.get(folder)
 
-    def _settle(self, folder: Path, write_again: WriteAgain) -> None:
+    def _settle(self, folder: Path) -> None:
+        """Have all that a journal holds be written by now, and again if it is doubtful."""
+        noted = self._get(folder)
+        if noted is None:
+            return
+        if not noted.is_doubtful:
+            # Whoever holds it, having noted it, writes the lists beside git.
+            with locks.locked(folder):
+                return
+        # Nobody may put another kata in its place, or take it away, meanwhile.
+        with locks.locked_at_once(folder.parent, shared=True) as is_held:
+            if is_held:
+                with locks.locked(folder):
+                    self._write_again(folder)
+            else:
+                self._has_new.set()
+
+    def _write_again(self, folder: Path) -> None:
         """Write again what the disk may have lost of a journal's lights. For the lock's holder."""
+        journal = Journal(folder)
         with self._lock:
-            failures = self._failures
-        if not self.is_known(folder):
-            return  # another storer added to it, which whoever reads it next will find
-        write_again(Journal(folder).recover())
+            noted, failures = self._noted.get(folder), self._failures
+        if noted is None:
+            return
+        if not noted.state.used or journal.state != noted.state:
+            # It is empty, or another storer added to it, which whoever reads it next will find.
+            self._forget(folder)
+            return
+        noted.write_again(journal.entries())
         with self._lock:
             if failures == self._failures:
-                self._noted[folder] = self._noted[folder]._replace(is_doubtful=False)
+                self._noted[folder] = noted._replace(is_doubtful=False)
 
-    def _sync(self, device: int) -> None:
-        """Put a file system on disk, or have all in doubt that was not on it for certain."""
+    def _sync(self, device: int) -> bool:
+        """Put a file system on disk, or have all in doubt that was not on it for certain.
+
+        False if there was nothing to be put there.
+        """
         with self._syncing:
             with self._lock:
                 file_system = self._file_systems.get(device)
             if file_system is None:
-                return  # all that were on it are empty meanwhile
+                return False
             try:
                 file_system.sync()
             except OSError:
@@ -160,6 +202,7 @@ class Journals:
                         if each.device == device:
                             self._noted[folder] = each._replace(is_doubtful=True)
                 raise
+        return True
 
     def _clear(self, folder: Path, synced: State) -> None:
         """Empty a journal, if what it has is what was put on disk. For the lock's holder."""
@@ -175,16 +218,19 @@ class Journals:
 
     @contextmanager
     def _trying(self, folder: Path) -> Iterator[None]:
-        """Try something again later if the disk does not take it; never where the kata is gone."""
+        """Try something again later if the disk does not take it."""
         try:
             yield
-        except (OSError, DojoError) as error:
-            if not folder.exists():
-                self._forget(folder)
-                return
+        except FileNotFoundError as error:
+            _log.info("journal is gone", folder=str(folder), reason=str(error))
+            self._forget(folder)  # the kata was deleted; if it was not, the journal is still there
+        except OSError as error:
             _log.warning("not put on disk", folder=str(folder), reason=str(error))
-            if isinstance(error, OSError):  # a kata that is damaged is so later, too
-                self._has_new.set()
+            self._has_new.set()
+        except Exception as error:  # noqa: BLE001 - no kata's damage may be to the others' loss
+            # It would be the same later. The journal has it still, and whoever reads it notes it.
+            _log.warning("not written again", folder=str(folder), reason=str(error))
+            self._forget(folder)
 
     def _forget(self, folder: Path) -> None:
         with self._lock:
@@ -192,7 +238,7 @@ class Journals:
 
     def _let_go(self) -> None:
         with self._syncing, self._lock:
-            needed = {each.device for each in self._noted.values()}
+            needed = {each.device for each in self._noted.values()} | set(+self._writers)
             for device in self._file_systems.keys() - needed:
                 self._file_systems.pop(device).close()
 

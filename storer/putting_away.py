@@ -21,11 +21,11 @@ from dojo import avatars, visible_files
 from dojo.errors import ArchiveDamaged, KataDamaged
 from storer import durable, json_files, sandbox, snapshot
 from storer.archive import Archive, Archived, Copy
-from storer.avatar import MANIFEST, SUBMISSION
+from storer.avatar import MANIFEST
 from storer.json_files import Unreadable
 from storer.kata import Kata
 from storer.packing import Packed, packing
-from storer.sandbox import SANDBOX
+from storer.sandbox import SANDBOX, SUBMISSION
 from storer.snapshot import Snapshot
 from storer.unpacking import unpack
 

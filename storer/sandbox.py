@@ -7,10 +7,12 @@ from pathlib import Path
 
 import structlog
 
-from dojo import avatars, visible_files
+from dojo import avatars, locks, visible_files
 from storer import durable
 
 SANDBOX = "sandbox"
+# What the runner leaves beside a sandbox that it has written to.
+SUBMISSION = "submission.json"
 FOLDER = 0o755  # of folders inside, which only the avatar can get to
 
 _log = structlog.get_logger()
@@ -52,23 +54,27 @@ def _make_folders(sandbox: str, folder: str, uid: int, made: set[str]) -> None:
 def mend(avatar_folder: Path, avatar: str, files: dict[str, bytes]) -> None:
     """Make the sandbox anew, with these files, if a crash took some of what it started with.
 
-    If the disk is full, say, it stays as it is: a run brings all of its files.
+    Not where a run was, or is: then it is the runner's. If the disk is full, say, it stays as it
+    is: a run brings all of its files.
     """
     sandbox = avatar_folder / SANDBOX
-    if all(_holds(sandbox / name, content) for name, content in files.items()):
-        return
-    anew = avatar_folder / ".anew"
-    shutil.rmtree(anew, ignore_errors=True)
-    try:
-        anew.mkdir()
-        create(anew, avatar, files)
-        if sandbox.exists():
-            sandbox.rename(anew / "lost")
-        (anew / SANDBOX).rename(sandbox)
-    except OSError as error:
-        _log.warning("sandbox not made anew", avatar=avatar, reason=str(error))
-    finally:
+    with locks.locked_at_once(sandbox) as is_held:
+        is_free = is_held or not sandbox.exists()
+        is_new = is_free and not (avatar_folder / SUBMISSION).exists()
+        if not is_new or all(_holds(sandbox / name, content) for name, content in files.items()):
+            return
+        anew = avatar_folder / ".anew"
         shutil.rmtree(anew, ignore_errors=True)
+        try:
+            anew.mkdir()
+            create(anew, avatar, files)
+            if sandbox.exists():
+                sandbox.rename(anew / "lost")
+            (anew / SANDBOX).rename(sandbox)
+        except OSError as error:
+            _log.warning("sandbox not made anew", avatar=avatar, reason=str(error))
+        finally:
+            shutil.rmtree(anew, ignore_errors=True)
 
 
 def _holds(path: Path, content: bytes) -> bool:
