@@ -39,16 +39,13 @@ MANIFEST_JSON = "manifest.json"
 EXCLUDED = "/manifest.json\n/increments.json\n/submission.json\n"
 
 _FOLDERS = ("info", "objects", "objects/pack", "refs", "refs/heads", "refs/tags")
-_MAKE = os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+_MAKE = os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CONFIG = """[core]
 \trepositoryformatversion = 0
 \tfilemode = true
 \tbare = false
 \tlogallrefupdates = false
 """
-
-# What an empty repository's files have at most.
-_MOST_BYTES = 4096
 
 # An avatar seldom has more files; where it has, they are looked for each time.
 _MOST_KNOWN = 256
@@ -97,14 +94,14 @@ class History:
             ("config", f"{_CONFIG}[user]\n{who}"),
             ("info/exclude", EXCLUDED),
         ):
-            descriptor = os.open(f"{git}/{name}", _MAKE, 0o666)
-            try:
-                # A crash, or a disk that fails, can leave nothing of a file, or its length alone.
-                if anew or not os.pread(descriptor, _MOST_BYTES, 0).strip(b"\0"):
+            # A crash, or a disk that fails, can leave nothing of a file, or its length alone.
+            if anew or not _read(f"{git}/{name}").strip(b"\0"):
+                descriptor = os.open(f"{git}/{name}", _MAKE, 0o666)
+                try:
                     durable.write_all(descriptor, text.encode())
                     os.ftruncate(descriptor, len(text))
-            finally:
-                os.close(descriptor)
+                finally:
+                    os.close(descriptor)
         return cls(folder, kata_id, avatar)
 
     @property
@@ -400,6 +397,16 @@ def _describe(recorded: Light, submission: Submission) -> bytes:
     # A line for each, as a diff of git shows lines.
     lines = (f"{json.dumps(key)}: {json.dumps(each)}" for key, each in value.items())
     return ("{\n " + ",\n ".join(lines) + "\n}\n").encode("ascii")
+
+
+def _read(path: str) -> bytes:
+    """Return what a file has, nothing if there is none."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return b""
+    with open(descriptor, "rb") as file:
+        return file.read()
 
 
 def _tag(number: int) -> str:

@@ -180,6 +180,23 @@ def test_an_engine_that_can_write_no_volumes_is_told(alone: Alone) -> None:
     assert katas.create()
 
 
+def test_a_storer_starts_that_can_write_no_volumes(
+    alone: Alone, start_storer: Callable[..., Service], client: Callable[[Service], Katas]
+) -> None:
+    kata_id = alone.katas.started("whale")
+    alone.katas.record(kata_id, "whale")
+    with read_only(alone.folder / "data/volumes"):
+        service = start_storer(DOCKER_HOST=alone.engine.url)
+        katas = client(service)
+        assert [light.number for light in katas.lights(kata_id, "whale")] == [0, 1]
+        assert dict(katas.files(kata_id, "whale", 1).files) == FILES
+        assert katas.tar(kata_id)
+        with refused(READ_ONLY, says="ead-only file system"):
+            katas.record(kata_id, "whale")
+        service.stop()
+    assert alone.katas.record(kata_id, "whale").number == 2
+
+
 class Either:
     """A client of several storers: each call goes to any of them."""
 
