@@ -158,6 +158,8 @@ class Avatar:
         """Finish what a process left that died, and its machine maybe. For the lock's holder."""
         journals, journal = self._cache.journals, Journal(self.folder)
         if journals.is_known(self.folder):
+            # So that `history` asks no more, and waits for no lock that is held already.
+            self._opened = self._opened or History(self.folder, self.kata_id, self.name)
             return
         known = journals.known(self.folder)
         # What another storer adds, while this one follows, is in its hands. Of what a process left

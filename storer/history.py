@@ -111,8 +111,21 @@ class History:
             return self._reader.repository
 
     def has(self, number: int) -> bool:
-        """Say whether light `number` is there. What its tag does not name for certain is none."""
-        return bool(self._named(_tag(number)))
+        """Say whether light `number` is there, the one before it being the newest that is known.
+
+        A tag that can't be read is what a power cut left of a light that was taken back, if
+        nothing is behind it. Raises KataDamaged if something is.
+        """
+        if self._named(_tag(number)):
+            return True
+        if self.has_file_of(number):
+            branch = self._branch()
+            behind = self._named(branch) if branch else ""
+            if self.has_file_of(number + 1) or behind not in {"", self._named(_tag(number - 1))}:
+                raise KataDamaged(
+                    self._kata_id, Path(self._avatar) / GIT / _tag(number), "names nothing"
+                )
+        return False
 
     def has_file_of(self, number: int) -> bool:
         """Say whether light `number` is there, its tag a file, as that of each new light is."""

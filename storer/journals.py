@@ -14,12 +14,15 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import pygit2
 import structlog
 
 from dojo import locks
+from dojo.errors import DojoError
 from storer import durable
 from storer.journal import EMPTY, Entry, Journal, State
 
@@ -82,7 +85,13 @@ class Journals:
 
         For the lock's holder, around its writing. What `is_doubtful` will be written again.
         """
+        self._start()
         device = os.stat(folder.parent).st_dev  # noqa: PTH116 - a path's own takes longer
+        before = self._get(folder)
+        if before is not None:
+            is_doubtful = is_doubtful or before.is_doubtful
+        elif Journal(folder).state.used:  # of somebody else's, or it was forgotten
+            is_doubtful = True
         with self._lock:
             # Open before anything is written: then no failure to write it is missed.
             if device not in self._file_systems:
@@ -93,25 +102,18 @@ class Journals:
             yield
             state = Journal(folder).state
             with self._lock:
-                before = self._noted.get(folder)
-                was_doubtful = before is not None and before.is_doubtful
-                doubts = is_doubtful or was_doubtful or failures != self._failures
+                doubts = is_doubtful or failures != self._failures
                 self._noted[folder] = _Noted(state, device, write_again, doubts)
         finally:
             with self._lock:
                 self._writers[device] -= 1
-                if self._thread is None:
-                    self._thread = threading.Thread(target=self._run, name="journals", daemon=True)
-                    self._thread.start()
             self._has_new.set()
 
     def make_room(self, folder: Path) -> None:
         """Empty the journal in `folder`, which is known, or let it grow. For the lock's holder."""
         noted = self._get(folder)
-        if noted is not None and not noted.is_doubtful:
-            with self._trying(folder):
-                if self._sync(noted.device):
-                    self._clear(folder, noted.state)
+        if noted is not None and not noted.is_doubtful and self._is_synced(noted.device, folder):
+            self._clear(folder, noted.state)
 
     def empty(self) -> None:
         """Put all that was noted on disk, and empty the journals that had no entry since.
@@ -127,45 +129,60 @@ class Journals:
             self._let_go()
 
     def _try_to_empty(self) -> None:
-        for folder in self._folders():
-            with self._trying(folder):
-                self._settle(folder)
+        # First of all: what is noted after this is in the journals when they are emptied.
         with self._lock:
             noted = dict(self._noted)
-        synced: set[int] = set()
-        for folder in {each.device: folder for folder, each in noted.items()}.values():
-            with self._trying(folder):
-                if self._sync(noted[folder].device):
-                    synced.add(noted[folder].device)
+        for folder, each in noted.items():
+            if each.is_doubtful:
+                self._settle(folder, each)
+            else:
+                # Whoever noted it holds the lock until the lists beside git are written.
+                self._locked(folder, each, lambda: None)
+        devices = {each.device: folder for folder, each in noted.items()}
+        synced = {device for device, folder in devices.items() if self._is_synced(device, folder)}
         for folder, each in noted.items():
             if each.device in synced:
-                with self._trying(folder), locks.locked(folder):
-                    self._clear(folder, each.state)
-
-    def _folders(self) -> list[Path]:
-        with self._lock:
-            return list(self._noted)
+                self._locked(folder, each, partial(self._clear, folder, each.state))
 
     def _get(self, folder: Path) -> _Noted | None:
         with self._lock:
             return self._noted.get(folder)
 
-    def _settle(self, folder: Path) -> None:
-        """Have all that a journal holds be written by now, and again if it is doubtful."""
-        noted = self._get(folder)
-        if noted is None:
-            return
-        if not noted.is_doubtful:
-            # Whoever holds it, having noted it, writes the lists beside git.
-            with locks.locked(folder):
-                return
-        # Nobody may put another kata in its place, or take it away, meanwhile.
+    def _settle(self, folder: Path, noted: _Noted) -> None:
+        """Write again what the disk may have lost of a journal's lights, if nobody is in the way.
+
+        While the kata's lock is held, too, nobody puts another in its place, or takes it away.
+        """
         with locks.locked_at_once(folder.parent, shared=True) as is_held:
             if is_held:
-                with locks.locked(folder):
-                    self._write_again(folder)
-            else:
+                self._locked(folder, noted, partial(self._write_again, folder))
+            elif folder.exists():
                 self._has_new.set()
+            else:
+                self._forget(folder, noted)
+
+    def _locked(self, folder: Path, noted: _Noted, work: Callable[[], None]) -> None:
+        """Do something with an avatar's lock held; later again if the disk does not take it."""
+        try:
+            with locks.locked(folder):
+                try:
+                    work()
+                except (
+                    FileNotFoundError,
+                    DojoError,
+                    pygit2.GitError,
+                    ValueError,
+                    KeyError,
+                ) as error:
+                    # Damage, which would be the same later, and may not be to others' loss. The
+                    # journal has it still, and whoever reads it notes it.
+                    _log.warning("not written again", folder=str(folder), reason=str(error))
+                    self._forget(folder, self._get(folder))
+        except FileNotFoundError:  # the kata was deleted
+            self._forget(folder, noted)
+        except OSError as error:
+            _log.warning("not put on disk", folder=str(folder), reason=str(error))
+            self._has_new.set()
 
     def _write_again(self, folder: Path) -> None:
         """Write again what the disk may have lost of a journal's lights. For the lock's holder."""
@@ -176,12 +193,21 @@ class Journals:
             return
         if not noted.state.used or journal.state != noted.state:
             # It is empty, or another storer added to it, which whoever reads it next will find.
-            self._forget(folder)
+            self._forget(folder, noted)
             return
         noted.write_again(journal.entries())
         with self._lock:
             if failures == self._failures:
                 self._noted[folder] = noted._replace(is_doubtful=False)
+
+    def _is_synced(self, device: int, folder: Path) -> bool:
+        """Put the file system of a folder on disk; say whether it is, or else try again later."""
+        try:
+            return self._sync(device)
+        except OSError as error:
+            _log.warning("not put on disk", folder=str(folder), reason=str(error))
+            self._has_new.set()
+            return False
 
     def _sync(self, device: int) -> bool:
         """Put a file system on disk, or have all in doubt that was not on it for certain.
@@ -214,27 +240,24 @@ class Journals:
         if now.used and now == synced:
             journal.clear()
         if not now.used or now == synced:
-            self._forget(folder)
+            self._forget(folder, noted)
 
-    @contextmanager
-    def _trying(self, folder: Path) -> Iterator[None]:
-        """Try something again later if the disk does not take it."""
-        try:
-            yield
-        except FileNotFoundError as error:
-            _log.info("journal is gone", folder=str(folder), reason=str(error))
-            self._forget(folder)  # the kata was deleted; if it was not, the journal is still there
-        except OSError as error:
-            _log.warning("not put on disk", folder=str(folder), reason=str(error))
-            self._has_new.set()
-        except Exception as error:  # noqa: BLE001 - no kata's damage may be to the others' loss
-            # It would be the same later. The journal has it still, and whoever reads it notes it.
-            _log.warning("not written again", folder=str(folder), reason=str(error))
-            self._forget(folder)
-
-    def _forget(self, folder: Path) -> None:
+    def _forget(self, folder: Path, noted: _Noted | None) -> None:
         with self._lock:
-            self._noted.pop(folder, None)
+            if self._noted.get(folder) is noted:
+                self._noted.pop(folder, None)
+
+    def _start(self) -> None:
+        """Start the thread that empties the journals, if it is not there."""
+        with self._lock:
+            if self._thread is None:
+                thread = threading.Thread(target=self._run, name="journals", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError as error:  # the next light tries it again
+                    _log.warning("journals are not emptied", reason=str(error))
+                else:
+                    self._thread = thread
 
     def _let_go(self) -> None:
         with self._syncing, self._lock:
@@ -248,4 +271,8 @@ class Journals:
             self._has_new.wait()
             self._has_new.clear()
             pause.wait(SYNC_SECONDS)
-            self.empty()
+            try:
+                self.empty()
+            except Exception:  # noqa: BLE001 - a defect of ours may not be to all katas' loss
+                _log.exception("defect")
+                self._has_new.set()
