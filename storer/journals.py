@@ -129,7 +129,7 @@ class Journals:
             self._let_go()
 
     def _try_to_empty(self) -> None:
-        # First of all: what is noted after this is in the journals when they are emptied.
+        # What is noted after this may not be on disk when they are emptied, and stays.
         with self._lock:
             noted = dict(self._noted)
         for folder, each in noted.items():
