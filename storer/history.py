@@ -116,15 +116,17 @@ class History:
         A tag that can't be read is what a power cut left of a light that was taken back, if
         nothing is behind it. Raises KataDamaged if something is.
         """
-        if self._named(_tag(number)):
+        tag = _tag(number)
+        if self._named(tag):
             return True
-        if self.has_file_of(number):
-            branch = self._branch()
-            behind = self._named(branch) if branch else ""
-            if self.has_file_of(number + 1) or behind not in {"", self._named(_tag(number - 1))}:
-                raise KataDamaged(
-                    self._kata_id, Path(self._avatar) / GIT / _tag(number), "names nothing"
-                )
+        if not self.has_file_of(number):
+            return False
+        if self._named(tag):  # it came meanwhile, and they come whole
+            return True
+        branch = self._branch()
+        behind = self._named(branch) if branch else ""
+        if self.has_file_of(number + 1) or behind not in {"", self._named(_tag(number - 1))}:
+            raise KataDamaged(self._kata_id, Path(self._avatar) / GIT / tag, "names nothing")
         return False
 
     def has_file_of(self, number: int) -> bool:
