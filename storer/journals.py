@@ -181,8 +181,7 @@ class Journals:
         except FileNotFoundError:  # the kata was deleted
             self._forget(folder, noted)
         except OSError as error:
-            _log.warning("not put on disk", folder=str(folder), reason=str(error))
-            self._has_new.set()
+            self._try_later(folder, error)
 
     def _write_again(self, folder: Path) -> None:
         """Write again what the disk may have lost of a journal's lights. For the lock's holder."""
@@ -201,18 +200,9 @@ class Journals:
                 self._noted[folder] = noted._replace(is_doubtful=False)
 
     def _is_synced(self, device: int, folder: Path) -> bool:
-        """Put the file system of a folder on disk; say whether it is, or else try again later."""
-        try:
-            return self._sync(device)
-        except OSError as error:
-            _log.warning("not put on disk", folder=str(folder), reason=str(error))
-            self._has_new.set()
-            return False
+        """Put the file system of a folder on disk, and say whether it is.
 
-    def _sync(self, device: int) -> bool:
-        """Put a file system on disk, or have all in doubt that was not on it for certain.
-
-        False if there was nothing to be put there.
+        If not, all that was not on it for certain is in doubt, and it is tried again later.
         """
         with self._syncing:
             with self._lock:
@@ -221,14 +211,19 @@ class Journals:
                 return False
             try:
                 file_system.sync()
-            except OSError:
+            except OSError as error:
                 with self._lock:
                     self._failures += 1
-                    for folder, each in self._noted.items():
-                        if each.device == device:
-                            self._noted[folder] = each._replace(is_doubtful=True)
-                raise
+                    for each, noted in self._noted.items():
+                        if noted.device == device:
+                            self._noted[each] = noted._replace(is_doubtful=True)
+                self._try_later(folder, error)
+                return False
         return True
+
+    def _try_later(self, folder: Path, error: OSError) -> None:
+        _log.warning("not put on disk", folder=str(folder), reason=str(error))
+        self._has_new.set()
 
     def _clear(self, folder: Path, synced: State) -> None:
         """Empty a journal, if what it has is what was put on disk. For the lock's holder."""

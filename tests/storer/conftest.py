@@ -2,6 +2,7 @@
 
 import contextlib
 import secrets
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -112,3 +113,11 @@ def delete_all(data_containers: DataContainers) -> None:
         data_containers.delete(kata_id)
     with contextlib.suppress(docker.errors.NotFound):
         data_containers.engine.api.remove_volume(data_containers.namespace.backups)
+
+
+@pytest.fixture
+def short_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder whose path is short enough for the sockets in it; it goes, being large."""
+    folder = tmp_path_factory.mktemp("short")
+    yield folder
+    shutil.rmtree(folder)

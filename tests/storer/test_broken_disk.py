@@ -5,9 +5,8 @@ on disk from then on, and goes with the power, or when the memory is needed.
 """
 
 import os
-import shutil
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -26,17 +25,9 @@ NOISE = os.urandom(24 * 1024)
 MARK = NOISE[9000:9032]
 
 
-@pytest.fixture
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder whose path is short enough for the sockets in it; it goes, being large."""
-    folder = tmp_path_factory.mktemp("broken")
-    yield folder
-    shutil.rmtree(folder)
-
-
 @pytest.mark.parametrize("is_killed", [False, True])
 def test_a_light_is_written_again_that_the_disk_could_not_take(
-    folder: Path,
+    short_folder: Path,
     start_service: Callable[..., Service],
     start_storer: Callable[..., Service],
     client: Callable[[Service], Katas],
@@ -44,7 +35,7 @@ def test_a_light_is_written_again_that_the_disk_could_not_take(
     is_killed: bool,
 ) -> None:
     assert MARK in zlib.compress(b"blob %d\0" % len(NOISE) + NOISE, 1)
-    own, again, image = folder / "own", folder / "again", folder / "cut"
+    own, again, image = short_folder / "own", short_folder / "again", short_folder / "cut"
     own.mkdir()
     files = {**FILES, "noise": NOISE}
     with (

@@ -210,16 +210,8 @@ def test_what_a_full_disk_holds_can_be_read(full: Full) -> None:
     katas.delete(kata_id)
 
 
-@pytest.fixture
-def own_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder whose path is short enough for the sockets in it; it goes, being large."""
-    folder = tmp_path_factory.mktemp("own")
-    yield folder
-    shutil.rmtree(folder)
-
-
 def test_a_light_for_whose_listing_there_was_no_room_is_seen_by_all(
-    own_folder: Path,
+    short_folder: Path,
     start_service: Callable[..., Service],
     start_storer: Callable[..., Service],
     client: Callable[[Service], Katas],
@@ -233,8 +225,8 @@ def test_a_light_for_whose_listing_there_was_no_room_is_seen_by_all(
         assert katas.tar(kata_id)
 
     with (
-        a_disk(own_folder / "data", 160 * MIB) as disk,
-        storer_on(own_folder, start_service) as (own, service),
+        a_disk(short_folder / "data", 160 * MIB) as disk,
+        storer_on(short_folder, start_service) as (own, service),
     ):
         katas = client(service)
         kata_id = katas.started("whale")
@@ -260,6 +252,6 @@ def test_a_light_for_whose_listing_there_was_no_room_is_seen_by_all(
         katas = client(later)
         assert list(backup(katas, since_token=token).states) == [kata_id]
         assert katas.record(kata_id, "whale").number == len(numbers)
-        (whale,) = (own_folder / "data/volumes").glob(f"*-kata-{kata_id}/_data/whale")
+        (whale,) = (short_folder / "data/volumes").glob(f"*-kata-{kata_id}/_data/whale")
         listed = json.loads((whale / "increments.json").read_bytes())
         assert [light["number"] for light in listed] == [*numbers[1:], len(numbers)]

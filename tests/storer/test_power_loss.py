@@ -5,10 +5,9 @@ do; the file system on it, the engine and the storer are real ones.
 """
 
 import random
-import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -28,24 +27,16 @@ MOST_SECONDS = 4  # between one cut and the next: journals are emptied in betwee
 HARMLESS = {"LEFTOVER", "HANDLE", "STALE", "DANGLING"}
 
 
-@pytest.fixture
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder whose path is short enough for the sockets in it; it goes, being large."""
-    folder = tmp_path_factory.mktemp("power")
-    yield folder
-    shutil.rmtree(folder)
-
-
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("kind", ["ext4", "xfs"])
 def test_no_power_cut_takes_what_was_acknowledged(
-    folder: Path,
+    short_folder: Path,
     start_service: Callable[..., Service],
     client: Callable[[Service], Katas],
     kind: str,
 ) -> None:
     chance = random.Random(SEED)  # noqa: S311 - it has to be the same each time
-    own, again = folder / "own", folder / "again"
+    own, again = short_folder / "own", short_folder / "again"
     own.mkdir()
     cuts = []
     with a_losing_disk(own / "data", DISK_BYTES, kind) as disk:
@@ -61,7 +52,7 @@ def test_no_power_cut_takes_what_was_acknowledged(
                     for number in range(CUTS):
                         time.sleep(chance.uniform(0.5, MOST_SECONDS))
                         begin = time.monotonic()
-                        image = folder / f"cut-{number}"
+                        image = short_folder / f"cut-{number}"
                         disk.cut(SEED + number, image)
                         cuts.append((image, begin, time.monotonic()))
                 finally:
