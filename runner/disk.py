@@ -83,20 +83,26 @@ def shrink(sandbox: Sandbox, before: Mapping[str, Identity], limits: DiskLimits)
 
 def _remove_largest(sandbox: Sandbox, before: Mapping[str, Identity], limits: DiskLimits) -> None:
     """Remove the largest written files until there is room again, if the size is the excess."""
-    entries = list(_bounded(sandbox, limits))
-    size_bytes = sum(map(_disk_bytes, entries))
-    if size_bytes <= limits.size_bytes:
-        return
-    written = [
-        entry
-        for entry in entries
-        if not entry.is_folder and before.get(entry.path) != identity(entry)
-    ]
-    for entry in sorted(written, key=_disk_bytes, reverse=True):
-        if size_bytes <= limits.size_bytes - limits.size_bytes // _ROOM_PART:
+    allowed_bytes = limits.size_bytes
+    while True:
+        entries = list(_bounded(sandbox, limits))
+        size_bytes = sum(map(_disk_bytes, entries))
+        if size_bytes <= allowed_bytes:
             return
-        _remove(sandbox, entry.path)
-        size_bytes -= _disk_bytes(entry)
+        allowed_bytes = limits.size_bytes - limits.size_bytes // _ROOM_PART
+        written = [
+            entry
+            for entry in entries
+            if not entry.is_folder and before.get(entry.path) != identity(entry)
+        ]
+        for entry in sorted(written, key=_disk_bytes, reverse=True):
+            if size_bytes <= allowed_bytes:
+                break
+            _remove(sandbox, entry.path)
+            size_bytes -= _disk_bytes(entry)
+        # There may be more than were seen.
+        if not written or len(entries) < limits.files:
+            return
 
 
 def _made(sandbox: Sandbox, before: Mapping[str, Identity]) -> Iterator[str]:

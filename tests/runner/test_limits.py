@@ -96,6 +96,22 @@ def test_the_largest_files_that_a_run_wrote_go_first(run: Run, sandbox: Path) ->
     }
 
 
+def test_there_is_room_after_a_run_that_made_too_many_and_too_large_files(
+    run: Run, sandbox: Path
+) -> None:
+    # More than are looked at together, in a moment.
+    large = b"""import os
+for number in range(%d):
+    descriptor = os.open(f"f{number}", os.O_WRONLY | os.O_CREAT)
+    os.posix_fallocate(descriptor, 0, 500_000)
+    os.close(descriptor)
+"""
+    response = run("python3 large.py", {"large.py": large % (SANDBOX_FILES + 4)})
+    assert "bytes on disk" in response.reason
+    assert disk_bytes(sandbox) <= SANDBOX_BYTES * 3 // 4
+    assert {"cyber-dojo.sh", "large.py"} < {path.name for path in sandbox.iterdir()}
+
+
 def test_what_earlier_runs_made_stays_when_a_run_makes_too_many_files(
     run: Run, sandbox: Path
 ) -> None:
