@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import docker.errors
@@ -63,6 +63,10 @@ class DataContainers:
         self._known_handles: set[str] = set()
         self._lock = threading.Lock()
 
+    @cached_property
+    def _engines_root(self) -> Path:
+        return self.engine.volume_root()
+
     def check_sight(self) -> None:
         """Raise VolumesOutOfSight unless a volume's files can be reached by path.
 
@@ -98,6 +102,10 @@ class DataContainers:
     def folder(self, kata_id: str) -> Path:
         """Return where the kata's volume is seen, whether it exists or not."""
         return self.volume_root / self.namespace.kata(kata_id) / "_data"
+
+    def mountpoint(self, kata_id: str) -> Path:
+        """Return where the kata's volume is on the engine's machine: what the engine calls it."""
+        return self._engines_root / self.namespace.kata(kata_id) / "_data"
 
     @property
     def backups_folder(self) -> Path:

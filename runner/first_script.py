@@ -59,6 +59,9 @@ def environment(kata_id: str, avatar: str, image_name: str) -> Sequence[str]:
     """Return the variables that a run has beside those of its image."""
     return [
         f"HOME={_HOME}",
+        # No image's /etc/passwd has the avatar: this is where a program can find who it is.
+        f"USER={avatar}",
+        f"LOGNAME={avatar}",
         f"CYBER_DOJO_ID={kata_id}",
         f"CYBER_DOJO_AVATAR_NAME={avatar}",
         f"CYBER_DOJO_IMAGE_NAME={image_name}",

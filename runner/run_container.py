@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import PurePosixPath
 from typing import Any
 
 import docker.errors
@@ -31,6 +32,8 @@ _CPU_PERIOD_MICROSECONDS = 100_000
 _CPU_WEIGHT = 512
 _KILLED = 128 + 9
 _SECCOMP_PROFILE = seccomp.profile()
+# In the folder of the pipes: it is mounted before its name goes.
+_HOSTS = "hosts"
 _NO_SUCH_PROGRAM = {126, 127}
 # What the engine answers about a container that was removed (404), or just is (409).
 _REMOVED = {404, 409}
@@ -92,6 +95,7 @@ class RunContainer:
         self._settings = settings
         namespace = data_containers.namespace.name
         self._name = f"{namespace}-run-{key.kata_id}-{key.avatar}-{secrets.token_hex(4)}"
+        self._hostname = secrets.token_hex(6)
         self._id = ""
         self._pipes: Pipes | None = None
         self._process: FirstProcess | None = None
@@ -108,6 +112,7 @@ class RunContainer:
         with locks.locked(self._data_containers.folder(kata_id), shared=True):
             self._data_containers.ensure_handle(kata_id)
             self._pipes = Pipes(folder.descriptor, folder.uid)
+            self._pipes.put_beside(_HOSTS, _hosts(self._hostname))
             self.sandbox_id = folder.sandbox_id
             with answering():
                 self._create_with_handle()
@@ -259,15 +264,18 @@ class RunContainer:
         key = self.key
         uid = avatars.uid(key.avatar)
         tmp_bytes = settings.tmp_bytes + first_script.HOME_BYTES
-        avatar_path = naming.mount_path(key.kata_id) / key.avatar
+        pipes_path = PurePosixPath(key.avatar, self._folder_name)
+        hosts = self._data_containers.mountpoint(key.kata_id) / pipes_path / _HOSTS
         config = {
             "Image": self._image,
-            "Entrypoint": first_script.entrypoint(str(avatar_path / self._folder_name)),
+            "Entrypoint": first_script.entrypoint(str(naming.mount_path(key.kata_id) / pipes_path)),
             "Cmd": [],
             "WorkingDir": str(naming.sandbox_path(key.kata_id, key.avatar)),
             "User": f"{uid}:{uid}",
             "Env": first_script.environment(key.kata_id, key.avatar, key.image_name),
-            # Without it the engine spends as long again on a network that has nothing in it.
+            "Hostname": self._hostname,
+            # Without it the engine spends as long again on a network that has nothing in it. With
+            # it there is no /etc/hosts, which is therefore ours.
             "NetworkDisabled": True,
             "Healthcheck": {"Test": ["NONE"]},
             "Labels": self._data_containers.namespace.labels(
@@ -275,6 +283,14 @@ class RunContainer:
             ),
             "HostConfig": {
                 "VolumesFrom": [self._data_containers.namespace.kata(key.kata_id)],
+                "Mounts": [
+                    {
+                        "Type": "bind",
+                        "Source": str(hosts),
+                        "Target": "/etc/hosts",
+                        "ReadOnly": True,
+                    }
+                ],
                 "NetworkMode": "none",
                 "Runtime": settings.runtime,
                 "CapDrop": ["ALL"],
@@ -309,6 +325,13 @@ class RunContainer:
     @property
     def _folder_name(self) -> str:
         return self._pipes.folder_name if self._pipes is not None else ""
+
+
+def _hosts(hostname: str) -> bytes:
+    """Return an /etc/hosts by which a program finds itself."""
+    return (
+        f"127.0.0.1\tlocalhost {hostname}\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+    ).encode()
 
 
 def _ulimit(name: str, limit: int) -> dict[str, str | int]:

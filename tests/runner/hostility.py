@@ -16,7 +16,7 @@ SECRET = b"the zebra's own\n"
 
 # What may be in a run's environment: ours, the engine's, the tests' image's and the shells'.
 VARIABLES = {
-    "HOME", "CYBER_DOJO_AVATAR_NAME", "CYBER_DOJO_ID", "CYBER_DOJO_IMAGE_NAME",
+    "HOME", "USER", "LOGNAME", "CYBER_DOJO_AVATAR_NAME", "CYBER_DOJO_ID", "CYBER_DOJO_IMAGE_NAME",
     "CYBER_DOJO_SANDBOX", "HOSTNAME", "PATH", "PYTHONDONTWRITEBYTECODE", "OLDPWD", "PWD",
     "SHLVL", "_",
 }  # fmt: skip

@@ -84,6 +84,11 @@ def test_a_run_is_told_which_it_is(runner: Stub, started_kata: Kata, *, is_warm:
     ]
 
 
+def test_a_program_finds_who_it_is(run: Run) -> None:
+    response = run("python3 -c 'import getpass; print(getpass.getuser())'")
+    assert response.stdout.content.decode() == f"{AVATAR}\n"
+
+
 def test_the_sandbox_that_it_is_told_is_where_it_is(run_in_each: Run) -> None:
     response = run_in_each('[ "$CYBER_DOJO_SANDBOX" = "$(pwd -P)" ]; echo $?')
     assert response.stdout.content == b"0\n"
@@ -247,3 +252,32 @@ def test_a_program_that_a_run_left_does_not_run_before_the_next_one_begins(
     assert not (sandbox / "ran").exists()
     assert run("echo tests: passed").outcome == GREEN
     assert (sandbox / "ran").read_bytes() == b"./bash\n"
+
+
+@pytest.mark.parametrize("is_warm", [False, True])
+def test_a_program_finds_itself_by_name(runner: Stub, started_kata: Kata, *, is_warm: bool) -> None:
+    if is_warm:
+        assert prepare(runner, started_kata)
+    talking = b"""import os, socket, threading
+for name, family in (
+    ("localhost", socket.AF_INET),
+    ("localhost", socket.AF_INET6),
+    (socket.gethostname(), socket.AF_INET),
+):
+    (_, _, _, _, address), *_ = socket.getaddrinfo(name, 0, family, socket.SOCK_STREAM)
+    with socket.create_server(address, family=family) as server:
+        port = server.getsockname()[1]
+        with socket.create_connection((name, port)) as client, server.accept()[0] as accepted:
+            client.sendall(b"hello")
+            assert accepted.recv(5) == b"hello"
+"""
+    response = runs_in(runner, started_kata)("python3 talking.py", {"talking.py": talking})
+    assert (response.status, response.stderr.content) == (0, b"")
+
+
+def test_no_run_changes_how_names_are_found(run: Run, sandbox: Path) -> None:
+    script = "ln /etc/hosts .; rm /etc/hosts; echo 127.0.0.1 forged >> /etc/hosts; cat /etc/hosts"
+    response = run(script)
+    assert b"localhost" in response.stdout.content
+    assert b"forged" not in response.stdout.content
+    assert names(sandbox) == set()

@@ -49,8 +49,9 @@ def test_a_run_that_was_prepared_takes_the_container_that_waits(
 ) -> None:
     assert prepare(runner, started_kata)
     (container,) = waiting_containers(engine, started_kata)
+    name = engine.api.inspect_container(container)["Config"]["Hostname"]
     response = runner.Run(request(started_kata, "hostname; echo tests: passed"))
-    assert response.stdout.content == f"{container[:12]}\ntests: passed\n".encode()
+    assert response.stdout.content == f"{name}\ntests: passed\n".encode()
     wait_until(lambda: was_warm(runner_service, started_kata) == [True])
 
 
