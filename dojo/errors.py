@@ -163,6 +163,16 @@ class ArchiveMissing(DojoError):
         super().__init__("there is no archive; say in CYBER_DOJO_ARCHIVE where it is")
 
 
+class ArchiveConflict(DojoError):
+    """The archive has lights of the kata that are not here, and some of these are not there."""
+
+    def __init__(self, kata_id: str) -> None:
+        super().__init__(
+            f"kata {kata_id}: the archive has lights that are not here, as another machine serves "
+            "it too; nothing there is written over: restore it as it is to be, with overwrite"
+        )
+
+
 class UnknownBackup(DojoError):
     """The storer does not know what an earlier backup held."""
 

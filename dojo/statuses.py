@@ -39,6 +39,7 @@ STATUSES: Mapping[type[errors.DojoError], grpc.StatusCode] = {
     errors.ArchiveDamaged: grpc.StatusCode.DATA_LOSS,
     errors.KataInUse: grpc.StatusCode.FAILED_PRECONDITION,
     errors.ArchiveMissing: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.ArchiveConflict: grpc.StatusCode.FAILED_PRECONDITION,
     errors.Stopping: grpc.StatusCode.UNAVAILABLE,
     errors.RegistryUnavailable: grpc.StatusCode.UNAVAILABLE,
     errors.KataDamaged: grpc.StatusCode.DATA_LOSS,

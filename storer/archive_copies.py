@@ -24,7 +24,7 @@ import zstandard
 
 from dojo import locks
 from dojo.data_containers import DataContainers
-from dojo.errors import DojoError, KataNotFound
+from dojo.errors import ArchiveConflict, DojoError, KataNotFound
 from storer import durable, json_files, putting_away, snapshot
 from storer.archive import Archive, Copy
 from storer.avatar import MANIFEST, Avatar
@@ -112,6 +112,8 @@ class Copying:
                     copy(self._katas.archive, kata)
             except KataNotFound:
                 continue
+            except ArchiveConflict as error:  # which lasts
+                _log.warning("not copied", kata=kata_id, reason=str(error))
             except DojoError as error:
                 _log.warning("not copied", kata=kata_id, reason=str(error))
                 self._again(kata_id)
@@ -140,7 +142,10 @@ class Copying:
 
 
 def copy(archive: Archive, kata: Kata) -> None:
-    """Have the archive have all lights of the kata. For who holds its folder, shared."""
+    """Have the archive have all lights of the kata. For who holds its folder, shared.
+
+    Raises ArchiveConflict where another machine goes on with it too.
+    """
     lock = kata.folder / _LOCK
     lock.touch(mode=durable.PRIVATE)
     with locks.locked(lock), ExitStack() as opened:
@@ -151,6 +156,8 @@ def copy(archive: Archive, kata: Kata) -> None:
         taken = Snapshot(kata, opened)
         lights = {name: (number, tag) for name, number, tag in taken.head.lights}
         if noted is None or found is None or not _continues(noted, found.stamp, taken):
+            if not putting_away.is_wanted(archive, kata):
+                return
             base, number = _copy_all(archive, taken, opened), 0
         else:
             base, number = noted.base, noted.number + 1
@@ -158,6 +165,8 @@ def copy(archive: Archive, kata: Kata) -> None:
             archive.put_copy(kata.kata_id, Copy(base, number), added)
         written = archive.find(kata.kata_id)
         stamp = written.stamp if written is not None else ""
+        if written is not None:
+            putting_away.supersede(written, kata.folder)
         now = _Note(base, number, stamp, taken.head.digest, taken.head.manifest_sha256, lights)
         durable.replace(kata.folder / _NOTE, json_files.dumps(asdict(now)), sync=False)
     _log.debug("kata copied", kata=kata.kata_id, copy=number)

@@ -22,8 +22,14 @@ import structlog
 
 from dojo import locks
 from dojo.data_containers import DataContainers
-from dojo.errors import AlreadyExists, EngineUnavailable, KataDamaged, KataNotFound
-from storer import bringing, listing, making, manifest, removing
+from dojo.errors import (
+    AlreadyExists,
+    ArchiveUnavailable,
+    EngineUnavailable,
+    KataDamaged,
+    KataNotFound,
+)
+from storer import bringing, listing, making, manifest, putting_away, removing
 from storer.archive import Archive, NoArchive
 from storer.details import Details
 from storer.in_progress import InProgress
@@ -169,6 +175,8 @@ class Katas:
 
         refuse_existing()
         names = making.put_together(self._containers, kata_id, fill, refuse_existing) or []
+        if overwrite:
+            self._supersede(kata_id)
         _log.info("kata restored", kata=kata_id, avatars=len(names))
         self._on_change(kata_id)
         return names
@@ -178,11 +186,14 @@ class Katas:
         kata_id: str,
         fill: Callable[[Path], None],
         is_wanted: Callable[[Kata, Kata | None], bool],
+        *,
+        overwrite: bool,
     ) -> None:
         """Make a kata from what `fill` puts into a folder, as `restore` does, if it is wanted.
 
         `is_wanted` is asked with what came and with the kata that is here already, if there is
-        one, which nobody else is using then.
+        one, which nobody else is using then. With `overwrite` the archive will have it too,
+        whatever another machine put there.
         """
 
         def is_wanted_instead(incoming: Path) -> bool:
@@ -195,6 +206,8 @@ class Katas:
         taken = making.put_together(self._containers, kata_id, fill, is_wanted_instead)
         if taken is not None:
             _log.info("kata restored", kata=kata_id)
+            if overwrite:
+                self._supersede(kata_id)
             self._on_change(kata_id)
 
     def delete(self, kata_id: str) -> None:
@@ -209,8 +222,8 @@ class Katas:
         """Archive a kata: the archive gets it, and its container and volume go.
 
         With what runs left in its sandboxes if `with_products`. Raises KataInUse if somebody uses
-        it, KataNotFound, KataDamaged, ArchiveUnavailable, DiskFull or ArchiveMissing; then it is
-        where it was.
+        it, KataNotFound, KataDamaged, ArchiveUnavailable, ArchiveConflict, DiskFull or
+        ArchiveMissing; then it is where it was.
         """
         kata = self._kata(kata_id)
         removing.put_away(self._places, kata, self._is_watched, with_products=with_products)
@@ -236,6 +249,12 @@ class Katas:
     def _kata(self, kata_id: str) -> Kata:
         """Return a kata without looking whether it is there, for the holder of its lock."""
         return Kata(self._containers.folder(kata_id), kata_id, self._cache)
+
+    def _supersede(self, kata_id: str) -> None:
+        """Have the archive take this kata in place of what it has now."""
+        with contextlib.suppress(ArchiveUnavailable):  # then they are compared
+            if (found := self.archive.find(kata_id)) is not None:
+                putting_away.supersede(found, self._containers.folder(kata_id))
 
     def _create(self, described: Manifest, created: datetime) -> str:
         kata_id = making.create(

@@ -2,28 +2,33 @@
 
 What comes out of the archive stays there: it is the kata as of then. A note in the kata's folder
 says what the archive had and how the files were; as long as both are the same, putting the kata
-away once more has nothing to write.
+away once more has nothing to write. If the archive has something else, another machine put it
+there: what that has of the kata is compared, and no light there is written over that is not here.
 """
 
 import hashlib
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from itertools import chain
 from pathlib import Path, PurePosixPath
 
 import pygit2
+import structlog
 import zstandard
 
 from dojo import avatars, visible_files
-from dojo.errors import ArchiveDamaged, KataDamaged
+from dojo.errors import ArchiveConflict, ArchiveDamaged, KataDamaged, KataNotFound
 from storer import durable, json_files, sandbox, snapshot
 from storer.archive import Archive, Archived, Copy
 from storer.avatar import MANIFEST
 from storer.json_files import Unreadable
 from storer.kata import Kata
+from storer.lights import LightsCache
+from storer.lineage import goes_on
 from storer.packing import Packed, packing
 from storer.sandbox import SANDBOX, SUBMISSION
 from storer.snapshot import Snapshot
@@ -31,15 +36,21 @@ from storer.unpacking import unpack
 
 # A name with a dot in front is no part of the kata.
 NOTE = ".archived"
+_NOT_AS_IT_IS = "-"  # in place of a fingerprint
+
+# In the kata's folder: on the same disk, and going with it.
+_COMPARING = ".comparing-"
+
+_log = structlog.get_logger()
 
 
 def put(archive: Archive, kata: Kata, *, with_products: bool) -> None:
-    """Have the archive have the kata as it is, durably.
+    """Have the archive have the kata as it is, or newer, durably.
 
     What runs left in sandboxes is part of it if `with_products`. Raises KataDamaged,
-    ArchiveUnavailable or DiskFull.
+    ArchiveUnavailable, ArchiveConflict or DiskFull.
     """
-    if is_there(archive, kata):
+    if is_there(archive, kata) or not is_wanted(archive, kata):
         return
     with ExitStack() as opened, durable.refusing():
         taken = Snapshot(kata, opened)
@@ -49,6 +60,37 @@ def put(archive: Archive, kata: Kata, *, with_products: bool) -> None:
         except (pygit2.GitError, KeyError, ValueError) as error:
             raise KataDamaged(kata.kata_id, ".git", str(error)) from error
         archive.put(kata.kata_id, tar(taken, packed, leave_out))
+
+
+def is_wanted(archive: Archive, kata: Kata) -> bool:
+    """Say whether the archive is to have the kata instead of what it has.
+
+    Not if that goes on where the kata ends. Raises ArchiveConflict if both went on; KataDamaged,
+    ArchiveUnavailable or DiskFull.
+    """
+    found = archive.find(kata.kata_id)
+    if found is None or found.stamp == _noted_stamp(kata.folder):
+        return True
+    for left in kata.folder.glob(f"{_COMPARING}*"):
+        shutil.rmtree(left, ignore_errors=True)
+    with (
+        durable.refusing(),
+        tempfile.TemporaryDirectory(prefix=_COMPARING, dir=kata.folder) as folder,
+    ):
+        there = Kata(Path(folder), kata.kata_id, LightsCache())
+        try:
+            get(archive, kata.kata_id, there.folder)
+        except KataNotFound:  # it was deleted there at this moment
+            return True
+        except ArchiveDamaged as error:
+            _log.warning("written anew", kata=kata.kata_id, reason=str(error))
+            return True
+        if goes_on(there, kata):
+            return True
+        if goes_on(kata, there):
+            _log.info("the archive's is newer", kata=kata.kata_id)
+            return False
+    raise ArchiveConflict(kata.kata_id)
 
 
 def tar(
@@ -141,6 +183,20 @@ def note(found: Archived, folder: Path) -> None:
     """Note that the archive has the kata just as it is."""
     with suppress(OSError):  # then it is written once more
         durable.replace(folder / NOTE, _note(found, folder), sync=False)
+
+
+def supersede(found: Archived, folder: Path) -> None:
+    """Note that the kata is to replace what the archive has, whatever that is."""
+    with suppress(OSError):  # then they are compared
+        durable.replace(folder / NOTE, f"{found.stamp} {_NOT_AS_IT_IS}\n".encode(), sync=False)
+
+
+def _noted_stamp(folder: Path) -> str:
+    """Return the stamp of what the archive had from here, or here from the archive."""
+    try:
+        return (folder / NOTE).read_text("ascii", "replace").partition(" ")[0]
+    except FileNotFoundError:
+        return ""
 
 
 def _note(found: Archived, folder: Path) -> bytes:

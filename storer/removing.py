@@ -52,7 +52,7 @@ def put_away(
 
     With what runs left in its sandboxes if `with_products`. Raises KataInUse if somebody uses
     it, as whoever `is_watched` tells of does; KataNotFound, KataDamaged, ArchiveUnavailable,
-    EngineUnavailable, DiskFull or ArchiveMissing; then it is where it was.
+    ArchiveConflict, EngineUnavailable, DiskFull or ArchiveMissing; then it is where it was.
     """
     containers, kata_id, folder = places.data_containers, kata.kata_id, kata.folder
     if not containers.exists(kata_id):

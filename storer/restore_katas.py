@@ -12,8 +12,6 @@ from enum import Enum, auto
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
 
-import pygit2
-
 from dojo import kata_ids
 from dojo.errors import InvalidArgument, KataDamaged, KataNotFound
 from storer import backup_states
@@ -22,6 +20,7 @@ from storer.backup_states import BadManifest, Entry, State
 from storer.head import head_of
 from storer.kata import Kata
 from storer.katas import Katas
+from storer.lineage import goes_on
 from storer.restore import Limit
 from storer.tars import Tar, Unfit, refusing
 
@@ -217,7 +216,7 @@ def _restore(katas: Katas, found: _Katas, kata_id: str, how: How) -> Report:
         if found.place()[1] is None:  # there is nothing of it but what became of it
             with refusing():
                 found.check_seal()
-        katas.take(kata_id, fill, is_wanted)
+        katas.take(kata_id, fill, is_wanted, overwrite=how.overwrite)
     except Unfit as error:
         if not is_read:
             found.skip(kata_id)
@@ -235,43 +234,15 @@ def _choose(kata_id: str, incoming: Kata, here: Kata | None, how: How) -> Report
     try:
         if head_of(here) == came:
             return Report(kata_id, Outcome.UNCHANGED)
-        if how.overwrite or _goes_on(here, incoming):
+        if how.overwrite or goes_on(here, incoming):
             return Report(kata_id, Outcome.REPLACED)
-        is_newer = _goes_on(incoming, here)
+        is_newer = goes_on(incoming, here)
     except KataDamaged as error:
         if how.overwrite:
             return Report(kata_id, Outcome.REPLACED)
         return Report(kata_id, Outcome.SKIPPED, f"what is here stays: {error}")
     reason = "what is here is newer" if is_newer else "what is here went another way"
     return Report(kata_id, Outcome.SKIPPED, reason)
-
-
-def _goes_on(was: Kata, now: Kata) -> bool:
-    """Say whether all that `was` has of history is in `now`, which may have more."""
-    before, after = head_of(was), head_of(now)
-    if before.manifest_sha256 != after.manifest_sha256:
-        return False
-    newest = {name: (number, tag) for name, number, tag in after.lights}
-    for name, number, _ in before.lights:
-        if name not in newest or newest[name][0] < number:
-            return False
-        old = _commit(was, name, number)
-        repository = now.avatar(name).history.repository
-        new = _commit(now, name, newest[name][0])
-        if old not in repository or not (new == old or repository.descendant_of(new, old)):
-            return False
-        if _commit(now, name, number) != old:
-            return False
-    return True
-
-
-def _commit(kata: Kata, avatar: str, number: int) -> pygit2.Oid:
-    tag = f"refs/tags/{number}"
-    try:
-        repository = kata.avatar(avatar).history.repository
-        return repository.references[tag].peel(pygit2.Commit).id
-    except (KeyError, pygit2.GitError) as error:
-        raise KataDamaged(kata.kata_id, f"{avatar}/{tag}", str(error)) from error
 
 
 def _follow(katas: Katas, found: _Katas, how: How) -> Generator[Report, None, str]:

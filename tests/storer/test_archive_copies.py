@@ -5,6 +5,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+from backups import restore_into
 from copies import wait_until_copied
 from katas_directories import SPIDER
 from services import Service, code_of, wait_until
@@ -275,3 +276,61 @@ def test_a_kata_that_came_back_is_copied_anew_with_its_first_light(
     lights = katas.lights(kata_id, SPIDER.avatar)
     machine.stop()
     assert another_machine().lights(kata_id, SPIDER.avatar) == lights
+
+
+@pytest.fixture
+def taken_over(
+    katas: Katas, folder: Callable[[str], Path], another_machine: Callable[..., Katas]
+) -> tuple[str, Katas]:
+    """A kata with two lights on a machine that is not lost, and another's, which added a third."""
+    kata_id = katas.started("whale")
+    katas.record(kata_id, "whale", files(1))
+    wait_until_copied(folder(kata_id), whale=1)
+    there = another_machine()
+    there.record(kata_id, "whale", files(2))
+    archive(there, kata_id)
+    return kata_id, there
+
+
+def test_what_another_machine_recorded_is_not_written_over(
+    katas: Katas, machine: Service, taken_over: tuple[str, Katas]
+) -> None:
+    kata_id, there = taken_over
+    theirs = there.lights(kata_id, "whale")
+    katas.record(kata_id, "whale", files(12))
+    ours = katas.lights(kata_id, "whale")
+    wait_until(lambda: any("not copied" in line for line in machine.troubles()))
+    says = "the archive has lights that are not here"
+    for _ in range(2):
+        with refused(grpc.StatusCode.FAILED_PRECONDITION, says=says):
+            katas.stub.ArchiveKata(storer_pb2.ArchiveKataRequest(kata_id=kata_id))
+    archive(there, kata_id)
+    assert there.lights(kata_id, "whale") == theirs
+    assert katas.lights(kata_id, "whale") == ours
+
+
+def test_a_machine_that_has_less_of_a_kata_gives_way(
+    katas: Katas, place: Path, taken_over: tuple[str, Katas]
+) -> None:
+    kata_id, there = taken_over
+    before = open_archive(str(place)).find(kata_id)
+    archive(katas, kata_id)
+    assert open_archive(str(place)).find(kata_id) == before
+    assert katas.lights(kata_id, "whale") == there.lights(kata_id, "whale")
+    assert dict(katas.files(kata_id, "whale").files) == files(2)
+
+
+@pytest.mark.parametrize("is_backup", [False, True])
+def test_who_overwrites_a_kata_says_which_of_two_histories_it_has(
+    katas: Katas, taken_over: tuple[str, Katas], *, is_backup: bool
+) -> None:
+    kata_id, there = taken_over
+    katas.record(kata_id, "whale", files(12))
+    tar = katas.tar(kata_id)
+    katas.record(kata_id, "whale", files(13))
+    if is_backup:
+        restore_into(katas, tar, overwrite=True)
+    else:
+        katas.restore(tar, overwrite=True)
+    archive(katas, kata_id)
+    assert dict(there.files(kata_id, "whale").files) == files(12)
