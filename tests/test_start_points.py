@@ -318,6 +318,11 @@ def test_a_command_that_is_not_there_is_amber(test: Test, name: str) -> None:
     assert response.status == 127
 
 
+def test_what_people_type_is_utf_8_to_an_image(test: Test, name: str) -> None:
+    response = test(name, {**visible_files(name), "cyber-dojo.sh": b"locale charmap\n"})
+    assert (response.stdout.content, response.stderr.content) == (b"UTF-8\n", b"")
+
+
 def test_nothing_that_a_test_makes_shows_up_beside_the_visible_files(test: Test, name: str) -> None:
     response = test(name, fixed(name))
     assert not response.changed_files

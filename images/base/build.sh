@@ -12,6 +12,8 @@ set -euo pipefail
 
 suite=bookworm
 debian_image=${CYBER_DOJO_DEBIAN_IMAGE:-debian:12-slim}
+# What people type is UTF-8. Without it Java prints "?" for an umlaut, and Ruby reads none.
+locale=C.UTF-8
 
 packages_of() {
     sed 's/#.*//' "$1/packages.txt" | xargs
@@ -38,6 +40,7 @@ from_registry() {
     docker build --label "cyber-dojo.inputs=$inputs" --tag "$image" \
         --build-arg http_proxy --build-arg https_proxy --build-arg no_proxy - <<DOCKERFILE
 FROM $debian_image
+ENV LANG=$locale
 RUN mkdir -p /usr/share/man/man1 && apt-get update \\
  && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends $packages \\
  && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/* /usr/share/doc/* /usr/lib/jvm/*/jmods
@@ -78,7 +81,8 @@ from_packages() {
         --customize-hook='rm -rf "$1"/etc/apt/sources.list* "$1"/etc/apt/apt.conf.d/99mmdebstrap' \
         --customize-hook='rm -rf "$1"/etc/hostname "$1"/etc/resolv.conf "$1"/var/log/*' \
         --format=tar "$suite" - "$@" |
-        docker import --change "LABEL cyber-dojo.inputs=$inputs" --change 'CMD ["sh"]' -) ||
+        docker import --change "LABEL cyber-dojo.inputs=$inputs" --change "ENV LANG=$locale" \
+            --change 'CMD ["sh"]' -) ||
         { docker image rm "$id"; return 1; }
     docker tag "$id" "$image"
 }
