@@ -72,7 +72,7 @@ def light_to(light: Light) -> storer_pb2.Light:
     message = storer_pb2.Light()
     message.number = light.number
     message.colour = _COLOURS.get(light.colour, colour_pb2.COLOUR_UNSPECIFIED)
-    message.time.seconds = int(light.time.timestamp())
+    message.time.seconds = times.seconds(light.time)
     message.time.nanos = light.time.microsecond * 1000
     if light.status is not None:
         message.status = light.status

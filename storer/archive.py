@@ -11,7 +11,7 @@ typed. `<base>` is the beginning of the digest of the tar that a copy adds to: c
 tar than the one that is there now are of no use to anybody.
 
 Each of these ends with a seal, the SHA-256 digest of what comes before it, in a frame that
-zstd skips.
+zstd skips. Before it, a tar of all has another such frame, with the kata's head.
 """
 
 import hashlib
@@ -35,6 +35,18 @@ _CHARACTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 # https://github.com/facebook/zstd/blob/dev/doc/zstd_compression_format.md#skippable-frames
 _SEAL = b"\x5d\x2a\x4d\x18" + (32).to_bytes(4, "little")
 _SEAL_BYTES = len(_SEAL) + 32
+_HEAD = b"\x50\x2a\x4d\x18" + (32).to_bytes(4, "little")
+HEAD_BYTES = len(_HEAD) + 32
+
+
+def head_frame(head: str) -> bytes:
+    """Return what the tar ends with of a kata that has this head."""
+    return _HEAD + bytes.fromhex(head)
+
+
+def head_in(end: bytes) -> str:
+    """Return the head that a tar's last HEAD_BYTES tell of; "" if it was written without."""
+    return end[-32:].hex() if end[-HEAD_BYTES:].startswith(_HEAD) else ""
 
 
 @dataclass(frozen=True)

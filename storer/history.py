@@ -21,7 +21,7 @@ import pygit2
 from pygit2.enums import ConfigLevel, FileMode
 
 from dojo.errors import KataDamaged
-from storer import durable, json_files, light, loose_objects, objects
+from storer import durable, json_files, light, loose_objects, objects, times
 from storer.git_reader import GitReader, TreeEntry
 from storer.journal import Entry, Journal
 from storer.json_files import Unreadable
@@ -160,7 +160,7 @@ class History:
         author = f"{self._avatar}_{self._kata_id} <{self._avatar}@cyber-dojo.org>"
         message = f"{recorded.number} {recorded.colour}".strip()
         parents = [before.commit] if before.commit else []
-        commit = new.commit(root, parents, author, int(recorded.time.timestamp()), message)
+        commit = new.commit(root, parents, author, times.seconds(recorded.time), message)
         if journal is None:
             objects.write(self._folder, new.files)
             self._name(recorded.number, commit, before.branch)

@@ -49,10 +49,23 @@ def loads(content: bytes, kind: type[dict[str, Any]] | type[list[Any]]) -> Any:
     return value
 
 
+def is_text(value: object) -> bool:
+    """Say whether a value is text that has a form in UTF-8: JSON can have half a character."""
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def read_files(value: object) -> dict[str, bytes]:
     """Return filename -> content from its JSON; raise Unreadable if it is something else."""
     if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
         raise Unreadable("does not map filenames to contents")
+    if not all(map(is_text, value)):
+        raise Unreadable("has a filename that is not UTF-8")
     return {name: to_bytes(text) for name, text in value.items()}
 
 

@@ -84,9 +84,14 @@ def from_json(value: object) -> Light:
         time=time,
         duration=duration if _is_duration(duration) else None,
         status=status if isinstance(status, int) and 0 <= status <= MAX_STATUS else None,
-        reason=str(value.get("reason", "")),
-        request_id=str(value.get("request_id", "")),
+        reason=_text(value.get("reason", "")),
+        request_id=_text(value.get("request_id", "")),
     )
+
+
+def _text(value: object) -> str:
+    """Return a value as text that a message can have."""
+    return str(value).encode("utf-8", "replace").decode()
 
 
 def _is_duration(value: object) -> TypeGuard[float]:

@@ -4,7 +4,7 @@ The file's keys are those of the field, old ones included. Keys that we don't kn
 as they stand, and the file of an imported kata is not rewritten.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -19,6 +19,11 @@ DEFAULT_MAX_SECONDS = 10
 LARGEST_MAX_SECONDS = 60
 DEFAULT_TAB_SIZE = 4
 LARGEST_TAB_SIZE = 16
+
+# Of what stands under keys that we don't know: how many messages of protobuf's may be in each
+# other for it, of its 100, and the largest number.
+_MAX_MESSAGES = 97
+_LARGEST = 2**1023
 
 PATTERN_COLOURS = ("red", "amber", "green")
 STREAMS = ("any", "stdout", "stderr")
@@ -171,7 +176,7 @@ def from_json(value: Mapping[str, Any]) -> Manifest:
         highlight_filenames=_strings(value, "highlight_filenames"),
         progress_regexs=_strings(value, "progress_regexs"),
         hidden_filenames=_strings(value, "hidden_filenames"),
-        other={key: other for key, other in value.items() if key not in not_other},
+        other=_others(value, not_other),
     )
 
 
@@ -189,6 +194,8 @@ def _of(value: Mapping[str, Any], key: str, kind: type, default: Any) -> Any:
         return default
     if not isinstance(found, kind) or isinstance(found, bool):
         raise Unreadable(f"{key}: {found!r} is not a {kind.__name__}")
+    if kind is str and not json_files.is_text(found):
+        raise Unreadable(f"{key}: is not UTF-8")
     if isinstance(found, int) and not 0 <= found < 2**31:
         raise Unreadable(f"{key}: {found} is not from 0 to {2**31 - 1}")
     return found
@@ -200,9 +207,9 @@ def _strings(value: Mapping[str, Any], key: str) -> list[str]:
     if found is None:
         return []
     if isinstance(found, str):
-        return [found]
-    if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
-        raise Unreadable(f"{key}: {found!r} is not a list of strings")
+        found = [found]
+    if not isinstance(found, list) or not all(map(json_files.is_text, found)):
+        raise Unreadable(f"{key}: {found!a} is not a list of strings")
     return found
 
 
@@ -220,11 +227,35 @@ def _ruby_lambda(value: Mapping[str, Any]) -> str | None:
     """Return the source of the Ruby lambda, if there is one that a runner would take."""
     found = value.get(RED_AMBER_GREEN)
     lines = [found] if isinstance(found, str) else found
-    if not isinstance(lines, list) or not all(isinstance(each, str) for each in lines):
+    if not isinstance(lines, list) or not all(map(json_files.is_text, lines)):
         return None
     source = "\n".join(lines)
     return source if ruby_lambdas.fault(source) is None else None
 
 
 def _is_pattern(value: object) -> bool:
-    return isinstance(value, dict) and all(isinstance(each, str) for each in value.values())
+    return isinstance(value, dict) and all(map(json_files.is_text, value.values()))
+
+
+def _others(value: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
+    """Return what stands under other keys; raise Unreadable if no message could have it."""
+    others = {key: other for key, other in value.items() if key not in known}
+    for key, other in others.items():
+        if not json_files.is_text(key) or not _can_be_told(other, _MAX_MESSAGES):
+            raise Unreadable(f"{key!a}: it, or what is in it, can't be told")
+    return others
+
+
+def _can_be_told(value: object, messages: int) -> bool:
+    """Say whether a value fits into so many messages, one in another, of google.protobuf.Struct."""
+    if isinstance(value, dict):
+        left = messages - 3  # Struct, its entry, and Value
+        return left >= 0 and all(
+            json_files.is_text(key) and _can_be_told(each, left) for key, each in value.items()
+        )
+    if isinstance(value, list):
+        left = messages - 2  # ListValue and Value
+        return left >= 0 and all(_can_be_told(each, left) for each in value)
+    if isinstance(value, int):
+        return abs(value) <= _LARGEST
+    return not isinstance(value, str) or json_files.is_text(value)

@@ -23,7 +23,7 @@ import zstandard
 from dojo import avatars, visible_files
 from dojo.errors import ArchiveConflict, ArchiveDamaged, KataDamaged, KataNotFound
 from storer import durable, json_files, sandbox, snapshot
-from storer.archive import Archive, Archived, Copy
+from storer.archive import Archive, Archived, Copy, head_frame
 from storer.avatar import MANIFEST
 from storer.json_files import Unreadable
 from storer.kata import Kata
@@ -96,13 +96,14 @@ def is_wanted(archive: Archive, kata: Kata) -> bool:
 def tar(
     taken: Snapshot, packed: Packed, leave_out: Callable[[PurePosixPath], bool]
 ) -> Iterator[bytes]:
-    """Yield the compressed tar of a kata."""
+    """Yield the compressed tar of a kata, and its head."""
     members = snapshot.members(taken, packed=packed, leave_out=leave_out, is_held=True)
     compressor = zstandard.ZstdCompressor().compressobj()
     for piece in chain(members, [snapshot.END]):
         if compressed := compressor.compress(piece):
             yield compressed
     yield compressor.flush()
+    yield head_frame(taken.head.digest)
 
 
 def get(archive: Archive, kata_id: str, folder: Path) -> None:
@@ -138,11 +139,14 @@ def _check_out(avatar: Path, before: set[str]) -> None:
         files = json_files.read_files(json_files.read(avatar / MANIFEST, dict))
     except Unreadable as error:
         raise KataDamaged(avatar.name, MANIFEST, str(error)) from error
+    # It was restored from a tar that somebody made: no name may lead out of the sandbox.
+    files = {name: content for name, content in files.items() if not visible_files.name_fault(name)}
     folder = avatar / SANDBOX
     if not folder.exists():
         sandbox.create(avatar, avatar.name, files)
     for name in before - set(files):
-        _clear(folder, name)
+        if not visible_files.name_fault(name):
+            _clear(folder, name)
     for name, content in files.items():
         path = folder / name
         if path.is_symlink() or not path.is_file() or path.read_bytes() != content:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pygit2
 
-from dojo import avatars
+from dojo import avatars, visible_files
 from dojo.data_containers import MANIFEST
 from dojo.errors import KataDamaged
 from storer import durable, in_place, json_files, sandbox
@@ -56,6 +56,7 @@ def settle(folder: Path, kata_id: str) -> list[str]:
     if kata.manifest_json.get("id", kata_id) != kata_id:
         said = kata.manifest_json["id"]
         raise KataDamaged(kata_id, MANIFEST, f"it says that it is kata {said!r}")
+    _check_names(settled.visible_files, kata_id, MANIFEST)
     names = kata.avatar_names()
     _check_kinds(folder, kata_id)
     for name in names:
@@ -99,12 +100,35 @@ def _settle_avatar(folder: Path, kata_id: str, start: Light, files: dict[str, by
             (folder / GIT).unlink()
         history = _history_from_folders(folder, kata_id, [start, *lights], files)
     newest = history.submission(numbers[-1])
+    _check_names(newest.files, kata_id, f"{name}/{GIT}/refs/tags/{numbers[-1]}")
     if not (folder / SANDBOX).is_dir():
         sandbox.create(folder, name, newest.files)
     sandbox.give(folder / SANDBOX, name)
-    if not (folder / MANIFEST).exists():
+    if not _has_fit_names(folder / MANIFEST):
         content = json_files.dumps(json_files.files_json(newest.files))
         durable.write(folder / MANIFEST, content)
+
+
+def _check_names(files: dict[str, bytes], kata_id: str, path: str) -> None:
+    """Raise KataDamaged if a file has a name that no visible file can have, as `../a`."""
+    for name in files:
+        if (fault := visible_files.name_fault(name)) is not None:
+            raise KataDamaged(kata_id, path, f"{visible_files.shown(name)}: {fault}")
+    if (folder := visible_files.name_that_is_a_folder(files)) is not None:
+        reason = f"{visible_files.shown(folder)} is the folder of another file as well"
+        raise KataDamaged(kata_id, path, reason)
+
+
+def _has_fit_names(manifest: Path) -> bool:
+    """Say whether an avatar's manifest.json is there, and names what can be in a sandbox."""
+    if not manifest.exists():
+        return False
+    try:
+        names = json_files.read_files(json_files.read(manifest, dict))
+    except Unreadable:
+        return True  # so far nobody wants it
+    has_fault = any(visible_files.name_fault(name) for name in names)
+    return not has_fault and visible_files.name_that_is_a_folder(names) is None
 
 
 def _history_from_folders(

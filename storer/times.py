@@ -3,7 +3,9 @@
 A seventh number, where there is one, is the microsecond.
 """
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def now() -> datetime:
@@ -25,4 +27,12 @@ def from_list(parts: object) -> datetime:
     if not all(isinstance(part, int) for part in parts):
         raise ValueError(f"{parts!r} is not a time: its parts are whole numbers")
     year, month, day, *rest = parts
-    return datetime(year, month, day, *rest, tzinfo=UTC)  # type: ignore[misc]  # rest: 3 or 4
+    try:
+        return datetime(year, month, day, *rest, tzinfo=UTC)  # type: ignore[misc]  # rest: 3 or 4
+    except OverflowError:
+        raise ValueError("it is not a time: one of its parts fits no number") from None
+
+
+def seconds(time: datetime) -> int:
+    """Return the whole seconds from 1970 to a time, rounded down."""
+    return (time - _EPOCH) // timedelta(seconds=1)

@@ -1,5 +1,6 @@
 """Recorded tests are in the archive within seconds: another machine goes on from there."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -334,3 +335,30 @@ def test_who_overwrites_a_kata_says_which_of_two_histories_it_has(
         katas.restore(tar, overwrite=True)
     archive(katas, kata_id)
     assert dict(there.files(kata_id, "whale").files) == files(12)
+
+
+@pytest.mark.parametrize("leads", ["up", "to the root"])
+def test_no_file_comes_out_of_a_sandbox_by_its_name(
+    katas: Katas,
+    machine: Service,
+    data_containers: DataContainers,
+    another_machine: Callable[..., Katas],
+    *,
+    tmp_path: Path,
+    leads: str,
+) -> None:
+    kata_id = katas.started("whale", "zebra")
+    kata = data_containers.folder(kata_id)
+    kept, made = tmp_path / "kept", tmp_path / "made"
+    kept.mkdir()
+    (kept / "file").touch()
+    up = "../" * 30 if leads == "up" else ""
+    crafted = {f"{up}{path}": "crafted" for path in (kept, made)}
+    (kata / "whale" / "manifest.json").write_text(json.dumps(crafted))
+    wait_until_copied(kata, whale=0, zebra=0)
+    katas.record(kata_id, "zebra")
+    wait_until_copied(kata, whale=0, zebra=1)
+    lose(machine, data_containers)
+    assert len(another_machine().lights(kata_id, "zebra")) == 2
+    assert (kept / "file").exists()
+    assert not made.exists()

@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import grpc
@@ -64,6 +65,16 @@ def test_a_light_has_what_was_recorded(katas: Katas, colour: str) -> None:
     assert light.status == 2
     assert light.duration == Duration(seconds=1, nanos=500_000_000)
     assert katas.lights(kata_id, "whale")[1:] == [light]
+
+
+@pytest.mark.parametrize("parts", [(1969, 12, 31, 23, 59, 58), (9999, 12, 31, 23, 59, 59)])
+def test_a_time_has_its_fraction_however_long_ago_or_to_come(
+    katas: Katas, parts: tuple[int, int, int, int, int, int]
+) -> None:
+    kata_id = katas.started("whale")
+    time = timestamp(datetime(*parts, 999_999, tzinfo=UTC))
+    assert katas.record(kata_id, "whale", time=time).time == time
+    assert katas.lights(kata_id, "whale")[1].time == time
 
 
 def test_a_light_is_a_commit_with_its_number_as_tag(
