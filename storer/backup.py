@@ -23,7 +23,7 @@ from dojo import kata_ids
 from dojo.chunks import CHUNK_BYTES, Digest, rechunk
 from dojo.errors import ArchiveDamaged, InvalidArgument, KataDamaged, KataNotFound
 from storer import durable, snapshot, tar_headers
-from storer.archive import Archive, Archived
+from storer.archive import HEAD_BYTES, Archive, Archived, head_in
 from storer.backup_states import BackupStates, Entry, State, Unfinished
 from storer.download import Compression, compress
 from storer.head import head_of
@@ -72,7 +72,8 @@ class Backup:
                 before = _after(found.entries(), self._after)
             there = self._katas.kept_ids(unfinished.prefix, self._after)
             for kata_id, was, is_there in _merged(there, before):
-                if is_there:
+                # One that was brought here, or put away, while it was listed may be missing there.
+                if is_there or self._katas.is_kept(kata_id):
                     yield from self._kata(kata_id, was)
                 elif was is not None:
                     unfinished.add(Entry(kata_id, State.DELETED, head=was.head))
@@ -88,14 +89,11 @@ class Backup:
         """Yield what the tar has of a kata, if it changed; and take it down."""
         try:
             entry = yield from self._entry(kata_id, was)
-        except KataNotFound as error:
-            # Deleted, or being archived, since it was listed: the next backup has it or says so.
-            entry = Entry(kata_id, State.FAILED, reason=str(error))
-        except (KataDamaged, ArchiveDamaged) as error:
-            entry = Entry(kata_id, State.FAILED, reason=str(error)[:_MAX_REASON])
+        # One that is not found was deleted since it was listed: the next backup says so.
+        except (KataNotFound, KataDamaged, ArchiveDamaged) as error:
+            entry = _failed(kata_id, was, str(error))
         except OSError as error:
-            reason = f"it can't be read: {error.strerror}"
-            entry = Entry(kata_id, State.FAILED, reason=reason)
+            entry = _failed(kata_id, was, f"it can't be read: {error.strerror}")
         self._unfinished.add(entry)
         if entry.state is not State.UNCHANGED:
             yield _seal(entry)
@@ -109,8 +107,9 @@ class Backup:
             if isinstance(found, Snapshot):
                 sha256 = yield from self._digested(snapshot.members(found))
                 return Entry(kata_id, State.SENT, head=found.head.digest, sha256=sha256)
-        sha256 = yield from self._digested(_archived_members(self._katas.archive, found))
-        return Entry(kata_id, State.SENT, stamp=found.stamp, sha256=sha256)
+            head, members = _archived(self._katas.archive, found, opened)
+            sha256 = yield from self._digested(members)
+        return Entry(kata_id, State.SENT, head=head, stamp=found.stamp, sha256=sha256)
 
     def _digested(self, members: Iterable[bytes]) -> Generator[bytes, None, str]:
         """Yield the members; return the digest of all since the last seal, in hexadecimal."""
@@ -126,14 +125,14 @@ class Backup:
         archive = self._katas.archive
         with suppress(KataNotFound), self._katas.reading(kata_id) as kata:
             if was is not None and was.head and head_of(kata).digest == was.head:
-                return replace(was, state=State.UNCHANGED)
+                return _unchanged(was)
             with durable.refusing():  # which is not this kata's alone
                 return Snapshot(kata, opened)
         archived = archive.find(kata_id)
         if archived is None:
             raise KataNotFound(kata_id, "it was deleted meanwhile")
         if was is not None and was.stamp == archived.stamp:
-            return replace(was, state=State.UNCHANGED)
+            return _unchanged(was)
         if archive.copies(kata_id):  # of a machine that was lost: to be put together first
             with self._katas.using(kata_id, touching=False) as kata:
                 return Snapshot(kata, opened)
@@ -163,26 +162,42 @@ def filename(compression: Compression) -> str:
     return f"katas.tar{compression.value}"
 
 
-def _archived_members(archive: Archive, archived: Archived) -> Iterator[bytes]:
-    """Yield the members of an archived kata, as they are in its tar.
+def _unchanged(was: Entry) -> Entry:
+    return replace(was, state=State.UNCHANGED, reason="")
 
-    What was damaged is found before the first is given: a member that breaks off would spoil
-    what comes after it.
+
+def _failed(kata_id: str, was: Entry | None, reason: str) -> Entry:
+    """Return the entry of a kata that can't be sent; what was sent of it last is known still."""
+    entry = was or Entry(kata_id, State.FAILED)
+    return replace(entry, state=State.FAILED, reason=reason[:_MAX_REASON])
+
+
+def _archived(
+    archive: Archive, archived: Archived, opened: ExitStack
+) -> tuple[str, Iterator[bytes]]:
+    """Return the head of an archived kata, "" if that is not known, and the members of its tar.
+
+    What was damaged is found before: a member that breaks off would spoil what comes after it.
     """
-    with ExitStack() as opened:
+    source = cast("IO[bytes]", opened.enter_context(archive.open(archived.kata_id)))
+    if archived.size_bytes <= _MAX_HELD_BYTES:
+        end = source.read()
+        source = io.BytesIO(end)
+    else:
+        end = b""
+        while piece := source.read(CHUNK_BYTES):
+            end = (end + piece)[-HEAD_BYTES:]
         source = cast("IO[bytes]", opened.enter_context(archive.open(archived.kata_id)))
-        if archived.size_bytes <= _MAX_HELD_BYTES:
-            source = io.BytesIO(source.read())
-        else:
-            while source.read(CHUNK_BYTES):
-                pass
-            source = cast("IO[bytes]", opened.enter_context(archive.open(archived.kata_id)))
-        tar = zstandard.ZstdDecompressor().stream_reader(source, read_across_frames=True)
-        held = b""
-        while piece := tar.read(CHUNK_BYTES):
-            held += piece
-            yield held[: -len(snapshot.END)]
-            held = held[-len(snapshot.END) :]
+    return head_in(end), _archived_members(source)
+
+
+def _archived_members(source: IO[bytes]) -> Iterator[bytes]:
+    tar = zstandard.ZstdDecompressor().stream_reader(source, read_across_frames=True)
+    held = b""
+    while piece := tar.read(CHUNK_BYTES):
+        held += piece
+        yield held[: -len(snapshot.END)]
+        held = held[-len(snapshot.END) :]
 
 
 def _merged(

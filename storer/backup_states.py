@@ -52,7 +52,7 @@ class Entry:
     """A line of a backup's manifest.
 
     `head` and `sha256` are those that the kata had when it was last sent; `stamp` is the
-    archive's, where it was sent from there, and had no head. `reason` says why it failed.
+    archive's, where it was sent from there. `reason` says why it failed.
     """
 
     kata_id: str
@@ -140,9 +140,9 @@ class BackupStates:
     def resume(self, token: str, after: str) -> Unfinished:
         """Go on with a backup that broke, after a kata: as another, that has the same begin.
 
-        Raises UnknownBackup.
+        Also if all was sent and only its end did not arrive. Raises UnknownBackup.
         """
-        with self._open(token, _UNFINISHED) as broken:
+        with self._open(token, _UNFINISHED, _WHOLE) as broken:
             resumed = self.begin(broken.prefix, broken.since)
             try:
                 for entry in broken.entries():
@@ -161,15 +161,19 @@ class BackupStates:
             yield backup
 
     @contextlib.contextmanager
-    def _open(self, token: str, ending: str) -> Iterator[Backup]:
+    def _open(self, token: str, *endings: str) -> Iterator[Backup]:
+        """Give the manifest of this token that is there with one of the endings."""
         if not _TOKEN.match(token):
             raise UnknownBackup(token)
-        path = self._containers.backups_folder / (token + ending)
-        try:
-            file = path.open("rb")
-        except FileNotFoundError:
-            raise UnknownBackup(token) from None
-        with file:
+        with contextlib.ExitStack() as opened:
+            file: IO[bytes] | None = None
+            for ending in endings:
+                if file is None:
+                    with contextlib.suppress(FileNotFoundError):
+                        path = self._containers.backups_folder / (token + ending)
+                        file = opened.enter_context(path.open("rb"))
+            if file is None:
+                raise UnknownBackup(token)
             try:
                 yield read(file)
             except BadManifest:  # the machine went down before it was on disk

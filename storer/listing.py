@@ -65,14 +65,9 @@ def complete(places: Places, partial_id: str) -> tuple[list[str], bool]:
 
 def page(places: Places, prefix: str, after: str, count: int) -> list[ListedKata]:
     """Return the first `count` katas whose ids begin with `prefix` and come after `after`."""
-    containers, old = places.data_containers, places.katas_directory
-    contained = sorted(
-        kata_id
-        for kata_id in containers.kata_ids()
-        if kata_id.startswith(prefix) and kata_id > after
-    )
+    old = places.katas_directory
     merged = heapq.merge(
-        ((kata_id, "container") for kata_id in contained if containers.exists(kata_id)),
+        _contained(places, prefix, after),
         ((kata_id, "archive") for kata_id in places.archive.ids(prefix, after=after)),
         ((kata_id, "directory") for kata_id in old.kata_ids(prefix) if kata_id > after),
     )
@@ -106,14 +101,28 @@ def kept_ids(places: Places, prefix: str, after: str) -> Iterator[str]:
 
     Those of the katas that are kept here: the katas directory is somebody else's.
     """
+    contained = (kata_id for kata_id, _ in _contained(places, prefix, after))
+    merged = heapq.merge(contained, places.archive.ids(prefix, after=after))
+    yield from (kata_id for kata_id, _ in groupby(merged))
+
+
+def _contained(places: Places, prefix: str, after: str) -> Iterator[tuple[str, str]]:
+    """Yield the ids of katas that are in a data-container, in order, each with where it is.
+
+    One that goes to the archive meanwhile is told of too: the archive's own may have been listed
+    before it was there.
+    """
+    containers = places.data_containers
     contained = sorted(
         kata_id
-        for kata_id in places.data_containers.kata_ids()
+        for kata_id in containers.kata_ids()
         if kata_id.startswith(prefix) and kata_id > after
     )
-    existing = (kata_id for kata_id in contained if places.data_containers.exists(kata_id))
-    merged = heapq.merge(existing, places.archive.ids(prefix, after=after))
-    yield from (kata_id for kata_id, _ in groupby(merged))
+    for kata_id in contained:
+        if containers.exists(kata_id):
+            yield kata_id, "container"
+        elif places.archive.find(kata_id) is not None:
+            yield kata_id, "archive"
 
 
 def _archived(archive: Archive, partial_id: str, *, is_needed: bool) -> list[str]:

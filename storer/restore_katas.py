@@ -6,7 +6,7 @@ tar ends as a tar does.
 """
 
 import json
-from collections.abc import Generator, Iterator
+from collections.abc import Collection, Generator, Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 from itertools import pairwise
@@ -77,11 +77,15 @@ def restore_katas(
     with refusing():
         found = _Katas(Tar(pieces))
     token = ""
+    refused: set[str] = set()
     while (kata_id := found.next_kata()) is not None:
         if kata_id:
-            yield _restore(katas, found, kata_id, how)
+            report = _restore(katas, found, kata_id, how)
+            if report.outcome is Outcome.REFUSED:
+                refused.add(kata_id)
+            yield report
         else:
-            token = yield from _follow(katas, found, how)
+            token = yield from _follow(katas, found, how, refused)
     found.finish()
     yield Ended(token)
 
@@ -245,13 +249,19 @@ def _choose(kata_id: str, incoming: Kata, here: Kata | None, how: How) -> Report
     return Report(kata_id, Outcome.SKIPPED, reason)
 
 
-def _follow(katas: Katas, found: _Katas, how: How) -> Generator[Report, None, str]:
-    """Do what a backup's manifest says of the katas that it does not bring; return its token."""
+def _follow(
+    katas: Katas, found: _Katas, how: How, refused: Collection[str]
+) -> Generator[Report, None, str]:
+    """Do what a backup's manifest says of the katas that it does not bring; return its token.
+
+    What was told of those that were `refused` is not told again.
+    """
     try:
         with refusing():
             manifest = backup_states.read(found.tar.content())
             for entry in manifest.entries():
-                if report := _account_for(katas, entry, how):
+                report = _account_for(katas, entry, how)
+                if report is not None and entry.kata_id not in refused:
                     yield report
             token = manifest.token
     except BadManifest as error:

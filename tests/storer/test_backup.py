@@ -290,6 +290,23 @@ def test_an_archived_kata_is_unchanged_until_it_is_brought_back(archiving: Katas
     assert backup(archiving, since_token=token).states == {kata_id: "unchanged"}
 
 
+def test_a_kata_that_is_archived_meanwhile_is_in_it(
+    archiving: Katas, elsewhere: DataContainers
+) -> None:
+    made = sorted(archiving.started("whale") for _ in range(3))
+    large = elsewhere.folder(made[0]) / "whale/sandbox/zz-large"
+    large.touch()
+    os.truncate(large, LARGE_BYTES)
+    token = backup(archiving).token
+    archiving.record(made[0], "whale")
+    for kata_id, fields in ((made[1], {}), (made[2], {"since_token": token})):
+        begun = Begun(archiving, **fields)
+        archiving.stub.ArchiveKata(storer_pb2.ArchiveKataRequest(kata_id=kata_id))
+        states = Backup(begun.rest(), begun.token, "").states
+        assert states[kata_id] == "sent"
+        assert set(states) == set(made)
+
+
 def test_a_damaged_archive_does_not_end_the_backup(archiving: Katas, tmp_path: Path) -> None:
     damaged, whole = archived(archiving), archived(archiving)
     (path,) = (tmp_path / "archive").rglob(f"*{damaged}*.tar.zst")
@@ -413,6 +430,16 @@ def test_a_backup_that_broke_goes_on_behind_the_last_whole_kata(
     }
     after = backup(katas, since_token=resumed.token)
     assert after.states == {three[0]: "sent", three[1]: "unchanged", three[2]: "unchanged"}
+
+
+def test_a_backup_of_which_only_the_end_did_not_arrive_goes_on(
+    katas: Katas, three: list[str]
+) -> None:
+    token = backup(katas).token
+    resumed = backup(katas, resume_token=token, after_kata_id=three[1])
+    assert resumed.states == dict.fromkeys(three, "sent")
+    assert f"{three[2][:2]}/{three[2][2:]}.json" in contents(resumed.tar)
+    assert backup(katas, since_token=token).states == dict.fromkeys(three, "unchanged")
 
 
 def test_a_backup_that_broke_can_begin_anew(katas: Katas, three: list[str], broken: Begun) -> None:

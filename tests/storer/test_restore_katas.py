@@ -102,6 +102,68 @@ def test_a_full_one_and_those_that_follow_it_give_the_state_of_the_last(
     assert_same(katas, katas_elsewhere, [three[0], three[2], added])
 
 
+def test_what_was_deleted_from_the_archive_or_while_it_was_damaged_is_deleted_again(
+    start_storer: Callable[..., Service],
+    client: Callable[[Service], Katas],
+    folder: Callable[[str], Path],
+    katas_elsewhere: Katas,
+    tmp_path: Path,
+) -> None:
+    katas = client(start_storer(CYBER_DOJO_ARCHIVE=str(tmp_path / "archive")))
+    archived, damaged = katas.started("whale"), katas.started("whale")
+    katas.stub.ArchiveKata(storer_pb2.ArchiveKataRequest(kata_id=archived))
+    made = [backup(katas)]
+    katas.record(damaged, "whale")
+    for path in (folder(damaged) / "whale/.git/objects").rglob("*"):
+        if path.is_file():
+            path.unlink()
+    made.append(backup(katas, since_token=made[-1].token))
+    assert made[-1].states[damaged] == "failed"
+    for kata_id in (archived, damaged):
+        katas.delete(kata_id)
+    made.append(backup(katas, since_token=made[-1].token))
+    assert made[-1].states == {archived: "deleted", damaged: "deleted"}
+    for each in made:
+        restored = restore_into(katas_elsewhere, each.tar, apply_deletions=True)
+    assert restored.outcomes == {archived: "deleted", damaged: "deleted"}
+
+
+ODD = {
+    "a time that fits no number": ("created", [10**20, 1, 1, 1, 1, 1]),
+    "half a character": ("display_name", "C\ud800"),
+    "half a character in a name": ("visible_files", {"a\ud800": ""}),
+    "half a character below": ("mine", [{"a": "\ud800"}]),
+    "a number beyond all": ("mine", 10**400),
+    "too deep": ("mine", json.loads("[" * 150 + "]" * 150)),
+    "out of the sandbox": ("visible_files", {"../../escaped": ""}),
+    "out of everything": ("visible_files", {"/escaped": ""}),
+    "no name": ("visible_files", {"": ""}),
+    "a name too long": ("visible_files", {"a" * 300: ""}),
+    "a file that is a folder": ("visible_files", {"a": "", "a/b": ""}),
+}
+
+
+@pytest.mark.parametrize("what", ODD)
+def test_an_odd_kata_is_refused_and_keeps_no_other_back(
+    katas: Katas, katas_elsewhere: Katas, elsewhere: DataContainers, what: str
+) -> None:
+    good, odd = katas.started("whale"), katas.started("whale")
+    key, value = ODD[what]
+    manifest = f"{odd[:2]}/{odd[2:]}/manifest.json"
+    files = contents(katas.tar(odd))
+    files[manifest] = json.dumps({**json.loads(files[manifest]), key: value}).encode()
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w") as tar:
+        for name, content in [*files.items(), *contents(katas.tar(good)).items()]:
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    restored = restore_into(katas_elsewhere, made.getvalue())
+    assert restored.outcomes == {odd: "refused", good: "restored"}
+    assert "manifest.json" in restored.reasons[odd]
+    assert ids_in(elsewhere) == {good}
+
+
 def test_restoring_again_changes_nothing(
     katas: Katas, three: list[str], katas_elsewhere: Katas, elsewhere: DataContainers
 ) -> None:
@@ -307,10 +369,10 @@ def test_a_kata_that_was_altered_on_its_way_is_refused_and_the_rest_restored(
     restored = restore_into(katas_elsewhere, bytes(tar))
     assert restored.outcomes == {
         three[0]: "restored",
-        three[1]: "missing",  # said after it was refused
+        three[1]: "refused",
         three[2]: "restored",
     }
-    assert restored.counts == {"restored": 2, "refused": 1, "missing": 1}
+    assert restored.counts == {"restored": 2, "refused": 1}
     assert ids_in(elsewhere) == {three[0], three[2]}
 
 
@@ -323,7 +385,7 @@ def test_what_could_not_be_backed_up_is_not_restored(
 ) -> None:
     (folder(three[1]) / "whale/manifest.json").unlink()
     restored = restore_into(katas_elsewhere, backup(katas).tar)
-    assert restored.counts == {"restored": 2, "refused": 1, "missing": 1}
+    assert restored.counts == {"restored": 2, "refused": 1}
     assert "can't be read" in restored.reasons[three[1]]
     assert ids_in(elsewhere) == {three[0], three[2]}
 
