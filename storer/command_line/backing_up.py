@@ -11,6 +11,7 @@ from typing import IO
 import grpc
 
 from cyberdojo.storer.v1 import storer_pb2
+from dojo import kata_ids
 from dojo.chunks import Digest
 from storer.command_line import exits, outputs
 from storer.command_line.client import Client, wait_for_return
@@ -52,13 +53,17 @@ def run(client: Client, told: argparse.Namespace, screen: Screen) -> int:
     """Make a backup."""
     output = told.output or f"katas.tar{outputs.ENDINGS[told.compression]}"
     outputs.refuse_terminal(output)
+    if not told.since and not told.since_last:
+        _refuse_unknown(client, told.prefix)
     backup = _Backup(client, told)
-    with Progress(forced=told.progress) as progress:
+    with Progress(forced=told.progress) as progress, outputs.failing_clearly(output):
         if output == outputs.STDOUT:
             backup.to_pipe(sys.stdout.buffer, progress)
+        elif outputs.is_special(path := outputs.target(output)):
+            with path.open("wb") as file:
+                backup.to_pipe(file, progress)
         else:
-            with outputs.failing_clearly(output):
-                backup.to_file(Path(output), progress)
+            backup.to_file(path, progress)
     token_file = told.token_file or told.since_last
     if token_file is not None:
         with outputs.failing_clearly(str(token_file)):
@@ -78,6 +83,15 @@ def run(client: Client, told: argparse.Namespace, screen: Screen) -> int:
         kind = "what changed" if backup.since else "all katas"
         screen.say(f"{output}  {size(backup.size_bytes)}, {kind}; token {backup.token}")
     return exits.GOOD
+
+
+def _refuse_unknown(client: Client, prefix: str) -> None:
+    """Raise Failed if the one kata that is to be backed up is not kept here: it was mistyped."""
+    if not kata_ids.is_whole(prefix):
+        return
+    found = client.stub.ListKatas(storer_pb2.ListKatasRequest(prefix=prefix, page_size=1)).katas
+    if not any(each.source != storer_pb2.KATA_SOURCE_KATAS_DIRECTORY for each in found):
+        raise Failed(f"kata {prefix}: it is not kept here", exits.NOT_FOUND)
 
 
 class _Backup:
@@ -103,13 +117,14 @@ class _Backup:
 
     def to_file(self, path: Path, progress: Progress) -> None:
         """Write to a file; one that does not become whole goes."""
-        try:
-            with outputs.part_of(path).open("wb") as file:
+        with outputs.opened_part(path) as file:
+            try:
+                file.truncate(0)
                 self._persist(file, progress)
                 outputs.finish(file, path)
-        except BaseException:
-            outputs.part_of(path).unlink(missing_ok=True)
-            raise
+            except BaseException:
+                outputs.part_of(path).unlink(missing_ok=True)
+                raise
 
     def _persist(self, file: IO[bytes], progress: Progress) -> None:
         """Go on behind the newest whole kata where the connection breaks."""
@@ -210,8 +225,12 @@ def _read_token(path: Path | None) -> str:
 def _write_token(path: Path, token: str) -> None:
     """Replace the file, so that it has the old token or the new one."""
     new = outputs.part_of(path)
-    with new.open("w") as file:
-        file.write(f"{token}\n")
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
+    try:
+        with new.open("w") as file:
+            file.write(f"{token}\n")
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise

@@ -43,41 +43,46 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(client: Client, told: argparse.Namespace, screen: Screen) -> int:
     """Download it."""
-    if told.output == outputs.STDOUT:
-        outputs.refuse_terminal(told.output)
-        with Progress(forced=told.progress) as progress:
-            _to_pipe(client, told, progress)
-        return exits.GOOD
-    path = Path(told.output or f"{told.kata_id}.tar{outputs.ENDINGS[told.compression]}")
-    with Progress(forced=told.progress) as progress, outputs.failing_clearly(str(path)):
-        digest = _to_file(client, told, path, progress)
+    output = told.output or f"{told.kata_id}.tar{outputs.ENDINGS[told.compression]}"
+    outputs.refuse_terminal(output)
+    with Progress(forced=told.progress) as progress, outputs.failing_clearly(output):
+        if output == outputs.STDOUT:
+            _to_pipe(client, told, sys.stdout.buffer, progress)
+            return exits.GOOD
+        if outputs.is_special(path := outputs.target(output)):
+            with path.open("wb") as file:
+                digest = _to_pipe(client, told, file, progress)
+        else:
+            digest = _to_file(client, told, path, progress)
     if screen.as_json:
         screen.record(
             {
                 "id": told.kata_id,
-                "file": str(path),
+                "file": output,
                 "bytes": digest.size_bytes,
                 "sha256": digest.sha256.hex(),
             }
         )
     else:
-        screen.say(f"{path}  {size(digest.size_bytes)}")
+        screen.say(f"{output}  {size(digest.size_bytes)}")
     return exits.GOOD
 
 
-def _to_pipe(client: Client, told: argparse.Namespace, progress: Progress) -> None:
+def _to_pipe(
+    client: Client, told: argparse.Namespace, file: IO[bytes], progress: Progress
+) -> Digest:
     request = storer_pb2.DownloadKataRequest(
         kata_id=told.kata_id, compression=_COMPRESSIONS[told.compression]
     )
     digest = Digest()
     for part in client.stub.DownloadKata(request):
         if part.HasField("end"):
-            sys.stdout.buffer.flush()
+            file.flush()
             if part.end.sha256 == digest.sha256:
-                return
+                return digest
         elif part.data:
             digest.update(part.data)
-            sys.stdout.buffer.write(part.data)
+            file.write(part.data)
             progress.tell_bytes(told.kata_id, digest.size_bytes)
     raise Failed("the download is not whole: throw it away and call again", exits.UNAVAILABLE)
 
@@ -127,7 +132,7 @@ def _to_file(client: Client, told: argparse.Namespace, path: Path, progress: Pro
     partial = _Partial(path, told)
     for attempt in range(_ATTEMPTS):
         try:
-            with partial.part.open("ab+") as file:
+            with outputs.opened_part(path) as file:
                 return _attempt(client, partial, file, progress)
         except _Another:
             partial.forget()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
@@ -19,6 +20,7 @@ from storer.command_line import (
     downloading,
     exits,
     listing,
+    outputs,
     restoring,
     showing,
     verifying,
@@ -69,9 +71,21 @@ def main(arguments: Sequence[str]) -> int:
     """Run a command; return what to exit with."""
     # A reader who has seen enough ends us quietly, as it ends every other command.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
-    told = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that nothing half done is left
+    with contextlib.ExitStack() as opened:
+        for name, mode in (("stdin", "r"), ("stderr", "w")):
+            if getattr(sys, name) is None:  # whoever called closed it
+                stream = opened.enter_context(open(os.devnull, mode, encoding="utf-8"))
+                setattr(sys, name, stream)
+        if sys.stdout is None:
+            sys.stderr.write("storer: standard output is closed\n")
+            return exits.USAGE
+        for stream in (sys.stdout, sys.stderr):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
+        return _run(_parser().parse_args(arguments))
+
+
+def _run(told: argparse.Namespace) -> int:
     try:
         client = connect(told.address)
         try:
@@ -83,10 +97,20 @@ def main(arguments: Sequence[str]) -> int:
         return exits.INTERRUPTED
     except Failed as failed:
         complain(str(failed))
-        return failed.code
+        code = failed.code
     except grpc.RpcError as error:
         complain(exits.message_of(error, told.address))
-        return exits.code_of(error)
+        code = exits.code_of(error)
+    except OSError as error:  # what else is read or written is told of where that is done
+        complain(f"standard output: {error.strerror or error}")
+        code = outputs.code_of(error)
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        return code
+    # What could not be written would fail once more as the process ends.
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
     return code
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import sys
 from collections.abc import Iterator
@@ -38,13 +39,50 @@ def failing_clearly(what: str) -> Iterator[None]:
     except BrokenPipeError:
         raise
     except OSError as error:
-        code = _CODES.get(error.errno or 0, exits.USAGE)
-        raise Failed(f"{what}: {error.strerror or error}", code) from error
+        raise Failed(f"{what}: {error.strerror or error}", code_of(error)) from error
+
+
+def code_of(error: OSError) -> int:
+    """Return the exit code for what the system says of a file."""
+    return _CODES.get(error.errno or 0, exits.USAGE)
+
+
+def target(output: str) -> Path:
+    """Return the file that is to be written: a link is followed. Raises Failed for a folder."""
+    path = Path(os.path.realpath(output))
+    if path.is_dir():
+        raise Failed(f"{output}: is a folder; name a file in it", exits.USAGE)
+    return path
+
+
+def is_special(path: Path) -> bool:
+    """Say whether there is something else than a file, as a device: it is written as a pipe is."""
+    return path.exists() and not path.is_file()
 
 
 def part_of(path: Path) -> Path:
     """Return where a file is until it is whole."""
     return path.with_name(f"{path.name}.part")
+
+
+@contextlib.contextmanager
+def opened_part(path: Path) -> Iterator[IO[bytes]]:
+    """Open what there is of a file, to read, and to add to it; nobody else does meanwhile.
+
+    Raises Failed if another command does.
+    """
+    while True:
+        with part_of(path).open("ab+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                reason = "another command writes it at this moment"
+                raise Failed(f"{path}: {reason}", exits.REFUSED) from None
+            # Whoever had it may have come to its end just now.
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(file.fileno()), part_of(path).stat()):
+                    yield file
+                    return
 
 
 def finish(file: IO[bytes], path: Path) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import sys
 from collections.abc import Iterator
-from typing import IO
+
+import grpc
 
 from cyberdojo.storer.v1 import storer_pb2
 from dojo.chunks import CHUNK_BYTES, Digest
@@ -40,33 +42,71 @@ def run(client: Client, told: argparse.Namespace, screen: Screen) -> int:
     """Restore them; exit with 1 if a kata of the backup is not here now as the backup has it."""
     if told.file == outputs.STDOUT and sys.stdin.isatty():
         raise Failed("name a file, or let a pipe bring the backup", exits.USAGE)
-    wrong = 0
     with contextlib.ExitStack() as opened:
+        # Without a buffer, which has a lock: the thread that waits for a pipe is left behind
+        # where the restoring ends early.
         if told.file == outputs.STDOUT:
-            source: IO[bytes] = sys.stdin.buffer
+            file = opened.enter_context(open(sys.stdin.fileno(), "rb", buffering=0, closefd=False))
         else:
             with outputs.failing_clearly(told.file):
-                source = opened.enter_context(open(told.file, "rb"))
+                file = opened.enter_context(open(told.file, "rb", buffering=0))
         progress = opened.enter_context(Progress(forced=told.progress))
-        for part in client.stub.RestoreKatas(_requests(source, told, progress)):
-            progress.clear()
-            if part.HasField("summary"):
-                _summarize(screen, part.summary)
-                return exits.FOUND if wrong else exits.GOOD
-            wrong += part.report.outcome in _WRONG
-            _tell(screen, part.report)
+        source = _Source(file)
+        try:
+            return _restore(client, source, told, progress, screen)
+        except grpc.RpcError as error:
+            if source.error is not None:
+                with outputs.failing_clearly(told.file):
+                    raise source.error from error
+            if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
+                said = exits.message_of(error, told.address)
+                raise Failed(f"{told.file}: {said}", exits.DAMAGED) from error
+            raise
+
+
+class _Source:
+    """A file or pipe, to be read in another thread; `error` is what it could not be read for."""
+
+    def __init__(self, file: io.FileIO) -> None:
+        self.error: OSError | None = None
+        self._file = file
+
+    def pieces(self) -> Iterator[bytes]:
+        """Yield what it has, in pieces of CHUNK_BYTES at most, as it comes."""
+        while True:
+            try:
+                piece = self._file.read(CHUNK_BYTES)
+            except OSError as error:
+                self.error = error
+                raise
+            if not piece:
+                return
+            yield piece
+
+
+def _restore(
+    client: Client, source: _Source, told: argparse.Namespace, progress: Progress, screen: Screen
+) -> int:
+    wrong = 0
+    for part in client.stub.RestoreKatas(_requests(source, told, progress)):
+        progress.clear()
+        if part.HasField("summary"):
+            _summarize(screen, part.summary)
+            return exits.FOUND if wrong else exits.GOOD
+        wrong += part.report.outcome in _WRONG
+        _tell(screen, part.report)
     raise Failed("the storer did not come to the end: restore again", exits.UNAVAILABLE)
 
 
 def _requests(
-    source: IO[bytes], told: argparse.Namespace, progress: Progress
+    source: _Source, told: argparse.Namespace, progress: Progress
 ) -> Iterator[storer_pb2.RestoreKatasRequest]:
     header = storer_pb2.RestoreKatasHeader(
         overwrite=told.overwrite, apply_deletions=told.apply_deletions
     )
     yield storer_pb2.RestoreKatasRequest(header=header)
     digest = Digest()
-    while piece := source.read(CHUNK_BYTES):
+    for piece in source.pieces():
         digest.update(piece)
         yield storer_pb2.RestoreKatasRequest(data=piece)
         progress.tell_bytes("restore", digest.size_bytes)

@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from cyberdojo.storer.v1 import storer_pb2
+from dojo import kata_ids
 from storer.command_line import exits
 from storer.command_line.client import Client
 from storer.command_line.exits import Failed
@@ -58,6 +59,9 @@ def run(client: Client, told: argparse.Namespace, screen: Screen) -> int:
                 _tell(screen, part.finding)
             elif part.HasField("summary"):
                 progress.clear()
+                found = part.summary.kata_count + part.summary.finding_count
+                if not found and kata_ids.is_whole(told.prefix):
+                    raise Failed(f"kata {told.prefix}: it is not kept here", exits.NOT_FOUND)
                 _summarize(screen, part.summary)
                 return exits.FOUND if left else exits.GOOD
     raise Failed("the storer did not come to the end: verify again", exits.UNAVAILABLE)

@@ -1,5 +1,6 @@
 """The command line does its job for people on a terminal, for pipes and for programs."""
 
+import fcntl
 import hashlib
 import json
 import os
@@ -375,6 +376,12 @@ def test_somebody_who_has_seen_enough_ends_a_command_quietly(
         (("ls", "--address", "127.0.0.1:1"), 4, "storer: no storer answers at 127.0.0.1:1: "),
         (("restore", "none.tar"), 3, "storer: none.tar: No such file or directory\n"),
         (("backup", "--since", "nonsense", "-o", "x"), 5, "make a full one\n"),
+        (("backup", "0123456789"), 3, "storer: kata 0123456789: it is not kept here\n"),
+        (("backup", "-o", "."), 2, "storer: .: is a folder; name a file in it\n"),
+        (("download", "0123456789", "-o", "/"), 2, "storer: /: is a folder; name a file in it\n"),
+        (("verify", "0123456789"), 3, "storer: kata 0123456789: it is not kept here\n"),
+        (("restore", "."), 2, "storer: .: Is a directory\n"),
+        (("restore", "/proc/self/mem"), 2, "storer: /proc/self/mem: Input/output error\n"),
     ],
 )
 def test_what_can_not_be_done_is_told_in_a_line_and_by_the_exit_code(
@@ -385,6 +392,90 @@ def test_what_can_not_be_done_is_told_in_a_line_and_by_the_exit_code(
     assert says in done.complaint
     assert done.stdout == b""
     assert "Traceback" not in done.complaint
+
+
+def restoring(storer_line: CommandLine) -> "subprocess.Popen[bytes]":
+    """Begin to restore from a pipe."""
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        [*COMMAND, "restore"], env=storer_line.environ(), stdin=pipe, stdout=pipe, stderr=pipe
+    )
+
+
+def test_what_is_no_backup_is_told_from_a_pipe_too(storer_line: CommandLine, kata_id: str) -> None:
+    tar = storer_line.run("backup", kata_id, "-o", "-").stdout
+    for damaged in (tar[: len(tar) // 2], tar + tar):
+        done = storer_line.run("restore", stdin=damaged)
+        assert done.code == 6
+        assert done.complaint.startswith("storer: -: ")
+        assert done.complaint.count("\n") == 1
+    with restoring(storer_line) as process:  # from a pipe that stays open
+        assert process.stdin is not None
+        process.stdin.write(b"nonsense" * 1000)
+        process.stdin.flush()
+        assert process.wait(60) == 6
+
+
+def test_restoring_from_a_quiet_pipe_can_be_interrupted(storer_line: CommandLine) -> None:
+    with restoring(storer_line) as process:
+        wait_until(lambda: b"grpc" in Path(f"/proc/{process.pid}/maps").read_bytes())
+        wait_until(lambda: len(os.listdir(f"/proc/{process.pid}/task")) > 3)  # the thread reads
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+
+
+def test_output_that_can_not_be_written_is_told_in_a_line(
+    storer_line: CommandLine, kata_id: str
+) -> None:
+    for command in ("ls", f"show {kata_id}", f"download {kata_id} -o -", "backup -o -"):
+        for output, code, says in (
+            ("> /dev/full", 7, b"storer: standard output: No space left on device\n"),
+            (">&-", 2, b"storer: standard output is closed\n"),
+        ):
+            done = subprocess.run(
+                ["bash", "-c", f"{' '.join(COMMAND)} {command} {output}"],
+                env=storer_line.environ(),
+                capture_output=True,
+                check=False,
+            )
+            assert done.returncode == code, (command, output, done.stderr)
+            assert done.stderr.replace(b" -: ", b" standard output: ") == says
+
+
+@pytest.mark.parametrize("command", ["backup", "download"])
+def test_a_file_that_is_no_file_is_written_as_a_pipe_is(
+    storer_line: CommandLine, kata_id: str, tmp_path: Path, command: str
+) -> None:
+    told = [command, kata_id, "-o"]
+    assert storer_line.run(*told, "whole").code == 0
+    os.mkfifo(tmp_path / "fifo")
+    reading = subprocess.Popen(["cat", "fifo"], cwd=tmp_path, stdout=subprocess.PIPE)
+    assert storer_line.run(*told, "fifo").code == 0
+    assert len(reading.communicate(timeout=60)[0]) == (tmp_path / "whole").stat().st_size
+    (tmp_path / "null").symlink_to("/dev/null")
+    assert storer_line.run(*told, "null").code == 0
+    assert Path("/dev/null").is_char_device()
+    (tmp_path / "link").symlink_to("whole")
+    (tmp_path / "whole").write_bytes(b"")
+    assert storer_line.run(*told, "link").code == 0
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "whole").stat().st_size > 0
+    assert not list(tmp_path.glob("*.part*"))
+
+
+def test_two_commands_do_not_write_the_same_file(
+    storer_line: CommandLine, kata_id: str, tmp_path: Path
+) -> None:
+    with open(tmp_path / "b.tar.part", "wb") as held:  # by one that is at it
+        fcntl.flock(held, fcntl.LOCK_EX)
+        for command in ("backup", "download"):
+            done = storer_line.run(command, kata_id, "-o", "b.tar")
+            assert done.code == 5
+            assert "b.tar: another command writes it at this moment\n" in done.complaint
+    assert storer_line.run("backup", "-o", "b.tar").code == 0
+    assert storer_line.run("restore", "b.tar").code == 0
 
 
 def test_progress_is_told_on_a_terminal_and_where_it_is_asked_for(
