@@ -14,7 +14,7 @@ import grpc.aio
 from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
 from dojo import avatars, kata_ids
 from dojo.data_containers import DataContainers
-from dojo.errors import InvalidArgument
+from dojo.errors import InvalidArgument, KataNotFound
 from storer import adapting, diff, diff_messages, download, paging, restore
 from storer.archive import Archive
 from storer.backup_servicer import backup_katas, restored_katas
@@ -227,11 +227,20 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         """Stream lights as they happen."""
         kata_id = kata_ids.check(request.kata_id)
         seen = adapting.seen_from(dict(request.seen))
-        # Here, and not for each reading: a kata that is deleted would be imported at once.
-        await asyncio.to_thread(self.katas.import_, kata_id)
-        async with aclosing(self.watches.watch(kata_id, seen)) as lights:
-            async for avatar, light in lights:
-                yield storer_pb2.WatchKataResponse(avatar=avatar, light=adapting.light_to(light))
+        while True:
+            # Here, and not for each reading: a kata that is deleted would be imported at once.
+            await asyncio.to_thread(self.katas.import_, kata_id)
+            try:
+                async with aclosing(self.watches.watch(kata_id, seen)) as lights:
+                    async for avatar, light in lights:
+                        seen[avatar] = light.number
+                        yield storer_pb2.WatchKataResponse(
+                            avatar=avatar, light=adapting.light_to(light)
+                        )
+            except KataNotFound:
+                # Another storer, which does not know who watches here, may have archived it.
+                if not await asyncio.to_thread(self.katas.is_kept, kata_id):
+                    raise
 
     async def RecordTest(
         self, request: storer_pb2.RecordTestRequest, context: Context

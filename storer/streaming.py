@@ -21,7 +21,8 @@ Part = TypeVar("Part", storer_pb2.RestoreKataRequest, storer_pb2.RestoreKatasReq
 MAX_DATA_BYTES = 1024 * 1024
 IDLE_SECONDS = 60
 
-_receivers = ThreadPoolExecutor(8, thread_name_prefix="receiver")
+# As many as there are for all other calls: who sends nothing holds one for IDLE_SECONDS.
+_receivers = ThreadPoolExecutor(64, thread_name_prefix="receiver")
 
 
 _Header = str | storer_pb2.StreamHeader | storer_pb2.BackupKatasHeader

@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
+from pathlib import Path
 
 import grpc
 import grpc.aio
@@ -250,6 +252,28 @@ def test_a_watcher_does_not_bring_back_an_old_kata_that_is_deleted(
             for _ in watcher:
                 pass
     assert not data_containers.folder(SPIDER.id).exists()
+
+
+def test_a_watcher_of_a_kata_that_another_storer_archived_goes_on(
+    start_storer: Callable[..., Service],
+    client: Callable[[Service], Katas],
+    tmp_path: Path,
+) -> None:
+    shared = {"CYBER_DOJO_ARCHIVE": str(tmp_path / "archive")}
+    watched, other = client(start_storer(**shared)), client(start_storer(**shared))
+    kata_id = watched.started("whale")
+    with watched.watching(kata_id) as watcher:
+        assert take(watcher, 1) == [("whale", 0)]
+        for number in (1, 2):
+            request = storer_pb2.ArchiveKataRequest(kata_id=kata_id)
+            archive = partial(other.stub.ArchiveKata, request)
+            # While the one that watches looks at it, it is in use.
+            wait_until(lambda archive=archive: code_of(archive) is grpc.StatusCode.OK)
+            other.record(kata_id, "whale")
+            assert take(watcher, 1) == [("whale", number)]
+        other.delete(kata_id)
+        with refused(grpc.StatusCode.NOT_FOUND):
+            next(watcher)
 
 
 def test_a_watcher_of_a_kata_that_is_restored_gets_what_is_another_history_from_its_start(
