@@ -54,7 +54,9 @@ def since(
             present.add(entry.path)
         if before.get(entry.path) != identity(entry) and _can_be_shown(entry.path):
             candidates.append(entry.path)
-    files, has_more = _texts(sandbox, sorted(candidates), submitted)
+    # If there are too many, those that somebody looks at come first, and then the top ones.
+    candidates.sort(key=lambda path: (path not in submitted, path.count("/"), path))
+    files, has_more = _texts(sandbox, candidates, submitted)
     deleted = [
         name
         for name in sorted(submitted)

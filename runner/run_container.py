@@ -94,8 +94,10 @@ class RunContainer:
         self._leftovers = leftovers
         self._settings = settings
         namespace = data_containers.namespace.name
-        self._name = f"{namespace}-run-{key.kata_id}-{key.avatar}-{secrets.token_hex(4)}"
-        self._hostname = secrets.token_hex(6)
+        token = secrets.token_hex(4)
+        self._name = f"{namespace}-run-{key.kata_id}-{key.avatar}-{token}"
+        # A name of digits alone is taken for an address, and not looked for.
+        self._hostname = f"{key.avatar}-{token}"
         self._id = ""
         self._pipes: Pipes | None = None
         self._process: FirstProcess | None = None

@@ -114,18 +114,22 @@ class Sandbox:
             os.fchmod(folder, mode)
 
     def _put(self, folder: int, name: str, content: bytes) -> None:
-        """Make `name` in `folder` a file with `content`, untouched if it is that already."""
+        """Make `name` in `folder` a file with `content`; if it has that, it keeps its time."""
         mode = visible_files.mode(name)
         found = folders.status(name, folder)
-        if (
+        is_same = (
             found is not None
             and stat.S_ISREG(found.st_mode)
+            and found.st_size == len(content)
+            and folders.read(name, folder, len(content) + 1) == content
+        )
+        if (
+            is_same
+            and found is not None
             and (found.st_uid, found.st_gid) == (self._uid, self._uid)
             and stat.S_IMODE(found.st_mode) == mode
             # Another name of the same file could change it behind this one's back.
             and found.st_nlink == 1
-            and found.st_size == len(content)
-            and folders.read(name, folder, len(content) + 1) == content
         ):
             return
         # Written beside the sandbox, where no trap can be laid, and then moved into it.
@@ -138,6 +142,8 @@ class Sandbox:
                 rest = rest[file.write(rest) :]
             os.fchown(descriptor, self._uid, self._uid)
             os.fchmod(descriptor, mode)
+            if is_same and found is not None:
+                os.utime(descriptor, ns=(found.st_atime_ns, found.st_mtime_ns))
         if found is not None and stat.S_ISDIR(found.st_mode):
             self.removal.remove(name, folder)
         os.rename(_PART, name, src_dir_fd=self._avatar_folder, dst_dir_fd=folder)

@@ -18,7 +18,7 @@ SECRET = b"the zebra's own\n"
 VARIABLES = {
     "HOME", "USER", "LOGNAME", "CYBER_DOJO_AVATAR_NAME", "CYBER_DOJO_ID", "CYBER_DOJO_IMAGE_NAME",
     "CYBER_DOJO_SANDBOX", "HOSTNAME", "PATH", "PYTHONDONTWRITEBYTECODE", "OLDPWD", "PWD",
-    "SHLVL", "_",
+    "SHLVL", "_", "LANG", "PYTHONUNBUFFERED",
 }  # fmt: skip
 
 _UIDS = range(avatars.FIRST_UID, avatars.FIRST_UID + len(avatars.NAMES))

@@ -85,6 +85,15 @@ def test_more_files_than_are_answered_are_said_to_be(run: Run) -> None:
     assert response.changed_files_truncated
 
 
+def test_of_too_many_files_those_come_first_that_somebody_looks_at(run: Run) -> None:
+    report = "mkdir -p a/b; for each in $(seq 100); do echo $each > a/b/$each.html; done"
+    response = run(f"{report}; echo tidied > lib/z.py; echo summary > z", {"lib/z.py": b"untidy"})
+    assert len(response.changed_files) == changes.MAX_FILES
+    assert response.changed_files["lib/z.py"] == b"tidied\n"
+    assert response.changed_files["z"] == b"summary\n"
+    assert response.changed_files_truncated
+
+
 def test_a_file_of_the_largest_size_is_answered_and_a_larger_one_is_said_to_be(run: Run) -> None:
     largest = changes.MAX_FILE_BYTES
     script = "head -c {} /dev/zero | tr '\\000' a > large; echo small > small"

@@ -50,6 +50,19 @@ def test_a_file_that_did_not_change_keeps_its_times_and_inode(run: Run, sandbox:
     assert {name: written(sandbox / name) for name in files} == before
 
 
+@pytest.mark.parametrize("script", ["chmod +x a.c", "cp -l a.c other", "chmod 0 a.c"])
+def test_a_file_whose_content_did_not_change_keeps_its_time(
+    run: Run, sandbox: Path, script: str
+) -> None:
+    run(script, {"a.c": b"int a;\n"})
+    before = (sandbox / "a.c").stat().st_mtime_ns
+    run("true", {"a.c": b"int a;\n"})
+    found = (sandbox / "a.c").stat()
+    assert (found.st_mtime_ns, found.st_nlink, found.st_uid) == (before, 1, UID)
+    assert stat.S_IMODE(found.st_mode) == 0o644
+    assert (sandbox / "a.c").read_bytes() == b"int a;\n"
+
+
 @pytest.mark.parametrize("content", [b"b\n", b"longer\n", b"", bytes(range(256)), b"\xff\xfe"])
 def test_a_file_that_changed_is_written(run: Run, sandbox: Path, content: bytes) -> None:
     run("true", {"a.txt": b"a\n", "lib/a.txt": b"a\n"})
