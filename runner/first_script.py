@@ -59,7 +59,7 @@ def environment(kata_id: str, avatar: str, image_name: str) -> Sequence[str]:
     """Return the variables that a run has beside those of its image."""
     return [
         f"HOME={_HOME}",
-        # No image's /etc/passwd has the avatar: this is where a program can find who it is.
+        # Not every image's /etc/passwd has the avatar: here a program can find who it is.
         f"USER={avatar}",
         f"LOGNAME={avatar}",
         f"CYBER_DOJO_ID={kata_id}",

@@ -20,6 +20,7 @@ from start_point_files import (
 
 from cyberdojo.colour.v1 import colour_pb2
 from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
+from dojo import avatars
 from storer import language_names
 
 AVATAR = "whale"
@@ -217,6 +218,26 @@ UNTESTED = [
     ("java_jmock", "HikerTest.java", b"@Test", b""),
     ("java_mockito", "HikerTest.java", b"@Test", b""),
 ]
+# name, filename, content, colour: a second file beside those of a start point that is green.
+BESIDE = [
+    # Its tests fail.
+    ("clojure_test", "z_test.clj", b"(ns z-test (:use clojure.test)) (deftest z (is nil))", "RED"),
+    ("javascript-node_assert", "z-test.js", b'require("assert").equal(1, 2)', "RED"),
+    ("prolog_plunit", "a.plt", b":- begin_tests(a).\ntest(a) :- fail.\n:- end_tests(a).\n", "RED"),
+    ("python_pytest", "test_z.py", b"def test_z(): assert False", "RED"),
+    # They can't be run.
+    ("haskell_hunit", "test_z.hs", b"main = (", "AMBER"),
+    ("javascript-node_assert", "z-test.js", b"(", "AMBER"),
+    ("javascript-node_assert", "z-test.js", b"missing()", "AMBER"),
+    ("prolog_plunit", "z.plt", b":- begin_tests(z.", "AMBER"),
+    ("python_pytest", "test_z.py", b"(", "AMBER"),
+    ("python_unittest", "test_z.py", b"(", "AMBER"),
+    # They succeed; or there is none in it.
+    ("clojure_test", "z_test.clj",
+     b"(ns z-test (:use clojure.test)) (deftest z (is @(future true)))", "GREEN"),
+    ("javascript-node_assert", "a-test.js", b"", "GREEN"),
+    ("prolog_plunit", "b.pl", b":- module(b, [b/1]).\nb(1).\n", "GREEN"),
+]  # fmt: skip
 # JUnit's own word for it is a failure.
 UNTESTED_IS_RED = {"java_junit", "java_jmock", "java_mockito"}
 
@@ -228,6 +249,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         edits = UNTESTED if "untested" in metafunc.function.__name__ else UNABLE
         told = [each for each in edits if each[0] in names]
         metafunc.parametrize(("name", "filename", "old", "new"), told)
+    elif "beside" in metafunc.fixturenames:
+        told = [each for each in BESIDE if each[0] in names]
+        metafunc.parametrize(("name", "filename", "beside", "colour"), told)
     elif "name" in metafunc.fixturenames:
         metafunc.parametrize("name", names)
 
@@ -312,15 +336,31 @@ def test_code_that_is_untested_has_the_colour_that_it_had_of_old(
     assert response.outcome == (colour_pb2.COLOUR_RED if is_red else colour_pb2.COLOUR_GREEN)
 
 
+def test_a_second_file_counts(
+    test: Test, name: str, filename: str, beside: bytes, colour: str
+) -> None:
+    response = test(name, {**fixed(name), filename: beside})
+    assert response.outcome == colour_pb2.Colour.Value(f"COLOUR_{colour}"), response
+
+
 def test_a_command_that_is_not_there_is_amber(test: Test, name: str) -> None:
     response = test(name, {**visible_files(name), "cyber-dojo.sh": b"not-there\n"})
     assert response.outcome == colour_pb2.COLOUR_AMBER
     assert response.status == 127
 
 
-def test_what_people_type_is_utf_8_to_an_image(test: Test, name: str) -> None:
-    response = test(name, {**visible_files(name), "cyber-dojo.sh": b"locale charmap\n"})
-    assert (response.stdout.content, response.stderr.content) == (b"UTF-8\n", b"")
+def test_an_image_has_a_locale_time_zones_and_the_avatars(test: Test, name: str) -> None:
+    script = b"locale charmap\nTZ=Europe/Berlin date --date @0 +%Z\nwhoami\n"
+    response = test(name, {**visible_files(name), "cyber-dojo.sh": script})
+    assert response.stderr.content == b""
+    assert response.stdout.content.decode().split() == ["UTF-8", "CET", AVATAR]
+
+
+def test_an_image_knows_each_avatar() -> None:
+    lines = (TOP / "images" / "base" / "passwd").read_text().splitlines()
+    assert lines == [
+        f"{name}:x:{avatars.uid(name)}:{avatars.uid(name)}::/tmp:/bin/sh" for name in avatars.NAMES
+    ]
 
 
 def test_nothing_that_a_test_makes_shows_up_beside_the_visible_files(test: Test, name: str) -> None:
@@ -335,3 +375,14 @@ def test_a_changed_header_compiles_what_includes_it(test: Test) -> None:
     response = test("gcc_assert", edited("gcc_assert", "hiker.h", b"int answer", b"long answer"))
     assert response.outcome == colour_pb2.COLOUR_AMBER
     assert b"conflicting types" in response.stderr.content
+
+
+def test_another_option_in_the_makefile_compiles_everything(test: Test) -> None:
+    files = visible_files("gcc_assert")
+    files["hiker.c"] = files["hiker.c"].replace(b"6 * 9", b"ANSWER")
+    for answer, colour in ((54, colour_pb2.COLOUR_RED), (42, colour_pb2.COLOUR_GREEN)):
+        option = b"-DANSWER=%d -std" % answer
+        response = test(
+            "gcc_assert", {**files, "makefile": files["makefile"].replace(b"-std", option)}
+        )
+        assert response.outcome == colour, response

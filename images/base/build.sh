@@ -2,7 +2,7 @@
 # images/base/build.sh FOLDER...
 #
 # Makes the image that each FOLDER's Dockerfile starts from, cyber-dojo/base-<name of
-# the folder>: Debian 12 and the packages in FOLDER/packages.txt.
+# the folder>: Debian 12, the packages in FOLDER/packages.txt, and the avatars as its users.
 #
 # If a registry answers, it is debian:12-slim and an apt-get install. If none does, it is
 # put together from the same Debian packages by mmdebstrap, so that a docker engine and
@@ -15,8 +15,13 @@ debian_image=${CYBER_DOJO_DEBIAN_IMAGE:-debian:12-slim}
 # What people type is UTF-8. Without it Java prints "?" for an umlaut, and Ruby reads none.
 locale=C.UTF-8
 
+# By these a program finds who it is. Each line is one word.
+users=$(xargs <images/base/passwd)
+groups=$(sed -E 's/^([^:]*:x:[0-9]*:).*/\1/' images/base/passwd | xargs)
+
+# Time zones are wanted in every language.
 packages_of() {
-    sed 's/#.*//' "$1/packages.txt" | xargs
+    echo "$(sed 's/#.*//' "$1/packages.txt" | xargs) tzdata"
 }
 
 # "Pulling from" is the first thing said once a registry answered: ten seconds for
@@ -41,6 +46,7 @@ from_registry() {
         --build-arg http_proxy --build-arg https_proxy --build-arg no_proxy - <<DOCKERFILE
 FROM $debian_image
 ENV LANG=$locale
+RUN printf '%s\n' $users >>/etc/passwd && printf '%s\n' $groups >>/etc/group
 RUN mkdir -p /usr/share/man/man1 && apt-get update \\
  && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends $packages \\
  && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/* /usr/share/doc/* /usr/lib/jvm/*/jmods
@@ -79,6 +85,8 @@ from_packages() {
         --dpkgopt='path-exclude=/usr/share/locale/*' \
         --dpkgopt='path-exclude=/usr/lib/jvm/*/jmods/*' \
         --customize-hook='rm -rf "$1"/etc/apt/sources.list* "$1"/etc/apt/apt.conf.d/99mmdebstrap' \
+        --customize-hook="printf '%s\\n' $users >>\"\$1\"/etc/passwd" \
+        --customize-hook="printf '%s\\n' $groups >>\"\$1\"/etc/group" \
         --customize-hook='rm -rf "$1"/etc/hostname "$1"/etc/resolv.conf "$1"/var/log/*' \
         --format=tar "$suite" - "$@" |
         docker import --change "LABEL cyber-dojo.inputs=$inputs" --change "ENV LANG=$locale" \
@@ -105,7 +113,7 @@ declare -A inputs_of=()
 missing=()
 for folder; do
     image=cyber-dojo/base-$(basename "$folder")
-    inputs=$(digest "$folder/packages.txt" images/base/build.sh)
+    inputs=$(digest "$folder/packages.txt" images/base/build.sh images/base/passwd)
     up_to_date "$image" "$inputs" && continue
     missing+=("$folder")
     inputs_of[$folder]=$inputs
@@ -124,16 +132,17 @@ fi
 # At the same time: half of it is waiting for the mirror, half of it is unpacking. But no
 # more of them than there are processors.
 at_once=$(nproc)
-declare -A job_of=()
+# Each that fails says so itself: the shell forgets how a process ended when another gets its number.
+failed=build/logs/base-failed
+: >"$failed"
+count=0
 for folder in "${missing[@]}"; do
-    until [ "$(jobs -pr | wc -l)" -lt "$at_once" ]; do sleep 0.2; done
+    while [ "$(jobs -pr | wc -l)" -ge "$at_once" ]; do wait -n || true; done
     name=$(basename "$folder")
-    [ ${#missing[@]} = 1 ] || say "base image $((${#job_of[@]} + 1)) of ${#missing[@]}: $name"
-    (logged "base-$name" build "cyber-dojo/base-$name" "${inputs_of[$folder]}" "$(packages_of "$folder")") &
-    job_of[$folder]=$!
+    count=$((count + 1))
+    [ ${#missing[@]} = 1 ] || say "base image $count of ${#missing[@]}: $name"
+    build=(build "cyber-dojo/base-$name" "${inputs_of[$folder]}" "$(packages_of "$folder")")
+    { (logged "base-$name" "${build[@]}") || echo "$folder" >>"$failed"; } &
 done
-failed=()
-for folder in "${missing[@]}"; do
-    wait "${job_of[$folder]}" || failed+=("$folder")
-done
-[ ${#failed[@]} = 0 ] || fail "no base image for: ${failed[*]}"
+wait
+[ ! -s "$failed" ] || fail "no base image for: $(xargs <"$failed")"

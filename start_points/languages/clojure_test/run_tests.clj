@@ -5,4 +5,6 @@
       names (keep #(second (re-find #"([^/]*_test)\.clj$" %)) filenames)
       namespaces (map #(symbol (.replace % "_" "-")) (sort names))]
   (apply require namespaces)
-  (apply clojure.test/run-tests namespaces))
+  (apply clojure.test/run-tests namespaces)
+  ;; Idle threads of futures and agents would keep the machine waiting for a minute.
+  (shutdown-agents))

@@ -1,1 +1,1 @@
-node hiker-test.js
+for test in *-test.js; do node "$test" || exit; done
