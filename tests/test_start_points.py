@@ -236,6 +236,8 @@ BESIDE = [
     ("clojure_test", "z_test.clj",
      b"(ns z-test (:use clojure.test)) (deftest z (is @(future true)))", "GREEN"),
     ("javascript-node_assert", "a-test.js", b"", "GREEN"),
+    ("prolog_plunit", "a.plt",
+     b":- begin_tests(a).\ntest(a) :- true.\n:- end_tests(a).\n", "GREEN"),
     ("prolog_plunit", "b.pl", b":- module(b, [b/1]).\nb(1).\n", "GREEN"),
 ]  # fmt: skip
 # JUnit's own word for it is a failure.
