@@ -49,10 +49,10 @@ def code_of(error: OSError) -> int:
 
 def target(output: str) -> Path:
     """Return the file that is to be written: a link is followed. Raises Failed for a folder."""
-    path = Path(os.path.realpath(output))
+    path = Path(output)
     if path.is_dir():
         raise Failed(f"{output}: is a folder; name a file in it", exits.USAGE)
-    return path
+    return path if is_special(path) else Path(os.path.realpath(path))
 
 
 def is_special(path: Path) -> bool:
@@ -78,11 +78,17 @@ def opened_part(path: Path) -> Iterator[IO[bytes]]:
             except BlockingIOError:
                 reason = "another command writes it at this moment"
                 raise Failed(f"{path}: {reason}", exits.REFUSED) from None
-            # Whoever had it may have come to its end just now.
-            with contextlib.suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(file.fileno()), part_of(path).stat()):
-                    yield file
-                    return
+            if _is_named(file, part_of(path)):
+                yield file
+                return
+
+
+def _is_named(file: IO[bytes], path: Path) -> bool:
+    """Say whether a file is there still: whoever had it may have come to its end just now."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def finish(file: IO[bytes], path: Path) -> None:

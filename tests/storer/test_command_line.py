@@ -463,6 +463,8 @@ def test_a_file_that_is_no_file_is_written_as_a_pipe_is(
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "whole").stat().st_size > 0
     assert not list(tmp_path.glob("*.part*"))
+    whole = (tmp_path / "whole").stat().st_size
+    assert len(storer_line.run(*told, "/dev/stdout").stdout) >= whole
 
 
 def test_two_commands_do_not_write_the_same_file(
