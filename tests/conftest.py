@@ -26,6 +26,7 @@ from dojo.naming import LABEL, Namespace
 from dojo.settings import CommonSettings, load
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+MAX_NAME = 2000  # characters, of a test's
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -47,6 +48,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure() -> None:
     """Have what the tests start be interruptible, though a shell's background job is not."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse names of tests that are too long: each program that a test starts is given its name.
+
+    Whichever test came first in a process, and so started what all share, would fail them all.
+    """
+    long = [item.nodeid[:200] for item in items if len(item.nodeid) > MAX_NAME]
+    if long:
+        raise pytest.UsageError(f"give shorter ids to {long[0]}")
 
 
 @pytest.fixture(scope="session")

@@ -370,7 +370,7 @@ def test_a_message_of_70_mb_is_refused(storer: Stub, kata_id: str) -> None:
         *(({"time": time}, "time") for time in BAD_TIMES),
         *(({"duration": duration}, "duration") for duration in BAD_DURATIONS),
     ],
-    ids=str,
+    ids=lambda each: str(each)[:60],
 )
 def test_a_test_that_cannot_have_been_is_not_recorded(
     storer: Stub, kata_id: str, fields: dict[str, Any], field: str
