@@ -62,5 +62,6 @@ def test_a_light_is_written_again_that_the_disk_could_not_take(
         katas = client(service)
         assert dict(katas.files(kata_id, "whale", 1).files) == files
         assert katas.record(kata_id, "whale").number == 2
+        verify(katas, mend=True)  # what was being written when the power went
         found = verify(katas)
         assert found.unmended() == [], found.findings
