@@ -111,12 +111,8 @@ def _settle_avatar(folder: Path, kata_id: str, start: Light, files: dict[str, by
 
 def _check_names(files: dict[str, bytes], kata_id: str, path: str) -> None:
     """Raise KataDamaged if a file has a name that no visible file can have, as `../a`."""
-    for name in files:
-        if (fault := visible_files.name_fault(name)) is not None:
-            raise KataDamaged(kata_id, path, f"{visible_files.shown(name)}: {fault}")
-    if (folder := visible_files.name_that_is_a_folder(files)) is not None:
-        reason = f"{visible_files.shown(folder)} is the folder of another file as well"
-        raise KataDamaged(kata_id, path, reason)
+    if (fault := _name_fault(files)) is not None:
+        raise KataDamaged(kata_id, path, fault)
 
 
 def _has_fit_names(manifest: Path) -> bool:
@@ -124,11 +120,19 @@ def _has_fit_names(manifest: Path) -> bool:
     if not manifest.exists():
         return False
     try:
-        names = json_files.read_files(json_files.read(manifest, dict))
+        return _name_fault(json_files.read_files(json_files.read(manifest, dict))) is None
     except Unreadable:
         return True  # so far nobody wants it
-    has_fault = any(visible_files.name_fault(name) for name in names)
-    return not has_fault and visible_files.name_that_is_a_folder(names) is None
+
+
+def _name_fault(files: dict[str, bytes]) -> str | None:
+    """Say which name no visible file can have beside the others, and why; None if all can."""
+    for name in files:
+        if (fault := visible_files.name_fault(name)) is not None:
+            return f"{visible_files.shown(name)}: {fault}"
+    if (folder := visible_files.name_that_is_a_folder(files)) is not None:
+        return f"{visible_files.shown(folder)} is the folder of another file as well"
+    return None
 
 
 def _history_from_folders(
