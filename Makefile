@@ -64,6 +64,7 @@ bench: setup images ## measure, print the tables, write benchmarks/results.json
 lint: .venv/.installed ## find mistakes that need no run
 	@.venv/bin/ruff check
 	@.venv/bin/ruff format --check
+	@.venv/bin/lint-imports --no-logo --no-cache
 
 lint-protos: tests/node/node_modules/.package-lock.json ## find mistakes in the protos
 	@tests/node/node_modules/.bin/buf lint protos

@@ -16,11 +16,11 @@ from cyberdojo.colour.v1 import colour_pb2
 from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
 from cyberdojo.storer.v1 import storer_pb2_grpc
 from dojo import avatars, kata_ids, locks, naming
-from dojo.data_containers import DataContainers
-from dojo.engine import Engine
+from dojo.engine.client import Engine
+from dojo.engine.data_containers import DataContainers
 from dojo.naming import Namespace
-from dojo.settings import CommonSettings, load
-from runner import seccomp
+from dojo.service.settings import CommonSettings, load
+from runner.engine import seccomp
 
 STARTUP_SECONDS = 30
 

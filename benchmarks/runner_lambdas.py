@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 from benchmarks.figures import Figure, percentile, table
 from benchmarks.places import Place
-from dojo.settings import load
-from runner.colour import Colour, ColourPatterns, Pattern, RubyLambda
-from runner.leftovers import Leftovers
-from runner.ruby_lambdas import RubyLambdas
+from dojo.service.settings import load
+from runner.colour.colour import Colour, ColourPatterns, Pattern, RubyLambda
+from runner.colour.ruby_lambdas import RubyLambdas
+from runner.engine.leftovers import Leftovers
 from runner.settings import KIB, RunnerSettings
 
 _MS = 1000.0

@@ -1,6 +1,6 @@
 """What can go wrong, in the domain's words.
 
-Domain code raises these and knows nothing of gRPC; `dojo.statuses` maps each to a status.
+Domain code raises these and knows nothing of gRPC; `dojo.service.statuses` maps each to a status.
 Messages are for people: they name the kata, the file or the limit, and what to do.
 """
 

@@ -10,6 +10,9 @@ from pathlib import PurePosixPath
 
 from dojo import kata_ids
 
+# In an avatar's folder: where its runs work.
+SANDBOX = "sandbox"
+
 KATAS_ROOT = PurePosixPath("/usr/src/cyber-dojo/katas")
 
 LABEL = "cyber-dojo.namespace"
@@ -64,4 +67,4 @@ def mount_path(kata_id: str) -> PurePosixPath:
 
 def sandbox_path(kata_id: str, avatar: str) -> PurePosixPath:
     """Return the working directory of an avatar's runs, inside a run's container."""
-    return mount_path(kata_id) / avatar / "sandbox"
+    return mount_path(kata_id) / avatar / SANDBOX

@@ -1,6 +1,7 @@
-"""What a program writes, read without end and kept in part."""
+"""What a run's program wrote, kept in part, and how it ended."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 
 class Capture:
@@ -43,3 +44,22 @@ class Capture:
     def is_truncated(self) -> bool:
         """Whether there was more than the first bytes."""
         return self.size_bytes > len(self._first)
+
+
+@dataclass(frozen=True)
+class Exit:
+    """How a run's program ended and what it wrote.
+
+    `status` is its exit status, 128 + N after signal N. `duration_seconds` is from its start
+    to its end. `was_killed` says that everything in its container was killed at once, and not
+    by its guard; `is_status_spoilt` that the run wrote where its exit status is told, which is
+    not known then.
+    """
+
+    stdout: Capture
+    stderr: Capture
+    status: int
+    duration_seconds: float
+    is_out_of_memory: bool = False
+    was_killed: bool = False
+    is_status_spoilt: bool = False

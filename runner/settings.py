@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass
 
-from dojo.settings import CommonSettings, address, setting, whole_number
+from dojo.service.settings import CommonSettings, address, setting, whole_number
 
 KIB = 1024
 MIB = 1024 * KIB

@@ -50,7 +50,7 @@ unpack dependencies "$inputs $processor" --requirement $requirements --constrain
 # From a copy: in the checkout itself setuptools finds what it left there the last time,
 # modules included that are gone since.
 source=build/services-source
-packages=(dojo storer runner cyberdojo)
+packages=(dojo storer runner cli replay cyberdojo)
 inputs=$(digest pyproject.toml "${packages[@]}" scripts/services-context.sh)
 if [ "$(cat "$context.application" 2>/dev/null)" != "$inputs" ]; then
     rm -rf $source

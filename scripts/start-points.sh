@@ -14,7 +14,7 @@ for kind in languages exercises; do
     mkdir -p "$context/$kind"
     cp -R "$folder/$kind" "$context/$kind/" 2>/dev/null || fail "there is no folder $folder/$kind"
 done
-.venv/bin/python -m storer.start_points_index $context/languages/languages $context/exercises/exercises \
+.venv/bin/python -m storer.start_points.index $context/languages/languages $context/exercises/exercises \
     >build/logs/start-points.log || fail "the start points in $folder can't be used as they are"
 
 for kind in languages exercises; do

@@ -9,12 +9,12 @@ def main() -> None:
     # Each is loaded alone: a command need not wait for what only serving needs.
     if sys.argv[1:]:
         os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # it is told in our words
-        from storer.command_line.main import main as command  # noqa: PLC0415
+        from cli.main import main as command  # noqa: PLC0415
 
         sys.exit(command(sys.argv[1:]))
-    from storer import serve  # noqa: PLC0415
+    from storer import app  # noqa: PLC0415
 
-    serve.main()
+    app.main()
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from dojo.settings import (
+from dojo.service.settings import (
     CommonSettings,
     absolute_path,
     address,
@@ -11,7 +11,7 @@ from dojo.settings import (
     setting,
     whole_number,
 )
-from storer import archive_url
+from storer.archive import location
 
 DAY_SECONDS = 24 * 3600
 
@@ -40,7 +40,7 @@ class StorerSettings(CommonSettings):
     )
     archive: str = setting(
         "CYBER_DOJO_ARCHIVE",
-        archive_url.check,
+        location.check,
         "",
         "where idle katas go: a directory (/path), or s3://bucket/prefix; by default none goes",
     )

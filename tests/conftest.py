@@ -19,11 +19,11 @@ from services import Service
 from cyberdojo.runner.v1 import runner_pb2_grpc
 from cyberdojo.storer.v1 import storer_pb2_grpc
 from dojo import locks
-from dojo.data_containers import DataContainers
-from dojo.engine import Engine
+from dojo.engine.client import Engine
+from dojo.engine.data_containers import DataContainers
 from dojo.errors import EngineUnavailable
 from dojo.naming import LABEL, Namespace
-from dojo.settings import CommonSettings, load
+from dojo.service.settings import CommonSettings, load
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 MAX_NAME = 2000  # characters, of a test's
@@ -158,7 +158,7 @@ def start_points(tmp_path_factory: pytest.TempPathFactory) -> Path:
     kinds = [folder / kind for kind in ("languages", "exercises")]
     for kind in kinds:
         shutil.copytree(Path(__file__).parents[1] / "start_points" / kind.name, kind)
-    command = [sys.executable, "-m", "storer.start_points_index", *kinds]
+    command = [sys.executable, "-m", "storer.start_points.index", *kinds]
     subprocess.run(command, check=True, capture_output=True)
     return folder
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dojo import avatars, kata_ids, visible_files
-from dojo.data_containers import DataContainers
+from dojo.engine.data_containers import DataContainers
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from services import Service, wait_until
 
-from dojo.engine import Engine
+from dojo.engine.client import Engine
 
 STOP_SECONDS = 60
 

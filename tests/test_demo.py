@@ -13,8 +13,8 @@ import pytest
 from services import Service, wait_until
 
 from cyberdojo.startpoints.v1 import startpoints_pb2, startpoints_pb2_grpc
-from dojo.data_containers import DataContainers
-from dojo.engine import Engine
+from dojo.engine.client import Engine
+from dojo.engine.data_containers import DataContainers
 from dojo.naming import Namespace
 from runner.settings import RunnerSettings
 from storer.settings import StorerSettings

@@ -13,7 +13,7 @@ from services import code_of, wait_until
 
 from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
 from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
-from dojo.engine import Engine
+from dojo.engine.client import Engine
 
 PYTHON = "cyberdojofoundation/python_pytest"
 FILES = {"cyber-dojo.sh": b"echo tests: passed\n"}

@@ -18,7 +18,7 @@ from services import Service, wait_until
 from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
 from cyberdojo.startpoints.v1 import startpoints_pb2
 from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
-from dojo.data_containers import DataContainers
+from dojo.engine.data_containers import DataContainers
 
 SERVICES = {
     "storer": [
@@ -78,7 +78,7 @@ def check(channel: grpc.Channel, service: str) -> int:
 
 def run_healthcheck(address: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "dojo.healthcheck", address],
+        [sys.executable, "-m", "dojo.service.healthcheck", address],
         capture_output=True,
         text=True,
         check=False,

@@ -4,8 +4,8 @@ import threading
 
 import pytest
 
+from dojo.concurrently import meanwhile
 from dojo.errors import DiskFull, EngineUnavailable
-from dojo.meanwhile import meanwhile
 
 
 def fail() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from services import Service
 
-from dojo.data_containers import DataContainers
+from dojo.engine.data_containers import DataContainers
 
 TOP = Path(__file__).parents[1]
 

@@ -1,6 +1,6 @@
 """Values kept for who asks for them again."""
 
-from dojo.recent import Recent
+from dojo.bounded_cache import Recent
 
 
 def kept(recent: Recent[str, int], *keys: str) -> dict[str, int | None]:

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from dojo.engine import Engine
+from dojo.engine.client import Engine
 from dojo.naming import Namespace
 
 MODULES = ("storer", "runner")

@@ -21,7 +21,7 @@ from start_point_files import (
 from cyberdojo.colour.v1 import colour_pb2
 from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
 from dojo import avatars
-from storer import language_names
+from storer.kata import legacy_languages
 
 AVATAR = "whale"
 
@@ -296,7 +296,9 @@ def test_a_manifest_names_each_file_of_its_folder_and_says_all_that_there_is_to_
 
 def test_a_language_of_old_is_one_that_there_is() -> None:
     today = {(manifest(name)["display_name"], manifest(name)["image_name"]) for name in NAMES}
-    found = {(each.display_name, each.image_name) for each in language_names._BY_OLD_NAME.values()}
+    found = {
+        (each.display_name, each.image_name) for each in legacy_languages._BY_OLD_NAME.values()
+    }
     assert found <= today
 
 

@@ -15,7 +15,8 @@ from google.rpc import error_details_pb2
 import dojo
 import runner
 import storer
-from dojo import errors, log, statuses
+from dojo import errors
+from dojo.service import log, statuses
 
 TOLD_TO_NOBODY = "/srv/secret/path"
 
@@ -39,7 +40,7 @@ def subclasses(kind: type) -> Iterator[type]:
 
 
 def test_every_error_that_a_caller_is_told_of_has_a_status() -> None:
-    assert {"dojo.errors", "storer.katas", "runner.runs"} <= set(modules())
+    assert {"dojo.errors", "storer.katas.repository", "runner.run.service"} <= set(modules())
     found = set(subclasses(errors.DojoError))
     assert errors.KataNotFound in found
     without = [kind for kind in found if not set(kind.__mro__) & set(statuses.STATUSES)]

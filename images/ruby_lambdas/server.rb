@@ -1,7 +1,7 @@
 # Evaluates Ruby lambdas, one after the other, each in a process of its own.
 #
 # It is the first process of a container that has nothing. On standard input come requests, on
-# standard output go answers; runner/ruby_lambdas.py is the other side, and sends a request only
+# standard output go answers; runner/colour/ruby_lambdas.py is the other side, and sends a request only
 # when the one before was answered.
 #
 #   request  four numbers of 32 bits, big-endian: the bytes of the source, of stdout and of

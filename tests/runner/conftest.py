@@ -20,7 +20,7 @@ from submissions import (
 
 from cyberdojo.runner.v1 import runner_pb2
 from cyberdojo.storer.v1 import storer_pb2_grpc
-from dojo.engine import Engine
+from dojo.engine.client import Engine
 from dojo.naming import Namespace
 
 

@@ -8,7 +8,7 @@ import docker.errors
 from kata_folders import Kata
 
 from dojo import avatars
-from dojo.engine import Engine
+from dojo.engine.client import Engine
 from dojo.naming import LABEL, Namespace
 
 NEIGHBOUR = "zebra"

@@ -15,8 +15,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Self
 
-from dojo.engine import Engine
-from runner.images import LANGUAGE_LABEL
+from dojo.engine.client import Engine
+from runner.engine.images import LANGUAGE_LABEL
 
 # https://distribution.github.io/distribution/spec/manifest-v2-2/
 _TYPES = "application/vnd.docker."

@@ -18,7 +18,7 @@ from services import wait_until
 from cyberdojo.colour.v1 import colour_pb2
 from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
 from dojo import naming
-from dojo.engine import Engine
+from dojo.engine.client import Engine
 
 Stub = runner_pb2_grpc.RunnerServiceStub
 Run = Callable[..., runner_pb2.RunResponse]

@@ -12,7 +12,7 @@ from services import Service, wait_until
 from submissions import AVATAR, GREEN, PYTHON, Stub, prepare, request
 
 from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
-from dojo.data_containers import DataContainers
+from dojo.engine.data_containers import DataContainers
 
 FILES = {"cyber-dojo.sh": b"cat product; touch product; echo tests: passed\n"}
 

@@ -6,7 +6,7 @@ import pytest
 from kata_folders import Kata
 from submissions import AVATAR, Run
 
-from runner import changes
+from runner.sandbox import changes
 
 
 def test_text_files_that_a_run_created_are_answered(run: Run) -> None:

@@ -22,7 +22,7 @@ from submissions import (
 )
 
 from cyberdojo.runner.v1 import runner_pb2
-from dojo.engine import Engine
+from dojo.engine.client import Engine
 
 # Says so if another run is in the same sandbox at the same time.
 ALONE = "mkdir busy || echo not alone; sleep 0.1; rmdir busy; echo tests: passed"

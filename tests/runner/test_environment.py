@@ -11,7 +11,7 @@ from kata_folders import Kata
 from submissions import AVATAR, GCC, GREEN, PYTHON, Run, Stub, prepare, runs_in
 
 from dojo import naming
-from dojo.engine import Engine
+from dojo.engine.client import Engine
 from dojo.naming import Namespace
 
 CLEANERS = ". ~/cyber_dojo_fs_cleaners.sh\n"

@@ -31,8 +31,8 @@ from submissions import (
 
 from cyberdojo.colour.v1 import colour_pb2
 from cyberdojo.runner.v1 import runner_pb2
-from dojo.data_containers import DataContainers
-from dojo.engine import Engine
+from dojo.engine.client import Engine
+from dojo.engine.data_containers import DataContainers
 from dojo.naming import Namespace
 
 PRESSING = ("bear", "crab", "deer", "fox")

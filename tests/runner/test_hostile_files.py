@@ -15,7 +15,7 @@ from submissions import AVATAR, GREEN, PYTHON, Run
 
 from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
 from dojo import avatars, naming
-from dojo.data_containers import DataContainers
+from dojo.engine.data_containers import DataContainers
 
 pytestmark = pytest.mark.usefixtures("nothing_stays")
 

@@ -10,7 +10,7 @@ import pytest
 from submissions import AMBER, COLOUR_RULE, FAULTY, GREEN, PYTHON, Run
 
 from cyberdojo.colour.v1 import colour_pb2
-from dojo.engine import Engine
+from dojo.engine.client import Engine
 from dojo.naming import KIND_LABEL, LABEL, Namespace
 from dojo.ruby_lambdas import MAX_SOURCE_BYTES
 

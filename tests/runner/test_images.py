@@ -13,9 +13,9 @@ from registry import Registry, error, shell_image
 from submissions import GREEN, PYTHON, Stub, refused, request
 
 from cyberdojo.runner.v1 import runner_pb2
-from dojo.engine import Engine
+from dojo.engine.client import Engine
 from dojo.naming import Namespace
-from runner import images
+from runner.engine import images
 
 
 @pytest.fixture

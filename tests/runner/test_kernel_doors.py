@@ -9,7 +9,7 @@ from kata_folders import make_kata
 from submissions import AVATAR, Run, Stub, request
 
 from dojo import locks
-from dojo.data_containers import DataContainers
+from dojo.engine.data_containers import DataContainers
 
 pytestmark = pytest.mark.usefixtures("nothing_stays")
 

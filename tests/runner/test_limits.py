@@ -9,8 +9,8 @@ from kata_folders import Kata
 from services import Service, wait_until
 from submissions import AVATAR, GREEN, TIMED_OUT, Run, Stub, containers, refused, request, runs_in
 
-from dojo.engine import Engine
-from runner import folders
+from dojo.engine.client import Engine
+from runner.sandbox import safe_fs
 
 MIB = 1024 * 1024
 SANDBOX_BYTES, SANDBOX_FILES = 8 * MIB, 200
@@ -61,7 +61,7 @@ def disk_bytes(folder: Path) -> int:
         ("write f 500000; mkdir d$i; mv f d$i", f"more than {SANDBOX_BYTES} bytes on disk"),
         ("touch .f$i", f"it was ended: more than {SANDBOX_FILES} files and folders"),
         ("mkdir -p d/$i/e", f"more than {SANDBOX_FILES} files and folders"),
-        ("mkdir d; cd d", f"it was ended: folders in the sandbox more than {folders.MAX_DEPTH}"),
+        ("mkdir d; cd d", f"it was ended: folders in the sandbox more than {safe_fs.MAX_DEPTH}"),
     ],
 )
 def test_a_run_that_fills_its_sandbox_is_ended_and_the_next_one_goes_well(

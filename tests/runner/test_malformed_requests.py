@@ -22,7 +22,7 @@ from submissions import (
 from cyberdojo.colour.v1 import colour_pb2
 from cyberdojo.runner.v1 import runner_pb2
 from dojo import visible_files
-from runner import images
+from runner.engine import images
 
 Refused = Callable[[runner_pb2.RunRequest], str]
 

@@ -16,8 +16,8 @@ import pytest
 import zstandard
 from services import Service, wait_until
 
-from dojo.data_containers import DataContainers
-from dojo.engine import Engine
+from dojo.engine.client import Engine
+from dojo.engine.data_containers import DataContainers
 from dojo.naming import LABEL, Namespace
 
 PASSES, FAILS = "echo 1 tests passed", "echo Assertion 1 == 2 failed."

@@ -26,7 +26,7 @@ from submissions import (
 
 from cyberdojo.colour.v1 import colour_pb2
 from dojo import avatars
-from dojo.engine import Engine
+from dojo.engine.client import Engine
 from dojo.naming import KIND_LABEL, LABEL, Namespace
 from dojo.ruby_lambdas import MAX_SOURCE_BYTES
 

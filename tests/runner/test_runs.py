@@ -20,7 +20,7 @@ from submissions import (
 )
 
 from dojo import avatars
-from dojo.engine import Engine
+from dojo.engine.client import Engine
 
 
 def test_a_run_answers_output_status_colour_and_duration(run: Run) -> None:

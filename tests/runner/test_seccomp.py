@@ -8,7 +8,7 @@ from kata_folders import make_kata
 from submissions import AVATAR, GCC, GREEN, Run, Stub, request
 
 from dojo import locks
-from dojo.data_containers import DataContainers
+from dojo.engine.data_containers import DataContainers
 
 pytestmark = pytest.mark.usefixtures("nothing_stays")
 

@@ -14,7 +14,7 @@ from submissions import (
 )
 
 from cyberdojo.runner.v1 import runner_pb2
-from dojo.engine import Engine
+from dojo.engine.client import Engine
 
 
 def asked(kata: Kata, script: str) -> runner_pb2.RunStreamRequest:

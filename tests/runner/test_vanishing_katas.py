@@ -14,9 +14,9 @@ from submissions import AVATAR, PYTHON, Stub, assert_serves, containers, request
 from cyberdojo.runner.v1 import runner_pb2
 from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
 from dojo import locks
-from dojo.data_containers import DataContainers
-from dojo.engine import Engine
-from storer import publishing
+from dojo.engine.client import Engine
+from dojo.engine.data_containers import DataContainers
+from storer.katas import publish
 
 Storer = storer_pb2_grpc.StorerServiceStub
 
@@ -92,13 +92,13 @@ def test_a_kata_that_is_deleted_in_mid_run_is_not_found(
 
 def restore(kata: Kata) -> None:
     """Put a kata in the place of one, as restoring a backup does at its end."""
-    with locks.locked(kata.folder), publishing.staging(kata.folder) as staged:
+    with locks.locked(kata.folder), publish.staging(kata.folder) as staged:
         incoming = staged.folder
         shutil.copy(kata.folder / "manifest.json", incoming)
         for avatar in (AVATAR, PREPARING):
             (incoming / avatar).mkdir(mode=0o711)
             shutil.copy(kata.avatar_folder(avatar) / "manifest.json", incoming / avatar)
-        publishing.publish(staged, kata.folder)
+        publish.publish(staged, kata.folder)
 
 
 def test_a_kata_that_is_restored_at_any_moment_of_a_run_is_there(

@@ -26,8 +26,8 @@ from submissions import (
 
 from cyberdojo.runner.v1 import runner_pb2
 from dojo import locks, naming
-from dojo.data_containers import DataContainers
-from dojo.engine import Engine
+from dojo.engine.client import Engine
+from dojo.engine.data_containers import DataContainers
 from dojo.naming import Namespace
 
 StartRunner = Callable[..., Service]

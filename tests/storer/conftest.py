@@ -12,8 +12,8 @@ import pytest
 from services import Service
 from storing import Katas, Stub
 
-from dojo.data_containers import DataContainers
-from dojo.engine import Engine
+from dojo.engine.client import Engine
+from dojo.engine.data_containers import DataContainers
 from dojo.naming import LABEL, Namespace
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from own_engine import OwnEngine
 from services import Service
 
-from dojo.engine import Engine
-from storer import durable
+from dojo.engine.client import Engine
+from storer.fs import durable
 
 MIB = 1024 * 1024
 BLOCK = 4096

@@ -10,14 +10,14 @@ import os
 import sys
 from pathlib import Path
 
-from dojo.data_containers import DataContainers
-from dojo.engine import Engine
+from dojo.engine.client import Engine
+from dojo.engine.data_containers import DataContainers
 from dojo.errors import KataInUse, KataNotFound
 from dojo.naming import Namespace
-from dojo.settings import CommonSettings, load
-from storer.archive_url import open_archive
-from storer.katas import Katas
-from storer.katas_directory import KatasDirectory
+from dojo.service.settings import CommonSettings, load
+from storer.archive.location import open_archive
+from storer.katas.import_source import KatasDirectory
+from storer.katas.repository import Katas
 
 
 def katas_of(namespace: str, archive: str) -> Katas:

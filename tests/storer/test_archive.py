@@ -15,7 +15,7 @@ from services import Service, code_of
 from storing import FILES, GREEN, Katas, at_once, git, refused, unpacked
 
 from cyberdojo.storer.v1 import storer_pb2
-from dojo.data_containers import DataContainers
+from dojo.engine.data_containers import DataContainers
 
 ALL_IDS = sorted(kata.id for kata in REAL_KATAS)
 

@@ -13,8 +13,8 @@ from services import Service, code_of, wait_until
 from storing import FILES, GREEN, Katas, git, refused
 
 from cyberdojo.storer.v1 import storer_pb2
-from dojo.data_containers import DataContainers
-from storer.archive_url import open_archive
+from dojo.engine.data_containers import DataContainers
+from storer.archive.location import open_archive
 
 SECONDS = "1"
 

@@ -14,7 +14,7 @@ from services import Service
 from storing import FILES, Katas, refused
 
 from cyberdojo.storer.v1 import storer_pb2
-from dojo.data_containers import DataContainers
+from dojo.engine.data_containers import DataContainers
 
 BUCKET = "katas"
 

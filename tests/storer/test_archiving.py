@@ -18,7 +18,7 @@ from services import Service, wait_until
 from storing import FILES, Katas, git, refused
 
 from cyberdojo.storer.v1 import storer_pb2
-from dojo.data_containers import DataContainers
+from dojo.engine.data_containers import DataContainers
 
 KILLS = 60
 LIGHTS = 4

@@ -18,7 +18,7 @@ from services import Service, wait_until
 from storing import FILES, GREEN, Katas, at_once, git, refused, wait_for_new
 
 from cyberdojo.storer.v1 import storer_pb2
-from dojo.data_containers import DataContainers
+from dojo.engine.data_containers import DataContainers
 
 LARGE_BYTES = 64 * 1024**2
 

@@ -18,7 +18,7 @@ from storing import FILES, RED, Katas, Stub, a_manifest, a_test, refused
 from cyberdojo.colour.v1 import colour_pb2
 from cyberdojo.storer.v1 import storer_pb2
 from dojo import avatars
-from dojo.data_containers import DataContainers
+from dojo.engine.data_containers import DataContainers
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 

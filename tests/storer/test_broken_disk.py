@@ -15,7 +15,7 @@ from services import Service, wait_until
 from storing import FILES, Katas
 from verifying import verify
 
-from storer.journal import Journal
+from storer.fs.write_ahead_log import Journal
 
 DISK_BYTES = 400 * MIB
 KIND = "ext4"

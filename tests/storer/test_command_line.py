@@ -18,7 +18,7 @@ from lines import a_line
 from services import Service, wait_until
 from storing import AMBER, FAULTY, FILES, GREEN, RED, Katas, git, unpacked
 
-from dojo.data_containers import DataContainers
+from dojo.engine.data_containers import DataContainers
 
 ESCAPE = b"\x1b"
 HOSTILE = b"\x1b]0;owned\x07\x1b[31m\x9b2J over\x08\x08 \xe2\x80\xae reversed \xff\x00"[:-1]

@@ -14,7 +14,7 @@ from storing import Katas, refused, restore_requests
 from test_bad_input import ALL_OF_A_KATA, call
 
 from cyberdojo.storer.v1 import storer_pb2
-from dojo.data_containers import DataContainers
+from dojo.engine.data_containers import DataContainers
 from dojo.naming import LABEL, Namespace
 
 PYTHON = "cyberdojofoundation/python_pytest"

@@ -28,7 +28,7 @@ from storing import (
 
 from cyberdojo.storer.v1 import storer_pb2
 from dojo import avatars
-from dojo.data_containers import DataContainers
+from dojo.engine.data_containers import DataContainers
 
 COMPRESSIONS = {
     "none": (storer_pb2.COMPRESSION_NONE, ".tar"),

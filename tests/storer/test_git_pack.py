@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from storing import git
 
-from storer import git_pack
+from storer.git import pack_writer
 
 # Where a size takes a byte more, and beside that.
 SIZES = (0, 1, 15, 16, 17, 2047, 2048, 300_000)
@@ -38,7 +38,7 @@ def test_git_reads_the_objects_of_a_pack_that_was_made_in_memory(
     )
     for kind, content in (("tree", tree), ("commit", commit), ("tag", tag)):
         objects[named(kind, content)] = (kind, content)
-    name, pack, index = git_pack.pack(objects)
+    name, pack, index = pack_writer.pack(objects)
     git(tmp_path, "init", "--quiet")
     folder = tmp_path / ".git/objects/pack"
     (folder / f"{name}.pack").write_bytes(pack)

@@ -25,7 +25,7 @@ from storing import GREEN, Katas, Stub, a_test, at_once, git, refused, timestamp
 
 from cyberdojo.colour.v1 import colour_pb2
 from cyberdojo.storer.v1 import storer_pb2
-from dojo.data_containers import DataContainers
+from dojo.engine.data_containers import DataContainers
 
 each_real_kata = pytest.mark.parametrize("kata", REAL_KATAS, ids=lambda kata: kata.id)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from storer import block_groups, in_place
+from storer.fs import block_groups, in_place
 
 SMALL, LARGE = b"small", b"x" * 100_000
 

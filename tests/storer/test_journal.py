@@ -10,7 +10,7 @@ from services import Service, wait_until
 from storing import FILES, GREEN, Katas, git, unpacked
 
 from dojo import avatars
-from storer.journal import STATE_BYTES, Journal
+from storer.fs.write_ahead_log import STATE_BYTES, Journal
 
 Client = Callable[[Service], Katas]
 StartStorer = Callable[..., Service]

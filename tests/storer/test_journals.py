@@ -12,11 +12,11 @@ from storing import STARTED, Katas
 
 from dojo import avatars, locks
 from dojo.errors import KataDamaged
-from storer import avatar
-from storer.avatar import Avatar
-from storer.journal import Journal
-from storer.light import Light, Submission
-from storer.lights import LightsCache
+from storer.fs.write_ahead_log import Journal
+from storer.kata import avatar
+from storer.kata.avatar import Avatar
+from storer.kata.light import Light, Submission
+from storer.kata.lights import LightsCache
 
 ID = "0123456789"
 FILES = {"a.txt": b"a"}

@@ -14,7 +14,7 @@ from storing import CREATED, FILES, GREEN, Katas, a_manifest, at_once, refused, 
 
 from cyberdojo.colour.v1 import colour_pb2
 from cyberdojo.storer.v1 import storer_pb2
-from dojo.data_containers import DataContainers
+from dojo.engine.data_containers import DataContainers
 
 IMPORTABLE = [
     "1F00C1BFC8",

@@ -29,9 +29,10 @@ from verifying import verify
 
 from cyberdojo.storer.v1 import storer_pb2
 from dojo import avatars, kata_ids
-from storer import json_files, light
-from storer.history import History
-from storer.light import Light, Submission
+from storer.fs import json_files
+from storer.kata import light
+from storer.kata.history import History
+from storer.kata.light import Light, Submission
 
 MIB = 1024 * 1024
 KIBIBYTES_OF_A_MIB = 1024

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 import pytest
 
 from cyberdojo.storer.v1 import storer_pb2
-from storer import adapting, paging
-from storer.light import Light
-from storer.light_messages import LightMessages
+from storer.api import converters, page_tokens
+from storer.api.light_messages import LightMessages
+from storer.kata.light import Light
 
 KATA = "ABCDE12345"
 TIME = datetime(2026, 2, 3, 4, 5, 6, 789, tzinfo=UTC)
@@ -28,7 +28,7 @@ def listed(
     found: dict[str, list[storer_pb2.Light]] = {}
     token = ""
     while True:
-        page = messages.page(KATA, dashboard, paging.after_light(token), size)
+        page = messages.page(KATA, dashboard, page_tokens.after_light(token), size)
         response = storer_pb2.ListLightsResponse.FromString(page)
         assert sum(len(each.lights) for each in response.avatars) <= size
         for each in response.avatars:
@@ -38,7 +38,9 @@ def listed(
 
 
 def wanted(dashboard: dict[str, tuple[Light, ...]]) -> dict[str, list[storer_pb2.Light]]:
-    return {name: [adapting.light_to(light) for light in each] for name, each in dashboard.items()}
+    return {
+        name: [converters.light_to(light) for light in each] for name, each in dashboard.items()
+    }
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 8, 100])

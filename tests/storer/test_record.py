@@ -29,7 +29,7 @@ from storing import (
     timestamp,
 )
 
-from dojo.data_containers import DataContainers
+from dojo.engine.data_containers import DataContainers
 from dojo.naming import Namespace
 
 COLOURS = {"red": RED, "amber": AMBER, "green": GREEN, "timed_out": TIMED_OUT, "faulty": FAULTY}

@@ -33,9 +33,9 @@ from storing import (
 
 from cyberdojo.storer.v1 import storer_pb2
 from dojo import avatars
-from dojo.data_containers import DataContainers
-from storer import publishing
-from storer.making import UNFINISHED_SECONDS
+from dojo.engine.data_containers import DataContainers
+from storer.katas import publish
+from storer.katas.create import UNFINISHED_SECONDS
 
 Member = tuple[tarfile.TarInfo, bytes]
 Request = storer_pb2.RestoreKataRequest
@@ -283,7 +283,7 @@ class Slow:
 
 def begun(folder: Path) -> bool:
     """Say whether a restore has put something into a kata's folder."""
-    return any(path.iterdir() for path in folder.glob(f"{publishing.INCOMING}*"))
+    return any(path.iterdir() for path in folder.glob(f"{publish.INCOMING}*"))
 
 
 def test_a_new_kata_is_not_seen_until_all_of_it_is_there(
@@ -751,14 +751,14 @@ OLD, NEW = ["whale"], ["bat", "zebra"]
 
 def interrupted(folder: Path, renames: int) -> None:
     """Do the first `renames` steps of replacing a kata by the one in `.complete`."""
-    (folder / publishing.REPLACED).mkdir()
+    (folder / publish.REPLACED).mkdir()
     steps: list[tuple[str, str]] = [
-        ("manifest.json", f"{publishing.REPLACED}/manifest.json"),
-        ("whale", f"{publishing.REPLACED}/whale"),
-        (publishing.COMPLETE, publishing.MOVING),
-        (f"{publishing.MOVING}/zebra", "zebra"),
-        (f"{publishing.MOVING}/bat", "bat"),
-        (f"{publishing.MOVING}/manifest.json", "manifest.json"),
+        ("manifest.json", f"{publish.REPLACED}/manifest.json"),
+        ("whale", f"{publish.REPLACED}/whale"),
+        (publish.COMPLETE, publish.MOVING),
+        (f"{publish.MOVING}/zebra", "zebra"),
+        (f"{publish.MOVING}/bat", "bat"),
+        (f"{publish.MOVING}/manifest.json", "manifest.json"),
     ]
     for was, now in steps[:renames]:
         (folder / was).rename(folder / now)
@@ -779,7 +779,7 @@ def test_a_storer_that_died_while_it_replaced_a_kata_leaves_the_old_or_the_new_o
     kata = unpacked(katas.tar(new), tmp_path, new)
     manifest = json.loads((kata / "manifest.json").read_bytes())
     (kata / "manifest.json").write_text(json.dumps({**manifest, "id": ID}))
-    shutil.copytree(kata, folder(ID) / publishing.COMPLETE)
+    shutil.copytree(kata, folder(ID) / publish.COMPLETE)
     interrupted(folder(ID), renames)
     after = client(start_storer())
     assert list(after.get(ID).avatars) == (OLD if renames == 0 else NEW)

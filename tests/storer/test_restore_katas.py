@@ -21,7 +21,7 @@ from storing import FILES, GREEN, Katas, at_once, refused
 
 from cyberdojo.storer.v1 import storer_pb2
 from dojo.chunks import rechunk
-from dojo.data_containers import DataContainers
+from dojo.engine.data_containers import DataContainers
 
 Request = storer_pb2.RestoreKatasRequest
 

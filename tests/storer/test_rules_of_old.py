@@ -12,7 +12,7 @@ from services import Service
 from storing import Katas
 
 from cyberdojo.colour.v1 import colour_pb2
-from storer import language_names
+from storer.kata import legacy_languages
 
 PYTEST = "cyberdojofoundation/python_pytest"
 
@@ -29,7 +29,7 @@ def write_language(top: Path, folder: str, display_name: str, image_name: str, r
         "colour_rule": {"patterns": [{"colour": "red", "pattern": red}]},
     }
     (language / "manifest.json").write_text(json.dumps(manifest))
-    command = [sys.executable, "-m", "storer.start_points_index", top / "languages"]
+    command = [sys.executable, "-m", "storer.start_points.index", top / "languages"]
     subprocess.run(command, check=True, capture_output=True)
 
 
@@ -138,5 +138,5 @@ def test_a_damaged_start_point_makes_no_kata_unreadable(katas: Katas, start_poin
 def test_a_language_of_old_leads_to_an_image(
     old_name: str, framework: str, image: str | None
 ) -> None:
-    found: Any = language_names.find(old_name, framework)
+    found: Any = legacy_languages.find(old_name, framework)
     assert (found and found.image_name) == (image and f"cyberdojofoundation/{image}")

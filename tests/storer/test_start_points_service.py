@@ -41,7 +41,7 @@ def get(stub: Stub, language: str, exercise: str = "") -> storer_pb2.Manifest:
 
 def index(*folders: Path) -> subprocess.CompletedProcess[str]:
     """Check and index folders of start points."""
-    command = [sys.executable, "-m", "storer.start_points_index", *folders]
+    command = [sys.executable, "-m", "storer.start_points.index", *folders]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 

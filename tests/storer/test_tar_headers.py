@@ -5,7 +5,7 @@ import tarfile
 
 import pytest
 
-from storer import tar_headers
+from storer.tar import headers
 
 NAMES = ["a", "49/3A06504A/whale/sandbox/hiker.c", "x" * 100, "x" * 99, "x" * 101, "ü/名", "a b"]
 NUMBERS = [0, 1, 0o777, 40_001, 8**7 - 1, 8**7, 8**11 - 1, 8**11, 2**40]
@@ -20,7 +20,7 @@ def by_tarfile(header: tarfile.TarInfo) -> bytes:
 def test_a_name_is_written_as_tarfile_does(name: str, kind: bytes) -> None:
     header = tarfile.TarInfo(name)
     header.type = kind
-    assert tar_headers.packed(header) == by_tarfile(header)
+    assert headers.packed(header) == by_tarfile(header)
 
 
 def test_any_header_is_the_same() -> None:
@@ -35,16 +35,16 @@ def test_any_header_is_the_same() -> None:
         if choose.random() < 0.5:
             seconds = choose.choice(["0.1", "1700000000.123456789", "1" * 85, "1" * 86, "1" * 990])
             header.pax_headers = {"mtime": seconds}
-        assert tar_headers.packed(header) == by_tarfile(header), header.get_info()
+        assert headers.packed(header) == by_tarfile(header), header.get_info()
 
 
 def test_other_kinds_and_names_of_owners_are_tarfiles() -> None:
     for kind in (tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE):
         header = tarfile.TarInfo("a")
         header.type = kind
-        assert tar_headers.packed(header) == by_tarfile(header)
+        assert headers.packed(header) == by_tarfile(header)
     header = tarfile.TarInfo("a")
     header.uname = "whale"
-    assert tar_headers.packed(header) == by_tarfile(header)
+    assert headers.packed(header) == by_tarfile(header)
     header.pax_headers = {"comment": "none"}
-    assert tar_headers.packed(header) == by_tarfile(header)
+    assert headers.packed(header) == by_tarfile(header)

@@ -17,8 +17,8 @@ from verifying import another_content, fsck, object_path, objects_of, overwrite,
 
 from cyberdojo.storer.v1 import storer_pb2
 from dojo import avatars, locks
-from dojo.data_containers import DataContainers
-from storer.journal import Journal
+from dojo.engine.data_containers import DataContainers
+from storer.fs.write_ahead_log import Journal
 
 Folder = Callable[[str], Path]
 

@@ -18,10 +18,10 @@ from services import Service, code_of, wait_until
 from storing import GREEN, Katas, Stub, at_once, refused
 
 from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
-from dojo.data_containers import DataContainers
-from dojo.statuses import StatusInterceptor
-from storer.katas_directory import KatasDirectory
-from storer.servicer import StorerServicer
+from dojo.engine.data_containers import DataContainers
+from dojo.service.statuses import StatusInterceptor
+from storer.api.servicer import StorerServicer
+from storer.katas.import_source import KatasDirectory
 
 Watcher = Iterator[storer_pb2.WatchKataResponse]
 

@@ -1,0 +1,103 @@
+"""Where bytes go: to standard output, or to a file that has its name when it is whole."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from cli import exits
+from cli.exits import Failed
+
+STDOUT = "-"
+COMPRESSIONS = ("none", "gzip", "zstd")
+_CODES = {
+    errno.ENOENT: exits.NOT_FOUND,
+    errno.ENOSPC: exits.FULL,
+    errno.EDQUOT: exits.FULL,
+    errno.EFBIG: exits.FULL,
+}
+ENDINGS = {"none": "", "gzip": ".gz", "zstd": ".zst"}
+
+
+def refuse_terminal(output: str) -> None:
+    """Raise Failed if bytes would go to a terminal."""
+    if output == STDOUT and sys.stdout.isatty():
+        raise Failed("these bytes are not for a terminal: name a file, or use a pipe", exits.USAGE)
+
+
+@contextlib.contextmanager
+def failing_clearly(what: str) -> Iterator[None]:
+    """Turn what the system says of a file into a Failed."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise Failed(f"{what}: {error.strerror or error}", code_of(error)) from error
+
+
+def code_of(error: OSError) -> int:
+    """Return the exit code for what the system says of a file."""
+    return _CODES.get(error.errno or 0, exits.USAGE)
+
+
+def target(output: str) -> Path:
+    """Return the file that is to be written: a link is followed. Raises Failed for a folder."""
+    path = Path(output)
+    if path.is_dir():
+        raise Failed(f"{output}: is a folder; name a file in it", exits.USAGE)
+    return path if is_special(path) else Path(os.path.realpath(path))
+
+
+def is_special(path: Path) -> bool:
+    """Say whether there is something else than a file, as a device: it is written as a pipe is."""
+    return path.exists() and not path.is_file()
+
+
+def part_of(path: Path) -> Path:
+    """Return where a file is until it is whole."""
+    return path.with_name(f"{path.name}.part")
+
+
+@contextlib.contextmanager
+def opened_part(path: Path) -> Iterator[IO[bytes]]:
+    """Open what there is of a file, to read, and to add to it; nobody else does meanwhile.
+
+    Raises Failed if another command does.
+    """
+    while True:
+        with part_of(path).open("ab+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                reason = "another command writes it at this moment"
+                raise Failed(f"{path}: {reason}", exits.REFUSED) from None
+            if _is_named(file, part_of(path)):
+                yield file
+                return
+
+
+def _is_named(file: IO[bytes], path: Path) -> bool:
+    """Say whether a file is there still: whoever had it may have come to its end just now."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def finish(file: IO[bytes], path: Path) -> None:
+    """Put a file that is whole on disk, and then under its name."""
+    file.flush()
+    os.fsync(file.fileno())
+    part_of(path).replace(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

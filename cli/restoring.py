@@ -1,0 +1,141 @@
+"""`storer restore`: katas from a backup, or from any tar of a katas directory."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import sys
+from collections.abc import Iterator
+
+import grpc
+
+from cli import exits, outputs
+from cli.client import Client
+from cli.exits import Failed
+from cli.progress import Progress
+from cli.terminal import Screen, clean
+from cyberdojo.storer.v1 import storer_pb2
+from dojo.chunks import CHUNK_BYTES, Digest
+
+_WRONG = {
+    storer_pb2.RESTORE_OUTCOME_SKIPPED,
+    storer_pb2.RESTORE_OUTCOME_REFUSED,
+    storer_pb2.RESTORE_OUTCOME_MISSING,
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what the command takes."""
+    parser.add_argument(
+        "file", nargs="?", default=outputs.STDOUT, metavar="FILE", help="- (the default): a pipe"
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace katas that are newer, or went another way"
+    )
+    parser.add_argument(
+        "--apply-deletions", action="store_true", help="delete katas that the backup says were"
+    )
+
+
+def run(client: Client, told: argparse.Namespace, screen: Screen) -> int:
+    """Restore them; exit with 1 if a kata of the backup is not here now as the backup has it."""
+    if told.file == outputs.STDOUT and sys.stdin.isatty():
+        raise Failed("name a file, or let a pipe bring the backup", exits.USAGE)
+    with contextlib.ExitStack() as opened:
+        # Without a buffer, which has a lock: the thread that waits for a pipe is left behind
+        # where the restoring ends early.
+        if told.file == outputs.STDOUT:
+            file = opened.enter_context(open(sys.stdin.fileno(), "rb", buffering=0, closefd=False))
+        else:
+            with outputs.failing_clearly(told.file):
+                file = opened.enter_context(open(told.file, "rb", buffering=0))
+        progress = opened.enter_context(Progress(forced=told.progress))
+        source = _Source(file)
+        try:
+            return _restore(client, source, told, progress, screen)
+        except grpc.RpcError as error:
+            if source.error is not None:
+                with outputs.failing_clearly(told.file):
+                    raise source.error from error
+            if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
+                said = exits.message_of(error, told.address)
+                raise Failed(f"{told.file}: {said}", exits.DAMAGED) from error
+            raise
+
+
+class _Source:
+    """A file or pipe, to be read in another thread; `error` is what it could not be read for."""
+
+    def __init__(self, file: io.FileIO) -> None:
+        self.error: OSError | None = None
+        self._file = file
+
+    def pieces(self) -> Iterator[bytes]:
+        """Yield what it has, in pieces of CHUNK_BYTES at most, as it comes."""
+        while True:
+            try:
+                piece = self._file.read(CHUNK_BYTES)
+            except OSError as error:
+                self.error = error
+                raise
+            if not piece:
+                return
+            yield piece
+
+
+def _restore(
+    client: Client, source: _Source, told: argparse.Namespace, progress: Progress, screen: Screen
+) -> int:
+    wrong = 0
+    for part in client.stub.RestoreKatas(_requests(source, told, progress)):
+        progress.clear()
+        if part.HasField("summary"):
+            _summarize(screen, part.summary)
+            return exits.FOUND if wrong else exits.GOOD
+        wrong += part.report.outcome in _WRONG
+        _tell(screen, part.report)
+    raise Failed("the storer did not come to the end: restore again", exits.UNAVAILABLE)
+
+
+def _requests(
+    source: _Source, told: argparse.Namespace, progress: Progress
+) -> Iterator[storer_pb2.RestoreKatasRequest]:
+    header = storer_pb2.RestoreKatasHeader(
+        overwrite=told.overwrite, apply_deletions=told.apply_deletions
+    )
+    yield storer_pb2.RestoreKatasRequest(header=header)
+    digest = Digest()
+    for piece in source.pieces():
+        digest.update(piece)
+        yield storer_pb2.RestoreKatasRequest(data=piece)
+        progress.tell_bytes("restore", digest.size_bytes)
+    end = storer_pb2.StreamEnd(size_bytes=digest.size_bytes, sha256=digest.sha256)
+    yield storer_pb2.RestoreKatasRequest(end=end)
+
+
+def _outcome(outcome: storer_pb2.RestoreOutcome.ValueType) -> str:
+    return storer_pb2.RestoreOutcome.Name(outcome).removeprefix("RESTORE_OUTCOME_").lower()
+
+
+def _tell(screen: Screen, report: storer_pb2.RestoreReport) -> None:
+    outcome = _outcome(report.outcome)
+    if screen.as_json:
+        value = {"id": report.kata_id, "outcome": outcome, "reason": report.reason or None}
+        screen.record(value)
+        return
+    colour = "red" if report.outcome in _WRONG else ""
+    if report.outcome == storer_pb2.RESTORE_OUTCOME_UNCHANGED:
+        colour = "dim"
+    reason = f": {clean(report.reason)}" if report.reason else ""
+    screen.say(f"{report.kata_id}  {screen.painted(outcome, colour)}{reason}")
+    sys.stdout.flush()
+
+
+def _summarize(screen: Screen, summary: storer_pb2.RestoreSummary) -> None:
+    if screen.as_json:
+        counts = {_outcome(each.outcome): each.katas for each in summary.counts}
+        screen.record({"counts": counts, "token": summary.token or None})
+        return
+    counted = ", ".join(f"{each.katas} {_outcome(each.outcome)}" for each in summary.counts)
+    screen.say(counted or "there was no kata in it")

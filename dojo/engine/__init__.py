@@ -1,0 +1,1 @@
+"""The docker engine: the connection, the data-containers, and its events."""

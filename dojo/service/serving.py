@@ -1,0 +1,151 @@
+"""Serving: a gRPC server with health, reflection, orderly stopping, and our statuses."""
+
+import asyncio
+import gc
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import grpc.aio
+import structlog
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from dojo.engine.client import Engine
+from dojo.engine.data_containers import DataContainers, VolumesOutOfSight
+from dojo.engine.handle_watch import HandleWatch
+from dojo.errors import ArchiveUnavailable, EngineUnavailable
+from dojo.service import log
+from dojo.service.settings import BadSettings, CommonSettings, load
+from dojo.service.statuses import StatusInterceptor
+
+_log = structlog.get_logger()
+
+S = TypeVar("S", bound=CommonSettings)
+
+# A request carries all visible files of an avatar (visible_files.MAX_TOTAL_BYTES) and the
+# names and output beside them.
+MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+MAX_PENDING = 20_000  # calls
+HEALTH_SECONDS = 0.25
+GRACE_SECONDS = 10.0
+
+# Domain calls run in these threads. More than there are cores: they wait for the engine, for
+# the disk, and for each other's locks.
+THREADS = 64
+
+
+class CannotListen(Exception):
+    """Nobody can be served at the address that the settings name."""
+
+
+def connect(settings: CommonSettings) -> DataContainers:
+    """Return the namespace's data-containers, having made sure that they can be reached.
+
+    Raises EngineUnavailable or VolumesOutOfSight.
+    """
+    engine = Engine(settings.engine)
+    volume_root = settings.volume_root or engine.volume_root()
+    data_containers = DataContainers(engine, settings.namespace, volume_root)
+    data_containers.check_sight()
+    return data_containers
+
+
+async def serve(
+    listen: str,
+    services: Mapping[str, Callable[[grpc.aio.Server], None]],
+    watch: HandleWatch,
+    on_stopping: Sequence[Callable[[], None]] = (),
+    on_stop: Sequence[Callable[[], Awaitable[None]]] = (),
+) -> None:
+    """Serve until SIGTERM or SIGINT, then let the calls in progress end.
+
+    `services` maps the full name of each service to what adds it to a server. Each is
+    SERVING, for standard health checking, while the engine answers. `on_stopping` is called
+    before those calls are waited for, to end what would not end by itself; `on_stop` is awaited
+    when no call is left. Raises CannotListen.
+    """
+    asyncio.get_running_loop().set_default_executor(
+        ThreadPoolExecutor(THREADS, thread_name_prefix="domain")
+    )
+    server = grpc.aio.server(
+        interceptors=[StatusInterceptor()],
+        options=[
+            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.max_send_message_length", -1),
+            ("grpc.so_reuseport", 0),  # a second service on our port is an error, not a share
+            # Thousands of watchers come back at once when a service was started again: gRPC
+            # would cancel what comes beyond 1000 before it is looked at.
+            ("grpc.server.max_pending_requests", MAX_PENDING),
+            ("grpc.server.max_pending_requests_hard_limit", MAX_PENDING),
+        ],
+    )
+    for add in services.values():
+        add(server)
+    checks = health.aio.HealthServicer()  # type: ignore[attr-defined]  # missing in the stubs
+    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
+    names = [*services, health.SERVICE_NAME, reflection.SERVICE_NAME]
+    reflection.enable_server_reflection(names, server)
+    try:
+        port = server.add_insecure_port(listen)
+    except RuntimeError:
+        raise CannotListen(
+            f"can't listen on {listen}: another program does, or it is no address of this machine"
+        ) from None
+    watch.start()
+    # What is here by now stays: looking through it again and again would hold up calls.
+    gc.collect()
+    gc.freeze()
+    await server.start()
+    host = listen.rpartition(":")[0]
+    _log.info("serving", listen=f"{host}:{port}")
+
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    reporting = asyncio.create_task(_report_health(checks, list(services), watch))
+    await stopping.wait()
+    _log.info("stopping")
+    reporting.cancel()
+    for call in on_stopping:
+        call()
+    await checks.enter_graceful_shutdown()
+    await server.stop(GRACE_SECONDS)
+    watch.stop()
+    for finish in on_stop:
+        await finish()
+    _log.info("stopped")
+
+
+async def _report_health(checks: Any, services: list[str], watch: HandleWatch) -> None:
+    """Keep the health of the server (the empty name) and of each service up to date."""
+    reported: bool | None = None
+    while True:
+        if watch.is_up != reported:
+            reported = watch.is_up
+            kinds = health_pb2.HealthCheckResponse
+            status = kinds.SERVING if reported else kinds.NOT_SERVING
+            for name in ("", *services):
+                await checks.set(name, status)
+        await asyncio.sleep(HEALTH_SECONDS)
+
+
+def run(name: str, kind: type[S], main: Callable[[S], None]) -> None:
+    """Run a service's main with its settings, read from the environment.
+
+    What an operator has to mend is told in plain words: bad settings exit with 2, surroundings
+    that are not as needed with 1.
+    """
+    try:
+        settings = load(kind, os.environ)
+        log.configure(settings.log_level)
+        main(settings)
+    except BadSettings as error:
+        for problem in error.problems:
+            print(f"{name}: {problem}", file=sys.stderr)
+        sys.exit(2)
+    except (ArchiveUnavailable, EngineUnavailable, VolumesOutOfSight, CannotListen) as error:
+        sys.exit(f"{name}: {error}")

@@ -1,0 +1,97 @@
+"""Calls of the services, by a replay that goes on whatever they answer.
+
+What one kata is refused for is that kata's trouble; what would be refused for the next one too
+ends the replay.
+"""
+
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import grpc
+
+from replay.stopped import ReplayStopped
+
+T = TypeVar("T")
+
+INTERRUPTED = "interrupted"
+
+# An engine that is restarted is back in a minute.
+PATIENCE_SECONDS = 120.0
+PAUSE_SECONDS = 2.0
+CALL_SECONDS = 300.0
+
+_MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+_TOO_LARGE = "message larger than max"  # in gRPC's words, with RESOURCE_EXHAUSTED too
+_ALL = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED}
+
+
+class Refused(Exception):
+    """A call was refused, for a reason that says nothing of the next one."""
+
+
+def channel(address: str) -> grpc.Channel:
+    """Return a channel to a service. Any thread may use it."""
+    options = [
+        ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
+        ("grpc.max_send_message_length", -1),
+    ]
+    return grpc.insecure_channel(address, options=options)
+
+
+class Calls:
+    """Makes calls until it is stopped. Any thread may use it."""
+
+    def __init__(self) -> None:
+        self._stopping = threading.Event()
+        self._lock = threading.Lock()
+        self._going_on: set[Any] = set()
+
+    def stop(self) -> None:
+        """End the calls that go on, and let nobody begin another."""
+        self._stopping.set()
+        with self._lock:
+            going_on = list(self._going_on)
+        for each in going_on:
+            each.cancel()
+
+    def call(self, call: Callable[..., T], request: object, seconds: float = CALL_SECONDS) -> T:
+        """Return a call's answer; raise Refused or ReplayStopped.
+
+        Waits a while for a service that can serve nobody.
+        """
+        waited = 0.0
+        while True:
+            try:
+                answer: T = self._once(call, request, seconds)
+            except grpc.FutureCancelledError:
+                raise ReplayStopped(INTERRUPTED) from None
+            except grpc.RpcError as error:
+                code, details = _of(error)
+                if code not in _ALL or _TOO_LARGE in details:
+                    raise Refused(details) from None
+                if waited >= PATIENCE_SECONDS:
+                    raise ReplayStopped(details) from None
+            else:
+                return answer
+            self._stopping.wait(PAUSE_SECONDS)
+            waited += PAUSE_SECONDS
+
+    def _once(self, call: Any, request: object, seconds: float) -> Any:
+        with self._lock:
+            if self._stopping.is_set():
+                raise ReplayStopped(INTERRUPTED)
+            future = call.future(request, timeout=seconds)
+            self._going_on.add(future)
+        try:
+            return future.result()
+        finally:
+            with self._lock:
+                self._going_on.discard(future)
+
+
+def _of(error: grpc.RpcError) -> tuple[grpc.StatusCode, str]:
+    """Return an error's status and what it says."""
+    code = error.code()
+    details = error.details() or code.name
+    return code, details

@@ -1,0 +1,1 @@
+"""The runner's RPCs: they validate, admit, call what is below, and adapt messages."""

@@ -1,0 +1,286 @@
+"""The RPCs of the runner: each validates, calls the domain in a thread, and adapts."""
+
+import asyncio
+import contextlib
+import datetime as dt
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc.aio
+import structlog
+
+from cyberdojo.colour.v1 import colour_pb2
+from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
+from dojo import avatars, kata_ids, visible_files
+from dojo.errors import InvalidArgument
+from runner.api.admission import Admission
+from runner.colour.colour import Colour, ColourPatterns, ColourRule, Pattern, RubyLambda, Stream
+from runner.engine import images
+from runner.engine.images import Images, Progress
+from runner.output import Capture
+from runner.run import service
+from runner.run.container import RunKey
+
+_log = structlog.get_logger()
+
+MIN_SECONDS, MAX_SECONDS = 1, 60
+
+# A submission up to this size is looked at in less time than a thread takes to wake up.
+SMALL_FILES, SMALL_PATTERNS, SMALL_BYTES = 64, 8, 256 * 1024
+# A caller who takes longer to take an answer does not keep its container from being removed.
+ANSWERED_SECONDS = 1.0
+
+_Context = grpc.aio.ServicerContext[Any, Any]
+
+_COLOURS = {
+    Colour.RED: colour_pb2.COLOUR_RED,
+    Colour.AMBER: colour_pb2.COLOUR_AMBER,
+    Colour.GREEN: colour_pb2.COLOUR_GREEN,
+    Colour.TIMED_OUT: colour_pb2.COLOUR_TIMED_OUT,
+    Colour.FAULTY: colour_pb2.COLOUR_FAULTY,
+}
+_STREAMS = {
+    colour_pb2.STREAM_UNSPECIFIED: Stream.BOTH,
+    colour_pb2.STREAM_STDOUT: Stream.STDOUT,
+    colour_pb2.STREAM_STDERR: Stream.STDERR,
+}
+
+
+class RunnerServicer(runner_pb2_grpc.RunnerServiceServicer):
+    """cyberdojo.runner.v1.RunnerService; runner.proto says what each RPC does."""
+
+    def __init__(
+        self, makes_runs: service.Runs, has_images: Images, max_running: int, max_waiting: int
+    ) -> None:
+        self._runs = makes_runs
+        self._images = has_images
+        self._admission = Admission(max_running, max_waiting, makes_runs.pool.held)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def Run(
+        self, request: runner_pb2.RunRequest, context: _Context
+    ) -> runner_pb2.RunResponse:
+        """Run an avatar's tests."""
+        submission = await _checked(request)
+        run = self._runs.new(submission)
+        async with self._performed(run, submission, context) as result:
+            return _run_response(await result)
+
+    async def RunStream(
+        self, request: runner_pb2.RunStreamRequest, context: _Context
+    ) -> AsyncIterator[runner_pb2.RunStreamResponse]:
+        """Run an avatar's tests, and send what they write while they run."""
+        submission = await _checked(request.run)
+        loop = asyncio.get_running_loop()
+        # Holds no more than the output that is kept of a run.
+        parts: asyncio.Queue[runner_pb2.RunStreamResponse | None] = asyncio.Queue()
+
+        def on_output(name: str, data: bytes) -> None:
+            part = {f"std{name}": data}
+            loop.call_soon_threadsafe(
+                parts.put_nowait,
+                runner_pb2.RunStreamResponse(**part),  # type: ignore[arg-type]
+            )
+
+        run = self._runs.new(submission, on_output)
+        async with self._performed(run, submission, context) as result:
+            result.add_done_callback(lambda _: parts.put_nowait(None))
+            while (part := await parts.get()) is not None:
+                yield part
+            yield runner_pb2.RunStreamResponse(result=_run_response(await result))
+
+    async def Prepare(
+        self, request: runner_pb2.PrepareRequest, context: _Context
+    ) -> runner_pb2.PrepareResponse:
+        """Have a container wait for an avatar's next run."""
+        key = RunKey(
+            kata_ids.check(request.kata_id),
+            avatars.check(request.avatar),
+            images.check_name(request.image_name),
+        )
+        made = await asyncio.to_thread(self._runs.prepare, key)
+        if made is not None:
+            ended = asyncio.wrap_future(made)
+            ended.add_done_callback(_forget)
+            await asyncio.wait([ended])
+            if not ended.cancelled():  # by a run that would not wait for it
+                ended.result()
+        return runner_pb2.PrepareResponse(waiting=self._runs.pool.is_warm(key))
+
+    async def Release(
+        self, request: runner_pb2.ReleaseRequest, context: _Context
+    ) -> runner_pb2.ReleaseResponse:
+        """Let go of the containers that wait for an avatar."""
+        kata_id, avatar = kata_ids.check(request.kata_id), avatars.check(request.avatar)
+        await asyncio.to_thread(self._runs.pool.release, kata_id, avatar)
+        return runner_pb2.ReleaseResponse()
+
+    async def PullImage(
+        self, request: runner_pb2.PullImageRequest, context: _Context
+    ) -> AsyncIterator[runner_pb2.PullImageResponse]:
+        """Pull an image."""
+        pull = self._images.pull(images.check_name(request.image_name))
+        progress = pull.progress()
+        step: asyncio.Future[Progress | None] | None = None
+        try:
+            while True:
+                step = asyncio.ensure_future(asyncio.to_thread(next, progress, None))
+                if (found := await asyncio.shield(step)) is None:
+                    break
+                yield _pull_response(found)
+        finally:
+            # Nobody reads on, or all was read. The thread ends before its iterator goes.
+            pull.cancel()
+            if step is not None and not step.done():
+                step.add_done_callback(_forget)
+        yield runner_pb2.PullImageResponse(status="the image is here", done=True)
+
+    async def ListImages(
+        self, request: runner_pb2.ListImagesRequest, context: _Context
+    ) -> runner_pb2.ListImagesResponse:
+        """List the language images."""
+        page = await asyncio.to_thread(self._images.page, request.page_size, request.page_token)
+        response = runner_pb2.ListImagesResponse(next_page_token=page.next_page_token)
+        for image in page.images:
+            listed = response.images.add(image_name=image.name, size_bytes=image.size_bytes)
+            listed.created.FromDatetime(image.created)
+        return response
+
+    async def finish(self) -> None:
+        """Wait until nothing is left of the runs of calls that were answered or cancelled."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    @asynccontextmanager
+    async def _performed(
+        self, run: service.Run, submission: service.Submission, context: _Context
+    ) -> AsyncIterator[asyncio.Future[service.Result]]:
+        """Have a run performed; give what its result comes to.
+
+        In a task of its own, which outlives both an answered call, until its container has
+        gone, and a cancelled one, whose turn and slot are given back when its program has ended.
+        """
+        result: asyncio.Future[service.Result] = asyncio.get_running_loop().create_future()
+        admitted, answered = asyncio.Event(), asyncio.Event()
+        context.add_done_callback(lambda _: answered.set())  # type: ignore[arg-type]  # the stubs'
+        task = asyncio.create_task(self._perform(run, submission, result, admitted, answered))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        try:
+            yield result
+        except (asyncio.CancelledError, GeneratorExit):
+            run.cancel()
+            result.cancel()
+            if not admitted.is_set():
+                task.cancel()
+            raise
+
+    async def _perform(
+        self,
+        run: service.Run,
+        submission: service.Submission,
+        result: asyncio.Future[service.Result],
+        admitted: asyncio.Event,
+        answered: asyncio.Event,
+    ) -> None:
+        try:
+            async with (
+                self._admission.turn(submission.kata_id, submission.avatar),
+                self._admission.slot(),
+            ):
+                admitted.set()
+                done = await asyncio.to_thread(run.perform)
+            if not result.done():
+                result.set_result(done)
+            # The answer first: the making of the next container would compete with it.
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(answered.wait(), ANSWERED_SECONDS)
+            self._runs.pool.warm(submission.key)
+            await asyncio.to_thread(run.finish)
+        except service.RunCancelled:
+            _log.info("run cancelled")
+        except Exception as error:  # noqa: BLE001 - it is raised where the result is awaited
+            if result.done():
+                _log.error("defect", exc_info=error)
+            else:
+                result.set_exception(error)
+
+
+def _forget(ended: "asyncio.Future[Any]") -> None:
+    """Look at how something ended that a cancelled call waited for, as nobody else does."""
+    if not ended.cancelled():
+        ended.exception()
+
+
+async def _checked(request: runner_pb2.RunRequest) -> service.Submission:
+    """Return the request as the domain wants it; raise InvalidArgument naming a bad field."""
+    is_small = (
+        len(request.files) <= SMALL_FILES
+        and len(request.colour_rule.patterns.patterns) <= SMALL_PATTERNS
+        and sum(map(len, request.files.values())) <= SMALL_BYTES
+    )
+    return _submission(request) if is_small else await asyncio.to_thread(_submission, request)
+
+
+def _submission(request: runner_pb2.RunRequest) -> service.Submission:
+    kata_ids.check(request.kata_id)
+    avatars.check(request.avatar)
+    images.check_name(request.image_name)
+    files = dict(request.files)
+    visible_files.check(files)
+    if visible_files.CYBER_DOJO_SH not in files:
+        raise InvalidArgument("files", f"{visible_files.CYBER_DOJO_SH} is not among them")
+    if not MIN_SECONDS <= request.max_seconds <= MAX_SECONDS:
+        reason = f"{request.max_seconds} is not from {MIN_SECONDS} to {MAX_SECONDS}"
+        raise InvalidArgument("max_seconds", reason)
+    return service.Submission(
+        kata_id=request.kata_id,
+        avatar=request.avatar,
+        image_name=request.image_name,
+        files=files,
+        max_seconds=request.max_seconds,
+        colour_rule=_colour_rule(request.colour_rule),
+    )
+
+
+def _colour_rule(rule: colour_pb2.ColourRule) -> ColourRule | None:
+    kind = rule.WhichOneof("rule")
+    if kind is None:
+        return None
+    if kind == "ruby_lambda":
+        return RubyLambda(rule.ruby_lambda.source).check("colour_rule.ruby_lambda.source")
+    colours = {number: colour for colour, number in _COLOURS.items()}
+    patterns = [
+        Pattern(colours.get(each.colour), each.pattern, _STREAMS.get(each.stream))
+        for each in rule.patterns.patterns
+    ]
+    return ColourPatterns(patterns, "colour_rule.patterns.patterns")
+
+
+def _run_response(result: service.Result) -> runner_pb2.RunResponse:
+    response = runner_pb2.RunResponse(
+        stdout=_output(result.exit.stdout),
+        stderr=_output(result.exit.stderr),
+        status=result.exit.status,
+        outcome=_COLOURS[result.outcome],
+        reason=result.reason,
+        changed_files=result.changes.files,
+        changed_files_truncated=result.changes.is_truncated,
+        deleted_filenames=result.changes.deleted_filenames,
+    )
+    response.duration.FromTimedelta(dt.timedelta(seconds=result.exit.duration_seconds))
+    return response
+
+
+def _output(capture: Capture) -> runner_pb2.Output:
+    return runner_pb2.Output(content=capture.content, truncated=capture.is_truncated)
+
+
+def _pull_response(progress: Progress) -> runner_pb2.PullImageResponse:
+    return runner_pb2.PullImageResponse(
+        layer=progress.layer,
+        status=progress.status,
+        current_bytes=progress.current_bytes,
+        total_bytes=progress.total_bytes,
+    )

@@ -1,0 +1,1 @@
+"""Colours: the rules that tell what a run's output says about its tests."""

@@ -1,0 +1,1 @@
+"""What runs and colour rules both need of the engine: images, output, system calls, leftovers."""

@@ -1,0 +1,1 @@
+"""The storer's RPCs: they validate, call what is below, and adapt messages."""

@@ -1,0 +1,293 @@
+"""Between the messages of the protos and the values of the domain, both ways."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from google.protobuf import struct_pb2
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from cyberdojo.colour.v1 import colour_pb2
+from cyberdojo.storer.v1 import storer_pb2
+from dojo import avatars, kata_ids, visible_files
+from dojo.errors import InvalidArgument
+from storer.backup.download import Compression
+from storer.backup.resume import Resumption
+from storer.fs import json_times
+from storer.kata.light import MAX_NUMBER, MAX_SECONDS, MAX_STATUS, Light, Submission
+from storer.kata.manifest import DEFAULT_MAX_SECONDS, DEFAULT_TAB_SIZE, Manifest
+from storer.katas.details import Details
+from storer.katas.listing import ListedKata
+
+MAX_REQUEST_ID = 100
+MAX_REASON = 1000
+MAX_OUTPUT_BYTES = 1024 * 1024
+
+_COLOURS = {
+    "red": colour_pb2.COLOUR_RED,
+    "amber": colour_pb2.COLOUR_AMBER,
+    "green": colour_pb2.COLOUR_GREEN,
+    "timed_out": colour_pb2.COLOUR_TIMED_OUT,
+    "faulty": colour_pb2.COLOUR_FAULTY,
+}
+_COLOUR_NAMES = {number: name for name, number in _COLOURS.items()}
+
+_STREAMS = {
+    "any": colour_pb2.STREAM_UNSPECIFIED,
+    "stdout": colour_pb2.STREAM_STDOUT,
+    "stderr": colour_pb2.STREAM_STDERR,
+}
+_STREAM_NAMES = {number: name for name, number in _STREAMS.items()}
+
+_COMPRESSIONS = {
+    storer_pb2.COMPRESSION_UNSPECIFIED: Compression.NONE,
+    storer_pb2.COMPRESSION_NONE: Compression.NONE,
+    storer_pb2.COMPRESSION_GZIP: Compression.GZIP,
+    storer_pb2.COMPRESSION_ZSTD: Compression.ZSTD,
+}
+
+
+def time_from(message: Timestamp, field: str, *, given: bool) -> datetime:
+    """Return a request's time, or now where none is `given`; raise InvalidArgument."""
+    if not given:
+        return json_times.now()
+    try:
+        return message.ToDatetime(tzinfo=UTC)
+    except ValueError:
+        raise InvalidArgument(field, "is not a time from the year 1 to 9999") from None
+
+
+def time_to(time: datetime) -> Timestamp:
+    """Return a time as a message."""
+    message = Timestamp()
+    message.FromDatetime(time)
+    return message
+
+
+def light_to(light: Light) -> storer_pb2.Light:
+    """Return a light as a message."""
+    message = storer_pb2.Light()
+    message.number = light.number
+    message.colour = _COLOURS.get(light.colour, colour_pb2.COLOUR_UNSPECIFIED)
+    message.time.seconds = json_times.seconds(light.time)
+    message.time.nanos = light.time.microsecond * 1000
+    if light.status is not None:
+        message.status = light.status
+    if light.reason:
+        message.reason = light.reason
+    if light.duration is not None:
+        duration = message.duration
+        duration.seconds, duration.nanos = divmod(round(light.duration * 1e9), 10**9)
+    return message
+
+
+def light_from(request: storer_pb2.RecordTestRequest) -> tuple[Light, Submission, int | None]:
+    """Return what RecordTest is to record: the light, its number aside, and its submission.
+
+    The third is the number that the caller expects, or None. Raises InvalidArgument.
+    """
+    if request.colour not in _COLOUR_NAMES:
+        raise InvalidArgument("colour", "is required, and one of the colours")
+    if not 0 <= request.status <= MAX_STATUS:
+        raise InvalidArgument("status", f"{request.status} is not from 0 to {MAX_STATUS}")
+    check_length("request_id", request.request_id, MAX_REQUEST_ID)
+    check_length("reason", request.reason, MAX_REASON)
+    for field, output in (("stdout", request.stdout), ("stderr", request.stderr)):
+        if len(output) > MAX_OUTPUT_BYTES:
+            reason = f"{len(output)} bytes are more than {MAX_OUTPUT_BYTES}"
+            raise InvalidArgument(field, reason)
+    files = dict(request.files)
+    if not files:
+        raise InvalidArgument("files", "at least one file is required")
+    visible_files.check(files)
+    expected = request.expected_number if request.HasField("expected_number") else None
+    if expected is not None and not 1 <= expected <= MAX_NUMBER:
+        raise InvalidArgument("expected_number", f"{expected} is not from 1 to {MAX_NUMBER}")
+    light = Light(
+        number=0,
+        colour=_COLOUR_NAMES[request.colour],
+        time=time_from(request.time, "time", given=request.HasField("time")),
+        duration=_seconds(request.duration) if request.HasField("duration") else None,
+        status=request.status,
+        reason=request.reason,
+        request_id=request.request_id,
+    )
+    return light, Submission(files, request.stdout, request.stderr), expected
+
+
+def light_number(number: int, field: str = "light_number") -> int:
+    """Return a request's light number, -1 for the newest; raise InvalidArgument."""
+    if not -1 <= number <= MAX_NUMBER:
+        raise InvalidArgument(field, f"{number} is not from -1 to {MAX_NUMBER}")
+    return number
+
+
+def order_from(names: list[str]) -> list[str]:
+    """Return the order in which avatars are tried; raise InvalidArgument."""
+    if len(names) > len(avatars.NAMES):
+        raise InvalidArgument("order", f"{len(names)} names are more than {len(avatars.NAMES)}")
+    return [avatars.check(name, f"order[{place}]") for place, name in enumerate(names)]
+
+
+def seen_from(seen: dict[str, int]) -> dict[str, int]:
+    """Return what a watcher has seen; raise InvalidArgument."""
+    for avatar, number in seen.items():
+        avatars.check(avatar, f"seen[{visible_files.shown(avatar)}]")
+        if not 0 <= number <= MAX_NUMBER:
+            reason = f"{number} is not from 0 to {MAX_NUMBER}"
+            raise InvalidArgument(f"seen[{visible_files.shown(avatar)}]", reason)
+    return seen
+
+
+def page_size(given: int, default: int, largest: int) -> int:
+    """Return how much a page is to hold; raise InvalidArgument."""
+    if not 0 <= given <= largest:
+        raise InvalidArgument("page_size", f"{given} is not from 1 to {largest}")
+    return given or default
+
+
+def compression_from(number: int) -> Compression:
+    """Return how to compress; raise InvalidArgument."""
+    if number not in _COMPRESSIONS:
+        raise InvalidArgument("compression", f"{number} is none of the compressions")
+    return _COMPRESSIONS[number]  # type: ignore[index]  # an open enum is an int
+
+
+def manifest_from(message: storer_pb2.Manifest) -> Manifest:
+    """Return a request's manifest; raise InvalidArgument. `kata.manifest.check` does more."""
+    return Manifest(
+        display_name=message.display_name,
+        image_name=message.image_name,
+        exercise=message.exercise,
+        filename_extensions=list(message.filename_extensions),
+        max_seconds=message.max_seconds or DEFAULT_MAX_SECONDS,
+        tab_size=message.tab_size or DEFAULT_TAB_SIZE,
+        colour_patterns=_patterns_from(message.colour_rule),
+        ruby_lambda=_ruby_lambda_from(message.colour_rule),
+        visible_files=dict(message.visible_files),
+        highlight_filenames=list(message.highlight_filenames),
+        progress_regexs=list(message.progress_regexs),
+        hidden_filenames=list(message.hidden_filenames),
+        other=_other_from(message.other),
+    )
+
+
+def manifest_to(manifest: Manifest) -> storer_pb2.Manifest:
+    """Return a manifest as a message."""
+    message = storer_pb2.Manifest(
+        display_name=manifest.display_name,
+        image_name=manifest.image_name,
+        exercise=manifest.exercise,
+        filename_extensions=manifest.filename_extensions,
+        max_seconds=manifest.max_seconds,
+        tab_size=manifest.tab_size,
+        visible_files=manifest.visible_files,
+        highlight_filenames=manifest.highlight_filenames,
+        progress_regexs=manifest.progress_regexs,
+        hidden_filenames=manifest.hidden_filenames,
+    )
+    if manifest.colour_patterns is not None:
+        message.colour_rule.patterns.patterns.extend(
+            colour_pb2.ColourPattern(
+                colour=_COLOURS.get(each.get("colour", ""), colour_pb2.COLOUR_UNSPECIFIED),
+                pattern=each.get("pattern", ""),
+                stream=_STREAMS.get(each.get("stream", ""), colour_pb2.STREAM_UNSPECIFIED),
+            )
+            for each in manifest.colour_patterns
+        )
+        message.colour_rule.patterns.SetInParent()
+    elif manifest.ruby_lambda is not None:
+        message.colour_rule.ruby_lambda.source = manifest.ruby_lambda
+    if manifest.other:
+        other = struct_pb2.Struct()
+        other.update(manifest.other)
+        message.other.CopyFrom(other)
+    return message
+
+
+def check_length(field: str, text: str, longest: int) -> None:
+    """Raise InvalidArgument if a text has more characters than `longest`."""
+    if len(text) > longest:
+        raise InvalidArgument(field, f"{len(text)} characters are more than {longest}")
+
+
+def kata_and_avatar(kata_id: str, avatar: str) -> tuple[str, str]:
+    """Return a request's kata id and avatar; raise InvalidArgument."""
+    return kata_ids.check(kata_id), avatars.check(avatar)
+
+
+def _patterns_from(rule: colour_pb2.ColourRule) -> list[dict[str, str]] | None:
+    if not rule.HasField("patterns"):
+        return None
+    return [
+        {
+            "colour": _COLOUR_NAMES.get(each.colour, ""),
+            "pattern": each.pattern,
+            "stream": _STREAM_NAMES.get(each.stream, ""),
+        }
+        for each in rule.patterns.patterns
+    ]
+
+
+def _ruby_lambda_from(rule: colour_pb2.ColourRule) -> str | None:
+    return rule.ruby_lambda.source if rule.HasField("ruby_lambda") else None
+
+
+def _other_from(message: struct_pb2.Struct) -> dict[str, Any]:
+    try:
+        other: dict[str, Any] = MessageToDict(message)
+    except ValueError:
+        raise InvalidArgument("manifest.other", "has a number that JSON has not") from None
+    return other
+
+
+def _seconds(duration: Duration) -> float:
+    seconds = duration.seconds + duration.nanos / 1e9
+    if not (0 <= duration.nanos < 10**9 and 0 <= seconds <= MAX_SECONDS):
+        raise InvalidArgument("duration", f"is not from 0 to {MAX_SECONDS} seconds")
+    return seconds
+
+
+def source_to(listed: ListedKata) -> storer_pb2.KataSource.ValueType:
+    """Return where a listed kata is used from."""
+    if listed.in_data_container:
+        return storer_pb2.KATA_SOURCE_DATA_CONTAINER
+    if listed.in_archive:
+        return storer_pb2.KATA_SOURCE_ARCHIVE
+    return storer_pb2.KATA_SOURCE_KATAS_DIRECTORY
+
+
+def details_to(found: Details | None) -> storer_pb2.KataDetails | None:
+    """Return what is in a kata, as far as it is known."""
+    if found is None:
+        return None
+    return storer_pb2.KataDetails(
+        display_name=found.display_name,
+        exercise=found.exercise,
+        created=None if found.created is None else time_to(found.created),
+        avatar_count=found.avatar_count,
+        light_count=found.light_count,
+        newest=None if found.newest is None else time_to(found.newest),
+        problem=found.problem,
+    )
+
+
+def resumption_from(request: storer_pb2.DownloadKataRequest) -> Resumption | None:
+    """Return where a download is to go on, or None if it can't be; raise InvalidArgument."""
+    if request.offset < 0:
+        raise InvalidArgument("offset", f"{request.offset} is less than 0")
+    if not (request.resumable or request.state):
+        return None
+    return Resumption(request.state, request.offset)
+
+
+def stream_header(filename: str, resumption: Resumption | None) -> storer_pb2.StreamHeader:
+    """Return what a stream begins with, once its first piece is made."""
+    if resumption is None:
+        return storer_pb2.StreamHeader(filename=filename)
+    return storer_pb2.StreamHeader(
+        filename=filename, state=resumption.state, offset=resumption.offset
+    )

@@ -1,0 +1,390 @@
+"""The RPCs of the storer: each validates, calls the domain in a thread, and adapts."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from contextlib import aclosing
+from functools import partial
+from typing import Any, TypeVar
+
+import grpc.aio
+
+from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
+from dojo import avatars, kata_ids
+from dojo.engine.data_containers import DataContainers
+from dojo.errors import InvalidArgument, KataNotFound
+from storer.api import converters, diff_messages, page_tokens
+from storer.api.backup_servicer import backup_katas, restored_katas
+from storer.api.light_messages import LightMessages
+from storer.api.streaming import receive, send
+from storer.api.verify_servicer import verify_katas
+from storer.archive.archive import Archive
+from storer.backup import download, restore
+from storer.backup.catalog import BackupStates
+from storer.kata import diff
+from storer.kata.light import Light
+from storer.kata.watch import Watches
+from storer.katas.details import Details
+from storer.katas.import_source import KatasDirectory
+from storer.katas.repository import Katas
+from storer.start_points.start_points import RED_AMBER_GREEN, StartPoints
+
+T = TypeVar("T")
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+DEFAULT_KATAS, MOST_KATAS = 1000, 10_000
+DEFAULT_LIGHTS, MOST_LIGHTS = 5000, 10_000
+
+
+class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
+    """The storer's RPCs. Their contract is in the proto.
+
+    It belongs to the event loop's thread; `Katas` belongs to any. What a thread did to a kata
+    gets to its watchers through the loop.
+    """
+
+    def __init__(
+        self,
+        data_containers: DataContainers,
+        katas_directory: KatasDirectory,
+        start_points: StartPoints | None = None,
+        archive: Archive | None = None,
+        *,
+        with_products: bool = True,
+    ) -> None:
+        """Serve these katas. To be made where an event loop runs.
+
+        `with_products`: what runs left in sandboxes is archived too.
+        """
+        self.on_change: Callable[[str], None] = lambda _: None
+        self._with_products = with_products
+        self._start_points = start_points or StartPoints(None)
+        self._loop = asyncio.get_running_loop()
+        self.watches = Watches(self._read_lights)
+        self._light_messages = LightMessages()
+        self._containers = data_containers
+        self._backup_states = BackupStates(data_containers)
+        self.katas = Katas(
+            data_containers, katas_directory, self._changed, archive, self.watches.is_watched
+        )
+
+    async def CreateKata(
+        self, request: storer_pb2.CreateKataRequest, context: Context
+    ) -> storer_pb2.CreateKataResponse:
+        """Make a new kata."""
+        given = request.HasField("created")
+        created = converters.time_from(request.created, "created", given=given)
+        manifest = converters.manifest_from(request.manifest)
+        kata_id = await asyncio.to_thread(self.katas.create, manifest, created)
+        return storer_pb2.CreateKataResponse(kata_id=kata_id)
+
+    async def GetKata(
+        self, request: storer_pb2.GetKataRequest, context: Context
+    ) -> storer_pb2.GetKataResponse:
+        """Read how a kata was created and who has started."""
+        kata_id = kata_ids.check(request.kata_id)
+
+        def get() -> storer_pb2.GetKataResponse:
+            with self.katas.using(kata_id) as kata:
+                return storer_pb2.GetKataResponse(
+                    kata_id=kata_id,
+                    manifest=self._ruled(converters.manifest_to(kata.manifest)),
+                    created=converters.time_to(kata.created),
+                    avatars=kata.avatar_names(),
+                )
+
+        return await asyncio.to_thread(get)
+
+    async def CompleteKataId(
+        self, request: storer_pb2.CompleteKataIdRequest, context: Context
+    ) -> storer_pb2.CompleteKataIdResponse:
+        """List the ids that a partial id can stand for."""
+        partial_id = kata_ids.check_partial(request.partial_id)
+        found, truncated = await asyncio.to_thread(self.katas.complete, partial_id)
+        return storer_pb2.CompleteKataIdResponse(kata_ids=found, truncated=truncated)
+
+    async def ListKatas(
+        self, request: storer_pb2.ListKatasRequest, context: Context
+    ) -> storer_pb2.ListKatasResponse:
+        """List katas by prefix, in pages."""
+        prefix = kata_ids.check_prefix(request.prefix)
+        size = converters.page_size(request.page_size, DEFAULT_KATAS, MOST_KATAS)
+        after = page_tokens.after_kata(request.page_token)
+        found = await asyncio.to_thread(self.katas.page, prefix, after, size + 1)
+        details: dict[str, Details] = {}
+        if request.with_details:
+            details = await asyncio.to_thread(self.katas.details, found[:size])
+        response = storer_pb2.ListKatasResponse(
+            katas=(
+                storer_pb2.ListedKata(
+                    kata_id=each.kata_id,
+                    source=converters.source_to(each),
+                    in_archive=each.in_archive,
+                    details=converters.details_to(details.get(each.kata_id)),
+                )
+                for each in found[:size]
+            )
+        )
+        if len(found) > size:
+            response.next_page_token = page_tokens.token(found[size - 1].kata_id)
+        return response
+
+    async def ImportKata(
+        self, request: storer_pb2.ImportKataRequest, context: Context
+    ) -> storer_pb2.ImportKataResponse:
+        """Import a kata from the katas directory."""
+        kata_id = kata_ids.check(request.kata_id)
+        names, before = await asyncio.to_thread(self.katas.import_, kata_id)
+        return storer_pb2.ImportKataResponse(avatars=names, already_imported=before)
+
+    async def ForkKata(
+        self, request: storer_pb2.ForkKataRequest, context: Context
+    ) -> storer_pb2.ForkKataResponse:
+        """Make a new kata that starts from a light's files."""
+        kata_id, avatar = converters.kata_and_avatar(request.kata_id, request.avatar)
+        number = converters.light_number(request.light_number)
+        given = request.HasField("created")
+        created = converters.time_from(request.created, "created", given=given)
+        forked = await asyncio.to_thread(self.katas.fork, kata_id, avatar, number, created)
+        return storer_pb2.ForkKataResponse(kata_id=forked)
+
+    async def DeleteKata(
+        self, request: storer_pb2.DeleteKataRequest, context: Context
+    ) -> storer_pb2.DeleteKataResponse:
+        """Delete a kata's data-container and volume."""
+        kata_id = kata_ids.check(request.kata_id)
+        await asyncio.to_thread(self.katas.delete, kata_id)
+        return storer_pb2.DeleteKataResponse()
+
+    async def ArchiveKata(
+        self, request: storer_pb2.ArchiveKataRequest, context: Context
+    ) -> storer_pb2.ArchiveKataResponse:
+        """Put a kata into the archive."""
+        kata_id = kata_ids.check(request.kata_id)
+        put_away = partial(self.katas.put_away, kata_id, with_products=self._with_products)
+        await asyncio.to_thread(put_away)
+        return storer_pb2.ArchiveKataResponse()
+
+    async def StartAvatar(
+        self, request: storer_pb2.StartAvatarRequest, context: Context
+    ) -> storer_pb2.StartAvatarResponse:
+        """Start the first avatar of the order that is free."""
+        kata_id = kata_ids.check(request.kata_id)
+        order = converters.order_from(list(request.order))
+        if not order:
+            order = random.sample(avatars.NAMES, len(avatars.NAMES))
+        time = converters.time_from(request.time, "time", given=request.HasField("time"))
+
+        def start() -> storer_pb2.StartAvatarResponse:
+            with self.katas.using(kata_id) as kata:
+                name, files = kata.start_avatar(order, time)
+            self._changed(kata_id)
+            return storer_pb2.StartAvatarResponse(avatar=name, visible_files=files)
+
+        return await asyncio.to_thread(start)
+
+    async def ListAvatars(
+        self, request: storer_pb2.ListAvatarsRequest, context: Context
+    ) -> storer_pb2.ListAvatarsResponse:
+        """List the started avatars with their newest light."""
+        kata_id = kata_ids.check(request.kata_id)
+
+        def read() -> storer_pb2.ListAvatarsResponse:
+            with self.katas.using(kata_id) as kata:
+                return storer_pb2.ListAvatarsResponse(
+                    avatars=(
+                        storer_pb2.ListedAvatar(
+                            avatar=avatar.name, newest=converters.light_to(avatar.lights()[-1])
+                        )
+                        for avatar in kata.avatars()
+                    )
+                )
+
+        return await asyncio.to_thread(read)
+
+    async def ListLights(
+        self, request: storer_pb2.ListLightsRequest, context: Context
+    ) -> storer_pb2.ListLightsResponse:
+        """List the lights of one avatar or of all, in pages."""
+        kata_id = kata_ids.check(request.kata_id)
+        only = avatars.check(request.avatar) if request.avatar else None
+        size = converters.page_size(request.page_size, DEFAULT_LIGHTS, MOST_LIGHTS)
+        after = page_tokens.after_light(request.page_token)
+
+        def read() -> bytes:
+            with self.katas.using(kata_id) as kata:
+                found = [kata.avatar(only)] if only else kata.avatars()
+                lights = {avatar.name: avatar.lights() for avatar in found}
+            return self._light_messages.page(kata_id, lights, after, size)
+
+        # As it is sent already, which the interceptor takes as well.
+        return await asyncio.to_thread(read)  # type: ignore[arg-type]
+
+    async def WatchKata(
+        self, request: storer_pb2.WatchKataRequest, context: Context
+    ) -> AsyncIterator[storer_pb2.WatchKataResponse]:
+        """Stream lights as they happen."""
+        kata_id = kata_ids.check(request.kata_id)
+        seen = converters.seen_from(dict(request.seen))
+        while True:
+            # Here, and not for each reading: a kata that is deleted would be imported at once.
+            await asyncio.to_thread(self.katas.import_, kata_id)
+            try:
+                async with aclosing(self.watches.watch(kata_id, seen)) as lights:
+                    async for avatar, light in lights:
+                        seen[avatar] = light.number
+                        yield storer_pb2.WatchKataResponse(
+                            avatar=avatar, light=converters.light_to(light)
+                        )
+            except KataNotFound:
+                # Another storer, which does not know who watches here, may have archived it.
+                if not await asyncio.to_thread(self.katas.is_kept, kata_id):
+                    raise
+
+    async def RecordTest(
+        self, request: storer_pb2.RecordTestRequest, context: Context
+    ) -> storer_pb2.RecordTestResponse:
+        """Record a test as the avatar's next light."""
+        kata_id, name = converters.kata_and_avatar(request.kata_id, request.avatar)
+        light, submission, expected = converters.light_from(request)
+
+        def record() -> storer_pb2.RecordTestResponse:
+            with self.katas.using(kata_id) as kata:
+                recorded = kata.avatar(name).record(light, submission, expected)
+            self._changed(kata_id)
+            return storer_pb2.RecordTestResponse(light=converters.light_to(recorded))
+
+        return await asyncio.to_thread(record)
+
+    async def GetFiles(
+        self, request: storer_pb2.GetFilesRequest, context: Context
+    ) -> storer_pb2.GetFilesResponse:
+        """Read the visible files and the output of a light."""
+        kata_id, name = converters.kata_and_avatar(request.kata_id, request.avatar)
+        number = converters.light_number(request.light_number)
+
+        def read() -> storer_pb2.GetFilesResponse:
+            with self.katas.using(kata_id) as kata:
+                light, submission = kata.avatar(name).submission(number)
+            return storer_pb2.GetFilesResponse(
+                light=converters.light_to(light),
+                files=submission.files,
+                stdout=submission.stdout,
+                stderr=submission.stderr,
+            )
+
+        return await asyncio.to_thread(read)
+
+    async def DiffLights(
+        self, request: storer_pb2.DiffLightsRequest, context: Context
+    ) -> storer_pb2.DiffLightsResponse:
+        """Compare two lights, line by line."""
+        kata_id, name = converters.kata_and_avatar(request.kata_id, request.avatar)
+        was, now = _was_and_now(request)
+
+        def compare() -> bytes:
+            with self.katas.using(kata_id) as kata:
+                files = diff.diff(kata.avatar(name), was, now)
+            return diff_messages.response(files)
+
+        # As it is sent already, which the interceptor takes as well.
+        return await asyncio.to_thread(compare)  # type: ignore[arg-type]
+
+    async def DownloadPatch(
+        self, request: storer_pb2.DownloadPatchRequest, context: Context
+    ) -> AsyncIterator[storer_pb2.DownloadPatchResponse]:
+        """Stream the difference of two lights as a unified patch."""
+        kata_id, name = converters.kata_and_avatar(request.kata_id, request.avatar)
+        was, now = _was_and_now(request)
+
+        def pieces() -> Generator[bytes, None, None]:
+            with self.katas.using(kata_id) as kata:
+                made = list(diff.patch(kata.avatar(name), was, now))
+            yield from made  # the kata is not held while a client takes its time
+
+        filename = f"{kata_id}-{name}-{was}-{now}.patch"
+        async for part in send(pieces(), filename, storer_pb2.DownloadPatchResponse):
+            yield part
+
+    async def DownloadKata(
+        self, request: storer_pb2.DownloadKataRequest, context: Context
+    ) -> AsyncIterator[storer_pb2.DownloadKataResponse]:
+        """Stream a kata as a tar."""
+        kata_id = kata_ids.check(request.kata_id)
+        compression = converters.compression_from(request.compression)
+        filename = download.filename(kata_id, compression)
+        resumption = converters.resumption_from(request)
+        pieces = download.download(self.katas, kata_id, compression, resumption)
+        header = partial(converters.stream_header, filename, resumption)
+        async for part in send(pieces, header, storer_pb2.DownloadKataResponse):
+            yield part
+
+    async def RestoreKata(
+        self, request_iterator: AsyncIterator[storer_pb2.RestoreKataRequest], context: Context
+    ) -> storer_pb2.RestoreKataResponse:
+        """Make a kata from a tar."""
+        first = await anext(aiter(request_iterator), None)
+        if first is None or not first.HasField("header"):
+            raise InvalidArgument("header", "has to come first")
+        overwrite = first.header.overwrite
+
+        def unpack(pieces: Iterator[bytes]) -> tuple[str, list[str]]:
+            return restore.restore(self.katas, pieces, overwrite=overwrite)
+
+        kata_id, names = await receive(request_iterator, unpack)
+        return storer_pb2.RestoreKataResponse(kata_id=kata_id, avatars=names)
+
+    async def VerifyKatas(
+        self, request: storer_pb2.VerifyKatasRequest, context: Context
+    ) -> AsyncIterator[storer_pb2.VerifyKatasResponse]:
+        """Check katas, and mend them where that is asked for."""
+        async for part in verify_katas(self._containers, self.katas, request):
+            yield part
+
+    async def BackupKatas(
+        self, request: storer_pb2.BackupKatasRequest, context: Context
+    ) -> AsyncIterator[storer_pb2.BackupKatasResponse]:
+        """Stream all katas, or those that changed, as one tar."""
+        async for part in backup_katas(self.katas, self._backup_states, request):
+            yield part
+
+    async def RestoreKatas(
+        self, request_iterator: AsyncIterator[storer_pb2.RestoreKatasRequest], context: Context
+    ) -> AsyncIterator[storer_pb2.RestoreKatasResponse]:
+        """Make katas from a tar, and tell of each."""
+        async for part in restored_katas(self.katas, request_iterator):
+            yield part
+
+    def _ruled(self, manifest: storer_pb2.Manifest) -> storer_pb2.Manifest:
+        """Give a kata that has no rule for the colour that of the start point of its image.
+
+        When it is read, and never written into the kata: a better rule serves all old katas.
+        """
+        unusable = RED_AMBER_GREEN in manifest.other and manifest.other[RED_AMBER_GREEN]
+        if not (manifest.colour_rule.WhichOneof("rule") or unusable):
+            found = self._start_points.of_image(manifest.image_name, manifest.display_name)
+            if found is not None:
+                manifest.colour_rule.CopyFrom(converters.manifest_to(found).colour_rule)
+        return manifest
+
+    def _changed(self, kata_id: str) -> None:
+        """Tell the watchers of a kata, and whoever else wants to know, from any thread."""
+        self._loop.call_soon_threadsafe(self.watches.changed, kata_id)
+        self.on_change(kata_id)
+
+    async def _read_lights(self, kata_id: str) -> dict[str, tuple[Light, ...]]:
+        def read() -> dict[str, tuple[Light, ...]]:
+            with self.katas.using(kata_id, importing=False) as kata:
+                return {avatar.name: avatar.lights() for avatar in kata.avatars()}
+
+        return await asyncio.to_thread(read)
+
+
+def _was_and_now(
+    request: storer_pb2.DiffLightsRequest | storer_pb2.DownloadPatchRequest,
+) -> tuple[int, int]:
+    was = converters.light_number(request.was_number, "was_number")
+    return was, converters.light_number(request.now_number, "now_number")

@@ -1,0 +1,117 @@
+"""The RPC VerifyKatas: it takes its time, and tells what it finds as it finds it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from itertools import chain
+
+from cyberdojo.storer.v1 import storer_pb2
+from dojo import kata_ids
+from dojo.engine.data_containers import DataContainers
+from dojo.errors import InvalidArgument
+from storer.katas.repository import Katas
+from storer.verify.findings import Kind
+from storer.verify.katas import Found, Step, Verify, check_ids
+
+DEFAULT_SHARE_PERCENT = 50
+PROGRESS_SECONDS = 1.0
+
+# What costs less than this is not worth a pause of its own.
+_LEAST_PAUSE_SECONDS = 0.02
+
+_KINDS = {
+    Kind.MANIFEST: storer_pb2.FINDING_KIND_MANIFEST,
+    Kind.HISTORY: storer_pb2.FINDING_KIND_HISTORY,
+    Kind.LIGHTS: storer_pb2.FINDING_KIND_LIGHTS,
+    Kind.STALE: storer_pb2.FINDING_KIND_STALE,
+    Kind.OWNERSHIP: storer_pb2.FINDING_KIND_OWNERSHIP,
+    Kind.HANDLE: storer_pb2.FINDING_KIND_HANDLE,
+    Kind.LEFTOVER: storer_pb2.FINDING_KIND_LEFTOVER,
+    Kind.DANGLING: storer_pb2.FINDING_KIND_DANGLING,
+    Kind.ARCHIVE: storer_pb2.FINDING_KIND_ARCHIVE,
+}
+
+
+async def verify_katas(
+    containers: DataContainers, katas: Katas, request: storer_pb2.VerifyKatasRequest
+) -> AsyncIterator[storer_pb2.VerifyKatasResponse]:
+    """Yield what VerifyKatas answers. Raises InvalidArgument, KataNotFound, EngineUnavailable."""
+    prefix = kata_ids.check_prefix(request.prefix)
+    share = _share(request.share_percent)
+    if request.kata_ids and prefix:
+        raise InvalidArgument("kata_ids", "can't be given beside a prefix")
+    checking = Verify(containers, katas, mend=request.mend)
+    if request.kata_ids:
+        ids = await asyncio.to_thread(check_ids, containers, katas.archive, request.kata_ids)
+    else:
+        ids = await asyncio.to_thread(checking.ids, prefix)
+    summary = storer_pb2.VerifySummary()
+    found = checking.katas(ids)
+    if not request.skip_archive:
+        found = chain(found, checking.archived(prefix, ids if request.kata_ids else []))
+    async for each in _paced(found, share):
+        if isinstance(each, Step):
+            progress = storer_pb2.VerifyProgress(
+                kata_id=each.kata_id, done_count=checking.counts.katas, total_count=len(ids)
+            )
+            yield storer_pb2.VerifyKatasResponse(progress=progress)
+        else:
+            summary.finding_count += 1
+            summary.mended_count += each.mended
+            summary.harmless_count += each.finding.kind is Kind.DANGLING
+            yield storer_pb2.VerifyKatasResponse(finding=_finding_to(each))
+    summary.kata_count = checking.counts.katas
+    summary.avatar_count = checking.counts.avatars
+    summary.light_count = checking.counts.lights
+    summary.size_bytes = checking.counts.size_bytes
+    yield storer_pb2.VerifyKatasResponse(summary=summary)
+
+
+async def _paced(found: Iterator[Found | Step], share: float) -> AsyncIterator[Found | Step]:
+    """Yield what is found, and now and then a step; be at work for `share` of the time.
+
+    Each part of the work is done in a thread, and no thread is held while it pauses.
+    """
+    worked = 0.0
+    told = time.monotonic()
+    while True:
+        begun = time.monotonic()
+        each = await asyncio.to_thread(next, found, None)
+        now = time.monotonic()
+        worked += now - begun
+        if each is None:
+            return
+        if not isinstance(each, Step):
+            yield each
+            continue
+        if now - told >= PROGRESS_SECONDS:
+            told = now
+            yield each
+        pause = worked * (1 / share - 1)
+        if pause >= _LEAST_PAUSE_SECONDS:
+            worked = 0.0
+            await asyncio.sleep(pause)
+
+
+def _finding_to(found: Found) -> storer_pb2.KataFinding:
+    return storer_pb2.KataFinding(
+        kata_id=found.kata_id,
+        avatar=found.avatar,
+        path=_text(found.finding.path),
+        kind=_KINDS[found.finding.kind],
+        what=_text(found.finding.what),
+        mended=found.mended,
+    )
+
+
+def _text(text: str) -> str:
+    """Return a text as a message can carry it: filenames need not be UTF-8."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _share(percent: int) -> float:
+    if not 0 <= percent <= 100:
+        raise InvalidArgument("share_percent", f"{percent} is not from 1 to 100")
+    return (percent or DEFAULT_SHARE_PERCENT) / 100

@@ -1,0 +1,116 @@
+"""An archive in a directory, of this machine's or one that it mounts."""
+
+import contextlib
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from dojo import locks
+from dojo.errors import ArchiveUnavailable, DiskFull
+from storer.fs import durable
+
+# What is written there is not to be found before it is whole.
+_INCOMING = ".incoming"
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
+
+
+class DirectoryStore:
+    """Files under a directory, `49/name` each."""
+
+    def __init__(self, top: Path) -> None:
+        """Use this directory, and make it if there is none; raise ArchiveUnavailable if not so."""
+        self._top = top
+        with self._answering():
+            (top / _INCOMING).mkdir(parents=True, exist_ok=True)
+
+    def folders(self) -> list[str]:
+        """Return the names of the folders, in order."""
+        with self._answering():
+            return sorted(name for name in os.listdir(self._top) if not name.startswith("."))
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        """Yield the keys that begin with `prefix`, in order."""
+        folder, _, begin = prefix.rpartition("/")
+        try:
+            with self._answering():
+                names = sorted(os.listdir(self._top / folder))
+        except FileNotFoundError:
+            return
+        yield from (f"{folder}/{name}" for name in names if name.startswith(begin))
+
+    def status(self, key: str) -> tuple[int, str] | None:
+        """Return the size in bytes, and what changes with each writing; None if it is absent."""
+        try:
+            with self._answering():
+                found = (self._top / key).stat()
+        except FileNotFoundError:
+            return None
+        return found.st_size, f"{found.st_ino}.{found.st_mtime_ns}"
+
+    @contextmanager
+    def open(self, key: str) -> Iterator[IO[bytes]]:
+        """Open a file; raise FileNotFoundError if there is none."""
+        with contextlib.ExitStack() as opened:
+            with self._answering():
+                file = opened.enter_context((self._top / key).open("rb"))
+            yield file
+
+    def write(self, key: str, pieces: Iterator[bytes]) -> None:
+        """Write a file, put it on disk, and then in its place."""
+        path = self._top / key
+        made = [folder for folder in (path.parent, path.parent.parent) if folder != self._top]
+        with self._answering():
+            descriptor, incoming = tempfile.mkstemp(dir=self._top / _INCOMING)
+        try:
+            with open(descriptor, "wb") as file, locks.locked(Path(incoming)):
+                for piece in pieces:  # what these raise is not the archive's doing
+                    with self._answering():
+                        file.write(piece)
+                with self._answering():
+                    file.flush()
+                    os.fsync(descriptor)
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    Path(incoming).rename(path)
+                    for folder in (path.parent, *(each.parent for each in made)):
+                        durable.sync_folder(folder)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                Path(incoming).unlink()
+            raise
+
+    def delete(self, key: str) -> None:
+        """Remove a file, and its folder if it is the last of a kata's copies."""
+        path = self._top / key
+        with contextlib.suppress(FileNotFoundError), self._answering():
+            path.unlink()
+            durable.sync_folder(path.parent)
+            if path.parent.parent != self._top:
+                with contextlib.suppress(OSError):  # it holds something still
+                    path.parent.rmdir()
+
+    def sweep(self) -> None:
+        """Remove files that were never completed."""
+        with self._answering():
+            for path in (self._top / _INCOMING).iterdir():
+                if not locks.is_locked(path):
+                    path.unlink(missing_ok=True)
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        """Turn whatever the system says into our errors, but that a file is not there."""
+        try:
+            yield
+        except FileNotFoundError as error:
+            if not (self._top / _INCOMING).is_dir():
+                reason = f"{self._top} is not there, or is not an archive any more"
+                raise ArchiveUnavailable(reason) from error
+            raise
+        except OSError as error:
+            if error.errno in _NO_ROOM:
+                raise DiskFull(f"archive {self._top}: {error.strerror}") from error
+            raise ArchiveUnavailable(f"{self._top}: {error.strerror}") from error

@@ -1,0 +1,33 @@
+"""Where the archive is, as the setting says it: nowhere, a directory, or an S3-compatible store."""
+
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from storer.archive.archive import Archive, NoArchive, StoredArchive
+from storer.archive.directory_store import DirectoryStore
+
+
+def check(text: str) -> str:
+    """Return the setting if it names a place; raise ValueError if not."""
+    found = urlsplit(text)
+    is_place = (
+        (found.scheme == "" and text.startswith("/"))
+        or (found.scheme == "file" and found.netloc in {"", "localhost"} and found.path != "")
+        or (found.scheme == "s3" and found.netloc != "")
+    )
+    if not is_place or found.query or found.fragment:
+        raise ValueError("is no absolute path, no file:///path and no s3://bucket/prefix")
+    return text
+
+
+def open_archive(text: str) -> Archive:
+    """Open the archive that the setting names; raise ArchiveUnavailable if that can't be."""
+    if not text:
+        return NoArchive()
+    found = urlsplit(text)
+    if found.scheme == "s3":
+        # Only here: it takes longer to import than all the rest, and more memory.
+        from storer.archive.s3_store import S3Store  # noqa: PLC0415
+
+        return StoredArchive(S3Store(found.netloc, found.path))
+    return StoredArchive(DirectoryStore(Path(unquote(found.path))))

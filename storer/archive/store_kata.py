@@ -1,0 +1,265 @@
+"""A kata into the archive, and out of it. For the holder of the lock on the kata's folder.
+
+What comes out of the archive stays there: it is the kata as of then. A note in the kata's folder
+says what the archive had and how the files were; as long as both are the same, putting the kata
+away once more has nothing to write. If the archive has something else, another machine put it
+there: what that has of the kata is compared, and no light there is written over that is not here.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from itertools import chain
+from pathlib import Path, PurePosixPath
+
+import pygit2
+import structlog
+import zstandard
+
+from dojo import avatars, visible_files
+from dojo.errors import ArchiveConflict, ArchiveDamaged, KataDamaged, KataNotFound
+from dojo.naming import SANDBOX
+from storer.archive.archive import Archive, Archived, Copy, head_frame
+from storer.archive.extract import unpack
+from storer.fs import durable, json_files
+from storer.fs.json_files import Unreadable
+from storer.kata import sandbox
+from storer.kata.ancestry import goes_on
+from storer.kata.avatar import MANIFEST
+from storer.kata.kata import Kata
+from storer.kata.lights import LightsCache
+from storer.kata.sandbox import SUBMISSION
+from storer.tar import snapshot
+from storer.tar.packing import Packed, packing
+from storer.tar.snapshot import Snapshot
+
+# A name with a dot in front is no part of the kata.
+NOTE = ".archived"
+_NOT_AS_IT_IS = "-"  # in place of a fingerprint
+
+# In the kata's folder: on the same disk, and going with it.
+_COMPARING = ".comparing-"
+
+_log = structlog.get_logger()
+
+
+def put(archive: Archive, kata: Kata, *, with_products: bool) -> None:
+    """Have the archive have the kata as it is, or newer, durably.
+
+    What runs left in sandboxes is part of it if `with_products`. Raises KataDamaged,
+    ArchiveUnavailable, ArchiveConflict or DiskFull.
+    """
+    if is_there(archive, kata) or not is_wanted(archive, kata):
+        return
+    with ExitStack() as opened, durable.refusing():
+        taken = Snapshot(kata, opened)
+        leave_out = (lambda _: False) if with_products else _products(kata)
+        try:
+            packed = opened.enter_context(packing(kata, taken.references))
+        except (pygit2.GitError, KeyError, ValueError) as error:
+            raise KataDamaged(kata.kata_id, ".git", str(error)) from error
+        archive.put(kata.kata_id, tar(taken, packed, leave_out))
+
+
+def is_wanted(archive: Archive, kata: Kata) -> bool:
+    """Say whether the archive is to have the kata instead of what it has.
+
+    Not if that goes on where the kata ends. Raises ArchiveConflict if both went on; KataDamaged,
+    ArchiveUnavailable or DiskFull.
+    """
+    found = archive.find(kata.kata_id)
+    if found is None or found.stamp == _noted_stamp(kata.folder):
+        return True
+    for left in kata.folder.glob(f"{_COMPARING}*"):
+        shutil.rmtree(left, ignore_errors=True)
+    with (
+        durable.refusing(),
+        tempfile.TemporaryDirectory(prefix=_COMPARING, dir=kata.folder) as folder,
+    ):
+        there = Kata(Path(folder), kata.kata_id, LightsCache())
+        try:
+            get(archive, kata.kata_id, there.folder)
+        except KataNotFound:  # it was deleted there at this moment
+            return True
+        except ArchiveDamaged as error:
+            _log.warning("written anew", kata=kata.kata_id, reason=str(error))
+            return True
+        if goes_on(there, kata):
+            return True
+        if goes_on(kata, there):
+            _log.info("the archive's is newer", kata=kata.kata_id)
+            return False
+    raise ArchiveConflict(kata.kata_id)
+
+
+def tar(
+    taken: Snapshot, packed: Packed, leave_out: Callable[[PurePosixPath], bool]
+) -> Iterator[bytes]:
+    """Yield the compressed tar of a kata, and its head."""
+    members = snapshot.members(taken, packed=packed, leave_out=leave_out, is_held=True)
+    compressor = zstandard.ZstdCompressor().compressobj()
+    for piece in chain(members, [snapshot.END]):
+        if compressed := compressor.compress(piece):
+            yield compressed
+    yield compressor.flush()
+    yield head_frame(taken.head.digest)
+
+
+def get(archive: Archive, kata_id: str, folder: Path) -> None:
+    """Put the kata into `folder`, which is empty and which nobody sees, as it was archived.
+
+    Raises KataNotFound, ArchiveDamaged or ArchiveUnavailable.
+    """
+    with archive.open(kata_id) as sealed:
+        unpack(sealed, kata_id, folder)
+    base = Copy.base_of(sealed.digest)
+    copies = [copy for copy in archive.copies(kata_id) if copy.base == base]
+    if [copy.number for copy in copies] != list(range(1, len(copies) + 1)):
+        raise ArchiveDamaged(sealed.key, f"of the copies that add to it there are {copies}")
+    before = {path.parent.name: _names(path) for path in folder.glob(f"*/{MANIFEST}")}
+    for copy in copies:
+        with archive.open_copy(kata_id, copy) as added:
+            unpack(added, kata_id, folder)
+    if copies:
+        for path in folder.glob(f"*/{MANIFEST}"):
+            _check_out(path.parent, before.get(path.parent.name, set()))
+
+
+def _names(manifest: Path) -> set[str]:
+    try:
+        return set(json_files.read(manifest, dict))
+    except Unreadable as error:
+        raise KataDamaged(manifest.parent.name, manifest.name, str(error)) from error
+
+
+def _check_out(avatar: Path, before: set[str]) -> None:
+    """Have an avatar's sandbox, which has the visible files of before, have those of now."""
+    try:
+        files = json_files.read_files(json_files.read(avatar / MANIFEST, dict))
+    except Unreadable as error:
+        raise KataDamaged(avatar.name, MANIFEST, str(error)) from error
+    # It was restored from a tar that somebody made: no name may lead out of the sandbox.
+    files = {name: content for name, content in files.items() if not visible_files.name_fault(name)}
+    folder = avatar / SANDBOX
+    if not folder.exists():
+        sandbox.create(avatar, avatar.name, files)
+    for name in before - set(files):
+        if not visible_files.name_fault(name):
+            _clear(folder, name)
+    for name, content in files.items():
+        path = folder / name
+        if path.is_symlink() or not path.is_file() or path.read_bytes() != content:
+            _clear(folder, name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+            path.chmod(visible_files.mode(name))
+    sandbox.give(folder, avatar.name)
+
+
+def _clear(folder: Path, name: str) -> None:
+    """Remove what is in the way of a visible file: itself, and links in the place of folders."""
+    path = folder
+    for part in PurePosixPath(name).parts:
+        path = path / part
+        is_last = path == folder / name
+        if path.is_symlink() or (path.exists() and path.is_dir() == is_last):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+            return
+        if is_last:
+            path.unlink(missing_ok=True)
+
+
+def is_there(archive: Archive, kata: Kata) -> bool:
+    """Say whether the archive has the kata just as it is."""
+    try:
+        noted = (kata.folder / NOTE).read_bytes()
+    except FileNotFoundError:
+        return False
+    found = archive.find(kata.kata_id)
+    return found is not None and noted == _note(found, kata.folder)
+
+
+def note(found: Archived, folder: Path) -> None:
+    """Note that the archive has the kata just as it is."""
+    with suppress(OSError):  # then it is written once more
+        durable.replace(folder / NOTE, _note(found, folder), sync=False)
+
+
+def supersede(found: Archived, folder: Path) -> None:
+    """Note that the kata is to replace what the archive has, whatever that is."""
+    with suppress(OSError):  # then they are compared
+        durable.replace(folder / NOTE, f"{found.stamp} {_NOT_AS_IT_IS}\n".encode(), sync=False)
+
+
+def _noted_stamp(folder: Path) -> str:
+    """Return the stamp of what the archive had from here, or here from the archive."""
+    try:
+        return (folder / NOTE).read_text("ascii", "replace").partition(" ")[0]
+    except FileNotFoundError:
+        return ""
+
+
+def _note(found: Archived, folder: Path) -> bytes:
+    return f"{found.stamp} {_fingerprint(folder)}\n".encode()
+
+
+def _fingerprint(folder: Path) -> str:
+    """Return what changes with every file of the kata, without reading any.
+
+    By the times of their inodes, which nobody can set.
+    """
+    digest = hashlib.sha256()
+    for path, found in _walk(folder, ""):
+        what = f"{found.st_ino} {found.st_ctime_ns} {found.st_size}" if found else "folder"
+        digest.update(os.fsencode(f"{path}\0{what}\0"))
+    return digest.hexdigest()
+
+
+def _walk(folder: Path, at: str) -> Iterator[tuple[str, os.stat_result | None]]:
+    with os.scandir(folder / at) as entries:
+        for entry in sorted(entries, key=lambda each: each.name):
+            if not at and entry.name.startswith("."):
+                continue
+            path = f"{at}{entry.name}"
+            if entry.is_dir(follow_symlinks=False):
+                yield path, None
+                yield from _walk(folder, f"{path}/")
+            else:
+                yield path, entry.stat(follow_symlinks=False)
+
+
+def _products(kata: Kata) -> Callable[[PurePosixPath], bool]:
+    """Return what says of a file of the kata whether it is one that a run made.
+
+    Not one is a file that the avatar's editor shows, or one in which the runner put it.
+    """
+    visible = {name: _visible(kata, name) for name in kata.avatar_names()}
+
+    def is_product(path: PurePosixPath) -> bool:
+        avatar, *inside = path.parts
+        if not avatars.is_name(avatar) or inside[:1] != [SANDBOX] or len(inside) < 2:
+            return False
+        return "/".join(inside[1:]) not in visible.get(avatar, set())
+
+    return is_product
+
+
+def _visible(kata: Kata, avatar: str) -> set[str]:
+    """Return the names of the avatar's visible files, and of the folders that they are in."""
+    names: set[str] = set()
+    folder = kata.folder / avatar
+    try:
+        names.update(json_files.read(folder / MANIFEST, dict))
+    except Unreadable as error:
+        raise KataDamaged(kata.kata_id, f"{avatar}/{MANIFEST}", str(error)) from error
+    with suppress(FileNotFoundError, ValueError, TypeError, KeyError):  # there was no run
+        names.update(json.loads((folder / SUBMISSION).read_bytes())["filenames"])
+    parents = {str(parent) for name in names for parent in PurePosixPath(name).parents}
+    return names | parents

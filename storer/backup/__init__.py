@@ -1,0 +1,1 @@
+"""Katas as tars: backups, downloads, and restoring from either."""

@@ -1,0 +1,240 @@
+"""Backups: all katas as one tar, or those that changed since another backup.
+
+The tar is laid out as a katas directory. Each kata is in the state that it has when its turn
+comes, and none is locked while the caller reads. Behind the members of each comes a small one
+with their digest, for whoever restores to know that they are whole; behind all katas comes the
+manifest, which `storer.backup.catalog` keeps. What is in memory grows neither with the katas nor
+with their number.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from typing import IO, cast
+
+import zstandard
+
+from dojo import kata_ids
+from dojo.chunks import CHUNK_BYTES, Digest, rechunk
+from dojo.errors import ArchiveDamaged, InvalidArgument, KataDamaged, KataNotFound
+from storer.archive.archive import HEAD_BYTES, Archive, Archived, head_in
+from storer.backup.catalog import BackupStates, Entry, State, Unfinished
+from storer.backup.download import Compression, compress
+from storer.fs import durable
+from storer.kata.head import head_of
+from storer.katas.repository import Katas
+from storer.tar import headers, snapshot
+from storer.tar.snapshot import Snapshot
+
+MANIFEST = "backup.json"
+COMMENT = "cyber-dojo backup "  # what the tar says of itself; its token follows
+_MAX_REASON = 500
+_MAX_HELD_BYTES = 8 * 1024**2
+
+
+class Backup:
+    """A backup that has begun: its token, and its tar, to be read once and closed."""
+
+    def __init__(
+        self, katas: Katas, states: BackupStates, unfinished: Unfinished, after: str
+    ) -> None:
+        self._katas = katas
+        self._states = states
+        self._unfinished = unfinished
+        self._after = after
+        self._unsealed = Digest()  # of what comes after the last seal
+
+    @property
+    def token(self) -> str:
+        """Names the backup."""
+        return self._unfinished.token
+
+    def tar(self, compression: Compression) -> Generator[bytes, None, None]:
+        """Yield the tar, in chunks. Raises UnknownBackup."""
+        try:
+            yield from rechunk(compress(self._members(), compression))
+        finally:
+            self._unfinished.close()
+
+    def _members(self) -> Iterator[bytes]:
+        unfinished = self._unfinished
+        header = tarfile.TarInfo.create_pax_global_header({"comment": COMMENT + self.token})
+        self._unsealed.update(header)
+        yield header
+        with ExitStack() as opened:
+            before: Iterator[Entry] = iter(())
+            if unfinished.since:
+                found = opened.enter_context(self._states.opened(unfinished.since))
+                before = _after(found.entries(), self._after)
+            there = self._katas.kept_ids(unfinished.prefix, self._after)
+            for kata_id, was, is_there in _merged(there, before):
+                # One that was brought here, or put away, while it was listed may be missing there.
+                if is_there or self._katas.is_kept(kata_id):
+                    yield from self._kata(kata_id, was)
+                elif was is not None:
+                    unfinished.add(Entry(kata_id, State.DELETED, head=was.head))
+        size, manifest = unfinished.finish()
+        yield _header(MANIFEST, size)
+        yield from manifest
+        yield snapshot.padding(size)
+        # Whoever has the end of the tar can start from it, and nobody else needs to.
+        unfinished.keep()
+        yield snapshot.END
+
+    def _kata(self, kata_id: str, was: Entry | None) -> Iterator[bytes]:
+        """Yield what the tar has of a kata, if it changed; and take it down."""
+        try:
+            entry = yield from self._entry(kata_id, was)
+        # One that is not found was deleted since it was listed: the next backup says so.
+        except (KataNotFound, KataDamaged, ArchiveDamaged) as error:
+            entry = _failed(kata_id, was, str(error))
+        except OSError as error:
+            entry = _failed(kata_id, was, f"it can't be read: {error.strerror}")
+        self._unfinished.add(entry)
+        if entry.state is not State.UNCHANGED:
+            yield _seal(entry)
+            self._unsealed = Digest()
+
+    def _entry(self, kata_id: str, was: Entry | None) -> Generator[bytes, None, Entry]:
+        with ExitStack() as opened:
+            found = self._find(kata_id, was, opened)
+            if isinstance(found, Entry):
+                return found
+            if isinstance(found, Snapshot):
+                sha256 = yield from self._digested(snapshot.members(found))
+                return Entry(kata_id, State.SENT, head=found.head.digest, sha256=sha256)
+            head, members = _archived(self._katas.archive, found, opened)
+            sha256 = yield from self._digested(members)
+        return Entry(kata_id, State.SENT, head=head, stamp=found.stamp, sha256=sha256)
+
+    def _digested(self, members: Iterable[bytes]) -> Generator[bytes, None, str]:
+        """Yield the members; return the digest of all since the last seal, in hexadecimal."""
+        for piece in members:
+            self._unsealed.update(piece)
+            yield piece
+        return self._unsealed.sha256.hex()
+
+    def _find(
+        self, kata_id: str, was: Entry | None, opened: ExitStack
+    ) -> Entry | Snapshot | Archived:
+        """Return a kata where it is, or its entry if it is as it was. Raises KataNotFound."""
+        archive = self._katas.archive
+        with suppress(KataNotFound), self._katas.reading(kata_id) as kata:
+            if was is not None and was.head and head_of(kata).digest == was.head:
+                return _unchanged(was)
+            with durable.refusing():  # which is not this kata's alone
+                return Snapshot(kata, opened)
+        archived = archive.find(kata_id)
+        if archived is None:
+            raise KataNotFound(kata_id, "it was deleted meanwhile")
+        if was is not None and was.stamp == archived.stamp:
+            return _unchanged(was)
+        if archive.copies(kata_id):  # of a machine that was lost: to be put together first
+            with self._katas.using(kata_id, touching=False) as kata:
+                return Snapshot(kata, opened)
+        return archived
+
+
+def begin(katas: Katas, states: BackupStates, prefix: str, since: str) -> Backup:
+    """Begin a backup of the katas whose ids begin with `prefix`, since another if one is given.
+
+    Raises InvalidArgument, or UnknownBackup.
+    """
+    if since:
+        with states.opened(since) as found:
+            if found.prefix != prefix:
+                reason = f"is of a backup of the prefix {found.prefix!r}"
+                raise InvalidArgument("since_token", reason)
+    return Backup(katas, states, states.begin(prefix, since), "")
+
+
+def resume(katas: Katas, states: BackupStates, token: str, after: str) -> Backup:
+    """Go on with a backup that broke, after the kata `after`. Raises UnknownBackup."""
+    return Backup(katas, states, states.resume(token, after), after)
+
+
+def filename(compression: Compression) -> str:
+    """Return a name for the tar of a backup."""
+    return f"katas.tar{compression.value}"
+
+
+def _unchanged(was: Entry) -> Entry:
+    return replace(was, state=State.UNCHANGED, reason="")
+
+
+def _failed(kata_id: str, was: Entry | None, reason: str) -> Entry:
+    """Return the entry of a kata that can't be sent; what was sent of it last is known still."""
+    entry = was or Entry(kata_id, State.FAILED)
+    return replace(entry, state=State.FAILED, reason=reason[:_MAX_REASON])
+
+
+def _archived(
+    archive: Archive, archived: Archived, opened: ExitStack
+) -> tuple[str, Iterator[bytes]]:
+    """Return the head of an archived kata, "" if that is not known, and the members of its tar.
+
+    What was damaged is found before: a member that breaks off would spoil what comes after it.
+    """
+    source = cast("IO[bytes]", opened.enter_context(archive.open(archived.kata_id)))
+    if archived.size_bytes <= _MAX_HELD_BYTES:
+        end = source.read()
+        source = io.BytesIO(end)
+    else:
+        end = b""
+        while piece := source.read(CHUNK_BYTES):
+            end = (end + piece)[-HEAD_BYTES:]
+        source = cast("IO[bytes]", opened.enter_context(archive.open(archived.kata_id)))
+    return head_in(end), _archived_members(source)
+
+
+def _archived_members(source: IO[bytes]) -> Iterator[bytes]:
+    tar = zstandard.ZstdDecompressor().stream_reader(source, read_across_frames=True)
+    held = b""
+    while piece := tar.read(CHUNK_BYTES):
+        held += piece
+        yield held[: -len(snapshot.END)]
+        held = held[-len(snapshot.END) :]
+
+
+def _merged(
+    there: Iterator[str], before: Iterator[Entry]
+) -> Iterator[tuple[str, Entry | None, bool]]:
+    """Yield each id once, in order, with what the backup before had, and whether it is there."""
+    kata_id, was = next(there, None), next(before, None)
+    while kata_id is not None or was is not None:
+        if kata_id is not None and (was is None or kata_id < was.kata_id):
+            yield kata_id, None, True
+            kata_id = next(there, None)
+        elif was is not None and was.kata_id != kata_id:
+            yield was.kata_id, was, False
+            was = next(before, None)
+        elif was is not None:
+            yield was.kata_id, was, True
+            kata_id, was = next(there, None), next(before, None)
+
+
+def _after(entries: Iterable[Entry], after: str) -> Iterator[Entry]:
+    """Yield the entries after an id of the katas that there were."""
+    return (each for each in entries if each.kata_id > after and each.state is not State.DELETED)
+
+
+def _seal(entry: Entry) -> bytes:
+    """Return the member behind a kata: what its members have to be, or that they are not whole."""
+    told = {"kata_id": entry.kata_id, "head": entry.head, "sha256": entry.sha256}
+    if entry.state is State.FAILED:
+        told = {"kata_id": entry.kata_id, "error": entry.reason}
+    content = json.dumps({key: value for key, value in told.items() if value}).encode() + b"\n"
+    name = f"{kata_ids.outer(entry.kata_id)}/{kata_ids.inner(entry.kata_id)}.json"
+    return _header(name, len(content)) + content + snapshot.padding(len(content))
+
+
+def _header(name: str, size: int) -> bytes:
+    header = tarfile.TarInfo(name)
+    header.mode = 0o600
+    header.size = size
+    return headers.packed(header)

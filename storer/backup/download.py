@@ -1,0 +1,62 @@
+"""A kata as a tar, streamed: what is in memory does not grow with the sandboxes."""
+
+import zlib
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import ExitStack
+from enum import Enum
+from itertools import chain
+
+import zstandard
+
+from dojo.chunks import rechunk
+from storer.backup.resume import Resumption
+from storer.katas.repository import Katas
+from storer.tar import snapshot
+from storer.tar.snapshot import Snapshot
+
+
+class Compression(Enum):
+    """How a tar is compressed: the ending that its name gets."""
+
+    NONE = ""
+    GZIP = ".gz"
+    ZSTD = ".zst"
+
+
+def filename(kata_id: str, compression: Compression) -> str:
+    """Return a name for the tar of a kata."""
+    return f"{kata_id}.tar{compression.value}"
+
+
+def download(
+    katas: Katas, kata_id: str, compression: Compression, resumption: Resumption | None = None
+) -> Generator[bytes, None, None]:
+    """Yield a kata as a tar, in chunks, in the state it has when the first is asked for.
+
+    No lock is held while the chunks are asked for: a slow reader delays nobody. When the first
+    has come, `resumption` says where the caller goes on; all chunks come nevertheless. Raises
+    KataNotFound, also when the kata is deleted or replaced meanwhile.
+    """
+    with ExitStack() as opened:
+        with katas.using(kata_id) as kata:
+            taken = Snapshot(kata, opened)
+        if resumption is not None:
+            resumption.settle(taken, compression.name)
+        tar = chain(snapshot.members(taken), [snapshot.END])
+        yield from rechunk(compress(tar, compression))
+
+
+def compress(pieces: Iterable[bytes], compression: Compression) -> Iterator[bytes]:
+    """Yield the bytes of a tar, compressed."""
+    if compression is Compression.NONE:
+        yield from pieces
+        return
+    gzip = compression is Compression.GZIP
+    compressor = (
+        zlib.compressobj(wbits=zlib.MAX_WBITS | 16)
+        if gzip
+        else zstandard.ZstdCompressor().compressobj()
+    )
+    for piece in pieces:
+        yield compressor.compress(piece)
+    yield compressor.flush()

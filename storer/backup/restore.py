@@ -1,0 +1,74 @@
+"""A kata from a tar, as `storer.backup.download` gives them. The tar is not to be trusted."""
+
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from dojo import kata_ids
+from dojo.errors import InvalidArgument
+from storer.katas.repository import Katas
+from storer.tar.untrusted_reader import Tar, Unfit, refusing
+
+MAX_BYTES = 8 * 1024**3  # what a kata may unpack to, against one that is nothing but zeros
+MAX_MEMBERS = 1_000_000
+_MAX_OUTER = 3  # what can come before the kata's folder: `.` and `49`
+
+
+def restore(katas: Katas, pieces: Iterator[bytes], *, overwrite: bool) -> tuple[str, list[str]]:
+    """Make a kata from the tar whose bytes are `pieces`; return its id and its avatars.
+
+    `pieces` has to raise if they do not come to their proper end: nothing is restored then.
+    Raises InvalidArgument, AlreadyExists or KataDamaged.
+    """
+    with refusing():
+        tar = Tar(pieces)
+        kata_id = _kata_id(tar)
+
+    def fill(folder: Path) -> None:
+        with refusing():
+            _unpack(tar, folder)
+
+    return kata_id, katas.restore(kata_id, fill, overwrite=overwrite)
+
+
+class Limit:
+    """Counts what a kata unpacks to."""
+
+    def __init__(self) -> None:
+        self._bytes = 0
+        self._members = 0
+
+    def add(self, size_bytes: int) -> None:
+        """Count a member; raise Unfit if there are too many, or they are too large."""
+        self._bytes += size_bytes
+        self._members += 1
+        if self._bytes > MAX_BYTES or self._members > MAX_MEMBERS:
+            raise Unfit(f"the tar holds more than {MAX_BYTES} bytes or {MAX_MEMBERS} members")
+
+
+def _kata_id(tar: Tar) -> str:
+    """Return the id that the members' names begin with, as the first two say it."""
+    for _ in range(_MAX_OUTER):
+        if tar.member is None or not tar.member.isdir() or len(tar.parts()) >= 2:
+            break
+        tar.advance()
+    if tar.member is None:
+        raise InvalidArgument("data", "the tar holds no kata")
+    outer, inner = (*tar.parts(), "", "")[:2]
+    if len(outer) != len(kata_ids.outer(outer)) or not kata_ids.is_whole(outer + inner):
+        raise Unfit(f"{tar.member.name!r} does not begin with a kata's folder (49/3A06504A)")
+    return outer + inner
+
+
+def _unpack(tar: Tar, folder: Path) -> None:
+    """Put the kata's files into `folder`, which is empty, and read the tar to its end."""
+    outer, inner = tar.parts()[:2]
+    limit = Limit()
+    while tar.member is not None:
+        parts = tar.parts()
+        limit.add(tar.member.size)
+        if len(parts) < 2 or (parts[0], parts[1]) != (outer, inner):
+            raise Unfit(f"{tar.member.name!r} is outside of {outer}/{inner}")
+        if len(parts) > 2:
+            tar.unpack(folder, PurePosixPath(*parts[2:]))
+        tar.advance()
+    tar.finish()

@@ -1,0 +1,298 @@
+"""Many katas from a tar: a backup's, or that of any katas directory. It is not to be trusted.
+
+Each kata is published as soon as it is known to be whole. In a backup, the member behind it
+says so, with the digest of what came before; in any other tar, that another kata begins, or the
+tar ends as a tar does.
+"""
+
+import json
+from collections.abc import Collection, Generator, Iterator
+from dataclasses import dataclass
+from enum import Enum, auto
+from itertools import pairwise
+from pathlib import Path, PurePosixPath
+
+from dojo import kata_ids
+from dojo.errors import InvalidArgument, KataDamaged, KataNotFound
+from storer.backup import catalog
+from storer.backup.backup import COMMENT, MANIFEST
+from storer.backup.catalog import BadManifest, Entry, State
+from storer.backup.restore import Limit
+from storer.kata.ancestry import goes_on
+from storer.kata.head import head_of
+from storer.kata.kata import Kata
+from storer.katas.repository import Katas
+from storer.tar.untrusted_reader import Tar, Unfit, refusing
+
+_SEAL = ".json"
+_MAX_SEAL_BYTES = 64 * 1024
+_MAX_TOP = 3  # folders that the katas directory can be in
+
+
+class Outcome(Enum):
+    """What was done with a kata."""
+
+    RESTORED = auto()
+    REPLACED = auto()
+    UNCHANGED = auto()
+    SKIPPED = auto()
+    REFUSED = auto()
+    DELETED = auto()
+    KEPT = auto()
+    MISSING = auto()
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was done with a kata, and why."""
+
+    kata_id: str
+    outcome: Outcome
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """All was dealt with; `token` is the backup's, if it was one."""
+
+    token: str
+
+
+@dataclass(frozen=True)
+class How:
+    """What the caller allows; `protos/cyberdojo/storer/v1/storer.proto` says what it means."""
+
+    overwrite: bool
+    apply_deletions: bool
+
+
+def restore_katas(
+    katas: Katas, pieces: Iterator[bytes], how: How
+) -> Generator[Report | Ended, None, None]:
+    """Make katas from the tar whose bytes are `pieces`; yield what was done with each.
+
+    `pieces` has to raise if they do not come to their proper end. Raises InvalidArgument where
+    the tar breaks off: what was reported is done, and of the rest there is nothing.
+    """
+    with refusing():
+        found = _Katas(Tar(pieces))
+    token = ""
+    refused: set[str] = set()
+    while (kata_id := found.next_kata()) is not None:
+        if kata_id:
+            report = _restore(katas, found, kata_id, how)
+            if report.outcome is Outcome.REFUSED:
+                refused.add(kata_id)
+            yield report
+        else:
+            token = yield from _follow(katas, found, how, refused)
+    found.finish()
+    yield Ended(token)
+
+
+class _Katas:
+    """The katas in a tar, one after another."""
+
+    def __init__(self, tar: Tar) -> None:
+        self.tar = tar
+        self.is_ended = False
+        self.is_sealed = tar.comment.startswith(COMMENT)
+        self._top: tuple[str, ...] | None = None
+
+    def next_kata(self) -> str | None:
+        """Go to the next kata and return its id; "" for the manifest, None at the end."""
+        with refusing():
+            while self.tar.member is not None:
+                kata_id, _ = self.place()
+                if kata_id or self._is_manifest():
+                    return kata_id
+                self.tar.advance()
+        return None
+
+    def place(self) -> tuple[str, PurePosixPath | None]:
+        """Return the kata that the member at hand is of, and its path in it; None for the seal.
+
+        "" stands for none.
+        """
+        parts = self.tar.parts()
+        if self._top is None:
+            self._top = _top(parts)
+        if self._top is None or parts[: len(self._top)] != self._top:
+            return "", None
+        outer, inner, *rest = (*parts[len(self._top) :], "", "")
+        rest = [part for part in rest if part]
+        is_seal = not rest and inner.endswith(_SEAL) and len(outer) == 2
+        kata_id = outer + (inner.removesuffix(_SEAL) if is_seal else inner)
+        if len(outer) != len(kata_ids.outer(kata_id)) or not kata_ids.is_whole(kata_id):
+            return "", None
+        return kata_id, None if is_seal else PurePosixPath(*rest)
+
+    def unpack(self, kata_id: str, folder: Path) -> None:
+        """Put the kata at hand into `folder`; raise Unfit if it is not whole."""
+        limit = Limit()
+        while self.tar.member is not None:
+            found, path = self.place()
+            if found == kata_id and path is None:
+                self.check_seal()
+                return
+            if found not in {"", kata_id} or self._is_manifest():
+                break
+            limit.add(self.tar.member.size)
+            if path is not None and path.parts:
+                self.tar.unpack(folder, path)
+            elif path is not None and not self.tar.member.isdir():
+                raise Unfit(f"{self.tar.member.name!r} is not a folder")
+            self.tar.advance()
+        if self.is_sealed:
+            raise Unfit("its digest is missing: it is not whole")
+        if self.tar.member is None:
+            self.finish()
+
+    def skip(self, kata_id: str) -> None:
+        """Go behind what is left of a kata."""
+        with refusing():
+            while self.tar.member is not None:
+                found, path = self.place()
+                if found == kata_id and path is None:
+                    self._behind_seal()
+                    return
+                if found not in {"", kata_id} or self._is_manifest():
+                    return
+                self.tar.advance()
+
+    def finish(self) -> None:
+        """Read the tar to its end, once."""
+        if not self.is_ended:
+            self.is_ended = True
+            with refusing():
+                self.tar.finish()
+
+    def check_seal(self) -> None:
+        """Go behind the seal at hand; raise Unfit if it is not that of what came before it."""
+        digest = self.tar.digest_before()
+        is_file = self.tar.member is not None and self.tar.member.isreg()
+        content = self.tar.content().read(_MAX_SEAL_BYTES) if is_file else b""
+        self._behind_seal()
+        try:
+            told = json.loads(content)
+            error, sha256 = str(told.get("error", "")), told.get("sha256")
+        except (ValueError, AttributeError, RecursionError):
+            raise Unfit("its digest can't be read") from None
+        if error:
+            raise Unfit(f"it is not whole in the backup: {error}")
+        if sha256 != digest:
+            raise Unfit("its digest is another: it is not what was backed up")
+
+    def _behind_seal(self) -> None:
+        self.is_sealed = True
+        self.tar.restart_digest()
+        self.tar.advance()
+
+    def _is_manifest(self) -> bool:
+        return self.tar.parts() == (*(self._top or ()), MANIFEST)
+
+
+def _top(parts: tuple[str, ...]) -> tuple[str, ...] | None:
+    """Return the folders before the first kata's (49/3A06504A); None if this is no kata's."""
+    for place, (outer, inner) in enumerate(pairwise(parts)):
+        kata_id = outer + inner.removesuffix(_SEAL)
+        if place <= _MAX_TOP and len(outer) == 2 and kata_ids.is_whole(kata_id):
+            return parts[:place]
+    return None
+
+
+def _restore(katas: Katas, found: _Katas, kata_id: str, how: How) -> Report:
+    """Restore the kata at hand, and go behind it."""
+    chosen: list[Report] = []
+    is_read = False
+
+    def fill(folder: Path) -> None:
+        nonlocal is_read
+        with refusing():
+            found.unpack(kata_id, folder)
+        is_read = True
+
+    def is_wanted(incoming: Kata, here: Kata | None) -> bool:
+        chosen.append(_choose(kata_id, incoming, here, how))
+        return chosen[0].outcome in {Outcome.RESTORED, Outcome.REPLACED}
+
+    try:
+        if found.place()[1] is None:  # there is nothing of it but what became of it
+            with refusing():
+                found.check_seal()
+        katas.take(kata_id, fill, is_wanted, overwrite=how.overwrite)
+    except Unfit as error:
+        if not is_read:
+            found.skip(kata_id)
+        return Report(kata_id, Outcome.REFUSED, error.reason)
+    except KataDamaged as error:
+        return Report(kata_id, Outcome.REFUSED, str(error))
+    return chosen[0]
+
+
+def _choose(kata_id: str, incoming: Kata, here: Kata | None, how: How) -> Report:
+    """Say what is to be done with a kata that came."""
+    came = head_of(incoming)
+    if here is None:
+        return Report(kata_id, Outcome.RESTORED)
+    try:
+        if head_of(here) == came:
+            return Report(kata_id, Outcome.UNCHANGED)
+        if how.overwrite or goes_on(here, incoming):
+            return Report(kata_id, Outcome.REPLACED)
+        is_newer = goes_on(incoming, here)
+    except KataDamaged as error:
+        if how.overwrite:
+            return Report(kata_id, Outcome.REPLACED)
+        return Report(kata_id, Outcome.SKIPPED, f"what is here stays: {error}")
+    reason = "what is here is newer" if is_newer else "what is here went another way"
+    return Report(kata_id, Outcome.SKIPPED, reason)
+
+
+def _follow(
+    katas: Katas, found: _Katas, how: How, refused: Collection[str]
+) -> Generator[Report, None, str]:
+    """Do what a backup's manifest says of the katas that it does not bring; return its token.
+
+    What was told of those that were `refused` is not told again.
+    """
+    try:
+        with refusing():
+            manifest = catalog.read(found.tar.content())
+            for entry in manifest.entries():
+                report = _account_for(katas, entry, how)
+                if report is not None and entry.kata_id not in refused:
+                    yield report
+            token = manifest.token
+    except BadManifest as error:
+        raise InvalidArgument("data", f"{MANIFEST}: {error}") from error
+    with refusing():
+        found.tar.advance()
+    return token
+
+
+def _account_for(katas: Katas, entry: Entry, how: How) -> Report | None:
+    is_here = katas.is_kept(entry.kata_id)
+    if entry.state is not State.DELETED:
+        if is_here:
+            return None
+        return Report(entry.kata_id, Outcome.MISSING, entry.reason or "an earlier backup has it")
+    if not is_here:
+        return None
+    if not how.apply_deletions:
+        return Report(entry.kata_id, Outcome.KEPT, "deleting was not asked for")
+    if not how.overwrite and not _is_as_it_was(katas, entry):
+        return Report(entry.kata_id, Outcome.KEPT, "it is not what was deleted")
+    try:
+        katas.delete(entry.kata_id)
+    except KataNotFound:
+        return None
+    return Report(entry.kata_id, Outcome.DELETED)
+
+
+def _is_as_it_was(katas: Katas, entry: Entry) -> bool:
+    try:
+        with katas.reading(entry.kata_id) as kata:
+            return bool(entry.head) and head_of(kata).digest == entry.head
+    except (KataNotFound, KataDamaged):
+        return False

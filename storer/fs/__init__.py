@@ -1,0 +1,1 @@
+"""Files: durable writes, the write-ahead log, trees of files, JSON."""

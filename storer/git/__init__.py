@@ -1,0 +1,1 @@
+"""git repositories, read and written as fast as the disk allows."""

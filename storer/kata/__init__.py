@@ -1,0 +1,1 @@
+"""One kata: its manifest, its avatars, their lights and history."""

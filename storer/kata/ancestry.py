@@ -1,0 +1,38 @@
+"""Whether a kata's history goes on from another's of the same id."""
+
+import pygit2
+
+from dojo.errors import KataDamaged
+from storer.kata.head import head_of
+from storer.kata.kata import Kata
+
+
+def goes_on(was: Kata, now: Kata) -> bool:
+    """Say whether all that `was` has of history is in `now`, which may have more.
+
+    Raises KataNotFound or KataDamaged.
+    """
+    before, after = head_of(was), head_of(now)
+    if before.manifest_sha256 != after.manifest_sha256:
+        return False
+    newest = {name: (number, tag) for name, number, tag in after.lights}
+    for name, number, _ in before.lights:
+        if name not in newest or newest[name][0] < number:
+            return False
+        old = _commit(was, name, number)
+        repository = now.avatar(name).history.repository
+        new = _commit(now, name, newest[name][0])
+        if old not in repository or not (new == old or repository.descendant_of(new, old)):
+            return False
+        if _commit(now, name, number) != old:
+            return False
+    return True
+
+
+def _commit(kata: Kata, avatar: str, number: int) -> pygit2.Oid:
+    tag = f"refs/tags/{number}"
+    try:
+        repository = kata.avatar(avatar).history.repository
+        return repository.references[tag].peel(pygit2.Commit).id
+    except (KeyError, pygit2.GitError) as error:
+        raise KataDamaged(kata.kata_id, f"{avatar}/{tag}", str(error)) from error

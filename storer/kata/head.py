@@ -1,0 +1,102 @@
+"""The head of a kata: where its history ends. Two katas with one head have one history.
+
+It is quick to read, a few small files for each avatar, as a nightly backup reads that of every
+kata to find those that changed.
+"""
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from dojo.engine.data_containers import MANIFEST
+from dojo.errors import KataDamaged, KataNotFound
+from storer.fs.write_ahead_log import Journal
+from storer.kata.avatar import Avatar
+from storer.kata.history import GIT
+from storer.kata.kata import Kata
+from storer.kata.lights import INCREMENTS
+
+# A light in increments.json is seldom longer.
+_TAIL_BYTES = 4096
+# A key: inside of a string, its last quote would have a backslash before it.
+_NUMBER = re.compile(rb'"number"\s*:\s*(\d{1,8})\b')
+_ID = re.compile(rb"[0-9a-f]{40}\n?\Z")
+
+
+@dataclass(frozen=True)
+class Head:
+    """The newest light of each avatar, and what the kata was created from.
+
+    `lights` holds, in alphabetical order, each avatar with the number of its newest light and
+    the git object that the light's tag names: a commit, or in katas of old a tag of a commit.
+    `manifest_sha256` is the digest of the kata's manifest.json.
+    """
+
+    lights: tuple[tuple[str, int, str], ...]
+    manifest_sha256: str
+
+    @cached_property
+    def digest(self) -> str:
+        """All of it as 64 hexadecimal digits."""
+        lines = [self.manifest_sha256, *(f"{name} {at} {tag}" for name, at, tag in self.lights)]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def head_of(kata: Kata, names: Iterable[str] | None = None) -> Head:
+    """Read a kata's head, as if only the avatars `names` had started, if they are given.
+
+    Raises KataNotFound or KataDamaged.
+
+    Needs no lock: a light that is being recorded at this moment is in it, or is not.
+    """
+    try:
+        manifest = (kata.folder / MANIFEST).read_bytes()
+    except FileNotFoundError:
+        raise KataNotFound(kata.kata_id) from None
+    names = kata.avatar_names() if names is None else names
+    lights = tuple((name, *_newest(kata, name)) for name in names)
+    return Head(lights, hashlib.sha256(manifest).hexdigest())
+
+
+def _newest(kata: Kata, name: str) -> tuple[int, str]:
+    """Return the number of an avatar's newest light, and what its tag names."""
+    found = _newest_quickly(kata.folder / name)
+    return found or _newest_by_git(kata.avatar(name))
+
+
+def _newest_quickly(folder: Path) -> tuple[int, str] | None:
+    """Return the same from the end of increments.json; None if that can't be believed."""
+    tags = folder / GIT / "refs" / "tags"
+    try:
+        number = _last_number(folder / INCREMENTS)
+        if number is None or (tags / str(number + 1)).exists():
+            return None  # git knows more, or holds what is no light
+        tag = (tags / str(number)).read_bytes()
+    except OSError:
+        return None
+    is_all = not (folder / GIT / "packed-refs").exists() and not Journal(folder).state.used
+    return (number, tag[:40].decode()) if is_all and _ID.match(tag) else None
+
+
+def _last_number(increments: Path) -> int | None:
+    with open(increments, "rb", buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size
+        file.seek(max(0, size - _TAIL_BYTES))
+        tail = file.read(_TAIL_BYTES)
+    if size <= _TAIL_BYTES and tail.strip() == b"[]":
+        return 0
+    numbers = _NUMBER.findall(tail)
+    return int(numbers[-1]) if numbers else None
+
+
+def _newest_by_git(avatar: Avatar) -> tuple[int, str]:
+    number = avatar.lights()[-1].number
+    name = f"refs/tags/{number}"
+    tag = avatar.history.repository.references.get(name)
+    if tag is None:
+        raise KataDamaged(avatar.kata_id, f"{avatar.name}/{GIT}/{name}", "is missing")
+    return number, str(tag.target)

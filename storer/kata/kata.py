@@ -1,0 +1,109 @@
+"""A kata: the folder in its volume, its manifest and its avatars."""
+
+import os
+import shutil
+from collections.abc import Sequence
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from dojo import avatars, locks
+from dojo.engine.data_containers import MANIFEST
+from dojo.errors import AvatarNotFound, AvatarsExhausted, KataDamaged, KataNotFound
+from storer.fs import durable, json_files
+from storer.fs.json_files import Unreadable
+from storer.kata import manifest
+from storer.kata.avatar import Avatar, start
+from storer.kata.lights import LightsCache
+from storer.kata.manifest import Manifest
+
+STARTING = ".starting"
+
+
+class Kata:
+    """A kata in its folder. It is made for one call; others may stand for the same kata.
+
+    Starting an avatar holds the lock on manifest.json: the folder's is held by every call that
+    uses the kata. Everything that has a name without a leading dot is whole.
+    """
+
+    def __init__(self, folder: Path, kata_id: str, cache: LightsCache) -> None:
+        self.folder = folder
+        self.kata_id = kata_id
+        self._cache = cache
+
+    @cached_property
+    def manifest_json(self) -> dict[str, Any]:
+        """What manifest.json holds. Raises KataDamaged."""
+        try:
+            value: dict[str, Any] = json_files.read(self.folder / MANIFEST, dict)
+        except Unreadable as error:
+            raise KataDamaged(self.kata_id, MANIFEST, str(error)) from error
+        return value
+
+    @property
+    def manifest(self) -> Manifest:
+        """How the kata was created. Raises KataDamaged."""
+        try:
+            return manifest.from_json(self.manifest_json)
+        except Unreadable as error:
+            raise KataDamaged(self.kata_id, MANIFEST, str(error)) from error
+
+    @property
+    def created(self) -> datetime:
+        """When the kata was created. Raises KataDamaged."""
+        try:
+            return manifest.created(self.manifest_json)
+        except Unreadable as error:
+            raise KataDamaged(self.kata_id, MANIFEST, str(error)) from error
+
+    def avatar_names(self) -> list[str]:
+        """Return the names of the started avatars, in alphabetical order."""
+        try:
+            with os.scandir(self.folder) as entries:
+                return sorted(
+                    entry.name
+                    for entry in entries
+                    if avatars.is_name(entry.name) and entry.is_dir(follow_symlinks=False)
+                )
+        except FileNotFoundError:
+            raise KataNotFound(self.kata_id) from None
+
+    def avatar(self, name: str) -> Avatar:
+        """Return a started avatar; raise AvatarNotFound if it was not started."""
+        folder = self.folder / name
+        if not folder.is_dir():
+            raise AvatarNotFound(self.kata_id, name)
+        return Avatar(folder, self.kata_id, name, lambda: self.created, self._cache)
+
+    def avatars(self) -> list[Avatar]:
+        """Return the started avatars, in alphabetical order of their names."""
+        return [self.avatar(name) for name in self.avatar_names()]
+
+    def start_avatar(self, order: Sequence[str], time: datetime) -> tuple[str, dict[str, bytes]]:
+        """Start the first avatar of `order` that is free; return its name and files.
+
+        Raises AvatarsExhausted if none is.
+        """
+        files = self.manifest.visible_files
+        with locks.locked(self.folder / MANIFEST):
+            taken = set(self.avatar_names())
+            name = next((name for name in order if name not in taken), None)
+            if name is None:
+                raise AvatarsExhausted(self.kata_id, len(order))
+            starting = self.folder / STARTING
+            if starting.exists():  # whoever started it is gone, or the lock would not be ours
+                shutil.rmtree(starting)
+            # It is kept as long as its journal is: it does not hold on to the kata's manifest.
+            avatar = Avatar(self.folder / name, self.kata_id, name, lambda: time, self._cache)
+            with self._cache.journals.noting(avatar.folder, avatar.write_again):
+                try:
+                    starting.mkdir()
+                    start(starting, self.kata_id, name, files, time)
+                    starting.rename(self.folder / name)
+                except BaseException:  # the disk is full, say
+                    shutil.rmtree(starting, ignore_errors=True)
+                    raise
+                durable.sync_folder(self.folder)
+        return name, files

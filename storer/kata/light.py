@@ -1,0 +1,98 @@
+"""A light: one recorded test, and what increments.json and git keep of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeGuard
+
+from storer.fs import json_times
+from storer.fs.json_files import Unreadable
+
+COLOURS = ("red", "amber", "green", "timed_out", "faulty")
+
+
+# What was recorded beyond these is not to be believed, and fits no message.
+MAX_NUMBER = 10_000_000
+MAX_STATUS = 255
+MAX_SECONDS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Light:
+    """One recorded test, without its files and output.
+
+    `number` is 0 for the start, which has no colour. `duration` is in seconds. `duration` and
+    `status` are None where they were not recorded.
+    """
+
+    number: int
+    colour: str
+    time: datetime
+    duration: float | None = None
+    status: int | None = None
+    reason: str = ""
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What a light records of files and output."""
+
+    files: dict[str, bytes]
+    stdout: bytes = b""
+    stderr: bytes = b""
+
+
+def to_json(light: Light) -> dict[str, Any]:
+    """Return a light as an element of increments.json."""
+    value: dict[str, Any] = {
+        "colour": light.colour,
+        "time": json_times.to_list(light.time),
+        "number": light.number,
+    }
+    if light.duration is not None:
+        value["duration"] = light.duration
+    if light.status is not None:
+        value["status"] = light.status
+    if light.reason:
+        value["reason"] = light.reason
+    if light.request_id:
+        value["request_id"] = light.request_id
+    return value
+
+
+def from_json(value: object) -> Light:
+    """Return the light that an element of increments.json stands for.
+
+    Raises Unreadable if it stands for none. Katas of old call a colour `outcome` at times.
+    """
+    if not isinstance(value, Mapping):
+        raise Unreadable(f"{value!r} is not a light")
+    number, status, duration = value.get("number"), value.get("status"), value.get("duration")
+    colour = value.get("colour", value.get("outcome", ""))
+    if not isinstance(number, int) or not 0 <= number <= MAX_NUMBER:
+        raise Unreadable(f"{number!r} is not a light's number")
+    if colour not in COLOURS and not (number == 0 and colour == ""):
+        raise Unreadable(f"light {number}: {colour!r} is not a colour")
+    try:
+        time = json_times.from_list(value.get("time"))
+    except ValueError as error:
+        raise Unreadable(f"light {number}: {error}") from None
+    return Light(
+        number=number,
+        colour=colour,
+        time=time,
+        duration=duration if _is_duration(duration) else None,
+        status=status if isinstance(status, int) and 0 <= status <= MAX_STATUS else None,
+        reason=_text(value.get("reason", "")),
+        request_id=_text(value.get("request_id", "")),
+    )
+
+
+def _text(value: object) -> str:
+    """Return a value as text that a message can have."""
+    return str(value).encode("utf-8", "replace").decode()
+
+
+def _is_duration(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and 0 <= value <= MAX_SECONDS

@@ -1,0 +1,262 @@
+"""A kata's manifest.json: how the kata was created.
+
+The file's keys are those of the field, old ones included. Keys that we don't know are kept
+as they stand, and the file of an imported kata is not rewritten.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from dojo import patterns, ruby_lambdas, visible_files
+from dojo.errors import InvalidArgument
+from dojo.patterns import BadPattern
+from storer.fs import json_files, json_times
+from storer.fs.json_files import Unreadable
+from storer.kata import legacy_languages
+
+DEFAULT_MAX_SECONDS = 10
+LARGEST_MAX_SECONDS = 60
+DEFAULT_TAB_SIZE = 4
+LARGEST_TAB_SIZE = 16
+
+# Of what stands under keys that we don't know: how many messages of protobuf's may be in each
+# other for it, of its 100, and the largest number.
+_MAX_MESSAGES = 97
+_LARGEST = 2**1023
+
+PATTERN_COLOURS = ("red", "amber", "green")
+STREAMS = ("any", "stdout", "stderr")
+
+# The key of the field's own rules, Ruby lambdas: one string, or a list of its lines.
+RED_AMBER_GREEN = "red_amber_green"
+
+# Katas of before 2019 keep a test's output as a visible file of this name. In ours, which say
+# what they are, it is a file like any other.
+OUTPUT = "output"
+FORMAT = "storer/1"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """How a kata was created.
+
+    `colour_patterns` has an object for each pattern, with the keys colour, pattern and stream,
+    or is None where the kata has no rule of this kind. `ruby_lambda` is the source of the other
+    kind; where a kata has both, the patterns are its rule. `other` has every key that no field
+    stands for, and one whose value can't be what its field is.
+    """
+
+    display_name: str
+    image_name: str
+    exercise: str = ""
+    filename_extensions: list[str] = field(default_factory=list)
+    max_seconds: int = DEFAULT_MAX_SECONDS
+    tab_size: int = DEFAULT_TAB_SIZE
+    colour_patterns: list[dict[str, str]] | None = None
+    ruby_lambda: str | None = None
+    visible_files: dict[str, bytes] = field(default_factory=dict)
+    highlight_filenames: list[str] = field(default_factory=list)
+    progress_regexs: list[str] = field(default_factory=list)
+    hidden_filenames: list[str] = field(default_factory=list)
+    other: dict[str, Any] = field(default_factory=dict)
+
+
+KEYS = frozenset(
+    {
+        "format",
+        "id",
+        "created",
+        "display_name",
+        "image_name",
+        "exercise",
+        "filename_extension",
+        "max_seconds",
+        "tab_size",
+        "colour_rule",
+        RED_AMBER_GREEN,
+        "visible_files",
+        "highlight_filenames",
+        "progress_regexs",
+        "hidden_filenames",
+    }
+)
+"""The keys of manifest.json that a field of Manifest, or the kata itself, stands for."""
+
+
+def check(manifest: Manifest) -> None:
+    """Raise InvalidArgument, naming the field, unless a kata can be created from `manifest`."""
+    if not manifest.display_name:
+        raise InvalidArgument("manifest.display_name", "is required")
+    if not manifest.image_name:
+        raise InvalidArgument("manifest.image_name", "is required")
+    if not 1 <= manifest.max_seconds <= LARGEST_MAX_SECONDS:
+        reason = f"{manifest.max_seconds} is not from 1 to {LARGEST_MAX_SECONDS}"
+        raise InvalidArgument("manifest.max_seconds", reason)
+    if not 1 <= manifest.tab_size <= LARGEST_TAB_SIZE:
+        reason = f"{manifest.tab_size} is not from 1 to {LARGEST_TAB_SIZE}"
+        raise InvalidArgument("manifest.tab_size", reason)
+    if not manifest.visible_files:
+        raise InvalidArgument("manifest.visible_files", "at least one file is required")
+    visible_files.check(manifest.visible_files, "manifest.visible_files")
+    _check_patterns(manifest.colour_patterns or [])
+    source = manifest.ruby_lambda
+    if source is not None and (fault := ruby_lambdas.fault(source)) is not None:
+        raise InvalidArgument("manifest.colour_rule.ruby_lambda.source", fault)
+    for key in manifest.other:
+        if key in KEYS:
+            raise InvalidArgument(f"manifest.other.{key}", "has a field of its own")
+
+
+def _check_patterns(given: list[dict[str, str]]) -> None:
+    field = "manifest.colour_rule.patterns.patterns"
+    if len(given) > patterns.MAX_PATTERNS:
+        reason = f"{len(given)} patterns are more than {patterns.MAX_PATTERNS}"
+        raise InvalidArgument(field, reason)
+    for place, each in enumerate(given):
+        if each.get("colour") not in PATTERN_COLOURS:
+            raise InvalidArgument(f"{field}[{place}].colour", "is not red, amber or green")
+        if each.get("stream", "any") not in STREAMS:
+            raise InvalidArgument(f"{field}[{place}].stream", "is none of the streams")
+        try:
+            patterns.compiled(each.get("pattern", ""))
+        except BadPattern as error:
+            raise InvalidArgument(f"{field}[{place}].pattern", str(error)) from None
+
+
+def to_json(manifest: Manifest, kata_id: str, created: datetime) -> dict[str, Any]:
+    """Return what manifest.json holds for a new kata."""
+    known: dict[str, Any] = {
+        "format": FORMAT,
+        "id": kata_id,
+        "created": json_times.to_list(created),
+        "display_name": manifest.display_name,
+        "image_name": manifest.image_name,
+        "filename_extension": manifest.filename_extensions,
+        "max_seconds": manifest.max_seconds,
+        "tab_size": manifest.tab_size,
+        "highlight_filenames": manifest.highlight_filenames,
+        "progress_regexs": manifest.progress_regexs,
+        "hidden_filenames": manifest.hidden_filenames,
+        "visible_files": json_files.files_json(manifest.visible_files),
+    }
+    if manifest.exercise:
+        known["exercise"] = manifest.exercise
+    if manifest.colour_patterns is not None:
+        known["colour_rule"] = {"patterns": manifest.colour_patterns}
+    if manifest.ruby_lambda is not None:
+        known[RED_AMBER_GREEN] = manifest.ruby_lambda.split("\n")
+    return {**manifest.other, **known}
+
+
+def from_json(value: Mapping[str, Any]) -> Manifest:
+    """Return the manifest that manifest.json holds, of today or of old.
+
+    Raises Unreadable, saying which key, where it can't be understood. An old manifest names
+    a language; where that has an image today, the manifest gets it.
+    """
+    old_name = _of(value, "language", str, "") or _of(value, "display_name", str, "")
+    language = legacy_languages.find(old_name, _of(value, "unit_test_framework", str, ""))
+    ruby_lambda = _ruby_lambda(value)
+    not_other = KEYS if ruby_lambda is not None else KEYS - {RED_AMBER_GREEN}
+    files = json_files.read_files(value.get("visible_files"))
+    if value.get("format") != FORMAT:
+        files.pop(OUTPUT, None)
+    return Manifest(
+        display_name=_of(value, "display_name", str, "")
+        or (language.display_name if language else old_name),
+        image_name=_of(value, "image_name", str, "") or (language.image_name if language else ""),
+        exercise=_of(value, "exercise", str, ""),
+        filename_extensions=_strings(value, "filename_extension"),
+        max_seconds=_of(value, "max_seconds", int, DEFAULT_MAX_SECONDS),
+        tab_size=_of(value, "tab_size", int, DEFAULT_TAB_SIZE),
+        colour_patterns=_patterns(value),
+        ruby_lambda=ruby_lambda,
+        visible_files=files,
+        highlight_filenames=_strings(value, "highlight_filenames"),
+        progress_regexs=_strings(value, "progress_regexs"),
+        hidden_filenames=_strings(value, "hidden_filenames"),
+        other=_others(value, not_other),
+    )
+
+
+def created(value: Mapping[str, Any]) -> datetime:
+    """Return when manifest.json says that the kata was created; raise Unreadable if it doesn't."""
+    try:
+        return json_times.from_list(value.get("created"))
+    except ValueError as error:
+        raise Unreadable(f"created: {error}") from None
+
+
+def _of(value: Mapping[str, Any], key: str, kind: type, default: Any) -> Any:
+    found = value.get(key)
+    if found is None:
+        return default
+    if not isinstance(found, kind) or isinstance(found, bool):
+        raise Unreadable(f"{key}: {found!r} is not a {kind.__name__}")
+    if kind is str and not json_files.is_text(found):
+        raise Unreadable(f"{key}: is not UTF-8")
+    if isinstance(found, int) and not 0 <= found < 2**31:
+        raise Unreadable(f"{key}: {found} is not from 0 to {2**31 - 1}")
+    return found
+
+
+def _strings(value: Mapping[str, Any], key: str) -> list[str]:
+    """Return a list of strings; a single string, as old manifests have it, is a list of one."""
+    found = value.get(key)
+    if found is None:
+        return []
+    if isinstance(found, str):
+        found = [found]
+    if not isinstance(found, list) or not all(map(json_files.is_text, found)):
+        raise Unreadable(f"{key}: {found!a} is not a list of strings")
+    return found
+
+
+def _patterns(value: Mapping[str, Any]) -> list[dict[str, str]] | None:
+    rule = value.get("colour_rule")
+    if rule is None:
+        return None
+    patterns = rule.get("patterns") if isinstance(rule, dict) else None
+    if not isinstance(patterns, list) or not all(_is_pattern(each) for each in patterns):
+        raise Unreadable("colour_rule: is not {patterns: [{colour, pattern, stream}]}")
+    return patterns
+
+
+def _ruby_lambda(value: Mapping[str, Any]) -> str | None:
+    """Return the source of the Ruby lambda, if there is one that a runner would take."""
+    found = value.get(RED_AMBER_GREEN)
+    lines = [found] if isinstance(found, str) else found
+    if not isinstance(lines, list) or not all(map(json_files.is_text, lines)):
+        return None
+    source = "\n".join(lines)
+    return source if ruby_lambdas.fault(source) is None else None
+
+
+def _is_pattern(value: object) -> bool:
+    return isinstance(value, dict) and all(map(json_files.is_text, value.values()))
+
+
+def _others(value: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
+    """Return what stands under other keys; raise Unreadable if no message could have it."""
+    others = {key: other for key, other in value.items() if key not in known}
+    for key, other in others.items():
+        if not json_files.is_text(key) or not _can_be_told(other, _MAX_MESSAGES):
+            raise Unreadable(f"{key!a}: it, or what is in it, can't be told")
+    return others
+
+
+def _can_be_told(value: object, messages: int) -> bool:
+    """Say whether a value fits into so many messages, one in another, of google.protobuf.Struct."""
+    if isinstance(value, dict):
+        left = messages - 3  # Struct, its entry, and Value
+        return left >= 0 and all(
+            json_files.is_text(key) and _can_be_told(each, left) for key, each in value.items()
+        )
+    if isinstance(value, list):
+        left = messages - 2  # ListValue and Value
+        return left >= 0 and all(_can_be_told(each, left) for each in value)
+    if isinstance(value, int):
+        return abs(value) <= _LARGEST
+    return not isinstance(value, str) or json_files.is_text(value)

@@ -1,0 +1,157 @@
+"""Watching katas: lights as they happen, without polling.
+
+All of this belongs to the event loop's thread. There is one feed for a kata that is watched,
+however many watch it; it holds the kata's lights, not a queue for each watcher: a watcher
+that is slow is merely further behind, and one that is gone leaves nothing.
+
+What this process records is told to the feed. What another storer on the same namespace does
+is not; for that, each feed looks at its kata once in a while, which takes a stat per avatar.
+"""
+
+import asyncio
+import heapq
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+from dojo.errors import Stopping
+from storer.kata.light import Light
+
+# How long the lights that another storer recorded may take to be seen.
+LOOK_SECONDS = 1.0
+
+# avatar -> its lights, the start first
+Dashboard = Mapping[str, tuple[Light, ...]]
+
+Read = Callable[[str], Awaitable[Dashboard]]
+
+
+class _Feed:
+    """The lights of one kata that is watched."""
+
+    def __init__(self) -> None:
+        self.lights: Dashboard = {}
+        self.watchers = 0
+        self.stale = True
+        self.reading = asyncio.Lock()
+        self.changed = asyncio.Event()
+
+    def wake(self) -> None:
+        """Wake every watcher; who waits from now on waits for the next change."""
+        self.changed.set()
+        self.changed = asyncio.Event()
+
+
+class Watches:
+    """The katas that are watched."""
+
+    def __init__(self, read: Read) -> None:
+        """Watch katas whose lights `read` tells; it raises KataNotFound when one is gone."""
+        self._read = read
+        self._feeds: dict[str, _Feed] = {}
+        self._looks: dict[str, asyncio.Task[None]] = {}
+        self._stopping = False
+
+    def changed(self, kata_id: str) -> None:
+        """Take note that a kata's lights changed, or that it was deleted or replaced."""
+        feed = self._feeds.get(kata_id)
+        if feed is not None:
+            feed.stale = True
+            feed.wake()
+
+    def is_watched(self, kata_id: str) -> bool:
+        """Say whether anybody watches a kata. Any thread may ask."""
+        return kata_id in self._feeds
+
+    def stop(self) -> None:
+        """End every watch: no other call of a server that stops would be waited for in vain."""
+        self._stopping = True
+        for feed in self._feeds.values():
+            feed.wake()
+
+    async def watch(
+        self, kata_id: str, seen: Mapping[str, int]
+    ) -> AsyncGenerator[tuple[str, Light], None]:
+        """Yield each avatar's lights after those that were `seen`, then those that happen.
+
+        The lights of an avatar whose history is not the one that was seen come from the start:
+        the kata was replaced. Does not end by itself. Raises KataNotFound when the kata is gone,
+        and Stopping.
+        """
+        newest = dict(seen)
+        sent: dict[str, Light] = {}
+        with self._feed(kata_id) as feed:
+            while not self._stopping:
+                changed = feed.changed
+                unseen = _unseen(await self._fresh(kata_id, feed), newest, sent)
+                for avatar, light in unseen:
+                    newest[avatar] = light.number
+                    sent[avatar] = light
+                    yield avatar, light
+                if not unseen:
+                    await changed.wait()
+        raise Stopping
+
+    @contextmanager
+    def _feed(self, kata_id: str) -> Iterator[_Feed]:
+        """Give the kata's feed to one more watcher."""
+        feed = self._feeds.get(kata_id)
+        if feed is None:
+            feed = self._feeds[kata_id] = _Feed()
+            self._looks[kata_id] = asyncio.create_task(self._look(kata_id, feed))
+        feed.watchers += 1
+        try:
+            yield feed
+        finally:
+            feed.watchers -= 1
+            if not feed.watchers:
+                del self._feeds[kata_id]
+                self._looks.pop(kata_id).cancel()
+
+    async def _look(self, kata_id: str, feed: _Feed) -> None:
+        """Notice what another process does to a kata; wake nobody for nothing."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            try:
+                lights = await self._read(kata_id)
+            except Exception:  # noqa: BLE001 - the watchers will come upon it, and say so
+                self.changed(kata_id)
+            else:
+                if lights != feed.lights:
+                    self.changed(kata_id)
+
+    async def _fresh(self, kata_id: str, feed: _Feed) -> Dashboard:
+        """Return the feed's lights, read anew if they changed since they were read."""
+        async with feed.reading:
+            if feed.stale:
+                feed.stale = False  # first: what changes while it is read makes it stale again
+                try:
+                    feed.lights = await self._read(kata_id)
+                except BaseException:
+                    feed.stale = True
+                    raise
+        return feed.lights
+
+
+def _unseen(
+    lights: Dashboard, newest: Mapping[str, int], sent: Mapping[str, Light]
+) -> list[tuple[str, Light]]:
+    """Return the lights that were not seen, by time; an avatar's own by number, always."""
+    each_avatar = [
+        [(avatar, light) for light in _after(all_lights, newest.get(avatar), sent.get(avatar))]
+        for avatar, all_lights in lights.items()
+    ]
+    return list(heapq.merge(*each_avatar, key=lambda pair: pair[1].time))
+
+
+def _after(lights: tuple[Light, ...], newest: int | None, sent: Light | None) -> list[Light]:
+    """Return an avatar's lights after the newest that was seen, `sent` if it was sent by us."""
+    if newest is None or newest > lights[-1].number:
+        return list(lights)
+    found = []
+    for light in reversed(lights):
+        if light.number <= newest:
+            if sent is not None and sent != light:
+                return list(lights)
+            break
+        found.append(light)
+    return found[::-1]

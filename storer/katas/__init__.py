@@ -1,0 +1,1 @@
+"""The katas of one storer: found, created, fetched, replaced, deleted, listed."""

@@ -1,0 +1,58 @@
+"""What is in a kata, as far as its small files say: for lists, which bring in no kata."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from dojo.errors import KataDamaged, KataNotFound
+from storer.fs import json_files
+from storer.fs.json_files import Unreadable
+from storer.kata.kata import Kata
+from storer.kata.lights import INCREMENTS, LightsCache, parse
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """What is in a kata. `problem` says what can't be read, if anything; what it told is absent."""
+
+    display_name: str = ""
+    exercise: str = ""
+    created: datetime | None = None
+    avatar_count: int = 0
+    light_count: int = 0
+    newest: datetime | None = None
+    problem: str = ""
+
+
+def read(folder: Path, kata_id: str) -> Details | None:
+    """Return what is in the kata in `folder`, of a data-container or of a katas directory.
+
+    It takes no lock and opens no repository: the newest light can be missing while it is being
+    recorded. None if the kata went meanwhile.
+    """
+    kata = Kata(folder, kata_id, LightsCache())
+    problems = []
+    display_name, exercise, created = "", "", None
+    try:
+        found = kata.manifest
+        display_name, exercise = found.display_name, found.exercise
+        created = kata.created
+    except KataDamaged as error:
+        problems.append(f"{error.path}: {error.reason}")
+    light_count, newest = 0, None
+    try:
+        names = kata.avatar_names()
+    except KataNotFound:
+        return None
+    for name in names:
+        try:
+            lights = parse(json_files.read(folder / name / INCREMENTS, list))
+        except (Unreadable, OSError) as error:
+            problems.append(f"{name}/{INCREMENTS}: {error}")
+            continue
+        light_count += len(lights)
+        if lights:
+            newest = max(newest or lights[-1].time, lights[-1].time)
+    return Details(
+        display_name, exercise, created, len(names), light_count, newest, "; ".join(problems)
+    )

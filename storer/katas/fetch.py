@@ -1,0 +1,76 @@
+"""Bringing a kata into a data-container, from the archive or from the katas directory.
+
+Locks: making it there holds the folder's lock exclusively, from the moment that the folder is
+there until the kata can be seen.
+"""
+
+import contextlib
+from functools import partial
+from pathlib import Path
+
+import structlog
+
+from dojo import locks
+from dojo.concurrently import meanwhile
+from dojo.errors import KataNotFound
+from storer.archive import store_kata
+from storer.archive.archive import Archived
+from storer.fs import tree
+from storer.kata.avatar import PASSAGE
+from storer.katas import create, normalize, publish
+from storer.katas.listing import Places
+
+_log = structlog.get_logger()
+
+
+def bring(places: Places, kata_id: str, *, importing: bool) -> None:
+    """Make sure that the kata is in a data-container; raise KataNotFound if it can't be.
+
+    From elsewhere it is brought only if `importing` is set.
+    """
+    containers = places.data_containers
+    if not containers.exists(kata_id):
+        folder = containers.folder(kata_id)
+        if folder.exists():  # it is being made, or replaced, or a crash interrupted that
+            with contextlib.suppress(FileNotFoundError), locks.locked(folder):
+                publish.recover(folder)
+        if not containers.exists(kata_id):
+            if not importing:
+                raise KataNotFound(kata_id)
+            _import(places, kata_id)
+
+
+def _import(places: Places, kata_id: str) -> None:
+    containers, archive = places.data_containers, places.archive
+    archived = archive.find(kata_id)
+    source = places.katas_directory.folder(kata_id)
+    if archived is None and source is None:
+        raise KataNotFound(kata_id)
+    with create.locked_volume(containers, kata_id) as folder:
+        if containers.exists(kata_id):
+            return  # another call was faster
+        # It may even have gone to the archive meanwhile.
+        archived = archived or archive.find(kata_id)
+        with (
+            create.undone_on_error(containers, kata_id),
+            publish.staging(folder) as staged,
+        ):
+            # Seen without its container, it would be a kata all the same; but one that the
+            # engine has no room for is better refused.
+            with meanwhile(partial(containers.make_handle, kata_id)):
+                _fill(places, kata_id, archived, source, staged.folder)
+                folder.chmod(PASSAGE)
+            publish.publish(staged, folder)
+            if archived is not None:
+                store_kata.note(archived, folder)
+    _log.info("kata imported", kata=kata_id, archived=archived is not None)
+
+
+def _fill(
+    places: Places, kata_id: str, archived: Archived | None, source: Path | None, incoming: Path
+) -> None:
+    if archived is not None:
+        store_kata.get(places.archive, kata_id, incoming)
+    elif source is not None:
+        tree.copy(source, incoming)
+        normalize.settle(incoming, kata_id)

@@ -1,0 +1,139 @@
+"""Which katas there are, wherever they are: completing an id, and listing them all in pages."""
+
+import heapq
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby, islice
+
+import structlog
+
+from dojo.engine.data_containers import DataContainers
+from dojo.errors import ArchiveUnavailable
+from storer.archive.archive import Archive
+from storer.katas import details as kata_details
+from storer.katas.details import Details
+from storer.katas.import_source import KatasDirectory
+
+MAX_COMPLETIONS = 100
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where katas can be."""
+
+    data_containers: DataContainers
+    archive: Archive
+    katas_directory: KatasDirectory
+
+
+@dataclass(frozen=True)
+class ListedKata:
+    """A kata's id, and where it is; if in neither of these, then in the katas directory."""
+
+    kata_id: str
+    in_data_container: bool
+    in_archive: bool
+
+
+def is_somewhere(places: Places, kata_id: str) -> bool:
+    """Say whether there is such a kata at all."""
+    return (
+        places.data_containers.exists(kata_id)
+        or places.katas_directory.folder(kata_id) is not None
+        or places.archive.find(kata_id) is not None
+    )
+
+
+def complete(places: Places, partial_id: str) -> tuple[list[str], bool]:
+    """Return the ids that a partial id can stand for, and whether there are more of them.
+
+    Those that have its case come first.
+    """
+    wanted = partial_id.lower()
+    found = {
+        kata_id
+        for kata_id in places.data_containers.kata_ids()
+        if kata_id.lower().startswith(wanted) and places.data_containers.exists(kata_id)
+    }
+    found.update(_archived(places.archive, partial_id, is_needed=not found))
+    found.update(places.katas_directory.kata_ids(partial_id, ignore_case=True))
+    ordered = sorted(found, key=lambda each: (not each.startswith(partial_id), each))
+    return ordered[:MAX_COMPLETIONS], len(ordered) > MAX_COMPLETIONS
+
+
+def page(places: Places, prefix: str, after: str, count: int) -> list[ListedKata]:
+    """Return the first `count` katas whose ids begin with `prefix` and come after `after`."""
+    old = places.katas_directory
+    merged = heapq.merge(
+        _contained(places, prefix, after),
+        ((kata_id, "archive") for kata_id in places.archive.ids(prefix, after=after)),
+        ((kata_id, "directory") for kata_id in old.kata_ids(prefix) if kata_id > after),
+    )
+    each_once = (
+        (kata_id, {place for _, place in found})
+        for kata_id, found in groupby(merged, key=lambda pair: pair[0])
+    )
+    return [
+        ListedKata(kata_id, "container" in found, "archive" in found)
+        for kata_id, found in islice(each_once, count)
+    ]
+
+
+def details(places: Places, listed: Iterable[ListedKata]) -> dict[str, Details]:
+    """Return what is in each of these katas, but for those that only the archive has."""
+    found: dict[str, Details] = {}
+    for each in listed:
+        folder = None
+        if each.in_data_container:
+            folder = places.data_containers.folder(each.kata_id)
+        elif not each.in_archive:
+            folder = places.katas_directory.folder(each.kata_id)
+        read = kata_details.read(folder, each.kata_id) if folder is not None else None
+        if read is not None:
+            found[each.kata_id] = read
+    return found
+
+
+def kept_ids(places: Places, prefix: str, after: str) -> Iterator[str]:
+    """Yield the ids that begin with `prefix` and come after `after`, in order.
+
+    Those of the katas that are kept here: the katas directory is somebody else's.
+    """
+    contained = (kata_id for kata_id, _ in _contained(places, prefix, after))
+    merged = heapq.merge(contained, places.archive.ids(prefix, after=after))
+    yield from (kata_id for kata_id, _ in groupby(merged))
+
+
+def _contained(places: Places, prefix: str, after: str) -> Iterator[tuple[str, str]]:
+    """Yield the ids of katas that are in a data-container, in order, each with where it is.
+
+    One that goes to the archive meanwhile is told of too: the archive's own may have been listed
+    before it was there.
+    """
+    containers = places.data_containers
+    contained = sorted(
+        kata_id
+        for kata_id in containers.kata_ids()
+        if kata_id.startswith(prefix) and kata_id > after
+    )
+    for kata_id in contained:
+        if containers.exists(kata_id):
+            yield kata_id, "container"
+        elif places.archive.find(kata_id) is not None:
+            yield kata_id, "archive"
+
+
+def _archived(archive: Archive, partial_id: str, *, is_needed: bool) -> list[str]:
+    """Return the archived ids that begin so; a few, but more than are told.
+
+    An archive that does not answer keeps nobody from what is here, unless it is needed.
+    """
+    try:
+        return list(islice(archive.ids(partial_id, ignore_case=True), MAX_COMPLETIONS + 1))
+    except ArchiveUnavailable as error:
+        if is_needed:
+            raise
+        _log.warning("completed without the archive", reason=str(error))
+        return []

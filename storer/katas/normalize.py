@@ -1,0 +1,204 @@
+"""Settling: making a kata that came from elsewhere one of ours.
+
+It is done to a copy that nobody can see yet. A kata from a katas directory, of any age, and
+one from a tar become the same: a git repository for each avatar, owners and permissions as
+ours, and nothing in it that git would run.
+"""
+
+import contextlib
+import shutil
+import stat
+from pathlib import Path
+
+import pygit2
+
+from dojo import avatars, visible_files
+from dojo.engine.data_containers import MANIFEST
+from dojo.errors import KataDamaged
+from dojo.naming import SANDBOX
+from storer.fs import durable, in_place, json_files
+from storer.fs.json_files import Unreadable
+from storer.fs.write_ahead_log import JOURNAL
+from storer.kata import sandbox
+from storer.kata.avatar import PASSAGE
+from storer.kata.history import GIT, LIGHT_JSON, History, Tip
+from storer.kata.kata import Kata
+from storer.kata.light import Light, Submission
+from storer.kata.lights import INCREMENTS, LightsCache, parse
+from storer.kata.manifest import OUTPUT
+
+# What a repository's config may say. Everything else could make a git that is run in it, by
+# somebody who downloaded the kata, run a program or write elsewhere.
+_HARMLESS = {
+    "core.repositoryformatversion",
+    "core.filemode",
+    "core.bare",
+    "core.logallrefupdates",
+    "core.ignorecase",
+    "core.precomposeunicode",
+    "core.symlinks",
+    "user.name",
+    "user.email",
+}
+
+# What would make a repository look for its objects or its files in another place.
+_ELSEWHERE = ("commondir", "gitdir", "worktrees", "modules", "info/sparse-checkout")
+_ELSEWHERE_OBJECTS = ("objects/info/alternates", "objects/info/http-alternates")
+
+
+def settle(folder: Path, kata_id: str) -> list[str]:
+    """Make the kata in `folder` one of ours; return the names of its avatars.
+
+    Raises KataDamaged, naming the file, if it holds what contradicts itself or can't be read.
+    """
+    kata = Kata(folder, kata_id, LightsCache())
+    settled = kata.manifest
+    created = kata.created
+    if kata.manifest_json.get("id", kata_id) != kata_id:
+        said = kata.manifest_json["id"]
+        raise KataDamaged(kata_id, MANIFEST, f"it says that it is kata {said!r}")
+    _check_names(settled.visible_files, kata_id, MANIFEST)
+    names = kata.avatar_names()
+    _check_kinds(folder, kata_id)
+    for name in names:
+        start = Light(number=0, colour="", time=created)
+        _settle_avatar(folder / name, kata_id, start, settled.visible_files)
+    _close(folder, names)
+    return names
+
+
+def _check_kinds(folder: Path, kata_id: str) -> None:
+    """Raise KataDamaged if there is a file where a folder has to be, or the reverse."""
+    for path in folder.iterdir():
+        if not avatars.is_name(path.name):
+            continue
+        if not path.is_dir():
+            raise KataDamaged(kata_id, path.name, "is not a folder")
+        for name in (MANIFEST, INCREMENTS, LIGHT_JSON, f"{GIT}/index"):
+            if (path / name).is_dir():
+                raise KataDamaged(kata_id, f"{path.name}/{name}", "is not a file")
+        sandbox_folder = path / SANDBOX
+        if sandbox_folder.exists() and not sandbox_folder.is_dir():
+            raise KataDamaged(kata_id, f"{path.name}/{SANDBOX}", "is not a folder")
+
+
+def _settle_avatar(folder: Path, kata_id: str, start: Light, files: dict[str, bytes]) -> None:
+    name = folder.name
+    _remove(folder / JOURNAL)  # another storer's; what comes from elsewhere is whole without
+    _remove(in_place.spare_of(folder / MANIFEST))
+    path = f"{name}/{INCREMENTS}"
+    try:
+        lights = parse(json_files.read(folder / INCREMENTS, list))
+    except Unreadable as error:
+        raise KataDamaged(kata_id, path, str(error)) from error
+    numbers = [0, *(light.number for light in lights)]
+    if (folder / GIT).is_dir():
+        _clean_repository(folder / GIT)
+        history = History(folder, kata_id, name)
+        history.verify(numbers)
+    else:
+        with contextlib.suppress(FileNotFoundError):
+            (folder / GIT).unlink()
+        history = _history_from_folders(folder, kata_id, [start, *lights], files)
+    newest = history.submission(numbers[-1])
+    _check_names(newest.files, kata_id, f"{name}/{GIT}/refs/tags/{numbers[-1]}")
+    if not (folder / SANDBOX).is_dir():
+        sandbox.create(folder, name, newest.files)
+    sandbox.give(folder / SANDBOX, name)
+    if not _has_fit_names(folder / MANIFEST):
+        content = json_files.dumps(json_files.files_json(newest.files))
+        durable.write(folder / MANIFEST, content)
+
+
+def _check_names(files: dict[str, bytes], kata_id: str, path: str) -> None:
+    """Raise KataDamaged if a file has a name that no visible file can have, as `../a`."""
+    if (fault := _name_fault(files)) is not None:
+        raise KataDamaged(kata_id, path, fault)
+
+
+def _has_fit_names(manifest: Path) -> bool:
+    """Say whether an avatar's manifest.json is there, and names what can be in a sandbox."""
+    if not manifest.exists():
+        return False
+    try:
+        return _name_fault(json_files.read_files(json_files.read(manifest, dict))) is None
+    except Unreadable:
+        return True  # so far nobody wants it
+
+
+def _name_fault(files: dict[str, bytes]) -> str | None:
+    """Say which name no visible file can have beside the others, and why; None if all can."""
+    for name in files:
+        if (fault := visible_files.name_fault(name)) is not None:
+            return f"{visible_files.shown(name)}: {fault}"
+    if (folder := visible_files.name_that_is_a_folder(files)) is not None:
+        return f"{visible_files.shown(folder)} is the folder of another file as well"
+    return None
+
+
+def _history_from_folders(
+    folder: Path, kata_id: str, lights: list[Light], files: dict[str, bytes]
+) -> History:
+    """Turn a folder per light (`17/manifest.json`) into git history; remove the folders."""
+    history = History.create(folder, kata_id, folder.name)
+    tip: Tip | None = None
+    for place, light in enumerate(lights):
+        kept = folder / str(light.number)
+        if light.number == 0 and not kept.exists():
+            submission = Submission(files)
+        else:
+            submission = _read_folder(kept, kata_id)
+        if place and light.number != lights[place - 1].number + 1:
+            reason = f"light {light.number} follows light {lights[place - 1].number}"
+            raise KataDamaged(kata_id, f"{folder.name}/{INCREMENTS}", reason)
+        tip = history.record(light, submission, tip)
+    for light in lights:
+        shutil.rmtree(folder / str(light.number), ignore_errors=True)
+    return history
+
+
+def _read_folder(kept: Path, kata_id: str) -> Submission:
+    try:
+        files = json_files.read_files(json_files.read(kept / MANIFEST, dict))
+    except Unreadable as error:
+        path = Path(kept.parent.name) / kept.name / MANIFEST
+        raise KataDamaged(kata_id, path, str(error)) from error
+    return Submission(files=files, stdout=files.pop(OUTPUT, b""))
+
+
+def _clean_repository(git: Path) -> None:
+    """Take out of a repository whatever git would run, or follow elsewhere."""
+    _remove(git / "hooks")  # git's own samples too, which are a sixth of the files of a kata of old
+    for name in (*_ELSEWHERE, *_ELSEWHERE_OBJECTS):
+        _remove(git / name)
+    config = git / "config"
+    try:
+        entries = [(entry.name, entry.value) for entry in pygit2.Config(str(config))]
+    except pygit2.GitError:
+        entries = [("include.path", None)]  # what can't be read has no place
+    if any(name not in _HARMLESS for name, _ in entries):
+        _remove(config)
+        clean = pygit2.Config(str(config))
+        for name, value in entries:
+            if name in _HARMLESS and value is not None:
+                clean[name] = value
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _close(folder: Path, names: list[str]) -> None:
+    """Close everything but the sandboxes to whoever is not the storer.
+
+    What is inside of a closed folder needs no closing, and keeps the modes that it has.
+    """
+    for closed in (folder, *(folder / name for name in names)):
+        for path in closed.iterdir():
+            status = path.lstat()
+            if path.name != SANDBOX and path.name not in names:
+                path.chmod(0o700 if stat.S_ISDIR(status.st_mode) else durable.PRIVATE)
+        closed.chmod(PASSAGE)

@@ -1,0 +1,1 @@
+"""Start points: the languages and exercises that katas are created from."""

@@ -1,0 +1,61 @@
+"""Check and index start points: `python -m storer.start_points.index FOLDER...`.
+
+Each FOLDER is called `languages` or `exercises` and has a folder for each start point. All that
+is wrong is said at once, by file and key, and then nothing is written; else each FOLDER gets
+its index.json, which is what the storer serves.
+"""
+
+import sys
+from pathlib import Path
+
+from storer.fs import durable
+from storer.fs.json_files import Unreadable
+from storer.start_points.start_points import EXERCISES, INDEX, LANGUAGES, Listed, index_json, read
+
+
+def main(folders: list[str]) -> None:
+    """Index the folders; exit with 1 if anything is wrong, with 2 if called wrongly."""
+    if not folders or not all(Path(each).name in {LANGUAGES, EXERCISES} for each in folders):
+        print(__doc__, file=sys.stderr)
+        sys.exit(2)
+    problems: list[str] = []
+    indexes = {Path(each): check(Path(each), problems) for each in folders}
+    if problems:
+        sys.exit("\n".join(problems))
+    for folder, listed in indexes.items():
+        durable.write(folder / INDEX, index_json(listed))
+        (folder / INDEX).chmod(0o644)
+        print(f"{folder}: {len(listed)} {folder.name}")
+
+
+def check(folder: Path, problems: list[str]) -> list[Listed]:
+    """Return what is in the folder, by display name; add what is wrong to `problems`."""
+    found: dict[str, Listed] = {}
+    try:
+        inner = sorted(path for path in folder.iterdir() if path.is_dir())
+    except OSError as error:
+        problems.append(f"{folder}: {error.strerror}")
+        return []
+    for path in inner:
+        try:
+            start_point = read(path, folder.name)
+        except Unreadable as error:
+            problems.append(f"{path}/{error}")
+            continue
+        name = start_point.display_name
+        if name in found:
+            other = folder / found[name].folder
+            problems.append(f"{path}/manifest.json: display_name: {name!r} is that of {other} too")
+            continue
+        first = next(iter(start_point.visible_files.values()))
+        found[name] = Listed(
+            display_name=name,
+            folder=path.name,
+            image_name=start_point.image_name,
+            instructions=first if folder.name == EXERCISES else b"",
+        )
+    return [found[name] for name in sorted(found)]
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

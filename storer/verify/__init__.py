@@ -1,0 +1,1 @@
+"""Checking katas and archived katas: what is not as it should be."""

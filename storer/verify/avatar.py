@@ -1,0 +1,234 @@
+"""Checking an avatar: its git repository, its lights, its files, its sandbox."""
+
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from dojo import avatars, locks
+from dojo.errors import KataDamaged
+from dojo.naming import SANDBOX
+from storer.kata import sandbox
+from storer.kata.avatar import PASSAGE
+from storer.kata.history import GIT, History
+from storer.verify import git_objects
+from storer.verify.findings import Finding, Kind
+from storer.verify.git_objects import Objects
+from storer.verify.lights import LightsCheck
+
+_OPEN_TO_OTHERS = 0o077
+_CLOSED = 0o700
+_UNFINISHED = ".*.new"  # as storer.fs.durable names what it has not finished
+_AVATARS_UIDS = range(avatars.FIRST_UID, avatars.FIRST_UID + len(avatars.NAMES))
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What the check of an avatar came to: findings, and whether each was mended."""
+
+    findings: list[tuple[Finding, bool]]
+    light_count: int
+    size_bytes: int
+
+
+class AvatarCheck:
+    """The check of the avatar in `folder`.
+
+    For who holds the lock on the kata's folder, shared. The avatar's own lock is taken for a
+    moment, if there is something that has to be looked at again or mended.
+    """
+
+    def __init__(self, folder: Path, kata_id: str) -> None:
+        self._folder = folder
+        self._kata_id = kata_id
+        self._name = folder.name
+        self._light_count = 0
+
+    def check(self, *, mend: bool) -> Checked:
+        """Look at everything; mend what can be mended if `mend` is set."""
+        git = self._folder / GIT
+        objects = Objects(git)
+        found: list[tuple[Finding, bool]] = []
+        broken = self._broken_repository()
+        if broken is None:
+            objects.read()
+            packs = list(git_objects.broken_packs(git))
+            found += ((_of_git(each, Kind.HISTORY), False) for each in packs)
+        else:
+            found.append((broken, False))
+        readable = broken is None and not objects.is_broken()
+        if objects.is_suspicious() or any(self._quick(git=broken is None, lights=readable)):
+            with locks.locked(self._folder):
+                if broken is None:
+                    objects.look_again()
+                # What repeats the history can be compared with it if that is whole.
+                readable = broken is None and not objects.is_broken()
+                quick = list(self._quick(git=broken is None, lights=readable))
+                found += [(each, mend and _mended(each)) for each in quick]
+            found += ((_of_git(each, Kind.HISTORY), False) for each in objects.broken())
+            found += ((_of_git(each, Kind.DANGLING), False) for each in objects.dangling())
+        found += self._sandbox(mend=mend and readable)
+        return Checked(found, self._light_count, objects.size_bytes)
+
+    def _broken_repository(self) -> Finding | None:
+        try:
+            _ = History(self._folder, self._kata_id, self._name).repository
+        except KataDamaged as error:
+            return Finding(GIT, Kind.HISTORY, f"there is no repository: {error.reason}")
+        return None
+
+    def _quick(self, *, git: bool, lights: bool) -> Iterator[Finding]:
+        """Yield what does not take long to find; it may be found because somebody writes."""
+        if git:
+            yield from self._left()
+        if lights:
+            yield from self._lights()
+        yield from self._modes()
+
+    def _lights(self) -> Iterator[Finding]:
+        try:
+            check = LightsCheck(self._folder, self._kata_id, self._name)
+            self._light_count = check.count
+            yield from check.findings()
+        except KataDamaged as error:
+            path = str(error.path).removeprefix(f"{self._name}/")
+            yield Finding(path, Kind.HISTORY, error.reason)
+
+    def _left(self) -> Iterator[Finding]:
+        """Yield what a process left that died while it held the lock on the avatar's folder."""
+        git = self._folder / GIT
+        left = [
+            *sorted(self._folder.glob(_UNFINISHED)),
+            *sorted(git.glob("*.lock")),
+            *sorted((git / "refs").rglob("*.lock")),
+            *sorted((git / "refs").rglob(_UNFINISHED)),
+        ]
+        for path in left:
+            name = str(path.relative_to(self._folder))
+            what = "a process that died left it"
+            yield Finding(name, Kind.LEFTOVER, what, partial(path.unlink, missing_ok=True))
+        for path, unfinished in git_objects.garbage(git):
+            name = str(path.relative_to(self._folder))
+            if unfinished:
+                what = "a process that died left this object unfinished"
+                yield Finding(name, Kind.LEFTOVER, what, partial(path.unlink, missing_ok=True))
+            else:
+                yield Finding(name, Kind.LEFTOVER, "it is no object, and not removed")
+
+    def _modes(self) -> Iterator[Finding]:
+        """Yield what is open to those that it does not belong to."""
+        yield from passage(self._folder, "")
+        for path in sorted(self._folder.iterdir()):
+            if path.name != SANDBOX and not path.match(_UNFINISHED):
+                yield from closed(path, path.name)
+
+    def _sandbox(self, *, mend: bool) -> list[tuple[Finding, bool]]:
+        """Return what is wrong with the sandbox; one that is in use is left alone."""
+        path = self._folder / SANDBOX
+        if not path.is_dir() or path.is_symlink():
+            with locks.locked(self._folder):
+                if path.is_dir() and not path.is_symlink():
+                    return []
+                can = not os.path.lexists(path)
+                finding = Finding(
+                    SANDBOX,
+                    Kind.OWNERSHIP,
+                    "it is missing" if can else "it is not a folder",
+                    self._make_sandbox if can else None,
+                )
+                return [(finding, mend and _mended(finding))]
+        if self._sandbox_fault() is None:
+            return []
+        with locks.locked_at_once(path) as held:
+            fault = self._sandbox_fault() if held else None
+            if fault is None:
+                return []
+            finding = Finding(fault[0], Kind.OWNERSHIP, fault[1], self._give_sandbox)
+            return [(finding, mend and _mended(finding))]
+
+    def _sandbox_fault(self) -> tuple[str, str] | None:
+        """Return the first file that is not the avatar's own, and what is wrong with it."""
+        path = self._folder / SANDBOX
+        uid = avatars.uid(self._name)
+        status = path.lstat()
+        if (status.st_uid, status.st_gid) != (uid, uid):
+            return SANDBOX, f"it belongs to {status.st_uid}:{status.st_gid}, not to {uid}"
+        if stat.S_IMODE(status.st_mode) != _CLOSED:
+            return SANDBOX, f"its mode is {stat.S_IMODE(status.st_mode):o}, not {_CLOSED:o}"
+        for top, folder_names, filenames, folder in os.fwalk(path):
+            for name in sorted([*folder_names, *filenames]):
+                with suppress(FileNotFoundError):
+                    found = os.stat(name, dir_fd=folder, follow_symlinks=False).st_uid
+                    if found != uid:
+                        inside = Path(top, name).relative_to(self._folder)
+                        return str(inside), f"it belongs to {found}, not to {uid}"
+        return None
+
+    def _make_sandbox(self) -> None:
+        """Make the sandbox anew. What runs left in it is lost already."""
+        lights = LightsCheck(self._folder, self._kata_id, self._name)
+        staged = self._folder.with_name(f".sandbox-{self._name}")
+        shutil.rmtree(staged, ignore_errors=True)
+        staged.mkdir(mode=0o700)
+        try:
+            sandbox.create(staged, self._name, lights.newest_files())
+            sandbox.give(staged / SANDBOX, self._name)
+            (staged / SANDBOX).rename(self._folder / SANDBOX)
+        finally:
+            shutil.rmtree(staged, ignore_errors=True)
+
+    def _give_sandbox(self) -> None:
+        sandbox.give(self._folder / SANDBOX, self._name)
+
+
+def passage(folder: Path, name: str) -> Iterator[Finding]:
+    """Yield a finding if a folder can't be passed through, and only that, by everybody."""
+    status = folder.stat()
+    if stat.S_IMODE(status.st_mode) != PASSAGE or status.st_uid in _AVATARS_UIDS:
+        what = f"its mode is {stat.S_IMODE(status.st_mode):o}, not {PASSAGE:o}"
+        if status.st_uid in _AVATARS_UIDS:
+            what = f"it belongs to {status.st_uid}, whose programs could change it"
+        yield Finding(name, Kind.OWNERSHIP, what, partial(_close, folder, PASSAGE))
+
+
+def closed(path: Path, name: str) -> Iterator[Finding]:
+    """Yield a finding if a file or folder is open to whoever is not the storer."""
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return
+    mode = stat.S_IMODE(status.st_mode)
+    if stat.S_ISLNK(status.st_mode):
+        yield Finding(name, Kind.OWNERSHIP, "it is a link, which has no place here")
+    elif mode & _OPEN_TO_OTHERS or status.st_uid in _AVATARS_UIDS:
+        what = f"its mode is {mode:o}, which others can use"
+        if status.st_uid in _AVATARS_UIDS:
+            what = f"it belongs to {status.st_uid}, whose programs could change it"
+        wanted = mode & ~_OPEN_TO_OTHERS
+        yield Finding(name, Kind.OWNERSHIP, what, partial(_close, path, wanted))
+
+
+def _close(path: Path, mode: int) -> None:
+    os.chown(path, os.geteuid(), os.getegid(), follow_symlinks=False)
+    path.chmod(mode)
+
+
+def _mended(finding: Finding) -> bool:
+    """Mend what was found, if it can be; say whether it was."""
+    if finding.mend is None:
+        return False
+    finding.mend()
+    return True
+
+
+def _of_git(broken: git_objects.Broken, kind: Kind) -> Finding:
+    return Finding(f"{GIT}/{broken.path}", kind, broken.what)
+
+
+def in_avatar(finding: Finding, avatar: str) -> Finding:
+    """Return a finding with its path from the kata's folder."""
+    return replace(finding, path=f"{avatar}/{finding.path}".rstrip("/"))

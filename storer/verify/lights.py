@@ -1,0 +1,296 @@
+"""Checking that what is told twice of an avatar's lights is told alike.
+
+git is the truth: tag N is light N. The branch, increments.json, manifest.json, light.json and
+the index repeat what it has. light.json and the index are brought up to date only when somebody
+downloads the kata, so each may be missing or an earlier light's. Lights that were committed as
+of old, without a light.json, are described by increments.json alone.
+
+For who holds the lock on the avatar's folder; without it, what is found may be a light that is
+being recorded.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import pygit2
+
+from storer.fs import durable, json_files
+from storer.fs.json_files import Unreadable
+from storer.kata import light
+from storer.kata.history import GIT, LIGHT_JSON, MANIFEST_JSON, History
+from storer.kata.light import Light
+from storer.kata.lights import INCREMENTS, parse
+from storer.kata.manifest import OUTPUT
+from storer.verify.findings import Finding, Kind
+
+_TAGS = "refs/tags/"
+
+
+class LightsCheck:
+    """The check of the lights in an avatar's folder. Belongs to one thread."""
+
+    def __init__(self, folder: Path, kata_id: str, avatar: str) -> None:
+        """Open the repository; raise KataDamaged if there is none."""
+        self._folder = folder
+        self._history = History(folder, kata_id, avatar)
+        self._repository = self._history.repository
+        self._commits = self._read_tags()
+
+    @property
+    def count(self) -> int:
+        """How many lights git has, number 0 left out."""
+        return sum(number > 0 for number in self._commits)
+
+    def newest_files(self) -> dict[str, bytes]:
+        """Return the visible files of the newest light."""
+        return self._history.submission(self._newest).files
+
+    def findings(self) -> Iterator[Finding]:
+        """Yield what is not as it should be. Raises KataDamaged where a commit can't be read."""
+        if 0 not in self._commits:
+            yield Finding(f"{GIT}/{_TAGS}0", Kind.LIGHTS, "the start has no tag")
+        yield from self._increments()
+        yield from self._tags()
+        newest = self._newest
+        if newest in self._commits:
+            yield from self._branch(newest)
+            yield from self._manifest(newest)
+            yield from self._light_json()
+            yield from self._index()
+
+    def _read_tags(self) -> dict[int, pygit2.Commit]:
+        found = {}
+        for name in self._repository.listall_references():
+            number = name.removeprefix(_TAGS)
+            if name.startswith(_TAGS) and number.isascii() and number.isdigit():
+                try:
+                    found[int(number)] = self._repository.references[name].peel(pygit2.Commit)
+                except (pygit2.GitError, KeyError):
+                    continue  # who checks the objects tells of it
+        return dict(sorted(found.items()))
+
+    @cached_property
+    def _lights(self) -> dict[int, Light]:
+        """The lights that git describes, number 0 left out."""
+        found = {number: self._history.light(number) for number in self._commits if number > 0}
+        return {number: each for number, each in found.items() if each is not None}
+
+    @cached_property
+    def _listed(self) -> dict[int, dict[str, Any]]:
+        """What increments.json holds of each light. Raises Unreadable."""
+        value = json_files.read(self._folder / INCREMENTS, list)
+        return dict(zip((each.number for each in _all(value)), value, strict=True))
+
+    @property
+    def _newest(self) -> int:
+        """The newest light's number. What old katas tagged beyond the list is no light."""
+        try:
+            listed = list(self._listed)
+        except Unreadable:
+            listed = []
+        return max([0, *self._lights, *listed])
+
+    def _increments(self) -> Iterator[Finding]:
+        path = self._folder / INCREMENTS
+        try:
+            listed = self._listed
+        except Unreadable as error:
+            described = all(number in self._lights for number in self._commits if number > 0)
+            write = partial(self._replace, path, _increments(list(self._lights.values())))
+            yield Finding(INCREMENTS, Kind.STALE, str(error), write if described else None)
+            return
+        wrong = [
+            number
+            for number, each in self._lights.items()
+            if number not in listed or light.from_json(listed[number]) != each
+        ]
+        if wrong:
+            merged = {**{number: listed[number] for number in listed}, **self._merged(wrong)}
+            content = _increments([merged[number] for number in sorted(merged)])
+            yield Finding(
+                INCREMENTS,
+                Kind.STALE,
+                f"{_numbers(wrong)} not as git has it",
+                partial(self._replace, path, content),
+            )
+
+    def _merged(self, wrong: list[int]) -> dict[int, dict[str, Any]]:
+        """Return what increments.json has to hold of lights, keys that we don't know included."""
+        return {
+            number: {**self._listed.get(number, {}), **light.to_json(self._lights[number])}
+            for number in wrong
+        }
+
+    def _tags(self) -> Iterator[Finding]:
+        try:
+            listed = set(self._listed)
+        except Unreadable:
+            listed = set()
+        newest = self._newest
+        for number in range(1, newest + 1):
+            path = f"{GIT}/{_TAGS}{number}"
+            if number not in self._commits:
+                found = self._lost_commit(number)
+                of_old = number + 1 in self._commits and number + 1 not in self._lights
+                if number in listed or found or not of_old:
+                    mend = partial(self._write_reference, f"{_TAGS}{number}", found or "")
+                    what = f"light {number} has no tag"
+                    yield Finding(path, Kind.LIGHTS, what, mend if found else None)
+            elif number - 1 in self._commits:
+                parents = [str(each) for each in self._commits[number].parent_ids]
+                if parents != [str(self._commits[number - 1].id)]:
+                    what = f"the commit of light {number} does not follow light {number - 1}'s"
+                    yield Finding(path, Kind.LIGHTS, what)
+        if 0 in self._commits and self._commits[0].parent_ids:
+            yield Finding(f"{GIT}/{_TAGS}0", Kind.LIGHTS, "the start's commit follows another")
+
+    def _lost_commit(self, number: int) -> str | None:
+        """Return the commit that the lost tag of a light must have named, where it is certain.
+
+        It says so itself, in its light.json, and is between its neighbours.
+        """
+        following = self._commits.get(number + 1)
+        found: object
+        if following is not None and len(following.parent_ids) == 1:
+            found = self._repository.get(following.parent_ids[0])
+        else:
+            found = self._branch_commit()
+        before = self._commits.get(number - 1)
+        if not isinstance(found, pygit2.Commit) or before is None:
+            return None
+        if [str(each) for each in found.parent_ids] != [str(before.id)]:
+            return None
+        try:
+            described = found.tree[LIGHT_JSON]
+            said = json_files.loads(described.read_raw(), dict)
+        except (KeyError, pygit2.GitError, Unreadable):
+            return None
+        return str(found.id) if said.get("number") == number else None
+
+    def _branch_commit(self) -> pygit2.Commit | None:
+        try:
+            return self._repository.head.peel(pygit2.Commit)
+        except (pygit2.GitError, KeyError):
+            return None
+
+    def _branch_name(self) -> str | None:
+        try:
+            named = self._repository.lookup_reference("HEAD").target
+        except (pygit2.GitError, KeyError):
+            return None
+        return named if isinstance(named, str) and named.startswith("refs/heads/") else None
+
+    def _branch(self, newest: int) -> Iterator[Finding]:
+        expected = self._commits[newest]
+        branch = self._branch_name()
+        if branch is None:
+            yield Finding(f"{GIT}/HEAD", Kind.LIGHTS, "it names no branch")
+            return
+        found = self._branch_commit()
+        if found is not None and found.id == expected.id:
+            return
+        path = f"{GIT}/{branch}"
+        mend = partial(self._write_reference, branch, str(expected.id))
+        if found is None:
+            yield Finding(path, Kind.STALE, "it can't be read", mend)
+        elif any(found.id == each.id for each in self._commits.values()):
+            yield Finding(path, Kind.STALE, f"it is not at light {newest}", mend)
+        elif list(found.parent_ids) == [expected.id]:
+            what = f"it is ahead of light {newest}: a process died before it told anybody"
+            yield Finding(path, Kind.DANGLING, what)
+        else:
+            yield Finding(path, Kind.LIGHTS, f"it is neither light {newest} nor one before it")
+
+    def _manifest(self, newest: int) -> Iterator[Finding]:
+        path = self._folder / MANIFEST_JSON
+        files = self._history.submission(newest).files
+        try:
+            found = json_files.read_files(json_files.read(path, dict))
+        except Unreadable as error:
+            what = str(error)
+        else:
+            # Katas of old have the output among the files.
+            if files in (found, {name: found[name] for name in found if name != OUTPUT}):
+                return
+            what = f"it is not what light {newest} has"
+        content = json_files.dumps(json_files.files_json(files))
+        yield Finding(MANIFEST_JSON, Kind.STALE, what, partial(self._replace, path, content))
+
+    def _light_json(self) -> Iterator[Finding]:
+        path = self._folder / LIGHT_JSON
+        try:
+            found = path.read_bytes()
+        except FileNotFoundError:
+            return
+        if any(found == self._history.described(number) for number in self._described()):
+            return
+        yield Finding(LIGHT_JSON, Kind.STALE, "it is no light's", self._check_out())
+
+    def _index(self) -> Iterator[Finding]:
+        path = self._folder / GIT / "index"
+        if not path.exists():
+            return
+        try:
+            index = self._repository.index
+            for number in reversed(self._commits):
+                if not any(self._commits[number].tree.diff_to_index(index).deltas):
+                    return
+            what = "it is no light's"
+        except pygit2.GitError as error:
+            what = str(error)
+        yield Finding(f"{GIT}/index", Kind.STALE, what, self._check_out())
+
+    def _described(self) -> list[int]:
+        """Return the lights with a light.json, the newest first: it is the likeliest."""
+        start = [0] if 0 in self._commits and not self._history.is_of_old(0) else []
+        return [*reversed(self._lights), *start]
+
+    def _check_out(self) -> Callable[[], None] | None:
+        """Return what makes light.json and the index the newest light's, if that has one."""
+        newest = self._newest
+        if newest not in self._described():
+            return None
+
+        def check_out() -> None:
+            (self._folder / GIT / "index").unlink(missing_ok=True)
+            self._history.check_out(newest)
+            self._replace(self._folder / LIGHT_JSON, self._history.described(newest))
+
+        return check_out
+
+    def _write_reference(self, name: str, commit: str) -> None:
+        path = self._folder / GIT / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        durable.write(path, f"{commit}\n".encode())
+
+    def _replace(self, path: Path, content: bytes) -> None:
+        """Replace a file; what it held stays beside it, under a name that is in no tar."""
+        try:
+            old = path.read_bytes()
+        except FileNotFoundError:
+            old = b""
+        if old and old != content:
+            digest = hashlib.sha256(old).hexdigest()[:8]
+            durable.write(path.with_name(f".{path.name}.was-{digest}"), old)
+        durable.write(path, content)
+
+
+def _all(value: list[object]) -> list[Light]:
+    """Return the lights of increments.json, number 0 included where it is there."""
+    parse(value)
+    return [light.from_json(each) for each in value]
+
+
+def _increments(lights: list[Any]) -> bytes:
+    values = (light.to_json(each) if isinstance(each, Light) else each for each in lights)
+    return b"[" + b",\n".join(json_files.dumps(each) for each in values) + b"]\n"
+
+
+def _numbers(numbers: list[int]) -> str:
+    shown = ", ".join(str(number) for number in numbers[:5])
+    if len(numbers) == 1:
+        return f"light {shown} is"
+    return f"lights {shown}{' and more' if len(numbers) > 5 else ''} are"

@@ -1,0 +1,114 @@
+"""Archiving katas that nobody has touched for a while, in a thread that keeps out of the way.
+
+It takes one kata at a time, waits for a moment without calls before each, and rests as long as
+it worked. What is due is read from the katas themselves, so a storer that was stopped goes on
+where it was, and two of them on one namespace do each other no harm: the lock on a kata's folder
+decides which of them archives it, and the other finds nothing to do.
+"""
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import structlog
+
+from dojo.engine.data_containers import DataContainers
+from dojo.errors import ArchiveUnavailable, DiskFull, DojoError, KataInUse, KataNotFound
+from storer.katas.repository import Katas
+
+_log = structlog.get_logger()
+
+# However many katas there are, one that was used a moment ago is not archived.
+_SHORTEST_SECONDS = 300
+# How often is looked for katas that are due.
+_FIRST_LOOK_SECONDS = 1
+_LOOK_SECONDS = 60
+# A class that leaves no moment without calls does not keep the disk filling up for ever.
+_PATIENCE_SECONDS = 10
+_REST_SECONDS = 0.02
+
+
+@dataclass(frozen=True)
+class Policy:
+    """When katas are archived: those idle for so long, and the idlest while there are so many.
+
+    `with_products` says whether what runs left in sandboxes is kept.
+    """
+
+    after_seconds: float
+    max_data_containers: int
+    with_products: bool
+
+
+class Archiving:
+    """Archives what is due, in a thread of its own."""
+
+    def __init__(self, katas: Katas, data_containers: DataContainers, policy: Policy) -> None:
+        self._katas = katas
+        self._containers = data_containers
+        self._policy = policy
+        # Which could not be archived, and when they were used last: not tried again till then.
+        self._refused: dict[str, float] = {}
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="archiving", daemon=True)
+
+    def start(self) -> None:
+        """Start, if there is an archive."""
+        if self._katas.archive.is_there:
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Stop after the kata at hand, and wait for it."""
+        self._stopped.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        look_seconds = min(_LOOK_SECONDS, self._policy.after_seconds / 4)
+        next_seconds = min(_FIRST_LOOK_SECONDS, look_seconds)
+        while not self._stopped.wait(next_seconds):
+            next_seconds = look_seconds
+            try:
+                self._archive_due()
+            except (ArchiveUnavailable, DiskFull) as error:
+                _log.warning("nothing archived", reason=str(error))
+            except Exception as error:  # noqa: BLE001 - the next round may go well
+                _log.error("defect", exc_info=error)
+
+    def _archive_due(self) -> None:
+        for kata_id, touched in self._due():
+            self._katas.in_progress.wait_until_none(_PATIENCE_SECONDS)
+            if self._stopped.is_set():
+                return
+            begun = time.monotonic()
+            try:
+                self._katas.put_away(kata_id, with_products=self._policy.with_products)
+            except (KataInUse, KataNotFound) as error:
+                _log.debug("not archived", kata=kata_id, reason=str(error))
+            except (ArchiveUnavailable, DiskFull):
+                raise
+            except DojoError as error:
+                self._refused[kata_id] = touched
+                _log.warning("not archived", kata=kata_id, reason=str(error))
+            self._stopped.wait(time.monotonic() - begun + _REST_SECONDS)
+
+    def _due(self) -> Iterator[tuple[str, float]]:
+        """Yield the katas to be archived, and when each was used last, the idlest first."""
+        touched = {
+            kata_id: self._containers.touched(kata_id)
+            for kata_id in self._containers.kata_ids()
+            if self._containers.exists(kata_id)
+        }
+        refused = self._refused.items()
+        self._refused = {kata_id: at for kata_id, at in refused if touched.get(kata_id) == at}
+        too_many = len(touched) - self._policy.max_data_containers
+        now = time.time()
+        shortest = min(_SHORTEST_SECONDS, self._policy.after_seconds)
+        for place, kata_id in enumerate(sorted(touched, key=touched.__getitem__)):
+            idle_seconds = now - touched[kata_id]
+            is_due = idle_seconds > self._policy.after_seconds or (
+                place < too_many and idle_seconds > shortest
+            )
+            if is_due and kata_id not in self._refused:
+                yield kata_id, touched[kata_id]

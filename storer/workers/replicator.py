@@ -1,0 +1,271 @@
+"""Copying to the archive, within seconds, what is recorded: a lost machine costs no more.
+
+A kata's first copy is all of it, as archiving would write it. What comes later is added in
+copies of what is new: git's objects and tags of new lights, and the small files beside them; not
+the sandbox, whose visible files are those of the newest light. After many copies, or when the
+archive has another tar than the one that they add to, all of it is written anew.
+
+A kata's folder has a note of what was copied, so a storer that starts copies what the one before
+it did not. Copying holds the kata's folder, shared: who deletes it waits, and so nothing of a
+deleted kata comes into the archive.
+"""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, dataclass
+from pathlib import PurePosixPath
+
+import pygit2
+import structlog
+import zstandard
+
+from dojo import locks
+from dojo.engine.data_containers import DataContainers
+from dojo.errors import ArchiveConflict, DojoError, KataNotFound
+from storer.archive import store_kata
+from storer.archive.archive import Archive, Copy
+from storer.fs import durable, json_files
+from storer.kata.avatar import MANIFEST, Avatar
+from storer.kata.head import head_of
+from storer.kata.history import GIT, LIGHT_JSON
+from storer.kata.kata import Kata
+from storer.kata.lights import INCREMENTS
+from storer.kata.sandbox import SUBMISSION
+from storer.katas.repository import Katas
+from storer.tar import snapshot
+from storer.tar.packing import packing
+from storer.tar.snapshot import Snapshot
+
+_log = structlog.get_logger()
+
+# In the kata's folder, and no part of the kata.
+_NOTE = ".copied"
+_LOCK = ".copying"
+
+# To bring a kata back takes a look at each of its copies.
+_MOST_COPIES = 64
+_RETRY_SECONDS = 5
+
+_NONE = ""
+
+
+@dataclass(frozen=True)
+class _Note:
+    """What was copied: to which tar of the archive, how often, and the head of then.
+
+    `lights` has each avatar's newest light, and what its tag names.
+    """
+
+    base: str
+    number: int
+    stamp: str
+    head: str
+    manifest: str
+    lights: dict[str, tuple[int, str]]
+
+
+class Copying:
+    """Copies katas that changed, in a thread of its own.
+
+    `changed` may be called by any thread; a lock guards what is due.
+    """
+
+    def __init__(self, katas: Katas, data_containers: DataContainers, seconds: float) -> None:
+        """Have what is recorded be in the archive within so many seconds; 0: not at all."""
+        self._katas = katas
+        self._containers = data_containers
+        # The other half is for the archive to take it.
+        self._delay_seconds = seconds / 2
+        self._is_wanted = bool(seconds) and katas.archive.is_there
+        self._due: dict[str, float] = {}
+        self._woken = threading.Condition()
+        self._is_stopped = False
+        self._thread = threading.Thread(target=self._run, name="copying", daemon=True)
+
+    def start(self) -> None:
+        """Start, with what was not copied before."""
+        if self._is_wanted:
+            self._thread.start()
+
+    def changed(self, kata_id: str) -> None:
+        """Have a kata copied soon."""
+        if self._is_wanted:
+            with self._woken:
+                self._due.setdefault(kata_id, time.monotonic() + self._delay_seconds)
+                self._woken.notify()
+
+    def stop(self) -> None:
+        """Copy what is due, and stop."""
+        with self._woken:
+            self._is_stopped = True
+            self._woken.notify()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        for kata_id in list(self._containers.kata_ids()):
+            self.changed(kata_id)
+        while (kata_id := self._next()) != _NONE:
+            try:
+                with self._katas.using(kata_id, importing=False, touching=False) as kata:
+                    copy(self._katas.archive, kata)
+            except KataNotFound:
+                continue
+            except ArchiveConflict as error:  # which lasts
+                _log.warning("not copied", kata=kata_id, reason=str(error))
+            except DojoError as error:
+                _log.warning("not copied", kata=kata_id, reason=str(error))
+                self._again(kata_id)
+            except Exception as error:  # noqa: BLE001 - the next one may go well
+                _log.error("defect", kata=kata_id, exc_info=error)
+
+    def _next(self) -> str:
+        """Return the next kata that is due, once it is; _NONE when nothing more is to be done."""
+        with self._woken:
+            while True:
+                kata_id = min(self._due, key=self._due.__getitem__, default=_NONE)
+                if kata_id == _NONE and self._is_stopped:
+                    return _NONE
+                wait_seconds = None
+                if kata_id != _NONE:
+                    wait_seconds = self._due[kata_id] - time.monotonic()
+                    if wait_seconds <= 0 or self._is_stopped:
+                        del self._due[kata_id]
+                        return kata_id
+                self._woken.wait(wait_seconds)
+
+    def _again(self, kata_id: str) -> None:
+        with self._woken:
+            if not self._is_stopped:
+                self._due.setdefault(kata_id, time.monotonic() + _RETRY_SECONDS)
+
+
+def copy(archive: Archive, kata: Kata) -> None:
+    """Have the archive have all lights of the kata. For who holds its folder, shared.
+
+    Raises ArchiveConflict where another machine goes on with it too.
+    """
+    lock = kata.folder / _LOCK
+    lock.touch(mode=durable.PRIVATE)
+    with locks.locked(lock), ExitStack() as opened:
+        noted = _read(kata)
+        if noted is not None and noted.head == head_of(kata).digest:
+            return
+        found = archive.find(kata.kata_id)
+        taken = Snapshot(kata, opened)
+        lights = {name: (number, tag) for name, number, tag in taken.head.lights}
+        if noted is None or found is None or not _continues(noted, found.stamp, taken):
+            if not store_kata.is_wanted(archive, kata):
+                return
+            base, number = _copy_all(archive, taken, opened), 0
+        else:
+            base, number = noted.base, noted.number + 1
+            added = _compressed(_added(taken, noted.lights, lights))
+            archive.put_copy(kata.kata_id, Copy(base, number), added)
+        written = archive.find(kata.kata_id)
+        stamp = written.stamp if written is not None else ""
+        if written is not None:
+            store_kata.supersede(written, kata.folder)
+        now = _Note(base, number, stamp, taken.head.digest, taken.head.manifest_sha256, lights)
+        durable.replace(kata.folder / _NOTE, json_files.dumps(asdict(now)), sync=False)
+    _log.debug("kata copied", kata=kata.kata_id, copy=number)
+
+
+def _continues(noted: _Note, stamp: str, taken: Snapshot) -> bool:
+    """Say whether a copy can be added to what the archive has: the kata went on from there."""
+    if noted.stamp != stamp or noted.manifest != taken.head.manifest_sha256:
+        return False
+    return noted.number < _MOST_COPIES and all(
+        name in taken.avatars and _has(taken.avatars[name], number, tag)
+        for name, (number, tag) in noted.lights.items()
+    )
+
+
+def _has(avatar: Avatar, number: int, tag: str) -> bool:
+    found = avatar.history.repository.references.get(f"refs/tags/{number}")
+    return found is not None and str(found.target) == tag
+
+
+def _copy_all(archive: Archive, taken: Snapshot, opened: ExitStack) -> str:
+    packed = opened.enter_context(packing(taken.kata, taken.references))
+    pieces = store_kata.tar(taken, packed, lambda _: False)
+    return Copy.base_of(archive.put(taken.kata.kata_id, pieces))
+
+
+def _added(
+    taken: Snapshot, before: dict[str, tuple[int, str]], lights: dict[str, tuple[int, str]]
+) -> Iterator[bytes]:
+    """Yield a tar of what is new since the avatars had these lights before."""
+    for name, avatar in taken.avatars.items():
+        if name not in before:
+            yield from snapshot.members_without_sandbox(taken, name)
+        elif lights[name][0] > before[name][0]:
+            paths = _new_paths(taken, avatar, before[name][0], lights[name][0])
+            yield from snapshot.chosen_members(taken, paths)
+    yield snapshot.END
+
+
+def _new_paths(
+    taken: Snapshot, avatar: Avatar, before: int, newest: int
+) -> Iterator[PurePosixPath]:
+    """Yield the paths of what an avatar's lights after `before` added or replaced."""
+    folder = PurePosixPath(avatar.name)
+    git = folder / GIT
+    for name in sorted(_new_objects(avatar.history.repository, before, newest)):
+        path = git / "objects" / name[:2] / name[2:]
+        if (taken.kata.folder / path).exists():  # else it is one of before, in a pack
+            yield path
+    for path in taken.references:
+        if path.is_relative_to(git):
+            inside = path.relative_to(git)
+            is_old_tag = inside.parent.name == "tags" and not (
+                inside.name.isdecimal() and before < int(inside.name) <= newest
+            )
+            if not is_old_tag and inside.name != "packed-refs":
+                yield path
+    for name in (MANIFEST, INCREMENTS, LIGHT_JSON, SUBMISSION):
+        if (taken.kata.folder / folder / name).exists():
+            yield folder / name
+
+
+def _new_objects(repository: pygit2.Repository, before: int, newest: int) -> set[str]:
+    """Return the names of the objects of the lights after `before` that it does not have."""
+    old: set[str] = set()
+    _walk(repository, f"refs/tags/{before}", old, set())
+    new: set[str] = set()
+    for number in range(before + 1, newest + 1):
+        _walk(repository, f"refs/tags/{number}", new, old)
+    return new
+
+
+def _walk(repository: pygit2.Repository, tag: str, found: set[str], known: set[str]) -> None:
+    """Add a light's objects to `found`, but for those that are `known`."""
+    commit = repository.references[tag].peel(pygit2.Commit)
+    found.add(str(commit.id))
+    trees = [commit.tree]
+    while trees:
+        tree = trees.pop()
+        if str(tree.id) in known or str(tree.id) in found:
+            continue
+        found.add(str(tree.id))
+        for entry in tree:
+            if isinstance(entry, pygit2.Tree):
+                trees.append(entry)
+            elif str(entry.id) not in known:
+                found.add(str(entry.id))
+
+
+def _compressed(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    compressor = zstandard.ZstdCompressor().compressobj()
+    for piece in pieces:
+        yield compressor.compress(piece)
+    yield compressor.flush()
+
+
+def _read(kata: Kata) -> _Note | None:
+    with suppress(FileNotFoundError, ValueError, TypeError):  # it is copied as if there were none
+        return _Note(**json.loads((kata.folder / _NOTE).read_bytes()))
+    return None
