@@ -1,0 +1,200 @@
+"""What every test on an engine starts from: a namespace of its own, and real services in it."""
+
+import contextlib
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import docker.errors
+import grpc
+import pytest
+
+from cyberdojo.runner.v1 import runner_pb2_grpc
+from cyberdojo.storer.v1 import storer_pb2_grpc
+from dojo import locks
+from dojo.engine.client import Engine
+from dojo.engine.data_containers import DataContainers
+from dojo.errors import EngineUnavailable
+from dojo.naming import LABEL, Namespace
+from dojo.service.settings import CommonSettings, load
+from support.kata_folders import Kata, make_kata
+from support.paths import TOP
+from support.services import Service
+
+MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[Engine]:
+    """The docker engine. Without one nothing here can be tested, and that is said."""
+    settings = load(CommonSettings, os.environ)
+    try:
+        engine = Engine(settings.engine)
+    except EngineUnavailable as error:
+        pytest.exit(f"the tests need a docker engine (make engine starts one): {error}", 1)
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="session")
+def namespace(engine: Engine) -> Iterator[Namespace]:
+    """A namespace for this session alone; whatever it holds at the end fails the session."""
+    namespace = Namespace(f"test-{secrets.token_hex(4)}")
+    yield namespace
+    with contextlib.suppress(docker.errors.ImageNotFound):  # no kata was made
+        engine.api.remove_image(namespace.kata_image)
+    with contextlib.suppress(docker.errors.NotFound):  # no backup was made
+        engine.api.remove_volume(namespace.backups)
+    left = list(_left_behind(engine, namespace))
+    assert not left, "the tests left behind: " + ", ".join(left)
+
+
+@pytest.fixture(scope="session")
+def data_containers(engine: Engine, namespace: Namespace) -> DataContainers:
+    """The namespace's data-containers."""
+    settings = load(CommonSettings, os.environ)
+    return DataContainers(engine, namespace, settings.volume_root or engine.volume_root())
+
+
+@pytest.fixture
+def new_kata(data_containers: DataContainers) -> Iterator[Callable[[], Kata]]:
+    """Makes katas without a storer; they go when the test ends."""
+    made: list[Kata] = []
+
+    def new() -> Kata:
+        made.append(make_kata(data_containers))
+        return made[-1]
+
+    yield new
+    for kata in made:
+        with contextlib.suppress(FileNotFoundError), locks.locked(kata.folder):
+            data_containers.delete(kata.id)
+
+
+@pytest.fixture
+def kata(new_kata: Callable[[], Kata]) -> Kata:
+    """A kata in which no avatar was started."""
+    return new_kata()
+
+
+@pytest.fixture(scope="session")
+def start_service(engine: Engine, namespace: Namespace) -> Callable[..., Service]:
+    """Starts a service in the tests' namespace: `start_service("runner", DOCKER_HOST=...)`."""
+
+    def start(module: str, **environ: str) -> Service:
+        named = {"CYBER_DOJO_NAMESPACE": namespace.name, "DOCKER_HOST": engine.url}
+        return Service(module, {**named, **environ})
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def runner_service(start_service: Callable[..., Service]) -> Iterator[Service]:
+    """The runner that most tests share."""
+    service = start_service("runner")
+    yield service
+    service.stop()
+
+
+@pytest.fixture(scope="session")
+def real_katas() -> Path:
+    """The folder with the tars of real katas. They are shared, and no part of the project."""
+    beside = TOP.parent / "shared"
+    folder = Path(os.environ.get("CYBER_DOJO_SHARED") or beside) / "katas"
+    if not any(folder.glob("*.tgz")):
+        pytest.fail(f"no katas/*.tgz in {folder.parent}; say in CYBER_DOJO_SHARED where they are")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def katas_directory(real_katas: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The real katas, unpacked with the owners that they had. Not to be written."""
+    directory = tmp_path_factory.mktemp("katas")
+    for tar in real_katas.glob("*.tgz"):
+        subprocess.run(["tar", "--same-owner", "-xzf", tar, "-C", directory], check=True)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def start_points(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project's own start points, with their index."""
+    folder = tmp_path_factory.mktemp("start_points")
+    kinds = [folder / kind for kind in ("languages", "exercises")]
+    for kind in kinds:
+        shutil.copytree(TOP / "start_points" / kind.name, kind)
+    command = [sys.executable, "-m", "storer.start_points.index", *kinds]
+    subprocess.run(command, check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def storer_service(
+    start_service: Callable[..., Service], katas_directory: Path, start_points: Path
+) -> Iterator[Service]:
+    """The storer that most tests share; it can import the real katas."""
+    service = start_service(
+        "storer",
+        CYBER_DOJO_KATAS_DIRECTORY=str(katas_directory),
+        CYBER_DOJO_START_POINTS=str(start_points),
+    )
+    yield service
+    service.stop()
+
+
+@pytest.fixture(scope="session")
+def connect() -> Iterator[Callable[[str], grpc.Channel]]:
+    """Opens channels to services; they are closed when the session ends."""
+    channels: list[grpc.Channel] = []
+
+    def open_channel(address: str) -> grpc.Channel:
+        options = [
+            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.max_send_message_length", -1),
+        ]
+        channels.append(grpc.insecure_channel(address, options=options))
+        return channels[-1]
+
+    yield open_channel
+    for channel in channels:
+        channel.close()
+
+
+@pytest.fixture(scope="session")
+def runner(
+    runner_service: Service, connect: Callable[[str], grpc.Channel]
+) -> runner_pb2_grpc.RunnerServiceStub:
+    """A client of the shared runner."""
+    return runner_pb2_grpc.RunnerServiceStub(connect(runner_service.address))
+
+
+@pytest.fixture(scope="session")
+def storer(
+    storer_service: Service, connect: Callable[[str], grpc.Channel]
+) -> storer_pb2_grpc.StorerServiceStub:
+    """A client of the shared storer."""
+    return storer_pb2_grpc.StorerServiceStub(connect(storer_service.address))
+
+
+def _left_behind(engine: Engine, namespace: Namespace) -> Iterator[str]:
+    """Yield everything that still carries the namespace."""
+    labelled = {"label": f"{LABEL}={namespace.name}"}
+    for container in engine.api.containers(all=True, filters=labelled):
+        yield f"container {container['Names'][0]}"
+    for volume in engine.api.volumes(filters=labelled)["Volumes"] or []:
+        yield f"volume {volume['Name']}"
+    for image in engine.api.images():
+        for tag in image["RepoTags"] or []:
+            if tag.startswith(f"{namespace.name}-"):
+                yield f"image {tag}"
+    wanted = f"CYBER_DOJO_NAMESPACE={namespace.name}".encode()
+    for environ in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            found = wanted in environ.read_bytes().split(b"\0")
+        except OSError:
+            continue  # it has ended meanwhile
+        if found:
+            yield f"process {environ.parent.name}"

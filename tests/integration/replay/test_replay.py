@@ -1,0 +1,422 @@
+"""`python -m runner replay`: recorded lights run again, and their colours compared."""
+
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zstandard
+
+from dojo.engine.client import Engine
+from dojo.engine.data_containers import DataContainers
+from dojo.naming import LABEL, Namespace
+from support.services import Service, wait_until
+
+PASSES, FAILS = "echo 1 tests passed", "echo Assertion 1 == 2 failed."
+BREAKS = "echo syntax error >&2; exit 1"
+
+WHALE, ZEBRA, DAMAGED, UNKNOWN = "A0000000AA", "A0000000BB", "A0000000CC", "B0000000DD"
+
+
+def write_kata(
+    top: Path, kata_id: str, avatar: str, lights: list[tuple[str, dict[str, str]]], **manifest: Any
+) -> Path:
+    """Write a kata as one of 2017 is in a katas directory: a folder for each light."""
+    folder = top / kata_id[:2] / kata_id[2:]
+    (folder / avatar).mkdir(parents=True)
+    made = {
+        "id": kata_id,
+        "created": [2017, 11, 25, 14, 33, 34],
+        "display_name": "C (gcc), assert",
+        "image_name": "cyberdojofoundation/gcc_assert",
+        "visible_files": {"cyber-dojo.sh": "echo", "output": ""},
+        **manifest,
+    }
+    (folder / "manifest.json").write_text(json.dumps(made))
+    increments = []
+    for number, (colour, files) in enumerate(lights, 1):
+        time = [2017, 11, 25, 14, 40, number]
+        increments.append({"colour": colour, "time": time, "number": number})
+        (folder / avatar / str(number)).mkdir()
+        (folder / avatar / str(number) / "manifest.json").write_text(json.dumps(files))
+    (folder / avatar / "increments.json").write_text(json.dumps(increments))
+    return folder
+
+
+def script(text: str, output: str = "as it was\n", **files: str) -> dict[str, str]:
+    """Return the files of a light, the old file `output` among them."""
+    return {"cyber-dojo.sh": text, "output": output, **files}
+
+
+@pytest.fixture
+def katas(tmp_path: Path) -> Path:
+    """A katas directory with katas of all sorts."""
+    top = tmp_path / "katas"
+    write_kata(
+        top,
+        WHALE,
+        "whale",
+        [
+            ("red", script(FAILS)),
+            ("green", script(f"touch left-behind; {PASSES}")),
+            # Its sandbox is the one of the run before.
+            ("green", script(f"[ -e left-behind ] && {PASSES}")),
+            ("amber", script(BREAKS)),
+            ("green", script(BREAKS, output="all was\nwell\n")),
+        ],
+    )
+    write_kata(top, ZEBRA, "zebra", [("amber", script(BREAKS)), ("green", script(PASSES))])
+    damaged = write_kata(top, DAMAGED, "owl", [("red", script(FAILS))])
+    (damaged / "owl" / "increments.json").write_text("[{")
+    write_kata(top, UNKNOWN, "bear", [("red", script(FAILS))] * 2, image_name="somebody/not_here")
+    return top
+
+
+Replay = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def environ(engine: Engine, namespace: Namespace) -> dict[str, str]:
+    """The surroundings of a replay, beside the tests' own katas."""
+    named = {"CYBER_DOJO_NAMESPACE": namespace.name, "DOCKER_HOST": engine.url}
+    return {**os.environ, **named, "NO_COLOR": ""}
+
+
+@pytest.fixture
+def replay(environ: dict[str, str], tmp_path: Path) -> Replay:
+    """Replays: `replay(katas, "--jobs", "2")`. Its journal and its JSON are in `tmp_path`."""
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command(tmp_path, *arguments),
+            env=environ,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=100,
+        )
+
+    return run
+
+
+def command(tmp_path: Path, *arguments: object) -> list[str]:
+    files = ["--state", tmp_path / "state.jsonl", "--json", tmp_path / "report.json"]
+    return [sys.executable, "-m", "runner", "replay", *map(str, [*files, *arguments])]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left(engine: Engine, namespace: Namespace) -> Iterator[None]:
+    """Whatever a replay made is gone when it has ended."""
+    yield
+    assert left_behind(engine, namespace) == []
+
+
+def left_behind(engine: Engine, namespace: Namespace) -> list[str]:
+    labelled = {"label": f"{LABEL}={namespace.name}-replay"}
+    containers = engine.api.containers(all=True, filters=labelled)
+    volumes = engine.api.volumes(filters=labelled)["Volumes"] or []
+    images = [tag for image in engine.api.images() for tag in image["RepoTags"] or []]
+    return [
+        *(container["Names"][0] for container in containers),
+        *(volume["Name"] for volume in volumes),
+        *(tag for tag in images if tag.startswith(f"{namespace.name}-replay")),
+    ]
+
+
+def report(tmp_path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((tmp_path / "report.json").read_text())
+    return found
+
+
+def of_image(tmp_path: Path, image_name: str) -> dict[str, Any]:
+    (found,) = [each for each in report(tmp_path)["images"] if each["image_name"] == image_name]
+    return dict(found)
+
+
+def assert_as_expected(tmp_path: Path) -> None:
+    """Make sure that the report is right for the katas of all sorts."""
+    gcc = of_image(tmp_path, "cyberdojofoundation/gcc_assert")
+    assert (gcc["lights"], gcc["ran"], gcc["same"]) == (7, 7, 6)
+    assert gcc["confusion"] == {
+        "red": {"red": 1},
+        "amber": {"amber": 2},
+        "green": {"amber": 1, "green": 3},
+    }
+    (differing,) = gcc["differing"]
+    assert (differing["kata_id"], differing["avatar"], differing["number"]) == (WHALE, "whale", 5)
+    assert (differing["recorded"], differing["now"]) == ("green", "amber")
+    assert 0 < gcc["seconds_p50"] <= gcc["seconds_p99"]
+    assert re.fullmatch("sha256:[0-9a-f]{64}", gcc["image_ids"][0])
+    (skipped,) = of_image(tmp_path, "somebody/not_here")["skipped"]
+    assert (skipped["kata_id"], skipped["avatar"], skipped["lights"]) == (UNKNOWN, "bear", 2)
+    assert skipped["reason"] == "the image somebody/not_here is not on this host"
+    (skipped,) = of_image(tmp_path, "(no image is known)")["skipped"]
+    assert (skipped["kata_id"], skipped["lights"]) == (DAMAGED, None)
+    assert "owl/increments.json" in skipped["reason"]
+    assert report(tmp_path)["totals"]["same"] == 6
+    assert report(tmp_path)["is_complete"]
+
+
+def test_a_katas_directory_is_replayed_and_what_can_not_be_is_told(
+    replay: Replay, katas: Path, tmp_path: Path
+) -> None:
+    done = replay(katas)
+    assert done.returncode == 1  # 6 of 7 are fewer than 95 %
+    assert_as_expected(tmp_path)
+    rows = [line.split() for line in done.stdout.splitlines()]
+    assert ["gcc_assert", "7", "7", "6", "85.7", "1", "3", "3", ".", "."] in [
+        row[:10] for row in rows
+    ]
+    assert f"{WHALE}/whale/5  green -> amber  cyberdojofoundation/gcc_assert" in done.stdout
+    assert "2 lights: the image somebody/not_here is not on this host (B0000000DD/bear)" in (
+        done.stdout
+    )
+    assert "Traceback" not in done.stderr
+    assert "\x1b" not in done.stdout + done.stderr
+
+
+def test_a_share_that_is_enough_is_success(replay: Replay, katas: Path) -> None:
+    assert replay(katas, "--min-same", "85").returncode == 0
+
+
+@pytest.mark.parametrize("compression", ["gz", "zst", "xz", ""])
+def test_tars_are_replayed_alone_or_in_a_folder(
+    replay: Replay, katas: Path, tmp_path: Path, compression: str
+) -> None:
+    folder = tmp_path / "tars"
+    folder.mkdir()
+    for kata in katas.glob("*/*"):
+        name = f"{kata.parent.name}/{kata.name}"
+        packed = io.BytesIO()
+        mode = f"w:{compression}" if compression in {"gz", "xz"} else "w"
+        with tarfile.open(fileobj=packed, mode=mode) as tar:
+            tar.add(kata, name)
+        content = packed.getvalue()
+        if compression == "zst":
+            content = zstandard.ZstdCompressor().compress(content)
+        suffix = f".tar.{compression}" if compression else ".tar"
+        (folder / f"{kata.parent.name}{kata.name}{suffix}").write_bytes(content)
+    source = folder if compression != "zst" else None
+    replay(*([source] if source else sorted(folder.iterdir())))
+    assert_as_expected(tmp_path)
+
+
+def test_a_damaged_tar_gives_what_is_whole_in_it(
+    replay: Replay, katas: Path, tmp_path: Path
+) -> None:
+    packed = tmp_path / "katas.tar"
+    with tarfile.open(packed, "w") as tar:
+        for kata_id in (ZEBRA, WHALE):
+            tar.add(katas / kata_id[:2] / kata_id[2:], f"katas/{kata_id[:2]}/{kata_id[2:]}")
+        # None of these gets out of the folder that it is unpacked to.
+        for name in ("../escaped", "/escaped", f"A0/{'0' * 8}/../../../escaped"):
+            tar.addfile(tarfile.TarInfo(name))
+    packed.write_bytes(packed.read_bytes()[: packed.stat().st_size * 3 // 5])
+    done = replay(packed)
+    assert of_image(tmp_path, "cyberdojofoundation/gcc_assert")["ran"] == 2
+    assert f"the tar {packed} is damaged" in done.stdout
+
+
+def test_a_running_storer_is_read_and_its_katas_stay_as_they_are(
+    replay: Replay,
+    katas: Path,
+    start_service: Callable[..., Service],
+    data_containers: DataContainers,
+) -> None:
+    storer = start_service("storer", CYBER_DOJO_KATAS_DIRECTORY=str(katas))
+    try:
+        # It has no start points, so that a rule has to be the kata's own.
+        done = replay("--storer", storer.address, "--kata", WHALE)
+        assert "no rule for the colour" in done.stdout
+        assert "5 lights" in done.stdout
+        avatar = data_containers.folder(WHALE) / "whale"
+        assert {path.name for path in (avatar / "sandbox").iterdir()} == {"cyber-dojo.sh"}
+        assert not (avatar / "submission.json").exists()
+    finally:
+        storer.stop()
+        data_containers.delete(WHALE)
+
+
+def test_an_interrupted_replay_leaves_nothing_and_goes_on_where_it_stopped(
+    replay: Replay, environ: dict[str, str], tmp_path: Path
+) -> None:
+    top = tmp_path / "long"
+    write_kata(top, WHALE, "whale", [("green", script(PASSES))] * 2)
+    write_kata(top, ZEBRA, "zebra", [("green", script(f"sleep 50; {PASSES}"))])
+    with subprocess.Popen(
+        command(tmp_path, top, "--jobs", "1"), env=environ, stderr=subprocess.PIPE, text=True
+    ) as process:
+        journal = tmp_path / "state.jsonl"
+        begun = f'{{"begin": ["{ZEBRA}", "zebra"]}}'
+        wait_until(lambda: journal.exists() and begun in journal.read_text(), 60)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same command goes on from here" in said
+    assert not report(tmp_path)["is_complete"]
+    write_kata(tmp_path / "short", WHALE, "whale", [("green", script(PASSES))] * 2)
+    done = replay(tmp_path / "short")
+    assert "0 lights run, 0 the same, 2 done before" in done.stderr
+    assert of_image(tmp_path, "cyberdojofoundation/gcc_assert")["ran"] == 2
+    done = replay(tmp_path / "short", "--fresh")
+    assert "2 lights run, 2 the same" in done.stderr
+
+
+def test_what_a_killed_replay_left_goes_with_the_next_one(
+    replay: Replay,
+    environ: dict[str, str],
+    tmp_path: Path,
+    engine: Engine,
+    namespace: Namespace,
+) -> None:
+    top = tmp_path / "long"
+    write_kata(top, ZEBRA, "zebra", [("green", script(f"sleep 50; {PASSES}"))])
+    with subprocess.Popen(
+        command(tmp_path, top), env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        journal = tmp_path / "state.jsonl"
+        wait_until(lambda: journal.exists() and "begin" in journal.read_text(), 60)
+        blocked = replay(top, "--state", tmp_path / "other.jsonl")
+        assert blocked.returncode == 3
+        assert "another replay is at work" in blocked.stderr
+        process.kill()
+    assert left_behind(engine, namespace)
+    write_kata(tmp_path / "short", WHALE, "whale", [("green", script(PASSES))])
+    wait_until(lambda: not services_of(namespace))
+    assert replay(tmp_path / "short").returncode == 0
+
+
+def services_of(namespace: Namespace) -> list[str]:
+    wanted = f"CYBER_DOJO_NAMESPACE={namespace.name}-replay".encode()
+    found = []
+    for environ in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if wanted in environ.read_bytes().split(b"\0"):
+                found.append(environ.parent.name)
+        except OSError:
+            continue  # it has ended meanwhile
+    return found
+
+
+def test_a_light_is_shown_side_by_side_from_the_journal_alone(replay: Replay, katas: Path) -> None:
+    done = replay(katas, "--show", f"{WHALE}/whale/5")
+    assert done.returncode == 0
+    again = replay("--show", f"{WHALE}/whale/5")
+    assert again.stdout == done.stdout
+    assert "recorded green, now amber" in done.stdout
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert ["all", "was", "|", "---", "standard", "error"] in lines
+    assert ["well", "|", "syntax", "error"] in lines
+    missing = replay(katas, "--show", f"{WHALE}/whale/6")
+    assert missing.returncode == 1
+    assert "there is no such light" in missing.stderr
+
+
+def test_another_image_can_be_tried_in_the_place_of_one(
+    replay: Replay, katas: Path, tmp_path: Path
+) -> None:
+    gcc, python = "cyberdojofoundation/gcc_assert", "cyberdojofoundation/python_pytest"
+    replay(katas, "--kata", ZEBRA)
+    before = of_image(tmp_path, gcc)["image_ids"]
+    replay(katas, "--kata", ZEBRA, "--replace", f"{gcc}={python}")
+    assert of_image(tmp_path, gcc)["ran"] == 2
+    assert of_image(tmp_path, gcc)["image_ids"] != before
+
+
+def test_an_image_of_a_tag_that_is_not_here_gives_way_to_the_one_that_is(
+    replay: Replay, tmp_path: Path
+) -> None:
+    gcc = "cyberdojofoundation/gcc_assert:a-tag-of-2019"
+    write_kata(tmp_path / "katas", WHALE, "whale", [("green", script(PASSES))], image_name=gcc)
+    assert replay(tmp_path / "katas").returncode == 0
+    assert of_image(tmp_path, gcc)["same"] == 1
+
+
+def test_only_the_images_that_are_asked_for_are_replayed(
+    replay: Replay, katas: Path, tmp_path: Path
+) -> None:
+    replay(katas, "--image", "somebody/*")
+    assert {each["image_name"] for each in report(tmp_path)["images"]} == {
+        "somebody/not_here",
+        "(no image is known)",
+    }
+
+
+def test_what_took_too_long_before_there_was_a_colour_for_it_is_timed_out(
+    replay: Replay, tmp_path: Path
+) -> None:
+    sentence = "Terminated by the cyber-dojo server after 1 seconds."
+    top = tmp_path / "katas"
+    lights = [("amber", script("sleep 70", output=sentence))]
+    write_kata(top, WHALE, "whale", lights, image_name="cyberdojofoundation/python_behave")
+    done = replay(top)
+    assert done.returncode == 0
+    (image,) = report(tmp_path)["images"]
+    assert image["confusion"] == {"timed_out": {"timed_out": 1}}
+
+
+def test_files_of_old_are_run_as_they_were_run_then(replay: Replay, tmp_path: Path) -> None:
+    makefile = "VALUE = 1\n\ntest:\n    @echo $(VALUE) tests passed\n"
+    top = tmp_path / "katas"
+    lights = [
+        ("green", script("make", makefile=makefile)),
+        ("green", {"cyberdojo.sh": "make", "makefile": makefile, "output": ""}),
+    ]
+    write_kata(top, WHALE, "whale", lights)
+    replay(top)
+    (image,) = report(tmp_path)["images"]
+    assert (image["ran"], image["same"]) == (2, 2)
+
+
+def test_a_light_that_can_not_be_run_does_not_keep_the_next_one_from_running(
+    replay: Replay, tmp_path: Path
+) -> None:
+    top = tmp_path / "katas"
+    lights = [
+        ("red", {"hiker.c": "int", "output": ""}),
+        ("red", script(FAILS, **{"../hiker.c": "int"})),
+        ("red", script(FAILS)),
+    ]
+    write_kata(top, WHALE, "whale", lights)
+    done = replay(top)
+    assert done.returncode == 0
+    (image,) = report(tmp_path)["images"]
+    assert (image["lights"], image["ran"], image["same"]) == (3, 1, 1)
+    assert [each["number"] for each in image["skipped"]] == [1, 2]
+    assert "it has no cyber-dojo.sh" in image["skipped"][0]["reason"]
+    assert "../hiker.c" in image["skipped"][1]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "a SOURCE or --storer is required"),
+        (["/nowhere"], "/nowhere: there is no such file or folder"),
+        (["--kata", "../etc", "."], "is not 10 letters and digits"),
+        (["--show", "A0000000AA/dog/1", "."], "is not like 493A06504A/whale/17"),
+        (["--jobs", "0", "."], "is not from 1 to 256"),
+        (["--min-seconds", "61", "."], "is not from 1 to 60"),
+        (["--min-same", "101", "."], "is not from 0 to 100"),
+        (["--replace", "one", "."], "is not IMAGE=OTHER"),
+    ],
+)
+def test_what_is_called_wrongly_says_so(replay: Replay, arguments: list[str], says: str) -> None:
+    done = replay(*arguments)
+    assert done.returncode == 2
+    assert says in done.stderr
+
+
+def test_the_runner_says_how_it_is_called() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "runner", "help!"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "python -m runner replay" in done.stderr

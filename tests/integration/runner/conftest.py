@@ -1,0 +1,118 @@
+"""What tests of the runner start from, besides what every test does."""
+
+from collections.abc import Callable, Iterator
+
+import grpc
+import pytest
+
+from cyberdojo.runner.v1 import runner_pb2
+from cyberdojo.storer.v1 import storer_pb2_grpc
+from dojo.engine.client import Engine
+from dojo.naming import Namespace
+from support.kata_folders import Kata
+from support.runner.hostility import NEIGHBOUR, SECRET, keep_secret, strays
+from support.runner.submissions import (
+    AVATAR,
+    Run,
+    Stub,
+    assert_serves,
+    beside,
+    containers,
+    prepare,
+    runs_in,
+)
+from support.services import Service, wait_until
+
+
+@pytest.fixture(autouse=True)
+def _no_troubles(request: pytest.FixtureRequest) -> Iterator[None]:
+    """No call in a test may have come upon a defect of the shared runner."""
+    wanted = "runner" in request.fixturenames
+    service: Service | None = request.getfixturevalue("runner_service") if wanted else None
+    before = len(service.troubles()) if service else 0
+    yield
+    assert service is None or not "\n".join(service.troubles()[before:])
+
+
+@pytest.fixture
+def start_runner(start_service: Callable[..., Service]) -> Iterator[Callable[..., Service]]:
+    """Starts runners of a test's own; those that it did not end are stopped."""
+    started: list[Service] = []
+
+    def start(**environ: str) -> Service:
+        started.append(start_service("runner", **environ))
+        return started[-1]
+
+    yield start
+    for service in started:
+        if service.is_running:
+            service.stop()
+    assert not "\n".join(found for service in started for found in service.troubles())
+
+
+@pytest.fixture(scope="module")
+def plain_storer(
+    start_service: Callable[..., Service], connect: Callable[[str], grpc.Channel]
+) -> Iterator[storer_pb2_grpc.StorerServiceStub]:
+    """A storer without an archive, for a module's tests."""
+    service = start_service("storer")
+    yield storer_pb2_grpc.StorerServiceStub(connect(service.address))
+    service.stop()
+    assert not "\n".join(service.troubles())
+
+
+@pytest.fixture
+def client(connect: Callable[[str], grpc.Channel]) -> Callable[[Service], Stub]:
+    """Gives a client of a runner."""
+    return lambda service: Stub(connect(service.address))
+
+
+@pytest.fixture
+def started_kata(kata: Kata) -> Kata:
+    """A kata in which the whale was started."""
+    kata.start_avatar(AVATAR)
+    return kata
+
+
+@pytest.fixture
+def run(runner: Stub, started_kata: Kata) -> Run:
+    """Runs a script, and files beside it, in the whale's sandbox: `run("make", {...})`."""
+    return runs_in(runner, started_kata)
+
+
+@pytest.fixture
+def attacked_kata(started_kata: Kata) -> Kata:
+    """A kata with a whale, and a zebra who has a secret."""
+    started_kata.start_avatar(NEIGHBOUR)
+    keep_secret(started_kata)
+    return started_kata
+
+
+@pytest.fixture
+def attack(runner: Stub, attacked_kata: Kata, engine: Engine) -> Iterator[Run]:
+    """Runs hostile programs as the whale, in containers that had waited, beside a zebra's run.
+
+    Whatever they did, the zebra's light is right, her secret is hers, and the whale's next
+    submission is green.
+    """
+    run = runs_in(runner, attacked_kata)
+
+    def prepared(*arguments: object, **fields: object) -> runner_pb2.RunResponse:
+        assert prepare(runner, attacked_kata)
+        return run(*arguments, **fields)
+
+    with beside(runner, attacked_kata, NEIGHBOUR):
+        yield prepared
+    sandbox = attacked_kata.sandbox(NEIGHBOUR)
+    assert {path.name for path in sandbox.iterdir()} == {"cyber-dojo.sh", "secret.txt"}
+    assert (sandbox / "secret.txt").read_bytes() == SECRET
+    assert_serves(runner, attacked_kata)
+    wait_until(lambda: not containers(engine, attacked_kata))
+
+
+@pytest.fixture(scope="module")
+def nothing_stays(engine: Engine, namespace: Namespace) -> Iterator[None]:
+    """No container, mount or process of a module's runs may be there in the end."""
+    before = strays(engine, namespace)
+    yield
+    wait_until(lambda: strays(engine, namespace) <= before)

@@ -1,0 +1,149 @@
+"""A submission to the runner in a kata that went to the archive."""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+
+from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
+from dojo.engine.data_containers import DataContainers
+from support.kata_folders import Kata
+from support.runner.submissions import AVATAR, GREEN, PYTHON, Stub, prepare, request
+from support.services import Service, wait_until
+
+FILES = {"cyber-dojo.sh": b"cat product; touch product; echo tests: passed\n"}
+
+
+@pytest.fixture
+def storer_service_with_archive(
+    start_service: Callable[..., Service], tmp_path: Path
+) -> Iterator[Service]:
+    """A storer with an archive."""
+    service = start_service("storer", CYBER_DOJO_ARCHIVE=str(tmp_path / "archive"))
+    yield service
+    service.stop()
+
+
+@pytest.fixture
+def storer(
+    storer_service_with_archive: Service, connect: Callable[[str], grpc.Channel]
+) -> storer_pb2_grpc.StorerServiceStub:
+    """Its client."""
+    return storer_pb2_grpc.StorerServiceStub(connect(storer_service_with_archive.address))
+
+
+@pytest.fixture
+def asking_runner(
+    storer_service_with_archive: Service,
+    start_runner: Callable[..., Service],
+    client: Callable[[Service], Stub],
+) -> Stub:
+    """A runner that knows the storer."""
+    return client(start_runner(CYBER_DOJO_STORER=storer_service_with_archive.address))
+
+
+@pytest.fixture
+def stored_kata(
+    storer: storer_pb2_grpc.StorerServiceStub, data_containers: DataContainers
+) -> Iterator[Kata]:
+    """A kata of the storer's, in which the whale was started."""
+    manifest = storer_pb2.Manifest(
+        display_name="Python, pytest", image_name=PYTHON, visible_files=FILES
+    )
+    made = storer.CreateKata(storer_pb2.CreateKataRequest(manifest=manifest))
+    storer.StartAvatar(storer_pb2.StartAvatarRequest(kata_id=made.kata_id, order=[AVATAR]))
+    yield Kata(made.kata_id, data_containers.folder(made.kata_id))
+    storer.DeleteKata(storer_pb2.DeleteKataRequest(kata_id=made.kata_id))
+
+
+def archive(storer: storer_pb2_grpc.StorerServiceStub, kata: Kata) -> None:
+    """Put the kata into the archive, as soon as no container holds its volume."""
+
+    def is_archived() -> bool:
+        try:
+            storer.ArchiveKata(storer_pb2.ArchiveKataRequest(kata_id=kata.id))
+        except grpc.RpcError as error:
+            code = error.code()  # type: ignore[attr-defined]
+            assert code is grpc.StatusCode.FAILED_PRECONDITION
+            return False
+        return True
+
+    wait_until(is_archived)
+
+
+def test_a_submission_brings_its_kata_back_with_what_the_run_before_left(
+    storer_service_with_archive: Service,
+    start_runner: Callable[..., Service],
+    client: Callable[[Service], Stub],
+    storer: storer_pb2_grpc.StorerServiceStub,
+    stored_kata: Kata,
+) -> None:
+    runner = client(
+        start_runner(
+            CYBER_DOJO_STORER=storer_service_with_archive.address,
+            CYBER_DOJO_RUNNER_MAX_WARM_SECONDS="1",
+        )
+    )
+    for stderr in (b"cat: product: No such file or directory\n", b"", b""):
+        response = runner.Run(request(stored_kata, FILES["cyber-dojo.sh"].decode()))
+        assert (response.outcome, response.stderr.content) == (GREEN, stderr)
+        archive(storer, stored_kata)
+        assert not stored_kata.folder.exists()
+
+
+def test_preparing_brings_a_kata_back(
+    asking_runner: Stub, storer: storer_pb2_grpc.StorerServiceStub, stored_kata: Kata
+) -> None:
+    archive(storer, stored_kata)
+    assert prepare(asking_runner, stored_kata)
+    assert stored_kata.folder.exists()
+
+
+def test_a_kata_whose_container_waits_for_a_run_is_not_archived(
+    asking_runner: Stub, storer: storer_pb2_grpc.StorerServiceStub, stored_kata: Kata
+) -> None:
+    assert prepare(asking_runner, stored_kata)
+    with pytest.raises(grpc.RpcError, match="holds its volume"):
+        storer.ArchiveKata(storer_pb2.ArchiveKataRequest(kata_id=stored_kata.id))
+    assert stored_kata.folder.exists()
+
+
+def test_a_run_counts_as_a_use_of_the_kata(
+    asking_runner: Stub, stored_kata: Kata, data_containers: DataContainers
+) -> None:
+    os.utime(stored_kata.folder.parent, (0, 0))
+    before = time.time()
+    asking_runner.Run(request(stored_kata))
+    # The clock of the disk is a coarser one.
+    assert data_containers.touched(stored_kata.id) >= before - 1
+
+
+def test_a_kata_that_is_nowhere_is_not_found_by_the_storer_either(
+    asking_runner: Stub, stored_kata: Kata
+) -> None:
+    nowhere = Kata("0123456789", stored_kata.folder)
+    with pytest.raises(grpc.RpcError, match="no kata has this id") as caught:
+        asking_runner.Run(request(nowhere))
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND  # type: ignore[attr-defined]
+
+
+def test_without_a_storer_the_runner_says_what_to_do(
+    runner: Stub, storer: storer_pb2_grpc.StorerServiceStub, stored_kata: Kata
+) -> None:
+    archive(storer, stored_kata)
+    with pytest.raises(grpc.RpcError, match="CYBER_DOJO_STORER") as caught:
+        runner.Run(request(stored_kata))
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND  # type: ignore[attr-defined]
+
+
+def test_a_storer_that_does_not_answer_is_unavailable(
+    start_runner: Callable[..., Service], client: Callable[[Service], Stub], stored_kata: Kata
+) -> None:
+    alone = client(start_runner(CYBER_DOJO_STORER="127.0.0.1:1"))
+    nowhere = Kata("0123456789", stored_kata.folder)
+    with pytest.raises(grpc.RpcError, match="the storer does not help") as caught:
+        alone.Run(request(nowhere))
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE  # type: ignore[attr-defined]

@@ -1,0 +1,254 @@
+"""Runs at the same time, and runs that end before their end."""
+
+import contextlib
+import itertools
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import pytest
+
+from cyberdojo.runner.v1 import runner_pb2
+from dojo.engine.client import Engine
+from support.kata_folders import Kata
+from support.runner.submissions import (
+    AVATAR,
+    GREEN,
+    Stub,
+    assert_serves,
+    containers,
+    held,
+    prepare,
+    refused,
+    request,
+)
+from support.services import Service, wait_until
+
+# Says so if another run is in the same sandbox at the same time.
+ALONE = "mkdir busy || echo not alone; sleep 0.1; rmdir busy; echo tests: passed"
+# Says when it began and ended, in nanoseconds.
+TIMED = "date +%s%N; sleep 0.1; date +%s%N; echo tests: passed"
+AVATARS = ("bear", "crab", "deer", "fox", "lion")
+
+StartRunner = Callable[..., Service]
+Client = Callable[[Service], Stub]
+
+
+def queue(runner: Stub, asked: runner_pb2.RunRequest) -> "grpc.Future[runner_pb2.RunResponse]":
+    """Ask for a run; return when it has its place among those that wait."""
+    call = runner.Run.future(asked, timeout=120)
+    # Over the same connection, so they come later; and they have to ask the engine first.
+    for _ in range(2):
+        runner.ListImages(runner_pb2.ListImagesRequest())
+    return call
+
+
+def times(response: runner_pb2.RunResponse) -> tuple[int, int]:
+    assert response.outcome == GREEN, response
+    began, ended, _ = response.stdout.content.split(maxsplit=2)
+    return int(began), int(ended)
+
+
+@pytest.fixture
+def full_kata(started_kata: Kata) -> Kata:
+    """A kata in which more avatars were started."""
+    for avatar in AVATARS:
+        started_kata.start_avatar(avatar)
+    return started_kata
+
+
+def test_runs_of_one_avatar_take_turns(runner: Stub, started_kata: Kata) -> None:
+    calls = [runner.Run.future(request(started_kata, ALONE), timeout=120) for _ in range(4)]
+    assert [call.result().stdout.content for call in calls] == [b"tests: passed\n"] * 4
+
+
+def test_runs_of_one_avatar_take_turns_though_two_runners_make_them(
+    start_runner: StartRunner, client: Client, started_kata: Kata
+) -> None:
+    runners = [client(start_runner()) for _ in range(2)]
+    asked = request(started_kata, ALONE)
+    calls = [runner.Run.future(asked, timeout=120) for runner in runners * 2]
+    assert [call.result().stdout.content for call in calls] == [b"tests: passed\n"] * 4
+
+
+def test_each_run_of_those_that_took_turns_had_its_own_files(
+    runner: Stub, started_kata: Kata
+) -> None:
+    def own(number: int) -> bytes:
+        files = {f"{number}.txt": b"", "number": b"%d" % number}
+        asked = request(started_kata, "sleep 0.05; ls *.txt; cat number", files)
+        return runner.Run(asked, timeout=120).stdout.content
+
+    with ThreadPoolExecutor(5) as threads:
+        found = list(threads.map(own, range(5)))
+    assert found == [b"%d.txt\n%d" % (number, number) for number in range(5)]
+
+
+def test_different_avatars_run_at_the_same_time(runner: Stub, full_kata: Kata) -> None:
+    # Each is going on before the first is told to end.
+    runs = [held(runner, full_kata, avatar) for avatar in AVATARS[:3]]
+    assert [each.release().outcome for each in runs] == [GREEN] * 3
+
+
+def test_one_avatar_can_run_in_two_katas_at_the_same_time(
+    runner: Stub, new_kata: Callable[[], Kata]
+) -> None:
+    katas = [new_kata(), new_kata()]
+    for kata in katas:
+        kata.start_avatar(AVATAR)
+    runs = [held(runner, kata) for kata in katas]
+    assert [each.release().outcome for each in runs] == [GREEN] * 2
+
+
+def test_no_more_than_the_limit_run_at_the_same_time(
+    start_runner: StartRunner, client: Client, full_kata: Kata
+) -> None:
+    runner = client(start_runner(CYBER_DOJO_RUNNER_MAX_CONCURRENT_RUNS="2"))
+    calls = [
+        runner.Run.future(request(full_kata, TIMED, avatar=avatar), timeout=120)
+        for avatar in AVATARS
+    ]
+    spans = [times(call.result()) for call in calls]
+    for at, _ in spans:
+        assert sum(began <= at < ended for began, ended in spans) <= 2
+
+
+def test_runs_that_wait_go_in_the_order_in_which_they_came(
+    start_runner: StartRunner, client: Client, full_kata: Kata
+) -> None:
+    runner = client(start_runner(CYBER_DOJO_RUNNER_MAX_CONCURRENT_RUNS="1"))
+    first = held(runner, full_kata)
+    waiting = [queue(runner, request(full_kata, TIMED, avatar=avatar)) for avatar in AVATARS]
+    assert not any(call.done() for call in waiting)
+    first.release()
+    spans = [times(call.result()) for call in waiting]
+    assert all(ended <= began for (_, ended), (began, _) in itertools.pairwise(spans))
+
+
+def test_a_run_that_waits_for_its_avatar_keeps_nobody_else_out(
+    start_runner: StartRunner, client: Client, full_kata: Kata
+) -> None:
+    runner = client(start_runner(CYBER_DOJO_RUNNER_MAX_CONCURRENT_RUNS="2"))
+    first = held(runner, full_kata)
+    second = queue(runner, request(full_kata))
+    other = runner.Run(request(full_kata, avatar="bear"), timeout=60)
+    assert other.outcome == GREEN
+    assert not second.done()
+    assert first.release().outcome == second.result().outcome == GREEN
+
+
+def test_a_cancelled_call_ends_its_container(
+    runner: Stub, started_kata: Kata, engine: Engine
+) -> None:
+    run = held(runner, started_kata)
+    assert containers(engine, started_kata)
+    run.call.cancel()
+    wait_until(lambda: not containers(engine, started_kata))
+    assert_serves(runner, started_kata)
+
+
+def test_a_deadline_that_passes_ends_the_container(
+    runner: Stub, started_kata: Kata, engine: Engine
+) -> None:
+    assert prepare(runner, started_kata)  # so that it begins before the deadline
+    run = held(runner, started_kata, timeout=5)
+    refused(run.call.result, grpc.StatusCode.DEADLINE_EXCEEDED)
+    wait_until(lambda: not containers(engine, started_kata))
+    assert_serves(runner, started_kata)
+
+
+def test_a_client_that_vanishes_ends_the_container(
+    runner_service: Service, started_kata: Kata, engine: Engine
+) -> None:
+    with grpc.insecure_channel(runner_service.address) as channel:
+        held(Stub(channel), started_kata)
+        assert containers(engine, started_kata)
+    wait_until(lambda: not containers(engine, started_kata))
+
+
+def test_a_call_that_was_cancelled_while_it_waited_never_runs(
+    runner: Stub, runner_service: Service, started_kata: Kata
+) -> None:
+    first = held(runner, started_kata)
+    second = queue(runner, request(started_kata, "touch ran"))
+    second.cancel()
+    runner_service.wait_for_event(
+        lambda event: event["event"] == "cancelled" and event.get("kata") == started_kata.id
+    )
+    first.release()
+    # Its turn comes after the cancelled one's.
+    response = runner.Run(request(started_kata, "ls"), timeout=60)
+    assert response.stdout.content == b"cyber-dojo.sh\n"
+
+
+def test_a_call_that_was_cancelled_while_it_waited_keeps_nobody_waiting(
+    start_runner: StartRunner, client: Client, full_kata: Kata
+) -> None:
+    runner = client(start_runner(CYBER_DOJO_RUNNER_MAX_CONCURRENT_RUNS="1"))
+    first = held(runner, full_kata)
+    cancelled = [queue(runner, request(full_kata, avatar=avatar)) for avatar in AVATARS]
+    last = queue(runner, request(full_kata))
+    for call in cancelled:
+        call.cancel()
+    first.release()
+    assert last.result().outcome == GREEN
+
+
+def test_a_deadline_that_passes_at_any_moment_leaves_nothing(
+    runner: Stub, started_kata: Kata, engine: Engine
+) -> None:
+    # A run takes some 200 ms: these are ended in all of its stages.
+    for milliseconds in range(10, 310, 20):
+        with contextlib.suppress(grpc.RpcError):
+            runner.Run(request(started_kata), timeout=milliseconds / 1000)
+    wait_until(lambda: not containers(engine, started_kata))
+    assert_serves(runner, started_kata)
+    wait_until(lambda: not containers(engine, started_kata))
+
+
+def test_a_run_whose_container_somebody_removed_ends(
+    runner: Stub, started_kata: Kata, engine: Engine
+) -> None:
+    run = held(runner, started_kata)
+    for container in containers(engine, started_kata):
+        engine.api.remove_container(container, force=True)
+    # It may have come to an end in between, so that there is a status; or not.
+    wait_until(run.call.done)
+    (run.sandbox / "here").unlink()
+    assert_serves(runner, started_kata)
+
+
+def test_what_a_runner_left_that_was_killed_in_a_run_goes_when_the_next_one_starts(
+    start_runner: StartRunner, client: Client, started_kata: Kata, engine: Engine
+) -> None:
+    killed = start_runner()
+    run = held(client(killed), started_kata)
+    killed.kill()
+    refused(run.call.result, grpc.StatusCode.UNAVAILABLE)
+    assert containers(engine, started_kata)
+    runner = client(start_runner())
+    assert not containers(engine, started_kata)
+    assert_serves(runner, started_kata)
+
+
+def test_a_runner_that_is_told_to_stop_lets_a_run_end(
+    start_runner: StartRunner, client: Client, started_kata: Kata, engine: Engine
+) -> None:
+    service = start_runner()
+    run = held(client(service), started_kata)
+    with ThreadPoolExecutor(1) as threads:
+        stopped = threads.submit(service.stop)
+        service.wait_for_event(lambda event: event["event"] == "stopping")
+        assert run.release().outcome == GREEN
+        stopped.result()
+    assert not containers(engine, started_kata)
+
+
+def test_a_runner_that_is_told_to_stop_ends_a_run_that_does_not_end(
+    start_runner: StartRunner, client: Client, started_kata: Kata, engine: Engine
+) -> None:
+    service = start_runner()
+    run = held(client(service), started_kata)
+    service.stop()
+    refused(run.call.result, grpc.StatusCode.UNAVAILABLE)  # as another runner may be there
+    assert not containers(engine, started_kata)

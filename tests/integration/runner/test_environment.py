@@ -1,0 +1,283 @@
+"""What start points and images count on at run time: variables, cleaners, and bash."""
+
+import io
+import secrets
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from dojo import naming
+from dojo.engine.client import Engine
+from dojo.naming import Namespace
+from support.kata_folders import Kata
+from support.runner.submissions import AVATAR, GCC, GREEN, PYTHON, Run, Stub, prepare, runs_in
+
+CLEANERS = ". ~/cyber_dojo_fs_cleaners.sh\n"
+
+
+@pytest.fixture(scope="module")
+def build(engine: Engine, namespace: Namespace) -> Iterator[Callable[[str], str]]:
+    """Builds images that start from Python's: `build("RUN rm /bin/bash")`."""
+    built: list[str] = []
+
+    def build(instructions: str) -> str:
+        name = f"{namespace.name}-{secrets.token_hex(4)}"
+        dockerfile = io.BytesIO(f"FROM {PYTHON}\nUSER root\n{instructions}\n".encode())
+        # Without the cache: another worker of the tests may be removing what is in it.
+        told = engine.api.build(
+            fileobj=dockerfile,
+            tag=name,
+            nocache=True,
+            network_mode="none",
+            rm=True,
+            forcerm=True,
+            decode=True,
+        )
+        for line in told:
+            assert "error" not in line, line
+        built.append(name)
+        return name
+
+    yield build
+    for name in built:
+        engine.api.remove_image(name)
+
+
+@pytest.fixture(scope="module")
+def without_bash(build: Callable[[str], str]) -> str:
+    """An image that has sh, and no bash."""
+    return build("RUN rm /bin/bash")
+
+
+@pytest.fixture(params=["bash", "sh"])
+def run_in_each(request: pytest.FixtureRequest, run: Run) -> Run:
+    """Runs a script in an image with bash, and in one without."""
+    if request.param == "bash":
+        return run
+    return partial(run, image_name=request.getfixturevalue("without_bash"))
+
+
+@pytest.fixture
+def sandbox(started_kata: Kata) -> Path:
+    """The whale's sandbox."""
+    return started_kata.sandbox(AVATAR)
+
+
+def names(sandbox: Path) -> set[str]:
+    """Return what is in a sandbox besides cyber-dojo.sh."""
+    found = {str(path.relative_to(sandbox)) for path in sandbox.rglob("*")}
+    return found - {"cyber-dojo.sh"}
+
+
+@pytest.mark.parametrize("is_warm", [False, True])
+def test_a_run_is_told_which_it_is(runner: Stub, started_kata: Kata, *, is_warm: bool) -> None:
+    if is_warm:
+        assert prepare(runner, started_kata)
+    response = runs_in(runner, started_kata)("env | grep ^CYBER_DOJO_ | sort")
+    assert response.stdout.content.decode().splitlines() == [
+        f"CYBER_DOJO_AVATAR_NAME={AVATAR}",
+        f"CYBER_DOJO_ID={started_kata.id}",
+        f"CYBER_DOJO_IMAGE_NAME={PYTHON}",
+        f"CYBER_DOJO_SANDBOX={naming.sandbox_path(started_kata.id, AVATAR)}",
+    ]
+
+
+def test_a_program_finds_who_it_is(run: Run) -> None:
+    response = run("python3 -c 'import getpass; print(getpass.getuser())'")
+    assert response.stdout.content.decode() == f"{AVATAR}\n"
+
+
+def test_the_sandbox_that_it_is_told_is_where_it_is(run_in_each: Run) -> None:
+    response = run_in_each('[ "$CYBER_DOJO_SANDBOX" = "$(pwd -P)" ]; echo $?')
+    assert response.stdout.content == b"0\n"
+
+
+def test_what_an_image_sets_stays_but_for_its_home(run: Run, build: Callable[[str], str]) -> None:
+    image = build("ENV HOME=/root LANG=C.UTF-8 LIBRARY=/usr/lib/a shell=own PATH=/opt/a:$PATH")
+    response = run('echo "$HOME $LANG $LIBRARY $shell ${PATH%%:*}"', image_name=image)
+    assert response.stdout.content == b"/tmp C.UTF-8 /usr/lib/a own /opt/a\n"
+
+
+def test_home_can_be_written_and_is_another_in_the_next_run(run_in_each: Run) -> None:
+    script = "cat ~/made ~/.made; echo made > ~/made; echo made > ~/.made; cat ~/made"
+    for _ in range(2):
+        assert run_in_each(script).stdout.content == b"made\n"
+
+
+def test_what_a_run_makes_of_the_cleaners_is_gone_in_the_next_one(run: Run) -> None:
+    run("echo 'echo forged' > ~/cyber_dojo_fs_cleaners.sh")
+    run("rm ~/cyber_dojo_fs_cleaners.sh; mkdir ~/cyber_dojo_fs_cleaners.sh")
+    response = run(CLEANERS + "cyber_dojo_delete_files a; echo $?")
+    assert (response.stdout.content, response.stderr.content) == (b"0\n", b"")
+
+
+def test_folders_are_deleted_with_what_is_in_them(run_in_each: Run, sandbox: Path) -> None:
+    response = run_in_each(
+        CLEANERS + "mkdir -p obj/deep 'a  b' ./-r .cache keep; touch obj/deep/a 'a  b/*' file\n"
+        "cyber_dojo_delete_dirs obj 'a  b' not-there -r '' .cache"
+    )
+    assert (response.status, response.stderr.content) == (0, b"")
+    assert names(sandbox) == {"keep", "file"}
+
+
+def test_files_are_deleted_and_folders_are_not(run_in_each: Run, sandbox: Path) -> None:
+    response = run_in_each(
+        CLEANERS
+        + "mkdir folder; touch a.out b.pyc c.pyc 'a  b' ./-f keep folder/a; chmod 0 a.out\n"
+        "cyber_dojo_delete_files a.out *.pyc 'a  b' -f not-there *.none folder"
+    )
+    assert (response.status, response.stderr.content) == (0, b"")
+    assert names(sandbox) == {"keep", "folder", "folder/a"}
+
+
+def test_folders_are_reset(run_in_each: Run, sandbox: Path) -> None:
+    response = run_in_each(
+        CLEANERS + "mkdir coverage; touch coverage/old file\n"
+        "cyber_dojo_reset_dirs coverage 'a  b' new/deep file\n"
+        "cyber_dojo_reset_dirs"
+    )
+    assert (response.status, response.stderr.content) == (0, b"")
+    assert names(sandbox) == {"coverage", "a  b", "new", "new/deep", "file"}
+    assert (sandbox / "file").is_dir()
+
+
+def test_a_link_is_deleted_and_what_it_leads_to_stays(run_in_each: Run, sandbox: Path) -> None:
+    response = run_in_each(
+        CLEANERS + "mkdir folder; touch folder/a file; ln -s folder one; ln -s file two\n"
+        "cyber_dojo_delete_dirs one; cyber_dojo_delete_files two"
+    )
+    assert response.status == 0
+    assert names(sandbox) == {"folder", "folder/a", "file"}
+
+
+@pytest.mark.parametrize("status", [0, 3])
+def test_cleaners_that_are_called_at_the_end_change_no_exit_status(
+    run_in_each: Run, sandbox: Path, status: int
+) -> None:
+    response = run_in_each(
+        "set -eu\n"
+        + CLEANERS
+        + "cleaned() { cyber_dojo_delete_dirs obj; cyber_dojo_delete_files a.txt *.none; }\n"
+        f"trap cleaned EXIT\nmkdir obj; touch a.txt b.txt; (exit {status}); echo tests: passed"
+    )
+    assert response.status == status
+    assert names(sandbox) == {"b.txt"}
+
+
+def test_the_script_of_a_start_point_of_old_runs(run: Run, sandbox: Path) -> None:
+    response = run(
+        """set -e
+source ~/cyber_dojo_fs_cleaners.sh
+export REPORT_DIR=${CYBER_DOJO_SANDBOX}/report
+function cyber_dojo_enter()
+{
+  cyber_dojo_reset_dirs ${REPORT_DIR}
+}
+function cyber_dojo_exit()
+{
+  cyber_dojo_delete_dirs .pytest_cache
+  cyber_dojo_delete_files *.pyc
+}
+cyber_dojo_enter
+trap cyber_dojo_exit EXIT SIGTERM
+mkdir .pytest_cache
+touch a.pyc
+echo all well > ${REPORT_DIR}/style.txt
+echo tests: passed | tee ${REPORT_DIR}/coverage.txt
+"""
+    )
+    assert (response.outcome, response.status, response.stderr.content) == (GREEN, 0, b"")
+    assert dict(response.changed_files) == {
+        "report/coverage.txt": b"tests: passed\n",
+        "report/style.txt": b"all well\n",
+    }
+    assert names(sandbox) == {"report", "report/coverage.txt", "report/style.txt"}
+
+
+@pytest.mark.parametrize("image_name", [PYTHON, GCC])
+def test_a_script_is_bashs_where_the_image_has_it(run: Run, image_name: str) -> None:
+    script = """set -o pipefail
+words=(one two)
+[[ ${words[1]} == t?o && $BASH_SOURCE == ./cyber-dojo.sh ]] && echo "${#words[@]}" <(true)
+false | true
+echo "$? ${PIPESTATUS[0]} $-"
+"""
+    response = run(script, image_name=image_name)
+    lines = response.stdout.content.decode().splitlines()
+    assert lines == ["2 /dev/fd/63", "1 1 hB"]
+    assert (response.status, response.stderr.content) == (0, b"")
+
+
+def test_a_script_is_shs_where_the_image_has_no_bash(run: Run, without_bash: str) -> None:
+    response = run('echo "${BASH_VERSION-none}"; [[ a == a ]]', image_name=without_bash)
+    assert response.stdout.content == b"none\n"
+    assert (response.status, b"[[: not found" in response.stderr.content) == (127, True)
+
+
+@pytest.mark.parametrize(
+    ("number", "said"), [(9, b"Killed"), (11, b"Segmentation fault"), (6, b"Aborted")]
+)
+def test_a_program_that_crashes_is_told_of(run_in_each: Run, number: int, said: bytes) -> None:
+    response = run_in_each(f"sh -c 'kill -{number} $$'\necho $?")
+    assert response.stdout.content == b"%d\n" % (128 + number)
+    assert said in response.stderr.content
+    assert response.status == 0
+
+
+def test_a_script_that_is_asked_to_end_runs_its_traps(run_in_each: Run) -> None:
+    response = run_in_each("trap 'echo asked; exit 5' TERM; trap 'echo end' EXIT; kill $$")
+    assert (response.stdout.content, response.status) == (b"asked\nend\n", 5)
+
+
+def test_what_an_image_has_shells_read_comes_once_and_before_the_script_alone(
+    run: Run, build: Callable[[str], str]
+) -> None:
+    image = build("ENV ENV=/read BASH_ENV=/read\nRUN echo 'echo read by $0' > /read")
+    response = run("echo run", image_name=image)
+    assert response.stdout.content == b"read by ./cyber-dojo.sh\nrun\n"
+    assert (response.status, response.stderr.content) == (0, b"")
+
+
+def test_a_program_that_a_run_left_does_not_run_before_the_next_one_begins(
+    runner: Stub, started_kata: Kata, build: Callable[[str], str], sandbox: Path
+) -> None:
+    image = build("ENV PATH=.:$PATH")
+    run = partial(runs_in(runner, started_kata), image_name=image)
+    program = '#!/bin/sh\\nPATH=/usr/bin:/bin; echo $0 >> ran; exec bash "$@"\\n'
+    programs = "bash cat echo mkdir printf rm"
+    run(f"for each in {programs}; do printf '{program}' > $each; chmod +x $each; done")
+    assert prepare(runner, started_kata, image_name=image)
+    assert not (sandbox / "ran").exists()
+    assert run("echo tests: passed").outcome == GREEN
+    assert (sandbox / "ran").read_bytes() == b"./bash\n"
+
+
+@pytest.mark.parametrize("is_warm", [False, True])
+def test_a_program_finds_itself_by_name(runner: Stub, started_kata: Kata, *, is_warm: bool) -> None:
+    if is_warm:
+        assert prepare(runner, started_kata)
+    talking = b"""import os, socket, threading
+for name, family in (
+    ("localhost", socket.AF_INET),
+    ("localhost", socket.AF_INET6),
+    (socket.gethostname(), socket.AF_INET),
+):
+    (_, _, _, _, address), *_ = socket.getaddrinfo(name, 0, family, socket.SOCK_STREAM)
+    with socket.create_server(address, family=family) as server:
+        port = server.getsockname()[1]
+        with socket.create_connection((name, port)) as client, server.accept()[0] as accepted:
+            client.sendall(b"hello")
+            assert accepted.recv(5) == b"hello"
+"""
+    response = runs_in(runner, started_kata)("python3 talking.py", {"talking.py": talking})
+    assert (response.status, response.stderr.content) == (0, b"")
+
+
+def test_no_run_changes_how_names_are_found(run: Run, sandbox: Path) -> None:
+    script = "ln /etc/hosts .; rm /etc/hosts; echo 127.0.0.1 forged >> /etc/hosts; cat /etc/hosts"
+    response = run(script)
+    assert b"localhost" in response.stdout.content
+    assert b"forged" not in response.stdout.content
+    assert names(sandbox) == set()

@@ -1,0 +1,155 @@
+"""Run: a program in an avatar's sandbox, and what is said of it."""
+
+from collections.abc import Callable
+
+import grpc
+import pytest
+
+from dojo import avatars
+from dojo.engine.client import Engine
+from support.kata_folders import Kata
+from support.runner.submissions import (
+    AVATAR,
+    GREEN,
+    RED,
+    TIMED_OUT,
+    Run,
+    Stub,
+    assert_serves,
+    refused,
+    request,
+    waiting_containers,
+)
+from support.services import Service, wait_until
+
+
+def test_a_run_answers_output_status_colour_and_duration(run: Run) -> None:
+    response = run("echo tests: failed; echo trouble >&2; sleep 0.2; exit 3")
+    assert response.stdout.content == b"tests: failed\n"
+    assert response.stderr.content == b"trouble\n"
+    assert not response.stdout.truncated
+    assert response.status == 3
+    assert response.outcome == RED
+    assert response.reason == ""
+    assert 0.2 <= response.duration.ToTimedelta().total_seconds() < 60
+
+
+def test_a_run_is_in_the_avatars_sandbox_as_the_avatars_user(run: Run, started_kata: Kata) -> None:
+    response = run("pwd; id -u; id -g; id -G; test $HOME = /tmp")
+    uid = str(avatars.uid(AVATAR))
+    outer, inner = started_kata.id[:2], started_kata.id[2:]
+    sandbox = f"/usr/src/cyber-dojo/katas/{outer}/{inner}/{AVATAR}/sandbox"
+    assert response.stdout.content.decode().split() == [sandbox, uid, uid, uid]
+    assert response.status == 0
+
+
+def test_death_by_a_signal_is_128_and_the_signal(run: Run) -> None:
+    assert run("kill -SEGV $$").status == 128 + 11
+    assert run("kill -KILL $$").status == 128 + 9
+
+
+def test_standard_input_is_empty(run: Run) -> None:
+    assert run("cat; echo end").stdout.content == b"end\n"
+
+
+def test_output_beyond_the_limit_is_cut_off_and_said_to_be(run: Run) -> None:
+    response = run("head -c 10000000 /dev/zero; head -c 51200 /dev/zero >&2")
+    assert response.stdout.content == bytes(51200)
+    assert response.stdout.truncated
+    assert response.stderr.content == bytes(51200)
+    assert not response.stderr.truncated
+
+
+def test_a_run_that_takes_too_long_is_ended(run: Run) -> None:
+    response = run("echo tests: passed; trap '' TERM; sleep 1000", max_seconds=2)
+    assert response.outcome == TIMED_OUT
+    assert response.reason == "it took longer than 2 s"
+    assert response.stdout.content == b"tests: passed\n"
+    assert response.status == 128 + 9
+    assert 2 <= response.duration.ToTimedelta().total_seconds() < 60
+
+
+def test_a_daemon_that_closed_its_output_does_not_keep_a_run_from_ending(run: Run) -> None:
+    response = run("setsid sleep 1000 >&- 2>&- <&- & echo tests: passed")
+    assert response.outcome == GREEN
+
+
+def test_a_program_that_closes_its_output_is_waited_for(run: Run) -> None:
+    response = run("exec >&- 2>&-; sleep 0.3; echo late > later.txt; exit 5")
+    assert response.status == 5
+    assert response.changed_files["later.txt"] == b"late\n"
+
+
+def test_a_run_that_needs_too_much_memory_is_told_so(run: Run) -> None:
+    response = run("python3 -c 'bytearray(2 << 30)'; echo tests: failed")
+    assert response.outcome == RED
+    assert "limit of memory" in response.reason
+
+
+@pytest.mark.parametrize(
+    ("script", "printed"),
+    [
+        ("touch /forbidden 2>&1 || echo no", "Read-only file system"),
+        ("echo made > /tmp/file && cat /tmp/file", "made"),
+        ("cp /bin/true /tmp/true && /tmp/true && echo ran", "ran"),
+        ("echo $(ls /sys/class/net) only", "lo only\n"),
+        ("grep -h -E 'CapEff|NoNewPrivs' /proc/self/status", "NoNewPrivs:\t1\n"),
+        ("grep -h CapEff /proc/self/status", "0000000000000000"),
+        ("ulimit -c; ulimit -n", "0\n1024\n"),
+    ],
+)
+def test_a_run_has_little_that_it_can_touch(run: Run, script: str, printed: str) -> None:
+    assert printed in run(script).stdout.content.decode()
+
+
+def test_a_run_sees_neither_manifests_nor_the_sandboxes_of_others(
+    run: Run, started_kata: Kata
+) -> None:
+    started_kata.start_avatar("zebra", {"secret.txt": b"zebra's"})
+    response = run("cat ../../zebra/sandbox/secret.txt; ls ../../zebra/sandbox; touch ../mine")
+    assert response.stdout.content == b""
+    assert response.stderr.content.count(b"Permission denied") == 3
+
+
+def test_the_image_has_to_be_on_this_host(runner: Stub, started_kata: Kata) -> None:
+    missing = request(started_kata, image_name="cyberdojofoundation/not-here")
+    error = refused(lambda: runner.Run(missing), grpc.StatusCode.FAILED_PRECONDITION)
+    assert "cyberdojofoundation/not-here is not on this host" in error.details()
+    assert not list(started_kata.sandbox(AVATAR).iterdir())
+
+
+def test_a_kata_without_a_data_container_is_not_found(runner: Stub, started_kata: Kata) -> None:
+    another = "1" if started_kata.id[-1] == "0" else "0"
+    in_lower_case = started_kata.id[:-1].lower() + "f"
+    for unknown in ("0000000000", started_kata.id[:-1] + another, in_lower_case):
+        asked = request(started_kata, kata_id=unknown)
+        error = refused(lambda asked=asked: runner.Run(asked), grpc.StatusCode.NOT_FOUND)
+        assert unknown in error.details()
+
+
+def test_an_avatar_that_was_not_started_is_not_found(runner: Stub, started_kata: Kata) -> None:
+    asked = request(started_kata, avatar="zebra")
+    error = refused(lambda: runner.Run(asked), grpc.StatusCode.NOT_FOUND)
+    assert "zebra was not started" in error.details()
+
+
+def test_a_pruned_handle_is_made_again(run: Run, started_kata: Kata, engine: Engine) -> None:
+    run("echo one > left.txt")
+    name = f"{started_kata.folder.parent.name}"
+    engine.api.remove_container(name, v=True)
+    assert run("cat left.txt").stdout.content == b"one\n"
+    wait_until(lambda: engine.api.containers(all=True, filters={"name": f"^/{name}$"}))
+
+
+def test_runs_have_the_runtime_that_is_set(
+    start_runner: Callable[..., Service],
+    client: Callable[[Service], Stub],
+    started_kata: Kata,
+    engine: Engine,
+) -> None:
+    (other,) = engine.runtimes() & {"io.containerd.runc.v2"}
+    runner = client(start_runner(CYBER_DOJO_RUN_RUNTIME=other))
+    assert_serves(runner, started_kata)
+    wait_until(lambda: waiting_containers(engine, started_kata))
+    (container,) = waiting_containers(engine, started_kata)
+    assert engine.api.inspect_container(container)["HostConfig"]["Runtime"] == other

@@ -1,0 +1,65 @@
+"""RunStream: the output while the test runs."""
+
+import grpc
+
+from cyberdojo.runner.v1 import runner_pb2
+from dojo.engine.client import Engine
+from support.kata_folders import Kata
+from support.runner.submissions import (
+    AVATAR,
+    GREEN,
+    Stub,
+    assert_serves,
+    containers,
+    refused,
+    request,
+)
+from support.services import wait_until
+
+
+def asked(kata: Kata, script: str) -> runner_pb2.RunStreamRequest:
+    return runner_pb2.RunStreamRequest(run=request(kata, script, max_seconds=30))
+
+
+def test_output_arrives_while_the_test_runs_and_the_result_comes_last(
+    runner: Stub, started_kata: Kata
+) -> None:
+    script = "echo one; echo two >&2; until [ -e go ]; do sleep 0.01; done; echo tests: passed"
+    responses = runner.RunStream(asked(started_kata, script), timeout=60)
+    early = [next(responses), next(responses)]
+    assert sorted(part.stdout + part.stderr for part in early) == [b"one\n", b"two\n"]
+    (started_kata.sandbox(AVATAR) / "go").touch()
+    *rest, last = responses
+    assert b"".join(part.stdout for part in rest) == b"tests: passed\n"
+    assert last.result.outcome == GREEN
+    assert last.result.stdout.content == b"one\ntests: passed\n"
+    assert last.result.stderr.content == b"two\n"
+
+
+def test_as_much_output_arrives_as_is_kept(runner: Stub, started_kata: Kata) -> None:
+    parts = list(runner.RunStream(asked(started_kata, "head -c 3000000 /dev/zero"), timeout=60))
+    result = parts[-1].result
+    assert b"".join(part.stdout for part in parts) == result.stdout.content == bytes(51200)
+    assert result.stdout.truncated
+
+
+def test_a_run_without_output_has_a_result_alone(runner: Stub, started_kata: Kata) -> None:
+    (only,) = runner.RunStream(asked(started_kata, "exit 3"), timeout=60)
+    assert only.result.status == 3
+
+
+def test_a_caller_who_goes_ends_the_run(runner: Stub, started_kata: Kata, engine: Engine) -> None:
+    responses = runner.RunStream(asked(started_kata, "echo one; sleep 1000"), timeout=60)
+    assert next(responses).stdout == b"one\n"
+    assert containers(engine, started_kata)
+    responses.cancel()
+    wait_until(lambda: not containers(engine, started_kata))
+    assert_serves(runner, started_kata)
+
+
+def test_what_run_refuses_is_refused(runner: Stub, started_kata: Kata) -> None:
+    nothing = runner_pb2.RunStreamRequest()
+    refused(lambda: list(runner.RunStream(nothing)), grpc.StatusCode.INVALID_ARGUMENT)
+    elsewhere = asked(started_kata, "true")
+    elsewhere.run.kata_id = "0000000000"
+    refused(lambda: list(runner.RunStream(elsewhere)), grpc.StatusCode.NOT_FOUND)

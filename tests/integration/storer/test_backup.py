@@ -1,0 +1,490 @@
+"""BackupKatas: every kata in one tar, as it is at one moment, while the class goes on."""
+
+import hashlib
+import io
+import json
+import os
+import subprocess
+import tarfile
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+
+from cyberdojo.storer.v1 import storer_pb2
+from dojo.engine.data_containers import DataContainers
+from support.services import Service, wait_until
+from support.storer.backups import Backup, backup, contents, restore_into, seal_of
+from support.storer.katas_directories import REAL_KATAS
+from support.storer.storing import FILES, GREEN, Katas, at_once, git, refused, wait_for_new
+
+LARGE_BYTES = 64 * 1024**2
+
+
+@pytest.fixture
+def three(katas: Katas) -> list[str]:
+    """Three katas, in the order of their ids, each with a light of the whale's."""
+    made = sorted(katas.started("whale") for _ in range(3))
+    for kata_id in made:
+        katas.record(kata_id, "whale", colour=GREEN)
+    return made
+
+
+class Begun:
+    """A backup of which the first bytes have come; the rest has to be asked for."""
+
+    def __init__(self, katas: Katas, **fields: str) -> None:
+        self.call = katas.stub.BackupKatas(storer_pb2.BackupKatasRequest(**fields))
+        self.token = next(self.call).header.token
+        self._first = next(self.call).data
+
+    def rest(self) -> bytes:
+        """Read to the end; return the tar."""
+        return self._first + b"".join(part.data for part in self.call)
+
+
+@pytest.fixture
+def held(three: list[str], folder: Callable[[str], Path]) -> list[str]:
+    """Three katas; a backup of them stays in the first one's sandbox while nobody reads on."""
+    large = folder(three[0]) / "whale/sandbox/zz-large"
+    large.touch()
+    os.truncate(large, LARGE_BYTES)
+    return three
+
+
+def unpacked(tar: bytes, into: Path) -> Path:
+    into.mkdir(exist_ok=True)
+    done = subprocess.run(
+        ["tar", "-x", "--same-owner", "-p", "-C", into], input=tar, capture_output=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    return into
+
+
+def test_plain_tar_makes_a_katas_directory_of_it(
+    katas: Katas,
+    three: list[str],
+    *,
+    start_storer: Callable[..., Service],
+    tmp_path: Path,
+    client: Callable[[Service], Katas],
+    elsewhere: DataContainers,
+) -> None:
+    directory = unpacked(backup(katas).tar, tmp_path / "katas")
+    for kata_id in three:
+        whale = directory / kata_id[:2] / kata_id[2:] / "whale"
+        assert git(whale, "fsck", "--strict") == b""
+        assert git(whale, "tag").split() == [b"0", b"1"]
+    other = client(
+        start_storer(
+            CYBER_DOJO_NAMESPACE=elsewhere.namespace.name,
+            CYBER_DOJO_KATAS_DIRECTORY=str(directory),
+        )
+    )
+    for kata_id in three:
+        assert other.lights(kata_id, "whale") == katas.lights(kata_id, "whale")
+
+
+def test_katas_come_in_the_order_of_their_ids_each_with_its_digest_behind_it(
+    katas: Katas, three: list[str]
+) -> None:
+    made = backup(katas)
+    names = [name.split("/") for name in contents(made.tar)]
+    seals = [
+        first + second.removesuffix(".json") for first, second, *rest in names[:-1] if not rest
+    ]
+    assert seals == three
+    assert names[-1] == ["backup.json"]
+    begun = 0
+    with tarfile.open(fileobj=io.BytesIO(made.tar)) as archive:
+        for member in archive:
+            if member.name.endswith(".json") and member.name.count("/") == 1:
+                kata_id = member.name.replace("/", "").removesuffix(".json")
+                came = made.tar[begun : member.offset]
+                assert seal_of(made.tar, kata_id)["sha256"] == hashlib.sha256(came).hexdigest()
+                begun = member.offset_data + 512
+
+
+def test_the_manifest_lists_every_kata_with_its_digest_and_head(
+    katas: Katas, three: list[str]
+) -> None:
+    made = backup(katas)
+    assert made.manifest["token"] == made.token
+    assert made.states == dict.fromkeys(three, "sent")
+    for each in made.manifest["katas"]:
+        seal = seal_of(made.tar, each["kata_id"])
+        assert (each["sha256"], each["head"]) == (seal["sha256"], seal["head"])
+
+
+@pytest.mark.usefixtures("three")
+@pytest.mark.parametrize("compression", ["none", "gzip", "zstd"])
+def test_a_backup_is_compressed_as_asked(katas: Katas, compression: str, tmp_path: Path) -> None:
+    number = storer_pb2.Compression.Value(f"COMPRESSION_{compression.upper()}")
+    made = backup(katas, compression=number)
+    endings = {"none": "", "gzip": ".gz", "zstd": ".zst"}
+    assert made.filename == "katas.tar" + endings[compression]
+    path = tmp_path / made.filename
+    path.write_bytes(made.tar)
+    listed = subprocess.run(["tar", "-taf", path], capture_output=True, check=True).stdout
+    assert listed.endswith(b"backup.json\n")
+
+
+def test_a_prefix_says_which_katas(katas: Katas, three: list[str]) -> None:
+    assert backup(katas, prefix=three[1]).states == {three[1]: "sent"}
+    assert backup(katas, prefix="zz").states == {}
+    with refused(grpc.StatusCode.INVALID_ARGUMENT, field="prefix"):
+        backup(katas, prefix="../x")
+
+
+def test_a_backup_of_nothing_is_a_whole_tar(katas: Katas) -> None:
+    assert list(contents(backup(katas).tar)) == ["backup.json"]
+
+
+def test_katas_that_are_only_in_the_katas_directory_are_not_in_it(katas: Katas) -> None:
+    katas.import_(REAL_KATAS[0].id)
+    assert list(backup(katas).states) == [REAL_KATAS[0].id]
+
+
+# --- Incremental ones
+
+
+def test_the_next_backup_has_what_changed_since(katas: Katas, three: list[str]) -> None:
+    full = backup(katas)
+    katas.record(three[1], "whale")
+    added = katas.started("bat")
+    more = backup(katas, since_token=full.token)
+    assert more.states == {
+        three[0]: "unchanged",
+        three[1]: "sent",
+        three[2]: "unchanged",
+        added: "sent",
+    }
+    assert {name[:11].replace("/", "") for name in contents(more.tar)} == {
+        *(each for each in (three[1], added)),
+        "backup.json",
+    }
+    was = {each["kata_id"]: each for each in full.manifest["katas"]}
+    now = {each["kata_id"]: each for each in more.manifest["katas"]}
+    assert now[three[0]]["sha256"] == was[three[0]]["sha256"]
+    assert now[three[1]]["head"] != was[three[1]]["head"]
+
+
+def test_each_change_of_a_kata_is_one_for_the_next_backup(
+    katas: Katas, three: list[str], folder: Callable[[str], Path]
+) -> None:
+    def changed(token: str) -> bool:
+        return backup(katas, since_token=token).states[three[0]] == "sent"
+
+    token = backup(katas).token
+    assert not changed(token)
+    katas.start(three[0], "zebra")
+    assert changed(token)
+    token = backup(katas).token
+    katas.record(three[0], "zebra")
+    assert changed(token)
+    token = backup(katas).token
+    (folder(three[0]) / "whale/sandbox/left-by-a-run").touch()
+    assert not changed(token)
+    katas.record(three[0], "whale")
+    assert changed(token)
+
+
+def test_a_chain_of_backups_tells_of_each_deletion_once(katas: Katas, three: list[str]) -> None:
+    full = backup(katas)
+    katas.delete(three[0])
+    second = backup(katas, since_token=full.token)
+    assert second.states[three[0]] == "deleted"
+    third = backup(katas, since_token=second.token)
+    assert third.states == dict.fromkeys(three[1:], "unchanged")
+
+
+def test_a_backup_can_follow_any_of_the_last_32(katas: Katas, kata_id: str) -> None:
+    tokens = [backup(katas).token for _ in range(34)]
+    assert len(set(tokens)) == 34
+    assert backup(katas, since_token=tokens[2]).states == {kata_id: "unchanged"}
+    with refused(grpc.StatusCode.FAILED_PRECONDITION, says="make a full one"):
+        backup(katas, since_token=tokens[0])
+
+
+@pytest.mark.parametrize("token", ["x", "../../etc/passwd", "0000000001-0123456789abcdef"])
+def test_a_token_that_is_not_known_asks_for_a_full_backup(katas: Katas, token: str) -> None:
+    with refused(grpc.StatusCode.FAILED_PRECONDITION, says="make a full one"):
+        backup(katas, since_token=token)
+    with refused(grpc.StatusCode.FAILED_PRECONDITION, says="make a full one"):
+        backup(katas, resume_token=token)
+
+
+def test_a_token_is_good_for_its_own_prefix_alone(katas: Katas, three: list[str]) -> None:
+    token = backup(katas, prefix=three[0][:2]).token
+    with refused(grpc.StatusCode.INVALID_ARGUMENT, field="since_token"):
+        backup(katas, since_token=token)
+
+
+def test_a_token_outlives_the_storer(
+    start_storer: Callable[..., Service],
+    client: Callable[[Service], Katas],
+    elsewhere: DataContainers,
+) -> None:
+    named = {"CYBER_DOJO_NAMESPACE": elsewhere.namespace.name}
+    first = start_storer(**named)
+    kata_id = client(first).started("whale")
+    token = backup(client(first)).token
+    first.kill()
+    assert backup(client(start_storer(**named)), since_token=token).states == {kata_id: "unchanged"}
+
+
+def test_what_backups_held_is_in_a_volume_of_the_namespace(
+    katas: Katas, data_containers: DataContainers, three: list[str]
+) -> None:
+    token = backup(katas).token
+    namespace = data_containers.namespace
+    found = data_containers.engine.api.inspect_volume(namespace.backups)
+    assert found["Labels"] == namespace.labels("backups")
+    manifest = json.loads((data_containers.backups_folder / f"{token}.json").read_text())
+    assert [each["kata_id"] for each in manifest["katas"]] == three
+
+
+# --- The archive
+
+
+@pytest.fixture
+def archiving(
+    start_storer: Callable[..., Service],
+    client: Callable[[Service], Katas],
+    elsewhere: DataContainers,
+    tmp_path: Path,
+) -> Katas:
+    """The katas of another namespace, whose storer has an archive."""
+    named = {"CYBER_DOJO_NAMESPACE": elsewhere.namespace.name}
+    return client(start_storer(**named, CYBER_DOJO_ARCHIVE=str(tmp_path / "archive")))
+
+
+def archived(katas: Katas) -> str:
+    kata_id = katas.started("whale")
+    katas.record(kata_id, "whale", colour=GREEN)
+    katas.stub.ArchiveKata(storer_pb2.ArchiveKataRequest(kata_id=kata_id))
+    return kata_id
+
+
+def test_archived_katas_are_in_it_and_stay_archived(
+    archiving: Katas, elsewhere: DataContainers, katas: Katas
+) -> None:
+    ids = sorted([archived(archiving), archived(archiving), archiving.started("bat")])
+    made = backup(archiving)
+    assert made.states == dict.fromkeys(ids, "sent")
+    assert len(list(elsewhere.kata_ids())) == 1
+    assert restore_into(katas, made.tar).outcomes == dict.fromkeys(ids, "restored")
+    for kata_id in ids:
+        avatar = archiving.get(kata_id).avatars[0]
+        assert katas.lights(kata_id, avatar) == archiving.lights(kata_id, avatar)
+
+
+def test_an_archived_kata_is_unchanged_until_it_is_brought_back(archiving: Katas) -> None:
+    kata_id = archived(archiving)
+    token = backup(archiving).token
+    assert backup(archiving, since_token=token).states == {kata_id: "unchanged"}
+    archiving.record(kata_id, "whale")
+    token = backup(archiving, since_token=token).token
+    assert backup(archiving, since_token=token).states == {kata_id: "unchanged"}
+
+
+def test_a_kata_that_is_archived_meanwhile_is_in_it(
+    archiving: Katas, elsewhere: DataContainers
+) -> None:
+    made = sorted(archiving.started("whale") for _ in range(3))
+    large = elsewhere.folder(made[0]) / "whale/sandbox/zz-large"
+    large.touch()
+    os.truncate(large, LARGE_BYTES)
+    token = backup(archiving).token
+    archiving.record(made[0], "whale")
+    for kata_id, fields in ((made[1], {}), (made[2], {"since_token": token})):
+        begun = Begun(archiving, **fields)
+        archiving.stub.ArchiveKata(storer_pb2.ArchiveKataRequest(kata_id=kata_id))
+        states = Backup(begun.rest(), begun.token, "").states
+        assert states[kata_id] == "sent"
+        assert set(states) == set(made)
+
+
+def test_a_damaged_archive_does_not_end_the_backup(archiving: Katas, tmp_path: Path) -> None:
+    damaged, whole = archived(archiving), archived(archiving)
+    (path,) = (tmp_path / "archive").rglob(f"*{damaged}*.tar.zst")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    made = backup(archiving)
+    assert made.states == {damaged: "failed", whole: "sent"}
+    assert "damaged" in seal_of(made.tar, damaged)["error"]
+
+
+# --- While others write
+
+
+def test_a_class_goes_on_while_a_backup_is_made(
+    katas: Katas, three: list[str], tmp_path: Path
+) -> None:
+    stopping = threading.Event()
+    recorded = {kata_id: threading.Semaphore(0) for kata_id in three}
+    failures: list[Exception] = []
+
+    def write(kata_id: str) -> None:
+        turn = 0
+        while not stopping.is_set():
+            turn += 1
+            try:
+                katas.record(kata_id, "whale", {**FILES, "a": b"%d" % turn})
+            except grpc.RpcError as error:
+                failures.append(error)
+                return
+            recorded[kata_id].release()
+
+    writers = [threading.Thread(target=write, args=(each,)) for each in three]
+    for each in writers:
+        each.start()
+    token = ""
+    try:
+        for turn in range(4):
+            for each in recorded.values():
+                wait_for_new(each, writers=1)
+            made = backup(katas, since_token=token)
+            token = made.token
+            assert made.states == dict.fromkeys(three, "sent")
+            directory = unpacked(made.tar, tmp_path / str(turn))
+            for kata_id in three:
+                whale = directory / kata_id[:2] / kata_id[2:] / "whale"
+                lights = json.loads((whale / "increments.json").read_bytes())
+                assert len(git(whale, "tag").split()) == len(lights) + 1
+                git(whale, "fsck")
+    finally:
+        stopping.set()
+        for each in writers:
+            each.join()
+    assert not failures
+
+
+def test_a_slow_reader_holds_no_kata(katas: Katas, held: list[str]) -> None:
+    begun = Begun(katas)
+    for kata_id in held:
+        assert katas.record(kata_id, "whale").number == 2
+    states = Backup(begun.rest(), begun.token, "").states
+    assert states == dict.fromkeys(held, "sent")
+
+
+def test_a_kata_that_is_deleted_meanwhile_does_not_end_the_backup(
+    katas: Katas, held: list[str]
+) -> None:
+    begun = Begun(katas)
+    katas.delete(held[0])
+    katas.delete(held[1])
+    made = Backup(begun.rest(), begun.token, "")
+    assert made.states == {held[0]: "failed", held[2]: "sent"} | (
+        {held[1]: made.states[held[1]]} if held[1] in made.states else {}
+    )
+    assert "deleted" in seal_of(made.tar, held[0])["error"]
+    assert "sha256" in seal_of(made.tar, held[2])
+    after = backup(katas, since_token=made.token)
+    assert after.states[held[0]] == "deleted"
+    assert after.states[held[2]] == "unchanged"
+
+
+def test_a_damaged_kata_does_not_end_the_backup(
+    katas: Katas, three: list[str], folder: Callable[[str], Path]
+) -> None:
+    (folder(three[0]) / "whale/increments.json").write_bytes(b"{")
+    for path in (folder(three[0]) / "whale/.git/objects").rglob("*"):
+        if path.is_file():
+            path.unlink()
+    (folder(three[1]) / "whale/manifest.json").unlink()
+    made = backup(katas)
+    assert made.states == {three[0]: "failed", three[1]: "failed", three[2]: "sent"}
+    assert "error" in seal_of(made.tar, three[0])
+    assert "error" in seal_of(made.tar, three[1])
+    assert backup(katas, since_token=made.token).states[three[0]] == "failed"
+
+
+# --- Streams that break
+
+
+@pytest.fixture
+def broken(katas: Katas, three: list[str], folder: Callable[[str], Path]) -> Iterator[Begun]:
+    """A backup that breaks in the second of three katas."""
+    large = folder(three[1]) / "whale/sandbox/zz-large"
+    large.touch()
+    os.truncate(large, LARGE_BYTES)
+    begun = Begun(katas)
+    yield begun
+    begun.call.cancel()
+
+
+def test_a_backup_that_broke_goes_on_behind_the_last_whole_kata(
+    katas: Katas, three: list[str], broken: Begun
+) -> None:
+    broken.call.cancel()
+    katas.record(three[0], "whale")
+    resumed = backup(katas, resume_token=broken.token, after_kata_id=three[0])
+    assert resumed.states == dict.fromkeys(three, "sent")
+    assert {name[:11].replace("/", "") for name in contents(resumed.tar)} == {
+        *three[1:],
+        "backup.json",
+    }
+    after = backup(katas, since_token=resumed.token)
+    assert after.states == {three[0]: "sent", three[1]: "unchanged", three[2]: "unchanged"}
+
+
+def test_a_backup_of_which_only_the_end_did_not_arrive_goes_on(
+    katas: Katas, three: list[str]
+) -> None:
+    token = backup(katas).token
+    resumed = backup(katas, resume_token=token, after_kata_id=three[1])
+    assert resumed.states == dict.fromkeys(three, "sent")
+    assert f"{three[2][:2]}/{three[2][2:]}.json" in contents(resumed.tar)
+    assert backup(katas, since_token=token).states == dict.fromkeys(three, "unchanged")
+
+
+def test_a_backup_that_broke_can_begin_anew(katas: Katas, three: list[str], broken: Begun) -> None:
+    broken.call.cancel()
+    assert backup(katas, resume_token=broken.token).states == dict.fromkeys(three, "sent")
+
+
+def test_a_backup_that_broke_is_none_that_another_can_follow(katas: Katas, broken: Begun) -> None:
+    broken.call.cancel()
+    with refused(grpc.StatusCode.FAILED_PRECONDITION):
+        backup(katas, since_token=broken.token)
+
+
+def test_resuming_takes_what_the_backup_was_told(katas: Katas, broken: Begun) -> None:
+    for field in ("prefix", "since_token"):
+        with refused(grpc.StatusCode.INVALID_ARGUMENT, field=field):
+            backup(katas, resume_token=broken.token, **{field: "49"})
+    with refused(grpc.StatusCode.INVALID_ARGUMENT, field="after_kata_id"):
+        backup(katas, after_kata_id="493A06504A")
+    with refused(grpc.StatusCode.INVALID_ARGUMENT, field="after_kata_id"):
+        backup(katas, resume_token=broken.token, after_kata_id="../x")
+
+
+def test_a_client_that_goes_away_leaves_no_file_open(
+    broken: Begun, storer_service: Service, data_containers: DataContainers
+) -> None:
+    broken.call.cancel()
+    root = str(data_containers.volume_root / data_containers.namespace.name)
+
+    def open_files() -> list[str]:
+        links = Path(f"/proc/{storer_service.pid}/fd").iterdir()
+        return [path for each in links if (path := _target(each)).startswith(root)]
+
+    wait_until(lambda: not open_files())
+
+
+def _target(link: Path) -> str:
+    try:
+        return str(link.readlink())
+    except FileNotFoundError:
+        return ""
+
+
+def test_backups_at_once_are_each_whole(katas: Katas, three: list[str]) -> None:
+    made = at_once(lambda _: backup(katas), range(6))
+    assert len({each.token for each in made}) == 6
+    for each in made:
+        assert each.states == dict.fromkeys(three, "sent")

@@ -1,0 +1,67 @@
+"""A disk that could not write something loses nothing that was acknowledged.
+
+The kernel tells once that it could not, and does not try again: what it holds in memory seems to be
+on disk from then on, and goes with the power, or when the memory is needed.
+"""
+
+import os
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from storer.fs.write_ahead_log import Journal
+from support.services import Service, wait_until
+from support.storer.disks import MIB, a_losing_disk, mounted, storer_on
+from support.storer.storing import FILES, Katas
+from support.storer.verifying import verify
+
+DISK_BYTES = 400 * MIB
+KIND = "ext4"
+
+# Compressed, it is as it was.
+NOISE = os.urandom(24 * 1024)
+MARK = NOISE[9000:9032]
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_a_light_is_written_again_that_the_disk_could_not_take(
+    short_folder: Path,
+    start_service: Callable[..., Service],
+    start_storer: Callable[..., Service],
+    client: Callable[[Service], Katas],
+    *,
+    is_killed: bool,
+) -> None:
+    assert MARK in zlib.compress(b"blob %d\0" % len(NOISE) + NOISE, 1)
+    own, again, image = short_folder / "own", short_folder / "again", short_folder / "cut"
+    own.mkdir()
+    files = {**FILES, "noise": NOISE}
+    with (
+        a_losing_disk(own / "data", DISK_BYTES, KIND) as disk,
+        storer_on(own, start_service) as (engine, service),
+    ):
+        katas = client(service)
+        kata_id = katas.started("whale")
+        disk.break_(MARK)  # the journal has it; git's object can't be written
+        assert katas.record(kata_id, "whale", files).number == 1
+        (whale,) = (own / "data/volumes").glob(f"*-kata-{kata_id}/_data/whale")
+        journal = Journal(whale)
+        service.wait_for_event(lambda event: event["event"] == "not put on disk")
+        assert journal.state.used
+        disk.mend()
+        if is_killed:
+            service.kill()
+            assert journal.state.used
+            katas = client(start_storer(DOCKER_HOST=engine.url))
+        assert dict(katas.files(kata_id, "whale", 1).files) == files
+        wait_until(lambda: not journal.state.used)
+        disk.cut(1, image)
+    with mounted(image, again / "data", KIND), storer_on(again, start_service) as (_, service):
+        katas = client(service)
+        assert dict(katas.files(kata_id, "whale", 1).files) == files
+        assert katas.record(kata_id, "whale").number == 2
+        verify(katas, mend=True)  # what was being written when the power went
+        found = verify(katas)
+        assert found.unmended() == [], found.findings

@@ -1,0 +1,485 @@
+"""ImportKata, and the importing that every other RPC does by itself."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import grpc
+import pytest
+from google.protobuf.json_format import MessageToDict
+
+from cyberdojo.colour.v1 import colour_pb2
+from cyberdojo.storer.v1 import storer_pb2
+from dojo.engine.data_containers import DataContainers
+from support.services import Service, code_of
+from support.storer.katas_directories import (
+    DOLPHIN,
+    REAL_KATAS,
+    SPIDER,
+    RealKata,
+    files,
+    increments,
+    manifest,
+)
+from support.storer.storing import GREEN, Katas, Stub, a_test, at_once, git, refused, timestamp
+
+each_real_kata = pytest.mark.parametrize("kata", REAL_KATAS, ids=lambda kata: kata.id)
+
+
+def listing(top: Path) -> dict[str, tuple[object, ...]]:
+    """Return everything that can be said of a folder's files but when they were read."""
+    found = {}
+    for path in sorted([top, *top.rglob("*")]):
+        status = path.lstat()
+        content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+        found[str(path)] = (
+            *(status.st_mode, status.st_uid, status.st_gid, status.st_nlink),
+            *(status.st_size, status.st_mtime_ns, status.st_ctime_ns, content),
+        )
+    return found
+
+
+def time_of(parts: list[int]) -> datetime:
+    year, month, day, hour, minute, second = parts
+    return datetime(year, month, day, hour, minute, second, tzinfo=UTC)
+
+
+@each_real_kata
+def test_a_real_kata_keeps_every_light_and_every_file(
+    katas: Katas, katas_directory: Path, kata: RealKata
+) -> None:
+    imported = katas.import_(kata.id)
+    assert not imported.already_imported
+    assert list(imported.avatars) == ([kata.avatar] if kata.avatar else [])
+    if not kata.avatar:
+        return
+    recorded = [each for each in increments(kata, katas_directory) if each["number"] != 0]
+    start, *lights = katas.lights(kata.id, kata.avatar)
+    assert start.number == 0
+    assert start.colour == colour_pb2.COLOUR_UNSPECIFIED
+    assert [light.number for light in lights] == list(range(1, kata.newest + 1))
+    for light, source in zip(lights, recorded, strict=True):
+        assert light.number == source["number"]
+        colour = source.get("colour", source.get("outcome"))
+        assert light.colour == colour_pb2.Colour.Value(f"COLOUR_{colour.upper()}")
+        assert light.time == timestamp(time_of(source["time"]))
+    for number in range(kata.newest + 1):
+        expected = files(kata, katas_directory, number)
+        output = expected.pop("output", b"")
+        found = katas.files(kata.id, kata.avatar, number)
+        assert dict(found.files) == expected, number
+        assert found.stdout == output, number
+        assert found.stderr == b""
+
+
+@each_real_kata
+def test_a_real_kata_has_a_repository_that_plain_git_reads(
+    katas: Katas, folder: Callable[[str], Path], kata: RealKata
+) -> None:
+    katas.import_(kata.id)
+    if not kata.avatar:
+        return
+    avatar = folder(kata.id) / kata.avatar
+    assert sorted(int(tag) for tag in git(avatar, "tag").split()) == list(range(kata.newest + 1))
+    assert len(git(avatar, "rev-list", str(kata.newest)).split()) == kata.newest + 1
+    git(avatar, "fsck")
+
+
+@pytest.mark.parametrize("kata", [kata for kata in REAL_KATAS if not kata.in_git and kata.newest])
+def test_a_history_of_folders_becomes_commits_with_the_recorded_times(
+    katas: Katas, katas_directory: Path, folder: Callable[[str], Path], kata: RealKata
+) -> None:
+    katas.import_(kata.id)
+    avatar = folder(kata.id) / kata.avatar
+    for each in increments(kata, katas_directory):
+        committed = int(git(avatar, "log", "-1", "--format=%ct", str(each["number"])))
+        assert committed == time_of(each["time"]).timestamp()
+    assert not (avatar / "1").exists()
+
+
+@each_real_kata
+def test_a_real_katas_manifest_is_understood_and_unknown_keys_are_kept(
+    katas: Katas, katas_directory: Path, folder: Callable[[str], Path], kata: RealKata
+) -> None:
+    katas.import_(kata.id)
+    source = manifest(kata, katas_directory)
+    found = katas.get(kata.id)
+    assert found.created == timestamp(time_of(source["created"]))
+    expected = dict(source["visible_files"])
+    expected.pop("output", None)
+    assert {name: text.decode() for name, text in found.manifest.visible_files.items()} == expected
+    assert found.manifest.exercise == (source.get("exercise") or "")
+    assert found.manifest.tab_size == source.get("tab_size", 4)
+    known = {
+        *("id", "created", "visible_files", "exercise", "tab_size", "display_name"),
+        *("image_name", "filename_extension", "max_seconds", "highlight_filenames"),
+        *("progress_regexs", "hidden_filenames", "colour_rule", "red_amber_green"),
+    }
+    other = MessageToDict(found.manifest.other)
+    assert other == {key: value for key, value in source.items() if key not in known}
+    # The file itself stands as it was.
+    assert json.loads((folder(kata.id) / "manifest.json").read_bytes()) == source
+
+
+@pytest.mark.parametrize(
+    ("kata_id", "display_name", "image_name"),
+    [
+        ("421F303E80", "C (gcc), assert", "cyberdojofoundation/gcc_assert"),
+        ("420BD5D5BE", "Python, pytest", "cyberdojofoundation/python_pytest"),
+        ("421AFD7EC5", "Ruby, RSpec", "cyberdojofoundation/ruby_rspec"),
+    ],
+)
+def test_a_language_of_old_names_the_image_that_it_has_today(
+    katas: Katas, kata_id: str, display_name: str, image_name: str
+) -> None:
+    found = katas.get(kata_id).manifest
+    assert (found.display_name, found.image_name) == (display_name, image_name)
+
+
+def test_a_custom_display_name_and_a_given_image_stay(katas: Katas, katas_directory: Path) -> None:
+    source = manifest(REAL_KATAS[0], katas_directory)
+    found = katas.get("1F00C1BFC8").manifest
+    assert found.display_name == source["display_name"]
+    assert found.image_name == source["image_name"]
+
+
+def test_stray_files_are_left_out(
+    katas: Katas, katas_directory: Path, folder: Callable[[str], Path]
+) -> None:
+    strays = {path.name for path in katas_directory.rglob("*") if is_stray(path)}
+    assert strays == {"._manifest.json", "._increments.json", "f.lock"}  # the data has some
+    for kata_id in ("420F2A2979", "421F303E80"):
+        katas.import_(kata_id)
+        assert not [path for path in folder(kata_id).rglob("*") if is_stray(path)]
+
+
+def is_stray(path: Path) -> bool:
+    return path.name.startswith("._") or path.name == "f.lock"
+
+
+def test_importing_leaves_the_source_untouched(katas: Katas, katas_directory: Path) -> None:
+    before = listing(katas_directory)
+    for kata in REAL_KATAS:
+        katas.import_(kata.id)
+        if kata.avatar:
+            katas.record(kata.id, kata.avatar)
+        katas.delete(kata.id)
+    assert listing(katas_directory) == before
+
+
+def test_an_imported_avatar_has_a_sandbox_of_its_own(
+    katas: Katas, folder: Callable[[str], Path]
+) -> None:
+    for kata in (SPIDER, DOLPHIN):
+        katas.import_(kata.id)
+        sandbox = folder(kata.id) / kata.avatar / "sandbox"
+        owners = {path.stat().st_uid for path in (sandbox, *sandbox.rglob("*"))}
+        assert len(owners) == 1
+        assert owners.pop() >= 40000
+        newest = katas.files(kata.id, kata.avatar).files
+        for name, content in newest.items():
+            assert (sandbox / name).read_bytes() == content
+
+
+def test_the_second_import_changes_nothing_and_says_so(
+    katas: Katas, folder: Callable[[str], Path]
+) -> None:
+    first = katas.import_(SPIDER.id)
+    katas.record(SPIDER.id, "spider")
+    before = listing_without_journal(folder(SPIDER.id))
+    second = katas.import_(SPIDER.id)
+    assert (first.already_imported, second.already_imported) == (False, True)
+    assert second.avatars == first.avatars
+    assert listing_without_journal(folder(SPIDER.id)) == before
+
+
+def listing_without_journal(kata: Path) -> dict[str, tuple[object, ...]]:
+    """Return the same but for the spider's journal, which is emptied at any moment."""
+    found = listing(kata)
+    del found[str(kata / "spider" / ".journal")]
+    return found
+
+
+def test_importing_what_is_nowhere_is_not_found(
+    katas: Katas, data_containers: DataContainers
+) -> None:
+    with refused(grpc.StatusCode.NOT_FOUND, says="0000000000"):
+        katas.import_("0000000000")
+    assert not data_containers.folder("0000000000").exists()
+
+
+def first_watched(katas: Katas) -> storer_pb2.WatchKataResponse:
+    watching = katas.stub.WatchKata(storer_pb2.WatchKataRequest(kata_id=SPIDER.id))
+    first = next(watching)
+    watching.cancel()
+    return first
+
+
+TOUCHES: dict[str, Callable[[Katas], object]] = {
+    "GetKata": lambda katas: katas.get(SPIDER.id),
+    "ForkKata": lambda katas: katas.stub.ForkKata(
+        storer_pb2.ForkKataRequest(kata_id=SPIDER.id, avatar="spider")
+    ),
+    "StartAvatar": lambda katas: katas.start(SPIDER.id, "whale"),
+    "ListAvatars": lambda katas: katas.stub.ListAvatars(
+        storer_pb2.ListAvatarsRequest(kata_id=SPIDER.id)
+    ),
+    "ListLights": lambda katas: katas.lights(SPIDER.id, "spider"),
+    "WatchKata": first_watched,
+    "RecordTest": lambda katas: katas.stub.RecordTest(a_test(SPIDER.id, "spider")),
+    "GetFiles": lambda katas: katas.files(SPIDER.id, "spider"),
+    "DiffLights": lambda katas: katas.diff(SPIDER.id, "spider", 0, 8),
+    "DownloadPatch": lambda katas: katas.patch(SPIDER.id, "spider", 0, 8),
+    "DownloadKata": lambda katas: katas.tar(SPIDER.id),
+}
+
+
+@pytest.mark.parametrize("rpc", TOUCHES)
+def test_any_call_that_names_a_kata_imports_it(
+    katas: Katas, data_containers: DataContainers, rpc: str
+) -> None:
+    assert not data_containers.exists(SPIDER.id)
+    TOUCHES[rpc](katas)
+    assert data_containers.exists(SPIDER.id)
+    assert katas.import_(SPIDER.id).already_imported
+
+
+def test_16_touches_at_once_import_once(katas: Katas, storer_service: Service) -> None:
+    before = imports(storer_service, katas)
+    answers = at_once(lambda _: katas.lights("9f8TeZMZAq", "gorilla"), range(16))
+    assert all(answer == answers[0] for answer in answers)
+    assert len(answers[0]) == 85
+    assert imports(storer_service, katas) == before + 1
+
+
+def imports(service: Service, katas: Katas) -> int:
+    """Return how often a kata was imported so far."""
+    # What is logged is read a moment later: when this is, all that came before it is.
+    newest = {"event": "kata created", "kata": katas.create()}
+    service.wait_for_event(lambda event: newest.items() <= event.items())
+    return sum(event["event"] == "kata imported" for event in service.events())
+
+
+# --- Damaged katas
+
+
+def truncate(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+
+
+def loose_object(avatar: Path, name: str) -> Path:
+    found = git(avatar, "rev-parse", name).decode().strip()
+    return avatar / ".git" / "objects" / found[:2] / found[2:]
+
+
+def overwrite(path: Path) -> None:
+    path.chmod(0o600)
+    path.write_bytes(b"\x78\x01garbage")
+
+
+def replace_by_file(folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.touch()
+
+
+def bend(path: Path) -> None:
+    """Change a light's number so that it can't be followed."""
+    lights = json.loads(path.read_bytes())
+    lights[2]["number"] = 1
+    path.write_text(json.dumps(lights))
+
+
+def give_a_bad_colour(path: Path) -> None:
+    lights = json.loads(path.read_bytes())
+    lights[2]["colour"] = "purple"
+    path.write_text(json.dumps(lights))
+
+
+def give_impossible_numbers(path: Path) -> None:
+    lights = json.loads(path.read_bytes())
+    lights[-1]["number"] = 2**40
+    path.write_text(json.dumps(lights))
+
+
+def set_in_manifest(path: Path, key: str, value: object) -> None:
+    found = json.loads(path.read_bytes())
+    found[key] = value
+    path.write_text(json.dumps(found))
+
+
+DAMAGES: dict[str, tuple[RealKata, Callable[[Path], None], str]] = {
+    "the kata's manifest is truncated": (
+        SPIDER,
+        lambda kata: truncate(kata / "manifest.json"),
+        "manifest.json",
+    ),
+    "the kata's manifest is a list": (
+        SPIDER,
+        lambda kata: (kata / "manifest.json").write_text("[]") and None,
+        "manifest.json",
+    ),
+    "the kata's manifest is of another kata": (
+        SPIDER,
+        lambda kata: set_in_manifest(kata / "manifest.json", "id", "5A0F824304"),
+        "manifest.json",
+    ),
+    "the kata was created at no time": (
+        SPIDER,
+        lambda kata: set_in_manifest(kata / "manifest.json", "created", [2018, 13, 1, 0, 0, 0]),
+        "manifest.json",
+    ),
+    "max_seconds is beyond all numbers": (
+        SPIDER,
+        lambda kata: set_in_manifest(kata / "manifest.json", "max_seconds", 10**12),
+        "manifest.json",
+    ),
+    "a light's manifest is truncated": (
+        DOLPHIN,
+        lambda kata: truncate(kata / "dolphin/17/manifest.json"),
+        "dolphin/17/manifest.json",
+    ),
+    "a light's folder is missing": (
+        DOLPHIN,
+        lambda kata: shutil.rmtree(kata / "dolphin/17"),
+        "dolphin/17/manifest.json",
+    ),
+    "increments.json is missing": (
+        SPIDER,
+        lambda kata: (kata / "spider/increments.json").unlink(),
+        "spider/increments.json",
+    ),
+    "increments.json is garbage": (
+        DOLPHIN,
+        lambda kata: (kata / "dolphin/increments.json").write_bytes(b"\xff{]") and None,
+        "dolphin/increments.json",
+    ),
+    "increments.json is empty": (
+        DOLPHIN,
+        lambda kata: (kata / "dolphin/increments.json").write_bytes(b"") and None,
+        "dolphin/increments.json",
+    ),
+    "increments.json goes backwards": (
+        SPIDER,
+        lambda kata: bend(kata / "spider/increments.json"),
+        "spider/increments.json",
+    ),
+    "a light has no such colour": (
+        SPIDER,
+        lambda kata: give_a_bad_colour(kata / "spider/increments.json"),
+        "spider/increments.json",
+    ),
+    "a light's number is beyond all numbers": (
+        SPIDER,
+        lambda kata: give_impossible_numbers(kata / "spider/increments.json"),
+        "spider/increments.json",
+    ),
+    "a git object is broken": (
+        SPIDER,
+        lambda kata: overwrite(loose_object(kata / "spider", "3:manifest.json")),
+        "spider/.git/objects/",
+    ),
+    "a git object is missing": (
+        SPIDER,
+        lambda kata: loose_object(kata / "spider", "5^{tree}").unlink(),
+        "spider/.git/objects/",
+    ),
+    "a commit is missing": (
+        SPIDER,
+        lambda kata: loose_object(kata / "spider", "5^{commit}").unlink(),
+        "spider/.git/",
+    ),
+    "a tag is missing": (
+        SPIDER,
+        lambda kata: (kata / "spider/.git/refs/tags/3").unlink(),
+        "spider/.git/refs/tags/3",
+    ),
+    "git's HEAD is missing": (
+        SPIDER,
+        lambda kata: (kata / "spider/.git/HEAD").unlink(),
+        "spider/.git",
+    ),
+    "the sandbox is a file": (
+        SPIDER,
+        lambda kata: replace_by_file(kata / "spider/sandbox"),
+        "spider/sandbox",
+    ),
+    "an avatar is a file": (
+        SPIDER,
+        lambda kata: (kata / "whale").touch(),
+        "whale",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def damaged_katas(
+    tmp_path_factory: pytest.TempPathFactory,
+    start_service: Callable[..., Service],
+    connect: Callable[[str], grpc.Channel],
+) -> Iterator[tuple[Katas, Path]]:
+    """A storer with a katas directory that tests damage."""
+    directory = tmp_path_factory.mktemp("damaged")
+    service = start_service("storer", CYBER_DOJO_KATAS_DIRECTORY=str(directory))
+    yield Katas(Stub(connect(service.address))), directory
+    service.stop()
+    assert not "\n".join(service.troubles())
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_kata_is_refused_by_file_and_leaves_nothing(
+    damaged_katas: tuple[Katas, Path],
+    katas_directory: Path,
+    data_containers: DataContainers,
+    damage: str,
+) -> None:
+    katas, directory = damaged_katas
+    kata, inflict, named = DAMAGES[damage]
+    for each in (SPIDER, DOLPHIN):
+        shutil.rmtree(each.folder(directory), ignore_errors=True)
+        shutil.copytree(each.folder(katas_directory), each.folder(directory), symlinks=True)
+    inflict(kata.folder(directory))
+
+    with refused(grpc.StatusCode.DATA_LOSS, says=f"kata {kata.id} is damaged: {named}"):
+        katas.import_(kata.id)
+    codes = at_once(lambda _: code_of(lambda: katas.get(kata.id)), range(8))
+    assert codes == [grpc.StatusCode.DATA_LOSS] * 8
+
+    assert not data_containers.folder(kata.id).exists()
+    name = data_containers.namespace.kata(kata.id)
+    assert not data_containers.engine.api.containers(all=True, filters={"name": name})
+    sound = SPIDER if kata is DOLPHIN else DOLPHIN
+    assert list(katas.import_(sound.id).avatars) == [sound.avatar]
+    listed = katas.stub.ListKatas(storer_pb2.ListKatasRequest()).katas
+    assert {each.kata_id for each in listed} == {SPIDER.id, DOLPHIN.id}
+
+
+def test_a_kata_that_was_mended_can_be_imported(
+    damaged_katas: tuple[Katas, Path], katas_directory: Path
+) -> None:
+    katas, directory = damaged_katas
+    shutil.rmtree(SPIDER.folder(directory), ignore_errors=True)
+    shutil.copytree(SPIDER.folder(katas_directory), SPIDER.folder(directory))
+    os.truncate(SPIDER.folder(directory) / "manifest.json", 10)
+    with refused(grpc.StatusCode.DATA_LOSS):
+        katas.get(SPIDER.id)
+    shutil.copy(SPIDER.folder(katas_directory) / "manifest.json", SPIDER.folder(directory))
+    assert list(katas.get(SPIDER.id).avatars) == ["spider"]
+    assert katas.record(SPIDER.id, "spider", colour=GREEN).number == 9
+
+
+def test_a_language_of_old_without_an_image_keeps_its_name(
+    damaged_katas: tuple[Katas, Path], katas_directory: Path
+) -> None:
+    katas, directory = damaged_katas
+    shutil.rmtree(DOLPHIN.folder(directory), ignore_errors=True)
+    shutil.copytree(DOLPHIN.folder(katas_directory), DOLPHIN.folder(directory))
+    old = {**manifest(DOLPHIN, directory), "language": "Fortran-FUnit"}
+    del old["display_name"], old["image_name"]
+    (DOLPHIN.folder(directory) / "manifest.json").write_text(json.dumps(old))
+    found = katas.get(DOLPHIN.id).manifest
+    assert (found.display_name, found.image_name) == ("Fortran-FUnit", "")

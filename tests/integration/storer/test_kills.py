@@ -1,0 +1,77 @@
+"""A storer that is killed at any moment, under load, loses nothing that it had acknowledged."""
+
+import itertools
+import random
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from support.services import Service
+from support.storer.katas_directories import REAL_KATAS
+from support.storer.loads import Client, Shared, observe
+from support.storer.storing import Katas
+from support.storer.verifying import verify
+
+CLIENTS = 5
+SEED = 20260
+MOST_SECONDS = 0.8  # between the start of a storer and its end
+MORE_KILLS = 200
+CALLS = {"create", "start", "record", "import", "archive", "restore", "delete"}
+# What a kill can leave that is in nobody's way.
+HARMLESS = {"LEFTOVER", "HANDLE", "STALE", "DANGLING"}
+
+
+@pytest.mark.timeout(3600)
+def test_no_kill_takes_what_was_acknowledged(
+    start_storer: Callable[..., Service],
+    client: Callable[[Service], Katas],
+    katas_directory: Path,
+    tmp_path: Path,
+    pytestconfig: pytest.Config,
+) -> None:
+    kills = pytestconfig.getoption("--kills")
+    chance = random.Random(SEED)  # noqa: S311 - it has to be the same each time
+
+    def start() -> tuple[Service, Katas]:
+        service = start_storer(
+            CYBER_DOJO_ARCHIVE=str(tmp_path / "archive"),
+            CYBER_DOJO_KATAS_DIRECTORY=str(katas_directory),
+        )
+        return service, client(service)
+
+    service, katas = start()
+    shared = Shared(katas.started("whale"))
+    imports = [{each.id: observe(katas, each.id)} for each in REAL_KATAS[:CLIENTS]]
+    clients = [Client(SEED + number, shared, each) for number, each in enumerate(imports)]
+    with ThreadPoolExecutor(CLIENTS) as threads:
+        for number in itertools.count():
+            # A slow machine makes few calls between two kills: then there are more of them.
+            done = sum((each.calls for each in clients), Counter[str]())
+            if number >= kills and set(done) == CALLS:
+                break
+            assert number < kills + MORE_KILLS, done
+            playing = [threads.submit(each.play, katas) for each in clients]
+            time.sleep(chance.uniform(0, MOST_SECONDS))
+            service.kill()
+            for each in playing:
+                each.result()
+            killed = time.monotonic()
+            service, katas = start()
+            shared.check(katas, killed)
+            for each in clients:
+                each.check(katas, killed, killed)
+                each.settle(katas)
+            if number % 10 == 9:
+                found = verify(katas).kinds()
+                assert {kind for kind, _, _ in found} <= HARMLESS, found
+    for each in clients:
+        each.check_files(katas)
+    given = [kata_id for each in clients for kata_id in each.given]
+    assert len(given) == len(set(given)), "an id was given twice"
+    verify(katas, mend=True)
+    assert verify(katas).unmended() == []
+    print(number, "kills", dict(done))  # noqa: T201 - said where somebody asks for many kills

@@ -1,0 +1,826 @@
+"""RestoreKata: a kata from a tar, all of it or nothing, and nothing but a kata."""
+
+import bz2
+import gzip
+import hashlib
+import json
+import os
+import random
+import shutil
+import stat
+import subprocess
+import tarfile
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+import zstandard
+
+from cyberdojo.storer.v1 import storer_pb2
+from dojo import avatars
+from dojo.engine.data_containers import DataContainers
+from storer.katas import publish
+from storer.katas.create import UNFINISHED_SECONDS
+from support.services import Service, code_of, wait_until
+from support.storer.katas_directories import REAL_KATAS, SPIDER, RealKata
+from support.storer.storing import (
+    FILES,
+    GREEN,
+    Katas,
+    at_once,
+    git,
+    kibibytes,
+    refused,
+    restore_requests,
+    unpacked,
+)
+
+Member = tuple[tarfile.TarInfo, bytes]
+Request = storer_pb2.RestoreKataRequest
+
+COMPRESSIONS = {
+    "none": storer_pb2.COMPRESSION_NONE,
+    "gzip": storer_pb2.COMPRESSION_GZIP,
+    "zstd": storer_pb2.COMPRESSION_ZSTD,
+}
+each_compression = pytest.mark.parametrize("compression", COMPRESSIONS)
+
+ID = "493A06504A"
+TOP = "49/3A06504A"
+
+
+def member(name: str, content: bytes = b"", **fields: object) -> Member:
+    header = tarfile.TarInfo(name)
+    header.size = len(content)
+    for field, value in fields.items():
+        setattr(header, field, value)
+    return header, content
+
+
+def folder_member(name: str) -> Member:
+    return member(name, type=tarfile.DIRTYPE, mode=0o755)
+
+
+def link(name: str, target: str) -> Member:
+    return member(name, type=tarfile.SYMTYPE, linkname=target)
+
+
+def manifest_of(kata_id: str = ID) -> bytes:
+    manifest = {
+        "id": kata_id,
+        "created": [2019, 1, 16, 12, 44, 55],
+        "display_name": "C (gcc), assert",
+        "visible_files": {name: text.decode() for name, text in FILES.items()},
+    }
+    return json.dumps(manifest).encode()
+
+
+MANIFEST = member(f"{TOP}/manifest.json", manifest_of())
+START = [
+    MANIFEST,
+    folder_member(f"{TOP}/whale"),
+    member(f"{TOP}/whale/increments.json", b"[]"),
+    folder_member(f"{TOP}/whale/sandbox"),
+    member(f"{TOP}/whale/sandbox/hiker.c", b"int x;\n"),
+]
+
+
+def blocks_of(members: Iterable[Member], tar_format: int = tarfile.PAX_FORMAT) -> bytes:
+    return b"".join(
+        header.tobuf(tar_format) + content + bytes(-len(content) % tarfile.BLOCKSIZE)
+        for header, content in members
+    )
+
+
+def tar_of(members: Iterable[Member], tar_format: int = tarfile.PAX_FORMAT) -> bytes:
+    return blocks_of(members, tar_format) + bytes(2 * tarfile.BLOCKSIZE)
+
+
+SANDBOX = f"{TOP}/whale/sandbox"
+WHOLE = tar_of(START)
+LARGE = tar_of([*START, member(f"{SANDBOX}/large", bytes(1024**2))])
+
+
+def listing(top: Path) -> dict[str, tuple[object, ...]]:
+    """Return everything of a kata that a restored one has to have as well."""
+    found = {}
+    for path in sorted(top.rglob("*")):
+        status = path.lstat()
+        inside = path.relative_to(top)
+        if inside.name in {".journal", ".manifest.json.spare"}:  # belong to the disk
+            continue
+        in_sandbox = "sandbox" in inside.parts[1:2] and not path.is_dir()
+        content: object = None
+        if path.is_symlink():
+            content = path.readlink()
+        elif path.is_file():
+            content = path.read_bytes()
+        found[str(inside)] = (
+            *(status.st_mode, status.st_uid, status.st_gid, content),
+            status.st_mtime_ns if in_sandbox and not path.is_symlink() else None,
+        )
+    return found
+
+
+def played(katas: Katas) -> str:
+    """Make a kata that has been played for a while; return its id."""
+    kata_id = katas.started("bat", "whale")
+    katas.record(kata_id, "whale", {**FILES, "sub/a b": b"\xff\0"}, stdout=b"\xfe", colour=GREEN)
+    katas.record(kata_id, "whale", request_id="two")
+    return kata_id
+
+
+def fill_sandbox(sandbox: Path) -> None:
+    """Leave in a sandbox what runs leave."""
+    (sandbox / "build").mkdir()
+    for place, name in enumerate(("build/hiker.o", "new\nline", "ü", os.fsdecode(b"\xff"))):
+        (sandbox / name).write_bytes(os.urandom(100))
+        (sandbox / name).chmod(0o751)
+        os.utime(sandbox / name, ns=(0, 1_600_000_000_000_000_001 + place))
+    (sandbox / "link").symlink_to("build/hiker.o")
+    for path in (sandbox, *sandbox.rglob("*")):
+        os.chown(path, avatars.uid("whale"), avatars.uid("whale"), follow_symlinks=False)
+
+
+@pytest.mark.parametrize("kata", REAL_KATAS, ids=lambda kata: kata.id)
+def test_a_real_kata_is_restored_elsewhere_as_it_is_here(
+    katas: Katas,
+    data_containers: DataContainers,
+    katas_elsewhere: Katas,
+    elsewhere: DataContainers,
+    kata: RealKata,
+) -> None:
+    restored = katas_elsewhere.restore(katas.tar(kata.id))
+    assert restored.kata_id == kata.id
+    assert list(restored.avatars) == ([kata.avatar] if kata.avatar else [])
+    assert listing(elsewhere.folder(kata.id)) == listing(data_containers.folder(kata.id))
+    assert katas_elsewhere.get(kata.id) == katas.get(kata.id)
+    if kata.avatar:
+        assert katas_elsewhere.lights(kata.id, kata.avatar) == katas.lights(kata.id, kata.avatar)
+
+
+@each_compression
+def test_a_kata_made_here_is_restored_whatever_its_tars_compression(
+    katas: Katas,
+    data_containers: DataContainers,
+    katas_elsewhere: Katas,
+    elsewhere: DataContainers,
+    compression: str,
+) -> None:
+    kata_id = played(katas)
+    fill_sandbox(data_containers.folder(kata_id) / "whale" / "sandbox")
+    katas_elsewhere.restore(katas.tar(kata_id, COMPRESSIONS[compression]))
+    here, there = data_containers.folder(kata_id), elsewhere.folder(kata_id)
+    assert listing(there) == listing(here)
+    assert stat.S_IMODE(there.stat().st_mode) == stat.S_IMODE(here.stat().st_mode)
+    assert katas_elsewhere.lights(kata_id, "whale") == katas.lights(kata_id, "whale")
+    assert katas_elsewhere.record(kata_id, "whale", request_id="two").number == 2
+    assert katas_elsewhere.record(kata_id, "whale", {"a": b"new"}).number == 3
+    assert katas_elsewhere.start(kata_id, "bat", "fox") == "fox"
+
+
+@pytest.mark.parametrize("kata", REAL_KATAS, ids=lambda kata: kata.id)
+def test_a_tar_of_a_katas_directory_is_restored_as_if_it_were_imported(
+    katas: Katas, katas_elsewhere: Katas, real_katas: Path, kata: RealKata
+) -> None:
+    katas_elsewhere.restore((real_katas / f"{kata.id}.tgz").read_bytes())
+    assert katas_elsewhere.get(kata.id) == katas.get(kata.id)
+    if kata.avatar:
+        for number in {0, kata.newest}:
+            assert katas_elsewhere.files(kata.id, kata.avatar, number) == katas.files(
+                kata.id, kata.avatar, number
+            )
+
+
+@pytest.mark.parametrize("tar_format", ["gnu", "pax", "ustar"])
+@pytest.mark.parametrize("top", ["49", "."])
+def test_a_tar_that_plain_tar_made_is_restored(
+    katas: Katas, folder: Callable[[str], Path], tmp_path: Path, tar_format: str, top: str
+) -> None:
+    katas.restore(WHOLE)
+    unpacked(katas.tar(ID), tmp_path / "tree", ID)
+    before = listing(folder(ID))
+    plain_tar(tmp_path / "tree", f"--format={tar_format}", "-cf", "../kata.tar", top)
+    katas.restore((tmp_path / "kata.tar").read_bytes(), overwrite=True)
+    after = listing(folder(ID))
+    if tar_format != "pax":  # the others know whole seconds only
+        before, after = without_times(before), without_times(after)
+    assert after == before
+
+
+def without_times(listed: dict[str, tuple[object, ...]]) -> dict[str, tuple[object, ...]]:
+    return {name: each[:-1] for name, each in listed.items()}
+
+
+def plain_tar(folder: Path, *arguments: str) -> None:
+    subprocess.run(["tar", *arguments], cwd=folder, check=True)
+
+
+# --- Katas that are there already
+
+
+def test_a_kata_that_is_there_is_replaced_only_if_that_is_said(
+    katas: Katas, folder: Callable[[str], Path]
+) -> None:
+    kata_id = played(katas)
+    tar = katas.tar(kata_id)
+    saved = listing(folder(kata_id))
+    katas.start(kata_id, "zebra")
+    katas.record(kata_id, "whale", {"later": b""})
+    (folder(kata_id) / "whale/sandbox/later").touch()
+    changed = listing(folder(kata_id))
+    with refused(grpc.StatusCode.ALREADY_EXISTS, says=kata_id):
+        katas.restore(tar)
+    assert listing(folder(kata_id)) == changed
+    katas.restore(tar, overwrite=True)
+    assert listing(folder(kata_id)) == saved
+    assert [light.number for light in katas.lights(kata_id, "whale")] == [0, 1, 2]
+
+
+def test_a_kata_of_the_katas_directory_is_replaced_only_if_that_is_said(
+    katas: Katas, data_containers: DataContainers
+) -> None:
+    katas.record(SPIDER.id, "spider")
+    tar = katas.tar(SPIDER.id)
+    katas.delete(SPIDER.id)
+    with refused(grpc.StatusCode.ALREADY_EXISTS, says=SPIDER.id):
+        katas.restore(tar)
+    assert not data_containers.folder(SPIDER.id).exists()
+    katas.restore(tar, overwrite=True)
+    assert katas.lights(SPIDER.id, "spider")[-1].number == 9
+
+
+def test_overwriting_is_allowed_where_nothing_is(katas: Katas) -> None:
+    kata_id = played(katas)
+    tar = katas.tar(kata_id)
+    katas.delete(kata_id)
+    assert list(katas.restore(tar, overwrite=True).avatars) == ["bat", "whale"]
+
+
+class Slow:
+    """A restore that has sent all but the end, and goes on when it is told to."""
+
+    def __init__(self, katas: Katas, tar: bytes, *, overwrite: bool = False) -> None:
+        self._messages = list(restore_requests(tar, overwrite=overwrite))
+        self._going_on = threading.Event()
+        self.call = katas.stub.RestoreKata.future(self._requests())
+
+    def _requests(self) -> Iterator[Request]:
+        yield from self._messages[:-1]
+        self._going_on.wait(60)
+        yield from self._messages[-1:]
+
+    def finish(self) -> storer_pb2.RestoreKataResponse:
+        self._going_on.set()
+        return self.call.result(60)
+
+    def vanish(self) -> None:
+        self.call.cancel()
+        self._going_on.set()
+
+
+def begun(folder: Path) -> bool:
+    """Say whether a restore has put something into a kata's folder."""
+    return any(path.iterdir() for path in folder.glob(f"{publish.INCOMING}*"))
+
+
+def test_a_new_kata_is_not_seen_until_all_of_it_is_there(
+    katas: Katas, folder: Callable[[str], Path]
+) -> None:
+    slow = Slow(katas, LARGE)
+    wait_until(lambda: begun(folder(ID)))
+    for call in (katas.get, katas.delete, katas.start, katas.tar):
+        with refused(grpc.StatusCode.NOT_FOUND, says=ID):
+            call(ID)
+    assert not katas.stub.ListKatas(storer_pb2.ListKatasRequest(prefix=ID)).katas
+    slow.finish()
+    assert list(katas.get(ID).avatars) == ["whale"]
+
+
+def test_the_old_kata_is_used_until_all_of_the_new_one_is_there(
+    katas: Katas, folder: Callable[[str], Path]
+) -> None:
+    katas.restore(LARGE)
+    saved = listing(folder(ID))
+    slow = Slow(katas, LARGE, overwrite=True)
+    wait_until(lambda: begun(folder(ID)))
+    assert katas.record(ID, "whale").number == 1
+    assert katas.start(ID, "zebra") == "zebra"
+    slow.finish()
+    assert listing(folder(ID)) == saved
+    assert katas.record(ID, "whale").number == 1
+
+
+def test_of_two_restores_of_one_kata_the_first_to_end_makes_it(
+    katas: Katas, folder: Callable[[str], Path]
+) -> None:
+    slower = Slow(katas, LARGE)
+    wait_until(lambda: begun(folder(ID)))
+    katas.restore(WHOLE)
+    with refused(grpc.StatusCode.ALREADY_EXISTS, says=ID):
+        slower.finish()
+    assert not (folder(ID) / "whale/sandbox/large").exists()
+
+
+# --- Streams and tars that are refused
+
+
+def bad_header(tar: bytes) -> bytes:
+    """Break the checksum of the last member's header."""
+    at = tar.rindex(b"ustar") - 257
+    return tar[:at] + b"X" + tar[at + 1 :]
+
+
+def with_size(size: int) -> Member:
+    return member(f"{SANDBOX}/large", size=size)
+
+
+def pax(name: str, content: bytes = b"", **headers: str) -> Member:
+    return member(name, content, pax_headers=headers)
+
+
+TARS: dict[str, tuple[bytes, str]] = {
+    "an absolute name": (tar_of([*START, member("/etc/x")]), "leads out"),
+    "an absolute name at the start": (tar_of([member(f"/{TOP}/manifest.json")]), "leads out"),
+    "a name with ..": (tar_of([*START, member(f"{TOP}/whale/../../x")]), "leads out"),
+    "a name in another kata": (tar_of([*START, member("49/3A06504B/x")]), "is outside of"),
+    "a name beside the kata": (tar_of([*START, member("50/x")]), "is outside of"),
+    "two katas": (
+        tar_of([*START, member("50/3A06504A/manifest.json", manifest_of("503A06504A"))]),
+        "is outside of",
+    ),
+    "two katas, one tar after the other": (
+        tar_of(START) + tar_of([member("50/3A06504A/manifest.json", manifest_of("503A06504A"))]),
+        "something comes after its end",
+    ),
+    "a link that leads out": (tar_of([*START, link(f"{SANDBOX}/l", "../../..")]), "is a link to"),
+    "an absolute link": (tar_of([*START, link(f"{SANDBOX}/l", "/etc")]), "is a link to"),
+    "a link for a manifest": (tar_of([link(f"{TOP}/manifest.json", "/etc/passwd")]), "is a link"),
+    "a link for a sandbox": (
+        tar_of([*START[:3], link(f"{TOP}/whale/sandbox", "../bat/sandbox")]),
+        "is a link to",
+    ),
+    "a link that leads out by way of another": (
+        tar_of([*START, link(f"{SANDBOX}/here", "."), link(f"{SANDBOX}/out", "here/..")]),
+        "is a link to",
+    ),
+    "a file behind a link": (
+        tar_of([*START, link(f"{SANDBOX}/l", "."), member(f"{SANDBOX}/l/x")]),
+        "is behind a link",
+    ),
+    "a folder in a link's place": (
+        tar_of([*START, link(f"{SANDBOX}/l", "."), folder_member(f"{SANDBOX}/l")]),
+        "is there twice",
+    ),
+    "a file in a link's place": (
+        tar_of([*START, link(f"{SANDBOX}/l", "hiker.c"), member(f"{SANDBOX}/l", b"x")]),
+        "is there twice",
+    ),
+    "a hard link": (
+        tar_of(
+            [*START, member(f"{SANDBOX}/l", type=tarfile.LNKTYPE, linkname=f"{SANDBOX}/hiker.c")]
+        ),
+        "is neither a file nor a folder",
+    ),
+    "a device": (
+        tar_of([*START, member(f"{SANDBOX}/d", type=tarfile.CHRTYPE, devmajor=1, devminor=3)]),
+        "is neither a file nor a folder",
+    ),
+    "a FIFO": (
+        tar_of([*START, member(f"{SANDBOX}/f", type=tarfile.FIFOTYPE)]),
+        "is neither a file nor a folder",
+    ),
+    "a file with holes": (
+        tar_of([*START, member(f"{SANDBOX}/s", bytes(512), type=tarfile.GNUTYPE_SPARSE)]),
+        "sparse",
+    ),
+    "a file with holes, as pax has them": (
+        tar_of(
+            [
+                *START,
+                pax(
+                    f"{SANDBOX}/s",
+                    b"99999999999\n".ljust(512, b"\0"),
+                    **{"GNU.sparse.major": "1", "GNU.sparse.minor": "0"},
+                    **{"GNU.sparse.realsize": "9" * 18, "GNU.sparse.name": f"{SANDBOX}/s"},
+                ),
+            ]
+        ),
+        "sparse",
+    ),
+    "a file larger than all tars": (tar_of([*START, with_size(2**40)]), "holds more than"),
+    "a file larger than all disks": (
+        tar_of([*START, with_size(2**80)], tarfile.GNU_FORMAT),
+        "holds more than",
+    ),
+    "a file larger than all disks for a folder": (
+        tar_of([member("49", size=2**80)], tarfile.GNU_FORMAT),
+        "does not begin with a kata's folder",
+    ),
+    "a file of no size": (tar_of([*START, pax(f"{SANDBOX}/x", size="-5")]), "data: "),
+    "a header that has no end": (
+        tar_of([*START, pax(f"{SANDBOX}/x", comment="x" * 2 * 1024**2)]),
+        "a header has",
+    ),
+    "a time that is none": (tar_of([*START, pax(f"{SANDBOX}/x", mtime="nan")]), "no proper time"),
+    "the same file twice": (
+        tar_of([*START, member(f"{SANDBOX}/hiker.c", b"y")]),
+        "is there twice",
+    ),
+    "a file that is a folder too": (
+        tar_of([*START, member(f"{SANDBOX}/hiker.c/x")]),
+        "is there twice",
+    ),
+    "a name that is too long": (tar_of([*START, member(f"{SANDBOX}/{'x' * 300}")]), "too long"),
+    "a folder that is too deep": (
+        tar_of([*START, member(f"{SANDBOX}/{'d/' * 200}x")]),
+        "is too deep",
+    ),
+    "a folder of ours": (
+        tar_of([*START, member(f"{TOP}/.complete/manifest.json")]),
+        "has no place in a kata",
+    ),
+    "something else": (tar_of([member("readme.txt", b"x")]), "does not begin with a kata's folder"),
+    "something else in folders": (tar_of([member("a/b/c", b"x")]), "does not begin with"),
+    "folders alone": (tar_of([folder_member("49")]), "holds no kata"),
+    "nothing": (tar_of([]), "data: "),
+    "no tar": (b"PK\x03\x04" + bytes(range(256)) * 40, "is not a whole tar"),
+    "zeros": (bytes(20 * 512), "data: "),
+    "an unknown compression": (bz2.compress(tar_of(START)), "is not a whole tar"),
+    "no bytes": (b"", "data: "),
+    "a broken header": (bad_header(tar_of(START)), "is not a whole tar"),
+    "a broken header of what is last and empty": (
+        bad_header(tar_of([*START, member(f"{SANDBOX}/empty")])),
+        "is not a whole tar",
+    ),
+    "a thousand headers for one file": (
+        blocks_of(START)
+        + tarfile.TarInfo._create_pax_generic_header({"a": "b"}, b"x", "utf-8") * 2000
+        + bytes(1024),
+        "is not a whole tar",
+    ),
+    "garbage after it": (tar_of(START) + b"garbage", "something comes after its end"),
+    "garbage and zeros after it": (
+        tar_of(START) + b"garbage" + bytes(4096),
+        "something comes after its end",
+    ),
+    "garbage after gzip": (gzip.compress(tar_of(START)) + b"garbage", "is not a whole tar"),
+    "garbage after zstd": (zstandard.compress(tar_of(START)) + b"xy", "is not a whole tar"),
+    "no end": (blocks_of(START), "is not a whole tar"),
+    "half an end": (blocks_of(START) + bytes(512), "its end is missing"),
+}
+
+
+def test_a_tag_that_names_another_light_is_no_light(katas: Katas, tmp_path: Path) -> None:
+    kata_id = katas.started("whale")
+    katas.record(kata_id, "whale")
+    whale = unpacked(katas.tar(kata_id), tmp_path, kata_id) / "whale"
+    git(whale, "tag", "2", "1")
+    git(whale, "tag", "3", "0")
+    tar = tmp_path / "tar"
+    plain_tar(tmp_path, "-cf", str(tar), kata_id[:2])
+    katas.restore(tar.read_bytes(), overwrite=True)
+    assert [light.number for light in katas.lights(kata_id, "whale")] == [0, 1]
+    assert katas.record(kata_id, "whale", {**FILES, "new": b"new"}).number == 2
+    assert "new" in katas.files(kata_id, "whale").files
+    assert [light.number for light in katas.lights(kata_id, "whale")] == [0, 1, 2]
+
+
+@pytest.fixture
+def nothing_left(data_containers: DataContainers) -> Iterator[None]:
+    """A test after which there is no kata, no container and no volume."""
+    yield
+    api = data_containers.engine.api
+    assert not list(data_containers.kata_ids())
+    name = {"name": f"^/?{data_containers.namespace.name}-kata-"}
+    assert not api.containers(all=True, filters=name)
+    assert not api.volumes(filters={"name": f"{data_containers.namespace.name}-kata-"})["Volumes"]
+
+
+@pytest.mark.usefixtures("nothing_left")
+@pytest.mark.parametrize("what", TARS)
+def test_a_tar_that_is_not_a_katas_leaves_nothing(katas: Katas, what: str) -> None:
+    tar, says = TARS[what]
+    with refused(grpc.StatusCode.INVALID_ARGUMENT, field="data", says=says):
+        katas.restore(tar)
+
+
+def test_the_tar_that_the_refused_ones_are_made_from_is_restored(katas: Katas) -> None:
+    assert list(katas.restore(tar_of(START)).avatars) == ["whale"]
+
+
+@pytest.mark.usefixtures("nothing_left")
+@pytest.mark.parametrize(
+    ("damage", "named"),
+    [
+        ([member(f"{TOP}/manifest.json", b"{")], "manifest.json"),
+        ([member(f"{TOP}/manifest.json", manifest_of("493A06504B"))], "manifest.json"),
+        ([MANIFEST, folder_member(f"{TOP}/whale")], "whale/increments.json"),
+        ([MANIFEST, member(f"{TOP}/whale", b"x")], "whale"),
+        ([*START, member(f"{TOP}/whale/.git/HEAD", b"x")], "whale/.git"),
+    ],
+)
+def test_a_kata_that_is_damaged_is_refused_by_file_and_leaves_nothing(
+    katas: Katas, damage: list[Member], named: str
+) -> None:
+    with refused(grpc.StatusCode.DATA_LOSS, says=f"kata {ID} is damaged: {named}"):
+        katas.restore(tar_of(damage))
+
+
+@pytest.mark.usefixtures("nothing_left")
+@each_compression
+def test_a_tar_that_is_cut_off_anywhere_leaves_nothing(katas: Katas, compression: str) -> None:
+    kata_id = played(katas)
+    tar = katas.tar(kata_id, COMPRESSIONS[compression])
+    katas.delete(kata_id)
+    numbers = random.Random(compression)  # noqa: S311 - the same each time
+    offsets = [numbers.randrange(len(tar)) for _ in range(10)]
+    near_the_end = [len(tar) - count for count in (1, 2, 3, 4, 5, 8, 9, 511, 512, 513)]
+    blocks = [at - at % 512 for at in offsets[:4]]
+    for at in [*offsets, *near_the_end, *blocks]:
+        with refused(grpc.StatusCode.INVALID_ARGUMENT, field="data"):
+            katas.restore(tar[:at])
+
+
+def changed(tar: bytes, change: Callable[[list[Request]], object]) -> list[Request]:
+    messages = list(restore_requests(tar))
+    change(messages)
+    return messages
+
+
+def end(size_bytes: int, content: bytes) -> Request:
+    digest = hashlib.sha256(content).digest()
+    return Request(end=storer_pb2.StreamEnd(size_bytes=size_bytes, sha256=digest))
+
+
+HEADER = Request(header=storer_pb2.RestoreKataHeader())
+
+STREAMS: dict[str, tuple[list[Request], str]] = {
+    "no message": ([], "header"),
+    "an empty message": ([Request()], "header"),
+    "no header": (changed(WHOLE, lambda all_: all_.pop(0)), "header"),
+    "two headers": (changed(WHOLE, lambda all_: all_.insert(1, HEADER)), "header"),
+    "a late header": (changed(WHOLE, lambda all_: all_.insert(2, HEADER)), "header"),
+    "no end": (changed(WHOLE, lambda all_: all_.pop()), "end"),
+    "another size": ([HEADER, Request(data=WHOLE), end(len(WHOLE) + 1, WHOLE)], "end.size_bytes"),
+    "another digest": ([HEADER, Request(data=WHOLE), end(len(WHOLE), b"x")], "end.sha256"),
+    "no digest": (
+        [
+            HEADER,
+            Request(data=WHOLE),
+            Request(end=storer_pb2.StreamEnd(size_bytes=len(WHOLE))),
+        ],
+        "end.sha256",
+    ),
+    "too much at once": ([HEADER, Request(data=bytes(1024**2 + 1))], "data"),
+    "data after the end": (
+        changed(WHOLE, lambda all_: all_.append(Request(data=b"x"))),
+        "end",
+    ),
+}
+
+
+@pytest.mark.usefixtures("nothing_left")
+@pytest.mark.parametrize("what", STREAMS)
+def test_a_stream_that_is_not_as_agreed_leaves_nothing(katas: Katas, what: str) -> None:
+    messages, field = STREAMS[what]
+    with refused(grpc.StatusCode.INVALID_ARGUMENT, field=field):
+        katas.stub.RestoreKata(iter(messages))
+
+
+@pytest.mark.parametrize(
+    "tar", [WHOLE, gzip.compress(WHOLE), zstandard.compress(WHOLE)], ids=COMPRESSIONS
+)
+def test_data_can_come_in_pieces_of_any_size(katas: Katas, tar: bytes) -> None:
+    pieces = [*(tar[at : at + 1] for at in range(300)), b"", tar[300:]]
+    messages = [HEADER, *(Request(data=piece) for piece in pieces), end(len(tar), tar)]
+    assert katas.stub.RestoreKata(iter(messages)).kata_id == ID
+
+
+def test_a_refused_tar_leaves_the_old_kata_as_it_was(
+    katas: Katas, folder: Callable[[str], Path]
+) -> None:
+    katas.restore(WHOLE)
+    before = listing(folder(ID))
+    for tar in (tar_of([*START, member("/etc/x")]), WHOLE[:2000]):
+        with refused(grpc.StatusCode.INVALID_ARGUMENT, field="data"):
+            katas.restore(tar, overwrite=True)
+    assert listing(folder(ID)) == before
+    assert katas.record(ID, "whale").number == 1
+
+
+def test_a_bomb_is_refused_before_it_fills_the_memory(
+    katas: Katas, storer_service: Service
+) -> None:
+    holes = member(
+        f"{SANDBOX}/s",
+        b"99999999999\n" + b"0\n" * 25 * 1024**2,
+        pax_headers={"GNU.sparse.major": "1", "GNU.sparse.minor": "0"},
+    )
+    Path(f"/proc/{storer_service.pid}/clear_refs").write_text("5")
+    before = kibibytes(storer_service.pid, "VmRSS")
+    with refused(grpc.StatusCode.INVALID_ARGUMENT, field="data", says="sparse"):
+        katas.restore(zstandard.compress(tar_of([*START, holes])))
+    assert kibibytes(storer_service.pid, "VmHWM") - before < 48 * 1024
+
+
+# --- What git would run
+
+
+def test_nothing_that_git_would_run_or_follow_is_kept(
+    katas: Katas, folder: Callable[[str], Path], tmp_path: Path
+) -> None:
+    kata_id = played(katas)
+    kata = unpacked(katas.tar(kata_id), tmp_path, kata_id)
+    katas.delete(kata_id)
+    repository = kata / "whale" / ".git"
+    ran = tmp_path / "ran"
+    script = f"#!/bin/sh\ntouch {ran}\n"
+    (repository / "hooks").mkdir(exist_ok=True)
+    for hook in ("pre-commit", "post-checkout", ".hidden"):
+        (repository / "hooks" / hook).write_text(script)
+        (repository / "hooks" / hook).chmod(0o755)
+    (tmp_path / "evil").write_text(script)
+    (tmp_path / "evil").chmod(0o755)
+    (tmp_path / "included").write_text("[core]\n\tpager = cat\n")
+    with (repository / "config").open("a") as config:
+        config.write(
+            f"[core]\n\tfsmonitor = {tmp_path}/evil\n\thooksPath = {tmp_path}\n"
+            f"\tsshCommand = {tmp_path}/evil\n\tworktree = /\n"
+            f'[filter "x"]\n\tclean = {tmp_path}/evil\n\tsmudge = {tmp_path}/evil\n'
+            f"[include]\n\tpath = {tmp_path}/included\n"
+            f'[includeIf "gitdir:/"]\n\tpath = {tmp_path}/included\n'
+            f"[alias]\n\tlog = !{tmp_path}/evil\n[diff]\n\texternal = {tmp_path}/evil\n"
+            '[remote "origin"]\n\turl = ext::sh -c evil\n'
+        )
+    (repository / "info/attributes").write_text("* filter=x\n")
+    (repository / "objects/info").mkdir(exist_ok=True)
+    (repository / "objects/info/alternates").write_text("/etc\n")
+    (repository / "commondir").write_text("/etc\n")
+    made = tmp_path / "kata.tar"
+    plain_tar(tmp_path, "-cf", str(made), kata_id[:2])
+    katas.restore(made.read_bytes())
+
+    whale = folder(kata_id) / "whale"
+    kept = git(whale, "config", "--local", "--list", "--name-only").decode().split()
+    assert {name.partition(".")[0] for name in kept} == {"core", "user"}
+    assert not {"core.fsmonitor", "core.hookspath", "core.worktree", "core.sshcommand"} & set(kept)
+    assert b"whale_" in git(whale, "config", "user.name")
+    assert not (whale / ".git/hooks").exists()
+    assert not (whale / ".git/objects/info/alternates").exists()
+    assert not (whale / ".git/commondir").exists()
+    git(whale, "status")
+    git(whale, "log")
+    git(whale, "diff", "1", "2")
+    git(whale, "checkout", "--quiet", "--force", "1")
+    assert not ran.exists()
+
+
+def test_what_could_raise_rights_is_not_kept(katas: Katas, folder: Callable[[str], Path]) -> None:
+    katas.restore(tar_of([*START, member(f"{SANDBOX}/su", b"x", mode=0o6777, uid=0, gid=0)]))
+    status = (folder(ID) / "whale/sandbox/su").stat()
+    assert stat.S_IMODE(status.st_mode) == 0o777
+    assert (status.st_uid, status.st_gid) == (avatars.uid("whale"),) * 2
+
+
+# --- Clients and storers that end in the middle
+
+
+def test_a_client_that_disappears_leaves_nothing(
+    katas: Katas,
+    data_containers: DataContainers,
+) -> None:
+    slow = Slow(katas, LARGE)
+    wait_until(lambda: begun(data_containers.folder(ID)))
+    slow.vanish()
+    wait_until(lambda: not data_containers.folder(ID).exists())
+    katas.restore(WHOLE)
+    slow = Slow(katas, LARGE, overwrite=True)
+    wait_until(lambda: begun(data_containers.folder(ID)))
+    slow.vanish()
+    wait_until(lambda: not begun(data_containers.folder(ID)))
+    assert {path.name for path in data_containers.folder(ID).iterdir()} == {
+        "manifest.json",
+        "whale",
+    }
+
+
+def test_a_storer_that_died_while_a_new_kata_came_leaves_nothing_for_the_next(
+    elsewhere: DataContainers,
+    start_storer: Callable[..., Service],
+    client: Callable[[Service], Katas],
+) -> None:
+    named = {"CYBER_DOJO_NAMESPACE": elsewhere.namespace.name}
+    dying = start_storer(**named)
+    slow = Slow(client(dying), LARGE)
+    wait_until(lambda: begun(elsewhere.folder(ID)))
+    dying.kill()
+    slow.vanish()
+    long_ago = elsewhere.folder(ID).stat().st_mtime - 2 * UNFINISHED_SECONDS
+    os.utime(elsewhere.folder(ID), (long_ago, long_ago))
+    after = client(start_storer(**named))
+    assert not elsewhere.folder(ID).exists()
+    assert not elsewhere.engine.api.containers(
+        all=True, filters={"name": elsewhere.namespace.kata(ID)}
+    )
+    assert after.restore(WHOLE).kata_id == ID
+
+
+def test_a_storer_that_died_while_a_kata_was_to_be_replaced_leaves_the_old_one(
+    elsewhere: DataContainers,
+    start_storer: Callable[..., Service],
+    client: Callable[[Service], Katas],
+) -> None:
+    named = {"CYBER_DOJO_NAMESPACE": elsewhere.namespace.name}
+    dying = start_storer(**named)
+    client(dying).restore(WHOLE)
+    before = listing(elsewhere.folder(ID))
+    slow = Slow(client(dying), LARGE, overwrite=True)
+    wait_until(lambda: begun(elsewhere.folder(ID)))
+    dying.kill()
+    slow.vanish()
+    after = client(start_storer(**named))
+    assert listing(elsewhere.folder(ID)) == before
+    assert after.record(ID, "whale").number == 1
+
+
+OLD, NEW = ["whale"], ["bat", "zebra"]
+
+
+def interrupted(folder: Path, renames: int) -> None:
+    """Do the first `renames` steps of replacing a kata by the one in `.complete`."""
+    (folder / publish.REPLACED).mkdir()
+    steps: list[tuple[str, str]] = [
+        ("manifest.json", f"{publish.REPLACED}/manifest.json"),
+        ("whale", f"{publish.REPLACED}/whale"),
+        (publish.COMPLETE, publish.MOVING),
+        (f"{publish.MOVING}/zebra", "zebra"),
+        (f"{publish.MOVING}/bat", "bat"),
+        (f"{publish.MOVING}/manifest.json", "manifest.json"),
+    ]
+    for was, now in steps[:renames]:
+        (folder / was).rename(folder / now)
+
+
+@pytest.mark.parametrize("renames", range(7))
+def test_a_storer_that_died_while_it_replaced_a_kata_leaves_the_old_or_the_new_one(
+    katas: Katas,
+    folder: Callable[[str], Path],
+    start_storer: Callable[..., Service],
+    client: Callable[[Service], Katas],
+    *,
+    tmp_path: Path,
+    renames: int,
+) -> None:
+    katas.restore(WHOLE)
+    new = katas.started(*NEW)
+    kata = unpacked(katas.tar(new), tmp_path, new)
+    manifest = json.loads((kata / "manifest.json").read_bytes())
+    (kata / "manifest.json").write_text(json.dumps({**manifest, "id": ID}))
+    shutil.copytree(kata, folder(ID) / publish.COMPLETE)
+    interrupted(folder(ID), renames)
+    after = client(start_storer())
+    assert list(after.get(ID).avatars) == (OLD if renames == 0 else NEW)
+    for name in OLD if renames == 0 else NEW:
+        assert after.record(ID, name).number == 1
+    katas.restore(WHOLE, overwrite=True)
+    assert {path.name for path in folder(ID).iterdir()} == {"manifest.json", "whale"}
+
+
+def test_restores_of_one_new_id_at_once_make_one_kata(
+    katas: Katas, katas_elsewhere: Katas, elsewhere: DataContainers
+) -> None:
+    kata_id = katas.started("whale")
+    tar = katas.tar(kata_id)
+    requests = list(restore_requests(tar))
+    for _ in range(4):
+        codes = at_once(
+            lambda _: code_of(lambda: katas_elsewhere.stub.RestoreKata(iter(requests))), range(8)
+        )
+        assert sorted(set(codes), key=str) == [grpc.StatusCode.ALREADY_EXISTS, grpc.StatusCode.OK]
+        assert codes.count(grpc.StatusCode.OK) == 1
+        assert list(katas_elsewhere.get(kata_id).avatars) == ["whale"]
+        katas_elsewhere.delete(kata_id)
+        assert not elsewhere.folder(kata_id).exists()
+
+
+def test_restores_of_one_new_id_that_fail_at_once_leave_nothing_and_spoil_none_that_does_not(
+    katas: Katas, katas_elsewhere: Katas, elsewhere: DataContainers
+) -> None:
+    kata_id = katas.started("whale")
+    whole = list(restore_requests(katas.tar(kata_id)))
+    broken = whole[:-1]  # its end is missing
+
+    def restore(place: int) -> grpc.StatusCode:
+        requests = whole if place == 0 else broken
+        return code_of(lambda: katas_elsewhere.stub.RestoreKata(iter(requests)))
+
+    for _ in range(4):
+        codes = at_once(restore, range(8))
+        assert codes == [grpc.StatusCode.OK] + [grpc.StatusCode.INVALID_ARGUMENT] * 7
+        assert list(katas_elsewhere.get(kata_id).avatars) == ["whale"]
+        katas_elsewhere.delete(kata_id)
+    assert at_once(restore, [1, 2, 3]) == [grpc.StatusCode.INVALID_ARGUMENT] * 3
+    assert not elsewhere.folder(kata_id).exists()

@@ -1,0 +1,571 @@
+"""RestoreKatas: each kata of a tar whole or not at all, and a report of what was done with it."""
+
+import gzip
+import io
+import json
+import os
+import shutil
+import subprocess
+import tarfile
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import grpc
+import pytest
+
+from cyberdojo.storer.v1 import storer_pb2
+from dojo.chunks import rechunk
+from dojo.engine.data_containers import DataContainers
+from support.services import Service, wait_until
+from support.storer.backups import Restored, backup, contents, requests, restore_into
+from support.storer.katas_directories import REAL_KATAS
+from support.storer.storing import FILES, GREEN, Katas, at_once, refused
+
+Request = storer_pb2.RestoreKatasRequest
+
+BLOCK = tarfile.BLOCKSIZE
+
+
+@pytest.fixture
+def three(katas: Katas) -> list[str]:
+    """Three katas, in the order of their ids, each with a light of the whale's."""
+    made = sorted(katas.started("bat", "whale") for _ in range(3))
+    for kata_id in made:
+        katas.record(kata_id, "whale", {**FILES, "sub/a b": b"\xff\0"}, colour=GREEN)
+    return made
+
+
+def assert_same(katas: Katas, other: Katas, ids: Iterable[str]) -> None:
+    for kata_id in ids:
+        was, now = katas.get(kata_id), other.get(kata_id)
+        assert now.manifest.visible_files == was.manifest.visible_files
+        assert (now.created, now.avatars) == (was.created, was.avatars)
+        for avatar in katas.get(kata_id).avatars:
+            assert other.lights(kata_id, avatar) == katas.lights(kata_id, avatar)
+            assert other.files(kata_id, avatar) == katas.files(kata_id, avatar)
+
+
+def ids_in(data_containers: DataContainers) -> set[str]:
+    return set(data_containers.kata_ids())
+
+
+# --- Backups, into an empty installation
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip", "zstd"])
+def test_a_full_backup_makes_every_kata_again(
+    katas: Katas, three: list[str], katas_elsewhere: Katas, compression: str
+) -> None:
+    number = storer_pb2.Compression.Value(f"COMPRESSION_{compression.upper()}")
+    made = backup(katas, compression=number)
+    restored = restore_into(katas_elsewhere, made.tar)
+    assert restored.outcomes == dict.fromkeys(three, "restored")
+    assert restored.counts == {"restored": 3}
+    assert restored.token == made.token
+    assert_same(katas, katas_elsewhere, three)
+    for kata_id in three:
+        assert katas_elsewhere.record(kata_id, "whale").number == 2
+
+
+def test_real_katas_come_back_as_they_are(katas: Katas, katas_elsewhere: Katas) -> None:
+    ids = sorted(kata.id for kata in REAL_KATAS)
+    for kata_id in ids:
+        katas.import_(kata_id)
+    restored = restore_into(katas_elsewhere, backup(katas).tar)
+    assert restored.outcomes == dict.fromkeys(ids, "restored")
+    for kata in REAL_KATAS:
+        if kata.avatar:
+            assert katas_elsewhere.lights(kata.id, kata.avatar) == katas.lights(
+                kata.id, kata.avatar
+            )
+
+
+def test_a_full_one_and_those_that_follow_it_give_the_state_of_the_last(
+    katas: Katas, three: list[str], katas_elsewhere: Katas
+) -> None:
+    full = backup(katas)
+    katas.record(three[0], "whale")
+    katas.delete(three[1])
+    added = katas.started("zebra")
+    second = backup(katas, since_token=full.token)
+    katas.start(three[0], "fox")
+    katas.record(added, "zebra")
+    third = backup(katas, since_token=second.token)
+    for made in (full, second, third):
+        restored = restore_into(katas_elsewhere, made.tar, apply_deletions=True)
+        assert not {"refused", "missing", "skipped", "kept"} & set(restored.counts)
+    assert restored.outcomes == {three[0]: "replaced", added: "replaced"}
+    listed = katas_elsewhere.stub.ListKatas(storer_pb2.ListKatasRequest()).katas
+    assert {each.kata_id for each in listed} == {three[0], three[2], added}
+    assert_same(katas, katas_elsewhere, [three[0], three[2], added])
+
+
+def test_what_was_deleted_from_the_archive_or_while_it_was_damaged_is_deleted_again(
+    start_storer: Callable[..., Service],
+    client: Callable[[Service], Katas],
+    folder: Callable[[str], Path],
+    katas_elsewhere: Katas,
+    tmp_path: Path,
+) -> None:
+    katas = client(start_storer(CYBER_DOJO_ARCHIVE=str(tmp_path / "archive")))
+    archived, damaged = katas.started("whale"), katas.started("whale")
+    katas.stub.ArchiveKata(storer_pb2.ArchiveKataRequest(kata_id=archived))
+    made = [backup(katas)]
+    katas.record(damaged, "whale")
+    for path in (folder(damaged) / "whale/.git/objects").rglob("*"):
+        if path.is_file():
+            path.unlink()
+    made.append(backup(katas, since_token=made[-1].token))
+    assert made[-1].states[damaged] == "failed"
+    for kata_id in (archived, damaged):
+        katas.delete(kata_id)
+    made.append(backup(katas, since_token=made[-1].token))
+    assert made[-1].states == {archived: "deleted", damaged: "deleted"}
+    for each in made:
+        restored = restore_into(katas_elsewhere, each.tar, apply_deletions=True)
+    assert restored.outcomes == {archived: "deleted", damaged: "deleted"}
+
+
+ODD = {
+    "a time that fits no number": ("created", [10**20, 1, 1, 1, 1, 1]),
+    "half a character": ("display_name", "C\ud800"),
+    "half a character in a name": ("visible_files", {"a\ud800": ""}),
+    "half a character below": ("mine", [{"a": "\ud800"}]),
+    "a number beyond all": ("mine", 10**400),
+    "too deep": ("mine", json.loads("[" * 150 + "]" * 150)),
+    "out of the sandbox": ("visible_files", {"../../escaped": ""}),
+    "out of everything": ("visible_files", {"/escaped": ""}),
+    "no name": ("visible_files", {"": ""}),
+    "a name too long": ("visible_files", {"a" * 300: ""}),
+    "a file that is a folder": ("visible_files", {"a": "", "a/b": ""}),
+}
+
+
+@pytest.mark.parametrize("what", ODD)
+def test_an_odd_kata_is_refused_and_keeps_no_other_back(
+    katas: Katas, katas_elsewhere: Katas, elsewhere: DataContainers, what: str
+) -> None:
+    good, odd = katas.started("whale"), katas.started("whale")
+    key, value = ODD[what]
+    manifest = f"{odd[:2]}/{odd[2:]}/manifest.json"
+    files = contents(katas.tar(odd))
+    files[manifest] = json.dumps({**json.loads(files[manifest]), key: value}).encode()
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w") as tar:
+        for name, content in [*files.items(), *contents(katas.tar(good)).items()]:
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    restored = restore_into(katas_elsewhere, made.getvalue())
+    assert restored.outcomes == {odd: "refused", good: "restored"}
+    assert "manifest.json" in restored.reasons[odd]
+    assert ids_in(elsewhere) == {good}
+
+
+def test_restoring_again_changes_nothing(
+    katas: Katas, three: list[str], katas_elsewhere: Katas, elsewhere: DataContainers
+) -> None:
+    full = backup(katas)
+    katas.record(three[0], "whale")
+    more = backup(katas, since_token=full.token)
+    restore_into(katas_elsewhere, full.tar)
+    restore_into(katas_elsewhere, more.tar)
+    before = {each: (elsewhere.folder(each) / "whale").stat().st_ino for each in three}
+    assert restore_into(katas_elsewhere, more.tar).outcomes == {three[0]: "unchanged"}
+    again = restore_into(katas_elsewhere, full.tar)
+    assert again.outcomes == {**dict.fromkeys(three, "unchanged"), three[0]: "skipped"}
+    assert "newer" in again.reasons[three[0]]
+    assert {each: (elsewhere.folder(each) / "whale").stat().st_ino for each in three} == before
+
+
+def test_an_increment_without_the_one_before_says_what_is_missing(
+    katas: Katas, three: list[str], katas_elsewhere: Katas
+) -> None:
+    token = backup(katas).token
+    katas.record(three[0], "whale")
+    restored = restore_into(katas_elsewhere, backup(katas, since_token=token).tar)
+    assert restored.outcomes == {
+        three[0]: "restored",
+        three[1]: "missing",
+        three[2]: "missing",
+    }
+
+
+# --- Into an installation that is used
+
+
+def test_what_is_newer_here_stays_unless_overwriting_is_asked_for(
+    katas: Katas, three: list[str]
+) -> None:
+    tar = backup(katas).tar
+    katas.record(three[0], "whale")
+    katas.start(three[1], "fox")
+    restored = restore_into(katas, tar)
+    assert restored.outcomes == {
+        three[0]: "skipped",
+        three[1]: "skipped",
+        three[2]: "unchanged",
+    }
+    assert len(katas.lights(three[0], "whale")) == 3
+    assert restore_into(katas, tar, overwrite=True).counts == {"replaced": 2, "unchanged": 1}
+    assert len(katas.lights(three[0], "whale")) == 2
+    assert list(katas.get(three[1]).avatars) == ["bat", "whale"]
+
+
+def test_what_went_another_way_here_stays_unless_overwriting_is_asked_for(
+    katas: Katas, three: list[str], katas_elsewhere: Katas
+) -> None:
+    restore_into(katas_elsewhere, backup(katas).tar)
+    katas_elsewhere.record(three[0], "whale", {"here": b""})
+    katas.record(three[0], "whale", {"there": b""})
+    katas.record(three[0], "whale", {"there": b"too"})
+    tar = backup(katas, prefix=three[0]).tar
+    restored = restore_into(katas_elsewhere, tar)
+    assert restored.outcomes == {three[0]: "skipped"}
+    assert "another way" in restored.reasons[three[0]]
+    assert set(katas_elsewhere.files(three[0], "whale").files) == {"here"}
+    assert restore_into(katas_elsewhere, tar, overwrite=True).counts == {"replaced": 1}
+    assert_same(katas, katas_elsewhere, three[:1])
+
+
+def test_deleted_katas_stay_unless_deleting_is_asked_for(
+    katas: Katas, three: list[str], katas_elsewhere: Katas
+) -> None:
+    full = backup(katas)
+    for kata_id in three:
+        katas.delete(kata_id)
+    more = backup(katas, since_token=full.token)
+    restore_into(katas_elsewhere, full.tar)
+    katas_elsewhere.record(three[0], "whale")
+    assert restore_into(katas_elsewhere, more.tar).counts == {"kept": 3}
+    applied = restore_into(katas_elsewhere, more.tar, apply_deletions=True)
+    assert applied.outcomes == {three[0]: "kept", three[1]: "deleted", three[2]: "deleted"}
+    assert "not what was deleted" in applied.reasons[three[0]]
+    forced = restore_into(katas_elsewhere, more.tar, apply_deletions=True, overwrite=True)
+    assert forced.outcomes == {three[0]: "deleted"}
+    with refused(grpc.StatusCode.NOT_FOUND):
+        katas_elsewhere.get(three[0])
+
+
+def test_a_kata_of_the_katas_directory_is_gone_on_with(
+    katas: Katas,
+    katas_directory: Path,
+    start_storer: Callable[..., Service],
+    client: Callable[[Service], Katas],
+    elsewhere: DataContainers,
+) -> None:
+    kata = next(kata for kata in REAL_KATAS if kata.avatar)
+    katas.record(kata.id, kata.avatar)
+    other = client(
+        start_storer(
+            CYBER_DOJO_NAMESPACE=elsewhere.namespace.name,
+            CYBER_DOJO_KATAS_DIRECTORY=str(katas_directory),
+        )
+    )
+    assert restore_into(other, backup(katas).tar).outcomes == {kata.id: "replaced"}
+    assert other.lights(kata.id, kata.avatar) == katas.lights(kata.id, kata.avatar)
+
+
+def test_katas_are_used_while_others_are_restored(katas: Katas, three: list[str]) -> None:
+    tar = backup(katas).tar
+    for kata_id in three[:2]:
+        katas.delete(kata_id)
+
+    def work(turn: int) -> object:
+        if turn < 2:
+            return restore_into(katas, tar).counts
+        return katas.record(three[2], "bat").number
+
+    at_once(work, range(8))
+    assert len(katas.lights(three[2], "bat")) == 7
+    assert set(katas.get(three[0]).avatars) == {"bat", "whale"}
+
+
+# --- Streams and tars that are not whole
+
+
+def cut(tar: bytes, at: int) -> Iterator[Request]:
+    """Yield the begin of a stream, which breaks off."""
+    yield Request(header=storer_pb2.RestoreKatasHeader())
+    for data in rechunk([tar[:at]]):
+        yield Request(data=data)
+
+
+def seal_ends(tar: bytes) -> list[int]:
+    """Return where the seal of each kata ends, of a tar that may break off."""
+    ends: list[int] = []
+    with tarfile.open(fileobj=io.BytesIO(tar)) as archive, suppress(tarfile.ReadError):
+        ends.extend(
+            member.offset_data + BLOCK
+            for member in archive
+            if member.name.endswith(".json") and member.name.count("/") == 1
+        )
+    return ends
+
+
+@pytest.mark.parametrize("place", range(12))
+@pytest.mark.parametrize("how", ["stream", "file"])
+def test_a_cut_stream_restores_whole_katas_and_nothing_of_others(
+    katas: Katas,
+    three: list[str],
+    katas_elsewhere: Katas,
+    elsewhere: DataContainers,
+    *,
+    place: int,
+    how: str,
+) -> None:
+    tar = backup(katas).tar
+    ends = seal_ends(tar)
+    places = [0, 1, 700, 5000, ends[0] - BLOCK, ends[0] - 1, ends[0], ends[0] + 10 * BLOCK,
+              ends[1], (ends[1] + ends[2]) // 2, ends[2] + BLOCK, len(tar) - 1]  # fmt: skip
+    at = places[place]
+    whole = [kata_id for kata_id, end in zip(three, ends, strict=True) if end <= at + BLOCK - 60]
+    found = Restored()
+    with refused(grpc.StatusCode.INVALID_ARGUMENT):
+        if how == "file":
+            restore_into(katas_elsewhere, tar[:at], found)
+        else:
+            for each in katas_elsewhere.stub.RestoreKatas(cut(tar, at)):
+                found.outcomes[each.report.kata_id] = "restored"
+    assert set(found.outcomes) <= set(three)
+    assert ids_in(elsewhere) == set(found.outcomes)
+    assert set(whole[:-1]) <= set(found.outcomes)
+    assert_same(katas, katas_elsewhere, found.outcomes)
+    again = restore_into(katas_elsewhere, tar)
+    assert again.outcomes == dict.fromkeys(three, "restored") | dict.fromkeys(
+        found.outcomes, "unchanged"
+    )
+
+
+def test_a_client_that_disappears_leaves_whole_katas_and_nothing_of_others(
+    katas: Katas, three: list[str], katas_elsewhere: Katas, elsewhere: DataContainers
+) -> None:
+    tar = backup(katas).tar
+    middle = (seal_ends(tar)[1] + seal_ends(tar)[2]) // 2
+
+    def begin() -> Iterator[Request]:
+        yield from cut(tar, middle)
+        call_is_over.wait(60)
+
+    call_is_over = threading.Event()
+    call = katas_elsewhere.stub.RestoreKatas(begin())
+    first, second = next(call), next(call)
+    call.cancel()
+    call_is_over.set()
+    assert [first.report.kata_id, second.report.kata_id] == three[:2]
+    wait_until(lambda: ids_in(elsewhere) == set(three[:2]))
+    assert_same(katas, katas_elsewhere, three[:2])
+
+
+def test_a_kata_that_was_altered_on_its_way_is_refused_and_the_rest_restored(
+    katas: Katas, three: list[str], katas_elsewhere: Katas, elsewhere: DataContainers
+) -> None:
+    tar = bytearray(backup(katas).tar)
+    with tarfile.open(fileobj=io.BytesIO(tar)) as archive:
+        name = f"{three[1][:2]}/{three[1][2:]}/whale/sandbox/hiker.c"
+        tar[archive.getmember(name).offset_data] ^= 1
+    restored = restore_into(katas_elsewhere, bytes(tar))
+    assert restored.outcomes == {
+        three[0]: "restored",
+        three[1]: "refused",
+        three[2]: "restored",
+    }
+    assert restored.counts == {"restored": 2, "refused": 1}
+    assert ids_in(elsewhere) == {three[0], three[2]}
+
+
+def test_what_could_not_be_backed_up_is_not_restored(
+    katas: Katas,
+    three: list[str],
+    katas_elsewhere: Katas,
+    elsewhere: DataContainers,
+    folder: Callable[[str], Path],
+) -> None:
+    (folder(three[1]) / "whale/manifest.json").unlink()
+    restored = restore_into(katas_elsewhere, backup(katas).tar)
+    assert restored.counts == {"restored": 2, "refused": 1}
+    assert "can't be read" in restored.reasons[three[1]]
+    assert ids_in(elsewhere) == {three[0], three[2]}
+
+
+def test_a_backup_that_broke_and_the_rest_of_it_are_as_good_as_one(
+    katas: Katas, three: list[str], katas_elsewhere: Katas, folder: Callable[[str], Path]
+) -> None:
+    large = folder(three[1]) / "whale/sandbox/zz-large"
+    large.touch()
+    os.truncate(large, 64 * 1024**2)
+    call = katas.stub.BackupKatas(storer_pb2.BackupKatasRequest())
+    token = next(call).header.token
+    begun = next(call).data
+    call.cancel()
+    rest = backup(katas, resume_token=token, after_kata_id=three[0])
+    found = Restored()
+    with refused(grpc.StatusCode.INVALID_ARGUMENT):
+        restore_into(katas_elsewhere, begun, found)
+    assert found.outcomes == {three[0]: "restored"}
+    assert restore_into(katas_elsewhere, rest.tar).outcomes == dict.fromkeys(three[1:], "restored")
+    katas_elsewhere.delete(three[0])
+    katas_elsewhere.delete(three[1])
+    joined = begun[: seal_ends(begun)[0]] + rest.tar
+    assert restore_into(katas_elsewhere, joined).outcomes == {
+        three[0]: "restored",
+        three[1]: "restored",
+        three[2]: "unchanged",
+    }
+
+
+# --- Any tar of a katas directory
+
+
+@pytest.mark.parametrize("top", ["katas", "katas/.", "."])
+def test_a_plain_tar_of_a_katas_directory_is_restored(
+    katas: Katas, katas_elsewhere: Katas, katas_directory: Path, tmp_path: Path, top: str
+) -> None:
+    shutil.copytree(katas_directory, tmp_path / "katas", symlinks=True)
+    (tmp_path / "katas/readme.txt").write_text("Katas.")
+    made = tmp_path.parent / f"{tmp_path.name}.tar"
+    subprocess.run(["tar", "-cf", made, top], cwd=tmp_path, check=True)
+    restored = restore_into(katas_elsewhere, made.read_bytes())
+    made.unlink()
+    ids = {kata.id for kata in REAL_KATAS}
+    assert restored.outcomes == dict.fromkeys(ids, "restored")
+    assert restored.token == ""
+    for kata in REAL_KATAS:
+        if kata.avatar:
+            assert katas_elsewhere.lights(kata.id, kata.avatar) == katas.lights(
+                kata.id, kata.avatar
+            )
+
+
+def test_the_last_kata_of_a_plain_tar_is_whole_when_the_tar_is(
+    katas: Katas, three: list[str], katas_elsewhere: Katas, elsewhere: DataContainers
+) -> None:
+    tar = b"".join(katas.tar(kata_id)[: -2 * BLOCK] for kata_id in three)
+    found = Restored()
+    with refused(grpc.StatusCode.INVALID_ARGUMENT):
+        restore_into(katas_elsewhere, tar, found)
+    assert found.outcomes == dict.fromkeys(three[:2], "restored")
+    assert ids_in(elsewhere) == set(three[:2])
+    restored = restore_into(katas_elsewhere, gzip.compress(tar + bytes(2 * BLOCK)))
+    assert restored.outcomes[three[2]] == "restored"
+
+
+# --- Tars that mean harm
+
+
+def member(name: str, content: bytes = b"", **fields: object) -> bytes:
+    header = tarfile.TarInfo(name)
+    header.size = len(content)
+    for key, value in fields.items():
+        setattr(header, key, value)
+    return header.tobuf() + content + bytes(-len(content) % BLOCK)
+
+
+ID, OTHER = "493A06504A", "5A0F824399"
+
+
+def a_kata(kata_id: str, *more: bytes) -> bytes:
+    top = f"{kata_id[:2]}/{kata_id[2:]}"
+    manifest = {
+        "id": kata_id,
+        "created": [2019, 1, 16, 12, 44, 55],
+        "display_name": "C (gcc), assert",
+        "visible_files": {name: text.decode() for name, text in FILES.items()},
+    }
+    return member(f"{top}/manifest.json", json.dumps(manifest).encode()) + b"".join(more)
+
+
+TOP = f"{ID[:2]}/{ID[2:]}"
+HOSTILE = {
+    "a link out": member(f"{TOP}/whale/sandbox/x", type=tarfile.SYMTYPE, linkname="/etc/passwd"),
+    "a link": member(f"{TOP}/whale/x", type=tarfile.SYMTYPE, linkname="y"),
+    "a hard link": member(f"{TOP}/x", type=tarfile.LNKTYPE, linkname="/etc/passwd"),
+    "a device": member(f"{TOP}/whale/sandbox/x", type=tarfile.CHRTYPE, devmajor=1, devminor=3),
+    "a file twice": member(f"{TOP}/manifest.json", b"{}"),
+    "a name with a dot": member(f"{TOP}/.complete/manifest.json", b"{}"),
+    "an avatar that is a file": member(f"{TOP}/whale", b"x"),
+    "another kata's manifest": member(f"{TOP}/zebra/increments.json", b"{"),
+    "no history": member(f"{TOP}/whale/increments.json", b'[{"number": 1}]'),
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_a_kata_that_holds_what_none_can_is_refused_and_the_others_are_not(
+    katas_elsewhere: Katas, elsewhere: DataContainers, what: str
+) -> None:
+    tar = a_kata(ID, HOSTILE[what]) + a_kata(OTHER) + bytes(2 * BLOCK)
+    restored = restore_into(katas_elsewhere, tar)
+    assert restored.outcomes == {ID: "refused", OTHER: "restored"}
+    assert restored.reasons[ID]
+    assert ids_in(elsewhere) == {OTHER}
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc/x", f"{TOP}/../../../x", f"{TOP}/../5A/x"])
+def test_a_tar_with_names_that_lead_elsewhere_ends_there(
+    katas_elsewhere: Katas, elsewhere: DataContainers, name: str
+) -> None:
+    tar = a_kata(OTHER) + a_kata(ID, member(name, b"x")) + bytes(2 * BLOCK)
+    found = Restored()
+    with refused(grpc.StatusCode.INVALID_ARGUMENT, says="leads out"):
+        restore_into(katas_elsewhere, tar, found)
+    assert ids_in(elsewhere) == set(found.outcomes) == {OTHER}
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        b"",
+        b"{}",
+        b"\xff\xfe",
+        b'{"token": "x", "since": "", "prefix": "", "katas": [\n{"kata_id": "../../x"}\n]}\n',
+        b'{"token": "x", "since": "", "prefix": "", "katas": [\n' + b"[" * 5000 + b"\n]}\n",
+    ],
+)
+def test_a_manifest_that_is_none_of_ours_ends_the_restoring(
+    katas_elsewhere: Katas, elsewhere: DataContainers, manifest: bytes
+) -> None:
+    tar = a_kata(ID) + member("backup.json", manifest) + bytes(2 * BLOCK)
+    found = Restored()
+    with refused(grpc.StatusCode.INVALID_ARGUMENT, says="backup.json"):
+        restore_into(katas_elsewhere, tar, found)
+    assert ids_in(elsewhere) == set(found.outcomes) == {ID}
+
+
+def test_a_seal_that_is_none_of_ours_refuses_its_kata(
+    katas_elsewhere: Katas, elsewhere: DataContainers
+) -> None:
+    for content in (b"", b"[]", b'{"sha256": 7}', b"[" * 5000, b"\xff"):
+        tar = a_kata(ID) + member(f"{TOP}.json", content) + a_kata(OTHER)
+        tar += member(f"{OTHER[:2]}/{OTHER[2:]}.json", type=tarfile.DIRTYPE) + bytes(2 * BLOCK)
+        assert restore_into(katas_elsewhere, tar).counts == {"refused": 2}
+    assert ids_in(elsewhere) == set()
+
+
+def test_requests_have_to_come_in_order(katas: Katas) -> None:
+    data = Request(data=b"x")
+    with refused(grpc.StatusCode.INVALID_ARGUMENT, field="header"):
+        list(katas.stub.RestoreKatas(iter([data])))
+    with refused(grpc.StatusCode.INVALID_ARGUMENT, field="header"):
+        list(katas.stub.RestoreKatas(iter([])))
+    header = Request(header=storer_pb2.RestoreKatasHeader())
+    with refused(grpc.StatusCode.INVALID_ARGUMENT):
+        list(katas.stub.RestoreKatas(iter([header, data, header])))
+
+
+def test_a_digest_of_the_stream_that_is_another_is_told(
+    katas: Katas, three: list[str], katas_elsewhere: Katas
+) -> None:
+    sent = list(requests(backup(katas).tar))
+    sent[-1].end.sha256 = bytes(32)
+    with refused(grpc.StatusCode.INVALID_ARGUMENT, field="end.sha256"):
+        list(katas_elsewhere.stub.RestoreKatas(iter(sent)))
+    assert_same(katas, katas_elsewhere, three)
+
+
+def test_the_tar_of_one_kata_is_one_of_katas(
+    katas: Katas, three: list[str], katas_elsewhere: Katas
+) -> None:
+    assert restore_into(katas_elsewhere, katas.tar(three[0])).outcomes == {three[0]: "restored"}
+    assert contents(backup(katas_elsewhere).tar)

@@ -1,0 +1,295 @@
+"""Start points: what a kata can start from, as a menu and as a manifest."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from cyberdojo.colour.v1 import colour_pb2
+from cyberdojo.startpoints.v1 import startpoints_pb2, startpoints_pb2_grpc
+from cyberdojo.storer.v1 import storer_pb2
+from support.services import Service
+from support.storer.storing import Katas, refused
+
+Stub = startpoints_pb2_grpc.StartPointsServiceStub
+
+SCRIPT = "cyber-dojo.sh"
+
+
+def languages(stub: Stub) -> dict[str, str]:
+    """Return display name -> image name."""
+    listed = stub.ListLanguages(startpoints_pb2.ListLanguagesRequest()).languages
+    return {each.display_name: each.image_name for each in listed}
+
+
+def exercises(stub: Stub) -> dict[str, bytes]:
+    """Return display name -> instructions."""
+    listed = stub.ListExercises(startpoints_pb2.ListExercisesRequest()).exercises
+    return {each.display_name: each.instructions for each in listed}
+
+
+def get(stub: Stub, language: str, exercise: str = "") -> storer_pb2.Manifest:
+    asked = startpoints_pb2.GetStartPointRequest(language=language, exercise=exercise)
+    return stub.GetStartPoint(asked).manifest
+
+
+def index(*folders: Path) -> subprocess.CompletedProcess[str]:
+    """Check and index folders of start points."""
+    command = [sys.executable, "-m", "storer.start_points.index", *folders]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def write(folder: Path, manifest: dict[str, Any], files: dict[str, str] | None = None) -> None:
+    """Write a start point."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    for name, content in (files or {}).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content)
+
+
+def a_language(**keys: Any) -> dict[str, Any]:
+    return {
+        "display_name": "Pascal, own",
+        "image_name": "cyberdojofoundation/pascal_own",
+        "visible_filenames": [SCRIPT, "hiker.pas"],
+        **keys,
+    }
+
+
+FILES = {SCRIPT: "fpc hiker.pas\n", "hiker.pas": "begin end.\n"}
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """A folder with one language and one exercise, not indexed yet."""
+    write(tmp_path / "languages/pascal", a_language(), FILES)
+    exercise = {"display_name": "Own", "visible_filenames": ["instructions"]}
+    write(tmp_path / "exercises/Own", exercise, {"instructions": "Do it.\n"})
+    return tmp_path
+
+
+@pytest.fixture
+def shared(storer_service: Service, connect: Callable[[str], grpc.Channel]) -> Stub:
+    """The project's own start points, behind the shared storer."""
+    return Stub(connect(storer_service.address))
+
+
+@pytest.fixture
+def serve(
+    start_storer: Callable[..., Service], connect: Callable[[str], grpc.Channel]
+) -> Callable[[Path], Stub]:
+    """Serves a folder of start points."""
+    return lambda folder: Stub(connect(start_storer(CYBER_DOJO_START_POINTS=str(folder)).address))
+
+
+def test_languages_are_listed_with_their_images(shared: Stub, start_points: Path) -> None:
+    found = languages(shared)
+    assert found["C (gcc), assert"] == "cyberdojofoundation/gcc_assert"
+    assert len(found) == sum(path.is_dir() for path in (start_points / "languages").iterdir())
+    assert list(found) == sorted(found)
+
+
+def test_exercises_are_listed_with_their_instructions(shared: Stub, start_points: Path) -> None:
+    found = exercises(shared)
+    expected = (start_points / "exercises/Fizz_Buzz/instructions").read_bytes()
+    assert found["Fizz Buzz"] == expected
+    assert len(found) >= 20
+
+
+def test_pages_together_hold_each_once(shared: Stub) -> None:
+    names: list[str] = []
+    token = ""
+    while True:
+        asked = startpoints_pb2.ListExercisesRequest(page_size=3, page_token=token)
+        page = shared.ListExercises(asked)
+        assert 1 <= len(page.exercises) <= 3
+        names += [each.display_name for each in page.exercises]
+        if not (token := page.next_page_token):
+            break
+    assert names == list(exercises(shared))
+
+
+def test_a_kata_starts_from_a_language_and_an_exercise(
+    shared: Stub, katas: Katas, start_points: Path
+) -> None:
+    found = get(shared, "C (gcc), assert", "Fizz Buzz")
+    made = katas.stub.CreateKata(storer_pb2.CreateKataRequest(manifest=found)).kata_id
+    kata = katas.get(made).manifest
+    assert (kata.display_name, kata.exercise) == ("C (gcc), assert", "Fizz Buzz")
+    folder = start_points / "languages/gcc_assert"
+    names = json.loads((folder / "manifest.json").read_text())["visible_filenames"]
+    assert dict(kata.visible_files) == {
+        **{name: (folder / name).read_bytes() for name in names},
+        "instructions": (start_points / "exercises/Fizz_Buzz/instructions").read_bytes(),
+    }
+    first = kata.colour_rule.patterns.patterns[0]
+    assert (first.colour, first.pattern) == (colour_pb2.COLOUR_RED, "Assertion .* failed")
+
+
+def test_an_existing_start_point_works_unchanged(own: Path, serve: Callable[[Path], Stub]) -> None:
+    manifest = a_language(
+        filename_extension=".pas",
+        max_seconds=20,
+        tab_size=3,
+        progress_regexs=["a", "b"],
+        highlight_filenames=["hiker.pas"],
+        hidden_filenames=["coverage/.*\\.txt"],
+        rag_lambda="red_amber_green.rb",
+        runner_choice="stateful",
+    )
+    rule = "lambda { |output| :red }\n"
+    write(own / "languages/pascal", manifest, {**FILES, "red_amber_green.rb": rule})
+    assert index(own / "languages").returncode == 0
+    found = get(serve(own), "Pascal, own")
+    assert list(found.filename_extensions) == [".pas"]
+    assert (found.max_seconds, found.tab_size) == (20, 3)
+    assert list(found.highlight_filenames) == ["hiker.pas"]
+    assert list(found.hidden_filenames) == ["coverage/.*\\.txt"]
+    assert found.colour_rule.ruby_lambda.source == rule
+    assert dict(found.other) == {"runner_choice": "stateful"}
+    assert set(found.visible_files) == set(FILES)
+
+
+def test_what_is_not_there_is_not_found(shared: Stub) -> None:
+    for language, exercise in (("C", ""), ("C (gcc), assert", "Nothing"), ("x" * 200, "")):
+        with refused(grpc.StatusCode.NOT_FOUND):
+            get(shared, language, exercise)
+    with refused(grpc.StatusCode.INVALID_ARGUMENT, field="language"):
+        get(shared, "")
+    with refused(grpc.StatusCode.INVALID_ARGUMENT, field="exercise"):
+        get(shared, "C (gcc), assert", "x" * 201)
+    garbage = startpoints_pb2.ListLanguagesRequest(page_token="x")  # noqa: S106
+    with refused(grpc.StatusCode.INVALID_ARGUMENT, field="page_token"):
+        shared.ListLanguages(garbage)
+    with refused(grpc.StatusCode.INVALID_ARGUMENT, field="page_size"):
+        shared.ListExercises(startpoints_pb2.ListExercisesRequest(page_size=1001))
+
+
+def test_a_storer_without_start_points_has_none(
+    start_storer: Callable[..., Service], connect: Callable[[str], grpc.Channel]
+) -> None:
+    stub = Stub(connect(start_storer().address))
+    assert languages(stub) == {}
+    assert exercises(stub) == {}
+    with refused(grpc.StatusCode.NOT_FOUND):
+        get(stub, "C (gcc), assert")
+
+
+def test_start_points_that_are_replaced_are_noticed(
+    own: Path, serve: Callable[[Path], Stub]
+) -> None:
+    stub = serve(own)
+    assert languages(stub) == {}
+    assert index(own / "languages", own / "exercises").returncode == 0
+    assert list(languages(stub)) == ["Pascal, own"]
+    write(own / "languages/pascal", a_language(display_name="Pascal, other"))
+    assert index(own / "languages").returncode == 0
+    assert list(languages(stub)) == ["Pascal, other"]
+    assert get(stub, "Pascal, other", "Own").exercise == "Own"
+    shutil.rmtree(own / "languages")
+    assert languages(stub) == {}
+
+
+def test_what_is_damaged_is_told_by_file_and_the_rest_is_served(
+    own: Path, serve: Callable[[Path], Stub]
+) -> None:
+    write(own / "languages/other", a_language(display_name="Other"), FILES)
+    assert index(own / "languages", own / "exercises").returncode == 0
+    stub = serve(own)
+    (own / "languages/pascal/hiker.pas").unlink()
+    with refused(grpc.StatusCode.DATA_LOSS, says="hiker.pas"):
+        get(stub, "Pascal, own")
+    assert get(stub, "Other").display_name == "Other"
+    (own / "exercises/index.json").write_text("{")
+    with refused(grpc.StatusCode.DATA_LOSS, says="exercises/index.json"):
+        exercises(stub)
+    assert len(languages(stub)) == 2
+
+
+def test_files_that_language_and_exercise_both_have_do_not_go_together(
+    own: Path, serve: Callable[[Path], Stub]
+) -> None:
+    exercise = {"display_name": "Own", "visible_filenames": ["hiker.pas"]}
+    write(own / "exercises/Own", exercise, {"hiker.pas": ""})
+    assert index(own / "languages", own / "exercises").returncode == 0
+    with refused(grpc.StatusCode.INVALID_ARGUMENT, field="exercise", says="hiker.pas"):
+        get(serve(own), "Pascal, own", "Own")
+
+
+PATTERN = {"colour": "red", "pattern": "x", "stream": "stdout"}
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        ({"display_name": ""}, "pascal/manifest.json: display_name: is required"),
+        ({"image_name": ""}, "pascal/manifest.json: image_name: is required"),
+        ({"image_name": 5}, "pascal/manifest.json: image_name: 5 is not a str"),
+        ({"max_seconds": 61}, "pascal/manifest.json: max_seconds: 61 is not from 1 to 60"),
+        ({"tab_size": "4"}, "pascal/manifest.json: tab_size: '4' is not a int"),
+        ({"visible_filenames": "a"}, "pascal/manifest.json: visible_filenames: is not a list"),
+        ({"visible_filenames": [SCRIPT, "not.here"]}, "pascal/not.here: No such file"),
+        ({"visible_filenames": ["hiker.pas"]}, f"visible_filenames: {SCRIPT} is missing"),
+        ({"visible_filenames": [SCRIPT, "../secret"]}, "'../secret': the name has the part '..'"),
+        ({"visible_filenames": [SCRIPT, "link"]}, "pascal/link: leads out of the start point"),
+        ({"highlight_filenames": ["x"]}, "highlight_filenames: 'x' is not a visible file"),
+        ({"rag_lambda": "not.rb"}, "pascal/manifest.json: not.rb: No such file"),
+        ({"rag_lambda": 5}, "pascal/manifest.json: rag_lambda: is not a filename"),
+        ({"rag_lambda": "long.rb"}, "rag_lambda: long.rb: 16385 bytes are more than 16384"),
+        ({"rag_lambda": "latin.rb"}, "rag_lambda: latin.rb: is not UTF-8"),
+        (
+            {"colour_rule": {"patterns": [{**PATTERN, "colour": "blue"}]}},
+            "colour_rule.patterns.patterns[0].colour: is not red, amber or green",
+        ),
+        (
+            {"colour_rule": {"patterns": [PATTERN, {**PATTERN, "pattern": "("}]}},
+            "colour_rule.patterns.patterns[1].pattern: missing )",
+        ),
+        ({"colour_rule": []}, "pascal/manifest.json: colour_rule: is not {patterns:"),
+    ],
+)
+def test_a_start_point_that_cannot_be_used_is_told_by_file_and_key(
+    own: Path, keys: dict[str, Any], says: str
+) -> None:
+    (own / "secret").write_text("secret")
+    (own / "languages/pascal/link").symlink_to("../../secret")
+    (own / "languages/pascal/long.rb").write_text("#" * 16385)
+    (own / "languages/pascal/latin.rb").write_bytes(b"# caf\xe9")
+    write(own / "languages/pascal", a_language(**keys))
+    done = index(own / "languages", own / "exercises")
+    assert done.returncode == 1
+    assert says in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not (own / "languages/index.json").exists()
+    assert not (own / "exercises/index.json").exists()
+
+
+def test_all_that_is_wrong_is_told_at_once(own: Path) -> None:
+    write(own / "languages/same", a_language(), FILES)
+    write(own / "languages/broken", {})
+    (own / "languages/none").mkdir()
+    (own / "languages/torn").mkdir()
+    (own / "languages/torn/manifest.json").write_text("{")
+    done = index(own / "languages")
+    assert done.returncode == 1
+    lines = done.stderr.splitlines()
+    assert len(lines) == 4
+    for expected in ("broken/manifest.json: vis", "none/manifest.json: is missing", "torn/man"):
+        assert any(expected in line for line in lines), lines
+    expected = "same/manifest.json: display_name: 'Pascal, own' is that of"
+    assert any(expected in line for line in lines), lines
+
+
+def test_the_index_is_called_with_folders_of_a_kind(own: Path) -> None:
+    for folders in ([], [own]):
+        done = index(*folders)
+        assert done.returncode == 2
+        assert "languages" in done.stderr
+    assert "No such file" in index(own / "nowhere/languages").stderr

@@ -1,0 +1,202 @@
+"""What the services do while the docker engine is gone, or hangs; and when it is back."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import docker.errors
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
+from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
+from dojo.engine.client import Engine
+from support.own_engine import OwnEngine, StartService, services_on_an_own_engine
+from support.services import code_of, wait_until
+
+PYTHON = "cyberdojofoundation/python_pytest"
+FILES = {"cyber-dojo.sh": b"echo tests: passed\n"}
+
+# An engine that hangs is given up at last; a caller who waits this long is told so.
+SECONDS = 110
+
+OK, UNAVAILABLE = grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE
+
+
+@dataclass(frozen=True)
+class Dojo:
+    """A storer and a runner on an engine of their own, and a kata with a whale in it."""
+
+    engine: OwnEngine
+    channels: dict[str, grpc.Channel]
+    kata_id: str
+
+    @property
+    def storer(self) -> storer_pb2_grpc.StorerServiceStub:
+        return storer_pb2_grpc.StorerServiceStub(self.channels["storer"])
+
+    @property
+    def runner(self) -> runner_pb2_grpc.RunnerServiceStub:
+        return runner_pb2_grpc.RunnerServiceStub(self.channels["runner"])
+
+    def needing_the_engine(self, seconds: float = SECONDS) -> list[Callable[[], object]]:
+        """Return calls that can't be served without an engine, a run first.
+
+        The run is given `seconds` to be answered in.
+        """
+        run = runner_pb2.RunRequest(
+            kata_id=self.kata_id, avatar="whale", image_name=PYTHON, files=FILES, max_seconds=10
+        )
+        list_images = runner_pb2.ListImagesRequest()
+        pull = runner_pb2.PullImageRequest(image_name=PYTHON)
+        fork = storer_pb2.ForkKataRequest(kata_id=self.kata_id, avatar="whale")
+        return [
+            lambda: self.runner.Run(run, timeout=seconds),
+            lambda: self.runner.ListImages(list_images, timeout=SECONDS),
+            lambda: list(self.runner.PullImage(pull, timeout=SECONDS)),
+            lambda: create(self.storer),
+            lambda: self.storer.ForkKata(fork, timeout=SECONDS),
+        ]
+
+    def needing_the_volume_alone(self) -> list[Callable[[], object]]:
+        """Return calls that read and write a kata's volume, and nothing else."""
+        kata = {"kata_id": self.kata_id}
+        whale = {**kata, "avatar": "whale"}
+        storer = self.storer
+        return [
+            lambda: storer.GetKata(storer_pb2.GetKataRequest(**kata), timeout=SECONDS),
+            lambda: storer.ListKatas(storer_pb2.ListKatasRequest(), timeout=SECONDS),
+            lambda: storer.ListLights(storer_pb2.ListLightsRequest(**kata), timeout=SECONDS),
+            lambda: storer.GetFiles(storer_pb2.GetFilesRequest(**whale), timeout=SECONDS),
+            lambda: storer.StartAvatar(storer_pb2.StartAvatarRequest(**kata), timeout=SECONDS),
+            lambda: list(
+                storer.DownloadKata(storer_pb2.DownloadKataRequest(**kata), timeout=SECONDS)
+            ),
+            lambda: storer.RecordTest(
+                storer_pb2.RecordTestRequest(**whale, files=FILES, colour=1), timeout=SECONDS
+            ),
+        ]
+
+    def newest(self) -> int:
+        """Return the whale's newest light."""
+        request = storer_pb2.ListLightsRequest(kata_id=self.kata_id, avatar="whale")
+        number: int = self.storer.ListLights(request).avatars[0].lights[-1].number
+        return number
+
+    def health(self) -> set[int]:
+        """Return how the services are."""
+        asked = health_pb2.HealthCheckRequest()
+        return {
+            health_pb2_grpc.HealthStub(channel).Check(asked, timeout=SECONDS).status
+            for channel in self.channels.values()
+        }
+
+    def katas(self) -> list[str]:
+        """Return the ids of all katas."""
+        return [each.kata_id for each in self.storer.ListKatas(storer_pb2.ListKatasRequest()).katas]
+
+
+def create(storer: storer_pb2_grpc.StorerServiceStub) -> str:
+    """Make a kata; return its id."""
+    manifest = storer_pb2.Manifest(display_name="a", image_name=PYTHON, visible_files=FILES)
+    request = storer_pb2.CreateKataRequest(manifest=manifest)
+    kata_id: str = storer.CreateKata(request, timeout=SECONDS).kata_id
+    return kata_id
+
+
+def codes(calls: list[Callable[[], object]]) -> list[grpc.StatusCode]:
+    """Make the calls, all at the same time; return the status that each ends with."""
+    with ThreadPoolExecutor(len(calls)) as threads:
+        return list(threads.map(code_of, calls))
+
+
+@pytest.fixture
+def dojo(
+    engine: Engine,
+    tmp_path_factory: pytest.TempPathFactory,
+    start_service: StartService,
+    connect: Callable[[str], grpc.Channel],
+) -> Iterator[Dojo]:
+    modules = ["storer", "runner"]
+    folder = tmp_path_factory.mktemp("engine")
+    with services_on_an_own_engine(modules, engine, folder, start_service, PYTHON) as found:
+        own, services = found
+        channels = {each.module: connect(each.address) for each in services}
+        storer = storer_pb2_grpc.StorerServiceStub(channels["storer"])
+        kata_id = create(storer)
+        order = storer_pb2.StartAvatarRequest(kata_id=kata_id, order=["whale"])
+        storer.StartAvatar(order)
+        yield Dojo(own, channels, kata_id)
+
+
+def test_without_an_engine_katas_are_still_read_and_recorded_and_all_is_well_when_it_is_back(
+    dojo: Dojo,
+) -> None:
+    serving = health_pb2.HealthCheckResponse.SERVING
+    needing = dojo.needing_the_engine()
+    wait_until(lambda: dojo.health() == {serving})
+    assert set(codes(needing)) == {OK}
+    before = dojo.katas()
+    delete = storer_pb2.DeleteKataRequest(kata_id=dojo.kata_id)
+    watch = dojo.storer.WatchKata(
+        storer_pb2.WatchKataRequest(kata_id=dojo.kata_id), timeout=SECONDS
+    )
+    assert next(watch).light.number == 0
+
+    dojo.engine.stop()
+    wait_until(lambda: dojo.health() == {health_pb2.HealthCheckResponse.NOT_SERVING})
+    assert set(codes([*needing, lambda: dojo.storer.DeleteKata(delete)])) == {UNAVAILABLE}
+    assert set(codes(dojo.needing_the_volume_alone())) == {OK}
+    assert dojo.katas() == before
+    assert dojo.newest() == 1
+    assert {(each.avatar, each.light.number) for each in (next(watch), next(watch))} > {
+        ("whale", 1)
+    }
+    watch.cancel()
+
+    dojo.engine.start()
+    wait_until(lambda: dojo.health() == {serving})
+    assert set(codes(dojo.needing_the_engine())) == {OK}
+    assert set(codes([lambda: dojo.storer.DeleteKata(delete)])) == {OK}
+    assert dojo.kata_id not in dojo.katas()
+
+
+def test_a_handle_that_could_not_be_made_without_an_engine_is_made_when_it_is_back(
+    dojo: Dojo,
+) -> None:
+    with_own = Engine(dojo.engine.url)
+    (name,) = [each["Names"][0] for each in with_own.api.containers(all=True)]
+    with_own.api.remove_container(name)
+    dojo.engine.stop()
+    assert set(codes(dojo.needing_the_volume_alone())) == {OK}
+    dojo.engine.start()
+
+    def touched() -> bool:
+        assert set(codes(dojo.needing_the_volume_alone())) == {OK}
+        try:
+            with_own.api.inspect_container(name)
+        except docker.errors.NotFound:
+            return False
+        return True
+
+    wait_until(touched)
+    with_own.close()
+
+
+def test_an_engine_that_hangs_is_given_up_and_does_no_harm_when_it_goes_on(dojo: Dojo) -> None:
+    before = dojo.katas()
+    dojo.engine.freeze()
+    with ThreadPoolExecutor(1) as meanwhile:
+        waiting = meanwhile.submit(codes, dojo.needing_the_engine())
+        assert set(codes(dojo.needing_the_volume_alone())) == {OK}
+        assert not waiting.done()
+        wait_until(lambda: dojo.health() == {health_pb2.HealthCheckResponse.NOT_SERVING})
+        assert set(waiting.result()) == {UNAVAILABLE}
+    # A run is not even begun while the engine is known to hang: it would take 20 seconds.
+    run = dojo.needing_the_engine(seconds=15)[0]
+    assert codes([run]) == [UNAVAILABLE]
+    dojo.engine.thaw()
+    wait_until(lambda: dojo.health() == {health_pb2.HealthCheckResponse.SERVING})
+    wait_until(lambda: set(codes(dojo.needing_the_engine())) == {OK})
+    assert set(before) < set(dojo.katas())

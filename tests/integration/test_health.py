@@ -1,0 +1,207 @@
+"""Health, reflection, and stopping."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+
+import grpc
+import pytest
+from google.protobuf.descriptor_pool import DescriptorPool
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
+    ProtoReflectionDescriptorDatabase,
+)
+
+from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
+from cyberdojo.startpoints.v1 import startpoints_pb2
+from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
+from dojo.engine.data_containers import DataContainers
+from support.kata_folders import Kata
+from support.services import Service, wait_until
+
+SERVICES = {
+    "storer": [
+        storer_pb2.DESCRIPTOR.services_by_name["StorerService"],
+        startpoints_pb2.DESCRIPTOR.services_by_name["StartPointsService"],
+    ],
+    "runner": [runner_pb2.DESCRIPTOR.services_by_name["RunnerService"]],
+}
+SERVING = health_pb2.HealthCheckResponse.SERVING
+
+each_service = pytest.mark.parametrize("module", SERVICES)
+
+Connect = Callable[[str], grpc.Channel]
+
+
+@pytest.fixture
+def service(module: str, request: pytest.FixtureRequest) -> Service:
+    """The shared service of this name."""
+    found: Service = request.getfixturevalue(f"{module}_service")
+    return found
+
+
+@pytest.fixture
+def start(start_service: Callable[..., Service]) -> Iterator[Callable[[str], Service]]:
+    """Starts services of a test's own; those that it did not end are stopped."""
+    started: list[Service] = []
+
+    def start(module: str) -> Service:
+        started.append(start_service(module))
+        return started[-1]
+
+    yield start
+    for service in started:
+        if service.is_running:
+            service.stop()
+
+
+@pytest.fixture
+def playing(start: Callable[[str], Service], data_containers: DataContainers) -> Iterator[str]:
+    """A kata of a storer's making in which the whale was started; it goes when the test ends."""
+    service = start("storer")
+    with grpc.insecure_channel(service.address) as channel:
+        storer = storer_pb2_grpc.StorerServiceStub(channel)
+        manifest = storer_pb2.Manifest(display_name="a", image_name="a", visible_files={"a": b""})
+        kata_id = storer.CreateKata(storer_pb2.CreateKataRequest(manifest=manifest)).kata_id
+        storer.StartAvatar(storer_pb2.StartAvatarRequest(kata_id=kata_id, order=["whale"]))
+    yield kata_id
+    data_containers.delete(kata_id)
+
+
+def check(channel: grpc.Channel, service: str) -> int:
+    """Return the status of a service; the empty name is the whole server's."""
+    request = health_pb2.HealthCheckRequest(service=service)
+    status: int = health_pb2_grpc.HealthStub(channel).Check(request, timeout=60).status
+    return status
+
+
+def run_healthcheck(address: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "dojo.service.healthcheck", address],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+@each_service
+def test_a_service_and_its_server_are_serving(
+    module: str, service: Service, connect: Connect
+) -> None:
+    channel = connect(service.address)
+    for name in ("", *(each.full_name for each in SERVICES[module])):
+        wait_until(lambda name=name: check(channel, name) == SERVING)
+
+
+@each_service
+def test_the_health_of_a_service_that_is_not_here_is_not_known(
+    service: Service, connect: Connect
+) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        check(connect(service.address), "cyberdojo.another.v1.AnotherService")
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+@each_service
+def test_health_can_be_watched(service: Service, connect: Connect) -> None:
+    health = health_pb2_grpc.HealthStub(connect(service.address))
+    watch = health.Watch(health_pb2.HealthCheckRequest(), timeout=60)
+    assert any(answer.status == SERVING for answer in watch)
+    watch.cancel()
+
+
+@each_service
+def test_a_client_without_the_protos_can_ask_for_them(
+    module: str, service: Service, connect: Connect
+) -> None:
+    database = ProtoReflectionDescriptorDatabase(connect(service.address))
+    assert set(database.get_services()) == {
+        *(each.full_name for each in SERVICES[module]),
+        "grpc.health.v1.Health",
+        "grpc.reflection.v1alpha.ServerReflection",
+    }
+    for each in SERVICES[module]:
+        found = DescriptorPool(database).FindServiceByName(each.full_name)
+        assert {method.name: method.input_type.full_name for method in found.methods} == {
+            method.name: method.input_type.full_name for method in each.methods
+        }
+        assert found.file.name == each.file.name
+
+
+@each_service
+def test_the_healthcheck_command_says_that_a_service_is_serving(
+    service: Service, connect: Connect
+) -> None:
+    wait_until(lambda: check(connect(service.address), "") == SERVING)
+    done = run_healthcheck(service.address)
+    assert (done.returncode, done.stdout) == (0, f"{service.address}: serving\n")
+
+
+def test_the_healthcheck_command_says_why_a_service_is_not_serving() -> None:
+    done = run_healthcheck("127.0.0.1:1")
+    assert done.returncode == 1
+    assert done.stderr.startswith("127.0.0.1:1: ")
+    assert "Traceback" not in done.stderr
+
+
+@each_service
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_service_that_is_told_to_stop_does_so_in_good_order(
+    module: str, number: signal.Signals, start: Callable[[str], Service], connect: Connect
+) -> None:
+    service = start(module)
+    channel = connect(service.address)
+    wait_until(lambda: check(channel, "") == SERVING)
+    service.stop(number)
+    events = [event["event"] for event in service.events()]
+    assert events[-2:] == ["stopping", "stopped"]
+    with pytest.raises(grpc.RpcError) as caught:
+        check(channel, "")
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+def test_a_run_in_progress_ends_before_the_runner_does(
+    kata: Kata, start: Callable[[str], Service], connect: Connect
+) -> None:
+    service = start("runner")
+    kata.start_avatar("whale")
+    runner = runner_pb2_grpc.RunnerServiceStub(connect(service.address))
+    request = runner_pb2.RunRequest(
+        kata_id=kata.id,
+        avatar="whale",
+        image_name="cyberdojofoundation/python_pytest",
+        files={"cyber-dojo.sh": b"touch begun; while [ -e wait ]; do sleep 0.1; done; echo end"},
+        max_seconds=60,
+    )
+    request.files["wait"] = b""
+    call = runner.Run.future(request, timeout=120)
+    sandbox = kata.sandbox("whale")
+    wait_until((sandbox / "begun").exists)
+    service.send_signal(signal.SIGTERM)
+    service.wait_for_event(lambda event: event["event"] == "stopping")
+    (sandbox / "wait").unlink()
+    assert call.result().stdout.content == b"end\n"
+    service.wait()
+
+
+def test_lights_that_are_being_recorded_are_recorded_before_the_storer_ends(
+    playing: str, start: Callable[[str], Service], connect: Connect
+) -> None:
+    service, other = start("storer"), start("storer")
+    request = storer_pb2.RecordTestRequest(
+        kata_id=playing, avatar="whale", files={"a": b""}, colour=1
+    )
+    recording = storer_pb2_grpc.StorerServiceStub(connect(service.address))
+    calls = [recording.RecordTest.future(request, timeout=60) for _ in range(40)]
+    first = calls[0].result().light.number
+    service.stop()
+    recorded = [call.result().light.number for call in calls if call.exception() is None]
+    refused = [call.exception().code() for call in calls if call.exception() is not None]
+    assert first in recorded
+    # gRPC cancels what came too late to be begun.
+    assert set(refused) <= {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
+    reading = storer_pb2_grpc.StorerServiceStub(connect(other.address))
+    (whale,) = reading.ListLights(storer_pb2.ListLightsRequest(kata_id=playing)).avatars
+    assert [light.number for light in whale.lights] == list(range(len(recorded) + 1))

@@ -1,0 +1,57 @@
+"""Warnings that the compilers of older katas did not know fail no `-Werror` of theirs."""
+
+from collections.abc import Callable
+
+import pytest
+
+from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
+from support.kata_folders import Kata
+from support.paths import TOP
+
+IMAGES = TOP / "images" / "languages"
+
+# The first misleads by its indentation, which is a warning since gcc 6; the second has a variable
+# that nobody uses, which always was one.
+NEWER = b"int f(int n)\n{\n    if (n)\n        n++;\n        n++;\n    return n;\n}\n"
+OLDER = b"int f(int n)\n{\n    int unused;\n    return n;\n}\n"
+
+Compile = Callable[[str, bytes], runner_pb2.RunResponse]
+
+
+@pytest.fixture
+def compile_in(runner: runner_pb2_grpc.RunnerServiceStub, kata: Kata) -> Compile:
+    """Compiles a file as the makefiles of old do: `compile_in("gcc", content)`."""
+    kata.start_avatar("whale")
+
+    def compile_in(compiler: str, content: bytes) -> runner_pb2.RunResponse:
+        script = f"{compiler} -Wall -Wextra -Werror -O -std=c99 -c hiker.c"
+        request = runner_pb2.RunRequest(
+            kata_id=kata.id,
+            avatar="whale",
+            image_name="cyberdojofoundation/gcc_assert",
+            files={"cyber-dojo.sh": script.encode(), "hiker.c": content},
+            max_seconds=60,
+        )
+        return runner.Run(request, timeout=120)
+
+    return compile_in
+
+
+@pytest.mark.parametrize("compiler", ["gcc", "cc"])
+def test_what_only_a_newer_compiler_warns_of_compiles_and_is_warned_of(
+    compile_in: Compile, compiler: str
+) -> None:
+    response = compile_in(compiler, NEWER)
+    assert response.status == 0
+    assert b"[-Wmisleading-indentation]" in response.stderr.content
+
+
+def test_what_any_compiler_warns_of_does_not_compile(compile_in: Compile) -> None:
+    response = compile_in("gcc", OLDER)
+    assert response.status == 1
+    assert b"[-Werror=unused-variable]" in response.stderr.content
+
+
+def test_c_and_cpp_are_compiled_alike() -> None:
+    specs = [(IMAGES / name / "specs").read_bytes() for name in ("gcc_assert", "gpp_assert")]
+    assert specs[0] == specs[1]

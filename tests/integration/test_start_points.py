@@ -1,0 +1,392 @@
+"""The start points: complete, and red, green and amber in their images as they should be."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cyberdojo.colour.v1 import colour_pb2
+from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
+from dojo import avatars
+from storer.kata import legacy_languages
+from support.kata_folders import Kata
+from support.start_point_files import (
+    LANGUAGES,
+    NAMES,
+    SUITE,
+    TOP,
+    Files,
+    colour_rule,
+    edited,
+    fixed,
+    manifest,
+    visible_files,
+)
+
+AVATAR = "whale"
+
+KEYS = {
+    "display_name",
+    "image_name",
+    "filename_extension",
+    "tab_size",
+    "max_seconds",
+    "visible_filenames",
+    "highlight_filenames",
+    "progress_regexs",
+    "colour_rule",
+}
+
+Test = Callable[[str, Files], runner_pb2.RunResponse]
+
+
+# name, filename, old, new: what leaves a start point's tests unable to run.
+UNABLE = [
+    # It does not compile.
+    ("gcc_assert", "hiker.c", b"return", b"retrun"),
+    ("gcc_assert", "hiker.tests.c", b"== 42);", b"== 42)"),
+    # A function is called that there is not, which only the linker notices.
+    ("gcc_assert", "hiker.c", b"answer(void)", b"other(void)"),
+    # It compiles, and dies before it can say how the tests went.
+    ("gcc_assert", "hiker.c", b"return 6 * 9", b"__builtin_trap()"),
+    # make finds no rule.
+    ("gcc_assert", "makefile", b"test: $(OBJECTS)", b"tests: $(OBJECTS) missing"),
+    # The code can't be parsed, so that the tests can't import it.
+    ("python_pytest", "hiker.py", b"return 6 * 9", b"return 6 *"),
+    ("python_unittest", "hiker.py", b"return 6 * 9", b"return 6 *"),
+    ("python_behave", "hiker.py", b"return 6 * 9", b"return 6 *"),
+    # The tests themselves can't be parsed.
+    ("python_pytest", "test_hiker.py", b"== 42", b"=="),
+    ("python_unittest", "test_hiker.py", b"hiker.answer())", b"hiker.answer()"),
+    ("python_behave", "steps/hiker_steps.py", b"def has_a_towel", b"def has a towel"),
+    # There is no test.
+    ("python_pytest", "test_hiker.py", b"def test_", b"def _"),
+    ("python_behave", "hiker.feature", b"  Scenario:", b"  "),
+    # The feature can't be parsed.
+    ("python_behave", "hiker.feature", b"    When", b"    Whenever"),
+    # And in the other languages: the code can't be parsed or compiled.
+    ("clangpp_assert", "hiker.cpp", b"return", b"retrun"),
+    ("clangpp_googletest", "hiker.cpp", b"return", b"retrun"),
+    ("gcc_cpputest", "hiker.c", b"return", b"retrun"),
+    ("gpp_assert", "hiker.cpp", b"return", b"retrun"),
+    ("gpp_catch", "hiker.cpp", b"return", b"retrun"),
+    ("gpp_cpputest", "hiker.cpp", b"return", b"retrun"),
+    ("gpp_googletest", "hiker.cpp", b"return", b"retrun"),
+    ("csharp_nunit", "Hiker.cs", b"return", b"retrun"),
+    ("fsharp_nunit", "Hiker.fs", b"6 * 9", b"6 *"),
+    ("gpp_boosttest", "hiker.cpp", b"return", b"retrun"),
+    ("haskell_hunit", "Hiker.hs", b"6 * 9", b"6 *"),
+    ("java_jmock", "Hiker.java", b"return", b"retrun"),
+    ("java_mockito", "Hiker.java", b"return", b"retrun"),
+    ("java_junit", "Hiker.java", b"return", b"retrun"),
+    ("javascript-node_assert", "hiker.js", b"6 * 9", b"6 *"),
+    ("javascript-node_jasmine", "hiker.js", b"6 * 9", b"6 *"),
+    ("javascript-node_mocha_chai_sinon", "hiker.js", b"6 * 9", b"6 *"),
+    ("php_phpunit", "Hiker.php", b"6 * 9", b"6 *"),
+    ("ruby_cucumber", "hiker.rb", b"6 * 9", b"6 *"),
+    ("ruby_mini_test", "hiker.rb", b"6 * 9", b"6 *"),
+    ("ruby_rspec", "hiker.rb", b"6 * 9", b"6 *"),
+    ("ruby_test_unit", "hiker.rb", b"6 * 9", b"6 *"),
+    ("bash_shunit2", "hiker.sh", b"answer()", b"answer("),
+    ("clojure_test", "hiker.clj", b"(* 6 9))", b"(* 6 9)"),
+    ("elixir_exunit", "hiker.ex", b"6 * 9", b"6 *"),
+    ("erlang_eunit", "hiker.erl", b"6 * 9", b"6 *"),
+    ("go_testing", "hiker.go", b"6 * 9", b"6 *"),
+    ("lua_busted", "hiker.lua", b"6 * 9", b"6 *"),
+    ("perl_test_simple", "Hiker.pm", b"6 * 9", b"6 *"),
+    ("prolog_plunit", "hiker.pl", b"6 * 9", b"6 *"),
+    ("rust_test", "hiker.rs", b"6 * 9", b"6 *"),
+    ("vhdl_assert", "hiker.vhdl", b"6 * 9", b"6 *"),
+    # The tests themselves can't be.
+    ("gpp_googletest", "hiker.tests.cpp", b"answer());", b"answer())"),
+    ("csharp_nunit", "HikerTest.cs", b"Answer());", b"Answer())"),
+    ("fsharp_nunit", "HikerTest.fs", b"answer ())", b"answer ("),
+    ("gpp_boosttest", "hiker.tests.cpp", b"== 42);", b"== 42"),
+    ("haskell_hunit", "test_Hiker.hs", b"    ]", b"    "),
+    ("java_jmock", "HikerTest.java", b"publish(42);", b"publish(42)"),
+    ("java_mockito", "HikerTest.java", b"publish(42);", b"publish(42)"),
+    ("java_junit", "HikerTest.java", b"answer());", b"answer())"),
+    ("javascript-node_assert", "hiker-test.js", b"answer(), 42", b"answer(, 42"),
+    ("javascript-node_jasmine", "hiker-spec.js", b"toEqual(42)", b"toEqual(42"),
+    ("javascript-node_mocha_chai_sinon", "hiker-test.js", b"equal(42)", b"equal(42"),
+    ("php_phpunit", "HikerTest.php", b"answer());", b"answer())"),
+    ("ruby_cucumber", "hiker_steps.rb", b"@hiker.answer", b"@hiker."),
+    ("ruby_mini_test", "test_hiker.rb", b"42, answer", b"42, "),
+    ("ruby_rspec", "hiker_spec.rb", b"eq(42)", b"eq(42"),
+    ("ruby_test_unit", "test_hiker.rb", b"(42, answer)", b"(42, answer"),
+    ("bash_shunit2", "test_hiker.sh", b'"$(answer)"', b'"$(answer"'),
+    ("clojure_test", "hiker_test.clj", b"(answer)", b"(answer"),
+    ("elixir_exunit", "hiker_test.exs", b"== 42", b"=="),
+    ("erlang_eunit", "hiker_tests.erl", b"hiker:answer()", b"hiker:answer("),
+    ("go_testing", "hiker_test.go", b"found != 42", b"found !="),
+    ("lua_busted", "hiker_spec.lua", b"hiker.answer())", b"hiker.answer()"),
+    ("perl_test_simple", "hiker.t", b"== 42", b"=="),
+    ("prolog_plunit", "hiker.plt", b"answer(Answer)", b"answer(Answer"),
+    ("rust_test", "hiker_test.rs", b"answer());", b"answer();"),
+    ("vhdl_assert", "hiker_test.vhdl", b"= 42", b"="),
+    # The code dies.
+    ("gpp_assert", "hiker.cpp", b"return 6 * 9", b"__builtin_trap()"),
+    ("gpp_catch", "hiker.cpp", b"return 6 * 9", b"__builtin_trap()"),
+    ("gpp_cpputest", "hiker.cpp", b"return 6 * 9", b"__builtin_trap()"),
+    ("gpp_googletest", "hiker.cpp", b"return 6 * 9", b"__builtin_trap()"),
+    ("clangpp_googletest", "hiker.cpp", b"return 6 * 9", b"__builtin_trap()"),
+    ("csharp_nunit", "Hiker.cs", b"return 6 * 9", b"System.Environment.Exit(0); return 42"),
+    ("fsharp_nunit", "Hiker.fs", b"6 * 9", b"exit 0"),
+    ("gpp_boosttest", "hiker.cpp", b"return 6 * 9", b"__builtin_trap()"),
+    ("haskell_hunit", "Hiker.hs", b"6 * 9", b'error "towel"'),
+    ("java_jmock", "Hiker.java", b"int answer = 6 * 9", b"int answer = 42; System.exit(0)"),
+    ("java_mockito", "Hiker.java", b"int answer = 6 * 9", b"int answer = 42; System.exit(0)"),
+    ("java_junit", "Hiker.java", b"return 6 * 9", b"System.exit(0); return 42"),
+    ("javascript-node_assert", "hiker.js", b"return 6 * 9", b"process.exit(0)"),
+    ("javascript-node_jasmine", "hiker.js", b"return 6 * 9", b"process.exit(0)"),
+    ("javascript-node_mocha_chai_sinon", "hiker.js", b"return 6 * 9", b"process.exit(0)"),
+    ("php_phpunit", "Hiker.php", b"return 6 * 9", b"exit(0)"),
+    ("ruby_cucumber", "hiker.rb", b"6 * 9", b"exit!(0)"),
+    ("ruby_mini_test", "hiker.rb", b"6 * 9", b"exit!(0)"),
+    ("ruby_rspec", "hiker.rb", b"6 * 9", b"exit!(0)"),
+    ("ruby_test_unit", "hiker.rb", b"6 * 9", b"exit!(0)"),
+    ("clojure_test", "hiker.clj", b"(* 6 9)", b"(System/exit 0)"),
+    ("elixir_exunit", "hiker.ex", b"6 * 9", b"System.halt(0)"),
+    ("erlang_eunit", "hiker.erl", b"6 * 9", b"halt(0)"),
+    ("lua_busted", "hiker.lua", b"return 6 * 9", b"os.exit(0)"),
+    ("perl_test_simple", "Hiker.pm", b"return 6 * 9", b"exit(0)"),
+    ("prolog_plunit", "hiker.pl", b"Answer is 6 * 9", b"halt(0), Answer = 42"),
+    ("rust_test", "hiker.rs", b"6 * 9", b"std::process::exit(0)"),
+    # There is no test.
+    (
+        "gpp_catch",
+        "hiker.tests.cpp",
+        b'TEST_CASE("the answer to life, the universe and everything")',
+        b"[[maybe_unused]] static void unused()",
+    ),
+    ("gcc_cpputest", "hiker.tests.cpp", b"\nTEST(Hiker", b"\nIGNORE_TEST(Hiker"),
+    ("gpp_cpputest", "hiker.tests.cpp", b"\nTEST(Hiker", b"\nIGNORE_TEST(Hiker"),
+    (
+        "gpp_boosttest",
+        "hiker.tests.cpp",
+        b"BOOST_AUTO_TEST_CASE(the_answer_to_life_the_universe_and_everything)",
+        b"[[maybe_unused]] static void unused()",
+    ),
+    (
+        "haskell_hunit",
+        "test_Hiker.hs",
+        b"runTestTT tests",
+        b"runTestTT (const (TestList []) tests)",
+    ),
+    ("javascript-node_jasmine", "hiker-spec.js", b"it(", b"void ("),
+    ("javascript-node_mocha_chai_sinon", "hiker-test.js", b"it(", b"void ("),
+    ("php_phpunit", "HikerTest.php", b"testTheAnswer", b"theAnswer"),
+    ("ruby_cucumber", "hiker.feature", b"  Scenario:", b"  "),
+    ("ruby_test_unit", "test_hiker.rb", b"def test_", b"def _"),
+    ("bash_shunit2", "test_hiker.sh", b"test_the", b"the"),
+    ("clojure_test", "hiker_test.clj", b"deftest the", b"comment the"),
+    (
+        "elixir_exunit",
+        "hiker_test.exs",
+        b'test "the answer to life, the universe and everything" do',
+        b"def unused do",
+    ),
+    ("erlang_eunit", "hiker_tests.erl", b"_test() ->", b"() ->"),
+    ("go_testing", "hiker_test.go", b"func Test", b"func test"),
+    ("lua_busted", "hiker_spec.lua", b"it(", b"pending("),
+    ("perl_test_simple", "hiker.t", b"ok(", b"exit("),
+    ("prolog_plunit", "hiker.plt", b"test(the", b"tested(the"),
+    ("rust_test", "hiker_test.rs", b"#[test]", b""),
+    # A step of the scenario is not defined.
+    ("ruby_cucumber", "hiker.feature", b"a hiker with a towel", b"a hiker"),
+]
+
+# There is no test, which was green, as nothing failed, when these had their rules.
+UNTESTED = [
+    ("python_unittest", "test_hiker.py", b"def test_", b"def _"),
+    (
+        "gpp_googletest",
+        "hiker.tests.cpp",
+        b"TEST(Hiker, AnswerToLifeTheUniverseAndEverything)",
+        b"[[maybe_unused]] void unused()",
+    ),
+    ("csharp_nunit", "HikerTest.cs", b"[Test]", b""),
+    ("fsharp_nunit", "HikerTest.fs", b"[<Test>]", b""),
+    ("ruby_mini_test", "test_hiker.rb", b"def test_", b"def _"),
+    (
+        "ruby_rspec",
+        "hiker_spec.rb",
+        b'it "to life, the universe and everything is 42" do',
+        b"before do",
+    ),
+    ("java_junit", "HikerTest.java", b"@Test", b""),
+    ("java_jmock", "HikerTest.java", b"@Test", b""),
+    ("java_mockito", "HikerTest.java", b"@Test", b""),
+]
+# name, filename, content, colour: a second file beside those of a start point that is green.
+BESIDE = [
+    # Its tests fail.
+    ("clojure_test", "z_test.clj", b"(ns z-test (:use clojure.test)) (deftest z (is nil))", "RED"),
+    ("javascript-node_assert", "z-test.js", b'require("assert").equal(1, 2)', "RED"),
+    ("prolog_plunit", "a.plt", b":- begin_tests(a).\ntest(a) :- fail.\n:- end_tests(a).\n", "RED"),
+    ("python_pytest", "test_z.py", b"def test_z(): assert False", "RED"),
+    # They can't be run.
+    ("haskell_hunit", "test_z.hs", b"main = (", "AMBER"),
+    ("javascript-node_assert", "z-test.js", b"(", "AMBER"),
+    ("javascript-node_assert", "z-test.js", b"missing()", "AMBER"),
+    ("prolog_plunit", "z.plt", b":- begin_tests(z.", "AMBER"),
+    ("python_pytest", "test_z.py", b"(", "AMBER"),
+    ("python_unittest", "test_z.py", b"(", "AMBER"),
+    # They succeed; or there is none in it.
+    ("clojure_test", "z_test.clj",
+     b"(ns z-test (:use clojure.test)) (deftest z (is @(future true)))", "GREEN"),
+    ("javascript-node_assert", "a-test.js", b"", "GREEN"),
+    ("prolog_plunit", "a.plt",
+     b":- begin_tests(a).\ntest(a) :- true.\n:- end_tests(a).\n", "GREEN"),
+    ("prolog_plunit", "b.pl", b":- module(b, [b/1]).\nb(1).\n", "GREEN"),
+]  # fmt: skip
+# JUnit's own word for it is a failure.
+UNTESTED_IS_RED = {"java_junit", "java_jmock", "java_mockito"}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give the suite's languages to each test that runs one; with --all-languages, all."""
+    names = NAMES if metafunc.config.getoption("all_languages") else SUITE
+    if "old" in metafunc.fixturenames:
+        edits = UNTESTED if "untested" in metafunc.function.__name__ else UNABLE
+        told = [each for each in edits if each[0] in names]
+        metafunc.parametrize(("name", "filename", "old", "new"), told)
+    elif "beside" in metafunc.fixturenames:
+        told = [each for each in BESIDE if each[0] in names]
+        metafunc.parametrize(("name", "filename", "beside", "colour"), told)
+    elif "name" in metafunc.fixturenames:
+        metafunc.parametrize("name", names)
+
+
+@pytest.fixture
+def test(runner: runner_pb2_grpc.RunnerServiceStub, kata: Kata) -> Test:
+    """Runs the tests of a start point in the whale's sandbox: `test("gcc_assert", files)`."""
+    kata.start_avatar(AVATAR)
+
+    def test(name: str, files: Files) -> runner_pb2.RunResponse:
+        asked = runner_pb2.RunRequest(
+            kata_id=kata.id,
+            avatar=AVATAR,
+            image_name=manifest(name)["image_name"],
+            files=files,
+            max_seconds=60,  # and not its own: others may be at work
+            colour_rule=colour_rule(name),
+        )
+        return runner.Run(asked, timeout=120)
+
+    return test
+
+
+@pytest.mark.parametrize("folder", [LANGUAGES / name for name in NAMES], ids=NAMES)
+def test_a_manifest_names_each_file_of_its_folder_and_says_all_that_there_is_to_say(
+    folder: Path,
+) -> None:
+    found = manifest(folder.name)
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert set(found) == KEYS
+    assert set(found["visible_filenames"]) == files - {"manifest.json"}
+    assert "cyber-dojo.sh" in found["visible_filenames"]
+    assert set(found["highlight_filenames"]) <= set(found["visible_filenames"])
+    assert found["image_name"] == f"cyberdojofoundation/{folder.name}"
+    for extension in found["filename_extension"]:
+        assert any(each.endswith(extension) for each in found["visible_filenames"])
+    assert 1 <= found["max_seconds"] <= 60
+    assert 1 <= found["tab_size"] <= 16
+
+
+def test_a_language_of_old_is_one_that_there_is() -> None:
+    today = {(manifest(name)["display_name"], manifest(name)["image_name"]) for name in NAMES}
+    found = {
+        (each.display_name, each.image_name) for each in legacy_languages._BY_OLD_NAME.values()
+    }
+    assert found <= today
+
+
+def test_the_languages_have_an_image_each_and_each_image_a_language() -> None:
+    images = TOP / "images" / "languages"
+    assert sorted(path.name for path in images.iterdir()) == NAMES
+    assert set(SUITE) <= set(NAMES)
+    assert {name for name, *_ in UNABLE} == set(NAMES)
+
+
+def test_what_it_begins_with_is_red(test: Test, name: str) -> None:
+    response = test(name, visible_files(name))
+    assert response.outcome == colour_pb2.COLOUR_RED, response
+    assert not response.reason
+
+
+def test_it_becomes_green_and_red_again_in_one_sandbox(test: Test, name: str) -> None:
+    for files, colour in (
+        (fixed(name), colour_pb2.COLOUR_GREEN),
+        (visible_files(name), colour_pb2.COLOUR_RED),
+        (fixed(name), colour_pb2.COLOUR_GREEN),
+    ):
+        response = test(name, files)
+        assert response.outcome == colour, response
+
+
+def test_tests_that_could_not_run_are_amber(
+    test: Test, name: str, filename: str, old: bytes, new: bytes
+) -> None:
+    response = test(name, edited(name, filename, old, new))
+    assert response.outcome == colour_pb2.COLOUR_AMBER, response
+
+
+def test_code_that_is_untested_has_the_colour_that_it_had_of_old(
+    test: Test, name: str, filename: str, old: bytes, new: bytes
+) -> None:
+    response = test(name, edited(name, filename, old, new))
+    is_red = name in UNTESTED_IS_RED
+    assert response.outcome == (colour_pb2.COLOUR_RED if is_red else colour_pb2.COLOUR_GREEN)
+
+
+def test_a_second_file_counts(
+    test: Test, name: str, filename: str, beside: bytes, colour: str
+) -> None:
+    response = test(name, {**fixed(name), filename: beside})
+    assert response.outcome == colour_pb2.Colour.Value(f"COLOUR_{colour}"), response
+
+
+def test_a_command_that_is_not_there_is_amber(test: Test, name: str) -> None:
+    response = test(name, {**visible_files(name), "cyber-dojo.sh": b"not-there\n"})
+    assert response.outcome == colour_pb2.COLOUR_AMBER
+    assert response.status == 127
+
+
+def test_an_image_has_a_locale_time_zones_and_the_avatars(test: Test, name: str) -> None:
+    script = b"locale charmap\nTZ=Europe/Berlin date --date @0 +%Z\nwhoami\n"
+    response = test(name, {**visible_files(name), "cyber-dojo.sh": script})
+    assert response.stderr.content == b""
+    assert response.stdout.content.decode().split() == ["UTF-8", "CET", AVATAR]
+
+
+def test_an_image_knows_each_avatar() -> None:
+    lines = (TOP / "images" / "base" / "passwd").read_text().splitlines()
+    assert lines == [
+        f"{name}:x:{avatars.uid(name)}:{avatars.uid(name)}::/tmp:/bin/sh" for name in avatars.NAMES
+    ]
+
+
+def test_nothing_that_a_test_makes_shows_up_beside_the_visible_files(test: Test, name: str) -> None:
+    response = test(name, fixed(name))
+    assert not response.changed_files
+    assert not response.deleted_filenames
+
+
+def test_a_changed_header_compiles_what_includes_it(test: Test) -> None:
+    test("gcc_assert", visible_files("gcc_assert"))
+    # Contradicts hiker.c, which has not changed.
+    response = test("gcc_assert", edited("gcc_assert", "hiker.h", b"int answer", b"long answer"))
+    assert response.outcome == colour_pb2.COLOUR_AMBER
+    assert b"conflicting types" in response.stderr.content
+
+
+def test_another_option_in_the_makefile_compiles_everything(test: Test) -> None:
+    files = visible_files("gcc_assert")
+    files["hiker.c"] = files["hiker.c"].replace(b"6 * 9", b"ANSWER")
+    for answer, colour in ((54, colour_pb2.COLOUR_RED), (42, colour_pb2.COLOUR_GREEN)):
+        option = b"-DANSWER=%d -std" % answer
+        response = test(
+            "gcc_assert", {**files, "makefile": files["makefile"].replace(b"-std", option)}
+        )
+        assert response.outcome == colour, response

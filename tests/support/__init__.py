@@ -1,0 +1,1 @@
+"""What several tests share: katas, services, engines, disks, made for a test."""

@@ -1,0 +1,388 @@
+"""The cyber-dojo.sh and makefiles of old katas.
+
+Each is written as those of its time were: what it calls, with which options, and where it looks
+for it.
+"""
+
+from support.old_script_files import OldScript
+
+# As makefiles for C++ were: all files at once, and each header by itself.
+MAKEFILE = """\
+    CXXFLAGS += -I. {flags}
+    HPP_FILES = $(wildcard *.hpp)
+    COMPILED_HPP_FILES = $(patsubst %.hpp,%.compiled_hpp,$(HPP_FILES))
+    CPP_FILES = $(wildcard *.cpp)
+
+    .PHONY: test.output
+    test.output: test makefile
+    \t@./$< {options}
+
+    test: makefile $(CPP_FILES) $(COMPILED_HPP_FILES)
+    \t@$(CXX) $(CXXFLAGS) -O $(CPP_FILES) {libraries} -o $@
+
+    %.compiled_hpp: %.hpp
+    \t@$(CXX) -x c++ $(CXXFLAGS) -c -o $@ $<
+    """
+
+
+def makefile(flags: str, libraries: str = "", options: str = "") -> dict[str, str]:
+    return {"makefile": MAKEFILE.format(flags=flags, libraries=libraries, options=options)}
+
+
+CPPUTEST = """\
+    SILENCE = @
+    COMPONENT_NAME = Hiker
+    PROJECT_HOME_DIR = .
+    SRC_FILES = {source}
+    TEST_SRC_FILES = hiker.tests.cpp
+    INCLUDE_DIRS =\\
+    \t.\\
+    \t$(CPPUTEST_HOME)/include/ \\
+    \t$(CPPUTEST_HOME)/include/Platforms/Gcc\\
+
+    CPPUTEST_WARNINGFLAGS = -Wall -Werror -Wswitch-default -Wfatal-errors
+    CPPUTEST_CXXFLAGS = -std=c++14
+    CPPUTEST_CFLAGS = -std=c99
+    include $(CPPUTEST_HOME)/build/MakefileWorker.mk
+    """
+
+UNDEFINED = "-fsanitize=undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer"
+
+JUNIT = """\
+    rm -f *.class
+    CLASSES=.:`ls {jars} | tr '\\n' ':'`
+    javac -Xlint:unchecked -Xlint:deprecation -cp $CLASSES  *.java
+    if [ $? -eq 0 ]; then
+      java -cp $CLASSES org.junit.runner.JUnitCore \\
+        `ls -1 *Test*.class | grep -v '\\\\$' | sed 's/\\(.*\\)\\..*/\\1/'`
+    fi
+    """
+
+NODE = """\
+    NODE_VERSION=8.4.0
+    if [ -f .jshintrc ]; then
+      n use $NODE_VERSION /usr/lib/node_modules/jshint/bin/jshint --config .jshintrc *.js
+    fi
+    if [ $? == 0 ]; then
+      n use $NODE_VERSION {program}
+    fi
+    """
+JSHINTRC = {".jshintrc": '{"esversion": 9, "node": true, "mocha": true, "jasmine": true}\n'}
+
+EACH_RUBY_TEST = """\
+    for test_file in *test*.rb
+    do
+      ruby $test_file
+    done
+    """
+
+OLD_SCRIPTS = [
+    OldScript(
+        "gcc_assert",
+        "all files at once",
+        "LANG=C\nmake\n",
+        {
+            "makefile": """\
+            run.tests.output : run.tests
+            \t./run.tests
+
+            run.tests : *.c
+            \tgcc -Wall -Werror -O -std=c99 *.c -o run.tests
+            """
+        },
+    ),
+    OldScript(
+        "gcc_assert",
+        "sanitizers and coverage",
+        "set -e\nmake\ngcov *.c &> coverage.txt\ncat *.gcov >> coverage.txt\n",
+        {
+            "makefile": f"""\
+            CFLAGS += -I. -Wall -Wextra -Werror -std=c11 {UNDEFINED} -fsanitize=address
+            CFLAGS += -fprofile-arcs -ftest-coverage
+            .PHONY: test.output
+            test.output: test makefile
+            \t@./$<
+            test: makefile $(wildcard *.c)
+            \t@$(CC) $(CFLAGS) -O $(wildcard *.c) -o $@
+            """
+        },
+    ),
+    OldScript("gpp_assert", "g++ by its variable", "make\n", makefile("-std=c++11 -Wall -Wextra")),
+    OldScript("clangpp_assert", "sanitizers", "make\n", makefile(f"-std=c++1z {UNDEFINED}")),
+    OldScript(
+        "clangpp_assert", "a search for leaks", "make\n", makefile("-std=c++1z -fsanitize=address")
+    ),
+    OldScript(
+        "gpp_googletest",
+        "libraries by their names",
+        "make\n",
+        makefile("-std=c++11 -g -Wall -Wextra -Werror -pthread", "-lgtest -lgtest_main"),
+    ),
+    OldScript(
+        "clangpp_googletest",
+        "sanitizers",
+        "make\n",
+        makefile(
+            f"-std=c++1z -Wall -Wextra -Werror {UNDEFINED}",
+            "-lgtest -lgtest_main -pthread",
+            "--gtest_shuffle",
+        ),
+    ),
+    OldScript(
+        "gpp_catch",
+        "one header",
+        "make\n",
+        makefile("-std=c++17 -Wall -Wextra"),
+        edits=(
+            (
+                "hiker.tests.cpp",
+                "#include <catch2/catch.hpp>",
+                '#define CATCH_CONFIG_MAIN\n#include "catch.hpp"',
+            ),
+        ),
+    ),
+    OldScript(
+        "gpp_boosttest",
+        "a shared library",
+        "make\n",
+        makefile(
+            "-std=c++14 -Wall -Wextra -Werror -DBOOST_TEST_DYN_LINK", "-lboost_unit_test_framework"
+        ),
+    ),
+    OldScript(
+        "gpp_cpputest",
+        "a makefile that includes another",
+        "make\n",
+        {"makefile": CPPUTEST.format(source="hiker.cpp")},
+    ),
+    OldScript(
+        "gcc_cpputest",
+        "a makefile that includes another",
+        "make\n",
+        {"makefile": CPPUTEST.format(source="hiker.c")},
+    ),
+    OldScript("java_junit", "jars in a folder", JUNIT.format(jars="/junit/*.jar")),
+    OldScript("java_junit", "jars beside it", JUNIT.format(jars="*.jar")),
+    OldScript("java_mockito", "jars in a folder", JUNIT.format(jars="/mockito/*.jar")),
+    OldScript("java_jmock", "jars in a folder", JUNIT.format(jars="/jmock/*.jar")),
+    OldScript(
+        "javascript-node_jasmine",
+        "a version of Node, and jshint",
+        NODE.format(
+            program="/usr/local/lib/node_modules/jasmine/bin/jasmine "
+            "JASMINE_CONFIG_PATH=./jasmine.json"
+        ),
+        JSHINTRC,
+    ),
+    OldScript(
+        "javascript-node_jasmine",
+        "jasmine-node",
+        "jasmine-node --noColor .\n",
+        patterns=(
+            r"\d+ tests?, \d+ assertions?, [1-9]\d* failures?",
+            r"\d+ tests?, \d+ assertions?, 0 failures",
+        ),
+    ),
+    OldScript(
+        "javascript-node_mocha_chai_sinon",
+        "a version of Node, and jshint",
+        NODE.format(program="/usr/local/bin/mocha *Test.js --require config.js --no-colors"),
+        {
+            **JSHINTRC,
+            "config.js": 'global.expect = require("chai").use(require("sinon-chai")).expect;\n',
+        },
+        {"hiker-test.js": "hikerTest.js"},
+        (("hikerTest.js", 'const { expect } = require("chai");\n', ""),),
+    ),
+    OldScript(
+        "javascript-node_assert",
+        "jshint on the path",
+        "if [ -f .jshintrc ]; then\n  jshint --config .jshintrc *.js\nfi\n"
+        "if [ $? == 0 ]; then\n  node *-test.js\nfi\n",
+        JSHINTRC,
+    ),
+    OldScript("python_unittest", "modules by their files", "python -m unittest *test*.py\n"),
+    OldScript(
+        "python_unittest",
+        "coverage",
+        "coverage3 run -m unittest *test*.py\ncoverage3 report -m\n",
+    ),
+    OldScript("python_unittest", "py", "py -m unittest *test*.py\n"),
+    OldScript("python_pytest", "modules by their files", "python -m pytest *test*.py\n"),
+    OldScript("python_pytest", "py.test", "py.test *test*.py\n"),
+    OldScript(
+        "python_behave",
+        "steps that are put where they have to be",
+        "mkdir steps\ncp *_steps.py steps\n\nbehave\n\nrm -rf steps\n",
+        names={"steps/hiker_steps.py": "hiker_steps.py"},
+    ),
+    OldScript(
+        "csharp_nunit",
+        "folders of versions",
+        """\
+        NUNIT_PATH=/nunit/NUnit.2.6.2/lib
+        export MONO_PATH=${NUNIT_PATH}
+        mcs -t:library -r:${NUNIT_PATH}/nunit.framework.dll -out:RunTests.dll *.cs
+        if [ $? -eq 0 ]; then
+          mono /nunit/NUnit.Runners.2.6.1/tools/nunit-console.exe -nologo ./RunTests.dll
+        fi
+        """,
+    ),
+    OldScript(
+        "csharp_nunit",
+        "dmcs",
+        """\
+        NUNIT=/usr/lib/cli/nunit.framework-2.6/nunit.framework.dll
+        dmcs -t:library -r:$NUNIT -out:RunTests.dll *.cs
+        if [ $? -eq 0 ]; then
+          nunit-console -nologo RunTests.dll
+        fi
+        """,
+    ),
+    *(
+        OldScript(
+            "fsharp_nunit",
+            f"a run of {folder}RunTests.dll",
+            f"""\
+            fsharpc --nologo \\
+                    --target:library \\
+                    -r:/Packages/NUnit.Runners/tools/nunit.framework.dll \\
+                    -o RunTests.dll *.fs
+
+            if [ $? -eq 0 ]; then
+              mono /Packages/NUnit.Runners/tools/nunit-console.exe -nologo {folder}RunTests.dll
+            fi
+            """,
+        )
+        for folder in ("./", "/sandbox/")
+    ),
+    OldScript(
+        "ruby_rspec",
+        "a format",
+        "# Test output can be formatted as progress or documentation\nrspec . --format progress",
+    ),
+    OldScript(
+        "ruby_mini_test",
+        "each test by itself",
+        EACH_RUBY_TEST,
+        edits=(("test_hiker.rb", "Minitest::Test", "MiniTest::Test"),),
+    ),
+    OldScript("ruby_test_unit", "each test by itself", EACH_RUBY_TEST),
+    OldScript(
+        "ruby_cucumber",
+        "each file of steps by its name",
+        """\
+        REQUIRES=""
+        for file in *_steps.rb; do
+          REQUIRES+=" -r ${file}"
+        done
+        cucumber -f progress . ${REQUIRES}
+        """,
+    ),
+    OldScript("ruby_cucumber", "a folder", "cucumber -f progress ./*.feature -I . -r *steps.rb\n"),
+    OldScript(
+        "php_phpunit",
+        "a class by its old name",
+        "phpunit --verbose .\n",
+        edits=(
+            ("HikerTest.php", "use PHPUnit\\Framework\\TestCase;\n", ""),
+            ("HikerTest.php", "extends TestCase", "extends PHPUnit_Framework_TestCase"),
+        ),
+    ),
+    OldScript(
+        "bash_shunit2",
+        "the tests as programs",
+        "./test_*.sh\n",
+        edits=(("test_hiker.sh", ". ./hiker.sh", "#!/bin/bash\n. ./hiker.sh"),),
+    ),
+    OldScript("lua_busted", "a folder", "busted .\n"),
+    OldScript(
+        "erlang_eunit",
+        "a makefile",
+        "make\n",
+        {
+            "Makefile": """\
+            SOURCES=$(wildcard *.erl)
+            OBJECTS=$(SOURCES:%.erl=%.beam)
+            TESTS=tests
+
+            all : clean $(OBJECTS) test
+
+            clean :
+            \t@rm -f *.beam
+
+            %.beam : %.erl
+            \t@erlc $<
+
+            test :
+            \t@rm -rf $(TESTS)
+            \t@mkdir -p $(TESTS)
+            \t@cp -f *_tests.beam $(TESTS)
+            \t@erl -noshell -eval 'eunit:test({dir, "$(TESTS)"})' -s init stop
+            """
+        },
+    ),
+    OldScript("elixir_exunit", "files by their names", "elixir -r hiker.ex hiker_test.exs\n"),
+    OldScript("go_testing", "no module", "go test\n", names={"go.mod": None}),
+    *(
+        OldScript("haskell_hunit", script.split()[0], script)
+        for script in (
+            "runhaskell *test*.hs\n",
+            "runghc *test*.hs\n",
+            "ghc --make -v0 test_Hiker.hs -o run.tests && ./run.tests\n",
+        )
+    ),
+    OldScript(
+        "clojure_test",
+        "a jar beside it",
+        "java -cp ./clojure-1.4.0.jar:. -Dclojure.compile.path=. clojure.main -i run_tests.clj\n",
+    ),
+    OldScript(
+        "clojure_test",
+        "lein",
+        "ln -sf /.lein ~/\nln -sf /.m2 ~/\nlein test *_test.clj\n",
+        {"project.clj": '(defproject hiker "1.0" :source-paths ["."] :test-paths ["."])\n'},
+        {"run_tests.clj": None},
+    ),
+    OldScript(
+        "perl_test_simple",
+        "the test as a program",
+        "perl hiker.t\n",
+        edits=(("hiker.t", "use Hiker;", 'use lib ".";\nuse Hiker;'),),
+        patterns=("Looks like you failed", "(?m)^ok 1 "),
+    ),
+    OldScript(
+        "rust_test",
+        "one file",
+        "rustc --test -o run.tests *test.rs && ./run.tests",
+        names={"main.rs": None},
+        edits=(("hiker_test.rs", "use crate::hiker::answer;", "mod hiker;\nuse hiker::answer;"),),
+    ),
+    OldScript(
+        "rust_test",
+        "cargo",
+        "cargo test -- --nocapture\n",
+        {"Cargo.toml": '[package]\nname = "hiker"\nversion = "0.1.0"\n[lib]\npath = "main.rs"\n'},
+    ),
+    OldScript(
+        "vhdl_assert",
+        "entities that are found",
+        """\
+        rm work-obj93.cf
+        ghdl -i *.vhdl
+        entities=$(grep entity work-obj93.cf | cut -d \\  -f 4)
+        for entity in $entities; do
+          ghdl -m $entity || exit 1
+        done
+        for entity in $entities; do
+          ghdl -r $entity || exit 1
+        done
+        """,
+    ),
+    OldScript(
+        "prolog_plunit",
+        "a goal",
+        'swipl -t "load_test_files([]), run_tests." -s hiker.plt\n',
+        edits=(("hiker.plt", ":- begin_tests(hiker).", ":- [hiker].\n:- begin_tests(hiker)."),),
+    ),
+]

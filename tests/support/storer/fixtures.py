@@ -1,0 +1,126 @@
+"""What tests of the storer start from, besides what every test on an engine does.
+
+The conftest.py of each folder of such tests takes them all.
+"""
+
+import contextlib
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import docker.errors
+import grpc
+import pytest
+
+from dojo.engine.client import Engine
+from dojo.engine.data_containers import DataContainers
+from dojo.naming import LABEL, Namespace
+from support.services import Service
+from support.storer.storing import Katas, Stub
+
+
+@pytest.fixture(autouse=True)
+def _tidy(request: pytest.FixtureRequest, data_containers: DataContainers) -> Iterator[None]:
+    """Each test's katas go when it ends; and no call in it may have come upon a defect."""
+    service = (
+        request.getfixturevalue("storer_service") if "storer" in request.fixturenames else None
+    )
+    before = len(defects(service)) if service else 0
+    yield
+    delete_all(data_containers)
+    if service:
+        assert not "".join(defects(service)[before:])
+
+
+@pytest.fixture
+def katas(storer: Stub) -> Katas:
+    """The katas behind the shared storer."""
+    return Katas(storer)
+
+
+@pytest.fixture
+def kata_id(katas: Katas) -> str:
+    """A kata in which nobody started."""
+    return katas.create()
+
+
+@pytest.fixture
+def start_storer(
+    start_service: Callable[..., Service],
+) -> Iterator[Callable[..., Service]]:
+    """Starts storers of a test's own; those that it did not end are stopped."""
+    started: list[Service] = []
+
+    def start(**environ: str) -> Service:
+        started.append(start_service("storer", **environ))
+        return started[-1]
+
+    yield start
+    for service in started:
+        if service.is_running:
+            service.stop()
+    assert not "".join(found for service in started for found in defects(service))
+
+
+@pytest.fixture
+def client(connect: Callable[[str], grpc.Channel]) -> Callable[[Service], Katas]:
+    """Gives the katas behind a storer."""
+    return lambda service: Katas(Stub(connect(service.address)))
+
+
+@pytest.fixture
+def elsewhere(engine: Engine, data_containers: DataContainers) -> Iterator[DataContainers]:
+    """The data-containers of another namespace, which is empty; nothing of it stays."""
+    namespace = Namespace(f"{data_containers.namespace.name}-{secrets.token_hex(3)}")
+    other = DataContainers(engine, namespace, data_containers.volume_root)
+    yield other
+    delete_all(other)
+    with contextlib.suppress(docker.errors.ImageNotFound):
+        engine.api.remove_image(namespace.kata_image)
+    labelled = {"label": f"{LABEL}={namespace.name}"}
+    assert not engine.api.containers(all=True, filters=labelled)
+    assert not engine.api.volumes(filters=labelled)["Volumes"]
+
+
+@pytest.fixture
+def katas_elsewhere(
+    elsewhere: DataContainers,
+    start_storer: Callable[..., Service],
+    client: Callable[[Service], Katas],
+    start_points: Path,
+) -> Katas:
+    """The katas of another namespace, behind a storer of its own, with no katas directory."""
+    return client(
+        start_storer(
+            CYBER_DOJO_NAMESPACE=elsewhere.namespace.name,
+            CYBER_DOJO_START_POINTS=str(start_points),
+        )
+    )
+
+
+@pytest.fixture
+def folder(data_containers: DataContainers) -> Callable[[str], Path]:
+    """Gives the folder of a kata's volume."""
+    return data_containers.folder
+
+
+def defects(service: Service) -> list[str]:
+    """Return the traceback of every defect that a service logged."""
+    return [event["exception"] for event in service.events() if event["event"] == "defect"]
+
+
+def delete_all(data_containers: DataContainers) -> None:
+    """Delete every kata of a namespace, the unfinished ones too, and what backups held."""
+    for kata_id in list(data_containers.kata_ids()):
+        data_containers.delete(kata_id)
+    with contextlib.suppress(docker.errors.NotFound):
+        data_containers.engine.api.remove_volume(data_containers.namespace.backups)
+
+
+@pytest.fixture
+def short_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder whose path is short enough for the sockets in it; it goes, being large."""
+    folder = tmp_path_factory.mktemp("short")
+    yield folder
+    shutil.rmtree(folder)

@@ -1,0 +1,60 @@
+"""Processes that use katas and archive them, over and over, until they are killed.
+
+`python killed_archivers.py NAMESPACE ARCHIVE cycle|delete KATA...` forks one for each line that
+it reads, and answers with its process id once it is at work. They are forked, as to start a
+Python for each of dozens takes too long.
+"""
+
+import contextlib
+import os
+import sys
+
+from dojo.engine.client import Engine
+from dojo.engine.data_containers import DataContainers
+from dojo.errors import KataInUse, KataNotFound
+from dojo.naming import Namespace
+from dojo.service.settings import CommonSettings, load
+from storer.archive.location import open_archive
+from storer.katas.import_source import KatasDirectory
+from storer.katas.repository import Katas
+
+
+def katas_of(namespace: str, archive: str) -> Katas:
+    """Return the katas of a namespace, without a service."""
+    settings = load(CommonSettings, os.environ)
+    engine = Engine(settings.engine)
+    root = settings.volume_root or engine.volume_root()
+    containers = DataContainers(engine, Namespace(namespace), root)
+    return Katas(containers, KatasDirectory(None), lambda _: None, open_archive(archive))
+
+
+def _work(katas: Katas, way: str, kata_ids: list[str]) -> None:
+    while True:
+        for kata_id in kata_ids:
+            with contextlib.suppress(KataInUse, KataNotFound):
+                katas.put_away(kata_id)
+            if way == "delete":
+                with contextlib.suppress(KataNotFound):
+                    katas.delete(kata_id)
+            else:
+                with katas.using(kata_id):
+                    pass
+
+
+def _main(namespace: str, archive: str, way: str, *kata_ids: str) -> None:
+    for _ in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            log = os.open(os.devnull, os.O_WRONLY)
+            katas = katas_of(namespace, archive)
+            sys.stdout.write(f"{os.getpid()}\n")
+            sys.stdout.flush()
+            os.dup2(log, sys.stdout.fileno())
+            _work(katas, way, list(kata_ids))
+        os.waitpid(child, 0)
+        sys.stdout.write("gone\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])

@@ -1,0 +1,317 @@
+"""Clients that use a storer in every way, and remember what they were told.
+
+Each has katas of its own, so that it knows what is in them; all of them play in one more. What a
+kata holds is known by the lights' times: no two lights that were recorded have the same.
+"""
+
+import itertools
+import math
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import grpc
+
+from cyberdojo.storer.v1 import storer_pb2
+from dojo import avatars
+from support.storer.storing import FILES, STARTED, Katas, a_test, timestamp
+
+# The times of an avatar's lights, in seconds since 1970, the start's first.
+Lights = tuple[int, ...]
+# The avatars of a kata with their lights; None where there is no such kata.
+State = Mapping[str, Lights] | None
+
+_MOST_KATAS = 3
+_MOST_AVATARS = 4
+_LOST = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
+_NUMBERS = itertools.count(1)
+_START = int(STARTED.timestamp())
+
+
+@dataclass
+class Step:
+    """A state that a call gave a kata: when it was sent, and when it was answered, if it was."""
+
+    state: State
+    sent: float
+    answered: float = math.inf
+
+
+def possible(steps: Iterable[Step], begin: float, end: float) -> list[State]:
+    """Return the states that a kata can be in if all ended at a moment between these two.
+
+    What was answered before has happened; what was sent before the end may have.
+    """
+    found: list[State] = []
+    for step in steps:
+        if step.answered <= begin:
+            found.clear()
+        if step.sent <= end:
+            found.append(step.state)
+    return found
+
+
+@dataclass
+class Shared:
+    """The kata that all clients play in: what each of them was told there. Any thread's."""
+
+    kata_id: str
+    started: list[tuple[str, float]] = field(default_factory=list)  # names, and when told
+    lights: list[tuple[int, int, float]] = field(default_factory=list)  # numbers, times, when told
+    sent: list[int] = field(default_factory=list)  # the times of what may have been recorded
+
+    def check(self, katas: Katas, begin: float) -> None:
+        """Make sure that what was told before `begin` is so, and that nothing is there twice."""
+        told = [name for name, _ in self.started]
+        assert len(told) == len(set(told)), "an avatar was given twice"
+        assert {name for name, at in self.started if at <= begin} <= set(
+            observe(katas, self.kata_id) or ()
+        )
+        lights = [light.time.seconds for light in katas.lights(self.kata_id, "whale")]
+        assert len(lights) == len(set(lights)), "a test was recorded twice"
+        assert set(lights[1:]) <= set(self.sent)
+        for number, at, when in self.lights:
+            assert when > begin or lights[number : number + 1] == [at], (number, at)
+
+    def forget_after(self, begin: float) -> None:
+        """Forget what was told after a moment to which all went back."""
+        self.started = [each for each in self.started if each[1] <= begin]
+        self.lights = [each for each in self.lights if each[2] <= begin]
+
+
+class Client:
+    """One who creates, starts, records, forks, archives, restores and deletes, at random."""
+
+    def __init__(self, seed: int, shared: Shared, imports: Mapping[str, State]) -> None:
+        """Play with katas of its own; `imports` are those that are its own to import."""
+        self._random = random.Random(seed)  # noqa: S311 - it has to be the same each time
+        self.shared = shared
+        self.steps: dict[str, list[Step]] = {
+            kata_id: [Step(state, -math.inf, -math.inf)] for kata_id, state in imports.items()
+        }
+        self._imports = dict(imports)
+        self._tars: dict[str, tuple[bytes, State]] = {}
+        self._unanswered: Callable[[Katas], None] | None = None
+        self.given: list[str] = []
+        self.calls: Counter[str] = Counter()  # that were answered
+
+    def play(self, katas: Katas, stopped: threading.Event | None = None) -> None:
+        """Go on until the storer is gone, or it is told to stop."""
+        with suppress(Gone):
+            if self._unanswered is not None:
+                again, self._unanswered = self._unanswered, None
+                again(katas)
+            while stopped is None or not stopped.is_set():
+                self._call(katas)
+
+    def _call(self, katas: Katas) -> None:
+        own = [each for each, steps in self.steps.items() if steps[-1].state is not None]
+        if len(own) < _MOST_KATAS:
+            self._create(katas)
+            return
+        kata_id = self._random.choice(own)
+        ways = [self._start, self._record, self._archive, self._restore, self._delete]
+        (way,) = self._random.choices(ways, [2, 12, 2, 1, 1])
+        if self._random.random() < 0.25:
+            (way,) = self._random.choices([self._start_shared, self._record_shared], [1, 4])
+            way(katas, self.shared.kata_id)
+        else:
+            way(katas, kata_id)
+
+    def _create(self, katas: Katas) -> None:
+        sent = time.monotonic()
+        with _losing():
+            kata_id = katas.create()
+        assert kata_id not in self.steps
+        self.given.append(kata_id)
+        self.steps[kata_id] = [
+            Step(None, -math.inf, -math.inf),
+            Step({}, sent, time.monotonic()),
+        ]
+        self._count("create")
+
+    def _start(self, katas: Katas, kata_id: str) -> None:
+        state = self._state(kata_id)
+        free = [name for name in avatars.NAMES if name not in state]
+        if len(avatars.NAMES) - len(free) >= _MOST_AVATARS:
+            return
+        name = self._random.choice(free)
+        with self._stepping(kata_id, {**state, name: (_START,)}), _losing():
+            assert katas.start(kata_id, name) == name
+        self._count("start")
+
+    def _record(self, katas: Katas, kata_id: str) -> None:
+        state = self._state(kata_id)
+        if not state:
+            self._start(katas, kata_id)
+            return
+        name = self._random.choice(sorted(state))
+        at = _START + next(_NUMBERS)
+        self._record_as(katas, kata_id, name, at)
+
+    def _record_as(self, katas: Katas, kata_id: str, name: str, at: int) -> None:
+        """Record a test that may have been recorded."""
+        state = self._state(kata_id)
+        before = state[name]
+        after = before if at in before else (*before, at)
+        # Somebody who had no answer sends the same once more.
+        self._unanswered = lambda katas: self._record_as(katas, kata_id, name, at)
+        with self._stepping(kata_id, {**state, name: after}), _losing():
+            light = record(katas, kata_id, name, at)
+        self._unanswered = None
+        assert (light.number, light.time.seconds) == (after.index(at), at)
+        self._count("record")
+
+    def _archive(self, katas: Katas, kata_id: str) -> None:
+        if self._random.random() < 0.2:
+            with _losing():
+                self._tars[kata_id] = katas.tar(kata_id), self._state(kata_id)
+        with _losing(), suppress_refusal(grpc.StatusCode.NOT_FOUND):
+            katas.stub.ArchiveKata(storer_pb2.ArchiveKataRequest(kata_id=kata_id))
+            self._count("archive")
+
+    def _restore(self, katas: Katas, kata_id: str) -> None:
+        if kata_id not in self._tars:
+            with _losing():
+                self._tars[kata_id] = katas.tar(kata_id), self._state(kata_id)
+        tar, state = self._tars[kata_id]
+        with self._stepping(kata_id, state), _losing():
+            katas.restore(tar, overwrite=True)
+        self._count("restore")
+
+    def _delete(self, katas: Katas, kata_id: str) -> None:
+        # What is in the katas directory is there again.
+        gone = self._stepping(kata_id, self._imports.get(kata_id))
+        with gone, _losing(), suppress_refusal(grpc.StatusCode.NOT_FOUND):
+            katas.delete(kata_id)
+            self._count("delete")
+        self._tars.pop(kata_id, None)
+        if kata_id in self._imports:
+            with _losing():
+                katas.import_(kata_id)
+            self._count("import")
+
+    def _start_shared(self, katas: Katas, kata_id: str) -> None:
+        order = self._random.sample(avatars.NAMES, len(avatars.NAMES))
+        with _losing(), suppress_refusal(grpc.StatusCode.RESOURCE_EXHAUSTED):
+            name = katas.start(kata_id, *order)
+            self.shared.started.append((name, time.monotonic()))
+            self._count("start")
+
+    def _record_shared(self, katas: Katas, _: str) -> None:
+        at = _START + next(_NUMBERS)
+        self._record_shared_at(katas, at)
+
+    def _record_shared_at(self, katas: Katas, at: int) -> None:
+        self._unanswered = lambda katas: self._record_shared_at(katas, at)
+        self.shared.sent.append(at)
+        with _losing():
+            light = record(katas, self.shared.kata_id, "whale", at)
+        self.shared.lights.append((light.number, at, time.monotonic()))
+        self._unanswered = None
+        assert light.time.seconds == at
+        self._count("record")
+
+    def _state(self, kata_id: str) -> Mapping[str, Lights]:
+        return self.steps[kata_id][-1].state or {}
+
+    def _stepping(self, kata_id: str, state: State) -> "_Stepping":
+        return _Stepping(self.steps[kata_id], state)
+
+    def _count(self, what: str) -> None:
+        self.calls[what] += 1
+
+    def check(self, katas: Katas, begin: float, end: float) -> None:
+        """Make sure that each kata is as it can be if all ended between these moments."""
+        for kata_id, steps in self.steps.items():
+            found = observe(katas, kata_id)
+            assert found in possible(steps, begin, end), (kata_id, found, steps[-3:])
+
+    def settle(self, katas: Katas) -> None:
+        """Go on from what is there now, after a kill."""
+        for kata_id, steps in self.steps.items():
+            steps[:] = [Step(observe(katas, kata_id), -math.inf, -math.inf)]
+
+    def check_files(self, katas: Katas) -> None:
+        """Make sure that each light has the files that it was recorded with."""
+        for kata_id, steps in self.steps.items():
+            for name, lights in (steps[-1].state or {}).items():
+                for number, at in enumerate(lights):
+                    if at > _START:
+                        files = dict(katas.files(kata_id, name, number).files)
+                        assert files == files_of(at), (kata_id, name, number)
+
+
+class Gone(Exception):
+    """The storer went before it answered."""
+
+
+class _Stepping:
+    """A call that gives a kata another state; one that is refused gives none."""
+
+    def __init__(self, steps: list[Step], state: State) -> None:
+        self._steps = steps
+        self._step = Step(state, time.monotonic())
+
+    def __enter__(self) -> None:
+        self._steps.append(self._step)
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._step.answered = time.monotonic()
+
+
+class _losing:  # noqa: N801 - used as a function is
+    """Turn the end of a call whose storer went into Gone."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, grpc.RpcError) and error.code() in _LOST:
+            raise Gone from error
+
+
+class suppress_refusal:  # noqa: N801 - used as a function is
+    """Go on after a call that was refused with this status."""
+
+    def __init__(self, code: grpc.StatusCode) -> None:
+        self._code = code
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> bool:
+        return isinstance(error, grpc.RpcError) and error.code() is self._code
+
+
+def files_of(at: int) -> dict[str, bytes]:
+    """Return the files that the test of this time was recorded with."""
+    return {**FILES, "hiker.c": b"int a = %d;\n" % at}
+
+
+def record(katas: Katas, kata_id: str, name: str, at: int) -> storer_pb2.Light:
+    """Record the test of this time, for the first time or once more."""
+    when = timestamp(STARTED + timedelta(seconds=at - _START))
+    request = a_test(kata_id, name, files_of(at), time=when, request_id=str(at))
+    return katas.stub.RecordTest(request).light
+
+
+def observe(katas: Katas, kata_id: str) -> State:
+    """Return what is in a kata."""
+    try:
+        found = katas.stub.ListLights(storer_pb2.ListLightsRequest(kata_id=kata_id))
+    except grpc.RpcError as error:
+        if error.code() is grpc.StatusCode.NOT_FOUND:  # type: ignore[attr-defined]
+            return None
+        raise
+    for each in found.avatars:
+        assert [light.number for light in each.lights] == [*range(len(each.lights))]
+    return {
+        each.avatar: tuple(light.time.seconds for light in each.lights) for each in found.avatars
+    }
