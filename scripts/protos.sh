@@ -17,6 +17,7 @@ logged protos .venv/bin/python -m grpc_tools.protoc --proto_path protos --proto_
     --python_out=$new --grpc_python_out=$new --mypy_out=quiet:$new --mypy_grpc_out=quiet:$new \
     "${protos[@]}"
 find $new/cyberdojo -type d -exec touch {}/__init__.py \;
+touch $new/cyberdojo/py.typed
 
 rm -rf cyberdojo
 mv $new/cyberdojo cyberdojo

@@ -50,11 +50,11 @@ unpack dependencies "$inputs $processor" --requirement $requirements --constrain
 # From a copy: in the checkout itself setuptools finds what it left there the last time,
 # modules included that are gone since.
 source=build/services-source
-packages=(dojo storer runner cli replay cyberdojo)
-inputs=$(digest pyproject.toml "${packages[@]}" scripts/services-context.sh)
+project=(pyproject.toml README.md LICENSE dojo storer runner cli replay cyberdojo)
+inputs=$(digest "${project[@]}" scripts/services-context.sh)
 if [ "$(cat "$context.application" 2>/dev/null)" != "$inputs" ]; then
     rm -rf $source
     mkdir -p $source
-    cp -R pyproject.toml "${packages[@]}" $source/
+    cp -R "${project[@]}" $source/
     unpack application "$inputs" --no-deps ./$source
 fi
