@@ -17,7 +17,7 @@ engine:
 
 protos: cyberdojo/__init__.py ## generate cyberdojo/ from protos/
 
-.venv/.installed: pyproject.toml constraints.txt
+.venv/.installed: pyproject.toml requirements/dev.txt
 	@scripts/venv.sh
 
 # The folders are there for the sake of a proto that was deleted.
@@ -61,13 +61,26 @@ test-languages: setup images-all ## test the start points and old scripts of all
 bench: setup images ## measure, print the tables, write benchmarks/results.json
 	@$(python) -m benchmarks
 
+test-unit: protos ## run the tests that need no engine
+	@$(python) -m pytest tests/unit
+
 lint: .venv/.installed ## find mistakes that need no run
 	@.venv/bin/ruff check
 	@.venv/bin/ruff format --check
 	@.venv/bin/lint-imports --no-logo --no-cache
+	@.venv/bin/shellcheck --external-sources --source-path=SCRIPTDIR $$(grep -rlE '^#!/.*sh$$' .ci images scripts)
 
 lint-protos: tests/node/node_modules/.package-lock.json ## find mistakes in the protos
 	@tests/node/node_modules/.bin/buf lint protos
+
+lock: .venv/.installed ## write requirements/ from pyproject.toml, with the versions that are there
+	@scripts/lock.sh
+
+lock-check: lock ## fail if requirements/ is not what pyproject.toml makes of it
+	@git diff --exit-code requirements
+
+upgrade: .venv/.installed ## write requirements/ with the newest versions that pyproject.toml admits
+	@scripts/lock.sh --upgrade
 
 types: protos ## check the types
 	@$(python) -m mypy
@@ -79,4 +92,5 @@ format: .venv/.installed ## put the code into its form
 clean: ## remove what make made in this folder; images and katas stay
 	rm -rf build cyberdojo .venv tests/node/node_modules *.egg-info
 
-.PHONY: help setup engine protos images images-all up down demo test test-languages bench lint lint-protos types format clean
+.PHONY: help setup engine protos images images-all up down demo test test-unit test-languages bench lint lint-protos \
+	lock lock-check upgrade types format clean

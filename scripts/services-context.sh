@@ -36,25 +36,21 @@ for minor in {18..36}; do
     platforms+=(--platform "manylinux_2_${minor}_$processor")
 done
 
-requirements=build/services-requirements.txt
-"$python" -c '
-import tomllib
-with open("pyproject.toml", "rb") as file:
-    print(*tomllib.load(file)["project"]["dependencies"], sep="\n")
-' >$requirements
-inputs=$(cat $requirements constraints.txt scripts/services-context.sh | sha256sum)
+requirements=requirements/services.txt
+inputs=$(cat $requirements scripts/services-context.sh | sha256sum)
 [ "$(cat "$context.dependencies" 2>/dev/null)" = "$inputs $processor" ] || say "gathering the Python packages for the services' images"
-unpack dependencies "$inputs $processor" --requirement $requirements --constraint constraints.txt \
+unpack dependencies "$inputs $processor" --require-hashes --requirement $requirements \
     --implementation cp --python-version 3.11 "${platforms[@]}" --only-binary :all:
 
 # From a copy: in the checkout itself setuptools finds what it left there the last time,
 # modules included that are gone since.
 source=build/services-source
 project=(pyproject.toml README.md LICENSE dojo storer runner cli replay cyberdojo)
-inputs=$(digest "${project[@]}" scripts/services-context.sh)
+inputs=$(digest "${project[@]}" requirements/dev.txt scripts/services-context.sh)
 if [ "$(cat "$context.application" 2>/dev/null)" != "$inputs" ]; then
     rm -rf $source
     mkdir -p $source
     cp -R "${project[@]}" $source/
-    unpack application "$inputs" --no-deps ./$source
+    # Without build isolation: pip would get an unlocked setuptools for it.
+    unpack application "$inputs" --no-deps --no-build-isolation ./$source
 fi

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Makes .venv, with this project (editable), what it needs, and its development tools.
+# Makes .venv, with this project (editable), what it needs, and its development tools: the
+# files that requirements/dev.txt has hashes of, and no others.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -29,9 +30,12 @@ if ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
     logged venv "$python" -m venv --clear .venv
 fi
 
-say "installing the Python packages that pyproject.toml names into .venv"
-# As one path to the checkout (compat), not as a list of today's packages: code that is
-# generated or added later is found too, by the type checker as well.
+say "installing the Python packages that requirements/dev.txt locks into .venv"
 logged pip-install .venv/bin/python -m pip install --disable-pip-version-check \
-    --constraint constraints.txt --config-settings editable_mode=compat --editable '.[dev]'
+    --require-hashes --requirement requirements/dev.txt
+# As one path to the checkout (compat), not as a list of today's packages: code that is
+# generated or added later is found too, by the type checker as well. Without build isolation:
+# pip would get an unlocked setuptools for it.
+logged pip-install-project .venv/bin/python -m pip install --disable-pip-version-check \
+    --no-deps --no-build-isolation --config-settings editable_mode=compat --editable .
 touch .venv/.installed

@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# scripts/lock.sh [OPTION-OF-UV...]
+#
+# Writes the locks, requirements/*.txt, from pyproject.toml: the version of every package and
+# the hashes of all its files, so they hold on every platform. A version in a lock stays as
+# long as pyproject.toml admits that version; --upgrade takes the newest instead.
+#
+# By uv, not by pip-compile: pip-compile writes what this machine's Python and platform need,
+# and takes hashes from the package sources that this machine's pip is set up with.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+
+# lock FILE OPTION...
+lock() {
+    local file=requirements/$1
+    shift
+    logged "lock-$(basename "$file")" .venv/bin/uv pip compile --python .venv/bin/python --python-version 3.11 \
+        --generate-hashes --custom-compile-command "make lock" --output-file "$file" "$@" pyproject.toml
+}
+
+say "locking the Python packages that pyproject.toml names"
+# What is in the services' images: Debian 12's Python, on x86-64 and 64-bit ARM.
+lock services.txt --python-platform x86_64-manylinux_2_36 "$@"
+# What is in .venv: the same versions, and the tools. For any Python from 3.11 on.
+lock dev.txt --universal --group dev --constraint requirements/services.txt "$@"
