@@ -4,6 +4,8 @@
 MAKEFLAGS += --no-print-directory
 
 python := .venv/bin/python
+buf := tests/node/node_modules/.bin/buf
+contract := protos
 
 help: ## this list
 	@sed -n 's/^\([a-z_%-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "  make %-16s %s\n", $$1, $$2 }'
@@ -70,8 +72,12 @@ lint: .venv/.installed ## find mistakes that need no run
 	@.venv/bin/lint-imports --no-logo --no-cache
 	@.venv/bin/shellcheck --external-sources --source-path=SCRIPTDIR $$(grep -rlE '^#!/.*sh$$' .ci images scripts)
 
-lint-protos: tests/node/node_modules/.package-lock.json ## find mistakes in the protos
-	@tests/node/node_modules/.bin/buf lint protos
+lint-protos: tests/node/node_modules/.package-lock.json ## find mistakes in the protos, and what breaks callers of the last release
+	@$(buf) lint $(contract)
+	@[ ! -e $(contract)/released.binpb ] || $(buf) breaking $(contract) --against $(contract)/released.binpb
+
+release-protos: tests/node/node_modules/.package-lock.json ## make the protos of today those of the last release
+	@$(buf) build $(contract) --exclude-source-info --output $(contract)/released.binpb
 
 lock: .venv/.installed ## write requirements/ from pyproject.toml, with the versions that are there
 	@scripts/lock.sh
@@ -93,4 +99,4 @@ clean: ## remove what make made in this folder; images and katas stay
 	rm -rf build cyberdojo .venv tests/node/node_modules *.egg-info
 
 .PHONY: help setup engine protos images images-all up down demo test test-unit test-languages bench lint lint-protos \
-	lock lock-check upgrade types format clean
+	release-protos lock lock-check upgrade types format clean
