@@ -10,12 +10,16 @@
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
-# lock FILE OPTION...
+mkdir -p build/lock
+
+# lock FILE OPTION...: a lock that stays the same keeps its time, so make installs nothing again.
 lock() {
-    local file=requirements/$1
+    local name=$1
     shift
-    logged "lock-$(basename "$file")" .venv/bin/uv pip compile --python .venv/bin/python --python-version 3.11 \
-        --generate-hashes --custom-compile-command "make lock" --output-file "$file" "$@" pyproject.toml
+    cp "requirements/$name" "build/lock/$name"
+    logged "lock-$name" .venv/bin/uv pip compile --python .venv/bin/python --python-version 3.11 --generate-hashes \
+        --custom-compile-command "make lock" --output-file "build/lock/$name" "$@" pyproject.toml
+    cmp --quiet "build/lock/$name" "requirements/$name" || cp "build/lock/$name" "requirements/$name"
 }
 
 say "locking the Python packages that pyproject.toml names"
