@@ -18,7 +18,7 @@ from storer.settings import StorerSettings
 from support.paths import TOP
 from support.services import Service
 
-PAGES = sorted([TOP / "README.md", *(TOP / "docs").rglob("*.md")])
+PAGES = sorted([*TOP.glob("*.md"), *(TOP / "docs").rglob("*.md")])
 
 
 def test_the_examples_for_callers_run_as_they_stand(
