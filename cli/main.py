@@ -12,21 +12,11 @@ from dataclasses import dataclass
 
 import grpc
 
-from cli import (
-    backing_up,
-    changing,
-    differing,
-    downloading,
-    exits,
-    listing,
-    outputs,
-    restoring,
-    showing,
-    verifying,
-)
+from cli import each_kata, exits, outputs
 from cli.client import Client, connect
+from cli.commands import backup, diff, download, ls, restore, show, verify
 from cli.exits import Failed
-from cli.terminal import Screen, complain
+from cli.terminal.screen import Screen, complain
 from dojo.service.settings import address
 
 ADDRESS = "127.0.0.1:4577"
@@ -52,18 +42,16 @@ class Command:
 
 
 COMMANDS = (
-    Command("ls", "list katas", listing.add_arguments, listing.run),
-    Command(
-        "show", "show a kata, an avatar's lights, or a light", showing.add_arguments, showing.run
-    ),
-    Command("diff", "show what changed between two lights", differing.add_arguments, differing.run),
-    Command("import", "bring katas into data-containers", changing.add_ids, changing.import_),
-    Command("archive", "put katas away into the archive", changing.add_ids, changing.archive),
-    Command("rm", "delete katas", changing.add_ids_and_yes, changing.remove),
-    Command("download", "download a kata as a tar", downloading.add_arguments, downloading.run),
-    Command("verify", "check katas, and mend them", verifying.add_arguments, verifying.run),
-    Command("backup", "back katas up", backing_up.add_arguments, backing_up.run),
-    Command("restore", "restore katas from a backup", restoring.add_arguments, restoring.run),
+    Command("ls", "list katas", ls.add_arguments, ls.run),
+    Command("show", "show a kata, an avatar's lights, or a light", show.add_arguments, show.run),
+    Command("diff", "show what changed between two lights", diff.add_arguments, diff.run),
+    Command("import", "bring katas into data-containers", each_kata.add_ids, each_kata.import_),
+    Command("archive", "put katas away into the archive", each_kata.add_ids, each_kata.archive),
+    Command("rm", "delete katas", each_kata.add_ids_and_yes, each_kata.remove),
+    Command("download", "download a kata as a tar", download.add_arguments, download.run),
+    Command("verify", "check katas, and mend them", verify.add_arguments, verify.run),
+    Command("backup", "back katas up", backup.add_arguments, backup.run),
+    Command("restore", "restore katas from a backup", restore.add_arguments, restore.run),
 )
 
 

@@ -17,16 +17,20 @@ from dojo.engine.data_containers import VolumesOutOfSight
 from dojo.errors import DojoError
 from dojo.service import log, serving
 from dojo.service.settings import BadSettings, CommonSettings, load
-from replay import options, private_pair, report, showing, sources, start_points, table, unpacking
-from replay.calls import Refused
+from replay import options
+from replay.errors import NothingToReplay, ReplayStopped
 from replay.journal import Journal
-from replay.lights import Outcome, Ran, Skipped
 from replay.options import Options
-from replay.painting import Painter
-from replay.progress import Progress
+from replay.outcomes import Outcome, Ran, Skipped
+from replay.report import counts as counting
+from replay.report import light, table
+from replay.report.painting import Painter
+from replay.report.progress import Progress
+from replay.services import pair, start_points
+from replay.services.calls import Refused
+from replay.services.workplace import namespace, workplace
 from replay.session import Session
-from replay.stopped import NothingToReplay, ReplayStopped
-from replay.workplace import namespace, workplace
+from replay.sources import recorded, tars
 
 ENOUGH_SAME, TOO_FEW_SAME, CALLED_WRONGLY, COULD_NOT_GO_ON, INTERRUPTED = 0, 1, 2, 3, 130
 _FEWEST_COLUMNS = 80
@@ -44,7 +48,7 @@ def main(arguments: list[str]) -> int:
             return ENOUGH_SAME
         if told.show and not (told.sources or told.storer):
             return _say(f"the light is not in the journal {told.state}; name a SOURCE", 2)
-        found = sources.find(told.sources)
+        found = recorded.find(told.sources)
         with _interruptible():
             return _replay(told, found, journal)
     except (NothingToReplay, BadSettings) as error:
@@ -59,7 +63,7 @@ def main(arguments: list[str]) -> int:
         journal.close()
 
 
-def _replay(told: Options, found: sources.Found, journal: Journal) -> int:
+def _replay(told: Options, found: recorded.Found, journal: Journal) -> int:
     settings = load(CommonSettings, os.environ)
     log.configure("error")
     data_containers = serving.connect(replace(settings, namespace=namespace(settings.namespace)))
@@ -71,9 +75,9 @@ def _replay(told: Options, found: sources.Found, journal: Journal) -> int:
         for each in damaged:
             progress.say(each.reason)
         mounted = start_points.prepare(told.start_points, scratch)
-        services = private_pair.Told(data_containers.namespace, mounted, told.jobs)
-        pair, storers = private_pair.start(services, directories, told.storer, stack)
-        session = Session(told, pair, data_containers.engine, journal, progress)
+        services = pair.Told(data_containers.namespace, mounted, told.jobs)
+        private, storers = pair.start(services, directories, told.storer, stack)
+        session = Session(told, private, data_containers.engine, journal, progress)
         session.outcomes += damaged
         try:
             session.run(storers)
@@ -90,13 +94,13 @@ def _replay(told: Options, found: sources.Found, journal: Journal) -> int:
     return _report(told, session, status)
 
 
-def _directories(found: sources.Found, scratch: Path) -> tuple[list[Path], list[Skipped]]:
+def _directories(found: recorded.Found, scratch: Path) -> tuple[list[Path], list[Skipped]]:
     """Return the katas directories, unpacking the tars into one; and what of those is damaged."""
     if not found.tars:
         return found.directories, []
     unpacked = scratch / "katas"
     unpacked.mkdir()
-    problems = [(tar, unpacking.unpack(tar, unpacked)) for tar in found.tars]
+    problems = [(tar, tars.unpack(tar, unpacked)) for tar in found.tars]
     damaged = [
         Skipped("", "", 0, "", None, f"the tar {tar} {problem}")
         for tar, problem in problems
@@ -108,7 +112,7 @@ def _directories(found: sources.Found, scratch: Path) -> tuple[list[Path], list[
 def _report(told: Options, session: Session, status: int) -> int:
     """Tell what it came to; return the exit status."""
     ordered = sorted(session.outcomes, key=lambda each: (each.kata_id, each.avatar, each.number))
-    counts = report.count(ordered)
+    counts = counting.count(ordered)
     paint = Painter(sys.stdout)
     lines = table.table(counts, paint)
     for title, found in (
@@ -120,12 +124,12 @@ def _report(told: Options, session: Session, status: int) -> int:
     print("\n".join(lines))
     if told.json is not None:
         names = [told.storer] if told.storer else [str(each) for each in told.sources]
-        value = report.to_json(counts, session.katas, names)
+        value = counting.to_json(counts, session.katas, names)
         value["is_complete"] = status == ENOUGH_SAME
         told.json.write_text(json.dumps(value, indent=1) + "\n")
     if status != ENOUGH_SAME:
         return _say("not everything was replayed; the same command goes on from here", status)
-    percent = report.same_percent(report.total(counts.values()))
+    percent = counting.same_percent(counting.total(counts.values()))
     if percent is None:
         return _say("no light ran", TOO_FEW_SAME)
     return ENOUGH_SAME if percent >= told.min_same else TOO_FEW_SAME
@@ -139,7 +143,7 @@ def _show(told: Options, journal: Journal) -> bool:
     if ran is None:
         return False
     columns = max(_FEWEST_COLUMNS, shutil.get_terminal_size((120, 24)).columns)
-    print("\n".join(showing.side_by_side(ran, columns, Painter(sys.stdout))))
+    print("\n".join(light.side_by_side(ran, columns, Painter(sys.stdout))))
     return True
 
 

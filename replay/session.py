@@ -12,14 +12,14 @@ from cyberdojo.storer.v1 import storer_pb2
 from dojo.engine.client import Engine
 from dojo.errors import InvalidArgument
 from dojo.image_names import repository
-from replay.calls import Refused
+from replay.errors import ReplayStopped
 from replay.journal import Journal
-from replay.lights import Outcome, Ran, Skipped
 from replay.options import Options
-from replay.progress import Progress
-from replay.replaying import Pair, Task, max_seconds, replay
-from replay.sources import Kata, Storer
-from replay.stopped import ReplayStopped
+from replay.outcomes import Outcome, Ran, Skipped
+from replay.report.progress import Progress
+from replay.services.calls import Refused
+from replay.sources.recorded import Kata, Storer
+from replay.task import Pair, Task, max_seconds, replay
 from runner.engine import images
 
 

@@ -9,7 +9,7 @@ import threading
 from collections import deque
 from collections.abc import Mapping
 
-from replay.stopped import ReplayStopped
+from replay.errors import ReplayStopped
 
 START_SECONDS = 60
 STOP_SECONDS = 60
@@ -35,7 +35,7 @@ class PrivateService:
         self._serving = threading.Event()
         self.address = ""
         self._process = subprocess.Popen(  # noqa: S603 - a module of ours
-            [sys.executable, "-m", "replay.child", module],
+            [sys.executable, "-m", "replay.services.child", module],
             env={
                 **{name: value for name, value in os.environ.items() if _is_inherited(name)},
                 f"CYBER_DOJO_{module.upper()}_LISTEN": "127.0.0.1:0",

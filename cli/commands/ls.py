@@ -8,8 +8,8 @@ from typing import Any
 
 from cli import exits
 from cli.client import Client
-from cli.lights import time_json, time_of
-from cli.terminal import Screen, clean, columns, complain
+from cli.terminal.lights import time_json, time_of
+from cli.terminal.screen import Screen, clean, columns, complain
 from cyberdojo.storer.v1 import storer_pb2
 
 _PAGE = 1000

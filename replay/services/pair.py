@@ -10,11 +10,11 @@ from cyberdojo.runner.v1 import runner_pb2_grpc
 from cyberdojo.startpoints.v1 import startpoints_pb2_grpc
 from cyberdojo.storer.v1 import storer_pb2_grpc
 from dojo.naming import Namespace
-from replay import start_points
-from replay.calls import Calls, channel
-from replay.replaying import Pair
-from replay.services import PrivateService
-from replay.sources import Storer
+from replay.services import start_points
+from replay.services.calls import Calls, channel
+from replay.services.process import PrivateService
+from replay.sources.recorded import Storer
+from replay.task import Pair
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from replay.lights import COLOURS, Outcome, Ran, Skipped
+from replay.outcomes import COLOURS, Outcome, Ran, Skipped
 
 FORMAT = "replay/1"
 NO_IMAGE = "(no image is known)"

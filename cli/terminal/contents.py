@@ -3,7 +3,7 @@
 import base64
 from typing import Any
 
-from cli.terminal import Screen, line
+from cli.terminal.screen import Screen, line
 
 
 def say(screen: Screen, name: str, content: bytes) -> None:

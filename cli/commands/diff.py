@@ -6,11 +6,12 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 
-from cli import contents, exits
-from cli.arguments import NEWEST, avatar_name, kata_id, light_number
+from cli import exits
 from cli.client import Client
-from cli.terminal import Screen, fitted, line
-from cli.terminal import clean as cleaned
+from cli.parameters import NEWEST, avatar_name, kata_id, light_number
+from cli.terminal import contents
+from cli.terminal.screen import Screen, fitted, line
+from cli.terminal.screen import clean as cleaned
 from cyberdojo.storer.v1 import storer_pb2
 
 _CONTEXT = 3

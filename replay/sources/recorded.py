@@ -6,9 +6,9 @@ from pathlib import Path
 
 from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
 from dojo import kata_ids
-from replay import unpacking
-from replay.calls import Calls, Refused
-from replay.stopped import NothingToReplay
+from replay.errors import NothingToReplay
+from replay.services.calls import Calls, Refused
+from replay.sources import tars as tar_files
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def find(paths: Iterable[Path]) -> Found:
             continue
         if not path.is_dir():
             raise NothingToReplay(f"{path}: there is no such file or folder")
-        inside = sorted(each for each in path.iterdir() if unpacking.is_tar(each))
+        inside = sorted(each for each in path.iterdir() if tar_files.is_tar(each))
         tars += [each for each in inside if each.is_file()]
         has_katas = _has_katas(path)
         if has_katas:

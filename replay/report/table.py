@@ -2,9 +2,9 @@
 
 from collections import Counter
 
-from replay.lights import COLOURS, place
-from replay.painting import Painter
-from replay.report import ImageCount, percentile, recorded_colours, same_percent, total
+from replay.outcomes import COLOURS, place
+from replay.report.counts import ImageCount, percentile, recorded_colours, same_percent, total
+from replay.report.painting import Painter
 
 _MAX_LISTED = 200
 

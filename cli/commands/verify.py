@@ -8,8 +8,8 @@ import sys
 from cli import exits
 from cli.client import Client
 from cli.exits import Failed
-from cli.progress import Progress
-from cli.terminal import Screen, clean, counted, size
+from cli.terminal.progress import Progress
+from cli.terminal.screen import Screen, clean, counted, size
 from cyberdojo.storer.v1 import storer_pb2
 from dojo import kata_ids
 

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable
 import grpc
 
 from cli import exits
-from cli.arguments import kata_id
 from cli.client import Client
 from cli.exits import Failed
-from cli.terminal import Screen, complain, counted
+from cli.parameters import kata_id
+from cli.terminal.screen import Screen, complain, counted
 from cyberdojo.storer.v1 import storer_pb2
 
 

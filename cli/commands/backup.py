@@ -13,9 +13,9 @@ import grpc
 from cli import exits, outputs
 from cli.client import Client, wait_for_return
 from cli.exits import Failed
-from cli.progress import Progress
 from cli.tar_marks import Marks
-from cli.terminal import Screen, complain, size
+from cli.terminal.progress import Progress
+from cli.terminal.screen import Screen, complain, size
 from cyberdojo.storer.v1 import storer_pb2
 from dojo import kata_ids
 from dojo.chunks import Digest

@@ -4,8 +4,8 @@ import sys
 import threading
 import time
 
-from replay.lights import Outcome, Ran, place
-from replay.painting import Painter
+from replay.outcomes import Outcome, Ran, place
+from replay.report.painting import Painter
 
 _TERMINAL_SECONDS, _PLAIN_SECONDS = 0.1, 10.0
 

@@ -7,7 +7,7 @@ import time
 from types import TracebackType
 from typing import Self
 
-from cli.terminal import clean, fitted, size
+from cli.terminal.screen import clean, fitted, size
 
 _TERMINAL_SECONDS = 0.1
 _PLAIN_SECONDS = 5.0

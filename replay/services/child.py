@@ -1,4 +1,4 @@
-"""Run a service that ends with whoever started it: `python -m replay.child MODULE`.
+"""Run a service that ends with whoever started it: `python -m replay.services.child MODULE`.
 
 A replay that is killed must not leave services behind.
 """

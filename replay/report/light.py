@@ -4,8 +4,8 @@ import difflib
 import textwrap
 from itertools import zip_longest
 
-from replay.lights import Ran, place
-from replay.painting import Painter, printable
+from replay.outcomes import Ran, place
+from replay.report.painting import Painter, printable
 
 _GAP = 3
 

@@ -18,7 +18,7 @@ import docker.errors
 from dojo.engine.client import answering
 from dojo.engine.data_containers import DataContainers
 from dojo.naming import LABEL, Namespace
-from replay.stopped import ReplayStopped
+from replay.errors import ReplayStopped
 
 SUFFIX = "-replay"
 

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 
 from google.protobuf.json_format import MessageToDict
 
-from cli import contents, exits, lights
-from cli.arguments import avatar_name, kata_id, light_number
+from cli import exits
 from cli.client import Client
-from cli.terminal import Screen, clean
+from cli.parameters import avatar_name, kata_id, light_number
+from cli.terminal import contents, lights
+from cli.terminal.screen import Screen, clean
 from cyberdojo.storer.v1 import storer_pb2
 
 _HEADINGS = ("LIGHT", "TIME", "", "SECONDS", "STATUS", "CHANGES")

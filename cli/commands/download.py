@@ -12,11 +12,11 @@ from typing import IO
 import grpc
 
 from cli import exits, outputs
-from cli.arguments import kata_id
 from cli.client import Client, wait_for_return
 from cli.exits import Failed
-from cli.progress import Progress
-from cli.terminal import Screen, complain, size
+from cli.parameters import kata_id
+from cli.terminal.progress import Progress
+from cli.terminal.screen import Screen, complain, size
 from cyberdojo.storer.v1 import storer_pb2
 from dojo.chunks import CHUNK_BYTES, Digest
 

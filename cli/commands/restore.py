@@ -13,8 +13,8 @@ import grpc
 from cli import exits, outputs
 from cli.client import Client
 from cli.exits import Failed
-from cli.progress import Progress
-from cli.terminal import Screen, clean
+from cli.terminal.progress import Progress
+from cli.terminal.screen import Screen, clean
 from cyberdojo.storer.v1 import storer_pb2
 from dojo.chunks import CHUNK_BYTES, Digest
 
