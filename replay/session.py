@@ -12,12 +12,12 @@ from cyberdojo.storer.v1 import storer_pb2
 from dojo import image_names
 from dojo.engine.client import Engine
 from dojo.errors import InvalidArgument
+from replay.calls import Refused
 from replay.errors import ReplayStopped
 from replay.journal import Journal
 from replay.options import Options
 from replay.outcomes import Outcome, Ran, Skipped
 from replay.report.progress import Progress
-from replay.services.calls import Refused
 from replay.sources.recorded import Kata, Storer
 from replay.task import Pair, Task, max_seconds, replay
 

@@ -11,9 +11,9 @@ from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
 from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
 from dojo.image_names import repository
 from dojo.visible_files import CYBER_DOJO_SH
+from replay.calls import Calls, Refused
 from replay.legacy_files import files_to_run
 from replay.outcomes import Outcome, Ran, Skipped, clipped, colour_name, recorded_colour
-from replay.services.calls import Calls, Refused
 from replay.sources.recorded import Kata, Storer
 
 LARGEST_SECONDS = 60

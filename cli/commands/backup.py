@@ -1,62 +1,77 @@
-"""`storer backup`: all katas, or those that changed, as one tar."""
+"""`cyber-dojo backup`: all katas, or those that changed, as one tar."""
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+import click
 import grpc
 
 from cli import exits, outputs
 from cli.client import Client, wait_for_return
-from cli.exits import Failed
+from cli.storer_command import Session, storer_command
 from cli.tar_marks import Marks
+from cli.terminal.complaint import Failed, complain
 from cli.terminal.progress import Progress
-from cli.terminal.screen import Screen, complain, size
+from cli.terminal.words import size
 from cyberdojo.storer.v1 import storer_pb2
 from dojo import kata_ids
 from dojo.chunks import Digest
 
-_COMPRESSIONS = {
-    "none": storer_pb2.COMPRESSION_NONE,
-    "gzip": storer_pb2.COMPRESSION_GZIP,
-    "zstd": storer_pb2.COMPRESSION_ZSTD,
-}
 _ATTEMPTS = 10  # without a further kata having come
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare what the command takes."""
-    parser.add_argument("prefix", nargs="?", default="", help="how the ids begin; all by default")
-    parser.add_argument(
-        "-o", "--output", metavar="FILE", help="where to write, - for a pipe; by default katas.tar"
-    )
-    parser.add_argument("--compression", choices=outputs.COMPRESSIONS, default="none")
-    since = parser.add_mutually_exclusive_group()
-    since.add_argument("--since", metavar="TOKEN", help="only what changed since that backup")
-    since.add_argument(
-        "--since-last",
-        type=Path,
-        metavar="STATEFILE",
-        help="only what changed since the backup whose token is in that file, all if there is "
-        "none; the new token is written there in the end",
-    )
-    parser.add_argument(
-        "--token-file", type=Path, metavar="FILE", help="write the new token there instead"
-    )
+@dataclass(frozen=True)
+class _Wanted:
+    """What is to be backed up: `since` is a token, `since_last` the file that has one."""
+
+    prefix: str
+    compression: str
+    since: str
+    since_last: Path | None
 
 
-def run(client: Client, told: argparse.Namespace, screen: Screen) -> int:
-    """Make a backup."""
-    output = told.output or f"katas.tar{outputs.ENDINGS[told.compression]}"
+@storer_command
+@click.argument("prefix", default="")
+@outputs.output_option("katas.tar")
+@outputs.compression_option
+@click.option("--since", default="", metavar="TOKEN", help="Only what changed since that backup.")
+@click.option(
+    "--since-last",
+    type=click.Path(path_type=Path),
+    metavar="STATEFILE",
+    help="Only what changed since the backup whose token is in that file, all if there is none; "
+    "the new token is written there in the end.",
+)
+@click.option(
+    "--token-file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write the new token there instead.",
+)
+def command(
+    session: Session,
+    *,
+    prefix: str,
+    output: str | None,
+    compression: str,
+    since: str,
+    since_last: Path | None,
+    token_file: Path | None,
+) -> int:
+    """Back katas up, as one tar: all, or those whose ids begin with PREFIX."""
+    if since and since_last:
+        raise click.UsageError("either --since or --since-last")
+    output = output or f"katas.tar{outputs.ENDINGS[compression]}"
     outputs.refuse_terminal(output)
-    if not told.since and not told.since_last:
-        _refuse_unknown(client, told.prefix)
-    backup = _Backup(client, told)
-    with Progress(forced=told.progress) as progress, outputs.failing_clearly(output):
+    if not since and not since_last:
+        _refuse_unknown(session.client, prefix)
+    backup = _Backup(session.client, _Wanted(prefix, compression, since, since_last))
+    with session.progress() as progress, outputs.failing_clearly(output):
         if output == outputs.STDOUT:
             backup.to_pipe(sys.stdout.buffer, progress)
         elif outputs.is_special(path := outputs.target(output)):
@@ -64,14 +79,14 @@ def run(client: Client, told: argparse.Namespace, screen: Screen) -> int:
                 backup.to_pipe(file, progress)
         else:
             backup.to_file(path, progress)
-    token_file = told.token_file or told.since_last
+    token_file = token_file or since_last
     if token_file is not None:
         with outputs.failing_clearly(str(token_file)):
             _write_token(token_file, backup.token)
     if output == outputs.STDOUT:
         return exits.GOOD
-    if screen.as_json:
-        screen.record(
+    if session.screen.as_json:
+        session.screen.record(
             {
                 "file": output,
                 "bytes": backup.size_bytes,
@@ -81,7 +96,7 @@ def run(client: Client, told: argparse.Namespace, screen: Screen) -> int:
         )
     else:
         kind = "what changed" if backup.since else "all katas"
-        screen.say(f"{output}  {size(backup.size_bytes)}, {kind}; token {backup.token}")
+        session.screen.say(f"{output}  {size(backup.size_bytes)}, {kind}; token {backup.token}")
     return exits.GOOD
 
 
@@ -97,10 +112,10 @@ def _refuse_unknown(client: Client, prefix: str) -> None:
 class _Backup:
     """One backup, over as many streams as it takes."""
 
-    def __init__(self, client: Client, told: argparse.Namespace) -> None:
+    def __init__(self, client: Client, wanted: _Wanted) -> None:
         self._client = client
-        self._told = told
-        self.since = told.since or _read_token(told.since_last)
+        self._wanted = wanted
+        self.since = wanted.since or _read_token(wanted.since_last)
         self.token = ""
         self.size_bytes = 0
         self._whole_bytes = 0
@@ -161,14 +176,14 @@ class _Backup:
     def _can_go_on(self, error: grpc.RpcError) -> bool:
         """Say whether the storer knows of the backup, and the file can be cut behind a kata."""
         unavailable = exits.code_of(error) == exits.UNAVAILABLE
-        return unavailable and bool(self.token) and self._told.compression == "none"
+        return unavailable and bool(self.token) and self._wanted.compression == "none"
 
     def _forgotten(self, error: grpc.RpcError) -> bool:
         """Say whether the storer does not know the last backup any more: then all is sent.
 
         Only where that was left to us, by --since-last.
         """
-        if self.token or not self.since or self._told.since_last is None:
+        if self.token or not self.since or self._wanted.since_last is None:
             return False
         if error.code() is not grpc.StatusCode.FAILED_PRECONDITION:
             return False
@@ -178,9 +193,9 @@ class _Backup:
 
     def _request(self) -> storer_pb2.BackupKatasRequest:
         return storer_pb2.BackupKatasRequest(
-            prefix=self._told.prefix,
+            prefix=self._wanted.prefix,
             since_token=self.since,
-            compression=_COMPRESSIONS[self._told.compression],
+            compression=outputs.COMPRESSIONS[self._wanted.compression],
         )
 
     def _receive(
@@ -202,7 +217,7 @@ class _Backup:
                 return
             else:
                 digest.update(part.data)
-                if self._told.compression == "none":
+                if self._wanted.compression == "none":
                     marks.update(part.data)
                 file.write(part.data)
                 self.size_bytes += len(part.data)

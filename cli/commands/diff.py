@@ -1,17 +1,20 @@
-"""`storer diff`: what changed between two lights."""
+"""`cyber-dojo diff`: what changed between two lights."""
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterator, Sequence
 
+import click
+
 from cli import exits
 from cli.client import Client
-from cli.parameters import NEWEST, avatar_name, kata_id, light_number
+from cli.parameters import NEWEST, AvatarName, KataId, LightNumber
+from cli.storer_command import Session, storer_command
 from cli.terminal import contents
-from cli.terminal.screen import Screen, fitted, line
-from cli.terminal.screen import clean as cleaned
+from cli.terminal.clean import clean, line
+from cli.terminal.screen import Piece, Screen
+from cli.terminal.tables import beside
 from cyberdojo.storer.v1 import storer_pb2
 
 _CONTEXT = 3
@@ -23,90 +26,118 @@ _MARKS = {
 _NARROWEST = 100  # of a side-by-side difference where no terminal says how wide it is
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare what the command takes."""
-    parser.add_argument("kata_id", type=kata_id, metavar="ID")
-    parser.add_argument("avatar", type=avatar_name, metavar="AVATAR")
-    parser.add_argument(
-        "was", type=light_number, nargs="?", metavar="WAS", help="by default the light before NOW"
-    )
-    parser.add_argument(
-        "now", type=light_number, nargs="?", metavar="NOW", default=NEWEST, help="newest by default"
-    )
-    how = parser.add_mutually_exclusive_group()
-    how.add_argument("-y", "--side-by-side", action="store_true", help="show both, in two columns")
-    how.add_argument("--patch", action="store_true", help="write a patch that git apply takes")
-    parser.add_argument(
-        "--exit-code", action="store_true", help="exit with 1 if there is a difference"
-    )
+@storer_command
+@click.argument("kata_id", type=KataId(), metavar="ID")
+@click.argument("avatar", type=AvatarName(), metavar="AVATAR")
+@click.argument("was", type=LightNumber(), required=False, metavar="[WAS]")
+@click.argument("now", type=LightNumber(), default="newest", metavar="[NOW]")
+@click.option("-y", "--side-by-side", is_flag=True, help="Show both, in two columns.")
+@click.option("--patch", is_flag=True, help="Write a patch that git apply takes.")
+@click.option("--exit-code", is_flag=True, help="Exit with 1 if there is a difference.")
+def command(
+    session: Session,
+    kata_id: str,
+    avatar: str,
+    was: int | None,
+    now: int,
+    *,
+    side_by_side: bool,
+    patch: bool,
+    exit_code: bool,
+) -> int:
+    """Show what changed between two lights.
+
+    NOW is the newest light by default, and WAS the one before NOW. A light is a number, or
+    `newest`.
+    """
+    if side_by_side and patch:
+        raise click.UsageError("either --side-by-side or --patch")
+    lights = _Lights(session.client, kata_id, avatar, was, now)
+    screen = session.screen
+    if patch:
+        is_different = _write_patch(session, lights)
+    else:
+        changed = lights.changed_files()
+        is_different = bool(changed)
+        for file in changed:
+            if screen.as_json:
+                screen.record(_json(file))
+            else:
+                _say(screen, file, side_by_side=side_by_side)
+        if not changed and not screen.as_json:
+            screen.say(
+                f"nothing changed between light {lights.was} and light {lights.now}", style="dim"
+            )
+    return exits.FOUND if is_different and exit_code else exits.GOOD
 
 
-def run(client: Client, told: argparse.Namespace, screen: Screen) -> int:
-    """Show what changed."""
-    was, now = _numbers(client, told)
-    if told.patch:
-        return _patch(client, told, screen, was, now)
-    request = storer_pb2.DiffLightsRequest(
-        kata_id=told.kata_id, avatar=told.avatar, was_number=was, now_number=now
-    )
-    changed = [
-        file
-        for file in client.stub.DiffLights(request).files
-        if file.change != storer_pb2.FILE_CHANGE_UNCHANGED
-    ]
-    for file in changed:
-        if screen.as_json:
-            screen.record(_json(file))
-            continue
-        screen.say(_title(file), "bold")
-        if file.binary:
-            screen.say("(not text)", "dim")
-        elif told.side_by_side:
-            _say_side_by_side(screen, file)
-        else:
-            _say_unified(screen, file)
-    if not changed and not screen.as_json:
-        screen.say(f"nothing changed between light {was} and light {now}", "dim")
-    return exits.FOUND if changed and told.exit_code else exits.GOOD
+class _Lights:
+    """The two lights of an avatar that are compared."""
 
+    def __init__(
+        self, client: Client, kata_id: str, avatar: str, was: int | None, now: int
+    ) -> None:
+        self._client = client
+        self._avatar = {"kata_id": kata_id, "avatar": avatar}
+        newest = self._newest() if NEWEST in {was, now} else NEWEST
+        self.now = newest if now == NEWEST else now
+        self.was = newest if was == NEWEST else max(0, self.now - 1) if was is None else was
 
-def _numbers(client: Client, told: argparse.Namespace) -> tuple[int, int]:
-    """Return the numbers of the two lights; the one before the newest has to be asked for."""
-    now = told.now
-    if NEWEST in {now, told.was}:
-        request = storer_pb2.GetFilesRequest(
-            kata_id=told.kata_id, avatar=told.avatar, light_number=NEWEST
+    def changed_files(self) -> list[storer_pb2.FileDiff]:
+        """Return what is different between the two."""
+        request = storer_pb2.DiffLightsRequest(
+            **self._avatar, was_number=self.was, now_number=self.now
         )
-        newest = client.stub.GetFiles(request).light.number
-        now = newest if now == NEWEST else now
-        if told.was == NEWEST:
-            return newest, now
-    return (max(0, now - 1) if told.was is None else told.was), now
+        return [
+            file
+            for file in self._client.stub.DiffLights(request).files
+            if file.change != storer_pb2.FILE_CHANGE_UNCHANGED
+        ]
+
+    def patch(self) -> Iterator[bytes]:
+        """Yield a patch from the one to the other, in pieces."""
+        request = storer_pb2.DownloadPatchRequest(
+            **self._avatar, was_number=self.was, now_number=self.now
+        )
+        for part in self._client.stub.DownloadPatch(request):
+            yield part.data
+
+    def _newest(self) -> int:
+        request = storer_pb2.GetFilesRequest(**self._avatar, light_number=NEWEST)
+        return self._client.stub.GetFiles(request).light.number
 
 
-def _patch(client: Client, told: argparse.Namespace, screen: Screen, was: int, now: int) -> int:
-    request = storer_pb2.DownloadPatchRequest(
-        kata_id=told.kata_id, avatar=told.avatar, was_number=was, now_number=now
-    )
+def _write_patch(session: Session, lights: _Lights) -> bool:
+    """Write a patch, as it is but on a terminal; say whether there is anything in it."""
     count = 0
     left = b""
-    for part in client.stub.DownloadPatch(request):
-        count += len(part.data)
-        if not screen.is_terminal:
-            sys.stdout.buffer.write(part.data)
+    for piece in lights.patch():
+        count += len(piece)
+        if not session.screen.is_terminal:
+            sys.stdout.buffer.write(piece)
             continue
-        *lines, left = (left + part.data).split(b"\n")
+        *lines, left = (left + piece).split(b"\n")
         for each in lines:
-            screen.say(cleaned(each))
-    sys.stdout.flush()
-    return exits.FOUND if count and told.exit_code else exits.GOOD
+            session.screen.say(clean(each))
+    session.screen.flush()
+    return count > 0
+
+
+def _say(screen: Screen, file: storer_pb2.FileDiff, *, side_by_side: bool) -> None:
+    screen.say(_title(file), style="bold")
+    if file.binary:
+        screen.say("(not text)", style="dim")
+    elif side_by_side:
+        _say_side_by_side(screen, file)
+    else:
+        _say_unified(screen, file)
 
 
 def _title(file: storer_pb2.FileDiff) -> str:
     change = storer_pb2.FileChange.Name(file.change).removeprefix("FILE_CHANGE_").lower()
-    name = cleaned(file.new_name or file.old_name)
+    name = file.new_name or file.old_name
     if file.change == storer_pb2.FILE_CHANGE_RENAMED:
-        name = f"{cleaned(file.old_name)} → {cleaned(file.new_name)}"
+        name = f"{file.old_name} → {file.new_name}"
     return f"── {name} ── {change}, +{file.added_count} -{file.deleted_count}"
 
 
@@ -114,26 +145,27 @@ def _say_unified(screen: Screen, file: storer_pb2.FileDiff) -> None:
     for hunk in _hunks(file.lines):
         old = next((each.old_number for each in hunk if each.old_number), 0)
         new = next((each.new_number for each in hunk if each.new_number), 0)
-        screen.say(f"@@ -{old} +{new} @@", "dim")
+        screen.say(f"@@ -{old} +{new} @@", style="dim")
         for each in hunk:
             mark, colour = _MARKS[each.change]
-            screen.say(mark + line(each.text), colour)
+            screen.say(mark + line(each.text), style=colour)
             if each.no_newline:
-                screen.say("\\ no line feed at the end", "dim")
+                screen.say("\\ no line feed at the end", style="dim")
 
 
 def _say_side_by_side(screen: Screen, file: storer_pb2.FileDiff) -> None:
     width = screen.width if screen.is_terminal else _NARROWEST
-    half = (width - 3) // 2
     for hunk in _hunks(file.lines):
-        for left, right in _pairs(hunk):
-            same = left is not None and right is not None and left is right
-            shown = [
-                screen.painted(fitted(_numbered(each, old=old), half), "" if same else colour)
-                for each, old, colour in ((left, True, "red"), (right, False, "green"))
-            ]
-            screen.say(f"{shown[0]} {' ' if same else '|'} {shown[1]}")
-        screen.say("·" * 3, "dim")
+        beside(screen, (_beside(left, right) for left, right in _pairs(hunk)), width)
+        screen.say("···", style="dim")
+
+
+def _beside(
+    left: storer_pb2.DiffLine | None, right: storer_pb2.DiffLine | None
+) -> tuple[Piece, str, Piece]:
+    if left is right:
+        return _numbered(left, old=True), " ", _numbered(right, old=False)
+    return (_numbered(left, old=True), "red"), "|", (_numbered(right, old=False), "green")
 
 
 def _numbered(each: storer_pb2.DiffLine | None, *, old: bool) -> str:

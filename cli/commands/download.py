@@ -1,30 +1,26 @@
-"""`storer download`: a kata as a tar; a download that broke goes on where it broke."""
+"""`cyber-dojo download`: a kata as a tar; a download that broke goes on where it broke."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+import click
 import grpc
 
 from cli import exits, outputs
 from cli.client import Client, wait_for_return
-from cli.exits import Failed
-from cli.parameters import kata_id
+from cli.parameters import KataId
+from cli.storer_command import Session, storer_command
+from cli.terminal.complaint import Failed, complain
 from cli.terminal.progress import Progress
-from cli.terminal.screen import Screen, complain, size
+from cli.terminal.words import size
 from cyberdojo.storer.v1 import storer_pb2
 from dojo.chunks import CHUNK_BYTES, Digest
 
-_COMPRESSIONS = {
-    "none": storer_pb2.COMPRESSION_NONE,
-    "gzip": storer_pb2.COMPRESSION_GZIP,
-    "zstd": storer_pb2.COMPRESSION_ZSTD,
-}
 _ATTEMPTS = 10
 
 
@@ -32,47 +28,53 @@ class _Another(Exception):
     """What came is not what the storer sent: what was here before belonged to something else."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare what the command takes."""
-    parser.add_argument("kata_id", type=kata_id, metavar="ID")
-    parser.add_argument(
-        "-o", "--output", metavar="FILE", help="where to write, - for a pipe; by default ID.tar"
-    )
-    parser.add_argument("--compression", choices=outputs.COMPRESSIONS, default="none")
+@dataclass(frozen=True)
+class _Wanted:
+    """What is to be downloaded."""
+
+    kata_id: str
+    compression: str
 
 
-def run(client: Client, told: argparse.Namespace, screen: Screen) -> int:
-    """Download it."""
-    output = told.output or f"{told.kata_id}.tar{outputs.ENDINGS[told.compression]}"
+@storer_command
+@click.argument("kata_id", type=KataId(), metavar="ID")
+@outputs.output_option("ID.tar")
+@outputs.compression_option
+def command(session: Session, kata_id: str, output: str | None, compression: str) -> int:
+    """Download a kata as a tar.
+
+    A file is called FILE.part until it is whole. The same command goes on where it broke.
+    """
+    wanted = _Wanted(kata_id, compression)
+    output = output or f"{kata_id}.tar{outputs.ENDINGS[compression]}"
     outputs.refuse_terminal(output)
-    with Progress(forced=told.progress) as progress, outputs.failing_clearly(output):
+    client = session.client
+    with session.progress() as progress, outputs.failing_clearly(output):
         if output == outputs.STDOUT:
-            _to_pipe(client, told, sys.stdout.buffer, progress)
+            _to_pipe(client, wanted, sys.stdout.buffer, progress)
             return exits.GOOD
         if outputs.is_special(path := outputs.target(output)):
             with path.open("wb") as file:
-                digest = _to_pipe(client, told, file, progress)
+                digest = _to_pipe(client, wanted, file, progress)
         else:
-            digest = _to_file(client, told, path, progress)
-    if screen.as_json:
-        screen.record(
+            digest = _to_file(client, wanted, path, progress)
+    if session.screen.as_json:
+        session.screen.record(
             {
-                "id": told.kata_id,
+                "id": kata_id,
                 "file": output,
                 "bytes": digest.size_bytes,
                 "sha256": digest.sha256.hex(),
             }
         )
     else:
-        screen.say(f"{output}  {size(digest.size_bytes)}")
+        session.screen.say(f"{output}  {size(digest.size_bytes)}")
     return exits.GOOD
 
 
-def _to_pipe(
-    client: Client, told: argparse.Namespace, file: IO[bytes], progress: Progress
-) -> Digest:
+def _to_pipe(client: Client, wanted: _Wanted, file: IO[bytes], progress: Progress) -> Digest:
     request = storer_pb2.DownloadKataRequest(
-        kata_id=told.kata_id, compression=_COMPRESSIONS[told.compression]
+        kata_id=wanted.kata_id, compression=outputs.COMPRESSIONS[wanted.compression]
     )
     digest = Digest()
     for part in client.stub.DownloadKata(request):
@@ -83,7 +85,7 @@ def _to_pipe(
         elif part.data:
             digest.update(part.data)
             file.write(part.data)
-            progress.tell_bytes(told.kata_id, digest.size_bytes)
+            progress.tell_bytes(wanted.kata_id, digest.size_bytes)
     raise Failed("the download is not whole: throw it away and call again", exits.UNAVAILABLE)
 
 
@@ -92,7 +94,7 @@ class _Partial:
     """A download that is not whole: the file, and beside it what it is a part of."""
 
     path: Path
-    told: argparse.Namespace
+    wanted: _Wanted
 
     @property
     def part(self) -> Path:
@@ -124,12 +126,12 @@ class _Partial:
         self.part.unlink(missing_ok=True)
 
     def _what(self) -> list[str]:
-        return [self.told.kata_id, self.told.compression]
+        return [self.wanted.kata_id, self.wanted.compression]
 
 
-def _to_file(client: Client, told: argparse.Namespace, path: Path, progress: Progress) -> Digest:
+def _to_file(client: Client, wanted: _Wanted, path: Path, progress: Progress) -> Digest:
     """Download to a file, going on as often as the connection breaks; return its digest."""
-    partial = _Partial(path, told)
+    partial = _Partial(path, wanted)
     for attempt in range(_ATTEMPTS):
         try:
             with outputs.opened_part(path) as file:
@@ -157,8 +159,8 @@ def _forget_empty(partial: _Partial) -> None:
 
 def _attempt(client: Client, partial: _Partial, file: IO[bytes], progress: Progress) -> Digest:
     request = storer_pb2.DownloadKataRequest(
-        kata_id=partial.told.kata_id,
-        compression=_COMPRESSIONS[partial.told.compression],
+        kata_id=partial.wanted.kata_id,
+        compression=outputs.COMPRESSIONS[partial.wanted.compression],
         resumable=True,
         state=partial.state(),
         offset=file.seek(0, 2),
@@ -185,7 +187,7 @@ def _attempt(client: Client, partial: _Partial, file: IO[bytes], progress: Progr
         else:
             digest.update(part.data)
             file.write(part.data)
-            progress.tell_bytes(partial.told.kata_id, digest.size_bytes, before)
+            progress.tell_bytes(partial.wanted.kata_id, digest.size_bytes, before)
     raise _Another
 
 

@@ -1,22 +1,34 @@
-"""`storer ls`: which katas there are, and where."""
+"""`cyber-dojo ls`: which katas there are, and where."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 from typing import Any
 
+import click
+
 from cli import exits
 from cli.client import Client
+from cli.storer_command import Session, storer_command
+from cli.terminal.complaint import complain
 from cli.terminal.lights import time_json, time_of
-from cli.terminal.screen import Screen, clean, columns, complain
+from cli.terminal.screen import Screen
+from cli.terminal.tables import Column, Table
 from cyberdojo.storer.v1 import storer_pb2
 
 _PAGE = 1000
-_HEADINGS = ("ID", "CREATED", "LANGUAGE", "EXERCISE", "AVATARS", "LIGHTS", "NEWEST", "WHERE")
-_SHORTEST, _LONGEST = 7, 30
-_WIDE = 100  # from here on there is room for the time of day
+_WIDE = 100  # columns: from here on there is room for the time of day
 _DATE, _TIME = 10, 16  # 2019-01-16 12:44
+_COLUMNS = (
+    Column("ID"),
+    Column("CREATED"),
+    Column("LANGUAGE", gives="cut"),
+    Column("EXERCISE", gives="cut"),
+    Column("AVATARS", is_right=True),
+    Column("LIGHTS", is_right=True),
+    Column("NEWEST"),
+    Column("WHERE"),
+)
 _WHERE = {
     storer_pb2.KATA_SOURCE_DATA_CONTAINER: "container",
     storer_pb2.KATA_SOURCE_ARCHIVE: "archive",
@@ -24,32 +36,31 @@ _WHERE = {
 }
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare what the command takes."""
-    parser.add_argument("prefix", nargs="?", default="", help="how the ids begin; all by default")
-
-
-def run(client: Client, told: argparse.Namespace, screen: Screen) -> int:
-    """List them."""
-    widths: list[int] = []
+@storer_command
+@click.argument("prefix", default="")
+def command(session: Session, prefix: str) -> int:
+    """List katas, wherever they are: all, or those whose ids begin with PREFIX."""
     count = 0
-    for page in _pages(client, told.prefix):
-        count += len(page)
-        if screen.as_json:
+    for page in _pages(session.client, prefix):
+        if session.screen.as_json:
             for kata in page:
-                screen.record(_json(kata))
-            continue
-        rows = [_row(screen, kata) for kata in page]
-        if not widths and rows:
-            widths = _widths(screen, rows)
-            screen.row(_HEADINGS, widths, "bold")
-        for kata, row in zip(page, rows, strict=True):
-            screen.row(row, widths, "red" if kata.details.problem else "")
-            if kata.details.problem:
-                screen.say(f"  {clean(kata.details.problem)}", "red")
-    if not count and told.prefix:
-        complain(f"no kata begins with {told.prefix}")
+                session.screen.record(_json(kata))
+        elif page:
+            _show(session.screen, page, with_headings=not count)
+        count += len(page)
+    if not count and prefix:
+        complain(f"no kata begins with {prefix}")
     return exits.GOOD
+
+
+def _show(screen: Screen, page: list[storer_pb2.ListedKata], *, with_headings: bool) -> None:
+    table = Table(*_COLUMNS)
+    for kata in page:
+        table.add(*_row(screen, kata), style="red" if kata.details.problem else "")
+    table.show(screen, with_headings=with_headings)
+    for kata in page:
+        if kata.details.problem:
+            screen.say(f"{kata.kata_id}: {kata.details.problem}", style="red")
 
 
 def _pages(client: Client, prefix: str) -> Iterator[list[storer_pb2.ListedKata]]:
@@ -69,32 +80,13 @@ def _row(screen: Screen, kata: storer_pb2.ListedKata) -> list[str]:
     return [
         kata.kata_id,
         time_of(found.created)[:cut] if found.HasField("created") else "",
-        clean(found.display_name),
-        clean(found.exercise),
+        found.display_name,
+        found.exercise,
         str(found.avatar_count) if known else "",
         str(found.light_count) if known else "",
         time_of(found.newest)[:cut] if found.HasField("newest") else "",
         _WHERE.get(kata.source, "?"),
     ]
-
-
-def _widths(screen: Screen, rows: list[list[str]]) -> list[int]:
-    """Return the columns' widths: those of names give way where the screen is narrow."""
-    longest = _LONGEST if screen.is_terminal else screen.width
-    language, exercise = (
-        max(len(_HEADINGS[place]), *(min(longest, columns(row[place])) for row in rows))
-        for place in (2, 3)
-    )
-    times = _TIME if screen.width >= _WIDE else _DATE
-    fixed = [10, times, 0, 0, -7, -6, times, 9]
-    spare = screen.width - sum(abs(each) for each in fixed) - 2 * (len(fixed) - 1)
-    while language + exercise > spare and max(language, exercise) > _SHORTEST:
-        if language >= exercise:
-            language -= 1
-        else:
-            exercise -= 1
-    fixed[2], fixed[3] = language, exercise
-    return fixed
 
 
 def _json(kata: storer_pb2.ListedKata) -> dict[str, Any]:

@@ -1,20 +1,23 @@
-"""`storer restore`: katas from a backup, or from any tar of a katas directory."""
+"""`cyber-dojo restore`: katas from a backup, or from any tar of a katas directory."""
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import io
+import os
+import stat
 import sys
 from collections.abc import Iterator
 
+import click
 import grpc
 
 from cli import exits, outputs
 from cli.client import Client
-from cli.exits import Failed
+from cli.storer_command import Session, storer_command
+from cli.terminal.complaint import Failed
 from cli.terminal.progress import Progress
-from cli.terminal.screen import Screen, clean
+from cli.terminal.screen import Screen
 from cyberdojo.storer.v1 import storer_pb2
 from dojo.chunks import CHUNK_BYTES, Digest
 
@@ -25,50 +28,56 @@ _WRONG = {
 }
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare what the command takes."""
-    parser.add_argument(
-        "file", nargs="?", default=outputs.STDOUT, metavar="FILE", help="- (the default): a pipe"
-    )
-    parser.add_argument(
-        "--overwrite", action="store_true", help="replace katas that are newer, or went another way"
-    )
-    parser.add_argument(
-        "--apply-deletions", action="store_true", help="delete katas that the backup says were"
-    )
+@storer_command
+@click.argument("file", type=click.Path(), default=outputs.STDOUT)
+@click.option(
+    "--overwrite", is_flag=True, help="Replace katas that are newer, or went another way."
+)
+@click.option(
+    "--apply-deletions", is_flag=True, help="Delete katas that the backup says were deleted."
+)
+def command(session: Session, file: str, *, overwrite: bool, apply_deletions: bool) -> int:
+    """Restore katas from a backup, or from any tar of a katas directory.
 
-
-def run(client: Client, told: argparse.Namespace, screen: Screen) -> int:
-    """Restore them; exit with 1 if a kata of the backup is not here now as the backup has it."""
-    if told.file == outputs.STDOUT and sys.stdin.isatty():
+    Without a FILE, or with -, it comes from a pipe. Exits with 1 if a kata of the backup is not
+    here now as the backup has it.
+    """
+    if file == outputs.STDOUT and sys.stdin.isatty():
         raise Failed("name a file, or let a pipe bring the backup", exits.USAGE)
+    header = storer_pb2.RestoreKatasHeader(overwrite=overwrite, apply_deletions=apply_deletions)
     with contextlib.ExitStack() as opened:
         # Without a buffer, which has a lock: the thread that waits for a pipe is left behind
         # where the restoring ends early.
-        if told.file == outputs.STDOUT:
-            file = opened.enter_context(open(sys.stdin.fileno(), "rb", buffering=0, closefd=False))
+        if file == outputs.STDOUT:
+            descriptor = sys.stdin.fileno()
+            read = opened.enter_context(open(descriptor, "rb", buffering=0, closefd=False))
         else:
-            with outputs.failing_clearly(told.file):
-                file = opened.enter_context(open(told.file, "rb", buffering=0))
-        progress = opened.enter_context(Progress(forced=told.progress))
-        source = _Source(file)
+            with outputs.failing_clearly(file):
+                read = opened.enter_context(open(file, "rb", buffering=0))
+        progress = opened.enter_context(session.progress())
+        source = _Source(read)
         try:
-            return _restore(client, source, told, progress, screen)
+            return _restore(session.client, source, header, progress, session.screen)
         except grpc.RpcError as error:
             if source.error is not None:
-                with outputs.failing_clearly(told.file):
+                with outputs.failing_clearly(file):
                     raise source.error from error
             if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
-                said = exits.message_of(error, told.address)
-                raise Failed(f"{told.file}: {said}", exits.DAMAGED) from error
+                said = exits.message_of(error, session.client.address)
+                raise Failed(f"{file}: {said}", exits.DAMAGED) from error
             raise
 
 
 class _Source:
-    """A file or pipe, to be read in another thread; `error` is what it could not be read for."""
+    """A file or pipe, to be read in another thread; `error` is what it could not be read for.
+
+    `size_bytes` is None where it is not known.
+    """
 
     def __init__(self, file: io.FileIO) -> None:
         self.error: OSError | None = None
+        found = os.fstat(file.fileno())
+        self.size_bytes = found.st_size if stat.S_ISREG(found.st_mode) else None
         self._file = file
 
     def pieces(self) -> Iterator[bytes]:
@@ -85,10 +94,14 @@ class _Source:
 
 
 def _restore(
-    client: Client, source: _Source, told: argparse.Namespace, progress: Progress, screen: Screen
+    client: Client,
+    source: _Source,
+    header: storer_pb2.RestoreKatasHeader,
+    progress: Progress,
+    screen: Screen,
 ) -> int:
     wrong = 0
-    for part in client.stub.RestoreKatas(_requests(source, told, progress)):
+    for part in client.stub.RestoreKatas(_requests(source, header, progress)):
         progress.clear()
         if part.HasField("summary"):
             _summarize(screen, part.summary)
@@ -99,17 +112,14 @@ def _restore(
 
 
 def _requests(
-    source: _Source, told: argparse.Namespace, progress: Progress
+    source: _Source, header: storer_pb2.RestoreKatasHeader, progress: Progress
 ) -> Iterator[storer_pb2.RestoreKatasRequest]:
-    header = storer_pb2.RestoreKatasHeader(
-        overwrite=told.overwrite, apply_deletions=told.apply_deletions
-    )
     yield storer_pb2.RestoreKatasRequest(header=header)
     digest = Digest()
     for piece in source.pieces():
         digest.update(piece)
         yield storer_pb2.RestoreKatasRequest(data=piece)
-        progress.tell_bytes("restore", digest.size_bytes)
+        progress.tell_bytes("restore", digest.size_bytes, total=source.size_bytes)
     end = storer_pb2.StreamEnd(size_bytes=digest.size_bytes, sha256=digest.sha256)
     yield storer_pb2.RestoreKatasRequest(end=end)
 
@@ -127,9 +137,9 @@ def _tell(screen: Screen, report: storer_pb2.RestoreReport) -> None:
     colour = "red" if report.outcome in _WRONG else ""
     if report.outcome == storer_pb2.RESTORE_OUTCOME_UNCHANGED:
         colour = "dim"
-    reason = f": {clean(report.reason)}" if report.reason else ""
-    screen.say(f"{report.kata_id}  {screen.painted(outcome, colour)}{reason}")
-    sys.stdout.flush()
+    reason = f": {report.reason}" if report.reason else ""
+    screen.say(f"{report.kata_id}  ", (outcome, colour), reason)
+    screen.flush()
 
 
 def _summarize(screen: Screen, summary: storer_pb2.RestoreSummary) -> None:

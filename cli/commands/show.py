@@ -1,51 +1,57 @@
-"""`storer show`: a kata, an avatar's lights, or one light."""
+"""`cyber-dojo show`: a kata, an avatar's lights, or one light."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 
+import click
 from google.protobuf.json_format import MessageToDict
 
 from cli import exits
 from cli.client import Client
-from cli.parameters import avatar_name, kata_id, light_number
+from cli.parameters import AvatarName, KataId, LightNumber
+from cli.storer_command import Session, storer_command
 from cli.terminal import contents, lights
-from cli.terminal.screen import Screen, clean
+from cli.terminal.screen import Piece, Screen
+from cli.terminal.tables import Column, Table
 from cyberdojo.storer.v1 import storer_pb2
 
-_HEADINGS = ("LIGHT", "TIME", "", "SECONDS", "STATUS", "CHANGES")
-_WIDTHS = (-5, 19, 11, -7, -6, 7)
+_COLUMNS = (
+    Column("LIGHT", is_right=True),
+    Column("TIME"),
+    Column(""),
+    Column("SECONDS", is_right=True),
+    Column("STATUS", is_right=True),
+    Column("CHANGES", gives="fold"),
+)
 _NAME_COLUMNS = 11
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare what the command takes."""
-    parser.add_argument("kata_id", type=kata_id, metavar="ID")
-    parser.add_argument("avatar", type=avatar_name, nargs="?", metavar="AVATAR")
-    parser.add_argument(
-        "number", type=light_number, nargs="?", metavar="NUMBER", help="a light, or `newest`"
-    )
-    parser.add_argument(
-        "--all", action="store_true", help="show all lights of each avatar, on several lines"
-    )
+@storer_command
+@click.argument("kata_id", type=KataId(), metavar="ID")
+@click.argument("avatar", type=AvatarName(), required=False, metavar="[AVATAR]")
+@click.argument("number", type=LightNumber(), required=False, metavar="[NUMBER]")
+@click.option("--all", "shows_all", is_flag=True, help="Show all lights of each avatar.")
+def command(
+    session: Session, kata_id: str, avatar: str | None, number: int | None, *, shows_all: bool
+) -> int:
+    """Show a kata, an avatar's lights, or a light with its files and output.
 
-
-def run(client: Client, told: argparse.Namespace, screen: Screen) -> int:
-    """Show what was asked for."""
-    if told.avatar is None:
-        _show_kata(client, told, screen)
-    elif told.number is None:
-        _show_avatar(client, told, screen)
+    NUMBER is a light's, or `newest`. Of a kata the newest lights are shown, as many as fit.
+    """
+    client, screen = session.client, session.screen
+    if avatar is None:
+        _show_kata(client, screen, kata_id, shows_all=shows_all)
+    elif number is None:
+        _show_avatar(client, screen, kata_id, avatar)
     else:
-        _show_light(client, told, screen)
+        _show_light(client, screen, kata_id, avatar, number)
     return exits.GOOD
 
 
-def _show_kata(client: Client, told: argparse.Namespace, screen: Screen) -> None:
-    request = storer_pb2.GetKataRequest(kata_id=told.kata_id)
-    kata = client.stub.GetKata(request)
-    everybody = _lights(client, told.kata_id, "")
+def _show_kata(client: Client, screen: Screen, kata_id: str, *, shows_all: bool) -> None:
+    kata = client.stub.GetKata(storer_pb2.GetKataRequest(kata_id=kata_id))
+    everybody = _lights(client, kata_id, "")
     if screen.as_json:
         avatars = {name: [lights.to_json(each) for each in found] for name, found in everybody}
         screen.record(
@@ -58,7 +64,7 @@ def _show_kata(client: Client, told: argparse.Namespace, screen: Screen) -> None
         )
         return
     manifest = kata.manifest
-    screen.say(kata.kata_id, "bold")
+    screen.say(kata.kata_id, style="bold")
     for name, value in (
         ("language", manifest.display_name),
         ("exercise", manifest.exercise),
@@ -67,10 +73,10 @@ def _show_kata(client: Client, told: argparse.Namespace, screen: Screen) -> None
         ("files", ", ".join(sorted(manifest.visible_files))),
     ):
         if value:
-            screen.say(f"{name:<{_NAME_COLUMNS}}{clean(value)}")
+            screen.say(f"{name:<{_NAME_COLUMNS}}{value}")
     screen.say(f"{'avatars':<{_NAME_COLUMNS}}{len(kata.avatars)}")
     for name, found in everybody:
-        _say_row(screen, name, found, whole=told.all)
+        _say_row(screen, name, found, whole=shows_all)
 
 
 def _say_row(screen: Screen, name: str, found: list[storer_pb2.Light], *, whole: bool) -> None:
@@ -86,49 +92,47 @@ def _say_row(screen: Screen, name: str, found: list[storer_pb2.Light], *, whole:
         left_out = "…" if len(tests) > room else ""
         rows = [tests[-(room - 1) :] if left_out else tests]
     for place, row in enumerate(rows):
-        dots = "".join(lights.shown(screen, each) for each in row)
+        dots = [lights.shown(screen, each) for each in row]
         blanks = " " * (room - len(row) - len(left_out)) if screen.is_terminal else ""
         if place:
-            screen.say(" " * len(begin) + dots)
+            screen.say(" " * len(begin), *dots)
         else:
-            screen.say(begin + left_out + dots + blanks + end)
+            screen.say(begin, left_out, *dots, blanks, end)
 
 
-def _show_avatar(client: Client, told: argparse.Namespace, screen: Screen) -> None:
-    found = next((each for _, each in _lights(client, told.kata_id, told.avatar)), [])
-    if not screen.as_json:
-        screen.say(f"{told.kata_id} {told.avatar}", "bold")
-        screen.row(_HEADINGS, _WIDTHS, "bold")
+def _show_avatar(client: Client, screen: Screen, kata_id: str, avatar: str) -> None:
+    found = next((each for _, each in _lights(client, kata_id, avatar)), [])
+    table = Table(*_COLUMNS)
     before: int | None = None
     for each in found:
-        changes = _changes(client, told, before, each.number)
+        changes = _changes(client, kata_id, avatar, before, each.number)
         before = each.number
         if screen.as_json:
             screen.record({**lights.to_json(each), "changed": [name for name, _, _ in changes]})
             continue
         colour = lights.colour_name(each)
         seconds = lights.seconds_of(each)
-        shown = colour or "start"
-        row = (
-            f"{each.number:>5}  {lights.time_of(each.time)}  "
-            f"{lights.shown(screen, each) if colour else ' '} "
-            f"{screen.painted(f'{shown:<9}', colour)}  "
-            f"{'' if seconds is None else f'{seconds:.2f}':>7}  "
-            f"{each.status if each.HasField('status') else '':>6}  "
+        table.add(
+            str(each.number),
+            lights.time_of(each.time),
+            [lights.shown(screen, each), " ", (colour, colour)] if colour else "  start",
+            "" if seconds is None else f"{seconds:.2f}",
+            str(each.status) if each.HasField("status") else "",
+            [*_changes_pieces(changes), (f"  {each.reason}" if each.reason else "", "dim")],
         )
-        screen.say(row + _changes_text(screen, changes))
-        if each.reason:
-            screen.say(f"       {clean(each.reason)}", "dim")
+    if not screen.as_json:
+        screen.say(f"{kata_id} {avatar}", style="bold")
+        table.show(screen)
 
 
 def _changes(
-    client: Client, told: argparse.Namespace, before: int | None, number: int
+    client: Client, kata_id: str, avatar: str, before: int | None, number: int
 ) -> list[tuple[str, int, int]]:
     """Return which files changed since the light before: name, lines added, lines deleted."""
     if before is None:
         return []
     request = storer_pb2.DiffLightsRequest(
-        kata_id=told.kata_id, avatar=told.avatar, was_number=before, now_number=number
+        kata_id=kata_id, avatar=avatar, was_number=before, now_number=number
     )
     return [
         (file.new_name or file.old_name, file.added_count, file.deleted_count)
@@ -137,19 +141,17 @@ def _changes(
     ]
 
 
-def _changes_text(screen: Screen, changes: list[tuple[str, int, int]]) -> str:
-    shown = []
-    for name, added, deleted in changes:
-        plus = screen.painted(f" +{added}", "green") if added else ""
-        minus = screen.painted(f" -{deleted}", "red") if deleted else ""
-        shown.append(clean(name) + plus + minus)
-    return ", ".join(shown)
+def _changes_pieces(changes: list[tuple[str, int, int]]) -> Iterator[Piece]:
+    for place, (name, added, deleted) in enumerate(changes):
+        yield f", {name}" if place else name
+        if added:
+            yield f" +{added}", "green"
+        if deleted:
+            yield f" -{deleted}", "red"
 
 
-def _show_light(client: Client, told: argparse.Namespace, screen: Screen) -> None:
-    request = storer_pb2.GetFilesRequest(
-        kata_id=told.kata_id, avatar=told.avatar, light_number=told.number
-    )
+def _show_light(client: Client, screen: Screen, kata_id: str, avatar: str, number: int) -> None:
+    request = storer_pb2.GetFilesRequest(kata_id=kata_id, avatar=avatar, light_number=number)
     found = client.stub.GetFiles(request)
     if screen.as_json:
         screen.record(
@@ -166,14 +168,16 @@ def _show_light(client: Client, told: argparse.Namespace, screen: Screen) -> Non
     light = found.light
     colour = lights.colour_name(light)
     screen.say(
-        f"{told.kata_id} {told.avatar} {light.number}  {lights.time_of(light.time)}  "
-        f"{lights.shown(screen, light)} {screen.painted(colour or 'start', colour)}"
+        f"{kata_id} {avatar} {light.number}  {lights.time_of(light.time)}  ",
+        lights.shown(screen, light),
+        " ",
+        (colour or "start", colour),
     )
     if light.reason:
-        screen.say(clean(light.reason), "dim")
+        screen.say(light.reason, style="dim")
     for name, content in sorted(found.files.items()):
         screen.say()
-        contents.say(screen, clean(name), content)
+        contents.say(screen, name, content)
     for name, content in (("standard output", found.stdout), ("standard error", found.stderr)):
         if content:
             screen.say()

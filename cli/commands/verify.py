@@ -1,15 +1,14 @@
-"""`storer verify`: what is not as it should be."""
+"""`cyber-dojo verify`: what is not as it should be."""
 
 from __future__ import annotations
 
-import argparse
-import sys
+import click
 
 from cli import exits
-from cli.client import Client
-from cli.exits import Failed
-from cli.terminal.progress import Progress
-from cli.terminal.screen import Screen, clean, counted, size
+from cli.storer_command import Session, storer_command
+from cli.terminal.complaint import Failed
+from cli.terminal.screen import Screen
+from cli.terminal.words import counted, size
 from cyberdojo.storer.v1 import storer_pb2
 from dojo import kata_ids
 
@@ -21,35 +20,35 @@ _SERIOUS = {
 }
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare what the command takes."""
-    parser.add_argument("prefix", nargs="?", default="", help="how the ids begin; all by default")
-    parser.add_argument("--mend", action="store_true", help="mend what loses nothing by it")
-    parser.add_argument(
-        "--share",
-        type=int,
-        default=0,
-        metavar="PERCENT",
-        help="how much of the time to be at work, 1 to 100; by default 50: a class can go on",
-    )
-    parser.add_argument("--skip-archive", action="store_true", help="leave the archive out")
+@storer_command
+@click.argument("prefix", default="")
+@click.option("--mend", is_flag=True, help="Mend what loses nothing by it.")
+@click.option(
+    "--share",
+    type=click.IntRange(1, 100),
+    default=50,
+    show_default=True,
+    metavar="PERCENT",
+    help="How much of the time to be at work. With half of it a class can go on.",
+)
+@click.option("--skip-archive", is_flag=True, help="Leave the archive out.")
+def command(session: Session, prefix: str, *, mend: bool, share: int, skip_archive: bool) -> int:
+    """Check katas, and mend them: all, or those whose ids begin with PREFIX.
 
-
-def run(client: Client, told: argparse.Namespace, screen: Screen) -> int:
-    """Verify them; exit with 1 if anything is left that does harm."""
+    Exits with 1 if anything is left that does harm.
+    """
     request = storer_pb2.VerifyKatasRequest(
-        prefix=told.prefix,
-        mend=told.mend,
-        share_percent=told.share,
-        skip_archive=told.skip_archive,
+        prefix=prefix, mend=mend, share_percent=share, skip_archive=skip_archive
     )
+    screen = session.screen
     left = 0
-    with Progress(forced=told.progress) as progress:
-        for part in client.stub.VerifyKatas(request):
+    with session.progress() as progress:
+        for part in session.client.stub.VerifyKatas(request):
             if part.HasField("progress"):
                 done = part.progress
                 if done.done_count < done.total_count:
-                    progress.tell(f"{done.kata_id}  {done.done_count} of {done.total_count}")
+                    text = f"{done.kata_id}  {done.done_count} of {done.total_count}"
+                    progress.tell(text, done.done_count, done.total_count)
                 else:
                     progress.tell(f"{done.kata_id}  in the archive")
             elif part.HasField("finding"):
@@ -60,8 +59,8 @@ def run(client: Client, told: argparse.Namespace, screen: Screen) -> int:
             elif part.HasField("summary"):
                 progress.clear()
                 found = part.summary.kata_count + part.summary.finding_count
-                if not found and kata_ids.is_whole(told.prefix):
-                    raise Failed(f"kata {told.prefix}: it is not kept here", exits.NOT_FOUND)
+                if not found and kata_ids.is_whole(prefix):
+                    raise Failed(f"kata {prefix}: it is not kept here", exits.NOT_FOUND)
                 _summarize(screen, part.summary)
                 return exits.FOUND if left else exits.GOOD
     raise Failed("the storer did not come to the end: verify again", exits.UNAVAILABLE)
@@ -84,10 +83,10 @@ def _tell(screen: Screen, finding: storer_pb2.KataFinding) -> None:
     colour = "red" if finding.kind in _SERIOUS else "amber"
     if finding.kind == storer_pb2.FINDING_KIND_DANGLING:
         colour = "dim"
-    mended = screen.painted("  mended", "green") if finding.mended else ""
-    where = f"{finding.kata_id}  {clean(finding.path)}".rstrip()
-    screen.say(f"{screen.painted(f'{kind:<9}', colour)}  {where}: {clean(finding.what)}{mended}")
-    sys.stdout.flush()
+    where = f"{finding.kata_id}  {finding.path}".rstrip()
+    mended = ("  mended" if finding.mended else "", "green")
+    screen.say((f"{kind:<9}", colour), f"  {where}: {finding.what}", mended)
+    screen.flush()
 
 
 def _summarize(screen: Screen, summary: storer_pb2.VerifySummary) -> None:

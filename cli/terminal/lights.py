@@ -4,7 +4,7 @@ from datetime import UTC
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from cli.terminal.screen import Screen
+from cli.terminal.screen import Piece, Screen
 from cyberdojo.colour.v1 import colour_pb2
 from cyberdojo.storer.v1 import storer_pb2
 
@@ -19,11 +19,11 @@ def colour_name(light: storer_pb2.Light) -> str:
     return colour_pb2.Colour.Name(light.colour).removeprefix("COLOUR_").lower()
 
 
-def shown(screen: Screen, light: storer_pb2.Light) -> str:
+def shown(screen: Screen, light: storer_pb2.Light) -> Piece:
     """Return a light in one column."""
     name = colour_name(light)
-    if screen.coloured:
-        return screen.painted(_DOTS.get(name, "·"), name)
+    if screen.is_coloured:
+        return _DOTS.get(name, "·"), name
     return _LETTERS.get(name, ".")
 
 

@@ -1,13 +1,19 @@
-"""Progress on standard error: one line that is rewritten, where a terminal looks."""
+"""Progress on standard error: a line that rich rewrites, where a terminal looks."""
+
+from __future__ import annotations
 
 import os
-import shutil
 import sys
 import time
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from cli.terminal.screen import clean, fitted, size
+from cli.terminal.clean import clean
+from cli.terminal.screen import Screen
+from cli.terminal.words import size
+
+if TYPE_CHECKING:
+    from rich import progress
 
 _TERMINAL_SECONDS = 0.1
 _PLAIN_SECONDS = 5.0
@@ -21,7 +27,7 @@ class Progress:
         self._is_shown = self._is_terminal or forced
         self._begun = time.monotonic()
         self._told = self._begun - (_TERMINAL_SECONDS if self._is_terminal else 0)
-        self._is_dirty = False
+        self._line: progress.Progress | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -32,34 +38,55 @@ class Progress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._is_shown = False  # another thread may come to tell something still
         self.clear()
 
-    def tell(self, text: str) -> None:
-        """Show how far it is, if it is time for it."""
+    def tell(self, text: str, done: int = 0, total: int | None = None) -> None:
+        """Show how far it is, if it is time for it; with a bar where the total is known."""
         now = time.monotonic()
         seconds = _TERMINAL_SECONDS if self._is_terminal else _PLAIN_SECONDS
         if not self._is_shown or now - self._told < seconds:
             return
         self._told = now
-        text = clean(text)
-        if self._is_terminal:
-            width = shutil.get_terminal_size((80, 24)).columns
-            sys.stdout.flush()
-            sys.stderr.write(f"\r{fitted(text, max(1, width - 1))}")
-            self._is_dirty = True
+        if not self._is_terminal:
+            sys.stderr.write(f"{clean(text)}\n")
+            sys.stderr.flush()
+            return
+        sys.stdout.flush()
+        if self._line is None:
+            self._line = _line()
+        task = self._line.task_ids[0]
+        self._line.update(task, description=clean(text), completed=done, total=total)
+        if self._line.live.is_started:
+            self._line.refresh()
         else:
-            sys.stderr.write(f"{text}\n")
-        sys.stderr.flush()
+            self._line.start()
+            # A reader that has seen enough ends us in the middle: no cursor may stay hidden.
+            self._line.console.show_cursor()
 
-    def tell_bytes(self, what: str, count: int, before: int = 0) -> None:
+    def tell_bytes(self, what: str, count: int, before: int = 0, total: int | None = None) -> None:
         """Show how many bytes came, and how fast those that were not there `before`."""
         rate = (count - before) / max(time.monotonic() - self._begun, 0.001)
-        self.tell(f"{what}  {size(count)}  {size(int(rate))}/s")
+        self.tell(f"{what}  {size(count)}  {size(int(rate))}/s", count, total)
 
     def clear(self) -> None:
         """Take the line away, for another to be written."""
-        if self._is_dirty:
-            width = shutil.get_terminal_size((80, 24)).columns
-            sys.stderr.write("\r" + " " * max(1, width - 1) + "\r")
-            sys.stderr.flush()
-            self._is_dirty = False
+        if self._line is not None:
+            self._line.stop()
+
+
+def _line() -> progress.Progress:
+    from rich import progress, table  # noqa: PLC0415 - only where it is needed
+
+    told = table.Column(no_wrap=True, overflow="ellipsis")
+    columns = (progress.TextColumn("{task.description}", markup=False, table_column=told),)
+    made = progress.Progress(
+        *columns,
+        console=Screen(sys.stderr).console,
+        auto_refresh=False,  # no thread: it is drawn when there is something to tell
+        transient=True,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
+    made.add_task("", total=None)
+    return made

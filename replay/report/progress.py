@@ -1,25 +1,23 @@
-"""How far a replay is: one line that changes on a terminal, plain lines elsewhere."""
+"""How far a replay is: a line that changes on a terminal, plain lines elsewhere."""
 
 import sys
 import threading
 import time
 
+from cli.terminal.progress import Progress as Line
+from cli.terminal.screen import Piece, Screen
 from replay.outcomes import Outcome, Ran, place
-from replay.report.painting import Painter
-
-_TERMINAL_SECONDS, _PLAIN_SECONDS = 0.1, 10.0
 
 
 class Progress:
     """Tells on standard error how far it is. Any thread may use it."""
 
     def __init__(self) -> None:
-        self._paint = Painter(sys.stderr)
+        self._screen = Screen(sys.stderr)
+        self._line = Line(forced=True)
         self._lock = threading.Lock()
         self._begun = time.monotonic()
-        self._told = 0.0
         self._katas = self._ran = self._same = self._known = 0
-        self._is_dirty = False
 
     def known(self, lights: int) -> None:
         """Take note of lights that an earlier replay ran."""
@@ -39,44 +37,31 @@ class Progress:
                 self._ran += 1
                 self._same += outcome.is_same
                 if not outcome.is_same:
-                    was, now = (self._paint(each, each) for each in (outcome.recorded, outcome.now))
-                    self._line(f"{where}: recorded {was}, now {now} ({outcome.image_name})")
+                    was, now = ((each, each) for each in (outcome.recorded, outcome.now))
+                    self._say(f"{where}: recorded ", was, ", now ", now, f" ({outcome.image_name})")
             else:
-                self._line(f"{where}: {self._paint('not run', 'bold')}: {outcome.reason}")
-            pause = _TERMINAL_SECONDS if self._paint.is_terminal else _PLAIN_SECONDS
-            if time.monotonic() - self._told >= pause:
-                self._tell()
+                self._say(f"{where}: ", ("not run", "bold"), f": {outcome.reason}")
+            self._line.tell(self._text())
 
     def say(self, text: str) -> None:
         """Tell something else."""
         with self._lock:
-            self._line(text)
+            for each in text.splitlines():
+                self._say(each)
 
     def end(self) -> None:
         """Tell how far it has come, for the last time."""
         with self._lock:
-            self._tell()
-            if self._is_dirty:
-                sys.stderr.write("\n")
-                sys.stderr.flush()
-                self._is_dirty = False
+            self._say(self._text())
 
-    def _tell(self) -> None:
-        self._told = time.monotonic()
-        seconds = self._told - self._begun
+    def _text(self) -> str:
+        seconds = time.monotonic() - self._begun
         text = f"{self._katas} katas, {self._ran} lights run, {self._same} the same"
         if self._known:
             text += f", {self._known} done before"
-        text += f", {self._ran / seconds:.1f} lights/s" if seconds else ""
-        if self._paint.is_terminal:
-            sys.stderr.write(f"\r\x1b[K{text}")
-            sys.stderr.flush()
-            self._is_dirty = True
-        else:
-            self._line(text)
+        return text + (f", {self._ran / seconds:.1f} lights/s" if seconds else "")
 
-    def _line(self, text: str) -> None:
-        start = "\r\x1b[K" if self._is_dirty else ""
-        sys.stderr.write(f"{start}{text}\n")
-        sys.stderr.flush()
-        self._is_dirty = False
+    def _say(self, *pieces: Piece) -> None:
+        self._line.clear()
+        self._screen.say(*pieces)
+        self._screen.flush()

@@ -1,78 +1,98 @@
 """The report for people: a table by image, what differs, and what could not be run."""
 
 from collections import Counter
+from collections.abc import Mapping
 
+from cli.terminal.screen import Piece, Screen
+from cli.terminal.tables import Column, Table
 from replay.outcomes import COLOURS, place
 from replay.report.counts import ImageCount, percentile, recorded_colours, same_percent, total
-from replay.report.painting import Painter
 
 _MAX_LISTED = 200
+_COLUMNS = (
+    Column("image", gives="fold"),
+    *(Column(name, is_right=True) for name in ("lights", "ran", "same", "%")),
+    *(Column(colour, is_right=True) for colour in COLOURS),
+    *(Column(name, is_right=True) for name in ("p50 s", "p99 s")),
+)
 
 
-def table(counts: dict[str, ImageCount], paint: Painter) -> list[str]:
-    """Return the table's lines.
-
-    An image has a line, and under it one for each colour that was recorded: how many of those
-    lights have which colour now.
-    """
+def show(screen: Screen, counts: dict[str, ImageCount]) -> None:
+    """Write the report."""
     if not counts:
-        return ["no light was found"]
-    names = {name: name.removeprefix("cyberdojofoundation/") for name in counts}
-    width = max(len("recorded"), *map(len, names.values()))
-    head = (
-        f"{'image':{width}}  {'lights':>6} {'ran':>6} {'same':>6} {'%':>6}  "
-        + " ".join(f"{colour:>9}" for colour in COLOURS)
-        + f"  {'p50 s':>7} {'p99 s':>7}"
-    )
-    lines = [paint(head, "bold")]
+        screen.say("no light was found")
+        return
+    table = Table(*_COLUMNS)
     for name, each in counts.items():
-        lines += _rows(names[name], each, width, paint)
+        _add_rows(table, name.removeprefix("cyberdojofoundation/"), each)
     if len(counts) > 1:
-        lines += _rows("all", total(counts.values()), width, paint)
-    return lines
+        _add_rows(table, "all", total(counts.values()))
+    table.show(screen)
+    for title, lines in (("Differing", _differing(counts)), ("Not run", _skipped(counts))):
+        if lines:
+            screen.say()
+            screen.say(title, style="bold")
+            for line in lines:
+                screen.say(*line)
 
 
-def _rows(name: str, counted: ImageCount, width: int, paint: Painter) -> list[str]:
+def _add_rows(table: Table, name: str, counted: ImageCount) -> None:
+    """Add a row for an image, and one for each colour that was recorded.
+
+    Those say how many of the lights of that colour have which colour now.
+    """
     percent = same_percent(counted)
-    first = (
-        f"{name:{width}}  {counted.lights:6} {counted.ran:6} {counted.same:6} "
-        f"{'' if percent is None else f'{percent:.1f}':>6}  "
-    )
     now = Counter[str]()
     for (_, colour), lights in counted.confusion.items():
         now[colour] += lights
     seconds = [percentile(counted.seconds, percent) for percent in (50, 99)]
-    last = " ".join(f"{'' if each is None else f'{each:.2f}':>7}" for each in seconds)
-    lines = [f"{paint(first, 'bold')}{_cells(now)}  {last}"]
+    table.add(
+        name,
+        *(str(each) for each in (counted.lights, counted.ran, counted.same)),
+        "" if percent is None else f"{percent:.1f}",
+        *_cells(now),
+        *("" if each is None else f"{each:.2f}" for each in seconds),
+        style="bold",
+    )
     for recorded in recorded_colours(counted):
         row = {colour: counted.confusion[recorded, colour] for colour in COLOURS}
         lights, same = sum(row.values()), row.get(recorded, 0)
-        label = paint(f"{'  ' + recorded:{width}}", recorded)
-        lines.append(
-            f"{label}  {'':6} {lights:6} {same:6} {100 * same / lights:6.1f}  {_cells(row)}"
+        table.add(
+            (f"  {recorded}", recorded),
+            "",
+            str(lights),
+            str(same),
+            f"{100 * same / lights:.1f}",
+            *_cells(row),
+            "",
+            "",
         )
-    return lines
 
 
-def _cells(row: dict[str, int] | Counter[str]) -> str:
-    return " ".join(f"{row.get(colour, 0) or '.':>9}" for colour in COLOURS)
+def _cells(row: Mapping[str, int]) -> list[str]:
+    return [str(row.get(colour, 0) or ".") for colour in COLOURS]
 
 
-def differing(counts: dict[str, ImageCount], paint: Painter) -> list[str]:
+def _differing(counts: dict[str, ImageCount]) -> list[list[Piece]]:
     """Return a line for each light whose colour is another now."""
     found = [each for counted in counts.values() for each in counted.differing]
-    lines = [
-        f"{place(each)}  "
-        f"{paint(each.recorded, each.recorded)} -> {paint(each.now, each.now)}  "
-        f"{paint(each.image_name, 'dim')}{': ' + each.reason if each.reason else ''}"
+    lines: list[list[Piece]] = [
+        [
+            f"{place(each)}  ",
+            (each.recorded, each.recorded),
+            " -> ",
+            (each.now, each.now),
+            (f"  {each.image_name}", "dim"),
+            f": {each.reason}" if each.reason else "",
+        ]
         for each in found[:_MAX_LISTED]
     ]
     if len(found) > _MAX_LISTED:
-        lines.append(f"... and {len(found) - _MAX_LISTED} more, which --json has")
+        lines.append([f"... and {len(found) - _MAX_LISTED} more, which --json has"])
     return lines
 
 
-def skipped(counts: dict[str, ImageCount]) -> list[str]:
+def _skipped(counts: dict[str, ImageCount]) -> list[list[Piece]]:
     """Return a line for each reason for which something could not be run."""
     lights = Counter[str]()
     places: dict[str, list[str]] = {}
@@ -82,9 +102,9 @@ def skipped(counts: dict[str, ImageCount]) -> list[str]:
             lights[each.reason] += each.lights or 0
             unknown[each.reason] += each.lights is None
             places.setdefault(each.reason, []).append(place(each))
-    lines = []
+    lines: list[list[Piece]] = []
     for reason, where in places.items():
         how_many = "nobody knows how many" if unknown[reason] else str(lights[reason])
         shown = ", ".join(where[:3]) + (f" and {len(where) - 3} more" if len(where) > 3 else "")
-        lines.append(f"{how_many} lights: {reason}" + (f" ({shown})" if any(where) else ""))
+        lines.append([f"{how_many} lights: {reason}", f" ({shown})" if any(where) else ""])
     return lines

@@ -1,1 +1,1 @@
-"""The services that a replay starts for itself, and its calls of them."""
+"""The services that a replay starts for itself."""

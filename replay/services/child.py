@@ -18,7 +18,7 @@ def main(module: str) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     if os.getppid() != parent:  # it ended before the kernel was told
         sys.exit(1)
-    sys.argv = [module]
+    sys.argv = [module, "serve"]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 

@@ -1,17 +1,17 @@
 """The services that a replay starts for itself, and its clients of them."""
 
-import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from cli.terminal.complaint import complain
 from cyberdojo.runner.v1 import runner_pb2_grpc
 from cyberdojo.startpoints.v1 import startpoints_pb2_grpc
 from cyberdojo.storer.v1 import storer_pb2_grpc
 from dojo.naming import Namespace
+from replay.calls import Calls, channel
 from replay.services import start_points
-from replay.services.calls import Calls, channel
 from replay.services.process import PrivateService
 from replay.sources.recorded import Storer
 from replay.task import Pair
@@ -78,7 +78,7 @@ def _started(module: str, environ: dict[str, str], stack: ExitStack) -> PrivateS
         service.stop()
         if service.defects:
             reason = f"logged {service.defects} defects, the last of them: {service.last_defect}"
-            print(f"replay: the {module} {reason}", file=sys.stderr)
+            complain(f"the {module} {reason}")
 
     stack.callback(stop)
     return service

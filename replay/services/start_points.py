@@ -8,8 +8,8 @@ from pathlib import Path
 
 from cyberdojo.startpoints.v1 import startpoints_pb2, startpoints_pb2_grpc
 from dojo.image_names import repository
+from replay.calls import Calls, Refused
 from replay.errors import NothingToReplay
-from replay.services.calls import Calls, Refused
 
 SETTING = "CYBER_DOJO_START_POINTS"
 LANGUAGES, INDEX = "languages", "index.json"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
 from dojo import kata_ids
+from replay.calls import Calls, Refused
 from replay.errors import NothingToReplay
-from replay.services.calls import Calls, Refused
 from replay.sources import tars as tar_files
 
 
