@@ -13,8 +13,8 @@ from cli.parameters import NEWEST, AvatarName, KataId, LightNumber
 from cli.storer_command import Session, storer_command
 from cli.terminal import contents
 from cli.terminal.clean import clean, line
-from cli.terminal.screen import Piece, Screen
-from cli.terminal.tables import beside
+from cli.terminal.screen import Screen
+from cli.terminal.tables import Side, beside
 from cyberdojo.storer.v1 import storer_pb2
 
 _CONTEXT = 3
@@ -23,6 +23,7 @@ _MARKS = {
     storer_pb2.LINE_CHANGE_ADDED: ("+", "green"),
     storer_pb2.LINE_CHANGE_DELETED: ("-", "red"),
 }
+_NUMBER = 5  # columns for a line's number, in a side-by-side difference
 _NARROWEST = 100  # of a side-by-side difference where no terminal says how wide it is
 
 
@@ -156,22 +157,21 @@ def _say_unified(screen: Screen, file: storer_pb2.FileDiff) -> None:
 def _say_side_by_side(screen: Screen, file: storer_pb2.FileDiff) -> None:
     width = screen.width if screen.is_terminal else _NARROWEST
     for hunk in _hunks(file.lines):
-        beside(screen, (_beside(left, right) for left, right in _pairs(hunk)), width)
+        beside(screen, (_beside(left, right) for left, right in _pairs(hunk)), width, _NUMBER)
         screen.say("···", style="dim")
 
 
 def _beside(
     left: storer_pb2.DiffLine | None, right: storer_pb2.DiffLine | None
-) -> tuple[Piece, str, Piece]:
-    if left is right:
-        return _numbered(left, old=True), " ", _numbered(right, old=False)
-    return (_numbered(left, old=True), "red"), "|", (_numbered(right, old=False), "green")
+) -> tuple[Side, str, Side]:
+    is_same = left is right
+    before = _side(left, left.old_number if left else 0, "" if is_same else "red")
+    after = _side(right, right.new_number if right else 0, "" if is_same else "green")
+    return before, " " if is_same else "|", after
 
 
-def _numbered(each: storer_pb2.DiffLine | None, *, old: bool) -> str:
-    if each is None:
-        return ""
-    return f"{each.old_number if old else each.new_number:>4} {line(each.text)}"
+def _side(each: storer_pb2.DiffLine | None, number: int, style: str) -> Side:
+    return (f"{number:>4}", (line(each.text), style)) if each else ("", "")
 
 
 def _pairs(

@@ -20,8 +20,7 @@ def command(session: Session, ids: tuple[str, ...], *, yes: bool) -> int:
     if not yes:
         if not sys.stdin.isatty():
             raise Failed("nobody can be asked here: say --yes to delete", exits.USAGE)
-        question = f"Delete {', '.join(ids)} for ever?"
-        if not click.confirm(question, prompt_suffix=" ", err=True):
+        if not _agreed(f"Delete {', '.join(ids)} for ever?"):
             complain("nothing was deleted")
             return exits.REFUSED
 
@@ -30,3 +29,11 @@ def command(session: Session, ids: tuple[str, ...], *, yes: bool) -> int:
         return "deleted", {"deleted": True}
 
     return each_kata(session, ids, one)
+
+
+def _agreed(question: str) -> bool:
+    try:
+        return click.confirm(question, prompt_suffix=" ", err=True)
+    except click.Abort:
+        click.echo(err=True)  # the cursor is behind the question still
+        raise

@@ -54,7 +54,7 @@ class Progress:
             return
         sys.stdout.flush()
         if self._line is None:
-            self._line = _line()
+            self._line = _line(has_bar=total is not None)
         task = self._line.task_ids[0]
         self._line.update(task, description=clean(text), completed=done, total=total)
         if self._line.live.is_started:
@@ -75,13 +75,15 @@ class Progress:
             self._line.stop()
 
 
-def _line() -> progress.Progress:
+def _line(*, has_bar: bool) -> progress.Progress:
     from rich import progress, table  # noqa: PLC0415 - only where it is needed
 
     told = table.Column(no_wrap=True, overflow="ellipsis")
-    columns = (progress.TextColumn("{task.description}", markup=False, table_column=told),)
+    text = progress.TextColumn("{task.description}", markup=False, table_column=told)
+    bar = (progress.BarColumn(), progress.TimeRemainingColumn()) if has_bar else ()
     made = progress.Progress(
-        *columns,
+        text,
+        *bar,
         console=Screen(sys.stderr).console,
         auto_refresh=False,  # no thread: it is drawn when there is something to tell
         transient=True,

@@ -14,6 +14,8 @@ from cli.terminal.screen import Pieces, Screen, plain, rich_text
 _GAP = 2
 _MARK = 3  # the columns between two sides
 
+Side = tuple[str, Pieces]  # a label, and a text
+
 
 @dataclass(frozen=True)
 class Column:
@@ -80,14 +82,18 @@ class Table:
         screen.console.print(made)
 
 
-def beside(screen: Screen, rows: Iterable[tuple[Pieces, str, Pieces]], width: int) -> None:
+def beside(
+    screen: Screen, rows: Iterable[tuple[Side, str, Side]], width: int, label_columns: int = 0
+) -> None:
     """Write texts beside each other in so many columns, each with a mark between the two."""
     from rich import table  # noqa: PLC0415 - only where it is needed
 
-    half = (width - _MARK) // 2
+    text_columns = (width - _MARK) // 2 - label_columns
     made = table.Table(box=None, pad_edge=False, padding=0, show_header=False)
-    for columns in (half, _MARK, half):
+    labels = [label_columns] if label_columns else []  # rich gives a column one blank at least
+    for columns in (*labels, text_columns, _MARK, *labels, text_columns):
         made.add_column(width=columns, overflow="fold")
     for left, mark, right in rows:
-        made.add_row(rich_text(left), f" {mark} ", rich_text(right))
+        sides = [map(rich_text, side if label_columns else side[1:]) for side in (left, right)]
+        made.add_row(*sides[0], f" {mark} ", *sides[1])
     screen.console.print(made, width=width)

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from itertools import zip_longest
 
 from cli.terminal.clean import line
-from cli.terminal.screen import Piece, Screen
-from cli.terminal.tables import beside
+from cli.terminal.screen import Screen
+from cli.terminal.tables import Side, beside
 from replay.outcomes import Ran, place
 
 _COLUMNS = 120  # where no terminal says how many there are
@@ -30,17 +30,15 @@ def show(screen: Screen, ran: Ran) -> None:
     beside(screen, _rows(ran), screen.width if screen.is_terminal else _COLUMNS)
 
 
-def _rows(ran: Ran) -> Iterator[tuple[Piece, str, Piece]]:
-    yield ("recorded", "bold"), " ", ("now", "bold")
+def _rows(ran: Ran) -> Iterator[tuple[Side, str, Side]]:
+    yield ("", ("recorded", "bold")), " ", ("", ("now", "bold"))
     old = [line(each) for each in ran.recorded_output.splitlines()]
     new = [line(each) for each in ran.stdout.splitlines()]
     if ran.stderr:
         new += ["--- standard error", *(line(each) for each in ran.stderr.splitlines())]
     matcher = difflib.SequenceMatcher(a=old, b=new, autojunk=False)
     for tag, old_from, old_to, new_from, new_to in matcher.get_opcodes():
+        style = "" if tag == "equal" else "bold"
         for left, right in zip_longest(old[old_from:old_to], new[new_from:new_to]):
-            if tag == "equal":
-                yield left, " ", right
-            else:
-                mark = "<" if right is None else ">" if left is None else "|"
-                yield (left or "", "bold"), mark, (right or "", "bold")
+            mark = "<" if right is None else ">" if left is None else "|" if style else " "
+            yield ("", (left or "", style)), mark, ("", (right or "", style))

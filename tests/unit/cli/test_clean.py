@@ -84,7 +84,7 @@ def test_a_table_is_harmless(stream: io.StringIO, text: str) -> None:
 
 @each_hostile
 def test_two_texts_beside_each_other_are_harmless(stream: io.StringIO, text: str) -> None:
-    beside(Screen(stream), [(text, "|", (text, "red"))], width=199)
+    beside(Screen(stream), [((text, ""), "|", ("", (text, "red")))], width=199, label_columns=80)
     assert shown(stream).split("|")[0].strip() == clean(text).strip()
 
 

@@ -58,6 +58,10 @@ def test_what_is_folded_is_whole() -> None:
 @pytest.mark.parametrize("kind", [io.StringIO, Terminal])
 def test_two_texts_stand_beside_each_other_and_are_whole(kind: type[io.StringIO]) -> None:
     stream = kind()
-    beside(Screen(stream), [("    left", "|", "right"), ("x" * 30, "<", "")], width=39)
+    beside(
+        Screen(stream),
+        [(("", "    left"), "|", ("", "right")), (("", "x" * 30), "<", ("", ""))],
+        width=39,
+    )
     lines = [each.rstrip() for each in stream.getvalue().splitlines()]
     assert lines == ["    left           | right", f"{'x' * 18} <", "x" * 12]
