@@ -75,7 +75,7 @@ class Screen:
 
         return Console(
             file=self._stream,
-            width=self.width,
+            width=None if self.is_terminal else self.width,  # a terminal can change
             force_terminal=self.is_terminal,
             color_system="standard" if self.is_coloured else None,
             markup=False,
