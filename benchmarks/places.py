@@ -91,7 +91,7 @@ class Service:
             "DOCKER_HOST": made.engine.url,
         }
         self._process = subprocess.Popen(
-            [sys.executable, "-m", name],
+            [sys.executable, "-m", name, "serve"],
             env={**os.environ, **named, **environ},
             stderr=subprocess.PIPE,
             text=True,

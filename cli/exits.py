@@ -34,14 +34,6 @@ _CODES = {
 _DETAILS = "grpc-status-details-bin"
 
 
-class Failed(Exception):
-    """A command can't go on; the message is one line for a person, and says what to do."""
-
-    def __init__(self, message: str, code: int) -> None:
-        super().__init__(message)
-        self.code = code
-
-
 def code_of(error: Any) -> int:
     """Return the exit code for what a call was refused with."""
     return _CODES.get(error.code(), DEFECT)

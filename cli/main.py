@@ -1,153 +1,110 @@
-"""What is typed, and what becomes of it."""
+"""`cyber-dojo`, from what is typed to the command that does it."""
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
-import signal
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from importlib import import_module
 
-import grpc
+import click
+from click.shell_completion import CompletionItem
 
-from cli import (
-    backing_up,
-    changing,
-    differing,
-    downloading,
-    exits,
-    listing,
-    outputs,
-    restoring,
-    showing,
-    verifying,
+from cli.terminal.complaint import PROGRAM
+
+# Where each command is, and what it does in a few words. A command is loaded when it is called:
+# none waits for what another needs. The services are named here, and imported by nothing else in
+# the command line.
+COMMANDS = {
+    "Katas": {
+        "ls": ("cli.commands.ls:command", "List katas."),
+        "show": ("cli.commands.show:command", "Show a kata, an avatar's lights, or a light."),
+        "diff": ("cli.commands.diff:command", "Show what changed between two lights."),
+        "import": ("cli.commands.import_:command", "Bring katas into data-containers."),
+        "archive": ("cli.commands.archive:command", "Put katas away into the archive."),
+        "rm": ("cli.commands.rm:command", "Delete katas."),
+        "download": ("cli.commands.download:command", "Download a kata as a tar."),
+        "verify": ("cli.commands.verify:command", "Check katas, and mend them."),
+        "backup": ("cli.commands.backup:command", "Back katas up."),
+        "restore": ("cli.commands.restore:command", "Restore katas from a backup."),
+        "replay": ("cli.commands.replay:command", "Run recorded lights again."),
+    },
+    "Services": {
+        "storer": ("storer.__main__:command", "The service that keeps katas."),
+        "runner": ("runner.__main__:command", "The service that runs their tests."),
+    },
+    "Shell": {
+        "completion": ("cli.commands.completion:command", "Print what completes commands."),
+    },
+}
+
+
+class _Commands(click.Group):
+    """The commands of COMMANDS, each loaded when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names, in the order of the help."""
+        return [name for found in COMMANDS.values() for name in found]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Load a command."""
+        for found in COMMANDS.values():
+            if cmd_name in found:
+                module, _, attribute = found[cmd_name][0].partition(":")
+                command: click.Command = getattr(import_module(module), attribute)
+                return command
+        return None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write what the commands do, without loading them."""
+        for title, found in COMMANDS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, does) for name, (_, does) in found.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Return the commands that begin so, without loading them."""
+        return [
+            *(
+                CompletionItem(name, help=does)
+                for found in COMMANDS.values()
+                for name, (_, does) in found.items()
+                if name.startswith(incomplete)
+            ),
+            *click.Command.shell_complete(self, ctx, incomplete),
+        ]
+
+
+@click.command(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 good; 1 something was found, or not restored; 2 usage; 3 not found; "
+    "4 the storer or its engine does not answer; 5 refused; 6 damaged; 7 no room; 8 a defect; "
+    "130 interrupted.",
 )
-from cli.client import Client, connect
-from cli.exits import Failed
-from cli.terminal import Screen, complain
-from dojo.service.settings import address
+@click.version_option(package_name=PROGRAM, prog_name=PROGRAM, message="%(prog)s %(version)s")
+def command() -> None:
+    """Keep katas, and run their tests.
 
-ADDRESS = "127.0.0.1:4577"
-ADDRESS_VARIABLE = "CYBER_DOJO_STORER"
-
-_EPILOG = """\
-without a command the storer serves, with settings from the environment
-
-exit codes: 0 good; 1 something was found, or not restored; 2 usage; 3 not found;
-4 the storer or its engine does not answer; 5 refused; 6 damaged; 7 no room; 8 a defect;
-130 interrupted
-"""
+    The commands for katas ask a storer that runs, here or elsewhere.
+    """
 
 
-@dataclass(frozen=True)
-class Command:
-    """A command: what it is called, what it does in a sentence, what it takes."""
-
-    name: str
-    does: str
-    add_arguments: Callable[[argparse.ArgumentParser], None]
-    run: Callable[[Client, argparse.Namespace, Screen], int]
+def main() -> None:
+    """Do what was typed, and exit."""
+    with _usable_streams():
+        command(prog_name=PROGRAM)
 
 
-COMMANDS = (
-    Command("ls", "list katas", listing.add_arguments, listing.run),
-    Command(
-        "show", "show a kata, an avatar's lights, or a light", showing.add_arguments, showing.run
-    ),
-    Command("diff", "show what changed between two lights", differing.add_arguments, differing.run),
-    Command("import", "bring katas into data-containers", changing.add_ids, changing.import_),
-    Command("archive", "put katas away into the archive", changing.add_ids, changing.archive),
-    Command("rm", "delete katas", changing.add_ids_and_yes, changing.remove),
-    Command("download", "download a kata as a tar", downloading.add_arguments, downloading.run),
-    Command("verify", "check katas, and mend them", verifying.add_arguments, verifying.run),
-    Command("backup", "back katas up", backing_up.add_arguments, backing_up.run),
-    Command("restore", "restore katas from a backup", restoring.add_arguments, restoring.run),
-)
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Run a command; return what to exit with."""
-    # A reader who has seen enough ends us quietly, as it ends every other command.
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that nothing half done is left
+@contextlib.contextmanager
+def _usable_streams() -> Iterator[None]:
+    """Let the standard streams be there, and take any text."""
     with contextlib.ExitStack() as opened:
         for name, mode in (("stdin", "r"), ("stderr", "w")):
-            if getattr(sys, name) is None:  # whoever called closed it
+            if getattr(sys, name) is None:  # the caller closed it
                 stream = opened.enter_context(open(os.devnull, mode, encoding="utf-8"))
                 setattr(sys, name, stream)
-        if sys.stdout is None:
-            sys.stderr.write("storer: standard output is closed\n")
-            return exits.USAGE
         for stream in (sys.stdout, sys.stderr):
-            stream.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
-        return _run(_parser().parse_args(arguments))
-
-
-def _run(told: argparse.Namespace) -> int:
-    try:
-        client = connect(told.address)
-        try:
-            code: int = told.command.run(client, told, Screen(as_json=told.json))
-            sys.stdout.flush()
-        finally:
-            client.channel.close()
-    except KeyboardInterrupt:
-        return exits.INTERRUPTED
-    except Failed as failed:
-        complain(str(failed))
-        code = failed.code
-    except grpc.RpcError as error:
-        complain(exits.message_of(error, told.address))
-        code = exits.code_of(error)
-    except OSError as error:  # what else is read or written is told of where that is done
-        complain(f"standard output: {error.strerror or error}")
-        code = outputs.code_of(error)
-    with contextlib.suppress(OSError):
-        sys.stdout.flush()
-        return code
-    # What could not be written would fail once more as the process ends.
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
-    return code
-
-
-def _parser() -> argparse.ArgumentParser:
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument(
-        "--address",
-        type=_address,
-        metavar="HOST:PORT",
-        default=os.environ.get(ADDRESS_VARIABLE) or ADDRESS,
-        help=f"where the storer is; by default {ADDRESS_VARIABLE}, or {ADDRESS}",
-    )
-    common.add_argument("--json", action="store_true", help="write JSON, a line for each thing")
-    common.add_argument(
-        "--progress", action="store_true", help="tell the progress of long work everywhere"
-    )
-    parser = argparse.ArgumentParser(
-        prog="storer",
-        description="Keep katas. The commands are for whoever runs a storer.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
-    for command in COMMANDS:
-        added = commands.add_parser(
-            command.name,
-            help=command.does,
-            description=f"{command.does.capitalize()}.",
-            parents=[common],
-        )
-        command.add_arguments(added)
-        added.set_defaults(command=command)
-    return parser
-
-
-def _address(text: str) -> str:
-    try:
-        return address(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!a} {error}") from None
+            if stream is not None:
+                stream.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
+        yield

@@ -7,15 +7,24 @@ import errno
 import fcntl
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, TypeVar
+
+import click
 
 from cli import exits
-from cli.exits import Failed
+from cli.terminal.complaint import Failed
+from cyberdojo.storer.v1 import storer_pb2
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 STDOUT = "-"
-COMPRESSIONS = ("none", "gzip", "zstd")
+COMPRESSIONS = {
+    "none": storer_pb2.COMPRESSION_NONE,
+    "gzip": storer_pb2.COMPRESSION_GZIP,
+    "zstd": storer_pb2.COMPRESSION_ZSTD,
+}
 _CODES = {
     errno.ENOENT: exits.NOT_FOUND,
     errno.ENOSPC: exits.FULL,
@@ -23,6 +32,26 @@ _CODES = {
     errno.EFBIG: exits.FULL,
 }
 ENDINGS = {"none": "", "gzip": ".gz", "zstd": ".zst"}
+
+
+compression_option = click.option(
+    "--compression",
+    type=click.Choice(list(COMPRESSIONS)),
+    default="none",
+    show_default=True,
+    help="How to compress the tar.",
+)
+
+
+def output_option(default: str) -> Callable[[F], F]:
+    """Return the option that says where to write; `default` is for people."""
+    return click.option(
+        "-o",
+        "--output",
+        type=click.Path(),
+        metavar="FILE",
+        help=f"Where to write, - for a pipe; by default {default}.",
+    )
 
 
 def refuse_terminal(output: str) -> None:

@@ -1,1 +1,1 @@
-"""`python -m runner replay`: recorded lights are run again, and their colours compared."""
+"""`cyber-dojo replay`: recorded lights are run again, and their colours compared."""

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import grpc
 
-from replay.stopped import ReplayStopped
+from replay.errors import ReplayStopped
 
 T = TypeVar("T")
 

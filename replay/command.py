@@ -1,10 +1,8 @@
-"""`python -m runner replay`, from its options to its exit status."""
+"""A replay, from its options to its exit code."""
 
 import json
 import os
-import shutil
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -13,40 +11,43 @@ from types import FrameType
 
 import docker.errors
 
+from cli.terminal.complaint import PROGRAM, complain
+from cli.terminal.screen import Screen
 from dojo.engine.data_containers import VolumesOutOfSight
 from dojo.errors import DojoError
 from dojo.service import log, serving
 from dojo.service.settings import BadSettings, CommonSettings, load
-from replay import options, private_pair, report, showing, sources, start_points, table, unpacking
 from replay.calls import Refused
+from replay.errors import NothingToReplay, ReplayStopped
 from replay.journal import Journal
-from replay.lights import Outcome, Ran, Skipped
 from replay.options import Options
-from replay.painting import Painter
-from replay.progress import Progress
+from replay.outcomes import Outcome, Ran, Skipped
+from replay.report import counts as counting
+from replay.report import light, table
+from replay.report.progress import Progress
+from replay.services import pair, start_points
+from replay.services.workplace import namespace, workplace
 from replay.session import Session
-from replay.stopped import NothingToReplay, ReplayStopped
-from replay.workplace import namespace, workplace
+from replay.sources import recorded, tars
 
 ENOUGH_SAME, TOO_FEW_SAME, CALLED_WRONGLY, COULD_NOT_GO_ON, INTERRUPTED = 0, 1, 2, 3, 130
-_FEWEST_COLUMNS = 80
 
 
-def main(arguments: list[str]) -> int:
-    """Replay, and return the exit status."""
-    told = options.parse(arguments)
+def main(told: Options) -> int:
+    """Replay, and return the exit code."""
+    screen = Screen()
     try:
         journal = Journal(told.state, is_fresh=told.is_fresh)
     except ReplayStopped as error:
         return _say(str(error), COULD_NOT_GO_ON)
     try:
-        if told.show and _show(told, journal):
+        if told.show and _show(screen, told, journal):
             return ENOUGH_SAME
         if told.show and not (told.sources or told.storer):
             return _say(f"the light is not in the journal {told.state}; name a SOURCE", 2)
-        found = sources.find(told.sources)
+        found = recorded.find(told.sources)
         with _interruptible():
-            return _replay(told, found, journal)
+            return _replay(screen, told, found, journal)
     except (NothingToReplay, BadSettings) as error:
         return _say(str(error), CALLED_WRONGLY)
     except (ReplayStopped, Refused, DojoError, VolumesOutOfSight) as error:
@@ -59,7 +60,7 @@ def main(arguments: list[str]) -> int:
         journal.close()
 
 
-def _replay(told: Options, found: sources.Found, journal: Journal) -> int:
+def _replay(screen: Screen, told: Options, found: recorded.Found, journal: Journal) -> int:
     settings = load(CommonSettings, os.environ)
     log.configure("error")
     data_containers = serving.connect(replace(settings, namespace=namespace(settings.namespace)))
@@ -71,9 +72,9 @@ def _replay(told: Options, found: sources.Found, journal: Journal) -> int:
         for each in damaged:
             progress.say(each.reason)
         mounted = start_points.prepare(told.start_points, scratch)
-        services = private_pair.Told(data_containers.namespace, mounted, told.jobs)
-        pair, storers = private_pair.start(services, directories, told.storer, stack)
-        session = Session(told, pair, data_containers.engine, journal, progress)
+        services = pair.Told(data_containers.namespace, mounted, told.jobs)
+        private, storers = pair.start(services, directories, told.storer, stack)
+        session = Session(told, private, data_containers.engine, journal, progress)
         session.outcomes += damaged
         try:
             session.run(storers)
@@ -81,22 +82,22 @@ def _replay(told: Options, found: sources.Found, journal: Journal) -> int:
             status = INTERRUPTED
         except (ReplayStopped, DojoError, docker.errors.APIError) as error:
             status = COULD_NOT_GO_ON
-            progress.say(f"replay: {error}")
+            progress.say(f"{PROGRAM}: {error}")
         progress.end()
         if status == INTERRUPTED:
             progress.say("interrupted; tidying up")
     if told.show:
-        return status or _tell_shown(told, journal, session.outcomes)
-    return _report(told, session, status)
+        return status or _tell_shown(screen, told, journal, session.outcomes)
+    return _report(screen, told, session, status)
 
 
-def _directories(found: sources.Found, scratch: Path) -> tuple[list[Path], list[Skipped]]:
+def _directories(found: recorded.Found, scratch: Path) -> tuple[list[Path], list[Skipped]]:
     """Return the katas directories, unpacking the tars into one; and what of those is damaged."""
     if not found.tars:
         return found.directories, []
     unpacked = scratch / "katas"
     unpacked.mkdir()
-    problems = [(tar, unpacking.unpack(tar, unpacked)) for tar in found.tars]
+    problems = [(tar, tars.unpack(tar, unpacked)) for tar in found.tars]
     damaged = [
         Skipped("", "", 0, "", None, f"the tar {tar} {problem}")
         for tar, problem in problems
@@ -105,53 +106,46 @@ def _directories(found: sources.Found, scratch: Path) -> tuple[list[Path], list[
     return [*found.directories, unpacked], damaged
 
 
-def _report(told: Options, session: Session, status: int) -> int:
+def _report(screen: Screen, told: Options, session: Session, status: int) -> int:
     """Tell what it came to; return the exit status."""
     ordered = sorted(session.outcomes, key=lambda each: (each.kata_id, each.avatar, each.number))
-    counts = report.count(ordered)
-    paint = Painter(sys.stdout)
-    lines = table.table(counts, paint)
-    for title, found in (
-        ("Differing", table.differing(counts, paint)),
-        ("Not run", table.skipped(counts)),
-    ):
-        if found:
-            lines += ["", paint(title, "bold"), *found]
-    print("\n".join(lines))
+    counts = counting.count(ordered)
+    table.show(screen, counts)
+    screen.flush()
     if told.json is not None:
         names = [told.storer] if told.storer else [str(each) for each in told.sources]
-        value = report.to_json(counts, session.katas, names)
+        value = counting.to_json(counts, session.katas, names)
         value["is_complete"] = status == ENOUGH_SAME
         told.json.write_text(json.dumps(value, indent=1) + "\n")
     if status != ENOUGH_SAME:
         return _say("not everything was replayed; the same command goes on from here", status)
-    percent = report.same_percent(report.total(counts.values()))
+    percent = counting.same_percent(counting.total(counts.values()))
     if percent is None:
         return _say("no light ran", TOO_FEW_SAME)
     return ENOUGH_SAME if percent >= told.min_same else TOO_FEW_SAME
 
 
-def _show(told: Options, journal: Journal) -> bool:
+def _show(screen: Screen, told: Options, journal: Journal) -> bool:
     """Show the light that was asked for, if it is in the journal; say whether it is."""
     if told.show is None:
         return False
     ran = journal.find(told.show.kata_id, told.show.avatar, told.show.number)
     if ran is None:
         return False
-    columns = max(_FEWEST_COLUMNS, shutil.get_terminal_size((120, 24)).columns)
-    print("\n".join(showing.side_by_side(ran, columns, Painter(sys.stdout))))
+    light.show(screen, ran)
+    screen.flush()
     return True
 
 
-def _tell_shown(told: Options, journal: Journal, outcomes: list[Outcome]) -> int:
-    if _show(told, journal):
+def _tell_shown(screen: Screen, told: Options, journal: Journal, outcomes: list[Outcome]) -> int:
+    if _show(screen, told, journal):
         return ENOUGH_SAME
     reasons = {each.reason for each in outcomes if not isinstance(each, Ran)}
     return _say("; ".join(sorted(reasons)) or "there is no such light", TOO_FEW_SAME)
 
 
 def _say(text: str, status: int) -> int:
-    print(f"replay: {text}", file=sys.stderr)
+    complain(text)
     return status
 
 

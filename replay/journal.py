@@ -13,8 +13,8 @@ from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 from typing import Any
 
-from replay.lights import Outcome, Ran, Skipped
-from replay.stopped import ReplayStopped
+from replay.errors import ReplayStopped
+from replay.outcomes import Outcome, Ran, Skipped
 
 _KINDS = {"ran": Ran, "skipped": Skipped}
 

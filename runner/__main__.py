@@ -1,26 +1,23 @@
-"""`python -m runner` serves; `python -m runner replay ...` runs recorded lights again."""
+"""`python -m runner serve`, which is `cyber-dojo runner serve`."""
 
-import sys
-
-_USAGE = """usage: python -m runner                  serve; settings are environment variables
-       python -m runner replay --help    run recorded lights again, and compare the colours"""
+import click
 
 
-def main() -> None:
-    """Serve until told to stop; or do what the arguments name."""
-    match sys.argv[1:]:
-        case []:
-            from runner import app  # noqa: PLC0415 - replay needs nothing of it
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def command() -> None:
+    """Run the service that runs tests."""
 
-            app.main()
-        case ["replay", *arguments]:
-            from replay import command  # noqa: PLC0415 - it is no part of the service
 
-            sys.exit(command.main(arguments))
-        case _:
-            print(_USAGE, file=sys.stderr)
-            sys.exit(0 if sys.argv[1:] in (["-h"], ["--help"]) else 2)
+@command.command()
+def serve() -> None:
+    """Serve until told to stop.
+
+    Settings are environment variables: docs/running.md lists them.
+    """
+    from runner import app  # noqa: PLC0415 - help needs nothing of it
+
+    app.main()
 
 
 if __name__ == "__main__":
-    main()
+    command(prog_name="python -m runner")

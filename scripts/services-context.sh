@@ -10,7 +10,7 @@ set -euo pipefail
 context=$1
 python=.venv/bin/python
 mkdir -p "$context"
-cp images/services/Dockerfile "$context/"
+cp images/services/Dockerfile images/services/cyber-dojo "$context/"
 
 # unpack FOLDER INPUTS PIP-OPTION...: afresh, unless the inputs are those of the last time.
 unpack() {

@@ -1,21 +1,23 @@
-"""Run the storer: `python -m storer`; or a command for one: `python -m storer ls`."""
+"""`python -m storer serve`, which is `cyber-dojo storer serve`."""
 
-import os
-import sys
+import click
 
 
-def main() -> None:
-    """Serve until told to stop; or do what the command says that was given."""
-    # Each is loaded alone: a command need not wait for what only serving needs.
-    if sys.argv[1:]:
-        os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # it is told in our words
-        from cli.main import main as command  # noqa: PLC0415
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def command() -> None:
+    """Run the service that keeps katas."""
 
-        sys.exit(command(sys.argv[1:]))
-    from storer import app  # noqa: PLC0415
+
+@command.command()
+def serve() -> None:
+    """Serve until told to stop.
+
+    Settings are environment variables: docs/running.md lists them.
+    """
+    from storer import app  # noqa: PLC0415 - help needs nothing of it
 
     app.main()
 
 
 if __name__ == "__main__":
-    main()
+    command(prog_name="python -m storer")

@@ -132,6 +132,12 @@ def test_the_storer_behind_compose_serves_start_points_that_it_cannot_write(
         assert not writable[f"/usr/src/cyber-dojo/start_points/{kind}"]
 
 
+@pytest.mark.parametrize("service", ["storer", "runner"])
+def test_the_command_is_there_in_both_containers(composed: Composed, service: str) -> None:
+    said = composed.compose("exec", "-T", service, "cyber-dojo", "verify")
+    assert said.endswith(": all as it should be\n")
+
+
 def test_the_pair_is_closed_to_other_machines_and_limited(
     composed: Composed, engine: Engine
 ) -> None:

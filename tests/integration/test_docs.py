@@ -37,9 +37,9 @@ def test_the_examples_for_callers_run_as_they_stand(
 def test_the_examples_for_operators_run_as_they_stand(
     storer_service: Service, tmp_path: Path
 ) -> None:
-    program = tmp_path / "bin" / "storer"
+    program = tmp_path / "bin" / "cyber-dojo"
     program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m storer "$@"\n')
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m cli "$@"\n')
     program.chmod(0o755)
     environ = {
         **os.environ,

@@ -20,7 +20,7 @@ def start(module: str, **environ: str) -> subprocess.CompletedProcess[str]:
     """Start a service that can't start; return how it ended, and what it said."""
     listen = {f"CYBER_DOJO_{module.upper()}_LISTEN": "127.0.0.1:0"}
     done = subprocess.run(
-        [sys.executable, "-m", module],
+        [sys.executable, "-m", module, "serve"],
         env={**os.environ, **listen, **environ},
         capture_output=True,
         text=True,

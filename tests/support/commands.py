@@ -15,7 +15,7 @@ from typing import Any
 
 from support.paths import TOP
 
-COMMAND = [sys.executable, "-W", "error", "-m", "storer"]
+COMMAND = [sys.executable, "-W", "error", "-m", "cli"]
 
 
 @dataclass(frozen=True)

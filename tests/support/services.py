@@ -27,7 +27,7 @@ class Service:
     def __init__(self, module: str, environ: Mapping[str, str]) -> None:
         listen = f"CYBER_DOJO_{module.upper()}_LISTEN"
         self._process = subprocess.Popen(
-            [sys.executable, *_WARNINGS, "-m", module],
+            [sys.executable, *_WARNINGS, "-m", module, "serve"],
             env={**os.environ, listen: "127.0.0.1:0", **environ},
             stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

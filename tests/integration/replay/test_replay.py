@@ -1,4 +1,4 @@
-"""`python -m runner replay`: recorded lights run again, and their colours compared."""
+"""`cyber-dojo replay`: recorded lights run again, and their colours compared."""
 
 import io
 import json
@@ -107,9 +107,20 @@ def replay(environ: dict[str, str], tmp_path: Path) -> Replay:
     return run
 
 
+# As in `support.services`.
 def command(tmp_path: Path, *arguments: object) -> list[str]:
     files = ["--state", tmp_path / "state.jsonl", "--json", tmp_path / "report.json"]
-    return [sys.executable, "-m", "runner", "replay", *map(str, [*files, *arguments])]
+    return [
+        sys.executable,
+        "-W",
+        "error",
+        "-W",
+        "ignore::ResourceWarning",
+        "-m",
+        "cli",
+        "replay",
+        *map(str, [*files, *arguments]),
+    ]
 
 
 @pytest.fixture(autouse=True)
@@ -400,11 +411,11 @@ def test_a_light_that_can_not_be_run_does_not_keep_the_next_one_from_running(
     [
         ([], "a SOURCE or --storer is required"),
         (["/nowhere"], "/nowhere: there is no such file or folder"),
-        (["--kata", "../etc", "."], "is not 10 letters and digits"),
+        (["--kata", "../etc", "."], "is not an id: 10 letters and digits"),
         (["--show", "A0000000AA/dog/1", "."], "is not like 493A06504A/whale/17"),
-        (["--jobs", "0", "."], "is not from 1 to 256"),
-        (["--min-seconds", "61", "."], "is not from 1 to 60"),
-        (["--min-same", "101", "."], "is not from 0 to 100"),
+        (["--jobs", "0", "."], "0 is not in the range 1<=x<=256"),
+        (["--min-seconds", "61", "."], "61 is not in the range 1<=x<=60"),
+        (["--min-same", "101", "."], "101.0 is not in the range 0<=x<=100"),
         (["--replace", "one", "."], "is not IMAGE=OTHER"),
     ],
 )
@@ -412,11 +423,3 @@ def test_what_is_called_wrongly_says_so(replay: Replay, arguments: list[str], sa
     done = replay(*arguments)
     assert done.returncode == 2
     assert says in done.stderr
-
-
-def test_the_runner_says_how_it_is_called() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "runner", "help!"], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 2
-    assert "python -m runner replay" in done.stderr

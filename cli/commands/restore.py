@@ -1,0 +1,151 @@
+"""`cyber-dojo restore`: katas from a backup, or from any tar of a katas directory."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import stat
+import sys
+from collections.abc import Iterator
+
+import click
+import grpc
+
+from cli import exits, outputs
+from cli.client import Client
+from cli.storer_command import Session, storer_command
+from cli.terminal.complaint import Failed
+from cli.terminal.progress import Progress
+from cli.terminal.screen import Screen
+from cyberdojo.storer.v1 import storer_pb2
+from dojo.chunks import CHUNK_BYTES, Digest
+
+_WRONG = {
+    storer_pb2.RESTORE_OUTCOME_SKIPPED,
+    storer_pb2.RESTORE_OUTCOME_REFUSED,
+    storer_pb2.RESTORE_OUTCOME_MISSING,
+}
+
+
+@storer_command
+@click.argument("file", type=click.Path(), default=outputs.STDOUT)
+@click.option(
+    "--overwrite", is_flag=True, help="Replace katas that are newer, or went another way."
+)
+@click.option(
+    "--apply-deletions", is_flag=True, help="Delete katas that the backup says were deleted."
+)
+def command(session: Session, file: str, *, overwrite: bool, apply_deletions: bool) -> int:
+    """Restore katas from a backup, or from any tar of a katas directory.
+
+    Without a FILE, or with -, it comes from a pipe. Exits with 1 if a kata of the backup is not
+    here now as the backup has it.
+    """
+    if file == outputs.STDOUT and sys.stdin.isatty():
+        raise Failed("name a file, or let a pipe bring the backup", exits.USAGE)
+    header = storer_pb2.RestoreKatasHeader(overwrite=overwrite, apply_deletions=apply_deletions)
+    with contextlib.ExitStack() as opened:
+        # Without a buffer, which has a lock: the thread that waits for a pipe is left behind
+        # where the restoring ends early.
+        if file == outputs.STDOUT:
+            descriptor = sys.stdin.fileno()
+            read = opened.enter_context(open(descriptor, "rb", buffering=0, closefd=False))
+        else:
+            with outputs.failing_clearly(file):
+                read = opened.enter_context(open(file, "rb", buffering=0))
+        progress = opened.enter_context(session.progress())
+        source = _Source(read)
+        try:
+            return _restore(session.client, source, header, progress, session.screen)
+        except grpc.RpcError as error:
+            if source.error is not None:
+                with outputs.failing_clearly(file):
+                    raise source.error from error
+            if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
+                said = exits.message_of(error, session.client.address)
+                raise Failed(f"{file}: {said}", exits.DAMAGED) from error
+            raise
+
+
+class _Source:
+    """A file or pipe, to be read in another thread; `error` is what it could not be read for.
+
+    `size_bytes` is None where it is not known.
+    """
+
+    def __init__(self, file: io.FileIO) -> None:
+        self.error: OSError | None = None
+        found = os.fstat(file.fileno())
+        self.size_bytes = found.st_size if stat.S_ISREG(found.st_mode) else None
+        self._file = file
+
+    def pieces(self) -> Iterator[bytes]:
+        """Yield what it has, in pieces of CHUNK_BYTES at most, as it comes."""
+        while True:
+            try:
+                piece = self._file.read(CHUNK_BYTES)
+            except OSError as error:
+                self.error = error
+                raise
+            if not piece:
+                return
+            yield piece
+
+
+def _restore(
+    client: Client,
+    source: _Source,
+    header: storer_pb2.RestoreKatasHeader,
+    progress: Progress,
+    screen: Screen,
+) -> int:
+    wrong = 0
+    for part in client.stub.RestoreKatas(_requests(source, header, progress)):
+        progress.clear()
+        if part.HasField("summary"):
+            _summarize(screen, part.summary)
+            return exits.FOUND if wrong else exits.GOOD
+        wrong += part.report.outcome in _WRONG
+        _tell(screen, part.report)
+    raise Failed("the storer did not come to the end: restore again", exits.UNAVAILABLE)
+
+
+def _requests(
+    source: _Source, header: storer_pb2.RestoreKatasHeader, progress: Progress
+) -> Iterator[storer_pb2.RestoreKatasRequest]:
+    yield storer_pb2.RestoreKatasRequest(header=header)
+    digest = Digest()
+    for piece in source.pieces():
+        digest.update(piece)
+        yield storer_pb2.RestoreKatasRequest(data=piece)
+        progress.tell_bytes("restore", digest.size_bytes, total=source.size_bytes)
+    end = storer_pb2.StreamEnd(size_bytes=digest.size_bytes, sha256=digest.sha256)
+    yield storer_pb2.RestoreKatasRequest(end=end)
+
+
+def _outcome(outcome: storer_pb2.RestoreOutcome.ValueType) -> str:
+    return storer_pb2.RestoreOutcome.Name(outcome).removeprefix("RESTORE_OUTCOME_").lower()
+
+
+def _tell(screen: Screen, report: storer_pb2.RestoreReport) -> None:
+    outcome = _outcome(report.outcome)
+    if screen.as_json:
+        value = {"id": report.kata_id, "outcome": outcome, "reason": report.reason or None}
+        screen.record(value)
+        return
+    colour = "red" if report.outcome in _WRONG else ""
+    if report.outcome == storer_pb2.RESTORE_OUTCOME_UNCHANGED:
+        colour = "dim"
+    reason = f": {report.reason}" if report.reason else ""
+    screen.say(f"{report.kata_id}  ", (outcome, colour), reason)
+    screen.flush()
+
+
+def _summarize(screen: Screen, summary: storer_pb2.RestoreSummary) -> None:
+    if screen.as_json:
+        counts = {_outcome(each.outcome): each.katas for each in summary.counts}
+        screen.record({"counts": counts, "token": summary.token or None})
+        return
+    counted = ", ".join(f"{each.katas} {_outcome(each.outcome)}" for each in summary.counts)
+    screen.say(counted or "there was no kata in it")

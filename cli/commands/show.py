@@ -1,0 +1,211 @@
+"""`cyber-dojo show`: a kata, an avatar's lights, or one light."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import click
+from google.protobuf.json_format import MessageToDict
+
+from cli import exits
+from cli.client import Client
+from cli.parameters import AvatarName, KataId, LightNumber
+from cli.storer_command import Session, storer_command
+from cli.terminal import contents, lights
+from cli.terminal.screen import Piece, Screen
+from cli.terminal.tables import Column, Table
+from cyberdojo.storer.v1 import storer_pb2
+
+_COLUMNS = (
+    Column("LIGHT", is_right=True),
+    Column("TIME"),
+    Column(""),
+    Column("SECONDS", is_right=True),
+    Column("STATUS", is_right=True),
+    Column("CHANGES", gives="fold"),
+)
+_NAME_COLUMNS = 11
+
+
+@storer_command
+@click.argument("kata_id", type=KataId(), metavar="ID")
+@click.argument("avatar", type=AvatarName(), required=False, metavar="[AVATAR]")
+@click.argument("number", type=LightNumber(), required=False, metavar="[NUMBER]")
+@click.option("--all", "shows_all", is_flag=True, help="Show all lights of each avatar.")
+def command(
+    session: Session, kata_id: str, avatar: str | None, number: int | None, *, shows_all: bool
+) -> int:
+    """Show a kata, an avatar's lights, or a light with its files and output.
+
+    NUMBER is a light's, or `newest`. Of a kata the newest lights are shown, as many as fit.
+    """
+    client, screen = session.client, session.screen
+    if avatar is None:
+        _show_kata(client, screen, kata_id, shows_all=shows_all)
+    elif number is None:
+        _show_avatar(client, screen, kata_id, avatar)
+    else:
+        _show_light(client, screen, kata_id, avatar, number)
+    return exits.GOOD
+
+
+def _show_kata(client: Client, screen: Screen, kata_id: str, *, shows_all: bool) -> None:
+    kata = client.stub.GetKata(storer_pb2.GetKataRequest(kata_id=kata_id))
+    everybody = _lights(client, kata_id, "")
+    if screen.as_json:
+        avatars = {name: [lights.to_json(each) for each in found] for name, found in everybody}
+        screen.record(
+            {
+                "id": kata.kata_id,
+                "created": lights.time_json(kata.created),
+                "manifest": _manifest_json(kata.manifest),
+                "avatars": avatars,
+            }
+        )
+        return
+    manifest = kata.manifest
+    screen.say(kata.kata_id, style="bold")
+    for name, value in (
+        ("language", manifest.display_name),
+        ("exercise", manifest.exercise),
+        ("image", manifest.image_name),
+        ("created", lights.time_of(kata.created)),
+        ("files", ", ".join(sorted(manifest.visible_files))),
+    ):
+        if value:
+            screen.say(f"{name:<{_NAME_COLUMNS}}{value}")
+    screen.say(f"{'avatars':<{_NAME_COLUMNS}}{len(kata.avatars)}")
+    for name, found in everybody:
+        _say_row(screen, name, found, whole=shows_all)
+
+
+def _say_row(screen: Screen, name: str, found: list[storer_pb2.Light], *, whole: bool) -> None:
+    """Write an avatar's lights: those that fit in a line, the newest, or all of them."""
+    tests = [each for each in found if each.number]
+    begin = f"{name:<{_NAME_COLUMNS}} {len(tests):>5}  "
+    end = f"  {lights.time_of(found[-1].time)}" if found else ""
+    room = max(10, screen.width - len(begin) - len(end) - 1)
+    if whole:
+        rows = [tests[at : at + room] for at in range(0, len(tests), room)] or [[]]
+        left_out = ""
+    else:
+        left_out = "…" if len(tests) > room else ""
+        rows = [tests[-(room - 1) :] if left_out else tests]
+    for place, row in enumerate(rows):
+        dots = [lights.shown(screen, each) for each in row]
+        blanks = " " * (room - len(row) - len(left_out)) if screen.is_terminal else ""
+        if place:
+            screen.say(" " * len(begin), *dots)
+        else:
+            screen.say(begin, left_out, *dots, blanks, end)
+
+
+def _show_avatar(client: Client, screen: Screen, kata_id: str, avatar: str) -> None:
+    found = next((each for _, each in _lights(client, kata_id, avatar)), [])
+    table = Table(*_COLUMNS)
+    before: int | None = None
+    for each in found:
+        changes = _changes(client, kata_id, avatar, before, each.number)
+        before = each.number
+        if screen.as_json:
+            screen.record({**lights.to_json(each), "changed": [name for name, _, _ in changes]})
+            continue
+        colour = lights.colour_name(each)
+        seconds = lights.seconds_of(each)
+        table.add(
+            str(each.number),
+            lights.time_of(each.time),
+            [lights.shown(screen, each), " ", (colour, colour)] if colour else "  start",
+            "" if seconds is None else f"{seconds:.2f}",
+            str(each.status) if each.HasField("status") else "",
+            [*_changes_pieces(changes), (f"  {each.reason}" if each.reason else "", "dim")],
+        )
+    if not screen.as_json:
+        screen.say(f"{kata_id} {avatar}", style="bold")
+        table.show(screen)
+
+
+def _changes(
+    client: Client, kata_id: str, avatar: str, before: int | None, number: int
+) -> list[tuple[str, int, int]]:
+    """Return which files changed since the light before: name, lines added, lines deleted."""
+    if before is None:
+        return []
+    request = storer_pb2.DiffLightsRequest(
+        kata_id=kata_id, avatar=avatar, was_number=before, now_number=number
+    )
+    return [
+        (file.new_name or file.old_name, file.added_count, file.deleted_count)
+        for file in client.stub.DiffLights(request).files
+        if file.change != storer_pb2.FILE_CHANGE_UNCHANGED
+    ]
+
+
+def _changes_pieces(changes: list[tuple[str, int, int]]) -> Iterator[Piece]:
+    for place, (name, added, deleted) in enumerate(changes):
+        yield f", {name}" if place else name
+        if added:
+            yield f" +{added}", "green"
+        if deleted:
+            yield f" -{deleted}", "red"
+
+
+def _show_light(client: Client, screen: Screen, kata_id: str, avatar: str, number: int) -> None:
+    request = storer_pb2.GetFilesRequest(kata_id=kata_id, avatar=avatar, light_number=number)
+    found = client.stub.GetFiles(request)
+    if screen.as_json:
+        screen.record(
+            {
+                **lights.to_json(found.light),
+                "files": {
+                    name: contents.to_json(content) for name, content in sorted(found.files.items())
+                },
+                "stdout": contents.to_json(found.stdout),
+                "stderr": contents.to_json(found.stderr),
+            }
+        )
+        return
+    light = found.light
+    colour = lights.colour_name(light)
+    screen.say(
+        f"{kata_id} {avatar} {light.number}  {lights.time_of(light.time)}  ",
+        lights.shown(screen, light),
+        " ",
+        (colour or "start", colour),
+    )
+    if light.reason:
+        screen.say(light.reason, style="dim")
+    for name, content in sorted(found.files.items()):
+        screen.say()
+        contents.say(screen, name, content)
+    for name, content in (("standard output", found.stdout), ("standard error", found.stderr)):
+        if content:
+            screen.say()
+            contents.say(screen, name, content)
+
+
+def _lights(client: Client, kata: str, avatar: str) -> Iterator[tuple[str, list[storer_pb2.Light]]]:
+    """Yield each avatar with all its lights, page by page."""
+    request = storer_pb2.ListLightsRequest(kata_id=kata, avatar=avatar)
+    name, found = "", list[storer_pb2.Light]()
+    while True:
+        response = client.stub.ListLights(request)
+        for each in response.avatars:
+            if name and each.avatar != name:
+                yield name, found
+                found = []
+            name = each.avatar
+            found += each.lights
+        if not response.next_page_token:
+            break
+        request.page_token = response.next_page_token
+    if name:
+        yield name, found
+
+
+def _manifest_json(manifest: storer_pb2.Manifest) -> dict[str, object]:
+    found: dict[str, object] = MessageToDict(manifest, preserving_proto_field_name=True)
+    found["visible_files"] = {
+        name: contents.to_json(content) for name, content in sorted(manifest.visible_files.items())
+    }
+    return found

@@ -1,0 +1,116 @@
+"""`cyber-dojo verify`: what is not as it should be."""
+
+from __future__ import annotations
+
+import click
+
+from cli import exits
+from cli.storer_command import Session, storer_command
+from cli.terminal.complaint import Failed
+from cli.terminal.screen import Screen
+from cli.terminal.words import counted, size
+from cyberdojo.storer.v1 import storer_pb2
+from dojo import kata_ids
+
+_SERIOUS = {
+    storer_pb2.FINDING_KIND_MANIFEST,
+    storer_pb2.FINDING_KIND_HISTORY,
+    storer_pb2.FINDING_KIND_LIGHTS,
+    storer_pb2.FINDING_KIND_ARCHIVE,
+}
+
+
+@storer_command
+@click.argument("prefix", default="")
+@click.option("--mend", is_flag=True, help="Mend what loses nothing by it.")
+@click.option(
+    "--share",
+    type=click.IntRange(1, 100),
+    default=50,
+    show_default=True,
+    metavar="PERCENT",
+    help="How much of the time to be at work. With half of it a class can go on.",
+)
+@click.option("--skip-archive", is_flag=True, help="Leave the archive out.")
+def command(session: Session, prefix: str, *, mend: bool, share: int, skip_archive: bool) -> int:
+    """Check katas, and mend them: all, or those whose ids begin with PREFIX.
+
+    Exits with 1 if anything is left that does harm.
+    """
+    request = storer_pb2.VerifyKatasRequest(
+        prefix=prefix, mend=mend, share_percent=share, skip_archive=skip_archive
+    )
+    screen = session.screen
+    left = 0
+    with session.progress() as progress:
+        for part in session.client.stub.VerifyKatas(request):
+            if part.HasField("progress"):
+                done = part.progress
+                if done.done_count < done.total_count:
+                    text = f"{done.kata_id}  {done.done_count} of {done.total_count}"
+                    progress.tell(text, done.done_count, done.total_count)
+                else:
+                    progress.tell(f"{done.kata_id}  in the archive")
+            elif part.HasField("finding"):
+                progress.clear()
+                harmless = part.finding.kind == storer_pb2.FINDING_KIND_DANGLING
+                left += not part.finding.mended and not harmless
+                _tell(screen, part.finding)
+            elif part.HasField("summary"):
+                progress.clear()
+                found = part.summary.kata_count + part.summary.finding_count
+                if not found and kata_ids.is_whole(prefix):
+                    raise Failed(f"kata {prefix}: it is not kept here", exits.NOT_FOUND)
+                _summarize(screen, part.summary)
+                return exits.FOUND if left else exits.GOOD
+    raise Failed("the storer did not come to the end: verify again", exits.UNAVAILABLE)
+
+
+def _tell(screen: Screen, finding: storer_pb2.KataFinding) -> None:
+    kind = storer_pb2.FindingKind.Name(finding.kind).removeprefix("FINDING_KIND_").lower()
+    if screen.as_json:
+        screen.record(
+            {
+                "id": finding.kata_id,
+                "avatar": finding.avatar or None,
+                "path": finding.path or None,
+                "kind": kind,
+                "what": finding.what,
+                "mended": finding.mended,
+            }
+        )
+        return
+    colour = "red" if finding.kind in _SERIOUS else "amber"
+    if finding.kind == storer_pb2.FINDING_KIND_DANGLING:
+        colour = "dim"
+    where = f"{finding.kata_id}  {finding.path}".rstrip()
+    mended = ("  mended" if finding.mended else "", "green")
+    screen.say((f"{kind:<9}", colour), f"  {where}: {finding.what}", mended)
+    screen.flush()
+
+
+def _summarize(screen: Screen, summary: storer_pb2.VerifySummary) -> None:
+    if screen.as_json:
+        screen.record(
+            {
+                "katas": summary.kata_count,
+                "avatars": summary.avatar_count,
+                "lights": summary.light_count,
+                "bytes": summary.size_bytes,
+                "findings": summary.finding_count,
+                "mended": summary.mended_count,
+                "harmless": summary.harmless_count,
+            }
+        )
+        return
+    looked_at = (
+        f"{counted(summary.kata_count, 'kata')}, {counted(summary.avatar_count, 'avatar')}, "
+        f"{counted(summary.light_count, 'light')}, {size(summary.size_bytes)}"
+    )
+    if not summary.finding_count:
+        screen.say(f"{looked_at}: all as it should be")
+        return
+    screen.say(
+        f"{looked_at}: {counted(summary.finding_count, 'finding')}, "
+        f"{summary.mended_count} mended, {summary.harmless_count} harmless"
+    )

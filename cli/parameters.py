@@ -1,0 +1,102 @@
+"""What is typed, checked before anything is sent; and what can be typed there, for the shell."""
+
+from __future__ import annotations
+
+import click
+from click.shell_completion import CompletionItem
+
+from dojo import avatars, kata_ids
+from dojo.errors import InvalidArgument
+from dojo.service.settings import address
+
+NEWEST = -1
+
+_COMPLETED_IDS = 100
+_COMPLETION_SECONDS = 1.0
+
+
+class KataId(click.ParamType[str]):
+    """A whole id of a kata."""
+
+    name = "id"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the id."""
+        if not kata_ids.is_whole(value):
+            self.fail(f"{value!a} is not an id: 10 letters and digits", param, ctx)
+        return value
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Return the ids that the storer lists, with what each kata is; none if it is silent."""
+        import grpc  # noqa: PLC0415 - only a shell that completes needs it
+
+        from cli.client import connect  # noqa: PLC0415
+        from cyberdojo.storer.v1 import storer_pb2  # noqa: PLC0415
+
+        request = storer_pb2.ListKatasRequest(prefix=incomplete, page_size=_COMPLETED_IDS)
+        client = connect(ctx.params["address"])
+        try:
+            found = client.stub.ListKatas(request, timeout=_COMPLETION_SECONDS).katas
+        except grpc.RpcError:
+            return []  # the shell has no place for what is wrong: the command will say it
+        finally:
+            client.channel.close()
+        return [CompletionItem(each.kata_id) for each in found]
+
+
+class AvatarName(click.ParamType[str]):
+    """An avatar's name."""
+
+    name = "avatar"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the name."""
+        try:
+            return avatars.check(value)
+        except InvalidArgument as error:
+            self.fail(error.reason, param, ctx)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Return the names that begin so."""
+        return [CompletionItem(each) for each in avatars.NAMES if each.startswith(incomplete)]
+
+
+class LightNumber(click.ParamType[int]):
+    """A light's number; `newest` is NEWEST."""
+
+    name = "light"
+
+    def convert(
+        self, value: str | int, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        """Return the number."""
+        if isinstance(value, int):  # click may ask again of what was converted
+            return value
+        if value == "newest":
+            return NEWEST
+        if not (value.isascii() and value.isdigit() and len(value) < 9):
+            self.fail(f"{value!a} is not a light: 0, 1, 2 ... or newest", param, ctx)
+        return int(value)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Return the one that is a word."""
+        return [CompletionItem("newest")] if "newest".startswith(incomplete) else []
+
+
+class Address(click.ParamType[str]):
+    """Where a service is: `host:port`."""
+
+    name = "host:port"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the address."""
+        try:
+            return address(value)
+        except ValueError as error:
+            self.fail(f"{value!a} {error}", param, ctx)

@@ -1,0 +1,1 @@
+"""What a person sees: text that is harmless, tables, progress, lights."""

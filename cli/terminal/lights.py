@@ -1,0 +1,54 @@
+"""Lights as people see them: coloured dots, or letters where there are no colours."""
+
+from datetime import UTC
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from cli.terminal.screen import Piece, Screen
+from cyberdojo.colour.v1 import colour_pb2
+from cyberdojo.storer.v1 import storer_pb2
+
+_DOTS = {"red": "●", "amber": "●", "green": "●", "timed_out": "◌", "faulty": "✖"}
+_LETTERS = {"red": "R", "amber": "A", "green": "G", "timed_out": "T", "faulty": "F"}
+
+
+def colour_name(light: storer_pb2.Light) -> str:
+    """Return a light's colour in a word; none for the start's."""
+    if light.colour == colour_pb2.COLOUR_UNSPECIFIED:
+        return ""
+    return colour_pb2.Colour.Name(light.colour).removeprefix("COLOUR_").lower()
+
+
+def shown(screen: Screen, light: storer_pb2.Light) -> Piece:
+    """Return a light in one column."""
+    name = colour_name(light)
+    if screen.is_coloured:
+        return _DOTS.get(name, "·"), name
+    return _LETTERS.get(name, ".")
+
+
+def time_of(time: Timestamp) -> str:
+    """Return a time (UTC) as people read it."""
+    return time.ToDatetime(UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def time_json(time: Timestamp) -> str:
+    """Return a time as JSON has it (RFC 3339)."""
+    return str(time.ToJsonString())
+
+
+def seconds_of(light: storer_pb2.Light) -> float | None:
+    """Return how long a light ran, if that was recorded."""
+    return light.duration.ToNanoseconds() / 1e9 if light.HasField("duration") else None
+
+
+def to_json(light: storer_pb2.Light) -> dict[str, object]:
+    """Return a light as JSON has it; what was not recorded is null."""
+    return {
+        "number": light.number,
+        "colour": colour_name(light) or None,
+        "time": time_json(light.time),
+        "seconds": seconds_of(light),
+        "status": light.status if light.HasField("status") else None,
+        "reason": light.reason or None,
+    }

@@ -1,0 +1,116 @@
+"""Where a command writes: lines for people, or JSON for programs.
+
+Colours come on a terminal, unless NO_COLOR (https://no-color.org) is set. Elsewhere the lines are
+plain, and rich is not even loaded. Rich does no more than we ask: no markup, no highlighting, no
+wrapping of lines.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterable
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TextIO
+
+from cli.terminal.clean import clean
+from cli.terminal.complaint import Failed
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+STYLES = {
+    "red": "red",
+    "amber": "yellow",
+    "green": "green",
+    "timed_out": "cyan",
+    "faulty": "magenta",
+    "bold": "bold",
+    "dim": "dim",
+}
+_MANY_COLUMNS = 10_000  # of what is no terminal: nothing is cut there
+CLOSED = 2  # the exit code where standard output is closed
+
+# A text, or a text and the name of its style. A name that is none leaves the text as it is.
+Piece = str | tuple[str, str]
+Pieces = Piece | Iterable[Piece]
+
+
+class Screen:
+    """Where a command writes. Whatever text it is given becomes harmless here."""
+
+    def __init__(self, stream: TextIO | None = None, *, as_json: bool = False) -> None:
+        """Write to standard output, or to another stream. Raises Failed if that is closed."""
+        self._stream = stream or sys.stdout
+        if self._stream is None:
+            raise Failed("standard output is closed", CLOSED)
+        self.as_json = as_json
+        self.is_terminal = self._stream.isatty()
+        is_dumb = os.environ.get("TERM") in {"dumb", "unknown"}
+        self.is_coloured = self.is_terminal and not os.environ.get("NO_COLOR") and not is_dumb
+        columns = shutil.get_terminal_size((80, 24)).columns
+        self.width = max(40, columns) if self.is_terminal else _MANY_COLUMNS
+
+    def say(self, *pieces: Piece, style: str = "") -> None:
+        """Write a line."""
+        shown = "".join(self._painted(*_split(piece, style)) for piece in pieces)
+        self._stream.write(shown.rstrip(" ") + "\n")
+
+    def record(self, value: dict[str, Any]) -> None:
+        """Write a line of JSON, at once: the program that reads it may wait for it."""
+        self._stream.write(json.dumps(value) + "\n")
+        self._stream.flush()
+
+    def flush(self) -> None:
+        """Let what was written be seen."""
+        self._stream.flush()
+
+    @cached_property
+    def console(self) -> Console:
+        """Rich's view of the stream, for tables and progress."""
+        from rich.console import Console  # noqa: PLC0415 - only where it is needed
+
+        return Console(
+            file=self._stream,
+            width=None if self.is_terminal else self.width,  # a terminal can change
+            force_terminal=self.is_terminal,
+            color_system="standard" if self.is_coloured else None,
+            markup=False,
+            highlight=False,
+            emoji=False,
+        )
+
+    def _painted(self, text: str, style: str) -> str:
+        text = clean(text)
+        if not self.is_coloured or not text or style not in STYLES:
+            return text
+        from rich.style import Style  # noqa: PLC0415 - only where there are colours
+
+        return Style.parse(STYLES[style]).render(text)
+
+
+def plain(pieces: Pieces) -> str:
+    """Return the clean text of some pieces."""
+    return "".join(clean(_split(piece)[0]) for piece in _each(pieces))
+
+
+def rich_text(pieces: Pieces, style: str = "") -> Text:
+    """Return some pieces as rich takes them, clean."""
+    from rich.text import Text  # noqa: PLC0415 - only where it is needed
+
+    text = Text(style=STYLES.get(style, ""))
+    for piece in _each(pieces):
+        shown, own = _split(piece)
+        text.append(clean(shown), STYLES.get(own))
+    return text
+
+
+def _each(pieces: Pieces) -> Iterable[Piece]:
+    return [pieces] if isinstance(pieces, str | tuple) else pieces
+
+
+def _split(piece: Piece, style: str = "") -> tuple[str, str]:
+    return (piece, style) if isinstance(piece, str) else piece

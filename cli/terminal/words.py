@@ -1,0 +1,16 @@
+"""Numbers as people read them."""
+
+
+def size(count: int) -> str:
+    """Return a number of bytes: `1.5 MiB`."""
+    value = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024 or unit == "GiB":
+            break
+        value /= 1024
+    return f"{count} B" if unit == "B" else f"{value:.1f} {unit}"
+
+
+def counted(count: int, one: str) -> str:
+    """Return a number of things: `1 kata`, `2 katas`."""
+    return f"{count} {one}{'' if count == 1 else 's'}"

@@ -1,0 +1,84 @@
+"""The services that a replay starts for itself, and its clients of them."""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from cli.terminal.complaint import complain
+from cyberdojo.runner.v1 import runner_pb2_grpc
+from cyberdojo.startpoints.v1 import startpoints_pb2_grpc
+from cyberdojo.storer.v1 import storer_pb2_grpc
+from dojo.naming import Namespace
+from replay.calls import Calls, channel
+from replay.services import start_points
+from replay.services.process import PrivateService
+from replay.sources.recorded import Storer
+from replay.task import Pair
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the private services are told."""
+
+    namespace: Namespace
+    start_points: Path | None
+    jobs: int
+
+    def environ(self) -> dict[str, str]:
+        """Return it as settings."""
+        return {
+            "CYBER_DOJO_NAMESPACE": self.namespace.name,
+            "CYBER_DOJO_START_POINTS": str(self.start_points or ""),
+            "CYBER_DOJO_LOG_LEVEL": "info",
+            "CYBER_DOJO_RUNNER_MAX_CONCURRENT_RUNS": str(self.jobs),
+            "CYBER_DOJO_RUNNER_MAX_WARM_CONTAINERS": str(2 * self.jobs),
+        }
+
+
+def start(
+    told: Told, directories: Sequence[Path], storer: str, stack: ExitStack
+) -> tuple[Pair, list[Storer]]:
+    """Start the services; return the pair that runs, and the storers to read from.
+
+    Those have a katas directory each; or it is the one at the address `storer`. All are stopped
+    when `stack` is closed. Raises ReplayStopped.
+    """
+    calls = Calls()
+    # As many storers as there are katas directories: each reads one.
+    services = [
+        _started("storer", {**told.environ(), "CYBER_DOJO_KATAS_DIRECTORY": str(each)}, stack)
+        for each in directories or ("",)
+    ]
+    services.append(_started("runner", told.environ(), stack))
+    channels = [channel(service.address) for service in services]
+    stubs = [storer_pb2_grpc.StorerServiceStub(each) for each in channels[:-1]]
+    languages = startpoints_pb2_grpc.StartPointsServiceStub(channels[0])
+    pair = Pair(
+        calls,
+        stubs[0],
+        runner_pb2_grpc.RunnerServiceStub(channels[-1]),
+        start_points.max_seconds(calls, languages),
+    )
+    if storer:
+        channels.append(channel(storer))
+        stub = storer_pb2_grpc.StorerServiceStub(channels[-1])
+        readers = [Storer(calls, stub, is_private=False)]
+    else:
+        readers = [Storer(calls, stub, is_private=True) for stub in stubs]
+    for each in channels:
+        stack.callback(each.close)
+    return pair, readers
+
+
+def _started(module: str, environ: dict[str, str], stack: ExitStack) -> PrivateService:
+    service = PrivateService(module, environ)
+
+    def stop() -> None:
+        service.stop()
+        if service.defects:
+            reason = f"logged {service.defects} defects, the last of them: {service.last_defect}"
+            complain(f"the {module} {reason}")
+
+    stack.callback(stop)
+    return service

@@ -1,0 +1,1 @@
+"""Where recorded katas come from."""

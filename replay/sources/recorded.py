@@ -1,0 +1,113 @@
+"""Where recorded lights come from: katas directories, tars, or a storer that runs."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
+from dojo import kata_ids
+from replay.calls import Calls, Refused
+from replay.errors import NothingToReplay
+from replay.sources import tars as tar_files
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the given paths are: katas directories, and tars."""
+
+    directories: list[Path]
+    tars: list[Path]
+
+
+@dataclass(frozen=True)
+class Kata:
+    """A kata as it was recorded. `lights` are each avatar's, without the start."""
+
+    kata_id: str
+    manifest: storer_pb2.Manifest
+    lights: dict[str, list[storer_pb2.Light]]
+
+
+def find(paths: Iterable[Path]) -> Found:
+    """Look what the paths are; raise NothingToReplay for one that is nothing of the kind."""
+    directories: list[Path] = []
+    tars: list[Path] = []
+    for path in paths:
+        if path.is_file():
+            tars.append(path)
+            continue
+        if not path.is_dir():
+            raise NothingToReplay(f"{path}: there is no such file or folder")
+        inside = sorted(each for each in path.iterdir() if tar_files.is_tar(each))
+        tars += [each for each in inside if each.is_file()]
+        has_katas = _has_katas(path)
+        if has_katas:
+            directories.append(path.resolve())
+        if not (has_katas or inside):
+            reason = "holds neither katas (49/3A06504A) nor tars of katas"
+            raise NothingToReplay(f"{path}: {reason}")
+    return Found(directories, tars)
+
+
+def _has_katas(path: Path) -> bool:
+    return any(
+        kata_ids.is_whole(outer.name + inner.name)
+        for outer in path.iterdir()
+        if len(outer.name) == len(kata_ids.outer(outer.name)) and outer.is_dir()
+        for inner in outer.iterdir()
+    )
+
+
+class Storer:
+    """Reads recorded katas from a storer, in the order of their ids."""
+
+    def __init__(
+        self, calls: Calls, stub: storer_pb2_grpc.StorerServiceStub, *, is_private: bool
+    ) -> None:
+        """Make one; a private storer imports katas for nobody but the replay."""
+        self._calls = calls
+        self._stub = stub
+        self._is_private = is_private
+
+    def kata_ids(self, prefix: str = "") -> Iterator[str]:
+        """Yield the ids of the katas that begin with `prefix`.
+
+        What is in a private storer's data-containers is the replay's own, and left out.
+        """
+        request = storer_pb2.ListKatasRequest(prefix=prefix)
+        while True:
+            page = self._calls.call(self._stub.ListKatas, request)
+            for each in page.katas:
+                if not self._is_private or each.source != storer_pb2.KATA_SOURCE_DATA_CONTAINER:
+                    yield each.kata_id
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    def read(self, kata_id: str) -> Kata:
+        """Read a kata and its lights. Raises Refused where it is damaged."""
+        got = self._calls.call(self._stub.GetKata, storer_pb2.GetKataRequest(kata_id=kata_id))
+        lights: dict[str, list[storer_pb2.Light]] = {name: [] for name in got.avatars}
+        request = storer_pb2.ListLightsRequest(kata_id=kata_id)
+        while True:
+            page = self._calls.call(self._stub.ListLights, request)
+            for each in page.avatars:
+                found = lights.setdefault(each.avatar, [])
+                found += [light for light in each.lights if light.number > 0]
+            if not page.next_page_token:
+                return Kata(kata_id, got.manifest, lights)
+            request.page_token = page.next_page_token
+
+    def files(self, kata_id: str, avatar: str, number: int) -> storer_pb2.GetFilesResponse:
+        """Read the files and the output of a light. Raises Refused."""
+        request = storer_pb2.GetFilesRequest(kata_id=kata_id, avatar=avatar, light_number=number)
+        return self._calls.call(self._stub.GetFiles, request)
+
+    def forget(self, kata_id: str) -> None:
+        """Let go of what reading the kata has taken, where that is nobody else's."""
+        if self._is_private:
+            request = storer_pb2.DeleteKataRequest(kata_id=kata_id)
+            try:
+                self._calls.call(self._stub.DeleteKata, request)
+            except Refused:
+                return  # it could not be imported; and the namespace is emptied in the end

@@ -1,0 +1,58 @@
+"""Progress is told where somebody looks, or where that is asked for."""
+
+import io
+import sys
+
+import pytest
+
+from cli.terminal.progress import Progress
+from support.terminal import Terminal
+
+HIDDEN, SHOWN = "\x1b[?25l", "\x1b[?25h"
+
+
+@pytest.fixture(params=[None, 10], ids=["total unknown", "total known"])
+def total(request: pytest.FixtureRequest) -> int | None:
+    """How much there is to do."""
+    found: int | None = request.param
+    return found
+
+
+def told(
+    stream: io.StringIO, monkeypatch: pytest.MonkeyPatch, total: int | None, *, forced: bool = False
+) -> str:
+    """Tell progress to standard error; return what was written before it was cleared."""
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("cli.terminal.progress._PLAIN_SECONDS", 0.0)
+    with Progress(forced=forced) as progress:
+        progress.tell("493A06504A [red]\x1b[2J", 5, total)
+        written = stream.getvalue()
+    progress.tell("too late")
+    assert "too late" not in stream.getvalue()
+    return written
+
+
+def test_a_line_on_a_terminal_is_harmless_and_goes_away(
+    monkeypatch: pytest.MonkeyPatch, total: int | None
+) -> None:
+    stream = Terminal()
+    written = told(stream, monkeypatch, total)
+    assert "493A06504A [red]\\x1b[2J" in written
+    assert ("━" in written) is (total is not None)
+    assert stream.getvalue().endswith("\x1b[2K")
+
+
+def test_the_cursor_stays_while_progress_is_told(
+    monkeypatch: pytest.MonkeyPatch, total: int | None
+) -> None:
+    written = told(Terminal(), monkeypatch, total)
+    assert written.rindex(SHOWN) > written.rindex(HIDDEN)
+
+
+def test_a_pipe_gets_lines_only_where_that_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, total: int | None
+) -> None:
+    assert told(io.StringIO(), monkeypatch, total) == ""
+    written = told(io.StringIO(), monkeypatch, total, forced=True)
+    assert written == "493A06504A [red]\\x1b[2J\n"

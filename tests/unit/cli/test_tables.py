@@ -1,0 +1,67 @@
+"""Tables fit a terminal, and are whole and plain elsewhere."""
+
+import io
+
+import pytest
+
+from cli.terminal.screen import Screen
+from cli.terminal.tables import Column, Table, beside
+from support.terminal import Terminal
+
+LONG = "a language with a very long name, and an exercise"
+
+
+@pytest.fixture(autouse=True)
+def _width(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("NO_COLOR", "1")
+
+
+def table() -> Table:
+    made = Table(Column("ID"), Column("LANGUAGE", gives="cut"), Column("LIGHTS", is_right=True))
+    made.add("493A06504A", LONG, "7")
+    made.add("9f8TeZMZAq", "日本語", "12")
+    return made
+
+
+def test_a_table_in_a_pipe_has_a_line_for_each_row_and_nothing_is_cut() -> None:
+    stream = io.StringIO()
+    table().show(Screen(stream))
+    assert stream.getvalue() == (
+        "ID          LANGUAGE                                           LIGHTS\n"
+        f"493A06504A  {LONG}       7\n"
+        "9f8TeZMZAq  日本語                                                 12\n"
+    )
+
+
+def test_a_table_on_a_terminal_fits_and_only_what_may_be_cut_is() -> None:
+    stream = Terminal()
+    table().show(Screen(stream))
+    heading, first, second = stream.getvalue().splitlines()
+    assert len(first) <= 40
+    assert first.startswith("493A06504A  a language")
+    assert "…" in first
+    assert first.endswith("  7")
+    assert heading.endswith("LIGHTS")
+    assert "日本語" in second
+
+
+def test_what_is_folded_is_whole() -> None:
+    stream = Terminal()
+    made = Table(Column("N"), Column("CHANGES", gives="fold"))
+    made.add("1", LONG)
+    made.show(Screen(stream))
+    words = " ".join(line.strip("1 ") for line in stream.getvalue().splitlines()[1:])
+    assert words == LONG
+
+
+@pytest.mark.parametrize("kind", [io.StringIO, Terminal])
+def test_two_texts_stand_beside_each_other_and_are_whole(kind: type[io.StringIO]) -> None:
+    stream = kind()
+    beside(
+        Screen(stream),
+        [(("", "    left"), "|", ("", "right")), (("", "x" * 30), "<", ("", ""))],
+        width=39,
+    )
+    lines = [each.rstrip() for each in stream.getvalue().splitlines()]
+    assert lines == ["    left           | right", f"{'x' * 18} <", "x" * 12]
