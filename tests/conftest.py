@@ -4,6 +4,8 @@ import signal
 
 import pytest
 
+from support import test_run
+
 MAX_NAME = 2000  # characters, of a test's
 
 
@@ -23,8 +25,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def pytest_configure() -> None:
-    """Have what the tests start be interruptible, though a shell's background job is not."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Have what the tests start be interruptible, though a shell's background job is not.
+
+    And have the run be told from any other.
+    """
+    if not hasattr(config, "workerinput"):
+        test_run.begin()
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
