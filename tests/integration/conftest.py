@@ -21,6 +21,7 @@ from dojo.errors import EngineUnavailable
 from dojo.naming import LABEL, Namespace
 from dojo.service.settings import CommonSettings, load
 from support import test_run
+from support.bystanders import bystanders
 from support.kata_folders import Kata, make_kata
 from support.paths import TOP
 from support.services import Service
@@ -51,6 +52,13 @@ def namespace(engine: Engine) -> Iterator[Namespace]:
         engine.api.remove_volume(namespace.backups)
     left = list(_left_behind(engine, namespace))
     assert not left, "the tests left behind: " + ", ".join(left)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _bystanders(engine: Engine, namespace: Namespace) -> Iterator[None]:
+    """Somebody else uses the engine too, whatever the tests do."""
+    with bystanders(engine, f"{namespace.name}-somebody"):
+        yield
 
 
 @pytest.fixture(scope="session")

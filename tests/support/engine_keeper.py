@@ -37,7 +37,7 @@ address = "{folder}/containerd.sock"
 def main(folder: Path, name: str) -> None:
     """Keep an engine until standard input ends, or the engine does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the tests are interrupted, and then stop it
-    # What containers were started by ends before they do: they are this process's then, to be ended.
+    # Containers whose parents ended become children of this process, which can end them then.
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     before = _mounts(folder)
     containerd = _start("containerd", f"--config={_containerd_config(folder)}")
@@ -118,18 +118,19 @@ def _mounts(folder: Path) -> list[str]:
 def _remove_control_groups(name: str) -> None:
     """Remove the engine's control groups, in version 1's hierarchies or in version 2's only one."""
     end = time.monotonic() + _STOP_SECONDS
-    tops = [*_CONTROL_GROUPS.glob(name), *_CONTROL_GROUPS.glob(f"*/{name}")]
-    for top in tops:
+    for top in (*_CONTROL_GROUPS.glob(name), *_CONTROL_GROUPS.glob(f"*/{name}")):
         for folder, _, _ in os.walk(top, topdown=False):
-            while True:
-                try:
-                    os.rmdir(folder)
-                except OSError:  # the kernel has not done yet with what was in it
-                    if time.monotonic() > end:
-                        raise
-                    time.sleep(0.02)
-                else:
-                    break
+            while not _is_removed(Path(folder)):
+                assert time.monotonic() < end, f"{folder} is still in use"
+                time.sleep(0.02)
+
+
+def _is_removed(group: Path) -> bool:
+    try:
+        group.rmdir()
+    except OSError:  # the kernel has not done yet with what was in it
+        return False
+    return True
 
 
 if __name__ == "__main__":
