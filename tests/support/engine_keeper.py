@@ -1,7 +1,7 @@
 """A docker engine of a test's own, as long as the tests hold the other end of standard input.
 
-`python engine_keeper.py FOLDER NAME` starts an engine that keeps everything in FOLDER and answers
-on FOLDER/docker.sock. When standard input ends, as it does too when the tests are killed, the
+`python engine_keeper.py FOLDER NAME` starts an engine that is set up by FOLDER/daemon.json, keeps
+everything in FOLDER and answers on FOLDER/docker.sock. NAME is that of its control groups. When standard input ends, as it does too when the tests are killed, the
 engine is stopped, and what it made outside of the folder goes: processes, mounts, control groups.
 
 It belongs into a network namespace of its own: an engine sets up links and firewall rules, and
@@ -62,10 +62,8 @@ def _start(*command: str) -> subprocess.Popen[bytes]:
 
 
 def _options(folder: Path, name: str) -> list[str]:
-    settings = folder / "daemon.json"
-    settings.write_text("{}")  # the machine's may contradict these
     return [
-        f"--config-file={settings}",
+        f"--config-file={folder}/daemon.json",  # the machine's may contradict these options
         f"--host=unix://{folder}/docker.sock",
         f"--containerd={folder}/containerd.sock",
         f"--data-root={folder}/data",

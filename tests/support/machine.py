@@ -25,7 +25,7 @@ from dojo.naming import LABEL
 from dojo.service.settings import BadSettings, CommonSettings, load
 from support import test_run
 
-SETTLE_SECONDS = 20
+SETTLE_SECONDS = 10
 
 # What is younger may be of some use for a moment only.
 _LASTING_SECONDS = 600

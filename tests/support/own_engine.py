@@ -1,6 +1,7 @@
 """A docker engine of a test's own, to be stopped, frozen and started again."""
 
 import contextlib
+import json
 import os
 import secrets
 import shutil
@@ -15,6 +16,9 @@ from support import test_run
 from support.services import Service, wait_until
 
 STOP_SECONDS = 120
+
+# A runtime that these engines have beside their default one; it is the same program.
+OTHER_RUNTIME = "other"
 
 StartService = Callable[..., Service]
 
@@ -35,6 +39,8 @@ class OwnEngine:
 
     def start(self) -> None:
         """Start it and wait until it answers."""
+        settings = {"runtimes": {OTHER_RUNTIME: {"path": "runc"}}}
+        (self._folder / "daemon.json").write_text(json.dumps(settings))
         program = Path(__file__).with_name("engine_keeper.py")
         name = f"{test_run.name()}-{secrets.token_hex(4)}"
         keeper = [sys.executable, program, self._folder, name]
@@ -96,12 +102,17 @@ class OwnEngine:
 
 @contextlib.contextmanager
 def services_on_an_own_engine(
-    modules: Sequence[str], engine: Engine, folder: Path, start_service: StartService, image: str
+    modules: Sequence[str],
+    engine: Engine,
+    folder: Path,
+    start_service: StartService,
+    image: str,
+    **environ: str,
 ) -> Iterator[tuple[OwnEngine, list[Service]]]:
     """Give an engine of a test's own, which has the image, and a service of each module on it.
 
-    `image` is copied from `engine`. All of it goes, whatever state the test leaves it in, and no
-    service may have come upon a defect of its own.
+    `image` is copied from `engine`, and `environ` is what the services are set to. All of it goes,
+    whatever state the test leaves it in, and no service may have come upon a defect of its own.
     """
     assert os.geteuid() == 0, "only root can start an engine of its own"
     own = OwnEngine(folder)
@@ -110,7 +121,8 @@ def services_on_an_own_engine(
         own.start()
         own.load(engine, image)
         for module in modules:
-            services.append(start_service(module, DOCKER_HOST=own.url))  # noqa: PERF401 - the next may fail
+            service = start_service(module, DOCKER_HOST=own.url, **environ)
+            services.append(service)
         yield own, services
     finally:
         own.thaw()
