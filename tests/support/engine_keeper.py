@@ -1,10 +1,11 @@
 """A docker engine of a test's own, as long as the tests hold the other end of standard input.
 
 `python engine_keeper.py FOLDER NAME` starts an engine that is set up by FOLDER/daemon.json, keeps
-everything in FOLDER and answers on FOLDER/docker.sock. NAME is that of its control groups. When standard input ends, as it does too when the tests are killed, the
-engine is stopped, and what it made outside of the folder goes: processes, mounts, control groups.
+everything in FOLDER and answers on FOLDER/docker.sock. NAME is that of its control groups. When
+standard input ends, as it does too when the tests are killed, the engine is stopped, and what it
+made outside of the folder goes: processes, mounts, control groups.
 
-It belongs into a network namespace of its own: an engine sets up links and firewall rules, and
+Start it in a network namespace of its own: an engine sets up links and firewall rules, and
 takes away those that another engine made.
 """
 
