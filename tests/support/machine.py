@@ -19,6 +19,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import docker.errors
+
 from dojo.engine.client import Engine, answering
 from dojo.errors import EngineUnavailable
 from dojo.naming import LABEL
@@ -45,6 +47,8 @@ _RULES = (["iptables-save"], ["ip6tables-save"], ["nft", "--stateless", "list", 
 _RUNS = re.compile(r"/?(test|bench)-[0-9a-f]{6}|127\.0\.0\.1:")
 _CONTAINERS_MOUNTS = re.compile(r"/(containers|overlay2|netns)/")
 _ANONYMOUS = re.compile(r"[0-9a-f]{64}")
+
+_LONG_AGO = "0001-01-01T00:00:00+00:00"
 
 # Engines set these.
 _SETTINGS = ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding")
@@ -265,14 +269,16 @@ def _in_engine(engine: Engine) -> Iterator[_InEngine]:
     for each in engine.api.networks():
         yield "network", each["Name"], each["Labels"] or {}, _time(each, "Created")
     for each in engine.api.images():
-        # Whenever an image was made, its name may be of now.
-        for name in each["RepoTags"] or []:
-            if name != "<none>:<none>":
-                yield "image", name, {}, datetime.min.replace(tzinfo=UTC)
+        for name in set(each["RepoTags"] or []) - {"<none>:<none>"}:
+            with contextlib.suppress(docker.errors.ImageNotFound):  # it is gone meanwhile
+                named = engine.api.inspect_image(name)["Metadata"]
+                yield "image", name, {}, _time(named, "LastTagTime")
 
 
 def _time(told: Mapping[str, Any], key: str) -> datetime:
-    return datetime.fromisoformat(told[key])
+    """Return a time; one long ago if the engine does not know it."""
+    found = datetime.fromisoformat(told.get(key) or _LONG_AGO)
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def _is_lasting(name: str, labels: Mapping[str, str], created: datetime) -> bool:
