@@ -67,10 +67,14 @@ class Thing:
 
 @dataclass(frozen=True)
 class Machine:
-    """How everything is that a machine has, what of it is the run's, and what could not be seen."""
+    """How everything is that a machine has, and what could not be seen.
+
+    `ours` is what is the run's, `passing` what others may take away within minutes.
+    """
 
     things: Mapping[Thing, str]
     ours: frozenset[Thing] = frozenset()
+    passing: frozenset[Thing] = frozenset()
     unseen: tuple[str, ...] = ()
 
 
@@ -80,7 +84,8 @@ def changes(before: Machine, after: Machine) -> list[str]:
     for thing, state in before.things.items():
         now = after.things.get(thing)
         if now is None:
-            found.append(f"{thing} is gone")
+            if thing not in before.passing:
+                found.append(f"{thing} is gone")
         elif now != state:
             found.append(f"{thing} was {state} and is {now}")
     new = after.things.keys() - before.things.keys()
@@ -115,7 +120,7 @@ def look(folder: Path) -> Machine:
     _loop_devices(seen)
     _control_groups(seen)
     _processes(seen)
-    return Machine(seen.things, frozenset(seen.ours), tuple(seen.unseen))
+    return Machine(seen.things, frozenset(seen.ours), frozenset(seen.passing), tuple(seen.unseen))
 
 
 class _UnseenError(Exception):
@@ -128,6 +133,7 @@ class _Seen:
     def __init__(self, folder: Path) -> None:
         self.things: dict[Thing, str] = {}
         self.ours: set[Thing] = set()
+        self.passing: set[Thing] = set()
         self.unseen: list[str] = []
         self._marks = (test_run.name(), f"{folder}/")
 
@@ -251,9 +257,9 @@ def _engines(seen: _Seen) -> None:
         raise _UnseenError(str(error)) from error
     with contextlib.closing(engine), answering():
         for kind, name, labels, created in _in_engine(engine):
-            is_ours = seen.is_ours(name, labels.get(LABEL, ""))
-            if is_ours or _is_lasting(name, labels, created):
-                seen.add(kind, name, is_ours=is_ours)
+            seen.add(kind, name, is_ours=seen.is_ours(name, labels.get(LABEL, "")))
+            if not _is_lasting(name, labels, created):
+                seen.passing.add(Thing(kind, name))
 
 
 _InEngine = tuple[str, str, Mapping[str, str], datetime]
@@ -282,7 +288,7 @@ def _time(told: Mapping[str, Any], key: str) -> datetime:
 
 
 def _is_lasting(name: str, labels: Mapping[str, str], created: datetime) -> bool:
-    """Say whether somebody else's may be expected to be there in some minutes still."""
+    """Say whether something can be expected to be there in some minutes still."""
     if LABEL in labels or _RUNS.match(name) or _ANONYMOUS.fullmatch(name):
         return False
     return (datetime.now(UTC) - created).total_seconds() > _LASTING_SECONDS

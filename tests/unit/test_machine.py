@@ -25,9 +25,15 @@ def test_what_is_gone_or_is_otherwise_is_named() -> None:
     assert changes(before, after) == ["network link docker0 is gone", "mount /mnt was rw and is ro"]
 
 
+def test_what_others_had_for_a_moment_may_go() -> None:
+    theirs = Thing("container", "theirs")
+    before = Machine({theirs: "", MOUNT: "rw"}, passing=frozenset({theirs}))
+    assert changes(before, Machine({})) == ["mount /mnt is gone"]
+
+
 def test_of_what_is_new_only_what_is_the_runs_or_can_be_nobody_elses_is_a_change() -> None:
     ours, others = Thing("volume", "test-0123ab00-kata"), Thing("volume", "theirs")
-    after = Machine({ours: "", others: "", MOUNT: "rw", DOCKER0: "up"}, frozenset({ours}))
+    after = Machine({ours: "", others: "", MOUNT: "rw", DOCKER0: "up"}, ours=frozenset({ours}))
     assert changes(Machine({}), after) == [
         "network link docker0 is new",
         "volume test-0123ab00-kata is new",
