@@ -49,6 +49,7 @@ build() {
     inputs=$({ digest "$context"; docker image inspect --format '{{.Id}}' "${bases[@]}"; echo "$@"; } | sha256sum | cut -c 1-64)
     up_to_date "$image" "$inputs" && return
     say "building $image$progress"
+    to_be_replaced "$image"
     logged "image-$(basename "$image")" docker build --network none --tag "$image" \
         --label "cyber-dojo.inputs=$inputs" "$@" "$context"
 }
@@ -107,5 +108,4 @@ for name in "${names[@]}"; do
     esac
 done
 
-# What newer builds replaced. Not what may be on its way to a name at this moment.
-docker image prune --force --filter label=cyber-dojo.inputs --filter until=1h >build/logs/image-prune.log 2>&1 || true
+remove_replaced

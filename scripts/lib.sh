@@ -65,6 +65,28 @@ up_to_date() {
     [ "$(docker image inspect --format '{{index .Config.Labels "cyber-dojo.inputs"}}' "$1" 2>/dev/null)" = "$2" ]
 }
 
+# The ids of images of ours whose names went to newer ones, or are about to.
+replaced_images=build/replaced-images
+
+# to_be_replaced IMAGE: it is about to be built again. Nobody else's image is ever removed for that:
+# not one of that name that was not built here, nor one that somebody built from ours.
+to_be_replaced() {
+    docker image inspect --format '{{if index .Config.Labels "cyber-dojo.inputs"}}{{.Id}}{{end}}' "$1" \
+        >>$replaced_images 2>/dev/null || true
+}
+
+# remove_replaced: those without a name. One that a container has, or an image is built from, has
+# to wait for the next time.
+remove_replaced() {
+    local id names left=()
+    [ -e $replaced_images ] || return 0
+    for id in $(sort -u $replaced_images); do
+        names=$(docker image inspect --format '{{len .RepoTags}}' "$id" 2>/dev/null) || continue
+        [ "$names" = 0 ] && docker image rm "$id" >/dev/null 2>&1 || left+=("$id")
+    done
+    printf '%s\n' "${left[@]}" >$replaced_images
+}
+
 # digest FILE...: one digest of the files' names and contents, whatever their times.
 digest() {
     find "$@" -type f -not -path '*/__pycache__/*' -print0 | LC_ALL=C sort -z |

@@ -24,6 +24,8 @@ for kind in languages exercises; do
     inputs=$({ digest "$context/$kind"; echo "$base"; } | sha256sum | cut -c 1-64)
     up_to_date "cyber-dojo/$kind" "$inputs" && continue
     say "building cyber-dojo/$kind"
+    to_be_replaced "cyber-dojo/$kind"
     logged "image-$kind" docker build --network none --tag "cyber-dojo/$kind" \
         --label "cyber-dojo.inputs=$inputs" --build-arg "kind=$kind" "$context/$kind"
 done
+remove_replaced

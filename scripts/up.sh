@@ -11,7 +11,7 @@ state() {
 }
 
 # A new image of start points gets a new volume, and the storer that mounts it is made anew.
-logged compose-up scripts/compose up --detach --remove-orphans --renew-anon-volumes --always-recreate-deps
+logged compose-up scripts/compose up --detach --renew-anon-volumes --always-recreate-deps
 for service in storer runner; do
     container=$(scripts/compose ps --quiet "$service")
     until read -r health restarts < <(state "$container") && [ "$health" = healthy ]; do

@@ -115,6 +115,7 @@ for folder; do
     image=cyber-dojo/base-$(basename "$folder")
     inputs=$(digest "$folder/packages.txt" images/base/build.sh images/base/passwd)
     up_to_date "$image" "$inputs" && continue
+    to_be_replaced "$image"
     missing+=("$folder")
     inputs_of[$folder]=$inputs
 done

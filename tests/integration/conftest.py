@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import secrets
 import shutil
 import subprocess
 import sys
@@ -21,6 +20,8 @@ from dojo.engine.data_containers import DataContainers
 from dojo.errors import EngineUnavailable
 from dojo.naming import LABEL, Namespace
 from dojo.service.settings import CommonSettings, load
+from support import test_run
+from support.bystanders import bystanders
 from support.kata_folders import Kata, make_kata
 from support.paths import TOP
 from support.services import Service
@@ -43,7 +44,7 @@ def engine() -> Iterator[Engine]:
 @pytest.fixture(scope="session")
 def namespace(engine: Engine) -> Iterator[Namespace]:
     """A namespace for this session alone; whatever it holds at the end fails the session."""
-    namespace = Namespace(f"test-{secrets.token_hex(4)}")
+    namespace = Namespace(test_run.namespace_name())
     yield namespace
     with contextlib.suppress(docker.errors.ImageNotFound):  # no kata was made
         engine.api.remove_image(namespace.kata_image)
@@ -51,6 +52,13 @@ def namespace(engine: Engine) -> Iterator[Namespace]:
         engine.api.remove_volume(namespace.backups)
     left = list(_left_behind(engine, namespace))
     assert not left, "the tests left behind: " + ", ".join(left)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _bystanders(engine: Engine, namespace: Namespace) -> Iterator[None]:
+    """Somebody else uses the engine too, whatever the tests do."""
+    with bystanders(engine, f"{namespace.name}-somebody"):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -1,51 +1,52 @@
 """A docker engine of a test's own, to be stopped, frozen and started again."""
 
 import contextlib
+import json
 import os
 import secrets
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from dojo.engine.client import Engine
+from support import test_run
 from support.services import Service, wait_until
 
-STOP_SECONDS = 60
+STOP_SECONDS = 120
+
+# A runtime that these engines have beside their default one; it is the same program.
+OTHER_RUNTIME = "other"
 
 StartService = Callable[..., Service]
 
 
 class OwnEngine:
-    """A `dockerd` with everything that it keeps in one folder, and without a network."""
+    """A `dockerd` that keeps everything in one folder, in a network namespace of its own.
+
+    The machine's links and firewall rules are out of its sight, and all that it makes goes when it
+    is stopped, or when the tests are killed. The services under test, which are in none of its
+    namespaces, reach it by its socket, and its volumes by their path.
+    """
 
     def __init__(self, folder: Path) -> None:
         """Keep everything in `folder`, whose path has to leave room for the names of sockets."""
         self.url = f"unix://{folder}/docker.sock"
         self._folder = folder
-        self._name = f"own-{secrets.token_hex(4)}"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._keeper: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start it and wait until it answers."""
-        options = [
-            f"--host={self.url}",
-            f"--data-root={self._folder}/data",
-            f"--exec-root={self._folder}/exec",
-            f"--pidfile={self._folder}/docker.pid",
-            # Nothing of these is anybody else's: not the containers of another engine that has
-            # the same containerd, not the machine's bridges and firewall.
-            f"--containerd-namespace={self._name}",
-            f"--containerd-plugins-namespace={self._name}-plugins",
-            "--bridge=none",
-            "--iptables=false",
-            "--ip-forward=false",
-            "--ip-masq=false",
-        ]
+        settings = {"runtimes": {OTHER_RUNTIME: {"path": "runc"}}}
+        (self._folder / "daemon.json").write_text(json.dumps(settings))
+        program = Path(__file__).with_name("engine_keeper.py")
+        name = f"{test_run.name()}-{secrets.token_hex(4)}"
+        keeper = [sys.executable, program, self._folder, name]
         with (self._folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                ["dockerd", *options], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            self._keeper = subprocess.Popen(
+                ["unshare", "--net", "--", *keeper], stdin=subprocess.PIPE, stdout=log, stderr=log
             )
         wait_until(self._answers, 60)
 
@@ -65,67 +66,53 @@ class OwnEngine:
 
     def stop(self) -> None:
         """Stop it in good order."""
-        self.thaw()
-        process, self._process = self._process, None
-        if process is None:
+        keeper, self._keeper = self._keeper, None
+        if keeper is None:
             return
-        process.terminate()
-        try:
-            process.wait(STOP_SECONDS)
-        finally:
-            process.kill()
-            process.wait()
+        assert keeper.stdin is not None
+        keeper.stdin.close()
+        assert keeper.wait(STOP_SECONDS) == 0, self._log()
 
     def freeze(self) -> None:
         """Let it neither answer nor refuse, as an engine that hangs does."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
+        self._send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
         """Let it go on, if it was frozen."""
-        if self._process is not None:
-            self._process.send_signal(signal.SIGCONT)
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it does not run
+            self._send_signal(signal.SIGCONT)
 
     def remove(self) -> None:
         """Stop it, whatever state it is in, and remove all that it kept."""
-        try:
-            self.stop()
-        finally:
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-                # It stopped its containerd, unless it was killed itself.
-                pid = int((self._folder / "exec/containerd/containerd.pid").read_text())
-                if str(self._folder) in Path(f"/proc/{pid}/cmdline").read_text():
-                    os.kill(pid, signal.SIGKILL)
-            wait_until(self._is_unmounted)
-            shutil.rmtree(self._folder)
+        self.stop()
+        shutil.rmtree(self._folder)
 
-    def _is_unmounted(self) -> bool:
-        for mount in reversed(self._mounts()):
-            # One that goes by itself meanwhile can't be unmounted.
-            subprocess.run(["umount", "--lazy", mount], capture_output=True, check=False)
-        return not self._mounts()
+    def _send_signal(self, number: signal.Signals) -> None:
+        os.kill(int((self._folder / "docker.pid").read_text()), number)
 
-    def _mounts(self) -> list[str]:
-        lines = Path("/proc/self/mounts").read_text().splitlines()
-        found = [line.split()[1] for line in lines]
-        return [mount for mount in found if mount.startswith(f"{self._folder}/")]
+    def _log(self) -> str:
+        return (self._folder / "log").read_text()[-3000:]
 
     def _answers(self) -> bool:
-        assert self._process is not None
-        log = self._folder / "log"
-        assert self._process.poll() is None, log.read_text()[-3000:]
+        assert self._keeper is not None
+        assert self._keeper.poll() is None, self._log()
         asked = ["docker", "--host", self.url, "version"]
         return subprocess.run(asked, capture_output=True, check=False).returncode == 0
 
 
 @contextlib.contextmanager
 def services_on_an_own_engine(
-    modules: Sequence[str], engine: Engine, folder: Path, start_service: StartService, image: str
+    modules: Sequence[str],
+    engine: Engine,
+    folder: Path,
+    start_service: StartService,
+    image: str,
+    **environ: str,
 ) -> Iterator[tuple[OwnEngine, list[Service]]]:
     """Give an engine of a test's own, which has the image, and a service of each module on it.
 
-    `image` is copied from `engine`. All of it goes, whatever state the test leaves it in, and no
-    service may have come upon a defect of its own.
+    `image` is copied from `engine`, and `environ` is what the services are set to. All of it goes,
+    whatever state the test leaves it in, and no service may have come upon a defect of its own.
     """
     assert os.geteuid() == 0, "only root can start an engine of its own"
     own = OwnEngine(folder)
@@ -134,7 +121,8 @@ def services_on_an_own_engine(
         own.start()
         own.load(engine, image)
         for module in modules:
-            services.append(start_service(module, DOCKER_HOST=own.url))  # noqa: PERF401 - the next may fail
+            service = start_service(module, DOCKER_HOST=own.url, **environ)
+            services.append(service)
         yield own, services
     finally:
         own.thaw()

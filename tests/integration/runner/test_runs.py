@@ -1,5 +1,6 @@
 """Run: a program in an avatar's sandbox, and what is said of it."""
 
+import contextlib
 from collections.abc import Callable
 
 import grpc
@@ -7,10 +8,14 @@ import pytest
 
 from dojo import avatars
 from dojo.engine.client import Engine
-from support.kata_folders import Kata
+from dojo.engine.data_containers import DataContainers
+from dojo.naming import Namespace
+from support.kata_folders import Kata, make_kata
+from support.own_engine import OTHER_RUNTIME, StartService, services_on_an_own_engine
 from support.runner.submissions import (
     AVATAR,
     GREEN,
+    PYTHON,
     RED,
     TIMED_OUT,
     Run,
@@ -142,14 +147,23 @@ def test_a_pruned_handle_is_made_again(run: Run, started_kata: Kata, engine: Eng
 
 
 def test_runs_have_the_runtime_that_is_set(
-    start_runner: Callable[..., Service],
-    client: Callable[[Service], Stub],
-    started_kata: Kata,
     engine: Engine,
+    namespace: Namespace,
+    tmp_path_factory: pytest.TempPathFactory,
+    start_service: StartService,
+    client: Callable[[Service], Stub],
 ) -> None:
-    (other,) = engine.runtimes() & {"io.containerd.runc.v2"}
-    runner = client(start_runner(CYBER_DOJO_RUN_RUNTIME=other))
-    assert_serves(runner, started_kata)
-    wait_until(lambda: waiting_containers(engine, started_kata))
-    (container,) = waiting_containers(engine, started_kata)
-    assert engine.api.inspect_container(container)["HostConfig"]["Runtime"] == other
+    folder = tmp_path_factory.mktemp("engine")
+    with (
+        services_on_an_own_engine(
+            ["runner"], engine, folder, start_service, PYTHON, CYBER_DOJO_RUN_RUNTIME=OTHER_RUNTIME
+        ) as (own, (service,)),
+        contextlib.closing(Engine(own.url)) as with_own,
+    ):
+        kata = make_kata(DataContainers(with_own, namespace, with_own.volume_root()))
+        kata.start_avatar(AVATAR)
+        assert_serves(client(service), kata)
+        wait_until(lambda: waiting_containers(with_own, kata))
+        (container,) = waiting_containers(with_own, kata)
+        told = with_own.api.inspect_container(container)["HostConfig"]
+        assert told["Runtime"] == OTHER_RUNTIME

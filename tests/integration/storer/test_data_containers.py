@@ -63,7 +63,7 @@ def test_a_container_with_the_volumes_of_two_katas_finds_both_in_one_folder(
     made = [katas.started("whale", files={"here.txt": b"x"}) for _ in range(2)]
     names = [data_containers.namespace.kata(kata_id) for kata_id in made]
     found = subprocess.run(
-        ["docker", "run", "--rm", "--network=none", "--label"]
+        ["docker", "--host", data_containers.engine.url, "run", "--rm", "--network=none", "--label"]
         + [f"{LABEL}={data_containers.namespace.name}"]
         + [f"--volumes-from={name}" for name in names]
         + [PYTHON, "sh", "-c", f"echo {KATAS}/*/*/*/sandbox/*.txt"],

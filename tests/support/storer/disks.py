@@ -172,7 +172,8 @@ def storer_on(
                 service.stop()
         own.stop()
     defects = [event for event in services[0].events() if event["event"] == "defect"]
-    assert not "\n".join(event["exception"] for event in defects)
+    told = "\n".join(event["exception"] for event in defects)
+    assert not told, told
 
 
 @contextmanager

@@ -1,0 +1,77 @@
+"""The engines that tests start themselves neither use the machine's network nor leave anything."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dojo.engine.client import Engine
+from support import machine, test_run
+from support.own_engine import OwnEngine
+from support.paths import TESTS, TOP
+from support.services import wait_until
+
+IMAGE = "cyberdojofoundation/python_pytest"
+
+# What a test does that is killed: it has an engine, on which a container runs.
+PROGRAM = """
+import subprocess, sys
+from pathlib import Path
+from dojo.engine.client import Engine
+from support.own_engine import OwnEngine
+
+folder, url, image = sys.argv[1:]
+own = OwnEngine(Path(folder))
+own.start()
+own.load(Engine(url), image)
+options = ["--detach", "--network=none", "--stop-timeout=1"]
+run = ["docker", "--host", own.url, "run", *options, image, "sleep", "1000"]
+subprocess.run(run, stdout=subprocess.DEVNULL, check=True)
+print("running", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("engine")
+
+
+@pytest.fixture
+def own(folder: Path) -> Iterator[OwnEngine]:
+    own = OwnEngine(folder)
+    own.start()
+    yield own
+    own.remove()
+
+
+@pytest.mark.usefixtures("own")
+def test_an_engine_of_a_tests_own_sees_none_of_the_machines_links(folder: Path) -> None:
+    pid = int((folder / "docker.pid").read_text())
+    lines = Path(f"/proc/{pid}/net/dev").read_text().splitlines()
+    assert [line.split(":")[0].strip() for line in lines if ":" in line] == ["lo"]
+
+
+def test_an_engine_of_a_test_that_is_killed_goes_with_all_that_it_made(
+    folder: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What this engine makes is told from what the others of the run do.
+    monkeypatch.setenv(test_run.VARIABLE, f"{test_run.name()}-killed")
+    test = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, folder, engine.url, IMAGE],
+        env={**os.environ, "PYTHONPATH": f"{TESTS}:{TOP}"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with test:
+        assert test.stdout is not None
+        assert test.stdout.readline() == "running\n"
+        kinds = {each.kind for each in machine.look(folder).ours}
+        assert kinds == {"mount", "process", "control group"}
+        test.send_signal(signal.SIGKILL)
+    wait_until(lambda: not machine.look(folder).ours)
