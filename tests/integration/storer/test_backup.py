@@ -17,7 +17,7 @@ from cyberdojo.storer.v1 import storer_pb2
 from dojo.engine.data_containers import DataContainers
 from support.services import Service, wait_until
 from support.storer.backups import Backup, backup, contents, restore_into, seal_of
-from support.storer.katas_directories import REAL_KATAS
+from support.storer.katas_directories import SPIDER
 from support.storer.storing import FILES, GREEN, Katas, at_once, git, refused, wait_for_new
 
 LARGE_BYTES = 64 * 1024**2
@@ -143,8 +143,8 @@ def test_a_backup_of_nothing_is_a_whole_tar(katas: Katas) -> None:
 
 
 def test_katas_that_are_only_in_the_katas_directory_are_not_in_it(katas: Katas) -> None:
-    katas.import_(REAL_KATAS[0].id)
-    assert list(backup(katas).states) == [REAL_KATAS[0].id]
+    katas.import_(SPIDER.id)
+    assert list(backup(katas).states) == [SPIDER.id]
 
 
 # --- Incremental ones

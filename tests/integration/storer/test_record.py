@@ -15,6 +15,7 @@ from grpc_status import rpc_status
 from dojo.engine.data_containers import DataContainers
 from dojo.naming import Namespace
 from support.services import Service, code_of
+from support.storer.katas_directories import BUFFALO, DOLPHIN
 from support.storer.storing import (
     AMBER,
     FAULTY,
@@ -263,7 +264,7 @@ def test_a_storer_goes_on_after_another_that_died_before_it_wrote_increments(
 
 
 def test_an_imported_kata_is_recorded_on(katas: Katas, folder: Callable[[str], Path]) -> None:
-    for kata_id, name, newest in (("421F303E80", "buffalo", 36), ("420B05BA0A", "dolphin", 20)):
+    for kata_id, name, newest in ((BUFFALO.id, "buffalo", 36), (DOLPHIN.id, "dolphin", 20)):
         katas.import_(kata_id)
         before = katas.lights(kata_id, name)
         assert katas.record(kata_id, name, {"a": b"new"}).number == newest + 1

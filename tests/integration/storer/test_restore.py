@@ -24,7 +24,7 @@ from dojo.engine.data_containers import DataContainers
 from storer.katas import publish
 from storer.katas.create import UNFINISHED_SECONDS
 from support.services import Service, code_of, wait_until
-from support.storer.katas_directories import REAL_KATAS, SPIDER, RealKata
+from support.storer.katas_directories import SPIDER, LegacyKata, each_legacy_kata, packed
 from support.storer.storing import (
     FILES,
     GREEN,
@@ -144,13 +144,13 @@ def fill_sandbox(sandbox: Path) -> None:
         os.chown(path, avatars.uid("whale"), avatars.uid("whale"), follow_symlinks=False)
 
 
-@pytest.mark.parametrize("kata", REAL_KATAS, ids=lambda kata: kata.id)
-def test_a_real_kata_is_restored_elsewhere_as_it_is_here(
+@each_legacy_kata
+def test_a_legacy_kata_is_restored_elsewhere_as_it_is_here(
     katas: Katas,
     data_containers: DataContainers,
     katas_elsewhere: Katas,
     elsewhere: DataContainers,
-    kata: RealKata,
+    kata: LegacyKata,
 ) -> None:
     restored = katas_elsewhere.restore(katas.tar(kata.id))
     assert restored.kata_id == kata.id
@@ -181,11 +181,11 @@ def test_a_kata_made_here_is_restored_whatever_its_tars_compression(
     assert katas_elsewhere.start(kata_id, "bat", "fox") == "fox"
 
 
-@pytest.mark.parametrize("kata", REAL_KATAS, ids=lambda kata: kata.id)
+@each_legacy_kata
 def test_a_tar_of_a_katas_directory_is_restored_as_if_it_were_imported(
-    katas: Katas, katas_elsewhere: Katas, real_katas: Path, kata: RealKata
+    katas: Katas, katas_elsewhere: Katas, katas_directory: Path, kata: LegacyKata
 ) -> None:
-    katas_elsewhere.restore((real_katas / f"{kata.id}.tgz").read_bytes())
+    katas_elsewhere.restore(packed(kata, katas_directory))
     assert katas_elsewhere.get(kata.id) == katas.get(kata.id)
     if kata.avatar:
         for number in {0, kata.newest}:

@@ -20,7 +20,7 @@ from dojo.chunks import rechunk
 from dojo.engine.data_containers import DataContainers
 from support.services import Service, wait_until
 from support.storer.backups import Restored, backup, contents, requests, restore_into
-from support.storer.katas_directories import REAL_KATAS
+from support.storer.katas_directories import ALL, SPIDER
 from support.storer.storing import FILES, GREEN, Katas, at_once, refused
 
 Request = storer_pb2.RestoreKatasRequest
@@ -69,13 +69,13 @@ def test_a_full_backup_makes_every_kata_again(
         assert katas_elsewhere.record(kata_id, "whale").number == 2
 
 
-def test_real_katas_come_back_as_they_are(katas: Katas, katas_elsewhere: Katas) -> None:
-    ids = sorted(kata.id for kata in REAL_KATAS)
+def test_legacy_katas_come_back_as_they_are(katas: Katas, katas_elsewhere: Katas) -> None:
+    ids = sorted(kata.id for kata in ALL)
     for kata_id in ids:
         katas.import_(kata_id)
     restored = restore_into(katas_elsewhere, backup(katas).tar)
     assert restored.outcomes == dict.fromkeys(ids, "restored")
-    for kata in REAL_KATAS:
+    for kata in ALL:
         if kata.avatar:
             assert katas_elsewhere.lights(kata.id, kata.avatar) == katas.lights(
                 kata.id, kata.avatar
@@ -256,16 +256,15 @@ def test_a_kata_of_the_katas_directory_is_gone_on_with(
     client: Callable[[Service], Katas],
     elsewhere: DataContainers,
 ) -> None:
-    kata = next(kata for kata in REAL_KATAS if kata.avatar)
-    katas.record(kata.id, kata.avatar)
+    katas.record(SPIDER.id, SPIDER.avatar)
     other = client(
         start_storer(
             CYBER_DOJO_NAMESPACE=elsewhere.namespace.name,
             CYBER_DOJO_KATAS_DIRECTORY=str(katas_directory),
         )
     )
-    assert restore_into(other, backup(katas).tar).outcomes == {kata.id: "replaced"}
-    assert other.lights(kata.id, kata.avatar) == katas.lights(kata.id, kata.avatar)
+    assert restore_into(other, backup(katas).tar).outcomes == {SPIDER.id: "replaced"}
+    assert other.lights(SPIDER.id, "spider") == katas.lights(SPIDER.id, "spider")
 
 
 def test_katas_are_used_while_others_are_restored(katas: Katas, three: list[str]) -> None:
@@ -429,10 +428,10 @@ def test_a_plain_tar_of_a_katas_directory_is_restored(
     subprocess.run(["tar", "-cf", made, top], cwd=tmp_path, check=True)
     restored = restore_into(katas_elsewhere, made.read_bytes())
     made.unlink()
-    ids = {kata.id for kata in REAL_KATAS}
+    ids = {kata.id for kata in ALL}
     assert restored.outcomes == dict.fromkeys(ids, "restored")
     assert restored.token == ""
-    for kata in REAL_KATAS:
+    for kata in ALL:
         if kata.avatar:
             assert katas_elsewhere.lights(kata.id, kata.avatar) == katas.lights(
                 kata.id, kata.avatar

@@ -20,7 +20,7 @@ from dojo.service.statuses import StatusInterceptor
 from storer.api.servicer import StorerServicer
 from storer.katas.import_source import KatasDirectory
 from support.services import Service, code_of, wait_until
-from support.storer.katas_directories import DOLPHIN, SPIDER
+from support.storer.katas_directories import DOLPHIN, SPIDER, LegacyKata
 from support.storer.storing import GREEN, Katas, Stub, at_once, refused
 
 Watcher = Iterator[storer_pb2.WatchKataResponse]
@@ -235,14 +235,14 @@ def test_a_kata_that_is_not_there_cannot_be_watched(katas: Katas) -> None:
 
 
 @pytest.mark.parametrize("kata", [SPIDER, DOLPHIN], ids=lambda kata: kata.id)
-def test_watching_an_old_kata_imports_it(katas: Katas, kata: object) -> None:
+def test_watching_a_legacy_kata_imports_it(katas: Katas, kata: LegacyKata) -> None:
     with katas.watching(kata.id, {kata.avatar: kata.newest - 1}) as watcher:
         assert take(watcher, 1) == [(kata.avatar, kata.newest)]
         katas.record(kata.id, kata.avatar)
         assert take(watcher, 1) == [(kata.avatar, kata.newest + 1)]
 
 
-def test_a_watcher_does_not_bring_back_an_old_kata_that_is_deleted(
+def test_a_watcher_does_not_bring_back_a_legacy_kata_that_is_deleted(
     katas: Katas, data_containers: DataContainers
 ) -> None:
     with katas.watching(SPIDER.id) as watcher:
