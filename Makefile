@@ -61,6 +61,9 @@ test-languages: setup images-all ## test the start points and old scripts of all
 bench: setup images ## measure, print the tables, write benchmarks/results.json
 	@$(python) -m benchmarks
 
+test-unit: protos ## run the tests that need no engine
+	@$(python) -m pytest tests/unit
+
 lint: .venv/.installed ## find mistakes that need no run
 	@.venv/bin/ruff check
 	@.venv/bin/ruff format --check
