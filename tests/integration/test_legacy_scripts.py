@@ -7,8 +7,8 @@ import pytest
 from cyberdojo.colour.v1 import colour_pb2
 from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
 from support.kata_folders import Kata
-from support.old_script_files import OldScript
-from support.old_scripts import OLD_SCRIPTS
+from support.legacy_script_files import OldScript
+from support.legacy_scripts import OLD_SCRIPTS
 from support.start_point_files import NAMES, SUITE, Files, fixed, visible_files
 
 AVATAR = "whale"
