@@ -8,7 +8,6 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -17,43 +16,11 @@ from cyberdojo.storer.v1 import storer_pb2
 from dojo import avatars
 from dojo.engine.data_containers import DataContainers
 from support.services import Service, code_of
+from support.storer.calls import ALL_OF_A_KATA, OF_AN_AVATAR, call
 from support.storer.katas_directories import SPIDER
 from support.storer.storing import FILES, RED, Katas, Stub, a_manifest, a_test, refused
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
-
-# Every RPC that names a kata, with a request that it would serve.
-OF_A_KATA: dict[str, Callable[[str], Any]] = {
-    "GetKata": lambda kata_id: storer_pb2.GetKataRequest(kata_id=kata_id),
-    "ImportKata": lambda kata_id: storer_pb2.ImportKataRequest(kata_id=kata_id),
-    "DeleteKata": lambda kata_id: storer_pb2.DeleteKataRequest(kata_id=kata_id),
-    "StartAvatar": lambda kata_id: storer_pb2.StartAvatarRequest(kata_id=kata_id),
-    "ListAvatars": lambda kata_id: storer_pb2.ListAvatarsRequest(kata_id=kata_id),
-    "ListLights": lambda kata_id: storer_pb2.ListLightsRequest(kata_id=kata_id),
-    "WatchKata": lambda kata_id: storer_pb2.WatchKataRequest(kata_id=kata_id),
-    "DownloadKata": lambda kata_id: storer_pb2.DownloadKataRequest(kata_id=kata_id),
-    "ArchiveKata": lambda kata_id: storer_pb2.ArchiveKataRequest(kata_id=kata_id),
-}
-
-# Every RPC that names an avatar too.
-OF_AN_AVATAR: dict[str, Callable[[str, str], Any]] = {
-    "ForkKata": lambda kata_id, avatar: storer_pb2.ForkKataRequest(kata_id=kata_id, avatar=avatar),
-    "RecordTest": a_test,
-    "GetFiles": lambda kata_id, avatar: storer_pb2.GetFilesRequest(kata_id=kata_id, avatar=avatar),
-    "DiffLights": lambda kata_id, avatar: storer_pb2.DiffLightsRequest(
-        kata_id=kata_id, avatar=avatar
-    ),
-    "DownloadPatch": lambda kata_id, avatar: storer_pb2.DownloadPatchRequest(
-        kata_id=kata_id, avatar=avatar
-    ),
-}
-
-ALL_OF_A_KATA = {
-    **OF_A_KATA,
-    **{
-        rpc: lambda kata_id, make=make: make(kata_id, "whale") for rpc, make in OF_AN_AVATAR.items()
-    },
-}
 
 BAD_IDS = [
     "",
@@ -144,12 +111,6 @@ BAD_TOKENS = [
     base64.urlsafe_b64encode(b"[" * 100_000).decode(),
     base64.urlsafe_b64encode(b"\xff\xfe").decode(),
 ]
-
-
-def call(stub: Stub, rpc: str, request: Message) -> object:
-    """Call an RPC; of a stream, take all."""
-    answer = getattr(stub, rpc)(request, timeout=60)
-    return list(answer) if isinstance(answer, Iterator) else answer
 
 
 def state(katas: Katas, data_containers: DataContainers, kata_id: str) -> tuple[object, ...]:
