@@ -1,11 +1,10 @@
 """The demo, and the pair as docker compose brings it up."""
 
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import grpc
 import pytest
@@ -14,8 +13,6 @@ from cyberdojo.startpoints.v1 import startpoints_pb2, startpoints_pb2_grpc
 from dojo.engine.client import Engine
 from dojo.engine.data_containers import DataContainers
 from dojo.naming import Namespace
-from runner.settings import RunnerSettings
-from storer.settings import StorerSettings
 from support.paths import TOP
 from support.services import Service, wait_until
 
@@ -167,28 +164,3 @@ def test_a_service_that_died_is_started_again(composed: Composed, engine: Engine
         return now["StartedAt"] != before["StartedAt"] and is_healthy(engine, container)
 
     wait_until(is_back, seconds=120)
-
-
-@pytest.mark.parametrize(
-    ("service", "settings"), [("storer", StorerSettings), ("runner", RunnerSettings)]
-)
-def test_every_setting_gets_through_compose_to_its_service(
-    service: str, settings: type[StorerSettings] | type[RunnerSettings]
-) -> None:
-    text = (TOP / "docker-compose.yml").read_text()
-    part = text.split(f"\n  {service}:\n")[1].split("healthcheck:")[0]
-    passed = set(re.findall(r"(?m)^ +(CYBER_DOJO_\w+):", part))
-    known = {field.metadata["name"] for field in fields(settings)}
-    # The engine's socket is mounted where the services look for it by default.
-    assert passed == known - {"DOCKER_HOST"}
-
-
-def test_the_compose_file_says_what_every_setting_is_for() -> None:
-    text = (TOP / "docker-compose.yml").read_text()
-    used = {re.split(":?-", part)[0] for part in text.split("${")[1:]}
-    explained = {
-        line.split()[1]
-        for line in text.splitlines()
-        if line.startswith("#   CYBER_DOJO") and "..." not in line
-    }
-    assert used == explained

@@ -45,10 +45,6 @@ def test(runner: runner_pb2_grpc.RunnerServiceStub, kata: Kata) -> Test:
     return test
 
 
-def test_each_image_is_shown_to_run_a_script_of_old() -> None:
-    assert {each.image for each in OLD_SCRIPTS} == set(NAMES)
-
-
 def test_an_old_script_is_red_and_becomes_green(test: Test, old: OldScript) -> None:
     response = test(old, visible_files(old.image))
     assert response.outcome == colour_pb2.COLOUR_RED, response

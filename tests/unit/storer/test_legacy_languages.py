@@ -1,11 +1,8 @@
 """What legacy katas call their language, and the image that it has today."""
 
-import json
-
 import pytest
 
 from storer.kata import legacy_languages
-from support.paths import TOP
 
 
 @pytest.mark.parametrize(
@@ -35,11 +32,3 @@ def test_a_legacy_name_leads_to_an_image(legacy_name: str, framework: str, image
 )
 def test_a_name_that_no_image_stands_for_leads_to_none(legacy_name: str, framework: str) -> None:
     assert legacy_languages.find(legacy_name, framework) is None
-
-
-def test_todays_names_lead_to_the_images_of_their_start_points() -> None:
-    for path in (TOP / "start_points/languages").glob("*/manifest.json"):
-        manifest = json.loads(path.read_bytes())
-        found = legacy_languages.find(manifest["display_name"], "")
-        if found is not None:
-            assert found.image_name == manifest["image_name"].partition(":")[0]
