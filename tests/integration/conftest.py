@@ -116,7 +116,7 @@ def start_points(tmp_path_factory: pytest.TempPathFactory) -> Path:
     kinds = [folder / kind for kind in ("languages", "exercises")]
     for kind in kinds:
         shutil.copytree(TOP / "start_points" / kind.name, kind)
-    command = [sys.executable, "-m", "storer.start_points.index", *kinds]
+    command = [sys.executable, "-m", "storer.start_points.index", *map(str, kinds)]
     subprocess.run(command, check=True, capture_output=True)
     return folder
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import grpc
 import pytest
@@ -135,7 +136,7 @@ def test_the_pair_is_closed_to_other_machines_and_limited(
     for service, port in (("storer", "4577/tcp"), ("runner", "4597/tcp")):
         container = composed.container(service)
         # A busy machine can be too slow for one look or another.
-        wait_until(lambda container=container: is_healthy(engine, container), seconds=120)
+        wait_until(partial(is_healthy, engine, container), seconds=120)
         found = engine.api.inspect_container(container)
         bindings = found["NetworkSettings"]["Ports"]
         assert [each["HostIp"] for each in bindings[port]] == ["127.0.0.1"]

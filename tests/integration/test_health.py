@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import grpc
 import pytest
@@ -11,6 +12,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
 
+from cyberdojo.colour.v1 import colour_pb2
 from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
 from cyberdojo.startpoints.v1 import startpoints_pb2
 from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
@@ -80,7 +82,7 @@ def test_a_service_and_its_server_are_serving(
 ) -> None:
     channel = connect(service.address)
     for name in ("", *(each.full_name for each in SERVICES[module])):
-        wait_until(lambda name=name: check(channel, name) == SERVING)
+        wait_until(lambda: check(channel, name) == SERVING)  # noqa: B023 - called now
 
 
 @each_service
@@ -172,14 +174,15 @@ def test_lights_that_are_being_recorded_are_recorded_before_the_storer_ends(
 ) -> None:
     service, other = start("storer"), start("storer")
     request = storer_pb2.RecordTestRequest(
-        kata_id=playing, avatar="whale", files={"a": b""}, colour=1
+        kata_id=playing, avatar="whale", files={"a": b""}, colour=colour_pb2.COLOUR_RED
     )
     recording = storer_pb2_grpc.StorerServiceStub(connect(service.address))
     calls = [recording.RecordTest.future(request, timeout=60) for _ in range(40)]
     first = calls[0].result().light.number
     service.stop()
     recorded = [call.result().light.number for call in calls if call.exception() is None]
-    refused = [call.exception().code() for call in calls if call.exception() is not None]
+    errors: list[Any] = [call.exception() for call in calls]
+    refused = [error.code() for error in errors if error is not None]
     assert first in recorded
     # gRPC cancels what came too late to be begun.
     assert set(refused) <= {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}

@@ -236,8 +236,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         told = [each for each in edits if each[0] in names]
         metafunc.parametrize(("name", "filename", "old", "new"), told)
     elif "beside" in metafunc.fixturenames:
-        told = [each for each in BESIDE if each[0] in names]
-        metafunc.parametrize(("name", "filename", "beside", "colour"), told)
+        beside = [each for each in BESIDE if each[0] in names]
+        metafunc.parametrize(("name", "filename", "beside", "colour"), beside)
     elif "name" in metafunc.fixturenames:
         metafunc.parametrize("name", names)
 

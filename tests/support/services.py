@@ -132,7 +132,7 @@ def code_of(call: Callable[[], object]) -> grpc.StatusCode:
     try:
         call()
     except grpc.RpcError as error:
-        return error.code()  # type: ignore[attr-defined]
+        return error.code()
     return grpc.StatusCode.OK
 
 

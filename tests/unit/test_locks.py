@@ -27,7 +27,7 @@ with locks.locked(Path(sys.argv[1]), shared=sys.argv[2] == "shared"):
 def another_process(path: Path, how: str) -> Iterator[subprocess.Popen[str]]:
     """Have another process hold the lock of a folder; it is killed in the end."""
     pipe = subprocess.PIPE
-    command = [sys.executable, "-c", HOLD, path, how]
+    command = [sys.executable, "-c", HOLD, str(path), how]
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"

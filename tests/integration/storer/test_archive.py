@@ -109,7 +109,7 @@ def test_a_kata_comes_back_from_the_archive_as_it_went_there(
 
 def listed(folder: Path) -> dict[str, tuple[object, ...]]:
     """Return what a folder has with owners, modes, contents; of sandboxes with exact times."""
-    found = {}
+    found: dict[str, tuple[object, ...]] = {}
     for path in folder.rglob("*"):
         if ".git" in path.relative_to(folder).parts:
             continue

@@ -138,7 +138,7 @@ def raw(
     storer_service: Service, connect: Callable[[str], grpc.Channel]
 ) -> Callable[[str, bytes], bytes]:
     """Calls an RPC with bytes that no client of ours would send."""
-    channel = connect(storer_service.address)
+    channel: Any = connect(storer_service.address)
 
     def send(rpc: str, request: bytes) -> bytes:
         answer: bytes = channel.unary_unary(f"/cyberdojo.storer.v1.StorerService/{rpc}")(
@@ -395,7 +395,9 @@ def test_a_manifest_that_says_what_cannot_be_makes_no_kata(
 
 
 @pytest.mark.parametrize("bad", BAD_TIMES, ids=str)
-def test_nothing_happens_at_a_time_that_cannot_be(storer: Stub, kata_id: str, bad: object) -> None:
+def test_nothing_happens_at_a_time_that_cannot_be(
+    storer: Stub, kata_id: str, bad: Timestamp
+) -> None:
     with refused(INVALID, field="created"):
         storer.CreateKata(storer_pb2.CreateKataRequest(manifest=a_manifest(), created=bad))
     with refused(INVALID, field="created"):
@@ -477,6 +479,7 @@ def test_what_no_id_begins_with_is_refused(storer: Stub) -> None:
 
 
 def test_a_compression_that_is_none_is_refused(storer: Stub, kata_id: str) -> None:
+    bad: Any  # none that the type has
     for bad in (4, 99, -1):
         with refused(INVALID, field="compression"):
             list(

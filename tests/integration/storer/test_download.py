@@ -48,7 +48,8 @@ class Download:
     def __init__(self, katas: Katas, kata_id: str, seconds: float | None = None) -> None:
         request = storer_pb2.DownloadKataRequest(kata_id=kata_id)
         self.call = katas.stub.DownloadKata(request, timeout=seconds)
-        self._first = [next(self.call), next(self.call)]
+        parts = iter(self.call)
+        self._first = [next(parts), next(parts)]
 
     def rest(self) -> bytes:
         """Read to the end; return the tar."""

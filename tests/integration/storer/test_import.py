@@ -48,7 +48,7 @@ def test_real_katas_are_those_that_were_not_built() -> None:
 
 def listing(top: Path) -> dict[str, tuple[object, ...]]:
     """Return everything that can be said of a folder's files but when they were read."""
-    found = {}
+    found: dict[str, tuple[object, ...]] = {}
     for path in sorted([top, *top.rglob("*")]):
         status = path.lstat()
         content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
@@ -80,7 +80,7 @@ def test_a_legacy_kata_keeps_every_light_and_every_file(
     assert [light.number for light in lights] == list(range(1, kata.newest + 1))
     for light, source in zip(lights, recorded, strict=True):
         assert light.number == source["number"]
-        colour = source.get("colour", source.get("outcome"))
+        colour = source["colour"] if "colour" in source else source["outcome"]
         assert light.colour == colour_pb2.Colour.Value(f"COLOUR_{colour.upper()}")
         assert light.time == timestamp(time_of(source["time"]))
     for number in range(kata.newest + 1):
@@ -230,7 +230,7 @@ def test_importing_what_is_nowhere_is_not_found(
 
 def first_watched(katas: Katas) -> storer_pb2.WatchKataResponse:
     watching = katas.stub.WatchKata(storer_pb2.WatchKataRequest(kata_id=SPIDER.id))
-    first = next(watching)
+    first: storer_pb2.WatchKataResponse = next(iter(watching))
     watching.cancel()
     return first
 
@@ -328,7 +328,7 @@ def set_in_manifest(path: Path, key: str, value: object) -> None:
     path.write_text(json.dumps(found))
 
 
-DAMAGES: dict[str, tuple[LegacyKata, Callable[[Path], None], str]] = {
+DAMAGES: dict[str, tuple[LegacyKata, Callable[[Path], object], str]] = {
     "the kata's manifest is truncated": (
         SPIDER,
         lambda kata: truncate(kata / "manifest.json"),
@@ -336,7 +336,7 @@ DAMAGES: dict[str, tuple[LegacyKata, Callable[[Path], None], str]] = {
     ),
     "the kata's manifest is a list": (
         SPIDER,
-        lambda kata: (kata / "manifest.json").write_text("[]") and None,
+        lambda kata: (kata / "manifest.json").write_text("[]"),
         "manifest.json",
     ),
     "the kata's manifest is of another kata": (
@@ -371,12 +371,12 @@ DAMAGES: dict[str, tuple[LegacyKata, Callable[[Path], None], str]] = {
     ),
     "increments.json is garbage": (
         DOLPHIN,
-        lambda kata: (kata / "dolphin/increments.json").write_bytes(b"\xff{]") and None,
+        lambda kata: (kata / "dolphin/increments.json").write_bytes(b"\xff{]"),
         "dolphin/increments.json",
     ),
     "increments.json is empty": (
         DOLPHIN,
-        lambda kata: (kata / "dolphin/increments.json").write_bytes(b"") and None,
+        lambda kata: (kata / "dolphin/increments.json").write_bytes(b""),
         "dolphin/increments.json",
     ),
     "increments.json goes backwards": (

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -35,7 +36,7 @@ from support.storer.storing import (
 IMPORTABLE = sorted(kata.id for kata in ALL)
 
 
-def list_katas(katas: Katas, **request: object) -> storer_pb2.ListKatasResponse:
+def list_katas(katas: Katas, **request: Any) -> storer_pb2.ListKatasResponse:
     return katas.stub.ListKatas(storer_pb2.ListKatasRequest(**request))
 
 
@@ -117,7 +118,7 @@ def test_a_kata_names_its_started_avatars_in_alphabetical_order(katas: Katas) ->
     ],
 )
 def test_a_manifest_that_lacks_something_makes_no_kata(
-    katas: Katas, data_containers: DataContainers, change: dict[str, object], field: str
+    katas: Katas, data_containers: DataContainers, change: dict[str, Any], field: str
 ) -> None:
     with refused(grpc.StatusCode.INVALID_ARGUMENT, field=field):
         katas.create(**change)

@@ -57,8 +57,8 @@ def test_no_kill_takes_what_was_acknowledged(
             playing = [threads.submit(each.play, katas) for each in clients]
             time.sleep(chance.uniform(0, MOST_SECONDS))
             service.kill()
-            for each in playing:
-                each.result()
+            for played in playing:
+                played.result()
             killed = time.monotonic()
             service, katas = start()
             shared.check(katas, killed)

@@ -27,7 +27,7 @@ def write_language(top: Path, folder: str, display_name: str, image_name: str, r
         "colour_rule": {"patterns": [{"colour": "red", "pattern": red}]},
     }
     (language / "manifest.json").write_text(json.dumps(manifest))
-    command = [sys.executable, "-m", "storer.start_points.index", top / "languages"]
+    command = [sys.executable, "-m", "storer.start_points.index", f"{top}/languages"]
     subprocess.run(command, check=True, capture_output=True)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -189,7 +190,8 @@ def test_a_stale_number_is_aborted_and_told_the_newest(katas: Katas) -> None:
         with pytest.raises(grpc.RpcError) as caught:
             katas.record(kata_id, "whale", expected_number=stale)
         assert caught.value.code() is grpc.StatusCode.ABORTED
-        status = rpc_status.from_call(caught.value)
+        error: Any = caught.value
+        status = rpc_status.from_call(error)
         info = error_details_pb2.ErrorInfo()
         assert status is not None
         assert status.details[0].Unpack(info)

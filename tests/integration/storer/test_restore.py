@@ -13,6 +13,7 @@ import tarfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import grpc
 import pytest
@@ -89,7 +90,7 @@ START = [
 
 def blocks_of(members: Iterable[Member], tar_format: int = tarfile.PAX_FORMAT) -> bytes:
     return b"".join(
-        header.tobuf(tar_format) + content + bytes(-len(content) % tarfile.BLOCKSIZE)
+        header.tobuf(cast("Any", tar_format)) + content + bytes(-len(content) % tarfile.BLOCKSIZE)
         for header, content in members
     )
 
@@ -105,7 +106,7 @@ LARGE = tar_of([*START, member(f"{SANDBOX}/large", bytes(1024**2))])
 
 def listing(top: Path) -> dict[str, tuple[object, ...]]:
     """Return everything of a kata that a restored one has to have as well."""
-    found = {}
+    found: dict[str, tuple[object, ...]] = {}
     for path in sorted(top.rglob("*")):
         status = path.lstat()
         inside = path.relative_to(top)
@@ -457,7 +458,7 @@ TARS: dict[str, tuple[bytes, str]] = {
     ),
     "a thousand headers for one file": (
         blocks_of(START)
-        + tarfile.TarInfo._create_pax_generic_header({"a": "b"}, b"x", "utf-8") * 2000
+        + cast("Any", tarfile.TarInfo)._create_pax_generic_header({"a": "b"}, b"x", "utf-8") * 2000
         + bytes(1024),
         "is not a whole tar",
     ),

@@ -350,7 +350,8 @@ def test_a_client_that_disappears_leaves_whole_katas_and_nothing_of_others(
 
     call_is_over = threading.Event()
     call = katas_elsewhere.stub.RestoreKatas(begin())
-    first, second = next(call), next(call)
+    parts = iter(call)
+    first, second = next(parts), next(parts)
     call.cancel()
     call_is_over.set()
     assert [first.report.kata_id, second.report.kata_id] == three[:2]
@@ -396,8 +397,9 @@ def test_a_backup_that_broke_and_the_rest_of_it_are_as_good_as_one(
     large.touch()
     os.truncate(large, 64 * 1024**2)
     call = katas.stub.BackupKatas(storer_pb2.BackupKatasRequest())
-    token = next(call).header.token
-    begun = next(call).data
+    parts = iter(call)
+    token = next(parts).header.token
+    begun = next(parts).data
     call.cancel()
     rest = backup(katas, resume_token=token, after_kata_id=three[0])
     found = Restored()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -54,7 +55,8 @@ class Inside:
 
     def traces(self) -> tuple[int, int]:
         """Return how many katas are watched, and how many tasks serve a call or a watch."""
-        tasks = [task.get_coro().__qualname__ for task in asyncio.all_tasks(self.loop)]
+        coroutines: list[Any] = [task.get_coro() for task in asyncio.all_tasks(self.loop)]
+        tasks = [each.__qualname__ for each in coroutines]
         # The server's own wait for calls.
         busy = [name for name in tasks if not name.startswith(("AioServer._", "inside."))]
         return len(self.servicer.watches._feeds), len(busy)
@@ -149,7 +151,7 @@ def test_a_watcher_that_comes_again_and_again_misses_nothing_and_gets_nothing_tw
 ) -> None:
     kata_id = katas.started("whale", "bat")
     seen: dict[str, int] = {}
-    taken = []
+    taken: list[tuple[str, int]] = []
 
     def write(name: str) -> None:
         for _ in range(10):
@@ -268,7 +270,7 @@ def test_a_watcher_of_a_kata_that_another_storer_archived_goes_on(
             request = storer_pb2.ArchiveKataRequest(kata_id=kata_id)
             archive = partial(other.stub.ArchiveKata, request)
             # While the one that watches looks at it, it is in use.
-            wait_until(lambda archive=archive: code_of(archive) is grpc.StatusCode.OK)
+            wait_until(lambda: code_of(archive) is grpc.StatusCode.OK)  # noqa: B023 - called now
             other.record(kata_id, "whale")
             assert take(watcher, 1) == [("whale", number)]
         other.delete(kata_id)

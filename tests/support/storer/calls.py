@@ -34,11 +34,14 @@ OF_AN_AVATAR: dict[str, Callable[[str, str], Any]] = {
     ),
 }
 
+
+def _for_the_whale(make: Callable[[str, str], Any]) -> Callable[[str], Any]:
+    return lambda kata_id: make(kata_id, "whale")
+
+
 ALL_OF_A_KATA = {
     **OF_A_KATA,
-    **{
-        rpc: lambda kata_id, make=make: make(kata_id, "whale") for rpc, make in OF_AN_AVATAR.items()
-    },
+    **{rpc: _for_the_whale(make) for rpc, make in OF_AN_AVATAR.items()},
 }
 
 

@@ -105,15 +105,15 @@ each_legacy_kata = pytest.mark.parametrize("kata", params())
 def write_all(directory: Path) -> None:
     """Write the katas into a katas directory, with owners and modes as they were."""
     legacy_katas.build(directory)
-    for kata in REAL:
-        subprocess.run(["tar", "--same-owner", "-xzf", kata.tar, "-C", directory], check=True)
+    for tar in (kata.tar for kata in REAL if kata.tar is not None):
+        subprocess.run(["tar", "--same-owner", "-xzf", tar, "-C", directory], check=True)
 
 
 def packed(kata: LegacyKata, katas_directory: Path) -> bytes:
     """Return a kata as a compressed tar: that which it came from, or one that plain tar makes."""
     if kata.tar is not None:
         return kata.tar.read_bytes()
-    command = ["tar", "-cz", "-C", katas_directory, kata.path]
+    command = ["tar", "-cz", "-C", str(katas_directory), kata.path]
     return subprocess.run(command, check=True, capture_output=True).stdout
 
 

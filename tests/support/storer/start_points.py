@@ -35,7 +35,7 @@ def write(folder: Path, manifest: dict[str, Any], files: dict[str, str] | None =
 
 def index(*folders: Path) -> subprocess.CompletedProcess[str]:
     """Check and index folders of start points."""
-    command = [sys.executable, "-m", "storer.start_points.index", *folders]
+    command = [sys.executable, "-m", "storer.start_points.index", *map(str, folders)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 

@@ -77,7 +77,7 @@ def test_killed_at_any_step_it_is_finished_or_has_not_happened(
     for folder in folders:
         folder.mkdir()
         write(folder, before)
-    command = [sys.executable, "-c", f"NEW = {NEW!r}\n{PUBLISH}", tmp_path]
+    command = [sys.executable, "-c", f"NEW = {NEW!r}\n{PUBLISH}", str(tmp_path)]
     said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     codes = [int(line) for line in said.split()]
     steps = codes.index(0)

@@ -4,7 +4,7 @@ import gzip
 import hashlib
 import io
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
@@ -17,7 +17,7 @@ from dojo.errors import InvalidArgument
 from storer.tar.untrusted_reader import Tar, Unfit, refusing
 
 BLOCK = tarfile.BLOCKSIZE
-COMPRESSIONS = {
+COMPRESSIONS: dict[str, Callable[[bytes], bytes]] = {
     "none": bytes,
     "gzip": gzip.compress,
     "zstd": zstandard.ZstdCompressor().compress,
