@@ -58,7 +58,7 @@ test: setup lint lint-protos types images ## set up, check everything, run all t
 	@$(python) -m pytest --numprocesses auto
 
 test-languages: setup images-all ## test the start points and old scripts of all languages in their images
-	@$(python) -m pytest tests/integration/test_start_points.py tests/integration/test_old_scripts.py --all-languages --numprocesses auto
+	@$(python) -m pytest tests/integration/test_start_points.py tests/integration/test_legacy_scripts.py --all-languages --numprocesses auto
 
 bench: setup images ## measure, print the tables, write benchmarks/results.json
 	@$(python) -m benchmarks

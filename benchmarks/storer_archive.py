@@ -18,8 +18,8 @@ from dojo import kata_ids
 
 COUNTS = (1_000, 100_000, 1_000_000)
 ROUNDS = 200
-# A kata of old, of 36 lights, as somebody played it.
-TYPICAL, AVATAR = "421F303E80", "buffalo"
+# A kata with as many lights as somebody makes in an hour or two, packed as imported ones are.
+AVATAR, LIGHTS = "buffalo", 36
 
 _COMPLETE_MS = 20.0
 _MOVE_MS = 25.0
@@ -73,31 +73,29 @@ def _complete(stub: storer_pb2_grpc.StorerServiceStub, kata_id: str) -> None:
 
 
 def _moving(made: Place, folder: Path, scale: float) -> list[Figure]:
-    shared = Path(os.environ.get("CYBER_DOJO_SHARED") or Path(__file__).parents[2] / "shared")
-    old = folder / "katas"
-    old.mkdir()
-    subprocess.run(["tar", "-xzf", shared / "katas" / f"{TYPICAL}.tgz", "-C", old], check=True)
     away: list[float] = []
     back: list[float] = []
     makes: list[float] = []
     removes: list[float] = []
+    katas = folder / "katas"
     environ = {
         "CYBER_DOJO_ARCHIVE": str(folder / "few"),
-        "CYBER_DOJO_KATAS_DIRECTORY": str(old),
+        "CYBER_DOJO_KATAS_DIRECTORY": str(katas),
     }
     with storer(made, **environ) as started:
         stub = started.stub
-        stub.ImportKata(storer_pb2.ImportKataRequest(kata_id=TYPICAL))
+        typical = _play(stub)
+        _pack(stub, typical, katas)
         for turn in range(max(3, int(40 * scale))):
-            _record(stub, turn)
+            _record(stub, typical, LIGHTS + turn)
             kata_id = kata_ids.new()
             makes.append(_milliseconds(lambda: made.data_containers.create(kata_id)))  # noqa: B023
             removes.append(_milliseconds(lambda: made.data_containers.delete(kata_id)))  # noqa: B023
-            request = storer_pb2.ArchiveKataRequest(kata_id=TYPICAL)
+            request = storer_pb2.ArchiveKataRequest(kata_id=typical)
             away.append(_milliseconds(lambda: stub.ArchiveKata(request)))  # noqa: B023
-            again = storer_pb2.ImportKataRequest(kata_id=TYPICAL)
+            again = storer_pb2.ImportKataRequest(kata_id=typical)
             back.append(_milliseconds(lambda: stub.ImportKata(again)))  # noqa: B023
-        stub.DeleteKata(storer_pb2.DeleteKataRequest(kata_id=TYPICAL))
+        stub.DeleteKata(storer_pb2.DeleteKataRequest(kata_id=typical))
     rows, found = [], []
     for ours, times, engines, floor in (
         (
@@ -121,14 +119,54 @@ def _moving(made: Place, folder: Path, scale: float) -> list[Figure]:
     return found
 
 
-def _record(stub: storer_pb2_grpc.StorerServiceStub, turn: int) -> None:
-    found = stub.GetFiles(
-        storer_pb2.GetFilesRequest(kata_id=TYPICAL, avatar=AVATAR, light_number=-1)
+def _play(stub: storer_pb2_grpc.StorerServiceStub) -> str:
+    """Make a kata with as many lights as are typical; return its id."""
+    manifest = storer_pb2.Manifest(
+        display_name="C (gcc), assert",
+        image_name="cyberdojofoundation/gcc_assert",
+        visible_files=_files(0),
     )
-    files = {**found.files, "notes.txt": b"%d\n" % turn}
+    kata_id = stub.CreateKata(storer_pb2.CreateKataRequest(manifest=manifest)).kata_id
+    stub.StartAvatar(storer_pb2.StartAvatarRequest(kata_id=kata_id, order=[AVATAR]))
+    for number in range(LIGHTS):
+        _record(stub, kata_id, number)
+    return kata_id
+
+
+def _pack(stub: storer_pb2_grpc.StorerServiceStub, kata_id: str, katas: Path) -> None:
+    """Move a kata to the katas directory, pack its history there, and have it imported."""
+    katas.mkdir()
+    parts = stub.DownloadKata(storer_pb2.DownloadKataRequest(kata_id=kata_id))
+    tar = b"".join(part.data for part in parts)
+    subprocess.run(["tar", "-x", "-C", katas], input=tar, check=True)
+    avatar = katas / kata_id[:2] / kata_id[2:] / AVATAR
+    for command in (["repack", "-a", "-d", "--quiet"], ["pack-refs", "--all"]):
+        subprocess.run(["git", "-c", "safe.directory=*", *command], cwd=avatar, check=True)
+    stub.DeleteKata(storer_pb2.DeleteKataRequest(kata_id=kata_id))
+    stub.ImportKata(storer_pb2.ImportKataRequest(kata_id=kata_id))
+
+
+def _files(number: int) -> dict[str, bytes]:
+    """Return the files of a light, some 5 KB of text."""
+    lines = [b"    total += values[%d]; /* %d */\n" % (at, number % (at + 1)) for at in range(50)]
+    return {
+        "stats.c": b"int stats(int * values)\n{\n" + b"".join(lines) + b"}\n",
+        "stats.h": b"int stats(int * values);\n",
+        "stats.tests.c": b"".join(b"assert(stats(%d));\n" % at for at in range(number)),
+        "makefile": b"test: stats.c stats.tests.c\n\tgcc -o test $^ && ./test\n",
+        "cyber-dojo.sh": b"make\n",
+        "instructions": b"Calculate some statistics of a sequence of numbers.\n" * 8,
+    }
+
+
+def _record(stub: storer_pb2_grpc.StorerServiceStub, kata_id: str, number: int) -> None:
     stub.RecordTest(
         storer_pb2.RecordTestRequest(
-            kata_id=TYPICAL, avatar=AVATAR, files=files, colour=colour_pb2.COLOUR_RED
+            kata_id=kata_id,
+            avatar=AVATAR,
+            files=_files(number),
+            stdout=b"stats.tests: stats.tests.c:%d: main: Assertion failed.\n" % number,
+            colour=colour_pb2.COLOUR_RED,
         )
     )
 

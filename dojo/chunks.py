@@ -33,7 +33,7 @@ def rechunk(pieces: Iterable[bytes], chunk_bytes: int = CHUNK_BYTES) -> Iterator
     pending: list[bytes] = []
     pending_bytes = 0
     for piece in pieces:
-        if pending_bytes + len(piece) > chunk_bytes and pending:
+        if pending_bytes and pending_bytes + len(piece) > chunk_bytes:
             yield b"".join(pending)
             pending, pending_bytes = [], 0
         if len(piece) < chunk_bytes:

@@ -25,6 +25,7 @@ from support.bystanders import bystanders
 from support.kata_folders import Kata, make_kata
 from support.paths import TOP
 from support.services import Service
+from support.storer import katas_directories
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 
@@ -109,21 +110,10 @@ def runner_service(start_service: Callable[..., Service]) -> Iterator[Service]:
 
 
 @pytest.fixture(scope="session")
-def real_katas() -> Path:
-    """The folder with the tars of real katas. They are shared, and no part of the project."""
-    beside = TOP.parent / "shared"
-    folder = Path(os.environ.get("CYBER_DOJO_SHARED") or beside) / "katas"
-    if not any(folder.glob("*.tgz")):
-        pytest.fail(f"no katas/*.tgz in {folder.parent}; say in CYBER_DOJO_SHARED where they are")
-    return folder
-
-
-@pytest.fixture(scope="session")
-def katas_directory(real_katas: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The real katas, unpacked with the owners that they had. Not to be written."""
+def katas_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Legacy katas of every kind. Not to be written."""
     directory = tmp_path_factory.mktemp("katas")
-    for tar in real_katas.glob("*.tgz"):
-        subprocess.run(["tar", "--same-owner", "-xzf", tar, "-C", directory], check=True)
+    katas_directories.write_all(directory)
     return directory
 
 
@@ -134,7 +124,7 @@ def start_points(tmp_path_factory: pytest.TempPathFactory) -> Path:
     kinds = [folder / kind for kind in ("languages", "exercises")]
     for kind in kinds:
         shutil.copytree(TOP / "start_points" / kind.name, kind)
-    command = [sys.executable, "-m", "storer.start_points.index", *kinds]
+    command = [sys.executable, "-m", "storer.start_points.index", *map(str, kinds)]
     subprocess.run(command, check=True, capture_output=True)
     return folder
 
@@ -143,7 +133,7 @@ def start_points(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def storer_service(
     start_service: Callable[..., Service], katas_directory: Path, start_points: Path
 ) -> Iterator[Service]:
-    """The storer that most tests share; it can import the real katas."""
+    """The storer that most tests share; it can import legacy katas."""
     service = start_service(
         "storer",
         CYBER_DOJO_KATAS_DIRECTORY=str(katas_directory),

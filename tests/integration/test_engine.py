@@ -3,12 +3,14 @@
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import docker.errors
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from cyberdojo.colour.v1 import colour_pb2
 from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
 from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
 from dojo.engine.client import Engine
@@ -61,8 +63,8 @@ class Dojo:
 
     def needing_the_volume_alone(self) -> list[Callable[[], object]]:
         """Return calls that read and write a kata's volume, and nothing else."""
-        kata = {"kata_id": self.kata_id}
-        whale = {**kata, "avatar": "whale"}
+        kata: dict[str, Any] = {"kata_id": self.kata_id}
+        whale: dict[str, Any] = {**kata, "avatar": "whale"}
         storer = self.storer
         return [
             lambda: storer.GetKata(storer_pb2.GetKataRequest(**kata), timeout=SECONDS),
@@ -74,7 +76,8 @@ class Dojo:
                 storer.DownloadKata(storer_pb2.DownloadKataRequest(**kata), timeout=SECONDS)
             ),
             lambda: storer.RecordTest(
-                storer_pb2.RecordTestRequest(**whale, files=FILES, colour=1), timeout=SECONDS
+                storer_pb2.RecordTestRequest(**whale, files=FILES, colour=colour_pb2.COLOUR_RED),
+                timeout=SECONDS,
             ),
         ]
 
@@ -142,7 +145,8 @@ def test_without_an_engine_katas_are_still_read_and_recorded_and_all_is_well_whe
     watch = dojo.storer.WatchKata(
         storer_pb2.WatchKataRequest(kata_id=dojo.kata_id), timeout=SECONDS
     )
-    assert next(watch).light.number == 0
+    events = iter(watch)
+    assert next(events).light.number == 0
 
     dojo.engine.stop()
     wait_until(lambda: dojo.health() == {health_pb2.HealthCheckResponse.NOT_SERVING})
@@ -150,7 +154,7 @@ def test_without_an_engine_katas_are_still_read_and_recorded_and_all_is_well_whe
     assert set(codes(dojo.needing_the_volume_alone())) == {OK}
     assert dojo.katas() == before
     assert dojo.newest() == 1
-    assert {(each.avatar, each.light.number) for each in (next(watch), next(watch))} > {
+    assert {(each.avatar, each.light.number) for each in (next(events), next(events))} > {
         ("whale", 1)
     }
     watch.cancel()

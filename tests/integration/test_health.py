@@ -1,9 +1,8 @@
 """Health, reflection, and stopping."""
 
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import grpc
 import pytest
@@ -13,12 +12,13 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
 
+from cyberdojo.colour.v1 import colour_pb2
 from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
 from cyberdojo.startpoints.v1 import startpoints_pb2
 from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
 from dojo.engine.data_containers import DataContainers
 from support.kata_folders import Kata
-from support.services import Service, wait_until
+from support.services import Service, run_healthcheck, wait_until
 
 SERVICES = {
     "storer": [
@@ -76,23 +76,13 @@ def check(channel: grpc.Channel, service: str) -> int:
     return status
 
 
-def run_healthcheck(address: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "dojo.service.healthcheck", address],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-
-
 @each_service
 def test_a_service_and_its_server_are_serving(
     module: str, service: Service, connect: Connect
 ) -> None:
     channel = connect(service.address)
     for name in ("", *(each.full_name for each in SERVICES[module])):
-        wait_until(lambda name=name: check(channel, name) == SERVING)
+        wait_until(lambda: check(channel, name) == SERVING)  # noqa: B023 - called now
 
 
 @each_service
@@ -137,13 +127,6 @@ def test_the_healthcheck_command_says_that_a_service_is_serving(
     wait_until(lambda: check(connect(service.address), "") == SERVING)
     done = run_healthcheck(service.address)
     assert (done.returncode, done.stdout) == (0, f"{service.address}: serving\n")
-
-
-def test_the_healthcheck_command_says_why_a_service_is_not_serving() -> None:
-    done = run_healthcheck("127.0.0.1:1")
-    assert done.returncode == 1
-    assert done.stderr.startswith("127.0.0.1:1: ")
-    assert "Traceback" not in done.stderr
 
 
 @each_service
@@ -191,14 +174,15 @@ def test_lights_that_are_being_recorded_are_recorded_before_the_storer_ends(
 ) -> None:
     service, other = start("storer"), start("storer")
     request = storer_pb2.RecordTestRequest(
-        kata_id=playing, avatar="whale", files={"a": b""}, colour=1
+        kata_id=playing, avatar="whale", files={"a": b""}, colour=colour_pb2.COLOUR_RED
     )
     recording = storer_pb2_grpc.StorerServiceStub(connect(service.address))
     calls = [recording.RecordTest.future(request, timeout=60) for _ in range(40)]
     first = calls[0].result().light.number
     service.stop()
     recorded = [call.result().light.number for call in calls if call.exception() is None]
-    refused = [call.exception().code() for call in calls if call.exception() is not None]
+    errors: list[Any] = [call.exception() for call in calls]
+    refused = [error.code() for error in errors if error is not None]
     assert first in recorded
     # gRPC cancels what came too late to be begun.
     assert set(refused) <= {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}

@@ -50,8 +50,3 @@ def test_what_any_compiler_warns_of_does_not_compile(compile_in: Compile) -> Non
     response = compile_in("gcc", OLDER)
     assert response.status == 1
     assert b"[-Werror=unused-variable]" in response.stderr.content
-
-
-def test_c_and_cpp_are_compiled_alike() -> None:
-    specs = [(IMAGES / name / "specs").read_bytes() for name in ("gcc_assert", "gpp_assert")]
-    assert specs[0] == specs[1]

@@ -65,40 +65,6 @@ def test_a_runtime_that_the_engine_does_not_have_is_named_with_those_that_it_has
 
 
 @each_service
-@pytest.mark.parametrize(
-    "listen", ["", ":4577", "localhost", "localhost:", "localhost:65536", "a:b"]
-)
-def test_where_to_listen_is_a_host_and_a_port(module: str, listen: str) -> None:
-    name = f"CYBER_DOJO_{module.upper()}_LISTEN"
-    done = start(module, **{name: listen or " "})
-    assert done.returncode == 2
-    assert said(done) == [f"{module}: {name}={listen or ' '!r} is not host:port"]
-
-
-def test_the_settings_of_runs_are_whole_numbers_in_their_range() -> None:
-    done = start(
-        "runner",
-        CYBER_DOJO_RUN_MEMORY_BYTES="much",
-        CYBER_DOJO_RUN_MAX_PROCESSES="1",
-        CYBER_DOJO_RUNNER_MAX_CONCURRENT_RUNS="1000",
-    )
-    assert done.returncode == 2
-    assert said(done) == [
-        "runner: CYBER_DOJO_RUNNER_MAX_CONCURRENT_RUNS='1000' is not from 1 to 256",
-        "runner: CYBER_DOJO_RUN_MEMORY_BYTES='much' is not a whole number",
-        "runner: CYBER_DOJO_RUN_MAX_PROCESSES='1' is not from 8 to 32768",
-    ]
-
-
-@pytest.mark.parametrize("text", ["archive", "ftp://host/x", "s3:///x", "http://a/b"])
-def test_an_archive_is_a_path_or_the_url_of_one_or_of_a_bucket(text: str) -> None:
-    done = start("storer", CYBER_DOJO_ARCHIVE=text)
-    assert done.returncode == 2
-    (line,) = said(done)
-    assert line.startswith(f"storer: CYBER_DOJO_ARCHIVE={text!r} is no absolute path")
-
-
-@each_service
 def test_volumes_that_cannot_be_seen_stop_a_service(
     module: str, engine: Engine, namespace: Namespace, tmp_path: object
 ) -> None:

@@ -43,7 +43,7 @@ class OwnEngine:
         (self._folder / "daemon.json").write_text(json.dumps(settings))
         program = Path(__file__).with_name("engine_keeper.py")
         name = f"{test_run.name()}-{secrets.token_hex(4)}"
-        keeper = [sys.executable, program, self._folder, name]
+        keeper: list[str | Path] = [sys.executable, program, self._folder, name]
         with (self._folder / "log").open("ab") as log:
             self._keeper = subprocess.Popen(
                 ["unshare", "--net", "--", *keeper], stdin=subprocess.PIPE, stdout=log, stderr=log

@@ -132,5 +132,16 @@ def code_of(call: Callable[[], object]) -> grpc.StatusCode:
     try:
         call()
     except grpc.RpcError as error:
-        return error.code()  # type: ignore[attr-defined]
+        return error.code()
     return grpc.StatusCode.OK
+
+
+def run_healthcheck(address: str) -> subprocess.CompletedProcess[str]:
+    """Ask a service for its health by the command that does so."""
+    return subprocess.run(
+        [sys.executable, "-m", "dojo.service.healthcheck", address],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )

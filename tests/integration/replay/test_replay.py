@@ -207,7 +207,7 @@ def test_tars_are_replayed_alone_or_in_a_folder(
     for kata in katas.glob("*/*"):
         name = f"{kata.parent.name}/{kata.name}"
         packed = io.BytesIO()
-        mode = f"w:{compression}" if compression in {"gz", "xz"} else "w"
+        mode: Any = f"w:{compression}" if compression in {"gz", "xz"} else "w"
         with tarfile.open(fileobj=packed, mode=mode) as tar:
             tar.add(kata, name)
         content = packed.getvalue()

@@ -44,8 +44,7 @@ def attacked_kata(plain_storer: Storer, data_containers: DataContainers) -> Iter
 
 def record(storer: Storer, kata: Kata, files: dict[str, bytes]) -> int:
     """Record a test of the whale's; return its number."""
-    whale = {"kata_id": kata.id, "avatar": AVATAR}
-    asked = storer_pb2.RecordTestRequest(**whale, files=files, colour=GREEN)
+    asked = storer_pb2.RecordTestRequest(kata_id=kata.id, avatar=AVATAR, files=files, colour=GREEN)
     number: int = storer.RecordTest(asked, timeout=30).light.number
     return number
 

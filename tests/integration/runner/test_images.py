@@ -162,7 +162,7 @@ def test_two_who_pull_the_same_image_both_get_it(
     asked = runner_pb2.PullImageRequest(image_name=remote)
     calls = [runner.PullImage(asked, timeout=60) for _ in range(2)]
     for call in calls:
-        next(call)
+        next(iter(call))
     registry.rest_may_go.set()
     assert [list(call)[-1].done for call in calls] == [True, True]
 

@@ -1,6 +1,8 @@
 """What is malformed is refused, naming the field, and touches nothing."""
 
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import grpc
 import pytest
@@ -190,7 +192,8 @@ def test_a_filename_that_is_not_utf8(
     sent = (
         request(started_kata, files={"caf!": b""}).SerializeToString().replace(b"caf!", b"caf\xe9")
     )
-    method = connect(runner_service.address).unary_unary("/cyberdojo.runner.v1.RunnerService/Run")
+    channel: Any = connect(runner_service.address)
+    method = channel.unary_unary("/cyberdojo.runner.v1.RunnerService/Run")
     refused(lambda: method(sent, timeout=30), grpc.StatusCode.INVALID_ARGUMENT)
     assert not list(started_kata.sandbox(AVATAR).iterdir())
 
@@ -287,5 +290,5 @@ def test_a_runner_that_refused_serves_the_next_call(runner: Stub, started_kata: 
         request(started_kata, files={"../a": b""}),
         request(started_kata, max_seconds=0),
     ):
-        bad_field(lambda asked=asked: runner.Run(asked))
+        bad_field(partial(runner.Run, asked))
     assert_serves(runner, started_kata)

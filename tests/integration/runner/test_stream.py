@@ -26,10 +26,11 @@ def test_output_arrives_while_the_test_runs_and_the_result_comes_last(
 ) -> None:
     script = "echo one; echo two >&2; until [ -e go ]; do sleep 0.01; done; echo tests: passed"
     responses = runner.RunStream(asked(started_kata, script), timeout=60)
-    early = [next(responses), next(responses)]
+    parts = iter(responses)
+    early = [next(parts), next(parts)]
     assert sorted(part.stdout + part.stderr for part in early) == [b"one\n", b"two\n"]
     (started_kata.sandbox(AVATAR) / "go").touch()
-    *rest, last = responses
+    *rest, last = parts
     assert b"".join(part.stdout for part in rest) == b"tests: passed\n"
     assert last.result.outcome == GREEN
     assert last.result.stdout.content == b"one\ntests: passed\n"
@@ -50,7 +51,7 @@ def test_a_run_without_output_has_a_result_alone(runner: Stub, started_kata: Kat
 
 def test_a_caller_who_goes_ends_the_run(runner: Stub, started_kata: Kata, engine: Engine) -> None:
     responses = runner.RunStream(asked(started_kata, "echo one; sleep 1000"), timeout=60)
-    assert next(responses).stdout == b"one\n"
+    assert next(iter(responses)).stdout == b"one\n"
     assert containers(engine, started_kata)
     responses.cancel()
     wait_until(lambda: not containers(engine, started_kata))

@@ -4,6 +4,7 @@ import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import grpc
 import pytest
@@ -40,12 +41,12 @@ def stored_kata(storer: Storer, data_containers: DataContainers) -> Kata:
 
 
 def codes_of_a_run_and_a_preparation(
-    runner: Stub, kata: Kata, meanwhile: Callable[[], None], seconds: float, files: int
+    runner: Stub, kata: Kata, meanwhile: Callable[[], object], seconds: float, files: int
 ) -> set[grpc.StatusCode]:
     """Begin a run and a preparation, do something `seconds` later; return what came of the two."""
     asked = runner_pb2.PrepareRequest(kata_id=kata.id, avatar=PREPARING, image_name=PYTHON)
     submitted = {f"{number}.txt": b"x" for number in range(files)}
-    calls = [
+    calls: list[grpc.Future[Any]] = [
         runner.Prepare.future(asked, timeout=60),
         runner.Run.future(request(kata, files=submitted), timeout=60),
     ]

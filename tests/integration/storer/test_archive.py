@@ -14,10 +14,10 @@ import zstandard
 from cyberdojo.storer.v1 import storer_pb2
 from dojo.engine.data_containers import DataContainers
 from support.services import Service, code_of
-from support.storer.katas_directories import REAL_KATAS
+from support.storer.katas_directories import ALL, GORILLA, SPIDER
 from support.storer.storing import FILES, GREEN, Katas, at_once, git, refused, unpacked
 
-ALL_IDS = sorted(kata.id for kata in REAL_KATAS)
+ALL_IDS = sorted(kata.id for kata in ALL)
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def test_a_kata_comes_back_from_the_archive_as_it_went_there(
 
 def listed(folder: Path) -> dict[str, tuple[object, ...]]:
     """Return what a folder has with owners, modes, contents; of sandboxes with exact times."""
-    found = {}
+    found: dict[str, tuple[object, ...]] = {}
     for path in folder.rglob("*"):
         if ".git" in path.relative_to(folder).parts:
             continue
@@ -245,7 +245,7 @@ def test_an_archived_kata_is_completed_and_listed(katas: Katas) -> None:
 
 def test_katas_are_listed_in_pages_wherever_they_are(katas: Katas) -> None:
     made = [katas.create() for _ in range(6)]
-    for kata_id in [*made[:3], "5A0F824303", "9f8TeZMZAq"]:
+    for kata_id in [*made[:3], SPIDER.id, GORILLA.id]:
         katas.import_(kata_id)
         archive(katas, kata_id)
     katas.import_(made[0])
@@ -262,23 +262,25 @@ def test_katas_are_listed_in_pages_wherever_they_are(katas: Katas) -> None:
 def test_ids_that_differ_in_case_alone_are_two_katas_in_the_archive(
     katas: Katas, tmp_path: Path
 ) -> None:
-    other = katas.tar("9f8TeZMZAq")
-    folder = unpacked(other, tmp_path / "one", "9f8TeZMZAq")
-    renamed = tmp_path / "two" / "9F" / "8TEZMZAQ"
+    upper = GORILLA.id.upper()
+    folder = unpacked(katas.tar(GORILLA.id), tmp_path / "one", GORILLA.id)
+    renamed = tmp_path / "two" / upper[:2] / upper[2:]
     renamed.parent.mkdir(parents=True)
     shutil.copytree(folder, renamed)
     manifest = json.loads((renamed / "manifest.json").read_bytes())
-    (renamed / "manifest.json").write_text(json.dumps({**manifest, "id": "9F8TEZMZAQ"}))
+    (renamed / "manifest.json").write_text(json.dumps({**manifest, "id": upper}))
     tar = subprocess.run(
-        ["tar", "-c", "-C", tmp_path / "two", "9F/8TEZMZAQ"], check=True, capture_output=True
+        ["tar", "-c", "-C", tmp_path / "two", f"{upper[:2]}/{upper[2:]}"],
+        check=True,
+        capture_output=True,
     )
     katas.restore(tar.stdout)
-    for kata_id in ("9F8TEZMZAQ", "9f8TeZMZAq"):
+    for kata_id in (upper, GORILLA.id):
         archive(katas, kata_id)
-    assert complete(katas, "9f8tez") == ["9F8TEZMZAQ", "9f8TeZMZAq"]
-    assert complete(katas, "9f8Tez") == ["9F8TEZMZAQ", "9f8TeZMZAq"]
-    assert complete(katas, "9f8TeZ") == ["9f8TeZMZAq", "9F8TEZMZAQ"]
-    assert list(katas.get("9F8TEZMZAQ").avatars) == ["gorilla"]
+    assert complete(katas, upper[:6].lower()) == [upper, GORILLA.id]
+    assert complete(katas, GORILLA.id[:3] + GORILLA.id[3:6].swapcase()) == [upper, GORILLA.id]
+    assert complete(katas, GORILLA.id[:6]) == [GORILLA.id, upper]
+    assert list(katas.get(upper).avatars) == ["gorilla"]
 
 
 def test_a_deleted_kata_is_gone_from_the_archive_too(katas: Katas, place: Path) -> None:
@@ -306,10 +308,10 @@ def test_a_kata_of_the_archive_is_restored_over_only_if_that_is_said(katas: Kata
 
 
 def test_the_archive_comes_before_the_katas_directory(katas: Katas) -> None:
-    katas.record("5A0F824303", "spider")
-    newest = len(katas.lights("5A0F824303", "spider"))
-    archive(katas, "5A0F824303")
-    assert len(katas.lights("5A0F824303", "spider")) == newest
+    katas.record(SPIDER.id, "spider")
+    newest = len(katas.lights(SPIDER.id, "spider"))
+    archive(katas, SPIDER.id)
+    assert len(katas.lights(SPIDER.id, "spider")) == newest
 
 
 def test_a_kata_in_use_is_not_archived(

@@ -9,6 +9,7 @@ import tarfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -17,7 +18,7 @@ from cyberdojo.storer.v1 import storer_pb2
 from dojo.engine.data_containers import DataContainers
 from support.services import Service, wait_until
 from support.storer.backups import Backup, backup, contents, restore_into, seal_of
-from support.storer.katas_directories import REAL_KATAS
+from support.storer.katas_directories import SPIDER
 from support.storer.storing import FILES, GREEN, Katas, at_once, git, refused, wait_for_new
 
 LARGE_BYTES = 64 * 1024**2
@@ -35,10 +36,11 @@ def three(katas: Katas) -> list[str]:
 class Begun:
     """A backup of which the first bytes have come; the rest has to be asked for."""
 
-    def __init__(self, katas: Katas, **fields: str) -> None:
+    def __init__(self, katas: Katas, **fields: Any) -> None:
         self.call = katas.stub.BackupKatas(storer_pb2.BackupKatasRequest(**fields))
-        self.token = next(self.call).header.token
-        self._first = next(self.call).data
+        parts = iter(self.call)
+        self.token = next(parts).header.token
+        self._first: bytes = next(parts).data
 
     def rest(self) -> bytes:
         """Read to the end; return the tar."""
@@ -143,8 +145,8 @@ def test_a_backup_of_nothing_is_a_whole_tar(katas: Katas) -> None:
 
 
 def test_katas_that_are_only_in_the_katas_directory_are_not_in_it(katas: Katas) -> None:
-    katas.import_(REAL_KATAS[0].id)
-    assert list(backup(katas).states) == [REAL_KATAS[0].id]
+    katas.import_(SPIDER.id)
+    assert list(backup(katas).states) == [SPIDER.id]
 
 
 # --- Incremental ones
@@ -345,8 +347,8 @@ def test_a_class_goes_on_while_a_backup_is_made(
     token = ""
     try:
         for turn in range(4):
-            for each in recorded.values():
-                wait_for_new(each, writers=1)
+            for semaphore in recorded.values():
+                wait_for_new(semaphore, writers=1)
             made = backup(katas, since_token=token)
             token = made.token
             assert made.states == dict.fromkeys(three, "sent")

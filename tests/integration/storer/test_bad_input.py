@@ -8,7 +8,6 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -17,48 +16,16 @@ from cyberdojo.storer.v1 import storer_pb2
 from dojo import avatars
 from dojo.engine.data_containers import DataContainers
 from support.services import Service, code_of
+from support.storer.calls import ALL_OF_A_KATA, OF_AN_AVATAR, call
 from support.storer.katas_directories import SPIDER
 from support.storer.storing import FILES, RED, Katas, Stub, a_manifest, a_test, refused
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 
-# Every RPC that names a kata, with a request that it would serve.
-OF_A_KATA: dict[str, Callable[[str], Any]] = {
-    "GetKata": lambda kata_id: storer_pb2.GetKataRequest(kata_id=kata_id),
-    "ImportKata": lambda kata_id: storer_pb2.ImportKataRequest(kata_id=kata_id),
-    "DeleteKata": lambda kata_id: storer_pb2.DeleteKataRequest(kata_id=kata_id),
-    "StartAvatar": lambda kata_id: storer_pb2.StartAvatarRequest(kata_id=kata_id),
-    "ListAvatars": lambda kata_id: storer_pb2.ListAvatarsRequest(kata_id=kata_id),
-    "ListLights": lambda kata_id: storer_pb2.ListLightsRequest(kata_id=kata_id),
-    "WatchKata": lambda kata_id: storer_pb2.WatchKataRequest(kata_id=kata_id),
-    "DownloadKata": lambda kata_id: storer_pb2.DownloadKataRequest(kata_id=kata_id),
-    "ArchiveKata": lambda kata_id: storer_pb2.ArchiveKataRequest(kata_id=kata_id),
-}
-
-# Every RPC that names an avatar too.
-OF_AN_AVATAR: dict[str, Callable[[str, str], Any]] = {
-    "ForkKata": lambda kata_id, avatar: storer_pb2.ForkKataRequest(kata_id=kata_id, avatar=avatar),
-    "RecordTest": a_test,
-    "GetFiles": lambda kata_id, avatar: storer_pb2.GetFilesRequest(kata_id=kata_id, avatar=avatar),
-    "DiffLights": lambda kata_id, avatar: storer_pb2.DiffLightsRequest(
-        kata_id=kata_id, avatar=avatar
-    ),
-    "DownloadPatch": lambda kata_id, avatar: storer_pb2.DownloadPatchRequest(
-        kata_id=kata_id, avatar=avatar
-    ),
-}
-
-ALL_OF_A_KATA = {
-    **OF_A_KATA,
-    **{
-        rpc: lambda kata_id, make=make: make(kata_id, "whale") for rpc, make in OF_AN_AVATAR.items()
-    },
-}
-
 BAD_IDS = [
     "",
     "5A0F82430",
-    "5A0F8243030",
+    "7C4E19D2B60",
     "5A0F 24303",
     "5A/F824303",
     "../../../..",
@@ -146,12 +113,6 @@ BAD_TOKENS = [
 ]
 
 
-def call(stub: Stub, rpc: str, request: Message) -> object:
-    """Call an RPC; of a stream, take all."""
-    answer = getattr(stub, rpc)(request, timeout=60)
-    return list(answer) if isinstance(answer, Iterator) else answer
-
-
 def state(katas: Katas, data_containers: DataContainers, kata_id: str) -> tuple[object, ...]:
     """Return all that a refused call could have changed."""
     return (
@@ -177,7 +138,7 @@ def raw(
     storer_service: Service, connect: Callable[[str], grpc.Channel]
 ) -> Callable[[str, bytes], bytes]:
     """Calls an RPC with bytes that no client of ours would send."""
-    channel = connect(storer_service.address)
+    channel: Any = connect(storer_service.address)
 
     def send(rpc: str, request: bytes) -> bytes:
         answer: bytes = channel.unary_unary(f"/cyberdojo.storer.v1.StorerService/{rpc}")(
@@ -434,7 +395,9 @@ def test_a_manifest_that_says_what_cannot_be_makes_no_kata(
 
 
 @pytest.mark.parametrize("bad", BAD_TIMES, ids=str)
-def test_nothing_happens_at_a_time_that_cannot_be(storer: Stub, kata_id: str, bad: object) -> None:
+def test_nothing_happens_at_a_time_that_cannot_be(
+    storer: Stub, kata_id: str, bad: Timestamp
+) -> None:
     with refused(INVALID, field="created"):
         storer.CreateKata(storer_pb2.CreateKataRequest(manifest=a_manifest(), created=bad))
     with refused(INVALID, field="created"):
@@ -516,6 +479,7 @@ def test_what_no_id_begins_with_is_refused(storer: Stub) -> None:
 
 
 def test_a_compression_that_is_none_is_refused(storer: Stub, kata_id: str) -> None:
+    bad: Any  # none that the type has
     for bad in (4, 99, -1):
         with refused(INVALID, field="compression"):
             list(

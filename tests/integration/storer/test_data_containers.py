@@ -8,12 +8,12 @@ from typing import Any
 import docker.errors
 import grpc
 import pytest
-from test_bad_input import ALL_OF_A_KATA, call
 
 from cyberdojo.storer.v1 import storer_pb2
 from dojo.engine.data_containers import DataContainers
-from dojo.naming import LABEL, Namespace
+from dojo.naming import LABEL
 from support.services import Service, code_of, wait_until
+from support.storer.calls import ALL_OF_A_KATA, call
 from support.storer.katas_directories import SPIDER
 from support.storer.storing import Katas, refused, restore_requests
 
@@ -201,10 +201,3 @@ def test_a_namespace_that_begins_another_does_not_see_its_katas(
         assert not each.stub.ListKatas(storer_pb2.ListKatasRequest(prefix=other)).katas
     prune(data_containers)
     assert handle(elsewhere, there) is not None
-
-
-def test_a_name_is_read_as_that_of_one_namespace_only() -> None:
-    kata = Namespace("a-kata").kata("5A0F824303")
-    assert Namespace("a-kata").kata_id(kata) == "5A0F824303"
-    for other in ("a", "a-kata-kata", "kata", "a-kat"):
-        assert Namespace(other).kata_id(kata) is None

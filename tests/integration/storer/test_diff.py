@@ -8,7 +8,7 @@ import pytest
 from google.protobuf.json_format import MessageToDict
 
 from cyberdojo.storer.v1 import storer_pb2
-from support.storer.katas_directories import REAL_KATAS, RealKata
+from support.storer.katas_directories import BUFFALO, DOLPHIN, GORILLA, SPIDER, LegacyKata, params
 from support.storer.storing import FILES, Katas, content_of, git, refused
 
 CREATED, DELETED = storer_pb2.FILE_CHANGE_CREATED, storer_pb2.FILE_CHANGE_DELETED
@@ -376,10 +376,10 @@ def test_a_patch_comes_as_header_data_and_end(katas: Katas) -> None:
     assert len(parts) > 3
 
 
-# --- Katas of old
+# --- Legacy katas
 
 
-def each_light(katas: Katas, kata: RealKata) -> Iterator[tuple[int, dict[str, bytes]]]:
+def each_light(katas: Katas, kata: LegacyKata) -> Iterator[tuple[int, dict[str, bytes]]]:
     for number in range(kata.newest + 1):
         yield number, dict(katas.files(kata.id, kata.avatar, number).files)
 
@@ -402,11 +402,9 @@ def tree(repository: Path, files: Files) -> str:
     return git(repository, "write-tree").decode().strip()
 
 
-@pytest.mark.parametrize(
-    "kata", [kata for kata in REAL_KATAS if kata.newest], ids=lambda kata: kata.id
-)
-def test_every_two_successive_lights_of_a_real_kata_differ_as_their_files_do(
-    katas: Katas, tmp_path: Path, kata: RealKata
+@pytest.mark.parametrize("kata", params(lambda kata: kata.newest))
+def test_every_two_successive_lights_of_a_legacy_kata_differ_as_their_files_do(
+    katas: Katas, tmp_path: Path, kata: LegacyKata
 ) -> None:
     repository = tmp_path / "repository"
     repository.mkdir()
@@ -428,17 +426,18 @@ def test_every_two_successive_lights_of_a_real_kata_differ_as_their_files_do(
         was, tree_was = now, tree_now
 
 
-def test_the_whole_way_of_a_real_kata_is_one_patch(katas: Katas, tmp_path: Path) -> None:
-    for kata_id, avatar in (("421F303E80", "buffalo"), ("9f8TeZMZAq", "gorilla")):
-        start = dict(katas.files(kata_id, avatar, 0).files)
-        newest = dict(katas.files(kata_id, avatar, -1).files)
-        check(katas.diff(kata_id, avatar, 0, -1), start, newest)
-        patch = katas.patch(kata_id, avatar, 0, -1)
-        assert applied(tmp_path / kata_id, start, patch) == as_read(newest)
+def test_the_whole_way_of_a_legacy_kata_is_one_patch(katas: Katas, tmp_path: Path) -> None:
+    for kata in (BUFFALO, GORILLA):
+        start = dict(katas.files(kata.id, kata.avatar, 0).files)
+        newest = dict(katas.files(kata.id, kata.avatar, -1).files)
+        check(katas.diff(kata.id, kata.avatar, 0, -1), start, newest)
+        patch = katas.patch(kata.id, kata.avatar, 0, -1)
+        assert applied(tmp_path / kata.id, start, patch) == as_read(newest)
 
 
-def test_a_light_of_old_and_one_of_ours_are_compared(katas: Katas) -> None:
-    for kata_id, avatar in (("5A0F824303", "spider"), ("420B05BA0A", "dolphin")):
+def test_a_legacy_light_and_one_of_ours_are_compared(katas: Katas) -> None:
+    for kata in (SPIDER, DOLPHIN):
+        kata_id, avatar = kata.id, kata.avatar
         was = dict(katas.files(kata_id, avatar, -1).files)
         now = {**was, "new file": b"new\n"}
         now.pop("cyber-dojo.sh")
@@ -447,14 +446,14 @@ def test_a_light_of_old_and_one_of_ours_are_compared(katas: Katas) -> None:
         check(katas.diff(kata_id, avatar, number, number - 1), now, was)
 
 
-def test_comparing_lights_of_old_leaves_no_folder(
+def test_comparing_legacy_lights_leaves_no_folder(
     start_storer: Callable[..., object],
     client: Callable[[object], Katas],
     katas_directory: Path,
     tmp_path: Path,
 ) -> None:
     service = start_storer(TMPDIR=str(tmp_path), CYBER_DOJO_KATAS_DIRECTORY=str(katas_directory))
-    found = client(service).diff("5A0F824303", "spider", 0, 8)
+    found = client(service).diff(SPIDER.id, "spider", 0, 8)
     assert MessageToDict(found[0])
-    client(service).patch("5A0F824303", "spider", 0, 8)
+    client(service).patch(SPIDER.id, "spider", 0, 8)
     assert not list(tmp_path.iterdir())

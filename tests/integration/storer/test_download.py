@@ -16,7 +16,7 @@ from cyberdojo.storer.v1 import storer_pb2
 from dojo import avatars
 from dojo.engine.data_containers import DataContainers
 from support.services import Service, code_of, wait_until
-from support.storer.katas_directories import REAL_KATAS, RealKata
+from support.storer.katas_directories import LegacyKata, each_legacy_kata
 from support.storer.storing import (
     FILES,
     GREEN,
@@ -48,7 +48,8 @@ class Download:
     def __init__(self, katas: Katas, kata_id: str, seconds: float | None = None) -> None:
         request = storer_pb2.DownloadKataRequest(kata_id=kata_id)
         self.call = katas.stub.DownloadKata(request, timeout=seconds)
-        self._first = [next(self.call), next(self.call)]
+        parts = iter(self.call)
+        self._first = [next(parts), next(parts)]
 
     def rest(self) -> bytes:
         """Read to the end; return the tar."""
@@ -131,9 +132,9 @@ def test_a_downloaded_avatar_is_a_repository_for_plain_git(katas: Katas, tmp_pat
     assert json.loads((whale / "light.json").read_bytes())["stdout"] == "1"
 
 
-@pytest.mark.parametrize("kata", REAL_KATAS, ids=lambda kata: kata.id)
-def test_a_downloaded_real_kata_has_every_light(
-    katas: Katas, tmp_path: Path, kata: RealKata
+@each_legacy_kata
+def test_a_downloaded_legacy_kata_has_every_light(
+    katas: Katas, tmp_path: Path, kata: LegacyKata
 ) -> None:
     folder = unpacked(katas.tar(kata.id), tmp_path, kata.id)
     if not kata.avatar:

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -14,6 +15,13 @@ from cyberdojo.colour.v1 import colour_pb2
 from cyberdojo.storer.v1 import storer_pb2
 from dojo.engine.data_containers import DataContainers
 from support.services import code_of
+from support.storer.katas_directories import (
+    ALL,
+    BUFFALO,
+    GORILLA,
+    SNAKE,
+    SPIDER,
+)
 from support.storer.storing import (
     CREATED,
     FILES,
@@ -25,20 +33,10 @@ from support.storer.storing import (
     timestamp,
 )
 
-IMPORTABLE = [
-    "1F00C1BFC8",
-    "420B05BA0A",
-    "420BD5D5BE",
-    "420F2A2979",
-    "421AFD7EC5",
-    "421F303E80",
-    "5A0F824303",
-    "9f8TeZMZAq",
-    "9fT2wMW0BM",
-]
+IMPORTABLE = sorted(kata.id for kata in ALL)
 
 
-def list_katas(katas: Katas, **request: object) -> storer_pb2.ListKatasResponse:
+def list_katas(katas: Katas, **request: Any) -> storer_pb2.ListKatasResponse:
     return katas.stub.ListKatas(storer_pb2.ListKatasRequest(**request))
 
 
@@ -120,7 +118,7 @@ def test_a_kata_names_its_started_avatars_in_alphabetical_order(katas: Katas) ->
     ],
 )
 def test_a_manifest_that_lacks_something_makes_no_kata(
-    katas: Katas, data_containers: DataContainers, change: dict[str, object], field: str
+    katas: Katas, data_containers: DataContainers, change: dict[str, Any], field: str
 ) -> None:
     with refused(grpc.StatusCode.INVALID_ARGUMENT, field=field):
         katas.create(**change)
@@ -139,13 +137,13 @@ def test_a_partial_id_stands_for_every_id_that_begins_with_it(katas: Katas) -> N
     found = complete(katas, kata_id[:9])
     assert kata_id in found.kata_ids
     assert not found.truncated
-    assert list(complete(katas, "5A0F82").kata_ids) == ["5A0F824303"]
-    assert list(complete(katas, "5A0F824303").kata_ids) == ["5A0F824303"]
+    assert list(complete(katas, SPIDER.id[:6]).kata_ids) == [SPIDER.id]
+    assert list(complete(katas, SPIDER.id).kata_ids) == [SPIDER.id]
 
 
 def test_a_partial_id_finds_ids_of_another_case_too(katas: Katas) -> None:
-    assert list(complete(katas, "5a0f82").kata_ids) == ["5A0F824303"]
-    assert list(complete(katas, "9F8tEz").kata_ids) == ["9f8TeZMZAq"]
+    assert list(complete(katas, SPIDER.id[:6].lower()).kata_ids) == [SPIDER.id]
+    assert list(complete(katas, GORILLA.id[:6].swapcase()).kata_ids) == [GORILLA.id]
 
 
 def test_ids_in_the_case_that_was_typed_come_first(
@@ -161,23 +159,23 @@ def test_a_partial_id_that_nothing_begins_with_is_no_error(katas: Katas) -> None
     assert list(complete(katas, "000000").kata_ids) == []
 
 
-@pytest.mark.parametrize("partial_id", ["", "5A0F8", "5A0F8243031", "5A0F8*", "../../"])
+@pytest.mark.parametrize("partial_id", ["", "7C4E1", "7C4E19D2B61", "7C4E1*", "../../"])
 def test_a_partial_id_has_6_to_10_characters(katas: Katas, partial_id: str) -> None:
     with refused(grpc.StatusCode.INVALID_ARGUMENT, field="partial_id"):
         complete(katas, partial_id)
 
 
 def test_completing_an_id_imports_nothing(katas: Katas, data_containers: DataContainers) -> None:
-    complete(katas, "5A0F82")
-    assert not data_containers.folder("5A0F824303").exists()
+    complete(katas, SPIDER.id[:6])
+    assert not data_containers.folder(SPIDER.id).exists()
 
 
 def test_katas_are_listed_in_order_and_each_says_where_it_is(katas: Katas) -> None:
-    katas.import_("420F2A2979")
+    katas.import_(SNAKE.id)
     found = list_katas(katas).katas
     assert [each.kata_id for each in found] == IMPORTABLE
     here = [each.kata_id for each in found if each.source == storer_pb2.KATA_SOURCE_DATA_CONTAINER]
-    assert here == ["420F2A2979"]
+    assert here == [SNAKE.id]
 
 
 def test_katas_are_listed_in_pages_that_together_are_all(katas: Katas) -> None:
@@ -208,10 +206,10 @@ def test_a_page_goes_on_where_the_one_before_ended_even_if_that_kata_is_gone(
 
 
 def test_katas_are_listed_by_prefix(katas: Katas) -> None:
-    assert [each.kata_id for each in list_katas(katas, prefix="42").katas] == [
-        kata_id for kata_id in IMPORTABLE if kata_id.startswith("42")
+    assert [each.kata_id for each in list_katas(katas, prefix="60").katas] == [
+        kata_id for kata_id in IMPORTABLE if kata_id.startswith("60")
     ]
-    assert not list_katas(katas, prefix="5a").katas
+    assert not list_katas(katas, prefix=SPIDER.id[:2].lower()).katas
 
 
 def test_a_fork_starts_from_the_files_of_a_light(katas: Katas) -> None:
@@ -239,10 +237,10 @@ def test_a_fork_outlives_its_parent(katas: Katas) -> None:
     assert katas.start(forked, "zebra") == "zebra"
 
 
-def test_an_old_kata_can_be_forked(katas: Katas) -> None:
-    forked = fork(katas, "421F303E80", "buffalo", 20)
+def test_a_legacy_kata_can_be_forked(katas: Katas) -> None:
+    forked = fork(katas, BUFFALO.id, "buffalo", 20)
     assert dict(katas.get(forked).manifest.visible_files) == dict(
-        katas.files("421F303E80", "buffalo", 20).files
+        katas.files(BUFFALO.id, "buffalo", 20).files
     )
 
 
@@ -279,12 +277,12 @@ def test_deleting_does_not_touch_the_katas_directory(
     katas: Katas, katas_directory: Path, data_containers: DataContainers
 ) -> None:
     with refused(grpc.StatusCode.NOT_FOUND):
-        katas.delete("5A0F824303")
-    katas.import_("5A0F824303")
-    katas.delete("5A0F824303")
-    assert (katas_directory / "5A/0F824303/manifest.json").exists()
-    assert not data_containers.folder("5A0F824303").exists()
-    assert list(katas.get("5A0F824303").avatars) == ["spider"]
+        katas.delete(SPIDER.id)
+    katas.import_(SPIDER.id)
+    katas.delete(SPIDER.id)
+    assert (SPIDER.folder(katas_directory) / "manifest.json").exists()
+    assert not data_containers.folder(SPIDER.id).exists()
+    assert list(katas.get(SPIDER.id).avatars) == ["spider"]
 
 
 def test_deleting_takes_a_run_that_still_holds_the_volume_along(

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from support.services import Service
-from support.storer.katas_directories import REAL_KATAS
+from support.storer.katas_directories import BUFFALO, DOLPHIN, NOBODYS, SNAKE, SPIDER
 from support.storer.loads import Client, Shared, observe
 from support.storer.storing import Katas
 from support.storer.verifying import verify
 
-CLIENTS = 5
+IMPORTS = (SPIDER, BUFFALO, DOLPHIN, SNAKE, NOBODYS)  # one for each client
 SEED = 20260
 MOST_SECONDS = 0.8  # between the start of a storer and its end
 MORE_KILLS = 200
@@ -45,9 +45,9 @@ def test_no_kill_takes_what_was_acknowledged(
 
     service, katas = start()
     shared = Shared(katas.started("whale"))
-    imports = [{each.id: observe(katas, each.id)} for each in REAL_KATAS[:CLIENTS]]
+    imports = [{each.id: observe(katas, each.id)} for each in IMPORTS]
     clients = [Client(SEED + number, shared, each) for number, each in enumerate(imports)]
-    with ThreadPoolExecutor(CLIENTS) as threads:
+    with ThreadPoolExecutor(len(IMPORTS)) as threads:
         for number in itertools.count():
             # A slow machine makes few calls between two kills: then there are more of them.
             done = sum((each.calls for each in clients), Counter[str]())
@@ -57,8 +57,8 @@ def test_no_kill_takes_what_was_acknowledged(
             playing = [threads.submit(each.play, katas) for each in clients]
             time.sleep(chance.uniform(0, MOST_SECONDS))
             service.kill()
-            for each in playing:
-                each.result()
+            for played in playing:
+                played.result()
             killed = time.monotonic()
             service, katas = start()
             shared.check(katas, killed)

@@ -12,9 +12,9 @@ from google.protobuf.struct_pb2 import Struct
 
 from cyberdojo.colour.v1 import colour_pb2
 from dojo.ruby_lambdas import MAX_SOURCE_BYTES
+from support.storer.katas_directories import LegacyKata, manifest, params
 from support.storer.storing import Katas, refused
 
-REAL_KATA = "5A0F824303"
 SOURCE = "lambda { |stdout,stderr,status|\n  return status === 0 ? :green : :red\n}\n"
 FIELD = "manifest.colour_rule.ruby_lambda.source"
 
@@ -35,11 +35,14 @@ def change(folder: Path, **keys: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **keys}))
 
 
-def test_the_lambda_of_a_real_kata_is_its_rule(katas: Katas, katas_directory: Path) -> None:
-    value = json.loads((katas_directory / "5A/0F824303/manifest.json").read_text())
-    katas.import_(REAL_KATA)
-    assert source_of(katas, REAL_KATA) == "\n".join(value["red_amber_green"])
-    assert "red_amber_green" not in katas.get(REAL_KATA).manifest.other
+@pytest.mark.parametrize("kata", params(lambda kata: kata.avatar == "spider"))
+def test_the_lambda_of_a_legacy_kata_is_its_rule(
+    katas: Katas, katas_directory: Path, kata: LegacyKata
+) -> None:
+    value = manifest(kata, katas_directory)
+    katas.import_(kata.id)
+    assert source_of(katas, kata.id) == "\n".join(value["red_amber_green"])
+    assert "red_amber_green" not in katas.get(kata.id).manifest.other
 
 
 @pytest.mark.parametrize(

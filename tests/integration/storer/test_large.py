@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -24,6 +25,7 @@ from support.services import Service
 from support.storer.storing import (
     CREATED,
     FILES,
+    RED,
     STARTED,
     Katas,
     Stub,
@@ -165,7 +167,7 @@ class Crowd:
     seen: list[int] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def watch(self, stub: Stub, kata_id: str) -> None:
+    async def watch(self, stub: Any, kata_id: str) -> None:
         number = len(self.seen)
         self.seen.append(-1)
         async for each in stub.WatchKata(storer_pb2.WatchKataRequest(kata_id=kata_id)):
@@ -183,8 +185,9 @@ async def look_on(address: str, kata_id: str, large_id: str, light_count: int) -
     """Watch and download, all at once, and record meanwhile; return how long recording took."""
     # Each with a connection of its own.
     options = [("grpc.use_local_subchannel_pool", 1)]
-    channels = [grpc.aio.insecure_channel(address, options=options) for _ in range(8)]
-    stubs = [Stub(channel) for channel in channels]
+    # The stubs of what is generated are those of clients that wait.
+    channels: list[Any] = [grpc.aio.insecure_channel(address, options=options) for _ in range(8)]
+    stubs: list[Any] = [Stub(channel) for channel in channels]
     crowd = Crowd()
     took = []
     watching = [
@@ -202,7 +205,7 @@ async def look_on(address: str, kata_id: str, large_id: str, light_count: int) -
         for number in range(1, light_count + 1):
             begun = time.monotonic()
             request = storer_pb2.RecordTestRequest(
-                kata_id=kata_id, avatar="whale", files=FILES, colour=1
+                kata_id=kata_id, avatar="whale", files=FILES, colour=RED
             )
             answer = await stubs[4].RecordTest(request, timeout=60)
             took.append(time.monotonic() - begun)

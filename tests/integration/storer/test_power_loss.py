@@ -58,8 +58,8 @@ def test_no_power_cut_takes_what_was_acknowledged(
                         cuts.append((image, begin, time.monotonic()))
                 finally:
                     stopped.set()
-                for each in playing:
-                    each.result()
+                for played in playing:
+                    played.result()
     for image, begin, end in cuts:
         with mounted(image, again / "data", kind):
             archive = {"CYBER_DOJO_ARCHIVE": str(again / "data/archive")}

@@ -3,8 +3,10 @@
 import json
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -15,6 +17,7 @@ from grpc_status import rpc_status
 from dojo.engine.data_containers import DataContainers
 from dojo.naming import Namespace
 from support.services import Service, code_of
+from support.storer.katas_directories import BUFFALO, DOLPHIN
 from support.storer.storing import (
     AMBER,
     FAULTY,
@@ -187,7 +190,8 @@ def test_a_stale_number_is_aborted_and_told_the_newest(katas: Katas) -> None:
         with pytest.raises(grpc.RpcError) as caught:
             katas.record(kata_id, "whale", expected_number=stale)
         assert caught.value.code() is grpc.StatusCode.ABORTED
-        status = rpc_status.from_call(caught.value)
+        error: Any = caught.value
+        status = rpc_status.from_call(error)
         info = error_details_pb2.ErrorInfo()
         assert status is not None
         assert status.details[0].Unpack(info)
@@ -263,7 +267,7 @@ def test_a_storer_goes_on_after_another_that_died_before_it_wrote_increments(
 
 
 def test_an_imported_kata_is_recorded_on(katas: Katas, folder: Callable[[str], Path]) -> None:
-    for kata_id, name, newest in (("421F303E80", "buffalo", 36), ("420B05BA0A", "dolphin", 20)):
+    for kata_id, name, newest in ((BUFFALO.id, "buffalo", 36), (DOLPHIN.id, "dolphin", 20)):
         katas.import_(kata_id)
         before = katas.lights(kata_id, name)
         assert katas.record(kata_id, name, {"a": b"new"}).number == newest + 1
@@ -333,3 +337,20 @@ def test_a_test_is_recorded_in_no_kata_but_its_own(
         storer.RecordTest(a_test("0000000000", "whale"))
     with refused(grpc.StatusCode.NOT_FOUND, says="bat was not started"):
         storer.RecordTest(a_test(kata_id, "bat"))
+
+
+def test_lights_are_read_by_one_storer_while_another_records(
+    start_storer: Callable[..., Service], client: Callable[[Service], Katas]
+) -> None:
+    writer, reader = client(start_storer()), client(start_storer())
+    kata_id = writer.started("whale")
+    seen = 0
+    with ThreadPoolExecutor(1) as threads:
+        writing = threads.submit(lambda: [writer.record(kata_id, "whale") for _ in range(500)])
+        while not writing.done():
+            found = [light.number for light in reader.lights(kata_id, "whale")]
+            assert found == [*range(len(found))]
+            assert len(found) >= seen
+            seen = len(found)
+        assert len(writing.result()) == 500
+    assert len(reader.lights(kata_id, "whale")) == 501

@@ -13,6 +13,7 @@ import tarfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import grpc
 import pytest
@@ -24,7 +25,7 @@ from dojo.engine.data_containers import DataContainers
 from storer.katas import publish
 from storer.katas.create import UNFINISHED_SECONDS
 from support.services import Service, code_of, wait_until
-from support.storer.katas_directories import REAL_KATAS, SPIDER, RealKata
+from support.storer.katas_directories import SPIDER, LegacyKata, each_legacy_kata, packed
 from support.storer.storing import (
     FILES,
     GREEN,
@@ -89,7 +90,7 @@ START = [
 
 def blocks_of(members: Iterable[Member], tar_format: int = tarfile.PAX_FORMAT) -> bytes:
     return b"".join(
-        header.tobuf(tar_format) + content + bytes(-len(content) % tarfile.BLOCKSIZE)
+        header.tobuf(cast("Any", tar_format)) + content + bytes(-len(content) % tarfile.BLOCKSIZE)
         for header, content in members
     )
 
@@ -105,7 +106,7 @@ LARGE = tar_of([*START, member(f"{SANDBOX}/large", bytes(1024**2))])
 
 def listing(top: Path) -> dict[str, tuple[object, ...]]:
     """Return everything of a kata that a restored one has to have as well."""
-    found = {}
+    found: dict[str, tuple[object, ...]] = {}
     for path in sorted(top.rglob("*")):
         status = path.lstat()
         inside = path.relative_to(top)
@@ -144,13 +145,13 @@ def fill_sandbox(sandbox: Path) -> None:
         os.chown(path, avatars.uid("whale"), avatars.uid("whale"), follow_symlinks=False)
 
 
-@pytest.mark.parametrize("kata", REAL_KATAS, ids=lambda kata: kata.id)
-def test_a_real_kata_is_restored_elsewhere_as_it_is_here(
+@each_legacy_kata
+def test_a_legacy_kata_is_restored_elsewhere_as_it_is_here(
     katas: Katas,
     data_containers: DataContainers,
     katas_elsewhere: Katas,
     elsewhere: DataContainers,
-    kata: RealKata,
+    kata: LegacyKata,
 ) -> None:
     restored = katas_elsewhere.restore(katas.tar(kata.id))
     assert restored.kata_id == kata.id
@@ -181,11 +182,11 @@ def test_a_kata_made_here_is_restored_whatever_its_tars_compression(
     assert katas_elsewhere.start(kata_id, "bat", "fox") == "fox"
 
 
-@pytest.mark.parametrize("kata", REAL_KATAS, ids=lambda kata: kata.id)
+@each_legacy_kata
 def test_a_tar_of_a_katas_directory_is_restored_as_if_it_were_imported(
-    katas: Katas, katas_elsewhere: Katas, real_katas: Path, kata: RealKata
+    katas: Katas, katas_elsewhere: Katas, katas_directory: Path, kata: LegacyKata
 ) -> None:
-    katas_elsewhere.restore((real_katas / f"{kata.id}.tgz").read_bytes())
+    katas_elsewhere.restore(packed(kata, katas_directory))
     assert katas_elsewhere.get(kata.id) == katas.get(kata.id)
     if kata.avatar:
         for number in {0, kata.newest}:
@@ -457,7 +458,7 @@ TARS: dict[str, tuple[bytes, str]] = {
     ),
     "a thousand headers for one file": (
         blocks_of(START)
-        + tarfile.TarInfo._create_pax_generic_header({"a": "b"}, b"x", "utf-8") * 2000
+        + cast("Any", tarfile.TarInfo)._create_pax_generic_header({"a": "b"}, b"x", "utf-8") * 2000
         + bytes(1024),
         "is not a whole tar",
     ),

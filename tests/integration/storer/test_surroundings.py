@@ -223,8 +223,8 @@ def test_two_storers_on_one_engine_do_each_other_no_harm(
             playing.append(threads.submit(each.play, either, stopped))
         time.sleep(5)  # of play
         stopped.set()
-        for each in playing:
-            each.result()
+        for played in playing:
+            played.result()
     now = time.monotonic()
     for katas in both:
         shared.check(katas, now)

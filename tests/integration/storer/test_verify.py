@@ -16,7 +16,7 @@ from dojo import avatars, locks
 from dojo.engine.data_containers import DataContainers
 from storer.fs.write_ahead_log import Journal
 from support.services import Service
-from support.storer.katas_directories import REAL_KATAS, RealKata
+from support.storer.katas_directories import LegacyKata, each_legacy_kata
 from support.storer.storing import FILES, GREEN, RED, Katas, git, refused
 from support.storer.verifying import (
     another_content,
@@ -56,22 +56,20 @@ def test_nothing_is_found_in_katas_that_are_whole(katas: Katas, kata_id: str) ->
     assert verified.summary.size_bytes > 1000
 
 
-@pytest.mark.parametrize("real", REAL_KATAS, ids=lambda real: real.id)
-def test_nothing_is_found_in_real_katas_of_old(
-    katas: Katas, real: RealKata, folder: Folder
-) -> None:
-    katas.import_(real.id)
+@each_legacy_kata
+def test_nothing_is_found_in_legacy_katas(katas: Katas, kata: LegacyKata, folder: Folder) -> None:
+    katas.import_(kata.id)
     for _ in range(2):
-        verified = verify(katas, real.id)
+        verified = verify(katas, kata.id)
         assert verified.kinds() == []
-        assert verified.summary.light_count == real.newest
-        if real.avatar:
-            assert not any(fsck(folder(real.id) / real.avatar).values())
-            katas.record(real.id, real.avatar)
-            assert verify(katas, real.id).kinds() == []
-            katas.tar(real.id)
-            katas.restore(katas.tar(real.id), overwrite=True)
-            assert verify(katas, real.id).kinds() == []
+        assert verified.summary.light_count == kata.newest
+        if kata.avatar:
+            assert not any(fsck(folder(kata.id) / kata.avatar).values())
+            katas.record(kata.id, kata.avatar)
+            assert verify(katas, kata.id).kinds() == []
+            katas.tar(kata.id)
+            katas.restore(katas.tar(kata.id), overwrite=True)
+            assert verify(katas, kata.id).kinds() == []
             break
 
 

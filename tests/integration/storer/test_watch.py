@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -20,7 +21,7 @@ from dojo.service.statuses import StatusInterceptor
 from storer.api.servicer import StorerServicer
 from storer.katas.import_source import KatasDirectory
 from support.services import Service, code_of, wait_until
-from support.storer.katas_directories import DOLPHIN, SPIDER
+from support.storer.katas_directories import DOLPHIN, SPIDER, LegacyKata
 from support.storer.storing import GREEN, Katas, Stub, at_once, refused
 
 Watcher = Iterator[storer_pb2.WatchKataResponse]
@@ -54,7 +55,8 @@ class Inside:
 
     def traces(self) -> tuple[int, int]:
         """Return how many katas are watched, and how many tasks serve a call or a watch."""
-        tasks = [task.get_coro().__qualname__ for task in asyncio.all_tasks(self.loop)]
+        coroutines: list[Any] = [task.get_coro() for task in asyncio.all_tasks(self.loop)]
+        tasks = [each.__qualname__ for each in coroutines]
         # The server's own wait for calls.
         busy = [name for name in tasks if not name.startswith(("AioServer._", "inside."))]
         return len(self.servicer.watches._feeds), len(busy)
@@ -149,7 +151,7 @@ def test_a_watcher_that_comes_again_and_again_misses_nothing_and_gets_nothing_tw
 ) -> None:
     kata_id = katas.started("whale", "bat")
     seen: dict[str, int] = {}
-    taken = []
+    taken: list[tuple[str, int]] = []
 
     def write(name: str) -> None:
         for _ in range(10):
@@ -235,14 +237,14 @@ def test_a_kata_that_is_not_there_cannot_be_watched(katas: Katas) -> None:
 
 
 @pytest.mark.parametrize("kata", [SPIDER, DOLPHIN], ids=lambda kata: kata.id)
-def test_watching_an_old_kata_imports_it(katas: Katas, kata: object) -> None:
+def test_watching_a_legacy_kata_imports_it(katas: Katas, kata: LegacyKata) -> None:
     with katas.watching(kata.id, {kata.avatar: kata.newest - 1}) as watcher:
         assert take(watcher, 1) == [(kata.avatar, kata.newest)]
         katas.record(kata.id, kata.avatar)
         assert take(watcher, 1) == [(kata.avatar, kata.newest + 1)]
 
 
-def test_a_watcher_does_not_bring_back_an_old_kata_that_is_deleted(
+def test_a_watcher_does_not_bring_back_a_legacy_kata_that_is_deleted(
     katas: Katas, data_containers: DataContainers
 ) -> None:
     with katas.watching(SPIDER.id) as watcher:
@@ -268,7 +270,7 @@ def test_a_watcher_of_a_kata_that_another_storer_archived_goes_on(
             request = storer_pb2.ArchiveKataRequest(kata_id=kata_id)
             archive = partial(other.stub.ArchiveKata, request)
             # While the one that watches looks at it, it is in use.
-            wait_until(lambda archive=archive: code_of(archive) is grpc.StatusCode.OK)
+            wait_until(lambda: code_of(archive) is grpc.StatusCode.OK)  # noqa: B023 - called now
             other.record(kata_id, "whale")
             assert take(watcher, 1) == [("whale", number)]
         other.delete(kata_id)

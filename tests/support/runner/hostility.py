@@ -69,10 +69,10 @@ def _processes(root: str) -> dict[int, str]:
 
 def _layers(engine: Engine, containers: list[str]) -> set[str]:
     """Return where the engine mounts the file systems of containers."""
-    layers = set()
+    layers: set[str] = set()
     for container in containers:
         with contextlib.suppress(docker.errors.NotFound):
             # The engine says None of one that is being removed.
             driver = engine.api.inspect_container(container)["GraphDriver"]["Data"] or {}
-            layers.add(driver.get("MergedDir"))
+            layers.update(filter(None, [driver.get("MergedDir")]))
     return layers

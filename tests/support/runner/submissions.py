@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import docker.errors
 import grpc
@@ -171,8 +172,8 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in found.split()]
 
 
-def refused(call: Callable[[], object], code: grpc.StatusCode) -> grpc.RpcError:
-    """Return the error that `call` ends with, which has to be of this status."""
+def refused(call: Callable[[], object], code: grpc.StatusCode) -> Any:
+    """Return the error that `call` ends with, which has to be of this status, and is a call too."""
     with pytest.raises(grpc.RpcError) as caught:
         call()
     error = caught.value
@@ -186,7 +187,8 @@ def bad_field(call: Callable[[], object]) -> str:
     assert status is not None
     violations = error_details_pb2.BadRequest()
     assert status.details[0].Unpack(violations)
-    return violations.field_violations[0].field
+    field: str = violations.field_violations[0].field
+    return field
 
 
 def assert_serves(runner: Stub, kata: Kata) -> None:

@@ -138,7 +138,7 @@ def a_losing_disk(folder: Path, size_bytes: int, kind: str) -> Iterator[LosingDi
     kept.mkdir()
     program = Path(__file__).with_name("losing_disk.py")
     sizes = (str(size_bytes), str(SECTOR_BYTES[kind]))
-    command = [sys.executable, program, image, *sizes, kept]
+    command: list[str | Path] = [sys.executable, program, image, *sizes, kept]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     with process:
         try:

@@ -1,44 +1,123 @@
-"""The real katas as they are in a katas directory, read without any of the product's code."""
+"""Legacy katas as they are in a katas directory, read without any of the product's code.
+
+The tests build some of each kind. Where CYBER_DOJO_SHARED names a folder with real ones, as tars
+in its folder `katas`, the tests that are marked `real_katas` run with each of those too.
+"""
 
 import json
+import os
+import subprocess
+import tarfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from support.storer import legacy_katas
 from support.storer.storing import git
 
 
 @dataclass(frozen=True)
-class RealKata:
-    """A real kata: its one avatar, if any, and how its history was kept."""
+class LegacyKata:
+    """A legacy kata: its one avatar, if any, and how its history was kept.
+
+    `tar` is where a real one came from.
+    """
 
     id: str
-    avatar: str
-    newest: int
-    in_git: bool
+    avatar: str = ""
+    newest: int = 0
+    in_git: bool = False
+    tar: Path | None = None
+
+    @property
+    def path(self) -> str:
+        """Where it is in a katas directory."""
+        return f"{self.id[:2]}/{self.id[2:]}"
 
     def folder(self, katas_directory: Path) -> Path:
         """Return its folder in a katas directory."""
-        return katas_directory / self.id[:2] / self.id[2:]
+        return katas_directory / self.path
 
 
-REAL_KATAS = [
-    RealKata("1F00C1BFC8", "turtle", 2, in_git=False),
-    RealKata("420B05BA0A", "dolphin", 20, in_git=False),
-    RealKata("420BD5D5BE", "hummingbird", 0, in_git=True),
-    RealKata("420F2A2979", "snake", 0, in_git=False),
-    RealKata("421AFD7EC5", "wolf", 1, in_git=True),
-    RealKata("421F303E80", "buffalo", 36, in_git=True),
-    RealKata("5A0F824303", "spider", 8, in_git=True),
-    RealKata("9f8TeZMZAq", "gorilla", 84, in_git=False),
-    RealKata("9fT2wMW0BM", "", 0, in_git=False),
+SPIDER = LegacyKata("7C4E19D2B6", "spider", 8, in_git=True)
+BUFFALO = LegacyKata("60B2C95E04", "buffalo", 36, in_git=True)
+WOLF = LegacyKata("603D5B7A98", "wolf", 1, in_git=True)
+HUMMINGBIRD = LegacyKata("60E71A8C3D", "hummingbird", 0, in_git=True)
+MOOSE = LegacyKata("5B1F7E93A4", "moose", 3, in_git=True)
+DOLPHIN = LegacyKata("60D8A3F17E", "dolphin", 20)
+TURTLE = LegacyKata("18A6F2C4E0", "turtle", 2)
+GORILLA = LegacyKata("7hK2mQxW9d", "gorilla", 84)
+SNAKE = LegacyKata("60F9D40B52", "snake")
+LION = LegacyKata("3D90E6A15C", "lion", 3)
+NOBODYS = LegacyKata("7hR5vTcN3b")
+
+BUILT = [
+    *(SPIDER, BUFFALO, WOLF, HUMMINGBIRD, MOOSE),
+    *(DOLPHIN, TURTLE, GORILLA, SNAKE, LION, NOBODYS),
 ]
 
-SPIDER = next(kata for kata in REAL_KATAS if kata.avatar == "spider")
-DOLPHIN = next(kata for kata in REAL_KATAS if kata.avatar == "dolphin")
+
+def _real() -> list[LegacyKata]:
+    """Return the real katas that there are."""
+    shared = os.environ.get("CYBER_DOJO_SHARED")
+    if not shared:
+        return []
+    tars = sorted((Path(shared) / "katas").glob("*.tgz"))
+    if not tars:
+        raise pytest.UsageError(f"CYBER_DOJO_SHARED={shared}: no katas/*.tgz is there")
+    return [_looked_into(path) for path in tars]
 
 
-def manifest(kata: RealKata, katas_directory: Path) -> dict[str, Any]:
+def _looked_into(path: Path) -> LegacyKata:
+    kata_id = path.name.removesuffix(".tgz")
+    with tarfile.open(path) as tar:
+        names = {name.removeprefix("./") for name in tar.getnames()}
+        (told,) = {name for name in names if name.endswith("/increments.json")} or {""}
+        if not told:
+            return LegacyKata(kata_id, tar=path)
+        folder = told.removesuffix("/increments.json")
+        file = tar.extractfile(next(each for each in tar if each.name.endswith(told)))
+        assert file is not None
+        lights = json.loads(file.read())
+    newest = lights[-1]["number"] if lights else 0
+    return LegacyKata(kata_id, Path(folder).name, newest, f"{folder}/.git" in names, path)
+
+
+REAL = _real()
+ALL = [*BUILT, *REAL]
+
+
+def params(wanted: Callable[[LegacyKata], object] = lambda _: True) -> list[Any]:
+    """Return the parameters of a test that runs with each of the katas that are wanted."""
+    return [
+        pytest.param(kata, id=kata.id, marks=[pytest.mark.real_katas] if kata.tar else [])
+        for kata in ALL
+        if wanted(kata)
+    ]
+
+
+each_legacy_kata = pytest.mark.parametrize("kata", params())
+
+
+def write_all(directory: Path) -> None:
+    """Write the katas into a katas directory, with owners and modes as they were."""
+    legacy_katas.build(directory)
+    for tar in (kata.tar for kata in REAL if kata.tar is not None):
+        subprocess.run(["tar", "--same-owner", "-xzf", tar, "-C", directory], check=True)
+
+
+def packed(kata: LegacyKata, katas_directory: Path) -> bytes:
+    """Return a kata as a compressed tar: that which it came from, or one that plain tar makes."""
+    if kata.tar is not None:
+        return kata.tar.read_bytes()
+    command = ["tar", "-cz", "-C", str(katas_directory), kata.path]
+    return subprocess.run(command, check=True, capture_output=True).stdout
+
+
+def manifest(kata: LegacyKata, katas_directory: Path) -> dict[str, Any]:
     """Return what a kata's manifest.json holds."""
     found: dict[str, Any] = json.loads(
         (kata.folder(katas_directory) / "manifest.json").read_bytes()
@@ -46,23 +125,21 @@ def manifest(kata: RealKata, katas_directory: Path) -> dict[str, Any]:
     return found
 
 
-def increments(kata: RealKata, katas_directory: Path) -> list[dict[str, Any]]:
-    """Return the lights as they were recorded."""
+def increments(kata: LegacyKata, katas_directory: Path) -> list[dict[str, Any]]:
+    """Return the lights as they were recorded, without the start."""
     path = kata.folder(katas_directory) / kata.avatar / "increments.json"
-    found: list[dict[str, Any]] = json.loads(path.read_bytes())
-    return found
+    return [each for each in json.loads(path.read_bytes()) if each["number"] != 0]
 
 
-def files(kata: RealKata, katas_directory: Path, number: int) -> dict[str, bytes]:
-    """Return the visible files of a light, the old file `output` among them."""
+def files(kata: LegacyKata, katas_directory: Path, number: int) -> dict[str, bytes]:
+    """Return the visible files of a light, the legacy file `output` among them."""
     avatar = kata.folder(katas_directory) / kata.avatar
+    kept = avatar / str(number) / "manifest.json"
     if kata.in_git:
-        text = git(avatar, "show", f"{number}:manifest.json")
-    elif number == 0:
+        return encoded(json.loads(git(avatar, "show", f"{number}:manifest.json")))
+    if number == 0 and not kept.exists():
         return encoded(manifest(kata, katas_directory)["visible_files"])
-    else:
-        text = (avatar / str(number) / "manifest.json").read_bytes()
-    return encoded(json.loads(text))
+    return encoded(json.loads(kept.read_bytes()))
 
 
 def encoded(value: dict[str, str]) -> dict[str, bytes]:

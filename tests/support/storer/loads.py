@@ -115,10 +115,12 @@ class Client:
             self._create(katas)
             return
         kata_id = self._random.choice(own)
+        ways: list[Callable[[Katas, str], None]]
         ways = [self._start, self._record, self._archive, self._restore, self._delete]
         (way,) = self._random.choices(ways, [2, 12, 2, 1, 1])
         if self._random.random() < 0.25:
-            (way,) = self._random.choices([self._start_shared, self._record_shared], [1, 4])
+            ways = [self._start_shared, self._record_shared]
+            (way,) = self._random.choices(ways, [1, 4])
             way(katas, self.shared.kata_id)
         else:
             way(katas, kata_id)
@@ -307,7 +309,7 @@ def observe(katas: Katas, kata_id: str) -> State:
     try:
         found = katas.stub.ListLights(storer_pb2.ListLightsRequest(kata_id=kata_id))
     except grpc.RpcError as error:
-        if error.code() is grpc.StatusCode.NOT_FOUND:  # type: ignore[attr-defined]
+        if error.code() is grpc.StatusCode.NOT_FOUND:
             return None
         raise
     for each in found.avatars:

@@ -114,7 +114,8 @@ class Katas:
         self, kata_id: str, compression: int = storer_pb2.COMPRESSION_NONE
     ) -> list[storer_pb2.DownloadKataResponse]:
         """Return all parts of a kata's tar."""
-        request = storer_pb2.DownloadKataRequest(kata_id=kata_id, compression=compression)
+        request = storer_pb2.DownloadKataRequest(kata_id=kata_id)
+        request.compression = compression  # type: ignore[assignment]  # an open enum is an int
         return list(self.stub.DownloadKata(request))
 
     def restore(self, tar: bytes, *, overwrite: bool = False) -> storer_pb2.RestoreKataResponse:
@@ -127,7 +128,7 @@ class Katas:
     ) -> Iterator[Iterator[storer_pb2.WatchKataResponse]]:
         """Watch a kata; the watcher goes in the end."""
         request = storer_pb2.WatchKataRequest(kata_id=kata_id, seen=seen)
-        call = self.stub.WatchKata(request, timeout=seconds)
+        call: Any = self.stub.WatchKata(request, timeout=seconds)
         yield call
         call.cancel()
 
@@ -202,7 +203,7 @@ def refused(code: grpc.StatusCode, *, field: str | None = None, says: str = "") 
     """Expect a call to be refused with `code`, naming `field`, its message holding `says`."""
     with pytest.raises(grpc.RpcError) as caught:
         yield
-    error = caught.value
+    error: Any = caught.value
     assert error.code() is code, error
     assert says in error.details()
     if field is not None:

@@ -20,7 +20,7 @@ from dojo.chunks import rechunk
 from dojo.engine.data_containers import DataContainers
 from support.services import Service, wait_until
 from support.storer.backups import Restored, backup, contents, requests, restore_into
-from support.storer.katas_directories import REAL_KATAS
+from support.storer.katas_directories import ALL, SPIDER
 from support.storer.storing import FILES, GREEN, Katas, at_once, refused
 
 Request = storer_pb2.RestoreKatasRequest
@@ -69,13 +69,13 @@ def test_a_full_backup_makes_every_kata_again(
         assert katas_elsewhere.record(kata_id, "whale").number == 2
 
 
-def test_real_katas_come_back_as_they_are(katas: Katas, katas_elsewhere: Katas) -> None:
-    ids = sorted(kata.id for kata in REAL_KATAS)
+def test_legacy_katas_come_back_as_they_are(katas: Katas, katas_elsewhere: Katas) -> None:
+    ids = sorted(kata.id for kata in ALL)
     for kata_id in ids:
         katas.import_(kata_id)
     restored = restore_into(katas_elsewhere, backup(katas).tar)
     assert restored.outcomes == dict.fromkeys(ids, "restored")
-    for kata in REAL_KATAS:
+    for kata in ALL:
         if kata.avatar:
             assert katas_elsewhere.lights(kata.id, kata.avatar) == katas.lights(
                 kata.id, kata.avatar
@@ -256,16 +256,15 @@ def test_a_kata_of_the_katas_directory_is_gone_on_with(
     client: Callable[[Service], Katas],
     elsewhere: DataContainers,
 ) -> None:
-    kata = next(kata for kata in REAL_KATAS if kata.avatar)
-    katas.record(kata.id, kata.avatar)
+    katas.record(SPIDER.id, SPIDER.avatar)
     other = client(
         start_storer(
             CYBER_DOJO_NAMESPACE=elsewhere.namespace.name,
             CYBER_DOJO_KATAS_DIRECTORY=str(katas_directory),
         )
     )
-    assert restore_into(other, backup(katas).tar).outcomes == {kata.id: "replaced"}
-    assert other.lights(kata.id, kata.avatar) == katas.lights(kata.id, kata.avatar)
+    assert restore_into(other, backup(katas).tar).outcomes == {SPIDER.id: "replaced"}
+    assert other.lights(SPIDER.id, "spider") == katas.lights(SPIDER.id, "spider")
 
 
 def test_katas_are_used_while_others_are_restored(katas: Katas, three: list[str]) -> None:
@@ -351,7 +350,8 @@ def test_a_client_that_disappears_leaves_whole_katas_and_nothing_of_others(
 
     call_is_over = threading.Event()
     call = katas_elsewhere.stub.RestoreKatas(begin())
-    first, second = next(call), next(call)
+    parts = iter(call)
+    first, second = next(parts), next(parts)
     call.cancel()
     call_is_over.set()
     assert [first.report.kata_id, second.report.kata_id] == three[:2]
@@ -397,8 +397,9 @@ def test_a_backup_that_broke_and_the_rest_of_it_are_as_good_as_one(
     large.touch()
     os.truncate(large, 64 * 1024**2)
     call = katas.stub.BackupKatas(storer_pb2.BackupKatasRequest())
-    token = next(call).header.token
-    begun = next(call).data
+    parts = iter(call)
+    token = next(parts).header.token
+    begun = next(parts).data
     call.cancel()
     rest = backup(katas, resume_token=token, after_kata_id=three[0])
     found = Restored()
@@ -429,10 +430,10 @@ def test_a_plain_tar_of_a_katas_directory_is_restored(
     subprocess.run(["tar", "-cf", made, top], cwd=tmp_path, check=True)
     restored = restore_into(katas_elsewhere, made.read_bytes())
     made.unlink()
-    ids = {kata.id for kata in REAL_KATAS}
+    ids = {kata.id for kata in ALL}
     assert restored.outcomes == dict.fromkeys(ids, "restored")
     assert restored.token == ""
-    for kata in REAL_KATAS:
+    for kata in ALL:
         if kata.avatar:
             assert katas_elsewhere.lights(kata.id, kata.avatar) == katas.lights(
                 kata.id, kata.avatar

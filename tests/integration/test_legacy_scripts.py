@@ -7,8 +7,8 @@ import pytest
 from cyberdojo.colour.v1 import colour_pb2
 from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
 from support.kata_folders import Kata
-from support.old_script_files import OldScript
-from support.old_scripts import OLD_SCRIPTS
+from support.legacy_script_files import OldScript
+from support.legacy_scripts import OLD_SCRIPTS
 from support.start_point_files import NAMES, SUITE, Files, fixed, visible_files
 
 AVATAR = "whale"
@@ -43,10 +43,6 @@ def test(runner: runner_pb2_grpc.RunnerServiceStub, kata: Kata) -> Test:
         return runner.Run(asked, timeout=120)
 
     return test
-
-
-def test_each_image_is_shown_to_run_a_script_of_old() -> None:
-    assert {each.image for each in OLD_SCRIPTS} == set(NAMES)
 
 
 def test_an_old_script_is_red_and_becomes_green(test: Test, old: OldScript) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable
+from functools import partial
 
 import grpc
 import pytest
@@ -128,7 +129,7 @@ def test_a_kata_without_a_data_container_is_not_found(runner: Stub, started_kata
     in_lower_case = started_kata.id[:-1].lower() + "f"
     for unknown in ("0000000000", started_kata.id[:-1] + another, in_lower_case):
         asked = request(started_kata, kata_id=unknown)
-        error = refused(lambda asked=asked: runner.Run(asked), grpc.StatusCode.NOT_FOUND)
+        error = refused(partial(runner.Run, asked), grpc.StatusCode.NOT_FOUND)
         assert unknown in error.details()
 
 

@@ -149,7 +149,14 @@ def archivers(
 ) -> Iterator[Callable[[], None]]:
     """Give what begins to archive katas and use them, and kills it at some moment."""
     script = TESTS / "support/storer/killed_archivers.py"
-    command = [sys.executable, script, data_containers.namespace.name, place, way, *made]
+    command: list[str | Path] = [
+        sys.executable,
+        script,
+        data_containers.namespace.name,
+        place,
+        way,
+        *made,
+    ]
     path = {"PYTHONPATH": f"{TOP}:{TESTS}"}
     with subprocess.Popen(
         command,
@@ -182,7 +189,7 @@ def test_a_kill_at_any_moment_leaves_one_whole_copy(
     service_katas = start_archiver()
     made = [played(service_katas) for _ in range(2)]
     expected = {kata_id: service_katas.lights(kata_id, "whale") for kata_id in made}
-    moments = set()
+    moments: set[object] = set()
     with archivers(data_containers, place, "cycle", *made) as begin_and_kill:
         for kill in itertools.count():
             # On a slow machine, most kills may come in one step: then there are more of them.

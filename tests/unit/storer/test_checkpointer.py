@@ -15,8 +15,7 @@ from storer.kata import avatar
 from storer.kata.avatar import Avatar
 from storer.kata.light import Light, Submission
 from storer.kata.lights import LightsCache
-from support.services import Service
-from support.storer.storing import STARTED, Katas
+from support.storer.storing import STARTED
 
 ID = "0123456789"
 FILES = {"a.txt": b"a"}
@@ -154,20 +153,3 @@ def test_a_light_whose_tag_is_gone_is_damage(start: Start) -> None:
     os.truncate(kata / "whale/.git/refs/tags/0", 0)
     with pytest.raises(KataDamaged):
         numbers(kata)
-
-
-def test_lights_are_read_by_one_storer_while_another_records(
-    start_storer: Callable[..., Service], client: Callable[[Service], Katas]
-) -> None:
-    writer, reader = client(start_storer()), client(start_storer())
-    kata_id = writer.started("whale")
-    seen = 0
-    with ThreadPoolExecutor(1) as threads:
-        writing = threads.submit(lambda: [writer.record(kata_id, "whale") for _ in range(500)])
-        while not writing.done():
-            found = [light.number for light in reader.lights(kata_id, "whale")]
-            assert found == [*range(len(found))]
-            assert len(found) >= seen
-            seen = len(found)
-        assert len(writing.result()) == 500
-    assert len(reader.lights(kata_id, "whale")) == 501

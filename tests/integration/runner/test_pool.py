@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import grpc
 import pytest
@@ -331,9 +332,9 @@ def test_nothing_is_prepared_for_whom_is_not_there(runner: Stub, started_kata: K
         ),
         ({"kata_id": "..", "avatar": AVATAR, **with_image}, grpc.StatusCode.INVALID_ARGUMENT),
     ):
-        refused(lambda asked=asked: runner.Prepare(runner_pb2.PrepareRequest(**asked)), code)
-    asked = runner_pb2.ReleaseRequest(kata_id=started_kata.id, avatar="../whale")
-    refused(lambda: runner.Release(asked), grpc.StatusCode.INVALID_ARGUMENT)
+        refused(partial(runner.Prepare, runner_pb2.PrepareRequest(**asked)), code)
+    release = runner_pb2.ReleaseRequest(kata_id=started_kata.id, avatar="../whale")
+    refused(lambda: runner.Release(release), grpc.StatusCode.INVALID_ARGUMENT)
 
 
 def test_a_pipe_has_no_name_by_the_time_that_a_program_runs(

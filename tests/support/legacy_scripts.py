@@ -4,7 +4,7 @@ Each is written as those of its time were: what it calls, with which options, an
 for it.
 """
 
-from support.old_script_files import OldScript
+from support.legacy_script_files import OldScript
 
 # As makefiles for C++ were: all files at once, and each header by itself.
 MAKEFILE = """\

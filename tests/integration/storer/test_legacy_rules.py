@@ -5,12 +5,10 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from cyberdojo.colour.v1 import colour_pb2
-from storer.kata import legacy_languages
 from support.services import Service
 from support.storer.storing import Katas
 
@@ -29,7 +27,7 @@ def write_language(top: Path, folder: str, display_name: str, image_name: str, r
         "colour_rule": {"patterns": [{"colour": "red", "pattern": red}]},
     }
     (language / "manifest.json").write_text(json.dumps(manifest))
-    command = [sys.executable, "-m", "storer.start_points.index", top / "languages"]
+    command = [sys.executable, "-m", "storer.start_points.index", f"{top}/languages"]
     subprocess.run(command, check=True, capture_output=True)
 
 
@@ -113,30 +111,3 @@ def test_a_damaged_start_point_makes_no_kata_unreadable(katas: Katas, start_poin
     (start_points / "languages" / "a" / "manifest.json").write_text("{")
     assert katas.get(kata_id).manifest.image_name == "first/image"
     assert pattern(katas, kata_id) == ""
-
-
-@pytest.mark.parametrize(
-    ("old_name", "framework", "image"),
-    [
-        ("C", "cassert", "gcc_assert"),
-        ("C++", "cassert", "gpp_assert"),
-        ("C#", "nunit", "csharp_nunit"),
-        ("Java-1.8_JUnit", "junit", "java_junit"),
-        ("Ruby-TestUnit", "ruby_test_unit", "ruby_test_unit"),
-        ("C++ (g++)-GoogleTest", "", "gpp_googletest"),
-        ("Javascript-mocha_chai_sinon", "mocha", "javascript-node_mocha_chai_sinon"),
-        ("Python-py.test", "python_pytest", "python_pytest"),
-        ("python, PyTest", "", "python_pytest"),
-        ("", "php_unit", "php_phpunit"),
-        # There was no start point of these names that an image of ours could stand for.
-        ("", "cassert", None),
-        ("F#-NUnit-of-old", "nunit", None),
-        ("Groovy-JUnit", "junit", None),
-        ("", "", None),
-    ],
-)
-def test_a_language_of_old_leads_to_an_image(
-    old_name: str, framework: str, image: str | None
-) -> None:
-    found: Any = legacy_languages.find(old_name, framework)
-    assert (found and found.image_name) == (image and f"cyberdojofoundation/{image}")

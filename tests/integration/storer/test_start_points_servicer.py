@@ -2,11 +2,8 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import grpc
 import pytest
@@ -15,11 +12,12 @@ from cyberdojo.colour.v1 import colour_pb2
 from cyberdojo.startpoints.v1 import startpoints_pb2, startpoints_pb2_grpc
 from cyberdojo.storer.v1 import storer_pb2
 from support.services import Service
+from support.storer.start_points import FILES, a_language, index, own, write
 from support.storer.storing import Katas, refused
 
-Stub = startpoints_pb2_grpc.StartPointsServiceStub
+__all__ = ["own"]  # a fixture
 
-SCRIPT = "cyber-dojo.sh"
+Stub = startpoints_pb2_grpc.StartPointsServiceStub
 
 
 def languages(stub: Stub) -> dict[str, str]:
@@ -37,42 +35,6 @@ def exercises(stub: Stub) -> dict[str, bytes]:
 def get(stub: Stub, language: str, exercise: str = "") -> storer_pb2.Manifest:
     asked = startpoints_pb2.GetStartPointRequest(language=language, exercise=exercise)
     return stub.GetStartPoint(asked).manifest
-
-
-def index(*folders: Path) -> subprocess.CompletedProcess[str]:
-    """Check and index folders of start points."""
-    command = [sys.executable, "-m", "storer.start_points.index", *folders]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
-def write(folder: Path, manifest: dict[str, Any], files: dict[str, str] | None = None) -> None:
-    """Write a start point."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-    for name, content in (files or {}).items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(content)
-
-
-def a_language(**keys: Any) -> dict[str, Any]:
-    return {
-        "display_name": "Pascal, own",
-        "image_name": "cyberdojofoundation/pascal_own",
-        "visible_filenames": [SCRIPT, "hiker.pas"],
-        **keys,
-    }
-
-
-FILES = {SCRIPT: "fpc hiker.pas\n", "hiker.pas": "begin end.\n"}
-
-
-@pytest.fixture
-def own(tmp_path: Path) -> Path:
-    """A folder with one language and one exercise, not indexed yet."""
-    write(tmp_path / "languages/pascal", a_language(), FILES)
-    exercise = {"display_name": "Own", "visible_filenames": ["instructions"]}
-    write(tmp_path / "exercises/Own", exercise, {"instructions": "Do it.\n"})
-    return tmp_path
 
 
 @pytest.fixture
@@ -221,75 +183,3 @@ def test_files_that_language_and_exercise_both_have_do_not_go_together(
     assert index(own / "languages", own / "exercises").returncode == 0
     with refused(grpc.StatusCode.INVALID_ARGUMENT, field="exercise", says="hiker.pas"):
         get(serve(own), "Pascal, own", "Own")
-
-
-PATTERN = {"colour": "red", "pattern": "x", "stream": "stdout"}
-
-
-@pytest.mark.parametrize(
-    ("keys", "says"),
-    [
-        ({"display_name": ""}, "pascal/manifest.json: display_name: is required"),
-        ({"image_name": ""}, "pascal/manifest.json: image_name: is required"),
-        ({"image_name": 5}, "pascal/manifest.json: image_name: 5 is not a str"),
-        ({"max_seconds": 61}, "pascal/manifest.json: max_seconds: 61 is not from 1 to 60"),
-        ({"tab_size": "4"}, "pascal/manifest.json: tab_size: '4' is not a int"),
-        ({"visible_filenames": "a"}, "pascal/manifest.json: visible_filenames: is not a list"),
-        ({"visible_filenames": [SCRIPT, "not.here"]}, "pascal/not.here: No such file"),
-        ({"visible_filenames": ["hiker.pas"]}, f"visible_filenames: {SCRIPT} is missing"),
-        ({"visible_filenames": [SCRIPT, "../secret"]}, "'../secret': the name has the part '..'"),
-        ({"visible_filenames": [SCRIPT, "link"]}, "pascal/link: leads out of the start point"),
-        ({"highlight_filenames": ["x"]}, "highlight_filenames: 'x' is not a visible file"),
-        ({"rag_lambda": "not.rb"}, "pascal/manifest.json: not.rb: No such file"),
-        ({"rag_lambda": 5}, "pascal/manifest.json: rag_lambda: is not a filename"),
-        ({"rag_lambda": "long.rb"}, "rag_lambda: long.rb: 16385 bytes are more than 16384"),
-        ({"rag_lambda": "latin.rb"}, "rag_lambda: latin.rb: is not UTF-8"),
-        (
-            {"colour_rule": {"patterns": [{**PATTERN, "colour": "blue"}]}},
-            "colour_rule.patterns.patterns[0].colour: is not red, amber or green",
-        ),
-        (
-            {"colour_rule": {"patterns": [PATTERN, {**PATTERN, "pattern": "("}]}},
-            "colour_rule.patterns.patterns[1].pattern: missing )",
-        ),
-        ({"colour_rule": []}, "pascal/manifest.json: colour_rule: is not {patterns:"),
-    ],
-)
-def test_a_start_point_that_cannot_be_used_is_told_by_file_and_key(
-    own: Path, keys: dict[str, Any], says: str
-) -> None:
-    (own / "secret").write_text("secret")
-    (own / "languages/pascal/link").symlink_to("../../secret")
-    (own / "languages/pascal/long.rb").write_text("#" * 16385)
-    (own / "languages/pascal/latin.rb").write_bytes(b"# caf\xe9")
-    write(own / "languages/pascal", a_language(**keys))
-    done = index(own / "languages", own / "exercises")
-    assert done.returncode == 1
-    assert says in done.stderr
-    assert len(done.stderr.splitlines()) == 1
-    assert not (own / "languages/index.json").exists()
-    assert not (own / "exercises/index.json").exists()
-
-
-def test_all_that_is_wrong_is_told_at_once(own: Path) -> None:
-    write(own / "languages/same", a_language(), FILES)
-    write(own / "languages/broken", {})
-    (own / "languages/none").mkdir()
-    (own / "languages/torn").mkdir()
-    (own / "languages/torn/manifest.json").write_text("{")
-    done = index(own / "languages")
-    assert done.returncode == 1
-    lines = done.stderr.splitlines()
-    assert len(lines) == 4
-    for expected in ("broken/manifest.json: vis", "none/manifest.json: is missing", "torn/man"):
-        assert any(expected in line for line in lines), lines
-    expected = "same/manifest.json: display_name: 'Pascal, own' is that of"
-    assert any(expected in line for line in lines), lines
-
-
-def test_the_index_is_called_with_folders_of_a_kind(own: Path) -> None:
-    for folders in ([], [own]):
-        done = index(*folders)
-        assert done.returncode == 2
-        assert "languages" in done.stderr
-    assert "No such file" in index(own / "nowhere/languages").stderr

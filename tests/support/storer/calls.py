@@ -1,0 +1,51 @@
+"""The storer's RPCs, with a request for each that it would serve."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from google.protobuf.message import Message
+
+from cyberdojo.storer.v1 import storer_pb2
+from support.storer.storing import Stub, a_test
+
+# Every RPC that names a kata, with a request that it would serve.
+OF_A_KATA: dict[str, Callable[[str], Any]] = {
+    "GetKata": lambda kata_id: storer_pb2.GetKataRequest(kata_id=kata_id),
+    "ImportKata": lambda kata_id: storer_pb2.ImportKataRequest(kata_id=kata_id),
+    "DeleteKata": lambda kata_id: storer_pb2.DeleteKataRequest(kata_id=kata_id),
+    "StartAvatar": lambda kata_id: storer_pb2.StartAvatarRequest(kata_id=kata_id),
+    "ListAvatars": lambda kata_id: storer_pb2.ListAvatarsRequest(kata_id=kata_id),
+    "ListLights": lambda kata_id: storer_pb2.ListLightsRequest(kata_id=kata_id),
+    "WatchKata": lambda kata_id: storer_pb2.WatchKataRequest(kata_id=kata_id),
+    "DownloadKata": lambda kata_id: storer_pb2.DownloadKataRequest(kata_id=kata_id),
+    "ArchiveKata": lambda kata_id: storer_pb2.ArchiveKataRequest(kata_id=kata_id),
+}
+
+# Every RPC that names an avatar too.
+OF_AN_AVATAR: dict[str, Callable[[str, str], Any]] = {
+    "ForkKata": lambda kata_id, avatar: storer_pb2.ForkKataRequest(kata_id=kata_id, avatar=avatar),
+    "RecordTest": a_test,
+    "GetFiles": lambda kata_id, avatar: storer_pb2.GetFilesRequest(kata_id=kata_id, avatar=avatar),
+    "DiffLights": lambda kata_id, avatar: storer_pb2.DiffLightsRequest(
+        kata_id=kata_id, avatar=avatar
+    ),
+    "DownloadPatch": lambda kata_id, avatar: storer_pb2.DownloadPatchRequest(
+        kata_id=kata_id, avatar=avatar
+    ),
+}
+
+
+def _for_the_whale(make: Callable[[str, str], Any]) -> Callable[[str], Any]:
+    return lambda kata_id: make(kata_id, "whale")
+
+
+ALL_OF_A_KATA = {
+    **OF_A_KATA,
+    **{rpc: _for_the_whale(make) for rpc, make in OF_AN_AVATAR.items()},
+}
+
+
+def call(stub: Stub, rpc: str, request: Message) -> object:
+    """Call an RPC; of a stream, take all."""
+    answer = getattr(stub, rpc)(request, timeout=60)
+    return list(answer) if isinstance(answer, Iterator) else answer

@@ -1,0 +1,155 @@
+"""Which runs may go on: one at a time for an avatar, so many in all, and the others in order."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from dojo.errors import RunsExhausted
+from runner.api.admission import Admission
+
+ID = "7C4E19D2B6"
+
+
+class Runs:
+    """Runs that go on until they are told to end, and what was seen of them."""
+
+    def __init__(self, admission: Admission) -> None:
+        self.admission = admission
+        self.begun: list[str] = []
+        self._ends: dict[str, asyncio.Event] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    async def start(self, name: str, avatar: str) -> None:
+        """Start a run, and let it come as far as it can."""
+        self._ends[name] = asyncio.Event()
+        self._tasks[name] = asyncio.create_task(self._run(name, avatar))
+        await settle()
+
+    async def _run(self, name: str, avatar: str) -> None:
+        async with self.admission.turn(ID, avatar), self.admission.slot():
+            self.begun.append(name)
+            await self._ends[name].wait()
+
+    async def end(self, name: str) -> None:
+        self._ends[name].set()
+        await self._tasks[name]
+        await settle()
+
+    async def cancel(self, name: str) -> None:
+        self._tasks[name].cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await self._tasks[name]
+        await settle()
+
+    async def error(self, name: str) -> BaseException | None:
+        await asyncio.wait([self._tasks[name]], timeout=10)
+        return self._tasks[name].exception()
+
+
+async def settle() -> None:
+    """Let all tasks come as far as they can."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+def admitted(test: Callable[[Runs], Awaitable[None]], running: int = 2, waiting: int = 8) -> None:
+    async def main() -> None:
+        await test(Runs(Admission(running, waiting)))
+
+    asyncio.run(main())
+
+
+def test_one_run_at_a_time_for_an_avatar_in_their_order() -> None:
+    async def test(runs: Runs) -> None:
+        for name in ("first", "second", "third"):
+            await runs.start(name, "whale")
+        assert runs.begun == ["first"]
+        await runs.end("first")
+        await runs.end("second")
+        assert runs.begun == ["first", "second", "third"]
+        await runs.end("third")
+
+    admitted(test)
+
+
+def test_so_many_in_all_and_who_waits_for_its_turn_takes_no_slot() -> None:
+    async def test(runs: Runs) -> None:
+        for name, avatar in (("a", "ant"), ("b", "ant"), ("c", "bee"), ("d", "cat"), ("e", "dog")):
+            await runs.start(name, avatar)
+        assert runs.begun == ["a", "c"]
+        await runs.end("c")
+        assert runs.begun == ["a", "c", "d"]
+        await runs.end("a")
+        assert runs.begun == ["a", "c", "d", "e"]
+        for name in ("d", "e", "b"):
+            await runs.end(name)
+
+    admitted(test)
+
+
+def test_the_same_avatar_of_two_katas_is_two() -> None:
+    async def main() -> None:
+        admission = Admission(2, 0)
+        async with admission.turn(ID, "whale"), admission.turn("60B2C95E04", "whale"):
+            pass
+
+    asyncio.run(main())
+
+
+def test_too_many_that_wait_are_refused_at_once_and_told_when_to_try_again() -> None:
+    async def test(runs: Runs) -> None:
+        for name, avatar in (("a", "ant"), ("b", "bee"), ("c", "cat"), ("d", "dog")):
+            await runs.start(name, avatar)
+        error = await runs.error("d")
+        assert isinstance(error, RunsExhausted)
+        assert error.retry_seconds >= 1
+        for name in ("a", "b", "c"):
+            await runs.end(name)
+        assert runs.begun == ["a", "b", "c"]
+        # And it holds nothing.
+        await runs.start("e", "dog")
+        assert runs.begun[-1] == "e"
+        await runs.end("e")
+
+    admitted(test, running=1, waiting=2)
+
+
+def test_a_run_that_is_cancelled_while_it_waits_leaves_its_place_to_others() -> None:
+    async def test(runs: Runs) -> None:
+        await runs.start("a", "ant")
+        await runs.start("b", "ant")  # waits for its turn
+        await runs.start("c", "cat")  # waits for a slot
+        await runs.cancel("b")
+        await runs.cancel("c")
+        await runs.start("d", "dog")
+        await runs.start("e", "dog")
+        await runs.cancel("a")
+        await runs.end("d")
+        await runs.end("e")
+        assert runs.begun == ["a", "d", "e"]
+
+    admitted(test, running=1, waiting=2)
+
+
+def test_it_is_held_while_a_run_waits_and_not_while_it_goes_on() -> None:
+    held: list[str] = []
+
+    @contextmanager
+    def holding() -> Iterator[None]:
+        held.append("begin")
+        yield
+        held.append("end")
+
+    async def main() -> None:
+        runs = Runs(Admission(1, 8, holding))
+        await runs.start("a", "ant")
+        assert held == []
+        await runs.start("b", "bee")
+        assert held == ["begin"]
+        await runs.end("a")
+        assert held == ["begin", "end"]
+        await runs.end("b")
+
+    asyncio.run(main())

@@ -1,0 +1,145 @@
+"""What a run left behind, of a sandbox in which nothing moves any more."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from runner.sandbox import changes, quota
+from runner.sandbox.changes import MAX_FILE_BYTES, MAX_FILES, MAX_TOTAL_BYTES, Changes
+from runner.sandbox.quota import DiskLimits
+from runner.sandbox.sandbox import Sandbox
+
+LIMITS = DiskLimits(size_bytes=10**9, files=10_000, min_free_bytes=0)
+SUBMITTED = {"hiker.c": b"int a;\n", "cyber-dojo.sh": b"make\n"}
+
+
+@pytest.fixture
+def before(sandbox: Sandbox) -> dict[str, quota.Identity]:
+    """What was there before the run: the visible files."""
+    sandbox.submit(SUBMITTED)
+    return quota.snapshot(sandbox, LIMITS)
+
+
+def since(
+    sandbox: Sandbox, before: dict[str, quota.Identity], max_entries: int = 10_000
+) -> Changes:
+    return changes.since(before, SUBMITTED, sandbox, max_entries)
+
+
+Before = dict[str, quota.Identity]
+
+
+def test_nothing_changed(sandbox: Sandbox, before: Before) -> None:
+    assert since(sandbox, before) == Changes({}, is_truncated=False, deleted_filenames=[])
+
+
+def test_what_was_made_changed_or_deleted_is_told(
+    sandbox: Sandbox, before: Before, folder: Path
+) -> None:
+    (folder / "report.txt").write_bytes(b"good\n")
+    (folder / "hiker.c").write_bytes(b"int b;\n")
+    (folder / "cyber-dojo.sh").unlink()
+    found = since(sandbox, before)
+    assert found.files == {"report.txt": b"good\n", "hiker.c": b"int b;\n"}
+    assert found.deleted_filenames == ["cyber-dojo.sh"]
+
+
+def test_a_file_that_was_written_as_it_was_did_not_change(
+    sandbox: Sandbox, before: Before, folder: Path
+) -> None:
+    (folder / "hiker.c").write_bytes(SUBMITTED["hiker.c"])
+    assert since(sandbox, before).files == {}
+
+
+def test_a_change_with_size_and_time_as_before_is_found(
+    sandbox: Sandbox, before: Before, folder: Path
+) -> None:
+    status = (folder / "hiker.c").stat()
+    (folder / "hiker.c").write_bytes(b"int b;\n")
+    os.utime(folder / "hiker.c", ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert since(sandbox, before).files == {"hiker.c": b"int b;\n"}
+
+
+@pytest.mark.parametrize(
+    "content", [b"\0", b"a\0b", b"\xff", b"caf\xc3", b"x" * 5000 + b"\0", b"x" * 5000 + b"\xff"]
+)
+def test_what_is_no_text_is_left_out(
+    sandbox: Sandbox, before: Before, folder: Path, content: bytes
+) -> None:
+    (folder / "a").write_bytes(content)
+    assert since(sandbox, before) == Changes({}, is_truncated=False, deleted_filenames=[])
+
+
+@pytest.mark.parametrize("length", range(4090, 4100))
+def test_a_character_across_the_end_of_the_first_look_is_text(
+    sandbox: Sandbox, before: Before, folder: Path, length: int
+) -> None:
+    content = b"x" * length + "é名\N{GRINNING FACE}".encode() * 5
+    (folder / "a").write_bytes(content)
+    assert since(sandbox, before).files == {"a": content}
+
+
+@pytest.mark.parametrize("name", [".hidden", "a/.hidden/b", "a\nb", "git~1/x"])
+def test_what_no_editor_shows_is_left_out(
+    sandbox: Sandbox, before: Before, folder: Path, name: str
+) -> None:
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(b"text")
+    assert since(sandbox, before).files == {}
+
+
+def test_what_leads_elsewhere_is_left_out_and_a_visible_file_in_its_place_is_deleted(
+    sandbox: Sandbox, before: Before, folder: Path
+) -> None:
+    (folder / "hiker.c").unlink()
+    (folder / "hiker.c").symlink_to("/etc/passwd")
+    os.mkfifo(folder / "pipe")
+    assert since(sandbox, before).files == {}
+    assert since(sandbox, before).deleted_filenames == ["hiker.c"]
+
+
+def test_the_largest_file_is_told_and_a_larger_one_is_said_to_be(
+    sandbox: Sandbox, before: Before, folder: Path
+) -> None:
+    (folder / "a").write_bytes(b"x" * MAX_FILE_BYTES)
+    assert since(sandbox, before) == Changes({"a": b"x" * MAX_FILE_BYTES}, False, [])  # noqa: FBT003
+    (folder / "b").write_bytes(b"x" * (MAX_FILE_BYTES + 1))
+    found = since(sandbox, before)
+    assert list(found.files) == ["a"]
+    assert found.is_truncated
+
+
+def test_of_too_many_those_come_first_that_somebody_looks_at(
+    sandbox: Sandbox, before: Before, folder: Path
+) -> None:
+    (folder / "deep").mkdir()
+    for number in range(MAX_FILES):
+        (folder / f"deep/{number:03}").write_bytes(b"deep")
+        (folder / f"a{number:03}").write_bytes(b"top")
+    (folder / "hiker.c").write_bytes(b"int b;\n")
+    found = since(sandbox, before)
+    assert found.is_truncated
+    assert list(found.files) == ["hiker.c", *(f"a{number:03}" for number in range(MAX_FILES - 1))]
+
+
+def test_together_they_are_not_too_large(sandbox: Sandbox, before: Before, folder: Path) -> None:
+    count = MAX_TOTAL_BYTES // MAX_FILE_BYTES + 3
+    for number in range(count):
+        (folder / f"a{number}").write_bytes(b"x" * MAX_FILE_BYTES)
+    (folder / "z").write_bytes(b"small")
+    found = since(sandbox, before)
+    assert found.is_truncated
+    assert sum(map(len, found.files.values())) <= MAX_TOTAL_BYTES
+    assert "z" in found.files
+
+
+def test_where_not_all_was_looked_at_a_file_that_is_there_is_not_told_to_be_deleted(
+    sandbox: Sandbox, before: Before, folder: Path
+) -> None:
+    for number in range(100):
+        (folder / f"a{number}").touch()
+    (folder / "cyber-dojo.sh").unlink()
+    found = since(sandbox, before, max_entries=3)
+    assert found.is_truncated
+    assert found.deleted_filenames == ["cyber-dojo.sh"]

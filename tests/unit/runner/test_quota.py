@@ -1,0 +1,120 @@
+"""The disk that a sandbox takes: counted, and brought below its limits."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from runner.sandbox import quota, safe_fs
+from runner.sandbox.quota import DiskLimits, Identity
+from runner.sandbox.sandbox import Sandbox
+
+KIB = 1024
+Run = Callable[[], None]
+
+
+def limits(size_bytes: int = 10**9, files: int = 1000, free: int = 0) -> DiskLimits:
+    return DiskLimits(size_bytes=size_bytes, files=files, min_free_bytes=free)
+
+
+def write(folder: Path, name: str, size: int) -> None:
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(os.urandom(size))
+
+
+@pytest.fixture
+def before(folder: Path, sandbox: Sandbox) -> dict[str, Identity]:
+    """A sandbox with a visible file and the product of an earlier run."""
+    sandbox.submit({"hiker.c": b"int a;\n"})
+    write(folder, "build/hiker.o", 100 * KIB)
+    return quota.snapshot(sandbox, limits())
+
+
+Before = dict[str, Identity]
+
+
+def names(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+def test_what_is_below_every_limit_exceeds_none(sandbox: Sandbox, before: Before) -> None:
+    assert set(before) == {"hiker.c", "build", "build/hiker.o"}
+    assert quota.excess(sandbox, limits()) is None
+    quota.shrink(sandbox, before, limits())
+    assert quota.snapshot(sandbox, limits()) == before
+
+
+@pytest.mark.usefixtures("before")
+def test_each_limit_is_named(sandbox: Sandbox, folder: Path) -> None:
+    assert quota.excess(sandbox, limits(size_bytes=50 * KIB)) == (
+        f"more than {50 * KIB} bytes on disk in the sandbox"
+    )
+    assert quota.excess(sandbox, limits(files=2)) == "more than 2 files and folders in the sandbox"
+    assert quota.excess(sandbox, limits(free=2**60)) == "the disk is nearly full"
+    (folder / ("d/" * safe_fs.MAX_DEPTH)).mkdir(parents=True)
+    assert f"more than {safe_fs.MAX_DEPTH} deep" in (quota.excess(sandbox, limits()) or "")
+
+
+@pytest.mark.usefixtures("before")
+def test_holes_take_no_disk(sandbox: Sandbox, folder: Path) -> None:
+    with (folder / "hole").open("wb") as file:
+        file.truncate(10**12)
+    assert quota.excess(sandbox, limits(size_bytes=1024 * KIB)) is None
+
+
+def test_the_largest_files_of_the_run_go_first_until_there_is_room(
+    sandbox: Sandbox, before: Before, folder: Path
+) -> None:
+    for number in range(10):
+        write(folder, f"small{number}", 8 * KIB)
+    write(folder, "large", 800 * KIB)
+    write(folder, "larger", 900 * KIB)
+    quota.shrink(sandbox, before, limits(size_bytes=1024 * KIB))
+    assert not {"large", "larger"} & names(folder)
+    assert {"hiker.c", "build/hiker.o", *(f"small{n}" for n in range(10))} <= names(folder)
+
+
+def test_a_quarter_is_free_then_for_the_next_run(
+    sandbox: Sandbox, before: Before, folder: Path
+) -> None:
+    for number in range(30):
+        write(folder, f"made{number}", 64 * KIB)
+    quota.shrink(sandbox, before, limits(size_bytes=1024 * KIB))
+    left = sum(path.stat().st_blocks * 512 for path in folder.rglob("*"))
+    assert left <= 768 * KIB
+    assert len(names(folder)) > 8
+
+
+def test_what_a_run_made_goes_if_it_made_too_many(
+    sandbox: Sandbox, before: Before, folder: Path
+) -> None:
+    for number in range(60):
+        write(folder, f"made/{number // 10}/{number}", 1)
+    write(folder, "build/new.o", 1)
+    (folder / "hiker.c").write_bytes(b"changed")
+    quota.shrink(sandbox, before, limits(files=50))
+    # What changed is gone too: it comes back with the next submission.
+    assert names(folder) == {"build", "build/hiker.o"}
+
+
+def test_all_goes_where_what_was_there_before_is_too_much(
+    sandbox: Sandbox, before: Before, folder: Path
+) -> None:
+    quota.shrink(sandbox, before, limits(size_bytes=50 * KIB))
+    assert names(folder) == set()
+
+
+def test_folders_too_deep_go_whole(sandbox: Sandbox, before: Before, folder: Path) -> None:
+    (folder / ("d/" * 200)).mkdir(parents=True)
+    quota.shrink(sandbox, before, limits())
+    assert names(folder) == {"hiker.c", "build", "build/hiker.o"}
+
+
+def test_a_change_is_told_though_size_and_time_are_as_before(
+    sandbox: Sandbox, before: Before, folder: Path
+) -> None:
+    status = (folder / "hiker.c").stat()
+    (folder / "hiker.c").write_bytes(b"int b;\n")
+    os.utime(folder / "hiker.c", ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert quota.snapshot(sandbox, limits())["hiker.c"] != before["hiker.c"]

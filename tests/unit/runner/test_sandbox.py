@@ -1,0 +1,122 @@
+"""A sandbox is given its visible files, whatever a run left in their place."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dojo import visible_files
+from runner.sandbox import safe_fs
+from runner.sandbox.sandbox import AvatarFolder, Sandbox
+
+names = st.lists(st.sampled_from(["a", "b", "c.sh"]), min_size=1, max_size=3).map("/".join)
+submissions = st.dictionaries(names, st.binary(max_size=3), max_size=5).filter(
+    lambda files: visible_files.name_that_is_a_folder(files) is None
+)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    found = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in found}
+
+
+@settings(max_examples=60)
+@given(st.lists(submissions, min_size=1, max_size=4))
+def test_after_each_submission_its_files_are_there_and_no_earlier_ones(
+    tmp_path_factory: pytest.TempPathFactory, sent: list[dict[str, bytes]]
+) -> None:
+    folder = tmp_path_factory.mktemp("whale") / "sandbox"
+    folder.mkdir()
+    with safe_fs.opened(folder.parent) as avatar, safe_fs.opened(folder) as inner:
+        for files in sent:
+            # As each call does it, of which another process may have made the one before.
+            Sandbox(AvatarFolder(avatar, inner, os.getuid())).submit(files)
+            assert contents(folder) == files
+            folders = {path for path in folder.rglob("*") if path.is_dir()}
+            assert all(any(each.iterdir()) for each in folders)
+
+
+def test_what_runs_made_stays_and_what_did_not_change_keeps_its_time(
+    folder: Path, sandbox: Sandbox
+) -> None:
+    files = {"hiker.c": b"1", "lib/a.c": b"2", "cyber-dojo.sh": b"make"}
+    sandbox.submit(files)
+    (folder / "lib/a.o").write_bytes(b"product")
+    os.utime(folder / "hiker.c", ns=(1, 1))
+    sandbox.submit({**files, "cyber-dojo.sh": b"make test"})
+    assert (folder / "hiker.c").stat().st_mtime_ns == 1
+    assert contents(folder)["cyber-dojo.sh"] == b"make test"
+    sandbox.submit({"hiker.c": b"1"})
+    assert contents(folder) == {"hiker.c": b"1", "lib/a.o": b"product"}
+
+
+def test_scripts_are_programs_and_other_files_are_not(folder: Path, sandbox: Sandbox) -> None:
+    sandbox.submit({"cyber-dojo.sh": b"", "hiker.c": b""})
+    (folder / "hiker.c").chmod(0o4777)
+    sandbox.submit({"cyber-dojo.sh": b"", "hiker.c": b""})
+    assert (folder / "cyber-dojo.sh").stat().st_mode & 0o7777 == 0o755
+    assert (folder / "hiker.c").stat().st_mode & 0o7777 == 0o644
+
+
+def test_whatever_is_in_the_way_of_a_file_goes_and_nothing_else(
+    folder: Path, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "a").write_bytes(b"mine")
+    (folder / "link").symlink_to(outside / "a")
+    (folder / "linked").symlink_to(outside)
+    (folder / "full/of/things").mkdir(parents=True)
+    os.mkfifo(folder / "pipe")
+    os.mkfifo(folder / "piped")
+    os.link(outside / "a", folder / "hard")
+    names = ["link", "linked/a", "full", "pipe", "piped/a", "hard"]
+    sandbox.submit(dict.fromkeys(names, b"theirs"))
+    assert contents(folder) == dict.fromkeys(names, b"theirs")
+    assert contents(outside) == {"a": b"mine"}
+
+
+def test_a_folder_that_a_run_made_of_a_deleted_file_is_its_product(
+    folder: Path, sandbox: Sandbox
+) -> None:
+    sandbox.submit({"a": b"", "b": b""})
+    (folder / "a").unlink()
+    (folder / "a").mkdir()
+    (folder / "a/product").touch()
+    sandbox.submit({"b": b""})
+    assert (folder / "a/product").exists()
+
+
+def test_a_submission_that_was_cut_short_is_made_good_by_the_next(
+    folder: Path, sandbox: Sandbox
+) -> None:
+    sandbox.submit({"a": b"1", "b": b"1"})
+    # Killed after the names of both were written down, and some of the new files.
+    (folder.parent / "submission.json").write_text('{"filenames": ["a", "b", "c", "d"]}')
+    (folder / "c").write_bytes(b"2")
+    (folder.parent / ".visible-file").write_bytes(b"half of")
+    sandbox.submit({"b": b"3"})
+    assert contents(folder) == {"b": b"3"}
+
+
+def test_names_that_a_restored_backup_remembers_can_not_lead_out(
+    folder: Path, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    (tmp_path / "precious").touch()
+    for names in ('["../../precious", "/etc/passwd", 5]', "null", '{"a": 1}', "[", '"x"'):
+        (folder.parent / "submission.json").write_text(f'{{"filenames": {names}}}')
+        sandbox.submit({"a": b""})
+        assert (tmp_path / "precious").exists()
+        assert contents(folder) == {"a": b""}
+
+
+def test_an_avatars_first_submission_deletes_what_it_started_with(
+    folder: Path, sandbox: Sandbox
+) -> None:
+    (folder.parent / "manifest.json").write_text('{"start.c": "int a;"}')
+    (folder / "start.c").write_text("int a;")
+    (folder / "made.c").touch()
+    sandbox.submit({"a": b""})
+    assert contents(folder) == {"a": b"", "made.c": b""}

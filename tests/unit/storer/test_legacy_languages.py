@@ -1,0 +1,34 @@
+"""What legacy katas call their language, and the image that it has today."""
+
+import pytest
+
+from storer.kata import legacy_languages
+
+
+@pytest.mark.parametrize(
+    ("legacy_name", "framework", "image"),
+    [
+        ("C", "cassert", "gcc_assert"),
+        ("C++", "cassert", "gpp_assert"),
+        ("C#", "nunit", "csharp_nunit"),
+        ("Java-1.8_JUnit", "junit", "java_junit"),
+        ("Ruby-TestUnit", "ruby_test_unit", "ruby_test_unit"),
+        ("C++ (g++)-GoogleTest", "", "gpp_googletest"),
+        ("Javascript-mocha_chai_sinon", "mocha", "javascript-node_mocha_chai_sinon"),
+        ("Python-py.test", "python_pytest", "python_pytest"),
+        ("python, PyTest", "", "python_pytest"),
+        ("", "php_unit", "php_phpunit"),
+    ],
+)
+def test_a_legacy_name_leads_to_an_image(legacy_name: str, framework: str, image: str) -> None:
+    found = legacy_languages.find(legacy_name, framework)
+    assert found is not None
+    assert found.image_name == f"cyberdojofoundation/{image}"
+
+
+@pytest.mark.parametrize(
+    ("legacy_name", "framework"),
+    [("", "cassert"), ("F#-NUnit-of-old", "nunit"), ("Groovy-JUnit", "junit"), ("", "")],
+)
+def test_a_name_that_no_image_stands_for_leads_to_none(legacy_name: str, framework: str) -> None:
+    assert legacy_languages.find(legacy_name, framework) is None

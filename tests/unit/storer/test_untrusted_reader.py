@@ -1,0 +1,232 @@
+"""Tars that are not trusted: read member by member, and never written outside of their folder."""
+
+import gzip
+import hashlib
+import io
+import tarfile
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
+
+import pytest
+import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dojo.errors import InvalidArgument
+from storer.tar.untrusted_reader import Tar, Unfit, refusing
+
+BLOCK = tarfile.BLOCKSIZE
+COMPRESSIONS: dict[str, Callable[[bytes], bytes]] = {
+    "none": bytes,
+    "gzip": gzip.compress,
+    "zstd": zstandard.ZstdCompressor().compress,
+}
+
+each_compression = pytest.mark.parametrize("compression", COMPRESSIONS)
+
+
+def header(name: str, kind: bytes = tarfile.REGTYPE, **fields: object) -> tarfile.TarInfo:
+    found = tarfile.TarInfo(name)
+    found.type = kind
+    for field, value in fields.items():
+        setattr(found, field, value)
+    return found
+
+
+def packed(*members: tuple[tarfile.TarInfo, bytes], tar_format: int = tarfile.PAX_FORMAT) -> bytes:
+    written = io.BytesIO()
+    with tarfile.open(fileobj=written, mode="w", format=tar_format) as tar:
+        for member, content in members:
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return written.getvalue()
+
+
+def in_pieces(content: bytes, size: int) -> Iterator[bytes]:
+    return (content[at : at + size] for at in range(0, len(content), size))
+
+
+def unpacked(content: bytes, folder: Path, size: int = 10_000) -> list[str]:
+    """Unpack a tar to its end; return the names that it has."""
+    names = []
+    with refusing():
+        tar = Tar(in_pieces(content, size))
+        while tar.member is not None:
+            names.append(tar.member.name)
+            tar.unpack(folder, PurePosixPath(*tar.parts()))
+            tar.advance()
+        tar.finish()
+    return names
+
+
+FILES = {"manifest.json": b"{}", "whale/sandbox/a.c": b"int a;\n" * 999, "whale/sandbox/empty": b""}
+WHOLE = packed(*((header(name, mtime=1.5), content) for name, content in FILES.items()))
+
+
+@each_compression
+@pytest.mark.parametrize("size", [1, 511, 10**6])
+def test_what_plain_tar_made_is_unpacked_however_it_comes(
+    tmp_path: Path, compression: str, size: int
+) -> None:
+    assert unpacked(COMPRESSIONS[compression](WHOLE), tmp_path, size) == list(FILES)
+    for name, content in FILES.items():
+        assert (tmp_path / name).read_bytes() == content
+        assert (tmp_path / name).stat().st_mtime_ns == 1_500_000_000
+
+
+@each_compression
+def test_cut_off_anywhere_it_is_refused(tmp_path: Path, compression: str) -> None:
+    whole = COMPRESSIONS[compression](WHOLE)
+    # Beyond the two blocks of zeros that end it, tarfile fills a tar up to a size.
+    end = (
+        len(WHOLE.rstrip(b"\0")) // BLOCK * BLOCK + 2 * BLOCK
+        if compression == "none"
+        else len(whole)
+    )
+    step = 97 if compression == "none" else 7
+    for number, length in enumerate(range(0, end, step)):
+        (tmp_path / str(number)).mkdir()
+        with pytest.raises(InvalidArgument, match="data"):
+            unpacked(whole[:length], tmp_path / str(number))
+
+
+@settings(max_examples=300)
+@given(st.integers(0, len(WHOLE.rstrip(b"\0")) - 1), st.integers(1, 255))
+def test_with_any_byte_changed_it_is_refused_or_stays_inside(
+    tmp_path_factory: pytest.TempPathFactory, place: int, bits: int
+) -> None:
+    changed = bytearray(WHOLE)
+    changed[place] ^= bits
+    top = tmp_path_factory.mktemp("changed")
+    (top / "inside").mkdir()
+    with suppress(InvalidArgument):
+        unpacked(bytes(changed), top / "inside")
+    assert [path.name for path in top.iterdir()] == ["inside"]
+
+
+def test_something_behind_its_end_is_refused(tmp_path: Path) -> None:
+    for number, more in enumerate((b"x", bytes(17 * 1024**2))):
+        (tmp_path / str(number)).mkdir()
+        with pytest.raises(InvalidArgument, match="after its end"):
+            unpacked(WHOLE + more, tmp_path / str(number))
+
+
+def links(name: str, target: str) -> tuple[tarfile.TarInfo, bytes]:
+    return header(name, tarfile.SYMTYPE, linkname=target), b""
+
+
+HARMFUL: dict[str, tuple[list[tuple[tarfile.TarInfo, bytes]], str]] = {
+    "an absolute name": ([(header("/etc/x"), b"")], "leads out"),
+    "a name that goes up": ([(header("whale/../../x"), b"")], "leads out"),
+    "a device": ([(header("whale/sandbox/x", tarfile.CHRTYPE), b"")], "neither a file"),
+    "a pipe": ([(header("whale/sandbox/x", tarfile.FIFOTYPE), b"")], "neither a file"),
+    "a hard link": (
+        [(header("whale/sandbox/x", tarfile.LNKTYPE, linkname="/etc/passwd"), b"")],
+        "neither a file",
+    ),
+    "an absolute link": ([links("whale/sandbox/x", "/etc")], "is a link to '/etc'"),
+    "a link that leads out": ([links("whale/sandbox/x", "../../y")], "is a link"),
+    "a link outside of a sandbox": ([links("whale/x", "y")], "is a link"),
+    "something behind a link": (
+        [links("whale/sandbox/x", "y"), (header("whale/sandbox/x/z"), b"")],
+        "behind a link",
+    ),
+    "a folder for a link": (
+        [links("whale/sandbox/x", "y"), (header("whale/sandbox/x", tarfile.DIRTYPE), b"")],
+        "is there twice",
+    ),
+    "a file that is there twice": ([(header("a"), b"1"), (header("a"), b"2")], "is there twice"),
+    "a file that is a folder": ([(header("a"), b"1"), (header("a/b"), b"2")], "is there twice"),
+    "a name that begins with a dot": ([(header(".incoming/x"), b"")], "has no place"),
+    "a folder too deep": ([(header("a/" * 200 + "b"), b"")], "is too deep"),
+    "a name too long": ([(header("a" * 300), b"")], "File name too long"),
+    "a time that is none": ([(header("a", pax_headers={"mtime": "x"}), b"")], "no proper time"),
+    "an endless time": ([(header("a", pax_headers={"mtime": "inf"}), b"")], "no proper time"),
+    "an extension that fills the memory": (
+        [(header("a", pax_headers={"comment": "x" * 2**21}), b"")],
+        "a header has",
+    ),
+}
+
+
+@pytest.mark.parametrize("harm", HARMFUL)
+def test_what_could_do_harm_is_refused(tmp_path: Path, harm: str) -> None:
+    members, says = HARMFUL[harm]
+    (tmp_path / "inside").mkdir()
+    with pytest.raises(InvalidArgument, match=says):
+        unpacked(packed(*members), tmp_path / "inside")
+    assert [path.name for path in tmp_path.iterdir()] == ["inside"]
+
+
+def test_a_file_with_holes_is_refused_before_they_are_read(tmp_path: Path) -> None:
+    for keys in (
+        {"GNU.sparse.size": "10", "GNU.sparse.map": "0,1"},
+        {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "a"},
+    ):
+        with pytest.raises(InvalidArgument, match="sparse"):
+            unpacked(packed((header("a", pax_headers=keys), b"x")), tmp_path)
+
+
+def test_stray_files_are_passed_over(tmp_path: Path) -> None:
+    strays = ["._manifest.json", "f.lock", "whale/.DS_Store", "whale/._x/y"]
+    tar = packed(*((header(name), b"") for name in ["manifest.json", *strays]))
+    unpacked(tar, tmp_path)
+    assert [path.name for path in tmp_path.rglob("*")] == ["manifest.json"]
+
+
+def test_modes_lose_what_gives_rights(tmp_path: Path) -> None:
+    unpacked(packed((header("a", mode=0o6755), b"")), tmp_path)
+    assert (tmp_path / "a").stat().st_mode & 0o7777 == 0o755
+
+
+@pytest.mark.parametrize("tar_format", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_long_and_odd_names_come_as_they_are(tmp_path: Path, tar_format: int) -> None:
+    names = ["x" * 120 + "/" + "y" * 120, "ü/名", "a b", "back\\slash", "new\nline", "\udcff"]
+    tar = packed(*((header(name), b"") for name in names), tar_format=tar_format)
+    assert unpacked(tar, tmp_path) == names
+    assert all((tmp_path / name).exists() for name in names)
+
+
+def test_a_digest_is_of_the_bytes_between_two_members() -> None:
+    tar = Tar(iter([WHOLE]))
+    starts = [0]
+    for content in FILES.values():
+        starts.append(starts[-1] + extent(WHOLE, starts[-1], len(content)))
+    assert tar.digest_before() == hashlib.sha256().hexdigest()
+    tar.restart_digest()
+    tar.advance()
+    tar.advance()
+    assert tar.digest_before() == hashlib.sha256(WHOLE[starts[1] : starts[2]]).hexdigest()
+
+
+def extent(tar: bytes, at: int, size: int) -> int:
+    """Return how many bytes a member takes: its extension, its header and its content."""
+    blocks = 3 if tar[at + 156 : at + 157] == b"x" else 1
+    return (blocks + -(-size // BLOCK)) * BLOCK
+
+
+def test_nothing_of_the_next_member_is_waited_for() -> None:
+    """Whoever sends a kata may wait for what is said of the one before."""
+    sent: list[int] = []
+
+    def sending() -> Iterator[bytes]:
+        for number, piece in enumerate(in_pieces(WHOLE, BLOCK)):
+            sent.append(number)
+            yield piece
+
+    tar = Tar(sending())
+    before = len(sent)
+    assert before * BLOCK <= extent(WHOLE, 0, 0)
+    tar.advance()
+    assert len(sent) > before
+
+
+def test_what_is_no_tar_is_refused() -> None:
+    for content in (b"", b"x", b"nonsense" * 1000, b"\x1f\x8b", b"\x28\xb5\x2f\xfd" + bytes(600)):
+        with pytest.raises(InvalidArgument), refusing():
+            Tar(iter([content])).finish()
+
+
+def test_unfit_names_the_data_for_programs_too() -> None:
+    assert Unfit("reason").field == "data"

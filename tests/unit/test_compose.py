@@ -1,0 +1,35 @@
+"""The compose file passes on and explains every setting."""
+
+import re
+from dataclasses import fields
+
+import pytest
+
+from runner.settings import RunnerSettings
+from storer.settings import StorerSettings
+from support.paths import TOP
+
+
+@pytest.mark.parametrize(
+    ("service", "settings"), [("storer", StorerSettings), ("runner", RunnerSettings)]
+)
+def test_every_setting_gets_through_compose_to_its_service(
+    service: str, settings: type[StorerSettings] | type[RunnerSettings]
+) -> None:
+    text = (TOP / "docker-compose.yml").read_text()
+    part = text.split(f"\n  {service}:\n")[1].split("healthcheck:")[0]
+    passed = set(re.findall(r"(?m)^ +(CYBER_DOJO_\w+):", part))
+    known = {field.metadata["name"] for field in fields(settings)}
+    # The engine's socket is mounted where the services look for it by default.
+    assert passed == known - {"DOCKER_HOST"}
+
+
+def test_the_compose_file_says_what_every_setting_is_for() -> None:
+    text = (TOP / "docker-compose.yml").read_text()
+    used = {re.split(":?-", part)[0] for part in text.split("${")[1:]}
+    explained = {
+        line.split()[1]
+        for line in text.splitlines()
+        if line.startswith("#   CYBER_DOJO") and "..." not in line
+    }
+    assert used == explained

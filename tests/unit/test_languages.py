@@ -1,0 +1,71 @@
+"""The languages: a start point and an image each, that name the same things."""
+
+from pathlib import Path
+
+import pytest
+
+from dojo import avatars
+from storer.kata import legacy_languages
+from support.legacy_scripts import OLD_SCRIPTS
+from support.paths import TOP
+from support.start_point_files import LANGUAGES, NAMES, SUITE, manifest
+
+IMAGES = TOP / "images" / "languages"
+
+KEYS = {
+    "display_name",
+    "image_name",
+    "filename_extension",
+    "tab_size",
+    "max_seconds",
+    "visible_filenames",
+    "highlight_filenames",
+    "progress_regexs",
+    "colour_rule",
+}
+
+
+def test_a_legacy_language_is_one_that_there_is() -> None:
+    today = {(manifest(name)["display_name"], manifest(name)["image_name"]) for name in NAMES}
+    found = {
+        (each.display_name, each.image_name) for each in legacy_languages._BY_OLD_NAME.values()
+    }
+    assert found <= today
+
+
+@pytest.mark.parametrize("folder", [LANGUAGES / name for name in NAMES], ids=NAMES)
+def test_a_manifest_names_each_file_of_its_folder_and_says_all_that_there_is_to_say(
+    folder: Path,
+) -> None:
+    found = manifest(folder.name)
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert set(found) == KEYS
+    assert set(found["visible_filenames"]) == files - {"manifest.json"}
+    assert "cyber-dojo.sh" in found["visible_filenames"]
+    assert set(found["highlight_filenames"]) <= set(found["visible_filenames"])
+    assert found["image_name"] == f"cyberdojofoundation/{folder.name}"
+    for extension in found["filename_extension"]:
+        assert any(each.endswith(extension) for each in found["visible_filenames"])
+    assert 1 <= found["max_seconds"] <= 60
+    assert 1 <= found["tab_size"] <= 16
+
+
+def test_an_image_knows_each_avatar() -> None:
+    lines = (TOP / "images" / "base" / "passwd").read_text().splitlines()
+    assert lines == [
+        f"{name}:x:{avatars.uid(name)}:{avatars.uid(name)}::/tmp:/bin/sh" for name in avatars.NAMES
+    ]
+
+
+def test_the_languages_have_an_image_each_and_each_image_a_language() -> None:
+    assert sorted(path.name for path in IMAGES.iterdir()) == NAMES
+    assert set(SUITE) <= set(NAMES)
+
+
+def test_each_image_is_shown_to_run_a_legacy_script() -> None:
+    assert {each.image for each in OLD_SCRIPTS} == set(NAMES)
+
+
+def test_c_and_cpp_are_compiled_alike() -> None:
+    specs = [(IMAGES / name / "specs").read_bytes() for name in ("gcc_assert", "gpp_assert")]
+    assert specs[0] == specs[1]
