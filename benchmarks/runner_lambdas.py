@@ -11,7 +11,7 @@ from benchmarks.places import Place
 from dojo.service.settings import load
 from runner.colour.colour import Colour, ColourPatterns, Pattern, RubyLambda
 from runner.colour.ruby_lambdas import RubyLambdas
-from runner.engine.leftovers import Leftovers
+from runner.engine.container_remover import Leftovers
 from runner.settings import KIB, RunnerSettings
 
 _MS = 1000.0

@@ -5,7 +5,7 @@ import resource
 from functools import partial
 
 from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
-from dojo.engine.handle_watch import HandleWatch
+from dojo.engine.monitor import HandleWatch
 from dojo.service import serving
 from dojo.service.settings import BadSettings
 from runner.api.servicer import RunnerServicer

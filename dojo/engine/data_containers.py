@@ -24,7 +24,7 @@ from pathlib import Path
 import docker.errors
 import structlog
 
-from dojo.concurrently import meanwhile
+from dojo.background_task import meanwhile
 from dojo.engine.client import ANSWER_SECONDS, Engine, answering
 from dojo.errors import DiskFull, DiskReadOnly, DojoError, EngineUnavailable, KataNotFound
 from dojo.kata_ids import LENGTH
@@ -52,7 +52,7 @@ class DataContainers:
     """The data-containers of one namespace on one engine. Any thread may use it.
 
     `folder(kata_id)` is where a kata's volume can be read and written, by path. The set of
-    known handles is guarded by a lock; `dojo.engine.handle_watch` removes from it what the
+    known handles is guarded by a lock; `dojo.engine.monitor` removes from it what the
     engine says is gone.
     """
 

@@ -16,7 +16,7 @@ from grpc_reflection.v1alpha import reflection
 
 from dojo.engine.client import Engine
 from dojo.engine.data_containers import DataContainers, VolumesOutOfSight
-from dojo.engine.handle_watch import HandleWatch
+from dojo.engine.monitor import HandleWatch
 from dojo.errors import ArchiveUnavailable, EngineUnavailable
 from dojo.service import log
 from dojo.service.settings import BadSettings, CommonSettings, load

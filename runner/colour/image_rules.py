@@ -13,14 +13,14 @@ from dataclasses import dataclass
 import docker.errors
 
 from dojo import ruby_lambdas
-from dojo.bounded_cache import Recent
 from dojo.engine.client import answering
 from dojo.engine.data_containers import DataContainers
 from dojo.errors import EngineUnavailable
+from dojo.lru_cache import Recent
 from runner.colour.colour import RubyLambda
 from runner.colour.ruby_container import KIND
 from runner.engine import images
-from runner.engine.leftovers import Leftovers
+from runner.engine.container_remover import Leftovers
 
 PATH = "/usr/local/bin/red_amber_green.rb"
 MAX_KNOWN = 256

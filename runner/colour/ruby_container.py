@@ -23,7 +23,7 @@ from dojo.engine.client import ANSWER_SECONDS, answering
 from dojo.engine.data_containers import DataContainers
 from dojo.errors import ImageMissing
 from runner.engine import seccomp
-from runner.engine.leftovers import Leftovers
+from runner.engine.container_remover import Leftovers
 from runner.settings import MIB, RunnerSettings
 
 _log = structlog.get_logger()

@@ -17,7 +17,7 @@ from dojo.engine.data_containers import DataContainers
 from dojo.errors import EngineUnavailable, ImageMissing, Stopping
 from runner.colour.colour import Colour, Judgement, RubyLambda, utf8
 from runner.colour.ruby_container import Answer, ContainerLost, Kind, RubyContainer
-from runner.engine.leftovers import Leftovers
+from runner.engine.container_remover import Leftovers
 from runner.settings import CORES, KIB, RunnerSettings
 
 _log = structlog.get_logger()

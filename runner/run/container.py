@@ -17,12 +17,12 @@ from dojo.engine.client import ANSWER_SECONDS, answering
 from dojo.engine.data_containers import DataContainers
 from dojo.errors import EngineUnavailable, ImageMissing, ImageUnusable
 from runner.engine import images, seccomp
-from runner.engine.leftovers import Leftovers
+from runner.engine.container_remover import Leftovers
 from runner.output import Capture, Exit
 from runner.run import entrypoint, pipes
-from runner.run.first_process import FirstProcess
-from runner.run.guard import Ended, Guard
+from runner.run.init_process import FirstProcess
 from runner.run.pipes import Pipes
+from runner.run.watchdog import Ended, Guard
 from runner.sandbox.sandbox import AvatarFolder, SandboxId
 from runner.settings import RunnerSettings
 

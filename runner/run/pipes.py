@@ -18,7 +18,7 @@ import select
 import time
 from collections.abc import Callable, Mapping
 
-from runner.run.first_process import FirstProcess
+from runner.run.init_process import FirstProcess
 from runner.sandbox import safe_fs
 
 IN, OUT, ERR, STATUS = "in", "out", "err", "status"

@@ -15,11 +15,11 @@ from runner.colour.image_rules import ImageRules
 from runner.colour.ruby_lambdas import RubyLambdas
 from runner.colour.rules import Rules
 from runner.engine import images
-from runner.engine.leftovers import Leftovers
+from runner.engine.container_remover import Leftovers
 from runner.output import Exit
 from runner.run.container import RunContainer, RunKey, RunLost
-from runner.run.guard import Ended, Guard
 from runner.run.pool import Pool, PoolLimits
+from runner.run.watchdog import Ended, Guard
 from runner.sandbox import changes, quota, sandbox
 from runner.sandbox.changes import Changes
 from runner.sandbox.quota import DiskLimits

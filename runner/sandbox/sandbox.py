@@ -14,7 +14,7 @@ from dojo.engine.data_containers import DataContainers
 from dojo.errors import AvatarNotFound, DiskFull, KataDamaged, KataNotFound, NotFound
 from dojo.naming import SANDBOX
 from runner.sandbox import safe_fs
-from runner.sandbox.submission import Submission
+from runner.sandbox.submitted_names import Submission
 
 _PART = ".visible-file"
 _NOWHERE = "no data-container holds it"

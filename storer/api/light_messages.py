@@ -8,7 +8,7 @@ from bisect import bisect_right
 from operator import attrgetter
 
 from cyberdojo.storer.v1 import storer_pb2
-from dojo.bounded_cache import Recent
+from dojo.lru_cache import Recent
 from storer.api import converters, page_tokens, wire
 from storer.kata.light import Light
 from storer.kata.watch import Dashboard

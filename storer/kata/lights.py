@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from dojo.bounded_cache import Recent
+from dojo.lru_cache import Recent
 from storer.fs import durable, in_place, json_files
 from storer.fs.checkpointer import Journals
 from storer.fs.json_files import Unreadable

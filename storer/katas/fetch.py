@@ -11,7 +11,7 @@ from pathlib import Path
 import structlog
 
 from dojo import locks
-from dojo.concurrently import meanwhile
+from dojo.background_task import meanwhile
 from dojo.errors import KataNotFound
 from storer.archive import store_kata
 from storer.archive.archive import Archived

@@ -1,6 +1,6 @@
 """Values kept for who asks for them again."""
 
-from dojo.bounded_cache import Recent
+from dojo.lru_cache import Recent
 
 
 def kept(recent: Recent[str, int], *keys: str) -> dict[str, int | None]:

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from dojo.concurrently import meanwhile
+from dojo.background_task import meanwhile
 from dojo.errors import DiskFull, EngineUnavailable
 
 
