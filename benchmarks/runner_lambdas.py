@@ -11,7 +11,7 @@ from benchmarks.places import Place
 from dojo.service.settings import load
 from runner.colour.colour import Colour, ColourPatterns, Pattern, RubyLambda
 from runner.colour.ruby_lambdas import RubyLambdas
-from runner.engine.container_remover import Leftovers
+from runner.engine.container_remover import ContainerRemover
 from runner.settings import KIB, RunnerSettings
 
 _MS = 1000.0
@@ -34,7 +34,7 @@ PATTERNS = [
 def measure(made: Place, scale: float) -> Iterator[Figure]:
     """Print a table; yield the figures."""
     rounds = max(20, round(1000 * scale))
-    leftovers = Leftovers(made.data_containers)
+    leftovers = ContainerRemover(made.data_containers)
     lambdas = RubyLambdas(made.data_containers, leftovers, load(RunnerSettings, {}))
     try:
         yield from _measure(lambdas, rounds)

@@ -1,4 +1,4 @@
-"""Two things at once: one that waits for the engine, and one that is for this machine to do."""
+"""A task in the background of a block: the engine works while this machine does something else."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -6,12 +6,12 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def meanwhile(work: Callable[[], object]) -> Iterator[None]:
-    """Have a thread do `work` during the block, which does not end before it; raise what it raises.
+def background_task(task: Callable[[], object]) -> Iterator[None]:
+    """Do `task` in a thread during the block. The block ends when both are done.
 
-    What the block itself raises comes first.
+    An error of the block is raised first, else one of the task.
     """
-    with ThreadPoolExecutor(1, "meanwhile") as threads:
-        working = threads.submit(work)
+    with ThreadPoolExecutor(1, "background-task") as threads:
+        done = threads.submit(task)
         yield
-        working.result()
+        done.result()

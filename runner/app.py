@@ -5,7 +5,7 @@ import resource
 from functools import partial
 
 from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
-from dojo.engine.monitor import HandleWatch
+from dojo.engine.monitor import EngineMonitor
 from dojo.service import serving
 from dojo.service.settings import BadSettings
 from runner.api.servicer import RunnerServicer
@@ -34,11 +34,11 @@ def _main(told: RunnerSettings) -> None:
     runs.sweep()
     images = Images(data_containers.engine)
     servicer = RunnerServicer(runs, images, told.max_concurrent_runs, told.max_waiting_runs)
-    watch = HandleWatch(data_containers, runs.pool.images_changed)
+    watch = EngineMonitor(data_containers, runs.pool.images_changed)
     asyncio.run(_serve(told.listen, servicer, watch, runs))
 
 
-async def _serve(listen: str, servicer: RunnerServicer, watch: HandleWatch, runs: Runs) -> None:
+async def _serve(listen: str, servicer: RunnerServicer, watch: EngineMonitor, runs: Runs) -> None:
     add = runner_pb2_grpc.add_RunnerServiceServicer_to_server
     services = {SERVICE: lambda server: add(servicer, server)}
     close = partial(asyncio.to_thread, runs.close)

@@ -27,7 +27,7 @@ _TAKEN_APART = {"removing", "dead"}
 class Engine:
     """A connection to the docker engine. Any thread may use it.
 
-    `api` is the engine's API as the docker package gives it; use it inside `answering()`.
+    `api` is the engine's API as the docker package gives it; use it inside `translating_errors()`.
     `answers` says whether the engine answered when it was last asked just that, as whoever
     watches it does again and again.
     """
@@ -36,7 +36,7 @@ class Engine:
         """Connect to the engine at `url`; raise EngineUnavailable if it does not answer."""
         self.url = url
         self.answers = True
-        with answering():
+        with translating_errors():
             self.api = docker.APIClient(
                 base_url=url,
                 version="auto",  # which asks the engine
@@ -49,12 +49,12 @@ class Engine:
 
     def volume_root(self) -> Path:
         """Ask the engine for the folder that its volumes are in, on the engine's machine."""
-        with answering():
+        with translating_errors():
             return Path(self.api.info()["DockerRootDir"]) / "volumes"
 
     def ping(self) -> None:
         """Raise EngineUnavailable if it does not answer."""
-        with answering():
+        with translating_errors():
             self.api.ping()
 
     def listens(self) -> bool:
@@ -80,12 +80,12 @@ class Engine:
 
     def runtimes(self) -> set[str]:
         """Return the names of the runtimes that it can run containers with."""
-        with answering():
+        with translating_errors():
             return set(self.api.info()["Runtimes"])
 
     def image_id(self, name: str) -> str | None:
         """Return the id of the image of this name; None if there is none on its machine."""
-        with answering():
+        with translating_errors():
             try:
                 return str(self.api.inspect_image(name)["Id"])
             except docker.errors.ImageNotFound:
@@ -97,7 +97,7 @@ class Engine:
 
     def container_state(self, container: str) -> Mapping[str, Any] | None:
         """Return how a container is; None if it was removed, or just is being removed."""
-        with answering():
+        with translating_errors():
             try:
                 state: Mapping[str, Any] = self.api.inspect_container(container)["State"]
             except docker.errors.NotFound:
@@ -110,7 +110,7 @@ class Engine:
 
 
 @contextmanager
-def answering() -> Iterator[None]:
+def translating_errors() -> Iterator[None]:
     """Turn an engine that does not answer, or has no room left, into a DojoError.
 
     Any other refusal of the engine stays a docker.errors.APIError.

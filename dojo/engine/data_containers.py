@@ -24,8 +24,8 @@ from pathlib import Path
 import docker.errors
 import structlog
 
-from dojo.background_task import meanwhile
-from dojo.engine.client import ANSWER_SECONDS, Engine, answering
+from dojo.background_task import background_task
+from dojo.engine.client import ANSWER_SECONDS, Engine, translating_errors
 from dojo.errors import DiskFull, DiskReadOnly, DojoError, EngineUnavailable, KataNotFound
 from dojo.kata_ids import LENGTH
 from dojo.naming import Namespace, mount_path
@@ -77,7 +77,7 @@ class DataContainers:
         try:
             self._create_volume(name, self.namespace.labels("sight"))
         except (DiskFull, DiskReadOnly):
-            with answering():
+            with translating_errors():
                 there = self.engine.api.volumes()["Volumes"] or []
             names = [str(each["Name"]) for each in there]
             ours = [each for each in names if each.startswith(f"{self.namespace.name}-")]
@@ -88,7 +88,7 @@ class DataContainers:
             try:
                 seen = self._is_seen(name)
             finally:
-                with answering():
+                with translating_errors():
                     self.engine.api.remove_volume(name)
         if not seen:
             raise VolumesOutOfSight(
@@ -137,7 +137,7 @@ class DataContainers:
         except DojoError:
             # An engine that fails half-way, having no room, leaves the volume. It removes none
             # that somebody's container holds.
-            with contextlib.suppress(docker.errors.APIError, DojoError), answering():
+            with contextlib.suppress(docker.errors.APIError, DojoError), translating_errors():
                 self.engine.api.remove_volume(self.namespace.kata(kata_id))
             raise
         return self.folder(kata_id)
@@ -184,7 +184,7 @@ class DataContainers:
     def has_handle(self, kata_id: str) -> bool:
         """Ask the engine whether the kata's container is there, and holds its volume."""
         name = self.namespace.kata(kata_id)
-        with answering():
+        with translating_errors():
             try:
                 found = self.engine.api.inspect_container(name)
             except docker.errors.NotFound:
@@ -220,7 +220,7 @@ class DataContainers:
     def holders(self, kata_id: str) -> list[str]:
         """Return the names of the containers that hold the kata's volume, but for its own."""
         name = self.namespace.kata(kata_id)
-        with answering():
+        with translating_errors():
             found = self.engine.api.containers(all=True, filters={"volume": name})
         names = [each["Names"][0].removeprefix("/") for each in found if each["Names"]]
         return [each for each in names if each != name]
@@ -235,8 +235,8 @@ class DataContainers:
         self.forget_handle(name)
         api = self.engine.api
         deadline = time.monotonic() + ANSWER_SECONDS
-        with answering():
-            with meanwhile(partial(_remove_container, api, name)):
+        with translating_errors():
+            with background_task(partial(_remove_container, api, name)):
                 empty()
             while True:
                 # Who holds it is asked only if somebody does: the engine looks at all containers.
@@ -276,7 +276,7 @@ class DataContainers:
 
     def _create_volume(self, name: str, labels: dict[str, str]) -> None:
         try:
-            with answering():
+            with translating_errors():
                 self.engine.api.create_volume(name, labels=labels)
         except DojoError:
             # One without a folder in it, for which there was no room, the engine does not know.
@@ -291,7 +291,7 @@ class DataContainers:
     def _create_container(self, kata_id: str) -> None:
         """Create the container, and with it the volume if there is none."""
         name, config = self.namespace.kata(kata_id), self.container_config(kata_id)
-        with answering():
+        with translating_errors():
             try:
                 try:
                     self.engine.api.create_container_from_config(config, name)
@@ -309,7 +309,7 @@ class DataContainers:
 
     def _make_empty_image(self) -> None:
         """Load an image without any file: a container can't be created from nothing."""
-        with answering():
+        with translating_errors():
             architecture = self.engine.api.version()["Arch"]
             said = self.engine.api.load_image(_empty_image(self.namespace.kata_image, architecture))
             # An engine that has no room says so in what it answers, after having begun well.

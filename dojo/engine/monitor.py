@@ -6,7 +6,7 @@ from collections.abc import Callable
 import docker.errors
 import structlog
 
-from dojo.engine.client import Engine, answering
+from dojo.engine.client import Engine, translating_errors
 from dojo.engine.data_containers import DataContainers
 from dojo.errors import EngineUnavailable
 
@@ -16,7 +16,7 @@ _IMAGE_EVENTS = ("tag", "untag", "delete", "import", "load", "pull")
 _log = structlog.get_logger()
 
 
-class HandleWatch:
+class EngineMonitor:
     """Follows the engine's events: says whether it is up, and what changed behind our back.
 
     Which handles were removed, it tells the data-containers; that a name may stand for another
@@ -85,7 +85,7 @@ class HandleWatch:
         engine = Engine(self._data_containers.engine.url)
         filters = {"type": ["container", "image"], "event": ["destroy", *_IMAGE_EVENTS]}
         try:
-            with answering():
+            with translating_errors():
                 events = engine.api.events(decode=True, filters=filters)
                 # What happened between the last connection and this one was not told.
                 self._forget_all()

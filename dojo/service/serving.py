@@ -16,7 +16,7 @@ from grpc_reflection.v1alpha import reflection
 
 from dojo.engine.client import Engine
 from dojo.engine.data_containers import DataContainers, VolumesOutOfSight
-from dojo.engine.monitor import HandleWatch
+from dojo.engine.monitor import EngineMonitor
 from dojo.errors import ArchiveUnavailable, EngineUnavailable
 from dojo.service import log
 from dojo.service.settings import BadSettings, CommonSettings, load
@@ -57,7 +57,7 @@ def connect(settings: CommonSettings) -> DataContainers:
 async def serve(
     listen: str,
     services: Mapping[str, Callable[[grpc.aio.Server], None]],
-    watch: HandleWatch,
+    watch: EngineMonitor,
     on_stopping: Sequence[Callable[[], None]] = (),
     on_stop: Sequence[Callable[[], Awaitable[None]]] = (),
 ) -> None:
@@ -120,7 +120,7 @@ async def serve(
     _log.info("stopped")
 
 
-async def _report_health(checks: Any, services: list[str], watch: HandleWatch) -> None:
+async def _report_health(checks: Any, services: list[str], watch: EngineMonitor) -> None:
     """Keep the health of the server (the empty name) and of each service up to date."""
     reported: bool | None = None
     while True:

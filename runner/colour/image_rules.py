@@ -13,14 +13,14 @@ from dataclasses import dataclass
 import docker.errors
 
 from dojo import ruby_lambdas
-from dojo.engine.client import answering
+from dojo.engine.client import translating_errors
 from dojo.engine.data_containers import DataContainers
 from dojo.errors import EngineUnavailable
-from dojo.lru_cache import Recent
+from dojo.lru_cache import LruCache
 from runner.colour.colour import RubyLambda
 from runner.colour.ruby_container import KIND
 from runner.engine import images
-from runner.engine.container_remover import Leftovers
+from runner.engine.container_remover import ContainerRemover
 
 PATH = "/usr/local/bin/red_amber_green.rb"
 MAX_KNOWN = 256
@@ -39,11 +39,11 @@ class ImageRule:
 class ImageRules:
     """Reads the rules of images, and remembers those of the ones used last."""
 
-    def __init__(self, data_containers: DataContainers, leftovers: Leftovers) -> None:
+    def __init__(self, data_containers: DataContainers, leftovers: ContainerRemover) -> None:
         self._engine = data_containers.engine
         self._namespace = data_containers.namespace
         self._leftovers = leftovers
-        self._known: Recent[str, ImageRule] = Recent(MAX_KNOWN)
+        self._known: LruCache[str, ImageRule] = LruCache(MAX_KNOWN)
 
     def of(self, image_name: str) -> ImageRule:
         """Return the rule of the image of this name; raise EngineUnavailable."""
@@ -65,7 +65,7 @@ class ImageRules:
             "Labels": self._namespace.labels(KIND),
         }
         try:
-            with answering():
+            with translating_errors():
                 self._engine.api.create_container_from_config(config, name)
                 return self._read_from(name)
         except docker.errors.APIError as error:

@@ -19,11 +19,11 @@ from typing import Any
 import docker.errors
 import structlog
 
-from dojo.engine.client import ANSWER_SECONDS, answering
+from dojo.engine.client import ANSWER_SECONDS, translating_errors
 from dojo.engine.data_containers import DataContainers
 from dojo.errors import ImageMissing
 from runner.engine import seccomp
-from runner.engine.container_remover import Leftovers
+from runner.engine.container_remover import ContainerRemover
 from runner.settings import MIB, RunnerSettings
 
 _log = structlog.get_logger()
@@ -71,7 +71,7 @@ class RubyContainer:
     """
 
     def __init__(
-        self, data_containers: DataContainers, leftovers: Leftovers, settings: RunnerSettings
+        self, data_containers: DataContainers, leftovers: ContainerRemover, settings: RunnerSettings
     ) -> None:
         self._data_containers = data_containers
         self._api = data_containers.engine.api
@@ -88,7 +88,7 @@ class RubyContainer:
         Raises ImageMissing, EngineUnavailable or ContainerLost.
         """
         self._data_containers.engine.require_answers()
-        with answering():
+        with translating_errors():
             try:
                 self._api.create_container_from_config(self._config(), self._name)
                 wanted = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}

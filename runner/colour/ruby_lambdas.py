@@ -17,7 +17,7 @@ from dojo.engine.data_containers import DataContainers
 from dojo.errors import EngineUnavailable, ImageMissing, Stopping
 from runner.colour.colour import Colour, Judgement, RubyLambda, utf8
 from runner.colour.ruby_container import Answer, ContainerLost, Kind, RubyContainer
-from runner.engine.container_remover import Leftovers
+from runner.engine.container_remover import ContainerRemover
 from runner.settings import CORES, KIB, RunnerSettings
 
 _log = structlog.get_logger()
@@ -34,7 +34,7 @@ class RubyLambdas:
     """Evaluates lambdas. Any thread may use it."""
 
     def __init__(
-        self, data_containers: DataContainers, leftovers: Leftovers, settings: RunnerSettings
+        self, data_containers: DataContainers, leftovers: ContainerRemover, settings: RunnerSettings
     ) -> None:
         self._data_containers = data_containers
         self._leftovers = leftovers

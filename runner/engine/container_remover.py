@@ -5,7 +5,7 @@ import threading
 import docker.errors
 import structlog
 
-from dojo.engine.client import answering
+from dojo.engine.client import translating_errors
 from dojo.engine.data_containers import DataContainers
 from dojo.errors import EngineUnavailable
 
@@ -15,7 +15,7 @@ _log = structlog.get_logger()
 _KINDS = ("run", "lambda")
 
 
-class Leftovers:
+class ContainerRemover:
     """Removes the containers of a runner, and remembers those for which the engine was not there.
 
     Any thread may use it.
@@ -31,7 +31,7 @@ class Leftovers:
     def remove(self, name: str) -> None:
         """Remove the container of this name, if there is one, now or when there is an engine."""
         try:
-            with answering():
+            with translating_errors():
                 # The volumes that an image makes for itself go too; the kata's has a name,
                 # and stays.
                 self._api.remove_container(name, force=True, v=True)
@@ -58,7 +58,7 @@ class Leftovers:
         found: list[dict[str, str]] = []
         for kind in _KINDS:
             wanted = [f"{key}={value}" for key, value in self._namespace.labels(kind).items()]
-            with answering():
+            with translating_errors():
                 found += self._api.containers(all=True, quiet=True, filters={"label": wanted})
         for container in found:
             _log.info("removing what an earlier runner left", container=container["Id"])

@@ -12,7 +12,7 @@ from typing import Any
 import docker.auth
 import docker.errors
 
-from dojo.engine.client import Engine, answering
+from dojo.engine.client import Engine, translating_errors
 from dojo.errors import ImageNotFound, InvalidArgument, RegistryUnavailable
 
 LANGUAGE_LABEL = "cyber-dojo.language"
@@ -100,7 +100,7 @@ class Images:
         if not 0 <= page_size <= MAX_PAGE_SIZE:
             raise InvalidArgument("page_size", f"{page_size} is not from 1 to {MAX_PAGE_SIZE}")
         after = _name_of_token(page_token)
-        with answering():
+        with translating_errors():
             found = self._engine.api.images()
         images = sorted(_language_images(found), key=lambda image: image.name)
         rest = [image for image in images if image.name > after]
@@ -130,7 +130,7 @@ class Pull:
         if self._engine.has_image(wanted):
             return
         try:
-            with answering():
+            with translating_errors():
                 yield from self._events()
         except docker.errors.APIError as error:
             raise self._refusal(str(error.explanation or error)) from error

@@ -13,14 +13,14 @@ import docker.errors
 import structlog
 
 from dojo import avatars, locks, naming
-from dojo.engine.client import ANSWER_SECONDS, answering
+from dojo.engine.client import ANSWER_SECONDS, translating_errors
 from dojo.engine.data_containers import DataContainers
 from dojo.errors import EngineUnavailable, ImageMissing, ImageUnusable
 from runner.engine import images, seccomp
-from runner.engine.container_remover import Leftovers
+from runner.engine.container_remover import ContainerRemover
 from runner.output import Capture, Exit
 from runner.run import entrypoint, pipes
-from runner.run.init_process import FirstProcess
+from runner.run.init_process import InitProcess
 from runner.run.pipes import Pipes
 from runner.run.watchdog import Ended, Guard
 from runner.sandbox.sandbox import AvatarFolder, SandboxId
@@ -65,7 +65,7 @@ class RunContainer:
     def __init__(
         self,
         data_containers: DataContainers,
-        leftovers: Leftovers,
+        leftovers: ContainerRemover,
         settings: RunnerSettings,
         key: RunKey,
     ) -> None:
@@ -82,7 +82,7 @@ class RunContainer:
         self._hostname = f"{key.avatar}-{token}"
         self._id = ""
         self._pipes: Pipes | None = None
-        self._process: FirstProcess | None = None
+        self._process: InitProcess | None = None
 
     def start(self, folder: AvatarFolder) -> None:
         """Make the container and start it; it then waits in the sandbox in `folder`.
@@ -98,9 +98,9 @@ class RunContainer:
             self._pipes = Pipes(folder.descriptor, folder.uid)
             self._pipes.put_beside(_HOSTS, _hosts(self._hostname))
             self.sandbox_id = folder.sandbox_id
-            with answering():
+            with translating_errors():
                 self._create_with_handle()
-        with answering():
+        with translating_errors():
             try:
                 self._api.start(self._name)
             except docker.errors.APIError as error:
@@ -108,7 +108,7 @@ class RunContainer:
                 if error.status_code in _REMOVED or self._state_if_there() is None:
                     raise RunLost("the run's container was removed") from None
                 raise
-            self._process = FirstProcess.find(self._state()["Pid"], self._id)
+            self._process = InitProcess.find(self._state()["Pid"], self._id)
             if not self._pipes.wait_until_ready(ANSWER_SECONDS, self._has_ended):
                 if self._has_ended():
                     self._wait()  # the engine hears of it later, and then knows how
@@ -159,7 +159,7 @@ class RunContainer:
         if self._process is not None:
             with contextlib.suppress(PermissionError):
                 return self._process.kill()
-        with answering():
+        with translating_errors():
             try:
                 self._api.kill(self._name)
             except docker.errors.APIError as error:
@@ -198,7 +198,7 @@ class RunContainer:
 
     def _wait(self) -> None:
         """Wait until the engine knows that all processes have ended."""
-        with answering():
+        with translating_errors():
             try:
                 self._api.wait(self._name, timeout=ANSWER_SECONDS)
             except docker.errors.NotFound:

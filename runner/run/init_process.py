@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Self
 
 
-class FirstProcess:
+class InitProcess:
     """An open descriptor of the first process of a container."""
 
     def __init__(self, descriptor: int) -> None:

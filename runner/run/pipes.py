@@ -18,7 +18,7 @@ import select
 import time
 from collections.abc import Callable, Mapping
 
-from runner.run.init_process import FirstProcess
+from runner.run.init_process import InitProcess
 from runner.sandbox import safe_fs
 
 IN, OUT, ERR, STATUS = "in", "out", "err", "status"
@@ -111,7 +111,7 @@ class Pipes:
         self,
         take: Mapping[str, Callable[[memoryview], None]],
         look: Callable[[], float],
-        process: FirstProcess | None,
+        process: InitProcess | None,
     ) -> None:
         """Read all that the program writes, to its end; and to the end of `process`, if given.
 

@@ -15,7 +15,7 @@ from runner.colour.image_rules import ImageRules
 from runner.colour.ruby_lambdas import RubyLambdas
 from runner.colour.rules import Rules
 from runner.engine import images
-from runner.engine.container_remover import Leftovers
+from runner.engine.container_remover import ContainerRemover
 from runner.output import Exit
 from runner.run.container import RunContainer, RunKey, RunLost
 from runner.run.pool import Pool, PoolLimits
@@ -68,7 +68,7 @@ class Runs:
 
     def __init__(self, data_containers: DataContainers, settings: RunnerSettings) -> None:
         self.data_containers = data_containers
-        self.leftovers = Leftovers(data_containers)
+        self.leftovers = ContainerRemover(data_containers)
         self.bringing = Bringing(settings.storer)
         self.disk_limits = DiskLimits(
             size_bytes=settings.max_sandbox_bytes,
