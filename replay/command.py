@@ -13,7 +13,7 @@ from types import FrameType
 
 import docker.errors
 
-from dojo.engine.data_containers import VolumesOutOfSight
+from dojo.engine.volumes import VolumesOutOfSight
 from dojo.errors import DojoError
 from dojo.service import log, serving
 from dojo.service.settings import BadSettings, CommonSettings, load

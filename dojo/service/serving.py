@@ -14,9 +14,11 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from dojo.engine import volumes
 from dojo.engine.client import Engine
-from dojo.engine.data_containers import DataContainers, VolumesOutOfSight
+from dojo.engine.data_containers import DataContainers
 from dojo.engine.monitor import EngineMonitor
+from dojo.engine.volumes import VolumesOutOfSight
 from dojo.errors import ArchiveUnavailable, EngineUnavailable
 from dojo.service import log
 from dojo.service.settings import BadSettings, CommonSettings, load
@@ -50,7 +52,7 @@ def connect(settings: CommonSettings) -> DataContainers:
     engine = Engine(settings.engine)
     volume_root = settings.volume_root or engine.volume_root()
     data_containers = DataContainers(engine, settings.namespace, volume_root)
-    data_containers.check_sight()
+    volumes.require_in_sight(engine, settings.namespace, volume_root)
     return data_containers
 
 
