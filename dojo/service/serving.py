@@ -21,8 +21,8 @@ from dojo.engine.monitor import EngineMonitor
 from dojo.engine.volumes import VolumesOutOfSight
 from dojo.errors import ArchiveUnavailable, EngineUnavailable
 from dojo.service import log
+from dojo.service.interceptor import StatusInterceptor
 from dojo.service.settings import BadSettings, CommonSettings, load
-from dojo.service.statuses import StatusInterceptor
 
 _log = structlog.get_logger()
 
