@@ -5,4 +5,4 @@ def repository(image_name: str) -> str:
     """Return an image's name without its tag and digest."""
     name = image_name.partition("@")[0]
     folder, slash, last = name.rpartition("/")
-    return f"{folder}{slash}{last.partition(':')[0]}"  # what stands before may have a port
+    return f"{folder}{slash}{last.partition(':')[0]}"  # a colon further left comes before a port
