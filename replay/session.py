@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from cyberdojo.storer.v1 import storer_pb2
+from dojo import image_names
 from dojo.engine.client import Engine
 from dojo.errors import InvalidArgument
-from dojo.image_names import repository
 from replay.calls import Refused
 from replay.journal import Journal
 from replay.lights import Outcome, Ran, Skipped
@@ -20,7 +20,6 @@ from replay.progress import Progress
 from replay.replaying import Pair, Task, max_seconds, replay
 from replay.sources import Kata, Storer
 from replay.stopped import ReplayStopped
-from runner.engine import images
 
 
 @dataclass
@@ -166,7 +165,7 @@ class Session:
             return  # the namespace is emptied in the end
 
     def _is_wanted(self, image_name: str) -> bool:
-        names = {image_name, repository(image_name)}
+        names = {image_name, image_names.repository(image_name)}
         patterns = self.options.images
         return not patterns or any(
             fnmatch.fnmatchcase(name, pattern) for name in names for pattern in patterns
@@ -174,7 +173,7 @@ class Session:
 
     def _replacement(self, image_name: str) -> str:
         """Return the image to run in: another for it, or without its tag where that is not here."""
-        untagged = repository(image_name)
+        untagged = image_names.repository(image_name)
         for name in (image_name, untagged):
             if name in self.options.replacements:
                 return self.options.replacements[name]
@@ -185,7 +184,7 @@ class Session:
         """Return an image's id as it was when it was first asked for; None if it is not here."""
         if image_name not in self._image_ids:
             try:
-                found = self.engine.image_id(images.tagged(images.check_name(image_name)))
+                found = self.engine.image_id(image_names.tagged(image_names.check(image_name)))
             except InvalidArgument:
                 found = None
             self._image_ids[image_name] = found

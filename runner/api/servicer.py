@@ -12,11 +12,10 @@ import structlog
 
 from cyberdojo.colour.v1 import colour_pb2
 from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
-from dojo import avatars, kata_ids, visible_files
+from dojo import avatars, image_names, kata_ids, visible_files
 from dojo.errors import InvalidArgument
 from runner.api.admission import Admission
 from runner.colour.colour import Colour, ColourPatterns, ColourRule, Pattern, RubyLambda, Stream
-from runner.engine import images
 from runner.engine.images import Images, Progress
 from runner.output import Capture
 from runner.run import service
@@ -97,7 +96,7 @@ class RunnerServicer(runner_pb2_grpc.RunnerServiceServicer):
         key = RunKey(
             kata_ids.check(request.kata_id),
             avatars.check(request.avatar),
-            images.check_name(request.image_name),
+            image_names.check(request.image_name),
         )
         made = await asyncio.to_thread(self._runs.prepare, key)
         if made is not None:
@@ -120,7 +119,7 @@ class RunnerServicer(runner_pb2_grpc.RunnerServiceServicer):
         self, request: runner_pb2.PullImageRequest, context: _Context
     ) -> AsyncIterator[runner_pb2.PullImageResponse]:
         """Pull an image."""
-        pull = self._images.pull(images.check_name(request.image_name))
+        pull = self._images.pull(image_names.check(request.image_name))
         progress = pull.progress()
         step: asyncio.Future[Progress | None] | None = None
         try:
@@ -226,7 +225,7 @@ async def _checked(request: runner_pb2.RunRequest) -> service.Submission:
 def _submission(request: runner_pb2.RunRequest) -> service.Submission:
     kata_ids.check(request.kata_id)
     avatars.check(request.avatar)
-    images.check_name(request.image_name)
+    image_names.check(request.image_name)
     files = dict(request.files)
     visible_files.check(files)
     if visible_files.CYBER_DOJO_SH not in files:

@@ -12,14 +12,13 @@ from dataclasses import dataclass
 
 import docker.errors
 
-from dojo import ruby_lambdas
+from dojo import image_names, ruby_lambdas
 from dojo.engine.client import translating_errors
 from dojo.engine.data_containers import DataContainers
 from dojo.errors import EngineUnavailable
 from dojo.lru_cache import LruCache
 from runner.colour.colour import RubyLambda
 from runner.colour.ruby_container import KIND
-from runner.engine import images
 from runner.engine.container_remover import ContainerRemover
 
 PATH = "/usr/local/bin/red_amber_green.rb"
@@ -47,7 +46,7 @@ class ImageRules:
 
     def of(self, image_name: str) -> ImageRule:
         """Return the rule of the image of this name; raise EngineUnavailable."""
-        image_id = self._engine.image_id(images.tagged(image_name))
+        image_id = self._engine.image_id(image_names.tagged(image_name))
         if image_id is None:
             return ImageRule()
         found = self._known.get(image_id)

@@ -12,6 +12,7 @@ from typing import Any
 import docker.auth
 import docker.errors
 
+from dojo import image_names
 from dojo.engine.client import Engine, translating_errors
 from dojo.errors import ImageNotFound, InvalidArgument, RegistryUnavailable
 
@@ -19,22 +20,6 @@ LANGUAGE_LABEL = "cyber-dojo.language"
 LANGUAGE_PREFIX = "cyberdojofoundation/"
 
 MAX_PAGE_SIZE = 1000
-# The engine's 255, without what it puts in front of a name that has no host.
-MAX_NAME_BYTES = 255 - len("docker.io/library/")
-
-# https://github.com/distribution/reference: [host[:port]/]path[:tag][@digest], where a host
-# has a dot or a port: without, it would be a part of the path, which is in lower case.
-_PART = r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*"
-_LABEL = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
-_NAME = re.compile(
-    rf"(?:{_LABEL}(?:(?:\.{_LABEL})+|(?:\.{_LABEL})*:[0-9]{{1,5}})/)?"
-    rf"{_PART}(?:/{_PART})*"
-    r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?"
-    r"(?:@sha256:[0-9a-f]{64})?\Z"
-)
-# The engine would take such a name for an image's id.
-_ID = re.compile(r"(?:[0-9a-f]{64}|sha256:[0-9a-f]+)\Z")
-
 _NO_SUCH_IMAGE = re.compile(
     r"not found|manifest unknown|does not exist|access denied|name unknown|no matching manifest"
     r"|authentication required|unauthorized|no basic auth credentials"
@@ -68,22 +53,6 @@ class Page:
 
     images: list[Image]
     next_page_token: str
-
-
-def check_name(image_name: str, field: str = "image_name") -> str:
-    """Return `image_name` if an image can have it; raise InvalidArgument if not."""
-    if len(image_name) > MAX_NAME_BYTES:
-        reason = f"{len(image_name)} characters are more than {MAX_NAME_BYTES}"
-        raise InvalidArgument(field, reason)
-    if not _NAME.match(image_name) or _ID.match(image_name):
-        raise InvalidArgument(field, f"{image_name!a} is not the name of an image")
-    return image_name
-
-
-def tagged(image_name: str) -> str:
-    """Return the name with its tag: without one, the engine may take it for a part of an id."""
-    repository, tag = _repository_and_tag(image_name)
-    return image_name if "@" in image_name else f"{repository}:{tag}"
 
 
 class Images:
@@ -126,7 +95,7 @@ class Pull:
 
         Raises ImageNotFound, RegistryUnavailable or EngineUnavailable.
         """
-        wanted = tagged(self._image_name)
+        wanted = image_names.tagged(self._image_name)
         if self._engine.has_image(wanted):
             return
         try:
@@ -148,12 +117,12 @@ class Pull:
 
     def _events(self) -> Iterator[Progress]:
         api = self._engine.api
-        repository, tag = _repository_and_tag(self._image_name)
+        repository = image_names.repository(self._image_name)
         registry, _ = docker.auth.resolve_repository_name(repository)
         credentials = docker.auth.get_config_header(api, registry)
         self._response = api.post(
             f"{api.base_url}/v{api.api_version}/images/create",
-            params={"fromImage": repository, "tag": tag},
+            params={"fromImage": repository, "tag": image_names.tag(self._image_name)},
             headers={"X-Registry-Auth": credentials} if credentials else {},
             stream=True,
             timeout=None,  # a large layer is quiet for long; the caller's deadline holds
@@ -179,14 +148,6 @@ class Pull:
         reason = " ".join(reason.split())[:500]
         kind = ImageNotFound if _NO_SUCH_IMAGE.search(reason) else RegistryUnavailable
         return kind(self._image_name, reason)
-
-
-def _repository_and_tag(image_name: str) -> tuple[str, str]:
-    """Split a name as the engine wants it, whose default is all tags instead of `latest`."""
-    repository, at, digest = image_name.partition("@")
-    folder, slash, last = repository.rpartition("/")
-    last, _, tag = last.partition(":")
-    return folder + slash + last, digest if at else tag or "latest"
 
 
 def _language_images(found: list[dict[str, Any]]) -> Iterator[Image]:

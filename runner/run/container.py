@@ -12,11 +12,11 @@ from typing import Any
 import docker.errors
 import structlog
 
-from dojo import avatars, locks, naming
+from dojo import avatars, image_names, locks, naming
 from dojo.engine.client import ANSWER_SECONDS, translating_errors
 from dojo.engine.data_containers import DataContainers
 from dojo.errors import EngineUnavailable, ImageMissing, ImageUnusable
-from runner.engine import images, seccomp
+from runner.engine import seccomp
 from runner.engine.container_remover import ContainerRemover
 from runner.output import Capture, Exit
 from runner.run import entrypoint, pipes
@@ -304,7 +304,7 @@ class RunContainer:
 
     @property
     def _image(self) -> str:
-        return images.tagged(self.key.image_name)
+        return image_names.tagged(self.key.image_name)
 
     @property
     def _folder_name(self) -> str:

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import docker.errors
 import structlog
 
+from dojo import image_names
 from dojo.engine.data_containers import DataContainers
 from dojo.errors import EngineUnavailable, ImageUnusable
 from runner.colour.colour import Colour, ColourRule
 from runner.colour.image_rules import ImageRules
 from runner.colour.ruby_lambdas import RubyLambdas
 from runner.colour.rules import Rules
-from runner.engine import images
 from runner.engine.container_remover import ContainerRemover
 from runner.output import Exit
 from runner.run.container import RunContainer, RunKey, RunLost
@@ -159,7 +159,7 @@ class Runs:
             return self.start(key, folder)
 
     def _image_id(self, image_name: str) -> str | None:
-        return self.data_containers.engine.image_id(images.tagged(image_name))
+        return self.data_containers.engine.image_id(image_names.tagged(image_name))
 
 
 class Run:

@@ -10,9 +10,9 @@ import grpc
 import pytest
 
 from cyberdojo.runner.v1 import runner_pb2
+from dojo import image_names
 from dojo.engine.client import Engine
 from dojo.naming import Namespace
-from runner.engine import images
 from support.kata_folders import Kata
 from support.runner.registry import Registry, error, shell_image
 from support.runner.submissions import GREEN, PYTHON, Stub, refused, request
@@ -239,7 +239,7 @@ def test_a_name_is_not_taken_for_a_part_of_an_id(
         "EXAMPLE:5000/a",
         "127.0.0.1:5000/a@sha256:" + "0" * 64,
         "a:b@sha256:" + "0" * 64,
-        "x" * images.MAX_NAME_BYTES,
+        "x" * image_names.MAX_BYTES,
     ],
 )
 def test_a_name_that_an_image_can_have_is_looked_for(

@@ -7,8 +7,7 @@ import pytest
 
 from cyberdojo.colour.v1 import colour_pb2
 from cyberdojo.runner.v1 import runner_pb2
-from dojo import visible_files
-from runner.engine import images
+from dojo import image_names, visible_files
 from support.kata_folders import Kata
 from support.runner.submissions import (
     AVATAR,
@@ -80,7 +79,7 @@ IMAGE_NAMES = [
     "http://a/b",
     "a?tag=b",
     "é",
-    "a" * (images.MAX_NAME_BYTES + 1),
+    "a" * (image_names.MAX_BYTES + 1),
     "0" * 64,
     "sha256:" + "0" * 64,
     "sha256:0",
