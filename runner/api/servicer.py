@@ -17,9 +17,9 @@ from dojo.errors import InvalidArgument
 from runner.api.admission import Admission
 from runner.colour.colour import Colour, ColourPatterns, ColourRule, Pattern, RubyLambda, Stream
 from runner.engine.images import Images, Progress
-from runner.output import Capture
 from runner.run import service
 from runner.run.container import RunKey
+from runner.run.output import Capture
 
 _log = structlog.get_logger()
 

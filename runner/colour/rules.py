@@ -3,7 +3,6 @@
 from runner.colour.colour import Colour, ColourRule, Judgement, RubyLambda
 from runner.colour.image_rules import ImageRules
 from runner.colour.ruby_lambdas import RubyLambdas
-from runner.output import Exit
 
 
 class Rules:
@@ -13,14 +12,16 @@ class Rules:
         self._ruby_lambdas = ruby_lambdas
         self._image_rules = image_rules
 
-    def judge(self, rule: ColourRule | None, image_name: str, ended: Exit) -> Judgement:
+    def judge(
+        self, rule: ColourRule | None, image_name: str, stdout: bytes, stderr: bytes, status: int
+    ) -> Judgement:
         """Return the colour of a run that ended by itself; raise EngineUnavailable."""
         if rule is None:
             of_image = self._image_rules.of(image_name)
             if of_image.rule is None:
                 return Judgement(Colour.FAULTY, of_image.fault or "no colour rule was given")
             rule = of_image.rule
-        stdout, stderr = ended.stdout.both_ends, ended.stderr.both_ends
+
         if isinstance(rule, RubyLambda):
-            return self._ruby_lambdas.judge(rule, stdout, stderr, ended.status)
+            return self._ruby_lambdas.judge(rule, stdout, stderr, status)
         return Judgement(rule.colour(stdout, stderr))

@@ -18,9 +18,9 @@ from dojo.engine.data_containers import DataContainers
 from dojo.errors import EngineUnavailable, ImageMissing, ImageUnusable
 from runner.engine import seccomp
 from runner.engine.container_remover import ContainerRemover
-from runner.output import Capture, Exit
 from runner.run import entrypoint, pipes
 from runner.run.init_process import InitProcess
+from runner.run.output import Capture, Exit
 from runner.run.pipes import Pipes
 from runner.run.watchdog import Ended, Guard
 from runner.sandbox.sandbox import AvatarFolder, SandboxId

@@ -16,8 +16,8 @@ from runner.colour.image_rules import ImageRules
 from runner.colour.ruby_lambdas import RubyLambdas
 from runner.colour.rules import Rules
 from runner.engine.container_remover import ContainerRemover
-from runner.output import Exit
 from runner.run.container import RunContainer, RunKey, RunLost
+from runner.run.output import Exit
 from runner.run.pool import Pool, PoolLimits
 from runner.run.watchdog import Ended, Guard
 from runner.sandbox import changes, quota, sandbox
@@ -264,7 +264,13 @@ class Run:
             outcome = Colour.FAULTY
             reasons.append("all of its processes were killed at once")
         else:
-            judged = self._runs.rules.judge(submission.colour_rule, submission.image_name, ended)
+            judged = self._runs.rules.judge(
+                submission.colour_rule,
+                submission.image_name,
+                ended.stdout.both_ends,
+                ended.stderr.both_ends,
+                ended.status,
+            )
             outcome = judged.colour
             reasons += [judged.reason] if judged.reason else []
         found = changes.since(before, submission.files, opened, self._runs.disk_limits.files)
