@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from benchmarks.figures import Figure, percentile, table
 from benchmarks.places import Place
 from dojo.service.settings import load
-from runner.colour.colour import Colour, ColourPatterns, Pattern, RubyLambda
-from runner.colour.ruby_lambdas import RubyLambdas
+from runner.colour.lambda_evaluator import RubyLambdas
+from runner.colour.rules import Colour, ColourPatterns, Pattern, RubyLambda
 from runner.engine.container_remover import ContainerRemover
 from runner.settings import KIB, RunnerSettings
 

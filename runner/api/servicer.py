@@ -15,7 +15,7 @@ from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
 from dojo import avatars, image_names, kata_ids, visible_files
 from dojo.errors import InvalidArgument
 from runner.api.admission import Admission
-from runner.colour.colour import Colour, ColourPatterns, ColourRule, Pattern, RubyLambda, Stream
+from runner.colour.rules import Colour, ColourPatterns, ColourRule, Pattern, RubyLambda, Stream
 from runner.engine.images import Images, Progress
 from runner.run import service
 from runner.run.container import RunKey

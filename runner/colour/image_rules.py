@@ -17,8 +17,8 @@ from dojo.engine.client import translating_errors
 from dojo.engine.data_containers import DataContainers
 from dojo.errors import EngineUnavailable
 from dojo.lru_cache import LruCache
-from runner.colour.colour import RubyLambda
 from runner.colour.ruby_container import KIND
+from runner.colour.rules import RubyLambda
 from runner.engine.container_remover import ContainerRemover
 
 PATH = "/usr/local/bin/red_amber_green.rb"

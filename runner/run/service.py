@@ -11,10 +11,10 @@ import structlog
 from dojo import image_names
 from dojo.engine.data_containers import DataContainers
 from dojo.errors import EngineUnavailable, ImageUnusable
-from runner.colour.colour import Colour, ColourRule
 from runner.colour.image_rules import ImageRules
-from runner.colour.ruby_lambdas import RubyLambdas
-from runner.colour.rules import Rules
+from runner.colour.judge import Rules
+from runner.colour.lambda_evaluator import RubyLambdas
+from runner.colour.rules import Colour, ColourRule
 from runner.engine.container_remover import ContainerRemover
 from runner.run.container import RunContainer, RunKey, RunLost
 from runner.run.output import Exit

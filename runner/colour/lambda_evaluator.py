@@ -15,8 +15,8 @@ import structlog
 
 from dojo.engine.data_containers import DataContainers
 from dojo.errors import EngineUnavailable, ImageMissing, Stopping
-from runner.colour.colour import Colour, Judgement, RubyLambda, utf8
 from runner.colour.ruby_container import Answer, ContainerLost, Kind, RubyContainer
+from runner.colour.rules import Colour, Judgement, RubyLambda, utf8
 from runner.engine.container_remover import ContainerRemover
 from runner.settings import CORES, KIB, RunnerSettings
 
