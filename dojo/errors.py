@@ -187,6 +187,13 @@ class Stopping(DojoError):
         super().__init__("the service is stopping; call again")
 
 
+class RunLost(DojoError):
+    """The run's container or kata was removed or replaced by somebody, and another run can work."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the run was lost: {reason}; run again")
+
+
 class RegistryUnavailable(DojoError):
     """None of the image registries answers."""
 

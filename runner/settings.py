@@ -1,6 +1,5 @@
 """The runner's settings: where it listens, and what a run may use."""
 
-import os
 from dataclasses import dataclass
 
 from dojo.service.settings import CommonSettings, address, setting, whole_number
@@ -10,12 +9,10 @@ MIB = 1024 * KIB
 GIB = 1024 * MIB
 TIB = 1024 * GIB
 
-CORES = os.cpu_count() or 1
-
 
 @dataclass(frozen=True)
 class RunnerSettings(CommonSettings):
-    """What the runner is told."""
+    """The settings of the runner."""
 
     listen: str = setting(
         "CYBER_DOJO_RUNNER_LISTEN",
@@ -30,10 +27,10 @@ class RunnerSettings(CommonSettings):
         "host:port of the storer, which is asked for a kata that no data-container holds; it has "
         "to be the one of the same namespace",
     )
-    max_concurrent_runs: int = setting(
+    max_concurrent_runs: int | None = setting(
         "CYBER_DOJO_RUNNER_MAX_CONCURRENT_RUNS",
         whole_number(1, 256),
-        2 * CORES,
+        None,
         "runs at once; further ones wait, first come first served. By default two per core",
     )
     max_waiting_runs: int = setting(

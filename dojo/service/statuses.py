@@ -34,6 +34,7 @@ STATUSES: Mapping[type[errors.DojoError], grpc.StatusCode] = {
     errors.ArchiveMissing: grpc.StatusCode.FAILED_PRECONDITION,
     errors.ArchiveConflict: grpc.StatusCode.FAILED_PRECONDITION,
     errors.Stopping: grpc.StatusCode.UNAVAILABLE,
+    errors.RunLost: grpc.StatusCode.UNAVAILABLE,
     errors.RegistryUnavailable: grpc.StatusCode.UNAVAILABLE,
     errors.KataDamaged: grpc.StatusCode.DATA_LOSS,
     errors.StartPointDamaged: grpc.StatusCode.DATA_LOSS,

@@ -1,15 +1,16 @@
-"""Which rule gives a run its colour: the one that came with it, else that of its image."""
+"""Judges a run's output by the rule of the request, or else by the rule of the image."""
 
+from runner.colour.colour import Colour, Judgement
 from runner.colour.image_rules import ImageRules
-from runner.colour.lambda_evaluator import RubyLambdas
-from runner.colour.rules import Colour, ColourRule, Judgement, RubyLambda
+from runner.colour.lambda_evaluator import LambdaEvaluator
+from runner.colour.rules import ColourRule, RubyLambda
 
 
-class Rules:
-    """Applies rules to what runs wrote. Any thread may use it."""
+class Judge:
+    """Applies rules to the output of runs. Any thread may use it."""
 
-    def __init__(self, ruby_lambdas: RubyLambdas, image_rules: ImageRules) -> None:
-        self._ruby_lambdas = ruby_lambdas
+    def __init__(self, lambda_evaluator: LambdaEvaluator, image_rules: ImageRules) -> None:
+        self._lambda_evaluator = lambda_evaluator
         self._image_rules = image_rules
 
     def judge(
@@ -21,7 +22,6 @@ class Rules:
             if of_image.rule is None:
                 return Judgement(Colour.FAULTY, of_image.fault or "no colour rule was given")
             rule = of_image.rule
-
         if isinstance(rule, RubyLambda):
-            return self._ruby_lambdas.judge(rule, stdout, stderr, status)
+            return self._lambda_evaluator.judge(rule, stdout, stderr, status)
         return Judgement(rule.colour(stdout, stderr))

@@ -1,55 +1,48 @@
-"""Ruby lambdas: the colour rules of katas of old, evaluated where they can do nothing else.
+"""Evaluates Ruby lambdas, the colour rules of legacy katas, where they can do nothing else.
 
-A few containers, each with a Ruby in it, live as long as the runner and are started when they
-are first needed. One evaluates one lambda at a time; who comes when all are busy waits. The
-container that was used last is used first, so that the others are started only under load.
+A few containers, with Ruby in each, live as long as the runner. A container evaluates one lambda
+at a time, and a lambda waits when all containers are busy. The container that was used last is
+used first. So a container is started only when all that run are busy.
 
-State: the containers that nobody uses, in a queue. One that was taken is its taker's.
+State: a queue of the idle containers. A container that was taken belongs to the thread that took
+it.
 """
 
 import queue
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import structlog
 
-from dojo.engine.data_containers import DataContainers
 from dojo.errors import EngineUnavailable, ImageMissing, Stopping
-from runner.colour.ruby_container import Answer, ContainerLost, Kind, RubyContainer
-from runner.colour.rules import Colour, Judgement, RubyLambda, utf8
-from runner.engine.container_remover import ContainerRemover
-from runner.settings import CORES, KIB, RunnerSettings
+from runner.colour.colour import Colour, Judgement
+from runner.colour.ruby_container import Answer, AnswerKind, ContainerLost, RubyContainer
+from runner.colour.rules import RubyLambda, utf8
+from runner.settings import KIB
 
 _log = structlog.get_logger()
 
-# With two, one lambda that hangs does not keep all others waiting.
-_CONTAINERS = max(2, CORES)
-# What a lambda gets of one stream: as much of its beginning, and of its end.
+# A lambda gets this much of a stream's beginning, and as much of its end.
 _HALF_OUTPUT_BYTES = 512 * KIB
 _MAX_REASON = 400
 _COLOURS = {each.value: each for each in (Colour.RED, Colour.AMBER, Colour.GREEN)}
 
 
-class RubyLambdas:
-    """Evaluates lambdas. Any thread may use it."""
+class LambdaEvaluator:
+    """Evaluates lambdas, as many at once as there may be containers. Any thread may use it."""
 
     def __init__(
-        self, data_containers: DataContainers, leftovers: ContainerRemover, settings: RunnerSettings
+        self, new_container: Callable[[], RubyContainer], image_name: str, max_containers: int
     ) -> None:
-        self._data_containers = data_containers
-        self._leftovers = leftovers
-        self._settings = settings
+        """`new_container` returns a container of the image, not started yet."""
+        self._new_container = new_container
+        self._image_name = image_name
+        self._max_containers = max_containers
         self._is_closed = False
-        # None stands for a container that is not started yet, or was lost.
-        self._unused: queue.LifoQueue[RubyContainer | None] = queue.LifoQueue()
-        for _ in range(_CONTAINERS):
-            self._unused.put(None)
-
-    def tell_if_missing(self) -> None:
-        """Say in the log if the image is not here, without which each lambda is faulty."""
-        image_name = self._settings.ruby_image
-        if not self._data_containers.engine.has_image(image_name):
-            _log.info("no image for Ruby lambdas", image=image_name)
+        # None stands for a container that is still to be started.
+        self._idle: queue.LifoQueue[RubyContainer | None] = queue.LifoQueue()
+        for _ in range(max_containers):
+            self._idle.put(None)
 
     def judge(self, rule: RubyLambda, stdout: bytes, stderr: bytes, status: int) -> Judgement:
         """Return the colour that a lambda gives to an output, or why it gives none.
@@ -58,29 +51,27 @@ class RubyLambdas:
         """
         given = (rule.source.encode(), _both_ends(utf8(stdout)), _both_ends(utf8(stderr)), status)
         try:
-            answer = self._evaluated(*given)
+            answer = self._evaluate(*given)
         except ImageMissing:
-            image_name = self._settings.ruby_image
-            reason = f"the image {image_name}, which evaluates it, is not on this host"
-            return _faulty(reason)
+            return _faulty(f"the image {self._image_name}, which evaluates it, is not on this host")
         if answer is None:
             return _faulty("it ended its container")
-        if answer.kind is Kind.COLOUR and answer.text in _COLOURS:
+        if answer.kind is AnswerKind.COLOUR and answer.text in _COLOURS:
             return Judgement(_COLOURS[answer.text])
         return _faulty(answer.text)
 
     def close(self) -> None:
-        """Remove the containers, as each becomes unused, and start no more."""
+        """Remove the containers, as each becomes idle, and start no more."""
         self._is_closed = True
-        for _ in range(_CONTAINERS):
-            container = self._unused.get()
+        for _ in range(self._max_containers):
+            container = self._idle.get()
             if container is not None:
                 container.close()
-        for _ in range(_CONTAINERS):
-            self._unused.put(None)
+        for _ in range(self._max_containers):
+            self._idle.put(None)
 
-    def _evaluated(self, source: bytes, stdout: bytes, stderr: bytes, status: int) -> Answer | None:
-        """Return what a container answers; None if one ended, and the one after it too."""
+    def _evaluate(self, source: bytes, stdout: bytes, stderr: bytes, status: int) -> Answer | None:
+        """Return a container's answer; None if the lambda ended one container, and another one."""
         ended_by_itself = False
         for _ in range(2):
             try:
@@ -98,8 +89,8 @@ class RubyLambdas:
 
     @contextmanager
     def _container(self) -> Iterator[RubyContainer]:
-        """Give a container that is ready, waiting for one to be unused; remove it if it fails."""
-        container = self._unused.get()
+        """Wait for an idle container, and start it if need be. Remove it if the block raises."""
+        container = self._idle.get()
         is_good = False
         try:
             if container is not None and not container.is_ready():
@@ -108,14 +99,14 @@ class RubyLambdas:
             if container is None:
                 if self._is_closed:
                     raise Stopping
-                container = RubyContainer(self._data_containers, self._leftovers, self._settings)
+                container = self._new_container()
                 container.start()
             yield container
             is_good = True
         finally:
             if container is not None and not is_good:
                 container.close()
-            self._unused.put(container if is_good else None)
+            self._idle.put(container if is_good else None)
 
 
 def _faulty(reason: str) -> Judgement:
@@ -128,5 +119,5 @@ def _both_ends(output: bytes) -> bytes:
     if len(output) <= 2 * _HALF_OUTPUT_BYTES:
         return output
     first, last = output[:_HALF_OUTPUT_BYTES], output[-_HALF_OUTPUT_BYTES:]
-    # A character that was cut in two is dropped.
+    # Drops a character that was cut in two.
     return (first.decode(errors="ignore") + last.decode(errors="ignore")).encode()

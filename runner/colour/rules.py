@@ -1,4 +1,4 @@
-"""Colours: what a run's output says about its tests, and the rules that tell."""
+"""The rules that read a colour from a run's output: patterns, or a Ruby lambda."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,20 +9,11 @@ import re2
 from dojo import patterns, ruby_lambdas
 from dojo.errors import InvalidArgument
 from dojo.patterns import MAX_PATTERNS, BadPattern
-
-
-class Colour(Enum):
-    """What a run came to."""
-
-    RED = "red"
-    AMBER = "amber"
-    GREEN = "green"
-    TIMED_OUT = "timed_out"
-    FAULTY = "faulty"
+from runner.colour.colour import Colour
 
 
 class Stream(Enum):
-    """Where a pattern is looked for."""
+    """The streams in which a pattern is searched for."""
 
     BOTH = "both"
     STDOUT = "stdout"
@@ -31,9 +22,9 @@ class Stream(Enum):
 
 @dataclass(frozen=True)
 class Pattern:
-    """One regular expression, in RE2 syntax, and the colour that it stands for.
+    """A regular expression, in RE2 syntax, and the colour of an output that matches it.
 
-    `colour` is None where the caller gave something that is no colour of a pattern.
+    `colour` and `stream` are None if the caller gave a value that is not allowed.
     """
 
     colour: Colour | None
@@ -41,16 +32,8 @@ class Pattern:
     stream: Stream | None = Stream.BOTH
 
 
-@dataclass(frozen=True)
-class Judgement:
-    """A colour; where it is FAULTY, the reason says why."""
-
-    colour: Colour
-    reason: str = ""
-
-
 class ColourPatterns:
-    """Patterns tried in order, each in time linear in the output."""
+    """Patterns, tried in order. Each takes time linear in the output."""
 
     def __init__(self, given: Sequence[Pattern], field: str) -> None:
         """Compile the patterns; raise InvalidArgument, naming the one below `field`."""
@@ -61,7 +44,7 @@ class ColourPatterns:
         ]
 
     def colour(self, stdout: bytes, stderr: bytes) -> Colour:
-        """Return the colour of the first pattern that is found; AMBER if none is."""
+        """Return the colour of the first pattern that matches; AMBER if none does."""
         streams = [(Stream.STDOUT, utf8(stdout)), (Stream.STDERR, utf8(stderr))]
         for colour, compiled, wanted in self._patterns:
             for stream, output in streams:
@@ -72,12 +55,12 @@ class ColourPatterns:
 
 @dataclass(frozen=True)
 class RubyLambda:
-    """Ruby source whose value is a lambda; `runner.colour.lambda_evaluator` evaluates it."""
+    """Ruby source code of a lambda; `runner.colour.lambda_evaluator` evaluates it."""
 
     source: str
 
     def check(self, field: str) -> "RubyLambda":
-        """Return it; raise InvalidArgument, naming `field`, if it can be no rule."""
+        """Return this rule; raise InvalidArgument, naming `field`, if it can't be one."""
         if (fault := ruby_lambdas.fault(self.source)) is not None:
             raise InvalidArgument(field, fault)
         return self
@@ -98,8 +81,8 @@ def _compiled(pattern: Pattern, field: str) -> tuple[Colour, re2._Regexp, Stream
 
 
 def utf8(output: bytes) -> bytes:
-    """Return the output with a replacement character for what is not UTF-8.
+    """Return the output with replacement characters for bytes that are not UTF-8.
 
-    RE2's `.` wants it, and so does Ruby.
+    Otherwise RE2's `.` would not match them, and methods of Ruby's strings would raise.
     """
     return output.decode("utf-8", errors="replace").encode()

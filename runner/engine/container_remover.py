@@ -1,65 +1,65 @@
-"""Containers of a runner that could not be removed when they should have been."""
+"""Removes the runner's containers, also those that an earlier attempt or runner left."""
 
 import threading
 
 import docker.errors
 import structlog
 
-from dojo.engine.client import translating_errors
-from dojo.engine.data_containers import DataContainers
+from dojo.engine.client import Engine, translating_errors
 from dojo.errors import EngineUnavailable
+from dojo.naming import Namespace
 
 _log = structlog.get_logger()
 
-# Those of runs, and those that Ruby lambdas are evaluated in or read from.
-_KINDS = ("run", "lambda")
+# The kinds, as labels, of the runner's containers: those of runs, and those in which Ruby lambdas
+# are evaluated or from which they are read.
+RUN_KIND = "run"
+LAMBDA_KIND = "lambda"
 
 
 class ContainerRemover:
-    """Removes the containers of a runner, and remembers those for which the engine was not there.
+    """Removes containers, and remembers those that it could not remove. Any thread may use it."""
 
-    Any thread may use it.
-    """
-
-    def __init__(self, data_containers: DataContainers) -> None:
-        self._engine = data_containers.engine
-        self._api = data_containers.engine.api
-        self._namespace = data_containers.namespace
-        self._names: set[str] = set()
+    def __init__(self, engine: Engine, namespace: Namespace) -> None:
+        self._engine = engine
+        self._namespace = namespace
+        self._failed: set[str] = set()
         self._lock = threading.Lock()
 
     def remove(self, name: str) -> None:
-        """Remove the container of this name, if there is one, now or when there is an engine."""
+        """Remove a container, if there is one. On a failure, `retry_failed()` tries again."""
         try:
             with translating_errors():
-                # The volumes that an image makes for itself go too; the kata's has a name,
-                # and stays.
-                self._api.remove_container(name, force=True, v=True)
+                # v: removes the anonymous volumes of the container's image too. The kata's volume
+                # has a name, and stays.
+                self._engine.api.remove_container(name, force=True, v=True)
         except docker.errors.NotFound:
             pass
         except (EngineUnavailable, docker.errors.APIError) as error:
             if getattr(error, "status_code", None) == 409:
-                return  # the engine is at it already
-            _log.warning("container left over", container=name, reason=str(error))
+                return  # the engine is removing it already
+            _log.warning("container not removed", container=name, reason=str(error))
             with self._lock:
-                self._names.add(name)
+                self._failed.add(name)
 
-    def sweep(self) -> None:
-        """Try again to remove those that could not be removed, unless the engine is away still."""
+    def retry_failed(self) -> None:
+        """Try again to remove the containers that could not be removed, if the engine answers."""
         if not self._engine.answers:
             return
         with self._lock:
-            names, self._names = self._names, set()
+            names, self._failed = self._failed, set()
         for name in names:
             self.remove(name)
 
-    def sweep_all(self) -> None:
-        """Remove every container of a runner in the namespace: those of one that was killed."""
-        found: list[dict[str, str]] = []
-        for kind in _KINDS:
-            wanted = [f"{key}={value}" for key, value in self._namespace.labels(kind).items()]
+    def remove_orphans(self) -> None:
+        """Remove all containers of runners in the namespace: what a killed runner left."""
+        orphans: list[dict[str, str]] = []
+        for kind in (RUN_KIND, LAMBDA_KIND):
+            labels = [f"{key}={value}" for key, value in self._namespace.labels(kind).items()]
             with translating_errors():
-                found += self._api.containers(all=True, quiet=True, filters={"label": wanted})
-        for container in found:
-            _log.info("removing what an earlier runner left", container=container["Id"])
+                orphans += self._engine.api.containers(
+                    all=True, quiet=True, filters={"label": labels}
+                )
+        for container in orphans:
+            _log.info("removing an orphan of an earlier runner", container=container["Id"])
             self.remove(container["Id"])

@@ -1,4 +1,4 @@
-"""What ends a run before it ends by itself: the time limit, a cancelled call, a full disk."""
+"""Kills a run that exceeds its time or disk, or whose call is cancelled."""
 
 import time
 from collections.abc import Callable
@@ -7,85 +7,85 @@ from enum import Enum
 from dojo.engine.client import ANSWER_SECONDS
 from dojo.errors import EngineUnavailable
 
-# A run shorter than this costs no look at the disk but the one at its end.
-LOOK_SECONDS = 0.25
-# A look at a sandbox of 50,000 files takes a quarter of a second: most of the time then has
-# to be left to the runs themselves.
+# A run shorter than this has its disk checked only at its end.
+CHECK_SECONDS = 0.25
+# Checking a sandbox of 50,000 files takes a quarter of a second. Checks may take this part of the
+# time, so that most of it is left to the runs.
 _DISK_SHARE = 0.1
 
 
-class Ended(Enum):
-    """Who ended a run."""
+class EndedBy(Enum):
+    """What ended a run."""
 
-    BY_ITSELF = "by itself"
-    TIMED_OUT = "timed out"
-    CANCELLED = "cancelled"
-    DISK = "disk"
+    ITSELF = "itself"
+    TIMEOUT = "timeout"
+    CANCELLATION = "cancellation"
+    DISK_LIMIT = "disk limit"
 
 
-class Guard:
+class Watchdog:
     """Watches one run, and kills it when it has to end.
 
-    `kill` answers whether the run was still there to be killed. `disk` says which limit of the
-    disk is exceeded, or None. Whoever follows the run calls `begin()` once and `look()` as often
-    as that says; `ended` and `reason` tell afterwards who ended it. `cancel()` may come from any
-    thread at any time, also before the run.
+    `kill` kills the run, and says whether it still ran. `disk_excess` says which limit of the disk
+    is exceeded, or None. The thread that follows the run calls `begin()` once, and then `check()`
+    as often as that asks for. Afterwards `ended_by` and `reason` say what ended the run. Any thread
+    may call `cancel()` at any time, also before the run.
     """
 
     def __init__(
-        self, kill: Callable[[], bool], disk: Callable[[], str | None], max_seconds: int
+        self, kill: Callable[[], bool], disk_excess: Callable[[], str | None], max_seconds: int
     ) -> None:
-        self.ended = Ended.BY_ITSELF
+        self.ended_by = EndedBy.ITSELF
         self.reason = ""
         self.is_cancelled = False
         self._kill = kill
-        self._disk = disk
+        self._disk_excess = disk_excess
         self._max_seconds = max_seconds
-        self._end = 0.0
+        self._deadline = 0.0
         self._killed = 0.0
-        self._next_look = 0.0
-        self._next_disk = 0.0
+        self._next_check = 0.0
+        self._next_disk_check = 0.0
 
     def cancel(self) -> None:
-        """End the run, because nobody waits for it any more."""
+        """Have the run killed: its caller no longer waits for it."""
         self.is_cancelled = True
 
     def begin(self) -> None:
-        """Take note that the run begins."""
+        """Start the clock: the run begins."""
         now = time.monotonic()
-        self._end = now + self._max_seconds
-        self._next_look = min(now + LOOK_SECONDS, self._end)
-        self._next_disk = now + LOOK_SECONDS
+        self._deadline = now + self._max_seconds
+        self._next_check = min(now + CHECK_SECONDS, self._deadline)
+        self._next_disk_check = now + CHECK_SECONDS
 
-    def look(self) -> float:
-        """End the run if it has to end; return how many seconds may pass until the next look.
+    def check(self) -> float:
+        """Kill the run if it has to end; return how many seconds may pass until the next check.
 
         Raises EngineUnavailable if a run that was killed does not end.
         """
         now = time.monotonic()
-        if now >= self._next_look:
-            if self.ended is Ended.BY_ITSELF:
-                self._end_if_it_must(now)
+        if now >= self._next_check:
+            if self.ended_by is EndedBy.ITSELF:
+                self._kill_if_due(now)
             elif now > self._killed + ANSWER_SECONDS:
                 raise EngineUnavailable("a run that was killed did not end")
             now = time.monotonic()
-            self._next_look = now + LOOK_SECONDS
-            if self.ended is Ended.BY_ITSELF:
-                self._next_look = max(now, min(self._next_look, self._end))
-        return self._next_look - now
+            self._next_check = now + CHECK_SECONDS
+            if self.ended_by is EndedBy.ITSELF:
+                self._next_check = max(now, min(self._next_check, self._deadline))
+        return self._next_check - now
 
-    def _end_if_it_must(self, now: float) -> None:
+    def _kill_if_due(self, now: float) -> None:
         if self.is_cancelled:
-            self._finish(Ended.CANCELLED, "the call was cancelled")
-        elif now >= self._end:
-            self._finish(Ended.TIMED_OUT, f"it took longer than {self._max_seconds} s")
-        elif now >= self._next_disk:
-            if (reason := self._disk()) is not None:
-                self._finish(Ended.DISK, f"it was ended: {reason}")
-            looked_seconds = time.monotonic() - now
-            self._next_disk = now + max(LOOK_SECONDS, looked_seconds / _DISK_SHARE)
+            self._end(EndedBy.CANCELLATION, "the call was cancelled")
+        elif now >= self._deadline:
+            self._end(EndedBy.TIMEOUT, f"it took longer than {self._max_seconds} s")
+        elif now >= self._next_disk_check:
+            if (excess := self._disk_excess()) is not None:
+                self._end(EndedBy.DISK_LIMIT, f"it was ended: {excess}")
+            check_seconds = time.monotonic() - now
+            self._next_disk_check = now + max(CHECK_SECONDS, check_seconds / _DISK_SHARE)
 
-    def _finish(self, ended: Ended, reason: str) -> None:
+    def _end(self, ended_by: EndedBy, reason: str) -> None:
         if self._kill():
-            self.ended, self.reason = ended, reason
+            self.ended_by, self.reason = ended_by, reason
             self._killed = time.monotonic()
