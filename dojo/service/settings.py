@@ -119,5 +119,5 @@ class CommonSettings:
         "CYBER_DOJO_LOG_LEVEL",
         one_of("debug", "info", "warning", "error"),
         "info",
-        "the least level that is logged",
+        "the lowest level that is logged",
     )
