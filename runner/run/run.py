@@ -156,12 +156,12 @@ class Run:
         submission = self.submission
         reasons = [reason] if reason else []
         if ended.is_out_of_memory:
-            reasons.append("it reached the limit of memory, and the kernel ended a process of it")
+            reasons.append("it reached the limit of memory, and the kernel killed one of its processes")
         if self._watchdog.ended_by is EndedBy.TIMEOUT:
             outcome = Colour.TIMED_OUT
         elif ended.is_status_spoilt:
             outcome = Colour.FAULTY
-            reasons.append("a process of it wrote where its exit status is told")
+            reasons.append("one of its processes wrote to the pipe of its exit status")
         elif ended.was_killed:
             outcome = Colour.FAULTY
             reasons.append("all of its processes were killed at once")
