@@ -1,4 +1,4 @@
-"""Removes the runner's containers, also those that an earlier attempt or runner left."""
+"""Removes the runner's containers, also those that an earlier runner or a failed attempt left."""
 
 import threading
 

@@ -108,8 +108,8 @@ class RunContainer:
         any error of the disk or the engine.
         """
         kata_id = self.key.kata_id
-        # Deleting the kata takes this lock exclusively. Without it, a deletion could miss this
-        # container, and then fail to remove the volume that it holds.
+        # Deleting the kata takes this lock exclusively. Without it, this container could come to
+        # hold a volume that is being removed.
         with locks.locked(self._data_containers.folder(kata_id), shared=True):
             self._data_containers.ensure_handle(kata_id)
             self._pipes = Pipes(folder.descriptor, folder.uid)

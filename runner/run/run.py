@@ -156,7 +156,9 @@ class Run:
         submission = self.submission
         reasons = [reason] if reason else []
         if ended.is_out_of_memory:
-            reasons.append("it reached the limit of memory, and the kernel killed one of its processes")
+            reasons.append(
+                "it reached the limit of memory, and the kernel killed one of its processes"
+            )
         if self._watchdog.ended_by is EndedBy.TIMEOUT:
             outcome = Colour.TIMED_OUT
         elif ended.is_status_spoilt:

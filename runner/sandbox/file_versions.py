@@ -1,4 +1,4 @@
-"""Versions of files: what tells, without reading a file, whether it changed."""
+"""Versions of files: whether a file changed can be told by them, without reading it."""
 
 from runner.sandbox.safe_fs import Entry
 from runner.sandbox.sandbox import Sandbox
