@@ -1,17 +1,22 @@
 """What a Ruby lambda costs once it is warm, beside patterns and the start of a program."""
 
+import os
 import statistics
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from benchmarks.figures import Figure, percentile, table
 from benchmarks.places import Place
 from dojo.service.settings import load
-from runner.colour.colour import Colour, ColourPatterns, Pattern, RubyLambda
-from runner.colour.ruby_lambdas import RubyLambdas
-from runner.engine.leftovers import Leftovers
+from runner.colour.colour import Colour
+from runner.colour.lambda_evaluator import LambdaEvaluator
+from runner.colour.ruby_container import RubyContainer
+from runner.colour.rules import ColourPatterns, Pattern, RubyLambda
+from runner.engine import seccomp
+from runner.engine.container_remover import ContainerRemover
 from runner.settings import KIB, RunnerSettings
 
 _MS = 1000.0
@@ -34,15 +39,19 @@ PATTERNS = [
 def measure(made: Place, scale: float) -> Iterator[Figure]:
     """Print a table; yield the figures."""
     rounds = max(20, round(1000 * scale))
-    leftovers = Leftovers(made.data_containers)
-    lambdas = RubyLambdas(made.data_containers, leftovers, load(RunnerSettings, {}))
+    engine, settings = made.engine, load(RunnerSettings, {})
+    remover = ContainerRemover(engine, made.namespace)
+    new_container = partial(
+        RubyContainer, engine, made.namespace, remover, settings, seccomp.profile()
+    )
+    lambdas = LambdaEvaluator(new_container, settings.ruby_image, max(2, os.cpu_count() or 1))
     try:
         yield from _measure(lambdas, rounds)
     finally:
         lambdas.close()
 
 
-def _measure(lambdas: RubyLambdas, rounds: int) -> Iterator[Figure]:
+def _measure(lambdas: LambdaEvaluator, rounds: int) -> Iterator[Figure]:
     begun = time.perf_counter()
     lambdas.judge(LAMBDA, SUMMARY, b"", 1)
     yield Figure("runner Ruby lambda, the first one", (time.perf_counter() - begun) * _MS, "ms")

@@ -1,1 +1,1 @@
-"""What storer and runner share: the words of a dojo, its containers, and the serving of RPCs."""
+"""What both services share: the dojo's ids and names, its containers, and the serving of RPCs."""

@@ -1,9 +1,9 @@
-"""Avatars: the 64 animals, and the user id that each one's sandbox belongs to."""
+"""Avatars: the 64 animals, and the user id that owns each one's sandbox."""
 
 from dojo.errors import InvalidArgument
 
-# In alphabetical order. An avatar's place in it gives its user id, so the order is part of
-# what is on the disk: names are never moved.
+# An avatar's position gives its user id, which is on the disk: if a name moved, avatars would own
+# each other's sandboxes.
 NAMES = (
     "alligator", "antelope", "bat", "bear", "bee", "beetle", "buffalo", "butterfly",
     "cheetah", "crab", "deer", "dolphin", "eagle", "elephant", "flamingo", "fox",
@@ -34,5 +34,5 @@ def is_name(text: str) -> bool:
 
 
 def uid(avatar: str) -> int:
-    """Return the user id, and group id, that the avatar's sandbox belongs to."""
+    """Return the user id, and group id, that owns the avatar's sandbox."""
     return _UIDS[avatar]

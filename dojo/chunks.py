@@ -1,14 +1,14 @@
-"""Bytes in pieces: the one chunk size, and the digest that says that all pieces came."""
+"""Chunks of a stream: their size, and the digest that proves that all of them arrived."""
 
 import hashlib
 from collections.abc import Iterable, Iterator
 
-# Large enough that the cost per message vanishes, well below gRPC's usual limit of 4 MiB.
+# Large enough for the cost of a message not to matter; well below gRPC's usual limit of 4 MiB.
 CHUNK_BYTES = 1024 * 1024
 
 
 class Digest:
-    """Counts and digests bytes as they go by."""
+    """Counts and digests the bytes of a stream."""
 
     def __init__(self) -> None:
         self._sha256 = hashlib.sha256()
@@ -28,7 +28,7 @@ class Digest:
 def rechunk(pieces: Iterable[bytes], chunk_bytes: int = CHUNK_BYTES) -> Iterator[bytes]:
     """Yield the same bytes in chunks of at most `chunk_bytes`, seldom much shorter.
 
-    A piece of the right size is passed on as it is: to copy it takes longer than to read it.
+    A piece of exactly that size is yielded without a copy, which would take longer than reading it.
     """
     pending: list[bytes] = []
     pending_bytes = 0

@@ -1,4 +1,4 @@
-"""What can go wrong, in the domain's words.
+"""The domain's errors.
 
 Domain code raises these and knows nothing of gRPC; `dojo.service.statuses` maps each to a status.
 Messages are for people: they name the kata, the file or the limit, and what to do.
@@ -25,7 +25,7 @@ class InvalidArgument(DojoError):
 
 
 class NotFound(DojoError):
-    """What was asked for does not exist."""
+    """The thing that the caller asked for does not exist."""
 
 
 class KataNotFound(NotFound):
@@ -50,28 +50,28 @@ class LightNotFound(NotFound):
 
 
 class ImageNotFound(NotFound):
-    """No registry that answers has this image."""
+    """None of the registries that answer has this image."""
 
     def __init__(self, image_name: str, reason: str) -> None:
         super().__init__(f"image {image_name}: {reason}")
 
 
 class StartPointNotFound(NotFound):
-    """There is no such language or exercise."""
+    """No language or exercise has this name."""
 
     def __init__(self, kind: str, display_name: str) -> None:
         super().__init__(f"{display_name[:80]!r} is none of the {kind}")
 
 
 class AlreadyExists(DojoError):
-    """There is a kata of this id already."""
+    """A kata with this id exists already."""
 
     def __init__(self, kata_id: str) -> None:
         super().__init__(f"kata {kata_id} exists already; set overwrite to replace it")
 
 
 class StaleNumber(DojoError):
-    """Another writer was faster: the light number that the caller expected is taken."""
+    """Another writer was faster, and took the light number that the caller expected."""
 
     def __init__(self, kata_id: str, avatar: str, expected: int, newest: int) -> None:
         super().__init__(
@@ -89,7 +89,7 @@ class ImageMissing(DojoError):
 
 
 class ImageUnusable(ImageMissing):
-    """The image is on this host, and nothing can be run in it."""
+    """The image is on this host, but nothing can be run in it."""
 
     def __init__(self, image_name: str, reason: str) -> None:
         DojoError.__init__(self, f"image {image_name} can't be used: {reason}")
@@ -100,14 +100,14 @@ class Exhausted(DojoError):
 
 
 class AvatarsExhausted(Exhausted):
-    """Every avatar that the caller would take has been started."""
+    """Every avatar that the caller would accept has been started."""
 
     def __init__(self, kata_id: str, tried: int) -> None:
         super().__init__(f"kata {kata_id}: all {tried} of the given avatars have been started")
 
 
 class RunsExhausted(Exhausted):
-    """As many runs wait already as may wait."""
+    """The largest allowed number of runs waits already."""
 
     def __init__(self, waiting: int, retry_seconds: float) -> None:
         super().__init__(f"{waiting} runs wait already; try again in {retry_seconds:.0f} s")
@@ -122,10 +122,10 @@ class DiskFull(Exhausted):
 
 
 class DiskReadOnly(DojoError):
-    """Nothing can be written to the disk. That does not pass; somebody has to see to it."""
+    """Nothing can be written to the disk, until an operator repairs it."""
 
     def __init__(self, what: str) -> None:
-        super().__init__(f"the disk can't be written to: {what}; see to it, and mount it anew")
+        super().__init__(f"the disk can't be written to: {what}; repair it and mount it again")
 
 
 class EngineUnavailable(DojoError):
@@ -143,59 +143,66 @@ class ArchiveUnavailable(DojoError):
 
 
 class StorerUnavailable(DojoError):
-    """The storer can't say whether there is a kata."""
+    """The storer can't say whether the kata exists."""
 
     def __init__(self, reason: str) -> None:
-        super().__init__(f"the storer does not help: {reason}")
+        super().__init__(f"the storer can't be asked: {reason}")
 
 
 class KataInUse(DojoError):
-    """The kata can't be archived now, because somebody uses it."""
+    """The kata is in use, so it can't be archived now."""
 
     def __init__(self, kata_id: str, reason: str) -> None:
         super().__init__(f"kata {kata_id} is in use: {reason}")
 
 
 class ArchiveMissing(DojoError):
-    """The storer was not told of an archive."""
+    """The storer has no archive."""
 
     def __init__(self) -> None:
-        super().__init__("there is no archive; say in CYBER_DOJO_ARCHIVE where it is")
+        super().__init__("the storer has no archive; say in CYBER_DOJO_ARCHIVE where it is")
 
 
 class ArchiveConflict(DojoError):
-    """The archive has lights of the kata that are not here, and some of these are not there."""
+    """The archive and this machine each have lights of the kata that the other has not."""
 
     def __init__(self, kata_id: str) -> None:
         super().__init__(
             f"kata {kata_id}: the archive has lights that are not here, as another machine serves "
-            "it too; nothing there is written over: restore it as it is to be, with overwrite"
+            "it too; the archive stays as it is: restore the copy that is right, with overwrite"
         )
 
 
 class UnknownBackup(DojoError):
-    """The storer does not know what an earlier backup held."""
+    """The storer has no record of what an earlier backup held."""
 
     def __init__(self, token: str) -> None:
-        super().__init__(f"backup {token[:40]!r} is not known (any more); make a full one")
+        super().__init__(f"backup {token[:40]!r} is not known, or no longer; make a full one")
 
 
 class Stopping(DojoError):
-    """The service is about to stop, and a call that would not end by itself is ended."""
+    """The service is stopping, and ends a call that would not end by itself."""
 
     def __init__(self) -> None:
         super().__init__("the service is stopping; call again")
 
 
+class RunLost(DojoError):
+    """The run's container or kata was removed or replaced by somebody, and another run can work."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the run was lost: {reason}; run again")
+
+
 class RegistryUnavailable(DojoError):
-    """No image registry answers."""
+    """None of the image registries answers."""
 
     def __init__(self, image_name: str, reason: str) -> None:
         super().__init__(f"image {image_name}: no registry answers: {reason}")
 
 
 class StartPointDamaged(DojoError):
-    """What is mounted as start points can't be read."""
+    """The mounted start points can't be read."""
 
     def __init__(self, path: PurePath, reason: str) -> None:
         super().__init__(f"start points: {path}: {reason}")
@@ -211,7 +218,7 @@ class KataDamaged(DojoError):
 
 
 class ArchiveDamaged(DojoError):
-    """An archived kata is not what was archived."""
+    """The archive's copy of a kata is not what was archived."""
 
     def __init__(self, key: str, reason: str) -> None:
         super().__init__(f"the archive is damaged: {key}: {reason}")

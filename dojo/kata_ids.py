@@ -31,7 +31,7 @@ def is_whole(text: str) -> bool:
 
 
 def check_partial(partial_id: str) -> str:
-    """Return `partial_id` if an id can be completed from it; raise InvalidArgument if not."""
+    """Return `partial_id` if it is long enough to be completed; raise InvalidArgument if not."""
     if not _PARTIAL.match(partial_id):
         reason = f"{_shown(partial_id)} is not 6 to 10 letters and digits"
         raise InvalidArgument("partial_id", reason)

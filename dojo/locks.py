@@ -1,6 +1,6 @@
-"""Locks of the kernel's (flock) on folders and files, between threads and processes alike.
+"""The kernel's locks (flock) on folders and files, between threads and processes alike.
 
-They go with the process that held them, however that ended, and leave nothing behind.
+The kernel releases a lock when the process that holds it ends, however that ends.
 """
 
 import os
@@ -12,16 +12,16 @@ from pathlib import Path
 
 @contextmanager
 def locked(path: Path, *, shared: bool = False) -> Iterator[None]:
-    """Hold the lock of a folder or a file, on the folder or file itself.
+    """Hold the lock of a folder or a file, waiting for it.
 
-    It is held by this call alone: a thread that takes it twice waits for itself. Raises
-    FileNotFoundError if there is none, also when it went while this waited for it.
+    A thread that takes the same lock twice waits for itself. Raises FileNotFoundError if the
+    folder or file does not exist, or goes while this waits.
     """
     while True:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             flock(descriptor, LOCK_SH if shared else LOCK_EX)
-            # Another may have been put in its place meanwhile: then this lock guards nothing.
+            # Another one may have replaced it during the wait: then this lock guards nothing.
             if os.path.samestat(os.fstat(descriptor), os.lstat(path)):
                 yield
                 return
@@ -31,9 +31,9 @@ def locked(path: Path, *, shared: bool = False) -> Iterator[None]:
 
 @contextmanager
 def locked_at_once(path: Path, *, shared: bool = False) -> Iterator[bool]:
-    """Hold the lock of a folder or a file if that needs no waiting; say whether it is held.
+    """Hold the lock of a folder or a file if no wait is needed; say whether it is held.
 
-    False also if there is none, or another was put in its place meanwhile.
+    False also if the folder or file does not exist, or was replaced at the same time.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -52,7 +52,7 @@ def locked_at_once(path: Path, *, shared: bool = False) -> Iterator[bool]:
 
 
 def is_locked(path: Path) -> bool:
-    """Say whether somebody holds the lock of a folder or a file, or it is gone."""
+    """Say whether the lock of a folder or a file is held, or the folder or file is gone."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:

@@ -1,7 +1,7 @@
 """How containers, volumes, images and labels are named.
 
-A namespace prefixes all of them. Whoever is given another namespace (each test session is)
-can neither see nor touch what is in this one.
+A namespace prefixes all of them. A process in another namespace, such as a test session, can
+neither see nor touch what is in this one.
 """
 
 import re
@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 
 from dojo import kata_ids
 
-# In an avatar's folder: where its runs work.
+# The folder, in an avatar's folder, in which its runs work.
 SANDBOX = "sandbox"
 
 KATAS_ROOT = PurePosixPath("/usr/src/cyber-dojo/katas")
@@ -30,7 +30,7 @@ class Namespace:
     name: str
 
     def __post_init__(self) -> None:
-        """Refuse a name that docker would refuse, or that could be taken for another's."""
+        """Refuse a name that docker would refuse, or that could be mistaken for another one."""
         if not _NAMESPACE.match(self.name):
             raise ValueError("is not 1 to 40 lower-case letters, digits and dashes")
 
@@ -51,7 +51,7 @@ class Namespace:
 
     @property
     def backups(self) -> str:
-        """The name of the volume that keeps what the last backups held."""
+        """The name of the volume that records what the last backups held."""
         return f"{self.name}-backups"
 
     def labels(self, kind: str, **more: str) -> dict[str, str]:

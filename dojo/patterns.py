@@ -1,7 +1,7 @@
 """Patterns: the regular expressions of a colour rule, in RE2 syntax.
 
-RE2 (https://github.com/google/re2/wiki/Syntax) takes time linear in what it looks through, so
-that no output can stall a rule.
+RE2 (https://github.com/google/re2/wiki/Syntax) takes time linear in the text that it searches, so
+no output can stall a rule.
 """
 
 import re2
@@ -9,16 +9,16 @@ import re2
 MAX_PATTERNS = 32
 MAX_PATTERN_BYTES = 1000
 
-# For a compiled pattern and the states that it is in, which are dropped when there are more.
+# For a compiled pattern and RE2's cache of states, which RE2 empties when it is full.
 _MAX_MEMORY_BYTES = 2 * 1024 * 1024
 
 
 class BadPattern(ValueError):
-    """A pattern can't be used; the message says why."""
+    """The pattern can't be used; the message says why."""
 
 
 def compiled(pattern: str) -> re2._Regexp:
-    """Return the pattern, ready to be searched for; raise BadPattern."""
+    """Return the compiled pattern; raise BadPattern if it can't be used."""
     encoded = pattern.encode()
     if len(encoded) > MAX_PATTERN_BYTES:
         raise BadPattern(f"{len(encoded)} bytes are more than {MAX_PATTERN_BYTES}")

@@ -1,10 +1,10 @@
-"""Ruby lambdas: the colour rules of katas of old, as far as both services know of them."""
+"""Ruby lambdas, the colour rules of legacy katas: what both services check of them."""
 
 MAX_SOURCE_BYTES = 16 * 1024
 
 
 def fault(source: str) -> str | None:
-    """Say why `source` can't be a rule; None if it can. Only a Ruby knows whether it is one."""
+    """Say why `source` can't be a rule; None if it can. Only Ruby can tell whether it is one."""
     try:
         size_bytes = len(source.encode())
     except UnicodeEncodeError:

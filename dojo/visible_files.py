@@ -1,7 +1,7 @@
-"""Visible files: what their names and sizes may be.
+"""Visible files: the limits of their names and sizes.
 
-Names are relative paths with `/` between folders. What is refused could escape from the
-sandbox, or be taken for something else by git or the file system.
+Names are relative paths with `/` between folders. Refused names could lead out of the sandbox, or
+mean something else to git or the file system.
 """
 
 import re
@@ -16,13 +16,13 @@ MAX_NAME_BYTES = 255
 MAX_FILE_BYTES = 16 * 1024 * 1024
 MAX_TOTAL_BYTES = 48 * 1024 * 1024
 
-# What most names are like: letters, digits and few others, no part with a dot in front.
+# Matches most names quickly: letters, digits and few others, no part that starts with a dot.
 _PART = r"[A-Za-z0-9_][A-Za-z0-9_.+-]*"
 _PLAIN = re.compile(rf"{_PART}(?:/{_PART})*")
 
 
 def check(files: Mapping[str, bytes], field: str = "files") -> None:
-    """Raise InvalidArgument, naming the file, unless all of `files` can be kept together."""
+    """Raise InvalidArgument, naming the file, unless `files` can be the files of one avatar."""
     if len(files) > MAX_FILES:
         raise InvalidArgument(field, f"{len(files)} files are more than {MAX_FILES}")
     total_bytes = 0
@@ -42,7 +42,7 @@ def check(files: Mapping[str, bytes], field: str = "files") -> None:
 
 
 def name_fault(name: str) -> str | None:
-    """Say what is wrong with a visible file's name, or None when nothing is."""
+    """Say what is wrong with a visible file's name; None if nothing is."""
     if len(name) <= MAX_NAME_BYTES and _PLAIN.fullmatch(name):
         return None
     if not name:
@@ -66,7 +66,7 @@ def name_fault(name: str) -> str | None:
 
 
 def name_that_is_a_folder(names: Mapping[str, object]) -> str | None:
-    """Return a name of which another is inside (`a` beside `a/b`), or None."""
+    """Return a name that is also the folder of another (`a` beside `a/b`); None if none is."""
     for name in names:
         cut = name.rfind("/")
         while cut != -1:
@@ -77,10 +77,10 @@ def name_that_is_a_folder(names: Mapping[str, object]) -> str | None:
 
 
 def mode(name: str) -> int:
-    """Return the permissions that a visible file has, in the sandbox and in git."""
+    """Return the permissions of a visible file, in the sandbox and in git."""
     return 0o755 if name.endswith(".sh") else 0o644
 
 
 def shown(name: str) -> str:
-    """Return a name as an error message can show it."""
+    """Return a name in a form that is safe and short enough for an error message."""
     return ascii(name) if len(name) <= 80 else ascii(name[:80]) + "..."

@@ -13,7 +13,7 @@ import docker.errors
 
 from cli.terminal.complaint import PROGRAM, complain
 from cli.terminal.screen import Screen
-from dojo.engine.data_containers import VolumesOutOfSight
+from dojo.engine.volumes import VolumesOutOfSight
 from dojo.errors import DojoError
 from dojo.service import log, serving
 from dojo.service.settings import BadSettings, CommonSettings, load

@@ -1,45 +1,129 @@
-"""The runner as a process: builds its parts, and serves."""
+"""The runner's composition root: builds all parts, hands them to each other, and serves."""
 
 import asyncio
+import os
 import resource
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
+import structlog
+
 from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
-from dojo.engine.handle_watch import HandleWatch
+from dojo.engine.client import Engine
+from dojo.engine.monitor import EngineMonitor
 from dojo.service import serving
 from dojo.service.settings import BadSettings
+from runner.api.admission import Admission
 from runner.api.servicer import RunnerServicer
+from runner.colour.image_rules import ImageRules
+from runner.colour.judge import Judge
+from runner.colour.lambda_evaluator import LambdaEvaluator
+from runner.colour.ruby_container import RubyContainer
+from runner.engine import seccomp
+from runner.engine.container_remover import ContainerRemover
 from runner.engine.images import Images
-from runner.run.service import Runs
+from runner.run.pool import Pool, PoolLimits
+from runner.run.service import RunService
+from runner.run.starter import ContainerStarter
+from runner.sandbox.quota import DiskLimits
+from runner.sandbox.sandboxes import Sandboxes
 from runner.settings import RunnerSettings
+from runner.storer_client import StorerClient
+
+_log = structlog.get_logger()
 
 SERVICE = runner_pb2.DESCRIPTOR.services_by_name["RunnerService"].full_name
 
 
 def main() -> None:
     """Serve until told to stop."""
-    serving.run("runner", RunnerSettings, _main)
+    serving.run("runner", RunnerSettings, _run)
 
 
-def _main(told: RunnerSettings) -> None:
-    # A walk through a sandbox holds a descriptor for each level of its folders.
+def _run(settings: RunnerSettings) -> None:
+    _raise_open_files_limit()
+    data_containers = serving.connect(settings)
+    engine, namespace = data_containers.engine, data_containers.namespace
+    _require_runtime(engine, settings.runtime)
+    _log_missing_ruby_image(engine, settings.ruby_image)
+    remover = ContainerRemover(engine, namespace)
+    remover.remove_orphans()
+
+    cores = os.cpu_count() or 1
+    seccomp_profile = seccomp.profile()
+    lambda_evaluator = LambdaEvaluator(
+        partial(RubyContainer, engine, namespace, remover, settings, seccomp_profile),
+        settings.ruby_image,
+        max_containers=max(2, cores),  # a second one, as a lambda that hangs keeps others waiting
+    )
+    sandboxes = Sandboxes(data_containers)
+    starter = ContainerStarter(data_containers, sandboxes, remover, settings, seccomp_profile)
+    pool = Pool(
+        starter.start, starter.image_id, _pool_limits(settings), starters=max(1, cores // 2)
+    )
+    runs = RunService(
+        sandboxes=sandboxes,
+        pool=pool,
+        starter=starter,
+        remover=remover,
+        judge=Judge(lambda_evaluator, ImageRules(engine, namespace, remover)),
+        storer=StorerClient(settings.storer),
+        disk_limits=_disk_limits(settings),
+    )
+    admission = Admission(
+        settings.max_concurrent_runs or 2 * cores, settings.max_waiting_runs, pool.paused
+    )
+    servicer = RunnerServicer(runs, pool, Images(engine), admission)
+    on_stop: list[Callable[[], Awaitable[None]]] = [
+        servicer.finish,
+        partial(asyncio.to_thread, pool.close),
+        partial(asyncio.to_thread, lambda_evaluator.close),
+    ]
+    monitor = EngineMonitor(data_containers, pool.images_changed)
+    asyncio.run(_serve(settings.listen, servicer, monitor, on_stop))
+
+
+async def _serve(
+    listen: str,
+    servicer: RunnerServicer,
+    monitor: EngineMonitor,
+    on_stop: Sequence[Callable[[], Awaitable[None]]],
+) -> None:
+    add = partial(runner_pb2_grpc.add_RunnerServiceServicer_to_server, servicer)
+    await serving.serve(listen, {SERVICE: add}, monitor, on_stop=on_stop)
+
+
+def _raise_open_files_limit() -> None:
+    """Raise the limit to its maximum: walks hold a descriptor for each level of folders."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    data_containers = serving.connect(told)
-    runtimes = data_containers.engine.runtimes()
-    if told.runtime and told.runtime not in runtimes:
+
+
+def _require_runtime(engine: Engine, runtime: str) -> None:
+    """Raise BadSettings if the engine does not have the runtime; "" is the engine's default."""
+    runtimes = engine.runtimes()
+    if runtime and runtime not in runtimes:
         reason = f"is none of the engine's runtimes: {', '.join(sorted(runtimes))}"
-        raise BadSettings([f"CYBER_DOJO_RUN_RUNTIME={told.runtime!r} {reason}"])
-    runs = Runs(data_containers, told)
-    runs.sweep()
-    images = Images(data_containers.engine)
-    servicer = RunnerServicer(runs, images, told.max_concurrent_runs, told.max_waiting_runs)
-    watch = HandleWatch(data_containers, runs.pool.images_changed)
-    asyncio.run(_serve(told.listen, servicer, watch, runs))
+        raise BadSettings([f"CYBER_DOJO_RUN_RUNTIME={runtime!r} {reason}"])
 
 
-async def _serve(listen: str, servicer: RunnerServicer, watch: HandleWatch, runs: Runs) -> None:
-    add = runner_pb2_grpc.add_RunnerServiceServicer_to_server
-    services = {SERVICE: lambda server: add(servicer, server)}
-    close = partial(asyncio.to_thread, runs.close)
-    await serving.serve(listen, services, watch, on_stop=[servicer.finish, close])
+def _log_missing_ruby_image(engine: Engine, image_name: str) -> None:
+    """Log if the image for Ruby lambdas is missing. Without it each lambda gives FAULTY."""
+    if not engine.has_image(image_name):
+        _log.info("no image for Ruby lambdas", image=image_name)
+
+
+def _pool_limits(settings: RunnerSettings) -> PoolLimits:
+    return PoolLimits(
+        containers=settings.max_warm_containers,
+        idle_seconds=settings.max_warm_seconds,
+        min_available_bytes=settings.min_available_memory_bytes,
+    )
+
+
+def _disk_limits(settings: RunnerSettings) -> DiskLimits:
+    return DiskLimits(
+        size_bytes=settings.max_sandbox_bytes,
+        files=settings.max_sandbox_files,
+        min_free_bytes=settings.min_free_bytes,
+    )

@@ -1,6 +1,5 @@
 """The runner's settings: where it listens, and what a run may use."""
 
-import os
 from dataclasses import dataclass
 
 from dojo.service.settings import CommonSettings, address, setting, whole_number
@@ -10,56 +9,54 @@ MIB = 1024 * KIB
 GIB = 1024 * MIB
 TIB = 1024 * GIB
 
-CORES = os.cpu_count() or 1
-
 
 @dataclass(frozen=True)
 class RunnerSettings(CommonSettings):
-    """What the runner is told."""
+    """The settings of the runner."""
 
     listen: str = setting(
         "CYBER_DOJO_RUNNER_LISTEN",
         address,
         "127.0.0.1:4597",
-        "host:port that the runner listens on; port 0: a free one, which the log tells",
+        "host:port that the runner listens on; port 0: a free one, which is logged",
     )
     storer: str | None = setting(
         "CYBER_DOJO_STORER",
         address,
         None,
-        "host:port of the storer, which is asked for a kata that no data-container holds; it has "
-        "to be the one of the same namespace",
+        "host:port of the storer, which imports katas that no data-container holds; it has to "
+        "serve the same namespace",
     )
-    max_concurrent_runs: int = setting(
+    max_concurrent_runs: int | None = setting(
         "CYBER_DOJO_RUNNER_MAX_CONCURRENT_RUNS",
         whole_number(1, 256),
-        2 * CORES,
+        None,
         "runs at once; further ones wait, first come first served. By default two per core",
     )
     max_waiting_runs: int = setting(
         "CYBER_DOJO_RUNNER_MAX_WAITING_RUNS",
         whole_number(0, 100_000),
         256,
-        "runs that wait; one more is refused, and told when to try again",
+        "runs that wait; one more is refused, and the refusal says when to try again",
     )
     max_warm_containers: int = setting(
         "CYBER_DOJO_RUNNER_MAX_WARM_CONTAINERS",
         whole_number(0, 10_000),
         64,
-        "containers that were started before they are needed; the least recently used goes "
+        "containers that are started before they are needed; the least recently used goes "
         "first. 0: each is started when it is needed",
     )
     max_warm_seconds: int = setting(
         "CYBER_DOJO_RUNNER_MAX_WARM_SECONDS",
         whole_number(1, 7 * 24 * 3600),
         1800,
-        "seconds after which a container that waits is let go",
+        "seconds after which a container that waits is removed",
     )
     min_available_memory_bytes: int = setting(
         "CYBER_DOJO_RUNNER_MIN_AVAILABLE_MEMORY_BYTES",
         whole_number(0, TIB),
         GIB,
-        "the machine's available memory below which containers that wait are let go, instead "
+        "the machine's available memory below which containers that wait are removed, instead "
         "of more being started",
     )
     memory_bytes: int = setting(
@@ -72,7 +69,7 @@ class RunnerSettings(CommonSettings):
         "CYBER_DOJO_RUN_TMP_BYTES",
         whole_number(MIB, TIB),
         128 * MIB,
-        "size of a run's /tmp, which is in memory and gone after the run; stops its filling up",
+        "size of a run's /tmp, which is in memory and gone after the run; stops filling it up",
     )
     max_processes: int = setting(
         "CYBER_DOJO_RUN_MAX_PROCESSES",
@@ -102,7 +99,7 @@ class RunnerSettings(CommonSettings):
         "CYBER_DOJO_RUNNER_RUBY_IMAGE",
         str,
         "cyber-dojo/ruby_lambdas",
-        "the image in which colour rules that are Ruby lambdas are evaluated",
+        "the image that evaluates colour rules that are Ruby lambdas",
     )
     runtime: str = setting(
         "CYBER_DOJO_RUN_RUNTIME",
@@ -121,7 +118,7 @@ class RunnerSettings(CommonSettings):
         "CYBER_DOJO_SANDBOX_MAX_BYTES",
         whole_number(MIB, TIB),
         512 * MIB,
-        "disk that a sandbox takes, looked at four times a second; stops filling the disk",
+        "disk space of a sandbox, checked four times a second; stops filling the disk",
     )
     max_sandbox_files: int = setting(
         "CYBER_DOJO_SANDBOX_MAX_FILES",
@@ -133,5 +130,5 @@ class RunnerSettings(CommonSettings):
         "CYBER_DOJO_MIN_FREE_BYTES",
         whole_number(0, 1024 * TIB),
         GIB,
-        "free disk below which no run starts and those in progress end",
+        "free disk space below which no run starts and those in progress end",
     )

@@ -1,4 +1,4 @@
-"""Asking the storer for a kata that no data-container holds: it may be in the archive."""
+"""Asks the storer to import a kata that no data-container holds: it may be in the archive."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -13,32 +13,37 @@ T = TypeVar("T")
 
 _log = structlog.get_logger()
 
-# A large kata takes a while, from an archive that is far away.
-_SECONDS = 60
+# A large kata from a distant archive takes a while.
+_TIMEOUT_SECONDS = 60
 
 
-class Bringing:
-    """Has the storer bring katas into data-containers. Any thread may use it."""
+class StorerClient:
+    """Calls the storer, if the runner has one. Any thread may use it."""
 
-    def __init__(self, storer: str | None) -> None:
-        """Ask the storer at this `host:port`; without one nothing is brought."""
-        self._storer = storer
+    def __init__(self, address: str | None) -> None:
+        """`address` is the storer's `host:port`. Without it, no kata can be imported."""
+        self._address = address
         self._stub = (
-            storer_pb2_grpc.StorerServiceStub(grpc.insecure_channel(storer)) if storer else None
+            storer_pb2_grpc.StorerServiceStub(grpc.insecure_channel(address)) if address else None
         )
 
-    def with_kata(self, kata_id: str, function: Callable[[], T]) -> T:
-        """Return what `function` does; if it finds no kata, have it brought and try once more.
+    def import_on_miss(self, kata_id: str, call: Callable[[], T]) -> T:
+        """Return what `call` returns. If it raises KataNotFound, import the kata and call again.
 
-        Raises KataNotFound if the storer has no such kata either, and what else it says.
+        Raises what `call` and `import_kata()` raise.
         """
         try:
-            return function()
+            return call()
         except KataNotFound:
-            self._bring(kata_id)
-        return function()
+            self.import_kata(kata_id)
+        return call()
 
-    def _bring(self, kata_id: str) -> None:
+    def import_kata(self, kata_id: str) -> None:
+        """Have the storer import a kata into a data-container.
+
+        Raises KataNotFound if the storer does not have it either; KataDamaged, Exhausted or
+        StorerUnavailable.
+        """
         if self._stub is None:
             raise KataNotFound(
                 kata_id,
@@ -46,18 +51,20 @@ class Bringing:
                 "say in CYBER_DOJO_STORER where the storer is",
             )
         try:
-            self._stub.ImportKata(storer_pb2.ImportKataRequest(kata_id=kata_id), timeout=_SECONDS)
+            self._stub.ImportKata(
+                storer_pb2.ImportKataRequest(kata_id=kata_id), timeout=_TIMEOUT_SECONDS
+            )
         except grpc.RpcError as error:
             raise self._error(kata_id, error.code(), error.details()) from error
-        _log.info("kata brought by the storer", kata=kata_id)
+        _log.info("kata imported by the storer", kata=kata_id)
 
     def _error(self, kata_id: str, code: grpc.StatusCode, details: str | None) -> DojoError:
-        """Return the error that the storer met, as one of ours."""
+        """Return the domain's error for a status of the storer's."""
         match code:
             case grpc.StatusCode.NOT_FOUND:
                 return KataNotFound(kata_id)
             case grpc.StatusCode.DATA_LOSS:
                 return KataDamaged(kata_id, "the storer's copy", str(details))
             case grpc.StatusCode.RESOURCE_EXHAUSTED:
-                return Exhausted(f"kata {kata_id} can't be brought: {details}")
-        return StorerUnavailable(f"{self._storer}: kata {kata_id} can't be brought: {details}")
+                return Exhausted(f"kata {kata_id} can't be imported: {details}")
+        return StorerUnavailable(f"{self._address}: kata {kata_id} can't be imported: {details}")

@@ -8,7 +8,7 @@ from google.protobuf.descriptor import FileDescriptor
 from cyberdojo.startpoints.v1 import startpoints_pb2, startpoints_pb2_grpc
 from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
 from dojo.engine.data_containers import DataContainers
-from dojo.engine.handle_watch import HandleWatch
+from dojo.engine.monitor import EngineMonitor
 from dojo.service import serving
 from storer.api.servicer import StorerServicer
 from storer.api.start_points_servicer import StartPointsServicer
@@ -59,7 +59,7 @@ async def _serve(settings: StorerSettings, data_containers: DataContainers) -> N
     await serving.serve(
         settings.listen,
         services,
-        HandleWatch(data_containers),
+        EngineMonitor(data_containers),
         on_stopping=[servicer.watches.stop],
         on_stop=[
             partial(asyncio.to_thread, each)

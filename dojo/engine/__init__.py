@@ -1,1 +1,1 @@
-"""The docker engine: the connection, the data-containers, and its events."""
+"""The docker engine: the connection, its volumes and events, and the data-containers."""

@@ -1,4 +1,4 @@
-"""The docker engine: one connection, and what its failures mean to us."""
+"""The docker engine: a connection to it, and the domain's error for each of its failures."""
 
 import errno
 import socket
@@ -14,54 +14,62 @@ import urllib3.exceptions
 
 from dojo.errors import DiskFull, DiskReadOnly, EngineUnavailable
 
-# A healthy engine answers in milliseconds, a busy one in seconds. Longer than this is an
-# engine that hangs, and a caller who waits for it is better told.
+# A healthy engine answers in milliseconds, a busy one in seconds. An engine that takes longer than
+# this hangs, and an error serves the caller better than more waiting.
 ANSWER_SECONDS = 20
 
 _SOCKET = "unix://"
 
-# How the engine calls a container that it removes; after that it knows none of the name.
-_TAKEN_APART = {"removing", "dead"}
+# The states of a container that the engine is removing.
+_BEING_REMOVED = {"removing", "dead"}
 
 
 class Engine:
     """A connection to the docker engine. Any thread may use it.
 
-    `api` is the engine's API as the docker package gives it; use it inside `answering()`.
-    `answers` says whether the engine answered when it was last asked just that, as whoever
-    watches it does again and again.
+    `api` is the docker package's low-level client; use it inside `translating_errors()`.
+    `answers` is the outcome of the newest health check, which `dojo.engine.monitor` repeats.
     """
 
     def __init__(self, url: str, answer_seconds: int = ANSWER_SECONDS) -> None:
         """Connect to the engine at `url`; raise EngineUnavailable if it does not answer."""
         self.url = url
-        self.answers = True
-        with answering():
+        self._answers = True
+        with translating_errors():
             self.api = docker.APIClient(
                 base_url=url,
-                version="auto",  # which asks the engine
+                version="auto",  # asks the engine
                 timeout=answer_seconds,
                 max_pool_size=64,
             )
-        # A socket has no proxy; to look for one in the environment takes as long as all the rest
-        # that is done here for a call.
+        # A socket has no proxy. Searching the environment for one would double this process's
+        # share of the time that a call takes.
         self.api.trust_env = not url.startswith(_SOCKET)
 
+    @property
+    def answers(self) -> bool:
+        """Whether the engine answered the newest health check."""
+        return self._answers
+
+    def record_health(self, *, answers: bool) -> None:
+        """Record the outcome of a health check."""
+        self._answers = answers
+
     def volume_root(self) -> Path:
-        """Ask the engine for the folder that its volumes are in, on the engine's machine."""
-        with answering():
+        """Ask the engine for the folder of its volumes, on the engine's machine."""
+        with translating_errors():
             return Path(self.api.info()["DockerRootDir"]) / "volumes"
 
     def ping(self) -> None:
-        """Raise EngineUnavailable if it does not answer."""
-        with answering():
+        """Raise EngineUnavailable if the engine does not answer."""
+        with translating_errors():
             self.api.ping()
 
     def listens(self) -> bool:
-        """Say whether it takes new connections.
+        """Say whether the engine accepts new connections.
 
-        One that is being stopped does not, and still answers what it was asked before: with
-        errors of any kind, as what it needs goes under it.
+        An engine that is being stopped accepts none, but still answers earlier requests. Its
+        answers can then be errors of any kind.
         """
         if not self.url.startswith(_SOCKET):
             return True
@@ -74,18 +82,18 @@ class Engine:
         return True
 
     def require_answers(self) -> None:
-        """Raise EngineUnavailable, without asking it, if it did not answer lately."""
-        if not self.answers:
+        """Raise EngineUnavailable if the newest health check failed; does not ask the engine."""
+        if not self._answers:
             raise EngineUnavailable("it has not answered for some seconds")
 
     def runtimes(self) -> set[str]:
-        """Return the names of the runtimes that it can run containers with."""
-        with answering():
+        """Return the names of the engine's container runtimes."""
+        with translating_errors():
             return set(self.api.info()["Runtimes"])
 
     def image_id(self, name: str) -> str | None:
-        """Return the id of the image of this name; None if there is none on its machine."""
-        with answering():
+        """Return the id of the image of this name; None if it is not on the engine's machine."""
+        with translating_errors():
             try:
                 return str(self.api.inspect_image(name)["Id"])
             except docker.errors.ImageNotFound:
@@ -96,13 +104,13 @@ class Engine:
         return self.image_id(name) is not None
 
     def container_state(self, container: str) -> Mapping[str, Any] | None:
-        """Return how a container is; None if it was removed, or just is being removed."""
-        with answering():
+        """Return a container's state; None if it was removed or is being removed."""
+        with translating_errors():
             try:
                 state: Mapping[str, Any] = self.api.inspect_container(container)["State"]
             except docker.errors.NotFound:
                 return None
-        return None if state["Status"] in _TAKEN_APART else state
+        return None if state["Status"] in _BEING_REMOVED else state
 
     def close(self) -> None:
         """Close the connection."""
@@ -110,10 +118,10 @@ class Engine:
 
 
 @contextmanager
-def answering() -> Iterator[None]:
-    """Turn an engine that does not answer, or has no room left, into a DojoError.
+def translating_errors() -> Iterator[None]:
+    """Raise a DojoError for an engine that does not answer, or that can't write to its disk.
 
-    Any other refusal of the engine stays a docker.errors.APIError.
+    Any other error that the engine answers with stays a docker.errors.APIError.
     """
     try:
         yield

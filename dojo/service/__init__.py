@@ -1,1 +1,1 @@
-"""What makes a process a service: settings, logs, statuses, serving, health."""
+"""A service process: its settings, logs, statuses, serving and health."""

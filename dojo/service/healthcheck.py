@@ -1,7 +1,7 @@
 """Ask a service for its health: `python -m dojo.service.healthcheck 127.0.0.1:4577`.
 
-Exits with 0 if it is serving and with 1, saying why, if not. Standard gRPC health checking;
-it is here so that an image needs no other program for it.
+Exits with 0 if it is serving, and with 1 and the reason if not. It uses standard gRPC health
+checking, and is part of the project so that an image needs no other program for it.
 """
 
 import sys

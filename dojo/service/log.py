@@ -19,6 +19,6 @@ def configure(level: str) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.getLevelNamesMapping()[level.upper()]
         ),
-        # A line at once: what else is written there, by whatever thread, can't get into it.
+        # Writes a line in one call, so that another thread's output can't end up inside it.
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
     )

@@ -14,13 +14,15 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from dojo.engine import volumes
 from dojo.engine.client import Engine
-from dojo.engine.data_containers import DataContainers, VolumesOutOfSight
-from dojo.engine.handle_watch import HandleWatch
+from dojo.engine.data_containers import DataContainers
+from dojo.engine.monitor import EngineMonitor
+from dojo.engine.volumes import VolumesOutOfSight
 from dojo.errors import ArchiveUnavailable, EngineUnavailable
 from dojo.service import log
+from dojo.service.interceptor import StatusInterceptor
 from dojo.service.settings import BadSettings, CommonSettings, load
-from dojo.service.statuses import StatusInterceptor
 
 _log = structlog.get_logger()
 
@@ -33,40 +35,40 @@ MAX_PENDING = 20_000  # calls
 HEALTH_SECONDS = 0.25
 GRACE_SECONDS = 10.0
 
-# Domain calls run in these threads. More than there are cores: they wait for the engine, for
-# the disk, and for each other's locks.
+# Threads that run domain calls. There are more than cores, because the calls wait for the engine,
+# for the disk, and for each other's locks.
 THREADS = 64
 
 
 class CannotListen(Exception):
-    """Nobody can be served at the address that the settings name."""
+    """The address that the settings name can't be listened on."""
 
 
 def connect(settings: CommonSettings) -> DataContainers:
-    """Return the namespace's data-containers, having made sure that they can be reached.
+    """Return the namespace's data-containers, after a check that their files can be reached.
 
     Raises EngineUnavailable or VolumesOutOfSight.
     """
     engine = Engine(settings.engine)
     volume_root = settings.volume_root or engine.volume_root()
     data_containers = DataContainers(engine, settings.namespace, volume_root)
-    data_containers.check_sight()
+    volumes.require_in_sight(engine, settings.namespace, volume_root)
     return data_containers
 
 
 async def serve(
     listen: str,
     services: Mapping[str, Callable[[grpc.aio.Server], None]],
-    watch: HandleWatch,
+    monitor: EngineMonitor,
     on_stopping: Sequence[Callable[[], None]] = (),
     on_stop: Sequence[Callable[[], Awaitable[None]]] = (),
 ) -> None:
     """Serve until SIGTERM or SIGINT, then let the calls in progress end.
 
-    `services` maps the full name of each service to what adds it to a server. Each is
+    `services` maps the full name of each service to a function that adds it to a server. Each is
     SERVING, for standard health checking, while the engine answers. `on_stopping` is called
-    before those calls are waited for, to end what would not end by itself; `on_stop` is awaited
-    when no call is left. Raises CannotListen.
+    before the wait for those calls, to end calls that would not end by themselves. `on_stop` is
+    awaited when no call is left. Raises CannotListen.
     """
     asyncio.get_running_loop().set_default_executor(
         ThreadPoolExecutor(THREADS, thread_name_prefix="domain")
@@ -76,9 +78,9 @@ async def serve(
         options=[
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
             ("grpc.max_send_message_length", -1),
-            ("grpc.so_reuseport", 0),  # a second service on our port is an error, not a share
-            # Thousands of watchers come back at once when a service was started again: gRPC
-            # would cancel what comes beyond 1000 before it is looked at.
+            ("grpc.so_reuseport", 0),  # else a second service could share our port, and our calls
+            # Thousands of watchers call again when a service is restarted. gRPC's default is to
+            # cancel calls beyond 1000 that wait to be accepted.
             ("grpc.server.max_pending_requests", MAX_PENDING),
             ("grpc.server.max_pending_requests_hard_limit", MAX_PENDING),
         ],
@@ -95,8 +97,9 @@ async def serve(
         raise CannotListen(
             f"can't listen on {listen}: another program does, or it is no address of this machine"
         ) from None
-    watch.start()
-    # What is here by now stays: looking through it again and again would hold up calls.
+    monitor.start()
+    # The objects so far live as long as the process: the garbage collector would only hold up
+    # calls while it looks through them.
     gc.collect()
     gc.freeze()
     await server.start()
@@ -106,7 +109,7 @@ async def serve(
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    reporting = asyncio.create_task(_report_health(checks, list(services), watch))
+    reporting = asyncio.create_task(_report_health(checks, list(services), monitor))
     await stopping.wait()
     _log.info("stopping")
     reporting.cancel()
@@ -114,18 +117,18 @@ async def serve(
         call()
     await checks.enter_graceful_shutdown()
     await server.stop(GRACE_SECONDS)
-    watch.stop()
+    monitor.stop()
     for finish in on_stop:
         await finish()
     _log.info("stopped")
 
 
-async def _report_health(checks: Any, services: list[str], watch: HandleWatch) -> None:
+async def _report_health(checks: Any, services: list[str], monitor: EngineMonitor) -> None:
     """Keep the health of the server (the empty name) and of each service up to date."""
     reported: bool | None = None
     while True:
-        if watch.is_up != reported:
-            reported = watch.is_up
+        if monitor.is_up != reported:
+            reported = monitor.is_up
             kinds = health_pb2.HealthCheckResponse
             status = kinds.SERVING if reported else kinds.NOT_SERVING
             for name in ("", *services):
@@ -136,8 +139,8 @@ async def _report_health(checks: Any, services: list[str], watch: HandleWatch) -
 def run(name: str, kind: type[S], main: Callable[[S], None]) -> None:
     """Run a service's main with its settings, read from the environment.
 
-    What an operator has to mend is told in plain words: bad settings exit with 2, surroundings
-    that are not as needed with 1.
+    Prints what an operator has to mend, and exits: with 2 for bad settings, with 1 if something
+    that the service needs is missing.
     """
     try:
         settings = load(kind, os.environ)

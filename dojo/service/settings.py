@@ -12,7 +12,7 @@ S = TypeVar("S")
 
 
 class BadSettings(Exception):
-    """One or more settings are unusable; the message names each of them."""
+    """Some settings can't be used; the message names each of them."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
@@ -23,7 +23,7 @@ def setting(name: str, parse: Callable[[str], T], default: T, meaning: str) -> T
     """Declare a dataclass field that is read from the environment variable `name`.
 
     `parse` takes the variable's text and raises ValueError, with a reason, if it can't be
-    used. `meaning` is for the documentation, which a test compares with these.
+    used. `meaning` is for the documentation: a test insists that docs/running.md has it.
     """
     metadata = {"name": name, "parse": parse, "meaning": meaning}
     return field(default=default, metadata=metadata)
@@ -83,7 +83,7 @@ def whole_number(smallest: int, largest: int) -> Callable[[str], int]:
 
 
 def one_of(*choices: str) -> Callable[[str], str]:
-    """Return a parser that takes one of the `choices`."""
+    """Return a parser that accepts one of the `choices`."""
 
     def parse(text: str) -> str:
         if text not in choices:
@@ -95,7 +95,7 @@ def one_of(*choices: str) -> Callable[[str], str]:
 
 @dataclass(frozen=True)
 class CommonSettings:
-    """What both services are told."""
+    """The settings of both services."""
 
     namespace: Namespace = setting(
         "CYBER_DOJO_NAMESPACE",
@@ -119,5 +119,5 @@ class CommonSettings:
         "CYBER_DOJO_LOG_LEVEL",
         one_of("debug", "info", "warning", "error"),
         "info",
-        "the least level that is logged",
+        "the lowest level that is logged",
     )

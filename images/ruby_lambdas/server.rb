@@ -1,30 +1,30 @@
 # Evaluates Ruby lambdas, one after the other, each in a process of its own.
 #
-# It is the first process of a container that has nothing. On standard input come requests, on
-# standard output go answers; runner/colour/ruby_lambdas.py is the other side, and sends a request only
-# when the one before was answered.
+# This is the init process of a container without files, network or rights. It reads requests from
+# standard input and writes answers to standard output. The other side is
+# runner/colour/ruby_container.py, which sends a request only after the answer to the one before.
 #
 #   request  four numbers of 32 bits, big-endian: the bytes of the source, of stdout and of
 #            stderr, and the status; then those bytes
 #   answer   two numbers of 32 bits, big-endian: a kind (READY once, at the start; COLOUR; FAULTY)
 #            and the bytes of a text; then that text
 #
-# This process never has a request in its memory, of which each evaluation gets a copy: it reads
-# the numbers, and the child that it forks then reads the rest.
+# Each evaluation gets a copy of this process's memory, so this process never reads a kata's output:
+# it reads the numbers of a request, and the child that it forks reads the rest.
 
 require "fiddle"
 require "rbconfig"
 
-# In a module, so that a lambda that is evaluated outside of it meets no name of ours but one.
+# A module keeps our names, all but its own, out of the scope in which lambdas are evaluated.
 module LambdaServer
-  MAX_SECONDS = 3             # of waiting, for what sleeps
-  MAX_PROCESSOR_SECONDS = 1   # for what computes
-  MAX_MEMORY = 64 * 1024**2   # beside what this process has
+  MAX_SECONDS = 3             # of time, for a lambda that sleeps
+  MAX_PROCESSOR_SECONDS = 1   # for a lambda that computes
+  MAX_MEMORY = 64 * 1024**2   # besides that of this process
   MAX_ANSWER = 1000
 
   READY, COLOUR, FAULTY = 0, 1, 2
   HEADER = 16
-  HAS_READ = 1.chr            # what a child says first: the request is off standard input
+  HAS_READ = 1.chr            # a child's first byte: it has read the whole request
   COLOURS = %w[red amber green]
 
   LIBC = Fiddle.dlopen(nil)
@@ -34,8 +34,8 @@ module LambdaServer
   PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 4, 22, 38
   SECCOMP_MODE_FILTER = 2
 
-  # What the kernel lets a lambda do: use its memory, wait, write to what it has open, end. What
-  # else it tries ends it. The numbers are those of the kernel's asm/unistd.h.
+  # The system calls that a lambda may make: to use its memory, wait, write to its open pipe, and
+  # end. Any other call kills it. The numbers are those of the kernel's asm/unistd.h.
   #
   #   read write writev close poll ppoll select pselect6
   #   mmap mprotect munmap brk mremap madvise futex sched_yield
@@ -66,7 +66,8 @@ module LambdaServer
 
   def machine = RbConfig::CONFIG["host_cpu"]
 
-  # Return the filter as prctl(2) takes it, a struct sock_fprog. What it points to has to stay.
+  # Returns the filter as a struct sock_fprog for prctl(2). It points to @filter_code, which
+  # therefore must not be garbage-collected.
   def filter_of(architecture, numbers)
     kill, allow = 0x80000000, 0x7FFF0000
     load, equal, answer = 0x20, 0x15, 0x06
@@ -77,7 +78,7 @@ module LambdaServer
     [code.size, Fiddle::Pointer[@filter_code].to_i].pack("Sx6Q")
   end
 
-  # Loads what Ruby would load when a lambda first needs it: a lambda can open no file.
+  # Loads the libraries that Ruby loads on first use: a lambda can't open their files.
   def load_ahead
     %w[json set date time strscan stringio timeout].each { |name| require name }
     Encoding.list.each { |each| "a".encode(each) rescue nil }
@@ -92,7 +93,7 @@ module LambdaServer
 
   def limit(resource, most) = Process.setrlimit(resource, most, most)
 
-  # In the child: gives up everything but memory and the pipe for its answer.
+  # In the child: gives up everything except memory and the pipe for its answer.
   def confine(nothing)
     [STDIN, STDOUT, STDERR].each { |each| each.reopen(nothing) }
     nothing.close
@@ -125,7 +126,7 @@ module LambdaServer
     [FAULTY, "it raised #{error.class}: #{error.message[0, 300]}"]
   end
 
-  # In the child: reads the rest of the request, evaluates it, answers, and ends.
+  # In the child: reads the rest of the request, evaluates the lambda, answers, and ends.
   def evaluate(header, answer)
     source_bytes, stdout_bytes, stderr_bytes, status = header.unpack("N4")
     source, stdout, stderr = [source_bytes, stdout_bytes, stderr_bytes].map { |size| text(STDIN.read(size) || "") }
@@ -137,7 +138,7 @@ module LambdaServer
     exit!(0)
   end
 
-  # Reads what the child says into `said`, to its end; says whether it came to that in time.
+  # Reads the child's answer into `said`, to its end; returns whether the end came in time.
   def follow(from, said)
     deadline = Process.clock_gettime(Process::CLOCK_MONOTONIC) + MAX_SECONDS
     piece = String.new(capacity: MAX_ANSWER)
@@ -151,7 +152,7 @@ module LambdaServer
     end
   end
 
-  # Leave nothing of one kata in the memory that the next one's child gets a copy of.
+  # Overwrites bytes: the next kata's child gets a copy of this process's memory.
   def forget(bytes) = bytes.bytesize.times { |place| bytes.setbyte(place, 0) }
 
   def why(status, in_time)
@@ -179,11 +180,11 @@ module LambdaServer
     from.close
     Process.kill(:KILL, child)
     _, status = Process.wait2(child)
-    # The rest of a request that nobody read would be taken for the next one.
+    # If the child did not read the whole request, its rest would be read as the next request.
     exit!(1) unless said.getbyte(0) == HAS_READ.ord
     if in_time && said.bytesize > 1
       kind = said.getbyte(1) == COLOUR ? COLOUR : FAULTY
-      said[0, 2] = [kind, said.bytesize - 2].pack("NN") # in its place, not in a copy
+      said[0, 2] = [kind, said.bytesize - 2].pack("NN") # in place: a copy could not be overwritten
       STDOUT.syswrite(said)
     else
       send_answer(FAULTY, why(status, in_time))
@@ -193,10 +194,10 @@ module LambdaServer
   end
 
   def serve
-    # No signal from inside does anything to the first process, but what it has a handler for. One
-    # is left to Ruby, who could not wait for a child without it.
+    # The kernel ignores signals to an init process from inside its container, unless it handles
+    # them. So this removes Ruby's handlers, except the one that Ruby needs to wait for a child.
     (1..64).each { |number| SIGNAL.call(number, nil) unless number == Signal.list["CHLD"] }
-    # Nobody with the same user looks into it, or writes through what it has open.
+    # Keeps processes of the same user from reading this one's memory, and from using its open files.
     PRCTL.call(PR_SET_DUMPABLE, 0, nil, 0, 0)
     PRCTL.call(PR_SET_NO_NEW_PRIVS, 1, nil, 0, 0)
     load_ahead

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import docker.errors
 
-from dojo.engine.client import answering
+from dojo.engine.client import translating_errors
 from dojo.engine.data_containers import DataContainers
 from dojo.naming import LABEL, Namespace
 from replay.errors import ReplayStopped
@@ -38,7 +38,7 @@ def workplace(data_containers: DataContainers) -> Iterator[Path]:
     name = data_containers.namespace.name
     marker = f"{name}-at-work"
     api = data_containers.engine.api
-    with answering():
+    with translating_errors():
         held = {each["Name"] for each in _volumes(data_containers)}
         if marker not in held and (held or _containers(data_containers)):
             raise ReplayStopped(
@@ -54,14 +54,14 @@ def workplace(data_containers: DataContainers) -> Iterator[Path]:
             yield scratch
         finally:
             sweep(data_containers, marker)
-            with answering(), contextlib.suppress(docker.errors.NotFound):
+            with translating_errors(), contextlib.suppress(docker.errors.NotFound):
                 api.remove_volume(marker)
 
 
 def sweep(data_containers: DataContainers, marker: str) -> None:
     """Remove everything of the namespace but the marker."""
     api = data_containers.engine.api
-    with answering():
+    with translating_errors():
         for container in _containers(data_containers):
             with contextlib.suppress(docker.errors.NotFound):
                 api.remove_container(container["Id"], force=True, v=True)

@@ -1,1 +1,1 @@
-"""The runner's RPCs: they validate, admit, call what is below, and adapt messages."""
+"""The RPCs of the runner: they validate, admit runs, call the domain, and convert messages."""

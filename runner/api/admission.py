@@ -1,6 +1,6 @@
-"""Which runs may go on: one at a time for an avatar, and so many in all.
+"""Admits runs: one at a time for each avatar, and a limited number in all.
 
-Those that wait hold no thread. They are let in first come, first served.
+Runs that wait hold no thread. They are admitted first come, first served.
 """
 
 import asyncio
@@ -10,40 +10,40 @@ from contextlib import AbstractContextManager, asynccontextmanager, contextmanag
 
 from dojo.errors import RunsExhausted
 
-# How much of the average time in a slot the newest run makes up.
-_NEWEST_SHARE = 0.1
+# The weight of the newest run in the average time that runs hold a slot.
+_NEWEST_WEIGHT = 0.1
 
 
 class Admission:
-    """Lets runs in. Belongs to one event loop."""
+    """Admits runs. Belongs to one event loop."""
 
     def __init__(
         self,
         max_concurrent_runs: int,
         max_waiting_runs: int,
-        held: Callable[[], AbstractContextManager[None]] = nullcontext,
+        while_waiting: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
-        """`held` is entered while a run waits."""
+        """Each run that waits does so inside a context of `while_waiting`."""
         self._waiting = 0
         self._max_running = max_concurrent_runs
         self._max_waiting = max_waiting_runs
         self._average_seconds = 1.0
-        self._held = held
+        self._while_waiting = while_waiting
         self._slots = asyncio.Semaphore(max_concurrent_runs)
         self._avatars: dict[tuple[str, str], asyncio.Lock] = {}
         self._interested: dict[tuple[str, str], int] = {}
 
     @asynccontextmanager
     async def turn(self, kata_id: str, avatar: str) -> AsyncIterator[None]:
-        """Wait for the avatar's earlier runs to be done with; hold its turn.
+        """Wait for the avatar's earlier runs to end; hold its turn.
 
-        Raises RunsExhausted at once if too many wait already.
+        Raises RunsExhausted at once if too many runs wait.
         """
         key = (kata_id, avatar)
         lock = self._avatars.setdefault(key, asyncio.Lock())
         self._interested[key] = self._interested.get(key, 0) + 1
         try:
-            with self._waits(is_needed=lock.locked()):
+            with self._waiting_if(needed=lock.locked()):
                 await lock.acquire()
             try:
                 yield
@@ -56,23 +56,25 @@ class Admission:
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
-        """Wait for a slot; hold it. To be called with the turn: who waits for it takes no slot.
+        """Wait for a slot; hold it. The caller has to hold the avatar's turn already.
 
-        Raises RunsExhausted at once if too many wait already.
+        Otherwise runs that wait for their turn would hold slots. Raises RunsExhausted at once if
+        too many runs wait.
         """
-        with self._waits(is_needed=self._slots.locked()):
+        with self._waiting_if(needed=self._slots.locked()):
             await self._slots.acquire()
         begun = time.monotonic()
         try:
             yield
         finally:
             seconds = time.monotonic() - begun
-            self._average_seconds += _NEWEST_SHARE * (seconds - self._average_seconds)
+            self._average_seconds += _NEWEST_WEIGHT * (seconds - self._average_seconds)
             self._slots.release()
 
     @contextmanager
-    def _waits(self, *, is_needed: bool) -> Iterator[None]:
-        if not is_needed:
+    def _waiting_if(self, *, needed: bool) -> Iterator[None]:
+        """Count a run that waits, if it needs to wait; raise RunsExhausted if too many do."""
+        if not needed:
             yield
             return
         if self._waiting >= self._max_waiting:
@@ -80,7 +82,7 @@ class Admission:
             raise RunsExhausted(self._waiting, max(1.0, seconds))
         self._waiting += 1
         try:
-            with self._held():
+            with self._while_waiting():
                 yield
         finally:
             self._waiting -= 1

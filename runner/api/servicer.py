@@ -1,4 +1,4 @@
-"""The RPCs of the runner: each validates, calls the domain in a thread, and adapts."""
+"""The RPCs of the runner: each validates, calls the domain in a thread, and converts messages."""
 
 import asyncio
 import contextlib
@@ -15,22 +15,26 @@ from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
 from dojo import avatars, image_names, kata_ids, visible_files
 from dojo.errors import InvalidArgument
 from runner.api.admission import Admission
-from runner.colour.colour import Colour, ColourPatterns, ColourRule, Pattern, RubyLambda, Stream
+from runner.colour.colour import Colour
+from runner.colour.rules import ColourPatterns, ColourRule, Pattern, RubyLambda, Stream
 from runner.engine.images import Images, Progress
-from runner.output import Capture
-from runner.run import service
+from runner.run.capture import Capture
 from runner.run.container import RunKey
+from runner.run.pool import Pool
+from runner.run.run import Result, Run, RunCancelled, Submission
+from runner.run.service import RunService
 
 _log = structlog.get_logger()
 
 MIN_SECONDS, MAX_SECONDS = 1, 60
 
-# A submission up to this size is looked at in less time than a thread takes to wake up.
+# Validating a submission up to this size takes less time than waking a thread for it.
 SMALL_FILES, SMALL_PATTERNS, SMALL_BYTES = 64, 8, 256 * 1024
-# A caller who takes longer to take an answer does not keep its container from being removed.
+# How long to wait for the caller to receive the response, before the container is removed.
 ANSWERED_SECONDS = 1.0
 
 _Context = grpc.aio.ServicerContext[Any, Any]
+_Run = Run  # inside the servicer, Run is the RPC
 
 _COLOURS = {
     Colour.RED: colour_pb2.COLOUR_RED,
@@ -50,29 +54,29 @@ class RunnerServicer(runner_pb2_grpc.RunnerServiceServicer):
     """cyberdojo.runner.v1.RunnerService; runner.proto says what each RPC does."""
 
     def __init__(
-        self, makes_runs: service.Runs, has_images: Images, max_running: int, max_waiting: int
+        self, run_service: RunService, pool: Pool, language_images: Images, admission: Admission
     ) -> None:
-        self._runs = makes_runs
-        self._images = has_images
-        self._admission = Admission(max_running, max_waiting, makes_runs.pool.held)
+        self._runs = run_service
+        self._pool = pool
+        self._images = language_images
+        self._admission = admission
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def Run(
         self, request: runner_pb2.RunRequest, context: _Context
     ) -> runner_pb2.RunResponse:
         """Run an avatar's tests."""
-        submission = await _checked(request)
-        run = self._runs.new(submission)
-        async with self._performed(run, submission, context) as result:
+        run = self._runs.new(await _submission(request))
+        async with self._performing(run, context) as result:
             return _run_response(await result)
 
     async def RunStream(
         self, request: runner_pb2.RunStreamRequest, context: _Context
     ) -> AsyncIterator[runner_pb2.RunStreamResponse]:
         """Run an avatar's tests, and send what they write while they run."""
-        submission = await _checked(request.run)
+        submission = await _submission(request.run)
         loop = asyncio.get_running_loop()
-        # Holds no more than the output that is kept of a run.
+        # Bounded by the limit of a run's output.
         parts: asyncio.Queue[runner_pb2.RunStreamResponse | None] = asyncio.Queue()
 
         def on_output(name: str, data: bytes) -> None:
@@ -83,7 +87,7 @@ class RunnerServicer(runner_pb2_grpc.RunnerServiceServicer):
             )
 
         run = self._runs.new(submission, on_output)
-        async with self._performed(run, submission, context) as result:
+        async with self._performing(run, context) as result:
             result.add_done_callback(lambda _: parts.put_nowait(None))
             while (part := await parts.get()) is not None:
                 yield part
@@ -98,21 +102,21 @@ class RunnerServicer(runner_pb2_grpc.RunnerServiceServicer):
             avatars.check(request.avatar),
             image_names.check(request.image_name),
         )
-        made = await asyncio.to_thread(self._runs.prepare, key)
-        if made is not None:
-            ended = asyncio.wrap_future(made)
-            ended.add_done_callback(_forget)
-            await asyncio.wait([ended])
-            if not ended.cancelled():  # by a run that would not wait for it
-                ended.result()
-        return runner_pb2.PrepareResponse(waiting=self._runs.pool.is_warm(key))
+        future = await asyncio.to_thread(self._runs.prepare, key)
+        if future is not None:
+            warm = asyncio.wrap_future(future)
+            warm.add_done_callback(_mark_retrieved)
+            await asyncio.wait([warm])
+            if not warm.cancelled():  # a run that came first cancels it, and starts its own
+                warm.result()
+        return runner_pb2.PrepareResponse(waiting=self._pool.is_warm(key))
 
     async def Release(
         self, request: runner_pb2.ReleaseRequest, context: _Context
     ) -> runner_pb2.ReleaseResponse:
-        """Let go of the containers that wait for an avatar."""
+        """Remove the containers that wait for an avatar."""
         kata_id, avatar = kata_ids.check(request.kata_id), avatars.check(request.avatar)
-        await asyncio.to_thread(self._runs.pool.release, kata_id, avatar)
+        await asyncio.to_thread(self._pool.release, kata_id, avatar)
         return runner_pb2.ReleaseResponse()
 
     async def PullImage(
@@ -129,10 +133,10 @@ class RunnerServicer(runner_pb2_grpc.RunnerServiceServicer):
                     break
                 yield _pull_response(found)
         finally:
-            # Nobody reads on, or all was read. The thread ends before its iterator goes.
+            # A cancelled call leaves a thread in next(). Cancelling the pull makes it return.
             pull.cancel()
             if step is not None and not step.done():
-                step.add_done_callback(_forget)
+                step.add_done_callback(_mark_retrieved)
         yield runner_pb2.PullImageResponse(status="the image is here", done=True)
 
     async def ListImages(
@@ -147,23 +151,23 @@ class RunnerServicer(runner_pb2_grpc.RunnerServiceServicer):
         return response
 
     async def finish(self) -> None:
-        """Wait until nothing is left of the runs of calls that were answered or cancelled."""
+        """Wait until nothing is left of any run, also of those whose calls have ended."""
         while self._tasks:
             await asyncio.wait(self._tasks)
 
     @asynccontextmanager
-    async def _performed(
-        self, run: service.Run, submission: service.Submission, context: _Context
-    ) -> AsyncIterator[asyncio.Future[service.Result]]:
-        """Have a run performed; give what its result comes to.
+    async def _performing(
+        self, run: _Run, context: _Context
+    ) -> AsyncIterator[asyncio.Future[Result]]:
+        """Perform a run in a task of its own; give the future of its result.
 
-        In a task of its own, which outlives both an answered call, until its container has
-        gone, and a cancelled one, whose turn and slot are given back when its program has ended.
+        The task outlives the call. After the response it removes the container. After a
+        cancellation it holds the turn and the slot until the program has ended.
         """
-        result: asyncio.Future[service.Result] = asyncio.get_running_loop().create_future()
+        result: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         admitted, answered = asyncio.Event(), asyncio.Event()
         context.add_done_callback(lambda _: answered.set())  # type: ignore[arg-type]  # the stubs'
-        task = asyncio.create_task(self._perform(run, submission, result, admitted, answered))
+        task = asyncio.create_task(self._perform(run, result, admitted, answered))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         try:
@@ -177,52 +181,52 @@ class RunnerServicer(runner_pb2_grpc.RunnerServiceServicer):
 
     async def _perform(
         self,
-        run: service.Run,
-        submission: service.Submission,
-        result: asyncio.Future[service.Result],
+        run: _Run,
+        result: asyncio.Future[Result],
         admitted: asyncio.Event,
         answered: asyncio.Event,
     ) -> None:
+        submission = run.submission
         try:
             async with (
                 self._admission.turn(submission.kata_id, submission.avatar),
                 self._admission.slot(),
             ):
                 admitted.set()
-                done = await asyncio.to_thread(run.perform)
+                done = await asyncio.to_thread(self._runs.perform, run)
             if not result.done():
                 result.set_result(done)
-            # The answer first: the making of the next container would compete with it.
+            # Send the response first: starting the next container would slow it down.
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(answered.wait(), ANSWERED_SECONDS)
-            self._runs.pool.warm(submission.key)
+            self._pool.warm(submission.key)
             await asyncio.to_thread(run.finish)
-        except service.RunCancelled:
+        except RunCancelled:
             _log.info("run cancelled")
-        except Exception as error:  # noqa: BLE001 - it is raised where the result is awaited
+        except Exception as error:  # noqa: BLE001 - the error is raised where the result is awaited
             if result.done():
                 _log.error("defect", exc_info=error)
             else:
                 result.set_exception(error)
 
 
-def _forget(ended: "asyncio.Future[Any]") -> None:
-    """Look at how something ended that a cancelled call waited for, as nobody else does."""
-    if not ended.cancelled():
-        ended.exception()
+def _mark_retrieved(future: "asyncio.Future[Any]") -> None:
+    """Retrieve a future's exception: asyncio logs those of a cancelled call that nothing awaits."""
+    if not future.cancelled():
+        future.exception()
 
 
-async def _checked(request: runner_pb2.RunRequest) -> service.Submission:
-    """Return the request as the domain wants it; raise InvalidArgument naming a bad field."""
+async def _submission(request: runner_pb2.RunRequest) -> Submission:
+    """Return the request's submission; raise InvalidArgument, naming the field that is bad."""
     is_small = (
         len(request.files) <= SMALL_FILES
         and len(request.colour_rule.patterns.patterns) <= SMALL_PATTERNS
         and sum(map(len, request.files.values())) <= SMALL_BYTES
     )
-    return _submission(request) if is_small else await asyncio.to_thread(_submission, request)
+    return _validated(request) if is_small else await asyncio.to_thread(_validated, request)
 
 
-def _submission(request: runner_pb2.RunRequest) -> service.Submission:
+def _validated(request: runner_pb2.RunRequest) -> Submission:
     kata_ids.check(request.kata_id)
     avatars.check(request.avatar)
     image_names.check(request.image_name)
@@ -233,7 +237,7 @@ def _submission(request: runner_pb2.RunRequest) -> service.Submission:
     if not MIN_SECONDS <= request.max_seconds <= MAX_SECONDS:
         reason = f"{request.max_seconds} is not from {MIN_SECONDS} to {MAX_SECONDS}"
         raise InvalidArgument("max_seconds", reason)
-    return service.Submission(
+    return Submission(
         kata_id=request.kata_id,
         avatar=request.avatar,
         image_name=request.image_name,
@@ -257,7 +261,7 @@ def _colour_rule(rule: colour_pb2.ColourRule) -> ColourRule | None:
     return ColourPatterns(patterns, "colour_rule.patterns.patterns")
 
 
-def _run_response(result: service.Result) -> runner_pb2.RunResponse:
+def _run_response(result: Result) -> runner_pb2.RunResponse:
     response = runner_pb2.RunResponse(
         stdout=_output(result.exit.stdout),
         stderr=_output(result.exit.stderr),

@@ -1,1 +1,1 @@
-"""Colours: the rules that tell what a run's output says about its tests."""
+"""The colour of a run: the rules that read it from the output, and what evaluates them."""

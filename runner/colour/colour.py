@@ -1,18 +1,11 @@
-"""Colours: what a run's output says about its tests, and the rules that tell."""
+"""Colours: what a run's output says about its tests."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-import re2
-
-from dojo import patterns, ruby_lambdas
-from dojo.errors import InvalidArgument
-from dojo.patterns import MAX_PATTERNS, BadPattern
-
 
 class Colour(Enum):
-    """What a run came to."""
+    """The outcome of a run."""
 
     RED = "red"
     AMBER = "amber"
@@ -21,85 +14,9 @@ class Colour(Enum):
     FAULTY = "faulty"
 
 
-class Stream(Enum):
-    """Where a pattern is looked for."""
-
-    BOTH = "both"
-    STDOUT = "stdout"
-    STDERR = "stderr"
-
-
-@dataclass(frozen=True)
-class Pattern:
-    """One regular expression, in RE2 syntax, and the colour that it stands for.
-
-    `colour` is None where the caller gave something that is no colour of a pattern.
-    """
-
-    colour: Colour | None
-    pattern: str
-    stream: Stream | None = Stream.BOTH
-
-
 @dataclass(frozen=True)
 class Judgement:
-    """A colour; where it is FAULTY, the reason says why."""
+    """A colour, and the reason why it is FAULTY, if it is."""
 
     colour: Colour
     reason: str = ""
-
-
-class ColourPatterns:
-    """Patterns tried in order, each in time linear in the output."""
-
-    def __init__(self, given: Sequence[Pattern], field: str) -> None:
-        """Compile the patterns; raise InvalidArgument, naming the one below `field`."""
-        if len(given) > MAX_PATTERNS:
-            raise InvalidArgument(field, f"{len(given)} patterns are more than {MAX_PATTERNS}")
-        self._patterns = [
-            _compiled(pattern, f"{field}[{place}]") for place, pattern in enumerate(given)
-        ]
-
-    def colour(self, stdout: bytes, stderr: bytes) -> Colour:
-        """Return the colour of the first pattern that is found; AMBER if none is."""
-        streams = [(Stream.STDOUT, utf8(stdout)), (Stream.STDERR, utf8(stderr))]
-        for colour, compiled, wanted in self._patterns:
-            for stream, output in streams:
-                if wanted in {Stream.BOTH, stream} and compiled.search(output) is not None:
-                    return colour
-        return Colour.AMBER
-
-
-@dataclass(frozen=True)
-class RubyLambda:
-    """Ruby source whose value is a lambda; `runner.colour.ruby_lambdas` evaluates it."""
-
-    source: str
-
-    def check(self, field: str) -> "RubyLambda":
-        """Return it; raise InvalidArgument, naming `field`, if it can be no rule."""
-        if (fault := ruby_lambdas.fault(self.source)) is not None:
-            raise InvalidArgument(field, fault)
-        return self
-
-
-ColourRule = ColourPatterns | RubyLambda
-
-
-def _compiled(pattern: Pattern, field: str) -> tuple[Colour, re2._Regexp, Stream]:
-    if pattern.colour not in {Colour.RED, Colour.AMBER, Colour.GREEN}:
-        raise InvalidArgument(f"{field}.colour", "is none of red, amber and green")
-    if pattern.stream is None:
-        raise InvalidArgument(f"{field}.stream", "is no stream")
-    try:
-        return pattern.colour, patterns.compiled(pattern.pattern), pattern.stream
-    except BadPattern as error:
-        raise InvalidArgument(f"{field}.pattern", str(error)) from None
-
-
-def utf8(output: bytes) -> bytes:
-    """Return the output with a replacement character for what is not UTF-8.
-
-    RE2's `.` wants it, and so does Ruby.
-    """
-    return output.decode("utf-8", errors="replace").encode()

@@ -1,8 +1,8 @@
-"""The rules that images bring with them: a Ruby lambda in a file of theirs.
+"""The rules that images contain: a Ruby lambda in a file.
 
-Reading one takes a container that is made and never started, some 50 ms, so what was found is
-remembered by the image's id. Any thread may use this; two that look for the same at once both
-read it, which does no harm.
+Reading a rule takes some 50 ms, for a container that is created and never started. So rules are
+cached by the image's id. Two threads that need the same rule at once both read it; that is
+harmless.
 """
 
 import io
@@ -13,46 +13,45 @@ from dataclasses import dataclass
 import docker.errors
 
 from dojo import image_names, ruby_lambdas
-from dojo.bounded_cache import Recent
-from dojo.engine.client import answering
-from dojo.engine.data_containers import DataContainers
+from dojo.engine.client import Engine, translating_errors
 from dojo.errors import EngineUnavailable
-from runner.colour.colour import RubyLambda
-from runner.colour.ruby_container import KIND
-from runner.engine.leftovers import Leftovers
+from dojo.lru_cache import LruCache
+from dojo.naming import Namespace
+from runner.colour.rules import RubyLambda
+from runner.engine.container_remover import LAMBDA_KIND, ContainerRemover
 
 PATH = "/usr/local/bin/red_amber_green.rb"
-MAX_KNOWN = 256
-# A tar of one file: its headers, its content in whole blocks, its end.
+MAX_CACHED = 256
+# A tar of one file has headers, the content in whole blocks, and an end.
 _MAX_TAR_BYTES = ruby_lambdas.MAX_SOURCE_BYTES + 64 * 1024
 
 
 @dataclass(frozen=True)
 class ImageRule:
-    """What an image has for a rule: a lambda, a file that can't be one (`fault`), or nothing."""
+    """An image's rule; `fault` says why a file that should have one is no rule."""
 
     rule: RubyLambda | None = None
     fault: str = ""
 
 
 class ImageRules:
-    """Reads the rules of images, and remembers those of the ones used last."""
+    """Reads and caches the rules of images. Any thread may use it."""
 
-    def __init__(self, data_containers: DataContainers, leftovers: Leftovers) -> None:
-        self._engine = data_containers.engine
-        self._namespace = data_containers.namespace
-        self._leftovers = leftovers
-        self._known: Recent[str, ImageRule] = Recent(MAX_KNOWN)
+    def __init__(self, engine: Engine, namespace: Namespace, remover: ContainerRemover) -> None:
+        self._engine = engine
+        self._namespace = namespace
+        self._remover = remover
+        self._cache: LruCache[str, ImageRule] = LruCache(MAX_CACHED)
 
     def of(self, image_name: str) -> ImageRule:
-        """Return the rule of the image of this name; raise EngineUnavailable."""
+        """Return the rule of an image; raise EngineUnavailable."""
         image_id = self._engine.image_id(image_names.tagged(image_name))
         if image_id is None:
             return ImageRule()
-        found = self._known.get(image_id)
+        found = self._cache.get(image_id)
         if found is None:
             found = self._read(image_id)
-            self._known.put(image_id, found)
+            self._cache.put(image_id, found)
         return found
 
     def _read(self, image_id: str) -> ImageRule:
@@ -61,21 +60,21 @@ class ImageRules:
             "Image": image_id,
             "Entrypoint": ["never-started"],
             "NetworkDisabled": True,
-            "Labels": self._namespace.labels(KIND),
+            "Labels": self._namespace.labels(LAMBDA_KIND),
         }
         try:
-            with answering():
+            with translating_errors():
                 self._engine.api.create_container_from_config(config, name)
                 return self._read_from(name)
         except docker.errors.APIError as error:
             is_missing = isinstance(error, docker.errors.ImageNotFound)
             if is_missing or not self._engine.has_image(image_id):
-                return ImageRule()  # it went, and its rule with it
+                return ImageRule()  # somebody removed the image
             if self._engine.container_state(name) is None:
                 raise EngineUnavailable(f"somebody removed the container {name}") from None
             raise
         finally:
-            self._leftovers.remove(name)
+            self._remover.remove(name)
 
     def _read_from(self, container: str) -> ImageRule:
         try:
@@ -91,7 +90,7 @@ class ImageRules:
         tar = bytearray()
         for piece in pieces:
             tar += piece
-            if len(tar) > _MAX_TAR_BYTES:
+            if len(tar) > _MAX_TAR_BYTES:  # a folder, which can be of any size
                 return ImageRule(fault=f"the image's {PATH}: is no file")
         return _rule_in(bytes(tar))
 

@@ -1,8 +1,9 @@
-"""One container in which a Ruby evaluates lambdas, one after the other.
+"""A container in which Ruby evaluates lambdas, one after the other.
 
-The only module that knows this container, and how images/ruby_lambdas/server.rb is spoken to:
-through the container's own standard input and output, attached. Its input ends with the
-connection, so that it ends too when the runner is killed.
+Only this module knows how the container is created, and the protocol of its server,
+images/ruby_lambdas/server.rb. The protocol uses the container's standard input and output. The
+connection to the engine ends with the runner, which ends the container's input, and with that the
+container: so a killed runner leaves none running.
 """
 
 import contextlib
@@ -19,24 +20,21 @@ from typing import Any
 import docker.errors
 import structlog
 
-from dojo.engine.client import ANSWER_SECONDS, answering
-from dojo.engine.data_containers import DataContainers
+from dojo.engine.client import ANSWER_SECONDS, Engine, translating_errors
 from dojo.errors import ImageMissing
-from runner.engine import seccomp
-from runner.engine.leftovers import Leftovers
+from dojo.naming import Namespace
+from runner.engine.container_remover import LAMBDA_KIND, ContainerRemover
 from runner.settings import MIB, RunnerSettings
 
 _log = structlog.get_logger()
 
-KIND = "lambda"
-
-# The server gives a lambda three seconds. What is not answered after so long never will be.
+# The server gives a lambda three seconds. After this long it will not answer any more.
 _EVALUATION_SECONDS = 10
 _MEMORY_BYTES = 128 * MIB
-# The server, one that it forked, and room for what Ruby may start.
+# The server, the process that it forks for a lambda, and room for what Ruby itself may start.
 _MAX_PROCESSES = 8
 _NOBODY = "65534:65534"
-# What the engine puts before each piece of a stream: which one, and how many bytes.
+# The header that the engine puts before each piece of output: the stream's number, and the size.
 _PIECE = struct.Struct(">BxxxL")
 _STDERR = 2
 _REQUEST = struct.Struct(">4L")
@@ -44,8 +42,8 @@ _ANSWER = struct.Struct(">2L")
 _MAX_TEXT_BYTES = 4096
 
 
-class Kind(IntEnum):
-    """What an answer of the server's is."""
+class AnswerKind(IntEnum):
+    """What an answer of the server means."""
 
     READY = 0
     COLOUR = 1
@@ -54,41 +52,48 @@ class Kind(IntEnum):
 
 @dataclass(frozen=True)
 class Answer:
-    """What the server answered: a colour, or why there is none."""
+    """The server's answer: a colour, or why the lambda gave none."""
 
-    kind: Kind
+    kind: AnswerKind
     text: str
 
 
 class ContainerLost(Exception):
-    """The container ended, was removed, or does not answer."""
+    """The container ended, was removed or does not answer."""
 
 
 class RubyContainer:
     """A container that waits for lambdas. Belongs to one thread at a time.
 
-    `start()` once, then `evaluate()` as often as it goes well; `close()` in any case.
+    Call `start()` once, then `evaluate()` until it raises, and `close()` in any case.
     """
 
     def __init__(
-        self, data_containers: DataContainers, leftovers: Leftovers, settings: RunnerSettings
+        self,
+        engine: Engine,
+        namespace: Namespace,
+        remover: ContainerRemover,
+        settings: RunnerSettings,
+        seccomp_profile: str,
     ) -> None:
-        self._data_containers = data_containers
-        self._api = data_containers.engine.api
-        self._leftovers = leftovers
+        self._engine = engine
+        self._api = engine.api
+        self._namespace = namespace
+        self._remover = remover
         self._settings = settings
-        self._name = f"{data_containers.namespace.name}-{KIND}-{secrets.token_hex(4)}"
+        self._seccomp_profile = seccomp_profile
+        self._name = f"{namespace.name}-{LAMBDA_KIND}-{secrets.token_hex(4)}"
         self._attached: Any = None
         self._connection: Any = None
         self._received = bytearray()
 
     def start(self) -> None:
-        """Make the container, start it, and wait until it is ready.
+        """Create the container, start it, and wait until it is ready.
 
         Raises ImageMissing, EngineUnavailable or ContainerLost.
         """
-        self._data_containers.engine.require_answers()
-        with answering():
+        self._engine.require_answers()
+        with translating_errors():
             try:
                 self._api.create_container_from_config(self._config(), self._name)
                 wanted = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
@@ -97,7 +102,7 @@ class RubyContainer:
             except docker.errors.ImageNotFound:
                 raise ImageMissing(self._settings.ruby_image) from None
             except docker.errors.APIError as error:
-                # One that goes while it is started is refused in many ways.
+                # The engine has many answers for a container that is removed while it starts.
                 is_gone = isinstance(error, docker.errors.NotFound) or self._state() is None
                 if is_gone:
                     raise ContainerLost("it was removed") from None
@@ -106,7 +111,7 @@ class RubyContainer:
         self._answer(ANSWER_SECONDS)
 
     def is_ready(self) -> bool:
-        """Say whether it waits for the next lambda, as far as can be seen from here."""
+        """Say whether the container waits for a lambda, as far as the connection shows."""
         if self._connection is None:
             return False
         poll = select.poll()
@@ -114,7 +119,7 @@ class RubyContainer:
         return not poll.poll(0)
 
     def evaluate(self, source: bytes, stdout: bytes, stderr: bytes, status: int) -> Answer:
-        """Return what the server makes of a lambda and a run's output; raise ContainerLost."""
+        """Have the server apply a lambda to a run's output; raise ContainerLost."""
         header = _REQUEST.pack(len(source), len(stdout), len(stderr), status)
         self._connection.settimeout(_EVALUATION_SECONDS)
         try:
@@ -124,7 +129,7 @@ class RubyContainer:
         return self._answer(_EVALUATION_SECONDS)
 
     def ended_by_itself(self) -> bool:
-        """Say whether a lost container ended, and was not removed by somebody.
+        """Say whether a lost container ended, rather than being removed.
 
         Raises EngineUnavailable.
         """
@@ -132,24 +137,25 @@ class RubyContainer:
         return state is not None and not state["Running"]
 
     def close(self) -> None:
-        """Remove the container. If the engine fails to, it is tried again later."""
+        """Remove the container. If the engine fails, the remover tries again later."""
         attached, self._attached, self._connection = self._attached, None, None
         if attached is not None:
-            with contextlib.suppress(OSError):  # of a connection that broke
-                attached._sock.shutdown(socket.SHUT_RDWR)  # noqa: SLF001 - as the package has it
-            # The response that was upgraded owns the connection, and closes all of it.
+            with contextlib.suppress(OSError):  # the connection broke
+                # The docker package has no public way to either of these.
+                attached._sock.shutdown(socket.SHUT_RDWR)  # noqa: SLF001
+            # The HTTP response owns the connection: closing the socket alone would leak it.
             attached._response.close()  # noqa: SLF001
-        self._leftovers.remove(self._name)
+        self._remover.remove(self._name)
 
     def _state(self) -> Mapping[str, Any] | None:
-        return self._data_containers.engine.container_state(self._name)
+        return self._engine.container_state(self._name)
 
     def _answer(self, seconds: float) -> Answer:
         deadline = time.monotonic() + seconds
         kind, size_bytes = _ANSWER.unpack(self._take(_ANSWER.size, deadline))
-        if kind not in set(Kind) or size_bytes > _MAX_TEXT_BYTES:
-            raise ContainerLost("its answer is none")
-        return Answer(Kind(kind), self._take(size_bytes, deadline).decode(errors="replace"))
+        if kind not in set(AnswerKind) or size_bytes > _MAX_TEXT_BYTES:
+            raise ContainerLost("its answer breaks the protocol")
+        return Answer(AnswerKind(kind), self._take(size_bytes, deadline).decode(errors="replace"))
 
     def _take(self, size_bytes: int, deadline: float) -> bytes:
         """Return the next bytes of the server's standard output."""
@@ -157,7 +163,7 @@ class RubyContainer:
             stream, piece_bytes = _PIECE.unpack(self._receive(_PIECE.size, deadline))
             piece = self._receive(piece_bytes, deadline)
             if stream == _STDERR:
-                _log.error("ruby", said=piece.decode(errors="replace"))
+                _log.error("ruby wrote an error", text=piece.decode(errors="replace"))
             else:
                 self._received += piece
         taken = bytes(self._received[:size_bytes])
@@ -186,21 +192,22 @@ class RubyContainer:
             "AttachStderr": True,
             "OpenStdin": True,
             "StdinOnce": True,
-            # Its first process hears nothing else, and an engine that is stopped would wait for it.
+            # The container's first process ignores all other signals, and an engine that is
+            # stopped would wait for it.
             "StopSignal": "SIGKILL",
             "NetworkDisabled": True,
-            "Labels": self._data_containers.namespace.labels(KIND),
+            "Labels": self._namespace.labels(LAMBDA_KIND),
             "HostConfig": {
                 "NetworkMode": "none",
-                "IpcMode": "none",  # and no /dev/shm
+                "IpcMode": "none",  # leaves out /dev/shm
                 "Runtime": self._settings.runtime,
                 "CapDrop": ["ALL"],
-                "SecurityOpt": ["no-new-privileges", f"seccomp={seccomp.profile()}"],
+                "SecurityOpt": ["no-new-privileges", f"seccomp={self._seccomp_profile}"],
                 "ReadonlyRootfs": True,
                 "Memory": _MEMORY_BYTES,
                 "MemorySwap": _MEMORY_BYTES,  # memory and swap together
                 "PidsLimit": _MAX_PROCESSES,
-                "OomScoreAdj": 500,  # when the host itself has no memory left
+                "OomScoreAdj": 500,  # if the host runs out of memory, this goes before services
                 "Ulimits": [
                     {"Name": "core", "Soft": 0, "Hard": 0},
                     {"Name": "msgqueue", "Soft": 0, "Hard": 0},

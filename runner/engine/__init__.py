@@ -1,1 +1,1 @@
-"""What runs and colour rules both need of the engine: images, output, system calls, leftovers."""
+"""The docker engine, for runs and colour rules: images, seccomp, removing containers."""

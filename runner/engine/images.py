@@ -1,4 +1,4 @@
-"""Images: those on this host, and the pulling of more."""
+"""Lists the language images on this host, and pulls more."""
 
 import base64
 import contextlib
@@ -13,7 +13,7 @@ import docker.auth
 import docker.errors
 
 from dojo import image_names
-from dojo.engine.client import Engine, answering
+from dojo.engine.client import Engine, translating_errors
 from dojo.errors import ImageNotFound, InvalidArgument, RegistryUnavailable
 
 LANGUAGE_LABEL = "cyber-dojo.language"
@@ -23,14 +23,14 @@ MAX_PAGE_SIZE = 1000
 _NO_SUCH_IMAGE = re.compile(
     r"not found|manifest unknown|does not exist|access denied|name unknown|no matching manifest"
     r"|authentication required|unauthorized|no basic auth credentials"
-    r"|HTTP 40[134] response body",  # of something before the registry, in its own words
+    r"|HTTP 40[134] response body",  # from a proxy in front of the registry
     re.IGNORECASE,
 )
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a pull is with one layer, or, where `layer` is empty, with the whole image."""
+    """The progress of a pull, with one layer or, if `layer` is empty, with the whole image."""
 
     layer: str
     status: str
@@ -40,7 +40,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Image:
-    """A language image on this host. `size_bytes` includes what it shares with others."""
+    """A language image on this host. `size_bytes` includes layers that other images share."""
 
     name: str
     size_bytes: int
@@ -49,7 +49,7 @@ class Image:
 
 @dataclass(frozen=True)
 class Page:
-    """Some of the images, in the order of their names; an empty token ends the list."""
+    """A page of images, sorted by name. The last page has an empty token."""
 
     images: list[Image]
     next_page_token: str
@@ -62,14 +62,14 @@ class Images:
         self._engine = engine
 
     def page(self, page_size: int, page_token: str) -> Page:
-        """Return the language images after those of the page that gave `page_token`.
+        """Return the page of language images that `page_token` stands for; "" is the first page.
 
-        `page_size` 0 stands for the most. Raises InvalidArgument.
+        `page_size` 0 means the largest size. Raises InvalidArgument.
         """
         if not 0 <= page_size <= MAX_PAGE_SIZE:
             raise InvalidArgument("page_size", f"{page_size} is not from 1 to {MAX_PAGE_SIZE}")
         after = _name_of_token(page_token)
-        with answering():
+        with translating_errors():
             found = self._engine.api.images()
         images = sorted(_language_images(found), key=lambda image: image.name)
         rest = [image for image in images if image.name > after]
@@ -77,12 +77,12 @@ class Images:
         return Page(shown, _token_of_name(shown[-1].name) if len(rest) > len(shown) else "")
 
     def pull(self, image_name: str) -> "Pull":
-        """Return a pull of the image, to be followed."""
+        """Return a pull of the image, which its `progress()` performs."""
         return Pull(self._engine, image_name)
 
 
 class Pull:
-    """The pulling of one image. Follow it in a thread; any other thread may `cancel()` it."""
+    """The pull of one image. One thread iterates `progress()`; any other may `cancel()` it."""
 
     def __init__(self, engine: Engine, image_name: str) -> None:
         self._engine = engine
@@ -91,7 +91,7 @@ class Pull:
         self._is_cancelled = False
 
     def progress(self) -> Iterator[Progress]:
-        """Yield how far it is, until the image is here; nothing if it was here already.
+        """Pull the image, and yield the progress; yields nothing if the image is here already.
 
         Raises ImageNotFound, RegistryUnavailable or EngineUnavailable.
         """
@@ -99,7 +99,7 @@ class Pull:
         if self._engine.has_image(wanted):
             return
         try:
-            with answering():
+            with translating_errors():
                 yield from self._events()
         except docker.errors.APIError as error:
             raise self._refusal(str(error.explanation or error)) from error
@@ -109,23 +109,23 @@ class Pull:
             raise RegistryUnavailable(self._image_name, "the pull ended before its end")
 
     def cancel(self) -> None:
-        """Stop the pull; whoever follows it is told the end."""
+        """Stop the pull; `progress()` then ends."""
         self._is_cancelled = True
         if self._response is not None:
-            with contextlib.suppress(ValueError, RuntimeError):  # it has ended already
+            with contextlib.suppress(ValueError, RuntimeError):  # the response has ended already
                 self._response.raw.shutdown()
 
     def _events(self) -> Iterator[Progress]:
         api = self._engine.api
-        repository, tag = image_names.repository_and_tag(self._image_name)
+        repository = image_names.repository(self._image_name)
         registry, _ = docker.auth.resolve_repository_name(repository)
         credentials = docker.auth.get_config_header(api, registry)
         self._response = api.post(
             f"{api.base_url}/v{api.api_version}/images/create",
-            params={"fromImage": repository, "tag": tag},
+            params={"fromImage": repository, "tag": image_names.tag(self._image_name)},
             headers={"X-Registry-Auth": credentials} if credentials else {},
             stream=True,
-            timeout=None,  # a large layer is quiet for long; the caller's deadline holds
+            timeout=None,  # a large layer brings no event for long; the caller has a deadline
         )
         with self._response:
             if not self._response.ok:

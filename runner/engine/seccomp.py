@@ -1,14 +1,14 @@
-"""The system calls that a run may make: what a language needs, and nothing beside it.
+"""The seccomp profile: the system calls that a run may make, which are those that languages need.
 
-The kernel is the one thing that runs share with the machine, so each part of it that a run can't
-reach is one whose defects can't let it out. docker's own profile is made for services of all
-kinds, and differs from engine to engine; this one is for compilers, interpreters and tests, and
-goes with each container, whatever the engine's own. docs/decisions/0006 says why it is as it is.
+Runs share nothing but the kernel with the machine. A defect in a part of the kernel that a run
+can't reach can't let the run out. docker's default profile is for services of all kinds, and
+differs between engines. This profile is for compilers, interpreters and tests, and comes with each
+container. docs/decisions/0006 has the reasons.
 
-A call that is not named here is refused with EPERM. One that came after all that are named is
-ENOSYS, by the runtime's doing (runc from 1.0 on), so that a C library of tomorrow takes it for
-an older kernel. For x86-64 and 64-bit ARM, and the 32-bit programs of each; what comes by any
-other table of calls, such as x32, ends the program.
+The kernel refuses a call that is not listed with EPERM. The runtime (runc from 1.0 on) answers
+ENOSYS for calls that are newer than all listed ones, so a newer C library takes the kernel for an
+older one. The profile is for x86-64 and 64-bit ARM, and the 32-bit programs of each. A call of
+another architecture, such as x32, ends the program.
 """
 
 import errno
@@ -53,9 +53,9 @@ PROCESSES = """
     setreuid setreuid32 setrlimit setsid setuid setuid32 sysinfo tgkill times tkill ugetrlimit
     uname vfork wait4 waitid waitpid
 """
-# Debuggers and sanitizers trace programs of their own; a run has no others in sight.
+# Debuggers and sanitizers trace their own programs. A run sees no processes but its own.
 TRACING = "ptrace"
-# By these a program gives up rights, and gains none.
+# With these a program gives up rights, and gains none.
 RESTRICTING_ITSELF = """
     landlock_add_rule landlock_create_ruleset landlock_restrict_self seccomp
 """
@@ -74,13 +74,13 @@ CLOCKS = """
     timer_delete timer_getoverrun timer_gettime timer_gettime64 timer_settime timer_settime64
     timerfd_create timerfd_gettime timerfd_gettime64 timerfd_settime timerfd_settime64
 """
-# Queues and shared memory are those of the container's own namespace.
+# These reach the queues and shared memory of the container's own namespace only.
 MESSAGES = """
     ipc mq_getsetattr mq_notify mq_open mq_timedreceive mq_timedreceive_time64 mq_timedsend
     mq_timedsend_time64 mq_unlink msgctl msgget msgrcv msgsnd semctl semget semop semtimedop
     semtimedop_time64 shmat shmctl shmdt shmget
 """
-SOCKETS_THAT_ARE_THERE = """
+OPEN_SOCKETS = """
     accept accept4 bind connect getpeername getsockname getsockopt listen recv recvfrom recvmmsg
     recvmmsg_time64 recvmsg send sendmmsg sendmsg sendto shutdown
 """
@@ -97,10 +97,10 @@ ALLOWED = (
     THREADS,
     CLOCKS,
     MESSAGES,
-    SOCKETS_THAT_ARE_THERE,
+    OPEN_SOCKETS,
 )
 
-# What programs look for and do without, if the kernel has none of it. They ask by ENOSYS.
+# Programs do without these if the kernel lacks them, which ENOSYS says. EPERM would make them fail.
 ABSENT = """
     clone3
     io_uring_enter io_uring_register io_uring_setup
@@ -109,20 +109,20 @@ ABSENT = """
     socketcall
 """
 
-# The kernel takes an int from the lower half of a register, whatever is in the upper one.
+# The kernel reads an int from the lower half of a register and ignores the upper half.
 _INT = 0xFFFF_FFFF
-# A socket's type has two flags beside it, in higher bits.
+# Without the flags (SOCK_NONBLOCK, SOCK_CLOEXEC) in the higher bits of a socket's type.
 _SOCKET_TYPE = 0xF
 _TCP_ULP = 31
 _SOL_NETLINK = 270
 _NETLINK_ROUTE = 0
 # CLONE_NEWNS, _NEWCGROUP, _NEWUTS, _NEWIPC, _NEWUSER, _NEWPID and _NEWNET.
 _NEW_NAMESPACES = 0x7E02_0000
-_PERSONALITY_ASKED_FOR = 0xFFFF_FFFF
+_QUERY_PERSONALITY = 0xFFFF_FFFF
 
 
 def profile() -> str:
-    """Return the profile, in JSON, as docker's option `seccomp=` takes it."""
+    """Return the profile as JSON, for docker's option `seccomp=`."""
     return json.dumps(
         {
             "defaultAction": "SCMP_ACT_ERRNO",
@@ -136,26 +136,26 @@ def profile() -> str:
 
 
 def _rules() -> Iterator[Rule]:
-    """Yield the rules. Their order matters: what was refused before stays so."""
-    # For 32-bit programs a rule about `socket` allows sockets of every kind by `socketcall`,
-    # whose arguments no filter can see, unless that was refused before and by another error
-    # than what is refused by default.
+    """Yield the rules. Their order matters: a later rule does not allow what an earlier refuses."""
+    # For 32-bit programs a rule about `socket` also allows `socketcall`, and with it every kind of
+    # socket, because no filter can see the arguments of `socketcall`. An earlier rule prevents that
+    # if it refuses `socketcall` with another error than the default one.
     yield {"names": ABSENT.split(), "action": "SCMP_ACT_ERRNO", "errnoRet": errno.ENOSYS}
     yield _allowed(*" ".join(ALLOWED).split())
     yield {**_allowed(*ARM.split()), "includes": {"arches": ["arm64"]}}
-    # Without namespaces of its own: inside them it would have all rights, and with these reach
-    # parts of the kernel that nobody else does.
+    # No new namespaces: a program has all rights inside its own, and these reach parts of the
+    # kernel that nothing else can reach.
     yield _allowed("clone", _masked(0, _NEW_NAMESPACES, 0))
-    for personality in (0, _PERSONALITY_ASKED_FOR):
+    for personality in (0, _QUERY_PERSONALITY):
         yield _allowed("personality", _equal(0, personality))
     yield from _sockets()
     yield from _socket_options()
 
 
 def _sockets() -> Iterator[Rule]:
-    """Yield which sockets can be made: local ones, TCP, UDP, and what lists the interfaces.
+    """Yield the rules for creating sockets: local ones, TCP, UDP, and netlink for interfaces.
 
-    To ask for any other is often enough to have the kernel load what it is made of.
+    A request for any other kind can make the kernel load the module for it.
     """
     for name in ("socket", "socketpair"):
         yield _allowed(name, _equal(0, socket.AF_UNIX))
@@ -164,15 +164,18 @@ def _sockets() -> Iterator[Rule]:
             (socket.SOCK_STREAM, socket.IPPROTO_TCP),
             (socket.SOCK_DGRAM, socket.IPPROTO_UDP),
         ):
-            for asked in (0, protocol):
+            for requested in (0, protocol):
                 yield _allowed(
-                    "socket", _equal(0, family), _masked(1, _SOCKET_TYPE, kind), _equal(2, asked)
+                    "socket",
+                    _equal(0, family),
+                    _masked(1, _SOCKET_TYPE, kind),
+                    _equal(2, requested),
                 )
     yield _allowed("socket", _equal(0, socket.AF_NETLINK), _equal(2, _NETLINK_ROUTE))
 
 
 def _socket_options() -> Iterator[Rule]:
-    """Yield which options sockets can be given: all of theirs, but no protocol atop of TCP."""
+    """Yield the rules for socket options: all, except a protocol on top of TCP (TCP_ULP)."""
     for level in (
         socket.IPPROTO_IP,
         socket.SOL_SOCKET,
@@ -188,7 +191,7 @@ def _socket_options() -> Iterator[Rule]:
 
 
 def _allowed(*names_and_conditions: str | Condition) -> Rule:
-    """Return a rule that allows the calls of these names, if all the conditions hold."""
+    """Return a rule that allows the named calls if all conditions hold."""
     return {
         "names": [each for each in names_and_conditions if isinstance(each, str)],
         "action": "SCMP_ACT_ALLOW",
@@ -197,10 +200,10 @@ def _allowed(*names_and_conditions: str | Condition) -> Rule:
 
 
 def _equal(index: int, value: int) -> Condition:
-    """Return the condition that the argument, an int, has the value."""
+    """Return the condition that an int argument has the value."""
     return _masked(index, _INT, value)
 
 
 def _masked(index: int, mask: int, value: int) -> Condition:
-    """Return the condition that of the argument's bits those in the mask have the value."""
+    """Return the condition that the argument's bits in the mask have the value."""
     return {"index": index, "value": mask, "valueTwo": value, "op": "SCMP_CMP_MASKED_EQ"}

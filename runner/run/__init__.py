@@ -1,1 +1,1 @@
-"""A run: its container, its pipes, its limits, and the containers that wait for one."""
+"""A run: its container, its pipes, its limits, and the pool of warm containers."""

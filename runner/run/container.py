@@ -1,4 +1,4 @@
-"""One container for one run: made, run, removed. The only module that knows a run's container."""
+"""The container of one run: creating, running and removing it. Only this module knows how."""
 
 import contextlib
 import secrets
@@ -13,16 +13,15 @@ import docker.errors
 import structlog
 
 from dojo import avatars, image_names, locks, naming
-from dojo.engine.client import ANSWER_SECONDS, answering
+from dojo.engine.client import ANSWER_SECONDS, translating_errors
 from dojo.engine.data_containers import DataContainers
-from dojo.errors import EngineUnavailable, ImageMissing, ImageUnusable
-from runner.engine import seccomp
-from runner.engine.leftovers import Leftovers
-from runner.output import Capture, Exit
+from dojo.errors import EngineUnavailable, ImageMissing, ImageUnusable, RunLost
+from runner.engine.container_remover import RUN_KIND, ContainerRemover
 from runner.run import entrypoint, pipes
-from runner.run.first_process import FirstProcess
-from runner.run.guard import Ended, Guard
+from runner.run.capture import Capture
+from runner.run.init_process import InitProcess
 from runner.run.pipes import Pipes
+from runner.run.watchdog import EndedBy, Watchdog
 from runner.sandbox.sandbox import AvatarFolder, SandboxId
 from runner.settings import RunnerSettings
 
@@ -32,102 +31,122 @@ _CPU_PERIOD_MICROSECONDS = 100_000
 # The services have docker's default of 1,024.
 _CPU_WEIGHT = 512
 _KILLED = 128 + 9
-_SECCOMP_PROFILE = seccomp.profile()
-# In the folder of the pipes: it is mounted before its name goes.
+# The name, in the pipes' folder, of the file for /etc/hosts. The file is mounted when that folder
+# is removed, so the container keeps it.
 _HOSTS = "hosts"
 _NO_SUCH_PROGRAM = {126, 127}
-# What the engine answers about a container that was removed (404), or just is (409).
+# The engine's answers for a container that was removed (404), or is being removed (409).
 _REMOVED = {404, 409}
-# How often the kata's container is made again for one of a run, while others prune.
-_HANDLES_MADE = 3
-
-
-class RunLost(EngineUnavailable):
-    """Somebody removed the container, or the engine, of a run in progress."""
+# How often the kata's handle is created again for one run, while something else removes it.
+_MAX_ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
 class RunKey:
-    """What a container is made for: the runs of an avatar in an image."""
+    """What a container is for: a run of an avatar in an image."""
 
     kata_id: str
     avatar: str
     image_name: str
 
 
+@dataclass(frozen=True)
+class Exit:
+    """How a run's program ended, and what it wrote.
+
+    `status` is its exit status, 128 + N after signal N. `duration_seconds` is the time from its
+    start to its end. `was_killed` says that everything in its container was killed at once, and
+    not by the watchdog. `is_status_spoilt` says that the program wrote to the pipe of the exit
+    status, so that it is not known.
+    """
+
+    stdout: Capture
+    stderr: Capture
+    status: int
+    duration_seconds: float
+    is_out_of_memory: bool = False
+    was_killed: bool = False
+    is_status_spoilt: bool = False
+
+
 class RunContainer:
     """A container that waits, in the avatar's sandbox, for its one run to begin.
 
-    `start()` once, then `run()` once; `close()` in any case. All but `kill()` belong to one
-    thread at a time.
+    Call `start()` once, then `run()` once, and `close()` in any case. Only one thread at a time may
+    use it; but any thread may call `kill()`.
     """
 
     def __init__(
         self,
         data_containers: DataContainers,
-        leftovers: Leftovers,
+        remover: ContainerRemover,
         settings: RunnerSettings,
+        seccomp_profile: str,
         key: RunKey,
     ) -> None:
         self.key = key
         self.sandbox_id: SandboxId | None = None
         self._data_containers = data_containers
         self._api = data_containers.engine.api
-        self._leftovers = leftovers
+        self._remover = remover
         self._settings = settings
+        self._seccomp_profile = seccomp_profile
         namespace = data_containers.namespace.name
         token = secrets.token_hex(4)
         self._name = f"{namespace}-run-{key.kata_id}-{key.avatar}-{token}"
-        # A name of digits alone is taken for an address, and not looked for.
+        # Not only digits: programs would take such a name for an address, and not look it up.
         self._hostname = f"{key.avatar}-{token}"
         self._id = ""
         self._pipes: Pipes | None = None
-        self._process: FirstProcess | None = None
+        self._init: InitProcess | None = None
 
     def start(self, folder: AvatarFolder) -> None:
-        """Make the container and start it; it then waits in the sandbox in `folder`.
+        """Create and start the container, and wait until it waits in the sandbox in `folder`.
 
-        Raises ImageMissing if the image is not on this host, ImageUnusable if it has no `sh`,
-        EngineUnavailable if the engine does not answer; and whatever comes of it if the kata or
-        the avatar's folder has gone, or goes meanwhile.
+        Raises ImageMissing if the image is not on this host, ImageUnusable if it has no `sh`, and
+        EngineUnavailable. If the kata or the avatar's folder is removed at the same time, raises
+        any error of the disk or the engine.
         """
         kata_id = self.key.kata_id
-        # Deleting the kata takes this lock too: it finds the container, or there is none.
+        # Deleting the kata takes this lock exclusively. Without it, this container could come to
+        # hold a volume that is being removed.
         with locks.locked(self._data_containers.folder(kata_id), shared=True):
             self._data_containers.ensure_handle(kata_id)
             self._pipes = Pipes(folder.descriptor, folder.uid)
-            self._pipes.put_beside(_HOSTS, _hosts(self._hostname))
+            self._pipes.add_file(_HOSTS, _hosts(self._hostname))
             self.sandbox_id = folder.sandbox_id
-            with answering():
+            with translating_errors():
                 self._create_with_handle()
-        with answering():
+        with translating_errors():
             try:
                 self._api.start(self._name)
             except docker.errors.APIError as error:
-                # One that goes while it is started is refused in many ways.
+                # The engine has many answers for a container that is removed while it starts.
                 if error.status_code in _REMOVED or self._state_if_there() is None:
-                    raise RunLost("the run's container was removed") from None
+                    raise RunLost("its container was removed") from None
                 raise
-            self._process = FirstProcess.find(self._state()["Pid"], self._id)
+            self._init = InitProcess.find(self._state()["Pid"], self._id)
             if not self._pipes.wait_until_ready(ANSWER_SECONDS, self._has_ended):
                 if self._has_ended():
-                    self._wait()  # the engine hears of it later, and then knows how
+                    self._wait()  # the engine learns later how the container ended
                 self._raise_why_not_ready(self._state())
 
     def is_waiting(self) -> bool:
-        """Say whether it still waits for its run to begin; it may have been removed."""
+        """Say whether the container still waits for its run. Somebody may have removed it."""
         return self._pipes is not None and self._pipes.is_waiting()
 
-    def run(self, guard: Guard, on_output: Callable[[str, bytes], None] | None = None) -> Exit:
-        """Run `./cyber-dojo.sh` to its end, reading all that it writes.
+    def run(
+        self, watchdog: Watchdog, on_output: Callable[[str, bytes], None] | None = None
+    ) -> Exit:
+        """Run `./cyber-dojo.sh` to its end, and read its output.
 
-        `guard` is what ends it if it does not end by itself. `on_output` gets what is kept of
-        the output as it comes, with "out" or "err". Nothing of the run lives when it returns.
-        Raises RunLost or EngineUnavailable.
+        `watchdog` ends the run if it does not end by itself. `on_output` gets the first bytes of
+        each stream as they come, with "out" or "err". All processes of the run have ended when
+        this returns. Raises RunLost or EngineUnavailable.
         """
         if self._pipes is None:
             raise RuntimeError("the container was not started")
-        kept = {
+        captures = {
             name: Capture(
                 self._settings.max_output_bytes,
                 None if on_output is None else partial(on_output, name),
@@ -135,59 +154,59 @@ class RunContainer:
             for name in (pipes.OUT, pipes.ERR)
         }
         begun = time.monotonic()
-        guard.begin()
+        watchdog.begin()
         self._pipes.begin()
-        take = {name: capture.add for name, capture in kept.items()}
-        self._pipes.follow(take, guard.look, self._process)
+        on_data = {name: capture.add for name, capture in captures.items()}
+        self._pipes.follow(on_data, watchdog.check, self._init)
         duration_seconds = time.monotonic() - begun
-        if self._process is None:
+        if self._init is None:
             self._wait()
         ended = Exit(
-            stdout=kept[pipes.OUT],
-            stderr=kept[pipes.ERR],
+            stdout=captures[pipes.OUT],
+            stderr=captures[pipes.ERR],
             status=_KILLED if self._pipes.status is None else self._pipes.status,
             duration_seconds=duration_seconds,
         )
-        if guard.ended is not Ended.BY_ITSELF:
+        if watchdog.ended_by is not EndedBy.ITSELF:
             return ended
         if self._pipes.is_status_spoilt:
-            return self._looked_into(replace(ended, is_status_spoilt=True), was_killed=False)
-        return self._looked_into(ended, was_killed=self._pipes.status is None)
+            return self._with_cause(replace(ended, is_status_spoilt=True), was_killed=False)
+        return self._with_cause(ended, was_killed=self._pipes.status is None)
 
     def kill(self) -> bool:
-        """End the program and everything that it started; say whether it still ran."""
-        if self._process is not None:
+        """Kill all processes of the container; say whether the program still ran."""
+        if self._init is not None:
             with contextlib.suppress(PermissionError):
-                return self._process.kill()
-        with answering():
+                return self._init.kill()
+        with translating_errors():
             try:
                 self._api.kill(self._name)
             except docker.errors.APIError as error:
-                if error.status_code in _REMOVED or self._has_gone():
+                if error.status_code in _REMOVED or not self._runs():
                     return False
                 raise
         return True
 
     def close(self) -> None:
-        """Remove the container, running or not. If the engine fails to, it is tried again later."""
+        """Remove the container, running or not. If the engine fails, the remover tries again."""
         if self._pipes is not None:
             self._pipes.close()
             self._pipes = None
-        if self._process is not None:
-            self._process.close()
-            self._process = None
-        self._leftovers.remove(self._name)
+        if self._init is not None:
+            self._init.close()
+            self._init = None
+        self._remover.remove(self._name)
 
     def _has_ended(self) -> bool:
-        """Say whether all of its processes have gone, by the engine's word if need be."""
-        if self._process is not None:
-            return self._process.has_ended()
+        """Say whether all processes of the container have ended; ask the engine only if need be."""
+        if self._init is not None:
+            return self._init.has_ended()
         return not self._state()["Running"]
 
-    def _looked_into(self, ended: Exit, *, was_killed: bool) -> Exit:
-        """Ask the engine how it ended, where there are signs that the kernel killed some of it.
+    def _with_cause(self, ended: Exit, *, was_killed: bool) -> Exit:
+        """Ask the engine how the run ended, if there are signs that the kernel killed a process.
 
-        To ask takes ten times as long as to run `true`, so it is not done for every run.
+        Asking takes ten times as long as running `true`, so it is not done for every run.
         """
         signs = was_killed or ended.status == _KILLED
         if not signs and b"Killed" not in ended.stderr.both_ends + ended.stdout.both_ends:
@@ -198,25 +217,25 @@ class RunContainer:
 
     def _wait(self) -> None:
         """Wait until the engine knows that all processes have ended."""
-        with answering():
+        with translating_errors():
             try:
                 self._api.wait(self._name, timeout=ANSWER_SECONDS)
             except docker.errors.NotFound:
-                raise RunLost("the run's container was removed") from None
+                raise RunLost("its container was removed") from None
 
     def _state(self) -> Mapping[str, Any]:
         found = self._state_if_there()
         if found is None:
-            raise RunLost("the run's container was removed")
+            raise RunLost("its container was removed")
         return found
 
     def _state_if_there(self) -> Mapping[str, Any] | None:
         return self._data_containers.engine.container_state(self._name)
 
-    def _has_gone(self) -> bool:
-        """Say whether the engine knows no process of it."""
+    def _runs(self) -> bool:
+        """Ask the engine whether the container still runs."""
         state = self._state_if_there()
-        return state is None or not state["Running"]
+        return state is not None and bool(state["Running"])
 
     def _raise_why_not_ready(self, state: Mapping[str, Any]) -> None:
         if state["ExitCode"] in _NO_SUCH_PROGRAM:
@@ -224,15 +243,15 @@ class RunContainer:
         raise EngineUnavailable("a container was lost before it was ready")
 
     def _create_with_handle(self) -> None:
-        """Create it, with the kata's container, which is made again where it was pruned away."""
+        """Create the container; create the kata's handle again first if somebody pruned it."""
         handle = self._data_containers.namespace.kata(self.key.kata_id)
-        for _ in range(_HANDLES_MADE):
+        for _ in range(_MAX_ATTEMPTS):
             try:
                 self._create()
             except docker.errors.ImageNotFound:
                 raise ImageMissing(self.key.image_name) from None
             except docker.errors.APIError as error:
-                # The engine calls it 404 or 400 that the kata's container is not there.
+                # The engine answers 404 or 400 if the kata's handle does not exist.
                 if handle not in str(error.explanation):
                     if not self._data_containers.engine.has_image(self._image):
                         raise ImageMissing(self.key.image_name) from None
@@ -258,12 +277,12 @@ class RunContainer:
             "User": f"{uid}:{uid}",
             "Env": entrypoint.environment(key.kata_id, key.avatar, key.image_name),
             "Hostname": self._hostname,
-            # Without it the engine spends as long again on a network that has nothing in it. With
-            # it there is no /etc/hosts, which is therefore ours.
+            # Otherwise the engine takes twice as long, to set up a network with nothing in it. The
+            # engine then makes no /etc/hosts, so we mount one.
             "NetworkDisabled": True,
             "Healthcheck": {"Test": ["NONE"]},
             "Labels": self._data_containers.namespace.labels(
-                "run", kata=key.kata_id, avatar=key.avatar
+                RUN_KIND, kata=key.kata_id, avatar=key.avatar
             ),
             "HostConfig": {
                 "VolumesFrom": [self._data_containers.namespace.kata(key.kata_id)],
@@ -278,25 +297,25 @@ class RunContainer:
                 "NetworkMode": "none",
                 "Runtime": settings.runtime,
                 "CapDrop": ["ALL"],
-                "SecurityOpt": ["no-new-privileges", f"seccomp={_SECCOMP_PROFILE}"],
+                "SecurityOpt": ["no-new-privileges", f"seccomp={self._seccomp_profile}"],
                 "ReadonlyRootfs": True,
                 "Tmpfs": {"/tmp": f"rw,exec,nosuid,nodev,mode=1777,size={tmp_bytes}"},  # noqa: S108
-                # The first process reaps what others leave, and can't be killed by them.
+                # An init process reaps orphaned processes, and can't be killed by the program.
                 "Init": True,
                 "Memory": settings.memory_bytes,
                 "MemorySwap": settings.memory_bytes,  # memory and swap together
-                # Beside the run's own: the first process, and the one that waits.
+                # Besides the run's own processes: the init process, and the shell that waits.
                 "PidsLimit": settings.max_processes + 2,
                 "CpuShares": _CPU_WEIGHT,
                 "CpuPeriod": _CPU_PERIOD_MICROSECONDS,
                 "CpuQuota": settings.cpu_percent * _CPU_PERIOD_MICROSECONDS // 100,
-                "OomScoreAdj": 500,  # when the host itself has no memory left, runs go first
+                "OomScoreAdj": 500,  # if the host runs out of memory, runs go before services
                 "Ulimits": [
                     _ulimit("fsize", settings.max_file_bytes),
                     _ulimit("nofile", settings.max_open_files),
                     _ulimit("core", 0),
                 ],
-                # Nothing is to come out of a container but through its pipes.
+                # A program that reaches the container's own output must not fill the disk with it.
                 "LogConfig": {"Type": "none", "Config": {}},
             },
         }
@@ -312,7 +331,7 @@ class RunContainer:
 
 
 def _hosts(hostname: str) -> bytes:
-    """Return an /etc/hosts by which a program finds itself."""
+    """Return an /etc/hosts in which a program finds localhost and its own host."""
     return (
         f"127.0.0.1\tlocalhost {hostname}\n::1\tlocalhost ip6-localhost ip6-loopback\n"
     ).encode()

@@ -1,6 +1,6 @@
-"""What a container runs first, and what the run's program finds when its turn comes.
+"""The command that a container starts with, and the environment of the run's program.
 
-All of it is done before the container waits, so it costs no run anything.
+The command prepares everything before it waits for the run, so it costs the run no time.
 """
 
 import mmap
@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from dojo import naming
 
 _HOME = "/tmp"  # noqa: S108 - each container has one of its own
-# What the cleaners take of it: any file in memory takes whole pages.
+# The part of it that the cleaners take: a file in memory takes whole pages.
 HOME_BYTES = mmap.PAGESIZE
 
-# What scripts source as ~/cyber_dojo_fs_cleaners.sh, mostly to call it in a trap as they end.
-# Whatever is not there, or can't be removed, is passed over: the exit status is the tests'.
-# It has no backslash, which some shells' echo would take for more than that.
+# The content of ~/cyber_dojo_fs_cleaners.sh. Scripts source it, mostly to call it in a trap as they
+# end. The functions ignore failures, because the exit status has to be that of the tests. There
+# must be no backslash in it: the echo of some shells would interpret it.
 _CLEANERS = """\
 # Removes folders, with all that is in them.
 cyber_dojo_delete_dirs() {
@@ -33,11 +33,11 @@ cyber_dojo_reset_dirs() {
 }
 """
 
-# Given the folder of the container's pipes and the cleaners. It waits for the run to begin,
-# runs it, by bash where there is one, and says how it ended. The program has none of the pipes
-# but its output, and an empty input. TERM is what an engine that is being stopped sends: it lets
-# the run come to its end first. Until the run begins it starts no program: the image may look
-# for programs in the sandbox, where an earlier run can have put one.
+# Gets the folder of the container's pipes, and the cleaners. Waits for the run to begin, runs
+# cyber-dojo.sh, by bash if there is one, and reports its exit status. The program gets the pipes
+# of its output, no other pipe, and an empty input. An engine that is being stopped sends TERM, and
+# the script ignores it, so that the run can end by itself. Until the run begins, the script starts
+# no program: the image's PATH may include the sandbox, where an earlier run can have put one.
 _SCRIPT = """
 exec 3>"$0/out" 4>"$0/err" 5>"$0/status" <"$0/in" || exit
 trap : TERM
@@ -51,15 +51,15 @@ echo $? >&5
 
 
 def entrypoint(pipes_folder: str) -> Sequence[str]:
-    """Return the command that a container starts with; its pipes are in `pipes_folder`."""
+    """Return the command of a container whose pipes are in `pipes_folder`."""
     return ["sh", "-c", _SCRIPT, pipes_folder, _CLEANERS]
 
 
 def environment(kata_id: str, avatar: str, image_name: str) -> Sequence[str]:
-    """Return the variables that a run has beside those of its image."""
+    """Return the environment variables of a run, besides those of its image."""
     return [
         f"HOME={_HOME}",
-        # Not every image's /etc/passwd has the avatar: here a program can find who it is.
+        # For programs that ask for the user's name: most images' /etc/passwd lacks the avatar.
         f"USER={avatar}",
         f"LOGNAME={avatar}",
         f"CYBER_DOJO_ID={kata_id}",

@@ -1,14 +1,14 @@
 """The named pipes between the runner and a run's program.
 
-What a program writes comes straight to the runner, through the kernel alone. The engine would
-copy every byte twice, and would tell its end 25 ms late. The pipes are made in a folder of the
-avatar's, under a name that nobody can guess, and are nameless again as soon as both sides have
-opened them.
+The program's output reaches the runner through the kernel alone. The engine would copy every byte
+twice, and would report the program's end 25 ms late. The pipes are created in a folder inside the
+avatar's folder, under a name that nobody can guess. As soon as both sides have opened them, the
+names are removed.
 
-There are four: `in` says that the run may begin, `out` and `err` have the program's output,
-`status` says that the container is ready and, in the end, the exit status. None of it is to be
-trusted further than the program itself: one that writes a status of its own could as well have
-exited with it, and the end of a run is the end of its processes, which the kernel tells.
+There are four pipes: `in` says that the run may begin, `out` and `err` have the program's output,
+and `status` says that the container is ready and, in the end, has the exit status. They deserve no
+more trust than the program itself. A program that writes a status could as well have exited with
+it. The run ends when its processes end, and the kernel reports that.
 """
 
 import os
@@ -18,47 +18,47 @@ import select
 import time
 from collections.abc import Callable, Mapping
 
-from runner.run.first_process import FirstProcess
+from runner.run.init_process import InitProcess
 from runner.sandbox import safe_fs
 
 IN, OUT, ERR, STATUS = "in", "out", "err", "status"
 _NAMES = (IN, OUT, ERR, STATUS)
 _END = "end"
 _PREFIX = ".run-"
-# Names that are older than this belong to a runner that was killed.
+# A folder of pipes that is older than this was left by a runner that was killed.
 _MAX_NAMED_SECONDS = 600
 _READ_BYTES = 64 * 1024
 
 _READY = b"ready\n"
 _STATUS_LINE = re.compile(rb"([0-9]{1,3})\n\Z")
 _MAX_STATUS_BYTES = 64
-# How often it is asked whether a container that is not ready yet ever will be.
-_LOOK_SECONDS = 0.1
+# How often to check that a container that is not ready yet still runs.
+_CHECK_SECONDS = 0.1
 
 
 class Pipes:
     """The pipes of one run. Belongs to one thread at a time."""
 
     def __init__(self, avatar_folder: int, uid: int) -> None:
-        """Make them in the folder of this descriptor, for a program of this user and group.
+        """Create the pipes in the avatar's folder, for a program of this user and group.
 
-        `folder_name` is the new folder's name there.
+        `folder_name` is the name of the pipes' own folder.
         """
         self.folder_name = _PREFIX + secrets.token_hex(16)
         self._avatar_folder = os.dup(avatar_folder)
         self._descriptors: dict[str, int] = {}
         self._status = b""
-        _remove_leftovers(avatar_folder)
+        _remove_orphans(avatar_folder)
         try:
             os.mkdir(self.folder_name, 0o711, dir_fd=avatar_folder)
             with safe_fs.opened(self.folder_name, avatar_folder) as folder:
                 for name in _NAMES:
                     os.mkfifo(name, 0o600, dir_fd=folder)
-                    # Ours, open to its group one way: a program that reopened its own output
-                    # to read it would take from under our hands what we were told is there.
+                    # Owned by us, and open to the program's group one way only. A program that
+                    # could read its own output would take bytes away that poll() told us of.
                     os.chown(name, -1, uid, dir_fd=folder, follow_symlinks=False)
                     os.chmod(name, 0o640 if name == IN else 0o620, dir_fd=folder)
-                    # Both ways: a pipe without a reader could not be opened to write.
+                    # `in` is opened both ways: a pipe without a reader can't be opened to write.
                     mode = os.O_RDWR if name == IN else os.O_RDONLY
                     self._descriptors[name] = os.open(
                         name, mode | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder
@@ -67,8 +67,8 @@ class Pipes:
             self.close()
             raise
 
-    def put_beside(self, name: str, content: bytes) -> None:
-        """Put a file that everybody may read beside them; its name goes with theirs."""
+    def add_file(self, name: str, content: bytes) -> None:
+        """Create a file that everybody may read in the pipes' folder, until their names go."""
         with safe_fs.opened(self.folder_name, self._avatar_folder) as folder:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             with open(os.open(name, flags, 0o600, dir_fd=folder), "wb") as file:
@@ -76,26 +76,26 @@ class Pipes:
                 os.fchmod(file.fileno(), 0o644)
 
     def wait_until_ready(self, seconds: float, has_ended: Callable[[], bool]) -> bool:
-        """Wait for the container to be ready; say whether it is. Its pipes lose their names.
+        """Wait for the container to be ready, and remove the pipes' names; say whether it is.
 
-        False: it ended instead, or took longer than `seconds`. `has_ended` is asked whether it
-        ended, for a pipe that nobody opened yet does not tell.
+        False if it ended instead, or takes longer than `seconds`. `has_ended` has to say whether it
+        ended: a pipe that the container has not opened yet does not show that.
         """
         poll = select.poll()
         poll.register(self._descriptors[STATUS], select.POLLIN)
-        said = b""
+        received = b""
         deadline = time.monotonic() + seconds
-        while said != _READY and _READY.startswith(said):
+        while received != _READY and _READY.startswith(received):
             left_seconds = deadline - time.monotonic()
-            if not poll.poll(max(0, min(left_seconds, _LOOK_SECONDS)) * 1000):
+            if not poll.poll(max(0, min(left_seconds, _CHECK_SECONDS)) * 1000):
                 if left_seconds <= 0 or has_ended():
                     break
                 continue
             if not (piece := self._read(STATUS)):
                 break
-            said += piece
+            received += piece
         self._remove_names()
-        return said == _READY
+        return received == _READY
 
     def is_waiting(self) -> bool:
         """Say whether the container still waits for its run to begin."""
@@ -109,15 +109,15 @@ class Pipes:
 
     def follow(
         self,
-        take: Mapping[str, Callable[[memoryview], None]],
-        look: Callable[[], float],
-        process: FirstProcess | None,
+        on_data: Mapping[str, Callable[[memoryview], None]],
+        check: Callable[[], float],
+        process: InitProcess | None,
     ) -> None:
-        """Read all that the program writes, to its end; and to the end of `process`, if given.
+        """Read all output, until the pipes are closed and `process`, if given, has ended.
 
-        `take` has what gets the bytes of `out` and of `err`, which are its only until it
-        returns. `look` is called again and again, and says how many seconds may pass until the
-        next time; what it raises ends the following.
+        `on_data` maps `out` and `err` to functions that get their bytes; the buffer is reused when
+        a function returns. `check` is called again and again, and returns how many seconds may
+        pass until the next call. An error that it raises ends the reading.
         """
         buffer = bytearray(_READ_BYTES)
         view = memoryview(buffer)
@@ -128,7 +128,7 @@ class Pipes:
         for descriptor in names:
             poll.register(descriptor, select.POLLIN)
         while names:
-            for descriptor, _ in poll.poll(look() * 1000):
+            for descriptor, _ in poll.poll(check() * 1000):
                 is_end = names[descriptor] == _END
                 size_bytes = 0 if is_end else os.readv(descriptor, [buffer])
                 if not size_bytes:
@@ -137,21 +137,21 @@ class Pipes:
                 elif names[descriptor] == STATUS:
                     self._status = (self._status + view[:size_bytes])[:_MAX_STATUS_BYTES]
                 else:
-                    take[names[descriptor]](view[:size_bytes])
+                    on_data[names[descriptor]](view[:size_bytes])
 
     @property
     def is_status_spoilt(self) -> bool:
-        """Whether something other than one exit status was told: a process of the run's did it."""
+        """Whether the pipe has something else than one exit status: the run wrote to it."""
         return bool(self._status) and self.status is None
 
     @property
     def status(self) -> int | None:
-        """The exit status of cyber-dojo.sh; None where none was told, or it was spoilt."""
+        """The exit status of cyber-dojo.sh; None if there is none, or it was spoilt."""
         found = _STATUS_LINE.match(self._status)
         return int(found[1]) if found and int(found[1]) < 256 else None
 
     def close(self) -> None:
-        """Close them, which ends a container that still waits."""
+        """Close the pipes, which ends a container that still waits."""
         self._remove_names()
         for descriptor in self._descriptors.values():
             os.close(descriptor)
@@ -164,7 +164,7 @@ class Pipes:
             return b""
 
     def _remove_names(self) -> None:
-        """Remove the pipes' folder; open pipes stay what they are."""
+        """Remove the pipes' folder. Open pipes go on working."""
         if self._avatar_folder == -1:
             return
         _remove_names(self.folder_name, self._avatar_folder)
@@ -173,7 +173,7 @@ class Pipes:
 
 
 def _remove_names(folder_name: str, avatar_folder: int) -> None:
-    """Remove a folder of pipes from an avatar's folder, if it is there."""
+    """Remove a folder of pipes from an avatar's folder, if it exists."""
     try:
         with safe_fs.opened(folder_name, avatar_folder) as folder:
             for name in os.listdir(folder):
@@ -183,8 +183,8 @@ def _remove_names(folder_name: str, avatar_folder: int) -> None:
         return
 
 
-def _remove_leftovers(avatar_folder: int) -> None:
-    """Remove what a runner that was killed left of its pipes."""
+def _remove_orphans(avatar_folder: int) -> None:
+    """Remove the pipes that a runner left when it was killed."""
     for name in os.listdir(avatar_folder):
         if name.startswith(_PREFIX):
             found = safe_fs.status(name, avatar_folder)

@@ -1,12 +1,12 @@
-"""Containers that were started before they are needed.
+"""The pool of warm containers: started before they are needed, for one run each.
 
-The pool holds, for each (kata, avatar, image) that was used or prepared lately, one container
-that waits. Whoever takes it runs it, once; the next is made in the background. It is a cache:
-whatever is not in it, or is in it and no longer good, costs a cold start and nothing else.
+The pool has one warm container for each (kata, avatar, image) that was used or prepared lately. A
+run takes it, and the pool starts the next one in the background. The pool is a cache: without a
+warm container that is still good, a run costs a cold start.
 
-State: the waiting containers and the jobs of making more, guarded by one lock, which nobody
-holds while the engine works. A container in the pool belongs to the pool, one that was taken
-to its taker.
+State: the warm containers, and the jobs that start more. One lock guards both; no thread holds it
+while the engine works. A container in the pool belongs to the pool. A container that was taken
+belongs to the run that took it.
 """
 
 import threading
@@ -25,13 +25,13 @@ from runner.run.container import RunContainer, RunKey
 
 _log = structlog.get_logger()
 
-# How often containers that were idle too long, or that somebody removed, are looked for.
-_TIDY_SECONDS = 1.0
+# How often to look for containers that were idle too long, or that somebody removed.
+_EVICT_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
 class PoolLimits:
-    """How many containers may wait, for how long, and how much memory they leave to others."""
+    """How many containers may be warm, for how long, and how much memory has to stay available."""
 
     containers: int
     idle_seconds: int
@@ -40,7 +40,7 @@ class PoolLimits:
 
 @dataclass
 class _Job:
-    """The making of one container, by the pool's threads."""
+    """The start of one container, by a thread of the pool."""
 
     key: RunKey
     is_begun: bool = False
@@ -48,51 +48,53 @@ class _Job:
 
 
 @dataclass
-class _Waiting:
+class _Warm:
+    """A warm container; `started` and `used` are times of the monotonic clock."""
+
     container: RunContainer
     image_id: str
-    made: float
+    started: float
     used: float
 
 
 class Pool:
-    """The waiting containers of one runner. Any thread may use it."""
+    """The warm containers of one runner. Any thread may use it."""
 
     def __init__(
         self,
         start: Callable[[RunKey], RunContainer],
         image_id: Callable[[str], str | None],
         limits: PoolLimits,
-        makers: int,
+        starters: int,
     ) -> None:
-        """`start` makes and starts a container; `image_id` says which image a name is, if any.
+        """`start` starts a container; `image_id` returns the id of a name's image, if there is one.
 
-        At most `makers` containers are made at the same time.
+        At most `starters` containers are started at the same time.
         """
         self._start = start
         self._image_id = image_id
         self._limits = limits
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
-        self._waiting: OrderedDict[RunKey, _Waiting] = OrderedDict()
+        self._warm: OrderedDict[RunKey, _Warm] = OrderedDict()
         self._jobs: OrderedDict[RunKey, _Job] = OrderedDict()
-        self._holds = 0
+        self._pauses = 0
         self._is_closed = False
         self._images_changed = 0.0
         self._images_checked = 0.0
         self._removers = ThreadPoolExecutor(2, thread_name_prefix="pool-remover")
         self._threads = [
-            threading.Thread(target=self._make, name=f"pool-maker-{number}", daemon=True)
-            for number in range(makers if limits.containers else 0)
+            threading.Thread(target=self._do_jobs, name=f"pool-starter-{number}", daemon=True)
+            for number in range(starters if limits.containers else 0)
         ]
-        self._threads.append(threading.Thread(target=self._tidy, name="pool-tidy", daemon=True))
+        self._threads.append(threading.Thread(target=self._evict, name="pool-evict", daemon=True))
         for thread in self._threads:
             thread.start()
 
     def take(self, key: RunKey) -> RunContainer | None:
-        """Return a waiting container, which is the caller's from now on; None if there is none.
+        """Return a warm container, which then belongs to the caller; None if there is none.
 
-        Waits for one that is being made, which takes less time than to make another.
+        Waits for a container that is being started: starting another one would take longer.
         """
         with self._lock:
             job = self._jobs.get(key)
@@ -103,7 +105,7 @@ class Pool:
         if job is not None:
             job.done.exception()
         with self._lock:
-            found = self._waiting.pop(key, None)
+            found = self._warm.pop(key, None)
         if found is None:
             return None
         if self._is_good(found):
@@ -112,16 +114,16 @@ class Pool:
         return None
 
     def warm(self, key: RunKey) -> "Future[None] | None":
-        """Have a container wait for `key`, if none does.
+        """Have a container started for `key`, if none is warm.
 
-        Returns what ends when one waits, with the DojoError that prevented it, or None where
-        there is nothing to wait for. Making it comes after everything that is held or was asked
-        for before.
+        Returns a future that is done when the container is warm, or has the DojoError that
+        prevented it; None if there is nothing to wait for. The container is started after those
+        that were asked for earlier, and not while the pool is paused.
         """
         with self._changed:
-            if (found := self._waiting.get(key)) is not None:
+            if (found := self._warm.get(key)) is not None:
                 found.used = time.monotonic()
-                self._waiting.move_to_end(key)
+                self._warm.move_to_end(key)
                 return None
             if self._is_closed or not self._limits.containers:
                 return None
@@ -132,19 +134,19 @@ class Pool:
             return job.done
 
     def is_warm(self, key: RunKey) -> bool:
-        """Say whether a container waits for `key`."""
+        """Say whether a container is warm for `key`."""
         with self._lock:
-            return key in self._waiting
+            return key in self._warm
 
     def release(self, kata_id: str, avatar: str) -> None:
-        """Let go of the containers that wait for an avatar."""
+        """Remove the warm containers of an avatar, and start none that was asked for."""
         with self._lock:
             keys = [
                 key
-                for key in (*self._waiting, *self._jobs)
+                for key in (*self._warm, *self._jobs)
                 if (key.kata_id, key.avatar) == (kata_id, avatar)
             ]
-            released = [found for key in keys if (found := self._waiting.pop(key, None))]
+            released = [found for key in keys if (found := self._warm.pop(key, None))]
             for key in keys:
                 job = self._jobs.get(key)
                 if job is not None and not job.is_begun:
@@ -154,155 +156,157 @@ class Pool:
             self._remove(found)
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Begin no making while somebody waits for a run of his own."""
+    def paused(self) -> Iterator[None]:
+        """Start no further container during the block: a run waits, and needs the processors."""
         with self._lock:
-            self._holds += 1
+            self._pauses += 1
         try:
             yield
         finally:
             with self._changed:
-                self._holds -= 1
+                self._pauses -= 1
                 self._changed.notify_all()
 
     def images_changed(self) -> None:
-        """Take note that a name may stand for another image now, or for none.
+        """Record that names may stand for other images now, or for none.
 
-        What waits is compared with it before it is run, and soon in any case.
+        The pool then compares warm containers with their image soon, and each before its run.
         """
         with self._changed:
             self._images_changed = time.monotonic()
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Remove all containers, and make no more."""
+        """Remove all containers, and start no more."""
         with self._changed:
             self._is_closed = True
             for job in self._jobs.values():
                 if not job.is_begun:
                     job.done.cancel()
             self._jobs = OrderedDict((key, job) for key, job in self._jobs.items() if job.is_begun)
-            waiting = list(self._waiting.values())
-            self._waiting.clear()
+            all_warm = list(self._warm.values())
+            self._warm.clear()
             self._changed.notify_all()
-        for found in waiting:
+        for found in all_warm:
             self._remove(found)
         for thread in self._threads:
             thread.join()
         self._removers.shutdown()
 
-    def _is_good(self, found: _Waiting) -> bool:
-        """Say whether a container can be run: it waits still, and its image is the one meant."""
+    def _is_good(self, found: _Warm) -> bool:
+        """Say whether a container still waits, and is of the image that its name stands for now."""
         if not found.container.is_waiting():
             return False
-        if found.made > self._images_changed:
+        if found.started > self._images_changed:
             return True
         return self._image_id(found.container.key.image_name) == found.image_id
 
-    def _remove(self, found: _Waiting) -> None:
+    def _remove(self, found: _Warm) -> None:
         self._removers.submit(found.container.close)
 
-    def _make(self) -> None:
-        """Make containers, one after the other. Each of the pool's threads does this."""
+    def _do_jobs(self) -> None:
+        """Do one job after the other. Each starter thread runs this."""
         while True:
             with self._changed:
-                while not self._is_closed and (self._holds or self._next_job() is None):
+                while not self._is_closed and (self._pauses or self._next_job() is None):
                     self._changed.wait()
                 job = self._next_job()
                 if self._is_closed or job is None:
                     return
                 job.is_begun = True
-            self._make_one(job)
+            self._do(job)
 
     def _next_job(self) -> _Job | None:
         return next((job for job in self._jobs.values() if not job.is_begun), None)
 
-    def _make_one(self, job: _Job) -> None:
+    def _do(self, job: _Job) -> None:
         error: BaseException | None = None
-        made: _Waiting | None = None
+        warm: _Warm | None = None
         try:
             self._make_room()
             if _available_bytes() >= self._limits.min_available_bytes:
-                begun = time.monotonic()
+                started = time.monotonic()
                 image_id = self._image_id(job.key.image_name) or ""
                 container = self._start(job.key)
-                # A busy engine can take longer to make one than it may wait.
-                made = _Waiting(container, image_id, made=begun, used=time.monotonic())
+                # Its idle time begins here: a busy engine can take longer to start a container than
+                # it may be idle.
+                warm = _Warm(container, image_id, started=started, used=time.monotonic())
         except DojoError as raised:
-            _log.info("nothing made warm", kata=job.key.kata_id, reason=str(raised))
+            _log.info("no container warmed", kata=job.key.kata_id, reason=str(raised))
             error = raised
-        except Exception as raised:  # noqa: BLE001 - the next one may go well
+        except Exception as raised:  # noqa: BLE001 - the thread has to go on with the next job
             _log.error("defect", exc_info=raised)
             error = raised
         with self._lock:
             del self._jobs[job.key]
-            is_kept = made is not None and not self._is_closed
-            if made is not None and is_kept:
-                self._waiting[job.key] = made
-        if made is not None and not is_kept:
-            self._remove(made)
+            is_kept = warm is not None and not self._is_closed
+            if warm is not None and is_kept:
+                self._warm[job.key] = warm
+        if warm is not None and not is_kept:
+            self._remove(warm)
         if error is None:
             job.done.set_result(None)
         else:
             job.done.set_exception(error)
 
     def _make_room(self) -> None:
-        """Let go of those that were not used for the longest time, for one more to be made."""
+        """Remove the least recently used containers, so that one more may be started."""
         available_bytes = _available_bytes()
         with self._lock:
-            too_many = len(self._waiting) + 1 - self._limits.containers
+            too_many = len(self._warm) + 1 - self._limits.containers
             if available_bytes < self._limits.min_available_bytes:
                 too_many = max(too_many, 1)
             evicted = [
-                self._waiting.popitem(last=False)[1]
-                for _ in range(min(too_many, len(self._waiting)))
+                self._warm.popitem(last=False)[1] for _ in range(min(too_many, len(self._warm)))
             ]
         for found in evicted:
             self._remove(found)
 
-    def _tidy(self) -> None:
-        """Let go of containers that were idle too long, that somebody removed, or of old images."""
+    def _evict(self) -> None:
+        """Remove containers that were idle too long, that somebody stopped, or of old images."""
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._is_closed or self._is_unsure, _TIDY_SECONDS)
+                self._changed.wait_for(
+                    lambda: self._is_closed or self._may_be_outdated, _EVICT_SECONDS
+                )
                 if self._is_closed:
                     return
-                is_unsure = self._is_unsure
+                may_be_outdated = self._may_be_outdated
                 oldest = time.monotonic() - self._limits.idle_seconds
                 gone = [
                     key
-                    for key, found in self._waiting.items()
+                    for key, found in self._warm.items()
                     if found.used < oldest or not found.container.is_waiting()
                 ]
-                removed = [self._waiting.pop(key) for key in gone]
+                removed = [self._warm.pop(key) for key in gone]
             for found in removed:
                 self._remove(found)
-            if is_unsure:
+            if may_be_outdated:
                 self._replace_outdated()
 
     @property
-    def _is_unsure(self) -> bool:
+    def _may_be_outdated(self) -> bool:
         return self._images_checked < self._images_changed
 
     def _replace_outdated(self) -> None:
-        """Let go of containers whose image's name stands for another now, and make new ones."""
+        """Replace the containers whose image's name stands for another image now."""
         checked = time.monotonic()
         with self._lock:
-            waiting = list(self._waiting.items())
-        names = {key.image_name for key, _ in waiting}
+            all_warm = list(self._warm.items())
+        names = {key.image_name for key, _ in all_warm}
         try:
             ids = {name: self._image_id(name) for name in names}
-        except DojoError as error:  # what waits is looked at again before it is run
+        except DojoError as error:  # each container is compared again before its run
             _log.info("images not compared", reason=str(error))
             ids = {}
-        for key, found in waiting:
+        for key, found in all_warm:
             if ids.get(key.image_name, found.image_id) == found.image_id:
                 continue
             with self._lock:
-                is_mine = self._waiting.get(key) is found
-                if is_mine:
-                    del self._waiting[key]
-            if is_mine:
+                is_still_warm = self._warm.get(key) is found
+                if is_still_warm:
+                    del self._warm[key]
+            if is_still_warm:
                 self._remove(found)
                 if ids[key.image_name] is not None:
                     self.warm(key)
@@ -311,7 +315,7 @@ class Pool:
 
 
 def _available_bytes() -> int:
-    """Return how much memory the machine can give without swapping (proc(5), MemAvailable)."""
+    """Return the memory that the machine can give without swapping (proc(5), MemAvailable)."""
     for line in Path("/proc/meminfo").read_text().splitlines():
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024

@@ -1,1 +1,1 @@
-"""An avatar's sandbox: the files that a hostile program may have written."""
+"""An avatar's sandbox. A hostile program may have written any of the files in it."""

@@ -1,29 +1,28 @@
-"""What a run left behind: the text files that it created or changed, the visible ones it deleted.
+"""The changes of a run: text files that it created or changed, and visible files that it deleted.
 
-Looked for when the run's container is gone, so that nothing moves any more.
+They are collected when all processes of the run have ended, so nothing changes any more.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from dojo import visible_files
-from runner.sandbox import safe_fs
-from runner.sandbox.quota import Identity, identity
+from runner.sandbox.file_versions import FileVersion, version
 from runner.sandbox.sandbox import Sandbox
 
 MAX_FILES = 64
 MAX_FILE_BYTES = 100 * 1024
 MAX_TOTAL_BYTES = 1024 * 1024
 
-# Looked into at most, to find out which are text.
+# How many files are read at most, to find those that are text.
 _MAX_READ_FILES = 512
-# Enough to tell most binary files.
+# The beginning of a file shows in most cases whether it is binary.
 _SAMPLE_BYTES = 4096
 
 
 @dataclass(frozen=True)
 class Changes:
-    """What a run did to its sandbox."""
+    """The changes of a run to its sandbox."""
 
     files: dict[str, bytes]
     is_truncated: bool
@@ -31,20 +30,20 @@ class Changes:
 
 
 def since(
-    before: Mapping[str, Identity],
+    before: Mapping[str, FileVersion],
     submitted: Mapping[str, bytes],
     sandbox: Sandbox,
     max_entries: int,
 ) -> Changes:
-    """Return what changed since the snapshot `before`, taken after `submitted` was written.
+    """Return the changes since `before`, the versions of files after `submitted` was written.
 
-    Looks at `max_entries` files and folders at most. Hidden files, those whose names no
-    visible file could have, and those that are not text are left out.
+    Looks at `max_entries` files and folders at most. Leaves out hidden files, files whose names no
+    visible file can have, and files that are not text.
     """
     candidates: list[str] = []
     present: set[str] = set()
     is_truncated = False
-    for place, entry in enumerate(safe_fs.walk(sandbox.descriptor)):
+    for place, entry in enumerate(sandbox.walk()):
         if place >= max_entries:
             is_truncated = True
             break
@@ -52,9 +51,9 @@ def since(
             continue
         if entry.path in submitted:
             present.add(entry.path)
-        if before.get(entry.path) != identity(entry) and _can_be_shown(entry.path):
+        if before.get(entry.path) != version(entry) and _can_be_shown(entry.path):
             candidates.append(entry.path)
-    # If there are too many, those that somebody looks at come first, and then the top ones.
+    # If there are too many, visible files come first, and then those nearest to the top.
     candidates.sort(key=lambda path: (path not in submitted, path.count("/"), path))
     files, has_more = _texts(sandbox, candidates, submitted)
     deleted = [
@@ -87,9 +86,9 @@ def _texts(
 
 
 def _text(sandbox: Sandbox, path: str) -> bytes | None:
-    """Return a text file, cut off if it is too large; None if it is something else."""
+    """Return a text file, cut off if it is too large; None if the path is something else."""
     for limit_bytes in (_SAMPLE_BYTES, MAX_FILE_BYTES):
-        content = _read(sandbox, path, limit_bytes + 1)
+        content = sandbox.read(path, limit_bytes + 1)
         if content is None or not _is_text(content, is_whole=len(content) <= limit_bytes):
             return None
         if len(content) <= limit_bytes:
@@ -102,20 +101,12 @@ def _can_be_shown(path: str) -> bool:
     return not is_hidden and visible_files.name_fault(path) is None
 
 
-def _read(sandbox: Sandbox, path: str, limit_bytes: int) -> bytes | None:
-    with safe_fs.opened_parent(path, sandbox.descriptor) as place:
-        if place is None:
-            return None
-        parent, name = place
-        return safe_fs.read(name, parent, limit_bytes)
-
-
 def _is_there(sandbox: Sandbox, path: str) -> bool:
-    return _read(sandbox, path, 0) is not None
+    return sandbox.read(path, 0) is not None
 
 
 def _is_text(content: bytes, *, is_whole: bool) -> bool:
-    """Say whether it is UTF-8 without NUL; a last character may be cut off unless it is whole."""
+    """Say whether the content is UTF-8 without NUL. May end inside a character unless whole."""
     if b"\0" in content:
         return False
     try:

@@ -1,7 +1,8 @@
-"""Folders that a hostile program wrote: walked, read and removed without following it anywhere.
+"""Safe access to folders that a hostile program wrote: walking, reading and removing.
 
-Every step is relative to a descriptor of a folder, never follows a symbolic link, and opens
-nothing but folders and regular files (opening a FIFO would wait for its other end).
+Each step is relative to the descriptor of a folder, and follows no symbolic link: no link leads
+out of the sandbox. It opens folders and regular files only: opening a FIFO would wait for its
+other end.
 """
 
 import contextlib
@@ -12,20 +13,20 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-# A visible file's name has at most 255 bytes, so no visible file is deeper than this. What is
-# deeper could be made to use up our descriptors: one is open for each level.
+# A visible file's name has at most 255 bytes, so no visible file is deeper than this. A walk holds
+# a descriptor for each level, so folders without this limit could use up our descriptors.
 MAX_DEPTH = 128
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
-# What opening answers when something else than expected is there, or nothing any more.
-_NOT_THAT = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO}
+# The errors of opening something that is of another type than expected, or gone.
+_UNEXPECTED = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO}
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What a walk found: its path from where the walk began, and what it is."""
+    """What a walk found. The path is relative to the folder where the walk began."""
 
     path: str
     stat: os.stat_result
@@ -43,7 +44,7 @@ class Entry:
 
 @contextlib.contextmanager
 def opened(name: str | os.PathLike[str], parent: int | None = None) -> Iterator[int]:
-    """Open the folder `name` in the folder `parent`; the descriptor is closed afterwards.
+    """Open the folder `name` in the folder `parent`; close the descriptor afterwards.
 
     Raises OSError (ENOTDIR, ELOOP, ENOENT) if `name` is not a real folder.
     """
@@ -56,9 +57,9 @@ def opened(name: str | os.PathLike[str], parent: int | None = None) -> Iterator[
 
 @contextlib.contextmanager
 def opened_parent(path: str, top: int) -> Iterator[tuple[int, str] | None]:
-    """Open the folder that `path` is in, below `top`; give its descriptor and the last name.
+    """Open the folder that contains `path`, below `top`; give its descriptor and the last name.
 
-    Gives None if there is no such folder, or something else in its place.
+    Gives None if the folder does not exist, or is something else than a folder.
     """
     *folders, name = path.split("/")
     with contextlib.ExitStack() as stack:
@@ -68,7 +69,7 @@ def opened_parent(path: str, top: int) -> Iterator[tuple[int, str] | None]:
                 inner = stack.enter_context(opened(folder, parent))
                 parent = inner
         except OSError as error:
-            if error.errno not in _NOT_THAT:
+            if error.errno not in _UNEXPECTED:
                 raise
             yield None
             return
@@ -76,7 +77,7 @@ def opened_parent(path: str, top: int) -> Iterator[tuple[int, str] | None]:
 
 
 def status(name: str, parent: int) -> os.stat_result | None:
-    """Return what `name` in the folder `parent` is; None if there is nothing."""
+    """Return the status of `name` in the folder `parent`; None if it does not exist."""
     try:
         return os.stat(name, dir_fd=parent, follow_symlinks=False)
     except FileNotFoundError:
@@ -84,14 +85,14 @@ def status(name: str, parent: int) -> os.stat_result | None:
 
 
 def read(name: str, parent: int, limit_bytes: int) -> bytes | None:
-    """Return the first `limit_bytes` of a regular file; None if there is no such file."""
+    """Return the first `limit_bytes` of a regular file; None if it is not a regular file."""
     found = status(name, parent)
     if found is None or not stat.S_ISREG(found.st_mode):
         return None
     try:
         descriptor = os.open(name, _FILE, dir_fd=parent)
     except OSError as error:
-        if error.errno in _NOT_THAT:
+        if error.errno in _UNEXPECTED:
             return None
         raise
     with open(descriptor, "rb", buffering=0) as file:
@@ -105,9 +106,9 @@ def read(name: str, parent: int, limit_bytes: int) -> bytes | None:
 
 
 def walk(folder: int, prefix: str = "", depth: int = 1) -> Iterator[Entry]:
-    """Yield everything below `folder`, each folder before what it holds.
+    """Yield everything below `folder`, each folder before its content.
 
-    What goes away meanwhile is left out. Folders at MAX_DEPTH are yielded but not entered.
+    Skips what is removed during the walk. Yields folders at MAX_DEPTH, but does not enter them.
     """
     inner: list[Entry] = []
     with os.scandir(folder) as found:
@@ -124,7 +125,7 @@ def walk(folder: int, prefix: str = "", depth: int = 1) -> Iterator[Entry]:
             with opened(entry.path[len(prefix) :], folder) as descriptor:
                 yield from walk(descriptor, entry.path + "/", depth + 1)
         except OSError as error:
-            if error.errno not in _NOT_THAT:
+            if error.errno not in _UNEXPECTED:
                 raise
 
 
@@ -133,11 +134,11 @@ def is_too_deep(path: str) -> bool:
     return path.count("/") + 1 >= MAX_DEPTH
 
 
-class Removal:
-    """Removes whole trees, however deep, holding two descriptors at most.
+class TreeRemover:
+    """Removes whole trees, however deep, with two open descriptors at most.
 
-    A tree is first moved to a folder of its own beside the sandbox, which takes it out of
-    reach at once; there its folders are moved to the top one by one.
+    Moves a tree to a folder of its own beside the sandbox first, out of reach of runs. There it
+    moves the folders to the top, one by one.
     """
 
     NAME = ".removed"
@@ -147,7 +148,7 @@ class Removal:
         self._outside = outside
 
     def remove(self, name: str, parent: int) -> None:
-        """Remove `name` from the folder `parent`, whatever it is; nothing there is fine."""
+        """Remove `name` from the folder `parent`, whatever it is, if it exists."""
         found = status(name, parent)
         if found is None:
             return
@@ -162,7 +163,7 @@ class Removal:
         self.finish()
 
     def finish(self) -> None:
-        """Remove what was moved away, also by a process that was killed before it was done."""
+        """Remove what was moved away, also by a process that was killed before it removed it."""
         try:
             with opened(self.NAME, self._outside) as removed:
                 _remove_folders(removed)

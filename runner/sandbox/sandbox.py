@@ -1,32 +1,29 @@
-"""An avatar's sandbox on the disk: opened for one run, given its visible files, made usable."""
+"""An avatar's sandbox on the disk: the submission that is written into it, and its content."""
 
 import contextlib
 import errno
-import fcntl
 import os
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, islice
 
-from dojo import avatars, locks, visible_files
-from dojo.engine.data_containers import DataContainers
-from dojo.errors import AvatarNotFound, DiskFull, KataDamaged, KataNotFound, NotFound
-from dojo.naming import SANDBOX
+from dojo import visible_files
+from dojo.errors import DiskFull
 from runner.sandbox import safe_fs
-from runner.sandbox.submission import Submission
+from runner.sandbox.safe_fs import Entry
+from runner.sandbox.submitted_names import SubmittedNames
 
 _PART = ".visible-file"
-_NOWHERE = "no data-container holds it"
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 SandboxId = tuple[int, int]
-"""Device and inode: which folder a sandbox is, whatever is done to its path."""
+"""The device and inode of a sandbox's folder. Another folder at the same path has another id."""
 
 
 @dataclass(frozen=True)
 class AvatarFolder:
-    """The open folder of an avatar, and the sandbox in it, as descriptors."""
+    """The descriptors of an avatar's folder and of the sandbox in it, and the avatar's user id."""
 
     descriptor: int
     sandbox: int
@@ -34,31 +31,50 @@ class AvatarFolder:
 
     @property
     def sandbox_id(self) -> SandboxId:
-        """Which folder the sandbox is."""
+        """The id of the sandbox's folder."""
         found = os.fstat(self.sandbox)
         return found.st_dev, found.st_ino
 
 
 class Sandbox:
-    """The sandbox of one avatar, which nobody else runs in while it is open.
+    """The sandbox of one avatar. No other run works in it while it is open.
 
-    `descriptor` is the sandbox folder's. Make one with `opened()`.
+    `Sandboxes.opened()` makes one.
     """
 
     def __init__(self, folder: AvatarFolder) -> None:
         self.folder = folder
-        self.descriptor = folder.sandbox
-        self.removal = safe_fs.Removal(folder.descriptor)
+        self._descriptor = folder.sandbox
+        self._remover = safe_fs.TreeRemover(folder.descriptor)
         self._avatar_folder = folder.descriptor
         self._uid = folder.uid
 
+    def walk(self, max_entries: int | None = None) -> Iterator[Entry]:
+        """Yield the files and folders in the sandbox, each folder before its content."""
+        return islice(safe_fs.walk(self._descriptor), max_entries)
+
+    def read(self, path: str, limit_bytes: int) -> bytes | None:
+        """Return the first `limit_bytes` of a regular file; None if it is not a regular file."""
+        with safe_fs.opened_parent(path, self._descriptor) as place:
+            if place is None:
+                return None
+            parent, name = place
+            return safe_fs.read(name, parent, limit_bytes)
+
+    def remove(self, path: str) -> None:
+        """Remove a file, or a folder with its content, if it exists."""
+        with safe_fs.opened_parent(path, self._descriptor) as place:
+            if place is not None:
+                parent, name = place
+                self._remover.remove(name, parent)
+
     def free_bytes(self) -> int:
-        """Return how much room its disk has."""
-        found = os.fstatvfs(self.descriptor)
+        """Return how much room the sandbox's disk has."""
+        found = os.fstatvfs(self._descriptor)
         return found.f_bavail * found.f_frsize
 
     def require_free(self, min_free_bytes: int) -> None:
-        """Raise DiskFull if its disk has less room than `min_free_bytes`."""
+        """Raise DiskFull if the sandbox's disk has less room than `min_free_bytes`."""
         if (free_bytes := self.free_bytes()) < min_free_bytes:
             raise DiskFull(
                 f"{free_bytes} bytes are free and a run needs {min_free_bytes}; delete katas or "
@@ -66,38 +82,38 @@ class Sandbox:
             )
 
     def submit(self, files: Mapping[str, bytes]) -> None:
-        """Make the visible files be `files`.
+        """Make `files` the visible files.
 
-        Writes those that differ, removes those that were submitted before and are not in
-        `files`, and leaves everything else as it is. Whatever is in the way of a visible file
-        (a folder of its name, a link or a FIFO in place of its folder) is removed.
+        Writes files that differ, removes those of the submission before that are not in `files`,
+        and leaves everything else as it is. Removes what is in the way of a visible file, such as
+        a folder of its name, or a link or a FIFO in place of its folder.
         """
-        self.removal.finish()
-        self._own(self.descriptor, 0o700)
-        submission = Submission(self._avatar_folder)
-        known = submission.filenames()
+        self._remover.finish()
+        self._own(self._descriptor, 0o700)
+        submitted = SubmittedNames(self._avatar_folder)
+        known = submitted.load()
         wanted = frozenset(files)
-        submission.remember(known | wanted)
+        submitted.save(known | wanted)
         for name in sorted(known - wanted):
             self._delete(name)
         for folder, names in groupby(sorted(files, key=_split), key=lambda name: _split(name)[0]):
-            with self._made(folder) as descriptor:
+            with self._opened_folder(folder) as descriptor:
                 for name in names:
-                    self._put(descriptor, _split(name)[1], files[name])
-        submission.remember(wanted)
+                    self._write(descriptor, _split(name)[1], files[name])
+        submitted.save(wanted)
 
     @contextlib.contextmanager
-    def _made(self, folder: str) -> Iterator[int]:
-        """Open the folder of visible files, making real folders of all its parts."""
+    def _opened_folder(self, folder: str) -> Iterator[int]:
+        """Open a folder of visible files. Makes each part of its path a real folder first."""
         with contextlib.ExitStack() as stack:
-            descriptor = self.descriptor
+            descriptor = self._descriptor
             for part in folder.split("/") if folder else ():
                 try:
                     inner = stack.enter_context(safe_fs.opened(part, descriptor))
                 except OSError as error:
                     if error.errno not in {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}:
                         raise
-                    self.removal.remove(part, descriptor)
+                    self._remover.remove(part, descriptor)
                     os.mkdir(part, 0o700, dir_fd=descriptor)
                     inner = stack.enter_context(safe_fs.opened(part, descriptor))
                     os.fchmod(inner, 0o755)
@@ -106,15 +122,15 @@ class Sandbox:
             yield descriptor
 
     def _own(self, folder: int, mode: int) -> None:
-        """Give the folder to the avatar, with `mode`, if it is otherwise."""
+        """Set the folder's owner to the avatar and its permissions to `mode`, if they differ."""
         found = os.fstat(folder)
         if (found.st_uid, found.st_gid) != (self._uid, self._uid):
             os.fchown(folder, self._uid, self._uid)
         if stat.S_IMODE(found.st_mode) != mode:
             os.fchmod(folder, mode)
 
-    def _put(self, folder: int, name: str, content: bytes) -> None:
-        """Make `name` in `folder` a file with `content`; if it has that, it keeps its time."""
+    def _write(self, folder: int, name: str, content: bytes) -> None:
+        """Make `name` in `folder` a file with `content`. An equal file keeps its time."""
         mode = visible_files.mode(name)
         found = safe_fs.status(name, folder)
         is_same = (
@@ -128,11 +144,11 @@ class Sandbox:
             and found is not None
             and (found.st_uid, found.st_gid) == (self._uid, self._uid)
             and stat.S_IMODE(found.st_mode) == mode
-            # Another name of the same file could change it behind this one's back.
+            # With a hard link, a run could change the file under another name.
             and found.st_nlink == 1
         ):
             return
-        # Written beside the sandbox, where no trap can be laid, and then moved into it.
+        # Written beside the sandbox, where no run can interfere, and then moved into it.
         with contextlib.suppress(FileNotFoundError):
             os.unlink(_PART, dir_fd=self._avatar_folder)
         descriptor = os.open(_PART, _WRITE, 0o600, dir_fd=self._avatar_folder)
@@ -145,100 +161,29 @@ class Sandbox:
             if is_same and found is not None:
                 os.utime(descriptor, ns=(found.st_atime_ns, found.st_mtime_ns))
         if found is not None and stat.S_ISDIR(found.st_mode):
-            self.removal.remove(name, folder)
+            self._remover.remove(name, folder)
         os.rename(_PART, name, src_dir_fd=self._avatar_folder, dst_dir_fd=folder)
 
     def _delete(self, path: str) -> None:
-        """Delete the file at `path`, and the folders that it leaves empty."""
-        with safe_fs.opened_parent(path, self.descriptor) as place:
+        """Delete the file at `path`, and then the folders around it that are empty."""
+        with safe_fs.opened_parent(path, self._descriptor) as place:
             if place is None:
                 return
             parent, name = place
             found = safe_fs.status(name, parent)
-            # A run may have made a folder of it: a product, which stays.
+            # A run may have replaced the file by a folder. That is a build product, and stays.
             if found is None or stat.S_ISDIR(found.st_mode):
                 return
             os.unlink(name, dir_fd=parent)
         while (path := path.rpartition("/")[0]) != "":
-            with safe_fs.opened_parent(path, self.descriptor) as place:
+            with safe_fs.opened_parent(path, self._descriptor) as place:
                 if place is None:
                     return
                 parent, name = place
                 try:
                     os.rmdir(name, dir_fd=parent)
-                except OSError:  # it holds something still
+                except OSError:  # the folder is not empty
                     return
-
-
-@contextlib.contextmanager
-def opened(data_containers: DataContainers, kata_id: str, avatar: str) -> Iterator[Sandbox]:
-    """Open the avatar's sandbox, waiting for a run of another process in it to end.
-
-    Raises KataNotFound if no data-container holds the kata and AvatarNotFound if the avatar
-    was not started in it.
-    """
-    while True:
-        with opened_folder(data_containers, kata_id, avatar) as folder:
-            # The lock is on the sandbox and not on the avatar's folder, which is locked while
-            # a light is recorded. A run may lock its own sandbox too: it ends before we let go.
-            fcntl.flock(folder.sandbox, fcntl.LOCK_EX)
-            # A restored kata may have been put in its place meanwhile.
-            with opened_folder(data_containers, kata_id, avatar) as now:
-                is_same = now.sandbox_id == folder.sandbox_id
-            if is_same:
-                yield Sandbox(folder)
-                return
-
-
-@contextlib.contextmanager
-def opened_folder(
-    data_containers: DataContainers, kata_id: str, avatar: str
-) -> Iterator[AvatarFolder]:
-    """Open the avatar's folder and sandbox; make the latter where a restored avatar has none.
-
-    Raises KataNotFound, AvatarNotFound or KataDamaged.
-    """
-    with contextlib.ExitStack() as stack:
-        try:
-            found = _entered(stack, data_containers, kata_id, avatar)
-        except (NotFound, KataDamaged, FileNotFoundError):
-            # One that is being deleted, or replaced, can look like this.
-            with settled(data_containers, kata_id):
-                found = _entered(stack, data_containers, kata_id, avatar)
-        yield found
-
-
-@contextlib.contextmanager
-def settled(data_containers: DataContainers, kata_id: str) -> Iterator[None]:
-    """Wait for whoever deletes or replaces the kata, and let nobody begin to.
-
-    Raises KataNotFound if there is nothing of it, or what there is goes all the same.
-    """
-    try:
-        with locks.locked(data_containers.folder(kata_id), shared=True):
-            yield
-    except FileNotFoundError:
-        raise KataNotFound(kata_id, _NOWHERE) from None
-
-
-def _entered(
-    stack: contextlib.ExitStack, data_containers: DataContainers, kata_id: str, avatar: str
-) -> AvatarFolder:
-    """Open what `opened_folder` gives, to be closed with the stack."""
-    if not data_containers.exists(kata_id):
-        raise KataNotFound(kata_id, _NOWHERE)
-    try:
-        folder = stack.enter_context(safe_fs.opened(data_containers.folder(kata_id) / avatar))
-    except (FileNotFoundError, NotADirectoryError):
-        raise AvatarNotFound(kata_id, avatar) from None
-    if safe_fs.status(SANDBOX, folder) is None:
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(SANDBOX, 0o700, dir_fd=folder)
-    try:
-        sandbox = stack.enter_context(safe_fs.opened(SANDBOX, folder))
-    except OSError as error:  # no run can do that: it is the storer's or an operator's doing
-        raise KataDamaged(kata_id, f"{avatar}/{SANDBOX}", "is not a folder") from error
-    return AvatarFolder(folder, sandbox, avatars.uid(avatar))
 
 
 def _split(path: str) -> tuple[str, str]:

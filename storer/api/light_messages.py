@@ -8,7 +8,7 @@ from bisect import bisect_right
 from operator import attrgetter
 
 from cyberdojo.storer.v1 import storer_pb2
-from dojo.bounded_cache import Recent
+from dojo.lru_cache import LruCache
 from storer.api import converters, page_tokens, wire
 from storer.kata.light import Light
 from storer.kata.watch import Dashboard
@@ -29,8 +29,8 @@ class LightMessages:
 
     def __init__(self, capacity: int = 512) -> None:
         """Keep those of at most `capacity` avatars: some 60 bytes a light."""
-        self._kept: Recent[tuple[str, str], tuple[tuple[Light, ...], list[bytes]]]
-        self._kept = Recent(capacity)
+        self._kept: LruCache[tuple[str, str], tuple[tuple[Light, ...], list[bytes]]]
+        self._kept = LruCache(capacity)
 
     def page(
         self,

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO
 
 from dojo import kata_ids
-from dojo.engine.client import answering
+from dojo.engine.client import translating_errors
 from dojo.engine.data_containers import DataContainers
 from dojo.errors import UnknownBackup
 from storer.fs import durable
@@ -184,7 +184,7 @@ class BackupStates:
         folder = self._containers.backups_folder
         if not folder.is_dir():
             namespace = self._containers.namespace
-            with answering():
+            with translating_errors():
                 self._containers.engine.api.create_volume(
                     namespace.backups, labels=namespace.labels("backups")
                 )

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from dojo.bounded_cache import Recent
+from dojo.lru_cache import LruCache
 from storer.fs import durable, in_place, json_files
 from storer.fs.checkpointer import Journals
 from storer.fs.json_files import Unreadable
@@ -61,7 +61,7 @@ class LightsCache:
 
     def __init__(self, capacity: int = 1024, journals: Journals | None = None) -> None:
         self.journals = journals or Journals()
-        self._entries: Recent[Path, tuple[_Signature, Lights]] = Recent(capacity)
+        self._entries: LruCache[Path, tuple[_Signature, Lights]] = LruCache(capacity)
 
     def get(self, folder: Path) -> Lights | None:
         """Return the lights of the avatar in `folder`, or None if they have to be read."""
@@ -70,7 +70,7 @@ class LightsCache:
 
     def forget(self, folder: Path) -> None:
         """Have the lights of the avatar in `folder` read anew."""
-        self._entries.forget(folder)
+        self._entries.discard(folder)
 
     def read(self, folder: Path, history: History, start: Light | None, old: Light) -> Lights:
         """Read the lights of the avatar in `folder`; raise Unreadable or KataDamaged.

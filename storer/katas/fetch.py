@@ -11,7 +11,7 @@ from pathlib import Path
 import structlog
 
 from dojo import locks
-from dojo.concurrently import meanwhile
+from dojo.background_task import background_task
 from dojo.errors import KataNotFound
 from storer.archive import store_kata
 from storer.archive.archive import Archived
@@ -57,7 +57,7 @@ def _import(places: Places, kata_id: str) -> None:
         ):
             # Seen without its container, it would be a kata all the same; but one that the
             # engine has no room for is better refused.
-            with meanwhile(partial(containers.make_handle, kata_id)):
+            with background_task(partial(containers.make_handle, kata_id)):
                 _fill(places, kata_id, archived, source, staged.folder)
                 folder.chmod(PASSAGE)
             publish.publish(staged, folder)

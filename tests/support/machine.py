@@ -21,7 +21,7 @@ from typing import Any
 
 import docker.errors
 
-from dojo.engine.client import Engine, answering
+from dojo.engine.client import Engine, translating_errors
 from dojo.errors import EngineUnavailable
 from dojo.naming import LABEL
 from dojo.service.settings import BadSettings, CommonSettings, load
@@ -255,7 +255,7 @@ def _engines(seen: _Seen) -> None:
         engine = Engine(settings.engine)
     except (BadSettings, EngineUnavailable) as error:
         raise _UnseenError(str(error)) from error
-    with contextlib.closing(engine), answering():
+    with contextlib.closing(engine), translating_errors():
         for kind, name, labels, created in _in_engine(engine):
             seen.add(kind, name, is_ours=seen.is_ours(name, labels.get(LABEL, "")))
             if not _is_lasting(name, labels, created):

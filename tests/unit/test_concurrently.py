@@ -1,10 +1,10 @@
-"""Two things at once."""
+"""A task in the background of a block."""
 
 import threading
 
 import pytest
 
-from dojo.concurrently import meanwhile
+from dojo.background_task import background_task
 from dojo.errors import DiskFull, EngineUnavailable
 
 
@@ -12,7 +12,7 @@ def fail() -> None:
     raise EngineUnavailable("it does not answer")
 
 
-def test_the_work_goes_on_during_the_block_and_ends_before_it() -> None:
+def test_the_work_goes_on_during_the_block_which_ends_after_it() -> None:
     begun, told, done = threading.Event(), threading.Event(), threading.Event()
 
     def work() -> None:
@@ -20,7 +20,7 @@ def test_the_work_goes_on_during_the_block_and_ends_before_it() -> None:
         assert told.wait(60)
         done.set()
 
-    with meanwhile(work):
+    with background_task(work):
         assert begun.wait(60)
         told.set()
     assert done.is_set()
@@ -28,11 +28,11 @@ def test_the_work_goes_on_during_the_block_and_ends_before_it() -> None:
 
 def test_what_the_work_raises_is_raised_at_the_end() -> None:
     told: list[str] = []
-    with pytest.raises(EngineUnavailable), meanwhile(fail):
+    with pytest.raises(EngineUnavailable), background_task(fail):
         told.append("all of it")
     assert told
 
 
 def test_what_the_block_raises_comes_first() -> None:
-    with pytest.raises(DiskFull), meanwhile(fail):
+    with pytest.raises(DiskFull), background_task(fail):
         raise DiskFull("no room")

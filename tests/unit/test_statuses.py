@@ -75,6 +75,7 @@ def test_every_status_of_the_table_is_of_an_error_that_there_is() -> None:
         (errors.ArchiveMissing(), grpc.StatusCode.FAILED_PRECONDITION),
         (errors.KataInUse("5A0F824303", "a run"), grpc.StatusCode.FAILED_PRECONDITION),
         (errors.Stopping(), grpc.StatusCode.UNAVAILABLE),
+        (errors.RunLost("its container was removed"), grpc.StatusCode.UNAVAILABLE),
         (errors.KataDamaged("5A0F824303", "a", "b"), grpc.StatusCode.DATA_LOSS),
         (OSError(28, "No space left on device"), grpc.StatusCode.RESOURCE_EXHAUSTED),
         (OSError(30, "Read-only file system"), grpc.StatusCode.FAILED_PRECONDITION),

@@ -17,7 +17,7 @@ from support.runner.submissions import (
 
 pytestmark = pytest.mark.usefixtures("nothing_stays")
 
-MEMORY = "it reached the limit of memory, and the kernel ended a process of it"
+MEMORY = "it reached the limit of memory, and the kernel killed one of its processes"
 
 FORK_BOMB = b"""import contextlib, os
 while True:

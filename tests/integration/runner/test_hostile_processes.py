@@ -11,7 +11,7 @@ from support.runner.submissions import AMBER, FAULTY, GREEN, TIMED_OUT, Run, Stu
 pytestmark = pytest.mark.usefixtures("nothing_stays")
 
 KILLED = "all of its processes were killed at once"
-SPOILT = "a process of it wrote where its exit status is told"
+SPOILT = "one of its processes wrote to the pipe of its exit status"
 
 KILL_EACH = b"""import os, signal
 for pid in sorted(map(int, filter(str.isdigit, os.listdir("/proc"))), reverse=True):

@@ -239,7 +239,7 @@ def test_a_name_is_not_taken_for_a_part_of_an_id(
         "EXAMPLE:5000/a",
         "127.0.0.1:5000/a@sha256:" + "0" * 64,
         "a:b@sha256:" + "0" * 64,
-        "x" * image_names.MAX_NAME_BYTES,
+        "x" * image_names.MAX_BYTES,
     ],
 )
 def test_a_name_that_an_image_can_have_is_looked_for(

@@ -81,7 +81,7 @@ IMAGE_NAMES = [
     "http://a/b",
     "a?tag=b",
     "é",
-    "a" * (image_names.MAX_NAME_BYTES + 1),
+    "a" * (image_names.MAX_BYTES + 1),
     "0" * 64,
     "sha256:" + "0" * 64,
     "sha256:0",

@@ -144,6 +144,6 @@ def test_a_storer_that_does_not_answer_is_unavailable(
 ) -> None:
     alone = client(start_runner(CYBER_DOJO_STORER="127.0.0.1:1"))
     nowhere = Kata("0123456789", stored_kata.folder)
-    with pytest.raises(grpc.RpcError, match="the storer does not help") as caught:
+    with pytest.raises(grpc.RpcError, match="the storer can't be asked") as caught:
         alone.Run(request(nowhere))
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE

@@ -17,7 +17,7 @@ import pytest
 
 from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
 from dojo.engine.data_containers import DataContainers
-from dojo.service.statuses import StatusInterceptor
+from dojo.service.interceptor import StatusInterceptor
 from storer.api.servicer import StorerServicer
 from storer.katas.import_source import KatasDirectory
 from support.services import Service, code_of, wait_until

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from runner.sandbox import changes, quota
+from runner.sandbox import changes
 from runner.sandbox.changes import MAX_FILE_BYTES, MAX_FILES, MAX_TOTAL_BYTES, Changes
+from runner.sandbox.file_versions import FileVersion, versions
 from runner.sandbox.quota import DiskLimits
 from runner.sandbox.sandbox import Sandbox
 
@@ -15,19 +16,17 @@ SUBMITTED = {"hiker.c": b"int a;\n", "cyber-dojo.sh": b"make\n"}
 
 
 @pytest.fixture
-def before(sandbox: Sandbox) -> dict[str, quota.Identity]:
+def before(sandbox: Sandbox) -> dict[str, FileVersion]:
     """What was there before the run: the visible files."""
     sandbox.submit(SUBMITTED)
-    return quota.snapshot(sandbox, LIMITS)
+    return versions(sandbox, LIMITS.files)
 
 
-def since(
-    sandbox: Sandbox, before: dict[str, quota.Identity], max_entries: int = 10_000
-) -> Changes:
+def since(sandbox: Sandbox, before: dict[str, FileVersion], max_entries: int = 10_000) -> Changes:
     return changes.since(before, SUBMITTED, sandbox, max_entries)
 
 
-Before = dict[str, quota.Identity]
+Before = dict[str, FileVersion]
 
 
 def test_nothing_changed(sandbox: Sandbox, before: Before) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from runner.sandbox import quota, safe_fs
-from runner.sandbox.quota import DiskLimits, Identity
+from runner.sandbox.file_versions import FileVersion, versions
+from runner.sandbox.quota import DiskLimits
 from runner.sandbox.sandbox import Sandbox
 
 KIB = 1024
@@ -24,14 +25,14 @@ def write(folder: Path, name: str, size: int) -> None:
 
 
 @pytest.fixture
-def before(folder: Path, sandbox: Sandbox) -> dict[str, Identity]:
+def before(folder: Path, sandbox: Sandbox) -> dict[str, FileVersion]:
     """A sandbox with a visible file and the product of an earlier run."""
     sandbox.submit({"hiker.c": b"int a;\n"})
     write(folder, "build/hiker.o", 100 * KIB)
-    return quota.snapshot(sandbox, limits())
+    return versions(sandbox, limits().files)
 
 
-Before = dict[str, Identity]
+Before = dict[str, FileVersion]
 
 
 def names(folder: Path) -> set[str]:
@@ -42,7 +43,7 @@ def test_what_is_below_every_limit_exceeds_none(sandbox: Sandbox, before: Before
     assert set(before) == {"hiker.c", "build", "build/hiker.o"}
     assert quota.excess(sandbox, limits()) is None
     quota.shrink(sandbox, before, limits())
-    assert quota.snapshot(sandbox, limits()) == before
+    assert versions(sandbox, limits().files) == before
 
 
 @pytest.mark.usefixtures("before")
@@ -117,4 +118,4 @@ def test_a_change_is_told_though_size_and_time_are_as_before(
     status = (folder / "hiker.c").stat()
     (folder / "hiker.c").write_bytes(b"int b;\n")
     os.utime(folder / "hiker.c", ns=(status.st_atime_ns, status.st_mtime_ns))
-    assert quota.snapshot(sandbox, limits())["hiker.c"] != before["hiker.c"]
+    assert versions(sandbox, limits().files)["hiker.c"] != before["hiker.c"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from runner.sandbox import safe_fs
-from runner.sandbox.safe_fs import MAX_DEPTH, Removal
+from runner.sandbox.safe_fs import MAX_DEPTH, TreeRemover
 
 
 @pytest.fixture
@@ -99,9 +99,9 @@ def test_whole_trees_are_removed_however_deep_and_what_links_lead_to_stays(
     (folder / "d/file").touch()
     os.mkfifo(folder / "d/pipe")
     with safe_fs.opened(folder.parent) as outside, safe_fs.opened(folder) as top:
-        removal = Removal(outside)
+        remover = TreeRemover(outside)
         for name in ("d", "none"):
-            removal.remove(name, top)
+            remover.remove(name, top)
     assert walked(folder) == []
     assert os.listdir(folder.parent) == [folder.name]
     assert secret.read_bytes() == b"secret"
@@ -112,18 +112,18 @@ def test_a_link_or_a_file_is_removed_and_not_what_it_leads_to(folder: Path, secr
     (folder / "file").touch()
     with safe_fs.opened(folder.parent) as outside, safe_fs.opened(folder) as top:
         for name in ("link", "file"):
-            Removal(outside).remove(name, top)
+            TreeRemover(outside).remove(name, top)
     assert walked(folder) == []
     assert secret.exists()
 
 
 def test_what_a_killed_process_moved_away_is_removed_by_the_next(folder: Path) -> None:
-    left = folder.parent / Removal.NAME / "0123"
+    left = folder.parent / TreeRemover.NAME / "0123"
     (left / "a/b").mkdir(parents=True)
     (left / "a/c").touch()
     with safe_fs.opened(folder.parent) as outside:
-        Removal(outside).finish()
-        Removal(outside).finish()
+        TreeRemover(outside).finish()
+        TreeRemover(outside).finish()
     assert os.listdir(folder.parent) == [folder.name]
 
 

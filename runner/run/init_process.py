@@ -1,8 +1,8 @@
-"""The first process of a container, as the kernel knows it.
+"""The init process of a container, as the kernel knows it.
 
-When it has gone, all of the container's processes have: the kernel ends them with it. A
-descriptor of it (pidfd_open(2)) says so at once, where the engine takes some 30 ms, and can end
-it even while the engine hangs.
+When it ends, the kernel ends all processes of its container. Its descriptor (pidfd_open(2)) tells
+that at once, where the engine takes some 30 ms. The descriptor can also kill the process while the
+engine hangs.
 """
 
 import os
@@ -12,18 +12,18 @@ from pathlib import Path
 from typing import Self
 
 
-class FirstProcess:
-    """An open descriptor of the first process of a container."""
+class InitProcess:
+    """An open descriptor of a container's init process."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
 
     @classmethod
     def find(cls, pid: int, container_id: str) -> Self | None:
-        """Open the process that the engine says is the container's first.
+        """Open the process that the engine names as the container's init process.
 
-        None if it has ended, or if it is out of sight: this process then has a process
-        namespace of its own, in which the number is anybody's.
+        None if it has ended, or if this process can't see it. In a process namespace of our own,
+        the engine's number stands for any other process or for none.
         """
         try:
             descriptor = os.pidfd_open(pid)
@@ -33,22 +33,23 @@ class FirstProcess:
             groups = Path(f"/proc/{pid}/cgroup").read_text()
         except OSError:
             groups = ""
-        # Looked at after it was opened: a number that was given anew would not be in the group.
+        # Checked after opening: a process that reused the number would not be in the container's
+        # control group.
         if container_id not in groups:
             os.close(descriptor)
             return None
         return cls(descriptor)
 
     def has_ended(self) -> bool:
-        """Say whether it has gone, and with it all processes of its container."""
+        """Say whether the process has ended, and with it all processes of its container."""
         poll = select.poll()
         poll.register(self.descriptor, select.POLLIN)
         return bool(poll.poll(0))
 
     def kill(self) -> bool:
-        """End it, and all processes of its container; say whether it was still there.
+        """Kill all processes of the container; say whether the init process still ran.
 
-        Raises PermissionError without the capability to (CAP_KILL).
+        Raises PermissionError without the capability CAP_KILL.
         """
         if self.has_ended():
             return False

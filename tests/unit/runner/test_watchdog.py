@@ -3,8 +3,8 @@
 import pytest
 
 from dojo.errors import EngineUnavailable
-from runner.run import guard
-from runner.run.guard import Ended, Guard
+from runner.run import watchdog
+from runner.run.watchdog import EndedBy, Watchdog
 
 MOMENT = 0.001  # seconds
 
@@ -22,7 +22,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(guard, "time", clock)
+    monkeypatch.setattr(watchdog, "time", clock)
     return clock
 
 
@@ -35,7 +35,7 @@ class Run:
         self.kills = 0
         self.looks: list[float] = []
         self.look_seconds = 0.0
-        self.guard = Guard(self._kill, self._disk, max_seconds)
+        self.watchdog = Watchdog(self._kill, self._disk, max_seconds)
 
     def _kill(self) -> bool:
         self.kills += 1
@@ -45,48 +45,51 @@ class Run:
         return self.excess
 
     def follow(self, clock: Clock, seconds: float) -> None:
-        """Look as often as the guard says, for so long; a look takes a moment."""
+        """Look as often as the watchdog says, for so long; a look takes a moment."""
         end = clock.now + seconds
         while clock.now < end:
-            clock.now += self.guard.look() + MOMENT
+            clock.now += self.watchdog.check() + MOMENT
 
 
 def test_a_run_that_ends_by_itself_in_time_is_left_alone(clock: Clock) -> None:
     run = Run()
-    run.guard.begin()
+    run.watchdog.begin()
     run.follow(clock, 9.9)
-    assert (run.guard.ended, run.guard.reason, run.kills) == (Ended.BY_ITSELF, "", 0)
+    assert (run.watchdog.ended_by, run.watchdog.reason, run.kills) == (EndedBy.ITSELF, "", 0)
 
 
 def test_a_run_is_ended_when_its_time_is_over_and_not_before(clock: Clock) -> None:
     run = Run(max_seconds=3)
-    run.guard.begin()
+    run.watchdog.begin()
     begin = clock.now
-    while run.guard.ended is Ended.BY_ITSELF:
-        clock.now += run.guard.look()
+    while run.watchdog.ended_by is EndedBy.ITSELF:
+        clock.now += run.watchdog.check()
     assert clock.now - begin >= 3
-    assert clock.now - begin < 3 + 2 * guard.LOOK_SECONDS
-    assert (run.guard.ended, run.guard.reason) == (Ended.TIMED_OUT, "it took longer than 3 s")
+    assert clock.now - begin < 3 + 2 * watchdog.CHECK_SECONDS
+    assert (run.watchdog.ended_by, run.watchdog.reason) == (
+        EndedBy.TIMEOUT,
+        "it took longer than 3 s",
+    )
     assert run.kills == 1
 
 
 def test_a_call_that_was_cancelled_ends_its_run_also_if_it_was_before(clock: Clock) -> None:
     run = Run()
-    run.guard.cancel()
-    run.guard.begin()
+    run.watchdog.cancel()
+    run.watchdog.begin()
     run.follow(clock, 1)
-    assert run.guard.ended is Ended.CANCELLED
+    assert run.watchdog.ended_by is EndedBy.CANCELLATION
     assert run.kills == 1
 
 
 def test_a_disk_that_is_too_full_ends_a_run_and_says_so(clock: Clock) -> None:
     run = Run()
-    run.guard.begin()
+    run.watchdog.begin()
     run.follow(clock, 1)
     run.excess = "more than 5 files"
     run.follow(clock, 1)
-    assert run.guard.ended is Ended.DISK
-    assert run.guard.reason == "it was ended: more than 5 files"
+    assert run.watchdog.ended_by is EndedBy.DISK_LIMIT
+    assert run.watchdog.reason == "it was ended: more than 5 files"
 
 
 def test_looking_at_a_large_sandbox_takes_a_tenth_of_the_time_at_most(clock: Clock) -> None:
@@ -96,28 +99,28 @@ def test_looking_at_a_large_sandbox_takes_a_tenth_of_the_time_at_most(clock: Clo
         looked.append(clock.now)
         clock.now += 1.0
 
-    following = Guard(lambda: True, slow, max_seconds=60)
+    following = Watchdog(lambda: True, slow, max_seconds=60)
     following.begin()
     end = clock.now + 50
     while clock.now < end:
-        clock.now += following.look()
+        clock.now += following.check()
     assert 3 <= len(looked) <= 6
 
 
 def test_a_run_that_was_gone_when_it_was_to_be_killed_ended_by_itself(clock: Clock) -> None:
     run = Run(max_seconds=1)
     run.is_there = False
-    run.guard.begin()
+    run.watchdog.begin()
     run.follow(clock, 5)
-    assert run.guard.ended is Ended.BY_ITSELF
+    assert run.watchdog.ended_by is EndedBy.ITSELF
     assert run.kills > 0
 
 
 def test_a_run_that_was_killed_and_does_not_end_is_the_engines_fault(clock: Clock) -> None:
     run = Run(max_seconds=1)
-    run.guard.begin()
+    run.watchdog.begin()
     run.follow(clock, 2)
-    assert run.guard.ended is Ended.TIMED_OUT
+    assert run.watchdog.ended_by is EndedBy.TIMEOUT
     with pytest.raises(EngineUnavailable, match="did not end"):
         run.follow(clock, 600)
     assert run.kills == 1

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.output import Capture
+from runner.run.capture import Capture
 
 pieces = st.lists(st.binary(max_size=20), max_size=10)
 

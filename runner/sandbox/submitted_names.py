@@ -1,9 +1,9 @@
-"""Which filenames the sandbox holds by submission: what tells a deleted file from a product.
+"""The filenames of the newest submission: they tell a visible file from a build product.
 
-Kept beside the sandbox, out of the reach of runs. It may name a file that is not there, and
-never forgets one that is: before a submission is written it gets the old names and the new
-ones, and after that the new ones alone. A process that is killed between the two leaves the
-union, which the next submission reads.
+They are kept in a file beside the sandbox, out of the reach of runs. The file may name visible
+files that are gone, and never lacks one that is there. Before a submission is written, the file
+gets the old and the new names; afterwards, only the new ones. If a process is killed between the
+two, the next submission finds both.
 """
 
 import contextlib
@@ -22,16 +22,16 @@ _PART = ".submission.json"
 _MAX_JSON_BYTES = 8 * visible_files.MAX_TOTAL_BYTES
 
 
-class Submission:
-    """The filenames of the newest submission to the sandbox in the folder `avatar_folder`."""
+class SubmittedNames:
+    """The filenames of the newest submission of one avatar."""
 
     def __init__(self, avatar_folder: int) -> None:
-        """`avatar_folder` is its descriptor."""
+        """`avatar_folder` is the descriptor of the avatar's folder."""
         self._folder = avatar_folder
         self._written: frozenset[str] | None = None
 
-    def filenames(self) -> frozenset[str]:
-        """Return the names, every one of which could be a visible file's.
+    def load(self) -> frozenset[str]:
+        """Return the names, without those that no visible file can have.
 
         Before the first submission these are the visible files that the avatar started with.
         """
@@ -43,8 +43,8 @@ class Submission:
         started_with = self._read(MANIFEST)
         return _usable(started_with) if isinstance(started_with, dict) else frozenset()
 
-    def remember(self, names: frozenset[str]) -> None:
-        """Replace the names, durably, unless they are the same."""
+    def save(self, names: frozenset[str]) -> None:
+        """Replace the names, durably, if they differ."""
         if names == self._written:
             return
         with contextlib.suppress(FileNotFoundError):
@@ -62,7 +62,7 @@ class Submission:
         content = safe_fs.read(name, self._folder, _MAX_JSON_BYTES)
         try:
             return json.loads(content) if content is not None else None
-        except ValueError:  # a restored backup may hold anything
+        except ValueError:  # a restored backup can contain anything
             return None
 
 

@@ -1,4 +1,4 @@
-"""Values that take a while to get, kept for who asks for them again: the ones used last."""
+"""A cache with a bounded number of entries: the least recently used one goes first."""
 
 import threading
 from collections import OrderedDict
@@ -8,11 +8,8 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-class Recent(Generic[K, V]):
-    """At most `capacity` values by key; who comes with one more has the longest unused go.
-
-    Any thread may use it: a lock guards which are kept.
-    """
+class LruCache(Generic[K, V]):
+    """At most `capacity` values, by key. Any thread may use it: a lock guards the entries."""
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
@@ -20,7 +17,7 @@ class Recent(Generic[K, V]):
         self._values: OrderedDict[K, V] = OrderedDict()
 
     def get(self, key: K) -> V | None:
-        """Return the value of a key, if it is kept, which counts as its use."""
+        """Return the key's value, which counts as a use; None if there is none."""
         with self._lock:
             if key not in self._values:
                 return None
@@ -28,14 +25,14 @@ class Recent(Generic[K, V]):
             return self._values[key]
 
     def put(self, key: K, value: V) -> None:
-        """Keep a value, instead of any that the key had."""
+        """Set the key's value. If that is one entry too many, drop the least recently used."""
         with self._lock:
             self._values[key] = value
             self._values.move_to_end(key)
             if len(self._values) > self._capacity:
                 self._values.popitem(last=False)
 
-    def forget(self, key: K) -> None:
-        """Keep the key's value no more, if it is kept."""
+    def discard(self, key: K) -> None:
+        """Drop the key's value, if there is one."""
         with self._lock:
             self._values.pop(key, None)

@@ -1,0 +1,193 @@
+"""One run: the submission is written, the tests run, and the output is judged."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import structlog
+
+from runner.colour.colour import Colour
+from runner.colour.judge import Judge
+from runner.colour.rules import ColourRule
+from runner.run.container import Exit, RunContainer, RunKey
+from runner.run.pool import Pool
+from runner.run.starter import ContainerStarter
+from runner.run.watchdog import EndedBy, Watchdog
+from runner.sandbox import changes, file_versions, quota
+from runner.sandbox.changes import Changes
+from runner.sandbox.file_versions import FileVersion
+from runner.sandbox.quota import DiskLimits
+from runner.sandbox.sandbox import Sandbox
+from runner.sandbox.sandboxes import Sandboxes
+
+_log = structlog.get_logger()
+
+OnOutput = Callable[[str, bytes], None]
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What to run. The servicer has validated all of it."""
+
+    kata_id: str
+    avatar: str
+    image_name: str
+    files: Mapping[str, bytes]
+    max_seconds: int
+    colour_rule: ColourRule | None
+
+    @property
+    def key(self) -> RunKey:
+        """What its container is for."""
+        return RunKey(self.kata_id, self.avatar, self.image_name)
+
+
+@dataclass(frozen=True)
+class Result:
+    """The result of a run."""
+
+    exit: Exit
+    outcome: Colour
+    reason: str
+    changes: Changes
+
+
+class RunCancelled(Exception):
+    """The run was cancelled before its program ended."""
+
+
+class Run:
+    """One run. Call `perform()` once and then `finish()`, in threads that may wait.
+
+    Any thread may call `cancel()`.
+    """
+
+    def __init__(
+        self,
+        submission: Submission,
+        on_output: OnOutput | None,
+        *,
+        sandboxes: Sandboxes,
+        pool: Pool,
+        starter: ContainerStarter,
+        judge: Judge,
+        disk_limits: DiskLimits,
+    ) -> None:
+        self.submission = submission
+        self._on_output = on_output
+        self._sandboxes = sandboxes
+        self._pool = pool
+        self._starter = starter
+        self._judge = judge
+        self._disk_limits = disk_limits
+        self._container: RunContainer | None = None
+        self._sandbox: Sandbox | None = None
+        self._watchdog = Watchdog(self._kill, self._disk_excess, submission.max_seconds)
+
+    def cancel(self) -> None:
+        """End the run soon, and remove its container."""
+        self._watchdog.cancel()
+
+    def perform(self) -> Result:
+        """Run the tests and return the result. The container is left for `finish()`.
+
+        Raises KataNotFound, AvatarNotFound, ImageMissing, ImageUnusable, DiskFull,
+        EngineUnavailable, RunLost; and RunCancelled.
+        """
+        self._raise_if_cancelled()
+        kata_id, avatar = self.submission.kata_id, self.submission.avatar
+        with self._sandboxes.opened(kata_id, avatar) as self._sandbox:
+            self._sandboxes.touch(kata_id)
+            try:
+                folder = self._sandbox.folder
+                with self._sandboxes.attributing_failures(kata_id, avatar, folder):
+                    return self._perform_in(self._sandbox)
+            except BaseException:
+                self.finish()  # the container has to be gone before another run is in the sandbox
+                raise
+
+    def finish(self) -> None:
+        """Remove the container. Then nothing of the run is left."""
+        if self._container is not None:
+            self._container.close()
+
+    def _perform_in(self, sandbox: Sandbox) -> Result:
+        submission, limits = self.submission, self._disk_limits
+        self._raise_if_cancelled()
+        # Before a file is written: a submission for a missing image changes nothing.
+        self._container, is_warm = self._take_container(sandbox)
+        sandbox.require_free(limits.min_free_bytes)
+        sandbox.submit(submission.files)
+        before = file_versions.versions(sandbox, limits.files)
+        ended = self._container.run(self._watchdog, self._on_output)
+        self._raise_if_cancelled()
+        reason = self._watchdog.reason
+        if self._watchdog.ended_by is EndedBy.ITSELF and (excess := self._disk_excess()):
+            reason = excess
+        if self._watchdog.ended_by is EndedBy.DISK_LIMIT or reason:
+            quota.shrink(sandbox, before, limits)
+        result = self._result(ended, reason, sandbox, before)
+        # A kata that was deleted or replaced during the run gets no result.
+        self._sandboxes.require_same(submission.kata_id, submission.avatar, sandbox.folder)
+        _log.info(
+            "run",
+            image=submission.image_name,
+            warm=is_warm,
+            outcome=result.outcome.value,
+            status=ended.status,
+            seconds=round(ended.duration_seconds, 3),
+            reason=result.reason,
+        )
+        return result
+
+    def _take_container(self, sandbox: Sandbox) -> tuple[RunContainer, bool]:
+        """Return a container that waits in the sandbox, and whether it is a warm one."""
+        key = self.submission.key
+        warm = self._pool.take(key)
+        if warm is not None:
+            # A kata that was restored has another sandbox now.
+            if warm.sandbox_id == sandbox.folder.sandbox_id:
+                return warm, True
+            warm.close()
+        return self._starter.start_in(sandbox.folder, key), False
+
+    def _result(
+        self, ended: Exit, reason: str, sandbox: Sandbox, before: Mapping[str, FileVersion]
+    ) -> Result:
+        submission = self.submission
+        reasons = [reason] if reason else []
+        if ended.is_out_of_memory:
+            reasons.append(
+                "it reached the limit of memory, and the kernel killed one of its processes"
+            )
+        if self._watchdog.ended_by is EndedBy.TIMEOUT:
+            outcome = Colour.TIMED_OUT
+        elif ended.is_status_spoilt:
+            outcome = Colour.FAULTY
+            reasons.append("one of its processes wrote to the pipe of its exit status")
+        elif ended.was_killed:
+            outcome = Colour.FAULTY
+            reasons.append("all of its processes were killed at once")
+        else:
+            judgement = self._judge.judge(
+                submission.colour_rule,
+                submission.image_name,
+                ended.stdout.both_ends,
+                ended.stderr.both_ends,
+                ended.status,
+            )
+            outcome = judgement.colour
+            reasons += [judgement.reason] if judgement.reason else []
+        found = changes.since(before, submission.files, sandbox, self._disk_limits.files)
+        return Result(ended, outcome, "; ".join(reasons), found)
+
+    def _kill(self) -> bool:
+        return self._container is not None and self._container.kill()
+
+    def _disk_excess(self) -> str | None:
+        if self._sandbox is None:
+            return None
+        return quota.excess(self._sandbox, self._disk_limits)
+
+    def _raise_if_cancelled(self) -> None:
+        if self._watchdog.is_cancelled:
+            raise RunCancelled("the call was cancelled")
