@@ -31,7 +31,6 @@ from storer.kata import sandbox
 from storer.kata.ancestry import goes_on
 from storer.kata.avatar import MANIFEST
 from storer.kata.kata import Kata
-from storer.kata.lights import LightsCache
 from storer.kata.sandbox import SUBMISSION
 from storer.tar import snapshot
 from storer.tar.packing import Packed, packing
@@ -80,7 +79,7 @@ def is_wanted(archive: Archive, kata: Kata) -> bool:
         durable.refusing(),
         tempfile.TemporaryDirectory(prefix=_COMPARING, dir=kata.folder) as folder,
     ):
-        there = Kata(Path(folder), kata.kata_id, LightsCache())
+        there = Kata.detached(Path(folder), kata.kata_id)
         try:
             get(archive, kata.kata_id, there.folder)
         except KataNotFound:  # it was deleted there at this moment

@@ -12,9 +12,9 @@ import structlog
 from dojo import locks
 from dojo.errors import DiskFull, DiskReadOnly, KataDamaged, LightNotFound, StaleNumber
 from storer.fs import durable, in_place, json_files
-from storer.fs.checkpointer import MAX_BYTES
+from storer.fs.checkpointer import Checkpointer
 from storer.fs.json_files import Unreadable
-from storer.fs.write_ahead_log import Entry, Journal
+from storer.fs.write_ahead_log import Entry, WriteAheadLog
 from storer.kata import sandbox
 from storer.kata.history import GIT, LIGHT_JSON, History, Tip
 from storer.kata.light import Light, Submission
@@ -42,7 +42,9 @@ class Avatar:
         kata_id: str,
         name: str,
         created: Callable[[], datetime],
+        *,
         cache: LightsCache,
+        checkpointer: Checkpointer,
     ) -> None:
         """Stand for the avatar `name` in `folder`; `created` tells when its kata was."""
         self.folder = folder
@@ -50,13 +52,14 @@ class Avatar:
         self.name = name
         self._created = created
         self._cache = cache
+        self._checkpointer = checkpointer
         self._opened: History | None = None
 
     @property
     def history(self) -> History:
         """The avatar's git repository."""
         if self._opened is None:
-            if not self._cache.journals.is_known(self.folder):
+            if self._checkpointer.is_foreign(self.folder):
                 with locks.locked(self.folder):
                     self._recover()
             self._opened = History(self.folder, self.kata_id, self.name)
@@ -104,12 +107,9 @@ class Avatar:
             if expected is not None and expected != number:
                 raise StaleNumber(self.kata_id, self.name, expected, lights.newest.number)
             numbered = replace(light, number=number)
-            journal = Journal(self.folder)
-            journals = self._cache.journals
-            if journal.state.used > MAX_BYTES:
-                journals.make_room(self.folder)
-            with journals.noting(self.folder, self.write_again):
-                tip = self.history.record(numbered, submission, lights.tip, journal)
+            with self._checkpointer.tracking(self.folder, self.rewrite):
+                log = WriteAheadLog(self.folder)
+                tip = self.history.record(numbered, submission, lights.tip, log)
             self._list(lights, submission, tip, [numbered])
             return numbered
 
@@ -132,16 +132,16 @@ class Avatar:
             # Somebody may want the kata for just that reason, and git can make its index anew.
             _log.warning("not checked out", number=number, reason=str(error))
 
-    def write_again(self, entries: list[Entry]) -> None:
-        """Write what the journal has, whatever is there of it. For the lock's holder.
+    def rewrite(self, entries: list[Entry]) -> None:
+        """Write the log's entries, whatever git's files seem to have. For the lock's holder.
 
         After a failure of the disk's, what can be read may be in memory alone, or not be what
         was written.
         """
-        # The start is in the journal only if all of the repository was made just before.
+        # The start is in the log only if all of the repository was made just before.
         is_new = any(entry.number == 0 for entry in entries)
-        self._opened = History.create(self.folder, self.kata_id, self.name, anew=is_new)
-        self._opened.recover(entries, anew=True)
+        self._opened = History.create(self.folder, self.kata_id, self.name, overwrite=is_new)
+        self._opened.replay(entries, overwrite=True)
         if self._refresh().are_in_git:  # else it was put on disk by itself
             increments = self.folder / INCREMENTS
             durable.replace(increments, increments.read_bytes(), sync=False)
@@ -157,20 +157,14 @@ class Avatar:
 
     def _recover(self) -> None:
         """Finish what a process left that died, and its machine maybe. For the lock's holder."""
-        journals, journal = self._cache.journals, Journal(self.folder)
-        if journals.is_known(self.folder):
+        if not self._checkpointer.is_foreign(self.folder):
             # So that `history` asks no more, and waits for no lock that is held already.
             self._opened = self._opened or History(self.folder, self.kata_id, self.name)
             return
-        known = journals.known(self.folder)
-        # What another storer adds, while this one follows, is in its hands. Of what a process left
-        # that died nobody knows whether its disk failed.
-        is_followed = known.turn == journal.state.turn
-        with journals.noting(self.folder, self.write_again, is_doubtful=not is_followed):
-            entries = journal.recover(known)
+        with self._checkpointer.recovering(self.folder, self.rewrite) as entries:
             self._opened = History.create(self.folder, self.kata_id, self.name)
-            self._opened.recover(entries)
-            _log.info("journal read", kata=self.kata_id, avatar=self.name, lights=len(entries))
+            self._opened.replay(entries)
+            _log.info("log replayed", kata=self.kata_id, avatar=self.name, lights=len(entries))
             self._refresh()
 
     def _list(
@@ -204,9 +198,9 @@ class Avatar:
     ) -> None:
         # In this order: when increments.json has a light, manifest.json has its files.
         content = json_files.dumps(json_files.files_json(newest.files))
-        # What a power cut leaves of it is written anew only if the journal has something then.
-        is_journaled = bool(added or Journal(self.folder).state.used)
-        if before.are_in_git and is_journaled:
+        # What a power cut leaves of it is rewritten only if the log has an entry then.
+        is_logged = bool(added or WriteAheadLog(self.folder).read_position().used)
+        if before.are_in_git and is_logged:
             in_place.swap(self.folder / MANIFEST, content)
         else:
             durable.replace(self.folder / MANIFEST, content)
@@ -229,7 +223,7 @@ class Avatar:
 def start(folder: Path, kata_id: str, name: str, files: dict[str, bytes], time: datetime) -> None:
     """Fill an empty `folder` with what an avatar starts with: light 0 and its sandbox.
 
-    When this returns, all of it is on disk, or is in the journal, which is.
+    When this returns, all of it is on disk, or is in the write-ahead log, which is.
     """
     history = History.create(folder, kata_id, name)
     sandbox.create(folder, name, files)
@@ -242,4 +236,4 @@ def start(folder: Path, kata_id: str, name: str, files: dict[str, bytes], time: 
         path.chmod(durable.PRIVATE)
     folder.chmod(PASSAGE)
     light = Light(number=0, colour="", time=time)
-    history.record(light, Submission(files), journal=Journal(folder))
+    history.record(light, Submission(files), log=WriteAheadLog(folder))

@@ -24,7 +24,7 @@ from dojo.errors import KataDamaged
 from dojo.naming import SANDBOX
 from storer.fs import durable, json_files, json_times
 from storer.fs.json_files import Unreadable
-from storer.fs.write_ahead_log import Entry, Journal
+from storer.fs.write_ahead_log import Entry, WriteAheadLog
 from storer.git import loose_objects, object_writer
 from storer.git.object_writer import NewObjects
 from storer.git.reader import GitReader, TreeEntry
@@ -81,10 +81,12 @@ class History:
         self._reader = GitReader(self._folder)
 
     @classmethod
-    def create(cls, folder: Path, kata_id: str, avatar: str, *, anew: bool = False) -> "History":
+    def create(
+        cls, folder: Path, kata_id: str, avatar: str, *, overwrite: bool = False
+    ) -> "History":
         """Make an empty repository in `folder` and open it.
 
-        In one that is there already, what a crash left out of it is made; with `anew`, all of it.
+        In one that is there already, what a crash left out is made; with `overwrite`, all of it.
         """
         git = f"{folder}/{GIT}"
         for path, mode in ((git, 0o700), *((f"{git}/{name}", 0o777) for name in _FOLDERS)):
@@ -97,7 +99,7 @@ class History:
             ("info/exclude", EXCLUDED),
         ):
             # A crash, or a disk that fails, can leave nothing of a file, or its length alone.
-            if anew or not _read(f"{git}/{name}").strip(b"\0"):
+            if overwrite or not _read(f"{git}/{name}").strip(b"\0"):
                 descriptor = os.open(f"{git}/{name}", _MAKE, 0o666)
                 try:
                     durable.write_all(descriptor, text.encode())
@@ -140,12 +142,12 @@ class History:
         recorded: Light,
         submission: Submission,
         before: Tip | None = None,
-        journal: Journal | None = None,
+        log: WriteAheadLog | None = None,
     ) -> Tip:
-        """Add a light after the one before it. With a `journal` it is on disk when this returns.
+        """Add a light after the one before it. With a `log` it is on disk when this returns.
 
-        `before` is what is known of the light before, if anything. There is no journal where
-        nobody sees the kata yet: it is put on disk as a whole.
+        `before` is what is known of the light before, if anything. There is no log where nobody
+        sees the kata yet: it is synced as a whole.
         """
         if before is None:
             before = self._tip(recorded.number - 1)
@@ -163,34 +165,34 @@ class History:
         message = f"{recorded.number} {recorded.colour}".strip()
         parents = [before.commit] if before.commit else []
         commit = new.commit(root, parents, author, json_times.seconds(recorded.time), message)
-        if journal is None:
+        if log is None:
             object_writer.write(self._folder, new.files)
             self._name(recorded.number, commit, before.branch)
             return Tip(commit, known, before.branch)
-        # First the journal: it has the content of an object that git has, and the disk maybe not.
-        state = journal.append(Entry(recorded.number, commit, new.files))
+        # First the log: it has the content of an object that git has, and the disk maybe not.
+        position = log.append(Entry(recorded.number, commit, new.files))
         written: list[str] = []
         try:
             object_writer.write(self._folder, new.files, written=written)
             self._name(recorded.number, commit, before.branch)
         except BaseException:
             # Or it would be found there, though the caller is told that it failed.
-            journal.take_back(state)
+            log.undo(position)
             object_writer.remove(self._folder, written)
             raise
         return Tip(commit, known, before.branch)
 
-    def recover(self, entries: Iterable[Entry], *, anew: bool = False) -> None:
-        """Write what a journal has and git has not, or with `anew` whatever git seems to have."""
+    def replay(self, entries: Iterable[Entry], *, overwrite: bool = False) -> None:
+        """Write a log's entries that git has not, or all of them with `overwrite`."""
         newest: Entry | None = None
         for newest in entries:
             wanted = {
                 name: content
                 for name, content in newest.objects.items()
-                if anew or not object_writer.holds(self._folder, name, content)
+                if overwrite or not object_writer.holds(self._folder, name, content)
             }
-            object_writer.write(self._folder, wanted, anew=True)
-            if anew or self._named(_tag(newest.number)) != newest.commit:
+            object_writer.write(self._folder, wanted, overwrite=True)
+            if overwrite or self._named(_tag(newest.number)) != newest.commit:
                 self._name(newest.number, newest.commit, self._branch())
         if newest is not None and (branch := self._branch()) is not None:
             with suppress(OSError):  # it is moved when somebody needs it

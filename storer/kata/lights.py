@@ -16,7 +16,6 @@ from pathlib import Path
 
 from dojo.bounded_cache import Recent
 from storer.fs import durable, in_place, json_files
-from storer.fs.checkpointer import Journals
 from storer.fs.json_files import Unreadable
 from storer.kata import light
 from storer.kata.history import History, Tip
@@ -54,13 +53,9 @@ class Lights:
 
 
 class LightsCache:
-    """The lights of the avatars that were asked for last. Any thread may use it.
+    """The lights of the avatars that were asked for last. Any thread may use it."""
 
-    Beside them, what is known of the avatars' `journals`.
-    """
-
-    def __init__(self, capacity: int = 1024, journals: Journals | None = None) -> None:
-        self.journals = journals or Journals()
+    def __init__(self, capacity: int = 1024) -> None:
         self._entries: Recent[Path, tuple[_Signature, Lights]] = Recent(capacity)
 
     def get(self, folder: Path) -> Lights | None:

@@ -8,7 +8,7 @@ from dojo.errors import KataDamaged, KataNotFound
 from storer.fs import json_files
 from storer.fs.json_files import Unreadable
 from storer.kata.kata import Kata
-from storer.kata.lights import INCREMENTS, LightsCache, parse
+from storer.kata.lights import INCREMENTS, parse
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ def read(folder: Path, kata_id: str) -> Details | None:
     It takes no lock and opens no repository: the newest light can be missing while it is being
     recorded. None if the kata went meanwhile.
     """
-    kata = Kata(folder, kata_id, LightsCache())
+    kata = Kata.detached(folder, kata_id)
     problems = []
     display_name, exercise, created = "", "", None
     try:

@@ -24,7 +24,7 @@ from storer.kata.avatar import PASSAGE
 from storer.kata.history import GIT, LIGHT_JSON, History, Tip
 from storer.kata.kata import Kata
 from storer.kata.light import Light, Submission
-from storer.kata.lights import INCREMENTS, LightsCache, parse
+from storer.kata.lights import INCREMENTS, parse
 from storer.kata.manifest import OUTPUT
 
 # What a repository's config may say. Everything else could make a git that is run in it, by
@@ -51,7 +51,7 @@ def settle(folder: Path, kata_id: str) -> list[str]:
 
     Raises KataDamaged, naming the file, if it holds what contradicts itself or can't be read.
     """
-    kata = Kata(folder, kata_id, LightsCache())
+    kata = Kata.detached(folder, kata_id)
     settled = kata.manifest
     created = kata.created
     if kata.manifest_json.get("id", kata_id) != kata_id:

@@ -31,6 +31,7 @@ from dojo.errors import (
 )
 from storer.archive import store_kata
 from storer.archive.archive import Archive, NoArchive
+from storer.fs.checkpointer import Checkpointer
 from storer.kata import manifest
 from storer.kata.kata import Kata
 from storer.kata.lights import LightsCache
@@ -73,7 +74,9 @@ class Katas:
         self._places = Places(data_containers, self.archive, katas_directory)
         self._cache = LightsCache()
         # Of those who read one kata after another, and come back to none.
-        self._passing_cache = LightsCache(_PASSING, self._cache.journals)
+        self._passing_cache = LightsCache(_PASSING)
+        self._checkpointer = Checkpointer()
+        self._checkpointer.start()
 
     @contextmanager
     def using(
@@ -105,7 +108,7 @@ class Katas:
                 self._containers.ensure_handle(kata_id)
             if touching:
                 self._containers.touch(kata_id)
-            yield Kata(folder, kata_id, self._cache)
+            yield Kata(folder, kata_id, self._cache, self._checkpointer)
 
     @contextmanager
     def reading(self, kata_id: str) -> Iterator[Kata]:
@@ -121,7 +124,7 @@ class Katas:
                 raise KataNotFound(kata_id) from None
             if not self._containers.exists(kata_id):
                 raise KataNotFound(kata_id)
-            yield Kata(folder, kata_id, self._passing_cache)
+            yield Kata(folder, kata_id, self._passing_cache, self._checkpointer)
 
     def kept_ids(self, prefix: str, after: str) -> Iterator[str]:
         """Yield the ids of those katas in order that are in data-containers or the archive."""
@@ -200,7 +203,7 @@ class Katas:
 
         def is_wanted_instead(incoming: Path) -> bool:
             here = self._kata(kata_id) if self._containers.exists(kata_id) else None
-            return is_wanted(Kata(incoming, kata_id, LightsCache()), here)
+            return is_wanted(Kata.detached(incoming, kata_id), here)
 
         # What is here and can't be brought is no reason to do without what came.
         with contextlib.suppress(KataNotFound, KataDamaged):
@@ -232,12 +235,12 @@ class Katas:
         self._on_change(kata_id)
 
     def recover(self, kata_id: str, name: str) -> None:
-        """Write again what a machine that went down took of an avatar's lights, as any use does.
+        """Replay what a machine that went down took of an avatar's lights, as any use does.
 
         For the holder of the kata's lock, shared. Raises KataDamaged.
         """
         avatar = self._kata(kata_id).avatar(name)
-        if not self._cache.journals.is_known(avatar.folder):
+        if self._checkpointer.is_foreign(avatar.folder):
             avatar.lights()
 
     def sweep(self) -> None:
@@ -245,12 +248,13 @@ class Katas:
         create.sweep(self._places)
 
     def close(self) -> None:
-        """Put all on disk that was recorded, and leave no journal. For the end of a storer."""
-        self._cache.journals.empty()
+        """Put all on disk that was recorded, and leave no log. For the end of a storer."""
+        self._checkpointer.stop()
 
     def _kata(self, kata_id: str) -> Kata:
         """Return a kata without looking whether it is there, for the holder of its lock."""
-        return Kata(self._containers.folder(kata_id), kata_id, self._cache)
+        folder = self._containers.folder(kata_id)
+        return Kata(folder, kata_id, self._cache, self._checkpointer)
 
     def _supersede(self, kata_id: str) -> None:
         """Have the archive take this kata in place of what it has now."""

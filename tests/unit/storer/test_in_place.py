@@ -120,7 +120,7 @@ def test_a_list_of_which_the_disk_takes_a_part_only_is_as_before(file: Path) -> 
     file.write_bytes(b"[1]\n")
     program = """
 import pathlib, resource, sys
-from storer import in_place
+from storer.fs import in_place
 resource.setrlimit(resource.RLIMIT_FSIZE, (6, 6))
 in_place.extend(pathlib.Path(sys.argv[1]), b'"longer than that"')
 """
