@@ -11,7 +11,7 @@ from cyberdojo.storer.v1 import storer_pb2
 from dojo.bounded_cache import Recent
 from storer.api import converters, page_tokens, wire
 from storer.kata.light import Light
-from storer.kata.watch import Dashboard
+from storer.katas.watch import Dashboard
 
 _AVATARS = storer_pb2.ListLightsResponse.AVATARS_FIELD_NUMBER
 _TOKEN = storer_pb2.ListLightsResponse.NEXT_PAGE_TOKEN_FIELD_NUMBER

@@ -25,10 +25,10 @@ from storer.backup import download, restore
 from storer.backup.catalog import BackupStates
 from storer.kata import diff
 from storer.kata.light import Light
-from storer.kata.watch import Watches
 from storer.katas.details import Details
 from storer.katas.import_source import KatasDirectory
 from storer.katas.repository import Katas
+from storer.katas.watch import Watches
 from storer.start_points.start_points import RED_AMBER_GREEN, StartPoints
 
 T = TypeVar("T")
