@@ -85,7 +85,7 @@ def is_wanted(archive: Archive, kata: Kata) -> bool:
         except KataNotFound:  # it was deleted there at this moment
             return True
         except ArchiveDamaged as error:
-            _log.warning("written anew", kata=kata.kata_id, reason=str(error))
+            _log.warning("written again", kata=kata.kata_id, reason=str(error))
             return True
         if goes_on(there, kata):
             return True

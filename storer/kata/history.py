@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pygit2
-from pygit2.enums import ConfigLevel, FileMode
+from pygit2.enums import FileMode
 
 from dojo.errors import KataDamaged
 from dojo.naming import SANDBOX
@@ -51,11 +51,6 @@ _CONFIG = """[core]
 
 # An avatar seldom has more files; where it has, they are looked for each time.
 _MOST_KNOWN = 256
-
-pygit2.settings.owner_validation = False  # imported katas belong to whoever they belonged to
-pygit2.settings.enable_fsync_gitdir(True)  # noqa: FBT003 - its only argument
-for _level in (ConfigLevel.SYSTEM, ConfigLevel.GLOBAL, ConfigLevel.XDG):
-    pygit2.settings.search_path[_level] = ""  # a kata's history depends on no one's ~/.gitconfig
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Settling: making a kata that came from elsewhere one of ours.
+"""Normalizing: making a kata that came from elsewhere one of ours.
 
 It is done to a copy that nobody can see yet. A kata from a katas directory, of any age, and
 one from a tar become the same: a git repository for each avatar, owners and permissions as
@@ -46,23 +46,23 @@ _ELSEWHERE = ("commondir", "gitdir", "worktrees", "modules", "info/sparse-checko
 _ELSEWHERE_OBJECTS = ("objects/info/alternates", "objects/info/http-alternates")
 
 
-def settle(folder: Path, kata_id: str) -> list[str]:
+def normalize(folder: Path, kata_id: str) -> list[str]:
     """Make the kata in `folder` one of ours; return the names of its avatars.
 
     Raises KataDamaged, naming the file, if it holds what contradicts itself or can't be read.
     """
     kata = Kata.detached(folder, kata_id)
-    settled = kata.manifest
+    described = kata.manifest
     created = kata.created
     if kata.manifest_json.get("id", kata_id) != kata_id:
         said = kata.manifest_json["id"]
         raise KataDamaged(kata_id, MANIFEST, f"it says that it is kata {said!r}")
-    _check_names(settled.visible_files, kata_id, MANIFEST)
+    _check_names(described.visible_files, kata_id, MANIFEST)
     names = kata.avatar_names()
     _check_kinds(folder, kata_id)
     for name in names:
         start = Light(number=0, colour="", time=created)
-        _settle_avatar(folder / name, kata_id, start, settled.visible_files)
+        _normalize_avatar(folder / name, kata_id, start, described.visible_files)
     _close(folder, names)
     return names
 
@@ -82,7 +82,7 @@ def _check_kinds(folder: Path, kata_id: str) -> None:
             raise KataDamaged(kata_id, f"{path.name}/{SANDBOX}", "is not a folder")
 
 
-def _settle_avatar(folder: Path, kata_id: str, start: Light, files: dict[str, bytes]) -> None:
+def _normalize_avatar(folder: Path, kata_id: str, start: Light, files: dict[str, bytes]) -> None:
     name = folder.name
     _remove(folder / JOURNAL)  # another storer's; what comes from elsewhere is whole without
     _remove(in_place.spare_of(folder / MANIFEST))
