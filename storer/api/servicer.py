@@ -82,8 +82,8 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
             with self._katas.using(kata_id) as kata:
                 return storer_pb2.GetKataResponse(
                     kata_id=kata_id,
-                    manifest=self._ruled(converters.manifest_to(kata.manifest)),
-                    created=converters.time_to(kata.created),
+                    manifest=self._ruled(converters.manifest_to(kata.read_manifest())),
+                    created=converters.time_to(kata.read_created()),
                     avatars=kata.avatar_names(),
                 )
 

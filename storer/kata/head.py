@@ -97,7 +97,7 @@ def _last_number(increments: Path) -> int | None:
 def _newest_by_git(avatar: Avatar) -> tuple[int, str]:
     number = avatar.lights()[-1].number
     name = f"refs/tags/{number}"
-    tag = avatar.history.repository.references.get(name)
+    tag = avatar.open_history().open_repository().references.get(name)
     if tag is None:
         raise KataDamaged(avatar.kata_id, f"{avatar.name}/{GIT}/{name}", "is missing")
     return number, str(tag.target)

@@ -4,7 +4,6 @@ import os
 import shutil
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -36,34 +35,33 @@ class Kata:
         self.kata_id = kata_id
         self._cache = cache
         self._checkpointer = checkpointer
+        self._manifest_json: dict[str, Any] | None = None
 
     @classmethod
     def detached(cls, folder: Path, kata_id: str) -> Self:
         """Return a kata that shares nothing with others: one that nobody records in."""
         return cls(folder, kata_id, LightsCache(), Checkpointer())
 
-    @cached_property
-    def manifest_json(self) -> dict[str, Any]:
-        """What manifest.json holds. Raises KataDamaged."""
+    def read_manifest_json(self) -> dict[str, Any]:
+        """Return what manifest.json holds, which is read once. Raises KataDamaged."""
+        if self._manifest_json is None:
+            try:
+                self._manifest_json = json_files.read(self.folder / MANIFEST, dict)
+            except Unreadable as error:
+                raise KataDamaged(self.kata_id, MANIFEST, str(error)) from error
+        return self._manifest_json
+
+    def read_manifest(self) -> Manifest:
+        """Return how the kata was created. Raises KataDamaged."""
         try:
-            value: dict[str, Any] = json_files.read(self.folder / MANIFEST, dict)
+            return manifest.from_json(self.read_manifest_json())
         except Unreadable as error:
             raise KataDamaged(self.kata_id, MANIFEST, str(error)) from error
-        return value
 
-    @property
-    def manifest(self) -> Manifest:
-        """How the kata was created. Raises KataDamaged."""
+    def read_created(self) -> datetime:
+        """Return when the kata was created. Raises KataDamaged."""
         try:
-            return manifest.from_json(self.manifest_json)
-        except Unreadable as error:
-            raise KataDamaged(self.kata_id, MANIFEST, str(error)) from error
-
-    @property
-    def created(self) -> datetime:
-        """When the kata was created. Raises KataDamaged."""
-        try:
-            return manifest.created(self.manifest_json)
+            return manifest.created(self.read_manifest_json())
         except Unreadable as error:
             raise KataDamaged(self.kata_id, MANIFEST, str(error)) from error
 
@@ -84,7 +82,7 @@ class Kata:
         folder = self.folder / name
         if not folder.is_dir():
             raise AvatarNotFound(self.kata_id, name)
-        return self._avatar(name, lambda: self.created)
+        return self._avatar(name, self.read_created)
 
     def avatars(self) -> list[Avatar]:
         """Return the started avatars, in alphabetical order of their names."""
@@ -95,7 +93,7 @@ class Kata:
 
         Raises AvatarsExhausted if none is.
         """
-        files = self.manifest.visible_files
+        files = self.read_manifest().visible_files
         with locks.locked(self.folder / MANIFEST):
             taken = set(self.avatar_names())
             name = next((name for name in order if name not in taken), None)

@@ -18,8 +18,9 @@ from dojo.bounded_cache import Recent
 from storer.fs import durable, in_place, json_files
 from storer.fs.json_files import Unreadable
 from storer.kata import light
-from storer.kata.history import History, Tip
+from storer.kata.history import History
 from storer.kata.light import Light
+from storer.kata.recorder import Tip
 
 INCREMENTS = "increments.json"
 

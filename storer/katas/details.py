@@ -34,9 +34,9 @@ def read(folder: Path, kata_id: str) -> Details | None:
     problems = []
     display_name, exercise, created = "", "", None
     try:
-        found = kata.manifest
+        found = kata.read_manifest()
         display_name, exercise = found.display_name, found.exercise
-        created = kata.created
+        created = kata.read_created()
     except KataDamaged as error:
         problems.append(f"{error.path}: {error.reason}")
     light_count, newest = 0, None

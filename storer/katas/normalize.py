@@ -21,11 +21,12 @@ from storer.fs.json_files import Unreadable
 from storer.fs.write_ahead_log import JOURNAL
 from storer.kata import sandbox
 from storer.kata.avatar import PASSAGE
-from storer.kata.history import GIT, LIGHT_JSON, History, Tip
+from storer.kata.history import GIT, LIGHT_JSON, History
 from storer.kata.kata import Kata
 from storer.kata.light import Light, Submission
 from storer.kata.lights import INCREMENTS, parse
 from storer.kata.manifest import OUTPUT
+from storer.kata.recorder import Recorder, Tip
 
 # What a repository's config may say. Everything else could make a git that is run in it, by
 # somebody who downloaded the kata, run a program or write elsewhere.
@@ -52,10 +53,10 @@ def normalize(folder: Path, kata_id: str) -> list[str]:
     Raises KataDamaged, naming the file, if it holds what contradicts itself or can't be read.
     """
     kata = Kata.detached(folder, kata_id)
-    described = kata.manifest
-    created = kata.created
-    if kata.manifest_json.get("id", kata_id) != kata_id:
-        said = kata.manifest_json["id"]
+    described = kata.read_manifest()
+    created = kata.read_created()
+    if kata.read_manifest_json().get("id", kata_id) != kata_id:
+        said = kata.read_manifest_json()["id"]
         raise KataDamaged(kata_id, MANIFEST, f"it says that it is kata {said!r}")
     _check_names(described.visible_files, kata_id, MANIFEST)
     names = kata.avatar_names()
@@ -94,7 +95,7 @@ def _normalize_avatar(folder: Path, kata_id: str, start: Light, files: dict[str,
     numbers = [0, *(light.number for light in lights)]
     if (folder / GIT).is_dir():
         _clean_repository(folder / GIT)
-        history = History(folder, kata_id, name)
+        history: History = History(folder, kata_id, name)
         history.verify(numbers)
     else:
         with contextlib.suppress(FileNotFoundError):
@@ -140,7 +141,7 @@ def _history_from_folders(
     folder: Path, kata_id: str, lights: list[Light], files: dict[str, bytes]
 ) -> History:
     """Turn a folder per light (`17/manifest.json`) into git history; remove the folders."""
-    history = History.create(folder, kata_id, folder.name)
+    history = Recorder.create(folder, kata_id, folder.name)
     tip: Tip | None = None
     for place, light in enumerate(lights):
         kept = folder / str(light.number)

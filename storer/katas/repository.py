@@ -148,7 +148,7 @@ class Katas:
         """Make a kata whose files are those of a light (-1: the newest); return its id."""
         with self.using(kata_id) as kata:
             light, submission = kata.avatar(avatar).submission(number)
-            parent = kata.manifest
+            parent = kata.read_manifest()
         forked_from = {"id": kata_id, "avatar": avatar, "number": light.number}
         other = {**parent.other, "forked_from": forked_from}
         return self._create(replace(parent, visible_files=submission.files, other=other), created)

@@ -76,7 +76,7 @@ class AvatarCheck:
 
     def _broken_repository(self) -> Finding | None:
         try:
-            _ = History(self._folder, self._kata_id, self._name).repository
+            History(self._folder, self._kata_id, self._name).open_repository()
         except KataDamaged as error:
             return Finding(GIT, Kind.HISTORY, f"there is no repository: {error.reason}")
         return None

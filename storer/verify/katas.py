@@ -220,11 +220,11 @@ def check_ids(containers: DataContainers, archive: Archive, ids: Iterable[str]) 
 def _of_manifest(folder: Path, kata_id: str) -> Iterator[Finding]:
     kata = Kata.detached(folder, kata_id)
     try:
-        said = kata.manifest_json.get("id", kata_id)
+        said = kata.read_manifest_json().get("id", kata_id)
         if said != kata_id:
             yield Finding(MANIFEST, Kind.MANIFEST, f"it says that it is kata {said!r}")
-        _ = kata.manifest
-        _ = kata.created
+        kata.read_manifest()
+        kata.read_created()
     except KataDamaged as error:
         yield Finding(str(error.path), Kind.MANIFEST, error.reason)
 

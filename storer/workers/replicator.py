@@ -185,7 +185,7 @@ def _continues(noted: _Note, stamp: str, taken: Snapshot) -> bool:
 
 
 def _has(avatar: Avatar, number: int, tag: str) -> bool:
-    found = avatar.history.repository.references.get(f"refs/tags/{number}")
+    found = avatar.open_history().open_repository().references.get(f"refs/tags/{number}")
     return found is not None and str(found.target) == tag
 
 
@@ -214,7 +214,7 @@ def _new_paths(
     """Yield the paths of what an avatar's lights after `before` added or replaced."""
     folder = PurePosixPath(avatar.name)
     git = folder / GIT
-    for name in sorted(_new_objects(avatar.history.repository, before, newest)):
+    for name in sorted(_new_objects(avatar.open_history().open_repository(), before, newest)):
         path = git / "objects" / name[:2] / name[2:]
         if (taken.kata.folder / path).exists():  # else it is one of before, in a pack
             yield path
