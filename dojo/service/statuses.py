@@ -129,7 +129,7 @@ def _reading(parse: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
 
 
 def _writing(serialize: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
-    """Return `serialize`, for responses some of which are bytes already."""
+    """Return `serialize`, for responses some of which are serialized already: a stream's chunks."""
 
     def write(response: Any) -> bytes:
         return response if isinstance(response, bytes) else serialize(response)

@@ -199,14 +199,13 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         size = converters.page_size(request.page_size, DEFAULT_LIGHTS, MOST_LIGHTS)
         after = page_tokens.after_light(request.page_token)
 
-        def read() -> bytes:
+        def read() -> storer_pb2.ListLightsResponse:
             with self._katas.using(kata_id) as kata:
                 found = [kata.avatar(only)] if only else kata.avatars()
                 lights = {avatar.name: avatar.lights() for avatar in found}
             return self._light_messages.page(kata_id, lights, after, size)
 
-        # As it is sent already, which the interceptor takes as well.
-        return await asyncio.to_thread(read)  # type: ignore[arg-type]
+        return await asyncio.to_thread(read)
 
     async def WatchKata(
         self, request: storer_pb2.WatchKataRequest, context: Context
@@ -265,13 +264,12 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         kata_id, name = converters.kata_and_avatar(request.kata_id, request.avatar)
         was, now = _was_and_now(request)
 
-        def compare() -> bytes:
+        def compare() -> storer_pb2.DiffLightsResponse:
             with self._katas.using(kata_id) as kata:
                 files = diff.diff(kata.avatar(name), was, now)
             return diff_messages.response(files)
 
-        # As it is sent already, which the interceptor takes as well.
-        return await asyncio.to_thread(compare)  # type: ignore[arg-type]
+        return await asyncio.to_thread(compare)
 
     async def DownloadPatch(
         self, request: storer_pb2.DownloadPatchRequest, context: Context

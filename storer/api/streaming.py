@@ -6,12 +6,12 @@ import asyncio
 import contextvars
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import Any, TypeVar
 
 from cyberdojo.storer.v1 import storer_pb2
-from dojo.chunks import Digest
+from dojo.chunks import CHUNK_BYTES, Digest
 from dojo.errors import InvalidArgument
-from storer.api import wire
 
 T = TypeVar("T")
 
@@ -46,8 +46,6 @@ class Streams:
     ) -> AsyncIterator[Any]:
         """Yield the messages of a stream; each piece is made in a thread, while one is sent.
 
-        Those with data are serialized already: a message would copy the data twice.
-
         `header` is what it begins with, or the filename in that, or gives it when the first piece
         is made. What its `offset` says that the caller has is left out, and is part of the digest.
 
@@ -57,7 +55,6 @@ class Streams:
         digest = Digest()
         making: asyncio.Task[bytes | None] | None = None
         try:
-            data_field = message.DESCRIPTOR.fields_by_name["data"].number
             making = _next_piece(pieces, digest)
             piece = await asyncio.shield(making)
             begun = header() if callable(header) else header
@@ -70,7 +67,7 @@ class Streams:
                 size = len(piece)
                 if left_out < size:
                     # Under the same name: the piece is not kept while a client takes its time.
-                    piece = wire.bytes_field(data_field, piece[left_out:] if left_out else piece)
+                    piece = _data(message, piece[left_out:] if left_out else piece)
                     yield piece
                 left_out = max(0, left_out - size)
                 piece = await asyncio.shield(making)
@@ -130,6 +127,24 @@ class Streams:
         closing = asyncio.create_task(_close(made, making))
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)
+
+
+def _data(message: Any, piece: bytes) -> Any:
+    """Return a message with a piece of data; with a whole chunk, serialized already.
+
+    To put a chunk into the message and serialize that copies it three times, into memory that the
+    system has to clear first: 1.4 ms, and a download that is a third slower.
+    """
+    if len(piece) != CHUNK_BYTES:
+        return message(data=piece)
+    return b"".join((_before_chunk(message), piece))
+
+
+@cache
+def _before_chunk(message: Any) -> bytes:
+    """Return what a serialized message has before its data, if that is a whole chunk."""
+    serialized: bytes = message(data=bytes(CHUNK_BYTES)).SerializeToString()
+    return serialized[:-CHUNK_BYTES]
 
 
 def _next_piece(pieces: Generator[bytes, None, None], digest: Digest) -> asyncio.Task[bytes | None]:
