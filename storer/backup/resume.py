@@ -46,7 +46,7 @@ def state(taken: Snapshot, compression: str) -> bytes:
     digest.update(repr((versions, taken.kata.kata_id)).encode())
     for path, content in sorted(taken.references.items()):
         digest.update(repr((str(path), hashlib.sha256(content).digest())).encode())
-    for found in tree.walk(taken.kata.folder):
+    for found in tree.members(taken.kata.folder):
         if not snapshot.belongs(taken, found):
             continue
         status = found.status

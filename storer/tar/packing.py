@@ -8,7 +8,6 @@ that nothing leads to as well.
 The newest tag keeps its file, from which it is quicker to read.
 """
 
-import os
 import re
 import shutil
 import tempfile
@@ -19,7 +18,7 @@ from pathlib import Path, PurePosixPath
 
 import pygit2
 
-from storer.fs import durable
+from storer.fs import durable, tree
 from storer.kata.history import GIT
 from storer.kata.kata import Kata
 
@@ -29,7 +28,7 @@ _TAGS = "refs/tags/"
 # So few objects with a file of their own take less time as they are than packed with all others.
 _FEW = 32
 
-_OBJECT = re.compile(r"[0-9a-f]{40}")
+_OBJECT = re.compile(r"[0-9a-f]{2}/[0-9a-f]{38}")
 
 
 @dataclass
@@ -90,12 +89,8 @@ def packing(kata: Kata, references: Mapping[PurePosixPath, bytes]) -> Iterator[P
 
 def _loose_count(git: Path) -> int:
     """Return how many objects have a file of their own."""
-    folders = (each for each in (git / "objects").iterdir() if len(each.name) == 2)
-    return sum(
-        _OBJECT.fullmatch(folder.name + name) is not None
-        for folder in folders
-        for name in os.listdir(folder)
-    )
+    found = tree.walk(git / "objects", lambda path: len(path.name) == 2)
+    return sum(_OBJECT.fullmatch(str(each.path)) is not None for each in found)
 
 
 def _newest_tag(
