@@ -166,7 +166,7 @@ class Checkpointer:
             tracked = dict(self._tracked)
         for folder, each in tracked.items():
             if each.is_doubtful:
-                self._settle_doubt(folder, each)
+                self._rewrite_if_free(folder, each)
             else:
                 # Whoever tracked it holds the lock until the lists beside git are written.
                 self._locked(folder, each, lambda: None)
@@ -185,7 +185,7 @@ class Checkpointer:
         with self._lock:
             return self._tracked.get(folder)
 
-    def _settle_doubt(self, folder: Path, tracked: _Tracked) -> None:
+    def _rewrite_if_free(self, folder: Path, tracked: _Tracked) -> None:
         """Rewrite what the disk may have lost of a log's entries, if nobody is in the way.
 
         While the kata's lock is held, too, nobody replaces the kata or deletes it.
