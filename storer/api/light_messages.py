@@ -13,6 +13,7 @@ from storer.api import converters, page_tokens
 from storer.kata.light import Light
 from storer.katas.watch import Dashboard
 
+_Response = storer_pb2.ListLightsResponse
 _number = attrgetter("number")
 
 
@@ -24,7 +25,7 @@ class LightMessages:
 
     def __init__(self, capacity: int = 512) -> None:
         """Keep those of at most `capacity` avatars: some 100 bytes a light."""
-        self._kept: Recent[tuple[str, str], tuple[tuple[Light, ...], storer_pb2.AvatarLights]]
+        self._kept: Recent[tuple[str, str], tuple[tuple[Light, ...], _Response]]
         self._kept = Recent(capacity)
 
     def page(
@@ -33,9 +34,9 @@ class LightMessages:
         lights: Dashboard,
         after: tuple[str, int],
         size: int,
-    ) -> storer_pb2.ListLightsResponse:
-        """Return a ListLightsResponse of the first `size` lights that come after an avatar's."""
-        response = storer_pb2.ListLightsResponse()
+    ) -> _Response:
+        """Return the first `size` lights that come after an avatar's. Nobody may change them."""
+        response = _Response()
         last = after
         for name, each in lights.items():
             first = 0
@@ -44,30 +45,34 @@ class LightMessages:
             shown = each[first : first + size]
             size -= len(each) - first
             if shown:
-                made = self._messages(kata_id, name, each)
-                if len(shown) == len(each):
-                    response.avatars.append(made)  # in one go, which is what takes least
-                else:
-                    part = made.lights[first : first + len(shown)]
+                whole = self._whole(kata_id, name, each)
+                if len(shown) < len(each):
+                    part = whole.avatars[0].lights[first : first + len(shown)]
                     response.avatars.add(avatar=name, lights=part)
+                elif len(lights) == 1:
+                    return whole  # as it is: a copy takes longer than all the rest
+                else:
+                    response.MergeFrom(whole)
                 last = (name, shown[-1].number)
             if size < 0:  # there is more
                 response.next_page_token = page_tokens.token(*last)
                 break
         return response
 
-    def _messages(
-        self, kata_id: str, avatar: str, lights: tuple[Light, ...]
-    ) -> storer_pb2.AvatarLights:
-        """Return an avatar with all of its lights."""
+    def _whole(self, kata_id: str, avatar: str, lights: tuple[Light, ...]) -> _Response:
+        """Return the response that has all lights of one avatar."""
         key = (kata_id, avatar)
-        known, made = self._kept.get(key) or ((), storer_pb2.AvatarLights(avatar=avatar))
-        if known is not lights:
-            # Lights are added to the very ones that were there; read again, they are others.
-            goes_on = 0 < len(known) <= len(lights) and lights[len(known) - 1] is known[-1]
-            before, made = made, storer_pb2.AvatarLights(avatar=avatar)
-            if goes_on:
-                made.CopyFrom(before)
-            made.lights.extend(converters.light_to(light) for light in lights[len(made.lights) :])
-        self._kept.put(key, (lights, made))
-        return made
+        known, kept = self._kept.get(key) or ((), _Response())
+        if known is lights:
+            return kept
+        # Lights are added to the very ones that were there; read again, they are others.
+        goes_on = 0 < len(known) <= len(lights) and lights[len(known) - 1] is known[-1]
+        whole = _Response()
+        if goes_on:
+            whole.CopyFrom(kept)
+        else:
+            known = ()
+            whole.avatars.add(avatar=avatar)
+        whole.avatars[0].lights.extend(converters.light_to(each) for each in lights[len(known) :])
+        self._kept.put(key, (lights, whole))
+        return whole
