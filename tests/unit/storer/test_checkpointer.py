@@ -160,3 +160,26 @@ def test_a_light_whose_tag_is_gone_is_damage(start: Start) -> None:
     os.truncate(kata / "whale/.git/refs/tags/0", 0)
     with pytest.raises(KataDamaged):
         numbers(kata)
+
+
+def test_a_checkpointer_that_stops_leaves_no_log(start: Start) -> None:
+    kata = start("whale")
+    checkpointer = Checkpointer()
+    checkpointer.start()
+    record(open_(kata, checkpointer), b"new")
+    checkpointer.stop()
+    assert is_empty(kata)
+    assert numbers(kata) == [0, 1]
+
+
+def test_what_another_storer_appends_is_replayed_before_it_is_read(start: Start) -> None:
+    kata = start("whale")
+    ours, theirs = Checkpointer(), Checkpointer()
+    record(open_(kata, ours), b"ours")
+    assert not ours.is_foreign(kata / "whale")
+    record(open_(kata, theirs), b"theirs")
+    assert ours.is_foreign(kata / "whale")
+    assert [light.number for light in open_(kata, ours).lights()] == [0, 1, 2]
+    assert not ours.is_foreign(kata / "whale")
+    theirs.checkpoint()
+    assert is_empty(kata)
