@@ -48,7 +48,7 @@ def measure(made: Place, scale: float) -> Iterator[Figure]:
 
 def _record(made: Place, serving: Storer, rounds: int) -> Iterator[Figure]:
     """RecordTest, and the same by git's command line, ten by ten, on the same disk."""
-    kata_id = _kata(serving, 1)
+    kata_id = new_kata(serving, 1)
     parent = made.data_containers.folder(kata_id).parent.parent
     with tempfile.TemporaryDirectory(dir=parent, prefix="bench-git-") as folder:
         git = _Git(Path(folder))
@@ -57,10 +57,10 @@ def _record(made: Place, serving: Storer, rounds: int) -> Iterator[Figure]:
         for first in range(1, rounds + 1, TURN):
             for times, record in (
                 (theirs, git.record),
-                (ours, partial(_press, serving, kata_id, 0)),
+                (ours, partial(press, serving, kata_id, 0)),
             ):
                 os.sync()  # neither has to write what the other left to be written
-                times += [_ms(partial(record, number)) for number in range(first, first + TURN)]
+                times += [ms(partial(record, number)) for number in range(first, first + TURN)]
     print(_table("RecordTest, 10 files", {"RecordTest": ours, "git add, commit, tag": theirs}))
     for percent in (50, 99):
         yield Figure(f"storer RecordTest p{percent}", percentile(ours, percent), "ms")
@@ -113,17 +113,17 @@ class _Git:
 
 def _late(serving: Storer, rounds: int) -> Iterator[Figure]:
     """RecordTest as one of the first lights, and as the thousandth, in turn."""
-    old = _kata(serving, 1)
+    old = new_kata(serving, 1)
     for number in range(1, LATE):
-        _press(serving, old, 0, number)
+        press(serving, old, 0, number)
     times: dict[int, list[float]] = {EARLY: [], LATE: []}
     for turn in range(min(rounds, 100)):
         if turn % EARLY == 0:
-            new = _kata(serving, 1)
+            new = new_kata(serving, 1)
             for number in range(1, EARLY):
-                _press(serving, new, 0, number)
-        times[EARLY].append(_ms(partial(_press, serving, new, 0, EARLY + turn % EARLY)))
-        times[LATE].append(_ms(partial(_press, serving, old, 0, LATE + turn)))
+                press(serving, new, 0, number)
+        times[EARLY].append(ms(partial(press, serving, new, 0, EARLY + turn % EARLY)))
+        times[LATE].append(ms(partial(press, serving, old, 0, LATE + turn)))
     print(_table("RecordTest", {f"from light {number}": each for number, each in times.items()}))
     for percent in (50, 99):
         yield Figure(
@@ -135,10 +135,10 @@ def _late(serving: Storer, rounds: int) -> Iterator[Figure]:
 
 
 def _read(serving: Storer, rounds: int) -> Iterator[Figure]:
-    kata_id = _kata(serving, 1)
+    kata_id = new_kata(serving, 1)
     avatar = avatars.NAMES[0]
     for number in range(1, LISTED + 1):
-        _press(serving, kata_id, 0, number)
+        press(serving, kata_id, 0, number)
     calls: dict[str, Callable[[int], object]] = {
         "GetFiles": lambda number: serving.stub.GetFiles(
             storer_pb2.GetFilesRequest(kata_id=kata_id, avatar=avatar, light_number=number)
@@ -155,7 +155,7 @@ def _read(serving: Storer, rounds: int) -> Iterator[Figure]:
     times: dict[str, list[float]] = {name: [] for name in calls}
     for turn in range(rounds):
         for name, call in calls.items():
-            times[name].append(_ms(partial(call, turn % LISTED + 1)))
+            times[name].append(ms(partial(call, turn % LISTED + 1)))
     print(_table("Reading", times))
     for name, each in times.items():
         yield Figure(f"storer {name} p50", percentile(each, 50), "ms", "<=", 2)
@@ -165,13 +165,13 @@ def _read(serving: Storer, rounds: int) -> Iterator[Figure]:
 def _create(made: Place, serving: Storer, rounds: int) -> Iterator[Figure]:
     """CreateKata and StartAvatar, and what the engine takes for a container and a volume."""
     ours, bare = [], []
-    _kata(serving, 0)  # the empty image is there
+    new_kata(serving, 0)  # the empty image is there
     api = docker.APIClient(base_url=made.engine.url, version="auto")
     for _ in range(rounds):
-        ours.append(_ms(partial(_kata, serving, 1)))
+        ours.append(ms(partial(new_kata, serving, 1)))
         kata_id = kata_ids.new()
         config, name = made.data_containers.container_config(kata_id), made.namespace.kata(kata_id)
-        bare.append(_ms(partial(api.create_container_from_config, config, name)))
+        bare.append(ms(partial(api.create_container_from_config, config, name)))
     api.close()
     made.clear()
     rows = {"CreateKata + StartAvatar": ours, "container and volume by the API": bare}
@@ -187,25 +187,25 @@ def _create(made: Place, serving: Storer, rounds: int) -> Iterator[Figure]:
 
 def _together(serving: Storer, seconds: float) -> Iterator[Figure]:
     """RecordTest by 64 clients at once, each with an avatar of its own."""
-    kata_id = _kata(serving, CLIENTS)
+    kata_id = new_kata(serving, CLIENTS)
     times: list[float] = []
     ends = time.monotonic() + seconds
 
-    def press(place: int) -> None:
+    def press_for_a_while(place: int) -> None:
         number = 1
         while time.monotonic() < ends:
-            times.append(_ms(partial(_press, serving, kata_id, place, number)))
+            times.append(ms(partial(press, serving, kata_id, place, number)))
             number += 1
 
     begun = time.monotonic()
     with ThreadPoolExecutor(CLIENTS) as threads:
-        list(threads.map(press, range(CLIENTS)))
+        list(threads.map(press_for_a_while, range(CLIENTS)))
     rate = len(times) / (time.monotonic() - begun)
     print(_table(f"RecordTest, {CLIENTS} clients, {rate:.0f}/s", {"RecordTest": times}))
     yield Figure(f"storer RecordTest per second, {CLIENTS} clients", rate, "/s", ">=", 300)
 
 
-def _kata(serving: Storer, started: int) -> str:
+def new_kata(serving: Storer, started: int) -> str:
     """Make a kata in which that many avatars have started; return its id."""
     manifest = storer_pb2.Manifest(
         display_name="Python, pytest",
@@ -220,7 +220,8 @@ def _kata(serving: Storer, started: int) -> str:
     return made.kata_id
 
 
-def _press(serving: Storer, kata_id: str, place: int, number: int) -> None:
+def press(serving: Storer, kata_id: str, place: int, number: int) -> None:
+    """Record a test as light `number` of the avatar at a place in the list of all."""
     serving.stub.RecordTest(
         storer_pb2.RecordTestRequest(
             kata_id=kata_id,
@@ -234,7 +235,7 @@ def _press(serving: Storer, kata_id: str, place: int, number: int) -> None:
     )
 
 
-def _ms(call: Callable[[], object]) -> float:
+def ms(call: Callable[[], object]) -> float:
     """Return how many milliseconds a call takes."""
     begun = time.perf_counter()
     call()

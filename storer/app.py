@@ -1,6 +1,10 @@
-"""Serving: the storer as a process."""
+"""The storer as a process: builds all of its parts, and serves."""
+
+from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 
 from google.protobuf.descriptor import FileDescriptor
@@ -10,20 +14,87 @@ from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
 from dojo.engine.data_containers import DataContainers
 from dojo.engine.monitor import EngineMonitor
 from dojo.service import serving
+from storer.api.light_messages import LightMessages
 from storer.api.servicer import StorerServicer
 from storer.api.start_points_servicer import StartPointsServicer
+from storer.api.streaming import RECEIVERS, Streams
 from storer.archive.location import open_archive
+from storer.backup.catalog import Catalog
 from storer.fs import block_groups
+from storer.fs.checkpointer import Checkpointer
+from storer.git import libgit2
+from storer.katas.activity import InProgress
+from storer.katas.changes import Changes
 from storer.katas.import_source import KatasDirectory
+from storer.katas.listing import Places
+from storer.katas.repository import Katas
+from storer.katas.watch import Watches
 from storer.settings import StorerSettings
 from storer.start_points.start_points import StartPoints
-from storer.workers.archiver import Archiving, Policy
-from storer.workers.replicator import Copying
+from storer.workers.archiver import Archiver, Policy
+from storer.workers.replicator import Replicator
+
+
+@dataclass(frozen=True)
+class Storer:
+    """The parts of a storer that somebody starts, stops or serves."""
+
+    katas: Katas
+    checkpointer: Checkpointer
+    watches: Watches
+    archiver: Archiver
+    replicator: Replicator
+    servicer: StorerServicer
+    start_points: StartPointsServicer
 
 
 def main() -> None:
     """Serve until told to stop."""
     serving.run("storer", StorerSettings, _run)
+
+
+def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
+    """Build a storer, of which nothing runs yet. To be called where its event loop runs.
+
+    Raises ArchiveUnavailable.
+    """
+    libgit2.configure()
+    places = Places(
+        data_containers, open_archive(settings.archive), KatasDirectory(settings.katas_directory)
+    )
+    in_progress, changes, checkpointer = InProgress(), Changes(), Checkpointer()
+    katas = Katas(places, in_progress, changes, checkpointer)
+    watches = Watches(lambda kata_id: asyncio.to_thread(katas.lights, kata_id, importing=False))
+    policy = Policy(
+        settings.archive_after_seconds,
+        settings.max_data_containers,
+        with_products=settings.archive_build_products == "keep",
+    )
+    archiver = Archiver(katas, data_containers, in_progress, watches.is_watched, policy)
+    replicator = Replicator(katas, data_containers, settings.archive_copy_seconds)
+    loop = asyncio.get_running_loop()
+    changes.subscribe(lambda kata_id: loop.call_soon_threadsafe(watches.changed, kata_id))
+    changes.subscribe(replicator.changed)
+    start_points = StartPoints(settings.start_points)
+    servicer = StorerServicer(
+        katas=katas,
+        watches=watches,
+        archiver=archiver,
+        catalog=Catalog(data_containers),
+        data_containers=data_containers,
+        start_points=start_points,
+        light_messages=LightMessages(),
+        streams=Streams(ThreadPoolExecutor(RECEIVERS, thread_name_prefix="receiver")),
+    )
+    return Storer(
+        katas=katas,
+        checkpointer=checkpointer,
+        watches=watches,
+        archiver=archiver,
+        replicator=replicator,
+        servicer=servicer,
+        start_points=StartPointsServicer(start_points),
+    )
 
 
 def _run(settings: StorerSettings) -> None:
@@ -33,37 +104,27 @@ def _run(settings: StorerSettings) -> None:
 
 
 async def _serve(settings: StorerSettings, data_containers: DataContainers) -> None:
-    mounted = StartPoints(settings.start_points)
-    katas_directory = KatasDirectory(settings.katas_directory)
-    archive = open_archive(settings.archive)
-    with_products = settings.archive_build_products == "keep"
-    servicer = StorerServicer(
-        data_containers, katas_directory, mounted, archive, with_products=with_products
-    )
-    await asyncio.to_thread(servicer.katas.sweep)
-    policy = Policy(settings.archive_after_seconds, settings.max_data_containers, with_products)
-    archiving = Archiving(servicer.katas, data_containers, policy)
-    archiving.start()
-    copying = Copying(servicer.katas, data_containers, settings.archive_copy_seconds)
-    servicer.on_change = copying.changed
-    copying.start()
-    start_points = StartPointsServicer(mounted)
+    storer = build(settings, data_containers)
+    await asyncio.to_thread(storer.katas.sweep)
+    storer.checkpointer.start()
+    storer.archiver.start()
+    storer.replicator.start()
     services = {
         _full_name(storer_pb2.DESCRIPTOR): partial(
-            storer_pb2_grpc.add_StorerServiceServicer_to_server, servicer
+            storer_pb2_grpc.add_StorerServiceServicer_to_server, storer.servicer
         ),
         _full_name(startpoints_pb2.DESCRIPTOR): partial(
-            startpoints_pb2_grpc.add_StartPointsServiceServicer_to_server, start_points
+            startpoints_pb2_grpc.add_StartPointsServiceServicer_to_server, storer.start_points
         ),
     }
     await serving.serve(
         settings.listen,
         services,
         EngineMonitor(data_containers),
-        on_stopping=[servicer.watches.stop],
+        on_stopping=[storer.watches.stop],
         on_stop=[
-            partial(asyncio.to_thread, each)
-            for each in (archiving.stop, copying.stop, servicer.katas.close)
+            partial(asyncio.to_thread, each.stop)
+            for each in (storer.archiver, storer.replicator, storer.checkpointer)
         ],
     )
 

@@ -10,10 +10,10 @@ from cyberdojo.storer.v1 import storer_pb2
 from dojo import kata_ids
 from dojo.errors import InvalidArgument
 from storer.api import converters
-from storer.api.streaming import exchange, send
+from storer.api.streaming import Streams
 from storer.backup import backup
 from storer.backup.backup import Backup
-from storer.backup.catalog import BackupStates
+from storer.backup.catalog import Catalog
 from storer.backup.restore_many import Ended, How, Outcome, Report, restore_katas
 from storer.katas.repository import Katas
 
@@ -30,18 +30,18 @@ _OUTCOMES = {
 
 
 async def backup_katas(
-    katas: Katas, states: BackupStates, request: storer_pb2.BackupKatasRequest
+    streams: Streams, katas: Katas, catalog: Catalog, request: storer_pb2.BackupKatasRequest
 ) -> AsyncIterator[storer_pb2.BackupKatasResponse]:
     """Yield what BackupKatas answers. Raises InvalidArgument, UnknownBackup, ArchiveUnavailable."""
     compression = converters.compression_from(request.compression)
-    begun = await asyncio.to_thread(_begin, katas, states, request)
+    begun = await asyncio.to_thread(_begin, katas, catalog, request)
     header = storer_pb2.BackupKatasHeader(filename=backup.filename(compression), token=begun.token)
-    async for part in send(begun.tar(compression), header, storer_pb2.BackupKatasResponse):
+    async for part in streams.send(begun.tar(compression), header, storer_pb2.BackupKatasResponse):
         yield part
 
 
 async def restored_katas(
-    katas: Katas, requests: AsyncIterator[storer_pb2.RestoreKatasRequest]
+    streams: Streams, katas: Katas, requests: AsyncIterator[storer_pb2.RestoreKatasRequest]
 ) -> AsyncIterator[storer_pb2.RestoreKatasResponse]:
     """Yield what RestoreKatas answers. Raises InvalidArgument."""
     first = await anext(aiter(requests), None)
@@ -49,7 +49,7 @@ async def restored_katas(
         raise InvalidArgument("header", "has to come first")
     how = How(first.header.overwrite, first.header.apply_deletions)
     counts = Counter[Outcome]()
-    async for each in exchange(requests, lambda pieces: restore_katas(katas, pieces, how)):
+    async for each in streams.exchange(requests, lambda pieces: restore_katas(katas, pieces, how)):
         if isinstance(each, Report):
             counts[each.outcome] += 1
             yield storer_pb2.RestoreKatasResponse(report=_report_to(each))
@@ -57,18 +57,18 @@ async def restored_katas(
             yield storer_pb2.RestoreKatasResponse(summary=_summary_to(each, counts))
 
 
-def _begin(katas: Katas, states: BackupStates, request: storer_pb2.BackupKatasRequest) -> Backup:
+def _begin(katas: Katas, catalog: Catalog, request: storer_pb2.BackupKatasRequest) -> Backup:
     prefix = kata_ids.check_prefix(request.prefix)
     if not request.resume_token:
         if request.after_kata_id:
             raise InvalidArgument("after_kata_id", "says where to resume, and needs resume_token")
-        return backup.begin(katas, states, prefix, request.since_token)
+        return backup.begin(katas, catalog, prefix, request.since_token)
     for field in ("prefix", "since_token"):
         if getattr(request, field):
             raise InvalidArgument(field, "is that of the backup that is resumed")
     if request.after_kata_id:
         kata_ids.check(request.after_kata_id, "after_kata_id")
-    return backup.resume(katas, states, request.resume_token, request.after_kata_id)
+    return backup.resume(katas, catalog, request.resume_token, request.after_kata_id)
 
 
 def _report_to(report: Report) -> storer_pb2.RestoreReport:

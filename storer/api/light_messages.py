@@ -1,4 +1,4 @@
-"""Lights as they are sent, kept for who asks for them again.
+"""Lights as messages, kept for who asks for them again.
 
 A dashboard asks for all lights of a class after each press of *test*, and to make a message of
 each took longer than all the rest of the call. A light never changes, so it is made once.
@@ -9,15 +9,11 @@ from operator import attrgetter
 
 from cyberdojo.storer.v1 import storer_pb2
 from dojo.lru_cache import LruCache
-from storer.api import converters, page_tokens, wire
+from storer.api import converters, page_tokens
 from storer.kata.light import Light
-from storer.kata.watch import Dashboard
+from storer.katas.watch import Dashboard
 
-_AVATARS = storer_pb2.ListLightsResponse.AVATARS_FIELD_NUMBER
-_TOKEN = storer_pb2.ListLightsResponse.NEXT_PAGE_TOKEN_FIELD_NUMBER
-_AVATAR = storer_pb2.AvatarLights.AVATAR_FIELD_NUMBER
-_LIGHTS = storer_pb2.AvatarLights.LIGHTS_FIELD_NUMBER
-
+_Response = storer_pb2.ListLightsResponse
 _number = attrgetter("number")
 
 
@@ -28,8 +24,8 @@ class LightMessages:
     """
 
     def __init__(self, capacity: int = 512) -> None:
-        """Keep those of at most `capacity` avatars: some 60 bytes a light."""
-        self._kept: LruCache[tuple[str, str], tuple[tuple[Light, ...], list[bytes]]]
+        """Keep those of at most `capacity` avatars: some 100 bytes a light."""
+        self._kept: LruCache[tuple[str, str], tuple[tuple[Light, ...], _Response]]
         self._kept = LruCache(capacity)
 
     def page(
@@ -38,9 +34,9 @@ class LightMessages:
         lights: Dashboard,
         after: tuple[str, int],
         size: int,
-    ) -> bytes:
-        """Return a ListLightsResponse of the first `size` lights that come after an avatar's."""
-        parts: list[bytes] = []
+    ) -> _Response:
+        """Return the first `size` lights that come after an avatar's. Nobody may change them."""
+        response = _Response()
         last = after
         for name, each in lights.items():
             first = 0
@@ -49,27 +45,34 @@ class LightMessages:
             shown = each[first : first + size]
             size -= len(each) - first
             if shown:
-                made = self._messages(kata_id, name, each)[first : first + len(shown)]
-                content = b"".join((wire.bytes_field(_AVATAR, name.encode()), *made))
-                parts.append(wire.bytes_field(_AVATARS, content))
+                whole = self._whole(kata_id, name, each)
+                if len(shown) < len(each):
+                    part = whole.avatars[0].lights[first : first + len(shown)]
+                    response.avatars.add(avatar=name, lights=part)
+                elif len(lights) == 1:
+                    return whole  # as it is: a copy takes longer than all the rest
+                else:
+                    response.MergeFrom(whole)
                 last = (name, shown[-1].number)
             if size < 0:  # there is more
-                parts.append(wire.bytes_field(_TOKEN, page_tokens.token(*last).encode()))
+                response.next_page_token = page_tokens.token(*last)
                 break
-        return b"".join(parts)
+        return response
 
-    def _messages(self, kata_id: str, avatar: str, lights: tuple[Light, ...]) -> list[bytes]:
-        """Return each light of an avatar as an element of AvatarLights."""
+    def _whole(self, kata_id: str, avatar: str, lights: tuple[Light, ...]) -> _Response:
+        """Return the response that has all lights of one avatar."""
         key = (kata_id, avatar)
-        known, made = self._kept.get(key) or ((), [])
-        if known is not lights:
-            # Lights are added to the very ones that were there; read anew, they are others.
-            goes_on = 0 < len(known) <= len(lights) and lights[len(known) - 1] is known[-1]
-            made = made if goes_on else []
-            made = [*made, *(_message(light) for light in lights[len(made) :])]
-        self._kept.put(key, (lights, made))
-        return made
-
-
-def _message(light: Light) -> bytes:
-    return wire.bytes_field(_LIGHTS, converters.light_to(light).SerializeToString())
+        known, kept = self._kept.get(key) or ((), _Response())
+        if known is lights:
+            return kept
+        # Lights are added to the very ones that were there; read again, they are others.
+        goes_on = 0 < len(known) <= len(lights) and lights[len(known) - 1] is known[-1]
+        whole = _Response()
+        if goes_on:
+            whole.CopyFrom(kept)
+        else:
+            known = ()
+            whole.avatars.add(avatar=avatar)
+        whole.avatars[0].lights.extend(converters.light_to(each) for each in lights[len(known) :])
+        self._kept.put(key, (lights, whole))
+        return whole

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import aclosing
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import grpc.aio
 
@@ -18,20 +18,16 @@ from dojo.errors import InvalidArgument, KataNotFound
 from storer.api import converters, diff_messages, page_tokens
 from storer.api.backup_servicer import backup_katas, restored_katas
 from storer.api.light_messages import LightMessages
-from storer.api.streaming import receive, send
+from storer.api.streaming import Streams
 from storer.api.verify_servicer import verify_katas
-from storer.archive.archive import Archive
 from storer.backup import download, restore
-from storer.backup.catalog import BackupStates
+from storer.backup.catalog import Catalog
 from storer.kata import diff
-from storer.kata.light import Light
-from storer.kata.watch import Watches
 from storer.katas.details import Details
-from storer.katas.import_source import KatasDirectory
 from storer.katas.repository import Katas
+from storer.katas.watch import Watches
 from storer.start_points.start_points import RED_AMBER_GREEN, StartPoints
-
-T = TypeVar("T")
+from storer.workers.archiver import Archiver
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -42,34 +38,29 @@ DEFAULT_LIGHTS, MOST_LIGHTS = 5000, 10_000
 class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
     """The storer's RPCs. Their contract is in the proto.
 
-    It belongs to the event loop's thread; `Katas` belongs to any. What a thread did to a kata
-    gets to its watchers through the loop.
+    It belongs to the event loop's thread, as `Watches` and `Streams` do; `Katas` belongs to any.
     """
 
     def __init__(
         self,
-        data_containers: DataContainers,
-        katas_directory: KatasDirectory,
-        start_points: StartPoints | None = None,
-        archive: Archive | None = None,
         *,
-        with_products: bool = True,
+        katas: Katas,
+        watches: Watches,
+        archiver: Archiver,
+        catalog: Catalog,
+        data_containers: DataContainers,
+        start_points: StartPoints,
+        light_messages: LightMessages,
+        streams: Streams,
     ) -> None:
-        """Serve these katas. To be made where an event loop runs.
-
-        `with_products`: what runs left in sandboxes is archived too.
-        """
-        self.on_change: Callable[[str], None] = lambda _: None
-        self._with_products = with_products
-        self._start_points = start_points or StartPoints(None)
-        self._loop = asyncio.get_running_loop()
-        self.watches = Watches(self._read_lights)
-        self._light_messages = LightMessages()
+        self._katas = katas
+        self._watches = watches
+        self._archiver = archiver
+        self._catalog = catalog
         self._containers = data_containers
-        self._backup_states = BackupStates(data_containers)
-        self.katas = Katas(
-            data_containers, katas_directory, self._changed, archive, self.watches.is_watched
-        )
+        self._start_points = start_points
+        self._light_messages = light_messages
+        self._streams = streams
 
     async def CreateKata(
         self, request: storer_pb2.CreateKataRequest, context: Context
@@ -78,7 +69,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         given = request.HasField("created")
         created = converters.time_from(request.created, "created", given=given)
         manifest = converters.manifest_from(request.manifest)
-        kata_id = await asyncio.to_thread(self.katas.create, manifest, created)
+        kata_id = await asyncio.to_thread(self._katas.create, manifest, created)
         return storer_pb2.CreateKataResponse(kata_id=kata_id)
 
     async def GetKata(
@@ -88,11 +79,11 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         kata_id = kata_ids.check(request.kata_id)
 
         def get() -> storer_pb2.GetKataResponse:
-            with self.katas.using(kata_id) as kata:
+            with self._katas.using(kata_id) as kata:
                 return storer_pb2.GetKataResponse(
                     kata_id=kata_id,
-                    manifest=self._ruled(converters.manifest_to(kata.manifest)),
-                    created=converters.time_to(kata.created),
+                    manifest=self._ruled(converters.manifest_to(kata.read_manifest())),
+                    created=converters.time_to(kata.read_created()),
                     avatars=kata.avatar_names(),
                 )
 
@@ -103,7 +94,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
     ) -> storer_pb2.CompleteKataIdResponse:
         """List the ids that a partial id can stand for."""
         partial_id = kata_ids.check_partial(request.partial_id)
-        found, truncated = await asyncio.to_thread(self.katas.complete, partial_id)
+        found, truncated = await asyncio.to_thread(self._katas.complete, partial_id)
         return storer_pb2.CompleteKataIdResponse(kata_ids=found, truncated=truncated)
 
     async def ListKatas(
@@ -113,10 +104,10 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         prefix = kata_ids.check_prefix(request.prefix)
         size = converters.page_size(request.page_size, DEFAULT_KATAS, MOST_KATAS)
         after = page_tokens.after_kata(request.page_token)
-        found = await asyncio.to_thread(self.katas.page, prefix, after, size + 1)
+        found = await asyncio.to_thread(self._katas.page, prefix, after, size + 1)
         details: dict[str, Details] = {}
         if request.with_details:
-            details = await asyncio.to_thread(self.katas.details, found[:size])
+            details = await asyncio.to_thread(self._katas.details, found[:size])
         response = storer_pb2.ListKatasResponse(
             katas=(
                 storer_pb2.ListedKata(
@@ -137,7 +128,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
     ) -> storer_pb2.ImportKataResponse:
         """Import a kata from the katas directory."""
         kata_id = kata_ids.check(request.kata_id)
-        names, before = await asyncio.to_thread(self.katas.import_, kata_id)
+        names, before = await asyncio.to_thread(self._katas.import_, kata_id)
         return storer_pb2.ImportKataResponse(avatars=names, already_imported=before)
 
     async def ForkKata(
@@ -148,7 +139,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         number = converters.light_number(request.light_number)
         given = request.HasField("created")
         created = converters.time_from(request.created, "created", given=given)
-        forked = await asyncio.to_thread(self.katas.fork, kata_id, avatar, number, created)
+        forked = await asyncio.to_thread(self._katas.fork, kata_id, avatar, number, created)
         return storer_pb2.ForkKataResponse(kata_id=forked)
 
     async def DeleteKata(
@@ -156,7 +147,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
     ) -> storer_pb2.DeleteKataResponse:
         """Delete a kata's data-container and volume."""
         kata_id = kata_ids.check(request.kata_id)
-        await asyncio.to_thread(self.katas.delete, kata_id)
+        await asyncio.to_thread(self._katas.delete, kata_id)
         return storer_pb2.DeleteKataResponse()
 
     async def ArchiveKata(
@@ -164,8 +155,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
     ) -> storer_pb2.ArchiveKataResponse:
         """Put a kata into the archive."""
         kata_id = kata_ids.check(request.kata_id)
-        put_away = partial(self.katas.put_away, kata_id, with_products=self._with_products)
-        await asyncio.to_thread(put_away)
+        await asyncio.to_thread(self._archiver.archive, kata_id)
         return storer_pb2.ArchiveKataResponse()
 
     async def StartAvatar(
@@ -178,13 +168,8 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
             order = random.sample(avatars.NAMES, len(avatars.NAMES))
         time = converters.time_from(request.time, "time", given=request.HasField("time"))
 
-        def start() -> storer_pb2.StartAvatarResponse:
-            with self.katas.using(kata_id) as kata:
-                name, files = kata.start_avatar(order, time)
-            self._changed(kata_id)
-            return storer_pb2.StartAvatarResponse(avatar=name, visible_files=files)
-
-        return await asyncio.to_thread(start)
+        name, files = await asyncio.to_thread(self._katas.start_avatar, kata_id, order, time)
+        return storer_pb2.StartAvatarResponse(avatar=name, visible_files=files)
 
     async def ListAvatars(
         self, request: storer_pb2.ListAvatarsRequest, context: Context
@@ -193,7 +178,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         kata_id = kata_ids.check(request.kata_id)
 
         def read() -> storer_pb2.ListAvatarsResponse:
-            with self.katas.using(kata_id) as kata:
+            with self._katas.using(kata_id) as kata:
                 return storer_pb2.ListAvatarsResponse(
                     avatars=(
                         storer_pb2.ListedAvatar(
@@ -214,14 +199,13 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         size = converters.page_size(request.page_size, DEFAULT_LIGHTS, MOST_LIGHTS)
         after = page_tokens.after_light(request.page_token)
 
-        def read() -> bytes:
-            with self.katas.using(kata_id) as kata:
+        def read() -> storer_pb2.ListLightsResponse:
+            with self._katas.using(kata_id) as kata:
                 found = [kata.avatar(only)] if only else kata.avatars()
                 lights = {avatar.name: avatar.lights() for avatar in found}
             return self._light_messages.page(kata_id, lights, after, size)
 
-        # As it is sent already, which the interceptor takes as well.
-        return await asyncio.to_thread(read)  # type: ignore[arg-type]
+        return await asyncio.to_thread(read)
 
     async def WatchKata(
         self, request: storer_pb2.WatchKataRequest, context: Context
@@ -231,9 +215,9 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         seen = converters.seen_from(dict(request.seen))
         while True:
             # Here, and not for each reading: a kata that is deleted would be imported at once.
-            await asyncio.to_thread(self.katas.import_, kata_id)
+            await asyncio.to_thread(self._katas.import_, kata_id)
             try:
-                async with aclosing(self.watches.watch(kata_id, seen)) as lights:
+                async with aclosing(self._watches.watch(kata_id, seen)) as lights:
                     async for avatar, light in lights:
                         seen[avatar] = light.number
                         yield storer_pb2.WatchKataResponse(
@@ -241,7 +225,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
                         )
             except KataNotFound:
                 # Another storer, which does not know who watches here, may have archived it.
-                if not await asyncio.to_thread(self.katas.is_kept, kata_id):
+                if not await asyncio.to_thread(self._katas.is_kept, kata_id):
                     raise
 
     async def RecordTest(
@@ -250,14 +234,9 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         """Record a test as the avatar's next light."""
         kata_id, name = converters.kata_and_avatar(request.kata_id, request.avatar)
         light, submission, expected = converters.light_from(request)
-
-        def record() -> storer_pb2.RecordTestResponse:
-            with self.katas.using(kata_id) as kata:
-                recorded = kata.avatar(name).record(light, submission, expected)
-            self._changed(kata_id)
-            return storer_pb2.RecordTestResponse(light=converters.light_to(recorded))
-
-        return await asyncio.to_thread(record)
+        record = partial(self._katas.record, kata_id, name, light, submission, expected)
+        recorded = await asyncio.to_thread(record)
+        return storer_pb2.RecordTestResponse(light=converters.light_to(recorded))
 
     async def GetFiles(
         self, request: storer_pb2.GetFilesRequest, context: Context
@@ -267,7 +246,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         number = converters.light_number(request.light_number)
 
         def read() -> storer_pb2.GetFilesResponse:
-            with self.katas.using(kata_id) as kata:
+            with self._katas.using(kata_id) as kata:
                 light, submission = kata.avatar(name).submission(number)
             return storer_pb2.GetFilesResponse(
                 light=converters.light_to(light),
@@ -285,13 +264,12 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         kata_id, name = converters.kata_and_avatar(request.kata_id, request.avatar)
         was, now = _was_and_now(request)
 
-        def compare() -> bytes:
-            with self.katas.using(kata_id) as kata:
+        def compare() -> storer_pb2.DiffLightsResponse:
+            with self._katas.using(kata_id) as kata:
                 files = diff.diff(kata.avatar(name), was, now)
             return diff_messages.response(files)
 
-        # As it is sent already, which the interceptor takes as well.
-        return await asyncio.to_thread(compare)  # type: ignore[arg-type]
+        return await asyncio.to_thread(compare)
 
     async def DownloadPatch(
         self, request: storer_pb2.DownloadPatchRequest, context: Context
@@ -301,12 +279,12 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         was, now = _was_and_now(request)
 
         def pieces() -> Generator[bytes, None, None]:
-            with self.katas.using(kata_id) as kata:
+            with self._katas.using(kata_id) as kata:
                 made = list(diff.patch(kata.avatar(name), was, now))
             yield from made  # the kata is not held while a client takes its time
 
         filename = f"{kata_id}-{name}-{was}-{now}.patch"
-        async for part in send(pieces(), filename, storer_pb2.DownloadPatchResponse):
+        async for part in self._streams.send(pieces(), filename, storer_pb2.DownloadPatchResponse):
             yield part
 
     async def DownloadKata(
@@ -317,9 +295,9 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         compression = converters.compression_from(request.compression)
         filename = download.filename(kata_id, compression)
         resumption = converters.resumption_from(request)
-        pieces = download.download(self.katas, kata_id, compression, resumption)
+        pieces = download.download(self._katas, kata_id, compression, resumption)
         header = partial(converters.stream_header, filename, resumption)
-        async for part in send(pieces, header, storer_pb2.DownloadKataResponse):
+        async for part in self._streams.send(pieces, header, storer_pb2.DownloadKataResponse):
             yield part
 
     async def RestoreKata(
@@ -332,30 +310,30 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         overwrite = first.header.overwrite
 
         def unpack(pieces: Iterator[bytes]) -> tuple[str, list[str]]:
-            return restore.restore(self.katas, pieces, overwrite=overwrite)
+            return restore.restore(self._katas, pieces, overwrite=overwrite)
 
-        kata_id, names = await receive(request_iterator, unpack)
+        kata_id, names = await self._streams.receive(request_iterator, unpack)
         return storer_pb2.RestoreKataResponse(kata_id=kata_id, avatars=names)
 
     async def VerifyKatas(
         self, request: storer_pb2.VerifyKatasRequest, context: Context
     ) -> AsyncIterator[storer_pb2.VerifyKatasResponse]:
         """Check katas, and mend them where that is asked for."""
-        async for part in verify_katas(self._containers, self.katas, request):
+        async for part in verify_katas(self._containers, self._katas, request):
             yield part
 
     async def BackupKatas(
         self, request: storer_pb2.BackupKatasRequest, context: Context
     ) -> AsyncIterator[storer_pb2.BackupKatasResponse]:
         """Stream all katas, or those that changed, as one tar."""
-        async for part in backup_katas(self.katas, self._backup_states, request):
+        async for part in backup_katas(self._streams, self._katas, self._catalog, request):
             yield part
 
     async def RestoreKatas(
         self, request_iterator: AsyncIterator[storer_pb2.RestoreKatasRequest], context: Context
     ) -> AsyncIterator[storer_pb2.RestoreKatasResponse]:
         """Make katas from a tar, and tell of each."""
-        async for part in restored_katas(self.katas, request_iterator):
+        async for part in restored_katas(self._streams, self._katas, request_iterator):
             yield part
 
     def _ruled(self, manifest: storer_pb2.Manifest) -> storer_pb2.Manifest:
@@ -369,18 +347,6 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
             if found is not None:
                 manifest.colour_rule.CopyFrom(converters.manifest_to(found).colour_rule)
         return manifest
-
-    def _changed(self, kata_id: str) -> None:
-        """Tell the watchers of a kata, and whoever else wants to know, from any thread."""
-        self._loop.call_soon_threadsafe(self.watches.changed, kata_id)
-        self.on_change(kata_id)
-
-    async def _read_lights(self, kata_id: str) -> dict[str, tuple[Light, ...]]:
-        def read() -> dict[str, tuple[Light, ...]]:
-            with self.katas.using(kata_id, importing=False) as kata:
-                return {avatar.name: avatar.lights() for avatar in kata.avatars()}
-
-        return await asyncio.to_thread(read)
 
 
 def _was_and_now(

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
@@ -25,13 +26,12 @@ from dojo.errors import ArchiveConflict, ArchiveDamaged, KataDamaged, KataNotFou
 from dojo.naming import SANDBOX
 from storer.archive.archive import Archive, Archived, Copy, head_frame
 from storer.archive.extract import unpack
-from storer.fs import durable, json_files
+from storer.fs import durable, json_files, tree
 from storer.fs.json_files import Unreadable
 from storer.kata import sandbox
 from storer.kata.ancestry import goes_on
 from storer.kata.avatar import MANIFEST
 from storer.kata.kata import Kata
-from storer.kata.lights import LightsCache
 from storer.kata.sandbox import SUBMISSION
 from storer.tar import snapshot
 from storer.tar.packing import Packed, packing
@@ -80,13 +80,13 @@ def is_wanted(archive: Archive, kata: Kata) -> bool:
         durable.refusing(),
         tempfile.TemporaryDirectory(prefix=_COMPARING, dir=kata.folder) as folder,
     ):
-        there = Kata(Path(folder), kata.kata_id, LightsCache())
+        there = Kata.detached(Path(folder), kata.kata_id)
         try:
             get(archive, kata.kata_id, there.folder)
         except KataNotFound:  # it was deleted there at this moment
             return True
         except ArchiveDamaged as error:
-            _log.warning("written anew", kata=kata.kata_id, reason=str(error))
+            _log.warning("written again", kata=kata.kata_id, reason=str(error))
             return True
         if goes_on(there, kata):
             return True
@@ -216,23 +216,14 @@ def _fingerprint(folder: Path) -> str:
     By the times of their inodes, which nobody can set.
     """
     digest = hashlib.sha256()
-    for path, found in _walk(folder, ""):
-        what = f"{found.st_ino} {found.st_ctime_ns} {found.st_size}" if found else "folder"
-        digest.update(os.fsencode(f"{path}\0{what}\0"))
+    for found in tree.walk(folder, lambda path: not path.parts[0].startswith(".")):
+        if found.path.parts[0].startswith("."):
+            continue
+        status, what = found.status, "folder"
+        if not stat.S_ISDIR(status.st_mode):
+            what = f"{status.st_ino} {status.st_ctime_ns} {status.st_size}"
+        digest.update(os.fsencode(f"{found.path}\0{what}\0"))
     return digest.hexdigest()
-
-
-def _walk(folder: Path, at: str) -> Iterator[tuple[str, os.stat_result | None]]:
-    with os.scandir(folder / at) as entries:
-        for entry in sorted(entries, key=lambda each: each.name):
-            if not at and entry.name.startswith("."):
-                continue
-            path = f"{at}{entry.name}"
-            if entry.is_dir(follow_symlinks=False):
-                yield path, None
-                yield from _walk(folder, f"{path}/")
-            else:
-                yield path, entry.stat(follow_symlinks=False)
 
 
 def _products(kata: Kata) -> Callable[[PurePosixPath], bool]:

@@ -23,7 +23,7 @@ from dojo import kata_ids
 from dojo.chunks import CHUNK_BYTES, Digest, rechunk
 from dojo.errors import ArchiveDamaged, InvalidArgument, KataDamaged, KataNotFound
 from storer.archive.archive import HEAD_BYTES, Archive, Archived, head_in
-from storer.backup.catalog import BackupStates, Entry, State, Unfinished
+from storer.backup.catalog import Catalog, Entry, State, Unfinished
 from storer.backup.download import Compression, compress
 from storer.fs import durable
 from storer.kata.head import head_of
@@ -40,11 +40,9 @@ _MAX_HELD_BYTES = 8 * 1024**2
 class Backup:
     """A backup that has begun: its token, and its tar, to be read once and closed."""
 
-    def __init__(
-        self, katas: Katas, states: BackupStates, unfinished: Unfinished, after: str
-    ) -> None:
+    def __init__(self, katas: Katas, catalog: Catalog, unfinished: Unfinished, after: str) -> None:
         self._katas = katas
-        self._states = states
+        self._catalog = catalog
         self._unfinished = unfinished
         self._after = after
         self._unsealed = Digest()  # of what comes after the last seal
@@ -69,7 +67,7 @@ class Backup:
         with ExitStack() as opened:
             before: Iterator[Entry] = iter(())
             if unfinished.since:
-                found = opened.enter_context(self._states.opened(unfinished.since))
+                found = opened.enter_context(self._catalog.opened(unfinished.since))
                 before = _after(found.entries(), self._after)
             there = self._katas.kept_ids(unfinished.prefix, self._after)
             for kata_id, was, is_there in _merged(there, before):
@@ -140,22 +138,22 @@ class Backup:
         return archived
 
 
-def begin(katas: Katas, states: BackupStates, prefix: str, since: str) -> Backup:
+def begin(katas: Katas, catalog: Catalog, prefix: str, since: str) -> Backup:
     """Begin a backup of the katas whose ids begin with `prefix`, since another if one is given.
 
     Raises InvalidArgument, or UnknownBackup.
     """
     if since:
-        with states.opened(since) as found:
+        with catalog.opened(since) as found:
             if found.prefix != prefix:
                 reason = f"is of a backup of the prefix {found.prefix!r}"
                 raise InvalidArgument("since_token", reason)
-    return Backup(katas, states, states.begin(prefix, since), "")
+    return Backup(katas, catalog, catalog.begin(prefix, since), "")
 
 
-def resume(katas: Katas, states: BackupStates, token: str, after: str) -> Backup:
+def resume(katas: Katas, catalog: Catalog, token: str, after: str) -> Backup:
     """Go on with a backup that broke, after the kata `after`. Raises UnknownBackup."""
-    return Backup(katas, states, states.resume(token, after), after)
+    return Backup(katas, catalog, catalog.resume(token, after), after)
 
 
 def filename(compression: Compression) -> str:

@@ -121,7 +121,7 @@ class Unfinished:
         self._file.close()
 
 
-class BackupStates:
+class Catalog:
     """The manifests of the last backups of a namespace. Any thread may use it."""
 
     def __init__(self, data_containers: DataContainers) -> None:

@@ -41,7 +41,7 @@ def download(
         with katas.using(kata_id) as kata:
             taken = Snapshot(kata, opened)
         if resumption is not None:
-            resumption.settle(taken, compression.name)
+            resumption.compare(taken, compression.name)
         tar = chain(snapshot.members(taken), [snapshot.END])
         yield from rechunk(compress(tar, compression))
 

@@ -22,13 +22,13 @@ _FORMAT = "tar/1"
 class Resumption:
     """Where a download is to go on, and, once it has begun, where it does.
 
-    `state` and `offset` are what the caller has, and after `settle` what it gets.
+    `state` and `offset` are what the caller has, and after `compare` what it gets.
     """
 
     state: bytes = b""
     offset: int = 0
 
-    def settle(self, taken: Snapshot, compression: str) -> None:
+    def compare(self, taken: Snapshot, compression: str) -> None:
         """Compare with the kata's state; where it is another, a file changed: from the start."""
         now = state(taken, compression)
         if now != self.state:
@@ -46,7 +46,7 @@ def state(taken: Snapshot, compression: str) -> bytes:
     digest.update(repr((versions, taken.kata.kata_id)).encode())
     for path, content in sorted(taken.references.items()):
         digest.update(repr((str(path), hashlib.sha256(content).digest())).encode())
-    for found in tree.walk(taken.kata.folder):
+    for found in tree.members(taken.kata.folder):
         if not snapshot.belongs(taken, found):
             continue
         status = found.status

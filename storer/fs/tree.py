@@ -1,10 +1,15 @@
-"""Copying a kata's folder: files, folders, and links that stay inside a sandbox."""
+"""Walking a tree of files: nothing follows a link, and nothing leaves the tree.
+
+Each name is looked at by way of its folder's descriptor, so that nobody who renames or replaces
+folders meanwhile leads the walk elsewhere. What is removed while it walks is left out.
+"""
 
 import errno
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
@@ -18,21 +23,86 @@ MAX_DEPTH = 160
 
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
-# What is said of a file that went, or became a link, a socket or no link, since it was seen.
-_WENT = {errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.EINVAL}
+# What is said of a file that went, or became another kind of file, since its folder was read.
+_WENT = {errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.EINVAL, errno.ENOTDIR}
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A file, folder or link: its path from the top, and its status when it was found.
+    """Something in a tree: its path from the top, and its own status, also of a link.
 
-    `descriptor` is open until the next is found; a link has none (-1), and a `target` instead.
+    `folder` is the descriptor of the folder that it is in, open until the next is found.
     """
 
     path: PurePosixPath
     status: os.stat_result
-    descriptor: int
+    folder: int
+
+    def open(self, flags: int = _FLAGS) -> int:
+        """Open the file or folder, if it is no link by now; return the descriptor."""
+        return os.open(self.path.name, flags, dir_fd=self.folder)
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A file, folder or link of a kata: its path from the top, and its status.
+
+    Of a file, `descriptor` is open until the next is found, and of a link `target` is where it
+    leads.
+    """
+
+    path: PurePosixPath
+    status: os.stat_result
+    descriptor: int = -1
     target: str = ""
+
+
+def walk(
+    top: Path, into: Callable[[PurePosixPath], bool] = lambda _: True
+) -> Generator[Found, None, None]:
+    """Yield everything under `top`, in the order of names, each folder before what is in it.
+
+    Of folders, only those are entered that `into` says. Holds a descriptor for each level.
+    """
+    opened: list[tuple[int, PurePosixPath, Iterator[str]]] = []
+
+    def enter(folder: int, at: PurePosixPath) -> None:
+        opened.append((folder, at, iter(())))
+        opened[-1] = (folder, at, iter(sorted(os.listdir(folder))))
+
+    try:
+        enter(os.open(top, _FLAGS | os.O_DIRECTORY), PurePosixPath())
+        while opened:
+            folder, at, names = opened[-1]
+            name = next(names, None)
+            if name is None:
+                opened.pop()
+                os.close(folder)
+                continue
+            try:
+                status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+                found = Found(at / name, status, folder)
+                yield found
+                if stat.S_ISDIR(status.st_mode) and into(found.path):
+                    enter(found.open(_FLAGS | os.O_DIRECTORY), found.path)
+            except OSError as error:
+                if error.errno not in _WENT:
+                    raise
+    finally:
+        for folder, _, _ in opened:
+            os.close(folder)
+
+
+def members(top: Path) -> Iterator[Member]:
+    """Yield what is part of the kata in the folder `top`.
+
+    Left out are stray files, sockets and devices, links anywhere but inside a sandbox, and links
+    that lead out of theirs.
+    """
+    with closing(walk(top, lambda path: not _is_left_out(path))) as entries:
+        for found in entries:
+            if not _is_left_out(found.path):
+                yield from _member(found)
 
 
 def copy(source: Path, target: Path) -> None:
@@ -41,7 +111,7 @@ def copy(source: Path, target: Path) -> None:
     The source is not changed, its owners and modes are not kept, and what other programs left
     (`._manifest.json`, `f.lock`) is left out.
     """
-    for found in walk(source):
+    for found in members(source):
         status, into = found.status, target / found.path
         if stat.S_ISDIR(status.st_mode):
             into.mkdir()
@@ -52,21 +122,6 @@ def copy(source: Path, target: Path) -> None:
                 shutil.copyfileobj(old, new)
             into.chmod(status.st_mode & 0o777 | 0o600)
             os.utime(into, ns=(status.st_mtime_ns, status.st_mtime_ns))
-
-
-def walk(top: Path) -> Iterator[Found]:
-    """Yield what is under `top`.
-
-    In the order of names, each folder before what is in it. Never leaves `top`, whatever
-    links are made while it walks. Left out is what is no part of a kata (stray files, sockets
-    and devices, links anywhere but inside a sandbox, and links that lead out of theirs), and
-    what is removed while it walks.
-    """
-    folder = os.open(top, _FLAGS | os.O_DIRECTORY)
-    try:
-        yield from _walk(folder, PurePosixPath())
-    finally:
-        os.close(folder)
 
 
 def is_stray(name: str) -> bool:
@@ -87,41 +142,39 @@ def link_stays_inside(path: PurePosixPath, target: str) -> bool:
     return len(ups) <= len(parts) - 3 and ".." not in steps[len(ups) :]
 
 
-def _walk(folder: int, at: PurePosixPath) -> Iterator[Found]:
-    for name in sorted(os.listdir(folder)):
-        path = at / name
-        # Names with a dot at the top are what is being made and not whole yet.
-        if is_stray(name) or (not at.parts and name.startswith(".")):
-            continue
+def _is_left_out(path: PurePosixPath) -> bool:
+    """Say whether what is at a path, and under it, is no part of a kata by its name or depth."""
+    # Names with a dot at the top are what is being made and not whole yet.
+    is_unfinished = len(path.parts) == 1 and path.name.startswith(".")
+    return is_unfinished or is_stray(path.name) or len(path.parts) > MAX_DEPTH
+
+
+def _member(found: Found) -> Iterator[Member]:
+    kind = stat.S_IFMT(found.status.st_mode)
+    if kind == stat.S_IFDIR:
+        yield Member(found.path, found.status)
+        return
+    if kind == stat.S_IFLNK:
         try:
-            status = os.stat(name, dir_fd=folder, follow_symlinks=False)
-            target = os.readlink(name, dir_fd=folder) if stat.S_ISLNK(status.st_mode) else ""
+            target = os.readlink(found.path.name, dir_fd=found.folder)
         except OSError as error:
-            if error.errno in _WENT:
-                continue
-            raise
-        if stat.S_ISLNK(status.st_mode):
-            if link_stays_inside(path, target):
-                yield Found(path, status, -1, target)
-        elif (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)) and (
-            len(path.parts) <= MAX_DEPTH
-        ):
-            yield from _open(folder, name, path, status)
-
-
-def _open(folder: int, name: str, path: PurePosixPath, status: os.stat_result) -> Iterator[Found]:
+            if error.errno not in _WENT:
+                raise
+            return
+        if link_stays_inside(found.path, target):
+            yield Member(found.path, found.status, target=target)
+        return
+    if kind != stat.S_IFREG:
+        return
     try:
-        descriptor = os.open(name, _FLAGS, dir_fd=folder)
+        descriptor = found.open()
     except OSError as error:
-        if error.errno in _WENT:
-            return
-        raise
+        if error.errno not in _WENT:
+            raise
+        return
     try:
-        opened = os.fstat(descriptor)
-        if stat.S_IFMT(opened.st_mode) != stat.S_IFMT(status.st_mode):
-            return
-        yield Found(path, opened, descriptor)
-        if stat.S_ISDIR(opened.st_mode):
-            yield from _walk(descriptor, path)
+        status = os.fstat(descriptor)
+        if stat.S_ISREG(status.st_mode):
+            yield Member(found.path, status, descriptor)
     finally:
         os.close(descriptor)

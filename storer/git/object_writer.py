@@ -1,7 +1,7 @@
 """Objects and references of a git repository, written as fast as the disk takes them.
 
 libgit2 writes an object at a time: it syncs the file and its folder before it goes on, and
-keeps all other threads waiting meanwhile. Here nothing is synced: that is the journal's. And
+keeps all other threads waiting meanwhile. Here nothing is synced: a write-ahead log is. And
 an object that the light before has is not even looked for.
 
 The formats are git's own: https://git-scm.com/book/en/v2/Git-Internals-Git-Objects.
@@ -92,11 +92,15 @@ class NewObjects:
 
 
 def write(
-    git: Path, files: Mapping[str, bytes], *, anew: bool = False, written: list[str] | None = None
+    git: Path,
+    files: Mapping[str, bytes],
+    *,
+    overwrite: bool = False,
+    written: list[str] | None = None,
 ) -> None:
     """Write objects, given as their files by name, into the repository in `git`.
 
-    Those that are there already stay, unless they are to be written `anew`, or are not what they
+    Those that are there already stay, unless they are to be overwritten, or are not what they
     should be: a power cut can leave the name of a file without its content. The names of those
     that were not there are added to `written`, also where this raises.
     """
@@ -104,7 +108,7 @@ def write(
     try:
         for name, content in files.items():
             path = f"{name[:2]}/{name[2:]}"
-            there = None if anew else _read(path, top)
+            there = None if overwrite else _read(path, top)
             if there is None or not _is_same(there, content):
                 _write_object(top, path, content)
                 if there is None and written is not None:

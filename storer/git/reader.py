@@ -9,7 +9,6 @@ The formats are git's own: https://git-scm.com/book/en/v2/Git-Internals-Git-Obje
 
 import re
 from collections.abc import Iterator
-from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -62,11 +61,13 @@ class GitReader:
 
     def __init__(self, git: Path) -> None:
         self._git = git
+        self._repository: pygit2.Repository | None = None
 
-    @cached_property
-    def repository(self) -> pygit2.Repository:
-        """The repository as libgit2 opens it, which is not done before it is asked for."""
-        return pygit2.Repository(str(self._git))
+    def open_repository(self) -> pygit2.Repository:
+        """Return the repository as libgit2 opens it, which takes a while the first time."""
+        if self._repository is None:
+            self._repository = pygit2.Repository(str(self._git))
+        return self._repository
 
     def commit(self, reference: str) -> str:
         """Return the name of the commit that a reference leads to."""
@@ -105,7 +106,7 @@ class GitReader:
         if found is not None:
             return found
         try:
-            number, content = self.repository.read(name)
+            number, content = self.open_repository().read(name)
         except KeyError:
             raise ValueError(f"the object {name} is missing") from None
         return _KINDS[ObjectType(number)], content
@@ -117,7 +118,7 @@ class GitReader:
             content = b""
         if _COMMIT.fullmatch(content):
             return content[: 2 * _NAME_BYTES].decode()
-        return str(self.repository.references[reference].resolve().target)
+        return str(self.open_repository().references[reference].resolve().target)
 
 
 def entries(content: bytes) -> Iterator[tuple[bytes, TreeEntry]]:

@@ -12,13 +12,14 @@ import structlog
 from dojo import locks
 from dojo.errors import DiskFull, DiskReadOnly, KataDamaged, LightNotFound, StaleNumber
 from storer.fs import durable, in_place, json_files
-from storer.fs.checkpointer import MAX_BYTES
+from storer.fs.checkpointer import Checkpointer
 from storer.fs.json_files import Unreadable
-from storer.fs.write_ahead_log import Entry, Journal
+from storer.fs.write_ahead_log import Entry, WriteAheadLog
 from storer.kata import sandbox
-from storer.kata.history import GIT, LIGHT_JSON, History, Tip
+from storer.kata.history import GIT, LIGHT_JSON, History
 from storer.kata.light import Light, Submission
 from storer.kata.lights import INCREMENTS, Lights, LightsCache
+from storer.kata.recorder import Recorder, Tip
 
 MANIFEST = "manifest.json"
 NEWEST = -1
@@ -42,7 +43,9 @@ class Avatar:
         kata_id: str,
         name: str,
         created: Callable[[], datetime],
+        *,
         cache: LightsCache,
+        checkpointer: Checkpointer,
     ) -> None:
         """Stand for the avatar `name` in `folder`; `created` tells when its kata was."""
         self.folder = folder
@@ -50,16 +53,19 @@ class Avatar:
         self.name = name
         self._created = created
         self._cache = cache
-        self._opened: History | None = None
+        self._checkpointer = checkpointer
+        self._opened: Recorder | None = None
 
-    @property
-    def history(self) -> History:
-        """The avatar's git repository."""
+    def open_history(self) -> History:
+        """Open the avatar's git repository; the first time, replay its log if that is foreign.
+
+        Replaying takes the lock on the avatar's folder, and writes.
+        """
         if self._opened is None:
-            if not self._cache.journals.is_known(self.folder):
+            if self._checkpointer.is_foreign(self.folder):
                 with locks.locked(self.folder):
-                    self._recover()
-            self._opened = History(self.folder, self.kata_id, self.name)
+                    return self._recover()
+            self._opened = Recorder(self.folder, self.kata_id, self.name)
         return self._opened
 
     def lights(self) -> tuple[Light, ...]:
@@ -82,7 +88,7 @@ class Avatar:
     def submission(self, number: int) -> tuple[Light, Submission]:
         """Return light `number` (-1 is the newest) with its files and output."""
         light = self.light(number)
-        return light, self.history.submission(light.number)
+        return light, self.open_history().submission(light.number)
 
     def record(self, light: Light, submission: Submission, expected: int | None) -> Light:
         """Record a test as the next light and return it; its number is given here.
@@ -92,9 +98,9 @@ class Avatar:
         the light of then.
         """
         with locks.locked(self.folder):
-            self._recover()
+            recorder = self._recover()
             lights = self._lights()
-            if self.history.has_file_of(lights.newest.number + 1):
+            if recorder.has_file_of(lights.newest.number + 1):
                 # Recorded, by a process that got no further, since increments.json was read.
                 self._cache.forget(self.folder)
                 lights = self._lights()
@@ -104,12 +110,9 @@ class Avatar:
             if expected is not None and expected != number:
                 raise StaleNumber(self.kata_id, self.name, expected, lights.newest.number)
             numbered = replace(light, number=number)
-            journal = Journal(self.folder)
-            journals = self._cache.journals
-            if journal.state.used > MAX_BYTES:
-                journals.make_room(self.folder)
-            with journals.noting(self.folder, self.write_again):
-                tip = self.history.record(numbered, submission, lights.tip, journal)
+            with self._checkpointer.tracking(self.folder, self.rewrite):
+                log = WriteAheadLog(self.folder)
+                tip = recorder.record(numbered, submission, lights.tip, log)
             self._list(lights, submission, tip, [numbered])
             return numbered
 
@@ -118,30 +121,30 @@ class Avatar:
 
         Recording leaves it to this what is of use only to who gets the folder as a whole.
         """
-        self._recover()
+        recorder = self._recover()
         lights = self._lights()
         number = lights.newest.number
         if number > lights.newest_in_file:
-            self._list(lights, self.history.submission(number), lights.tip)
-        if self.history.is_of_old(number):
+            self._list(lights, recorder.submission(number), lights.tip)
+        if recorder.is_legacy(number):
             return
         try:
             with durable.refusing():
-                self._check_out(number)
+                self._check_out(recorder, number)
         except (DiskFull, DiskReadOnly) as error:
             # Somebody may want the kata for just that reason, and git can make its index anew.
             _log.warning("not checked out", number=number, reason=str(error))
 
-    def write_again(self, entries: list[Entry]) -> None:
-        """Write what the journal has, whatever is there of it. For the lock's holder.
+    def rewrite(self, entries: list[Entry]) -> None:
+        """Write the log's entries, whatever git's files seem to have. For the lock's holder.
 
         After a failure of the disk's, what can be read may be in memory alone, or not be what
         was written.
         """
-        # The start is in the journal only if all of the repository was made just before.
+        # The start is in the log only if all of the repository was made just before.
         is_new = any(entry.number == 0 for entry in entries)
-        self._opened = History.create(self.folder, self.kata_id, self.name, anew=is_new)
-        self._opened.recover(entries, anew=True)
+        self._opened = Recorder.create(self.folder, self.kata_id, self.name, overwrite=is_new)
+        self._opened.replay(entries, overwrite=True)
         if self._refresh().are_in_git:  # else it was put on disk by itself
             increments = self.folder / INCREMENTS
             durable.replace(increments, increments.read_bytes(), sync=False)
@@ -150,28 +153,25 @@ class Avatar:
         """Have the files beside git, and the sandbox if no run was in it, be as git says."""
         self._cache.forget(self.folder)
         lights = self._lights()
-        newest = self.history.submission(lights.newest.number)
+        newest = self.open_history().submission(lights.newest.number)
         self._list(lights, newest, None)
         sandbox.mend(self.folder, self.name, newest.files)
         return lights
 
-    def _recover(self) -> None:
-        """Finish what a process left that died, and its machine maybe. For the lock's holder."""
-        journals, journal = self._cache.journals, Journal(self.folder)
-        if journals.is_known(self.folder):
-            # So that `history` asks no more, and waits for no lock that is held already.
-            self._opened = self._opened or History(self.folder, self.kata_id, self.name)
-            return
-        known = journals.known(self.folder)
-        # What another storer adds, while this one follows, is in its hands. Of what a process left
-        # that died nobody knows whether its disk failed.
-        is_followed = known.turn == journal.state.turn
-        with journals.noting(self.folder, self.write_again, is_doubtful=not is_followed):
-            entries = journal.recover(known)
-            self._opened = History.create(self.folder, self.kata_id, self.name)
-            self._opened.recover(entries)
-            _log.info("journal read", kata=self.kata_id, avatar=self.name, lights=len(entries))
+    def _recover(self) -> Recorder:
+        """Open the repository to write to, after a foreign log was replayed. For the lock's holder.
+
+        After this `open_history` waits for no lock that is held already.
+        """
+        if not self._checkpointer.is_foreign(self.folder):
+            self._opened = self._opened or Recorder(self.folder, self.kata_id, self.name)
+            return self._opened
+        with self._checkpointer.recovering(self.folder, self.rewrite) as entries:
+            self._opened = Recorder.create(self.folder, self.kata_id, self.name)
+            self._opened.replay(entries)
+            _log.info("log replayed", kata=self.kata_id, avatar=self.name, lights=len(entries))
             self._refresh()
+        return self._opened
 
     def _list(
         self, before: Lights, newest: Submission, tip: Tip | None, added: Sequence[Light] = ()
@@ -190,13 +190,13 @@ class Avatar:
             with suppress(OSError):
                 os.utime(self.folder / INCREMENTS)
 
-    def _check_out(self, number: int) -> None:
+    def _check_out(self, recorder: Recorder, number: int) -> None:
         """Have git's index and light.json be those of a light, if they are not."""
         path = self.folder / LIGHT_JSON
-        described = self.history.described(number)
+        described = recorder.described(number)
         has_index = (self.folder / GIT / "index").exists()
         if not has_index or not path.exists() or path.read_bytes() != described:
-            self.history.check_out(number)
+            recorder.check_out(number)
             durable.replace(path, described)
 
     def _write(
@@ -204,9 +204,9 @@ class Avatar:
     ) -> None:
         # In this order: when increments.json has a light, manifest.json has its files.
         content = json_files.dumps(json_files.files_json(newest.files))
-        # What a power cut leaves of it is written anew only if the journal has something then.
-        is_journaled = bool(added or Journal(self.folder).state.used)
-        if before.are_in_git and is_journaled:
+        # What a power cut leaves of it is rewritten only if the log has an entry then.
+        is_logged = bool(added or WriteAheadLog(self.folder).read_position().used)
+        if before.are_in_git and is_logged:
             in_place.swap(self.folder / MANIFEST, content)
         else:
             durable.replace(self.folder / MANIFEST, content)
@@ -217,10 +217,11 @@ class Avatar:
         if found is not None:
             return found
         # Commits of old do not hold the start's time; it was the kata's, give or take a minute.
-        start = self.history.light(0)
+        history = self.open_history()
+        start = history.light(0)
         old = Light(number=0, colour="", time=start.time if start else self._created())
         try:
-            return self._cache.read(self.folder, self.history, start, old)
+            return self._cache.read(self.folder, history, start, old)
         except Unreadable as error:
             path = f"{self.name}/{INCREMENTS}"
             raise KataDamaged(self.kata_id, path, str(error)) from error
@@ -229,9 +230,9 @@ class Avatar:
 def start(folder: Path, kata_id: str, name: str, files: dict[str, bytes], time: datetime) -> None:
     """Fill an empty `folder` with what an avatar starts with: light 0 and its sandbox.
 
-    When this returns, all of it is on disk, or is in the journal, which is.
+    When this returns, all of it is on disk, or is in the write-ahead log, which is.
     """
-    history = History.create(folder, kata_id, name)
+    recorder = Recorder.create(folder, kata_id, name)
     sandbox.create(folder, name, files)
     for filename, content in (
         (INCREMENTS, b"[]\n"),
@@ -242,4 +243,4 @@ def start(folder: Path, kata_id: str, name: str, files: dict[str, bytes], time: 
         path.chmod(durable.PRIVATE)
     folder.chmod(PASSAGE)
     light = Light(number=0, colour="", time=time)
-    history.record(light, Submission(files), journal=Journal(folder))
+    recorder.record(light, Submission(files), log=WriteAheadLog(folder))

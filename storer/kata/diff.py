@@ -74,7 +74,7 @@ def diff(avatar: Avatar, was: int, now: int) -> list[FileDiff]:
     """
     was, now = (avatar.light(number).number for number in (was, now))
     known: dict[str, bytes] = {}
-    old, new = (avatar.history.files(number, known) for number in (was, now))
+    old, new = (avatar.open_history().files(number, known) for number in (was, now))
     created, deleted = new.keys() - old.keys(), old.keys() - new.keys()
     # Only where there are both can one have become the other; finding that is git's.
     renamed = _renamed(avatar, was, now, known) if created and deleted else {}
@@ -107,7 +107,7 @@ class _Trees:
 
     def __init__(self, avatar: Avatar, was: int, now: int, known: dict[str, bytes]) -> None:
         """Compare these lights; what `known` has of git's objects, by name, is not read again."""
-        self._history = avatar.history
+        self._history = avatar.open_history()
         self._numbers = [avatar.light(number).number for number in (was, now)]
         self._known = known
         self._folder: tempfile.TemporaryDirectory[str] | None = None

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from dojo.engine.data_containers import MANIFEST
 from dojo.errors import KataDamaged, KataNotFound
-from storer.fs.write_ahead_log import Journal
+from storer.fs.write_ahead_log import WriteAheadLog
 from storer.kata.avatar import Avatar
 from storer.kata.history import GIT
 from storer.kata.kata import Kata
@@ -78,7 +78,8 @@ def _newest_quickly(folder: Path) -> tuple[int, str] | None:
         tag = (tags / str(number)).read_bytes()
     except OSError:
         return None
-    is_all = not (folder / GIT / "packed-refs").exists() and not Journal(folder).state.used
+    is_logged = WriteAheadLog(folder).read_position().used
+    is_all = not (folder / GIT / "packed-refs").exists() and not is_logged
     return (number, tag[:40].decode()) if is_all and _ID.match(tag) else None
 
 
@@ -96,7 +97,7 @@ def _last_number(increments: Path) -> int | None:
 def _newest_by_git(avatar: Avatar) -> tuple[int, str]:
     number = avatar.lights()[-1].number
     name = f"refs/tags/{number}"
-    tag = avatar.history.repository.references.get(name)
+    tag = avatar.open_history().open_repository().references.get(name)
     if tag is None:
         raise KataDamaged(avatar.kata_id, f"{avatar.name}/{GIT}/{name}", "is missing")
     return number, str(tag.target)

@@ -1,77 +1,40 @@
 """An avatar's history: a git repository in which tag N is light N.
 
 A light's commit holds `sandbox/`, the visible files, and `light.json`, the light with its
-output. Commits of old hold `manifest.json` (filename -> content, with the output as a file)
-instead of light.json, and a copy of the files in `sandbox/`. Both are read; ours are written.
+output. Legacy commits hold `manifest.json` (filename -> content, with the output as a file)
+instead of light.json, and a copy of the files in `sandbox/`. Both are read here;
+`storer.kata.recorder` writes the new form.
 
-Who may write: whoever holds the lock on the avatar's folder. Reading needs none: objects
-never change, and a tag is there once its light is whole and on disk.
+Reading needs no lock: objects never change, and a tag is there once its light is whole and on disk.
 """
 
-import json
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pygit2
-from pygit2.enums import ConfigLevel, FileMode
+from pygit2.enums import FileMode
 
 from dojo.errors import KataDamaged
 from dojo.naming import SANDBOX
-from storer.fs import durable, json_files, json_times
+from storer.fs import json_files
 from storer.fs.json_files import Unreadable
-from storer.fs.write_ahead_log import Entry, Journal
-from storer.git import loose_objects, object_writer
-from storer.git.object_writer import NewObjects
+from storer.git import loose_objects
 from storer.git.reader import GitReader, TreeEntry
 from storer.kata import light
 from storer.kata.light import Light, Submission
 from storer.kata.manifest import OUTPUT
 
 GIT = ".git"
-BRANCH = "refs/heads/main"
 LIGHT_JSON = "light.json"
 MANIFEST_JSON = "manifest.json"
 
-# Beside the repository, and not part of it.
-EXCLUDED = "/manifest.json\n/increments.json\n/submission.json\n"
-
-_FOLDERS = ("info", "objects", "objects/pack", "refs", "refs/heads", "refs/tags")
-_MAKE = os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-_CONFIG = """[core]
-\trepositoryformatversion = 0
-\tfilemode = true
-\tbare = false
-\tlogallrefupdates = false
-"""
-
-# An avatar seldom has more files; where it has, they are looked for each time.
-_MOST_KNOWN = 256
-
-pygit2.settings.owner_validation = False  # imported katas belong to whoever they belonged to
-pygit2.settings.enable_fsync_gitdir(True)  # noqa: FBT003 - its only argument
-for _level in (ConfigLevel.SYSTEM, ConfigLevel.GLOBAL, ConfigLevel.XDG):
-    pygit2.settings.search_path[_level] = ""  # a kata's history depends on no one's ~/.gitconfig
-
-
-@dataclass(frozen=True, slots=True)
-class Tip:
-    """The newest light's commit, and objects of its that are known to be on disk, by name.
-
-    `branch` is what HEAD names, None if it names no branch.
-    """
-
-    commit: str
-    known: frozenset[str]
-    branch: str | None
-
 
 class History:
-    """The git repository in an avatar's folder."""
+    """The git repository in an avatar's folder, to read from."""
 
     def __init__(self, folder: Path, kata_id: str, avatar: str) -> None:
         """Stand for the repository in `folder`, which nobody has looked at yet."""
@@ -80,37 +43,10 @@ class History:
         self._folder = folder / GIT
         self._reader = GitReader(self._folder)
 
-    @classmethod
-    def create(cls, folder: Path, kata_id: str, avatar: str, *, anew: bool = False) -> "History":
-        """Make an empty repository in `folder` and open it.
-
-        In one that is there already, what a crash left out of it is made; with `anew`, all of it.
-        """
-        git = f"{folder}/{GIT}"
-        for path, mode in ((git, 0o700), *((f"{git}/{name}", 0o777) for name in _FOLDERS)):
-            with suppress(FileExistsError):
-                os.mkdir(path, mode)  # noqa: PTH102 - a path's own takes thrice as long
-        who = f"\tname = {avatar}_{kata_id}\n\temail = {avatar}@cyber-dojo.org\n"
-        for name, text in (
-            ("HEAD", f"ref: {BRANCH}\n"),
-            ("config", f"{_CONFIG}[user]\n{who}"),
-            ("info/exclude", EXCLUDED),
-        ):
-            # A crash, or a disk that fails, can leave nothing of a file, or its length alone.
-            if anew or not _read(f"{git}/{name}").strip(b"\0"):
-                descriptor = os.open(f"{git}/{name}", _MAKE, 0o666)
-                try:
-                    durable.write_all(descriptor, text.encode())
-                    os.ftruncate(descriptor, len(text))
-                finally:
-                    os.close(descriptor)
-        return cls(folder, kata_id, avatar)
-
-    @property
-    def repository(self) -> pygit2.Repository:
-        """The repository itself, to read from. Raises KataDamaged if there is none."""
+    def open_repository(self) -> pygit2.Repository:
+        """Open the repository itself, to read from. Raises KataDamaged if there is none."""
         with self._reading("HEAD"):
-            return self._reader.repository
+            return self._reader.open_repository()
 
     def has(self, number: int) -> bool:
         """Say whether light `number` is there, the one before it being the newest that is known.
@@ -118,7 +54,7 @@ class History:
         A tag that can't be read is what a power cut left of a light that was taken back, if
         nothing is behind it. Raises KataDamaged if something is.
         """
-        tag = _tag(number)
+        tag = tag_of(number)
         if self._named(tag):
             return True
         if not self.has_file_of(number):
@@ -127,101 +63,17 @@ class History:
             return True
         branch = self._branch()
         behind = self._named(branch) if branch else ""
-        if self.has_file_of(number + 1) or behind not in {"", self._named(_tag(number - 1))}:
+        if self.has_file_of(number + 1) or behind not in {"", self._named(tag_of(number - 1))}:
             raise KataDamaged(self._kata_id, Path(self._avatar) / GIT / tag, "names nothing")
         return False
 
     def has_file_of(self, number: int) -> bool:
         """Say whether light `number` is there, its tag a file, as that of each new light is."""
-        return os.path.exists(f"{self._folder}/{_tag(number)}")  # noqa: PTH110 - as a path, slower
-
-    def record(
-        self,
-        recorded: Light,
-        submission: Submission,
-        before: Tip | None = None,
-        journal: Journal | None = None,
-    ) -> Tip:
-        """Add a light after the one before it. With a `journal` it is on disk when this returns.
-
-        `before` is what is known of the light before, if anything. There is no journal where
-        nobody sees the kata yet: it is put on disk as a whole.
-        """
-        if before is None:
-            before = self._tip(recorded.number - 1)
-        new = NewObjects(before.known)
-        sandbox = new.folder(submission.files)
-        known = frozenset(new.used) if len(new.used) <= _MOST_KNOWN else frozenset()
-        described = new.blob(_describe(recorded, submission))
-        root = new.tree(
-            {
-                LIGHT_JSON.encode(): (object_writer.FILE, described),
-                SANDBOX.encode(): (object_writer.FOLDER, sandbox),
-            }
-        )
-        author = f"{self._avatar}_{self._kata_id} <{self._avatar}@cyber-dojo.org>"
-        message = f"{recorded.number} {recorded.colour}".strip()
-        parents = [before.commit] if before.commit else []
-        commit = new.commit(root, parents, author, json_times.seconds(recorded.time), message)
-        if journal is None:
-            object_writer.write(self._folder, new.files)
-            self._name(recorded.number, commit, before.branch)
-            return Tip(commit, known, before.branch)
-        # First the journal: it has the content of an object that git has, and the disk maybe not.
-        state = journal.append(Entry(recorded.number, commit, new.files))
-        written: list[str] = []
-        try:
-            object_writer.write(self._folder, new.files, written=written)
-            self._name(recorded.number, commit, before.branch)
-        except BaseException:
-            # Or it would be found there, though the caller is told that it failed.
-            journal.take_back(state)
-            object_writer.remove(self._folder, written)
-            raise
-        return Tip(commit, known, before.branch)
-
-    def recover(self, entries: Iterable[Entry], *, anew: bool = False) -> None:
-        """Write what a journal has and git has not, or with `anew` whatever git seems to have."""
-        newest: Entry | None = None
-        for newest in entries:
-            wanted = {
-                name: content
-                for name, content in newest.objects.items()
-                if anew or not object_writer.holds(self._folder, name, content)
-            }
-            object_writer.write(self._folder, wanted, anew=True)
-            if anew or self._named(_tag(newest.number)) != newest.commit:
-                self._name(newest.number, newest.commit, self._branch())
-        if newest is not None and (branch := self._branch()) is not None:
-            with suppress(OSError):  # it is moved when somebody needs it
-                object_writer.move_branch(self._folder, branch, newest.commit)
-
-    def _name(self, number: int, commit: str, branch: str | None) -> None:
-        # What old katas tagged beyond the end of their increments.json is no light, and gives way.
-        object_writer.write_reference(self._folder, _tag(number), commit)
-        if branch is not None:
-            # With its tag it is a light. A branch that is behind is moved when somebody needs it.
-            with suppress(OSError):
-                object_writer.move_branch(self._folder, branch, commit)
-
-    def check_out(self, number: int) -> None:
-        """Let a plain `git status` compare with light `number`: the branch and the index.
-
-        For the holder of the lock on the avatar's folder.
-        """
-        commit = self._commit(number)
-        branch = self._branch()
-        if branch is not None and self._named(branch) != commit:
-            object_writer.move_branch(self._folder, branch, commit)
-        (self._folder / "index.lock").unlink(missing_ok=True)
-        index = self.repository.index
-        index.read_tree(self.repository[commit].peel(pygit2.Tree))
-        with durable.refusing():
-            index.write()
+        return os.path.exists(f"{self._folder}/{tag_of(number)}")  # noqa: PTH110 - as a path, slower
 
     def described(self, number: int) -> bytes:
         """Return what light.json of light `number` holds, which has one."""
-        with self._reading(f"{_tag(number)}:{LIGHT_JSON}"):
+        with self._reading(f"{tag_of(number)}:{LIGHT_JSON}"):
             return self._blob_in(self._root(number), LIGHT_JSON)
 
     def light(self, number: int) -> Light | None:
@@ -230,19 +82,19 @@ class History:
         if LIGHT_JSON.encode() not in root:
             return None
         value = self._json_in(root, number, LIGHT_JSON)
-        with self._reading(f"{_tag(number)}:{LIGHT_JSON}"):
+        with self._reading(f"{tag_of(number)}:{LIGHT_JSON}"):
             return light.from_json(value)
 
     def time(self, number: int) -> datetime:
         """Return when light `number` was committed."""
-        found = self.repository[self._commit(number)].peel(pygit2.Commit)
+        found = self.open_repository()[self._commit(number)].peel(pygit2.Commit)
         return datetime.fromtimestamp(found.commit_time, UTC)
 
     def submission(self, number: int) -> Submission:
         """Return the visible files and the output of light `number`."""
         root = self._root(number)
         if LIGHT_JSON.encode() not in root:
-            files = self._files_of_old(number, root)
+            files = self._legacy_files(number, root)
             return Submission(files=files, stdout=files.pop(OUTPUT, b""))
         value = self._json_in(root, number, LIGHT_JSON)
         return Submission(
@@ -259,11 +111,11 @@ class History:
         root = self._root(number)
         if LIGHT_JSON.encode() in root:
             return self._files_in(root, number, known)
-        files = self._files_of_old(number, root)
+        files = self._legacy_files(number, root)
         files.pop(OUTPUT, None)
         return files
 
-    def is_of_old(self, number: int) -> bool:
+    def is_legacy(self, number: int) -> bool:
         """Say whether light `number` was committed without a light.json."""
         return LIGHT_JSON.encode() not in self._root(number)
 
@@ -277,8 +129,8 @@ class History:
         if LIGHT_JSON.encode() not in root:
             return None
         self._files_in(root, number, known)
-        with self._reading(f"{_tag(number)}:{SANDBOX}"):
-            return self.repository[self._sandbox(root)].peel(pygit2.Tree)
+        with self._reading(f"{tag_of(number)}:{SANDBOX}"):
+            return self.open_repository()[self._sandbox(root)].peel(pygit2.Tree)
 
     def verify(self, numbers: Iterable[int]) -> None:
         """Read every object of these lights.
@@ -287,8 +139,8 @@ class History:
         """
         seen: set[pygit2.Oid] = set()
         for number in numbers:
-            with self._reading(_tag(number)):
-                named = self.repository.references[_tag(number)].resolve().target
+            with self._reading(tag_of(number)):
+                named = self.open_repository().references[tag_of(number)].resolve().target
             self._verify(pygit2.Oid(hex=str(named)), seen)
             self._commit(number)
 
@@ -301,7 +153,7 @@ class History:
             seen.add(name)
             with self._reading(self._object_path(name)):
                 loose_objects.read(self._folder, str(name))  # before libgit2, as it says there
-                each = self.repository[name]
+                each = self.open_repository()[name]
                 each.read_raw()
             if isinstance(each, pygit2.Commit):
                 waiting += [each.tree_id, *each.parent_ids]
@@ -320,11 +172,6 @@ class History:
             else loose
         )
 
-    def _tip(self, number: int) -> Tip:
-        if number < 0:
-            return Tip("", frozenset(), self._branch())
-        return Tip(self._commit(number), frozenset(), self._branch())
-
     def _branch(self) -> str | None:
         """Return the branch that HEAD names, if it names one."""
         try:
@@ -338,31 +185,31 @@ class History:
     def _named(self, reference: str) -> str:
         """Return the commit that a reference names, or nothing."""
         try:
-            found = self.repository.references.get(reference)
+            found = self.open_repository().references.get(reference)
         except (pygit2.GitError, ValueError):  # a file that a crash left without content
             return ""
         return "" if found is None else str(found.target)
 
     def _commit(self, number: int) -> str:
-        with self._reading(_tag(number)):
-            return self._reader.commit(_tag(number))
+        with self._reading(tag_of(number)):
+            return self._reader.commit(tag_of(number))
 
     def _root(self, number: int) -> dict[bytes, TreeEntry]:
-        with self._reading(_tag(number)):
-            return self._reader.root(_tag(number))
+        with self._reading(tag_of(number)):
+            return self._reader.root(tag_of(number))
 
-    def _files_of_old(self, number: int, root: dict[bytes, TreeEntry]) -> dict[str, bytes]:
+    def _legacy_files(self, number: int, root: dict[bytes, TreeEntry]) -> dict[str, bytes]:
         """Return the visible files of a light of old, its output among them."""
         if MANIFEST_JSON.encode() not in root:
             return self._files_in(root, number, {})
         value = self._json_in(root, number, MANIFEST_JSON)
-        with self._reading(f"{_tag(number)}:{MANIFEST_JSON}"):
+        with self._reading(f"{tag_of(number)}:{MANIFEST_JSON}"):
             return json_files.read_files(value)
 
     def _files_in(
         self, root: dict[bytes, TreeEntry], number: int, known: dict[str, bytes]
     ) -> dict[str, bytes]:
-        with self._reading(f"{_tag(number)}:{SANDBOX}"):
+        with self._reading(f"{tag_of(number)}:{SANDBOX}"):
             return dict(self._blobs(self._sandbox(root), known))
 
     def _sandbox(self, root: dict[bytes, TreeEntry]) -> str:
@@ -372,7 +219,7 @@ class History:
         return found.object
 
     def _json_in(self, root: dict[bytes, TreeEntry], number: int, name: str) -> dict[str, Any]:
-        with self._reading(f"{_tag(number)}:{name}"):
+        with self._reading(f"{tag_of(number)}:{name}"):
             value: dict[str, Any] = json_files.loads(self._blob_in(root, name), dict)
             return value
 
@@ -404,27 +251,6 @@ class History:
             raise KataDamaged(self._kata_id, path, str(error) or type(error).__name__) from error
 
 
-def _describe(recorded: Light, submission: Submission) -> bytes:
-    """Return a light's light.json: the light with its output."""
-    value = {
-        **light.to_json(recorded),
-        "stdout": json_files.from_bytes(submission.stdout),
-        "stderr": json_files.from_bytes(submission.stderr),
-    }
-    # A line for each, as a diff of git shows lines.
-    lines = (f"{json.dumps(key)}: {json.dumps(each)}" for key, each in value.items())
-    return ("{\n " + ",\n ".join(lines) + "\n}\n").encode("ascii")
-
-
-def _read(path: str) -> bytes:
-    """Return what a file has, nothing if there is none."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return b""
-    with open(descriptor, "rb") as file:
-        return file.read()
-
-
-def _tag(number: int) -> str:
+def tag_of(number: int) -> str:
+    """Return the name of the reference that leads to light `number`."""
     return f"refs/tags/{number}"

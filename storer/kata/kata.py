@@ -2,16 +2,16 @@
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from dojo import avatars, locks
 from dojo.engine.data_containers import MANIFEST
 from dojo.errors import AvatarNotFound, AvatarsExhausted, KataDamaged, KataNotFound
 from storer.fs import durable, json_files
+from storer.fs.checkpointer import Checkpointer
 from storer.fs.json_files import Unreadable
 from storer.kata import manifest
 from storer.kata.avatar import Avatar, start
@@ -28,33 +28,40 @@ class Kata:
     uses the kata. Everything that has a name without a leading dot is whole.
     """
 
-    def __init__(self, folder: Path, kata_id: str, cache: LightsCache) -> None:
+    def __init__(
+        self, folder: Path, kata_id: str, cache: LightsCache, checkpointer: Checkpointer
+    ) -> None:
         self.folder = folder
         self.kata_id = kata_id
         self._cache = cache
+        self._checkpointer = checkpointer
+        self._manifest_json: dict[str, Any] | None = None
 
-    @cached_property
-    def manifest_json(self) -> dict[str, Any]:
-        """What manifest.json holds. Raises KataDamaged."""
+    @classmethod
+    def detached(cls, folder: Path, kata_id: str) -> Self:
+        """Return a kata that shares nothing with others: one that nobody records in."""
+        return cls(folder, kata_id, LightsCache(), Checkpointer())
+
+    def read_manifest_json(self) -> dict[str, Any]:
+        """Return what manifest.json holds, which is read once. Raises KataDamaged."""
+        if self._manifest_json is None:
+            try:
+                self._manifest_json = json_files.read(self.folder / MANIFEST, dict)
+            except Unreadable as error:
+                raise KataDamaged(self.kata_id, MANIFEST, str(error)) from error
+        return self._manifest_json
+
+    def read_manifest(self) -> Manifest:
+        """Return how the kata was created. Raises KataDamaged."""
         try:
-            value: dict[str, Any] = json_files.read(self.folder / MANIFEST, dict)
+            return manifest.from_json(self.read_manifest_json())
         except Unreadable as error:
             raise KataDamaged(self.kata_id, MANIFEST, str(error)) from error
-        return value
 
-    @property
-    def manifest(self) -> Manifest:
-        """How the kata was created. Raises KataDamaged."""
+    def read_created(self) -> datetime:
+        """Return when the kata was created. Raises KataDamaged."""
         try:
-            return manifest.from_json(self.manifest_json)
-        except Unreadable as error:
-            raise KataDamaged(self.kata_id, MANIFEST, str(error)) from error
-
-    @property
-    def created(self) -> datetime:
-        """When the kata was created. Raises KataDamaged."""
-        try:
-            return manifest.created(self.manifest_json)
+            return manifest.created(self.read_manifest_json())
         except Unreadable as error:
             raise KataDamaged(self.kata_id, MANIFEST, str(error)) from error
 
@@ -75,7 +82,7 @@ class Kata:
         folder = self.folder / name
         if not folder.is_dir():
             raise AvatarNotFound(self.kata_id, name)
-        return Avatar(folder, self.kata_id, name, lambda: self.created, self._cache)
+        return self._avatar(name, self.read_created)
 
     def avatars(self) -> list[Avatar]:
         """Return the started avatars, in alphabetical order of their names."""
@@ -86,7 +93,7 @@ class Kata:
 
         Raises AvatarsExhausted if none is.
         """
-        files = self.manifest.visible_files
+        files = self.read_manifest().visible_files
         with locks.locked(self.folder / MANIFEST):
             taken = set(self.avatar_names())
             name = next((name for name in order if name not in taken), None)
@@ -95,9 +102,9 @@ class Kata:
             starting = self.folder / STARTING
             if starting.exists():  # whoever started it is gone, or the lock would not be ours
                 shutil.rmtree(starting)
-            # It is kept as long as its journal is: it does not hold on to the kata's manifest.
-            avatar = Avatar(self.folder / name, self.kata_id, name, lambda: time, self._cache)
-            with self._cache.journals.noting(avatar.folder, avatar.write_again):
+            # It is kept as long as its log is tracked: it does not hold on to the kata's manifest.
+            avatar = self._avatar(name, lambda: time)
+            with self._checkpointer.tracking(avatar.folder, avatar.rewrite):
                 try:
                     starting.mkdir()
                     start(starting, self.kata_id, name, files, time)
@@ -107,3 +114,7 @@ class Kata:
                     raise
                 durable.sync_folder(self.folder)
         return name, files
+
+    def _avatar(self, name: str, created: Callable[[], datetime]) -> Avatar:
+        folder, cache, checkpointer = self.folder / name, self._cache, self._checkpointer
+        return Avatar(folder, self.kata_id, name, created, cache=cache, checkpointer=checkpointer)

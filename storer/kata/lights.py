@@ -16,11 +16,11 @@ from pathlib import Path
 
 from dojo.lru_cache import LruCache
 from storer.fs import durable, in_place, json_files
-from storer.fs.checkpointer import Journals
 from storer.fs.json_files import Unreadable
 from storer.kata import light
-from storer.kata.history import History, Tip
+from storer.kata.history import History
 from storer.kata.light import Light
+from storer.kata.recorder import Tip
 
 INCREMENTS = "increments.json"
 
@@ -54,13 +54,9 @@ class Lights:
 
 
 class LightsCache:
-    """The lights of the avatars that were asked for last. Any thread may use it.
+    """The lights of the avatars that were asked for last. Any thread may use it."""
 
-    Beside them, what is known of the avatars' `journals`.
-    """
-
-    def __init__(self, capacity: int = 1024, journals: Journals | None = None) -> None:
-        self.journals = journals or Journals()
+    def __init__(self, capacity: int = 1024) -> None:
         self._entries: LruCache[Path, tuple[_Signature, Lights]] = LruCache(capacity)
 
     def get(self, folder: Path) -> Lights | None:

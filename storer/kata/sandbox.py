@@ -9,7 +9,7 @@ import structlog
 
 from dojo import avatars, locks, visible_files
 from dojo.naming import SANDBOX
-from storer.fs import durable
+from storer.fs import durable, tree
 
 # What the runner leaves beside a sandbox that it has written to.
 SUBMISSION = "submission.json"
@@ -92,13 +92,14 @@ def _holds(path: Path, content: bytes) -> bool:
 def give(sandbox: Path, avatar: str) -> None:
     """Make everything in a sandbox the avatar's own, and take away what could raise rights."""
     uid = avatars.uid(avatar)
-    for _, folder_names, filenames, folder in os.fwalk(sandbox):
-        for name in folder_names + filenames:
-            os.chown(name, uid, uid, dir_fd=folder, follow_symlinks=False)
-        for name in filenames:
-            status = os.stat(name, dir_fd=folder, follow_symlinks=False)
-            if status.st_mode & 0o6000:
-                os.chmod(name, status.st_mode & 0o777, dir_fd=folder)
-        os.fchmod(folder, FOLDER)
+    for found in tree.walk(sandbox):
+        name, mode = found.path.name, found.status.st_mode
+        os.chown(name, uid, uid, dir_fd=found.folder, follow_symlinks=False)
+        if stat.S_ISDIR(mode):
+            folder = found.open()
+            os.fchmod(folder, FOLDER)
+            os.close(folder)
+        elif mode & 0o6000:
+            os.chmod(name, mode & 0o777, dir_fd=found.folder)
     os.chown(sandbox, uid, uid)
     sandbox.chmod(0o700)

@@ -71,7 +71,7 @@ def put_together(
     with _staged(containers, kata_id) as (folder, staged):
         # Slow, as whoever sends the tar may be: the kata can be used meanwhile.
         fill(staged.folder)
-        names = normalize.settle(staged.folder, kata_id)
+        names = normalize.normalize(staged.folder, kata_id)
         with locks.locked(folder):
             publish.recover(folder)
             if not is_wanted(staged.folder):

@@ -25,8 +25,8 @@ def delete(places: Places, kata_id: str) -> None:
 
     Raises KataNotFound; or ArchiveUnavailable or EngineUnavailable when nothing was deleted.
     """
-    containers, archive = places.data_containers, places.archive
-    if not containers.exists(kata_id) and archive.find(kata_id) is None:
+    containers = places.data_containers
+    if not containers.exists(kata_id) and places.archive.find(kata_id) is None:
         raise KataNotFound(kata_id, "neither a data-container nor the archive has this kata")
     folder = containers.folder(kata_id)
     while True:
@@ -34,19 +34,19 @@ def delete(places: Places, kata_id: str) -> None:
             with locks.locked(folder):
                 containers.engine.ping()  # without it nothing is begun
                 # First in the archive: killed in between, the kata is whole where it is seen.
-                archive.delete(kata_id)
+                places.archive.delete(kata_id)
                 if containers.exists(kata_id):
                     publish.hide(folder)
                     containers.delete(kata_id)
                 break
         except FileNotFoundError:
-            archive.delete(kata_id)
+            places.archive.delete(kata_id)
             if not folder.exists():  # else somebody brings it back
                 break
     _log.info("kata deleted")
 
 
-def put_away(
+def archive(
     places: Places, kata: Kata, is_watched: Callable[[str], bool], *, with_products: bool
 ) -> None:
     """Archive a kata: the archive gets it, and its container and volume go.

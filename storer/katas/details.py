@@ -8,7 +8,7 @@ from dojo.errors import KataDamaged, KataNotFound
 from storer.fs import json_files
 from storer.fs.json_files import Unreadable
 from storer.kata.kata import Kata
-from storer.kata.lights import INCREMENTS, LightsCache, parse
+from storer.kata.lights import INCREMENTS, parse
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +30,13 @@ def read(folder: Path, kata_id: str) -> Details | None:
     It takes no lock and opens no repository: the newest light can be missing while it is being
     recorded. None if the kata went meanwhile.
     """
-    kata = Kata(folder, kata_id, LightsCache())
+    kata = Kata.detached(folder, kata_id)
     problems = []
     display_name, exercise, created = "", "", None
     try:
-        found = kata.manifest
+        found = kata.read_manifest()
         display_name, exercise = found.display_name, found.exercise
-        created = kata.created
+        created = kata.read_created()
     except KataDamaged as error:
         problems.append(f"{error.path}: {error.reason}")
     light_count, newest = 0, None

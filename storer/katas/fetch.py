@@ -1,4 +1,4 @@
-"""Bringing a kata into a data-container, from the archive or from the katas directory.
+"""Fetching a kata into a data-container, from the archive or from the katas directory.
 
 Locks: making it there holds the folder's lock exclusively, from the moment that the folder is
 there until the kata can be seen.
@@ -23,10 +23,10 @@ from storer.katas.listing import Places
 _log = structlog.get_logger()
 
 
-def bring(places: Places, kata_id: str, *, importing: bool) -> None:
+def fetch(places: Places, kata_id: str, *, importing: bool) -> None:
     """Make sure that the kata is in a data-container; raise KataNotFound if it can't be.
 
-    From elsewhere it is brought only if `importing` is set.
+    From elsewhere it is fetched only if `importing` is set.
     """
     containers = places.data_containers
     if not containers.exists(kata_id):
@@ -73,4 +73,4 @@ def _fill(
         store_kata.get(places.archive, kata_id, incoming)
     elif source is not None:
         tree.copy(source, incoming)
-        normalize.settle(incoming, kata_id)
+        normalize.normalize(incoming, kata_id)

@@ -1,4 +1,4 @@
-"""Settling: making a kata that came from elsewhere one of ours.
+"""Normalizing: making a kata that came from elsewhere one of ours.
 
 It is done to a copy that nobody can see yet. A kata from a katas directory, of any age, and
 one from a tar become the same: a git repository for each avatar, owners and permissions as
@@ -21,11 +21,12 @@ from storer.fs.json_files import Unreadable
 from storer.fs.write_ahead_log import JOURNAL
 from storer.kata import sandbox
 from storer.kata.avatar import PASSAGE
-from storer.kata.history import GIT, LIGHT_JSON, History, Tip
+from storer.kata.history import GIT, LIGHT_JSON, History
 from storer.kata.kata import Kata
 from storer.kata.light import Light, Submission
-from storer.kata.lights import INCREMENTS, LightsCache, parse
+from storer.kata.lights import INCREMENTS, parse
 from storer.kata.manifest import OUTPUT
+from storer.kata.recorder import Recorder, Tip
 
 # What a repository's config may say. Everything else could make a git that is run in it, by
 # somebody who downloaded the kata, run a program or write elsewhere.
@@ -46,23 +47,23 @@ _ELSEWHERE = ("commondir", "gitdir", "worktrees", "modules", "info/sparse-checko
 _ELSEWHERE_OBJECTS = ("objects/info/alternates", "objects/info/http-alternates")
 
 
-def settle(folder: Path, kata_id: str) -> list[str]:
+def normalize(folder: Path, kata_id: str) -> list[str]:
     """Make the kata in `folder` one of ours; return the names of its avatars.
 
     Raises KataDamaged, naming the file, if it holds what contradicts itself or can't be read.
     """
-    kata = Kata(folder, kata_id, LightsCache())
-    settled = kata.manifest
-    created = kata.created
-    if kata.manifest_json.get("id", kata_id) != kata_id:
-        said = kata.manifest_json["id"]
+    kata = Kata.detached(folder, kata_id)
+    described = kata.read_manifest()
+    created = kata.read_created()
+    if kata.read_manifest_json().get("id", kata_id) != kata_id:
+        said = kata.read_manifest_json()["id"]
         raise KataDamaged(kata_id, MANIFEST, f"it says that it is kata {said!r}")
-    _check_names(settled.visible_files, kata_id, MANIFEST)
+    _check_names(described.visible_files, kata_id, MANIFEST)
     names = kata.avatar_names()
     _check_kinds(folder, kata_id)
     for name in names:
         start = Light(number=0, colour="", time=created)
-        _settle_avatar(folder / name, kata_id, start, settled.visible_files)
+        _normalize_avatar(folder / name, kata_id, start, described.visible_files)
     _close(folder, names)
     return names
 
@@ -82,7 +83,7 @@ def _check_kinds(folder: Path, kata_id: str) -> None:
             raise KataDamaged(kata_id, f"{path.name}/{SANDBOX}", "is not a folder")
 
 
-def _settle_avatar(folder: Path, kata_id: str, start: Light, files: dict[str, bytes]) -> None:
+def _normalize_avatar(folder: Path, kata_id: str, start: Light, files: dict[str, bytes]) -> None:
     name = folder.name
     _remove(folder / JOURNAL)  # another storer's; what comes from elsewhere is whole without
     _remove(in_place.spare_of(folder / MANIFEST))
@@ -94,7 +95,7 @@ def _settle_avatar(folder: Path, kata_id: str, start: Light, files: dict[str, by
     numbers = [0, *(light.number for light in lights)]
     if (folder / GIT).is_dir():
         _clean_repository(folder / GIT)
-        history = History(folder, kata_id, name)
+        history: History = History(folder, kata_id, name)
         history.verify(numbers)
     else:
         with contextlib.suppress(FileNotFoundError):
@@ -140,7 +141,7 @@ def _history_from_folders(
     folder: Path, kata_id: str, lights: list[Light], files: dict[str, bytes]
 ) -> History:
     """Turn a folder per light (`17/manifest.json`) into git history; remove the folders."""
-    history = History.create(folder, kata_id, folder.name)
+    history = Recorder.create(folder, kata_id, folder.name)
     tip: Tip | None = None
     for place, light in enumerate(lights):
         kept = folder / str(light.number)

@@ -12,7 +12,7 @@ holds it exclusively from the moment the folder is there until the kata can be s
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -21,7 +21,6 @@ from pathlib import Path
 import structlog
 
 from dojo import locks
-from dojo.engine.data_containers import DataContainers
 from dojo.errors import (
     AlreadyExists,
     ArchiveUnavailable,
@@ -30,18 +29,19 @@ from dojo.errors import (
     KataNotFound,
 )
 from storer.archive import store_kata
-from storer.archive.archive import Archive, NoArchive
+from storer.fs.checkpointer import Checkpointer
 from storer.kata import manifest
 from storer.kata.kata import Kata
+from storer.kata.light import Light, Submission
 from storer.kata.lights import LightsCache
 from storer.kata.manifest import Manifest
 from storer.katas import create, delete, fetch, listing
 from storer.katas.activity import InProgress
+from storer.katas.changes import Changes
 from storer.katas.details import Details
-from storer.katas.import_source import KatasDirectory
 from storer.katas.listing import ListedKata, Places
 
-# A kata that is archived just as it is brought back is brought back again, so often.
+# A kata that is archived just as it is fetched is fetched again, so often.
 _ATTEMPTS = 10
 
 # Avatars whose lights are kept for who reads all katas: those of one kata.
@@ -55,25 +55,21 @@ class Katas:
 
     def __init__(
         self,
-        data_containers: DataContainers,
-        katas_directory: KatasDirectory,
-        on_change: Callable[[str], None],
-        archive: Archive | None = None,
-        is_watched: Callable[[str], bool] = lambda _: False,
+        places: Places,
+        in_progress: InProgress,
+        changes: Changes,
+        checkpointer: Checkpointer,
     ) -> None:
-        """Serve these katas; `on_change` is called with the id of a kata made, deleted or replaced.
-
-        One that `is_watched` says somebody watches is not archived.
-        """
-        self.archive = archive or NoArchive()
-        self.in_progress = InProgress()
-        self._is_watched = is_watched
-        self._containers = data_containers
-        self._on_change = on_change
-        self._places = Places(data_containers, self.archive, katas_directory)
+        """Serve the katas of these places; `changes` is told of each that changes."""
+        self.archive = places.archive
+        self._places = places
+        self._containers = places.data_containers
+        self._in_progress = in_progress
+        self._changes = changes
+        self._checkpointer = checkpointer
         self._cache = LightsCache()
         # Of those who read one kata after another, and come back to none.
-        self._passing_cache = LightsCache(_PASSING, self._cache.journals)
+        self._passing_cache = LightsCache(_PASSING)
 
     @contextmanager
     def using(
@@ -87,15 +83,15 @@ class Katas:
         folder = self._containers.folder(kata_id)
         with contextlib.ExitStack() as held:
             if touching:
-                held.enter_context(self.in_progress.one())
+                held.enter_context(self._in_progress.one())
             for _ in range(_ATTEMPTS):
-                fetch.bring(self._places, kata_id, importing=importing)
+                fetch.fetch(self._places, kata_id, importing=importing)
                 with contextlib.ExitStack() as stack, contextlib.suppress(FileNotFoundError):
                     stack.enter_context(locks.locked(folder, shared=True))
                     if self._containers.exists(kata_id):
                         held.push(stack.pop_all())
                         break
-                # It was archived, or deleted, since it was brought.
+                # It was archived, or deleted, since it was fetched.
             else:
                 raise KataNotFound(kata_id, "it comes and goes")
             # With the lock: nobody is deleting what the handle would hold. The volume is all
@@ -105,7 +101,7 @@ class Katas:
                 self._containers.ensure_handle(kata_id)
             if touching:
                 self._containers.touch(kata_id)
-            yield Kata(folder, kata_id, self._cache)
+            yield Kata(folder, kata_id, self._cache, self._checkpointer)
 
     @contextmanager
     def reading(self, kata_id: str) -> Iterator[Kata]:
@@ -121,7 +117,7 @@ class Katas:
                 raise KataNotFound(kata_id) from None
             if not self._containers.exists(kata_id):
                 raise KataNotFound(kata_id)
-            yield Kata(folder, kata_id, self._passing_cache)
+            yield Kata(folder, kata_id, self._passing_cache, self._checkpointer)
 
     def kept_ids(self, prefix: str, after: str) -> Iterator[str]:
         """Yield the ids of those katas in order that are in data-containers or the archive."""
@@ -152,10 +148,33 @@ class Katas:
         """Make a kata whose files are those of a light (-1: the newest); return its id."""
         with self.using(kata_id) as kata:
             light, submission = kata.avatar(avatar).submission(number)
-            parent = kata.manifest
+            parent = kata.read_manifest()
         forked_from = {"id": kata_id, "avatar": avatar, "number": light.number}
         other = {**parent.other, "forked_from": forked_from}
         return self._create(replace(parent, visible_files=submission.files, other=other), created)
+
+    def start_avatar(
+        self, kata_id: str, order: Sequence[str], time: datetime
+    ) -> tuple[str, dict[str, bytes]]:
+        """Start the first avatar of `order` that is free; return its name and files."""
+        with self.using(kata_id) as kata:
+            started = kata.start_avatar(order, time)
+        self._changes.publish(kata_id)
+        return started
+
+    def record(
+        self, kata_id: str, avatar: str, light: Light, submission: Submission, expected: int | None
+    ) -> Light:
+        """Record a test, as `Avatar.record` does."""
+        with self.using(kata_id) as kata:
+            recorded = kata.avatar(avatar).record(light, submission, expected)
+        self._changes.publish(kata_id)
+        return recorded
+
+    def lights(self, kata_id: str, *, importing: bool = True) -> dict[str, tuple[Light, ...]]:
+        """Return each avatar's lights."""
+        with self.using(kata_id, importing=importing) as kata:
+            return {avatar.name: avatar.lights() for avatar in kata.avatars()}
 
     def import_(self, kata_id: str) -> tuple[list[str], bool]:
         """Import a kata; return its avatars, and whether it was imported before."""
@@ -180,7 +199,7 @@ class Katas:
         if overwrite:
             self._supersede(kata_id)
         _log.info("kata restored", kata=kata_id, avatars=len(names))
-        self._on_change(kata_id)
+        self._changes.publish(kata_id)
         return names
 
     def take(
@@ -200,17 +219,17 @@ class Katas:
 
         def is_wanted_instead(incoming: Path) -> bool:
             here = self._kata(kata_id) if self._containers.exists(kata_id) else None
-            return is_wanted(Kata(incoming, kata_id, LightsCache()), here)
+            return is_wanted(Kata.detached(incoming, kata_id), here)
 
-        # What is here and can't be brought is no reason to do without what came.
+        # What is here and can't be fetched is no reason to do without what came.
         with contextlib.suppress(KataNotFound, KataDamaged):
-            fetch.bring(self._places, kata_id, importing=True)
+            fetch.fetch(self._places, kata_id, importing=True)
         taken = create.put_together(self._containers, kata_id, fill, is_wanted_instead)
         if taken is not None:
             _log.info("kata restored", kata=kata_id)
             if overwrite:
                 self._supersede(kata_id)
-            self._on_change(kata_id)
+            self._changes.publish(kata_id)
 
     def delete(self, kata_id: str) -> None:
         """Delete a kata's container and volume, and its copy in the archive.
@@ -218,39 +237,38 @@ class Katas:
         Raises KataNotFound; or ArchiveUnavailable or EngineUnavailable when nothing was deleted.
         """
         delete.delete(self._places, kata_id)
-        self._on_change(kata_id)
+        self._changes.publish(kata_id)
 
-    def put_away(self, kata_id: str, *, with_products: bool = True) -> None:
+    def archive_kata(
+        self, kata_id: str, is_watched: Callable[[str], bool], *, with_products: bool
+    ) -> None:
         """Archive a kata: the archive gets it, and its container and volume go.
 
         With what runs left in its sandboxes if `with_products`. Raises KataInUse if somebody uses
-        it, KataNotFound, KataDamaged, ArchiveUnavailable, ArchiveConflict, DiskFull or
-        ArchiveMissing; then it is where it was.
+        it, or `is_watched` says that somebody watches it; KataNotFound, KataDamaged,
+        ArchiveUnavailable, ArchiveConflict, DiskFull or ArchiveMissing; then it is where it was.
         """
         kata = self._kata(kata_id)
-        delete.put_away(self._places, kata, self._is_watched, with_products=with_products)
-        self._on_change(kata_id)
+        delete.archive(self._places, kata, is_watched, with_products=with_products)
+        self._changes.publish(kata_id)
 
     def recover(self, kata_id: str, name: str) -> None:
-        """Write again what a machine that went down took of an avatar's lights, as any use does.
+        """Replay what a machine that went down took of an avatar's lights, as any use does.
 
         For the holder of the kata's lock, shared. Raises KataDamaged.
         """
         avatar = self._kata(kata_id).avatar(name)
-        if not self._cache.journals.is_known(avatar.folder):
+        if self._checkpointer.is_foreign(avatar.folder):
             avatar.lights()
 
     def sweep(self) -> None:
         """Remove what was never completed, its maker having died. For the start of a storer."""
         create.sweep(self._places)
 
-    def close(self) -> None:
-        """Put all on disk that was recorded, and leave no journal. For the end of a storer."""
-        self._cache.journals.empty()
-
     def _kata(self, kata_id: str) -> Kata:
         """Return a kata without looking whether it is there, for the holder of its lock."""
-        return Kata(self._containers.folder(kata_id), kata_id, self._cache)
+        folder = self._containers.folder(kata_id)
+        return Kata(folder, kata_id, self._cache, self._checkpointer)
 
     def _supersede(self, kata_id: str) -> None:
         """Have the archive take this kata in place of what it has now."""
@@ -263,5 +281,5 @@ class Katas:
             self._places, lambda kata_id: manifest.to_json(described, kata_id, created)
         )
         _log.info("kata created", kata=kata_id)
-        self._on_change(kata_id)
+        self._changes.publish(kata_id)
         return kata_id

@@ -86,10 +86,10 @@ class Snapshot:
         with contextlib.suppress(FileNotFoundError):  # avatars of old have none before a light
             self._open(avatar / LIGHT_JSON)
         git = self.kata.folder / avatar / GIT
-        for name in _REFERENCES:
-            for path in (git / name, *(git / name).rglob("*")):
-                if path.is_file():
-                    self.references[avatar / GIT / path.relative_to(git)] = path.read_bytes()
+        for found in tree.walk(git, lambda path: path.parts[0] in _REFERENCES):
+            if found.path.parts[0] in _REFERENCES and stat.S_ISREG(found.status.st_mode):
+                with open(found.open(), "rb") as file:
+                    self.references[avatar / GIT / found.path] = file.read()
 
     def _open(self, path: PurePosixPath, end_bytes: Callable[[int], int] = lambda _: 0) -> None:
         descriptor = os.open(self.kata.folder / path, _FLAGS)
@@ -126,7 +126,7 @@ def members(
         status = snapshot.kata.folder.stat()
         for name in (outer, f"{outer}/{inner}"):
             yield headers.packed(_header(name, status))
-        for found in tree.walk(snapshot.kata.folder):
+        for found in tree.members(snapshot.kata.folder):
             if belongs(snapshot, found) and not (
                 packed.replaces(found.path) or leave_out(found.path)
             ):
@@ -146,7 +146,7 @@ def chosen_members(snapshot: Snapshot, paths: Iterable[PurePosixPath]) -> Iterat
     for path in paths:
         descriptor = os.open(snapshot.kata.folder / path, _FLAGS)
         try:
-            found = tree.Found(path, os.fstat(descriptor), descriptor)
+            found = tree.Member(path, os.fstat(descriptor), descriptor)
             yield from _member(snapshot, top, found)
         finally:
             os.close(descriptor)
@@ -156,16 +156,15 @@ def members_without_sandbox(snapshot: Snapshot, avatar: str) -> Iterator[bytes]:
     """Yield the bytes of the members of an avatar, but for its sandbox, likewise."""
     folder = snapshot.kata.folder
     paths = [PurePosixPath(avatar)]
-    for path in sorted((folder / avatar).rglob("*")):
-        at = PurePosixPath(path.relative_to(folder))
-        found = tree.Found(at, path.lstat(), -1)
-        is_sandbox = at.parts[1] == SANDBOX
-        if not is_sandbox and not path.is_symlink() and belongs(snapshot, found):
-            paths.append(at)
+    for found in tree.walk(folder / avatar, lambda path: path.parts[0] != SANDBOX):
+        path = avatar / found.path
+        is_sandbox, is_link = found.path.parts[0] == SANDBOX, stat.S_ISLNK(found.status.st_mode)
+        if not is_sandbox and not is_link and belongs(snapshot, tree.Member(path, found.status)):
+            paths.append(path)
     yield from chosen_members(snapshot, paths)
 
 
-def belongs(snapshot: Snapshot, found: tree.Found) -> bool:
+def belongs(snapshot: Snapshot, found: tree.Member) -> bool:
     """Say whether a file was there when the snapshot was taken, and is not being written."""
     avatar, *inside = found.path.parts
     if not avatars.is_name(avatar):
@@ -186,7 +185,7 @@ def belongs(snapshot: Snapshot, found: tree.Found) -> bool:
     return not reference or is_folder or found.path in snapshot.references
 
 
-def _member(snapshot: Snapshot, top: str, found: tree.Found) -> Iterator[bytes]:
+def _member(snapshot: Snapshot, top: str, found: tree.Member) -> Iterator[bytes]:
     """Yield a member's header and content."""
     path, descriptor = found.path, found.descriptor
     header = _header(f"{top}/{path}", found.status)

@@ -4,7 +4,7 @@ import os
 import shutil
 import stat
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,7 @@ from pathlib import Path
 from dojo import avatars, locks
 from dojo.errors import KataDamaged
 from dojo.naming import SANDBOX
+from storer.fs import tree
 from storer.kata import sandbox
 from storer.kata.avatar import PASSAGE
 from storer.kata.history import GIT, History
@@ -76,7 +77,7 @@ class AvatarCheck:
 
     def _broken_repository(self) -> Finding | None:
         try:
-            _ = History(self._folder, self._kata_id, self._name).repository
+            History(self._folder, self._kata_id, self._name).open_repository()
         except KataDamaged as error:
             return Finding(GIT, Kind.HISTORY, f"there is no repository: {error.reason}")
         return None
@@ -101,12 +102,11 @@ class AvatarCheck:
     def _left(self) -> Iterator[Finding]:
         """Yield what a process left that died while it held the lock on the avatar's folder."""
         git = self._folder / GIT
-        left = [
-            *sorted(self._folder.glob(_UNFINISHED)),
-            *sorted(git.glob("*.lock")),
-            *sorted((git / "refs").rglob("*.lock")),
-            *sorted((git / "refs").rglob(_UNFINISHED)),
-        ]
+        left = sorted(self._folder.glob(_UNFINISHED))
+        for found in tree.walk(git, lambda path: path.parts[0] == "refs"):
+            is_reference = found.path.parts[0] == "refs" and found.path.match(_UNFINISHED)
+            if found.path.match("*.lock") or is_reference:
+                left.append(git / found.path)
         for path in left:
             name = str(path.relative_to(self._folder))
             what = "a process that died left it"
@@ -159,13 +159,11 @@ class AvatarCheck:
             return SANDBOX, f"it belongs to {status.st_uid}:{status.st_gid}, not to {uid}"
         if stat.S_IMODE(status.st_mode) != _CLOSED:
             return SANDBOX, f"its mode is {stat.S_IMODE(status.st_mode):o}, not {_CLOSED:o}"
-        for top, folder_names, filenames, folder in os.fwalk(path):
-            for name in sorted([*folder_names, *filenames]):
-                with suppress(FileNotFoundError):
-                    found = os.stat(name, dir_fd=folder, follow_symlinks=False).st_uid
-                    if found != uid:
-                        inside = Path(top, name).relative_to(self._folder)
-                        return str(inside), f"it belongs to {found}, not to {uid}"
+        with closing(tree.walk(path)) as entries:
+            for found in entries:
+                if found.status.st_uid != uid:
+                    what = f"it belongs to {found.status.st_uid}, not to {uid}"
+                    return f"{SANDBOX}/{found.path}", what
         return None
 
     def _make_sandbox(self) -> None:

@@ -8,6 +8,7 @@ recorded, has its tag.
 import contextlib
 import hashlib
 import re
+import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from pathlib import Path
 import pygit2
 from pygit2.enums import ObjectType
 
+from storer.fs import tree
 from storer.git import loose_objects
 from storer.git.reader import entries
 
@@ -197,10 +199,12 @@ def _roots(repository: pygit2.Repository, git: Path) -> Iterator[tuple[str, str]
         yield "HEAD", str(repository.head.target)
     with contextlib.suppress(pygit2.GitError):  # likewise
         yield from (("the index", str(entry.id)) for entry in repository.index)
-    for log in sorted((git / "logs").rglob("*")):
-        if log.is_file():
-            for line in log.read_text(errors="replace").splitlines():
-                yield from (("a log", name) for name in line.split(" ", 2)[:2] if name.strip("0"))
+    for found in tree.walk(git, lambda path: path.parts[0] == "logs"):
+        if found.path.parts[0] == "logs" and stat.S_ISREG(found.status.st_mode):
+            with open(found.open(), errors="replace", encoding="utf-8") as log:
+                for line in log.read().splitlines():
+                    names = line.split(" ", 2)[:2]
+                    yield from (("a log", name) for name in names if name.strip("0"))
 
 
 def _lights_first(name: str) -> tuple[int, int, str]:

@@ -20,7 +20,6 @@ from dojo.engine.data_containers import MANIFEST, DataContainers
 from dojo.errors import KataDamaged, KataNotFound
 from storer.archive.archive import Archive
 from storer.kata.kata import STARTING, Kata
-from storer.kata.lights import LightsCache
 from storer.katas import publish
 from storer.katas.create import UNFINISHED_SECONDS
 from storer.katas.repository import Katas
@@ -112,7 +111,7 @@ class Verify:
                 names = []
             else:
                 found = self._whole(folder, kata_id)
-                names = Kata(folder, kata_id, LightsCache()).avatar_names()
+                names = Kata.detached(folder, kata_id).avatar_names()
         yield from (Found(kata_id, "", each, mended) for each, mended in found)
         yield from (Found(kata_id, "", *each) for each in self._interrupted(folder, kata_id))
         for name in names:
@@ -128,7 +127,7 @@ class Verify:
         with locks.locked(folder, shared=True):
             if not self._containers.exists(kata_id):
                 raise KataNotFound(kata_id)
-            # Who can't be helped by its journal is told of below.
+            # What its log can't mend is told of below.
             with suppress(KataDamaged):
                 self._katas.recover(kata_id, name)
             try:
@@ -219,13 +218,13 @@ def check_ids(containers: DataContainers, archive: Archive, ids: Iterable[str]) 
 
 
 def _of_manifest(folder: Path, kata_id: str) -> Iterator[Finding]:
-    kata = Kata(folder, kata_id, LightsCache())
+    kata = Kata.detached(folder, kata_id)
     try:
-        said = kata.manifest_json.get("id", kata_id)
+        said = kata.read_manifest_json().get("id", kata_id)
         if said != kata_id:
             yield Finding(MANIFEST, Kind.MANIFEST, f"it says that it is kata {said!r}")
-        _ = kata.manifest
-        _ = kata.created
+        kata.read_manifest()
+        kata.read_created()
     except KataDamaged as error:
         yield Finding(str(error.path), Kind.MANIFEST, error.reason)
 

@@ -20,10 +20,11 @@ import pygit2
 from storer.fs import durable, json_files
 from storer.fs.json_files import Unreadable
 from storer.kata import light
-from storer.kata.history import GIT, LIGHT_JSON, MANIFEST_JSON, History
+from storer.kata.history import GIT, LIGHT_JSON, MANIFEST_JSON
 from storer.kata.light import Light
 from storer.kata.lights import INCREMENTS, parse
 from storer.kata.manifest import OUTPUT
+from storer.kata.recorder import Recorder
 from storer.verify.findings import Finding, Kind
 
 _TAGS = "refs/tags/"
@@ -35,8 +36,8 @@ class LightsCheck:
     def __init__(self, folder: Path, kata_id: str, avatar: str) -> None:
         """Open the repository; raise KataDamaged if there is none."""
         self._folder = folder
-        self._history = History(folder, kata_id, avatar)
-        self._repository = self._history.repository
+        self._history = Recorder(folder, kata_id, avatar)
+        self._repository = self._history.open_repository()
         self._commits = self._read_tags()
 
     @property
@@ -245,7 +246,7 @@ class LightsCheck:
 
     def _described(self) -> list[int]:
         """Return the lights with a light.json, the newest first: it is the likeliest."""
-        start = [0] if 0 in self._commits and not self._history.is_of_old(0) else []
+        start = [0] if 0 in self._commits and not self._history.is_legacy(0) else []
         return [*reversed(self._lights), *start]
 
     def _check_out(self) -> Callable[[], None] | None:

@@ -8,13 +8,14 @@ decides which of them archives it, and the other finds nothing to do.
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import structlog
 
 from dojo.engine.data_containers import DataContainers
 from dojo.errors import ArchiveUnavailable, DiskFull, DojoError, KataInUse, KataNotFound
+from storer.katas.activity import InProgress
 from storer.katas.repository import Katas
 
 _log = structlog.get_logger()
@@ -41,17 +42,32 @@ class Policy:
     with_products: bool
 
 
-class Archiving:
-    """Archives what is due, in a thread of its own."""
+class Archiver:
+    """Archives katas: those that are due in a thread of its own, and others when told to."""
 
-    def __init__(self, katas: Katas, data_containers: DataContainers, policy: Policy) -> None:
+    def __init__(
+        self,
+        katas: Katas,
+        data_containers: DataContainers,
+        in_progress: InProgress,
+        is_watched: Callable[[str], bool],
+        policy: Policy,
+    ) -> None:
+        """Archive by this policy; a kata is not archived while `is_watched` says so."""
         self._katas = katas
         self._containers = data_containers
+        self._in_progress = in_progress
+        self._is_watched = is_watched
         self._policy = policy
         # Which could not be archived, and when they were used last: not tried again till then.
         self._refused: dict[str, float] = {}
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="archiving", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="archiver", daemon=True)
+
+    def archive(self, kata_id: str) -> None:
+        """Archive a kata, due or not. Raises as `Katas.archive_kata`."""
+        with_products = self._policy.with_products
+        self._katas.archive_kata(kata_id, self._is_watched, with_products=with_products)
 
     def start(self) -> None:
         """Start, if there is an archive."""
@@ -78,12 +94,12 @@ class Archiving:
 
     def _archive_due(self) -> None:
         for kata_id, touched in self._due():
-            self._katas.in_progress.wait_until_none(_PATIENCE_SECONDS)
+            self._in_progress.wait_until_none(_PATIENCE_SECONDS)
             if self._stopped.is_set():
                 return
             begun = time.monotonic()
             try:
-                self._katas.put_away(kata_id, with_products=self._policy.with_products)
+                self.archive(kata_id)
             except (KataInUse, KataNotFound) as error:
                 _log.debug("not archived", kata=kata_id, reason=str(error))
             except (ArchiveUnavailable, DiskFull):

@@ -3,7 +3,7 @@
 A kata's first copy is all of it, as archiving would write it. What comes later is added in
 copies of what is new: git's objects and tags of new lights, and the small files beside them; not
 the sandbox, whose visible files are those of the newest light. After many copies, or when the
-archive has another tar than the one that they add to, all of it is written anew.
+archive has another tar than the one that they add to, all of it is written again.
 
 A kata's folder has a note of what was copied, so a storer that starts copies what the one before
 it did not. Copying holds the kata's folder, shared: who deletes it waits, and so nothing of a
@@ -45,7 +45,7 @@ _log = structlog.get_logger()
 _NOTE = ".copied"
 _LOCK = ".copying"
 
-# To bring a kata back takes a look at each of its copies.
+# To fetch a kata takes a look at each of its copies.
 _MOST_COPIES = 64
 _RETRY_SECONDS = 5
 
@@ -67,7 +67,7 @@ class _Note:
     lights: dict[str, tuple[int, str]]
 
 
-class Copying:
+class Replicator:
     """Copies katas that changed, in a thread of its own.
 
     `changed` may be called by any thread; a lock guards what is due.
@@ -83,7 +83,7 @@ class Copying:
         self._due: dict[str, float] = {}
         self._woken = threading.Condition()
         self._is_stopped = False
-        self._thread = threading.Thread(target=self._run, name="copying", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="replicator", daemon=True)
 
     def start(self) -> None:
         """Start, with what was not copied before."""
@@ -185,7 +185,7 @@ def _continues(noted: _Note, stamp: str, taken: Snapshot) -> bool:
 
 
 def _has(avatar: Avatar, number: int, tag: str) -> bool:
-    found = avatar.history.repository.references.get(f"refs/tags/{number}")
+    found = avatar.open_history().open_repository().references.get(f"refs/tags/{number}")
     return found is not None and str(found.target) == tag
 
 
@@ -214,7 +214,7 @@ def _new_paths(
     """Yield the paths of what an avatar's lights after `before` added or replaced."""
     folder = PurePosixPath(avatar.name)
     git = folder / GIT
-    for name in sorted(_new_objects(avatar.history.repository, before, newest)):
+    for name in sorted(_new_objects(avatar.open_history().open_repository(), before, newest)):
         path = git / "objects" / name[:2] / name[2:]
         if (taken.kata.folder / path).exists():  # else it is one of before, in a pack
             yield path

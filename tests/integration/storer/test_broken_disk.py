@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from storer.fs.write_ahead_log import Journal
+from storer.fs.write_ahead_log import WriteAheadLog
 from support.services import Service, wait_until
 from support.storer.disks import MIB, a_losing_disk, mounted, storer_on
 from support.storer.storing import FILES, Katas
@@ -47,16 +47,16 @@ def test_a_light_is_written_again_that_the_disk_could_not_take(
         disk.break_(MARK)  # the journal has it; git's object can't be written
         assert katas.record(kata_id, "whale", files).number == 1
         (whale,) = (own / "data/volumes").glob(f"*-kata-{kata_id}/_data/whale")
-        journal = Journal(whale)
+        journal = WriteAheadLog(whale)
         service.wait_for_event(lambda event: event["event"] == "not put on disk")
-        assert journal.state.used
+        assert journal.read_position().used
         disk.mend()
         if is_killed:
             service.kill()
-            assert journal.state.used
+            assert journal.read_position().used
             katas = client(start_storer(DOCKER_HOST=engine.url))
         assert dict(katas.files(kata_id, "whale", 1).files) == files
-        wait_until(lambda: not journal.state.used)
+        wait_until(lambda: not journal.read_position().used)
         disk.cut(1, image)
     with mounted(image, again / "data", KIND), storer_on(again, start_service) as (_, service):
         katas = client(service)

@@ -19,8 +19,8 @@ from cyberdojo.storer.v1 import storer_pb2
 from dojo import avatars, kata_ids
 from storer.fs import json_files
 from storer.kata import light
-from storer.kata.history import History
 from storer.kata.light import Light, Submission
+from storer.kata.recorder import Recorder
 from support.services import Service
 from support.storer.storing import (
     CREATED,
@@ -48,13 +48,13 @@ Folder = Callable[[str], Path]
 
 def add_lights(whale: Path, kata_id: str, count: int) -> None:
     """Add lights to an avatar that has none, as recording them one by one would."""
-    history = History(whale, kata_id, "whale")
+    recorder = Recorder(whale, kata_id, "whale")
     tip = None
     lights = []
     for number in range(1, count + 1):
         lights.append(Light(number, "red", STARTED + timedelta(seconds=number)))
         files = {**FILES, "hiker.c": b"int a = %d;\n" % number}
-        tip = history.record(lights[-1], Submission(files), tip)
+        tip = recorder.record(lights[-1], Submission(files), tip)
     whale.joinpath("increments.json").write_bytes(
         json_files.dumps([light.to_json(each) for each in lights])
     )

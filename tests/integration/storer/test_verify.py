@@ -14,7 +14,7 @@ import pytest
 from cyberdojo.storer.v1 import storer_pb2
 from dojo import avatars, locks
 from dojo.engine.data_containers import DataContainers
-from storer.fs.write_ahead_log import Journal
+from storer.fs.write_ahead_log import WriteAheadLog
 from support.services import Service
 from support.storer.katas_directories import LegacyKata, each_legacy_kata
 from support.storer.storing import FILES, GREEN, RED, Katas, git, refused
@@ -474,7 +474,7 @@ def test_what_a_machine_that_went_down_took_is_written_again_before_it_is_looked
     client(service).record(kata_id, "whale", {**FILES, "new": b"new"})
     whale = folder(kata_id) / "whale"
     service.kill()
-    assert Journal(whale).state.used
+    assert WriteAheadLog(whale).read_position().used
     object_path(whale, "1:sandbox/new").unlink()
     (whale / "increments.json").write_bytes(b"")
     verified = verify(client(start_storer()), kata_id)

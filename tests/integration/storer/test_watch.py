@@ -18,8 +18,8 @@ import pytest
 from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
 from dojo.engine.data_containers import DataContainers
 from dojo.service.interceptor import StatusInterceptor
-from storer.api.servicer import StorerServicer
-from storer.katas.import_source import KatasDirectory
+from storer.app import Storer, build
+from storer.settings import StorerSettings
 from support.services import Service, code_of, wait_until
 from support.storer.katas_directories import DOLPHIN, SPIDER, LegacyKata
 from support.storer.storing import GREEN, Katas, Stub, at_once, refused
@@ -49,7 +49,7 @@ def record_many(katas: Katas, kata_id: str, avatar: str) -> None:
 class Inside:
     """A storer in the test's own process, to look into."""
 
-    servicer: StorerServicer
+    storer: Storer
     loop: asyncio.AbstractEventLoop
     katas: Katas
 
@@ -59,30 +59,30 @@ class Inside:
         tasks = [each.__qualname__ for each in coroutines]
         # The server's own wait for calls.
         busy = [name for name in tasks if not name.startswith(("AioServer._", "inside."))]
-        return len(self.servicer.watches._feeds), len(busy)
+        return len(self.storer.watches._feeds), len(busy)
 
 
 @pytest.fixture
 def inside(
     data_containers: DataContainers, connect: Callable[[str], grpc.Channel]
 ) -> Iterator[Inside]:
-    started: Future[tuple[StorerServicer, asyncio.AbstractEventLoop, asyncio.Event, int]] = Future()
+    started: Future[tuple[Storer, asyncio.AbstractEventLoop, asyncio.Event, int]] = Future()
 
     async def serve() -> None:
         server = grpc.aio.server(interceptors=[StatusInterceptor()])
-        servicer = StorerServicer(data_containers, KatasDirectory(None))
-        storer_pb2_grpc.add_StorerServiceServicer_to_server(servicer, server)
+        storer = build(StorerSettings(), data_containers)
+        storer_pb2_grpc.add_StorerServiceServicer_to_server(storer.servicer, server)
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
         stopping = asyncio.Event()
-        started.set_result((servicer, asyncio.get_running_loop(), stopping, port))
+        started.set_result((storer, asyncio.get_running_loop(), stopping, port))
         await stopping.wait()
         await server.stop(5)
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()), name="storer inside")
     thread.start()
-    servicer, loop, stopping, port = started.result(60)
-    yield Inside(servicer, loop, Katas(Stub(connect(f"127.0.0.1:{port}"))))
+    storer, loop, stopping, port = started.result(60)
+    yield Inside(storer, loop, Katas(Stub(connect(f"127.0.0.1:{port}"))))
     loop.call_soon_threadsafe(stopping.set)
     thread.join()
 

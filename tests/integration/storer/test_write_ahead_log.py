@@ -3,12 +3,13 @@
 import json
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from dojo import avatars
-from storer.fs.write_ahead_log import STATE_BYTES, Journal
+from storer.fs.write_ahead_log import POSITION_BYTES, WriteAheadLog
 from support.services import Service, wait_until
 from support.storer.storing import FILES, GREEN, Katas, git, unpacked
 
@@ -55,7 +56,7 @@ def test_lights_come_back_that_git_lost_with_the_machine(
     for number in (1, 2, 3):
         katas.record(kata_id, "whale", changed(number))
     service.kill()
-    assert Journal(whale).state.used
+    assert WriteAheadLog(whale).read_position().used
     if how in {"objects", "everything"}:
         for number, path in enumerate(sorted(objects(whale) - before)):
             lose(path) if number % 2 else path.unlink()
@@ -102,10 +103,10 @@ def test_an_entry_that_was_cut_off_is_no_light(
     sizes = []
     for number in (1, 2):
         katas.record(kata_id, "whale", changed(number))
-        sizes.append(Journal(whale).state.used)
+        sizes.append(WriteAheadLog(whale).read_position().used)
     service.kill()
     with (whale / ".journal").open("r+b") as journal:
-        journal.truncate(STATE_BYTES + (sizes[0] + sizes[1]) // 2)
+        journal.truncate(POSITION_BYTES + (sizes[0] + sizes[1]) // 2)
     (whale / ".git/refs/tags/2").unlink()
     listed = json.loads((whale / "increments.json").read_bytes())
     (whale / "increments.json").write_text(json.dumps(listed[:1]))
@@ -145,11 +146,11 @@ def test_a_journal_is_emptied_when_all_is_on_disk(
     # One that has just started: the others' journals are emptied at any moment.
     katas = client(start_storer())
     kata_id = katas.started("whale", "bear")
-    journals = [Journal(folder(kata_id) / name) for name in ("whale", "bear")]
+    journals = [WriteAheadLog(folder(kata_id) / name) for name in ("whale", "bear")]
     for name in ("whale", "bear"):
         katas.record(kata_id, name, changed(1))
-    assert all(journal.state.used for journal in journals)
-    wait_until(lambda: not any(journal.state.used for journal in journals))
+    assert all(journal.read_position().used for journal in journals)
+    wait_until(lambda: not any(journal.read_position().used for journal in journals))
     katas.record(kata_id, "whale", changed(2))
     assert len(katas.lights(kata_id, "whale")) == 3
 
@@ -161,7 +162,7 @@ def test_a_storer_that_is_stopped_leaves_no_journal(
     kata_id = client(service).started("whale", "bear")
     service.stop()
     for name in ("whale", "bear"):
-        assert not Journal(folder(kata_id) / name).state.used
+        assert not WriteAheadLog(folder(kata_id) / name).read_position().used
 
 
 def test_a_journal_does_not_grow_without_end(katas: Katas, folder: Folder) -> None:
@@ -178,10 +179,10 @@ def test_a_journal_does_not_grow_without_end(katas: Katas, folder: Folder) -> No
 def test_a_kata_from_before_there_were_journals_gets_one(katas: Katas, folder: Folder) -> None:
     kata_id = katas.started("whale")
     whale = folder(kata_id) / "whale"
-    wait_until(lambda: not Journal(whale).state.used)
+    wait_until(lambda: not WriteAheadLog(whale).read_position().used)
     (whale / ".journal").unlink()
     katas.record(kata_id, "whale", changed(1))
-    assert Journal(whale).state.used
+    assert WriteAheadLog(whale).read_position().used
     assert_whole(katas, kata_id, whale, lights=1)
 
 
@@ -196,3 +197,20 @@ def test_a_journal_is_no_part_of_a_download_whose_git_has_nothing_to_say(
     (whale / "sandbox/hiker.c").write_bytes(b"2")  # a run would have written it
     assert not git(whale, "status", "--porcelain")
     assert git(whale, "log", "--format=%s").split(b"\n")[:2] == [b"2 red", b"1 red"]
+
+
+def test_lights_are_read_by_one_storer_while_another_records(
+    start_storer: Callable[..., Service], client: Callable[[Service], Katas]
+) -> None:
+    writer, reader = client(start_storer()), client(start_storer())
+    kata_id = writer.started("whale")
+    seen = 0
+    with ThreadPoolExecutor(1) as threads:
+        writing = threads.submit(lambda: [writer.record(kata_id, "whale") for _ in range(500)])
+        while not writing.done():
+            found = [light.number for light in reader.lights(kata_id, "whale")]
+            assert found == [*range(len(found))]
+            assert len(found) >= seen
+            seen = len(found)
+        assert len(writing.result()) == 500
+    assert len(reader.lights(kata_id, "whale")) == 501

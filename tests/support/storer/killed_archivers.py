@@ -15,7 +15,12 @@ from dojo.errors import KataInUse, KataNotFound
 from dojo.naming import Namespace
 from dojo.service.settings import CommonSettings, load
 from storer.archive.location import open_archive
+from storer.fs.checkpointer import Checkpointer
+from storer.git import libgit2
+from storer.katas.activity import InProgress
+from storer.katas.changes import Changes
 from storer.katas.import_source import KatasDirectory
+from storer.katas.listing import Places
 from storer.katas.repository import Katas
 
 
@@ -25,14 +30,16 @@ def katas_of(namespace: str, archive: str) -> Katas:
     engine = Engine(settings.engine)
     root = settings.volume_root or engine.volume_root()
     containers = DataContainers(engine, Namespace(namespace), root)
-    return Katas(containers, KatasDirectory(None), lambda _: None, open_archive(archive))
+    libgit2.configure()
+    places = Places(containers, open_archive(archive), KatasDirectory(None))
+    return Katas(places, InProgress(), Changes(), Checkpointer())
 
 
 def _work(katas: Katas, way: str, kata_ids: list[str]) -> None:
     while True:
         for kata_id in kata_ids:
             with contextlib.suppress(KataInUse, KataNotFound):
-                katas.put_away(kata_id)
+                katas.archive_kata(kata_id, lambda _: False, with_products=True)
             if way == "delete":
                 with contextlib.suppress(KataNotFound):
                     katas.delete(kata_id)

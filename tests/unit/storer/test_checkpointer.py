@@ -1,4 +1,4 @@
-"""Journals that another process left are written again, then emptied; nothing else is touched."""
+"""Logs that another process left are rewritten, then emptied; nothing else is touched."""
 
 import os
 import shutil
@@ -10,7 +10,8 @@ import pytest
 
 from dojo import avatars, locks
 from dojo.errors import KataDamaged
-from storer.fs.write_ahead_log import Journal
+from storer.fs.checkpointer import Checkpointer
+from storer.fs.write_ahead_log import WriteAheadLog
 from storer.kata import avatar
 from storer.kata.avatar import Avatar
 from storer.kata.light import Light, Submission
@@ -37,8 +38,14 @@ def start(tmp_path: Path) -> Start:
     return start
 
 
-def open_(kata: Path, cache: LightsCache, name: str = "whale") -> Avatar:
-    return Avatar(kata / name, ID, name, lambda: STARTED, cache)
+def open_(kata: Path, checkpointer: Checkpointer, name: str = "whale") -> Avatar:
+    return Avatar(
+        *(kata / name, ID, name, lambda: STARTED), cache=LightsCache(), checkpointer=checkpointer
+    )
+
+
+def is_empty(kata: Path, name: str = "whale") -> bool:
+    return not WriteAheadLog(kata / name).read_position().used
 
 
 def record(opened: Avatar, content: bytes) -> None:
@@ -47,7 +54,7 @@ def record(opened: Avatar, content: bytes) -> None:
 
 
 def numbers(kata: Path) -> list[int]:
-    return [light.number for light in open_(kata, LightsCache()).lights()]
+    return [light.number for light in open_(kata, Checkpointer()).lights()]
 
 
 def files_of(kata: Path) -> dict[str, tuple[int, bytes]]:
@@ -55,16 +62,16 @@ def files_of(kata: Path) -> dict[str, tuple[int, bytes]]:
     return {str(path.relative_to(kata)): (path.stat().st_ino, path.read_bytes()) for path in found}
 
 
-def test_what_another_process_left_is_written_again_and_then_the_journal_is_empty(
+def test_what_another_process_left_is_rewritten_and_then_the_log_is_empty(
     start: Start,
 ) -> None:
     kata = start("whale")
-    cache = LightsCache()
-    open_(kata, cache).lights()
+    checkpointer = Checkpointer()
+    open_(kata, checkpointer).lights()
     before = files_of(kata)
-    cache.journals.empty()
+    checkpointer.checkpoint()
     after = files_of(kata)
-    assert not Journal(kata / "whale").state.used
+    assert is_empty(kata)
     objects = [name for name in before if "/objects/" in name]
     assert objects
     for name in [*objects, "whale/.git/refs/tags/0", "whale/increments.json"]:
@@ -73,66 +80,66 @@ def test_what_another_process_left_is_written_again_and_then_the_journal_is_empt
     assert numbers(kata) == [0]
 
 
-def test_journals_are_emptied_by_several_at_once(start: Start) -> None:
+def test_checkpoints_are_made_by_several_at_once(start: Start) -> None:
     kata = start(*avatars.NAMES[:16])
-    cache = LightsCache()
+    checkpointer = Checkpointer()
     for name in avatars.NAMES[:16]:
-        open_(kata, cache, name).lights()
+        open_(kata, checkpointer, name).lights()
     with ThreadPoolExecutor(4) as threads:
-        for each in [threads.submit(cache.journals.empty) for _ in range(8)]:
+        for each in [threads.submit(checkpointer.checkpoint) for _ in range(8)]:
             each.result()
-    assert not any(Journal(kata / name).state.used for name in avatars.NAMES[:16])
+    assert all(is_empty(kata, name) for name in avatars.NAMES[:16])
 
 
 def test_a_kata_that_came_in_the_place_of_another_is_left_as_it_is(start: Start) -> None:
     kata, other = start("whale"), start("whale", kata="other")
-    cache, others = LightsCache(), LightsCache()
-    open_(kata, cache).lights()
+    checkpointer, others = Checkpointer(), Checkpointer()
+    open_(kata, checkpointer).lights()
     record(open_(other, others), b"other")
-    others.journals.empty()
+    others.checkpoint()
     (other / "whale/.journal").unlink()
     (other / "whale/sandbox/product").write_bytes(b"of a run of old")
     shutil.rmtree(kata)
     shutil.copytree(other, kata)
     before = files_of(kata)
-    cache.journals.empty()
+    checkpointer.checkpoint()
     assert files_of(kata) == before
 
 
 def test_nothing_is_written_while_a_kata_is_replaced_or_goes(start: Start) -> None:
     kata = start("whale")
-    cache = LightsCache()
-    open_(kata, cache).lights()
+    checkpointer = Checkpointer()
+    open_(kata, checkpointer).lights()
     with locks.locked(kata):
         before = files_of(kata)
-        cache.journals.empty()
+        checkpointer.checkpoint()
         assert files_of(kata) == before
-    cache.journals.empty()
-    assert not Journal(kata / "whale").state.used
+    checkpointer.checkpoint()
+    assert is_empty(kata)
 
 
-def test_a_damaged_kata_keeps_its_journal_and_is_not_to_the_loss_of_others(start: Start) -> None:
+def test_a_damaged_kata_keeps_its_log_and_is_not_to_the_loss_of_others(start: Start) -> None:
     kata = start("bear", "whale")
-    cache = LightsCache()
+    checkpointer = Checkpointer()
     for name in ("bear", "whale"):
-        open_(kata, cache, name).lights()
+        open_(kata, checkpointer, name).lights()
     (kata / "bear/.git/objects").rename(kata / "bear/.git/gone")
     (kata / "bear/.git/objects").write_bytes(b"")
     for _ in range(2):
-        cache.journals.empty()
-    assert Journal(kata / "bear").state.used
-    assert not Journal(kata / "whale").state.used
+        checkpointer.checkpoint()
+    assert not is_empty(kata, "bear")
+    assert is_empty(kata)
 
 
 def test_a_sandbox_that_a_run_is_in_stays(start: Start) -> None:
     kata = start("whale")
-    cache = LightsCache()
-    open_(kata, cache).lights()
+    checkpointer = Checkpointer()
+    open_(kata, checkpointer).lights()
     sandbox = kata / "whale/sandbox"
     with locks.locked(sandbox):  # as the runner holds it
         (sandbox / "a.txt").write_bytes(b"of the run")
         inode = sandbox.stat().st_ino
-        cache.journals.empty()
+        checkpointer.checkpoint()
     assert sandbox.stat().st_ino == inode
     assert (sandbox / "a.txt").read_bytes() == b"of the run"
 
@@ -141,15 +148,38 @@ def test_a_tag_that_names_nothing_is_no_light(start: Start) -> None:
     kata = start("whale")
     (kata / "whale/.git/refs/tags/1").write_bytes(bytes(41))
     assert numbers(kata) == [0]
-    record(open_(kata, LightsCache()), b"new")
+    record(open_(kata, Checkpointer()), b"new")
     assert numbers(kata) == [0, 1]
 
 
 def test_a_light_whose_tag_is_gone_is_damage(start: Start) -> None:
     kata = start("whale")
-    cache = LightsCache()
-    open_(kata, cache).lights()
-    cache.journals.empty()
+    checkpointer = Checkpointer()
+    open_(kata, checkpointer).lights()
+    checkpointer.checkpoint()
     os.truncate(kata / "whale/.git/refs/tags/0", 0)
     with pytest.raises(KataDamaged):
         numbers(kata)
+
+
+def test_a_checkpointer_that_stops_leaves_no_log(start: Start) -> None:
+    kata = start("whale")
+    checkpointer = Checkpointer()
+    checkpointer.start()
+    record(open_(kata, checkpointer), b"new")
+    checkpointer.stop()
+    assert is_empty(kata)
+    assert numbers(kata) == [0, 1]
+
+
+def test_what_another_storer_appends_is_replayed_before_it_is_read(start: Start) -> None:
+    kata = start("whale")
+    ours, theirs = Checkpointer(), Checkpointer()
+    record(open_(kata, ours), b"ours")
+    assert not ours.is_foreign(kata / "whale")
+    record(open_(kata, theirs), b"theirs")
+    assert ours.is_foreign(kata / "whale")
+    assert [light.number for light in open_(kata, ours).lights()] == [0, 1, 2]
+    assert not ours.is_foreign(kata / "whale")
+    theirs.checkpoint()
+    assert is_empty(kata)

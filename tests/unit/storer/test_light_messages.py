@@ -28,8 +28,7 @@ def listed(
     found: dict[str, list[storer_pb2.Light]] = {}
     token = ""
     while True:
-        page = messages.page(KATA, dashboard, page_tokens.after_light(token), size)
-        response = storer_pb2.ListLightsResponse.FromString(page)
+        response = messages.page(KATA, dashboard, page_tokens.after_light(token), size)
         assert sum(len(each.lights) for each in response.avatars) <= size
         for each in response.avatars:
             found.setdefault(each.avatar, []).extend(each.lights)

@@ -1,6 +1,7 @@
-"""Walking a kata's folder: what belongs to it, and nothing that it only leads to."""
+"""A walk finds all that is in a tree, follows no link, and leaves the tree in no way."""
 
 import os
+import socket
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -8,6 +9,119 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storer.fs import tree
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+@pytest.fixture
+def top(tmp_path: Path) -> Path:
+    """A tree beside which is something that nothing may find."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret").write_bytes(b"secret")
+    top = tmp_path / "top"
+    (top / "b/inner").mkdir(parents=True)
+    (top / "b/inner/deep").write_bytes(b"deep")
+    (top / "b/file").write_bytes(b"file")
+    (top / "a").write_bytes(b"a")
+    (top / "c").symlink_to(outside)
+    return top
+
+
+def paths(found: list[tree.Found]) -> list[str]:
+    return [str(each.path) for each in found]
+
+
+def test_all_is_found_by_name_each_folder_before_what_is_in_it(top: Path) -> None:
+    assert paths(list(tree.walk(top))) == ["a", "b", "b/file", "b/inner", "b/inner/deep", "c"]
+
+
+def test_only_wanted_folders_are_entered(top: Path) -> None:
+    found = list(tree.walk(top, lambda path: path.name != "inner"))
+    assert paths(found) == ["a", "b", "b/file", "b/inner", "c"]
+
+
+def test_a_folder_that_becomes_a_link_is_not_entered(top: Path) -> None:
+    found = []
+    for each in tree.walk(top):
+        found.append(each)
+        if each.path == PurePosixPath("b/inner"):
+            (top / "b/inner").rename(top / "b/was")
+            (top / "b/inner").symlink_to(top.parent / "outside")
+    assert paths(found) == ["a", "b", "b/file", "b/inner", "c"]
+
+
+def test_a_folder_that_is_moved_out_of_the_way_is_walked_where_it_is(top: Path) -> None:
+    contents = {}
+    for each in tree.walk(top):
+        if each.path == PurePosixPath("b/file"):
+            (top / "b").rename(top / "moved")
+            (top / "b").symlink_to(top.parent / "outside")
+        if each.path.name in {"file", "deep"}:
+            with open(each.open(), "rb") as file:
+                contents[str(each.path)] = file.read()
+    assert contents == {"b/file": b"file", "b/inner/deep": b"deep"}
+
+
+def test_what_is_removed_meanwhile_is_left_out(top: Path) -> None:
+    found = []
+    for each in tree.walk(top):
+        found.append(each)
+        if each.path == PurePosixPath("a"):
+            (top / "b/inner/deep").unlink()
+            (top / "b/inner").rmdir()
+    assert paths(found) == ["a", "b", "b/file", "c"]
+
+
+def test_a_walk_that_is_broken_off_leaves_nothing_open(top: Path) -> None:
+    before = descriptors()
+    walking = tree.walk(top)
+    while next(walking).path != PurePosixPath("b/inner/deep"):
+        pass
+    assert descriptors() > before
+    walking.close()
+    assert descriptors() == before
+
+
+def test_a_tree_is_walked_to_its_end_and_a_kata_as_deep_as_one_can_be(top: Path) -> None:
+    depth = 2 * tree.MAX_DEPTH
+    descriptor = os.open(top, os.O_RDONLY)
+    for _ in range(depth):
+        os.mkdir("d", dir_fd=descriptor)
+        inner = os.open("d", os.O_RDONLY, dir_fd=descriptor)
+        os.close(descriptor)
+        descriptor = inner
+    os.close(descriptor)
+    deepest = max(len(each.path.parts) for each in tree.walk(top))
+    assert deepest == depth
+    assert max(len(each.path.parts) for each in tree.members(top)) == tree.MAX_DEPTH
+
+
+def test_a_kata_is_copied_without_what_is_none_of_it(tmp_path: Path) -> None:
+    kata, target = tmp_path / "kata", tmp_path / "target"
+    sandbox = kata / "whale/sandbox"
+    (sandbox / "lib").mkdir(parents=True)
+    target.mkdir()
+    (sandbox / "lib/a.c").write_bytes(b"a")
+    (sandbox / "inside").symlink_to("lib/a.c")
+    (sandbox / "outside").symlink_to("../../manifest.json")
+    (kata / "whale/link").symlink_to("sandbox")
+    (kata / "manifest.json").write_bytes(b"{}")
+    (kata / "._manifest.json").write_bytes(b"stray")
+    (kata / ".incoming-1").mkdir()
+    (kata / ".incoming-1/manifest.json").write_bytes(b"{}")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(sandbox / "socket"))
+        tree.copy(kata, target)
+    copied = sorted(str(path.relative_to(target)) for path in target.rglob("*"))
+    wanted = ["manifest.json", "whale", "whale/sandbox", "whale/sandbox/inside"]
+    assert copied == [*wanted, "whale/sandbox/lib", "whale/sandbox/lib/a.c"]
+    assert (target / "whale/sandbox/inside").readlink() == Path("lib/a.c")
+
+
+# The members of a kata: what of its tree belongs to it.
 
 
 @pytest.fixture
@@ -20,7 +134,7 @@ def kata(tmp_path: Path) -> Path:
 
 
 def walked(kata: Path) -> list[str]:
-    return [str(found.path) for found in tree.walk(kata)]
+    return [str(found.path) for found in tree.members(kata)]
 
 
 def test_each_folder_comes_before_what_is_in_it_and_in_order(kata: Path) -> None:
@@ -47,12 +161,12 @@ def test_what_is_no_part_of_a_kata_is_left_out(kata: Path) -> None:
 
 def test_links_that_stay_in_their_sandbox_are_part_of_it(kata: Path) -> None:
     (kata / "whale/sandbox/deep/link").symlink_to("../other")
-    (found,) = [found for found in tree.walk(kata) if found.path.name == "link"]
+    (found,) = [found for found in tree.members(kata) if found.path.name == "link"]
     assert found.target == "../other"
 
 
 def test_what_goes_while_it_is_walked_is_left_out(kata: Path) -> None:
-    for found in tree.walk(kata):
+    for found in tree.members(kata):
         if found.path.name == "whale":
             (kata / "whale/sandbox/deep/file").unlink()
             (kata / "whale/sandbox/deep").rmdir()
@@ -65,7 +179,7 @@ def test_a_folder_that_becomes_a_link_while_it_is_walked_is_not_followed(
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere/secret").touch()
     seen = []
-    for found in tree.walk(kata):
+    for found in tree.members(kata):
         seen.append(found.path.name)
         if found.path.name == "sandbox":
             (kata / "whale/sandbox/deep").rename(kata / "whale/was")

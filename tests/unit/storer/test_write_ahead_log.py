@@ -11,10 +11,10 @@ from storer.fs.write_ahead_log import (
     EMPTY,
     GROWTH_BYTES,
     JOURNAL,
+    POSITION_BYTES,
     ROOM_BYTES,
-    STATE_BYTES,
     Entry,
-    Journal,
+    WriteAheadLog,
 )
 
 names = st.binary(min_size=20, max_size=20).map(bytes.hex)
@@ -31,8 +31,8 @@ def an_entry(number: int, size: int = 10) -> Entry:
 
 
 @pytest.fixture
-def journal(tmp_path: Path) -> Journal:
-    return Journal(tmp_path)
+def log(tmp_path: Path) -> WriteAheadLog:
+    return WriteAheadLog(tmp_path)
 
 
 @pytest.fixture
@@ -40,9 +40,9 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / JOURNAL
 
 
-def test_where_there_is_none_it_is_empty(journal: Journal, path: Path) -> None:
-    assert journal.state == EMPTY
-    assert journal.entries() == journal.recover() == []
+def test_where_there_is_none_it_is_empty(log: WriteAheadLog, path: Path) -> None:
+    assert log.read_position() == EMPTY
+    assert log.entries() == log.recover() == []
     assert not path.exists()
 
 
@@ -51,130 +51,134 @@ def test_where_there_is_none_it_is_empty(journal: Journal, path: Path) -> None:
 def test_entries_come_back_in_their_order(
     tmp_path_factory: pytest.TempPathFactory, added: list[Entry]
 ) -> None:
-    journal = Journal(tmp_path_factory.mktemp("avatar"))
+    log = WriteAheadLog(tmp_path_factory.mktemp("avatar"))
     for entry in added:
-        journal.append(entry)
-    assert journal.entries() == journal.recover() == added
+        log.append(entry)
+    assert log.entries() == log.recover() == added
 
 
-def test_the_state_tells_whether_anything_was_added(journal: Journal) -> None:
-    states = [journal.state]
+def test_the_position_tells_whether_anything_was_added(log: WriteAheadLog) -> None:
+    positions = [log.read_position()]
     for number in range(4):
-        assert journal.append(an_entry(number)) == states[-1]
-        states.append(journal.state)
-    assert len(set(states)) == 5
-    assert len({state.turn for state in states[1:]}) == 1
-    journal.clear()
-    assert journal.state.used == 0
-    assert journal.state.turn not in {state.turn for state in states}
+        assert log.append(an_entry(number)) == positions[-1]
+        positions.append(log.read_position())
+    assert len(set(positions)) == 5
+    assert len({position.generation for position in positions[1:]}) == 1
+    log.reset()
+    assert log.read_position().used == 0
+    assert log.read_position().generation not in {position.generation for position in positions}
 
 
-def test_what_is_known_does_not_come_again(journal: Journal) -> None:
-    journal.append(an_entry(1))
-    known = journal.state
-    journal.append(an_entry(2))
-    assert journal.recover(known) == [an_entry(2)]
-    journal.clear()
-    journal.append(an_entry(3))
-    assert journal.recover(known) == [an_entry(3)]  # of another turn
+def test_what_is_known_does_not_come_again(log: WriteAheadLog) -> None:
+    log.append(an_entry(1))
+    known = log.read_position()
+    log.append(an_entry(2))
+    assert log.recover(known) == [an_entry(2)]
+    log.reset()
+    log.append(an_entry(3))
+    assert log.recover(known) == [an_entry(3)]  # of another generation
 
 
-def test_an_entry_of_the_turn_before_is_none(journal: Journal, path: Path) -> None:
+def test_an_entry_of_the_generation_before_is_none(log: WriteAheadLog, path: Path) -> None:
     for number in range(3):
-        journal.append(an_entry(number))
-    journal.clear()
-    journal.append(an_entry(7))
-    # A state that says that all of what lies behind it counts, as after a power cut.
+        log.append(an_entry(number))
+    log.reset()
+    log.append(an_entry(7))
+    # A position that says that all of what lies behind it counts, as after a power cut.
     content = bytearray(path.read_bytes())
-    content[STATE_BYTES - 8 : STATE_BYTES] = (len(content) - STATE_BYTES).to_bytes(8, "big")
+    content[POSITION_BYTES - 8 : POSITION_BYTES] = (len(content) - POSITION_BYTES).to_bytes(
+        8, "big"
+    )
     path.write_bytes(content)
-    assert journal.recover() == [an_entry(7)]
+    assert log.recover() == [an_entry(7)]
 
 
 def test_cut_off_anywhere_it_has_the_entries_that_are_whole(tmp_path: Path) -> None:
-    whole = Journal(tmp_path)
-    ends = [STATE_BYTES]
+    whole = WriteAheadLog(tmp_path)
+    ends = [POSITION_BYTES]
     for number in range(3):
         whole.append(an_entry(number))
-        ends.append(STATE_BYTES + whole.state.used)
+        ends.append(POSITION_BYTES + whole.read_position().used)
     content = (tmp_path / JOURNAL).read_bytes()
     near_ends = {end + step for end in ends for step in (-2, -1, 0, 1)}
     for length in sorted({*range(0, ends[-1], 11), *near_ends}):
         cut = tmp_path / "cut"
         cut.mkdir(exist_ok=True)
         (cut / JOURNAL).write_bytes(content[:length])
-        journal = Journal(cut)
-        left = sum(end <= length for end in ends[1:]) if length >= STATE_BYTES else 0
-        assert journal.recover() == [an_entry(number) for number in range(left)], length
+        log = WriteAheadLog(cut)
+        left = sum(end <= length for end in ends[1:]) if length >= POSITION_BYTES else 0
+        assert log.recover() == [an_entry(number) for number in range(left)], length
         # And it can be gone on with.
-        journal.append(an_entry(9))
-        assert journal.entries() == [*(an_entry(number) for number in range(left)), an_entry(9)]
+        log.append(an_entry(9))
+        assert log.entries() == [*(an_entry(number) for number in range(left)), an_entry(9)]
 
 
 def test_with_any_byte_changed_nothing_comes_back_that_was_not_put_there(tmp_path: Path) -> None:
-    journal = Journal(tmp_path)
+    log = WriteAheadLog(tmp_path)
     for number in range(2):
-        journal.append(an_entry(number))
+        log.append(an_entry(number))
     path = tmp_path / JOURNAL
     content = path.read_bytes()
-    for place in range(STATE_BYTES + journal.state.used):
+    for place in range(POSITION_BYTES + log.read_position().used):
         changed = bytearray(content)
         changed[place] ^= 0x41
         path.write_bytes(changed)
-        found = journal.recover()
+        found = log.recover()
         assert found == [an_entry(number) for number in range(len(found))], place
 
 
 def test_lost_entries_are_an_error_for_whoever_has_to_have_all(
-    journal: Journal, path: Path
+    log: WriteAheadLog, path: Path
 ) -> None:
-    journal.append(an_entry(1))
-    journal.append(an_entry(2))
-    os.truncate(path, STATE_BYTES + journal.state.used - 1)
+    log.append(an_entry(1))
+    log.append(an_entry(2))
+    os.truncate(path, POSITION_BYTES + log.read_position().used - 1)
     with pytest.raises(OSError, match=JOURNAL):
-        journal.entries()
-    assert journal.recover() == [an_entry(1)]
+        log.entries()
+    assert log.recover() == [an_entry(1)]
 
 
-def test_an_entry_that_is_taken_back_never_comes_back(journal: Journal, path: Path) -> None:
-    journal.append(an_entry(1))
-    journal.take_back(journal.append(an_entry(2)))
-    assert journal.entries() == [an_entry(1)]
+def test_an_entry_that_is_undone_never_comes_back(log: WriteAheadLog, path: Path) -> None:
+    log.append(an_entry(1))
+    log.undo(log.append(an_entry(2)))
+    assert log.entries() == [an_entry(1)]
     content = bytearray(path.read_bytes())
-    content[STATE_BYTES - 8 : STATE_BYTES] = (len(content) - STATE_BYTES).to_bytes(8, "big")
+    content[POSITION_BYTES - 8 : POSITION_BYTES] = (len(content) - POSITION_BYTES).to_bytes(
+        8, "big"
+    )
     path.write_bytes(content)
-    assert journal.recover() == [an_entry(1)]
-    journal.append(an_entry(3))
-    assert journal.entries() == [an_entry(1), an_entry(3)]
+    assert log.recover() == [an_entry(1)]
+    log.append(an_entry(3))
+    assert log.entries() == [an_entry(1), an_entry(3)]
 
 
 def test_it_has_room_ahead_and_gives_back_what_it_does_not_need(
-    journal: Journal, path: Path
+    log: WriteAheadLog, path: Path
 ) -> None:
-    journal.append(an_entry(1))
+    log.append(an_entry(1))
     assert path.stat().st_size == ROOM_BYTES
-    journal.append(an_entry(2, size=ROOM_BYTES))
+    log.append(an_entry(2, size=ROOM_BYTES))
     assert path.stat().st_size % GROWTH_BYTES == 0
-    assert journal.entries() == [an_entry(1), an_entry(2, size=ROOM_BYTES)]
-    journal.clear()
+    assert log.entries() == [an_entry(1), an_entry(2, size=ROOM_BYTES)]
+    log.reset()
     assert path.stat().st_size == ROOM_BYTES
-    assert journal.entries() == []
+    assert log.entries() == []
 
 
 @pytest.mark.parametrize("content", [b"", b"x", b"lights/1" + bytes(16), bytes(ROOM_BYTES)])
 def test_a_file_that_is_no_journal_is_an_empty_one(
-    journal: Journal, path: Path, content: bytes
+    log: WriteAheadLog, path: Path, content: bytes
 ) -> None:
     path.write_bytes(content)
-    assert journal.recover() == []
-    journal.append(an_entry(1))
-    assert journal.entries() == [an_entry(1)]
+    assert log.recover() == []
+    log.append(an_entry(1))
+    assert log.entries() == [an_entry(1)]
 
 
-def test_it_is_private_and_follows_no_link(journal: Journal, path: Path, tmp_path: Path) -> None:
-    journal.append(an_entry(1))
+def test_it_is_private_and_follows_no_link(log: WriteAheadLog, path: Path, tmp_path: Path) -> None:
+    log.append(an_entry(1))
     assert path.stat().st_mode & 0o777 == 0o600
     path.rename(tmp_path / "elsewhere")
     path.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(OSError, match="symbolic"):
-        journal.append(an_entry(2))
+        log.append(an_entry(2))

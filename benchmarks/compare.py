@@ -1,0 +1,95 @@
+"""Compare storers: `python -m benchmarks.compare NAME=FOLDER NAME=FOLDER...`, a checkout each.
+
+The storers take turns, ten calls each and in random order, so that what else the machine does
+meets all of them. Each round has a new kata of 200 lights. Told of each call are the median of
+the rounds' medians and their quartiles, and how many times what the first of the storers took it
+was, in the same round: the median and the quartiles.
+"""
+
+import argparse
+import os
+import random
+from contextlib import AbstractContextManager, ExitStack
+from functools import partial
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any
+
+from benchmarks.figures import table
+from benchmarks.places import Place, Storer, place, storer
+from benchmarks.storer_calls import TURN, ms, new_kata, press
+from cyberdojo.storer.v1 import storer_pb2
+from dojo import avatars
+
+LIGHTS = 200
+AVATAR = avatars.NAMES[0]
+
+
+def main() -> None:
+    """Compare the storers in the folders that are given."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("storers", nargs="+", metavar="NAME=FOLDER")
+    parser.add_argument("--rounds", type=int, default=40)
+    told = parser.parse_args()
+    folders = dict(each.split("=", 1) for each in told.storers)
+    with ExitStack() as stack:
+        storers = {
+            name: stack.enter_context(_storer_in(Path(folder), stack.enter_context(place())))
+            for name, folder in folders.items()
+        }
+        rounds = [_round(storers) for _ in range(told.rounds)]
+    rows = []
+    for call in rounds[0]:
+        for name in storers:
+            medians = [each[call][name] for each in rounds]
+            ratios = [each[call][name] / each[call][next(iter(storers))] for each in rounds]
+            rows.append((f"{call}, {name}", *_quartiles(medians), *_quartiles(ratios)))
+    columns = ("", "ms", "25 %", "75 %", "of the first", "25 %", "75 %")
+    print(table(f"{told.rounds} rounds", columns, rows))
+
+
+def _storer_in(folder: Path, made: Place) -> AbstractContextManager[Storer]:
+    """Give the storer whose code is in a folder, whatever folder this is run in."""
+    return storer(made, PYTHONPATH=str(folder.resolve()), PYTHONSAFEPATH="1")
+
+
+def _quartiles(values: list[float]) -> tuple[str, str, str]:
+    """Return the median and the quartiles, to two places."""
+    low, middle, high = (f"{each:.2f}" for each in quantiles(values, n=4))
+    return middle, low, high
+
+
+def _round(storers: dict[str, Storer]) -> dict[str, dict[str, float]]:
+    """Return the median milliseconds of each call of each storer."""
+    katas = {name: new_kata(serving, 1) for name, serving in storers.items()}
+    times: dict[str, dict[str, list[float]]] = {}
+    for first in range(1, LIGHTS + 1, TURN):
+        for call in ("RecordTest", "GetFiles", "ListLights", "DiffLights"):
+            for name in random.sample(list(storers), len(storers)):
+                if call == "RecordTest":
+                    os.sync()  # none has to write what another left to be written
+                found = times.setdefault(call, {}).setdefault(name, [])
+                for number in range(first, first + TURN):
+                    found.append(ms(partial(_call, storers[name], call, katas[name], number)))
+    return {
+        call: {name: median(each) for name, each in found.items()} for call, found in times.items()
+    }
+
+
+def _call(serving: Storer, call: str, kata_id: str, number: int) -> None:
+    kata: Any = {"kata_id": kata_id, "avatar": AVATAR}
+    match call:
+        case "RecordTest":
+            press(serving, kata_id, 0, number)
+        case "GetFiles":
+            serving.stub.GetFiles(storer_pb2.GetFilesRequest(**kata, light_number=number))
+        case "ListLights":
+            serving.stub.ListLights(storer_pb2.ListLightsRequest(**kata))
+        case "DiffLights":
+            serving.stub.DiffLights(
+                storer_pb2.DiffLightsRequest(**kata, was_number=number - 1, now_number=number)
+            )
+
+
+if __name__ == "__main__":
+    main()
