@@ -10,6 +10,7 @@ from runner.sandbox import quota, safe_fs
 from runner.sandbox.file_versions import FileVersion, versions
 from runner.sandbox.quota import DiskLimits
 from runner.sandbox.sandbox import Sandbox
+from support.deep_folders import deep_folders
 
 KIB = 1024
 Run = Callable[[], None]
@@ -53,8 +54,8 @@ def test_each_limit_is_named(sandbox: Sandbox, folder: Path) -> None:
     )
     assert quota.excess(sandbox, limits(files=2)) == "more than 2 files and folders in the sandbox"
     assert quota.excess(sandbox, limits(free=2**60)) == "the disk is nearly full"
-    (folder / ("d/" * safe_fs.MAX_DEPTH)).mkdir(parents=True)
-    assert f"more than {safe_fs.MAX_DEPTH} deep" in (quota.excess(sandbox, limits()) or "")
+    with deep_folders(folder, safe_fs.MAX_DEPTH):
+        assert f"more than {safe_fs.MAX_DEPTH} deep" in (quota.excess(sandbox, limits()) or "")
 
 
 @pytest.mark.usefixtures("before")

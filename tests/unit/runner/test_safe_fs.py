@@ -9,6 +9,7 @@ import pytest
 
 from runner.sandbox import safe_fs
 from runner.sandbox.safe_fs import MAX_DEPTH, TreeRemover
+from support.deep_folders import deep_folders
 
 
 @pytest.fixture
@@ -73,20 +74,9 @@ def test_each_folder_comes_before_what_it_holds(folder: Path) -> None:
     assert found.index("a") < found.index("a/b") < found.index("a/b/c")
 
 
-def deep(folder: Path, depth: int) -> None:
-    """Make folders in each other, deeper than a path can be."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    for _ in range(depth):
-        os.mkdir("d", dir_fd=descriptor)
-        inner = os.open("d", os.O_RDONLY, dir_fd=descriptor)
-        os.close(descriptor)
-        descriptor = inner
-    os.close(descriptor)
-
-
 def test_what_is_too_deep_is_told_and_not_entered(folder: Path) -> None:
-    deep(folder, MAX_DEPTH + 10)
-    found = walked(folder)
+    with deep_folders(folder, MAX_DEPTH + 10):
+        found = walked(folder)
     assert len(found) == MAX_DEPTH
     assert [safe_fs.is_too_deep(path) for path in found] == [False] * (MAX_DEPTH - 1) + [True]
 
@@ -94,15 +84,15 @@ def test_what_is_too_deep_is_told_and_not_entered(folder: Path) -> None:
 def test_whole_trees_are_removed_however_deep_and_what_links_lead_to_stays(
     folder: Path, secret: Path
 ) -> None:
-    deep(folder, 2000)
-    (folder / "d/link").symlink_to(secret.parent)
-    (folder / "d/file").touch()
-    os.mkfifo(folder / "d/pipe")
-    with safe_fs.opened(folder.parent) as outside, safe_fs.opened(folder) as top:
-        remover = TreeRemover(outside)
-        for name in ("d", "none"):
-            remover.remove(name, top)
-    assert walked(folder) == []
+    with deep_folders(folder, 2000):
+        (folder / "d/link").symlink_to(secret.parent)
+        (folder / "d/file").touch()
+        os.mkfifo(folder / "d/pipe")
+        with safe_fs.opened(folder.parent) as outside, safe_fs.opened(folder) as top:
+            remover = TreeRemover(outside)
+            for name in ("d", "none"):
+                remover.remove(name, top)
+        assert walked(folder) == []
     assert os.listdir(folder.parent) == [folder.name]
     assert secret.read_bytes() == b"secret"
 

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storer.fs import tree
+from support.deep_folders import deep_folders
 
 
 def descriptors() -> int:
@@ -87,16 +88,10 @@ def test_a_walk_that_is_broken_off_leaves_nothing_open(top: Path) -> None:
 
 def test_a_tree_is_walked_to_its_end_and_a_kata_as_deep_as_one_can_be(top: Path) -> None:
     depth = 2 * tree.MAX_DEPTH
-    descriptor = os.open(top, os.O_RDONLY)
-    for _ in range(depth):
-        os.mkdir("d", dir_fd=descriptor)
-        inner = os.open("d", os.O_RDONLY, dir_fd=descriptor)
-        os.close(descriptor)
-        descriptor = inner
-    os.close(descriptor)
-    deepest = max(len(each.path.parts) for each in tree.walk(top))
-    assert deepest == depth
-    assert max(len(each.path.parts) for each in tree.members(top)) == tree.MAX_DEPTH
+    with deep_folders(top, depth):
+        deepest = max(len(each.path.parts) for each in tree.walk(top))
+        assert deepest == depth
+        assert max(len(each.path.parts) for each in tree.members(top)) == tree.MAX_DEPTH
 
 
 def test_a_kata_is_copied_without_what_is_none_of_it(tmp_path: Path) -> None:
