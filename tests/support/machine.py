@@ -230,7 +230,7 @@ def _loop_devices(seen: _Seen) -> None:
 
 
 def _is_temporary(path: str) -> bool:
-    return path.startswith(f"{tempfile.gettempdir()}/")
+    return path.startswith(("/tmp/", "/var/tmp/", f"{tempfile.gettempdir()}/"))  # noqa: S108 - others'
 
 
 def _control_groups(seen: _Seen) -> None:
