@@ -43,9 +43,9 @@ def content(runs: list[diff.Run], side: LineChange) -> bytes:
     return lines[:-1] if kept and kept[-1].no_newline else lines
 
 
-def numbers(runs: list[diff.Run], place: int) -> list[int]:
-    """Return the numbers of the old lines (1) or of the new ones (2)."""
-    return [run[place] + step for run in runs if run[place] for step in range(len(run.lines))]
+def numbers(starts: list[tuple[int, int]]) -> list[int]:
+    """Return the numbers of lines, of runs that begin at a number and have so many; 0 is none."""
+    return [start + step for start, count in starts if start for step in range(count)]
 
 
 text = st.lists(st.sampled_from([b"a", b"b", b"", b"c\r"]), max_size=8).map(b"\n".join)
@@ -60,9 +60,10 @@ def test_the_lines_of_a_file_are_those_of_both_lights_each_once_and_in_order(
     assert file.change is (FileChange.UNCHANGED if was == now else FileChange.CHANGED)
     assert content(file.runs, LineChange.DELETED) == was
     assert content(file.runs, LineChange.ADDED) == now
-    for place in (1, 2):
-        found = numbers(file.runs, place)
-        assert found == list(range(1, len(found) + 1))
+    old = numbers([(run.old_number, len(run.lines)) for run in file.runs])
+    new = numbers([(run.new_number, len(run.lines)) for run in file.runs])
+    assert old == list(range(1, len(old) + 1))
+    assert new == list(range(1, len(new) + 1))
 
 
 files = st.dictionaries(st.sampled_from(["a", "b/c", "d.sh", "ü"]), text, max_size=4)
