@@ -68,7 +68,6 @@ test-unit: protos ## run the tests that need no engine
 coverage: setup images ## run all tests, and tell what they cover, the services that they start counted
 	@COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml COVERAGE_FILE=$(CURDIR)/build/coverage/data \
 		$(python) -m pytest --numprocesses auto --cov --cov-report=
-	@$(python) -m coverage combine --quiet --append
 	@$(python) -m coverage report --skip-covered --sort=cover
 
 lint: .venv/.installed ## find mistakes that need no run
