@@ -55,7 +55,8 @@ demo: up ## set up, start the services, and watch them do their job
 
 test: setup lint lint-protos types images ## set up, check everything, run all tests
 	@scripts/test-tools.sh
-	@$(python) -m pytest --numprocesses auto
+	@$(python) -m pytest --numprocesses auto --cov --cov-report=
+	@$(python) -m coverage report --format=total | sed 's/.*/-- the tests cover & % of the lines, the services that they start not counted/'
 
 test-languages: setup images-all ## test the start points and old scripts of all languages in their images
 	@$(python) -m pytest tests/integration/test_start_points.py tests/integration/test_legacy_scripts.py --all-languages --numprocesses auto
@@ -65,6 +66,11 @@ bench: setup images ## measure, print the tables, write benchmarks/results.json
 
 test-unit: protos ## run the tests that need no engine
 	@$(python) -m pytest tests/unit
+
+coverage: setup images ## run all tests, and tell what they cover, the services that they start counted
+	@COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml COVERAGE_FILE=$(CURDIR)/build/coverage/data \
+		$(python) -m pytest --numprocesses auto --cov --cov-report=
+	@$(python) -m coverage report --skip-covered --sort=cover
 
 lint: .venv/.installed ## find mistakes that need no run
 	@.venv/bin/ruff check
@@ -98,5 +104,5 @@ format: .venv/.installed ## put the code into its form
 clean: ## remove what make made in this folder; images and katas stay
 	rm -rf build cyberdojo .venv tests/node/node_modules *.egg-info
 
-.PHONY: help setup engine protos images images-all up down demo test test-unit test-languages bench lint lint-protos \
+.PHONY: help setup engine protos images images-all up down demo test test-unit coverage test-languages bench lint lint-protos \
 	release-protos lock lock-check upgrade types format clean

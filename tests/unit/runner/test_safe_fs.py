@@ -84,7 +84,7 @@ def test_what_is_too_deep_is_told_and_not_entered(folder: Path) -> None:
 def test_whole_trees_are_removed_however_deep_and_what_links_lead_to_stays(
     folder: Path, secret: Path
 ) -> None:
-    with deep_folders(folder, 2000):
+    with deep_folders(folder, 500):
         (folder / "d/link").symlink_to(secret.parent)
         (folder / "d/file").touch()
         os.mkfifo(folder / "d/pipe")

@@ -1,6 +1,8 @@
 """The write-ahead log of an avatar: whole entries come back from it, whatever else is in it."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -182,3 +184,32 @@ def test_it_is_private_and_follows_no_link(log: WriteAheadLog, path: Path, tmp_p
     path.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(OSError, match="symbolic"):
         log.append(an_entry(2))
+
+
+# With a limit of its own, the disk takes a part of the entry alone, as one that is full.
+APPEND_TOO_MUCH = """
+import resource, signal, sys
+from pathlib import Path
+from storer.fs.write_ahead_log import Entry, WriteAheadLog
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
+WriteAheadLog(Path(sys.argv[1])).append(Entry(2, "0" * 40, {"1" * 40: bytes(100_000)}))
+"""
+
+
+@pytest.mark.parametrize("room", [0, 20, 1000, ROOM_BYTES + 1000, 50_000])
+@pytest.mark.parametrize("before", [0, 1])
+def test_an_entry_that_the_disk_takes_a_part_of_is_not_there(
+    log: WriteAheadLog, path: Path, tmp_path: Path, room: int, before: int
+) -> None:
+    for number in range(before):
+        log.append(an_entry(number))
+    size = path.stat().st_size if before else 0
+    command = [sys.executable, "-c", APPEND_TOO_MUCH, str(tmp_path), str(room)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "File too large" in done.stderr
+    assert log.entries() == [an_entry(number) for number in range(before)]
+    assert path.stat().st_size == size  # nor does it take any room
+    log.append(an_entry(9))
+    assert log.entries()[before:] == [an_entry(9)]

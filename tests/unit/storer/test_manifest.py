@@ -1,0 +1,155 @@
+"""A kata's manifest.json: what is written is read again, and what is unknown is kept."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cyberdojo.storer.v1 import storer_pb2
+from dojo.errors import InvalidArgument
+from storer.api import converters
+from storer.fs.json_files import Unreadable
+from storer.kata import manifest
+from storer.kata.manifest import Manifest
+
+ID = "7C4E19D2B6"
+TIME = datetime(2019, 1, 16, 12, 44, 55, tzinfo=UTC)
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=10)
+names = st.from_regex(r"[a-z]{1,8}\.[a-z]{1,2}", fullmatch=True)
+patterns = st.fixed_dictionaries(
+    {
+        "colour": st.sampled_from(manifest.PATTERN_COLOURS),
+        "pattern": st.sampled_from(["OK", "^FAILED", "é+"]),
+        "stream": st.sampled_from(manifest.STREAMS),
+    }
+)
+values = st.recursive(
+    st.none() | st.booleans() | texts | st.floats(allow_nan=False, allow_infinity=False),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=6,
+)
+manifests = st.builds(
+    Manifest,
+    display_name=texts.filter(bool),
+    image_name=texts.filter(bool),
+    exercise=texts,
+    filename_extensions=st.lists(texts, max_size=3),
+    max_seconds=st.integers(1, 60),
+    tab_size=st.integers(1, 16),
+    colour_patterns=st.none() | st.lists(patterns, max_size=3),
+    visible_files=st.dictionaries(names, st.binary(max_size=20), min_size=1, max_size=3),
+    highlight_filenames=st.lists(names, max_size=2),
+    progress_regexs=st.lists(texts, max_size=2),
+    hidden_filenames=st.lists(texts, max_size=2),
+    other=st.dictionaries(texts.filter(lambda key: key not in manifest.KEYS), values, max_size=3),
+)
+
+
+@given(manifests)
+def test_what_is_written_is_read_again(made: Manifest) -> None:
+    if {"language", "unit_test_framework"} & set(made.other):
+        return
+    manifest.check(made)
+    written = json.loads(json.dumps(manifest.to_json(made, ID, TIME)))
+    assert manifest.from_json(written) == made
+    assert manifest.created(written) == TIME
+
+
+@given(manifests)
+def test_a_message_says_the_same(made: Manifest) -> None:
+    sent = storer_pb2.Manifest.FromString(converters.manifest_to(made).SerializeToString())
+    assert converters.manifest_from(sent) == made
+
+
+def test_a_legacy_manifest_is_understood_and_its_other_keys_are_kept() -> None:
+    found = manifest.from_json(
+        {
+            "id": ID,
+            "created": [2014, 7, 2, 7, 15, 33],
+            "language": "Ruby-Rspec",
+            "unit_test_framework": "ruby_rspec",
+            "browser": "none",
+            "filename_extension": ".rb",
+            "red_amber_green": ["lambda { |output|", "  :red", "}"],
+            "visible_files": {"a.rb": "é", "output": "told"},
+        }
+    )
+    assert found.display_name == "Ruby, RSpec"
+    assert found.image_name == "cyberdojofoundation/ruby_rspec"
+    assert found.filename_extensions == [".rb"]
+    assert found.ruby_lambda == "lambda { |output|\n  :red\n}"
+    assert found.visible_files == {"a.rb": "é".encode()}
+    assert found.other == {
+        "language": "Ruby-Rspec",
+        "unit_test_framework": "ruby_rspec",
+        "browser": "none",
+    }
+
+
+def test_a_file_called_output_is_one_like_any_other_in_ours() -> None:
+    made = Manifest("a", "b", visible_files={"output": b"mine"})
+    assert manifest.from_json(manifest.to_json(made, ID, TIME)).visible_files == {"output": b"mine"}
+
+
+GOOD: dict[str, Any] = {"display_name": "a", "image_name": "b", "visible_files": {"a": "b"}}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("display_name", 5),
+        ("display_name", "\ud800"),
+        ("max_seconds", True),
+        ("max_seconds", -1),
+        ("max_seconds", 2**31),
+        ("tab_size", "4"),
+        ("visible_files", None),
+        ("visible_files", {"a": 1}),
+        ("filename_extension", 5),
+        ("progress_regexs", [5]),
+        ("colour_rule", {"patterns": {}}),
+        ("colour_rule", []),
+        ("unknown", {"\ud800": 1}),
+        ("unknown", "\udfff"),
+        ("unknown", 2**1024),
+        ("unknown", json.loads("[" * 200 + "]" * 200)),
+    ],
+)
+def test_what_can_not_be_understood_or_told_is_unreadable(key: str, value: object) -> None:
+    assert manifest.from_json(GOOD)
+    with pytest.raises(Unreadable):
+        manifest.from_json({**GOOD, key: value})
+
+
+CHECKS: list[tuple[Callable[[], Manifest], str]] = [
+    (lambda: Manifest("", "b", visible_files={"a": b""}), "manifest.display_name"),
+    (lambda: Manifest("a", "", visible_files={"a": b""}), "manifest.image_name"),
+    (lambda: Manifest("a", "b"), "manifest.visible_files"),
+    (lambda: Manifest("a", "b", visible_files={"../a": b""}), "manifest.visible_files['../a']"),
+    (lambda: Manifest("a", "b", max_seconds=61, visible_files={"a": b""}), "manifest.max_seconds"),
+    (lambda: Manifest("a", "b", tab_size=0, visible_files={"a": b""}), "manifest.tab_size"),
+    (
+        lambda: Manifest(
+            "a", "b", visible_files={"a": b""}, colour_patterns=[{"colour": "red", "pattern": "("}]
+        ),
+        "manifest.colour_rule.patterns.patterns[0].pattern",
+    ),
+    (
+        lambda: Manifest("a", "b", visible_files={"a": b""}, other={"image_name": "c"}),
+        "manifest.other.image_name",
+    ),
+]
+
+
+@pytest.mark.parametrize(("make", "field"), CHECKS, ids=[field for _, field in CHECKS])
+def test_what_no_kata_can_be_created_from_is_refused_by_field(
+    make: Callable[[], Manifest], field: str
+) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        manifest.check(make())
+    assert caught.value.field == field
