@@ -55,7 +55,7 @@ def put(archive: Archive, kata: Kata, *, with_products: bool) -> None:
     """
     if is_there(archive, kata) or not is_wanted(archive, kata):
         return
-    with ExitStack() as opened, durable.refusing():
+    with ExitStack() as opened, durable.translate_disk_errors():
         taken = Snapshot(kata, opened)
         leave_out = (lambda _: False) if with_products else _products(kata)
         try:
@@ -77,7 +77,7 @@ def is_wanted(archive: Archive, kata: Kata) -> bool:
     for left in kata.folder.glob(f"{_COMPARING}*"):
         shutil.rmtree(left, ignore_errors=True)
     with (
-        durable.refusing(),
+        durable.translate_disk_errors(),
         tempfile.TemporaryDirectory(prefix=_COMPARING, dir=kata.folder) as folder,
     ):
         there = Kata.detached(Path(folder), kata.kata_id)

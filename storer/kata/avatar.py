@@ -129,7 +129,7 @@ class Avatar:
         if recorder.is_legacy(number):
             return
         try:
-            with durable.refusing():
+            with durable.translate_disk_errors():
                 self._check_out(recorder, number)
         except (DiskFull, DiskReadOnly) as error:
             # Somebody may want the kata for just that reason, and git can make its index anew.

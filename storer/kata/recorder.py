@@ -162,7 +162,7 @@ class Recorder(History):
         (self._folder / "index.lock").unlink(missing_ok=True)
         index = self.open_repository().index
         index.read_tree(self.open_repository()[commit].peel(pygit2.Tree))
-        with durable.refusing():
+        with durable.translate_disk_errors():
             index.write()
 
     def _tip(self, number: int) -> Tip:

@@ -77,7 +77,7 @@ def packing(kata: Kata, references: Mapping[PurePosixPath, bytes]) -> Iterator[P
             folder = Path(
                 made.enter_context(tempfile.TemporaryDirectory(prefix=_PACKING, dir=kata.folder))
             )
-            with durable.refusing():
+            with durable.translate_disk_errors():
                 pygit2.Repository(str(git)).pack(folder, n_threads=1)
             for path in folder.iterdir():
                 packed.files[at / "objects" / "pack" / path.name] = path

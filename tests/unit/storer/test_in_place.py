@@ -131,8 +131,8 @@ in_place.extend(pathlib.Path(sys.argv[1]), b'"longer than that"')
 
 
 def test_a_folder_that_can_not_be_marked_stays_as_it_is(tmp_path: Path) -> None:
-    block_groups.spread(tmp_path)
-    block_groups.spread(tmp_path)
-    block_groups.spread(tmp_path / "missing")
-    block_groups.spread(Path("/proc"))
+    block_groups.spread_subfolders(tmp_path)
+    block_groups.spread_subfolders(tmp_path)
+    block_groups.spread_subfolders(tmp_path / "missing")
+    block_groups.spread_subfolders(Path("/proc"))
     (tmp_path / "inside").mkdir()

@@ -30,7 +30,7 @@ def top(tmp_path: Path) -> Path:
     return top
 
 
-def paths(found: list[tree.Found]) -> list[str]:
+def paths(found: list[tree.Entry]) -> list[str]:
     return [str(each.path) for each in found]
 
 

@@ -11,8 +11,8 @@ from storer.fs.write_ahead_log import (
     EMPTY,
     GROWTH_BYTES,
     JOURNAL,
+    MIN_BYTES,
     POSITION_BYTES,
-    ROOM_BYTES,
     Entry,
     WriteAheadLog,
 )
@@ -156,16 +156,16 @@ def test_it_has_room_ahead_and_gives_back_what_it_does_not_need(
     log: WriteAheadLog, path: Path
 ) -> None:
     log.append(an_entry(1))
-    assert path.stat().st_size == ROOM_BYTES
-    log.append(an_entry(2, size=ROOM_BYTES))
+    assert path.stat().st_size == MIN_BYTES
+    log.append(an_entry(2, size=MIN_BYTES))
     assert path.stat().st_size % GROWTH_BYTES == 0
-    assert log.entries() == [an_entry(1), an_entry(2, size=ROOM_BYTES)]
+    assert log.entries() == [an_entry(1), an_entry(2, size=MIN_BYTES)]
     log.reset()
-    assert path.stat().st_size == ROOM_BYTES
+    assert path.stat().st_size == MIN_BYTES
     assert log.entries() == []
 
 
-@pytest.mark.parametrize("content", [b"", b"x", b"lights/1" + bytes(16), bytes(ROOM_BYTES)])
+@pytest.mark.parametrize("content", [b"", b"x", b"lights/1" + bytes(16), bytes(MIN_BYTES)])
 def test_a_file_that_is_no_journal_is_an_empty_one(
     log: WriteAheadLog, path: Path, content: bytes
 ) -> None:
