@@ -34,7 +34,7 @@ from storer.kata.avatar import MANIFEST
 from storer.kata.kata import Kata
 from storer.kata.sandbox import SUBMISSION
 from storer.tar import snapshot
-from storer.tar.packing import Packed, packing
+from storer.tar.packing import PackedObjects, pack_objects
 from storer.tar.snapshot import Snapshot
 
 # A name with a dot in front is no part of the kata.
@@ -59,7 +59,7 @@ def put(archive: Archive, kata: Kata, *, with_products: bool) -> None:
         taken = Snapshot(kata, opened)
         leave_out = (lambda _: False) if with_products else _products(kata)
         try:
-            packed = opened.enter_context(packing(kata, taken.references))
+            packed = opened.enter_context(pack_objects(kata, taken.references))
         except (pygit2.GitError, KeyError, ValueError) as error:
             raise KataDamaged(kata.kata_id, ".git", str(error)) from error
         archive.put(kata.kata_id, tar(taken, packed, leave_out))
@@ -97,7 +97,7 @@ def is_wanted(archive: Archive, kata: Kata) -> bool:
 
 
 def tar(
-    taken: Snapshot, packed: Packed, leave_out: Callable[[PurePosixPath], bool]
+    taken: Snapshot, packed: PackedObjects, leave_out: Callable[[PurePosixPath], bool]
 ) -> Iterator[bytes]:
     """Yield the compressed tar of a kata, and its head."""
     members = snapshot.members(taken, packed=packed, leave_out=leave_out, is_held=True)

@@ -235,4 +235,4 @@ def _header(name: str, size: int) -> bytes:
     header = tarfile.TarInfo(name)
     header.mode = 0o600
     header.size = size
-    return headers.packed(header)
+    return headers.encode(header)

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dojo.errors import InvalidArgument
-from storer.tar.untrusted_reader import Tar, Unfit, refusing
+from storer.tar.untrusted_reader import InvalidKata, Tar, translate_tar_errors
 
 BLOCK = tarfile.BLOCKSIZE
 COMPRESSIONS: dict[str, Callable[[bytes], bytes]] = {
@@ -50,7 +50,7 @@ def in_pieces(content: bytes, size: int) -> Iterator[bytes]:
 def unpacked(content: bytes, folder: Path, size: int = 10_000) -> list[str]:
     """Unpack a tar to its end; return the names that it has."""
     names = []
-    with refusing():
+    with translate_tar_errors():
         tar = Tar(in_pieces(content, size))
         while tar.member is not None:
             names.append(tar.member.name)
@@ -224,9 +224,9 @@ def test_nothing_of_the_next_member_is_waited_for() -> None:
 
 def test_what_is_no_tar_is_refused() -> None:
     for content in (b"", b"x", b"nonsense" * 1000, b"\x1f\x8b", b"\x28\xb5\x2f\xfd" + bytes(600)):
-        with pytest.raises(InvalidArgument), refusing():
+        with pytest.raises(InvalidArgument), translate_tar_errors():
             Tar(iter([content])).finish()
 
 
 def test_unfit_names_the_data_for_programs_too() -> None:
-    assert Unfit("reason").field == "data"
+    assert InvalidKata("reason").field == "data"
