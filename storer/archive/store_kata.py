@@ -29,7 +29,7 @@ from storer.archive.extract import unpack
 from storer.fs import durable, json_files, tree
 from storer.fs.json_files import Unreadable
 from storer.kata import sandbox
-from storer.kata.ancestry import goes_on
+from storer.kata.ancestry import is_ancestor
 from storer.kata.avatar import MANIFEST
 from storer.kata.kata import Kata
 from storer.kata.sandbox import SUBMISSION
@@ -88,9 +88,9 @@ def is_wanted(archive: Archive, kata: Kata) -> bool:
         except ArchiveDamaged as error:
             _log.warning("written again", kata=kata.kata_id, reason=str(error))
             return True
-        if goes_on(there, kata):
+        if is_ancestor(there, kata):
             return True
-        if goes_on(kata, there):
+        if is_ancestor(kata, there):
             _log.info("the archive's is newer", kata=kata.kata_id)
             return False
     raise ArchiveConflict(kata.kata_id)
@@ -157,7 +157,7 @@ def _check_out(avatar: Path, before: set[str]) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
             path.chmod(visible_files.mode(name))
-    sandbox.give(folder, avatar.name)
+    sandbox.chown(folder, avatar.name)
 
 
 def _clear(folder: Path, name: str) -> None:

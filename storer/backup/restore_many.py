@@ -18,7 +18,7 @@ from storer.backup import catalog
 from storer.backup.backup import COMMENT, MANIFEST
 from storer.backup.catalog import BadManifest, Entry, State
 from storer.backup.restore import Limit
-from storer.kata.ancestry import goes_on
+from storer.kata.ancestry import is_ancestor
 from storer.kata.head import head_of
 from storer.kata.kata import Kata
 from storer.katas.repository import Katas
@@ -238,9 +238,9 @@ def _choose(kata_id: str, incoming: Kata, here: Kata | None, how: How) -> Report
     try:
         if head_of(here) == came:
             return Report(kata_id, Outcome.UNCHANGED)
-        if how.overwrite or goes_on(here, incoming):
+        if how.overwrite or is_ancestor(here, incoming):
             return Report(kata_id, Outcome.REPLACED)
-        is_newer = goes_on(incoming, here)
+        is_newer = is_ancestor(incoming, here)
     except KataDamaged as error:
         if how.overwrite:
             return Report(kata_id, Outcome.REPLACED)

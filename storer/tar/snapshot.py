@@ -61,7 +61,7 @@ class Snapshot:
             for avatar in self.avatars.values():
                 held.enter_context(locks.locked(avatar.folder))
             for avatar in self.avatars.values():
-                avatar.mend()
+                avatar.write_derived_files()
                 self._add_avatar(PurePosixPath(avatar.name))
             self.head = head_of(kata, self.avatars)
 
