@@ -64,18 +64,18 @@ def repair(avatar_folder: Path, avatar: str, files: dict[str, bytes]) -> None:
         is_new = is_free and not (avatar_folder / SUBMISSION).exists()
         if not is_new or all(_holds(sandbox / name, content) for name, content in files.items()):
             return
-        anew = avatar_folder / ".anew"
-        shutil.rmtree(anew, ignore_errors=True)
+        rebuilt = avatar_folder / ".anew"
+        shutil.rmtree(rebuilt, ignore_errors=True)
         try:
-            anew.mkdir()
-            create(anew, avatar, files)
+            rebuilt.mkdir()
+            create(rebuilt, avatar, files)
             if sandbox.exists():
-                sandbox.rename(anew / "lost")
-            (anew / SANDBOX).rename(sandbox)
+                sandbox.rename(rebuilt / "lost")
+            (rebuilt / SANDBOX).rename(sandbox)
         except OSError as error:
             _log.warning("sandbox not repaired", avatar=avatar, reason=str(error))
         finally:
-            shutil.rmtree(anew, ignore_errors=True)
+            shutil.rmtree(rebuilt, ignore_errors=True)
 
 
 def _holds(path: Path, content: bytes) -> bool:

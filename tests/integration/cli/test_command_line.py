@@ -17,7 +17,7 @@ from dojo.engine.data_containers import DataContainers
 from support.commands import COMMAND, CommandLine
 from support.services import Service, wait_until
 from support.storer.katas_directories import SPIDER
-from support.storer.lines import a_line
+from support.storer.stalling_proxy import a_line
 from support.storer.storing import AMBER, FAULTY, FILES, GREEN, RED, Katas, git, unpacked
 
 ESCAPE = b"\x1b"
