@@ -99,7 +99,7 @@ def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
 
 def _run(settings: StorerSettings) -> None:
     data_containers = serving.connect(settings)
-    block_groups.spread(data_containers.volume_root)
+    block_groups.spread_subfolders(data_containers.volume_root)
     asyncio.run(_serve(settings, data_containers))
 
 

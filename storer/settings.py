@@ -1,4 +1,4 @@
-"""What the storer is told."""
+"""The storer's settings."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,56 +18,57 @@ DAY_SECONDS = 24 * 3600
 
 @dataclass(frozen=True)
 class StorerSettings(CommonSettings):
-    """The storer's settings."""
+    """All settings of the storer, with those that both services have."""
 
     listen: str = setting(
         "CYBER_DOJO_STORER_LISTEN",
         address,
         "127.0.0.1:4577",
-        "the host and port to listen on; port 0 takes any that is free and logs it",
+        "the host and port to listen on; with port 0 the storer takes a free port and logs it",
     )
     katas_directory: Path | None = setting(
         "CYBER_DOJO_KATAS_DIRECTORY",
         absolute_path,
         None,
-        "a katas directory to import from; it is never written",
+        "a katas directory to import from; the storer never writes there",
     )
     start_points: Path | None = setting(
         "CYBER_DOJO_START_POINTS",
         absolute_path,
         None,
-        "a folder with the start points that katas begin from; it is never written",
+        "a folder with the start points of katas; the storer never writes there",
     )
     archive: str = setting(
         "CYBER_DOJO_ARCHIVE",
         location.check,
         "",
-        "where idle katas go: a directory (/path), or s3://bucket/prefix; by default none goes",
+        "the archive of idle katas: a directory (/path), or s3://bucket/prefix; "
+        "by default no kata is archived",
     )
     archive_after_seconds: int = setting(
         "CYBER_DOJO_ARCHIVE_AFTER_SECONDS",
         whole_number(1, 3650 * DAY_SECONDS),
         30 * DAY_SECONDS,
-        "seconds after which a kata that nobody touched is archived",
+        "seconds without use after which a kata is archived",
     )
     max_data_containers: int = setting(
         "CYBER_DOJO_MAX_DATA_CONTAINERS",
         whole_number(0, 1_000_000),
         5000,
-        "data-containers above which the katas that were not touched for longest are archived "
-        "before their time; none that was touched within five minutes is",
+        "data-containers above which the least recently used katas are archived before their "
+        "time; katas that were used within five minutes never are",
     )
     archive_build_products: str = setting(
         "CYBER_DOJO_ARCHIVE_BUILD_PRODUCTS",
         one_of("keep", "drop"),
         "keep",
-        "whether what runs left in sandboxes is archived too: keep or drop. Visible files and "
-        "history always are",
+        "whether files that runs left in sandboxes are archived too: keep or drop. Visible files "
+        "and history always are",
     )
     archive_copy_seconds: int = setting(
         "CYBER_DOJO_ARCHIVE_COPY_SECONDS",
         whole_number(0, 3600),
         0,
         "seconds within which recorded tests are copied to the archive, so that a lost machine "
-        "costs no more than those; 0: only idle katas are there",
+        "loses no older ones; 0: only idle katas are archived",
     )

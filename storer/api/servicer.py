@@ -343,7 +343,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         """
         unusable = RED_AMBER_GREEN in manifest.other and manifest.other[RED_AMBER_GREEN]
         if not (manifest.colour_rule.WhichOneof("rule") or unusable):
-            found = self._start_points.of_image(manifest.image_name, manifest.display_name)
+            found = self._start_points.for_image(manifest.image_name, manifest.display_name)
             if found is not None:
                 manifest.colour_rule.CopyFrom(converters.manifest_to(found).colour_rule)
         return manifest

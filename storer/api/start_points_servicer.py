@@ -11,7 +11,7 @@ import grpc.aio
 from cyberdojo.startpoints.v1 import startpoints_pb2, startpoints_pb2_grpc
 from dojo.errors import InvalidArgument
 from storer.api import converters, page_tokens
-from storer.start_points.start_points import EXERCISES, LANGUAGES, Listed, StartPoints
+from storer.start_points.start_points import EXERCISES, LANGUAGES, IndexEntry, StartPoints
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -68,11 +68,11 @@ class StartPointsServicer(startpoints_pb2_grpc.StartPointsServiceServicer):
 
     async def _page(
         self, kind: str, page_size: int, page_token: str
-    ) -> tuple[Sequence[Listed], str]:
+    ) -> tuple[Sequence[IndexEntry], str]:
         """Return a page of a list, and the token of the next one."""
         size = converters.page_size(page_size, MOST_LISTED, MOST_LISTED)
         after = page_tokens.after_name(page_token)
-        listed = await asyncio.to_thread(self._start_points.listed, kind)
+        listed = await asyncio.to_thread(self._start_points.list_all, kind)
         rest = [each for each in listed if each.display_name > after]
         page = rest[:size]
         return page, page_tokens.token(page[-1].display_name) if len(rest) > size else ""

@@ -29,12 +29,12 @@ from storer.archive.extract import unpack
 from storer.fs import durable, json_files, tree
 from storer.fs.json_files import Unreadable
 from storer.kata import sandbox
-from storer.kata.ancestry import goes_on
+from storer.kata.ancestry import is_ancestor
 from storer.kata.avatar import MANIFEST
 from storer.kata.kata import Kata
 from storer.kata.sandbox import SUBMISSION
 from storer.tar import snapshot
-from storer.tar.packing import Packed, packing
+from storer.tar.packing import PackedObjects, pack_objects
 from storer.tar.snapshot import Snapshot
 
 # A name with a dot in front is no part of the kata.
@@ -55,11 +55,11 @@ def put(archive: Archive, kata: Kata, *, with_products: bool) -> None:
     """
     if is_there(archive, kata) or not is_wanted(archive, kata):
         return
-    with ExitStack() as opened, durable.refusing():
+    with ExitStack() as opened, durable.translate_disk_errors():
         taken = Snapshot(kata, opened)
         leave_out = (lambda _: False) if with_products else _products(kata)
         try:
-            packed = opened.enter_context(packing(kata, taken.references))
+            packed = opened.enter_context(pack_objects(kata, taken.references))
         except (pygit2.GitError, KeyError, ValueError) as error:
             raise KataDamaged(kata.kata_id, ".git", str(error)) from error
         archive.put(kata.kata_id, tar(taken, packed, leave_out))
@@ -77,7 +77,7 @@ def is_wanted(archive: Archive, kata: Kata) -> bool:
     for left in kata.folder.glob(f"{_COMPARING}*"):
         shutil.rmtree(left, ignore_errors=True)
     with (
-        durable.refusing(),
+        durable.translate_disk_errors(),
         tempfile.TemporaryDirectory(prefix=_COMPARING, dir=kata.folder) as folder,
     ):
         there = Kata.detached(Path(folder), kata.kata_id)
@@ -88,16 +88,16 @@ def is_wanted(archive: Archive, kata: Kata) -> bool:
         except ArchiveDamaged as error:
             _log.warning("written again", kata=kata.kata_id, reason=str(error))
             return True
-        if goes_on(there, kata):
+        if is_ancestor(there, kata):
             return True
-        if goes_on(kata, there):
+        if is_ancestor(kata, there):
             _log.info("the archive's is newer", kata=kata.kata_id)
             return False
     raise ArchiveConflict(kata.kata_id)
 
 
 def tar(
-    taken: Snapshot, packed: Packed, leave_out: Callable[[PurePosixPath], bool]
+    taken: Snapshot, packed: PackedObjects, leave_out: Callable[[PurePosixPath], bool]
 ) -> Iterator[bytes]:
     """Yield the compressed tar of a kata, and its head."""
     members = snapshot.members(taken, packed=packed, leave_out=leave_out, is_held=True)
@@ -157,7 +157,7 @@ def _check_out(avatar: Path, before: set[str]) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
             path.chmod(visible_files.mode(name))
-    sandbox.give(folder, avatar.name)
+    sandbox.chown(folder, avatar.name)
 
 
 def _clear(folder: Path, name: str) -> None:

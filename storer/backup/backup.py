@@ -125,7 +125,7 @@ class Backup:
         with suppress(KataNotFound), self._katas.reading(kata_id) as kata:
             if was is not None and was.head and head_of(kata).digest == was.head:
                 return _unchanged(was)
-            with durable.refusing():  # which is not this kata's alone
+            with durable.translate_disk_errors():  # which is not this kata's alone
                 return Snapshot(kata, opened)
         archived = archive.find(kata_id)
         if archived is None:
@@ -235,4 +235,4 @@ def _header(name: str, size: int) -> bytes:
     header = tarfile.TarInfo(name)
     header.mode = 0o600
     header.size = size
-    return headers.packed(header)
+    return headers.encode(header)

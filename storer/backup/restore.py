@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 from dojo import kata_ids
 from dojo.errors import InvalidArgument
 from storer.katas.repository import Katas
-from storer.tar.untrusted_reader import Tar, Unfit, refusing
+from storer.tar.untrusted_reader import InvalidKata, Tar, translate_tar_errors
 
 MAX_BYTES = 8 * 1024**3  # what a kata may unpack to, against one that is nothing but zeros
 MAX_MEMBERS = 1_000_000
@@ -19,12 +19,12 @@ def restore(katas: Katas, pieces: Iterator[bytes], *, overwrite: bool) -> tuple[
     `pieces` has to raise if they do not come to their proper end: nothing is restored then.
     Raises InvalidArgument, AlreadyExists or KataDamaged.
     """
-    with refusing():
+    with translate_tar_errors():
         tar = Tar(pieces)
         kata_id = _kata_id(tar)
 
     def fill(folder: Path) -> None:
-        with refusing():
+        with translate_tar_errors():
             _unpack(tar, folder)
 
     return kata_id, katas.restore(kata_id, fill, overwrite=overwrite)
@@ -38,11 +38,11 @@ class Limit:
         self._members = 0
 
     def add(self, size_bytes: int) -> None:
-        """Count a member; raise Unfit if there are too many, or they are too large."""
+        """Count a member; raise InvalidKata if there are too many, or they are too large."""
         self._bytes += size_bytes
         self._members += 1
         if self._bytes > MAX_BYTES or self._members > MAX_MEMBERS:
-            raise Unfit(f"the tar holds more than {MAX_BYTES} bytes or {MAX_MEMBERS} members")
+            raise InvalidKata(f"the tar holds more than {MAX_BYTES} bytes or {MAX_MEMBERS} members")
 
 
 def _kata_id(tar: Tar) -> str:
@@ -55,7 +55,7 @@ def _kata_id(tar: Tar) -> str:
         raise InvalidArgument("data", "the tar holds no kata")
     outer, inner = (*tar.parts(), "", "")[:2]
     if len(outer) != len(kata_ids.outer(outer)) or not kata_ids.is_whole(outer + inner):
-        raise Unfit(f"{tar.member.name!r} does not begin with a kata's folder (49/3A06504A)")
+        raise InvalidKata(f"{tar.member.name!r} does not begin with a kata's folder (49/3A06504A)")
     return outer + inner
 
 
@@ -67,7 +67,7 @@ def _unpack(tar: Tar, folder: Path) -> None:
         parts = tar.parts()
         limit.add(tar.member.size)
         if len(parts) < 2 or (parts[0], parts[1]) != (outer, inner):
-            raise Unfit(f"{tar.member.name!r} is outside of {outer}/{inner}")
+            raise InvalidKata(f"{tar.member.name!r} is outside of {outer}/{inner}")
         if len(parts) > 2:
             tar.unpack(folder, PurePosixPath(*parts[2:]))
         tar.advance()

@@ -18,11 +18,11 @@ from storer.backup import catalog
 from storer.backup.backup import COMMENT, MANIFEST
 from storer.backup.catalog import BadManifest, Entry, State
 from storer.backup.restore import Limit
-from storer.kata.ancestry import goes_on
+from storer.kata.ancestry import is_ancestor
 from storer.kata.head import head_of
 from storer.kata.kata import Kata
 from storer.katas.repository import Katas
-from storer.tar.untrusted_reader import Tar, Unfit, refusing
+from storer.tar.untrusted_reader import InvalidKata, Tar, translate_tar_errors
 
 _SEAL = ".json"
 _MAX_SEAL_BYTES = 64 * 1024
@@ -74,7 +74,7 @@ def restore_katas(
     `pieces` has to raise if they do not come to their proper end. Raises InvalidArgument where
     the tar breaks off: what was reported is done, and of the rest there is nothing.
     """
-    with refusing():
+    with translate_tar_errors():
         found = _Katas(Tar(pieces))
     token = ""
     refused: set[str] = set()
@@ -101,7 +101,7 @@ class _Katas:
 
     def next_kata(self) -> str | None:
         """Go to the next kata and return its id; "" for the manifest, None at the end."""
-        with refusing():
+        with translate_tar_errors():
             while self.tar.member is not None:
                 kata_id, _ = self.place()
                 if kata_id or self._is_manifest():
@@ -128,7 +128,7 @@ class _Katas:
         return kata_id, None if is_seal else PurePosixPath(*rest)
 
     def unpack(self, kata_id: str, folder: Path) -> None:
-        """Put the kata at hand into `folder`; raise Unfit if it is not whole."""
+        """Put the kata at hand into `folder`; raise InvalidKata if it is not whole."""
         limit = Limit()
         while self.tar.member is not None:
             found, path = self.place()
@@ -141,16 +141,16 @@ class _Katas:
             if path is not None and path.parts:
                 self.tar.unpack(folder, path)
             elif path is not None and not self.tar.member.isdir():
-                raise Unfit(f"{self.tar.member.name!r} is not a folder")
+                raise InvalidKata(f"{self.tar.member.name!r} is not a folder")
             self.tar.advance()
         if self.is_sealed:
-            raise Unfit("its digest is missing: it is not whole")
+            raise InvalidKata("its digest is missing: it is not whole")
         if self.tar.member is None:
             self.finish()
 
     def skip(self, kata_id: str) -> None:
         """Go behind what is left of a kata."""
-        with refusing():
+        with translate_tar_errors():
             while self.tar.member is not None:
                 found, path = self.place()
                 if found == kata_id and path is None:
@@ -164,11 +164,11 @@ class _Katas:
         """Read the tar to its end, once."""
         if not self.is_ended:
             self.is_ended = True
-            with refusing():
+            with translate_tar_errors():
                 self.tar.finish()
 
     def check_seal(self) -> None:
-        """Go behind the seal at hand; raise Unfit if it is not that of what came before it."""
+        """Go behind the seal at hand; raise InvalidKata unless it seals what came before it."""
         digest = self.tar.digest_before()
         is_file = self.tar.member is not None and self.tar.member.isreg()
         content = self.tar.content().read(_MAX_SEAL_BYTES) if is_file else b""
@@ -177,11 +177,11 @@ class _Katas:
             told = json.loads(content)
             error, sha256 = str(told.get("error", "")), told.get("sha256")
         except (ValueError, AttributeError, RecursionError):
-            raise Unfit("its digest can't be read") from None
+            raise InvalidKata("its digest can't be read") from None
         if error:
-            raise Unfit(f"it is not whole in the backup: {error}")
+            raise InvalidKata(f"it is not whole in the backup: {error}")
         if sha256 != digest:
-            raise Unfit("its digest is another: it is not what was backed up")
+            raise InvalidKata("its digest is another: it is not what was backed up")
 
     def _behind_seal(self) -> None:
         self.is_sealed = True
@@ -208,7 +208,7 @@ def _restore(katas: Katas, found: _Katas, kata_id: str, how: How) -> Report:
 
     def fill(folder: Path) -> None:
         nonlocal is_read
-        with refusing():
+        with translate_tar_errors():
             found.unpack(kata_id, folder)
         is_read = True
 
@@ -218,10 +218,10 @@ def _restore(katas: Katas, found: _Katas, kata_id: str, how: How) -> Report:
 
     try:
         if found.place()[1] is None:  # there is nothing of it but what became of it
-            with refusing():
+            with translate_tar_errors():
                 found.check_seal()
         katas.take(kata_id, fill, is_wanted, overwrite=how.overwrite)
-    except Unfit as error:
+    except InvalidKata as error:
         if not is_read:
             found.skip(kata_id)
         return Report(kata_id, Outcome.REFUSED, error.reason)
@@ -238,9 +238,9 @@ def _choose(kata_id: str, incoming: Kata, here: Kata | None, how: How) -> Report
     try:
         if head_of(here) == came:
             return Report(kata_id, Outcome.UNCHANGED)
-        if how.overwrite or goes_on(here, incoming):
+        if how.overwrite or is_ancestor(here, incoming):
             return Report(kata_id, Outcome.REPLACED)
-        is_newer = goes_on(incoming, here)
+        is_newer = is_ancestor(incoming, here)
     except KataDamaged as error:
         if how.overwrite:
             return Report(kata_id, Outcome.REPLACED)
@@ -257,7 +257,7 @@ def _follow(
     What was told of those that were `refused` is not told again.
     """
     try:
-        with refusing():
+        with translate_tar_errors():
             manifest = catalog.read(found.tar.content())
             for entry in manifest.entries():
                 report = _account_for(katas, entry, how)
@@ -266,7 +266,7 @@ def _follow(
             token = manifest.token
     except BadManifest as error:
         raise InvalidArgument("data", f"{MANIFEST}: {error}") from error
-    with refusing():
+    with translate_tar_errors():
         found.tar.advance()
     return token
 

@@ -47,7 +47,7 @@ def state(taken: Snapshot, compression: str) -> bytes:
     for path, content in sorted(taken.references.items()):
         digest.update(repr((str(path), hashlib.sha256(content).digest())).encode())
     for found in tree.members(taken.kata.folder):
-        if not snapshot.belongs(taken, found):
+        if not snapshot.is_included(taken, found):
             continue
         status = found.status
         # The time of the last change (ctime) can't be set by anybody: no change goes unseen.

@@ -1,1 +1,1 @@
-"""Files: durable writes, the write-ahead log, trees of files, JSON."""
+"""Files: durable writes, the write-ahead log, walks of file trees, JSON."""

@@ -1,20 +1,20 @@
-"""The owner of the avatars' write-ahead logs: what this process knows of each, and when it ends.
+"""The owner of the avatars' write-ahead logs: tracks the state of each, and empties it.
 
-The checkpointer alone decides whether a log is
+The checkpointer alone decides which state a log is in:
 
-- empty: it has no entries;
-- foreign: it has entries that this process neither appended nor replayed. A process that died
-  left them, or another storer of the same namespace is at work. Nobody reads or writes the
-  avatar before they are replayed (`recovering`);
-- pending: git's files have its entries, and the next checkpoint syncs them;
-- doubtful: git's files seem to have its entries, and may have lost them: a process left the log
-  that died, and maybe the machine with it, or the disk failed since. The next checkpoint
-  rewrites them from the log, and only then are they pending.
+- empty: the log has no entries;
+- foreign: the log has entries that this process neither appended nor replayed. A process that
+  died left them, or another storer of the same namespace appended them. The avatar is not read or
+  written before they are replayed (`recovering`);
+- pending: git's files have the entries, and the next checkpoint syncs these files;
+- doubtful: git's files seem to have the entries and may have lost them. The process that appended
+  them died, and the machine may have gone down with it; or the disk failed since. The next
+  checkpoint rewrites git's files from the log, and only then is the log pending.
 
 A checkpoint, every few seconds, syncs whole file systems: git's files of all avatars are on disk
-after one wait. Then it empties the pending logs. The kernel tells of a failure to write only once,
-and does not try again; what it could not write can still be read, from memory. So a sync that
-fails makes all logs of that file system doubtful.
+after one wait. Then it empties the pending logs. The kernel reports a failed write only once and
+does not retry it; the lost data can still be read from the page cache. So a failed sync makes all
+logs of that file system doubtful.
 """
 
 import os
@@ -34,20 +34,20 @@ from dojo.errors import DojoError
 from storer.fs import durable
 from storer.fs.write_ahead_log import EMPTY, Entry, Position, WriteAheadLog
 
-# How long a log may wait for a checkpoint, and how much it may hold.
+# How long a log may wait for a checkpoint, and how large it may grow.
 CHECKPOINT_SECONDS = 10.0
 MAX_BYTES = 4 * 1024 * 1024
 
 _log = structlog.get_logger()
 
 
-# Writes a log's entries into git's files, whatever those seem to have. For the avatar's lock's
-# holder.
+# Rewrites git's files from a log's entries, whatever these files seem to have. The caller holds the
+# avatar's lock.
 Rewrite = Callable[[list[Entry]], None]
 
 
 class _Tracked(NamedTuple):
-    """A log that is pending or doubtful, in the position up to which git's files have it."""
+    """A log that is pending or doubtful; git's files have its entries up to `position`."""
 
     position: Position
     device: int
@@ -58,19 +58,19 @@ class _Tracked(NamedTuple):
 class Checkpointer:
     """Owns the write-ahead logs of avatars. Any thread may use it.
 
-    A lock guards what is known. Another is held while a file system is synced: whoever waits for
-    it learns from the logs' doubts that the sync before failed. A third lets one checkpoint
-    happen at a time.
+    `_lock` guards the state. `_syncing` is held while a file system is synced: a thread that waited
+    for it finds the logs doubtful if that sync failed. `_checkpointing` admits one checkpoint at a
+    time.
     """
 
     def __init__(self) -> None:
-        """Know of no log yet."""
+        """Track no log yet."""
         self._lock = threading.Lock()
         self._tracked: dict[Path, _Tracked] = {}
-        # Of the tracked logs, and of those that are written at this moment, by device.
+        # By device: of the tracked logs, and of those that are being written.
         self._file_systems: dict[int, durable.FileSystem] = {}
         self._writers: Counter[int] = Counter()
-        self._failures = 0  # of any of them
+        self._failures = 0  # failed syncs, of all file systems
         self._syncing = threading.Lock()
         self._checkpointing = threading.Lock()
         self._is_due = threading.Event()
@@ -82,7 +82,7 @@ class Checkpointer:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop the thread, and make a last checkpoint: it leaves no log that is not empty."""
+        """Stop the thread, then empty all logs by a last checkpoint."""
         self._is_stopped.set()
         self._is_due.set()
         if self._thread.is_alive():
@@ -90,33 +90,34 @@ class Checkpointer:
         self.checkpoint()
 
     def is_foreign(self, folder: Path) -> bool:
-        """Say whether the log in `folder` has entries that have to be replayed first."""
+        """Return whether the log in `folder` has entries that this process has to replay first."""
         position = WriteAheadLog(folder).read_position()
-        return bool(position.used) and self._known(folder) != position
+        return bool(position.used) and self._known_position(folder) != position
 
     @contextmanager
     def recovering(self, folder: Path, rewrite: Rewrite) -> Iterator[list[Entry]]:
-        """Give the entries of a foreign log, which the block replays: then the log is tracked.
+        """Yield the entries of a foreign log for the block to replay, then track the log.
 
-        Without those that this process replayed before. For the holder of the avatar's lock.
+        Entries that this process replayed before are left out. The caller holds the avatar's lock.
         """
         with self.tracking(folder, rewrite):
-            yield WriteAheadLog(folder).recover(self._known(folder))
+            yield WriteAheadLog(folder).recover(self._known_position(folder))
 
     @contextmanager
     def tracking(self, folder: Path, rewrite: Rewrite) -> Iterator[None]:
-        """Track the log in `folder`, to which the block appends, and what it has by then.
+        """Track the log in `folder`, up to the position that it has when the block ends.
 
-        The block writes git's files too. For the holder of the avatar's lock.
+        The block appends to the log and writes git's files. The caller holds the avatar's lock.
         """
-        device = os.stat(folder.parent).st_dev  # noqa: PTH116 - a path's own takes longer
+        device = os.stat(folder.parent).st_dev  # noqa: PTH116 - faster than Path.stat
         position = WriteAheadLog(folder).read_position()
         if position.used > MAX_BYTES:
             self._checkpoint_at_once(folder)
             position = WriteAheadLog(folder).read_position()
         is_doubtful = self._is_doubtful(folder, position)
         with self._lock:
-            # Open before anything is written: then no failure to write it is missed.
+            # Opened before the block writes: the kernel reports failed writes only to descriptors
+            # that were open then.
             if device not in self._file_systems:
                 self._file_systems[device] = durable.FileSystem(folder.parent)
             self._writers[device] += 1
@@ -133,50 +134,52 @@ class Checkpointer:
             self._is_due.set()
 
     def checkpoint(self) -> None:
-        """Sync what the tracked logs have in git's files, and empty those without a new entry.
+        """Sync git's files of the tracked logs, and empty the logs that got no entry meanwhile.
 
-        Logs for which that is not possible keep their entries until the next checkpoint.
+        A log that could not be synced keeps its entries until the next checkpoint.
         """
         with self._checkpointing:
             self._try_to_checkpoint()
             with self._lock:
-                is_left = any(each.is_doubtful for each in self._tracked.values())
-            if is_left:  # what the disk could not take in one place it may take in another
+                is_any_doubtful = any(each.is_doubtful for each in self._tracked.values())
+            if is_any_doubtful:  # a rewrite allocates other blocks, which the disk may take
                 self._try_to_checkpoint()
             self._close_unused()
 
     def _is_doubtful(self, folder: Path, position: Position) -> bool:
-        """Say whether git's files may have lost what the log has in this position."""
+        """Return whether git's files may have lost entries that the log has up to `position`."""
         tracked = self._get(folder)
         if tracked is None:
-            return bool(position.used)  # somebody else's, or it was forgotten
-        # Another storer's appends, since this one follows its log, are in that storer's hands.
+            return bool(position.used)  # another process appended them, or the log was forgotten
+        # In a generation that this process tracks, another storer's entries are not doubtful: that
+        # storer rewrites them if its sync fails.
         is_other = bool(position.used) and position.generation != tracked.position.generation
         return tracked.is_doubtful or is_other
 
     def _checkpoint_at_once(self, folder: Path) -> None:
-        """Empty the log in `folder`, or let it grow. For the holder of the avatar's lock."""
+        """Empty the log in `folder`, or let it grow. The caller holds the avatar's lock."""
         tracked = self._get(folder)
         if tracked and not tracked.is_doubtful and self._is_synced(tracked.device, folder):
             self._reset(folder, tracked.position)
 
     def _try_to_checkpoint(self) -> None:
-        # What is tracked after this may not be on disk when the logs are emptied, and stays.
+        # A copy: an entry that is tracked later may miss the sync, so its log is not emptied.
         with self._lock:
             tracked = dict(self._tracked)
         for folder, each in tracked.items():
             if each.is_doubtful:
                 self._rewrite_if_free(folder, each)
             else:
-                # Whoever tracked it holds the lock until the lists beside git are written.
-                self._locked(folder, each, lambda: None)
+                # Waits for the thread that appended: it holds the lock until increments.json and
+                # manifest.json are written.
+                self._with_lock(folder, each, lambda: None)
         devices = {each.device: folder for folder, each in tracked.items()}
         synced = {device for device, folder in devices.items() if self._is_synced(device, folder)}
         for folder, each in tracked.items():
             if each.device in synced:
-                self._locked(folder, each, partial(self._reset, folder, each.position))
+                self._with_lock(folder, each, partial(self._reset, folder, each.position))
 
-    def _known(self, folder: Path) -> Position:
+    def _known_position(self, folder: Path) -> Position:
         """Return the position up to which this process wrote or replayed the log in `folder`."""
         tracked = self._get(folder)
         return tracked.position if tracked else EMPTY
@@ -186,20 +189,20 @@ class Checkpointer:
             return self._tracked.get(folder)
 
     def _rewrite_if_free(self, folder: Path, tracked: _Tracked) -> None:
-        """Rewrite what the disk may have lost of a log's entries, if nobody is in the way.
+        """Rewrite git's files from a doubtful log, unless the kata is being replaced or deleted.
 
-        While the kata's lock is held, too, nobody replaces the kata or deletes it.
+        Holding the kata's lock, shared, keeps the kata from being replaced or deleted meanwhile.
         """
         with locks.locked_at_once(folder.parent, shared=True) as is_held:
             if is_held:
-                self._locked(folder, tracked, partial(self._rewrite, folder))
+                self._with_lock(folder, tracked, partial(self._rewrite, folder))
             elif folder.exists():
                 self._is_due.set()
             else:
                 self._forget(folder, tracked)
 
-    def _locked(self, folder: Path, tracked: _Tracked, work: Callable[[], None]) -> None:
-        """Do something with an avatar's lock held; later again if the disk does not take it."""
+    def _with_lock(self, folder: Path, tracked: _Tracked, work: Callable[[], None]) -> None:
+        """Call `work` with the avatar's lock held; schedule a retry if the disk fails."""
         try:
             with locks.locked(folder):
                 try:
@@ -211,9 +214,11 @@ class Checkpointer:
                     ValueError,
                     KeyError,
                 ) as error:
-                    # Damage, which would be the same later, and may not hold up other avatars. The
-                    # log keeps its entries, and is foreign to whoever reads the avatar next.
-                    _log.warning("not rewritten", folder=str(folder), reason=str(error))
+                    # The avatar is damaged. A retry would fail too, and must not delay other
+                    # avatars. The log keeps its entries, and is foreign to the next use.
+                    _log.warning(
+                        "write-ahead log not applied", folder=str(folder), reason=str(error)
+                    )
                     self._forget(folder, self._get(folder))
         except FileNotFoundError:  # the kata was deleted
             self._forget(folder, tracked)
@@ -221,14 +226,14 @@ class Checkpointer:
             self._try_later(folder, error)
 
     def _rewrite(self, folder: Path) -> None:
-        """Rewrite what the disk may have lost of a log. For the holder of the avatar's lock."""
+        """Rewrite git's files from a doubtful log. The caller holds the avatar's lock."""
         wal = WriteAheadLog(folder)
         with self._lock:
             tracked, failures = self._tracked.get(folder), self._failures
         if tracked is None:
             return
         if not tracked.position.used or wal.read_position() != tracked.position:
-            # It is empty, or another storer appended to it: it is foreign to whoever comes next.
+            # The log is empty, or another storer appended to it: it is foreign to the next use.
             self._forget(folder, tracked)
             return
         tracked.rewrite(wal.entries())
@@ -237,9 +242,9 @@ class Checkpointer:
                 self._tracked[folder] = tracked._replace(is_doubtful=False)
 
     def _is_synced(self, device: int, folder: Path) -> bool:
-        """Sync the file system that a folder is on; say whether that went well.
+        """Sync the file system of a folder; return whether that succeeded.
 
-        If not, all logs of that file system are doubtful, and it is tried again later.
+        If not, all logs of that file system become doubtful, and the sync is retried later.
         """
         with self._syncing:
             with self._lock:
@@ -259,11 +264,11 @@ class Checkpointer:
         return True
 
     def _try_later(self, folder: Path, error: OSError) -> None:
-        _log.warning("not put on disk", folder=str(folder), reason=str(error))
+        _log.warning("not synced", folder=str(folder), reason=str(error))
         self._is_due.set()
 
     def _reset(self, folder: Path, synced: Position) -> None:
-        """Empty a log, if it has what was synced and no more. For the avatar's lock's holder."""
+        """Empty a log if it has no entry behind `synced`. The caller holds the avatar's lock."""
         tracked = self._get(folder)
         if tracked is None or tracked.is_doubtful:
             return
@@ -292,6 +297,6 @@ class Checkpointer:
             self._is_due.clear()
             try:
                 self.checkpoint()
-            except Exception:  # noqa: BLE001 - a defect of ours may not be to all katas' loss
+            except Exception:  # noqa: BLE001 - a defect of ours must not end checkpoints for all katas
                 _log.exception("defect")
                 self._is_due.set()

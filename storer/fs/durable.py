@@ -1,4 +1,4 @@
-"""Files that survive a crash: what can be seen is complete, what was answered is on disk."""
+"""Files that survive a crash: each visible file is complete, each acknowledged one is on disk."""
 
 import ctypes
 import errno
@@ -11,9 +11,9 @@ import pygit2
 
 from dojo.errors import DiskFull, DiskReadOnly
 
-PRIVATE = 0o600  # for the storer alone: a run has another user id
+PRIVATE = 0o600  # readable by the storer alone: a run has another user id
 
-_REFUSALS = {
+_ERRORS = {
     errno.ENOSPC: DiskFull,
     errno.EDQUOT: DiskFull,
     errno.EROFS: DiskReadOnly,
@@ -26,32 +26,32 @@ _RENAME_EXCHANGE = 2
 
 
 @contextmanager
-def refusing() -> Iterator[None]:
-    """Turn a disk that takes no more, as the system or libgit2 tells of it, into our errors."""
+def translate_disk_errors() -> Iterator[None]:
+    """Raise DiskFull or DiskReadOnly for the errors of the system and of libgit2 that mean that."""
     try:
         yield
     except OSError as error:
-        if error.errno in _REFUSALS:
-            raise _REFUSALS[error.errno](str(error)) from error
+        if error.errno in _ERRORS:
+            raise _ERRORS[error.errno](str(error)) from error
         raise
     except pygit2.GitError as error:
-        for number, refusal in _REFUSALS.items():
+        for number, translated in _ERRORS.items():
             if os.strerror(number) in str(error):
-                raise refusal(str(error)) from error
+                raise translated(str(error)) from error
         raise
 
 
 def write(path: Path, content: bytes) -> None:
-    """Replace the file at `path`: afterwards, or after a crash, it is the old or the new one."""
+    """Replace the file at `path`, durably: a crash leaves the old or the new content, whole."""
     replace(path, content)
     sync_folder(path.parent)
 
 
 def replace(path: Path, content: bytes, *, sync: bool = True) -> None:
-    """Replace the file at `path`: who opens it finds the old or the new one, whole.
+    """Replace the file at `path`: a reader finds the old or the new content, whole.
 
-    After a crash of the machine, before its folder is synced, it may be the old one again; not
-    synced itself, for what is on disk in another place already, it may be neither.
+    The folder is not synced: a crash of the machine can bring the old file back. Without `sync` a
+    crash can leave neither content; use that only for content that is on disk elsewhere.
     """
     new = f"{path.parent}/.{path.name}.new"
     flags = os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -63,15 +63,15 @@ def replace(path: Path, content: bytes, *, sync: bool = True) -> None:
                 os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        os.replace(new, path)  # noqa: PTH105 - a path's own takes thrice as long
-    except BaseException:  # the disk is full, say: what there is of it takes none of its room
+        os.replace(new, path)  # noqa: PTH105 - Path.replace takes three times as long
+    except BaseException:  # if the disk is full, the unfinished file would keep its space
         with suppress(OSError):
             os.unlink(new)  # noqa: PTH108 - as above
         raise
 
 
 def write_all(descriptor: int, content: bytes, at: int = 0) -> None:
-    """Write all of `content`, `at` so many bytes, in one piece if the disk takes it so."""
+    """Write all of `content` at the byte offset `at`, in one write if the disk takes it."""
     rest = memoryview(content)
     while rest:
         written = os.pwrite(descriptor, rest, at)
@@ -79,7 +79,7 @@ def write_all(descriptor: int, content: bytes, at: int = 0) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Put the names in a folder on disk."""
+    """Sync a folder: the names in it are on disk afterwards."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -88,10 +88,10 @@ def sync_folder(path: Path) -> None:
 
 
 class FileSystem:
-    """The file system of a file or folder, held on to: no failure to write meanwhile is missed.
+    """The file system of a file or folder, kept open so that `sync` reports every failed write.
 
-    The kernel tells of one once to whoever had something open at that time, and not to those who
-    open it after somebody was told; nor does it try again to write what it could not.
+    The kernel reports a failed write once to each descriptor that was open at that time, and not
+    to descriptors that are opened after the report. It does not retry the write.
     """
 
     def __init__(self, path: Path) -> None:
@@ -99,25 +99,25 @@ class FileSystem:
         self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
     def sync(self) -> None:
-        """Put everything on disk that it holds; raise OSError if something can't be, or could not.
+        """Sync all files of the file system; raise OSError if a write fails or failed before.
 
-        Dozens of files are there after one wait, where each would take one of its own. That
-        others' files go to the disk too costs more only where they write a great deal.
+        One wait covers dozens of files, where each fsync would be a wait of its own. That other
+        programs' files are synced too costs time only where they write a great deal.
         """
-        # syncfs(2): since Linux 5.8 it says if something could not be written.
+        # syncfs(2) reports failed writes since Linux 5.8.
         if _libc.syncfs(self._descriptor) != 0:
             number = ctypes.get_errno()
             raise OSError(number, os.strerror(number), str(self._path))
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close the descriptor."""
         os.close(self._descriptor)
 
 
 def exchange(one: str, other: str) -> bool:
-    """Have two files take each other's names, at once; False where that is not possible.
+    """Swap the names of two files in one step.
 
-    As there is none of the `other` name, or the file system can't.
+    Return False, having done nothing, if a name is missing or the file system can't swap names.
     """
     names = one.encode(), other.encode()
     done: int = _libc.renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE)

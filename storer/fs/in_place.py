@@ -1,11 +1,11 @@
-"""Small files that change with every light, rewritten without making or removing a file.
+"""Rewrites small files that change with every light, without creating or removing a file.
 
-To make a file costs ext4 ten times as much where files were removed a moment ago: it looks
-through these first (`recently_deleted` in fs/ext4/ialloc.c of Linux). To replace two files for
-each light, as is usual, makes all others slow that a light needs.
+Creating a file takes ext4 ten times as long where files were removed a moment ago: ext4 scans their
+inodes first (`recently_deleted` in fs/ext4/ialloc.c of Linux). Replacing two files for each light,
+as is usual, would slow down every file that the next light creates.
 
-Nothing is synced here. For files that can be made again from git, if a crash takes them, and for
-the holder of the lock on their folder.
+Nothing is synced here. Use these functions only for files that git can restore after a crash. The
+caller holds the lock on the files' folder.
 """
 
 import errno
@@ -15,35 +15,35 @@ from pathlib import Path
 
 from storer.fs import durable
 
-# A larger file is replaced: who reads it as of a moment has it open, and keeps of smaller ones
-# the content.
+# A snapshot copies the content of files up to this size, and keeps larger ones open. So a larger
+# file has to be replaced: rewritten in place, it would change under the snapshot.
 _SMALL_BYTES = 16 * 1024
 
-# Of a JSON list as we write it: no more of it changes when something is added.
+# How much of a JSON list, at its end, an append changes at most.
 _END_BYTES = 64
 
 _FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def spare_of(path: Path) -> Path:
-    """Return the file that takes the place of `path` the next time."""
+    """Return the spare of the file at `path`: `swap` writes the spare and swaps the names."""
     return path.with_name(f".{path.name}.spare")
 
 
 def swap(path: Path, content: bytes) -> None:
-    """Replace the file at `path` by the one that was there the time before.
+    """Replace the file at `path`, reusing the file that was there before the last swap.
 
-    Who opens it finds the old or the new content, whole. What has it open sees it change only
-    when it is replaced once more.
+    A reader that opens the file finds the old or the new content, whole. A reader that has the file
+    open sees the content change only at the swap after this one.
     """
     spare = str(spare_of(path))
     if len(content) > _SMALL_BYTES:
         durable.replace(path, content, sync=False)
         return
-    descriptor = _opened_spare(spare)
+    descriptor = _open_spare(spare)
     try:
         status = os.fstat(descriptor)
-        if not _is_ours_alone(status):
+        if not _has_one_name(status):
             durable.replace(path, content, sync=False)
             return
         durable.write_all(descriptor, content)
@@ -52,33 +52,34 @@ def swap(path: Path, content: bytes) -> None:
     finally:
         os.close(descriptor)
     if not durable.exchange(spare, str(path)):
-        os.replace(spare, path)  # noqa: PTH105 - a path's own takes thrice as long
+        os.replace(spare, path)  # noqa: PTH105 - Path.replace takes three times as long
     elif os.stat(spare).st_size > _SMALL_BYTES:  # noqa: PTH116 - as above
-        os.unlink(spare)  # noqa: PTH108 - as above; somebody may be reading it
+        # A snapshot may have the large file open; as a spare, the file would be overwritten.
+        os.unlink(spare)  # noqa: PTH108 - as above
 
 
-def _opened_spare(spare: str) -> int:
-    """Open the spare; a new one if it is large, which `swap` removes unless it is killed."""
+def _open_spare(spare: str) -> int:
+    """Open the spare, or a new one if a killed `swap` left a large one behind."""
     descriptor = os.open(spare, _FLAGS | os.O_CREAT, durable.PRIVATE)
     if os.fstat(descriptor).st_size <= _SMALL_BYTES:
         return descriptor
     os.close(descriptor)
-    os.unlink(spare)  # noqa: PTH108 - a path's own takes thrice as long
+    os.unlink(spare)  # noqa: PTH108 - Path.unlink takes three times as long
     return os.open(spare, _FLAGS | os.O_CREAT | os.O_EXCL, durable.PRIVATE)
 
 
 def extend(path: Path, elements: bytes) -> bool:
-    """Add elements, as JSON with commas between them, to the list in the file at `path`.
+    """Append `elements`, JSON with commas between them, to the list in the file at `path`.
 
-    Who reads the file at this moment may find it without its end. False, and nothing is done, if
-    the file does not end as a list.
+    A reader at this very moment may find the file without its end. Return False, having changed
+    nothing, if the file does not end as a list does or has another name too.
     """
     descriptor = os.open(path, _FLAGS)
     try:
         status = os.fstat(descriptor)
         end = os.pread(descriptor, _END_BYTES, max(0, status.st_size - _END_BYTES))
         kept = end.rstrip()
-        if not kept.endswith(b"]") or not _is_ours_alone(status):
+        if not kept.endswith(b"]") or not _has_one_name(status):
             return False
         kept = kept[:-1].rstrip()
         if not kept:
@@ -98,15 +99,15 @@ def extend(path: Path, elements: bytes) -> bool:
 
 
 def swapped_bytes(size: int) -> int:
-    """Return how much, at the end of a file of so many bytes, `swap` may change in place."""
+    """Return how many bytes `swap` may change in place, at the end of a file of `size` bytes."""
     return size if size <= _SMALL_BYTES else 0
 
 
 def extended_bytes(size: int) -> int:
-    """Return how much, at the end of a file of so many bytes, `extend` may change in place."""
+    """Return how many bytes `extend` may change in place, at the end of a file of `size` bytes."""
     return min(size, _END_BYTES)
 
 
-def _is_ours_alone(status: os.stat_result) -> bool:
-    """Say whether it is a file that has no other name."""
+def _has_one_name(status: os.stat_result) -> bool:
+    """Return whether this is a file without another name, through which the write would show."""
     return stat.S_ISREG(status.st_mode) and status.st_nlink == 1

@@ -1,4 +1,4 @@
-"""JSON files, and bytes in them."""
+"""JSON files, and file contents as JSON strings."""
 
 import json
 from pathlib import Path
@@ -6,29 +6,29 @@ from typing import Any
 
 
 class Unreadable(Exception):
-    """A JSON file is missing, or is not what it should be; the message says how."""
+    """A JSON file is missing or malformed; the message says how."""
 
 
 def from_bytes(content: bytes) -> str:
-    """Return a file's content as JSON can keep it; what is not UTF-8 becomes lone surrogates."""
+    """Return a file's content as a JSON string; bytes that are not UTF-8 become lone surrogates."""
     return content.decode("utf-8", "surrogateescape")
 
 
 def to_bytes(text: str) -> bytes:
-    """Return the content that `from_bytes` made the text from."""
+    """Return the content that `from_bytes` turned into `text`."""
     try:
         return text.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:  # a surrogate that somebody else wrote: keep what can be kept
+    except UnicodeEncodeError:  # another program wrote a surrogate: only that becomes "?"
         return text.encode("utf-8", "replace")
 
 
 def dumps(value: object) -> bytes:
-    """Return a value as the JSON that our files hold."""
+    """Return a value as compact JSON in ASCII."""
     return json.dumps(value, separators=(",", ":")).encode("ascii")
 
 
 def read(path: Path, kind: type[dict[str, Any]] | type[list[Any]]) -> Any:
-    """Return the object or list that a JSON file holds; raise Unreadable if it holds none."""
+    """Return the object or list, as `kind` says, in a JSON file; raise Unreadable without one."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -39,7 +39,7 @@ def read(path: Path, kind: type[dict[str, Any]] | type[list[Any]]) -> Any:
 
 
 def loads(content: bytes, kind: type[dict[str, Any]] | type[list[Any]]) -> Any:
-    """Return the object or list that JSON text holds; raise Unreadable if it holds none."""
+    """Return the object or list, as `kind` says, in JSON text; raise Unreadable without one."""
     try:
         value = json.loads(content)
     except (ValueError, RecursionError) as error:
@@ -50,7 +50,7 @@ def loads(content: bytes, kind: type[dict[str, Any]] | type[list[Any]]) -> Any:
 
 
 def is_text(value: object) -> bool:
-    """Say whether a value is text that has a form in UTF-8: JSON can have half a character."""
+    """Return whether a value is text that UTF-8 can encode: JSON allows a lone surrogate."""
     if not isinstance(value, str):
         return False
     try:
@@ -61,7 +61,7 @@ def is_text(value: object) -> bool:
 
 
 def read_files(value: object) -> dict[str, bytes]:
-    """Return filename -> content from its JSON; raise Unreadable if it is something else."""
+    """Return filename -> content from a JSON value; raise Unreadable for any other value."""
     if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
         raise Unreadable("does not map filenames to contents")
     if not all(map(is_text, value)):
@@ -70,5 +70,5 @@ def read_files(value: object) -> dict[str, bytes]:
 
 
 def files_json(files: dict[str, bytes]) -> dict[str, str]:
-    """Return filename -> content as JSON can keep it."""
+    """Return filename -> content as a JSON object."""
     return {name: from_bytes(content) for name, content in files.items()}

@@ -1,6 +1,6 @@
-"""Times as the JSON files keep them: `[year, month, day, hour, minute, second]`, in UTC.
+"""Times in JSON files: `[year, month, day, hour, minute, second]`, in UTC.
 
-A seventh number, where there is one, is the microsecond.
+An optional seventh number is the microsecond.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -9,7 +9,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def now() -> datetime:
-    """Return the time."""
+    """Return the current time, in UTC."""
     return datetime.now(UTC)
 
 
@@ -21,7 +21,7 @@ def to_list(time: datetime) -> list[int]:
 
 
 def from_list(parts: object) -> datetime:
-    """Return the time that a list of parts stands for; raise ValueError if it stands for none."""
+    """Return the time that a list of parts stands for; raise ValueError if there is none."""
     if not isinstance(parts, list) or len(parts) not in {6, 7}:
         raise ValueError(f"{parts!r} is not a time: [year, month, day, hour, minute, second]")
     if not all(isinstance(part, int) for part in parts):
@@ -30,9 +30,9 @@ def from_list(parts: object) -> datetime:
     try:
         return datetime(year, month, day, *rest, tzinfo=UTC)  # type: ignore[misc]  # rest: 3 or 4
     except OverflowError:
-        raise ValueError("it is not a time: one of its parts fits no number") from None
+        raise ValueError("it is not a time: one of its parts is too large") from None
 
 
 def seconds(time: datetime) -> int:
-    """Return the whole seconds from 1970 to a time, rounded down."""
+    """Return the whole seconds from the epoch, 1970, to a time, rounded down."""
     return (time - _EPOCH) // timedelta(seconds=1)

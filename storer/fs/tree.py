@@ -1,7 +1,7 @@
-"""Walking a tree of files: nothing follows a link, and nothing leaves the tree.
+"""Walks a file tree without following a link or leaving the tree.
 
-Each name is looked at by way of its folder's descriptor, so that nobody who renames or replaces
-folders meanwhile leads the walk elsewhere. What is removed while it walks is left out.
+Each name is opened relative to its folder's descriptor, so that another process that renames or
+replaces folders can't lead the walk elsewhere. Files that are removed during the walk are left out.
 """
 
 import errno
@@ -17,21 +17,21 @@ from pathlib import Path, PurePosixPath
 from dojo import avatars
 from dojo.naming import SANDBOX
 
-# A kata is not deeper than this: a visible file's name has at most 255 bytes. What a program
-# left deeper than that is not part of the kata.
+# A visible file is never deeper than this: its name has at most 255 bytes. Deeper files, which only
+# a program can leave, are no part of the kata.
 MAX_DEPTH = 160
 
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
-# What is said of a file that went, or became another kind of file, since its folder was read.
-_WENT = {errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.EINVAL, errno.ENOTDIR}
+# The errors for a file that was removed, or became another kind of file, after its folder was read.
+_VANISHED = {errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.EINVAL, errno.ENOTDIR}
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """Something in a tree: its path from the top, and its own status, also of a link.
+class Entry:
+    """A file, folder, link or anything else in a tree: its path from the top, and its lstat.
 
-    `folder` is the descriptor of the folder that it is in, open until the next is found.
+    `folder` is the descriptor of the folder around it, open until the next entry is yielded.
     """
 
     path: PurePosixPath
@@ -39,7 +39,7 @@ class Found:
     folder: int
 
     def open(self, flags: int = _FLAGS) -> int:
-        """Open the file or folder, if it is no link by now; return the descriptor."""
+        """Open the file or folder, unless it became a link; return the descriptor."""
         return os.open(self.path.name, flags, dir_fd=self.folder)
 
 
@@ -47,8 +47,7 @@ class Found:
 class Member:
     """A file, folder or link of a kata: its path from the top, and its status.
 
-    Of a file, `descriptor` is open until the next is found, and of a link `target` is where it
-    leads.
+    `descriptor` is a file's, open until the next member is yielded. `target` is a link's.
     """
 
     path: PurePosixPath
@@ -58,11 +57,12 @@ class Member:
 
 
 def walk(
-    top: Path, into: Callable[[PurePosixPath], bool] = lambda _: True
-) -> Generator[Found, None, None]:
-    """Yield everything under `top`, in the order of names, each folder before what is in it.
+    top: Path, should_enter: Callable[[PurePosixPath], bool] = lambda _: True
+) -> Generator[Entry, None, None]:
+    """Yield every entry under `top`, in the order of names, each folder before its content.
 
-    Of folders, only those are entered that `into` says. Holds a descriptor for each level.
+    Only folders for which `should_enter` returns True are entered. The walk holds one descriptor
+    for each level.
     """
     opened: list[tuple[int, PurePosixPath, Iterator[str]]] = []
 
@@ -81,12 +81,12 @@ def walk(
                 continue
             try:
                 status = os.stat(name, dir_fd=folder, follow_symlinks=False)
-                found = Found(at / name, status, folder)
-                yield found
-                if stat.S_ISDIR(status.st_mode) and into(found.path):
-                    enter(found.open(_FLAGS | os.O_DIRECTORY), found.path)
+                entry = Entry(at / name, status, folder)
+                yield entry
+                if stat.S_ISDIR(status.st_mode) and should_enter(entry.path):
+                    enter(entry.open(_FLAGS | os.O_DIRECTORY), entry.path)
             except OSError as error:
-                if error.errno not in _WENT:
+                if error.errno not in _VANISHED:
                     raise
     finally:
         for folder, _, _ in opened:
@@ -94,43 +94,43 @@ def walk(
 
 
 def members(top: Path) -> Iterator[Member]:
-    """Yield what is part of the kata in the folder `top`.
+    """Yield the members of the kata in the folder `top`.
 
-    Left out are stray files, sockets and devices, links anywhere but inside a sandbox, and links
-    that lead out of theirs.
+    Stray files, sockets and devices are left out, and so are links that are outside of a sandbox or
+    lead out of their sandbox.
     """
-    with closing(walk(top, lambda path: not _is_left_out(path))) as entries:
-        for found in entries:
-            if not _is_left_out(found.path):
-                yield from _member(found)
+    with closing(walk(top, lambda path: not _is_excluded(path))) as entries:
+        for entry in entries:
+            if not _is_excluded(entry.path):
+                yield from _member(entry)
 
 
 def copy(source: Path, target: Path) -> None:
     """Copy the kata in the folder `source` into the empty folder `target`.
 
-    The source is not changed, its owners and modes are not kept, and what other programs left
-    (`._manifest.json`, `f.lock`) is left out.
+    Owners are not copied, and of the modes only the permissions. Stray files of other programs
+    (`._manifest.json`, `f.lock`) are left out. The source is not changed.
     """
-    for found in members(source):
-        status, into = found.status, target / found.path
+    for member in members(source):
+        status, copied = member.status, target / member.path
         if stat.S_ISDIR(status.st_mode):
-            into.mkdir()
+            copied.mkdir()
         elif stat.S_ISLNK(status.st_mode):
-            into.symlink_to(found.target)
+            copied.symlink_to(member.target)
         else:
-            with open(os.dup(found.descriptor), "rb") as old, into.open("xb") as new:
+            with open(os.dup(member.descriptor), "rb") as old, copied.open("xb") as new:
                 shutil.copyfileobj(old, new)
-            into.chmod(status.st_mode & 0o777 | 0o600)
-            os.utime(into, ns=(status.st_mtime_ns, status.st_mtime_ns))
+            copied.chmod(status.st_mode & 0o777 | 0o600)
+            os.utime(copied, ns=(status.st_mtime_ns, status.st_mtime_ns))
 
 
 def is_stray(name: str) -> bool:
-    """Say whether a file of this name is another program's, and no part of a kata."""
+    """Return whether another program leaves files of this name: they are no part of a kata."""
     return name.startswith("._") or name in {".DS_Store", "f.lock"}
 
 
 def link_stays_inside(path: PurePosixPath, target: str) -> bool:
-    """Say whether the link at `path` (from the kata's folder) leads to its own sandbox."""
+    """Return whether the link at `path`, from the kata's folder, leads into its own sandbox."""
     parts = path.parts
     if len(parts) < 3 or not avatars.is_name(parts[0]) or parts[1] != SANDBOX:
         return False
@@ -138,43 +138,44 @@ def link_stays_inside(path: PurePosixPath, target: str) -> bool:
         return False
     steps = PurePosixPath(target).parts
     ups = list(takewhile(lambda step: step == "..", steps))
-    # Further on, `..` can lead out by way of another link: from `here/..` where `here` is `.`.
+    # A later `..` can lead out through another link: `here/..` does, where `here` leads to `.`.
     return len(ups) <= len(parts) - 3 and ".." not in steps[len(ups) :]
 
 
-def _is_left_out(path: PurePosixPath) -> bool:
-    """Say whether what is at a path, and under it, is no part of a kata by its name or depth."""
-    # Names with a dot at the top are what is being made and not whole yet.
+def _is_excluded(path: PurePosixPath) -> bool:
+    """Return whether the name or depth of a path excludes it, and all below, from the kata."""
+    # At the top, names with a leading dot belong to work in progress.
     is_unfinished = len(path.parts) == 1 and path.name.startswith(".")
     return is_unfinished or is_stray(path.name) or len(path.parts) > MAX_DEPTH
 
 
-def _member(found: Found) -> Iterator[Member]:
-    kind = stat.S_IFMT(found.status.st_mode)
+def _member(entry: Entry) -> Iterator[Member]:
+    """Yield the member that an entry is, if it is one."""
+    kind = stat.S_IFMT(entry.status.st_mode)
     if kind == stat.S_IFDIR:
-        yield Member(found.path, found.status)
+        yield Member(entry.path, entry.status)
         return
     if kind == stat.S_IFLNK:
         try:
-            target = os.readlink(found.path.name, dir_fd=found.folder)
+            target = os.readlink(entry.path.name, dir_fd=entry.folder)
         except OSError as error:
-            if error.errno not in _WENT:
+            if error.errno not in _VANISHED:
                 raise
             return
-        if link_stays_inside(found.path, target):
-            yield Member(found.path, found.status, target=target)
+        if link_stays_inside(entry.path, target):
+            yield Member(entry.path, entry.status, target=target)
         return
     if kind != stat.S_IFREG:
         return
     try:
-        descriptor = found.open()
+        descriptor = entry.open()
     except OSError as error:
-        if error.errno not in _WENT:
+        if error.errno not in _VANISHED:
             raise
         return
     try:
         status = os.fstat(descriptor)
         if stat.S_ISREG(status.st_mode):
-            yield Member(found.path, status, descriptor)
+            yield Member(entry.path, status, descriptor)
     finally:
         os.close(descriptor)

@@ -1,15 +1,15 @@
-"""An avatar's write-ahead log: the lights that git has, and the disk may not have yet.
+"""An avatar's write-ahead log: the lights whose git files may not be on disk yet.
 
-A light makes a dozen files and names, each of which would need a sync of its own. Instead the
-new objects of a light are appended to one file, `.journal`, and that file is synced; git's own
-files are written without. A checkpoint syncs them later, all together, and empties the log:
-`storer.fs.checkpointer` says when.
+A light writes a dozen files and references, each of which would need a sync of its own. Instead,
+the new objects of a light are appended to one file, `.journal`, and only that file is synced.
+Git's own files are written without a sync. A checkpoint syncs them later, all together, and empties
+the log; `storer.fs.checkpointer` decides when.
 
-The file begins with a position: the log's generation, and how many bytes of entries it has. Behind
-the entries is room that was written in advance: an entry that is synced there waits for no other
-write of the file system, as it would where a file grows. Emptying the log starts a generation.
+The file begins with a position: the log's generation, and how many bytes of entries it has. The
+space behind the entries is preallocated: the sync of an entry there does not wait for other writes
+of the file system, as it would if the file grew. Emptying the log starts a new generation.
 
-An entry that is cut off was never acknowledged, and ends the log.
+A truncated entry was never acknowledged, and ends the log.
 """
 
 import errno
@@ -27,8 +27,8 @@ from storer.fs import durable
 
 JOURNAL = ".journal"
 
-# The size that a log has at least, enough for some lights, and what it grows by.
-ROOM_BYTES = 16 * 1024
+# The least size of a log, enough for a few lights, and the step by which it grows.
+MIN_BYTES = 16 * 1024
 GROWTH_BYTES = 64 * 1024
 
 _GENERATION_BYTES = 8
@@ -43,7 +43,7 @@ _OBJECT = struct.Struct(">20sI")  # name, bytes
 
 @dataclass(frozen=True)
 class Entry:
-    """One light: its commit, and its new objects as the files that they are in git, by name."""
+    """One light: its commit, and its new objects as loose object files, by name."""
 
     number: int
     commit: str
@@ -53,7 +53,7 @@ class Entry:
 class Position(NamedTuple):
     """A log's generation, and how many bytes of entries it has.
 
-    A log with the same position as before has the same entries.
+    A log whose position did not change has the same entries as before.
     """
 
     generation: bytes
@@ -64,7 +64,7 @@ EMPTY = Position(bytes(_GENERATION_BYTES), 0)
 
 
 class WriteAheadLog:
-    """The write-ahead log in an avatar's folder. For the holder of the lock on the folder."""
+    """The write-ahead log in an avatar's folder. The caller holds the lock on the folder."""
 
     def __init__(self, folder: Path) -> None:
         self._path = f"{folder}/{JOURNAL}"
@@ -83,7 +83,7 @@ class WriteAheadLog:
     def append(self, entry: Entry) -> Position:
         """Append an entry; return the position before it.
 
-        When this returns the entry is on disk; if it raises, the log does not have the entry.
+        When this returns, the entry is on disk. If it raises, the log does not have the entry.
         """
         parts = [_LIGHT.pack(entry.number, bytes.fromhex(entry.commit), len(entry.objects))]
         for name, content in entry.objects.items():
@@ -91,7 +91,7 @@ class WriteAheadLog:
         payload = b"".join(parts)
         descriptor = self._open()
         try:
-            # Not only of a file that was made just now: another's first append may have failed.
+            # Also for a file that was there: the append that created it may have failed since.
             if os.fstat(descriptor).st_size < POSITION_BYTES:
                 durable.sync_folder(Path(self._path).parent)
             before = _position(os.pread(descriptor, POSITION_BYTES, 0))
@@ -105,37 +105,38 @@ class WriteAheadLog:
         return before
 
     def undo(self, before: Position) -> None:
-        """Remove the last entry, for good: the log is as it was `before` that was appended."""
+        """Remove the last entry durably; `before` is the position that its append returned."""
         self._set(before, sync=True)
 
     def recover(self, known: Position = EMPTY) -> list[Entry]:
-        """Return the entries, and cut off what is behind the last whole one.
+        """Return the entries behind the position `known`, and truncate after the last whole one.
 
-        Without those up to the position `known`, if that is of the same generation.
+        If `known` is of another generation, all entries are returned.
         """
         position, found, end = self._read(known)
         if end != position.used:
             self._set(Position(position.generation, end))
         if found:
-            with suppress(OSError):  # a disk that is read-only keeps what it has
-                durable.sync_folder(Path(self._path).parent)  # its maker may have died before
+            with suppress(OSError):  # a read-only disk needs no sync
+                # The process that created the file may have died before it synced the name.
+                durable.sync_folder(Path(self._path).parent)
         return found
 
     def entries(self) -> list[Entry]:
-        """Return all entries; raise OSError if the disk lost some of them."""
+        """Return all entries; raise OSError if the disk lost one of them."""
         position, found, end = self._read(EMPTY)
         if end != position.used:
             raise OSError(errno.EIO, os.strerror(errno.EIO), self._path)
         return found
 
     def reset(self) -> None:
-        """Empty the log, after a checkpoint: git's files are on disk."""
+        """Empty the log. Git's files have to be on disk, or a crash of the machine loses lights."""
         self._set(Position(_new_generation(), 0))
-        if os.stat(self._path).st_size > ROOM_BYTES:  # noqa: PTH116 - a path's own takes longer
-            os.truncate(self._path, ROOM_BYTES)
+        if os.stat(self._path).st_size > MIN_BYTES:  # noqa: PTH116 - faster than Path.stat
+            os.truncate(self._path, MIN_BYTES)
 
     def _read(self, known: Position) -> tuple[Position, list[Entry], int]:
-        """Return the position, the whole entries behind those `known`, and where they end."""
+        """Return the position, the whole entries behind `known`, and the offset of their end."""
         try:
             content = Path(self._path).read_bytes()
         except FileNotFoundError:
@@ -154,6 +155,7 @@ class WriteAheadLog:
         try:
             os.pwrite(descriptor, _packed(position), 0)
             if sync:
+                # Without its header the entry never counts again, whatever the position says.
                 os.pwrite(descriptor, bytes(_HEADER.size), POSITION_BYTES + position.used)
                 os.fdatasync(descriptor)
         finally:
@@ -169,7 +171,7 @@ def _new_generation() -> bytes:
 
 
 def _position(content: bytes) -> Position:
-    """Return the position that a log's file begins with; one without is empty."""
+    """Return the position at the beginning of a log's file; without one the log is empty."""
     if len(content) < POSITION_BYTES:
         return EMPTY
     magic, generation, used = _POSITION.unpack_from(content)
@@ -181,18 +183,18 @@ def _packed(position: Position) -> bytes:
 
 
 def _append(descriptor: int, before: Position, after: Position, record: bytes) -> None:
-    """Write a record behind the others, and sync it. If this raises, the log is as before."""
+    """Append a record to the log, and sync it. If this raises, the log is unchanged."""
     size = os.fstat(descriptor).st_size
     end = POSITION_BYTES + after.used
     if end > size:
-        step = GROWTH_BYTES if size else ROOM_BYTES
+        step = GROWTH_BYTES if size else MIN_BYTES
         record += bytes(step - end % step)
     try:
         durable.write_all(descriptor, record, POSITION_BYTES + before.used)
         os.pwrite(descriptor, _packed(after), 0)
         os.fdatasync(descriptor)
     except BaseException:
-        with suppress(OSError):  # the first failure is the one to tell of
+        with suppress(OSError):  # the first failure is the one to raise
             if size >= POSITION_BYTES:
                 os.pwrite(descriptor, _packed(before), 0)
             os.ftruncate(descriptor, size)
@@ -201,13 +203,13 @@ def _append(descriptor: int, before: Position, after: Position, record: bytes) -
 
 
 def _entries(content: memoryview, generation: bytes, at: int) -> Iterator[tuple[Entry, int]]:
-    """Yield each entry of a generation, and where it ends."""
+    """Yield each whole entry of a generation, from the offset `at`, with the offset of its end."""
     while len(content) - at >= _HEADER.size:
-        magic, its_generation, length, digest = _HEADER.unpack_from(content, at)
+        magic, found_generation, length, digest = _HEADER.unpack_from(content, at)
         at += _HEADER.size
         payload = content[at : at + length]
         at += length
-        if (magic, its_generation) != (_MAGIC, generation) or len(payload) != length:
+        if (magic, found_generation) != (_MAGIC, generation) or len(payload) != length:
             return
         if hashlib.sha256(payload).digest() != digest:
             return

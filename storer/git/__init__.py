@@ -1,1 +1,1 @@
-"""git repositories, read and written as fast as the disk allows."""
+"""Git repositories: reads and writes as fast as the disk allows."""

@@ -1,8 +1,8 @@
-"""Objects and references of a git repository, written as fast as the disk takes them.
+"""Writes objects and references of a git repository, as fast as the disk takes them.
 
-libgit2 writes an object at a time: it syncs the file and its folder before it goes on, and
-keeps all other threads waiting meanwhile. Here nothing is synced: a write-ahead log is. And
-an object that the light before has is not even looked for.
+libgit2 syncs each object and its folder before it writes the next, and all other threads wait
+meanwhile. Here nothing is synced, because the write-ahead log is. And an object that the previous
+light has is not even looked up.
 
 The formats are git's own: https://git-scm.com/book/en/v2/Git-Internals-Git-Objects.
 """
@@ -22,14 +22,14 @@ PROGRAM = "100755"
 FOLDER = "40000"
 
 _OBJECT_MODE = 0o444
-_COMPRESSION = 1  # sources are small: what a better one saves is less than a block of the disk
+_COMPRESSION = 1  # sources are small: a higher level saves less than a block of the disk
 
 
 class NewObjects:
-    """Objects that a repository is to get. Belongs to one thread.
+    """Collects objects to add to a repository. Belongs to one thread.
 
-    `known` has the names of objects that it has. `files` gets what is new, each as the file
-    that it is in git, by name; `used` gets the names of all that were added, new or not.
+    `known` holds names of objects that the repository has. `files` collects the new objects, as
+    loose object files by name; `used` collects the names of all objects, new or not.
     """
 
     def __init__(self, known: Collection[str] = ()) -> None:
@@ -38,11 +38,11 @@ class NewObjects:
         self.used: set[str] = set()
 
     def blob(self, content: bytes) -> str:
-        """Add a file's content; return the object's name, in hexadecimal."""
+        """Add a blob with a file's content; return the object's name, in hexadecimal."""
         return self._add(b"blob", content)
 
     def tree(self, entries: Mapping[bytes, tuple[str, str]]) -> str:
-        """Add a folder: for each name in it, a mode and an object; return the object's name."""
+        """Add a tree that maps each name to a mode and an object; return the tree's name."""
         content = b"".join(
             b"%s %s\0%s" % (mode.encode(), name, bytes.fromhex(entry))
             for name, (mode, entry) in sorted(entries.items(), key=_order)
@@ -50,7 +50,7 @@ class NewObjects:
         return self._add(b"tree", content)
 
     def folder(self, files: Mapping[str, bytes]) -> str:
-        """Add files, some of them in folders, and a tree with them; return the tree's name."""
+        """Add files, by path, and the trees that hold them; return the topmost tree's name."""
         folders: dict[str, dict[str, bytes]] = {}
         entries: dict[bytes, tuple[str, str]] = {}
         for name, content in files.items():
@@ -69,7 +69,7 @@ class NewObjects:
     ) -> str:
         """Add a commit; return the object's name.
 
-        `author` is `name <email>`, `time` is in seconds since 1970.
+        `author` is `name <email>`, `time` is in seconds since the epoch.
         """
         signature = f"{author} {time} +0000"
         lines = [
@@ -98,20 +98,20 @@ def write(
     overwrite: bool = False,
     written: list[str] | None = None,
 ) -> None:
-    """Write objects, given as their files by name, into the repository in `git`.
+    """Write objects, given as loose object files by name, into the repository in `git`.
 
-    Those that are there already stay, unless they are to be overwritten, or are not what they
-    should be: a power cut can leave the name of a file without its content. The names of those
-    that were not there are added to `written`, also where this raises.
+    An object that is there stays, unless `overwrite` is set or its file is damaged: a power cut can
+    leave the name of a file without its content. The names of objects that were not there are
+    appended to `written`, even if this raises.
     """
     top = os.open(git / "objects", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         for name, content in files.items():
             path = f"{name[:2]}/{name[2:]}"
-            there = None if overwrite else _read(path, top)
-            if there is None or not _is_same(there, content):
+            existing = None if overwrite else _read(path, top)
+            if existing is None or not _is_same(existing, content):
                 _write_object(top, path, content)
-                if there is None and written is not None:
+                if existing is None and written is not None:
                     written.append(name)
     finally:
         os.close(top)
@@ -124,7 +124,7 @@ def remove(git: Path, names: Iterable[str]) -> None:
 
 
 def holds(git: Path, name: str, content: bytes) -> bool:
-    """Say whether the repository has an object as just this file."""
+    """Return whether the repository has the object as a file with exactly this content."""
     try:
         return (git / "objects" / name[:2] / name[2:]).read_bytes() == content
     except FileNotFoundError:
@@ -132,17 +132,17 @@ def holds(git: Path, name: str, content: bytes) -> bool:
 
 
 def write_reference(git: Path, name: str, commit: str) -> None:
-    """Have a reference (`refs/tags/17`) name a commit, whatever it named before.
+    """Set a reference (`refs/tags/17`) to a commit, whatever its target was.
 
-    For who holds the lock that guards the repository: git's own lock of the reference, which a
-    process may have left that died, is taken over.
+    The caller holds the lock on the avatar's folder. So git's own lock file on the reference, if
+    there is one, was left by a process that died, and is overwritten.
     """
     path = f"{git}/{name}"
     lock = f"{path}.lock"
     flags = os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         descriptor = os.open(lock, flags, durable.PRIVATE)
-    except FileNotFoundError:  # the first of its kind
+    except FileNotFoundError:  # the first reference in this folder
         Path(path).parent.mkdir(parents=True)
         descriptor = os.open(lock, flags, durable.PRIVATE)
     try:
@@ -150,19 +150,19 @@ def write_reference(git: Path, name: str, commit: str) -> None:
             durable.write_all(descriptor, f"{commit}\n".encode())
         finally:
             os.close(descriptor)
-        os.rename(lock, path)  # noqa: PTH104 - a path's own takes thrice as long
-    except BaseException:  # the disk is full, say
+        os.rename(lock, path)  # noqa: PTH104 - Path.rename takes three times as long
+    except BaseException:  # such as a full disk
         with suppress(OSError):
             os.unlink(lock)  # noqa: PTH108 - as above
         raise
 
 
 def move_branch(git: Path, name: str, commit: str) -> None:
-    """Have a branch name another commit, in the file that it has.
+    """Set a branch to a commit, by rewriting its file in place.
 
-    To make another for each light would leave ext4 with many files that were just deleted, which
-    it looks through whenever it makes one: that takes ten times as long. The file is written at
-    once, and what it names is known from the tags in any case.
+    Replacing the file for each light would free an inode each time, and ext4 creates files ten
+    times more slowly where inodes were freed a moment ago. A crash in the middle does no harm: the
+    file is written in one step, and the tags tell the newest commit.
     """
     content = f"{commit}\n".encode()
     try:
@@ -179,13 +179,13 @@ def move_branch(git: Path, name: str, commit: str) -> None:
 
 
 def _write_object(top: int, path: str, content: bytes) -> None:
-    # git knows the name, and removes what a process left that died.
+    # `git gc` removes files of such names, if a process that died left one.
     folder = path[:2]
-    new = f"{folder}/tmp_obj_{os.urandom(4).hex()}"  # noqa: S108 - in a folder of ours
+    new = f"{folder}/tmp_obj_{os.urandom(4).hex()}"  # noqa: S108 - not in /tmp
     flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         descriptor = os.open(new, flags, _OBJECT_MODE, dir_fd=top)
-    except FileNotFoundError:  # the first of its kind
+    except FileNotFoundError:  # the first object in this folder
         with suppress(FileExistsError):
             os.mkdir(folder, dir_fd=top)
         descriptor = os.open(new, flags, _OBJECT_MODE, dir_fd=top)
@@ -202,25 +202,25 @@ def _write_object(top: int, path: str, content: bytes) -> None:
 
 
 def _read(path: str, folder: int) -> bytes | None:
-    """Return what is in a file; None if there is none."""
+    """Return the content of a file; None if there is none."""
     if not os.access(path, os.F_OK, dir_fd=folder, follow_symlinks=False):
-        return None  # as mostly; to find that out by an exception takes longer
+        return None  # the usual case, for which catching an exception takes longer
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
     with open(descriptor, "rb") as file:
         return file.read()
 
 
-def _is_same(there: bytes, content: bytes) -> bool:
-    """Say whether two files are the same object; others may have compressed it in another way."""
-    if there == content:
+def _is_same(existing: bytes, content: bytes) -> bool:
+    """Return whether two files hold the same object, however each is compressed."""
+    if existing == content:
         return True
     try:
-        return zlib.decompress(there) == zlib.decompress(content)
-    except zlib.error:  # it was cut off
+        return zlib.decompress(existing) == zlib.decompress(content)
+    except zlib.error:  # the existing file is damaged
         return False
 
 
 def _order(entry: tuple[bytes, tuple[str, str]]) -> bytes:
-    """Return what git sorts a folder's entries by: a folder's name counts with its slash."""
+    """Return the key by which git sorts a tree's entries: a folder's name ends with a slash."""
     name, (mode, _) = entry
     return name + b"/" if mode == FOLDER else name

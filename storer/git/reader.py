@@ -1,8 +1,8 @@
-"""Reading a git repository: its references, and its objects, each compared with its name.
+"""Reads a git repository: its references, and its objects, each checked against its name.
 
-A loose object in a file, as ours are until a kata is packed, is read here: libgit2 takes longer
-to open a repository than this takes to read a light, and is not to see an object that may be
-damaged. What is in a pack is libgit2's to read, and so is a reference that has no file.
+Loose objects, which all objects are until a kata is packed, are read here. libgit2 takes longer to
+open a repository than this module takes to read a light, and loops forever on some damaged objects.
+libgit2 reads packed objects, and references without a file of their own.
 
 The formats are git's own: https://git-scm.com/book/en/v2/Git-Internals-Git-Objects.
 """
@@ -24,19 +24,19 @@ _KINDS = {
     ObjectType.TAG: "tag",
 }
 _COMMIT = re.compile(rb"[0-9a-f]{40}\n?")
-# What the content of a commit, and of a tag with a message, begins with.
-_NAMED = {"commit": b"tree ", "tag": b"object "}
+# The key of the first line of a commit, and of an annotated tag: an object's name follows.
+_FIRST_KEYS = {"commit": b"tree ", "tag": b"object "}
 _NAME_BYTES = 20
 _ENTRY = re.compile(rb"([0-7]+) ([^\0]+)\0(.{20})", re.DOTALL)
-_BESIDE_BYTES = _NAME_BYTES + len(b" \0")
+_FIXED_ENTRY_BYTES = _NAME_BYTES + len(b" \0")  # of a tree's entry, besides its mode and its name
 
-_KIND_OF_FILE = 0o170000
+_FILE_TYPE = 0o170000
 _FOLDER = 0o040000
-_SUBMODULE = 0o160000  # what it names is in another repository
+_SUBMODULE = 0o160000  # the object is in another repository
 
 
 class TreeEntry(NamedTuple):
-    """What a folder has under a name: the name of an object."""
+    """An entry of a tree: a mode, and the name of an object."""
 
     mode: int
     object: str
@@ -44,19 +44,19 @@ class TreeEntry(NamedTuple):
     @property
     def is_folder(self) -> bool:
         """Whether the object is a tree."""
-        return self.mode & _KIND_OF_FILE == _FOLDER
+        return self.mode & _FILE_TYPE == _FOLDER
 
     @property
     def is_submodule(self) -> bool:
-        """Whether the object is another repository's."""
-        return self.mode & _KIND_OF_FILE == _SUBMODULE
+        """Whether the object is a commit of another repository."""
+        return self.mode & _FILE_TYPE == _SUBMODULE
 
 
 class GitReader:
-    """A repository, to read from. Belongs to one thread.
+    """Reads a repository. Belongs to one thread.
 
-    All of it raises ValueError, KeyError, OSError or pygit2.GitError where something is missing
-    or damaged.
+    All methods raise ValueError, KeyError, OSError or pygit2.GitError if an object or a reference
+    is missing or damaged.
     """
 
     def __init__(self, git: Path) -> None:
@@ -64,7 +64,7 @@ class GitReader:
         self._repository: pygit2.Repository | None = None
 
     def open_repository(self) -> pygit2.Repository:
-        """Return the repository as libgit2 opens it, which takes a while the first time."""
+        """Return libgit2's repository; the first call opens it, which is slow."""
         if self._repository is None:
             self._repository = pygit2.Repository(str(self._git))
         return self._repository
@@ -74,30 +74,30 @@ class GitReader:
         name = self._target(reference)
         kind, content = self.read(name)
         while kind == "tag":
-            name = _named(kind, content)
+            name = _first_object(kind, content)
             kind, content = self.read(name)
         if kind != "commit":
-            raise ValueError(f"{name} is no commit")
+            raise ValueError(f"the object {name} is a {kind}, not a commit")
         return name
 
     def root(self, reference: str) -> dict[bytes, TreeEntry]:
-        """Return the folder of the commit that a reference leads to."""
+        """Return the entries of the root tree of the commit that a reference leads to."""
         name = self._target(reference)
         kind, content = self.read(name)
-        while kind in _NAMED:
-            name = _named(kind, content)
+        while kind in _FIRST_KEYS:
+            name = _first_object(kind, content)
             kind, content = self.read(name)
-        return _folder(name, kind, content)
+        return _tree_entries(name, kind, content)
 
     def folder(self, name: str) -> dict[bytes, TreeEntry]:
-        """Return what the tree of this name holds."""
-        return _folder(name, *self.read(name))
+        """Return the entries of the tree of this name."""
+        return _tree_entries(name, *self.read(name))
 
     def blob(self, name: str) -> bytes:
-        """Return the content of a file."""
+        """Return the content of the blob of this name."""
         kind, content = self.read(name)
         if kind != "blob":
-            raise ValueError(f"{name} is a {kind}, and no file")
+            raise ValueError(f"the object {name} is a {kind}, not a file")
         return content
 
     def read(self, name: str) -> tuple[str, bytes]:
@@ -113,8 +113,8 @@ class GitReader:
 
     def _target(self, reference: str) -> str:
         try:
-            content = loose_objects.content_of(f"{self._git}/{reference}")
-        except FileNotFoundError:  # git can keep many of them in one file
+            content = loose_objects.read_file(f"{self._git}/{reference}")
+        except FileNotFoundError:  # the reference may be in packed-refs
             content = b""
         if _COMMIT.fullmatch(content):
             return content[: 2 * _NAME_BYTES].decode()
@@ -122,23 +122,23 @@ class GitReader:
 
 
 def entries(content: bytes) -> Iterator[tuple[bytes, TreeEntry]]:
-    """Yield the names that a tree holds, and what they stand for; raise ValueError if it can't."""
+    """Yield the names in a tree with their entries; raise ValueError if the tree is malformed."""
     found = _ENTRY.findall(content)
-    if sum(len(mode) + len(name) + _BESIDE_BYTES for mode, name, _ in found) != len(content):
-        raise ValueError("it is cut off, or no tree")
+    if sum(len(mode) + len(name) + _FIXED_ENTRY_BYTES for mode, name, _ in found) != len(content):
+        raise ValueError("the tree is cut off or malformed")
     for mode, name, entry in found:
         yield name, TreeEntry(int(mode, 8), entry.hex())
 
 
-def _folder(name: str, kind: str, content: bytes) -> dict[bytes, TreeEntry]:
+def _tree_entries(name: str, kind: str, content: bytes) -> dict[bytes, TreeEntry]:
     if kind != "tree":
-        raise ValueError(f"{name} is a {kind}, and no folder")
+        raise ValueError(f"the object {name} is a {kind}, not a folder")
     return dict(entries(content))
 
 
-def _named(kind: str, content: bytes) -> str:
-    """Return the object that a commit's or a tag's first line names."""
-    key = _NAMED[kind]
+def _first_object(kind: str, content: bytes) -> str:
+    """Return the name of the object in the first line of a commit or a tag."""
+    key = _FIRST_KEYS[kind]
     name = content[len(key) : len(key) + 2 * _NAME_BYTES]
     if not content.startswith(key) or not _COMMIT.fullmatch(name):
         raise ValueError(f"a {kind} begins with {content[:60]!r}")

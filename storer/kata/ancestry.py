@@ -1,4 +1,4 @@
-"""Whether a kata's history goes on from another's of the same id."""
+"""Whether a kata's history continues the history of another kata of the same id."""
 
 import pygit2
 
@@ -7,8 +7,8 @@ from storer.kata.head import head_of
 from storer.kata.kata import Kata
 
 
-def goes_on(was: Kata, now: Kata) -> bool:
-    """Say whether all that `was` has of history is in `now`, which may have more.
+def is_ancestor(was: Kata, now: Kata) -> bool:
+    """Return whether `now` has the whole history of `was`, and maybe more.
 
     Raises KataNotFound or KataDamaged.
     """

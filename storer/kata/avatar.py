@@ -26,15 +26,15 @@ NEWEST = -1
 
 _log = structlog.get_logger()
 
-# Others may pass through on their way to their own sandbox, and see nothing.
+# The mode of an avatar's folder: a run passes through to its sandbox, but can't list the folder.
 PASSAGE = 0o711
 
 
 class Avatar:
-    """One participant of a kata. Any number of these may stand for the same avatar.
+    """One participant of a kata. Any number of instances may stand for the same avatar.
 
-    Recording holds the lock on the avatar's folder, which makes writers of the same avatar
-    take turns, in this process and in others. Reading holds none.
+    Recording holds the lock on the avatar's folder: writers of the same avatar take turns, in this
+    process and in others. Reading needs no lock, but for `open_history` where it replays a log.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Avatar:
         cache: LightsCache,
         checkpointer: Checkpointer,
     ) -> None:
-        """Stand for the avatar `name` in `folder`; `created` tells when its kata was."""
+        """Stand for the avatar `name` in `folder`; `created` returns when its kata was created."""
         self.folder = folder
         self.kata_id = kata_id
         self.name = name
@@ -57,9 +57,9 @@ class Avatar:
         self._opened: Recorder | None = None
 
     def open_history(self) -> History:
-        """Open the avatar's git repository; the first time, replay its log if that is foreign.
+        """Open the avatar's git repository; the first call replays its log if that is foreign.
 
-        Replaying takes the lock on the avatar's folder, and writes.
+        Replaying takes the lock on the avatar's folder, and writes git's files.
         """
         if self._opened is None:
             if self._checkpointer.is_foreign(self.folder):
@@ -77,7 +77,7 @@ class Avatar:
         lights = self.lights()
         if number == NEWEST:
             return lights[-1]
-        # Almost always a light is where its number says; old histories can have gaps.
+        # The fast path; legacy histories can have gaps.
         if 0 <= number < len(lights) and lights[number].number == number:
             return lights[number]
         for each in lights:
@@ -91,17 +91,18 @@ class Avatar:
         return light, self.open_history().submission(light.number)
 
     def record(self, light: Light, submission: Submission, expected: int | None) -> Light:
-        """Record a test as the next light and return it; its number is given here.
+        """Record a test as the next light and return it, with its number.
 
-        `expected` is the number that the caller believes it gets, or None. Raises StaleNumber
-        if that is taken. A `request_id` that was recorded before records nothing and returns
-        the light of then.
+        `expected` is the number that the caller expects, or None. Raises StaleNumber if that is not
+        the next one. If the `request_id` was recorded before, its light is returned, and nothing is
+        recorded.
         """
         with locks.locked(self.folder):
             recorder = self._recover()
             lights = self._lights()
-            if recorder.has_file_of(lights.newest.number + 1):
-                # Recorded, by a process that got no further, since increments.json was read.
+            if recorder.has_tag_file(lights.newest.number + 1):
+                # Another process recorded a light since increments.json was read, and died before
+                # it listed the light there.
                 self._cache.forget(self.folder)
                 lights = self._lights()
             if (before := lights.by_request.get(light.request_id)) is not None:
@@ -113,55 +114,57 @@ class Avatar:
             with self._checkpointer.tracking(self.folder, self.rewrite):
                 log = WriteAheadLog(self.folder)
                 tip = recorder.record(numbered, submission, lights.tip, log)
-            self._list(lights, submission, tip, [numbered])
+            self._write_lists(lights, submission, tip, [numbered])
             return numbered
 
-    def mend(self) -> None:
-        """Write what git knows and the other files don't. For the lock's holder.
+    def write_derived_files(self) -> None:
+        """Bring the files that derive from git up to date. The caller holds the avatar's lock.
 
-        Recording leaves it to this what is of use only to who gets the folder as a whole.
+        Recording does not write git's index and light.json, as only copies of the whole folder
+        need them: a download, a backup, the archive.
         """
         recorder = self._recover()
         lights = self._lights()
         number = lights.newest.number
         if number > lights.newest_in_file:
-            self._list(lights, recorder.submission(number), lights.tip)
+            self._write_lists(lights, recorder.submission(number), lights.tip)
         if recorder.is_legacy(number):
             return
         try:
-            with durable.refusing():
+            with durable.translate_disk_errors():
                 self._check_out(recorder, number)
         except (DiskFull, DiskReadOnly) as error:
-            # Somebody may want the kata for just that reason, and git can make its index anew.
+            # A full disk must not prevent a download or a backup, and git can rebuild its index.
             _log.warning("not checked out", number=number, reason=str(error))
 
     def rewrite(self, entries: list[Entry]) -> None:
-        """Write the log's entries, whatever git's files seem to have. For the lock's holder.
+        """Rewrite git's files from a log's entries. The caller holds the avatar's lock.
 
-        After a failure of the disk's, what can be read may be in memory alone, or not be what
-        was written.
+        Existing files are not trusted: after a failed write, their content may be in memory alone,
+        or be something else than was written.
         """
-        # The start is in the log only if all of the repository was made just before.
+        # The log has light 0 only if the whole repository was created just before.
         is_new = any(entry.number == 0 for entry in entries)
         self._opened = Recorder.create(self.folder, self.kata_id, self.name, overwrite=is_new)
         self._opened.replay(entries, overwrite=True)
-        if self._refresh().are_in_git:  # else it was put on disk by itself
+        if self._refresh().are_in_git:  # else increments.json was synced when it was written
             increments = self.folder / INCREMENTS
             durable.replace(increments, increments.read_bytes(), sync=False)
 
     def _refresh(self) -> Lights:
-        """Have the files beside git, and the sandbox if no run was in it, be as git says."""
+        """Bring the files beside git up to date, and the sandbox if no run has used it."""
         self._cache.forget(self.folder)
         lights = self._lights()
         newest = self.open_history().submission(lights.newest.number)
-        self._list(lights, newest, None)
-        sandbox.mend(self.folder, self.name, newest.files)
+        self._write_lists(lights, newest, None)
+        sandbox.repair(self.folder, self.name, newest.files)
         return lights
 
     def _recover(self) -> Recorder:
-        """Open the repository to write to, after a foreign log was replayed. For the lock's holder.
+        """Replay a foreign log, and open the repository for writing.
 
-        After this `open_history` waits for no lock that is held already.
+        The caller holds the avatar's lock. After this, `open_history` does not take that lock: it
+        would wait for the caller forever.
         """
         if not self._checkpointer.is_foreign(self.folder):
             self._opened = self._opened or Recorder(self.folder, self.kata_id, self.name)
@@ -173,13 +176,14 @@ class Avatar:
             self._refresh()
         return self._opened
 
-    def _list(
+    def _write_lists(
         self, before: Lights, newest: Submission, tip: Tip | None, added: Sequence[Light] = ()
     ) -> None:
-        """Have the files beside git tell of the newest light, if the disk takes that.
+        """Write manifest.json and increments.json, which list the files and the lights.
 
-        If it is full, say: git has the light, so it is recorded, and has to be told as such. Who
-        reads finds it there, other caches and processes too, and the next writing adds it.
+        A failure, such as a full disk, is logged and not raised: git has the light, so the light
+        is recorded and the caller has to be told so. Readers find the light in git, in other
+        processes too, and the next write lists it.
         """
         try:
             self._write(before, list(added), newest, tip)
@@ -187,24 +191,26 @@ class Avatar:
             number = (*before.all, *added)[-1].number
             _log.warning("not listed yet", number=number, reason=str(error))
             self._cache.forget(self.folder)
+            # Invalidates the caches of other processes, which compare the file's time.
             with suppress(OSError):
                 os.utime(self.folder / INCREMENTS)
 
     def _check_out(self, recorder: Recorder, number: int) -> None:
-        """Have git's index and light.json be those of a light, if they are not."""
+        """Update git's index and light.json to a light, unless they are up to date."""
         path = self.folder / LIGHT_JSON
-        described = recorder.described(number)
+        light_json = recorder.light_json(number)
         has_index = (self.folder / GIT / "index").exists()
-        if not has_index or not path.exists() or path.read_bytes() != described:
+        if not has_index or not path.exists() or path.read_bytes() != light_json:
             recorder.check_out(number)
-            durable.replace(path, described)
+            durable.replace(path, light_json)
 
     def _write(
         self, before: Lights, added: list[Light], newest: Submission, tip: Tip | None
     ) -> None:
         # In this order: when increments.json has a light, manifest.json has its files.
         content = json_files.dumps(json_files.files_json(newest.files))
-        # What a power cut leaves of it is rewritten only if the log has an entry then.
+        # A file that a power cut damages is restored only if the log has an entry; else the file
+        # has to be synced.
         is_logged = bool(added or WriteAheadLog(self.folder).read_position().used)
         if before.are_in_git and is_logged:
             in_place.swap(self.folder / MANIFEST, content)
@@ -216,21 +222,21 @@ class Avatar:
         found = self._cache.get(self.folder)
         if found is not None:
             return found
-        # Commits of old do not hold the start's time; it was the kata's, give or take a minute.
+        # Legacy commits do not have the time of the start; the kata's is off by minutes at most.
         history = self.open_history()
         start = history.light(0)
-        old = Light(number=0, colour="", time=start.time if start else self._created())
+        legacy_start = Light(number=0, colour="", time=start.time if start else self._created())
         try:
-            return self._cache.read(self.folder, history, start, old)
+            return self._cache.read(self.folder, history, start, legacy_start)
         except Unreadable as error:
             path = f"{self.name}/{INCREMENTS}"
             raise KataDamaged(self.kata_id, path, str(error)) from error
 
 
 def start(folder: Path, kata_id: str, name: str, files: dict[str, bytes], time: datetime) -> None:
-    """Fill an empty `folder` with what an avatar starts with: light 0 and its sandbox.
+    """Fill an empty `folder` with what an avatar starts with: light 0, its lists and its sandbox.
 
-    When this returns, all of it is on disk, or is in the write-ahead log, which is.
+    When this returns, all of that can be restored from the write-ahead log, which is on disk.
     """
     recorder = Recorder.create(folder, kata_id, name)
     sandbox.create(folder, name, files)

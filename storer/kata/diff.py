@@ -16,12 +16,9 @@ from storer.git import object_writer
 from storer.git.object_writer import NewObjects
 from storer.kata.avatar import Avatar
 
-# So many that every line of a file is one: a difference shows all lines.
-_ALL_LINES = 2**31 - 1
-
 
 class FileChange(Enum):
-    """What became of a file."""
+    """How a file changed."""
 
     CREATED = "created"
     DELETED = "deleted"
@@ -31,7 +28,7 @@ class FileChange(Enum):
 
 
 class LineChange(Enum):
-    """What became of a line."""
+    """How a line changed."""
 
     SAME = "same"
     ADDED = "added"
@@ -39,10 +36,11 @@ class LineChange(Enum):
 
 
 class Run(NamedTuple):
-    """Lines that follow each other and became the same.
+    """Consecutive lines with the same change.
 
-    The numbers are those of the first, from 1, and 0 where the light does not have the lines.
-    The lines are without the line feed; `no_newline` says that none ends the last.
+    The numbers, from 1, are those of the first line in the old and in the new light; 0 if the light
+    does not have the lines. The lines have no line feed; `no_newline` says that the file does not
+    end with one.
     """
 
     change: LineChange
@@ -54,7 +52,7 @@ class Run(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class FileDiff:
-    """How one file differs. Names are empty where there is no such file."""
+    """How one file differs. A name is empty if the light does not have the file."""
 
     change: FileChange
     old_name: str
@@ -63,12 +61,12 @@ class FileDiff:
     runs: list[Run] = field(default_factory=list)
 
     def count(self, change: LineChange) -> int:
-        """Return how many lines became so."""
+        """Return the number of lines with this change."""
         return sum([len(run.lines) for run in self.runs if run.change is change])
 
 
 def diff(avatar: Avatar, was: int, now: int) -> list[FileDiff]:
-    """Return how each visible file of two lights differs, in the order of their names.
+    """Return how each visible file differs between two lights, in the order of file names.
 
     Raises LightNotFound or KataDamaged.
     """
@@ -76,9 +74,9 @@ def diff(avatar: Avatar, was: int, now: int) -> list[FileDiff]:
     known: dict[str, bytes] = {}
     old, new = (avatar.open_history().files(number, known) for number in (was, now))
     created, deleted = new.keys() - old.keys(), old.keys() - new.keys()
-    # Only where there are both can one have become the other; finding that is git's.
+    # Without both, no file can have been renamed, and git need not look for renames.
     renamed = _renamed(avatar, was, now, known) if created and deleted else {}
-    told = (
+    changes = (
         *((FileChange.CHANGED, name, name) for name in old.keys() & new.keys()),
         *((FileChange.RENAMED, before, name) for name, before in renamed.items()),
         *((FileChange.CREATED, "", name) for name in created.difference(renamed)),
@@ -86,27 +84,27 @@ def diff(avatar: Avatar, was: int, now: int) -> list[FileDiff]:
     )
     files = [
         _file(change, old_name, new_name, old.get(old_name, b""), new.get(new_name, b""))
-        for change, old_name, new_name in told
+        for change, old_name, new_name in changes
     ]
     return sorted(files, key=lambda file: file.new_name or file.old_name)
 
 
 def patch(avatar: Avatar, was: int, now: int) -> Iterator[bytes]:
-    """Yield the difference as a unified patch, in chunks. Raises as `diff`."""
+    """Yield the difference as a unified patch, in chunks; raise what `diff` raises."""
     with _Trees(avatar, was, now, {}) as trees:
-        found = trees.diff(DiffOption.SHOW_BINARY, context_lines=3)
-        yield from chunks.rechunk(_patch_of_file(each) for each in found if each is not None)
+        patches = trees.diff(DiffOption.SHOW_BINARY, context_lines=3)
+        yield from chunks.rechunk(_patch_of_file(each) for each in patches if each is not None)
 
 
 class _Trees:
     """The git trees of two lights' visible files, in one repository.
 
-    Lights of old kept what was visible in a JSON file, and not always the same beside it: for
-    them the trees are made, in a repository of their own that goes afterwards.
+    A legacy light has its visible files in a JSON file, and its tree can differ from these. So
+    trees are written for legacy lights, into a temporary repository.
     """
 
     def __init__(self, avatar: Avatar, was: int, now: int, known: dict[str, bytes]) -> None:
-        """Compare these lights; what `known` has of git's objects, by name, is not read again."""
+        """Compare these lights; git objects that `known` has, by name, are not read again."""
         self._history = avatar.open_history()
         self._numbers = [avatar.light(number).number for number in (was, now)]
         self._known = known
@@ -130,7 +128,7 @@ class _Trees:
             self._folder.cleanup()
 
     def diff(self, flags: DiffOption, context_lines: int) -> pygit2.Diff:
-        """Return git's difference, renamed files found."""
+        """Return git's difference, with renames detected."""
         found = self._was.diff_to_tree(self._now, flags=flags, context_lines=context_lines)
         found.find_similar()
         return found
@@ -140,14 +138,14 @@ def _patch_of_file(found: pygit2.Patch) -> bytes:
     text: bytes = found.data
     *lines, last = text.splitlines(keepends=True) or [b""]
     if found.delta.old_file.id == found.delta.new_file.id and last.startswith(b"Binary files "):
-        # libgit2 says even of a binary file that was only renamed that the two differ, without
-        # saying how, and `git apply` takes no such patch.
+        # For a binary file that was only renamed, libgit2 adds the line "Binary files … differ",
+        # and `git apply` refuses a patch with that line.
         return b"".join(lines)
     return text
 
 
 def _renamed(avatar: Avatar, was: int, now: int, known: dict[str, bytes]) -> dict[str, str]:
-    """Return the names of the files that git takes for renamed, from the new ones to the old."""
+    """Return new name -> old name of the files that git detects as renamed."""
     with _Trees(avatar, was, now, known) as trees:
         return {
             from_bytes(delta.new_file.raw_path): from_bytes(delta.old_file.raw_path)
@@ -159,15 +157,15 @@ def _renamed(avatar: Avatar, was: int, now: int, known: dict[str, bytes]) -> dic
 def _file(change: FileChange, old_name: str, new_name: str, old: bytes, new: bytes) -> FileDiff:
     if change is FileChange.CHANGED and old == new:
         change = FileChange.UNCHANGED
-    # Whether a file is binary is told by its content, not by what attributes say of it; git looks
-    # for a NUL byte in the beginning alone.
+    # A NUL byte anywhere makes a file binary, whatever .gitattributes says. Git looks for one only
+    # in the beginning of a file.
     if b"\0" in old or b"\0" in new:
         return FileDiff(change, old_name, new_name, binary=True)
     return FileDiff(change, old_name, new_name, binary=False, runs=list(_runs(old, new)))
 
 
 def _runs(old: bytes, new: bytes) -> Iterator[Run]:
-    """Yield the lines of two contents, merged."""
+    """Yield the lines of both contents, merged into runs."""
     old_lines = _lines(old)
     new_lines = old_lines if old == new else _lines(new)
     old_count, new_count = len(old_lines), len(new_lines)
@@ -193,12 +191,12 @@ def _runs(old: bytes, new: bytes) -> Iterator[Run]:
 
 
 def _changes(old: bytes, new: bytes) -> Iterator[tuple[int, int, int, int]]:
-    """Yield where two contents differ: from which line to which of the old and of the new."""
+    """Yield, for each difference, the half-open ranges of lines: old start and end, new ones."""
     if old == new:
         return
-    found = pygit2.Patch.create_from(old, new, flag=DiffOption.FORCE_TEXT, context_lines=0)
-    for hunk in found.hunks:
-        # git names the line before a place that has none of the lines.
+    text_patch = pygit2.Patch.create_from(old, new, flag=DiffOption.FORCE_TEXT, context_lines=0)
+    for hunk in text_patch.hunks:
+        # For an empty range, git gives the number of the line before the range.
         old_start = hunk.old_start - bool(hunk.old_lines)
         new_start = hunk.new_start - bool(hunk.new_lines)
         yield old_start, old_start + hunk.old_lines, new_start, new_start + hunk.new_lines
@@ -207,5 +205,5 @@ def _changes(old: bytes, new: bytes) -> Iterator[tuple[int, int, int, int]]:
 def _lines(content: bytes) -> list[bytes]:
     lines = content.split(b"\n")
     if not lines[-1]:
-        lines.pop()  # what comes after the last line feed is no line
+        lines.pop()  # nothing follows the last line feed
     return lines

@@ -1,7 +1,7 @@
-"""The head of a kata: where its history ends. Two katas with one head have one history.
+"""The head of a kata: where its history ends. Katas with the same head have the same history.
 
-It is quick to read, a few small files for each avatar, as a nightly backup reads that of every
-kata to find those that changed.
+A head is quick to read, from a few small files for each avatar: a nightly backup reads the heads
+of all katas to find those that changed.
 """
 
 import hashlib
@@ -20,9 +20,9 @@ from storer.kata.history import GIT
 from storer.kata.kata import Kata
 from storer.kata.lights import INCREMENTS
 
-# A light in increments.json is seldom longer.
+# Few lights in increments.json are longer.
 _TAIL_BYTES = 4096
-# A key: inside of a string, its last quote would have a backslash before it.
+# Matches only a key: inside a string, a backslash would precede its last quote.
 _NUMBER = re.compile(rb'"number"\s*:\s*(\d{1,8})\b')
 _ID = re.compile(rb"[0-9a-f]{40}\n?\Z")
 
@@ -32,7 +32,7 @@ class Head:
     """The newest light of each avatar, and what the kata was created from.
 
     `lights` holds, in alphabetical order, each avatar with the number of its newest light and
-    the git object that the light's tag names: a commit, or in katas of old a tag of a commit.
+    the git object that the light's tag names: a commit, or in legacy katas an annotated tag.
     `manifest_sha256` is the digest of the kata's manifest.json.
     """
 
@@ -41,17 +41,16 @@ class Head:
 
     @cached_property
     def digest(self) -> str:
-        """All of it as 64 hexadecimal digits."""
+        """The digest of the whole head, as 64 hexadecimal digits."""
         lines = [self.manifest_sha256, *(f"{name} {at} {tag}" for name, at, tag in self.lights)]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def head_of(kata: Kata, names: Iterable[str] | None = None) -> Head:
-    """Read a kata's head, as if only the avatars `names` had started, if they are given.
+    """Read a kata's head, of all avatars or of those in `names`.
 
-    Raises KataNotFound or KataDamaged.
-
-    Needs no lock: a light that is being recorded at this moment is in it, or is not.
+    Raises KataNotFound or KataDamaged. Needs no lock: a light that is being recorded at this moment
+    may or may not be in the head.
     """
     try:
         manifest = (kata.folder / MANIFEST).read_bytes()
@@ -63,24 +62,24 @@ def head_of(kata: Kata, names: Iterable[str] | None = None) -> Head:
 
 
 def _newest(kata: Kata, name: str) -> tuple[int, str]:
-    """Return the number of an avatar's newest light, and what its tag names."""
-    found = _newest_quickly(kata.folder / name)
-    return found or _newest_by_git(kata.avatar(name))
+    """Return the number of an avatar's newest light, and the object that its tag names."""
+    found = _newest_from_files(kata.folder / name)
+    return found or _newest_from_git(kata.avatar(name))
 
 
-def _newest_quickly(folder: Path) -> tuple[int, str] | None:
-    """Return the same from the end of increments.json; None if that can't be believed."""
+def _newest_from_files(folder: Path) -> tuple[int, str] | None:
+    """Return the same from increments.json and the tag's file; None if git may have more."""
     tags = folder / GIT / "refs" / "tags"
     try:
         number = _last_number(folder / INCREMENTS)
         if number is None or (tags / str(number + 1)).exists():
-            return None  # git knows more, or holds what is no light
+            return None  # git has a newer light, or a legacy tag that is no light
         tag = (tags / str(number)).read_bytes()
     except OSError:
         return None
     is_logged = WriteAheadLog(folder).read_position().used
-    is_all = not (folder / GIT / "packed-refs").exists() and not is_logged
-    return (number, tag[:40].decode()) if is_all and _ID.match(tag) else None
+    is_complete = not (folder / GIT / "packed-refs").exists() and not is_logged
+    return (number, tag[:40].decode()) if is_complete and _ID.match(tag) else None
 
 
 def _last_number(increments: Path) -> int | None:
@@ -94,7 +93,7 @@ def _last_number(increments: Path) -> int | None:
     return int(numbers[-1]) if numbers else None
 
 
-def _newest_by_git(avatar: Avatar) -> tuple[int, str]:
+def _newest_from_git(avatar: Avatar) -> tuple[int, str]:
     number = avatar.lights()[-1].number
     name = f"refs/tags/{number}"
     tag = avatar.open_history().open_repository().references.get(name)

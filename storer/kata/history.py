@@ -2,10 +2,11 @@
 
 A light's commit holds `sandbox/`, the visible files, and `light.json`, the light with its
 output. Legacy commits hold `manifest.json` (filename -> content, with the output as a file)
-instead of light.json, and a copy of the files in `sandbox/`. Both are read here;
+instead of light.json, and a copy of the files in `sandbox/`. This module reads both forms;
 `storer.kata.recorder` writes the new form.
 
-Reading needs no lock: objects never change, and a tag is there once its light is whole and on disk.
+Reading needs no lock: objects never change, and a tag is written after its light is whole and on
+disk, in git's files or in the write-ahead log.
 """
 
 import os
@@ -34,50 +35,50 @@ MANIFEST_JSON = "manifest.json"
 
 
 class History:
-    """The git repository in an avatar's folder, to read from."""
+    """Reads the git repository in an avatar's folder."""
 
     def __init__(self, folder: Path, kata_id: str, avatar: str) -> None:
-        """Stand for the repository in `folder`, which nobody has looked at yet."""
+        """Stand for the repository in the avatar's `folder`, without opening it yet."""
         self._kata_id = kata_id
         self._avatar = avatar
         self._folder = folder / GIT
         self._reader = GitReader(self._folder)
 
     def open_repository(self) -> pygit2.Repository:
-        """Open the repository itself, to read from. Raises KataDamaged if there is none."""
+        """Open the repository by libgit2, for reading. Raises KataDamaged if there is none."""
         with self._reading("HEAD"):
             return self._reader.open_repository()
 
-    def has(self, number: int) -> bool:
-        """Say whether light `number` is there, the one before it being the newest that is known.
+    def has_light(self, number: int) -> bool:
+        """Return whether light `number` exists; the light before has to be the newest known one.
 
-        A tag that can't be read is what a power cut left of a light that was taken back, if
-        nothing is behind it. Raises KataDamaged if something is.
+        A power cut can leave an unreadable tag of a light that was undone: that is no light.
+        Raises KataDamaged if the tag is unreadable and a later light exists.
         """
         tag = tag_of(number)
-        if self._named(tag):
+        if self._target(tag):
             return True
-        if not self.has_file_of(number):
+        if not self.has_tag_file(number):
             return False
-        if self._named(tag):  # it came meanwhile, and they come whole
+        if self._target(tag):  # written meanwhile: a tag's file appears with its content
             return True
         branch = self._branch()
-        behind = self._named(branch) if branch else ""
-        if self.has_file_of(number + 1) or behind not in {"", self._named(tag_of(number - 1))}:
-            raise KataDamaged(self._kata_id, Path(self._avatar) / GIT / tag, "names nothing")
+        tip = self._target(branch) if branch else ""
+        if self.has_tag_file(number + 1) or tip not in {"", self._target(tag_of(number - 1))}:
+            raise KataDamaged(self._kata_id, Path(self._avatar) / GIT / tag, "names no commit")
         return False
 
-    def has_file_of(self, number: int) -> bool:
-        """Say whether light `number` is there, its tag a file, as that of each new light is."""
-        return os.path.exists(f"{self._folder}/{tag_of(number)}")  # noqa: PTH110 - as a path, slower
+    def has_tag_file(self, number: int) -> bool:
+        """Return whether the tag of light `number` has a file, as the tag of a new light does."""
+        return os.path.exists(f"{self._folder}/{tag_of(number)}")  # noqa: PTH110 - faster
 
-    def described(self, number: int) -> bytes:
-        """Return what light.json of light `number` holds, which has one."""
+    def light_json(self, number: int) -> bytes:
+        """Return the content of light.json of light `number`, which must not be a legacy light."""
         with self._reading(f"{tag_of(number)}:{LIGHT_JSON}"):
             return self._blob_in(self._root(number), LIGHT_JSON)
 
     def light(self, number: int) -> Light | None:
-        """Return light `number` as its commit has it; None where a commit of old has not."""
+        """Return light `number` from its commit; None if that is a legacy commit."""
         root = self._root(number)
         if LIGHT_JSON.encode() not in root:
             return None
@@ -87,8 +88,8 @@ class History:
 
     def time(self, number: int) -> datetime:
         """Return when light `number` was committed."""
-        found = self.open_repository()[self._commit(number)].peel(pygit2.Commit)
-        return datetime.fromtimestamp(found.commit_time, UTC)
+        commit = self.open_repository()[self._commit(number)].peel(pygit2.Commit)
+        return datetime.fromtimestamp(commit.commit_time, UTC)
 
     def submission(self, number: int) -> Submission:
         """Return the visible files and the output of light `number`."""
@@ -106,7 +107,7 @@ class History:
     def files(self, number: int, known: dict[str, bytes]) -> dict[str, bytes]:
         """Return the visible files of light `number`.
 
-        What `known` has of git's objects, by name, is not read again, and what is read gets there.
+        Git objects that `known` has, by name, are not read again; those that are read are added.
         """
         root = self._root(number)
         if LIGHT_JSON.encode() in root:
@@ -116,14 +117,14 @@ class History:
         return files
 
     def is_legacy(self, number: int) -> bool:
-        """Say whether light `number` was committed without a light.json."""
+        """Return whether light `number` was committed without a light.json."""
         return LIGHT_JSON.encode() not in self._root(number)
 
     def tree(self, number: int, known: dict[str, bytes]) -> pygit2.Tree | None:
-        """Return the git tree with the visible files of light `number`; None for a light of old.
+        """Return the git tree with the visible files of light `number`; None for a legacy light.
 
-        Its files are read before: libgit2 is to see nothing that is damaged. `known` is as for
-        `files`.
+        All objects of the tree are read before libgit2 gets it, because libgit2 loops forever on
+        some damaged objects. `known` is as for `files`.
         """
         root = self._root(number)
         if LIGHT_JSON.encode() not in root:
@@ -135,24 +136,24 @@ class History:
     def verify(self, numbers: Iterable[int]) -> None:
         """Read every object of these lights.
 
-        Raises KataDamaged, naming the file, when one is missing or not what its name says.
+        Raises KataDamaged, naming the file, if an object is missing or does not match its name.
         """
         seen: set[pygit2.Oid] = set()
         for number in numbers:
             with self._reading(tag_of(number)):
-                named = self.open_repository().references[tag_of(number)].resolve().target
-            self._verify(pygit2.Oid(hex=str(named)), seen)
+                target = self.open_repository().references[tag_of(number)].resolve().target
+            self._verify(pygit2.Oid(hex=str(target)), seen)
             self._commit(number)
 
-    def _verify(self, found: pygit2.Oid, seen: set[pygit2.Oid]) -> None:
-        waiting = [found]
+    def _verify(self, top: pygit2.Oid, seen: set[pygit2.Oid]) -> None:
+        waiting = [top]
         while waiting:
             name = waiting.pop()
             if name in seen:
                 continue
             seen.add(name)
             with self._reading(self._object_path(name)):
-                loose_objects.read(self._folder, str(name))  # before libgit2, as it says there
+                loose_objects.read(self._folder, str(name))  # or libgit2 could loop forever
                 each = self.open_repository()[name]
                 each.read_raw()
             if isinstance(each, pygit2.Commit):
@@ -163,7 +164,7 @@ class History:
                 waiting += [entry.id for entry in each if entry.filemode != FileMode.COMMIT]
 
     def _object_path(self, name: pygit2.Oid) -> str:
-        """Return the file that an object is in, as far as that can be said."""
+        """Return the file that an object is in, or most likely is in if there are several packs."""
         loose = f"objects/{str(name)[:2]}/{str(name)[2:]}"
         packs = sorted((self._folder / "objects" / "pack").glob("*.pack"))
         return (
@@ -182,11 +183,11 @@ class History:
         is_branch = head.startswith("ref:") and name.startswith("refs/heads/")
         return name if is_branch and pygit2.reference_is_valid_name(name) else None
 
-    def _named(self, reference: str) -> str:
-        """Return the commit that a reference names, or nothing."""
+    def _target(self, reference: str) -> str:
+        """Return the object that a reference names; an empty string if it can't be read."""
         try:
             found = self.open_repository().references.get(reference)
-        except (pygit2.GitError, ValueError):  # a file that a crash left without content
+        except (pygit2.GitError, ValueError):  # a crash can leave a file without its content
             return ""
         return "" if found is None else str(found.target)
 
@@ -199,7 +200,7 @@ class History:
             return self._reader.root(tag_of(number))
 
     def _legacy_files(self, number: int, root: dict[bytes, TreeEntry]) -> dict[str, bytes]:
-        """Return the visible files of a light of old, its output among them."""
+        """Return the visible files of a legacy light, with its output among them."""
         if MANIFEST_JSON.encode() not in root:
             return self._files_in(root, number, {})
         value = self._json_in(root, number, MANIFEST_JSON)

@@ -22,10 +22,10 @@ STARTING = ".starting"
 
 
 class Kata:
-    """A kata in its folder. It is made for one call; others may stand for the same kata.
+    """A kata in its folder. Each call makes an instance; many may stand for the same kata.
 
-    Starting an avatar holds the lock on manifest.json: the folder's is held by every call that
-    uses the kata. Everything that has a name without a leading dot is whole.
+    Starting an avatar holds the lock on manifest.json, because every call that uses the kata holds
+    the lock on its folder, shared. A file or folder without a leading dot in its name is complete.
     """
 
     def __init__(
@@ -39,11 +39,11 @@ class Kata:
 
     @classmethod
     def detached(cls, folder: Path, kata_id: str) -> Self:
-        """Return a kata that shares nothing with others: one that nobody records in."""
+        """Return a kata with a cache and a checkpointer of its own, for reading only."""
         return cls(folder, kata_id, LightsCache(), Checkpointer())
 
     def read_manifest_json(self) -> dict[str, Any]:
-        """Return what manifest.json holds, which is read once. Raises KataDamaged."""
+        """Return the content of manifest.json, which is read once. Raises KataDamaged."""
         if self._manifest_json is None:
             try:
                 self._manifest_json = json_files.read(self.folder / MANIFEST, dict)
@@ -89,9 +89,9 @@ class Kata:
         return [self.avatar(name) for name in self.avatar_names()]
 
     def start_avatar(self, order: Sequence[str], time: datetime) -> tuple[str, dict[str, bytes]]:
-        """Start the first avatar of `order` that is free; return its name and files.
+        """Start the first avatar of `order` that is not started; return its name and files.
 
-        Raises AvatarsExhausted if none is.
+        Raises AvatarsExhausted if all are started.
         """
         files = self.read_manifest().visible_files
         with locks.locked(self.folder / MANIFEST):
@@ -100,16 +100,17 @@ class Kata:
             if name is None:
                 raise AvatarsExhausted(self.kata_id, len(order))
             starting = self.folder / STARTING
-            if starting.exists():  # whoever started it is gone, or the lock would not be ours
+            if starting.exists():  # left by a process that died: this call holds the lock
                 shutil.rmtree(starting)
-            # It is kept as long as its log is tracked: it does not hold on to the kata's manifest.
+            # The checkpointer keeps this avatar. With `read_created` in it, the avatar would keep
+            # the kata's manifest in memory too.
             avatar = self._avatar(name, lambda: time)
             with self._checkpointer.tracking(avatar.folder, avatar.rewrite):
                 try:
                     starting.mkdir()
                     start(starting, self.kata_id, name, files, time)
                     starting.rename(self.folder / name)
-                except BaseException:  # the disk is full, say
+                except BaseException:  # such as a full disk
                     shutil.rmtree(starting, ignore_errors=True)
                     raise
                 durable.sync_folder(self.folder)

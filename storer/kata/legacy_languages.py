@@ -1,8 +1,8 @@
-"""What old katas called their language, and the image it is today.
+"""The names that legacy katas have for their language, and the images of today.
 
-Katas of before 2016 name a language (`"language": "C"`) and no image. The oldest name no test
-framework: there was one for each language. Later `Ruby-Rspec` was the name of a folder, and
-`Ruby-RSpec` how it was shown; katas have either.
+Katas from before 2016 name a language (`"language": "C"`) and no image. The oldest name no test
+framework, because there was only one for each language. Later, `Ruby-Rspec` was the name of a
+folder and `Ruby-RSpec` its display name; katas have either.
 """
 
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Language:
-    """A language and test framework as it is called today."""
+    """A language and test framework, by the names of today."""
 
     display_name: str
     image_name: str
 
 
-# Today's display name, the image, and the names of old.
+# The display name of today, the image, and the legacy names.
 _LANGUAGES = (
     ("Bash, shunit2", "bash_shunit2", ("BASH", "BASH-shunit2", "Bash-shunit2")),
     ("C (gcc), assert", "gcc_assert", ("C", "C-assert", "C (gcc)-assert")),
@@ -60,9 +60,9 @@ _LANGUAGES = (
     ("VHDL, assert", "vhdl_assert", ("VHDL-assert",)),
 )
 
-# The test framework that a manifest of old names beside the language: it decides where there is
-# no language at all. Beside one that we don't know it says little: Java with Mockito was `junit`
-# too. (`cassert` is not here: C and C++ had it.)
+# Test frameworks that legacy manifests name beside the language. They are used only for manifests
+# without a language; they do not tell enough to stand for an unknown language: Java with Mockito
+# was `junit` too. `cassert` is not here because C and C++ both had it.
 _FRAMEWORKS = {
     "bash_shunit2": "bash_shunit2",
     "catch": "gpp_catch",
@@ -87,24 +87,24 @@ _FRAMEWORKS = {
 }
 
 
-def _folded(name: str) -> str:
-    """Return a name without what differed between generations: case, blanks, most signs."""
+def _normalized(name: str) -> str:
+    """Return a name without what varies between katas: case, blanks, most punctuation."""
     return "".join(each for each in name.lower() if each.isalnum() or each in "+#")
 
 
-_BY_OLD_NAME = {
-    _folded(old_name): Language(display_name, f"cyberdojofoundation/{image}")
-    for display_name, image, old_names in _LANGUAGES
-    for old_name in (display_name, *old_names)
+_BY_LEGACY_NAME = {
+    _normalized(legacy_name): Language(display_name, f"cyberdojofoundation/{image}")
+    for display_name, image, legacy_names in _LANGUAGES
+    for legacy_name in (display_name, *legacy_names)
 }
-_BY_IMAGE = {language.image_name: language for language in _BY_OLD_NAME.values()}
+_BY_IMAGE = {language.image_name: language for language in _BY_LEGACY_NAME.values()}
 
 
-def find(old_name: str, framework: str = "") -> Language | None:
-    """Return what a language of old is today, or None if there is no image for it.
+def find(legacy_name: str, framework: str = "") -> Language | None:
+    """Return the language of today for a legacy name; None if there is no image for it.
 
-    `framework` is the manifest's `unit_test_framework`, for one that names no language.
+    `framework` is the manifest's `unit_test_framework`, used if `legacy_name` is empty.
     """
-    if not old_name:
+    if not legacy_name:
         return _BY_IMAGE.get(f"cyberdojofoundation/{_FRAMEWORKS.get(framework)}")
-    return _BY_OLD_NAME.get(_folded(old_name))
+    return _BY_LEGACY_NAME.get(_normalized(legacy_name))

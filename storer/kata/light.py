@@ -1,4 +1,4 @@
-"""A light: one recorded test, and what increments.json and git keep of it."""
+"""A light: one recorded test, and its JSON in increments.json and in git."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from storer.fs.json_files import Unreadable
 COLOURS = ("red", "amber", "green", "timed_out", "faulty")
 
 
-# What was recorded beyond these is not to be believed, and fits no message.
+# Larger values can't be real, and do not fit into a message.
 MAX_NUMBER = 10_000_000
 MAX_STATUS = 255
 MAX_SECONDS = 1_000_000
@@ -22,7 +22,7 @@ class Light:
     """One recorded test, without its files and output.
 
     `number` is 0 for the start, which has no colour. `duration` is in seconds. `duration` and
-    `status` are None where they were not recorded.
+    `status` are None if they were not recorded.
     """
 
     number: int
@@ -36,7 +36,7 @@ class Light:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """What a light records of files and output."""
+    """The files and the output of a light."""
 
     files: dict[str, bytes]
     stdout: bytes = b""
@@ -64,7 +64,7 @@ def to_json(light: Light) -> dict[str, Any]:
 def from_json(value: object) -> Light:
     """Return the light that an element of increments.json stands for.
 
-    Raises Unreadable if it stands for none. Katas of old call a colour `outcome` at times.
+    Raises Unreadable for any other value. Some legacy katas have `outcome` instead of `colour`.
     """
     if not isinstance(value, Mapping):
         raise Unreadable(f"{value!r} is not a light")
@@ -90,7 +90,7 @@ def from_json(value: object) -> Light:
 
 
 def _text(value: object) -> str:
-    """Return a value as text that a message can have."""
+    """Return a value as text that UTF-8, and so a message, can encode."""
     return str(value).encode("utf-8", "replace").decode()
 
 

@@ -1,12 +1,11 @@
-"""The lights of avatars: increments.json, kept up with git, and cached.
+"""The lights of avatars: increments.json, completed from git, and cached.
 
-git is the truth. increments.json is the list that is quick to read; it is written after the
-light is in git, so after a crash it can be behind, or, when the machine went down, not readable.
-Reading looks whether git knows more and adds what is missing; the next light's writing puts it
-into the file too.
+Git is the truth. increments.json is the list that is quick to read. It is written after the light
+is in git: after a crash it can lack lights, and after a crash of the machine be unreadable. Readers
+add the lights that only git has; the next light that is recorded lists them in the file too.
 
-An entry of the cache is good as long as its file is the same file, of the same
-size: another process that records replaces the file, or adds to it.
+A cache entry is valid as long as the file has the same inode, time and size: a process that
+records replaces the file or appends to it.
 """
 
 import os
@@ -24,8 +23,8 @@ from storer.kata.recorder import Tip
 
 INCREMENTS = "increments.json"
 
-# Of an increments.json that can't be read: not even light 0 is in it.
-NOTHING = -1
+# `newest_in_file` for an increments.json that can't be read: not even light 0 is in the file.
+UNREADABLE = -1
 
 _Signature = tuple[int, int, int]
 
@@ -34,11 +33,10 @@ _Signature = tuple[int, int, int]
 class Lights:
     """The lights of an avatar, the start (number 0) first.
 
-    `newest_in_file` is the number of the newest light that increments.json holds. `tip` is what
-    is known of the newest light's commit, if anything. `are_in_git` says that git has what
-    increments.json has, so that the file could be made again; of lights of old it has less.
-    `by_request` has the lights by the ids of the requests that recorded them, for the holder of
-    the avatar's lock.
+    `newest_in_file` is the number of the newest light in increments.json. `tip` is the newest
+    light's commit, if it is known. `are_in_git` says that increments.json can be restored from git;
+    of legacy lights, git does not have all. `by_request` maps request ids to the lights that they
+    recorded; only the holder of the avatar's lock may use it.
     """
 
     all: tuple[Light, ...]
@@ -54,37 +52,39 @@ class Lights:
 
 
 class LightsCache:
-    """The lights of the avatars that were asked for last. Any thread may use it."""
+    """The lights of the most recently used avatars. Any thread may use it."""
 
     def __init__(self, capacity: int = 1024) -> None:
         self._entries: LruCache[Path, tuple[_Signature, Lights]] = LruCache(capacity)
 
     def get(self, folder: Path) -> Lights | None:
-        """Return the lights of the avatar in `folder`, or None if they have to be read."""
+        """Return the lights of the avatar in `folder`; None if they are not cached."""
         entry = self._entries.get(folder)
         return entry[1] if entry is not None and entry[0] == _signature(folder) else None
 
     def forget(self, folder: Path) -> None:
-        """Have the lights of the avatar in `folder` read anew."""
+        """Remove the lights of the avatar in `folder` from the cache."""
         self._entries.discard(folder)
 
-    def read(self, folder: Path, history: History, start: Light | None, old: Light) -> Lights:
+    def read(
+        self, folder: Path, history: History, start: Light | None, legacy_start: Light
+    ) -> Lights:
         """Read the lights of the avatar in `folder`; raise Unreadable or KataDamaged.
 
-        `start` is light 0 as git has it; where a commit of old has not, it is `old`.
+        `start` is light 0 from git; `legacy_start` takes its place if a legacy commit has none.
         """
         signature = _signature(folder)
         try:
-            lights = [start or old, *parse(json_files.read(folder / INCREMENTS, list))]
+            lights = [start or legacy_start, *parse(json_files.read(folder / INCREMENTS, list))]
             newest_in_file = lights[-1].number
         except Unreadable:
             if start is None:
                 raise
-            lights, newest_in_file = [start], NOTHING  # git has all of it
-        while history.has(number := lights[-1].number + 1):
+            lights, newest_in_file = [start], UNREADABLE  # git has all lights
+        while history.has_light(number := lights[-1].number + 1):
             missing = history.light(number)
             if missing is None or missing.number != number:
-                break  # as of old, when increments.json was the truth; or no light of ours
+                break  # a legacy tag beyond increments.json is no light
             lights.append(missing)
         found = Lights(tuple(lights), newest_in_file, start is not None, _by_request(lights))
         self._entries.put(folder, (signature, found))
@@ -93,15 +93,16 @@ class LightsCache:
     def append(
         self, folder: Path, before: Lights, added: list[Light], tip: Tip | None = None
     ) -> Lights:
-        """Write lights to increments.json, and those that it misses. For the lock's holder.
+        """Append lights to increments.json, and those that are only in git.
 
-        What the file holds already stays as it is, keys that we don't know included.
+        Elements that the file has are not changed: they can have unknown keys. The caller holds the
+        avatar's lock.
         """
         after = (*before.all, *added)
         missing = added
         if before.newest_in_file < before.newest.number:
             missing = [each for each in after[1:] if each.number > before.newest_in_file]
-        if missing or before.newest_in_file == NOTHING:
+        if missing or before.newest_in_file == UNREADABLE:
             new = b",\n".join(json_files.dumps(light.to_json(each)) for each in missing)
             _extend(folder / INCREMENTS, before, new)
         signature = _signature(folder)
@@ -113,9 +114,9 @@ class LightsCache:
 
 
 def parse(value: list[object]) -> list[Light]:
-    """Return the lights that increments.json holds, number 0 left out.
+    """Return the lights in the JSON of increments.json, without number 0.
 
-    Raises Unreadable if they can't be a history: their numbers have to rise.
+    Raises Unreadable if an element is no light, or the numbers do not rise.
     """
     lights = [light.from_json(each) for each in value]
     numbers = [each.number for each in lights]
@@ -129,8 +130,8 @@ def _by_request(lights: Iterable[Light]) -> dict[str, Light]:
 
 
 def _extend(path: Path, before: Lights, new: bytes) -> None:
-    """Add lights to increments.json, which holds those `before`."""
-    is_readable = before.newest_in_file != NOTHING
+    """Append `new`, lights as JSON, to increments.json; write a new file if it is unreadable."""
+    is_readable = before.newest_in_file != UNREADABLE
     if is_readable and before.are_in_git and in_place.extend(path, new):
         return
     content = path.read_bytes() if is_readable else b"["
@@ -141,7 +142,7 @@ def _extend(path: Path, before: Lights, new: bytes) -> None:
 
 def _signature(folder: Path) -> _Signature:
     try:
-        status = os.stat(f"{folder}/{INCREMENTS}")  # noqa: PTH116 - a path's own takes longer
+        status = os.stat(f"{folder}/{INCREMENTS}")  # noqa: PTH116 - faster than Path.stat
     except FileNotFoundError:
         return (0, 0, 0)
     return (status.st_ino, status.st_mtime_ns, status.st_size)

@@ -1,7 +1,7 @@
 """A kata's manifest.json: how the kata was created.
 
-The file's keys are those of the field, old ones included. Keys that we don't know are kept
-as they stand, and the file of an imported kata is not rewritten.
+The keys are those that dojo servers have always used. Unknown keys are kept unchanged, and the file
+of an imported kata is not rewritten.
 """
 
 from collections.abc import Collection, Mapping
@@ -21,19 +21,19 @@ LARGEST_MAX_SECONDS = 60
 DEFAULT_TAB_SIZE = 4
 LARGEST_TAB_SIZE = 16
 
-# Of what stands under keys that we don't know: how many messages of protobuf's may be in each
-# other for it, of its 100, and the largest number.
-_MAX_MESSAGES = 97
-_LARGEST = 2**1023
+# Limits for the values of unknown keys: how deep their protobuf messages may be nested (protobuf
+# allows 100 in all), and the largest number.
+_MAX_NESTING = 97
+_MAX_NUMBER = 2**1023
 
 PATTERN_COLOURS = ("red", "amber", "green")
 STREAMS = ("any", "stdout", "stderr")
 
-# The key of the field's own rules, Ruby lambdas: one string, or a list of its lines.
+# The key of a rule that is a Ruby lambda: one string, or a list of its lines.
 RED_AMBER_GREEN = "red_amber_green"
 
-# Katas of before 2019 keep a test's output as a visible file of this name. In ours, which say
-# what they are, it is a file like any other.
+# Legacy katas, from before 2019, keep a test's output as a visible file of this name. In katas that
+# have our format, `output` is a file like any other.
 OUTPUT = "output"
 FORMAT = "storer/1"
 
@@ -42,10 +42,10 @@ FORMAT = "storer/1"
 class Manifest:
     """How a kata was created.
 
-    `colour_patterns` has an object for each pattern, with the keys colour, pattern and stream,
-    or is None where the kata has no rule of this kind. `ruby_lambda` is the source of the other
-    kind; where a kata has both, the patterns are its rule. `other` has every key that no field
-    stands for, and one whose value can't be what its field is.
+    `colour_patterns` has an object for each pattern, with the keys colour, pattern and stream; None
+    if the kata's rule is not of patterns. `ruby_lambda` is the source of the rule if that is a Ruby
+    lambda. If a kata has both, the patterns are its rule. `other` has every key without a field
+    here, and `red_amber_green` if its value is not a valid lambda.
     """
 
     display_name: str
@@ -82,7 +82,7 @@ KEYS = frozenset(
         "hidden_filenames",
     }
 )
-"""The keys of manifest.json that a field of Manifest, or the kata itself, stands for."""
+"""The keys of manifest.json that have a field in Manifest, or belong to the kata itself."""
 
 
 def check(manifest: Manifest) -> None:
@@ -126,7 +126,7 @@ def _check_patterns(given: list[dict[str, str]]) -> None:
 
 
 def to_json(manifest: Manifest, kata_id: str, created: datetime) -> dict[str, Any]:
-    """Return what manifest.json holds for a new kata."""
+    """Return the JSON of manifest.json for a new kata."""
     known: dict[str, Any] = {
         "format": FORMAT,
         "id": kata_id,
@@ -151,26 +151,26 @@ def to_json(manifest: Manifest, kata_id: str, created: datetime) -> dict[str, An
 
 
 def from_json(value: Mapping[str, Any]) -> Manifest:
-    """Return the manifest that manifest.json holds, of today or of old.
+    """Return the manifest from the JSON of manifest.json, a legacy one too.
 
-    Raises Unreadable, saying which key, where it can't be understood. An old manifest names
-    a language; where that has an image today, the manifest gets it.
+    Raises Unreadable, naming the key, for a malformed value. A legacy manifest names a language;
+    if an image of today is known for that, the manifest gets the image.
     """
-    old_name = _of(value, "language", str, "") or _of(value, "display_name", str, "")
-    language = legacy_languages.find(old_name, _of(value, "unit_test_framework", str, ""))
+    legacy_name = _get(value, "language", str, "") or _get(value, "display_name", str, "")
+    language = legacy_languages.find(legacy_name, _get(value, "unit_test_framework", str, ""))
     ruby_lambda = _ruby_lambda(value)
     not_other = KEYS if ruby_lambda is not None else KEYS - {RED_AMBER_GREEN}
     files = json_files.read_files(value.get("visible_files"))
     if value.get("format") != FORMAT:
         files.pop(OUTPUT, None)
     return Manifest(
-        display_name=_of(value, "display_name", str, "")
-        or (language.display_name if language else old_name),
-        image_name=_of(value, "image_name", str, "") or (language.image_name if language else ""),
-        exercise=_of(value, "exercise", str, ""),
+        display_name=_get(value, "display_name", str, "")
+        or (language.display_name if language else legacy_name),
+        image_name=_get(value, "image_name", str, "") or (language.image_name if language else ""),
+        exercise=_get(value, "exercise", str, ""),
         filename_extensions=_strings(value, "filename_extension"),
-        max_seconds=_of(value, "max_seconds", int, DEFAULT_MAX_SECONDS),
-        tab_size=_of(value, "tab_size", int, DEFAULT_TAB_SIZE),
+        max_seconds=_get(value, "max_seconds", int, DEFAULT_MAX_SECONDS),
+        tab_size=_get(value, "tab_size", int, DEFAULT_TAB_SIZE),
         colour_patterns=_patterns(value),
         ruby_lambda=ruby_lambda,
         visible_files=files,
@@ -182,14 +182,15 @@ def from_json(value: Mapping[str, Any]) -> Manifest:
 
 
 def created(value: Mapping[str, Any]) -> datetime:
-    """Return when manifest.json says that the kata was created; raise Unreadable if it doesn't."""
+    """Return when the kata was created, from its manifest.json; raise Unreadable without a time."""
     try:
         return json_times.from_list(value.get("created"))
     except ValueError as error:
         raise Unreadable(f"created: {error}") from None
 
 
-def _of(value: Mapping[str, Any], key: str, kind: type, default: Any) -> Any:
+def _get(value: Mapping[str, Any], key: str, kind: type, default: Any) -> Any:
+    """Return the value of a key, or the default; raise Unreadable if it is of another type."""
     found = value.get(key)
     if found is None:
         return default
@@ -203,7 +204,7 @@ def _of(value: Mapping[str, Any], key: str, kind: type, default: Any) -> Any:
 
 
 def _strings(value: Mapping[str, Any], key: str) -> list[str]:
-    """Return a list of strings; a single string, as old manifests have it, is a list of one."""
+    """Return a list of strings; a single string, as legacy manifests have, is a list of one."""
     found = value.get(key)
     if found is None:
         return []
@@ -225,7 +226,7 @@ def _patterns(value: Mapping[str, Any]) -> list[dict[str, str]] | None:
 
 
 def _ruby_lambda(value: Mapping[str, Any]) -> str | None:
-    """Return the source of the Ruby lambda, if there is one that a runner would take."""
+    """Return the source of the Ruby lambda, if there is one that a runner would accept."""
     found = value.get(RED_AMBER_GREEN)
     lines = [found] if isinstance(found, str) else found
     if not isinstance(lines, list) or not all(map(json_files.is_text, lines)):
@@ -239,24 +240,24 @@ def _is_pattern(value: object) -> bool:
 
 
 def _others(value: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
-    """Return what stands under other keys; raise Unreadable if no message could have it."""
+    """Return the other keys with their values; raise Unreadable if a message can't hold them."""
     others = {key: other for key, other in value.items() if key not in known}
     for key, other in others.items():
-        if not json_files.is_text(key) or not _can_be_told(other, _MAX_MESSAGES):
-            raise Unreadable(f"{key!a}: it, or what is in it, can't be told")
+        if not json_files.is_text(key) or not _fits_struct(other, _MAX_NESTING):
+            raise Unreadable(f"{key!a}: the key or its value does not fit into a message")
     return others
 
 
-def _can_be_told(value: object, messages: int) -> bool:
-    """Say whether a value fits into so many messages, one in another, of google.protobuf.Struct."""
+def _fits_struct(value: object, nesting: int) -> bool:
+    """Return whether google.protobuf.Struct can hold a value with that many nested messages."""
     if isinstance(value, dict):
-        left = messages - 3  # Struct, its entry, and Value
+        left = nesting - 3  # Struct, its entry, and Value
         return left >= 0 and all(
-            json_files.is_text(key) and _can_be_told(each, left) for key, each in value.items()
+            json_files.is_text(key) and _fits_struct(each, left) for key, each in value.items()
         )
     if isinstance(value, list):
-        left = messages - 2  # ListValue and Value
-        return left >= 0 and all(_can_be_told(each, left) for each in value)
+        left = nesting - 2  # ListValue and Value
+        return left >= 0 and all(_fits_struct(each, left) for each in value)
     if isinstance(value, int):
-        return abs(value) <= _LARGEST
+        return abs(value) <= _MAX_NUMBER
     return not isinstance(value, str) or json_files.is_text(value)

@@ -1,4 +1,4 @@
-"""The sandbox that an avatar starts with. From then on it is the runner's to write."""
+"""The sandbox that an avatar starts with. After that, only the runner writes in the sandbox."""
 
 import os
 import shutil
@@ -11,21 +11,22 @@ from dojo import avatars, locks, visible_files
 from dojo.naming import SANDBOX
 from storer.fs import durable, tree
 
-# What the runner leaves beside a sandbox that it has written to.
+# The runner writes this file beside a sandbox that it has used.
 SUBMISSION = "submission.json"
-FOLDER = 0o755  # of folders inside, which only the avatar can get to
+FOLDER = 0o755  # the mode of folders inside, which only the avatar can reach
 
 _log = structlog.get_logger()
 
 
 def create(avatar_folder: Path, avatar: str, files: dict[str, bytes]) -> None:
-    """Make the avatar's sandbox with these files, closed to everybody but the avatar.
+    """Create the avatar's sandbox with these files, closed to all users but the avatar.
 
-    The folder must be out of any run's reach: it is new, or its volume is not published yet.
+    No run may reach the folder: it has to be new, or its volume not published yet. Else a program
+    could plant links on the way.
     """
     sandbox = f"{avatar_folder}/{SANDBOX}"
     uid = avatars.uid(avatar)
-    os.mkdir(sandbox, 0o700)  # noqa: PTH102 - a path's own takes thrice as long, as all of these do
+    os.mkdir(sandbox, 0o700)  # noqa: PTH102 - Path.mkdir takes three times as long, as below
     made = {""}
     for name, content in files.items():
         _make_folders(sandbox, name.rpartition("/")[0], uid, made)
@@ -41,7 +42,7 @@ def create(avatar_folder: Path, avatar: str, files: dict[str, bytes]) -> None:
 
 
 def _make_folders(sandbox: str, folder: str, uid: int, made: set[str]) -> None:
-    """Make a folder and those around it, all the avatar's own, but for those that were `made`."""
+    """Make a folder and its parents, owned by the avatar, unless they are in `made`."""
     if folder not in made:
         _make_folders(sandbox, folder.rpartition("/")[0], uid, made)
         path = f"{sandbox}/{folder}"
@@ -51,11 +52,11 @@ def _make_folders(sandbox: str, folder: str, uid: int, made: set[str]) -> None:
         made.add(folder)
 
 
-def mend(avatar_folder: Path, avatar: str, files: dict[str, bytes]) -> None:
-    """Make the sandbox anew, with these files, if a crash took some of what it started with.
+def repair(avatar_folder: Path, avatar: str, files: dict[str, bytes]) -> None:
+    """Rebuild the sandbox with these files if a crash took some of them.
 
-    Not where a run was, or is: then it is the runner's. If the disk is full, say, it stays as it
-    is: a run brings all of its files.
+    A sandbox that a run has used, or is using, is left alone: it belongs to the runner. A failure,
+    such as a full disk, is logged and not raised: each run brings all visible files.
     """
     sandbox = avatar_folder / SANDBOX
     with locks.locked_at_once(sandbox) as is_held:
@@ -63,43 +64,43 @@ def mend(avatar_folder: Path, avatar: str, files: dict[str, bytes]) -> None:
         is_new = is_free and not (avatar_folder / SUBMISSION).exists()
         if not is_new or all(_holds(sandbox / name, content) for name, content in files.items()):
             return
-        anew = avatar_folder / ".anew"
-        shutil.rmtree(anew, ignore_errors=True)
+        rebuilt = avatar_folder / ".anew"
+        shutil.rmtree(rebuilt, ignore_errors=True)
         try:
-            anew.mkdir()
-            create(anew, avatar, files)
+            rebuilt.mkdir()
+            create(rebuilt, avatar, files)
             if sandbox.exists():
-                sandbox.rename(anew / "lost")
-            (anew / SANDBOX).rename(sandbox)
+                sandbox.rename(rebuilt / "lost")
+            (rebuilt / SANDBOX).rename(sandbox)
         except OSError as error:
-            _log.warning("sandbox not made anew", avatar=avatar, reason=str(error))
+            _log.warning("sandbox not repaired", avatar=avatar, reason=str(error))
         finally:
-            shutil.rmtree(anew, ignore_errors=True)
+            shutil.rmtree(rebuilt, ignore_errors=True)
 
 
 def _holds(path: Path, content: bytes) -> bool:
-    """Say whether a file is there and holds this."""
+    """Return whether there is a file with exactly this content."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return False
     with open(descriptor, "rb") as file:
         status = os.fstat(descriptor)
-        is_alike = stat.S_ISREG(status.st_mode) and status.st_size == len(content)
-        return is_alike and file.read() == content
+        has_size = stat.S_ISREG(status.st_mode) and status.st_size == len(content)
+        return has_size and file.read() == content
 
 
-def give(sandbox: Path, avatar: str) -> None:
-    """Make everything in a sandbox the avatar's own, and take away what could raise rights."""
+def chown(sandbox: Path, avatar: str) -> None:
+    """Make the avatar the owner of everything in a sandbox, and clear setuid and setgid bits."""
     uid = avatars.uid(avatar)
-    for found in tree.walk(sandbox):
-        name, mode = found.path.name, found.status.st_mode
-        os.chown(name, uid, uid, dir_fd=found.folder, follow_symlinks=False)
+    for entry in tree.walk(sandbox):
+        name, mode = entry.path.name, entry.status.st_mode
+        os.chown(name, uid, uid, dir_fd=entry.folder, follow_symlinks=False)
         if stat.S_ISDIR(mode):
-            folder = found.open()
+            folder = entry.open()
             os.fchmod(folder, FOLDER)
             os.close(folder)
         elif mode & 0o6000:
-            os.chmod(name, mode & 0o777, dir_fd=found.folder)
+            os.chmod(name, mode & 0o777, dir_fd=entry.folder)
     os.chown(sandbox, uid, uid)
     sandbox.chmod(0o700)

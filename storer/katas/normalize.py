@@ -105,7 +105,7 @@ def _normalize_avatar(folder: Path, kata_id: str, start: Light, files: dict[str,
     _check_names(newest.files, kata_id, f"{name}/{GIT}/refs/tags/{numbers[-1]}")
     if not (folder / SANDBOX).is_dir():
         sandbox.create(folder, name, newest.files)
-    sandbox.give(folder / SANDBOX, name)
+    sandbox.chown(folder / SANDBOX, name)
     if not _has_fit_names(folder / MANIFEST):
         content = json_files.dumps(json_files.files_json(newest.files))
         durable.write(folder / MANIFEST, content)

@@ -1,8 +1,8 @@
 """Check and index start points: `python -m storer.start_points.index FOLDER...`.
 
-Each FOLDER is called `languages` or `exercises` and has a folder for each start point. All that
-is wrong is said at once, by file and key, and then nothing is written; else each FOLDER gets
-its index.json, which is what the storer serves.
+Each FOLDER is called `languages` or `exercises` and has a folder for each start point. If anything
+is wrong, all problems are reported at once, by file and key, and nothing is written. Else each
+FOLDER gets its index.json, from which the storer serves the start points.
 """
 
 import sys
@@ -10,11 +10,11 @@ from pathlib import Path
 
 from storer.fs import durable
 from storer.fs.json_files import Unreadable
-from storer.start_points.start_points import EXERCISES, INDEX, LANGUAGES, Listed, index_json, read
+from storer.start_points.start_points import EXERCISES, INDEX, LANGUAGES, IndexEntry, index_json, read
 
 
 def main(folders: list[str]) -> None:
-    """Index the folders; exit with 1 if anything is wrong, with 2 if called wrongly."""
+    """Index the folders; exit with 1 if a start point is invalid, with 2 for wrong arguments."""
     if not folders or not all(Path(each).name in {LANGUAGES, EXERCISES} for each in folders):
         print(__doc__, file=sys.stderr)
         sys.exit(2)
@@ -28,9 +28,9 @@ def main(folders: list[str]) -> None:
         print(f"{folder}: {len(listed)} {folder.name}")
 
 
-def check(folder: Path, problems: list[str]) -> list[Listed]:
-    """Return what is in the folder, by display name; add what is wrong to `problems`."""
-    found: dict[str, Listed] = {}
+def check(folder: Path, problems: list[str]) -> list[IndexEntry]:
+    """Return the entries of a folder's index, by display name; append to `problems` what is wrong."""
+    found: dict[str, IndexEntry] = {}
     try:
         inner = sorted(path for path in folder.iterdir() if path.is_dir())
     except OSError as error:
@@ -45,10 +45,10 @@ def check(folder: Path, problems: list[str]) -> list[Listed]:
         name = start_point.display_name
         if name in found:
             other = folder / found[name].folder
-            problems.append(f"{path}/manifest.json: display_name: {name!r} is that of {other} too")
+            problems.append(f"{path}/manifest.json: display_name: {other} is called {name!r} too")
             continue
         first = next(iter(start_point.visible_files.values()))
-        found[name] = Listed(
+        found[name] = IndexEntry(
             display_name=name,
             folder=path.name,
             image_name=start_point.image_name,

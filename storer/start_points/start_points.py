@@ -1,9 +1,9 @@
-"""Start points: languages and exercises, read from a folder that somebody mounted.
+"""Start points: languages and exercises, read from a folder that the operator mounts.
 
 The folder has `languages/` and `exercises/`, each with a folder for each start point and an
-`index.json`, which is what a menu needs. `storer.start_points.index` makes it; a folder without
-one is not served. Any thread may use this. Whoever replaces the start points replaces the
-index: what was read from another is forgotten.
+`index.json`, which has all that a menu needs. `storer.start_points.index` writes the index; a
+folder without an index is not served. Replacing the start points has to replace the index too: the
+cache of an index is good as long as its file is the same.
 """
 
 import json
@@ -28,13 +28,13 @@ LANGUAGES, EXERCISES = "languages", "exercises"
 INDEX = "index.json"
 MANIFEST = "manifest.json"
 
-# What a kata's manifest.json calls the rule that a start point keeps in a file.
+# The keys of the Ruby rule: in a start point's manifest.json, which names a file, and in a kata's.
 RAG_LAMBDA, RED_AMBER_GREEN = "rag_lambda", manifest.RED_AMBER_GREEN
 
 
 @dataclass(frozen=True)
-class Listed:
-    """A start point as a menu needs it. `folder` is where it is, beside the index."""
+class IndexEntry:
+    """An index's entry: a start point as a menu shows it. `folder` is its folder's name."""
 
     display_name: str
     folder: str
@@ -43,14 +43,14 @@ class Listed:
 
 
 class StartPoints:
-    """The start points in a folder, or none at all where no folder was given."""
+    """The start points in a folder, or none without a folder. Any thread may use them."""
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
         self._lock = threading.Lock()
-        self._known: dict[str, tuple[tuple[int, int, int], dict[str, Listed]]] = {}
+        self._known: dict[str, tuple[tuple[int, int, int], dict[str, IndexEntry]]] = {}
 
-    def listed(self, kind: str) -> list[Listed]:
+    def list_all(self, kind: str) -> list[IndexEntry]:
         """Return the languages or the exercises, in the order of their display names.
 
         Raises StartPointDamaged.
@@ -58,27 +58,27 @@ class StartPoints:
         return [found for _, found in sorted(self._index(kind).items())]
 
     def get(self, language: str, exercise: str) -> Manifest:
-        """Return what a kata is created from; an empty `exercise` is none.
+        """Return the manifest of a kata with this language and exercise, which may be empty.
 
-        Raises StartPointNotFound, StartPointDamaged, and InvalidArgument for two that do not
-        go together.
+        Raises StartPointNotFound, StartPointDamaged, and InvalidArgument if both have a file of the
+        same name.
         """
-        made = self._read(LANGUAGES, language)
+        found = self._read(LANGUAGES, language)
         if not exercise:
-            return made
+            return found
         instructions = self._read(EXERCISES, exercise)
         for name in instructions.visible_files:
-            if name in made.visible_files:
+            if name in found.visible_files:
                 reason = f"has a file {visible_files.shown(name)}, and so has the language"
                 raise InvalidArgument("exercise", reason)
-        together = {**made.visible_files, **instructions.visible_files}
-        return replace(made, exercise=exercise, visible_files=together)
+        merged = {**found.visible_files, **instructions.visible_files}
+        return replace(found, exercise=exercise, visible_files=merged)
 
-    def of_image(self, image_name: str, display_name: str) -> Manifest | None:
-        """Return the language whose tests run in this image, whatever its tag; None if none do.
+    def for_image(self, image_name: str, display_name: str) -> Manifest | None:
+        """Return the language that uses this image, whatever its tag; None if no language does.
 
-        Where several do, that of this display name comes first, else the first of them. One that
-        is damaged is logged and left out: a kata is whole without it.
+        Of several languages, the one of this display name is returned, or else the first. A damaged
+        one is logged and None is returned: a kata is whole without its start point.
         """
         wanted = image_names.repository(image_name)
         if not wanted:
@@ -86,14 +86,14 @@ class StartPoints:
         try:
             found = [
                 each.display_name
-                for each in self.listed(LANGUAGES)
+                for each in self.list_all(LANGUAGES)
                 if image_names.repository(each.image_name) == wanted
             ]
             if not found:
                 return None
             return self._read(LANGUAGES, display_name if display_name in found else found[0])
         except (StartPointDamaged, StartPointNotFound) as error:
-            _log.warning("start point left out", image=image_name, reason=str(error))
+            _log.warning("start point ignored", image=image_name, reason=str(error))
             return None
 
     def _read(self, kind: str, display_name: str) -> Manifest:
@@ -106,7 +106,7 @@ class StartPoints:
         except Unreadable as error:
             raise StartPointDamaged(folder, str(error)) from error
 
-    def _index(self, kind: str) -> dict[str, Listed]:
+    def _index(self, kind: str) -> dict[str, IndexEntry]:
         if self._path is None:
             return {}
         path = self._path / kind / INDEX
@@ -121,7 +121,7 @@ class StartPoints:
             return known[1]
         try:
             found = {
-                each["display_name"]: Listed(
+                each["display_name"]: IndexEntry(
                     display_name=each["display_name"],
                     folder=each["folder"],
                     image_name=each.get("image_name", ""),
@@ -130,14 +130,14 @@ class StartPoints:
                 for each in json_files.read(path, list)
             }
         except (Unreadable, KeyError, TypeError, AttributeError) as error:
-            raise StartPointDamaged(path, f"is no index of start points: {error}") from error
+            raise StartPointDamaged(path, f"is not an index of start points: {error}") from error
         with self._lock:
             self._known[kind] = (signature, found)
         return found
 
 
 def read(folder: Path, kind: str) -> Manifest:
-    """Return a language, or an exercise (without an image), as a kata starts from it.
+    """Return the manifest of a language, or of an exercise, which has no image.
 
     Raises Unreadable, naming the file and the key.
     """
@@ -159,7 +159,7 @@ _ABOUT_FILES = {"visible_filenames", RAG_LAMBDA}
 
 
 def _rule(folder: Path, value: Mapping[str, Any]) -> dict[str, str]:
-    """Return the Ruby rule that a start point keeps in a file, where a kata has it."""
+    """Return the Ruby rule, from the file that the manifest names, under the key of a kata's."""
     name = value.get(RAG_LAMBDA)
     if name is None:
         return {}
@@ -172,7 +172,7 @@ def _rule(folder: Path, value: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _file(folder: Path, name: str) -> bytes:
-    """Return a file of the start point; no link leads out of it."""
+    """Return the content of a start point's file; refuse a link that leads out of its folder."""
     if (fault := visible_files.name_fault(name)) is not None:
         raise Unreadable(f"{MANIFEST}: {visible_files.shown(name)}: {fault}")
     path = folder / name
@@ -185,8 +185,8 @@ def _file(folder: Path, name: str) -> bytes:
 
 
 def _check(found: Manifest, kind: str) -> None:
-    """Raise Unreadable unless a kata can be created from it."""
-    # An exercise has no image of its own; all else holds for both.
+    """Raise Unreadable unless a kata can be created from the start point."""
+    # An exercise has no image; a placeholder passes the check, and all else has to hold for both.
     whole = found if kind == LANGUAGES else replace(found, image_name="none")
     try:
         manifest.check(whole)
@@ -202,8 +202,8 @@ def _check(found: Manifest, kind: str) -> None:
             raise Unreadable(f"{MANIFEST}: highlight_filenames: {name!r} is not a visible file")
 
 
-def index_json(listed: list[Listed]) -> bytes:
-    """Return what index.json holds."""
+def index_json(listed: list[IndexEntry]) -> bytes:
+    """Return the content of index.json."""
     lines = [
         {
             "display_name": each.display_name,

@@ -1,1 +1,1 @@
-"""Tars: written from a kata as it is at one moment, and read from callers who are not trusted."""
+"""Tars: written from a snapshot of a kata, and read from callers that are not trusted."""

@@ -1,6 +1,7 @@
-"""Headers of a tar's members, as tarfile makes them, in a third of the time.
+"""Encodes the headers of a tar's members as tarfile does, in a third of the time.
 
-A kata is a hundred small files: to make their headers took longer than to read them.
+A kata is a hundred small files: with tarfile, encoding the headers takes longer than reading the
+files.
 
 The format: https://pubs.opengroup.org/onlinepubs/9699919799/utilities/pax.html, "ustar
 Interchange Format" and "pax Extended Header".
@@ -9,38 +10,38 @@ Interchange Format" and "pax Extended Header".
 import struct
 import tarfile
 
-# Name, mode, uid, gid, size, mtime, checksum, kind, target of a link, what it is, owner's and
-# group's names, device, prefix of the name.
+# Name, mode, uid, gid, size, mtime, checksum, type, link target, magic and version, user name,
+# group name, device, name prefix.
 _BLOCK = struct.Struct("100s8s8s8s12s12s8s1s100s8s32s32s16s155s12x")
 _CHECKSUM = slice(148, 155)
 _MAGIC = b"ustar\x0000"
-_LONGEST_NAME = 100
-_MOST_ID = 8**7
-_MOST = 8**11
+_MAX_NAME_BYTES = 100
+_ID_LIMIT = 8**7
+_NUMBER_LIMIT = 8**11
 _EXTENDED_NAME = b"././@PaxHeader"
 
 
-_KINDS = {tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE}
+_TYPES = {tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE}
 
 
-def packed(header: tarfile.TarInfo) -> bytes:
-    """Return a header as it is in a tar: one block, or more for what has no room there."""
-    is_open = header.isdir() and not header.name.endswith("/")
-    name = f"{header.name}/" if is_open else header.name
+def encode(header: tarfile.TarInfo) -> bytes:
+    """Return a header's bytes in a tar: one block, and extended headers for what does not fit."""
+    needs_slash = header.isdir() and not header.name.endswith("/")
+    name = f"{header.name}/" if needs_slash else header.name
     others = dict(header.pax_headers)
     mtime = others.pop("mtime", None)
     is_plain = (
-        header.type in _KINDS
+        header.type in _TYPES
         and name.isascii()
-        and len(name) <= _LONGEST_NAME
+        and len(name) <= _MAX_NAME_BYTES
         and header.linkname.isascii()
-        and len(header.linkname) <= _LONGEST_NAME
+        and len(header.linkname) <= _MAX_NAME_BYTES
         and not (header.uname or header.gname or others)
-        and 0 <= header.uid < _MOST_ID
-        and 0 <= header.gid < _MOST_ID
-        and 0 <= header.size < _MOST
+        and 0 <= header.uid < _ID_LIMIT
+        and 0 <= header.gid < _ID_LIMIT
+        and 0 <= header.size < _NUMBER_LIMIT
         and isinstance(header.mtime, int)
-        and 0 <= header.mtime < _MOST
+        and 0 <= header.mtime < _NUMBER_LIMIT
     )
     if not is_plain:
         return header.tobuf(tarfile.PAX_FORMAT, errors="surrogateescape")
@@ -49,7 +50,7 @@ def packed(header: tarfile.TarInfo) -> bytes:
 
 
 def _extended(key: bytes, value: bytes) -> bytes:
-    """Return the header of a value that has no room, and a record: its length, key and value."""
+    """Return an extended header with one record: its length, key and value."""
     rest = b" %s=%s\n" % (key, value)
     length = len(rest) + 1
     while len(rest) + len(str(length)) != length:

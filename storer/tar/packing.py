@@ -1,11 +1,10 @@
-"""An avatar's git objects and tags as a few files, for a tar of the archive.
+"""Packs an avatar's git objects and tags into a few files, for a tar of the archive.
 
-A light adds half a dozen files to a repository, one for each object and one for its tag. Most
-of the time that a kata takes into a tar, and out of it, goes by the number of its files; so
-here they come as one pack with its index, and one file of tags. Every object is in it, those
-that nothing leads to as well.
+A light adds half a dozen files to a repository, one for each object and one for its tag. The time
+to archive and to fetch a kata depends mostly on its number of files. So the tar holds one pack with
+its index, and one file of tags. The pack has every object, unreachable ones too.
 
-The newest tag keeps its file, from which it is quicker to read.
+The newest tag keeps a file of its own, because that is quicker to read.
 """
 
 import re
@@ -22,20 +21,21 @@ from storer.fs import durable, tree
 from storer.kata.history import GIT
 from storer.kata.kata import Kata
 
-# In the kata's folder: on the same disk, and going with it.
-_PACKING = ".packing-"
+# Temporary folders are in the kata's folder: on the same disk, and deleted together with the kata.
+_TEMPORARY = ".packing-"
 _TAGS = "refs/tags/"
-# So few objects with a file of their own take less time as they are than packed with all others.
-_FEW = 32
+# Up to this many loose objects of an avatar go into the tar faster than a new pack of all objects.
+_MAX_UNPACKED = 32
 
 _OBJECT = re.compile(r"[0-9a-f]{2}/[0-9a-f]{38}")
 
 
 @dataclass
-class Packed:
-    """What takes the place of files in a kata's folder: the content, or a file that has it.
+class PackedObjects:
+    """Files for the tar in place of loose objects and tags, by their path in the kata's folder.
 
-    `avatars` are those whose objects come packed, `tags` the files of tags that stay as they are.
+    Each of `files` is the content, or the path of a file that has the content. `avatars` are those
+    whose objects are packed. `tags` are the tags that keep their own files.
     """
 
     files: dict[PurePosixPath, bytes | Path] = field(default_factory=dict)
@@ -43,7 +43,7 @@ class Packed:
     tags: set[PurePosixPath] = field(default_factory=set)
 
     def replaces(self, path: PurePosixPath) -> bool:
-        """Say whether what is at `path` is left out, as it is in `files` in another form."""
+        """Return whether `files` has the content of the file at `path`, in another form."""
         parts = path.parts
         if len(parts) < 3 or parts[0] not in self.avatars or parts[1] != GIT:
             return False
@@ -60,24 +60,26 @@ class Packed:
 
 
 @contextmanager
-def packing(kata: Kata, references: Mapping[PurePosixPath, bytes]) -> Iterator[Packed]:
-    """Pack what `references` of a kata's avatars lead to, and all the rest of their objects.
+def pack_objects(kata: Kata, references: Mapping[PurePosixPath, bytes]) -> Iterator[PackedObjects]:
+    """Pack all objects and the tags of a kata's avatars, with the tags as in `references`.
 
-    Avatars that have no loose object, or few, stay as they are. Nobody else may be packing the
-    kata: what is left of that goes. Raises ValueError if an object is damaged.
+    Avatars with no or few loose objects stay unpacked. Only one caller at a time may pack a kata:
+    temporary folders that are there are removed. Raises ValueError if an object is damaged.
     """
-    packed = Packed()
-    for left in kata.folder.glob(f"{_PACKING}*"):
-        shutil.rmtree(left, ignore_errors=True)
-    with ExitStack() as made:
+    packed = PackedObjects()
+    for leftover in kata.folder.glob(f"{_TEMPORARY}*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    with ExitStack() as temporary:
         for name in kata.avatar_names():
             git, at = kata.folder / name / GIT, PurePosixPath(name) / GIT
-            if _loose_count(git) <= _FEW:
+            if _loose_count(git) <= _MAX_UNPACKED:
                 continue
             folder = Path(
-                made.enter_context(tempfile.TemporaryDirectory(prefix=_PACKING, dir=kata.folder))
+                temporary.enter_context(
+                    tempfile.TemporaryDirectory(prefix=_TEMPORARY, dir=kata.folder)
+                )
             )
-            with durable.refusing():
+            with durable.translate_disk_errors():
                 pygit2.Repository(str(git)).pack(folder, n_threads=1)
             for path in folder.iterdir():
                 packed.files[at / "objects" / "pack" / path.name] = path
@@ -88,15 +90,15 @@ def packing(kata: Kata, references: Mapping[PurePosixPath, bytes]) -> Iterator[P
 
 
 def _loose_count(git: Path) -> int:
-    """Return how many objects have a file of their own."""
-    found = tree.walk(git / "objects", lambda path: len(path.name) == 2)
-    return sum(_OBJECT.fullmatch(str(each.path)) is not None for each in found)
+    """Return the number of loose objects."""
+    entries = tree.walk(git / "objects", lambda path: len(path.name) == 2)
+    return sum(_OBJECT.fullmatch(str(each.path)) is not None for each in entries)
 
 
 def _newest_tag(
     references: Mapping[PurePosixPath, bytes], git: PurePosixPath
 ) -> Iterator[PurePosixPath]:
-    """Yield the file of the tag of the newest light, if it has one."""
+    """Yield the path of the newest light's tag, if the tag is a loose file."""
     tags = git / _TAGS
     numbers = [path.name for path in references if path.parent == tags and path.name.isdecimal()]
     if numbers:
@@ -104,7 +106,7 @@ def _newest_tag(
 
 
 def _packed_references(references: Mapping[PurePosixPath, bytes], git: PurePosixPath) -> bytes:
-    """Return a packed-refs that has the loose tags too; they are the newer ones."""
+    """Return packed-refs with the loose tags added, which replace packed tags of the same name."""
     found: dict[str, str] = {}
     for line in references.get(git / "packed-refs", b"").decode().splitlines():
         target, _, name = line.partition(" ")
@@ -113,5 +115,5 @@ def _packed_references(references: Mapping[PurePosixPath, bytes], git: PurePosix
     for path, content in references.items():
         if path.is_relative_to(git) and (name := str(path.relative_to(git))).startswith(_TAGS):
             found[name] = content.decode().strip()
-    # Without a header that claims more, git looks itself what a tag leads to.
+    # Without a header that says that tags are peeled, git peels them itself.
     return "".join(f"{found[name]} {name}\n" for name in sorted(found)).encode()

@@ -1,4 +1,4 @@
-"""Reading a tar that is not to be trusted, once, from its beginning to its end."""
+"""Reads an untrusted tar, as a stream."""
 
 import errno
 import gzip
@@ -20,7 +20,7 @@ from dojo.errors import InvalidArgument
 from storer.fs import tree
 
 _MAX_HEADER_BYTES = 1024**2
-_MAX_END_BYTES = 16 * 1024**2  # tars are filled up with zeros, to a size that is seldom large
+_MAX_END_BYTES = 16 * 1024**2  # tar pads a tar with zeros, to a multiple of a small size
 
 _READ_BYTES = 256 * 1024
 
@@ -30,15 +30,15 @@ _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _EMPTY_FRAME = zstandard.ZstdCompressor().compress(b"")
 
 
-class Unfit(InvalidArgument):
-    """A kata in a tar is not whole, or holds what a kata can't; the reason says what."""
+class InvalidKata(InvalidArgument):
+    """A kata in a tar is not whole, or holds a member that no kata can have."""
 
     def __init__(self, reason: str) -> None:
         super().__init__("data", reason)
 
 
-class refusing:  # noqa: N801 - it is used as a statement
-    """Turn what the libraries say of a broken tar into InvalidArgument."""
+class translate_tar_errors:  # noqa: N801 - used like a function
+    """Raise InvalidArgument for the libraries' errors about a broken tar."""
 
     def __enter__(self) -> None: ...
 
@@ -50,18 +50,18 @@ class refusing:  # noqa: N801 - it is used as a statement
 
 
 class Tar:
-    """A tar, compressed or not: its members one after another, and the digest of what is read.
+    """Reads the members of a tar, compressed or not, in their order; digests what it reads.
 
-    `member` is the one at hand, None behind the last.
+    `member` is the current member, None behind the last.
     """
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
-        """Read the first member. The first bytes tell the compression."""
-        self._read = _Digesting(_decompress(_Reader(_begun(pieces))))
+        """Read the header of the first member. The first bytes tell the compression."""
+        self._digests = _DigestingReader(_decompress(_PiecesReader(_with_whole_magic(pieces))))
         self._archive = _Archive.open(
-            fileobj=cast("IO[bytes]", self._read),
+            fileobj=cast("IO[bytes]", self._digests),
             mode="r|",
-            bufsize=tarfile.BLOCKSIZE,  # nothing of the next member is read with this one
+            bufsize=tarfile.BLOCKSIZE,  # or part of the next member would be read with this one
             tarinfo=_StrictHeader,
             errorlevel=2,
         )
@@ -70,72 +70,72 @@ class Tar:
 
     @property
     def comment(self) -> str:
-        """What the tar says of itself as a whole, as git's archives do."""
+        """The comment on the tar as a whole, such as `git archive` writes."""
         return self._archive.pax_headers.get("comment", "")
 
     def advance(self) -> None:
-        """Go on to the next member."""
+        """Move to the next member."""
         self.member = next(self._members, None)
 
     def digest_before(self) -> str:
-        """Return the SHA-256 digest, in hexadecimal, of all bytes between two members.
+        """Return the SHA-256 digest, in hexadecimal, of the bytes before the current member.
 
-        From behind the member that `restart_digest` was called at, to the one at hand.
+        The digest begins behind the member at which `restart_digest` was called.
         """
-        return self._read.before.hexdigest()
+        return self._digests.before.hexdigest()
 
     def restart_digest(self) -> None:
-        """Let the next digest begin behind the member at hand."""
-        self._read.is_restarting = True
+        """Begin the next digest behind the current member."""
+        self._digests.is_restarting = True
 
     def parts(self) -> tuple[str, ...]:
-        """Return the name of the member at hand; raise Unfit if it leads elsewhere."""
+        """Return the parts of the current member's name; raise InvalidKata if it leads out."""
         if self.member is None:
             return ()
         name = self.member.name
         parts = tuple(part for part in name.split("/") if part not in {"", "."})
         if name.startswith("/") or ".." in parts or "\0" in name:
-            raise Unfit(f"{name!r} leads out of the kata")
+            raise InvalidKata(f"{name!r} leads out of the kata")
         return parts
 
     def unpack(self, folder: Path, path: PurePosixPath) -> None:
-        """Put the member at hand into `folder`; none of its parents there can be a link."""
+        """Extract the current member to `path` in `folder`; refuse a path through a link."""
         member = self.member
         if member is None or any(tree.is_stray(part) for part in path.parts):
             return
         if len(path.parts) > tree.MAX_DEPTH:
-            raise Unfit(f"{member.name!r} is too deep")
+            raise InvalidKata(f"{member.name!r} is too deep")
         if path.parts[0].startswith("."):
-            raise Unfit(f"{member.name!r} has no place in a kata")
+            raise InvalidKata(f"{member.name!r} has no place in a kata")
         try:
             _make_parents(folder, path)
             self._make(member, folder, path)
         except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
-            raise Unfit(f"{member.name!r} is there twice") from error
+            raise InvalidKata(f"{member.name!r} is there twice") from error
         except OSError as error:
             if error.errno is not None and error.errno in _BAD_NAME:
-                raise Unfit(f"{member.name!r}: {error.strerror}") from error
+                raise InvalidKata(f"{member.name!r}: {error.strerror}") from error
             raise
 
     def content(self) -> IO[bytes]:
-        """Return the content of the member at hand, to be read before it advances."""
+        """Return the content of the current member, to be read before `advance`."""
         found = self._archive.extractfile(self.member) if self.member else None
         if found is None:
-            raise Unfit("a member has no content")
+            raise InvalidKata("a member has no content")
         return found
 
     def finish(self) -> None:
-        """Read to the end; raise tarfile.ReadError if that isn't a tar's end.
+        """Read to the end; raise tarfile.ReadError if the tar's end is missing or not the end.
 
-        A tar ends with two blocks of zeros, of which one was read, and maybe some more.
+        A tar ends with two or more blocks of zeros, of which one was read.
         """
         stream = cast("IO[bytes]", self._archive.fileobj)
-        came_bytes = 0
+        read_bytes = 0
         while piece := stream.read(1024**2):
-            came_bytes += len(piece)
-            if piece.count(0) != len(piece) or came_bytes > _MAX_END_BYTES:
+            read_bytes += len(piece)
+            if piece.count(0) != len(piece) or read_bytes > _MAX_END_BYTES:
                 raise tarfile.ReadError("something comes after its end")
-        if came_bytes < tarfile.BLOCKSIZE:
+        if read_bytes < tarfile.BLOCKSIZE:
             raise tarfile.ReadError("its end is missing")
 
     def _iterate(self) -> Iterator[tarfile.TarInfo]:
@@ -143,7 +143,7 @@ class Tar:
             if member.size < 0:
                 raise tarfile.ReadError(f"{member.name!r} has {member.size} bytes")
             yield member
-            self._archive.members = []  # or it would keep them all
+            self._archive.members = []  # or tarfile would keep all members in memory
 
     def _make(self, member: tarfile.TarInfo, folder: Path, path: PurePosixPath) -> None:
         target = folder / path
@@ -151,13 +151,13 @@ class Tar:
             _make_folder(target)
         elif member.issym():
             if not tree.link_stays_inside(path, member.linkname):
-                raise Unfit(f"{member.name!r} is a link to {member.linkname!r}")
+                raise InvalidKata(f"{member.name!r} is a link to {member.linkname!r}")
             target.symlink_to(member.linkname)
             return
         elif member.isreg() and not member.issparse():
             self._write(target)
         else:
-            raise Unfit(f"{member.name!r} is neither a file nor a folder")
+            raise InvalidKata(f"{member.name!r} is neither a file nor a folder")
         target.chmod(stat.S_IMODE(member.mode) & 0o777)
         modified = _modified_ns(member)
         os.utime(target, ns=(modified, modified), follow_symlinks=False)
@@ -170,43 +170,43 @@ class Tar:
 
 
 class _Archive(tarfile.TarFile):
-    """A tar that knows whether a header is read, or another that extends it."""
+    """A tar that tells a header from an extended header, which tarfile reads inside of it."""
 
     is_inside_header = False
     members: list[tarfile.TarInfo]
 
 
 class _StrictHeader(tarfile.TarInfo):
-    """A member's header that is whole, and whose extensions can't fill the memory."""
+    """A member's header that is whole and whose extended headers can't exhaust the memory."""
 
     @classmethod
     def fromtarfile(cls, archive: tarfile.TarFile) -> Self:
-        """Read the next header; raise tarfile.ReadError for what tarfile takes for the end."""
-        mine = cast("_Archive", archive)
-        is_outermost = not mine.is_inside_header
+        """Read the next header; raise tarfile.ReadError if it is broken, also at the end."""
+        tar = cast("_Archive", archive)
+        is_outermost = not tar.is_inside_header
         try:
             if is_outermost:
-                mine.is_inside_header = True
-                cast("Any", mine.fileobj).fileobj.at_header()
+                tar.is_inside_header = True
+                cast("Any", tar.fileobj).fileobj.at_header()
             return super().fromtarfile(archive)
-        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # the end indeed
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # the tar's proper end
             raise
         except (tarfile.HeaderError, ValueError, RecursionError) as error:
             raise tarfile.ReadError(f"a header is broken: {error}") from error
         finally:
             if is_outermost:
-                mine.is_inside_header = False
+                tar.is_inside_header = False
 
     def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
         if self.type == tarfile.GNUTYPE_SPARSE:
             self._refuse_sparse()
-        extension = not (self.isreg() or self.isdir() or self.issym())
-        if extension and self.size > _MAX_HEADER_BYTES:
+        is_extended_header = not (self.isreg() or self.isdir() or self.issym())
+        if is_extended_header and self.size > _MAX_HEADER_BYTES:
             raise tarfile.ReadError(f"a header has {self.size} bytes")
         return cast("tarfile.TarInfo", super()._proc_member(archive))  # type: ignore[misc]
 
     def _refuse_sparse(self, *_: object) -> None:
-        """Refuse a file with holes before the list of them, which has no bound, is read."""
+        """Refuse a sparse file before tarfile reads the list of its holes, which has no bound."""
         raise tarfile.ReadError(f"{self.name!r} is neither a file nor a folder: it is sparse")
 
     _proc_gnusparse_00 = _proc_gnusparse_01 = _proc_gnusparse_10 = _refuse_sparse
@@ -220,69 +220,69 @@ def _make_parents(folder: Path, path: PurePosixPath) -> None:
     for part in path.parts[:-1]:
         at = at / part
         if at.is_symlink():
-            raise Unfit(f"{path} is behind a link")
+            raise InvalidKata(f"{path} is behind a link")
         at.mkdir(exist_ok=True)
 
 
 def _make_folder(target: Path) -> None:
-    """Make a folder if there is none. A link to a folder is none: it would be written through."""
+    """Make a folder if there is none; refuse a link, or files would be written to its target."""
     if target.is_symlink():
         raise FileExistsError(target)
     target.mkdir(exist_ok=True)
 
 
 def _modified_ns(member: tarfile.TarInfo) -> int:
-    """Return when a member was modified, in nanoseconds, as exactly as it says."""
+    """Return a member's modification time, in nanoseconds, as exactly as the header has it."""
     try:
         exact = int(Decimal(member.pax_headers.get("mtime", int(member.mtime))) * 10**9)
     except (InvalidOperation, ValueError, OverflowError) as error:
-        raise Unfit(f"{member.name!r} has no proper time") from error
+        raise InvalidKata(f"{member.name!r} has no proper time") from error
     return max(0, min(exact, 2**62))
 
 
-class _Digesting:
-    """A file that digests what is read of it: `before` is the digest at the header at hand."""
+class _DigestingReader:
+    """Reads a file and digests it: `before` is the digest up to the current member's header."""
 
     def __init__(self, source: IO[bytes]) -> None:
         self._source = cast("io.BufferedReader", source)
-        self._came = b""
-        self._read_bytes = 0
-        self._digested_bytes = 0
+        self._buffer = b""
+        self._read_bytes = 0  # of the buffer, by the caller
+        self._digested_bytes = 0  # of the buffer
         self._digest = sha256()
         self.before = sha256()
         self.is_restarting = False
 
     def read(self, size: int) -> bytes:
-        """Read so many bytes; fewer at the end alone."""
-        found = self._came[self._read_bytes : self._read_bytes + size]
-        self._read_bytes += len(found)
-        while len(found) < size:
-            self._take_in()
-            # What has come and no more: who sends may wait for an answer to what was sent.
-            self._came = self._source.read1(_READ_BYTES)
+        """Read `size` bytes, fewer only at the end of the file."""
+        content = self._buffer[self._read_bytes : self._read_bytes + size]
+        self._read_bytes += len(content)
+        while len(content) < size:
+            self._digest_read()
+            # read1: the sender may wait for an answer to what it sent, before it sends more.
+            self._buffer = self._source.read1(_READ_BYTES)
             self._read_bytes = self._digested_bytes = 0
-            if not self._came:
+            if not self._buffer:
                 break
-            more = self._came[: size - len(found)]
+            more = self._buffer[: size - len(content)]
             self._read_bytes = len(more)
-            found += more
-        return found
+            content += more
+        return content
 
     def at_header(self) -> None:
-        """Take note that the next byte begins a header."""
-        self._take_in()
+        """Set `before`: the next byte begins a member's header."""
+        self._digest_read()
         if self.is_restarting:
             self._digest = sha256()
             self.is_restarting = False
         self.before = self._digest.copy()
 
-    def _take_in(self) -> None:
-        with memoryview(self._came) as came:
-            self._digest.update(came[self._digested_bytes : self._read_bytes])
+    def _digest_read(self) -> None:
+        with memoryview(self._buffer) as buffer:
+            self._digest.update(buffer[self._digested_bytes : self._read_bytes])
         self._digested_bytes = self._read_bytes
 
 
-class _Reader(io.RawIOBase):
+class _PiecesReader(io.RawIOBase):
     """Pieces of bytes, as a file to read."""
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
@@ -304,10 +304,10 @@ class _Reader(io.RawIOBase):
         return count
 
 
-def _begun(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield the same bytes, the first piece long enough to tell the compression.
+def _with_whole_magic(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield the same bytes, with a first piece that is long enough to tell the compression.
 
-    All others as they come: who breaks off has sent what came before.
+    Later pieces are not joined: a sender that breaks off has sent all pieces before.
     """
     first = b""
     for piece in pieces:
@@ -318,16 +318,17 @@ def _begun(pieces: Iterator[bytes]) -> Iterator[bytes]:
     yield from pieces
 
 
-def _decompress(reader: _Reader) -> IO[bytes]:
+def _decompress(reader: _PiecesReader) -> IO[bytes]:
+    """Return the tar's bytes, decompressed if the first bytes are those of gzip or zstd."""
     buffered = io.BufferedReader(reader, 1024**2)
     magic = buffered.peek(_MAGIC_BYTES)[:_MAGIC_BYTES]
     if magic.startswith(_GZIP_MAGIC):
         return cast("IO[bytes]", gzip.GzipFile(fileobj=buffered))
     if magic == _ZSTD_MAGIC:
-        # zstandard takes a frame that is cut off for the end. With another frame behind it, it
-        # doesn't.
+        # zstandard accepts a truncated last frame. With an empty frame behind, the truncated frame
+        # is an error.
         pieces = chain(iter(lambda: buffered.read1(1024**2), b""), [_EMPTY_FRAME])
         decompressor = zstandard.ZstdDecompressor(max_window_size=2**27)
-        followed = cast("IO[bytes]", _Reader(pieces))
+        followed = cast("IO[bytes]", _PiecesReader(pieces))
         return cast("IO[bytes]", decompressor.stream_reader(followed, read_across_frames=True))
     return cast("IO[bytes]", buffered)

@@ -89,7 +89,7 @@ def _check_member(
     path = "/".join(member.name.split("/")[2:])
     try:
         if match:
-            loose_objects.unpacked(content, match[1] + match[2])
+            loose_objects.parse(content, match[1] + match[2])
         else:
             said = json_files.loads(content, dict).get("id", kata_id)
             if said != kata_id:

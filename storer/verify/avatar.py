@@ -174,13 +174,13 @@ class AvatarCheck:
         staged.mkdir(mode=0o700)
         try:
             sandbox.create(staged, self._name, lights.newest_files())
-            sandbox.give(staged / SANDBOX, self._name)
+            sandbox.chown(staged / SANDBOX, self._name)
             (staged / SANDBOX).rename(self._folder / SANDBOX)
         finally:
             shutil.rmtree(staged, ignore_errors=True)
 
     def _give_sandbox(self) -> None:
-        sandbox.give(self._folder / SANDBOX, self._name)
+        sandbox.chown(self._folder / SANDBOX, self._name)
 
 
 def passage(folder: Path, name: str) -> Iterator[Finding]:

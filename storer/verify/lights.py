@@ -226,7 +226,7 @@ class LightsCheck:
             found = path.read_bytes()
         except FileNotFoundError:
             return
-        if any(found == self._history.described(number) for number in self._described()):
+        if any(found == self._history.light_json(number) for number in self._described()):
             return
         yield Finding(LIGHT_JSON, Kind.STALE, "it is no light's", self._check_out())
 
@@ -258,7 +258,7 @@ class LightsCheck:
         def check_out() -> None:
             (self._folder / GIT / "index").unlink(missing_ok=True)
             self._history.check_out(newest)
-            self._replace(self._folder / LIGHT_JSON, self._history.described(newest))
+            self._replace(self._folder / LIGHT_JSON, self._history.light_json(newest))
 
         return check_out
 

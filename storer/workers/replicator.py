@@ -36,7 +36,7 @@ from storer.kata.lights import INCREMENTS
 from storer.kata.sandbox import SUBMISSION
 from storer.katas.repository import Katas
 from storer.tar import snapshot
-from storer.tar.packing import packing
+from storer.tar.packing import pack_objects
 from storer.tar.snapshot import Snapshot
 
 _log = structlog.get_logger()
@@ -190,7 +190,7 @@ def _has(avatar: Avatar, number: int, tag: str) -> bool:
 
 
 def _copy_all(archive: Archive, taken: Snapshot, opened: ExitStack) -> str:
-    packed = opened.enter_context(packing(taken.kata, taken.references))
+    packed = opened.enter_context(pack_objects(taken.kata, taken.references))
     pieces = store_kata.tar(taken, packed, lambda _: False)
     return Copy.base_of(archive.put(taken.kata.kata_id, pieces))
 
@@ -204,7 +204,7 @@ def _added(
             yield from snapshot.members_without_sandbox(taken, name)
         elif lights[name][0] > before[name][0]:
             paths = _new_paths(taken, avatar, before[name][0], lights[name][0])
-            yield from snapshot.chosen_members(taken, paths)
+            yield from snapshot.selected_members(taken, paths)
     yield snapshot.END
 
 

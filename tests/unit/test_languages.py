@@ -28,7 +28,7 @@ KEYS = {
 def test_a_legacy_language_is_one_that_there_is() -> None:
     today = {(manifest(name)["display_name"], manifest(name)["image_name"]) for name in NAMES}
     found = {
-        (each.display_name, each.image_name) for each in legacy_languages._BY_OLD_NAME.values()
+        (each.display_name, each.image_name) for each in legacy_languages._BY_LEGACY_NAME.values()
     }
     assert found <= today
 

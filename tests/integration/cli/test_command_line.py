@@ -17,7 +17,7 @@ from dojo.engine.data_containers import DataContainers
 from support.commands import COMMAND, CommandLine
 from support.services import Service, wait_until
 from support.storer.katas_directories import SPIDER
-from support.storer.lines import a_line
+from support.storer.stalling_proxy import stalling_proxy
 from support.storer.storing import AMBER, FAULTY, FILES, GREEN, RED, Katas, git, unpacked
 
 ESCAPE = b"\x1b"
@@ -250,11 +250,11 @@ def test_a_download_goes_on_where_it_broke(
     big.write_bytes(os.urandom(48 * 1024 * 1024))
     arguments = ["download", kata_id, "-o", "kata", "--compression", compression]
     part = tmp_path / "kata.part"
-    with a_line(service.address, 8 * 1024 * 1024) as held:
+    with stalling_proxy(service.address, 8 * 1024 * 1024) as proxy:
         process = subprocess.Popen(
             [*COMMAND, *arguments],
             cwd=tmp_path,
-            env=CommandLine(held.address, tmp_path).environ(),
+            env=CommandLine(proxy.address, tmp_path).environ(),
             stderr=subprocess.DEVNULL,
         )
         wait_until(lambda: part.exists() and part.stat().st_size > 1024 * 1024)
@@ -321,18 +321,18 @@ def test_a_backup_goes_on_behind_the_newest_kata_when_the_storer_went_away(
     for kata_id in kata_ids:
         path = elsewhere.folder(kata_id) / "whale/sandbox/big"
         path.write_bytes(os.urandom(24 * 1024 * 1024))
-    with a_line(service.address, 40 * 1024 * 1024) as held:
+    with stalling_proxy(service.address, 40 * 1024 * 1024) as proxy:
         process = subprocess.Popen(
             [*COMMAND, "backup", "-o", "all.tar"],
             cwd=tmp_path,
-            env=CommandLine(held.address, tmp_path).environ(),
+            env=CommandLine(proxy.address, tmp_path).environ(),
             stderr=subprocess.PIPE,
         )
         part = tmp_path / "all.tar.part"
         wait_until(lambda: part.exists() and part.stat().st_size > 30 * 1024 * 1024)
         service.kill()
         again = start_storer(**named)
-        held.lead_to(again.address)
+        proxy.switch_to(again.address)
         _, complaint = process.communicate(timeout=60)
     assert process.returncode == 0, complaint
     assert b"it goes on" in complaint

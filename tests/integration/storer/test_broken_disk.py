@@ -48,7 +48,7 @@ def test_a_light_is_written_again_that_the_disk_could_not_take(
         assert katas.record(kata_id, "whale", files).number == 1
         (whale,) = (own / "data/volumes").glob(f"*-kata-{kata_id}/_data/whale")
         journal = WriteAheadLog(whale)
-        service.wait_for_event(lambda event: event["event"] == "not put on disk")
+        service.wait_for_event(lambda event: event["event"] == "not synced")
         assert journal.read_position().used
         disk.mend()
         if is_killed:

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from support.services import Service
-from support.storer.katas_directories import BUFFALO, DOLPHIN, NOBODYS, SNAKE, SPIDER
+from support.storer.katas_directories import BUFFALO, DOLPHIN, SNAKE, SPIDER, UNSTARTED
 from support.storer.loads import Client, Shared, observe
 from support.storer.storing import Katas
 from support.storer.verifying import verify
 
-IMPORTS = (SPIDER, BUFFALO, DOLPHIN, SNAKE, NOBODYS)  # one for each client
+IMPORTS = (SPIDER, BUFFALO, DOLPHIN, SNAKE, UNSTARTED)  # one for each client
 SEED = 20260
 MOST_SECONDS = 0.8  # between the start of a storer and its end
 MORE_KILLS = 200
@@ -64,7 +64,7 @@ def test_no_kill_takes_what_was_acknowledged(
             shared.check(katas, killed)
             for each in clients:
                 each.check(katas, killed, killed)
-                each.settle(katas)
+                each.resume(katas)
             if number % 10 == 9:
                 found = verify(katas).kinds()
                 assert {kind for kind, _, _ in found} <= HARMLESS, found

@@ -1,1 +1,1 @@
-"""What tests of the storer share."""
+"""Helpers of the storer's tests."""

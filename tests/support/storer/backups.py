@@ -1,4 +1,4 @@
-"""Backups for tests: made, taken apart, and restored."""
+"""Backups for tests: make, inspect and restore them."""
 
 import hashlib
 import io
@@ -19,7 +19,7 @@ OUTCOMES = storer_pb2.RestoreOutcome
 
 @dataclass(frozen=True)
 class Backup:
-    """A backup that came to its end."""
+    """A complete backup."""
 
     tar: bytes
     token: str
@@ -27,19 +27,19 @@ class Backup:
 
     @property
     def manifest(self) -> dict[str, Any]:
-        """Its last member."""
+        """The content of backup.json, the last member."""
         manifest: dict[str, Any] = json.loads(contents(self.tar)["backup.json"])
         return manifest
 
     @property
     def states(self) -> dict[str, str]:
-        """What it says of each kata."""
+        """The state of each kata, from backup.json."""
         return {each["kata_id"]: each["state"] for each in self.manifest["katas"]}
 
 
 @dataclass
 class Restored:
-    """What RestoreKatas answered, and how it ended."""
+    """The answer of RestoreKatas: its reports, by kata id, and its summary."""
 
     outcomes: dict[str, str] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
@@ -48,7 +48,7 @@ class Restored:
 
 
 def backup(katas: Katas, **fields: Any) -> Backup:
-    """Make a backup, to its end."""
+    """Make a complete backup."""
     parts = list(katas.stub.BackupKatas(storer_pb2.BackupKatasRequest(**fields)))
     header = parts[0].header
     return Backup(content_of(parts), header.token, header.filename)
@@ -57,29 +57,28 @@ def backup(katas: Katas, **fields: Any) -> Backup:
 def restore_into(
     katas: Katas | Stub, tar: bytes, into: Restored | None = None, **header: bool
 ) -> Restored:
-    """Restore katas; what was reported before an error is in `into`."""
+    """Restore katas; add the answer to `into`, which keeps the reports before an error."""
     stub = katas.stub if isinstance(katas, Katas) else katas
-    found = Restored() if into is None else into
+    restored = Restored() if into is None else into
     for each in stub.RestoreKatas(requests(tar, **header)):
         if each.HasField("report"):
             outcome = name_of(each.report.outcome)
-            found.outcomes[each.report.kata_id] = outcome
-            found.reasons[each.report.kata_id] = each.report.reason
+            restored.outcomes[each.report.kata_id] = outcome
+            restored.reasons[each.report.kata_id] = each.report.reason
         else:
-            found.token = each.summary.token
-            found.counts = {name_of(count.outcome): count.katas for count in each.summary.counts}
-    return found
+            restored.token = each.summary.token
+            restored.counts = {name_of(count.outcome): count.katas for count in each.summary.counts}
+    return restored
 
 
 def name_of(outcome: Any) -> str:
-    """Return the name of an outcome, without what all begin with."""
+    """Return the name of an outcome, without the prefix of the enum."""
     return OUTCOMES.Name(outcome).removeprefix("RESTORE_OUTCOME_").lower()
 
 
 def requests(tar: bytes, **header: bool) -> Iterator[storer_pb2.RestoreKatasRequest]:
-    """Yield what RestoreKatas is sent for a tar."""
-    told = storer_pb2.RestoreKatasHeader(**header)
-    yield storer_pb2.RestoreKatasRequest(header=told)
+    """Yield the requests by which RestoreKatas gets a tar."""
+    yield storer_pb2.RestoreKatasRequest(header=storer_pb2.RestoreKatasHeader(**header))
     for data in rechunk([tar]):
         yield storer_pb2.RestoreKatasRequest(data=data)
     end = storer_pb2.StreamEnd(size_bytes=len(tar), sha256=hashlib.sha256(tar).digest())
@@ -87,7 +86,7 @@ def requests(tar: bytes, **header: bool) -> Iterator[storer_pb2.RestoreKatasRequ
 
 
 def contents(tar: bytes) -> dict[str, bytes]:
-    """Return the files of a tar; it has to be whole, and no file is there twice."""
+    """Return the files of a tar; check that the tar is whole and has no file twice."""
     if tar[:4] == b"\x28\xb5\x2f\xfd":
         tar = zstandard.ZstdDecompressor().stream_reader(io.BytesIO(tar)).read()
     found: dict[str, bytes] = {}
@@ -102,6 +101,6 @@ def contents(tar: bytes) -> dict[str, bytes]:
 
 
 def seal_of(tar: bytes, kata_id: str) -> dict[str, Any]:
-    """Return what the tar says behind a kata."""
+    """Return the seal of a kata, which a backup has behind the kata."""
     seal: dict[str, Any] = json.loads(contents(tar)[f"{kata_id[:2]}/{kata_id[2:]}.json"])
     return seal

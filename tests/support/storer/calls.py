@@ -1,4 +1,4 @@
-"""The storer's RPCs, with a request for each that it would serve."""
+"""The storer's RPCs, each with a valid request."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -8,7 +8,7 @@ from google.protobuf.message import Message
 from cyberdojo.storer.v1 import storer_pb2
 from support.storer.storing import Stub, a_test
 
-# Every RPC that names a kata, with a request that it would serve.
+# Every RPC whose request has a kata and no avatar, with a valid request.
 OF_A_KATA: dict[str, Callable[[str], Any]] = {
     "GetKata": lambda kata_id: storer_pb2.GetKataRequest(kata_id=kata_id),
     "ImportKata": lambda kata_id: storer_pb2.ImportKataRequest(kata_id=kata_id),
@@ -21,7 +21,7 @@ OF_A_KATA: dict[str, Callable[[str], Any]] = {
     "ArchiveKata": lambda kata_id: storer_pb2.ArchiveKataRequest(kata_id=kata_id),
 }
 
-# Every RPC that names an avatar too.
+# Every RPC whose request has a kata and an avatar.
 OF_AN_AVATAR: dict[str, Callable[[str, str], Any]] = {
     "ForkKata": lambda kata_id, avatar: storer_pb2.ForkKataRequest(kata_id=kata_id, avatar=avatar),
     "RecordTest": a_test,
@@ -46,6 +46,6 @@ ALL_OF_A_KATA = {
 
 
 def call(stub: Stub, rpc: str, request: Message) -> object:
-    """Call an RPC; of a stream, take all."""
+    """Call an RPC; return its response, or all responses of a stream."""
     answer = getattr(stub, rpc)(request, timeout=60)
     return list(answer) if isinstance(answer, Iterator) else answer

@@ -1,4 +1,4 @@
-"""What the archive has of a kata that goes on: told by the note in the kata's folder."""
+"""Which lights of a kata in use are copied to the archive, from `.copied` in the kata's folder."""
 
 import json
 from contextlib import suppress
@@ -8,15 +8,15 @@ from support.services import wait_until
 
 
 def wait_until_copied(folder: Path, **newest: int) -> None:
-    """Wait until the archive has an avatar's lights up to its newest, of just these avatars.
+    """Wait until the archive has the lights of exactly these avatars, up to the newest numbers.
 
-    In however many copies: a slow machine makes more of them, with less in each.
+    The number of copies does not matter: a slow machine makes more of them, with less in each.
     """
 
     def is_copied() -> bool:
         with suppress(FileNotFoundError):
-            noted = json.loads((folder / ".copied").read_bytes())["lights"]
-            return {name: number for name, (number, _) in noted.items()} == newest
+            copied = json.loads((folder / ".copied").read_bytes())["lights"]
+            return {name: number for name, (number, _) in copied.items()} == newest
         return False
 
     wait_until(is_copied)

@@ -1,4 +1,4 @@
-"""Disks of a test's own, and a storer on an engine that keeps everything on one."""
+"""Disks for a single test, and a storer on an engine that keeps its data on such a disk."""
 
 import contextlib
 import os
@@ -17,14 +17,14 @@ from support.services import Service
 MIB = 1024 * 1024
 BLOCK = 4096
 
-# What a disk writes whole or not at all. ext4 can't be mounted when its superblock, of twice 512
-# bytes, was cut in two.
+# What a disk writes whole or not at all. With less, a cut can tear ext4's superblock of 1024 bytes,
+# and ext4 can't be mounted then.
 SECTOR_BYTES = {"ext4": 4096, "xfs": 512}
 
 
 @dataclass(frozen=True)
 class Disk:
-    """A file system that is mounted in a folder."""
+    """A file system, mounted in a folder."""
 
     folder: Path
 
@@ -33,9 +33,9 @@ class Disk:
         return self.folder / "filler"
 
     def fill(self, leaving: int = 0) -> None:
-        """Leave that many bytes free, and no more."""
-        # What was deleted is free then, and what was written has its place. No other disk is
-        # waited for.
+        """Fill the disk until only `leaving` bytes are free."""
+        # Without a sync, deleted files are not free yet, and written ones not allocated. The sync
+        # is of this disk only, and waits for no other.
         self._sync()
         descriptor = os.open(self._filler, os.O_WRONLY | os.O_CREAT, 0o600)
         try:
@@ -52,7 +52,7 @@ class Disk:
             os.close(descriptor)
 
     def make_room(self) -> None:
-        """Have room again."""
+        """Free the space that `fill` took."""
         self._filler.unlink(missing_ok=True)
         self._sync()
 
@@ -61,35 +61,35 @@ class Disk:
             file_system.sync()
 
     def remount(self, option: str) -> None:
-        """Make it `ro`, or `rw` again."""
+        """Make the disk read-only (`ro`) or writable again (`rw`)."""
         subprocess.run(["mount", "-o", f"remount,{option}", self.folder], check=True)
 
 
 @contextmanager
 def mounted(image: Path, folder: Path, kind: str) -> Iterator[Disk]:
-    """Mount the file system that is in a file."""
+    """Mount the file system in the file `image`."""
     folder.mkdir(parents=True, exist_ok=True)
-    # The one that it is a copy of may be mounted still.
+    # The image may be a copy, with the same UUID, of a file system that is mounted still.
     options = {"ext4": "loop", "xfs": "loop,nouuid"}
     subprocess.run(["mount", "-o", options[kind], image, folder], check=True)
     try:
         yield Disk(folder)
     finally:
-        # Not lazily where that can be: what is mounted still may be written still.
+        # Lazily only if need be: a file system that is mounted still may be written still.
         busy = subprocess.run(["umount", folder], capture_output=True, check=False).returncode
         if busy:
             subprocess.run(["umount", "--lazy", folder], check=False)
 
 
 def make_file_system(image: Path, kind: str) -> None:
-    """Make an empty file system in a file that has its size."""
+    """Make an empty file system in a file, of the file's size."""
     options = {"ext4": ["-q", "-F", "-m", "0", "-b", str(BLOCK)], "xfs": ["-q", "-f"]}
     subprocess.run([f"mkfs.{kind}", *options[kind], image], check=True)
 
 
 @contextmanager
 def a_disk(folder: Path, size_bytes: int, kind: str = "ext4") -> Iterator[Disk]:
-    """Give an empty disk, mounted in `folder`."""
+    """Yield an empty disk, mounted in `folder`."""
     image = folder.with_suffix(".img")
     with image.open("wb") as file:
         file.truncate(size_bytes)
@@ -102,24 +102,24 @@ def a_disk(folder: Path, size_bytes: int, kind: str = "ext4") -> Iterator[Disk]:
 
 
 class LosingDisk:
-    """A disk that loses what was not flushed when its power goes, which it can any number of times.
+    """A disk that loses unflushed writes when its power is cut, any number of times.
 
-    It can break, too.
+    The disk can also fail writes.
     """
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self._process = process
 
     def cut(self, seed: int, image: Path) -> None:
-        """Have `image` be the disk as if the power went at this moment."""
+        """Write to `image` the disk's content after a power cut at this moment."""
         self._ask(f"cut {seed} {image}\n")
 
     def break_(self, unwritable: bytes) -> None:
-        """Have these bytes be written once more, and then no more."""
+        """Let these bytes be written once more; after that, writes of them fail."""
         self._ask(f"break {unwritable.hex()}\n")
 
     def mend(self) -> None:
-        """Have all be writable again."""
+        """Let all writes succeed again."""
         self._ask("mend\n")
 
     def _ask(self, order: str) -> None:
@@ -132,7 +132,7 @@ class LosingDisk:
 
 @contextmanager
 def a_losing_disk(folder: Path, size_bytes: int, kind: str) -> Iterator[LosingDisk]:
-    """Give an empty disk that loses what was not flushed, mounted in `folder`."""
+    """Yield an empty disk that loses unflushed writes, mounted in `folder`."""
     image, kept = folder.with_suffix(".img"), folder.with_suffix(".kept")
     image.touch()
     kept.mkdir()
@@ -156,9 +156,9 @@ def a_losing_disk(folder: Path, size_bytes: int, kind: str) -> Iterator[LosingDi
 def storer_on(
     folder: Path, start_service: Callable[..., Service], **environ: str
 ) -> Iterator[tuple[OwnEngine, Service]]:
-    """Give a storer on an engine that keeps everything in `folder`/data.
+    """Yield a storer on an engine that keeps its data in `folder`/data.
 
-    All of it goes but for what is in that, and the storer may have come upon no defect.
+    Both are stopped in the end, and the data stays. The storer must not have logged a defect.
     """
     own = OwnEngine(folder)
     services: list[Service] = []
@@ -172,12 +172,12 @@ def storer_on(
                 service.stop()
         own.stop()
     defects = [event for event in services[0].events() if event["event"] == "defect"]
-    told = "\n".join(event["exception"] for event in defects)
-    assert not told, told
+    tracebacks = "\n".join(event["exception"] for event in defects)
+    assert not tracebacks, tracebacks
 
 
 @contextmanager
 def engine_of(own: OwnEngine) -> Iterator[Engine]:
-    """Give a connection to an engine of a test's own."""
+    """Yield a client of a test's own engine."""
     with contextlib.closing(Engine(own.url)) as engine:
         yield engine

@@ -1,6 +1,6 @@
-"""What tests of the storer start from, besides what every test on an engine does.
+"""Fixtures of the storer's tests, besides those that every test on an engine has.
 
-The conftest.py of each folder of such tests takes them all.
+The conftest.py of each folder of such tests imports all of them.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from support.storer.storing import Katas, Stub
 
 @pytest.fixture(autouse=True)
 def _tidy(request: pytest.FixtureRequest, data_containers: DataContainers) -> Iterator[None]:
-    """Each test's katas go when it ends; and no call in it may have come upon a defect."""
+    """Deletes each test's katas in the end, and fails the test if a call of it logged a defect."""
     service = (
         request.getfixturevalue("storer_service") if "storer" in request.fixturenames else None
     )
@@ -41,7 +41,7 @@ def katas(storer: Stub) -> Katas:
 
 @pytest.fixture
 def kata_id(katas: Katas) -> str:
-    """A kata in which nobody started."""
+    """A kata without avatars."""
     return katas.create()
 
 
@@ -49,7 +49,7 @@ def kata_id(katas: Katas) -> str:
 def start_storer(
     start_service: Callable[..., Service],
 ) -> Iterator[Callable[..., Service]]:
-    """Starts storers of a test's own; those that it did not end are stopped."""
+    """Starts storers for one test; those that the test did not stop are stopped in the end."""
     started: list[Service] = []
 
     def start(**environ: str) -> Service:
@@ -65,13 +65,13 @@ def start_storer(
 
 @pytest.fixture
 def client(connect: Callable[[str], grpc.Channel]) -> Callable[[Service], Katas]:
-    """Gives the katas behind a storer."""
+    """Returns the katas behind a storer."""
     return lambda service: Katas(Stub(connect(service.address)))
 
 
 @pytest.fixture
 def elsewhere(engine: Engine, data_containers: DataContainers) -> Iterator[DataContainers]:
-    """The data-containers of another namespace, which is empty; nothing of it stays."""
+    """The data-containers of another, empty namespace, of which nothing may remain in the end."""
     namespace = Namespace(f"{data_containers.namespace.name}-{secrets.token_hex(3)}")
     other = DataContainers(engine, namespace, data_containers.volume_root)
     yield other
@@ -90,7 +90,7 @@ def katas_elsewhere(
     client: Callable[[Service], Katas],
     start_points: Path,
 ) -> Katas:
-    """The katas of another namespace, behind a storer of its own, with no katas directory."""
+    """The katas of another namespace, behind a storer of its own, without a katas directory."""
     return client(
         start_storer(
             CYBER_DOJO_NAMESPACE=elsewhere.namespace.name,
@@ -101,7 +101,7 @@ def katas_elsewhere(
 
 @pytest.fixture
 def folder(data_containers: DataContainers) -> Callable[[str], Path]:
-    """Gives the folder of a kata's volume."""
+    """Returns the folder of a kata's volume."""
     return data_containers.folder
 
 
@@ -111,7 +111,7 @@ def defects(service: Service) -> list[str]:
 
 
 def delete_all(data_containers: DataContainers) -> None:
-    """Delete every kata of a namespace, the unfinished ones too, and what backups held."""
+    """Delete every kata of a namespace, unfinished ones too, and the volume of backups."""
     for kata_id in list(data_containers.kata_ids()):
         data_containers.delete(kata_id)
     with contextlib.suppress(docker.errors.NotFound):
@@ -120,7 +120,7 @@ def delete_all(data_containers: DataContainers) -> None:
 
 @pytest.fixture
 def short_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder whose path is short enough for the sockets in it; it goes, being large."""
+    """A folder whose path is short enough for sockets; deleted in the end, as it can be large."""
     folder = tmp_path_factory.mktemp("short")
     yield folder
     shutil.rmtree(folder)

@@ -1,7 +1,7 @@
-"""Legacy katas as they are in a katas directory, read without any of the product's code.
+"""Legacy katas in a katas directory, read without any of the product's code.
 
-The tests build some of each kind. Where CYBER_DOJO_SHARED names a folder with real ones, as tars
-in its folder `katas`, the tests that are marked `real_katas` run with each of those too.
+The tests build katas of each kind. If CYBER_DOJO_SHARED names a folder with real katas, as tars in
+its folder `katas`, the tests that are marked `real_katas` run with each of those too.
 """
 
 import json
@@ -21,9 +21,9 @@ from support.storer.storing import git
 
 @dataclass(frozen=True)
 class LegacyKata:
-    """A legacy kata: its one avatar, if any, and how its history was kept.
+    """A legacy kata: its one avatar, if any, and the layout of its history.
 
-    `tar` is where a real one came from.
+    `tar` is the file of a real kata.
     """
 
     id: str
@@ -34,11 +34,11 @@ class LegacyKata:
 
     @property
     def path(self) -> str:
-        """Where it is in a katas directory."""
+        """The kata's path in a katas directory."""
         return f"{self.id[:2]}/{self.id[2:]}"
 
     def folder(self, katas_directory: Path) -> Path:
-        """Return its folder in a katas directory."""
+        """Return the kata's folder in a katas directory."""
         return katas_directory / self.path
 
 
@@ -52,34 +52,35 @@ TURTLE = LegacyKata("18A6F2C4E0", "turtle", 2)
 GORILLA = LegacyKata("7hK2mQxW9d", "gorilla", 84)
 SNAKE = LegacyKata("60F9D40B52", "snake")
 LION = LegacyKata("3D90E6A15C", "lion", 3)
-NOBODYS = LegacyKata("7hR5vTcN3b")
+UNSTARTED = LegacyKata("7hR5vTcN3b")
 
 BUILT = [
     *(SPIDER, BUFFALO, WOLF, HUMMINGBIRD, MOOSE),
-    *(DOLPHIN, TURTLE, GORILLA, SNAKE, LION, NOBODYS),
+    *(DOLPHIN, TURTLE, GORILLA, SNAKE, LION, UNSTARTED),
 ]
 
 
 def _real() -> list[LegacyKata]:
-    """Return the real katas that there are."""
+    """Return the real katas in CYBER_DOJO_SHARED, if it is set."""
     shared = os.environ.get("CYBER_DOJO_SHARED")
     if not shared:
         return []
     tars = sorted((Path(shared) / "katas").glob("*.tgz"))
     if not tars:
         raise pytest.UsageError(f"CYBER_DOJO_SHARED={shared}: no katas/*.tgz is there")
-    return [_looked_into(path) for path in tars]
+    return [_inspect(path) for path in tars]
 
 
-def _looked_into(path: Path) -> LegacyKata:
+def _inspect(path: Path) -> LegacyKata:
+    """Return the kata in a tar."""
     kata_id = path.name.removesuffix(".tgz")
     with tarfile.open(path) as tar:
         names = {name.removeprefix("./") for name in tar.getnames()}
-        (told,) = {name for name in names if name.endswith("/increments.json")} or {""}
-        if not told:
+        (lights_file,) = {name for name in names if name.endswith("/increments.json")} or {""}
+        if not lights_file:
             return LegacyKata(kata_id, tar=path)
-        folder = told.removesuffix("/increments.json")
-        file = tar.extractfile(next(each for each in tar if each.name.endswith(told)))
+        folder = lights_file.removesuffix("/increments.json")
+        file = tar.extractfile(next(each for each in tar if each.name.endswith(lights_file)))
         assert file is not None
         lights = json.loads(file.read())
     newest = lights[-1]["number"] if lights else 0
@@ -91,7 +92,7 @@ ALL = [*BUILT, *REAL]
 
 
 def params(wanted: Callable[[LegacyKata], object] = lambda _: True) -> list[Any]:
-    """Return the parameters of a test that runs with each of the katas that are wanted."""
+    """Return the parameters of a test that runs with each of the wanted katas."""
     return [
         pytest.param(kata, id=kata.id, marks=[pytest.mark.real_katas] if kata.tar else [])
         for kata in ALL
@@ -103,14 +104,14 @@ each_legacy_kata = pytest.mark.parametrize("kata", params())
 
 
 def write_all(directory: Path) -> None:
-    """Write the katas into a katas directory, with owners and modes as they were."""
+    """Write all katas into a katas directory, with their owners and modes."""
     legacy_katas.build(directory)
     for tar in (kata.tar for kata in REAL if kata.tar is not None):
         subprocess.run(["tar", "--same-owner", "-xzf", tar, "-C", directory], check=True)
 
 
 def packed(kata: LegacyKata, katas_directory: Path) -> bytes:
-    """Return a kata as a compressed tar: that which it came from, or one that plain tar makes."""
+    """Return a kata as a compressed tar: the file of a real kata, or one that plain tar makes."""
     if kata.tar is not None:
         return kata.tar.read_bytes()
     command = ["tar", "-cz", "-C", str(katas_directory), kata.path]
@@ -118,7 +119,7 @@ def packed(kata: LegacyKata, katas_directory: Path) -> bytes:
 
 
 def manifest(kata: LegacyKata, katas_directory: Path) -> dict[str, Any]:
-    """Return what a kata's manifest.json holds."""
+    """Return the content of a kata's manifest.json."""
     found: dict[str, Any] = json.loads(
         (kata.folder(katas_directory) / "manifest.json").read_bytes()
     )
@@ -126,7 +127,7 @@ def manifest(kata: LegacyKata, katas_directory: Path) -> dict[str, Any]:
 
 
 def increments(kata: LegacyKata, katas_directory: Path) -> list[dict[str, Any]]:
-    """Return the lights as they were recorded, without the start."""
+    """Return the recorded lights, without the start."""
     path = kata.folder(katas_directory) / kata.avatar / "increments.json"
     return [each for each in json.loads(path.read_bytes()) if each["number"] != 0]
 
@@ -134,12 +135,12 @@ def increments(kata: LegacyKata, katas_directory: Path) -> list[dict[str, Any]]:
 def files(kata: LegacyKata, katas_directory: Path, number: int) -> dict[str, bytes]:
     """Return the visible files of a light, the legacy file `output` among them."""
     avatar = kata.folder(katas_directory) / kata.avatar
-    kept = avatar / str(number) / "manifest.json"
+    lights_manifest = avatar / str(number) / "manifest.json"
     if kata.in_git:
         return encoded(json.loads(git(avatar, "show", f"{number}:manifest.json")))
-    if number == 0 and not kept.exists():
+    if number == 0 and not lights_manifest.exists():
         return encoded(manifest(kata, katas_directory)["visible_files"])
-    return encoded(json.loads(kept.read_bytes()))
+    return encoded(json.loads(lights_manifest.read_bytes()))
 
 
 def encoded(value: dict[str, str]) -> dict[str, bytes]:

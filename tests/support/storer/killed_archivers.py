@@ -1,8 +1,8 @@
-"""Processes that use katas and archive them, over and over, until they are killed.
+"""Processes that use and archive katas, over and over, until they are killed.
 
-`python killed_archivers.py NAMESPACE ARCHIVE cycle|delete KATA...` forks one for each line that
-it reads, and answers with its process id once it is at work. They are forked, as to start a
-Python for each of dozens takes too long.
+`python killed_archivers.py NAMESPACE ARCHIVE cycle|delete KATA...` forks a process for each line on
+its standard input, and prints the process id once the process is at work. Forking is faster than
+starting Python for each of dozens of processes.
 """
 
 import contextlib

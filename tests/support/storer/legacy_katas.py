@@ -1,8 +1,8 @@
-"""Builds katas in each layout that dojo servers kept them in before this storer.
+"""Builds katas in each legacy layout: those that dojo servers used before this storer.
 
-The oldest have a git repository for each avatar, packed or not; those after them have a folder
-for each light. Plain git and plain files make them, none of the product's code. Names, times and
-content are always the same.
+The oldest katas have a git repository for each avatar, packed or not; later ones have a folder for
+each light. They are built by plain git and plain files, without the product's code. Names, times
+and content are always the same.
 """
 
 import json
@@ -26,13 +26,13 @@ OUTPUTS = {
     "timed_out": "",
 }
 
-# The first user of macOS, whose group is `staff`; and nobody. No avatar of ours has these.
+# The first user of macOS, with the group `staff`, and the user `nobody`. No avatar has these ids.
 STAFF, NOBODY = (501, 50), (65534, 65534)
 
 
 @dataclass(frozen=True)
-class Played:
-    """A light as its avatar made it. The files have their output among them, as `output`."""
+class LegacyLight:
+    """A light. Its files include the output, as the file `output`."""
 
     number: int
     colour: str
@@ -42,27 +42,27 @@ class Played:
 
 def session(
     colours: str, begin: datetime, files: Files, edit: Callable[[int], Files]
-) -> list[Played]:
-    """Return a light for each letter (R, A, G, T), its files being what `edit` adds to `files`.
+) -> list[LegacyLight]:
+    """Return a light for each letter (R, A, G, T), with the files that `edit` adds to `files`.
 
-    The first is the start: number 0, with the files as they are.
+    The start, number 0, comes first, with the unchanged files.
     """
-    lights = [Played(0, "", begin, {**files, "output": ""})]
+    lights = [LegacyLight(0, "", begin, {**files, "output": ""})]
     for number, letter in enumerate(colours, 1):
         colour = COLOURS[letter]
-        # They come ever more slowly, and never at the same distance.
+        # No two lights are the same time apart.
         time = begin + timedelta(seconds=9 * number + number * number)
-        written = {**files, **edit(number), "output": OUTPUTS[colour]}
-        kept = {name: text for name, text in written.items() if text is not GONE}
-        lights.append(Played(number, colour, time, kept))
+        edited = {**files, **edit(number), "output": OUTPUTS[colour]}
+        present = {name: text for name, text in edited.items() if text is not DELETED}
+        lights.append(LegacyLight(number, colour, time, present))
     return lights
 
 
-GONE = "(this file was deleted)"
+DELETED = "(this file was deleted)"
 
 
 def write_kata(directory: Path, kata_id: str, created: datetime, files: Files, **keys: Any) -> Path:
-    """Write a kata in which nobody has started into a katas directory; return its folder."""
+    """Write a kata without avatars into a katas directory; return its folder."""
     kata = directory / kata_id[:2] / kata_id[2:]
     kata.mkdir(parents=True)
     manifest = {"id": kata_id, "created": parts(created), **keys}
@@ -71,8 +71,8 @@ def write_kata(directory: Path, kata_id: str, created: datetime, files: Files, *
     return kata
 
 
-def write_folders(kata: Path, avatar: str, lights: Sequence[Played]) -> None:
-    """Write an avatar's lights as a folder for each, but for the start."""
+def write_folders(kata: Path, avatar: str, lights: Sequence[LegacyLight]) -> None:
+    """Write an avatar's lights, except the start, into a folder for each."""
     folder = kata / avatar
     folder.mkdir()
     for light in lights[1:]:
@@ -82,7 +82,7 @@ def write_folders(kata: Path, avatar: str, lights: Sequence[Played]) -> None:
 
 
 def write_repository(
-    kata: Path, avatar: str, lights: Sequence[Played], *, annotated: bool = True, **extra: Any
+    kata: Path, avatar: str, lights: Sequence[LegacyLight], *, annotated: bool = True, **extra: Any
 ) -> Path:
     """Write an avatar's lights as a git repository with loose objects; return its folder.
 
@@ -96,22 +96,22 @@ def write_repository(
     git(folder, "-c", "init.defaultBranch=master", "init", "--quiet")
     git(folder, "config", "user.name", f"{avatar}_{kata_id}")
     git(folder, "config", "user.email", email)
-    told = b"".join(
+    commands = b"".join(
         _commit(lights[: place + 1], f"{avatar}_{kata_id} <{email}>", extra, annotated=annotated)
         for place in range(len(lights))
     )
-    git(folder, "-c", "fastimport.unpackLimit=1000000", "fast-import", "--quiet", text=told)
+    git(folder, "-c", "fastimport.unpackLimit=1000000", "fast-import", "--quiet", text=commands)
     git(folder, "reset", "--quiet", "--hard", "master")
     return folder
 
 
 def _commit(
-    lights: Sequence[Played], author: str, extra: Mapping[str, Any], *, annotated: bool
+    lights: Sequence[LegacyLight], author: str, extra: Mapping[str, Any], *, annotated: bool
 ) -> bytes:
-    """Return what `git fast-import` is told of the last of these lights."""
+    """Return the commands by which `git fast-import` adds the last of these lights."""
     light = lights[-1]
-    who = f"{author} {int(light.time.timestamp())} +0000\n".encode()
-    commit = b"commit refs/heads/master\nmark :%d\ncommitter %s" % (light.number + 1, who)
+    signature = f"{author} {int(light.time.timestamp())} +0000\n".encode()
+    commit = b"commit refs/heads/master\nmark :%d\ncommitter %s" % (light.number + 1, signature)
     commit += _data(f"{light.number}\n".encode()) + b"deleteall\n"
     tracked = {
         "increments.json": as_json([{**increment(each), **extra} for each in lights[1:]]),
@@ -122,7 +122,7 @@ def _commit(
         mode = "100755" if name.endswith(".sh") else "100644"
         commit += f'M {mode} inline "{name}"\n'.encode() + _data(content)
     if annotated:
-        tag = b"tag %d\nfrom :%d\ntagger %s" % (light.number, light.number + 1, who)
+        tag = b"tag %d\nfrom :%d\ntagger %s" % (light.number, light.number + 1, signature)
         return commit + tag + _data(b"%d\n" % light.number)
     return commit + b"reset refs/tags/%d\nfrom :%d\n\n" % (light.number, light.number + 1)
 
@@ -132,18 +132,18 @@ def _data(content: bytes) -> bytes:
 
 
 def pack(folder: Path, newest: int) -> None:
-    """Pack an avatar's repository, but for the newest light, which came after that."""
+    """Pack an avatar's repository, except the newest light, which is added after that."""
     tag = folder / ".git/refs/tags" / str(newest)
     tip = tag.read_text().strip()
     loose = git(folder, "rev-list", "--objects", "--no-object-names", str(newest), f"^{newest - 1}")
     paths = [_loose(folder, name) for name in (tip, *loose.decode().split())]
-    kept = {path: path.read_bytes() for path in paths}
+    contents = {path: path.read_bytes() for path in paths}
     tag.unlink()
     git(folder, "repack", "-a", "-d", "--quiet")
     git(folder, "pack-refs", "--all")
     git(folder, "update-server-info")
     tag.write_text(f"{tip}\n")
-    for path, content in kept.items():
+    for path, content in contents.items():
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(content)
 
@@ -152,28 +152,28 @@ def _loose(folder: Path, name: str) -> Path:
     return folder / ".git/objects" / name[:2] / name[2:]
 
 
-def increment(light: Played) -> dict[str, Any]:
+def increment(light: LegacyLight) -> dict[str, Any]:
     """Return a light as an element of increments.json."""
     return {"colour": light.colour, "time": parts(light.time), "number": light.number}
 
 
 def parts(time: datetime) -> list[int]:
-    """Return a time as files of katas have it."""
+    """Return a time as the list of its parts, as in a kata's JSON files."""
     return [time.year, time.month, time.day, time.hour, time.minute, time.second]
 
 
 def as_json(value: object) -> bytes:
-    """Return JSON as the servers wrote it, without a space."""
+    """Return compact JSON, as legacy servers wrote."""
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write a file of JSON."""
+    """Write a JSON file."""
     path.write_bytes(as_json(value))
 
 
 def give(folder: Path, owner: tuple[int, int], mode: int | None = None) -> None:
-    """Give a folder and all in it to an owner; `mode` is what all files get, if given."""
+    """Change the owner of a folder and all in it, and the mode of all files if `mode` is given."""
     for path in (folder, *folder.rglob("*")):
         os.chown(path, *owner, follow_symlinks=False)
         if mode is not None and path.is_file():
@@ -187,7 +187,7 @@ def build(directory: Path) -> None:
     """Build a kata of each kind in a katas directory."""
     for write in (_spider, _buffalo, _wolf, _hummingbird, _moose):
         write(directory)
-    for write in (_dolphin, _turtle, _gorilla, _snake, _lion, _nobody):
+    for write in (_dolphin, _turtle, _gorilla, _snake, _lion, _unstarted):
         write(directory)
 
 
@@ -245,7 +245,7 @@ def _spider(directory: Path) -> None:
 
 
 def _buffalo(directory: Path) -> None:
-    """A packed repository; a language by a legacy name; files that were renamed; odd modes."""
+    """A packed repository; a legacy name of a language; renamed files; odd modes."""
     created = _at(2013, 5, 21, 9, 40, 7)
     files = {
         "untitled.c": "int roman(const char * text)\n{\n    return 0;\n}\n",
@@ -276,8 +276,8 @@ def _buffalo(directory: Path) -> None:
             name.replace("untitled", "roman"): text.replace("untitled", "roman")
             for name, text in files.items()
         }
-        old = {name: GONE for name in files if name.startswith("untitled")}
-        # A line that ends as on Windows, and a file without an end of its last line.
+        old = {name: DELETED for name in files if name.startswith("untitled")}
+        # One line ending of Windows, and no line feed at the end of the file.
         notes = {"todo": f"M\r\nCM {number}"} if number % 7 else {}
         return {**old, **renamed, **notes, "roman.c": body}
 
@@ -291,7 +291,7 @@ def _buffalo(directory: Path) -> None:
 
 
 def _wolf(directory: Path) -> None:
-    """A repository whose files had their modes changed; a language by a legacy name."""
+    """A repository whose files have other modes than git recorded; a legacy name of a language."""
     created = _at(2014, 7, 2, 7, 15, 33)
     files = {
         "leap.rb": "def leap?(year)\nend\n",
@@ -318,7 +318,7 @@ def _wolf(directory: Path) -> None:
 
 
 def _hummingbird(directory: Path) -> None:
-    """A repository with nothing but the start; no image, but a language by a legacy name."""
+    """A repository with only the start; no image, but a legacy name of a language."""
     created = _at(2016, 1, 30, 20, 59, 1)
     files = {
         "primes.py": "def primes(limit):\n    return []\n",
@@ -341,7 +341,7 @@ def _hummingbird(directory: Path) -> None:
 
 
 def _moose(directory: Path) -> None:
-    """A repository with lightweight tags, whose files belong to nobody."""
+    """A repository with lightweight tags, owned by the user `nobody`."""
     created = _at(2015, 11, 5, 13, 0, 0)
     files = {
         "Score.java": "class Score {\n}\n",
@@ -368,7 +368,7 @@ def _moose(directory: Path) -> None:
 
 
 def _dolphin(directory: Path) -> None:
-    """A folder for each light, and nothing else."""
+    """A folder for each light, without a repository."""
     created = _at(2017, 6, 14, 11, 22, 48)
     files = {
         "Greeter.java": "public class Greeter {\n}\n",
@@ -404,7 +404,7 @@ def _dolphin(directory: Path) -> None:
 
 
 def _turtle(directory: Path) -> None:
-    """A folder for each light; a name for the language that no start point has; no exercise."""
+    """A folder for each light; a language name that no start point has; no exercise."""
     created = _at(2017, 12, 1, 16, 4, 9)
     files = {
         "queue.rb": "class Queue\nend\n",
@@ -435,7 +435,7 @@ def _turtle(directory: Path) -> None:
 
 
 def _gorilla(directory: Path) -> None:
-    """Many lights in folders, with large files; an id of the later alphabet."""
+    """Many lights in folders, with large files; an id with lower-case letters."""
     created = _at(2018, 4, 18, 8, 30, 0)
     rules = "".join(f'  "rule-{number}": {number % 3},\n' for number in range(200))
     files = {
@@ -463,7 +463,7 @@ def _gorilla(directory: Path) -> None:
         lines = "".join(f"// step {step}\n" for step in range(number % 23))
         changed = {"fizz.js": f"{lines}module.exports = () => {number};\n"}
         if number > 40:
-            changed |= {"fizz-spec.js": GONE, "count-spec.js": files["fizz-spec.js"]}
+            changed |= {"fizz-spec.js": DELETED, "count-spec.js": files["fizz-spec.js"]}
         return changed
 
     lights = session("ARRGAG" * 14, created + timedelta(0, 5), files, edit)
@@ -472,7 +472,7 @@ def _gorilla(directory: Path) -> None:
 
 
 def _snake(directory: Path) -> None:
-    """Somebody who started and made no light; the files that macOS's tar strews about."""
+    """An avatar without lights besides the start; the stray files that tar of macOS adds."""
     created = _at(2017, 9, 8, 19, 33, 3)
     files = {
         "Anagram.php": "<?php\n",
@@ -494,15 +494,15 @@ def _snake(directory: Path) -> None:
         exercise="Words",
     )
     write_folders(kata, "snake", session("", created, files, lambda _: {}))
-    # AppleDouble: its magic, its version, its filler, and no entries.
-    double = bytes.fromhex("0005160700020000") + b"Mac OS X        " + bytes(182)
-    (kata / "._manifest.json").write_bytes(double)
-    (kata / "snake/._increments.json").write_bytes(double)
+    # AppleDouble: magic, version, filler, and no entries.
+    apple_double = bytes.fromhex("0005160700020000") + b"Mac OS X        " + bytes(182)
+    (kata / "._manifest.json").write_bytes(apple_double)
+    (kata / "snake/._increments.json").write_bytes(apple_double)
     give(kata, STAFF)
 
 
 def _lion(directory: Path) -> None:
-    """A folder for the start too, and `outcome` where others have `colour`; nobody's files."""
+    """A folder for the start too; `outcome` instead of `colour`; owned by the user `nobody`."""
     created = _at(2014, 2, 11, 10, 10, 10)
     files = {"hello.sh": "echo hello\n", "cyber-dojo.sh": "sh hello.sh\n"}
     kata = write_kata(
@@ -512,17 +512,17 @@ def _lion(directory: Path) -> None:
     write_folders(kata, "lion", lights)
     (kata / "lion/0").mkdir()
     write_json(kata / "lion/0/manifest.json", {**lights[0].files, "hello.sh": "echo start\n"})
-    told = [{"time": parts(created), "number": 0}]
-    told += [
+    increments = [{"time": parts(created), "number": 0}]
+    increments += [
         {"outcome": each.colour, "time": parts(each.time), "number": each.number}
         for each in lights[1:]
     ]
-    write_json(kata / "lion/increments.json", told)
+    write_json(kata / "lion/increments.json", increments)
     give(kata, NOBODY, 0o600)
 
 
-def _nobody(directory: Path) -> None:
-    """A kata in which nobody started; an id of the later alphabet."""
+def _unstarted(directory: Path) -> None:
+    """A kata without avatars; an id with lower-case letters."""
     files = {
         "Stock.cs": "public class Stock\n{\n}\n",
         "StockTest.cs": "using NUnit.Framework;\n",

@@ -1,7 +1,7 @@
-"""Clients that use a storer in every way, and remember what they were told.
+"""Clients that use a storer in every way, and remember its answers.
 
-Each has katas of its own, so that it knows what is in them; all of them play in one more. What a
-kata holds is known by the lights' times: no two lights that were recorded have the same.
+Each client has katas of its own, and so knows their content; all clients share one more kata. A
+kata's content is identified by the times of its lights: no two recorded lights have the same time.
 """
 
 import itertools
@@ -23,7 +23,7 @@ from support.storer.storing import FILES, STARTED, Katas, a_test, timestamp
 
 # The times of an avatar's lights, in seconds since 1970, the start's first.
 Lights = tuple[int, ...]
-# The avatars of a kata with their lights; None where there is no such kata.
+# The avatars of a kata with their lights; None if there is no such kata.
 State = Mapping[str, Lights] | None
 
 _MOST_KATAS = 3
@@ -35,7 +35,7 @@ _START = int(STARTED.timestamp())
 
 @dataclass
 class Step:
-    """A state that a call gave a kata: when it was sent, and when it was answered, if it was."""
+    """A state that a call gives a kata, with the monotonic times of the request and the answer."""
 
     state: State
     sent: float
@@ -43,9 +43,10 @@ class Step:
 
 
 def possible(steps: Iterable[Step], begin: float, end: float) -> list[State]:
-    """Return the states that a kata can be in if all ended at a moment between these two.
+    """Return the states that a kata can have if the storer ended between `begin` and `end`.
 
-    What was answered before has happened; what was sent before the end may have.
+    A call that was answered before `begin` has happened; a call that was sent before `end` may
+    have.
     """
     found: list[State] = []
     for step in steps:
@@ -58,17 +59,17 @@ def possible(steps: Iterable[Step], begin: float, end: float) -> list[State]:
 
 @dataclass
 class Shared:
-    """The kata that all clients play in: what each of them was told there. Any thread's."""
+    """The kata that all clients share, and the storer's answers about it. Any thread may use it."""
 
     kata_id: str
-    started: list[tuple[str, float]] = field(default_factory=list)  # names, and when told
-    lights: list[tuple[int, int, float]] = field(default_factory=list)  # numbers, times, when told
-    sent: list[int] = field(default_factory=list)  # the times of what may have been recorded
+    started: list[tuple[str, float]] = field(default_factory=list)  # name, time of the answer
+    lights: list[tuple[int, int, float]] = field(default_factory=list)  # number, time, of answer
+    sent: list[int] = field(default_factory=list)  # the times of lights that may be recorded
 
     def check(self, katas: Katas, begin: float) -> None:
-        """Make sure that what was told before `begin` is so, and that nothing is there twice."""
-        told = [name for name, _ in self.started]
-        assert len(told) == len(set(told)), "an avatar was given twice"
+        """Check that all answers before `begin` hold, and that nothing happened twice."""
+        names = [name for name, _ in self.started]
+        assert len(names) == len(set(names)), "an avatar was given twice"
         assert {name for name, at in self.started if at <= begin} <= set(
             observe(katas, self.kata_id) or ()
         )
@@ -79,17 +80,17 @@ class Shared:
             assert when > begin or lights[number : number + 1] == [at], (number, at)
 
     def forget_after(self, begin: float) -> None:
-        """Forget what was told after a moment to which all went back."""
+        """Forget the answers after `begin`, because the disk went back to that moment."""
         self.started = [each for each in self.started if each[1] <= begin]
         self.lights = [each for each in self.lights if each[2] <= begin]
 
 
 class Client:
-    """One who creates, starts, records, forks, archives, restores and deletes, at random."""
+    """A client that creates, starts, records, archives, restores and deletes, at random."""
 
     def __init__(self, seed: int, shared: Shared, imports: Mapping[str, State]) -> None:
-        """Play with katas of its own; `imports` are those that are its own to import."""
-        self._random = random.Random(seed)  # noqa: S311 - it has to be the same each time
+        """Use `shared` and own katas; `imports` are the legacy katas that only it imports."""
+        self._random = random.Random(seed)  # noqa: S311 - has to be the same each time
         self.shared = shared
         self.steps: dict[str, list[Step]] = {
             kata_id: [Step(state, -math.inf, -math.inf)] for kata_id, state in imports.items()
@@ -97,15 +98,15 @@ class Client:
         self._imports = dict(imports)
         self._tars: dict[str, tuple[bytes, State]] = {}
         self._unanswered: Callable[[Katas], None] | None = None
-        self.given: list[str] = []
-        self.calls: Counter[str] = Counter()  # that were answered
+        self.given: list[str] = []  # the ids of the katas that it created
+        self.calls: Counter[str] = Counter()  # the calls that were answered
 
     def play(self, katas: Katas, stopped: threading.Event | None = None) -> None:
-        """Go on until the storer is gone, or it is told to stop."""
+        """Make calls until the storer is gone, or `stopped` is set."""
         with suppress(Gone):
             if self._unanswered is not None:
-                again, self._unanswered = self._unanswered, None
-                again(katas)
+                retry, self._unanswered = self._unanswered, None
+                retry(katas)
             while stopped is None or not stopped.is_set():
                 self._call(katas)
 
@@ -115,15 +116,15 @@ class Client:
             self._create(katas)
             return
         kata_id = self._random.choice(own)
-        ways: list[Callable[[Katas, str], None]]
-        ways = [self._start, self._record, self._archive, self._restore, self._delete]
-        (way,) = self._random.choices(ways, [2, 12, 2, 1, 1])
+        calls: list[Callable[[Katas, str], None]]
+        calls = [self._start, self._record, self._archive, self._restore, self._delete]
+        (call,) = self._random.choices(calls, [2, 12, 2, 1, 1])
         if self._random.random() < 0.25:
-            ways = [self._start_shared, self._record_shared]
-            (way,) = self._random.choices(ways, [1, 4])
-            way(katas, self.shared.kata_id)
+            calls = [self._start_shared, self._record_shared]
+            (call,) = self._random.choices(calls, [1, 4])
+            call(katas, self.shared.kata_id)
         else:
-            way(katas, kata_id)
+            call(katas, kata_id)
 
     def _create(self, katas: Katas) -> None:
         sent = time.monotonic()
@@ -161,7 +162,7 @@ class Client:
         state = self._state(kata_id)
         before = state[name]
         after = before if at in before else (*before, at)
-        # Somebody who had no answer sends the same once more.
+        # Without an answer, the client sends the same request again.
         self._unanswered = lambda katas: self._record_as(katas, kata_id, name, at)
         with self._stepping(kata_id, {**state, name: after}), _losing():
             light = record(katas, kata_id, name, at)
@@ -187,9 +188,9 @@ class Client:
         self._count("restore")
 
     def _delete(self, katas: Katas, kata_id: str) -> None:
-        # What is in the katas directory is there again.
-        gone = self._stepping(kata_id, self._imports.get(kata_id))
-        with gone, _losing(), suppress_refusal(grpc.StatusCode.NOT_FOUND):
+        # A kata in the katas directory is still there, and is found again.
+        deleting = self._stepping(kata_id, self._imports.get(kata_id))
+        with deleting, _losing(), suppress_refusal(grpc.StatusCode.NOT_FOUND):
             katas.delete(kata_id)
             self._count("delete")
         self._tars.pop(kata_id, None)
@@ -229,18 +230,18 @@ class Client:
         self.calls[what] += 1
 
     def check(self, katas: Katas, begin: float, end: float) -> None:
-        """Make sure that each kata is as it can be if all ended between these moments."""
+        """Check that each kata has a state that is possible if the storer ended in between."""
         for kata_id, steps in self.steps.items():
             found = observe(katas, kata_id)
             assert found in possible(steps, begin, end), (kata_id, found, steps[-3:])
 
-    def settle(self, katas: Katas) -> None:
-        """Go on from what is there now, after a kill."""
+    def resume(self, katas: Katas) -> None:
+        """Take the state of each kata from the storer, after a kill."""
         for kata_id, steps in self.steps.items():
             steps[:] = [Step(observe(katas, kata_id), -math.inf, -math.inf)]
 
     def check_files(self, katas: Katas) -> None:
-        """Make sure that each light has the files that it was recorded with."""
+        """Check that each light has the files that it was recorded with."""
         for kata_id, steps in self.steps.items():
             for name, lights in (steps[-1].state or {}).items():
                 for number, at in enumerate(lights):
@@ -250,11 +251,11 @@ class Client:
 
 
 class Gone(Exception):
-    """The storer went before it answered."""
+    """The storer ended before it answered."""
 
 
 class _Stepping:
-    """A call that gives a kata another state; one that is refused gives none."""
+    """A call that gives a kata another state, which it may have even if the call fails."""
 
     def __init__(self, steps: list[Step], state: State) -> None:
         self._steps = steps
@@ -268,8 +269,8 @@ class _Stepping:
             self._step.answered = time.monotonic()
 
 
-class _losing:  # noqa: N801 - used as a function is
-    """Turn the end of a call whose storer went into Gone."""
+class _losing:  # noqa: N801 - used like a function
+    """Raise Gone for the error of a call whose storer ended."""
 
     def __enter__(self) -> None:
         pass
@@ -279,8 +280,8 @@ class _losing:  # noqa: N801 - used as a function is
             raise Gone from error
 
 
-class suppress_refusal:  # noqa: N801 - used as a function is
-    """Go on after a call that was refused with this status."""
+class suppress_refusal:  # noqa: N801 - used like a function
+    """Suppress the error of a call that is refused with this status."""
 
     def __init__(self, code: grpc.StatusCode) -> None:
         self._code = code
@@ -293,19 +294,19 @@ class suppress_refusal:  # noqa: N801 - used as a function is
 
 
 def files_of(at: int) -> dict[str, bytes]:
-    """Return the files that the test of this time was recorded with."""
+    """Return the files of the light with this time."""
     return {**FILES, "hiker.c": b"int a = %d;\n" % at}
 
 
 def record(katas: Katas, kata_id: str, name: str, at: int) -> storer_pb2.Light:
-    """Record the test of this time, for the first time or once more."""
+    """Record the light with this time, for the first time or again."""
     when = timestamp(STARTED + timedelta(seconds=at - _START))
     request = a_test(kata_id, name, files_of(at), time=when, request_id=str(at))
     return katas.stub.RecordTest(request).light
 
 
 def observe(katas: Katas, kata_id: str) -> State:
-    """Return what is in a kata."""
+    """Return the state of a kata."""
     try:
         found = katas.stub.ListLights(storer_pb2.ListLightsRequest(kata_id=kata_id))
     except grpc.RpcError as error:

@@ -1,4 +1,4 @@
-"""An S3-compatible store in a process of its own, that keeps everything in memory."""
+"""An S3-compatible store that keeps its objects in memory, in a process of its own."""
 
 import os
 import re
@@ -20,7 +20,7 @@ class S3Server:
     """A running store."""
 
     def __init__(self, port: int = 0) -> None:
-        """Start it, on any port that is free if none is given."""
+        """Start the store, on a free port by default."""
         command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
         self._process = subprocess.Popen(
             command, env={**os.environ, **ENVIRON}, stderr=subprocess.PIPE, text=True
@@ -28,17 +28,17 @@ class S3Server:
         assert self._process.stderr is not None
         lines = iter(self._process.stderr.readline, "")
         self.url = next(match[1] for line in lines if (match := _RUNNING.search(line)))
-        # Read on, or it would wait for a reader of its log.
+        # Unless its log is read, the store blocks once the pipe is full.
         self._reader = threading.Thread(target=lambda: [None for _ in lines], daemon=True)
         self._reader.start()
 
     @property
     def environ(self) -> dict[str, str]:
-        """What a storer has to know of it."""
+        """The environment variables by which a storer finds the store."""
         return {**ENVIRON, "AWS_ENDPOINT_URL_S3": self.url}
 
     def stop(self) -> None:
-        """End it, and all that it keeps."""
+        """Kill the store; its objects are lost."""
         if self._process.poll() is None:
             self._process.kill()
         self._process.wait()

@@ -1,4 +1,4 @@
-"""Start points of a test's own: one language and one exercise."""
+"""Start points for a single test: one language and one exercise."""
 
 import json
 import subprocess

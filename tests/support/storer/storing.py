@@ -1,4 +1,4 @@
-"""A storer's client for tests: katas with fixed times, and what a refusal has to say."""
+"""A storer's client for tests: katas with fixed times, and checks of refusals."""
 
 import hashlib
 import os
@@ -40,13 +40,13 @@ Stub = storer_pb2_grpc.StorerServiceStub
 
 
 class Katas:
-    """Katas behind a storer, made and played with fixed times."""
+    """Katas behind a storer, created and used with fixed times."""
 
     def __init__(self, stub: Stub) -> None:
         self.stub = stub
 
     def create(self, files: Mapping[str, bytes] = FILES, **manifest: Any) -> str:
-        """Make a kata; return its id."""
+        """Create a kata; return its id."""
         return self.stub.CreateKata(
             storer_pb2.CreateKataRequest(
                 manifest=a_manifest(files, **manifest), created=timestamp(CREATED)
@@ -60,7 +60,7 @@ class Katas:
         ).avatar
 
     def started(self, *names: str, files: Mapping[str, bytes] = FILES) -> str:
-        """Make a kata in which these avatars are started; return its id."""
+        """Create a kata and start these avatars; return the kata's id."""
         kata_id = self.create(files)
         for name in names:
             self.start(kata_id, name)
@@ -126,7 +126,7 @@ class Katas:
     def watching(
         self, kata_id: str, seen: Mapping[str, int] | None = None, seconds: float = 60
     ) -> Iterator[Iterator[storer_pb2.WatchKataResponse]]:
-        """Watch a kata; the watcher goes in the end."""
+        """Watch a kata; the call is cancelled in the end."""
         request = storer_pb2.WatchKataRequest(kata_id=kata_id, seen=seen)
         call: Any = self.stub.WatchKata(request, timeout=seconds)
         yield call
@@ -138,7 +138,7 @@ class Katas:
 
 
 def content_of(parts: Sequence[Any]) -> bytes:
-    """Return what the parts of a stream add up to, having made sure that all of them came."""
+    """Return the content of a stream; check that its parts are complete and match the digest."""
     kinds = [part.WhichOneof("part") for part in parts]
     assert kinds == ["header", *["data"] * (len(parts) - 2), "end"]
     assert parts[0].header.filename
@@ -161,7 +161,7 @@ def unpacked(tar: bytes, folder: Path, kata_id: str) -> Path:
 
 
 def a_manifest(files: Mapping[str, bytes] = FILES, **fields: Any) -> storer_pb2.Manifest:
-    """Return a manifest that a kata can be made from."""
+    """Return a manifest that a kata can be created from."""
     given = {
         "display_name": "C (gcc), assert",
         "image_name": "cyberdojofoundation/gcc_assert",
@@ -174,7 +174,7 @@ def a_manifest(files: Mapping[str, bytes] = FILES, **fields: Any) -> storer_pb2.
 def a_test(
     kata_id: str, avatar: str, files: Mapping[str, bytes] = FILES, **fields: Any
 ) -> storer_pb2.RecordTestRequest:
-    """Return a test that can be recorded."""
+    """Return a valid request to record a test."""
     given = {"colour": RED, "time": timestamp(STARTED + timedelta(seconds=7)), **fields}
     return storer_pb2.RecordTestRequest(kata_id=kata_id, avatar=avatar, files=files, **given)
 
@@ -182,7 +182,7 @@ def a_test(
 def restore_requests(
     tar: bytes, *, overwrite: bool = False
 ) -> Iterator[storer_pb2.RestoreKataRequest]:
-    """Yield what RestoreKata is sent for a tar."""
+    """Yield the requests by which RestoreKata gets a tar."""
     header = storer_pb2.RestoreKataHeader(overwrite=overwrite)
     yield storer_pb2.RestoreKataRequest(header=header)
     for data in rechunk([tar]):
@@ -200,7 +200,7 @@ def timestamp(time: datetime) -> Timestamp:
 
 @contextmanager
 def refused(code: grpc.StatusCode, *, field: str | None = None, says: str = "") -> Iterator[None]:
-    """Expect a call to be refused with `code`, naming `field`, its message holding `says`."""
+    """Check that a call is refused with `code`, names `field`, and has `says` in its message."""
     with pytest.raises(grpc.RpcError) as caught:
         yield
     error: Any = caught.value
@@ -211,7 +211,7 @@ def refused(code: grpc.StatusCode, *, field: str | None = None, says: str = "") 
 
 
 def bad_fields(error: Any) -> list[error_details_pb2.BadRequest.FieldViolation]:
-    """Return what a refusal says of the request's fields."""
+    """Return the violations of the request's fields from a refusal."""
     status = rpc_status.from_call(error)
     found = error_details_pb2.BadRequest()
     assert status is not None
@@ -227,21 +227,21 @@ def at_once(function: Callable[[T], R], arguments: Iterable[T]) -> list[R]:
 
 
 def wait_for_new(recorded: threading.Semaphore, writers: int) -> None:
-    """Wait until one of the writers, who release it for each light, recorded what it began now."""
+    """Wait for a light whose recording begins after this call; writers release for each light."""
     while recorded.acquire(blocking=False):
-        pass  # recorded before
-    for _ in range(writers + 1):  # all of them may be in the middle of one
+        pass  # recorded before this call
+    for _ in range(writers + 1):  # each writer may be recording a light that began before
         assert recorded.acquire(timeout=60)
 
 
 def kibibytes(pid: int, name: str) -> int:
-    """Return what the kernel says of a process's memory, such as VmRSS."""
+    """Return a figure of a process's memory from /proc, such as VmRSS."""
     status = Path(f"/proc/{pid}/status").read_text()
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith(name))
 
 
 def git(folder: Path, *arguments: str, text: bytes | None = None) -> bytes:
-    """Run git as somebody would who has no configuration at all; return what it says."""
+    """Run git without any configuration of the host; return its output."""
     quiet = {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1", "LC_ALL": "C"}
     done = subprocess.run(
         ["git", "-c", "safe.directory=*", *arguments],

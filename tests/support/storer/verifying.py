@@ -1,4 +1,4 @@
-"""Verifying for tests: what VerifyKatas tells, what git fsck tells, and damage of every kind."""
+"""Verification for tests: the findings of VerifyKatas and of git fsck, and damage of every kind."""
 
 import os
 import re
@@ -15,13 +15,13 @@ from support.storer.storing import Katas, git
 
 @dataclass(frozen=True)
 class Verified:
-    """What VerifyKatas told."""
+    """The answer of VerifyKatas."""
 
     findings: list[storer_pb2.KataFinding]
     summary: storer_pb2.VerifySummary
 
     def kinds(self) -> list[tuple[str, str, bool]]:
-        """Return of each finding its kind, its path and whether it was mended."""
+        """Return the kind and the path of each finding, and whether it was mended."""
         return [
             (
                 storer_pb2.FindingKind.Name(each.kind).removeprefix("FINDING_KIND_"),
@@ -32,10 +32,10 @@ class Verified:
         ]
 
     def unmended(self) -> list[tuple[str, str, bool]]:
-        """Return what may not be there any more when all was mended, whatever died before.
+        """Return the findings that must not be left after mending, whichever process died before.
 
-        Objects in git that nothing refers to may be: they are in nobody's way. And so may a volume
-        that never got a kata: it goes when a storer starts, once it is a minute old.
+        Dangling git objects may be left: they do no harm. So may a volume that never got a kata: a
+        storer that starts removes the volume once it is a minute old.
         """
         return [
             each for each in self.kinds() if each[0] != "DANGLING" and each[:2] != ("LEFTOVER", ".")
@@ -43,7 +43,7 @@ class Verified:
 
 
 def verify(katas: Katas, *kata_ids: str, mend: bool = False, **fields: Any) -> Verified:
-    """Verify katas; make sure that the stream is one that ends as it should."""
+    """Verify katas; check that the stream ends with a summary that matches the findings."""
     request = storer_pb2.VerifyKatasRequest(
         kata_ids=kata_ids, mend=mend, **{"share_percent": 100, **fields}
     )
@@ -67,18 +67,18 @@ def fsck(avatar_folder: Path) -> dict[str, set[str]]:
         text=True,
         check=False,
     )
-    said = done.stdout + done.stderr
+    output = done.stdout + done.stderr
     return {
-        "missing": set(re.findall(r"(?m)^missing \w+ ([0-9a-f]{40})$", said)),
+        "missing": set(re.findall(r"(?m)^missing \w+ ([0-9a-f]{40})$", output)),
         "damaged": set(
-            re.findall(r"(?m)^error: (?:sha1 mismatch for )?.*?([0-9a-f]{2}/?[0-9a-f]{38})", said)
+            re.findall(r"(?m)^error: (?:sha1 mismatch for )?.*?([0-9a-f]{2}/?[0-9a-f]{38})", output)
         ),
-        "dangling": set(re.findall(r"(?m)^dangling \w+ ([0-9a-f]{40})$", said)),
+        "dangling": set(re.findall(r"(?m)^dangling \w+ ([0-9a-f]{40})$", output)),
     }
 
 
 def objects_of(verified: Verified, kind: str) -> set[str]:
-    """Return the objects that findings of a kind are about."""
+    """Return the names of the loose objects that have a finding of this kind."""
     return {
         "".join(path.split("/")[-2:])
         for found, path, _ in verified.kinds()
@@ -100,6 +100,6 @@ def overwrite(path: Path, change: Callable[[bytes], bytes]) -> None:
 
 
 def another_content(content: bytes) -> bytes:
-    """Return a loose object that is whole, and not what its name says."""
+    """Return the object with its last byte changed: still readable, but of another digest."""
     raw = zlib.decompress(content)
     return zlib.compress(raw[:-1] + bytes([raw[-1] ^ 1]))

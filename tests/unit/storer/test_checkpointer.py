@@ -1,4 +1,4 @@
-"""Logs that another process left are rewritten, then emptied; nothing else is touched."""
+"""Logs that another process left are rewritten, then emptied; nothing else is changed."""
 
 import os
 import shutil
@@ -26,7 +26,7 @@ Start = Callable[..., Path]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Start:
-    """Starts avatars in a kata's folder, as a process that died then; returns the folder."""
+    """Starts avatars in a kata's folder without a checkpoint; returns the folder."""
 
     def start(*names: str, kata: str = "kata") -> Path:
         folder = tmp_path / kata
@@ -62,7 +62,7 @@ def files_of(kata: Path) -> dict[str, tuple[int, bytes]]:
     return {str(path.relative_to(kata)): (path.stat().st_ino, path.read_bytes()) for path in found}
 
 
-def test_what_another_process_left_is_rewritten_and_then_the_log_is_empty(
+def test_a_log_that_another_process_left_is_rewritten_and_then_emptied(
     start: Start,
 ) -> None:
     kata = start("whale")
@@ -80,7 +80,7 @@ def test_what_another_process_left_is_rewritten_and_then_the_log_is_empty(
     assert numbers(kata) == [0]
 
 
-def test_checkpoints_are_made_by_several_at_once(start: Start) -> None:
+def test_several_threads_make_checkpoints_at_once(start: Start) -> None:
     kata = start(*avatars.NAMES[:16])
     checkpointer = Checkpointer()
     for name in avatars.NAMES[:16]:
@@ -91,14 +91,14 @@ def test_checkpoints_are_made_by_several_at_once(start: Start) -> None:
     assert all(is_empty(kata, name) for name in avatars.NAMES[:16])
 
 
-def test_a_kata_that_came_in_the_place_of_another_is_left_as_it_is(start: Start) -> None:
+def test_a_kata_that_replaced_another_is_not_changed(start: Start) -> None:
     kata, other = start("whale"), start("whale", kata="other")
     checkpointer, others = Checkpointer(), Checkpointer()
     open_(kata, checkpointer).lights()
     record(open_(other, others), b"other")
     others.checkpoint()
     (other / "whale/.journal").unlink()
-    (other / "whale/sandbox/product").write_bytes(b"of a run of old")
+    (other / "whale/sandbox/product").write_bytes(b"of an earlier run")
     shutil.rmtree(kata)
     shutil.copytree(other, kata)
     before = files_of(kata)
@@ -106,7 +106,7 @@ def test_a_kata_that_came_in_the_place_of_another_is_left_as_it_is(start: Start)
     assert files_of(kata) == before
 
 
-def test_nothing_is_written_while_a_kata_is_replaced_or_goes(start: Start) -> None:
+def test_nothing_is_written_while_a_kata_is_replaced_or_deleted(start: Start) -> None:
     kata = start("whale")
     checkpointer = Checkpointer()
     open_(kata, checkpointer).lights()
@@ -118,12 +118,12 @@ def test_nothing_is_written_while_a_kata_is_replaced_or_goes(start: Start) -> No
     assert is_empty(kata)
 
 
-def test_a_damaged_kata_keeps_its_log_and_is_not_to_the_loss_of_others(start: Start) -> None:
+def test_a_damaged_avatar_keeps_its_log_and_does_not_hold_up_others(start: Start) -> None:
     kata = start("bear", "whale")
     checkpointer = Checkpointer()
     for name in ("bear", "whale"):
         open_(kata, checkpointer, name).lights()
-    (kata / "bear/.git/objects").rename(kata / "bear/.git/gone")
+    (kata / "bear/.git/objects").rename(kata / "bear/.git/moved")
     (kata / "bear/.git/objects").write_bytes(b"")
     for _ in range(2):
         checkpointer.checkpoint()
@@ -131,7 +131,7 @@ def test_a_damaged_kata_keeps_its_log_and_is_not_to_the_loss_of_others(start: St
     assert is_empty(kata)
 
 
-def test_a_sandbox_that_a_run_is_in_stays(start: Start) -> None:
+def test_a_sandbox_in_use_by_a_run_is_not_changed(start: Start) -> None:
     kata = start("whale")
     checkpointer = Checkpointer()
     open_(kata, checkpointer).lights()
@@ -144,7 +144,7 @@ def test_a_sandbox_that_a_run_is_in_stays(start: Start) -> None:
     assert (sandbox / "a.txt").read_bytes() == b"of the run"
 
 
-def test_a_tag_that_names_nothing_is_no_light(start: Start) -> None:
+def test_a_tag_that_names_no_commit_is_no_light(start: Start) -> None:
     kata = start("whale")
     (kata / "whale/.git/refs/tags/1").write_bytes(bytes(41))
     assert numbers(kata) == [0]
@@ -152,7 +152,7 @@ def test_a_tag_that_names_nothing_is_no_light(start: Start) -> None:
     assert numbers(kata) == [0, 1]
 
 
-def test_a_light_whose_tag_is_gone_is_damage(start: Start) -> None:
+def test_a_light_without_its_tag_is_damage(start: Start) -> None:
     kata = start("whale")
     checkpointer = Checkpointer()
     open_(kata, checkpointer).lights()
@@ -162,7 +162,7 @@ def test_a_light_whose_tag_is_gone_is_damage(start: Start) -> None:
         numbers(kata)
 
 
-def test_a_checkpointer_that_stops_leaves_no_log(start: Start) -> None:
+def test_a_checkpointer_that_stops_empties_all_logs(start: Start) -> None:
     kata = start("whale")
     checkpointer = Checkpointer()
     checkpointer.start()
@@ -172,7 +172,7 @@ def test_a_checkpointer_that_stops_leaves_no_log(start: Start) -> None:
     assert numbers(kata) == [0, 1]
 
 
-def test_what_another_storer_appends_is_replayed_before_it_is_read(start: Start) -> None:
+def test_entries_of_another_storer_are_replayed_before_lights_are_read(start: Start) -> None:
     kata = start("whale")
     ours, theirs = Checkpointer(), Checkpointer()
     record(open_(kata, ours), b"ours")

@@ -1,4 +1,4 @@
-"""A katas directory: which katas are in it."""
+"""Finding katas in a katas directory."""
 
 import os
 from collections.abc import Callable
@@ -39,7 +39,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     written=st.sampled_from([str, str.swapcase]),
     ignore_case=st.booleans(),
 )
-def test_ids_are_found_by_how_they_begin(
+def test_ids_are_found_by_prefix(
     directory: Path, kata_id: str, length: int, written: Callable[[str], str], *, ignore_case: bool
 ) -> None:
     prefix = written(kata_id[:length])
@@ -48,19 +48,19 @@ def test_ids_are_found_by_how_they_begin(
     assert list(found) == [each for each in IDS if fold(each).startswith(fold(prefix))]
 
 
-def test_only_the_folders_are_looked_into_that_can_hold_any(
+def test_only_folders_that_can_match_are_read(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looked: list[str] = []
+    listed: list[str] = []
     listdir = os.listdir
 
-    def noting(path: Path) -> list[str]:
-        looked.append(path.name)
+    def recording(path: Path) -> list[str]:
+        listed.append(path.name)
         return listdir(path)
 
-    monkeypatch.setattr(os, "listdir", noting)
+    monkeypatch.setattr(os, "listdir", recording)
     assert list(KatasDirectory(directory).kata_ids("7C4E")) == ["7C4E19D2B6"]
-    assert looked == [directory.name, "7C"]
+    assert listed == [directory.name, "7C"]
 
 
 def test_a_kata_is_a_folder(directory: Path) -> None:
@@ -71,7 +71,7 @@ def test_a_kata_is_a_folder(directory: Path) -> None:
 
 
 @pytest.mark.parametrize("path", [None, Path("/nonexistent")])
-def test_without_a_directory_there_are_none(path: Path | None) -> None:
+def test_without_a_directory_there_are_no_katas(path: Path | None) -> None:
     katas = KatasDirectory(path)
     assert list(katas.kata_ids()) == []
     assert katas.folder("7C4E19D2B6") is None

@@ -1,4 +1,4 @@
-"""Files that are rewritten in place are whole for who opens them, and lose nothing."""
+"""Files that are rewritten in place are whole for readers, and lose nothing."""
 
 import json
 import subprocess
@@ -21,21 +21,21 @@ def others(file: Path) -> list[str]:
     return sorted(path.name for path in file.parent.iterdir() if path != file)
 
 
-@pytest.mark.parametrize("before", [None, b"", SMALL, b"longer than what comes", LARGE])
-@pytest.mark.parametrize("spare", [None, b"", b"longer than what comes", LARGE])
+@pytest.mark.parametrize("before", [None, b"", SMALL, b"longer than the new content", LARGE])
+@pytest.mark.parametrize("spare", [None, b"", b"longer than the new content", LARGE])
 @pytest.mark.parametrize("content", [b"", b"new", LARGE + b"new"])
 def test_a_swapped_file_has_the_new_content(
     file: Path, before: bytes | None, spare: bytes | None, content: bytes
 ) -> None:
-    for path, there in ((file, before), (in_place.spare_of(file), spare)):
-        if there is not None:
-            path.write_bytes(there)
+    for path, existing in ((file, before), (in_place.spare_of(file), spare)):
+        if existing is not None:
+            path.write_bytes(existing)
     in_place.swap(file, content)
     assert file.read_bytes() == content
     assert others(file) in ([], [".manifest.json.spare"])
 
 
-def test_no_file_is_made_for_the_third_content_and_those_after(file: Path) -> None:
+def test_from_the_second_swap_on_no_file_is_created(file: Path) -> None:
     file.write_bytes(b"0")
     in_place.swap(file, b"1")
     inodes = {file.stat().st_ino, in_place.spare_of(file).stat().st_ino}
@@ -45,7 +45,7 @@ def test_no_file_is_made_for_the_third_content_and_those_after(file: Path) -> No
         assert file.read_bytes() == b"%d" % number
 
 
-def test_a_large_file_that_somebody_reads_stays_as_it_was(file: Path) -> None:
+def test_a_large_file_that_is_open_is_not_changed(file: Path) -> None:
     file.write_bytes(LARGE)
     assert in_place.swapped_bytes(len(LARGE)) == 0
     with file.open("rb") as reader:
@@ -54,7 +54,7 @@ def test_a_large_file_that_somebody_reads_stays_as_it_was(file: Path) -> None:
         assert reader.read() == LARGE
 
 
-def test_a_large_file_that_is_read_is_no_spare_though_a_swap_was_killed_that_took_it_away(
+def test_a_large_file_is_not_reused_even_if_a_killed_swap_left_it_as_the_spare(
     file: Path,
 ) -> None:
     file.write_bytes(SMALL)
@@ -66,7 +66,7 @@ def test_a_large_file_that_is_read_is_no_spare_though_a_swap_was_killed_that_too
         assert reader.read() == LARGE
 
 
-def test_a_file_that_has_another_name_is_left_as_it_is_there(file: Path) -> None:
+def test_a_file_with_another_name_is_not_changed_there(file: Path) -> None:
     file.write_bytes(b"[1]\n")
     other = file.with_name("other")
     other.hardlink_to(file)
@@ -79,7 +79,7 @@ def test_a_file_that_has_another_name_is_left_as_it_is_there(file: Path) -> None
     assert (file.read_bytes(), other.read_bytes()) == (b"new", b"spare")
 
 
-def test_a_link_in_the_place_of_a_file_is_not_followed(file: Path) -> None:
+def test_a_link_instead_of_a_file_is_not_followed(file: Path) -> None:
     victim = file.with_name("victim")
     victim.write_bytes(b"[]")
     in_place.spare_of(file).symlink_to(victim)
@@ -100,7 +100,7 @@ def test_an_extended_list_has_the_new_elements_behind_the_old(file: Path, list_:
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[1", "1", "]" + " " * 99, " " * 99 + "]", "]"])
-def test_what_is_no_list_of_ours_is_not_extended(file: Path, content: str) -> None:
+def test_a_file_that_does_not_end_as_a_list_is_not_extended(file: Path, content: str) -> None:
     file.write_text(content)
     assert not in_place.extend(file, b"1")
     assert file.read_text() == content
@@ -116,7 +116,7 @@ def test_only_the_end_of_a_list_changes(file: Path, length: int) -> None:
     assert file.read_bytes().startswith(content[: len(content) - kept])
 
 
-def test_a_list_of_which_the_disk_takes_a_part_only_is_as_before(file: Path) -> None:
+def test_a_list_is_unchanged_if_the_disk_takes_only_a_part(file: Path) -> None:
     file.write_bytes(b"[1]\n")
     program = """
 import pathlib, resource, sys
@@ -130,9 +130,9 @@ in_place.extend(pathlib.Path(sys.argv[1]), b'"longer than that"')
     assert file.read_bytes() == b"[1]\n"
 
 
-def test_a_folder_that_can_not_be_marked_stays_as_it_is(tmp_path: Path) -> None:
-    block_groups.spread(tmp_path)
-    block_groups.spread(tmp_path)
-    block_groups.spread(tmp_path / "missing")
-    block_groups.spread(Path("/proc"))
+def test_a_folder_that_can_not_get_the_flag_is_not_an_error(tmp_path: Path) -> None:
+    block_groups.spread_subfolders(tmp_path)
+    block_groups.spread_subfolders(tmp_path)
+    block_groups.spread_subfolders(tmp_path / "missing")
+    block_groups.spread_subfolders(Path("/proc"))
     (tmp_path / "inside").mkdir()

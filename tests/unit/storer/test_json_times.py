@@ -1,4 +1,4 @@
-"""Times as lists of their parts."""
+"""Times as lists of their parts in JSON files."""
 
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -12,12 +12,12 @@ times = st.datetimes(timezones=st.just(UTC))
 
 
 @given(times)
-def test_a_time_comes_back_from_its_list(time: datetime) -> None:
+def test_a_time_survives_its_list(time: datetime) -> None:
     assert json_times.from_list(json_times.to_list(time)) == time
 
 
 @given(times, st.integers(-14, 14))
-def test_a_time_is_written_as_that_of_greenwich(time: datetime, hours: int) -> None:
+def test_a_time_is_written_in_utc(time: datetime, hours: int) -> None:
     if 1 < time.year < 9999:
         there = time.astimezone(timezone(timedelta(hours=hours)))
         assert json_times.to_list(there) == json_times.to_list(time)
@@ -50,6 +50,6 @@ def test_seconds_are_rounded_down_as_git_counts_them(time: datetime) -> None:
         [2019, 1, 1, 0, 0, 0, 1_000_000],
     ],
 )
-def test_what_is_no_time_is_refused(parts: object) -> None:
+def test_a_value_that_is_no_time_is_refused(parts: object) -> None:
     with pytest.raises(ValueError, match=r"time|must be in|out of range"):
         json_times.from_list(parts)

@@ -1,4 +1,4 @@
-"""What legacy katas call their language, and the image that it has today."""
+"""Legacy names of languages lead to the images of today."""
 
 import pytest
 
@@ -28,7 +28,7 @@ def test_a_legacy_name_leads_to_an_image(legacy_name: str, framework: str, image
 
 @pytest.mark.parametrize(
     ("legacy_name", "framework"),
-    [("", "cassert"), ("F#-NUnit-of-old", "nunit"), ("Groovy-JUnit", "junit"), ("", "")],
+    [("", "cassert"), ("F#-NUnit-legacy", "nunit"), ("Groovy-JUnit", "junit"), ("", "")],
 )
-def test_a_name_that_no_image_stands_for_leads_to_none(legacy_name: str, framework: str) -> None:
+def test_an_unknown_legacy_name_leads_to_no_image(legacy_name: str, framework: str) -> None:
     assert legacy_languages.find(legacy_name, framework) is None

@@ -1,4 +1,4 @@
-"""Lights that are listed again are those of now, whatever of them was kept."""
+"""Cached messages of lights never hide that the lights changed."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -56,11 +56,11 @@ def test_lights_that_were_added_are_listed() -> None:
     assert listed(messages, {"whale": before}) == wanted({"whale": before})
     after = (*before, *lights(2, 3))
     assert listed(messages, {"whale": after}) == wanted({"whale": after})
-    # As somebody has it who read them a moment earlier.
+    # A caller that read the lights earlier may list them later.
     assert listed(messages, {"whale": before}) == wanted({"whale": before})
 
 
-def test_lights_of_another_history_are_listed_as_they_are() -> None:
+def test_lights_of_another_history_replace_the_cached_ones() -> None:
     messages = LightMessages()
     before = lights(0, 1, 2)
     listed(messages, {"whale": before})
@@ -73,7 +73,7 @@ def test_lights_of_another_history_are_listed_as_they_are() -> None:
         assert listed(messages, {"whale": other}) == wanted({"whale": other})
 
 
-def test_more_avatars_than_are_kept_are_listed_as_they_are() -> None:
+def test_more_avatars_than_the_cache_holds_are_listed_correctly() -> None:
     messages = LightMessages(capacity=2)
     dashboard = {"bear": lights(0), "owl": lights(0, 1), "whale": lights(0, 2)}
     for _ in range(3):

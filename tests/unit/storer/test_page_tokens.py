@@ -1,4 +1,4 @@
-"""Page tokens: they lead back to where a page ended, and nothing else is taken for one."""
+"""Page tokens lead back to the end of a page, and nothing else is accepted as a token."""
 
 import base64
 from collections.abc import Callable
@@ -33,7 +33,7 @@ def test_a_names_token_leads_back_to_it(name: str) -> None:
     assert page_tokens.after_name(page_tokens.token(name)) == name
 
 
-def test_without_a_token_all_begins_at_the_beginning() -> None:
+def test_without_a_token_a_list_begins_at_its_start() -> None:
     assert page_tokens.after_kata("") == page_tokens.after_name("") == ""
     assert page_tokens.after_light("") == page_tokens.START
 
@@ -41,7 +41,7 @@ def test_without_a_token_all_begins_at_the_beginning() -> None:
 @given(
     st.text(min_size=1) | st.binary(min_size=1).map(lambda data: base64.b64encode(data).decode())
 )
-def test_whatever_somebody_makes_up_is_refused(text: str) -> None:
+def test_a_made_up_token_is_refused(text: str) -> None:
     for read in READERS:
         with pytest.raises(InvalidArgument) as caught:
             read(text)

@@ -1,4 +1,4 @@
-"""Publishing a kata: whenever it is interrupted, there is the old kata or the new one, whole."""
+"""Publishing a kata that is interrupted at any moment leaves the old kata or the new one, whole."""
 
 import os
 import shutil
@@ -15,8 +15,8 @@ from storer.katas import publish
 OLD = {"manifest.json": "old", "bear/manifest.json": "old bear", "whale/manifest.json": "old whale"}
 NEW = {"manifest.json": "new", "whale/manifest.json": "new whale", "zebra/a/b": "new zebra"}
 
-# Publishes in each folder of a folder. In the first it dies at the first system call that changes a
-# name, in the second at the second, and so on; each in a process of its own.
+# Publishes in each subfolder of a folder, each in a process of its own. The first process dies at
+# its first system call that changes a name, the second at its second, and so on.
 PUBLISH = """
 import os, signal, sys
 from pathlib import Path
@@ -44,7 +44,7 @@ for dies_at, folder in enumerate(sorted(Path(sys.argv[1]).iterdir()), 1):
     child = os.fork() or published(folder, dies_at)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
-STEPS = 40  # more than there are
+STEPS = 40  # more than publishing takes
 
 
 def write(folder: Path, files: dict[str, str]) -> None:
@@ -54,7 +54,7 @@ def write(folder: Path, files: dict[str, str]) -> None:
 
 
 def read(folder: Path) -> dict[str, str]:
-    """Return what can be seen in a kata's folder."""
+    """Return the visible files in a kata's folder."""
     return {
         str(path.relative_to(folder)): path.read_text()
         for path in folder.rglob("*")
@@ -70,7 +70,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("before", [OLD, {}], ids=["instead of another", "where there is none"])
-def test_killed_at_any_step_it_is_finished_or_has_not_happened(
+def test_killed_at_any_step_publishing_is_complete_or_has_not_happened(
     tmp_path: Path, before: dict[str, str]
 ) -> None:
     folders = [tmp_path / f"{step:02}" for step in range(STEPS)]
@@ -78,16 +78,16 @@ def test_killed_at_any_step_it_is_finished_or_has_not_happened(
         folder.mkdir()
         write(folder, before)
     command = [sys.executable, "-c", f"NEW = {NEW!r}\n{PUBLISH}", str(tmp_path)]
-    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    codes = [int(line) for line in said.split()]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    codes = [int(line) for line in output.split()]
     steps = codes.index(0)
     assert codes == [-signal.SIGKILL] * steps + [0] * (STEPS - steps)
     found = []
     for folder in folders:
-        # What can be seen has a manifest if it is a whole kata, and else has none.
-        seen = read(folder)
-        if "manifest.json" in seen:
-            assert seen in (before, NEW)
+        # A manifest is visible only together with a whole kata.
+        visible = read(folder)
+        if "manifest.json" in visible:
+            assert visible in (before, NEW)
         publish.recover(folder)
         assert not publish.is_staged(folder)
         assert not publish.is_interrupted(folder)
@@ -98,13 +98,13 @@ def test_killed_at_any_step_it_is_finished_or_has_not_happened(
     assert found == [before] * happened + [NEW] * (STEPS - happened)
 
 
-def test_recovering_is_finished_when_it_was_interrupted_itself(folder: Path) -> None:
+def test_an_interrupted_recovery_is_completed_by_the_next(folder: Path) -> None:
     write(folder, OLD)
     (folder / publish.COMPLETE).mkdir()
     write(folder / publish.COMPLETE, NEW)
     (folder / publish.REPLACED).mkdir()
     (folder / "manifest.json").rename(folder / publish.REPLACED / "manifest.json")
-    for name in ("bear", "whale"):  # as if each step were the last before a crash
+    for name in ("bear", "whale"):  # a crash can follow each step
         (folder / name).rename(folder / publish.REPLACED / name)
         copy = folder.parent / f"after {name}"
         shutil.copytree(folder, copy)
@@ -112,7 +112,7 @@ def test_recovering_is_finished_when_it_was_interrupted_itself(folder: Path) -> 
         assert read(copy) == NEW
 
 
-def test_a_kata_that_could_not_be_published_leaves_the_old_one(folder: Path) -> None:
+def test_a_failed_publish_leaves_the_old_kata(folder: Path) -> None:
     write(folder, OLD)
     (folder / publish.COMPLETE / "in the way").mkdir(parents=True)
     with publish.staging(folder) as staged:
@@ -125,7 +125,7 @@ def test_a_kata_that_could_not_be_published_leaves_the_old_one(folder: Path) -> 
     assert not publish.is_interrupted(folder)
 
 
-def test_what_is_not_published_goes(folder: Path) -> None:
+def test_a_staged_kata_that_is_not_published_is_removed(folder: Path) -> None:
     write(folder, OLD)
     with publish.staging(folder) as staged:
         write(staged.folder, NEW)
@@ -135,7 +135,7 @@ def test_what_is_not_published_goes(folder: Path) -> None:
     assert not publish.is_interrupted(folder)
 
 
-def test_what_a_dead_process_put_together_is_removed_and_no_other(folder: Path) -> None:
+def test_only_what_a_dead_process_staged_is_removed(folder: Path) -> None:
     left = folder / f"{publish.INCOMING}left"
     left.mkdir()
     with publish.staging(folder) as staged:
@@ -146,7 +146,7 @@ def test_what_a_dead_process_put_together_is_removed_and_no_other(folder: Path) 
         assert not publish.is_staged(folder)
 
 
-def test_a_hidden_kata_can_not_be_seen_and_is_known_for_that(folder: Path) -> None:
+def test_a_hidden_kata_is_invisible_and_counts_as_interrupted(folder: Path) -> None:
     write(folder, OLD)
     publish.hide(folder)
     assert read(folder) == {}
@@ -156,7 +156,7 @@ def test_a_hidden_kata_can_not_be_seen_and_is_known_for_that(folder: Path) -> No
     assert [path.read_text() for path in folder.iterdir() if path.is_file()] == ["old"]
 
 
-def test_a_kata_that_is_published_where_one_was_hidden_is_all_that_is_there(folder: Path) -> None:
+def test_a_kata_that_is_published_over_a_hidden_one_replaces_it(folder: Path) -> None:
     write(folder, OLD)
     publish.hide(folder)
     with publish.staging(folder) as staged:

@@ -1,4 +1,4 @@
-"""A walk finds all that is in a tree, follows no link, and leaves the tree in no way."""
+"""A walk finds everything in a tree, follows no link, and never leaves the tree."""
 
 import os
 import socket
@@ -18,7 +18,7 @@ def descriptors() -> int:
 
 @pytest.fixture
 def top(tmp_path: Path) -> Path:
-    """A tree beside which is something that nothing may find."""
+    """A tree with a link to a secret outside, which no walk may find."""
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "secret").write_bytes(b"secret")
@@ -31,11 +31,11 @@ def top(tmp_path: Path) -> Path:
     return top
 
 
-def paths(found: list[tree.Found]) -> list[str]:
+def paths(found: list[tree.Entry]) -> list[str]:
     return [str(each.path) for each in found]
 
 
-def test_all_is_found_by_name_each_folder_before_what_is_in_it(top: Path) -> None:
+def test_a_walk_yields_names_in_order_each_folder_before_its_content(top: Path) -> None:
     assert paths(list(tree.walk(top))) == ["a", "b", "b/file", "b/inner", "b/inner/deep", "c"]
 
 
@@ -54,7 +54,7 @@ def test_a_folder_that_becomes_a_link_is_not_entered(top: Path) -> None:
     assert paths(found) == ["a", "b", "b/file", "b/inner", "c"]
 
 
-def test_a_folder_that_is_moved_out_of_the_way_is_walked_where_it_is(top: Path) -> None:
+def test_a_folder_that_is_moved_during_the_walk_is_walked_at_its_new_place(top: Path) -> None:
     contents = {}
     for each in tree.walk(top):
         if each.path == PurePosixPath("b/file"):
@@ -66,7 +66,7 @@ def test_a_folder_that_is_moved_out_of_the_way_is_walked_where_it_is(top: Path) 
     assert contents == {"b/file": b"file", "b/inner/deep": b"deep"}
 
 
-def test_what_is_removed_meanwhile_is_left_out(top: Path) -> None:
+def test_files_that_are_removed_during_the_walk_are_left_out(top: Path) -> None:
     found = []
     for each in tree.walk(top):
         found.append(each)
@@ -76,7 +76,7 @@ def test_what_is_removed_meanwhile_is_left_out(top: Path) -> None:
     assert paths(found) == ["a", "b", "b/file", "c"]
 
 
-def test_a_walk_that_is_broken_off_leaves_nothing_open(top: Path) -> None:
+def test_a_walk_that_is_closed_early_leaves_nothing_open(top: Path) -> None:
     before = descriptors()
     walking = tree.walk(top)
     while next(walking).path != PurePosixPath("b/inner/deep"):
@@ -86,7 +86,7 @@ def test_a_walk_that_is_broken_off_leaves_nothing_open(top: Path) -> None:
     assert descriptors() == before
 
 
-def test_a_tree_is_walked_to_its_end_and_a_kata_as_deep_as_one_can_be(top: Path) -> None:
+def test_a_tree_is_walked_at_any_depth_and_a_kata_up_to_its_limit(top: Path) -> None:
     depth = 2 * tree.MAX_DEPTH
     with deep_folders(top, depth):
         deepest = max(len(each.path.parts) for each in tree.walk(top))
@@ -94,7 +94,7 @@ def test_a_tree_is_walked_to_its_end_and_a_kata_as_deep_as_one_can_be(top: Path)
         assert max(len(each.path.parts) for each in tree.members(top)) == tree.MAX_DEPTH
 
 
-def test_a_kata_is_copied_without_what_is_none_of_it(tmp_path: Path) -> None:
+def test_a_kata_is_copied_without_files_that_are_no_part_of_it(tmp_path: Path) -> None:
     kata, target = tmp_path / "kata", tmp_path / "target"
     sandbox = kata / "whale/sandbox"
     (sandbox / "lib").mkdir(parents=True)
@@ -116,7 +116,7 @@ def test_a_kata_is_copied_without_what_is_none_of_it(tmp_path: Path) -> None:
     assert (target / "whale/sandbox/inside").readlink() == Path("lib/a.c")
 
 
-# The members of a kata: what of its tree belongs to it.
+# The members of a kata: the part of a tree that belongs to the kata.
 
 
 @pytest.fixture
@@ -132,7 +132,7 @@ def walked(kata: Path) -> list[str]:
     return [str(found.path) for found in tree.members(kata)]
 
 
-def test_each_folder_comes_before_what_is_in_it_and_in_order(kata: Path) -> None:
+def test_members_come_in_order_each_folder_before_its_content(kata: Path) -> None:
     assert walked(kata) == [
         "manifest.json",
         "whale",
@@ -142,7 +142,7 @@ def test_each_folder_comes_before_what_is_in_it_and_in_order(kata: Path) -> None
     ]
 
 
-def test_what_is_no_part_of_a_kata_is_left_out(kata: Path) -> None:
+def test_files_that_are_no_part_of_a_kata_are_left_out(kata: Path) -> None:
     before = walked(kata)
     for name in ("._manifest.json", "f.lock", "whale/.DS_Store", ".incoming-x", ".journal"):
         (kata / name).touch()
@@ -154,13 +154,13 @@ def test_what_is_no_part_of_a_kata_is_left_out(kata: Path) -> None:
     assert walked(kata) == before
 
 
-def test_links_that_stay_in_their_sandbox_are_part_of_it(kata: Path) -> None:
+def test_links_that_stay_in_their_sandbox_are_members(kata: Path) -> None:
     (kata / "whale/sandbox/deep/link").symlink_to("../other")
     (found,) = [found for found in tree.members(kata) if found.path.name == "link"]
     assert found.target == "../other"
 
 
-def test_what_goes_while_it_is_walked_is_left_out(kata: Path) -> None:
+def test_members_that_are_removed_during_the_walk_are_left_out(kata: Path) -> None:
     for found in tree.members(kata):
         if found.path.name == "whale":
             (kata / "whale/sandbox/deep/file").unlink()
@@ -168,7 +168,7 @@ def test_what_goes_while_it_is_walked_is_left_out(kata: Path) -> None:
     assert walked(kata)[-1] == "whale/sandbox"
 
 
-def test_a_folder_that_becomes_a_link_while_it_is_walked_is_not_followed(
+def test_a_folder_that_becomes_a_link_during_the_walk_is_not_followed(
     kata: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "elsewhere").mkdir()

@@ -1,4 +1,4 @@
-"""Tars that are not trusted: read member by member, and never written outside of their folder."""
+"""Untrusted tars are read member by member, and never written outside of their folder."""
 
 import gzip
 import hashlib
@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dojo.errors import InvalidArgument
-from storer.tar.untrusted_reader import Tar, Unfit, refusing
+from storer.tar.untrusted_reader import InvalidKata, Tar, translate_tar_errors
 
 BLOCK = tarfile.BLOCKSIZE
 COMPRESSIONS: dict[str, Callable[[bytes], bytes]] = {
@@ -48,9 +48,9 @@ def in_pieces(content: bytes, size: int) -> Iterator[bytes]:
 
 
 def unpacked(content: bytes, folder: Path, size: int = 10_000) -> list[str]:
-    """Unpack a tar to its end; return the names that it has."""
+    """Unpack a tar to its end; return the names of its members."""
     names = []
-    with refusing():
+    with translate_tar_errors():
         tar = Tar(in_pieces(content, size))
         while tar.member is not None:
             names.append(tar.member.name)
@@ -66,7 +66,7 @@ WHOLE = packed(*((header(name, mtime=1.5), content) for name, content in FILES.i
 
 @each_compression
 @pytest.mark.parametrize("size", [1, 511, 10**6])
-def test_what_plain_tar_made_is_unpacked_however_it_comes(
+def test_a_plain_tar_is_unpacked_from_pieces_of_any_size(
     tmp_path: Path, compression: str, size: int
 ) -> None:
     assert unpacked(COMPRESSIONS[compression](WHOLE), tmp_path, size) == list(FILES)
@@ -76,9 +76,9 @@ def test_what_plain_tar_made_is_unpacked_however_it_comes(
 
 
 @each_compression
-def test_cut_off_anywhere_it_is_refused(tmp_path: Path, compression: str) -> None:
+def test_a_tar_that_is_cut_off_anywhere_is_refused(tmp_path: Path, compression: str) -> None:
     whole = COMPRESSIONS[compression](WHOLE)
-    # Beyond the two blocks of zeros that end it, tarfile fills a tar up to a size.
+    # Two blocks of zeros end the tar; tarfile pads it with more of them.
     end = (
         len(WHOLE.rstrip(b"\0")) // BLOCK * BLOCK + 2 * BLOCK
         if compression == "none"
@@ -93,7 +93,7 @@ def test_cut_off_anywhere_it_is_refused(tmp_path: Path, compression: str) -> Non
 
 @settings(max_examples=300)
 @given(st.integers(0, len(WHOLE.rstrip(b"\0")) - 1), st.integers(1, 255))
-def test_with_any_byte_changed_it_is_refused_or_stays_inside(
+def test_a_tar_with_any_byte_changed_is_refused_or_stays_inside(
     tmp_path_factory: pytest.TempPathFactory, place: int, bits: int
 ) -> None:
     changed = bytearray(WHOLE)
@@ -105,7 +105,7 @@ def test_with_any_byte_changed_it_is_refused_or_stays_inside(
     assert [path.name for path in top.iterdir()] == ["inside"]
 
 
-def test_something_behind_its_end_is_refused(tmp_path: Path) -> None:
+def test_a_tar_with_something_behind_its_end_is_refused(tmp_path: Path) -> None:
     for number, more in enumerate((b"x", bytes(17 * 1024**2))):
         (tmp_path / str(number)).mkdir()
         with pytest.raises(InvalidArgument, match="after its end"):
@@ -151,7 +151,7 @@ HARMFUL: dict[str, tuple[list[tuple[tarfile.TarInfo, bytes]], str]] = {
 
 
 @pytest.mark.parametrize("harm", HARMFUL)
-def test_what_could_do_harm_is_refused(tmp_path: Path, harm: str) -> None:
+def test_a_harmful_member_is_refused(tmp_path: Path, harm: str) -> None:
     members, says = HARMFUL[harm]
     (tmp_path / "inside").mkdir()
     with pytest.raises(InvalidArgument, match=says):
@@ -159,7 +159,7 @@ def test_what_could_do_harm_is_refused(tmp_path: Path, harm: str) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["inside"]
 
 
-def test_a_file_with_holes_is_refused_before_they_are_read(tmp_path: Path) -> None:
+def test_a_sparse_file_is_refused_before_its_holes_are_read(tmp_path: Path) -> None:
     for keys in (
         {"GNU.sparse.size": "10", "GNU.sparse.map": "0,1"},
         {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "a"},
@@ -168,27 +168,27 @@ def test_a_file_with_holes_is_refused_before_they_are_read(tmp_path: Path) -> No
             unpacked(packed((header("a", pax_headers=keys), b"x")), tmp_path)
 
 
-def test_stray_files_are_passed_over(tmp_path: Path) -> None:
+def test_stray_files_are_skipped(tmp_path: Path) -> None:
     strays = ["._manifest.json", "f.lock", "whale/.DS_Store", "whale/._x/y"]
     tar = packed(*((header(name), b"") for name in ["manifest.json", *strays]))
     unpacked(tar, tmp_path)
     assert [path.name for path in tmp_path.rglob("*")] == ["manifest.json"]
 
 
-def test_modes_lose_what_gives_rights(tmp_path: Path) -> None:
+def test_modes_lose_setuid_and_setgid(tmp_path: Path) -> None:
     unpacked(packed((header("a", mode=0o6755), b"")), tmp_path)
     assert (tmp_path / "a").stat().st_mode & 0o7777 == 0o755
 
 
 @pytest.mark.parametrize("tar_format", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
-def test_long_and_odd_names_come_as_they_are(tmp_path: Path, tar_format: int) -> None:
+def test_long_and_odd_names_are_unpacked_unchanged(tmp_path: Path, tar_format: int) -> None:
     names = ["x" * 120 + "/" + "y" * 120, "ü/名", "a b", "back\\slash", "new\nline", "\udcff"]
     tar = packed(*((header(name), b"") for name in names), tar_format=tar_format)
     assert unpacked(tar, tmp_path) == names
     assert all((tmp_path / name).exists() for name in names)
 
 
-def test_a_digest_is_of_the_bytes_between_two_members() -> None:
+def test_a_digest_covers_the_bytes_between_two_members() -> None:
     tar = Tar(iter([WHOLE]))
     starts = [0]
     for content in FILES.values():
@@ -201,13 +201,13 @@ def test_a_digest_is_of_the_bytes_between_two_members() -> None:
 
 
 def extent(tar: bytes, at: int, size: int) -> int:
-    """Return how many bytes a member takes: its extension, its header and its content."""
+    """Return the size of a member in bytes: its extended header, its header and its content."""
     blocks = 3 if tar[at + 156 : at + 157] == b"x" else 1
     return (blocks + -(-size // BLOCK)) * BLOCK
 
 
-def test_nothing_of_the_next_member_is_waited_for() -> None:
-    """Whoever sends a kata may wait for what is said of the one before."""
+def test_reading_a_member_does_not_wait_for_the_next() -> None:
+    """The sender of a kata may wait for the answer about the kata before."""
     sent: list[int] = []
 
     def sending() -> Iterator[bytes]:
@@ -222,11 +222,11 @@ def test_nothing_of_the_next_member_is_waited_for() -> None:
     assert len(sent) > before
 
 
-def test_what_is_no_tar_is_refused() -> None:
+def test_a_stream_that_is_no_tar_is_refused() -> None:
     for content in (b"", b"x", b"nonsense" * 1000, b"\x1f\x8b", b"\x28\xb5\x2f\xfd" + bytes(600)):
-        with pytest.raises(InvalidArgument), refusing():
+        with pytest.raises(InvalidArgument), translate_tar_errors():
             Tar(iter([content])).finish()
 
 
-def test_unfit_names_the_data_for_programs_too() -> None:
-    assert Unfit("reason").field == "data"
+def test_an_invalid_kata_names_the_field_data() -> None:
+    assert InvalidKata("reason").field == "data"

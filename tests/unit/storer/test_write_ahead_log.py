@@ -1,4 +1,4 @@
-"""The write-ahead log of an avatar: whole entries come back from it, whatever else is in it."""
+"""The write-ahead log of an avatar returns the whole entries, whatever else is in its file."""
 
 import os
 import subprocess
@@ -13,8 +13,8 @@ from storer.fs.write_ahead_log import (
     EMPTY,
     GROWTH_BYTES,
     JOURNAL,
+    MIN_BYTES,
     POSITION_BYTES,
-    ROOM_BYTES,
     Entry,
     WriteAheadLog,
 )
@@ -42,15 +42,15 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / JOURNAL
 
 
-def test_where_there_is_none_it_is_empty(log: WriteAheadLog, path: Path) -> None:
+def test_a_missing_log_is_empty(log: WriteAheadLog, path: Path) -> None:
     assert log.read_position() == EMPTY
     assert log.entries() == log.recover() == []
     assert not path.exists()
 
 
-@settings(max_examples=30)  # each entry is waited for until it is on disk
+@settings(max_examples=30)  # few, because each append waits for the disk
 @given(st.lists(entries, max_size=6))
-def test_entries_come_back_in_their_order(
+def test_entries_are_read_in_their_order(
     tmp_path_factory: pytest.TempPathFactory, added: list[Entry]
 ) -> None:
     log = WriteAheadLog(tmp_path_factory.mktemp("avatar"))
@@ -59,7 +59,7 @@ def test_entries_come_back_in_their_order(
     assert log.entries() == log.recover() == added
 
 
-def test_the_position_tells_whether_anything_was_added(log: WriteAheadLog) -> None:
+def test_the_position_tells_whether_an_entry_was_appended(log: WriteAheadLog) -> None:
     positions = [log.read_position()]
     for number in range(4):
         assert log.append(an_entry(number)) == positions[-1]
@@ -71,7 +71,7 @@ def test_the_position_tells_whether_anything_was_added(log: WriteAheadLog) -> No
     assert log.read_position().generation not in {position.generation for position in positions}
 
 
-def test_what_is_known_does_not_come_again(log: WriteAheadLog) -> None:
+def test_known_entries_are_not_recovered_again(log: WriteAheadLog) -> None:
     log.append(an_entry(1))
     known = log.read_position()
     log.append(an_entry(2))
@@ -81,12 +81,12 @@ def test_what_is_known_does_not_come_again(log: WriteAheadLog) -> None:
     assert log.recover(known) == [an_entry(3)]  # of another generation
 
 
-def test_an_entry_of_the_generation_before_is_none(log: WriteAheadLog, path: Path) -> None:
+def test_an_entry_of_the_previous_generation_does_not_count(log: WriteAheadLog, path: Path) -> None:
     for number in range(3):
         log.append(an_entry(number))
     log.reset()
     log.append(an_entry(7))
-    # A position that says that all of what lies behind it counts, as after a power cut.
+    # After a power cut, the position may count everything in the file.
     content = bytearray(path.read_bytes())
     content[POSITION_BYTES - 8 : POSITION_BYTES] = (len(content) - POSITION_BYTES).to_bytes(
         8, "big"
@@ -95,7 +95,7 @@ def test_an_entry_of_the_generation_before_is_none(log: WriteAheadLog, path: Pat
     assert log.recover() == [an_entry(7)]
 
 
-def test_cut_off_anywhere_it_has_the_entries_that_are_whole(tmp_path: Path) -> None:
+def test_a_log_that_is_cut_off_anywhere_has_the_entries_that_are_whole(tmp_path: Path) -> None:
     whole = WriteAheadLog(tmp_path)
     ends = [POSITION_BYTES]
     for number in range(3):
@@ -110,12 +110,13 @@ def test_cut_off_anywhere_it_has_the_entries_that_are_whole(tmp_path: Path) -> N
         log = WriteAheadLog(cut)
         left = sum(end <= length for end in ends[1:]) if length >= POSITION_BYTES else 0
         assert log.recover() == [an_entry(number) for number in range(left)], length
-        # And it can be gone on with.
-        log.append(an_entry(9))
+        log.append(an_entry(9))  # the log can be used after that
         assert log.entries() == [*(an_entry(number) for number in range(left)), an_entry(9)]
 
 
-def test_with_any_byte_changed_nothing_comes_back_that_was_not_put_there(tmp_path: Path) -> None:
+def test_with_any_byte_changed_only_entries_that_were_appended_are_recovered(
+    tmp_path: Path,
+) -> None:
     log = WriteAheadLog(tmp_path)
     for number in range(2):
         log.append(an_entry(number))
@@ -129,9 +130,7 @@ def test_with_any_byte_changed_nothing_comes_back_that_was_not_put_there(tmp_pat
         assert found == [an_entry(number) for number in range(len(found))], place
 
 
-def test_lost_entries_are_an_error_for_whoever_has_to_have_all(
-    log: WriteAheadLog, path: Path
-) -> None:
+def test_lost_entries_are_an_error_where_all_are_needed(log: WriteAheadLog, path: Path) -> None:
     log.append(an_entry(1))
     log.append(an_entry(2))
     os.truncate(path, POSITION_BYTES + log.read_position().used - 1)
@@ -140,7 +139,7 @@ def test_lost_entries_are_an_error_for_whoever_has_to_have_all(
     assert log.recover() == [an_entry(1)]
 
 
-def test_an_entry_that_is_undone_never_comes_back(log: WriteAheadLog, path: Path) -> None:
+def test_an_entry_that_is_undone_is_never_recovered(log: WriteAheadLog, path: Path) -> None:
     log.append(an_entry(1))
     log.undo(log.append(an_entry(2)))
     assert log.entries() == [an_entry(1)]
@@ -154,21 +153,21 @@ def test_an_entry_that_is_undone_never_comes_back(log: WriteAheadLog, path: Path
     assert log.entries() == [an_entry(1), an_entry(3)]
 
 
-def test_it_has_room_ahead_and_gives_back_what_it_does_not_need(
+def test_a_log_is_preallocated_and_shrinks_when_it_is_emptied(
     log: WriteAheadLog, path: Path
 ) -> None:
     log.append(an_entry(1))
-    assert path.stat().st_size == ROOM_BYTES
-    log.append(an_entry(2, size=ROOM_BYTES))
+    assert path.stat().st_size == MIN_BYTES
+    log.append(an_entry(2, size=MIN_BYTES))
     assert path.stat().st_size % GROWTH_BYTES == 0
-    assert log.entries() == [an_entry(1), an_entry(2, size=ROOM_BYTES)]
+    assert log.entries() == [an_entry(1), an_entry(2, size=MIN_BYTES)]
     log.reset()
-    assert path.stat().st_size == ROOM_BYTES
+    assert path.stat().st_size == MIN_BYTES
     assert log.entries() == []
 
 
-@pytest.mark.parametrize("content", [b"", b"x", b"lights/1" + bytes(16), bytes(ROOM_BYTES)])
-def test_a_file_that_is_no_journal_is_an_empty_one(
+@pytest.mark.parametrize("content", [b"", b"x", b"lights/1" + bytes(16), bytes(MIN_BYTES)])
+def test_a_file_that_is_no_log_is_an_empty_one(
     log: WriteAheadLog, path: Path, content: bytes
 ) -> None:
     path.write_bytes(content)
@@ -177,7 +176,9 @@ def test_a_file_that_is_no_journal_is_an_empty_one(
     assert log.entries() == [an_entry(1)]
 
 
-def test_it_is_private_and_follows_no_link(log: WriteAheadLog, path: Path, tmp_path: Path) -> None:
+def test_a_log_is_private_and_follows_no_link(
+    log: WriteAheadLog, path: Path, tmp_path: Path
+) -> None:
     log.append(an_entry(1))
     assert path.stat().st_mode & 0o777 == 0o600
     path.rename(tmp_path / "elsewhere")

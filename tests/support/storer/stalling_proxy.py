@@ -1,0 +1,102 @@
+"""A proxy that stalls after so many bytes, and so keeps a client in the middle of a call."""
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+
+PIECE_BYTES = 64 * 1024
+
+
+class StallingProxy:
+    """Forwards connections to a service; stalls after `max_bytes` bytes from the service.
+
+    The client waits until the connections are cut. That works the same on machines of any speed; a
+    client that is stopped by a signal instead might have finished before.
+    """
+
+    def __init__(self, address: str, max_bytes: int) -> None:
+        """Forward to the service at `address`."""
+        self._service = address
+        self._left_bytes = max_bytes
+        self._sockets: list[socket.socket] = []
+        self._threads: list[threading.Thread] = []
+        self._lock = threading.Lock()
+        self._was_cut = threading.Event()
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self._listening.getsockname()[1]}"
+        self._start_thread(self._accept)
+
+    def switch_to(self, address: str) -> None:
+        """Cut the connections, and forward to another service, from now on without stalling."""
+        self._service = address
+        self._cut()
+
+    def close(self) -> None:
+        """Cut the connections, and accept no more."""
+        with contextlib.suppress(OSError):
+            self._listening.shutdown(socket.SHUT_RDWR)
+        self._threads[0].join()
+        self._cut()
+        for each in self._threads:
+            each.join()
+        for each_socket in (self._listening, *self._sockets):
+            each_socket.close()
+
+    def _cut(self) -> None:
+        self._was_cut.set()
+        with self._lock:
+            sockets = list(self._sockets)
+        self._shut_down(*sockets)
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):  # the proxy is closed
+            while True:
+                client, _ = self._listening.accept()
+                host, _, port = self._service.rpartition(":")
+                try:
+                    service = socket.create_connection((host, int(port)))
+                except OSError:  # the service is gone, and the client has to notice that
+                    client.close()
+                    continue
+                with self._lock:
+                    self._sockets += [client, service]
+                self._start_thread(self._forward, client, service)
+                self._start_thread(self._forward_back, service, client)
+
+    def _start_thread(self, target: object, *arguments: socket.socket) -> None:
+        thread = threading.Thread(target=target, args=arguments)  # type: ignore[arg-type]
+        self._threads.append(thread)
+        thread.start()
+
+    def _forward(self, source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while piece := source.recv(PIECE_BYTES):
+                target.sendall(piece)
+        self._shut_down(source, target)
+
+    def _forward_back(self, source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while piece := source.recv(PIECE_BYTES):
+                if not self._was_cut.is_set():
+                    self._left_bytes -= len(piece)
+                    if self._left_bytes < 0:
+                        self._was_cut.wait()
+                        break
+                target.sendall(piece)
+        self._shut_down(source, target)
+
+    def _shut_down(self, *sockets: socket.socket) -> None:
+        for each in sockets:
+            with contextlib.suppress(OSError):  # the peer is gone
+                each.shutdown(socket.SHUT_RDWR)
+
+
+@contextlib.contextmanager
+def stalling_proxy(address: str, max_bytes: int) -> Iterator[StallingProxy]:
+    """Yield a proxy for the service at `address`, which stalls after `max_bytes` bytes from it."""
+    proxy = StallingProxy(address, max_bytes)
+    try:
+        yield proxy
+    finally:
+        proxy.close()
