@@ -17,13 +17,13 @@ from dojo.service import serving
 from storer.api.light_messages import LightMessages
 from storer.api.servicer import StorerServicer
 from storer.api.start_points_servicer import StartPointsServicer
-from storer.api.streaming import RECEIVERS, Streams
+from storer.api.streaming import RECEIVER_THREADS, Streams
 from storer.archive.location import open_archive
 from storer.backup.catalog import Catalog
 from storer.fs import block_groups
 from storer.fs.checkpointer import Checkpointer
 from storer.git import libgit2
-from storer.katas.activity import InProgress
+from storer.katas.activity import ActiveCalls
 from storer.katas.changes import Changes
 from storer.katas.import_source import KatasDirectory
 from storer.katas.listing import Places
@@ -62,15 +62,15 @@ def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
     places = Places(
         data_containers, open_archive(settings.archive), KatasDirectory(settings.katas_directory)
     )
-    in_progress, changes, checkpointer = InProgress(), Changes(), Checkpointer()
-    katas = Katas(places, in_progress, changes, checkpointer)
+    active_calls, changes, checkpointer = ActiveCalls(), Changes(), Checkpointer()
+    katas = Katas(places, active_calls, changes, checkpointer)
     watches = Watches(lambda kata_id: asyncio.to_thread(katas.lights, kata_id, importing=False))
     policy = Policy(
         settings.archive_after_seconds,
         settings.max_data_containers,
         with_products=settings.archive_build_products == "keep",
     )
-    archiver = Archiver(katas, data_containers, in_progress, watches.is_watched, policy)
+    archiver = Archiver(katas, data_containers, active_calls, watches.is_watched, policy)
     replicator = Replicator(katas, data_containers, settings.archive_copy_seconds)
     loop = asyncio.get_running_loop()
     changes.subscribe(lambda kata_id: loop.call_soon_threadsafe(watches.changed, kata_id))
@@ -84,7 +84,7 @@ def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
         data_containers=data_containers,
         start_points=start_points,
         light_messages=LightMessages(),
-        streams=Streams(ThreadPoolExecutor(RECEIVERS, thread_name_prefix="receiver")),
+        streams=Streams(ThreadPoolExecutor(RECEIVER_THREADS, thread_name_prefix="receiver")),
     )
     return Storer(
         katas=katas,

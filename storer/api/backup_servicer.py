@@ -14,7 +14,7 @@ from storer.api.streaming import Streams
 from storer.backup import backup
 from storer.backup.backup import Backup
 from storer.backup.catalog import Catalog
-from storer.backup.restore_many import Ended, How, Outcome, Report, restore_katas
+from storer.backup.restore_many import Finished, Outcome, Report, RestoreOptions, restore_katas
 from storer.katas.repository import Katas
 
 _OUTCOMES = {
@@ -29,7 +29,7 @@ _OUTCOMES = {
 }
 
 
-async def backup_katas(
+async def answer_backup_katas(
     streams: Streams, katas: Katas, catalog: Catalog, request: storer_pb2.BackupKatasRequest
 ) -> AsyncIterator[storer_pb2.BackupKatasResponse]:
     """Yield what BackupKatas answers. Raises InvalidArgument, UnknownBackup, ArchiveUnavailable."""
@@ -40,16 +40,18 @@ async def backup_katas(
         yield part
 
 
-async def restored_katas(
+async def answer_restore_katas(
     streams: Streams, katas: Katas, requests: AsyncIterator[storer_pb2.RestoreKatasRequest]
 ) -> AsyncIterator[storer_pb2.RestoreKatasResponse]:
     """Yield what RestoreKatas answers. Raises InvalidArgument."""
     first = await anext(aiter(requests), None)
     if first is None or not first.HasField("header"):
         raise InvalidArgument("header", "has to come first")
-    how = How(first.header.overwrite, first.header.apply_deletions)
+    options = RestoreOptions(first.header.overwrite, first.header.apply_deletions)
     counts = Counter[Outcome]()
-    async for each in streams.exchange(requests, lambda pieces: restore_katas(katas, pieces, how)):
+    async for each in streams.exchange(
+        requests, lambda pieces: restore_katas(katas, pieces, options)
+    ):
         if isinstance(each, Report):
             counts[each.outcome] += 1
             yield storer_pb2.RestoreKatasResponse(report=_report_to(each))
@@ -77,7 +79,7 @@ def _report_to(report: Report) -> storer_pb2.RestoreReport:
     )
 
 
-def _summary_to(ended: Ended, counts: Counter[Outcome]) -> storer_pb2.RestoreSummary:
+def _summary_to(ended: Finished, counts: Counter[Outcome]) -> storer_pb2.RestoreSummary:
     return storer_pb2.RestoreSummary(
         counts=(
             storer_pb2.RestoreCount(outcome=_OUTCOMES[outcome], katas=counts[outcome])

@@ -25,8 +25,8 @@ class LightMessages:
 
     def __init__(self, capacity: int = 512) -> None:
         """Keep those of at most `capacity` avatars: some 100 bytes a light."""
-        self._kept: LruCache[tuple[str, str], tuple[tuple[Light, ...], _Response]]
-        self._kept = LruCache(capacity)
+        self._cache: LruCache[tuple[str, str], tuple[tuple[Light, ...], _Response]]
+        self._cache = LruCache(capacity)
 
     def page(
         self,
@@ -45,34 +45,36 @@ class LightMessages:
             shown = each[first : first + size]
             size -= len(each) - first
             if shown:
-                whole = self._whole(kata_id, name, each)
+                avatar_response = self._avatar_response(kata_id, name, each)
                 if len(shown) < len(each):
-                    part = whole.avatars[0].lights[first : first + len(shown)]
+                    part = avatar_response.avatars[0].lights[first : first + len(shown)]
                     response.avatars.add(avatar=name, lights=part)
                 elif len(lights) == 1:
-                    return whole  # as it is: a copy takes longer than all the rest
+                    return avatar_response  # as it is: a copy takes longer than all the rest
                 else:
-                    response.MergeFrom(whole)
+                    response.MergeFrom(avatar_response)
                 last = (name, shown[-1].number)
             if size < 0:  # there is more
                 response.next_page_token = page_tokens.token(*last)
                 break
         return response
 
-    def _whole(self, kata_id: str, avatar: str, lights: tuple[Light, ...]) -> _Response:
+    def _avatar_response(self, kata_id: str, avatar: str, lights: tuple[Light, ...]) -> _Response:
         """Return the response that has all lights of one avatar."""
         key = (kata_id, avatar)
-        known, kept = self._kept.get(key) or ((), _Response())
+        known, cached = self._cache.get(key) or ((), _Response())
         if known is lights:
-            return kept
+            return cached
         # Lights are added to the very ones that were there; read again, they are others.
-        goes_on = 0 < len(known) <= len(lights) and lights[len(known) - 1] is known[-1]
-        whole = _Response()
-        if goes_on:
-            whole.CopyFrom(kept)
+        is_extended = 0 < len(known) <= len(lights) and lights[len(known) - 1] is known[-1]
+        avatar_response = _Response()
+        if is_extended:
+            avatar_response.CopyFrom(cached)
         else:
             known = ()
-            whole.avatars.add(avatar=avatar)
-        whole.avatars[0].lights.extend(converters.light_to(each) for each in lights[len(known) :])
-        self._kept.put(key, (lights, whole))
-        return whole
+            avatar_response.avatars.add(avatar=avatar)
+        avatar_response.avatars[0].lights.extend(
+            converters.light_to(each) for each in lights[len(known) :]
+        )
+        self._cache.put(key, (lights, avatar_response))
+        return avatar_response

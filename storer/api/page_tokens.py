@@ -7,19 +7,19 @@ import json
 from dojo import avatars, kata_ids
 from dojo.errors import InvalidArgument
 
-START = ("", -1)
+FIRST_PAGE = ("", -1)
 
 
-def token(*place: str | int) -> str:
+def token(*position: str | int) -> str:
     """Return a token for the place that a page ended at."""
-    return base64.urlsafe_b64encode(json.dumps(place).encode()).decode()
+    return base64.urlsafe_b64encode(json.dumps(position).encode()).decode()
 
 
 def after_kata(page_token: str) -> str:
     """Return the kata id that the page before ended with, "" for none; raise InvalidArgument."""
     if not page_token:
         return ""
-    match _place(page_token):
+    match _decode(page_token):
         case [str() as kata_id] if kata_ids.is_whole(kata_id):
             return kata_id
     raise InvalidArgument("page_token", "was not given by this RPC")
@@ -28,8 +28,8 @@ def after_kata(page_token: str) -> str:
 def after_light(page_token: str) -> tuple[str, int]:
     """Return the avatar and number that the page before ended with; raise InvalidArgument."""
     if not page_token:
-        return START
-    match _place(page_token):
+        return FIRST_PAGE
+    match _decode(page_token):
         case [str() as avatar, int() as number] if avatars.is_name(avatar):
             return avatar, number
     raise InvalidArgument("page_token", "was not given by this RPC")
@@ -39,13 +39,13 @@ def after_name(page_token: str) -> str:
     """Return the name that the page before ended with, "" for none; raise InvalidArgument."""
     if not page_token:
         return ""
-    match _place(page_token):
+    match _decode(page_token):
         case [str() as name]:
             return name
     raise InvalidArgument("page_token", "was not given by this RPC")
 
 
-def _place(page_token: str) -> object:
+def _decode(page_token: str) -> object:
     try:
         return json.loads(base64.urlsafe_b64decode(page_token))
     except (binascii.Error, ValueError, RecursionError):

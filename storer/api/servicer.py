@@ -16,10 +16,10 @@ from dojo import avatars, kata_ids
 from dojo.engine.data_containers import DataContainers
 from dojo.errors import InvalidArgument, KataNotFound
 from storer.api import converters, diff_messages, page_tokens
-from storer.api.backup_servicer import backup_katas, restored_katas
+from storer.api.backup_servicer import answer_backup_katas, answer_restore_katas
 from storer.api.light_messages import LightMessages
 from storer.api.streaming import Streams
-from storer.api.verify_servicer import verify_katas
+from storer.api.verify_servicer import answer_verify_katas
 from storer.backup import download, restore
 from storer.backup.catalog import Catalog
 from storer.kata import diff
@@ -31,8 +31,8 @@ from storer.workers.archiver import Archiver
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
-DEFAULT_KATAS, MOST_KATAS = 1000, 10_000
-DEFAULT_LIGHTS, MOST_LIGHTS = 5000, 10_000
+DEFAULT_PAGE_KATAS, MAX_PAGE_KATAS = 1000, 10_000
+DEFAULT_PAGE_LIGHTS, MAX_PAGE_LIGHTS = 5000, 10_000
 
 
 class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
@@ -82,7 +82,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
             with self._katas.using(kata_id) as kata:
                 return storer_pb2.GetKataResponse(
                     kata_id=kata_id,
-                    manifest=self._ruled(converters.manifest_to(kata.read_manifest())),
+                    manifest=self._with_colour_rule(converters.manifest_to(kata.read_manifest())),
                     created=converters.time_to(kata.read_created()),
                     avatars=kata.avatar_names(),
                 )
@@ -102,7 +102,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
     ) -> storer_pb2.ListKatasResponse:
         """List katas by prefix, in pages."""
         prefix = kata_ids.check_prefix(request.prefix)
-        size = converters.page_size(request.page_size, DEFAULT_KATAS, MOST_KATAS)
+        size = converters.page_size(request.page_size, DEFAULT_PAGE_KATAS, MAX_PAGE_KATAS)
         after = page_tokens.after_kata(request.page_token)
         found = await asyncio.to_thread(self._katas.page, prefix, after, size + 1)
         details: dict[str, Details] = {}
@@ -128,8 +128,8 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
     ) -> storer_pb2.ImportKataResponse:
         """Import a kata from the katas directory."""
         kata_id = kata_ids.check(request.kata_id)
-        names, before = await asyncio.to_thread(self._katas.import_, kata_id)
-        return storer_pb2.ImportKataResponse(avatars=names, already_imported=before)
+        names, was_imported = await asyncio.to_thread(self._katas.import_, kata_id)
+        return storer_pb2.ImportKataResponse(avatars=names, already_imported=was_imported)
 
     async def ForkKata(
         self, request: storer_pb2.ForkKataRequest, context: Context
@@ -196,7 +196,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         """List the lights of one avatar or of all, in pages."""
         kata_id = kata_ids.check(request.kata_id)
         only = avatars.check(request.avatar) if request.avatar else None
-        size = converters.page_size(request.page_size, DEFAULT_LIGHTS, MOST_LIGHTS)
+        size = converters.page_size(request.page_size, DEFAULT_PAGE_LIGHTS, MAX_PAGE_LIGHTS)
         after = page_tokens.after_light(request.page_token)
 
         def read() -> storer_pb2.ListLightsResponse:
@@ -225,7 +225,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
                         )
             except KataNotFound:
                 # Another storer, which does not know who watches here, may have archived it.
-                if not await asyncio.to_thread(self._katas.is_kept, kata_id):
+                if not await asyncio.to_thread(self._katas.is_stored, kata_id):
                     raise
 
     async def RecordTest(
@@ -262,7 +262,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
     ) -> storer_pb2.DiffLightsResponse:
         """Compare two lights, line by line."""
         kata_id, name = converters.kata_and_avatar(request.kata_id, request.avatar)
-        was, now = _was_and_now(request)
+        was, now = _light_numbers(request)
 
         def compare() -> storer_pb2.DiffLightsResponse:
             with self._katas.using(kata_id) as kata:
@@ -276,7 +276,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
     ) -> AsyncIterator[storer_pb2.DownloadPatchResponse]:
         """Stream the difference of two lights as a unified patch."""
         kata_id, name = converters.kata_and_avatar(request.kata_id, request.avatar)
-        was, now = _was_and_now(request)
+        was, now = _light_numbers(request)
 
         def pieces() -> Generator[bytes, None, None]:
             with self._katas.using(kata_id) as kata:
@@ -319,37 +319,37 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         self, request: storer_pb2.VerifyKatasRequest, context: Context
     ) -> AsyncIterator[storer_pb2.VerifyKatasResponse]:
         """Check katas, and mend them where that is asked for."""
-        async for part in verify_katas(self._containers, self._katas, request):
+        async for part in answer_verify_katas(self._containers, self._katas, request):
             yield part
 
     async def BackupKatas(
         self, request: storer_pb2.BackupKatasRequest, context: Context
     ) -> AsyncIterator[storer_pb2.BackupKatasResponse]:
         """Stream all katas, or those that changed, as one tar."""
-        async for part in backup_katas(self._streams, self._katas, self._catalog, request):
+        async for part in answer_backup_katas(self._streams, self._katas, self._catalog, request):
             yield part
 
     async def RestoreKatas(
         self, request_iterator: AsyncIterator[storer_pb2.RestoreKatasRequest], context: Context
     ) -> AsyncIterator[storer_pb2.RestoreKatasResponse]:
         """Make katas from a tar, and tell of each."""
-        async for part in restored_katas(self._streams, self._katas, request_iterator):
+        async for part in answer_restore_katas(self._streams, self._katas, request_iterator):
             yield part
 
-    def _ruled(self, manifest: storer_pb2.Manifest) -> storer_pb2.Manifest:
+    def _with_colour_rule(self, manifest: storer_pb2.Manifest) -> storer_pb2.Manifest:
         """Give a kata that has no rule for the colour that of the start point of its image.
 
         When it is read, and never written into the kata: a better rule serves all old katas.
         """
-        unusable = RED_AMBER_GREEN in manifest.other and manifest.other[RED_AMBER_GREEN]
-        if not (manifest.colour_rule.WhichOneof("rule") or unusable):
+        has_unusable_rule = RED_AMBER_GREEN in manifest.other and manifest.other[RED_AMBER_GREEN]
+        if not (manifest.colour_rule.WhichOneof("rule") or has_unusable_rule):
             found = self._start_points.of_image(manifest.image_name, manifest.display_name)
             if found is not None:
                 manifest.colour_rule.CopyFrom(converters.manifest_to(found).colour_rule)
         return manifest
 
 
-def _was_and_now(
+def _light_numbers(
     request: storer_pb2.DiffLightsRequest | storer_pb2.DownloadPatchRequest,
 ) -> tuple[int, int]:
     was = converters.light_number(request.was_number, "was_number")

@@ -15,7 +15,7 @@ from storer.start_points.start_points import EXERCISES, LANGUAGES, Listed, Start
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
-MOST_LISTED = 1000
+MAX_PAGE_NAMES = 1000
 MAX_NAME = 200
 
 
@@ -70,7 +70,7 @@ class StartPointsServicer(startpoints_pb2_grpc.StartPointsServiceServicer):
         self, kind: str, page_size: int, page_token: str
     ) -> tuple[Sequence[Listed], str]:
         """Return a page of a list, and the token of the next one."""
-        size = converters.page_size(page_size, MOST_LISTED, MOST_LISTED)
+        size = converters.page_size(page_size, MAX_PAGE_NAMES, MAX_PAGE_NAMES)
         after = page_tokens.after_name(page_token)
         listed = await asyncio.to_thread(self._start_points.listed, kind)
         rest = [each for each in listed if each.display_name > after]

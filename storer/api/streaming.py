@@ -23,7 +23,7 @@ IDLE_SECONDS = 60
 
 # As many threads as there are for all other calls: a caller who sends nothing holds one for
 # IDLE_SECONDS.
-RECEIVERS = 64
+RECEIVER_THREADS = 64
 
 
 _Header = str | storer_pb2.StreamHeader | storer_pb2.BackupKatasHeader
@@ -53,28 +53,28 @@ class Streams:
         at once. `pieces` is closed in the end, also when the client went away.
         """
         digest = Digest()
-        making: asyncio.Task[bytes | None] | None = None
+        next_task: asyncio.Task[bytes | None] | None = None
         try:
-            making = _next_piece(pieces, digest)
-            piece = await asyncio.shield(making)
-            begun = header() if callable(header) else header
-            if isinstance(begun, str):
-                begun = storer_pb2.StreamHeader(filename=begun)
-            yield message(header=begun)
-            left_out = begun.offset if isinstance(begun, storer_pb2.StreamHeader) else 0
+            next_task = _next_piece(pieces, digest)
+            piece = await asyncio.shield(next_task)
+            started = header() if callable(header) else header
+            if isinstance(started, str):
+                started = storer_pb2.StreamHeader(filename=started)
+            yield message(header=started)
+            left_out = started.offset if isinstance(started, storer_pb2.StreamHeader) else 0
             while piece is not None:
-                making = _next_piece(pieces, digest)  # while this one is sent
+                next_task = _next_piece(pieces, digest)  # while this one is sent
                 size = len(piece)
                 if left_out < size:
                     # Under the same name: the piece is not kept while a client takes its time.
                     piece = _data(message, piece[left_out:] if left_out else piece)
                     yield piece
                 left_out = max(0, left_out - size)
-                piece = await asyncio.shield(making)
+                piece = await asyncio.shield(next_task)
             end = storer_pb2.StreamEnd(size_bytes=digest.size_bytes, sha256=digest.sha256)
             yield message(end=end)
         finally:
-            self._close_later(pieces, making)
+            self._close_in_background(pieces, next_task)
 
     async def receive(
         self,
@@ -103,28 +103,28 @@ class Streams:
         """
         loop = asyncio.get_running_loop()
         context = contextvars.copy_context()
-        made = consume(_pieces(requests, loop))
-        making: asyncio.Task[T | None] | None = None
+        values = consume(_pieces(requests, loop))
+        next_task: asyncio.Task[T | None] | None = None
 
-        async def following() -> T | None:
+        async def next_value() -> T | None:
             return await loop.run_in_executor(
-                self._receivers, context.run, lambda: next(made, None)
+                self._receivers, context.run, lambda: next(values, None)
             )
 
         try:
             while True:
-                making = asyncio.create_task(following())
-                each = await asyncio.shield(making)
-                if each is None:
+                next_task = asyncio.create_task(next_value())
+                value = await asyncio.shield(next_task)
+                if value is None:
                     return
-                yield each
+                yield value
         finally:
-            self._close_later(made, making)
+            self._close_in_background(values, next_task)
 
-    def _close_later(
-        self, made: Generator[T, None, None], making: asyncio.Task[T | None] | None
+    def _close_in_background(
+        self, values: Generator[T, None, None], next_task: asyncio.Task[T | None] | None
     ) -> None:
-        closing = asyncio.create_task(_close(made, making))
+        closing = asyncio.create_task(_close(values, next_task))
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)
 
@@ -137,11 +137,11 @@ def _data(message: Any, piece: bytes) -> Any:
     """
     if len(piece) != CHUNK_BYTES:
         return message(data=piece)
-    return b"".join((_before_chunk(message), piece))
+    return b"".join((_prefix_of_chunk(message), piece))
 
 
 @cache
-def _before_chunk(message: Any) -> bytes:
+def _prefix_of_chunk(message: Any) -> bytes:
     """Return what a serialized message has before its data, if that is a whole chunk."""
     serialized: bytes = message(data=bytes(CHUNK_BYTES)).SerializeToString()
     return serialized[:-CHUNK_BYTES]
@@ -157,11 +157,13 @@ def _next_piece(pieces: Generator[bytes, None, None], digest: Digest) -> asyncio
     return asyncio.create_task(asyncio.to_thread(make))
 
 
-async def _close(made: Generator[T, None, None], making: asyncio.Task[T | None] | None) -> None:
-    if making is not None:
-        await asyncio.wait([making])
-        making.cancelled() or making.exception()  # it was raised where it was waited for
-    await asyncio.to_thread(made.close)
+async def _close(
+    values: Generator[T, None, None], next_task: asyncio.Task[T | None] | None
+) -> None:
+    if next_task is not None:
+        await asyncio.wait([next_task])
+        next_task.cancelled() or next_task.exception()  # it was raised where it was waited for
+    await asyncio.to_thread(values.close)
 
 
 def _pieces(requests: AsyncIterator[Part], loop: asyncio.AbstractEventLoop) -> Iterator[bytes]:
@@ -185,20 +187,20 @@ def _pieces(requests: AsyncIterator[Part], loop: asyncio.AbstractEventLoop) -> I
 def _part(requests: AsyncIterator[Part], loop: asyncio.AbstractEventLoop) -> Part | None:
     """Return the next message, or None at the end of the stream. For a thread to call."""
 
-    async def following() -> Part | None:
+    async def next_value() -> Part | None:
         return await anext(requests, None)
 
-    coming = asyncio.run_coroutine_threadsafe(following(), loop)
+    future = asyncio.run_coroutine_threadsafe(next_value(), loop)
     try:
-        return coming.result(IDLE_SECONDS)
+        return future.result(IDLE_SECONDS)
     except TimeoutError:
-        coming.cancel()
+        future.cancel()
         raise InvalidArgument("data", f"nothing came for {IDLE_SECONDS} seconds") from None
 
 
-def _check_end(end: storer_pb2.StreamEnd, came: Digest) -> None:
-    if end.size_bytes != came.size_bytes:
-        reason = f"{came.size_bytes} bytes came, not {end.size_bytes}"
+def _check_end(end: storer_pb2.StreamEnd, received: Digest) -> None:
+    if end.size_bytes != received.size_bytes:
+        reason = f"{received.size_bytes} bytes came, not {end.size_bytes}"
         raise InvalidArgument("end.size_bytes", reason)
-    if end.sha256 != came.sha256:
+    if end.sha256 != received.sha256:
         raise InvalidArgument("end.sha256", "is not the digest of what came")

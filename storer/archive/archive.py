@@ -50,7 +50,7 @@ def head_in(end: bytes) -> str:
 
 
 @dataclass(frozen=True)
-class Archived:
+class ArchivedKata:
     """An archived kata; `stamp` changes whenever it is replaced or added to."""
 
     kata_id: str
@@ -71,15 +71,15 @@ class Copy:
         return digest[:16]
 
 
-class Sealed(io.RawIOBase):
+class SealedReader(io.RawIOBase):
     """Reads what was sealed; raises ArchiveDamaged at its end if it is not what was written."""
 
     def __init__(self, source: IO[bytes], key: str) -> None:
         self.key = key
         self._source = source
-        self._came = b""
+        self._buffer = b""
         self._hash = hashlib.sha256()
-        self._is_checked = False
+        self._is_verified = False
 
     def readable(self) -> bool:
         """Say that it can be read."""
@@ -87,19 +87,19 @@ class Sealed(io.RawIOBase):
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         """Read on, up to the seal."""
-        while not self._is_checked:
+        while not self._is_verified:
             piece = self._source.read(max(len(buffer), io.DEFAULT_BUFFER_SIZE))
-            self._came += piece
+            self._buffer += piece
             if not piece:
-                self._check()
-            elif len(self._came) > _SEAL_BYTES:
+                self._verify()
+            elif len(self._buffer) > _SEAL_BYTES:
                 break
-        end = len(self._came) if self._is_checked else len(self._came) - _SEAL_BYTES
+        end = len(self._buffer) if self._is_verified else len(self._buffer) - _SEAL_BYTES
         count = min(len(buffer), end)
-        buffer[:count] = self._came[:count]
-        if not self._is_checked:
+        buffer[:count] = self._buffer[:count]
+        if not self._is_verified:
             self._hash.update(buffer[:count])
-        self._came = self._came[count:]
+        self._buffer = self._buffer[count:]
         return count
 
     @property
@@ -112,13 +112,13 @@ class Sealed(io.RawIOBase):
         while self.read(1024**2):
             pass
 
-    def _check(self) -> None:
-        content, seal = self._came[:-_SEAL_BYTES], self._came[-_SEAL_BYTES:]
+    def _verify(self) -> None:
+        content, seal = self._buffer[:-_SEAL_BYTES], self._buffer[-_SEAL_BYTES:]
         self._hash.update(content)
         if seal != _SEAL + self._hash.digest():
             raise ArchiveDamaged(self.key, "it is not what was written")
-        self._came = content
-        self._is_checked = True
+        self._buffer = content
+        self._is_verified = True
 
 
 class Store(Protocol):
@@ -160,11 +160,11 @@ class Archive(ABC):
         """
 
     @abstractmethod
-    def find(self, kata_id: str) -> Archived | None:
+    def find(self, kata_id: str) -> ArchivedKata | None:
         """Return what is known of an archived kata without reading it; None if it is none."""
 
     @abstractmethod
-    def open(self, kata_id: str) -> AbstractContextManager[Sealed]:
+    def open(self, kata_id: str) -> AbstractContextManager[SealedReader]:
         """Give the compressed tar of an archived kata, without the copies that add to it.
 
         Raises KataNotFound; and ArchiveDamaged at the end of the block at the latest, which
@@ -188,7 +188,7 @@ class Archive(ABC):
         """Return what was added to a kata, in order; also what added to an older tar of it."""
 
     @abstractmethod
-    def open_copy(self, kata_id: str, copy: Copy) -> AbstractContextManager[Sealed]:
+    def open_copy(self, kata_id: str, copy: Copy) -> AbstractContextManager[SealedReader]:
         """Give the compressed tar of a copy, as `open` does a kata's."""
 
     @abstractmethod
@@ -200,7 +200,7 @@ class Archive(ABC):
         """Remove what was never completed. For the start of a storer."""
 
     @property
-    def is_there(self) -> bool:
+    def is_configured(self) -> bool:
         """Whether there is an archive at all."""
         return True
 
@@ -208,17 +208,17 @@ class Archive(ABC):
 class NoArchive(Archive):
     """There is no archive: it has no kata, and none can be put there."""
 
-    is_there = False
+    is_configured = False
 
     def ids(self, prefix: str = "", *, ignore_case: bool = False, after: str = "") -> Iterator[str]:
         """Yield nothing."""
         return iter(())
 
-    def find(self, kata_id: str) -> Archived | None:
+    def find(self, kata_id: str) -> ArchivedKata | None:
         """Return None."""
         return None
 
-    def open(self, kata_id: str) -> AbstractContextManager[Sealed]:
+    def open(self, kata_id: str) -> AbstractContextManager[SealedReader]:
         """Raise KataNotFound."""
         raise KataNotFound(kata_id, "there is no archive")
 
@@ -233,7 +233,7 @@ class NoArchive(Archive):
         """Return nothing."""
         return []
 
-    def open_copy(self, kata_id: str, copy: Copy) -> AbstractContextManager[Sealed]:
+    def open_copy(self, kata_id: str, copy: Copy) -> AbstractContextManager[SealedReader]:
         """Raise KataNotFound."""
         raise KataNotFound(kata_id, "there is no archive")
 
@@ -253,32 +253,32 @@ class StoredArchive(Archive):
 
     def ids(self, prefix: str = "", *, ignore_case: bool = False, after: str = "") -> Iterator[str]:
         """Yield the ids that begin with `prefix` and come after `after`, in order."""
-        wanted = prefix.lower() if ignore_case else prefix
-        for outer in self._outers(prefix, ignore_case=ignore_case):
+        beginning = prefix.lower() if ignore_case else prefix
+        for outer in self._outer_names(prefix, ignore_case=ignore_case):
             if outer < after[:2]:
                 continue
-            begin = f"{outer.lower()}/{outer.lower()}{prefix[2:].lower()}"
-            found = (_kata_id(key) for key in self._store.keys(begin))
+            first = f"{outer.lower()}/{outer.lower()}{prefix[2:].lower()}"
+            found = (_kata_id(key) for key in self._store.keys(first))
             yield from sorted(
                 kata_id
                 for kata_id in found
                 if kata_id.startswith(outer)
                 and kata_id > after
-                and (kata_id.lower() if ignore_case else kata_id).startswith(wanted)
+                and (kata_id.lower() if ignore_case else kata_id).startswith(beginning)
             )
 
-    def find(self, kata_id: str) -> Archived | None:
+    def find(self, kata_id: str) -> ArchivedKata | None:
         """Return what is known of an archived kata without reading it; None if it is none."""
         found = self._store.status(_key(kata_id))
         if found is None:
             return None
         size_bytes, stamp = found
         copies = self.copies(kata_id)
-        added = f"+{len(copies)}.{copies[-1].base}.{copies[-1].number}" if copies else ""
-        return Archived(kata_id, size_bytes, stamp + added)
+        suffix = f"+{len(copies)}.{copies[-1].base}.{copies[-1].number}" if copies else ""
+        return ArchivedKata(kata_id, size_bytes, stamp + suffix)
 
     @contextmanager
-    def open(self, kata_id: str) -> Iterator[Sealed]:
+    def open(self, kata_id: str) -> Iterator[SealedReader]:
         """Give the compressed tar of an archived kata, without the copies that add to it."""
         with self._open(kata_id, _key(kata_id)) as sealed:
             yield sealed
@@ -300,12 +300,12 @@ class StoredArchive(Archive):
 
     def copies(self, kata_id: str) -> list[Copy]:
         """Return what was added to a kata, in order; also what added to an older tar of it."""
-        keys = self._store.keys(_copies(kata_id))
+        keys = self._store.keys(_copies_folder(kata_id))
         found = (_COPY.search(key) for key in keys)
         return [Copy(match[1], int(match[2])) for match in found if match is not None]
 
     @contextmanager
-    def open_copy(self, kata_id: str, copy: Copy) -> Iterator[Sealed]:
+    def open_copy(self, kata_id: str, copy: Copy) -> Iterator[SealedReader]:
         """Give the compressed tar of a copy, as `open` does a kata's."""
         with self._open(kata_id, _copy_key(kata_id, copy)) as sealed:
             yield sealed
@@ -319,24 +319,24 @@ class StoredArchive(Archive):
         self._store.sweep()
 
     @contextmanager
-    def _open(self, kata_id: str, key: str) -> Iterator[Sealed]:
+    def _open(self, kata_id: str, key: str) -> Iterator[SealedReader]:
         try:
             opened = self._store.open(key)
             with opened as source:
-                sealed = Sealed(source, key)
+                sealed = SealedReader(source, key)
                 yield sealed
                 sealed.finish()
         except FileNotFoundError:
             raise KataNotFound(kata_id, "it is not in the archive") from None
 
-    def _outers(self, prefix: str, *, ignore_case: bool) -> Iterator[str]:
+    def _outer_names(self, prefix: str, *, ignore_case: bool) -> Iterator[str]:
         """Yield the first two characters of ids that can be there, in order."""
-        there = {prefix[:2].lower()} if len(prefix) >= 2 else set(self._store.folders())
+        existing = {prefix[:2].lower()} if len(prefix) >= 2 else set(self._store.folders())
         fold = str.lower if ignore_case else str
-        wanted = fold(prefix[:2])
+        beginning = fold(prefix[:2])
         for pair in product(_CHARACTERS, repeat=2):
             outer = "".join(pair)
-            if outer.lower() in there and fold(outer).startswith(wanted):
+            if outer.lower() in existing and fold(outer).startswith(beginning):
                 yield outer
 
 
@@ -351,12 +351,12 @@ def _key(kata_id: str) -> str:
     return f"{kata_id[:2].lower()}/{kata_id.lower()}.{kata_id}{_END}"
 
 
-def _copies(kata_id: str) -> str:
+def _copies_folder(kata_id: str) -> str:
     return f"{kata_id[:2].lower()}/{kata_id.lower()}.{kata_id}.copies/"
 
 
 def _copy_key(kata_id: str, copy: Copy) -> str:
-    return f"{_copies(kata_id)}{copy.base}.{copy.number:06}{_END}"
+    return f"{_copies_folder(kata_id)}{copy.base}.{copy.number:06}{_END}"
 
 
 def _kata_id(key: str) -> str:
@@ -364,5 +364,5 @@ def _kata_id(key: str) -> str:
     folder, _, name = key.partition("/")
     lower, _, rest = name.partition(".")
     kata_id = rest.removesuffix(_END)
-    is_one = kata_ids.is_whole(kata_id) and rest.endswith(_END)
-    return kata_id if is_one and kata_id.lower() == lower and lower.startswith(folder) else ""
+    is_key = kata_ids.is_whole(kata_id) and rest.endswith(_END)
+    return kata_id if is_key and kata_id.lower() == lower and lower.startswith(folder) else ""

@@ -25,19 +25,19 @@ class DirectoryStore:
     def __init__(self, top: Path) -> None:
         """Use this directory, and make it if there is none; raise ArchiveUnavailable if not so."""
         self._top = top
-        with self._answering():
+        with self._translating_errors():
             (top / _INCOMING).mkdir(parents=True, exist_ok=True)
 
     def folders(self) -> list[str]:
         """Return the names of the folders, in order."""
-        with self._answering():
+        with self._translating_errors():
             return sorted(name for name in os.listdir(self._top) if not name.startswith("."))
 
     def keys(self, prefix: str) -> Iterator[str]:
         """Yield the keys that begin with `prefix`, in order."""
         folder, _, begin = prefix.rpartition("/")
         try:
-            with self._answering():
+            with self._translating_errors():
                 names = sorted(os.listdir(self._top / folder))
         except FileNotFoundError:
             return
@@ -46,7 +46,7 @@ class DirectoryStore:
     def status(self, key: str) -> tuple[int, str] | None:
         """Return the size in bytes, and what changes with each writing; None if it is absent."""
         try:
-            with self._answering():
+            with self._translating_errors():
                 found = (self._top / key).stat()
         except FileNotFoundError:
             return None
@@ -56,7 +56,7 @@ class DirectoryStore:
     def open(self, key: str) -> Iterator[IO[bytes]]:
         """Open a file; raise FileNotFoundError if there is none."""
         with contextlib.ExitStack() as opened:
-            with self._answering():
+            with self._translating_errors():
                 file = opened.enter_context((self._top / key).open("rb"))
             yield file
 
@@ -64,14 +64,14 @@ class DirectoryStore:
         """Write a file, put it on disk, and then in its place."""
         path = self._top / key
         made = [folder for folder in (path.parent, path.parent.parent) if folder != self._top]
-        with self._answering():
+        with self._translating_errors():
             descriptor, incoming = tempfile.mkstemp(dir=self._top / _INCOMING)
         try:
             with open(descriptor, "wb") as file, locks.locked(Path(incoming)):
                 for piece in pieces:  # what these raise is not the archive's doing
-                    with self._answering():
+                    with self._translating_errors():
                         file.write(piece)
-                with self._answering():
+                with self._translating_errors():
                     file.flush()
                     os.fsync(descriptor)
                     path.parent.mkdir(parents=True, exist_ok=True)
@@ -86,7 +86,7 @@ class DirectoryStore:
     def delete(self, key: str) -> None:
         """Remove a file, and its folder if it is the last of a kata's copies."""
         path = self._top / key
-        with contextlib.suppress(FileNotFoundError), self._answering():
+        with contextlib.suppress(FileNotFoundError), self._translating_errors():
             path.unlink()
             durable.sync_folder(path.parent)
             if path.parent.parent != self._top:
@@ -95,13 +95,13 @@ class DirectoryStore:
 
     def sweep(self) -> None:
         """Remove files that were never completed."""
-        with self._answering():
+        with self._translating_errors():
             for path in (self._top / _INCOMING).iterdir():
                 if not locks.is_locked(path):
                     path.unlink(missing_ok=True)
 
     @contextmanager
-    def _answering(self) -> Iterator[None]:
+    def _translating_errors(self) -> Iterator[None]:
         """Turn whatever the system says into our errors, but that a file is not there."""
         try:
             yield

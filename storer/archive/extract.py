@@ -19,7 +19,7 @@ from typing import IO, cast
 import zstandard
 
 from dojo.errors import ArchiveDamaged
-from storer.archive.archive import Sealed
+from storer.archive.archive import SealedReader
 
 _BLOCK = tarfile.BLOCKSIZE
 _READ_BYTES = 256 * 1024
@@ -38,7 +38,7 @@ class _Member:
     target: str
 
 
-def unpack(sealed: Sealed, kata_id: str, folder: Path) -> None:
+def extract(sealed: SealedReader, kata_id: str, folder: Path) -> None:
     """Put the kata whose compressed tar is `sealed` into `folder`, over what is there.
 
     Nobody may see the folder before the digest of `sealed` was checked. Raises ArchiveDamaged.
@@ -46,13 +46,13 @@ def unpack(sealed: Sealed, kata_id: str, folder: Path) -> None:
     try:
         decompressor = zstandard.ZstdDecompressor(max_window_size=2**27)
         stream = decompressor.stream_reader(cast("IO[bytes]", sealed), read_across_frames=True)
-        _unpack(io.BufferedReader(cast("io.RawIOBase", stream), _READ_BYTES), kata_id, folder)
+        _extract(io.BufferedReader(cast("io.RawIOBase", stream), _READ_BYTES), kata_id, folder)
     except (zstandard.ZstdError, ValueError, EOFError) as error:
         sealed.finish()  # which says the same if it is not what was written
         raise ArchiveDamaged(sealed.key, str(error)) from error
 
 
-def _unpack(stream: IO[bytes], kata_id: str, folder: Path) -> None:
+def _extract(stream: IO[bytes], kata_id: str, folder: Path) -> None:
     top = f"{kata_id[:2]}/{kata_id[2:]}"
     for member in _members(stream):
         if member.name in {top, kata_id[:2]}:
@@ -60,12 +60,12 @@ def _unpack(stream: IO[bytes], kata_id: str, folder: Path) -> None:
         path = member.name.removeprefix(f"{top}/")
         if path == member.name or ".." in path.split("/"):
             raise ValueError(f"{member.name!r} is outside of {top}")
-        _put(stream, member, f"{folder}/{path}")
+        _extract_member(stream, member, f"{folder}/{path}")
 
 
-def _put(stream: IO[bytes], member: _Member, target: str) -> None:
+def _extract_member(stream: IO[bytes], member: _Member, target: str) -> None:
     if member.kind == tarfile.DIRTYPE:
-        _make_folder(member, target)
+        _create_folder(member, target)
         return
     with suppress(FileNotFoundError):
         os.unlink(target)  # noqa: PTH108 - as above
@@ -85,7 +85,7 @@ def _put(stream: IO[bytes], member: _Member, target: str) -> None:
         os.utime(descriptor, ns=(member.modified_ns, member.modified_ns))
 
 
-def _make_folder(member: _Member, target: str) -> None:
+def _create_folder(member: _Member, target: str) -> None:
     try:
         os.mkdir(target)  # noqa: PTH102 - a path's own takes thrice as long
     except FileExistsError:
@@ -96,52 +96,52 @@ def _make_folder(member: _Member, target: str) -> None:
 
 
 def _copy(stream: IO[bytes], file: IO[bytes], size: int) -> None:
-    left = size
-    while left:
-        piece = memoryview(_exactly(stream, min(left, _READ_BYTES)))
-        left -= len(piece)
+    remaining = size
+    while remaining:
+        piece = memoryview(_read_exactly(stream, min(remaining, _READ_BYTES)))
+        remaining -= len(piece)
         while piece:
             piece = piece[file.write(piece) :]
-    _exactly(stream, -size % _BLOCK)
+    _read_exactly(stream, -size % _BLOCK)
 
 
 def _members(stream: IO[bytes]) -> Iterator[_Member]:
     """Yield the headers; what is behind each has to be read before the next."""
-    more: dict[str, str] = {}
-    while (block := _exactly(stream, _BLOCK)).count(0) != _BLOCK:
+    extended: dict[str, str] = {}
+    while (block := _read_exactly(stream, _BLOCK)).count(0) != _BLOCK:
         kind = block[156:157]
         if kind == tarfile.XHDTYPE:
             size = _number(block[124:136])
-            more = _records(_exactly(stream, size))
-            _exactly(stream, -size % _BLOCK)
+            extended = _records(_read_exactly(stream, size))
+            _read_exactly(stream, -size % _BLOCK)
             continue
         prefix, name = _text(block[345:500]), _text(block[:100])
         yield _Member(
-            name=more.get("path", f"{prefix}/{name}" if prefix else name).rstrip("/"),
+            name=extended.get("path", f"{prefix}/{name}" if prefix else name).rstrip("/"),
             kind=kind,
             mode=_number(block[100:108]),
-            owner=int(more.get("uid", _number(block[108:116]))),
-            group=int(more.get("gid", _number(block[116:124]))),
-            size=int(more.get("size", _number(block[124:136]))),
-            modified_ns=int(Decimal(more["mtime"]) * 10**9)
-            if "mtime" in more
+            owner=int(extended.get("uid", _number(block[108:116]))),
+            group=int(extended.get("gid", _number(block[116:124]))),
+            size=int(extended.get("size", _number(block[124:136]))),
+            modified_ns=int(Decimal(extended["mtime"]) * 10**9)
+            if "mtime" in extended
             else _number(block[136:148]) * 10**9,
-            target=more.get("linkpath", _text(block[157:257])),
+            target=extended.get("linkpath", _text(block[157:257])),
         )
-        more = {}
+        extended = {}
     if stream.read(_BLOCK + 1) != bytes(_BLOCK):
         raise ValueError("it does not end as a tar does")
 
 
 def _records(content: bytes) -> dict[str, str]:
     """Return what an extended header says (pax(1): `length key=value`)."""
-    found = {}
+    values = {}
     while content:
         length, _, _ = content.partition(b" ")
         record, content = content[: int(length)], content[int(length) :]
         key, _, value = record[len(length) + 1 : -1].partition(b"=")
-        found[key.decode()] = value.decode(errors="surrogateescape")
-    return found
+        values[key.decode()] = value.decode(errors="surrogateescape")
+    return values
 
 
 def _number(octal: bytes) -> int:
@@ -152,8 +152,8 @@ def _text(padded: bytes) -> str:
     return padded.rstrip(b"\0").decode(errors="surrogateescape")
 
 
-def _exactly(stream: IO[bytes], size: int) -> bytes:
-    found = stream.read(size)
-    if len(found) != size:
+def _read_exactly(stream: IO[bytes], size: int) -> bytes:
+    content = stream.read(size)
+    if len(content) != size:
         raise EOFError("it ends too early")
-    return found
+    return content

@@ -43,7 +43,7 @@ class S3Store:
         self._bucket = bucket
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         self._url = f"s3://{bucket}/{self._prefix}"
-        with self._answering():
+        with self._translating_errors():
             self._client: Any = boto3.client("s3", config=_CONFIG)
 
     def folders(self) -> list[str]:
@@ -74,28 +74,28 @@ class S3Store:
     @contextmanager
     def open(self, key: str) -> Iterator[IO[bytes]]:
         """Open an object; raise FileNotFoundError if there is none."""
-        with self._answering():
+        with self._translating_errors():
             found = self._client.get_object(Bucket=self._bucket, Key=self._prefix + key)
         with contextlib.closing(found["Body"]) as body:
             yield cast("IO[bytes]", _Body(self, body))
 
     def write(self, key: str, pieces: Iterator[bytes]) -> None:
         """Write an object; it is there when all of it has come."""
-        with self._answering():
+        with self._translating_errors():
             self._client.upload_fileobj(
                 _Pieces(pieces), self._bucket, self._prefix + key, Config=_TRANSFER
             )
 
     def delete(self, key: str) -> None:
         """Remove an object, if it is there."""
-        with contextlib.suppress(FileNotFoundError), self._answering():
+        with contextlib.suppress(FileNotFoundError), self._translating_errors():
             self._client.delete_object(Bucket=self._bucket, Key=self._prefix + key)
 
     def sweep(self) -> None:
         """Do nothing: what was never completed is the store's to remove, by a rule of its own."""
 
     @contextmanager
-    def _answering(self) -> Iterator[None]:
+    def _translating_errors(self) -> Iterator[None]:
         """Turn whatever the library says into our errors, but that an object is not there."""
         try:
             yield
@@ -106,16 +106,16 @@ class S3Store:
         except (BotoCoreError, Boto3Error, urllib3.exceptions.HTTPError, ValueError) as error:
             raise ArchiveUnavailable(f"{self._url}: {error}") from error
 
-    def _pages(self, prefix: str, **more_told: int) -> Iterator[dict[str, Any]]:
-        told: dict[str, Any] = {"Bucket": self._bucket, "Prefix": self._prefix + prefix}
-        told = {**told, "Delimiter": "/", **more_told}
-        more: dict[str, str] | None = {}
-        while more is not None:
-            with self._answering():
-                page = self._client.list_objects_v2(**told, **more)
+    def _pages(self, prefix: str, **more_parameters: int) -> Iterator[dict[str, Any]]:
+        parameters: dict[str, Any] = {"Bucket": self._bucket, "Prefix": self._prefix + prefix}
+        parameters = {**parameters, "Delimiter": "/", **more_parameters}
+        continuation: dict[str, str] | None = {}
+        while continuation is not None:
+            with self._translating_errors():
+                page = self._client.list_objects_v2(**parameters, **continuation)
             yield page
             token = page.get("NextContinuationToken")
-            more = {"ContinuationToken": token} if token else None
+            continuation = {"ContinuationToken": token} if token else None
 
 
 class _Body:
@@ -126,7 +126,7 @@ class _Body:
         self._body = body
 
     def read(self, size: int) -> bytes:
-        with self._store._answering():  # noqa: SLF001 - its own
+        with self._store._translating_errors():  # noqa: SLF001 - its own
             return cast("bytes", self._body.read(size))
 
 

@@ -24,8 +24,8 @@ import zstandard
 from dojo import avatars, visible_files
 from dojo.errors import ArchiveConflict, ArchiveDamaged, KataDamaged, KataNotFound
 from dojo.naming import SANDBOX
-from storer.archive.archive import Archive, Archived, Copy, head_frame
-from storer.archive.extract import unpack
+from storer.archive.archive import Archive, ArchivedKata, Copy, head_frame
+from storer.archive.extract import extract
 from storer.fs import durable, json_files, tree
 from storer.fs.json_files import Unreadable
 from storer.kata import sandbox
@@ -39,10 +39,10 @@ from storer.tar.snapshot import Snapshot
 
 # A name with a dot in front is no part of the kata.
 NOTE = ".archived"
-_NOT_AS_IT_IS = "-"  # in place of a fingerprint
+_NO_FINGERPRINT = "-"  # in place of a fingerprint
 
 # In the kata's folder: on the same disk, and going with it.
-_COMPARING = ".comparing-"
+_COMPARISONS = ".comparing-"
 
 _log = structlog.get_logger()
 
@@ -53,7 +53,7 @@ def put(archive: Archive, kata: Kata, *, with_products: bool) -> None:
     What runs left in sandboxes is part of it if `with_products`. Raises KataDamaged,
     ArchiveUnavailable, ArchiveConflict or DiskFull.
     """
-    if is_there(archive, kata) or not is_wanted(archive, kata):
+    if is_up_to_date(archive, kata) or not is_wanted(archive, kata):
         return
     with ExitStack() as opened, durable.refusing():
         taken = Snapshot(kata, opened)
@@ -72,25 +72,25 @@ def is_wanted(archive: Archive, kata: Kata) -> bool:
     ArchiveUnavailable or DiskFull.
     """
     found = archive.find(kata.kata_id)
-    if found is None or found.stamp == _noted_stamp(kata.folder):
+    if found is None or found.stamp == _read_stamp(kata.folder):
         return True
-    for left in kata.folder.glob(f"{_COMPARING}*"):
-        shutil.rmtree(left, ignore_errors=True)
+    for leftover in kata.folder.glob(f"{_COMPARISONS}*"):
+        shutil.rmtree(leftover, ignore_errors=True)
     with (
         durable.refusing(),
-        tempfile.TemporaryDirectory(prefix=_COMPARING, dir=kata.folder) as folder,
+        tempfile.TemporaryDirectory(prefix=_COMPARISONS, dir=kata.folder) as folder,
     ):
-        there = Kata.detached(Path(folder), kata.kata_id)
+        archived_kata = Kata.detached(Path(folder), kata.kata_id)
         try:
-            get(archive, kata.kata_id, there.folder)
+            get(archive, kata.kata_id, archived_kata.folder)
         except KataNotFound:  # it was deleted there at this moment
             return True
         except ArchiveDamaged as error:
             _log.warning("written again", kata=kata.kata_id, reason=str(error))
             return True
-        if goes_on(there, kata):
+        if goes_on(archived_kata, kata):
             return True
-        if goes_on(kata, there):
+        if goes_on(kata, archived_kata):
             _log.info("the archive's is newer", kata=kata.kata_id)
             return False
     raise ArchiveConflict(kata.kata_id)
@@ -115,18 +115,18 @@ def get(archive: Archive, kata_id: str, folder: Path) -> None:
     Raises KataNotFound, ArchiveDamaged or ArchiveUnavailable.
     """
     with archive.open(kata_id) as sealed:
-        unpack(sealed, kata_id, folder)
+        extract(sealed, kata_id, folder)
     base = Copy.base_of(sealed.digest)
     copies = [copy for copy in archive.copies(kata_id) if copy.base == base]
     if [copy.number for copy in copies] != list(range(1, len(copies) + 1)):
         raise ArchiveDamaged(sealed.key, f"of the copies that add to it there are {copies}")
-    before = {path.parent.name: _names(path) for path in folder.glob(f"*/{MANIFEST}")}
+    names_before = {path.parent.name: _names(path) for path in folder.glob(f"*/{MANIFEST}")}
     for copy in copies:
         with archive.open_copy(kata_id, copy) as added:
-            unpack(added, kata_id, folder)
+            extract(added, kata_id, folder)
     if copies:
         for path in folder.glob(f"*/{MANIFEST}"):
-            _check_out(path.parent, before.get(path.parent.name, set()))
+            _check_out(path.parent, names_before.get(path.parent.name, set()))
 
 
 def _names(manifest: Path) -> set[str]:
@@ -136,7 +136,7 @@ def _names(manifest: Path) -> set[str]:
         raise KataDamaged(manifest.parent.name, manifest.name, str(error)) from error
 
 
-def _check_out(avatar: Path, before: set[str]) -> None:
+def _check_out(avatar: Path, names_before: set[str]) -> None:
     """Have an avatar's sandbox, which has the visible files of before, have those of now."""
     try:
         files = json_files.read_files(json_files.read(avatar / MANIFEST, dict))
@@ -147,20 +147,20 @@ def _check_out(avatar: Path, before: set[str]) -> None:
     folder = avatar / SANDBOX
     if not folder.exists():
         sandbox.create(avatar, avatar.name, files)
-    for name in before - set(files):
+    for name in names_before - set(files):
         if not visible_files.name_fault(name):
-            _clear(folder, name)
+            _remove_obstacle(folder, name)
     for name, content in files.items():
         path = folder / name
         if path.is_symlink() or not path.is_file() or path.read_bytes() != content:
-            _clear(folder, name)
+            _remove_obstacle(folder, name)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
             path.chmod(visible_files.mode(name))
     sandbox.give(folder, avatar.name)
 
 
-def _clear(folder: Path, name: str) -> None:
+def _remove_obstacle(folder: Path, name: str) -> None:
     """Remove what is in the way of a visible file: itself, and links in the place of folders."""
     path = folder
     for part in PurePosixPath(name).parts:
@@ -176,29 +176,29 @@ def _clear(folder: Path, name: str) -> None:
             path.unlink(missing_ok=True)
 
 
-def is_there(archive: Archive, kata: Kata) -> bool:
+def is_up_to_date(archive: Archive, kata: Kata) -> bool:
     """Say whether the archive has the kata just as it is."""
     try:
-        noted = (kata.folder / NOTE).read_bytes()
+        note = (kata.folder / NOTE).read_bytes()
     except FileNotFoundError:
         return False
     found = archive.find(kata.kata_id)
-    return found is not None and noted == _note(found, kata.folder)
+    return found is not None and note == _note(found, kata.folder)
 
 
-def note(found: Archived, folder: Path) -> None:
+def write_note(found: ArchivedKata, folder: Path) -> None:
     """Note that the archive has the kata just as it is."""
     with suppress(OSError):  # then it is written once more
         durable.replace(folder / NOTE, _note(found, folder), sync=False)
 
 
-def supersede(found: Archived, folder: Path) -> None:
+def supersede(found: ArchivedKata, folder: Path) -> None:
     """Note that the kata is to replace what the archive has, whatever that is."""
     with suppress(OSError):  # then they are compared
-        durable.replace(folder / NOTE, f"{found.stamp} {_NOT_AS_IT_IS}\n".encode(), sync=False)
+        durable.replace(folder / NOTE, f"{found.stamp} {_NO_FINGERPRINT}\n".encode(), sync=False)
 
 
-def _noted_stamp(folder: Path) -> str:
+def _read_stamp(folder: Path) -> str:
     """Return the stamp of what the archive had from here, or here from the archive."""
     try:
         return (folder / NOTE).read_text("ascii", "replace").partition(" ")[0]
@@ -206,7 +206,7 @@ def _noted_stamp(folder: Path) -> str:
         return ""
 
 
-def _note(found: Archived, folder: Path) -> bytes:
+def _note(found: ArchivedKata, folder: Path) -> bytes:
     return f"{found.stamp} {_fingerprint(folder)}\n".encode()
 
 
@@ -219,10 +219,10 @@ def _fingerprint(folder: Path) -> str:
     for found in tree.walk(folder, lambda path: not path.parts[0].startswith(".")):
         if found.path.parts[0].startswith("."):
             continue
-        status, what = found.status, "folder"
+        status, version = found.status, "folder"
         if not stat.S_ISDIR(status.st_mode):
-            what = f"{status.st_ino} {status.st_ctime_ns} {status.st_size}"
-        digest.update(os.fsencode(f"{found.path}\0{what}\0"))
+            version = f"{status.st_ino} {status.st_ctime_ns} {status.st_size}"
+        digest.update(os.fsencode(f"{found.path}\0{version}\0"))
     return digest.hexdigest()
 
 

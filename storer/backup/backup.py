@@ -22,8 +22,8 @@ import zstandard
 from dojo import kata_ids
 from dojo.chunks import CHUNK_BYTES, Digest, rechunk
 from dojo.errors import ArchiveDamaged, InvalidArgument, KataDamaged, KataNotFound
-from storer.archive.archive import HEAD_BYTES, Archive, Archived, head_in
-from storer.backup.catalog import Catalog, Entry, State, Unfinished
+from storer.archive.archive import HEAD_BYTES, Archive, ArchivedKata, head_in
+from storer.backup.catalog import Catalog, Entry, State, UnfinishedManifest
 from storer.backup.download import Compression, compress
 from storer.fs import durable
 from storer.kata.head import head_of
@@ -40,7 +40,9 @@ _MAX_HELD_BYTES = 8 * 1024**2
 class Backup:
     """A backup that has begun: its token, and its tar, to be read once and closed."""
 
-    def __init__(self, katas: Katas, catalog: Catalog, unfinished: Unfinished, after: str) -> None:
+    def __init__(
+        self, katas: Katas, catalog: Catalog, unfinished: UnfinishedManifest, after: str
+    ) -> None:
         self._katas = katas
         self._catalog = catalog
         self._unfinished = unfinished
@@ -65,17 +67,19 @@ class Backup:
         self._unsealed.update(header)
         yield header
         with ExitStack() as opened:
-            before: Iterator[Entry] = iter(())
+            previous_entries: Iterator[Entry] = iter(())
             if unfinished.since:
-                found = opened.enter_context(self._catalog.opened(unfinished.since))
-                before = _after(found.entries(), self._after)
-            there = self._katas.kept_ids(unfinished.prefix, self._after)
-            for kata_id, was, is_there in _merged(there, before):
+                previous_manifest = opened.enter_context(
+                    self._catalog.open_finished(unfinished.since)
+                )
+                previous_entries = _after(previous_manifest.entries(), self._after)
+            stored_ids = self._katas.stored_ids(unfinished.prefix, self._after)
+            for kata_id, previous, is_there in _merge(stored_ids, previous_entries):
                 # One that was brought here, or put away, while it was listed may be missing there.
-                if is_there or self._katas.is_kept(kata_id):
-                    yield from self._kata(kata_id, was)
-                elif was is not None:
-                    unfinished.add(Entry(kata_id, State.DELETED, head=was.head))
+                if is_there or self._katas.is_stored(kata_id):
+                    yield from self._kata(kata_id, previous)
+                elif previous is not None:
+                    unfinished.add(Entry(kata_id, State.DELETED, head=previous.head))
         size, manifest = unfinished.finish()
         yield _header(MANIFEST, size)
         yield from manifest
@@ -84,23 +88,23 @@ class Backup:
         unfinished.keep()
         yield snapshot.END
 
-    def _kata(self, kata_id: str, was: Entry | None) -> Iterator[bytes]:
+    def _kata(self, kata_id: str, previous: Entry | None) -> Iterator[bytes]:
         """Yield what the tar has of a kata, if it changed; and take it down."""
         try:
-            entry = yield from self._entry(kata_id, was)
+            entry = yield from self._entry(kata_id, previous)
         # One that is not found was deleted since it was listed: the next backup says so.
         except (KataNotFound, KataDamaged, ArchiveDamaged) as error:
-            entry = _failed(kata_id, was, str(error))
+            entry = _failed(kata_id, previous, str(error))
         except OSError as error:
-            entry = _failed(kata_id, was, f"it can't be read: {error.strerror}")
+            entry = _failed(kata_id, previous, f"it can't be read: {error.strerror}")
         self._unfinished.add(entry)
         if entry.state is not State.UNCHANGED:
             yield _seal(entry)
             self._unsealed = Digest()
 
-    def _entry(self, kata_id: str, was: Entry | None) -> Generator[bytes, None, Entry]:
+    def _entry(self, kata_id: str, previous: Entry | None) -> Generator[bytes, None, Entry]:
         with ExitStack() as opened:
-            found = self._find(kata_id, was, opened)
+            found = self._find(kata_id, previous, opened)
             if isinstance(found, Entry):
                 return found
             if isinstance(found, Snapshot):
@@ -118,20 +122,20 @@ class Backup:
         return self._unsealed.sha256.hex()
 
     def _find(
-        self, kata_id: str, was: Entry | None, opened: ExitStack
-    ) -> Entry | Snapshot | Archived:
+        self, kata_id: str, previous: Entry | None, opened: ExitStack
+    ) -> Entry | Snapshot | ArchivedKata:
         """Return a kata where it is, or its entry if it is as it was. Raises KataNotFound."""
         archive = self._katas.archive
         with suppress(KataNotFound), self._katas.reading(kata_id) as kata:
-            if was is not None and was.head and head_of(kata).digest == was.head:
-                return _unchanged(was)
+            if previous is not None and previous.head and head_of(kata).digest == previous.head:
+                return _unchanged(previous)
             with durable.refusing():  # which is not this kata's alone
                 return Snapshot(kata, opened)
         archived = archive.find(kata_id)
         if archived is None:
             raise KataNotFound(kata_id, "it was deleted meanwhile")
-        if was is not None and was.stamp == archived.stamp:
-            return _unchanged(was)
+        if previous is not None and previous.stamp == archived.stamp:
+            return _unchanged(previous)
         if archive.copies(kata_id):  # of a machine that was lost: to be put together first
             with self._katas.using(kata_id, touching=False) as kata:
                 return Snapshot(kata, opened)
@@ -144,9 +148,9 @@ def begin(katas: Katas, catalog: Catalog, prefix: str, since: str) -> Backup:
     Raises InvalidArgument, or UnknownBackup.
     """
     if since:
-        with catalog.opened(since) as found:
-            if found.prefix != prefix:
-                reason = f"is of a backup of the prefix {found.prefix!r}"
+        with catalog.open_finished(since) as previous_manifest:
+            if previous_manifest.prefix != prefix:
+                reason = f"is of a backup of the prefix {previous_manifest.prefix!r}"
                 raise InvalidArgument("since_token", reason)
     return Backup(katas, catalog, catalog.begin(prefix, since), "")
 
@@ -161,18 +165,18 @@ def filename(compression: Compression) -> str:
     return f"katas.tar{compression.value}"
 
 
-def _unchanged(was: Entry) -> Entry:
-    return replace(was, state=State.UNCHANGED, reason="")
+def _unchanged(previous: Entry) -> Entry:
+    return replace(previous, state=State.UNCHANGED, reason="")
 
 
-def _failed(kata_id: str, was: Entry | None, reason: str) -> Entry:
+def _failed(kata_id: str, previous: Entry | None, reason: str) -> Entry:
     """Return the entry of a kata that can't be sent; what was sent of it last is known still."""
-    entry = was or Entry(kata_id, State.FAILED)
+    entry = previous or Entry(kata_id, State.FAILED)
     return replace(entry, state=State.FAILED, reason=reason[:_MAX_REASON])
 
 
 def _archived(
-    archive: Archive, archived: Archived, opened: ExitStack
+    archive: Archive, archived: ArchivedKata, opened: ExitStack
 ) -> tuple[str, Iterator[bytes]]:
     """Return the head of an archived kata, "" if that is not known, and the members of its tar.
 
@@ -199,21 +203,21 @@ def _archived_members(source: IO[bytes]) -> Iterator[bytes]:
         held = held[-len(snapshot.END) :]
 
 
-def _merged(
-    there: Iterator[str], before: Iterator[Entry]
+def _merge(
+    stored_ids: Iterator[str], previous_entries: Iterator[Entry]
 ) -> Iterator[tuple[str, Entry | None, bool]]:
     """Yield each id once, in order, with what the backup before had, and whether it is there."""
-    kata_id, was = next(there, None), next(before, None)
-    while kata_id is not None or was is not None:
-        if kata_id is not None and (was is None or kata_id < was.kata_id):
+    kata_id, previous = next(stored_ids, None), next(previous_entries, None)
+    while kata_id is not None or previous is not None:
+        if kata_id is not None and (previous is None or kata_id < previous.kata_id):
             yield kata_id, None, True
-            kata_id = next(there, None)
-        elif was is not None and was.kata_id != kata_id:
-            yield was.kata_id, was, False
-            was = next(before, None)
-        elif was is not None:
-            yield was.kata_id, was, True
-            kata_id, was = next(there, None), next(before, None)
+            kata_id = next(stored_ids, None)
+        elif previous is not None and previous.kata_id != kata_id:
+            yield previous.kata_id, previous, False
+            previous = next(previous_entries, None)
+        elif previous is not None:
+            yield previous.kata_id, previous, True
+            kata_id, previous = next(stored_ids, None), next(previous_entries, None)
 
 
 def _after(entries: Iterable[Entry], after: str) -> Iterator[Entry]:
@@ -223,10 +227,10 @@ def _after(entries: Iterable[Entry], after: str) -> Iterator[Entry]:
 
 def _seal(entry: Entry) -> bytes:
     """Return the member behind a kata: what its members have to be, or that they are not whole."""
-    told = {"kata_id": entry.kata_id, "head": entry.head, "sha256": entry.sha256}
+    fields = {"kata_id": entry.kata_id, "head": entry.head, "sha256": entry.sha256}
     if entry.state is State.FAILED:
-        told = {"kata_id": entry.kata_id, "error": entry.reason}
-    content = json.dumps({key: value for key, value in told.items() if value}).encode() + b"\n"
+        fields = {"kata_id": entry.kata_id, "error": entry.reason}
+    content = json.dumps({key: value for key, value in fields.items() if value}).encode() + b"\n"
     name = f"{kata_ids.outer(entry.kata_id)}/{kata_ids.inner(entry.kata_id)}.json"
     return _header(name, len(content)) + content + snapshot.padding(len(content))
 

@@ -26,10 +26,10 @@ from dojo.errors import UnknownBackup
 from storer.fs import durable
 
 # Of those that came to their end, and of those that did not.
-KEPT = 32
+MAX_FILES = 32
 
 _TOKEN = re.compile(r"[0-9]{10}-[0-9a-f]{16}\Z")
-_WHOLE, _UNFINISHED = ".json", ".unfinished"
+_FINISHED, _UNFINISHED = ".json", ".unfinished"
 _LAST_LINE = b"]}\n"
 _MAX_LINE = 4096
 
@@ -64,7 +64,7 @@ class Entry:
 
 
 @dataclass
-class Backup:
+class BackupManifest:
     """A backup's manifest: what it says of the whole, and its file to read entries from."""
 
     token: str
@@ -79,7 +79,7 @@ class Backup:
                 yield _entry(line)
 
 
-class Unfinished:
+class UnfinishedManifest:
     """The manifest of a backup that goes on. Belongs to one thread at a time."""
 
     def __init__(self, path: Path, token: str, since: str, prefix: str) -> None:
@@ -95,9 +95,9 @@ class Unfinished:
 
     def add(self, entry: Entry) -> None:
         """Add the next kata's line."""
-        comma = "" if self._is_first else ","
-        said = {key: value for key, value in asdict(entry).items() if value}
-        self._file.write(comma + json.dumps(said, separators=(",", ":")) + "\n")
+        separator = "" if self._is_first else ","
+        fields = {key: value for key, value in asdict(entry).items() if value}
+        self._file.write(separator + json.dumps(fields, separators=(",", ":")) + "\n")
         self._is_first = False
 
     def finish(self) -> tuple[int, Iterator[bytes]]:
@@ -111,7 +111,7 @@ class Unfinished:
         """Let the next backup start from it. It is on disk then."""
         os.fsync(self._file.fileno())
         try:
-            self._path.rename(self._path.with_suffix(_WHOLE))
+            self._path.rename(self._path.with_suffix(_FINISHED))
         except FileNotFoundError:  # many more were begun since
             raise UnknownBackup(self.token) from None
         durable.sync_folder(self._path.parent)
@@ -127,22 +127,22 @@ class Catalog:
     def __init__(self, data_containers: DataContainers) -> None:
         self._containers = data_containers
 
-    def begin(self, prefix: str, since: str) -> Unfinished:
+    def begin(self, prefix: str, since: str) -> UnfinishedManifest:
         """Begin a backup, which follows the one with the token `since`, if that is not empty."""
         folder = self._folder()
         numbers = [int(path.name[:10]) for path in _files(folder)]
         token = f"{max(numbers, default=0) + 1:010}-{secrets.token_hex(8)}"
-        for ending in (_WHOLE, _UNFINISHED):
-            for path in _files(folder, ending)[:-KEPT]:
+        for ending in (_FINISHED, _UNFINISHED):
+            for path in _files(folder, ending)[:-MAX_FILES]:
                 path.unlink(missing_ok=True)
-        return Unfinished(folder / (token + _UNFINISHED), token, since, prefix)
+        return UnfinishedManifest(folder / (token + _UNFINISHED), token, since, prefix)
 
-    def resume(self, token: str, after: str) -> Unfinished:
+    def resume(self, token: str, after: str) -> UnfinishedManifest:
         """Go on with a backup that broke, after a kata: as another, that has the same begin.
 
         Also if all was sent and only its end did not arrive. Raises UnknownBackup.
         """
-        with self._open(token, _UNFINISHED, _WHOLE) as broken:
+        with self._open(token, _UNFINISHED, _FINISHED) as broken:
             resumed = self.begin(broken.prefix, broken.since)
             try:
                 for entry in broken.entries():
@@ -155,13 +155,13 @@ class Catalog:
         return resumed
 
     @contextlib.contextmanager
-    def opened(self, token: str) -> Iterator[Backup]:
+    def open_finished(self, token: str) -> Iterator[BackupManifest]:
         """Give the manifest of a backup that came to its end. Raises UnknownBackup."""
-        with self._open(token, _WHOLE) as backup:
+        with self._open(token, _FINISHED) as backup:
             yield backup
 
     @contextlib.contextmanager
-    def _open(self, token: str, *endings: str) -> Iterator[Backup]:
+    def _open(self, token: str, *endings: str) -> Iterator[BackupManifest]:
         """Give the manifest of this token that is there with one of the endings."""
         if not _TOKEN.match(token):
             raise UnknownBackup(token)
@@ -191,20 +191,22 @@ class Catalog:
         return folder
 
 
-def read(file: IO[bytes]) -> Backup:
+def read(file: IO[bytes]) -> BackupManifest:
     """Read the beginning of a manifest. Raises BadManifest."""
     line = file.readline(_MAX_LINE)
     try:
-        told = json.loads(line + b"]}")
-        return Backup(str(told["token"]), str(told["since"]), str(told["prefix"]), file)
+        fields = json.loads(line + b"]}")
+        return BackupManifest(
+            str(fields["token"]), str(fields["since"]), str(fields["prefix"]), file
+        )
     except (ValueError, KeyError, TypeError, RecursionError):
         raise BadManifest("its first line is another") from None
 
 
 def _entry(line: bytes) -> Entry:
     try:
-        told = json.loads(line.removeprefix(b","))
-        texts = {key: str(value) for key, value in told.items()}
+        fields = json.loads(line.removeprefix(b","))
+        texts = {key: str(value) for key, value in fields.items()}
         entry = Entry(**{**texts, "state": State(texts["state"])})  # type: ignore[arg-type]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise BadManifest(f"{line[:80]!r} is no line of it") from None
@@ -215,14 +217,14 @@ def _entry(line: bytes) -> Entry:
 
 def _files(folder: Path, *endings: str) -> list[Path]:
     """Return the manifests in a folder, the oldest first."""
-    wanted = endings or (_WHOLE, _UNFINISHED)
+    wanted = endings or (_FINISHED, _UNFINISHED)
     return sorted(
         path for path in folder.iterdir() if path.suffix in wanted and _TOKEN.match(path.stem)
     )
 
 
 def _pieces(descriptor: int) -> Iterator[bytes]:
-    at = 0
-    while piece := os.pread(descriptor, 256 * 1024, at):
+    offset = 0
+    while piece := os.pread(descriptor, 256 * 1024, offset):
         yield piece
-        at += len(piece)
+        offset += len(piece)

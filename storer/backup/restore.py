@@ -10,7 +10,7 @@ from storer.tar.untrusted_reader import Tar, Unfit, refusing
 
 MAX_BYTES = 8 * 1024**3  # what a kata may unpack to, against one that is nothing but zeros
 MAX_MEMBERS = 1_000_000
-_MAX_OUTER = 3  # what can come before the kata's folder: `.` and `49`
+_MAX_OUTER_FOLDERS = 3  # what can come before the kata's folder: `.` and `49`
 
 
 def restore(katas: Katas, pieces: Iterator[bytes], *, overwrite: bool) -> tuple[str, list[str]]:
@@ -47,7 +47,7 @@ class Limit:
 
 def _kata_id(tar: Tar) -> str:
     """Return the id that the members' names begin with, as the first two say it."""
-    for _ in range(_MAX_OUTER):
+    for _ in range(_MAX_OUTER_FOLDERS):
         if tar.member is None or not tar.member.isdir() or len(tar.parts()) >= 2:
             break
         tar.advance()

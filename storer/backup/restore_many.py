@@ -26,7 +26,7 @@ from storer.tar.untrusted_reader import Tar, Unfit, refusing
 
 _SEAL = ".json"
 _MAX_SEAL_BYTES = 64 * 1024
-_MAX_TOP = 3  # folders that the katas directory can be in
+_MAX_OUTER_FOLDERS = 3  # folders that the katas directory can be in
 
 
 class Outcome(Enum):
@@ -52,14 +52,14 @@ class Report:
 
 
 @dataclass(frozen=True)
-class Ended:
+class Finished:
     """All was dealt with; `token` is the backup's, if it was one."""
 
     token: str
 
 
 @dataclass(frozen=True)
-class How:
+class RestoreOptions:
     """What the caller allows; `protos/cyberdojo/storer/v1/storer.proto` says what it means."""
 
     overwrite: bool
@@ -67,35 +67,35 @@ class How:
 
 
 def restore_katas(
-    katas: Katas, pieces: Iterator[bytes], how: How
-) -> Generator[Report | Ended, None, None]:
+    katas: Katas, pieces: Iterator[bytes], options: RestoreOptions
+) -> Generator[Report | Finished, None, None]:
     """Make katas from the tar whose bytes are `pieces`; yield what was done with each.
 
     `pieces` has to raise if they do not come to their proper end. Raises InvalidArgument where
     the tar breaks off: what was reported is done, and of the rest there is nothing.
     """
     with refusing():
-        found = _Katas(Tar(pieces))
+        tar_katas = _KatasInTar(Tar(pieces))
     token = ""
     refused: set[str] = set()
-    while (kata_id := found.next_kata()) is not None:
+    while (kata_id := tar_katas.next_kata()) is not None:
         if kata_id:
-            report = _restore(katas, found, kata_id, how)
+            report = _restore(katas, tar_katas, kata_id, options)
             if report.outcome is Outcome.REFUSED:
                 refused.add(kata_id)
             yield report
         else:
-            token = yield from _follow(katas, found, how, refused)
-    found.finish()
-    yield Ended(token)
+            token = yield from _apply_manifest(katas, tar_katas, options, refused)
+    tar_katas.finish()
+    yield Finished(token)
 
 
-class _Katas:
+class _KatasInTar:
     """The katas in a tar, one after another."""
 
     def __init__(self, tar: Tar) -> None:
         self.tar = tar
-        self.is_ended = False
+        self.is_finished = False
         self.is_sealed = tar.comment.startswith(COMMENT)
         self._top: tuple[str, ...] | None = None
 
@@ -103,13 +103,13 @@ class _Katas:
         """Go to the next kata and return its id; "" for the manifest, None at the end."""
         with refusing():
             while self.tar.member is not None:
-                kata_id, _ = self.place()
+                kata_id, _ = self.depth()
                 if kata_id or self._is_manifest():
                     return kata_id
                 self.tar.advance()
         return None
 
-    def place(self) -> tuple[str, PurePosixPath | None]:
+    def depth(self) -> tuple[str, PurePosixPath | None]:
         """Return the kata that the member at hand is of, and its path in it; None for the seal.
 
         "" stands for none.
@@ -131,7 +131,7 @@ class _Katas:
         """Put the kata at hand into `folder`; raise Unfit if it is not whole."""
         limit = Limit()
         while self.tar.member is not None:
-            found, path = self.place()
+            tar_katas, path = self.depth()
             if found == kata_id and path is None:
                 self.check_seal()
                 return
@@ -152,9 +152,9 @@ class _Katas:
         """Go behind what is left of a kata."""
         with refusing():
             while self.tar.member is not None:
-                found, path = self.place()
+                tar_katas, path = self.depth()
                 if found == kata_id and path is None:
-                    self._behind_seal()
+                    self._skip_seal()
                     return
                 if found not in {"", kata_id} or self._is_manifest():
                     return
@@ -162,8 +162,8 @@ class _Katas:
 
     def finish(self) -> None:
         """Read the tar to its end, once."""
-        if not self.is_ended:
-            self.is_ended = True
+        if not self.is_finished:
+            self.is_finished = True
             with refusing():
                 self.tar.finish()
 
@@ -172,10 +172,10 @@ class _Katas:
         digest = self.tar.digest_before()
         is_file = self.tar.member is not None and self.tar.member.isreg()
         content = self.tar.content().read(_MAX_SEAL_BYTES) if is_file else b""
-        self._behind_seal()
+        self._skip_seal()
         try:
-            told = json.loads(content)
-            error, sha256 = str(told.get("error", "")), told.get("sha256")
+            seal = json.loads(content)
+            error, sha256 = str(seal.get("error", "")), seal.get("sha256")
         except (ValueError, AttributeError, RecursionError):
             raise Unfit("its digest can't be read") from None
         if error:
@@ -183,7 +183,7 @@ class _Katas:
         if sha256 != digest:
             raise Unfit("its digest is another: it is not what was backed up")
 
-    def _behind_seal(self) -> None:
+    def _skip_seal(self) -> None:
         self.is_sealed = True
         self.tar.restart_digest()
         self.tar.advance()
@@ -194,63 +194,63 @@ class _Katas:
 
 def _top(parts: tuple[str, ...]) -> tuple[str, ...] | None:
     """Return the folders before the first kata's (49/3A06504A); None if this is no kata's."""
-    for place, (outer, inner) in enumerate(pairwise(parts)):
+    for depth, (outer, inner) in enumerate(pairwise(parts)):
         kata_id = outer + inner.removesuffix(_SEAL)
-        if place <= _MAX_TOP and len(outer) == 2 and kata_ids.is_whole(kata_id):
-            return parts[:place]
+        if depth <= _MAX_OUTER_FOLDERS and len(outer) == 2 and kata_ids.is_whole(kata_id):
+            return parts[:depth]
     return None
 
 
-def _restore(katas: Katas, found: _Katas, kata_id: str, how: How) -> Report:
+def _restore(katas: Katas, tar_katas: _KatasInTar, kata_id: str, options: RestoreOptions) -> Report:
     """Restore the kata at hand, and go behind it."""
-    chosen: list[Report] = []
+    decided: list[Report] = []
     is_read = False
 
     def fill(folder: Path) -> None:
         nonlocal is_read
         with refusing():
-            found.unpack(kata_id, folder)
+            tar_katas.unpack(kata_id, folder)
         is_read = True
 
-    def is_wanted(incoming: Kata, here: Kata | None) -> bool:
-        chosen.append(_choose(kata_id, incoming, here, how))
-        return chosen[0].outcome in {Outcome.RESTORED, Outcome.REPLACED}
+    def is_wanted(incoming: Kata, existing: Kata | None) -> bool:
+        decided.append(_decide(kata_id, incoming, existing, options))
+        return decided[0].outcome in {Outcome.RESTORED, Outcome.REPLACED}
 
     try:
-        if found.place()[1] is None:  # there is nothing of it but what became of it
+        if tar_katas.depth()[1] is None:  # there is nothing of it but what became of it
             with refusing():
-                found.check_seal()
-        katas.take(kata_id, fill, is_wanted, overwrite=how.overwrite)
+                tar_katas.check_seal()
+        katas.restore_if_wanted(kata_id, fill, is_wanted, overwrite=options.overwrite)
     except Unfit as error:
         if not is_read:
-            found.skip(kata_id)
+            tar_katas.skip(kata_id)
         return Report(kata_id, Outcome.REFUSED, error.reason)
     except KataDamaged as error:
         return Report(kata_id, Outcome.REFUSED, str(error))
-    return chosen[0]
+    return decided[0]
 
 
-def _choose(kata_id: str, incoming: Kata, here: Kata | None, how: How) -> Report:
+def _decide(kata_id: str, incoming: Kata, existing: Kata | None, options: RestoreOptions) -> Report:
     """Say what is to be done with a kata that came."""
-    came = head_of(incoming)
-    if here is None:
+    incoming_head = head_of(incoming)
+    if existing is None:
         return Report(kata_id, Outcome.RESTORED)
     try:
-        if head_of(here) == came:
+        if head_of(existing) == incoming_head:
             return Report(kata_id, Outcome.UNCHANGED)
-        if how.overwrite or goes_on(here, incoming):
+        if options.overwrite or goes_on(existing, incoming):
             return Report(kata_id, Outcome.REPLACED)
-        is_newer = goes_on(incoming, here)
+        is_newer = goes_on(incoming, existing)
     except KataDamaged as error:
-        if how.overwrite:
+        if options.overwrite:
             return Report(kata_id, Outcome.REPLACED)
         return Report(kata_id, Outcome.SKIPPED, f"what is here stays: {error}")
     reason = "what is here is newer" if is_newer else "what is here went another way"
     return Report(kata_id, Outcome.SKIPPED, reason)
 
 
-def _follow(
-    katas: Katas, found: _Katas, how: How, refused: Collection[str]
+def _apply_manifest(
+    katas: Katas, tar_katas: _KatasInTar, options: RestoreOptions, refused: Collection[str]
 ) -> Generator[Report, None, str]:
     """Do what a backup's manifest says of the katas that it does not bring; return its token.
 
@@ -258,30 +258,30 @@ def _follow(
     """
     try:
         with refusing():
-            manifest = catalog.read(found.tar.content())
+            manifest = catalog.read(tar_katas.tar.content())
             for entry in manifest.entries():
-                report = _account_for(katas, entry, how)
+                report = _apply_entry(katas, entry, options)
                 if report is not None and entry.kata_id not in refused:
                     yield report
             token = manifest.token
     except BadManifest as error:
         raise InvalidArgument("data", f"{MANIFEST}: {error}") from error
     with refusing():
-        found.tar.advance()
+        tar_katas.tar.advance()
     return token
 
 
-def _account_for(katas: Katas, entry: Entry, how: How) -> Report | None:
-    is_here = katas.is_kept(entry.kata_id)
+def _apply_entry(katas: Katas, entry: Entry, options: RestoreOptions) -> Report | None:
+    is_stored = katas.is_stored(entry.kata_id)
     if entry.state is not State.DELETED:
-        if is_here:
+        if is_stored:
             return None
         return Report(entry.kata_id, Outcome.MISSING, entry.reason or "an earlier backup has it")
-    if not is_here:
+    if not is_stored:
         return None
-    if not how.apply_deletions:
+    if not options.apply_deletions:
         return Report(entry.kata_id, Outcome.KEPT, "deleting was not asked for")
-    if not how.overwrite and not _is_as_it_was(katas, entry):
+    if not options.overwrite and not _is_unchanged(katas, entry):
         return Report(entry.kata_id, Outcome.KEPT, "it is not what was deleted")
     try:
         katas.delete(entry.kata_id)
@@ -290,7 +290,7 @@ def _account_for(katas: Katas, entry: Entry, how: How) -> Report | None:
     return Report(entry.kata_id, Outcome.DELETED)
 
 
-def _is_as_it_was(katas: Katas, entry: Entry) -> bool:
+def _is_unchanged(katas: Katas, entry: Entry) -> bool:
     try:
         with katas.reading(entry.kata_id) as kata:
             return bool(entry.head) and head_of(kata).digest == entry.head

@@ -51,7 +51,7 @@ def state(taken: Snapshot, compression: str) -> bytes:
             continue
         status = found.status
         # The time of the last change (ctime) can't be set by anybody: no change goes unseen.
-        seen = (
+        properties = (
             str(found.path),
             found.target,
             status.st_mode,
@@ -62,5 +62,5 @@ def state(taken: Snapshot, compression: str) -> bytes:
             status.st_ctime_ns,
             status.st_ino,
         )
-        digest.update(repr(seen).encode("utf-8", "surrogateescape"))
+        digest.update(repr(properties).encode("utf-8", "surrogateescape"))
     return digest.digest()

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class InProgress:
+class ActiveCalls:
     """Counts the calls in progress. Any thread may use it."""
 
     def __init__(self) -> None:
@@ -13,7 +13,7 @@ class InProgress:
         self._count = 0
 
     @contextmanager
-    def one(self) -> Iterator[None]:
+    def counted(self) -> Iterator[None]:
         """Be one of them."""
         with self._changed:
             self._count += 1

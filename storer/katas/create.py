@@ -31,13 +31,13 @@ from storer.katas.listing import Places
 UNFINISHED_SECONDS = 60
 
 # How long the engine may take to make or to remove a volume whose name is wanted.
-_TAKEN_SECONDS = 10.0
-_AGAIN_SECONDS = 0.01
+_NAME_TAKEN_SECONDS = 10.0
+_RETRY_SECONDS = 0.01
 
 _log = structlog.get_logger()
 
 
-def create(places: Places, describe: Callable[[str], dict[str, Any]]) -> str:
+def create(places: Places, make_manifest: Callable[[str], dict[str, Any]]) -> str:
     """Make a kata of a new id, with the manifest.json that `describe` gives for it; return the id.
 
     The container is made first, and the volume with it: who has the name has the id.
@@ -50,13 +50,13 @@ def create(places: Places, describe: Callable[[str], dict[str, Any]]) -> str:
             folder = places.data_containers.create(kata_id)
         except NameTaken:
             continue
-        with undone_on_error(places.data_containers, kata_id):
+        with undo_on_error(places.data_containers, kata_id):
             folder.chmod(PASSAGE)
-            durable.write(folder / MANIFEST, json_files.dumps(describe(kata_id)))
+            durable.write(folder / MANIFEST, json_files.dumps(make_manifest(kata_id)))
         return kata_id
 
 
-def put_together(
+def stage_and_publish(
     containers: DataContainers,
     kata_id: str,
     fill: Callable[[Path], None],
@@ -88,28 +88,28 @@ def locked_volume(containers: DataContainers, kata_id: str) -> Iterator[Path]:
     Its container is not made here.
     """
     folder = containers.folder(kata_id)
-    with contextlib.ExitStack() as held:
-        deadline = time.monotonic() + _TAKEN_SECONDS
+    with contextlib.ExitStack() as stack:
+        deadline = time.monotonic() + _NAME_TAKEN_SECONDS
         while True:
             try:
                 containers.ensure_volume(kata_id)
             except DojoError:
-                _undo_locked(containers, kata_id)  # an engine that has no room can leave it
+                _lock_and_undo(containers, kata_id)  # an engine that has no room can leave it
                 raise
-            begun = time.monotonic()
+            waiting_since = time.monotonic()
             # Whoever had it before may have deleted it: a kata that can't be imported.
             with contextlib.suppress(FileNotFoundError):
-                held.enter_context(locks.locked(folder))
+                stack.enter_context(locks.locked(folder))
                 break
-            deadline += time.monotonic() - begun  # others had their turn
+            deadline += time.monotonic() - waiting_since  # others had their turn
             if time.monotonic() > deadline:
                 raise KataNotFound(kata_id, "its container is there and its volume is not")
-            time.sleep(_AGAIN_SECONDS)  # the engine is at it, for another call
+            time.sleep(_RETRY_SECONDS)  # the engine is at it, for another call
         yield folder
 
 
 @contextmanager
-def undone_on_error(containers: DataContainers, kata_id: str) -> Iterator[None]:
+def undo_on_error(containers: DataContainers, kata_id: str) -> Iterator[None]:
     """Delete a data-container if it won't get a kata. For the lock's holder."""
     try:
         yield
@@ -145,18 +145,18 @@ def _staged(containers: DataContainers, kata_id: str) -> Iterator[tuple[Path, pu
     """
     folder = containers.folder(kata_id)
     try:
-        with contextlib.ExitStack() as held:
+        with contextlib.ExitStack() as stack:
             # Staged before another, who fails, can find that nobody needs the container.
             with locked_volume(containers, kata_id):
                 containers.make_handle(kata_id)
-                staged = held.enter_context(publish.staging(folder))
+                staged = stack.enter_context(publish.staging(folder))
             yield folder, staged
     except BaseException:
-        _undo_locked(containers, kata_id)
+        _lock_and_undo(containers, kata_id)
         raise
 
 
-def _undo_locked(containers: DataContainers, kata_id: str) -> None:
+def _lock_and_undo(containers: DataContainers, kata_id: str) -> None:
     """Delete a data-container that has no kata, and won't get one, if there is one."""
     folder = containers.folder(kata_id)
     with contextlib.suppress(FileNotFoundError), locks.locked(folder):
@@ -166,12 +166,12 @@ def _undo_locked(containers: DataContainers, kata_id: str) -> None:
 def _undo(containers: DataContainers, kata_id: str) -> None:
     """Delete a data-container that has no kata, and won't get one. For the lock's holder."""
     folder = containers.folder(kata_id)
-    wanted = publish.is_begun(folder) or publish.is_staged(folder)
+    is_needed = publish.is_pending(folder) or publish.is_staged(folder)
     is_deleted = (folder / publish.GONE).exists()
     if not is_deleted and any(avatars.is_name(path.name) for path in folder.iterdir()):
         # Somebody's work, for all that it can't be seen without a manifest.
-        wanted = True
-    if not containers.exists(kata_id) and not wanted:
+        is_needed = True
+    if not containers.exists(kata_id) and not is_needed:
         with contextlib.suppress(DojoError):  # then the next sweep does it
             containers.delete(kata_id)
             _log.info("unfinished kata deleted", kata=kata_id)

@@ -58,7 +58,7 @@ def archive(
     containers, kata_id, folder = places.data_containers, kata.kata_id, kata.folder
     if not containers.exists(kata_id):
         raise KataNotFound(kata_id, "no data-container has this kata")
-    if not places.archive.is_there:
+    if not places.archive.is_configured:
         raise ArchiveMissing
     with locks.locked_at_once(folder) as is_held:
         if not containers.exists(kata_id):

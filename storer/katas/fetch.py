@@ -14,7 +14,7 @@ from dojo import locks
 from dojo.background_task import background_task
 from dojo.errors import KataNotFound
 from storer.archive import store_kata
-from storer.archive.archive import Archived
+from storer.archive.archive import ArchivedKata
 from storer.fs import tree
 from storer.kata.avatar import PASSAGE
 from storer.katas import create, normalize, publish
@@ -52,7 +52,7 @@ def _import(places: Places, kata_id: str) -> None:
         # It may even have gone to the archive meanwhile.
         archived = archived or archive.find(kata_id)
         with (
-            create.undone_on_error(containers, kata_id),
+            create.undo_on_error(containers, kata_id),
             publish.staging(folder) as staged,
         ):
             # Seen without its container, it would be a kata all the same; but one that the
@@ -62,12 +62,12 @@ def _import(places: Places, kata_id: str) -> None:
                 folder.chmod(PASSAGE)
             publish.publish(staged, folder)
             if archived is not None:
-                store_kata.note(archived, folder)
+                store_kata.write_note(archived, folder)
     _log.info("kata imported", kata=kata_id, archived=archived is not None)
 
 
 def _fill(
-    places: Places, kata_id: str, archived: Archived | None, source: Path | None, incoming: Path
+    places: Places, kata_id: str, archived: ArchivedKata | None, source: Path | None, incoming: Path
 ) -> None:
     if archived is not None:
         store_kata.get(places.archive, kata_id, incoming)

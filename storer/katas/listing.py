@@ -96,7 +96,7 @@ def details(places: Places, listed: Iterable[ListedKata]) -> dict[str, Details]:
     return found
 
 
-def kept_ids(places: Places, prefix: str, after: str) -> Iterator[str]:
+def stored_ids(places: Places, prefix: str, after: str) -> Iterator[str]:
     """Yield the ids that begin with `prefix` and come after `after`, in order.
 
     Those of the katas that are kept here: the katas directory is somebody else's.

@@ -78,7 +78,7 @@ def publish(staged: Staged, folder: Path) -> None:
     try:
         _finish(folder)
     except BaseException:  # the disk is full, say
-        _take_back(folder)
+        _roll_back(folder)
         raise
 
 
@@ -101,17 +101,17 @@ def clear_hidden(folder: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def is_begun(folder: Path) -> bool:
+def is_pending(folder: Path) -> bool:
     """Say whether a publishing was begun that did not come to its end."""
     return (folder / COMPLETE).exists() or (folder / MOVING).exists()
 
 
 def is_interrupted(folder: Path) -> bool:
     """Say whether anything is left of a kata that was put together or replaced."""
-    left = (COMPLETE, MOVING, REPLACED)
-    begun = (f"{INCOMING}*", f"{GONE}*")
-    return any((folder / name).exists() for name in left) or any(
-        any(folder.glob(pattern)) for pattern in begun
+    names = (COMPLETE, MOVING, REPLACED)
+    patterns = (f"{INCOMING}*", f"{GONE}*")
+    return any((folder / name).exists() for name in names) or any(
+        any(folder.glob(pattern)) for pattern in patterns
     )
 
 
@@ -120,15 +120,15 @@ def recover(folder: Path) -> None:
 
     It is finished if the old kata can't be seen any more; else it has not happened.
     """
-    _take_back(folder)
+    _roll_back(folder)
     _finish(folder)
 
 
-def _take_back(folder: Path) -> None:
+def _roll_back(folder: Path) -> None:
     """Remove what was to be the kata if the old one can be seen still: nothing of it was moved."""
     if (folder / MANIFEST).exists():
-        for left in (COMPLETE, REPLACED):
-            shutil.rmtree(folder / left, ignore_errors=True)
+        for name in (COMPLETE, REPLACED):
+            shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def _finish(folder: Path) -> None:

@@ -36,7 +36,7 @@ from storer.kata.light import Light, Submission
 from storer.kata.lights import LightsCache
 from storer.kata.manifest import Manifest
 from storer.katas import create, delete, fetch, listing
-from storer.katas.activity import InProgress
+from storer.katas.activity import ActiveCalls
 from storer.katas.changes import Changes
 from storer.katas.details import Details
 from storer.katas.listing import ListedKata, Places
@@ -45,7 +45,7 @@ from storer.katas.listing import ListedKata, Places
 _ATTEMPTS = 10
 
 # Avatars whose lights are kept for who reads all katas: those of one kata.
-_PASSING = 64
+_SCANNED_AVATARS = 64
 
 _log = structlog.get_logger()
 
@@ -56,7 +56,7 @@ class Katas:
     def __init__(
         self,
         places: Places,
-        in_progress: InProgress,
+        active_calls: ActiveCalls,
         changes: Changes,
         checkpointer: Checkpointer,
     ) -> None:
@@ -64,12 +64,12 @@ class Katas:
         self.archive = places.archive
         self._places = places
         self._containers = places.data_containers
-        self._in_progress = in_progress
+        self._active_calls = active_calls
         self._changes = changes
         self._checkpointer = checkpointer
         self._cache = LightsCache()
         # Of those who read one kata after another, and come back to none.
-        self._passing_cache = LightsCache(_PASSING)
+        self._scan_cache = LightsCache(_SCANNED_AVATARS)
 
     @contextmanager
     def using(
@@ -81,15 +81,15 @@ class Katas:
         EngineUnavailable and ArchiveUnavailable only where it is to be imported.
         """
         folder = self._containers.folder(kata_id)
-        with contextlib.ExitStack() as held:
+        with contextlib.ExitStack() as stack:
             if touching:
-                held.enter_context(self._in_progress.one())
+                stack.enter_context(self._active_calls.counted())
             for _ in range(_ATTEMPTS):
                 fetch.fetch(self._places, kata_id, importing=importing)
-                with contextlib.ExitStack() as stack, contextlib.suppress(FileNotFoundError):
-                    stack.enter_context(locks.locked(folder, shared=True))
+                with contextlib.ExitStack() as lock, contextlib.suppress(FileNotFoundError):
+                    lock.enter_context(locks.locked(folder, shared=True))
                     if self._containers.exists(kata_id):
-                        held.push(stack.pop_all())
+                        stack.push(lock.pop_all())
                         break
                 # It was archived, or deleted, since it was fetched.
             else:
@@ -110,20 +110,20 @@ class Katas:
         Nothing is imported, and no handle is made. Raises KataNotFound.
         """
         folder = self._containers.folder(kata_id)
-        with contextlib.ExitStack() as stack:
+        with contextlib.ExitStack() as lock:
             try:
-                stack.enter_context(locks.locked(folder, shared=True))
+                lock.enter_context(locks.locked(folder, shared=True))
             except FileNotFoundError:
                 raise KataNotFound(kata_id) from None
             if not self._containers.exists(kata_id):
                 raise KataNotFound(kata_id)
-            yield Kata(folder, kata_id, self._passing_cache, self._checkpointer)
+            yield Kata(folder, kata_id, self._scan_cache, self._checkpointer)
 
-    def kept_ids(self, prefix: str, after: str) -> Iterator[str]:
+    def stored_ids(self, prefix: str, after: str) -> Iterator[str]:
         """Yield the ids of those katas in order that are in data-containers or the archive."""
-        return listing.kept_ids(self._places, prefix, after)
+        return listing.stored_ids(self._places, prefix, after)
 
-    def is_kept(self, kata_id: str) -> bool:
+    def is_stored(self, kata_id: str) -> bool:
         """Say whether a kata is in a data-container or in the archive."""
         return self._containers.exists(kata_id) or self.archive.find(kata_id) is not None
 
@@ -195,14 +195,14 @@ class Katas:
             return True
 
         refuse_existing()
-        names = create.put_together(self._containers, kata_id, fill, refuse_existing) or []
+        names = create.stage_and_publish(self._containers, kata_id, fill, refuse_existing) or []
         if overwrite:
             self._supersede(kata_id)
         _log.info("kata restored", kata=kata_id, avatars=len(names))
         self._changes.publish(kata_id)
         return names
 
-    def take(
+    def restore_if_wanted(
         self,
         kata_id: str,
         fill: Callable[[Path], None],
@@ -217,15 +217,15 @@ class Katas:
         whatever another machine put there.
         """
 
-        def is_wanted_instead(incoming: Path) -> bool:
-            here = self._kata(kata_id) if self._containers.exists(kata_id) else None
-            return is_wanted(Kata.detached(incoming, kata_id), here)
+        def is_wanted_here(incoming: Path) -> bool:
+            existing = self._unchecked_kata(kata_id) if self._containers.exists(kata_id) else None
+            return is_wanted(Kata.detached(incoming, kata_id), existing)
 
         # What is here and can't be fetched is no reason to do without what came.
         with contextlib.suppress(KataNotFound, KataDamaged):
             fetch.fetch(self._places, kata_id, importing=True)
-        taken = create.put_together(self._containers, kata_id, fill, is_wanted_instead)
-        if taken is not None:
+        names = create.stage_and_publish(self._containers, kata_id, fill, is_wanted_here)
+        if names is not None:
             _log.info("kata restored", kata=kata_id)
             if overwrite:
                 self._supersede(kata_id)
@@ -248,7 +248,7 @@ class Katas:
         it, or `is_watched` says that somebody watches it; KataNotFound, KataDamaged,
         ArchiveUnavailable, ArchiveConflict, DiskFull or ArchiveMissing; then it is where it was.
         """
-        kata = self._kata(kata_id)
+        kata = self._unchecked_kata(kata_id)
         delete.archive(self._places, kata, is_watched, with_products=with_products)
         self._changes.publish(kata_id)
 
@@ -257,7 +257,7 @@ class Katas:
 
         For the holder of the kata's lock, shared. Raises KataDamaged.
         """
-        avatar = self._kata(kata_id).avatar(name)
+        avatar = self._unchecked_kata(kata_id).avatar(name)
         if self._checkpointer.is_foreign(avatar.folder):
             avatar.lights()
 
@@ -265,7 +265,7 @@ class Katas:
         """Remove what was never completed, its maker having died. For the start of a storer."""
         create.sweep(self._places)
 
-    def _kata(self, kata_id: str) -> Kata:
+    def _unchecked_kata(self, kata_id: str) -> Kata:
         """Return a kata without looking whether it is there, for the holder of its lock."""
         folder = self._containers.folder(kata_id)
         return Kata(folder, kata_id, self._cache, self._checkpointer)
@@ -273,8 +273,8 @@ class Katas:
     def _supersede(self, kata_id: str) -> None:
         """Have the archive take this kata in place of what it has now."""
         with contextlib.suppress(ArchiveUnavailable):  # then they are compared
-            if (found := self.archive.find(kata_id)) is not None:
-                store_kata.supersede(found, self._containers.folder(kata_id))
+            if (archived := self.archive.find(kata_id)) is not None:
+                store_kata.supersede(archived, self._containers.folder(kata_id))
 
     def _create(self, described: Manifest, created: datetime) -> str:
         kata_id = create.create(

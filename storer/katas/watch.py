@@ -17,7 +17,7 @@ from dojo.errors import Stopping
 from storer.kata.light import Light
 
 # How long the lights that another storer recorded may take to be seen.
-LOOK_SECONDS = 1.0
+POLL_SECONDS = 1.0
 
 # avatar -> its lights, the start first
 Dashboard = Mapping[str, tuple[Light, ...]]
@@ -48,7 +48,7 @@ class Watches:
         """Watch katas whose lights `read` tells; it raises KataNotFound when one is gone."""
         self._read = read
         self._feeds: dict[str, _Feed] = {}
-        self._looks: dict[str, asyncio.Task[None]] = {}
+        self._polls: dict[str, asyncio.Task[None]] = {}
         self._stopping = False
 
     def changed(self, kata_id: str) -> None:
@@ -82,7 +82,7 @@ class Watches:
         with self._feed(kata_id) as feed:
             while not self._stopping:
                 changed = feed.changed
-                unseen = _unseen(await self._fresh(kata_id, feed), newest, sent)
+                unseen = _unseen(await self._current(kata_id, feed), newest, sent)
                 for avatar, light in unseen:
                     newest[avatar] = light.number
                     sent[avatar] = light
@@ -97,7 +97,7 @@ class Watches:
         feed = self._feeds.get(kata_id)
         if feed is None:
             feed = self._feeds[kata_id] = _Feed()
-            self._looks[kata_id] = asyncio.create_task(self._look(kata_id, feed))
+            self._polls[kata_id] = asyncio.create_task(self._poll(kata_id, feed))
         feed.watchers += 1
         try:
             yield feed
@@ -105,12 +105,12 @@ class Watches:
             feed.watchers -= 1
             if not feed.watchers:
                 del self._feeds[kata_id]
-                self._looks.pop(kata_id).cancel()
+                self._polls.pop(kata_id).cancel()
 
-    async def _look(self, kata_id: str, feed: _Feed) -> None:
+    async def _poll(self, kata_id: str, feed: _Feed) -> None:
         """Notice what another process does to a kata; wake nobody for nothing."""
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(POLL_SECONDS)
             try:
                 lights = await self._read(kata_id)
             except Exception:  # noqa: BLE001 - the watchers will come upon it, and say so
@@ -119,7 +119,7 @@ class Watches:
                 if lights != feed.lights:
                     self.changed(kata_id)
 
-    async def _fresh(self, kata_id: str, feed: _Feed) -> Dashboard:
+    async def _current(self, kata_id: str, feed: _Feed) -> Dashboard:
         """Return the feed's lights, read anew if they changed since they were read."""
         async with feed.reading:
             if feed.stale:
@@ -137,21 +137,26 @@ def _unseen(
 ) -> list[tuple[str, Light]]:
     """Return the lights that were not seen, by time; an avatar's own by number, always."""
     each_avatar = [
-        [(avatar, light) for light in _after(all_lights, newest.get(avatar), sent.get(avatar))]
+        [
+            (avatar, light)
+            for light in _unseen_of_avatar(all_lights, newest.get(avatar), sent.get(avatar))
+        ]
         for avatar, all_lights in lights.items()
     ]
     return list(heapq.merge(*each_avatar, key=lambda pair: pair[1].time))
 
 
-def _after(lights: tuple[Light, ...], newest: int | None, sent: Light | None) -> list[Light]:
+def _unseen_of_avatar(
+    lights: tuple[Light, ...], newest: int | None, sent: Light | None
+) -> list[Light]:
     """Return an avatar's lights after the newest that was seen, `sent` if it was sent by us."""
     if newest is None or newest > lights[-1].number:
         return list(lights)
-    found = []
+    unseen = []
     for light in reversed(lights):
         if light.number <= newest:
             if sent is not None and sent != light:
                 return list(lights)
             break
-        found.append(light)
-    return found[::-1]
+        unseen.append(light)
+    return unseen[::-1]

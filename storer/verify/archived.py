@@ -14,42 +14,42 @@ import zstandard
 from dojo import kata_ids
 from dojo.engine.data_containers import MANIFEST
 from dojo.errors import ArchiveDamaged, KataNotFound
-from storer.archive.archive import Archive, Sealed
+from storer.archive.archive import Archive, SealedReader
 from storer.fs import json_files
 from storer.fs.json_files import Unreadable
 from storer.git import loose_objects
 from storer.verify.findings import Finding, Kind
 
 _OBJECT = re.compile(r".*/\.git/objects/([0-9a-f]{2})/([0-9a-f]{38})\Z")
-_MOST_BYTES = 256 * 1024**2  # no object of a kata is larger, and one at a time is in memory
+_MAX_BYTES = 256 * 1024**2  # no object of a kata is larger, and one at a time is in memory
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class ArchivedResult:
     """What the check of an archived kata came to."""
 
     findings: list[Finding]
     size_bytes: int
 
 
-def check(archive: Archive, kata_id: str) -> Checked | None:
+def check(archive: Archive, kata_id: str) -> ArchivedResult | None:
     """Check an archived kata, and what was added to it; None if it is not archived (any more).
 
     Raises ArchiveUnavailable.
     """
     try:
-        findings, size_bytes = _check_tar(archive.open(kata_id), kata_id, whole=True)
+        findings, size_bytes = _check_tar(archive.open(kata_id), kata_id, has_all=True)
         for copy in archive.copies(kata_id):
-            found, more_bytes = _check_tar(archive.open_copy(kata_id, copy), kata_id, whole=False)
+            found, more_bytes = _check_tar(archive.open_copy(kata_id, copy), kata_id, has_all=False)
             findings += found
             size_bytes += more_bytes
     except KataNotFound:
         return None
-    return Checked(findings, size_bytes)
+    return ArchivedResult(findings, size_bytes)
 
 
 def _check_tar(
-    opened: AbstractContextManager[Sealed], kata_id: str, *, whole: bool
+    opened: AbstractContextManager[SealedReader], kata_id: str, *, has_all: bool
 ) -> tuple[list[Finding], int]:
     """Return what is wrong with a tar, and how many bytes its files have.
 
@@ -69,7 +69,7 @@ def _check_tar(
                     size_bytes += member.size
                     has_manifest = has_manifest or member.name == manifest
                     findings += _check_member(tar, member, kata_id, manifest)
-                if whole and not has_manifest:
+                if has_all and not has_manifest:
                     findings.append(Finding(MANIFEST, Kind.ARCHIVE, "it is missing in the archive"))
     except ArchiveDamaged as error:
         findings.append(Finding("", Kind.ARCHIVE, str(error)))
@@ -82,7 +82,7 @@ def _check_member(
     tar: tarfile.TarFile, member: tarfile.TarInfo, kata_id: str, manifest: str
 ) -> list[Finding]:
     match = _OBJECT.match(member.name)
-    if member.size > _MOST_BYTES or not member.isreg() or not (match or member.name == manifest):
+    if member.size > _MAX_BYTES or not member.isreg() or not (match or member.name == manifest):
         return []
     file = tar.extractfile(member)
     content = file.read() if file is not None else b""
@@ -91,9 +91,9 @@ def _check_member(
         if match:
             loose_objects.unpacked(content, match[1] + match[2])
         else:
-            said = json_files.loads(content, dict).get("id", kata_id)
-            if said != kata_id:
-                return [Finding(path, Kind.ARCHIVE, f"it says that it is kata {said!r}")]
+            stated_id = json_files.loads(content, dict).get("id", kata_id)
+            if stated_id != kata_id:
+                return [Finding(path, Kind.ARCHIVE, f"it says that it is kata {stated_id!r}")]
     except (ValueError, Unreadable) as error:
         return [Finding(path, Kind.ARCHIVE, f"in the archive: {error}")]
     return []

@@ -18,7 +18,7 @@ from storer.kata.avatar import PASSAGE
 from storer.kata.history import GIT, History
 from storer.verify import git_objects
 from storer.verify.findings import Finding, Kind
-from storer.verify.git_objects import Objects
+from storer.verify.git_objects import ObjectsCheck
 from storer.verify.lights import LightsCheck
 
 _OPEN_TO_OTHERS = 0o077
@@ -28,7 +28,7 @@ _AVATARS_UIDS = range(avatars.FIRST_UID, avatars.FIRST_UID + len(avatars.NAMES))
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class AvatarResult:
     """What the check of an avatar came to: findings, and whether each was mended."""
 
     findings: list[tuple[Finding, bool]]
@@ -49,48 +49,50 @@ class AvatarCheck:
         self._name = folder.name
         self._light_count = 0
 
-    def check(self, *, mend: bool) -> Checked:
+    def check(self, *, mend: bool) -> AvatarResult:
         """Look at everything; mend what can be mended if `mend` is set."""
         git = self._folder / GIT
-        objects = Objects(git)
+        objects = ObjectsCheck(git)
         found: list[tuple[Finding, bool]] = []
-        broken = self._broken_repository()
+        broken = self._repository_fault()
         if broken is None:
             objects.read()
-            packs = list(git_objects.broken_packs(git))
-            found += ((_of_git(each, Kind.HISTORY), False) for each in packs)
+            broken_packs = list(git_objects.broken_packs(git))
+            found += ((_of_git(each, Kind.HISTORY), False) for each in broken_packs)
         else:
             found.append((broken, False))
         readable = broken is None and not objects.is_broken()
-        if objects.is_suspicious() or any(self._quick(git=broken is None, lights=readable)):
+        if objects.needs_recheck() or any(
+            self._quick_findings(git=broken is None, lights=readable)
+        ):
             with locks.locked(self._folder):
                 if broken is None:
-                    objects.look_again()
+                    objects.recheck()
                 # What repeats the history can be compared with it if that is whole.
                 readable = broken is None and not objects.is_broken()
-                quick = list(self._quick(git=broken is None, lights=readable))
-                found += [(each, mend and _mended(each)) for each in quick]
+                findings = list(self._quick_findings(git=broken is None, lights=readable))
+                found += [(each, mend and _mend(each)) for each in findings]
             found += ((_of_git(each, Kind.HISTORY), False) for each in objects.broken())
             found += ((_of_git(each, Kind.DANGLING), False) for each in objects.dangling())
-        found += self._sandbox(mend=mend and readable)
-        return Checked(found, self._light_count, objects.size_bytes)
+        found += self._check_sandbox(mend=mend and readable)
+        return AvatarResult(found, self._light_count, objects.size_bytes)
 
-    def _broken_repository(self) -> Finding | None:
+    def _repository_fault(self) -> Finding | None:
         try:
             History(self._folder, self._kata_id, self._name).open_repository()
         except KataDamaged as error:
             return Finding(GIT, Kind.HISTORY, f"there is no repository: {error.reason}")
         return None
 
-    def _quick(self, *, git: bool, lights: bool) -> Iterator[Finding]:
+    def _quick_findings(self, *, git: bool, lights: bool) -> Iterator[Finding]:
         """Yield what does not take long to find; it may be found because somebody writes."""
         if git:
-            yield from self._left()
+            yield from self._leftovers()
         if lights:
-            yield from self._lights()
-        yield from self._modes()
+            yield from self._check_lights()
+        yield from self._check_modes()
 
-    def _lights(self) -> Iterator[Finding]:
+    def _check_lights(self) -> Iterator[Finding]:
         try:
             check = LightsCheck(self._folder, self._kata_id, self._name)
             self._light_count = check.count
@@ -99,19 +101,19 @@ class AvatarCheck:
             path = str(error.path).removeprefix(f"{self._name}/")
             yield Finding(path, Kind.HISTORY, error.reason)
 
-    def _left(self) -> Iterator[Finding]:
+    def _leftovers(self) -> Iterator[Finding]:
         """Yield what a process left that died while it held the lock on the avatar's folder."""
         git = self._folder / GIT
-        left = sorted(self._folder.glob(_UNFINISHED))
+        paths = sorted(self._folder.glob(_UNFINISHED))
         for found in tree.walk(git, lambda path: path.parts[0] == "refs"):
             is_reference = found.path.parts[0] == "refs" and found.path.match(_UNFINISHED)
             if found.path.match("*.lock") or is_reference:
-                left.append(git / found.path)
-        for path in left:
+                paths.append(git / found.path)
+        for path in paths:
             name = str(path.relative_to(self._folder))
             what = "a process that died left it"
             yield Finding(name, Kind.LEFTOVER, what, partial(path.unlink, missing_ok=True))
-        for path, unfinished in git_objects.garbage(git):
+        for path, unfinished in git_objects.stray_files(git):
             name = str(path.relative_to(self._folder))
             if unfinished:
                 what = "a process that died left this object unfinished"
@@ -119,36 +121,36 @@ class AvatarCheck:
             else:
                 yield Finding(name, Kind.LEFTOVER, "it is no object, and not removed")
 
-    def _modes(self) -> Iterator[Finding]:
+    def _check_modes(self) -> Iterator[Finding]:
         """Yield what is open to those that it does not belong to."""
-        yield from passage(self._folder, "")
+        yield from check_passage(self._folder, "")
         for path in sorted(self._folder.iterdir()):
             if path.name != SANDBOX and not path.match(_UNFINISHED):
-                yield from closed(path, path.name)
+                yield from check_closed(path, path.name)
 
-    def _sandbox(self, *, mend: bool) -> list[tuple[Finding, bool]]:
+    def _check_sandbox(self, *, mend: bool) -> list[tuple[Finding, bool]]:
         """Return what is wrong with the sandbox; one that is in use is left alone."""
         path = self._folder / SANDBOX
         if not path.is_dir() or path.is_symlink():
             with locks.locked(self._folder):
                 if path.is_dir() and not path.is_symlink():
                     return []
-                can = not os.path.lexists(path)
+                is_absent = not os.path.lexists(path)
                 finding = Finding(
                     SANDBOX,
                     Kind.OWNERSHIP,
-                    "it is missing" if can else "it is not a folder",
-                    self._make_sandbox if can else None,
+                    "it is missing" if is_absent else "it is not a folder",
+                    self._recreate_sandbox if is_absent else None,
                 )
-                return [(finding, mend and _mended(finding))]
+                return [(finding, mend and _mend(finding))]
         if self._sandbox_fault() is None:
             return []
         with locks.locked_at_once(path) as held:
             fault = self._sandbox_fault() if held else None
             if fault is None:
                 return []
-            finding = Finding(fault[0], Kind.OWNERSHIP, fault[1], self._give_sandbox)
-            return [(finding, mend and _mended(finding))]
+            finding = Finding(fault[0], Kind.OWNERSHIP, fault[1], self._restore_owner)
+            return [(finding, mend and _mend(finding))]
 
     def _sandbox_fault(self) -> tuple[str, str] | None:
         """Return the first file that is not the avatar's own, and what is wrong with it."""
@@ -159,14 +161,14 @@ class AvatarCheck:
             return SANDBOX, f"it belongs to {status.st_uid}:{status.st_gid}, not to {uid}"
         if stat.S_IMODE(status.st_mode) != _CLOSED:
             return SANDBOX, f"its mode is {stat.S_IMODE(status.st_mode):o}, not {_CLOSED:o}"
-        with closing(tree.walk(path)) as entries:
-            for found in entries:
+        with closing(tree.walk(path)) as files:
+            for found in files:
                 if found.status.st_uid != uid:
                     what = f"it belongs to {found.status.st_uid}, not to {uid}"
                     return f"{SANDBOX}/{found.path}", what
         return None
 
-    def _make_sandbox(self) -> None:
+    def _recreate_sandbox(self) -> None:
         """Make the sandbox anew. What runs left in it is lost already."""
         lights = LightsCheck(self._folder, self._kata_id, self._name)
         staged = self._folder.with_name(f".sandbox-{self._name}")
@@ -179,11 +181,11 @@ class AvatarCheck:
         finally:
             shutil.rmtree(staged, ignore_errors=True)
 
-    def _give_sandbox(self) -> None:
+    def _restore_owner(self) -> None:
         sandbox.give(self._folder / SANDBOX, self._name)
 
 
-def passage(folder: Path, name: str) -> Iterator[Finding]:
+def check_passage(folder: Path, name: str) -> Iterator[Finding]:
     """Yield a finding if a folder can't be passed through, and only that, by everybody."""
     status = folder.stat()
     if stat.S_IMODE(status.st_mode) != PASSAGE or status.st_uid in _AVATARS_UIDS:
@@ -193,7 +195,7 @@ def passage(folder: Path, name: str) -> Iterator[Finding]:
         yield Finding(name, Kind.OWNERSHIP, what, partial(_close, folder, PASSAGE))
 
 
-def closed(path: Path, name: str) -> Iterator[Finding]:
+def check_closed(path: Path, name: str) -> Iterator[Finding]:
     """Yield a finding if a file or folder is open to whoever is not the storer."""
     try:
         status = path.lstat()
@@ -215,7 +217,7 @@ def _close(path: Path, mode: int) -> None:
     path.chmod(mode)
 
 
-def _mended(finding: Finding) -> bool:
+def _mend(finding: Finding) -> bool:
     """Mend what was found, if it can be; say whether it was."""
     if finding.mend is None:
         return False
@@ -223,10 +225,10 @@ def _mended(finding: Finding) -> bool:
     return True
 
 
-def _of_git(broken: git_objects.Broken, kind: Kind) -> Finding:
+def _of_git(broken: git_objects.BrokenObject, kind: Kind) -> Finding:
     return Finding(f"{GIT}/{broken.path}", kind, broken.what)
 
 
-def in_avatar(finding: Finding, avatar: str) -> Finding:
+def with_avatar_path(finding: Finding, avatar: str) -> Finding:
     """Return a finding with its path from the kata's folder."""
     return replace(finding, path=f"{avatar}/{finding.path}".rstrip("/"))

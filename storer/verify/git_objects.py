@@ -33,14 +33,14 @@ UNFINISHED = "tmp_"
 
 
 @dataclass(frozen=True, slots=True)
-class Broken:
+class BrokenObject:
     """Something in a repository that is not what it should be; `path` is from its folder."""
 
     path: str
     what: str
 
 
-class Objects:
+class ObjectsCheck:
     """The objects of the repository in `git`. Belongs to one thread.
 
     What is in memory are the names of the objects, of one avatar.
@@ -49,9 +49,9 @@ class Objects:
     def __init__(self, git: Path) -> None:
         self._git = git
         self._seen: set[str] = set()
-        self._rest: dict[str, tuple[str, ...]] = {}
+        self._unreferenced: dict[str, tuple[str, ...]] = {}
         self._broken: dict[str, str] = {}
-        self._needed_by: dict[str, str] = {}
+        self._referenced_by: dict[str, str] = {}
         self.size_bytes = 0
 
     def read(self) -> None:
@@ -63,60 +63,60 @@ class Objects:
             if name not in self._seen and name not in self._broken:
                 children = self._read(repository, name, "")
                 if children is not None:
-                    self._rest[name] = children
+                    self._unreferenced[name] = children
 
     def is_broken(self) -> bool:
         """Say whether anything is missing or damaged; then libgit2 had better not read it."""
         return bool(self._broken)
 
-    def is_suspicious(self) -> bool:
+    def needs_recheck(self) -> bool:
         """Say whether there is anything that has to be looked at again."""
-        return bool(self._broken or self._rest)
+        return bool(self._broken or self._unreferenced)
 
-    def look_again(self) -> None:
+    def recheck(self) -> None:
         """Forget what is no longer so. For the holder of the lock on the avatar's folder."""
         repository = pygit2.Repository(str(self._git))  # another has what the first kept
         for name in list(self._broken):
             del self._broken[name]
             self._seen.discard(name)
-            self._follow(repository, [(self._needed_by.get(name, ""), name)])
+            self._follow(repository, [(self._referenced_by.get(name, ""), name)])
         self._follow(repository, _roots(repository, self._git))
-        for name in list(self._rest):
+        for name in list(self._unreferenced):
             if name in self._seen:
-                del self._rest[name]
+                del self._unreferenced[name]
 
-    def broken(self) -> Iterator[Broken]:
+    def broken(self) -> Iterator[BrokenObject]:
         """Yield what is missing or damaged, and is needed by something or not."""
         for name, reason in sorted(self._broken.items()):
-            needed_by = self._needed_by.get(name)
-            what = f"{reason}; {needed_by} needs it" if needed_by else reason
-            yield Broken(f"{_OBJECTS}/{name[:2]}/{name[2:]}", what)
+            referenced_by = self._referenced_by.get(name)
+            what = f"{reason}; {referenced_by} needs it" if referenced_by else reason
+            yield BrokenObject(f"{_OBJECTS}/{name[:2]}/{name[2:]}", what)
 
-    def dangling(self) -> Iterator[Broken]:
+    def dangling(self) -> Iterator[BrokenObject]:
         """Yield the objects that nothing leads to, not even another of them."""
-        led_to = {child for children in self._rest.values() for child in children}
-        for name in sorted(self._rest):
-            if name not in led_to and name not in self._broken:
+        referenced = {child for children in self._unreferenced.values() for child in children}
+        for name in sorted(self._unreferenced):
+            if name not in referenced and name not in self._broken:
                 path = f"{_OBJECTS}/{name[:2]}/{name[2:]}"
-                yield Broken(path, "nothing leads to this object; it does no harm")
+                yield BrokenObject(path, "nothing leads to this object; it does no harm")
 
     def _follow(self, repository: pygit2.Repository, roots: Iterable[tuple[str, str]]) -> None:
         """Read what is not yet read of that which the roots (who needs it, its name) lead to."""
-        for needed_by, root in roots:
-            waiting = [root]
-            while waiting:
-                name = waiting.pop()
+        for referenced_by, root in roots:
+            pending = [root]
+            while pending:
+                name = pending.pop()
                 if name in self._seen or name in self._broken:
                     continue
-                children = self._rest.get(name)
+                children = self._unreferenced.get(name)
                 if children is None:
-                    children = self._read(repository, name, needed_by)
+                    children = self._read(repository, name, referenced_by)
                 if children is not None:
                     self._seen.add(name)
-                    waiting += children
+                    pending += children
 
     def _read(
-        self, repository: pygit2.Repository, name: str, needed_by: str
+        self, repository: pygit2.Repository, name: str, referenced_by: str
     ) -> tuple[str, ...] | None:
         """Return the names that an object holds, or None, and take note, if it is broken."""
         try:
@@ -132,34 +132,34 @@ class Objects:
         except (pygit2.GitError, ValueError) as error:
             reason = f"the object is damaged: {str(error).removeprefix(f'{name}: ')}"
         self._broken[name] = reason
-        if needed_by:
-            self._needed_by.setdefault(name, needed_by)
+        if referenced_by:
+            self._referenced_by.setdefault(name, referenced_by)
         return None
 
 
-def broken_packs(git: Path) -> Iterator[Broken]:
+def broken_packs(git: Path) -> Iterator[BrokenObject]:
     """Yield the packs that are not as they were written."""
     for pack in sorted((git / _OBJECTS / "pack").glob("*.pack")):
         path = f"{_OBJECTS}/pack/{pack.name}"
         index = pack.with_suffix(".idx")
         try:
-            trailer = _checked(pack)
+            trailer = _verified_trailer(pack)
             if not index.exists():
-                yield Broken(path, "its index is missing, so nothing in it can be found")
+                yield BrokenObject(path, "its index is missing, so nothing in it can be found")
                 continue
             path = f"{_OBJECTS}/pack/{index.name}"
-            _checked(index)
+            _verified_trailer(index)
             with index.open("rb") as file:
                 file.seek(-2 * _DIGEST_BYTES, 2)
                 if file.read(_DIGEST_BYTES) != trailer:
-                    yield Broken(path, "is the index of another pack")
+                    yield BrokenObject(path, "is the index of another pack")
         except FileNotFoundError:
             continue  # packed anew meanwhile
         except (OSError, ValueError) as error:
-            yield Broken(path, str(error))
+            yield BrokenObject(path, str(error))
 
 
-def garbage(git: Path) -> Iterator[tuple[Path, bool]]:
+def stray_files(git: Path) -> Iterator[tuple[Path, bool]]:
     """Yield the files among the objects that are none, and whether they are unfinished ones."""
     for folder in sorted((git / _OBJECTS).iterdir()):
         if folder.name == "pack":
@@ -172,15 +172,15 @@ def garbage(git: Path) -> Iterator[tuple[Path, bool]]:
             yield folder, True
 
 
-def _checked(path: Path) -> bytes:
+def _verified_trailer(path: Path) -> bytes:
     """Return the digest that a pack or its index ends with; raise ValueError if it is wrong."""
     size = path.stat().st_size
     digest = hashlib.sha1(usedforsecurity=False)
     with path.open("rb") as file:
-        left = size - _DIGEST_BYTES
-        while left > 0 and (piece := file.read(min(_PIECE_BYTES, left))):
+        remaining = size - _DIGEST_BYTES
+        while remaining > 0 and (piece := file.read(min(_PIECE_BYTES, remaining))):
             digest.update(piece)
-            left -= len(piece)
+            remaining -= len(piece)
         trailer = file.read(_DIGEST_BYTES)
     if trailer != digest.digest():
         raise ValueError("is not what its digest says")

@@ -53,14 +53,14 @@ class LightsCheck:
         """Yield what is not as it should be. Raises KataDamaged where a commit can't be read."""
         if 0 not in self._commits:
             yield Finding(f"{GIT}/{_TAGS}0", Kind.LIGHTS, "the start has no tag")
-        yield from self._increments()
-        yield from self._tags()
+        yield from self._check_increments()
+        yield from self._check_tags()
         newest = self._newest
         if newest in self._commits:
-            yield from self._branch(newest)
-            yield from self._manifest(newest)
-            yield from self._light_json()
-            yield from self._index()
+            yield from self._check_branch(newest)
+            yield from self._check_manifest(newest)
+            yield from self._check_light_json()
+            yield from self._check_index()
 
     def _read_tags(self) -> dict[int, pygit2.Commit]:
         found = {}
@@ -83,7 +83,7 @@ class LightsCheck:
     def _listed(self) -> dict[int, dict[str, Any]]:
         """What increments.json holds of each light. Raises Unreadable."""
         value = json_files.read(self._folder / INCREMENTS, list)
-        return dict(zip((each.number for each in _all(value)), value, strict=True))
+        return dict(zip((each.number for each in _parse_all(value)), value, strict=True))
 
     @property
     def _newest(self) -> int:
@@ -94,14 +94,14 @@ class LightsCheck:
             listed = []
         return max([0, *self._lights, *listed])
 
-    def _increments(self) -> Iterator[Finding]:
+    def _check_increments(self) -> Iterator[Finding]:
         path = self._folder / INCREMENTS
         try:
             listed = self._listed
         except Unreadable as error:
             described = all(number in self._lights for number in self._commits if number > 0)
-            write = partial(self._replace, path, _increments(list(self._lights.values())))
-            yield Finding(INCREMENTS, Kind.STALE, str(error), write if described else None)
+            mend = partial(self._replace, path, _increments_json(list(self._lights.values())))
+            yield Finding(INCREMENTS, Kind.STALE, str(error), mend if described else None)
             return
         wrong = [
             number
@@ -110,11 +110,11 @@ class LightsCheck:
         ]
         if wrong:
             merged = {**{number: listed[number] for number in listed}, **self._merged(wrong)}
-            content = _increments([merged[number] for number in sorted(merged)])
+            content = _increments_json([merged[number] for number in sorted(merged)])
             yield Finding(
                 INCREMENTS,
                 Kind.STALE,
-                f"{_numbers(wrong)} not as git has it",
+                f"{_lights_are(wrong)} not as git has it",
                 partial(self._replace, path, content),
             )
 
@@ -125,7 +125,7 @@ class LightsCheck:
             for number in wrong
         }
 
-    def _tags(self) -> Iterator[Finding]:
+    def _check_tags(self) -> Iterator[Finding]:
         try:
             listed = set(self._listed)
         except Unreadable:
@@ -135,8 +135,8 @@ class LightsCheck:
             path = f"{GIT}/{_TAGS}{number}"
             if number not in self._commits:
                 found = self._lost_commit(number)
-                of_old = number + 1 in self._commits and number + 1 not in self._lights
-                if number in listed or found or not of_old:
+                is_legacy = number + 1 in self._commits and number + 1 not in self._lights
+                if number in listed or found or not is_legacy:
                     mend = partial(self._write_reference, f"{_TAGS}{number}", found or "")
                     what = f"light {number} has no tag"
                     yield Finding(path, Kind.LIGHTS, what, mend if found else None)
@@ -166,10 +166,10 @@ class LightsCheck:
             return None
         try:
             described = found.tree[LIGHT_JSON]
-            said = json_files.loads(described.read_raw(), dict)
+            stated = json_files.loads(described.read_raw(), dict)
         except (KeyError, pygit2.GitError, Unreadable):
             return None
-        return str(found.id) if said.get("number") == number else None
+        return str(found.id) if stated.get("number") == number else None
 
     def _branch_commit(self) -> pygit2.Commit | None:
         try:
@@ -184,7 +184,7 @@ class LightsCheck:
             return None
         return named if isinstance(named, str) and named.startswith("refs/heads/") else None
 
-    def _branch(self, newest: int) -> Iterator[Finding]:
+    def _check_branch(self, newest: int) -> Iterator[Finding]:
         expected = self._commits[newest]
         branch = self._branch_name()
         if branch is None:
@@ -205,7 +205,7 @@ class LightsCheck:
         else:
             yield Finding(path, Kind.LIGHTS, f"it is neither light {newest} nor one before it")
 
-    def _manifest(self, newest: int) -> Iterator[Finding]:
+    def _check_manifest(self, newest: int) -> Iterator[Finding]:
         path = self._folder / MANIFEST_JSON
         files = self._history.submission(newest).files
         try:
@@ -220,17 +220,17 @@ class LightsCheck:
         content = json_files.dumps(json_files.files_json(files))
         yield Finding(MANIFEST_JSON, Kind.STALE, what, partial(self._replace, path, content))
 
-    def _light_json(self) -> Iterator[Finding]:
+    def _check_light_json(self) -> Iterator[Finding]:
         path = self._folder / LIGHT_JSON
         try:
             found = path.read_bytes()
         except FileNotFoundError:
             return
-        if any(found == self._history.described(number) for number in self._described()):
+        if any(found == self._history.described(number) for number in self._described_numbers()):
             return
-        yield Finding(LIGHT_JSON, Kind.STALE, "it is no light's", self._check_out())
+        yield Finding(LIGHT_JSON, Kind.STALE, "it is no light's", self._check_out_newest())
 
-    def _index(self) -> Iterator[Finding]:
+    def _check_index(self) -> Iterator[Finding]:
         path = self._folder / GIT / "index"
         if not path.exists():
             return
@@ -242,17 +242,17 @@ class LightsCheck:
             what = "it is no light's"
         except pygit2.GitError as error:
             what = str(error)
-        yield Finding(f"{GIT}/index", Kind.STALE, what, self._check_out())
+        yield Finding(f"{GIT}/index", Kind.STALE, what, self._check_out_newest())
 
-    def _described(self) -> list[int]:
+    def _described_numbers(self) -> list[int]:
         """Return the lights with a light.json, the newest first: it is the likeliest."""
         start = [0] if 0 in self._commits and not self._history.is_legacy(0) else []
         return [*reversed(self._lights), *start]
 
-    def _check_out(self) -> Callable[[], None] | None:
+    def _check_out_newest(self) -> Callable[[], None] | None:
         """Return what makes light.json and the index the newest light's, if that has one."""
         newest = self._newest
-        if newest not in self._described():
+        if newest not in self._described_numbers():
             return None
 
         def check_out() -> None:
@@ -279,18 +279,18 @@ class LightsCheck:
         durable.write(path, content)
 
 
-def _all(value: list[object]) -> list[Light]:
+def _parse_all(value: list[object]) -> list[Light]:
     """Return the lights of increments.json, number 0 included where it is there."""
     parse(value)
     return [light.from_json(each) for each in value]
 
 
-def _increments(lights: list[Any]) -> bytes:
+def _increments_json(lights: list[Any]) -> bytes:
     values = (light.to_json(each) if isinstance(each, Light) else each for each in lights)
     return b"[" + b",\n".join(json_files.dumps(each) for each in values) + b"]\n"
 
 
-def _numbers(numbers: list[int]) -> str:
+def _lights_are(numbers: list[int]) -> str:
     shown = ", ".join(str(number) for number in numbers[:5])
     if len(numbers) == 1:
         return f"light {shown} is"

@@ -15,18 +15,18 @@ import structlog
 
 from dojo.engine.data_containers import DataContainers
 from dojo.errors import ArchiveUnavailable, DiskFull, DojoError, KataInUse, KataNotFound
-from storer.katas.activity import InProgress
+from storer.katas.activity import ActiveCalls
 from storer.katas.repository import Katas
 
 _log = structlog.get_logger()
 
 # However many katas there are, one that was used a moment ago is not archived.
-_SHORTEST_SECONDS = 300
+_MIN_IDLE_SECONDS = 300
 # How often is looked for katas that are due.
-_FIRST_LOOK_SECONDS = 1
-_LOOK_SECONDS = 60
+_FIRST_SCAN_SECONDS = 1
+_SCAN_SECONDS = 60
 # A class that leaves no moment without calls does not keep the disk filling up for ever.
-_PATIENCE_SECONDS = 10
+_MAX_WAIT_SECONDS = 10
 _REST_SECONDS = 0.02
 
 
@@ -49,14 +49,14 @@ class Archiver:
         self,
         katas: Katas,
         data_containers: DataContainers,
-        in_progress: InProgress,
+        active_calls: ActiveCalls,
         is_watched: Callable[[str], bool],
         policy: Policy,
     ) -> None:
         """Archive by this policy; a kata is not archived while `is_watched` says so."""
         self._katas = katas
         self._containers = data_containers
-        self._in_progress = in_progress
+        self._active_calls = active_calls
         self._is_watched = is_watched
         self._policy = policy
         # Which could not be archived, and when they were used last: not tried again till then.
@@ -71,7 +71,7 @@ class Archiver:
 
     def start(self) -> None:
         """Start, if there is an archive."""
-        if self._katas.archive.is_there:
+        if self._katas.archive.is_configured:
             self._thread.start()
 
     def stop(self) -> None:
@@ -81,10 +81,10 @@ class Archiver:
             self._thread.join()
 
     def _run(self) -> None:
-        look_seconds = min(_LOOK_SECONDS, self._policy.after_seconds / 4)
-        next_seconds = min(_FIRST_LOOK_SECONDS, look_seconds)
+        scan_seconds = min(_SCAN_SECONDS, self._policy.after_seconds / 4)
+        next_seconds = min(_FIRST_SCAN_SECONDS, scan_seconds)
         while not self._stopped.wait(next_seconds):
-            next_seconds = look_seconds
+            next_seconds = scan_seconds
             try:
                 self._archive_due()
             except (ArchiveUnavailable, DiskFull) as error:
@@ -94,10 +94,10 @@ class Archiver:
 
     def _archive_due(self) -> None:
         for kata_id, touched in self._due():
-            self._in_progress.wait_until_none(_PATIENCE_SECONDS)
+            self._active_calls.wait_until_none(_MAX_WAIT_SECONDS)
             if self._stopped.is_set():
                 return
-            begun = time.monotonic()
+            started = time.monotonic()
             try:
                 self.archive(kata_id)
             except (KataInUse, KataNotFound) as error:
@@ -107,7 +107,7 @@ class Archiver:
             except DojoError as error:
                 self._refused[kata_id] = touched
                 _log.warning("not archived", kata=kata_id, reason=str(error))
-            self._stopped.wait(time.monotonic() - begun + _REST_SECONDS)
+            self._stopped.wait(time.monotonic() - started + _REST_SECONDS)
 
     def _due(self) -> Iterator[tuple[str, float]]:
         """Yield the katas to be archived, and when each was used last, the idlest first."""
@@ -117,14 +117,14 @@ class Archiver:
             if self._containers.exists(kata_id)
         }
         refused = self._refused.items()
-        self._refused = {kata_id: at for kata_id, at in refused if touched.get(kata_id) == at}
-        too_many = len(touched) - self._policy.max_data_containers
+        self._refused = {kata_id: used for kata_id, used in refused if touched.get(kata_id) == used}
+        excess = len(touched) - self._policy.max_data_containers
         now = time.time()
-        shortest = min(_SHORTEST_SECONDS, self._policy.after_seconds)
-        for place, kata_id in enumerate(sorted(touched, key=touched.__getitem__)):
+        min_idle_seconds = min(_MIN_IDLE_SECONDS, self._policy.after_seconds)
+        for position, kata_id in enumerate(sorted(touched, key=touched.__getitem__)):
             idle_seconds = now - touched[kata_id]
             is_due = idle_seconds > self._policy.after_seconds or (
-                place < too_many and idle_seconds > shortest
+                position < excess and idle_seconds > min_idle_seconds
             )
             if is_due and kata_id not in self._refused:
                 yield kata_id, touched[kata_id]

@@ -46,7 +46,7 @@ _NOTE = ".copied"
 _LOCK = ".copying"
 
 # To fetch a kata takes a look at each of its copies.
-_MOST_COPIES = 64
+_MAX_COPIES = 64
 _RETRY_SECONDS = 5
 
 _NONE = ""
@@ -79,7 +79,7 @@ class Replicator:
         self._containers = data_containers
         # The other half is for the archive to take it.
         self._delay_seconds = seconds / 2
-        self._is_wanted = bool(seconds) and katas.archive.is_there
+        self._is_enabled = bool(seconds) and katas.archive.is_configured
         self._due: dict[str, float] = {}
         self._woken = threading.Condition()
         self._is_stopped = False
@@ -87,12 +87,12 @@ class Replicator:
 
     def start(self) -> None:
         """Start, with what was not copied before."""
-        if self._is_wanted:
+        if self._is_enabled:
             self._thread.start()
 
     def changed(self, kata_id: str) -> None:
         """Have a kata copied soon."""
-        if self._is_wanted:
+        if self._is_enabled:
             with self._woken:
                 self._due.setdefault(kata_id, time.monotonic() + self._delay_seconds)
                 self._woken.notify()
@@ -118,7 +118,7 @@ class Replicator:
                 _log.warning("not copied", kata=kata_id, reason=str(error))
             except DojoError as error:
                 _log.warning("not copied", kata=kata_id, reason=str(error))
-                self._again(kata_id)
+                self._retry(kata_id)
             except Exception as error:  # noqa: BLE001 - the next one may go well
                 _log.error("defect", kata=kata_id, exc_info=error)
 
@@ -137,7 +137,7 @@ class Replicator:
                         return kata_id
                 self._woken.wait(wait_seconds)
 
-    def _again(self, kata_id: str) -> None:
+    def _retry(self, kata_id: str) -> None:
         with self._woken:
             if not self._is_stopped:
                 self._due.setdefault(kata_id, time.monotonic() + _RETRY_SECONDS)
@@ -151,19 +151,19 @@ def copy(archive: Archive, kata: Kata) -> None:
     lock = kata.folder / _LOCK
     lock.touch(mode=durable.PRIVATE)
     with locks.locked(lock), ExitStack() as opened:
-        noted = _read(kata)
-        if noted is not None and noted.head == head_of(kata).digest:
+        note = _read_note(kata)
+        if note is not None and note.head == head_of(kata).digest:
             return
         found = archive.find(kata.kata_id)
         taken = Snapshot(kata, opened)
         lights = {name: (number, tag) for name, number, tag in taken.head.lights}
-        if noted is None or found is None or not _continues(noted, found.stamp, taken):
+        if note is None or found is None or not _can_add_copy(note, found.stamp, taken):
             if not store_kata.is_wanted(archive, kata):
                 return
             base, number = _copy_all(archive, taken, opened), 0
         else:
-            base, number = noted.base, noted.number + 1
-            added = _compressed(_added(taken, noted.lights, lights))
+            base, number = note.base, note.number + 1
+            added = _compressed(_new_members(taken, note.lights, lights))
             archive.put_copy(kata.kata_id, Copy(base, number), added)
         written = archive.find(kata.kata_id)
         stamp = written.stamp if written is not None else ""
@@ -174,17 +174,17 @@ def copy(archive: Archive, kata: Kata) -> None:
     _log.debug("kata copied", kata=kata.kata_id, copy=number)
 
 
-def _continues(noted: _Note, stamp: str, taken: Snapshot) -> bool:
+def _can_add_copy(note: _Note, stamp: str, taken: Snapshot) -> bool:
     """Say whether a copy can be added to what the archive has: the kata went on from there."""
-    if noted.stamp != stamp or noted.manifest != taken.head.manifest_sha256:
+    if note.stamp != stamp or note.manifest != taken.head.manifest_sha256:
         return False
-    return noted.number < _MOST_COPIES and all(
-        name in taken.avatars and _has(taken.avatars[name], number, tag)
-        for name, (number, tag) in noted.lights.items()
+    return note.number < _MAX_COPIES and all(
+        name in taken.avatars and _has_light(taken.avatars[name], number, tag)
+        for name, (number, tag) in note.lights.items()
     )
 
 
-def _has(avatar: Avatar, number: int, tag: str) -> bool:
+def _has_light(avatar: Avatar, number: int, tag: str) -> bool:
     found = avatar.open_history().open_repository().references.get(f"refs/tags/{number}")
     return found is not None and str(found.target) == tag
 
@@ -195,7 +195,7 @@ def _copy_all(archive: Archive, taken: Snapshot, opened: ExitStack) -> str:
     return Copy.base_of(archive.put(taken.kata.kata_id, pieces))
 
 
-def _added(
+def _new_members(
     taken: Snapshot, before: dict[str, tuple[int, str]], lights: dict[str, tuple[int, str]]
 ) -> Iterator[bytes]:
     """Yield a tar of what is new since the avatars had these lights before."""
@@ -234,14 +234,16 @@ def _new_paths(
 def _new_objects(repository: pygit2.Repository, before: int, newest: int) -> set[str]:
     """Return the names of the objects of the lights after `before` that it does not have."""
     old: set[str] = set()
-    _walk(repository, f"refs/tags/{before}", old, set())
+    _collect_objects(repository, f"refs/tags/{before}", old, set())
     new: set[str] = set()
     for number in range(before + 1, newest + 1):
-        _walk(repository, f"refs/tags/{number}", new, old)
+        _collect_objects(repository, f"refs/tags/{number}", new, old)
     return new
 
 
-def _walk(repository: pygit2.Repository, tag: str, found: set[str], known: set[str]) -> None:
+def _collect_objects(
+    repository: pygit2.Repository, tag: str, found: set[str], known: set[str]
+) -> None:
     """Add a light's objects to `found`, but for those that are `known`."""
     commit = repository.references[tag].peel(pygit2.Commit)
     found.add(str(commit.id))
@@ -265,7 +267,7 @@ def _compressed(pieces: Iterator[bytes]) -> Iterator[bytes]:
     yield compressor.flush()
 
 
-def _read(kata: Kata) -> _Note | None:
+def _read_note(kata: Kata) -> _Note | None:
     with suppress(FileNotFoundError, ValueError, TypeError):  # it is copied as if there were none
         return _Note(**json.loads((kata.folder / _NOTE).read_bytes()))
     return None
