@@ -1,17 +1,17 @@
-"""The archive: katas that nobody has touched for a while, each one compressed tar.
+"""The archive: katas that nobody has used for a while, each in a compressed tar.
 
 It is in a directory or in an S3-compatible store (`storer.archive.directory_store`,
 `storer.archive.s3_store`). In both, kata 493A06504A is
 
-    49/493a06504a.493A06504A.tar.zst                          all of it, at one moment
-    49/493a06504a.493A06504A.copies/<base>.0001.tar.zst       what has come since, if anything
+    49/493a06504a.493A06504A.tar.zst                          a tar of all of it
+    49/493a06504a.493A06504A.copies/<base>.0001.tar.zst       copies: what was added since, if any
 
-The names begin with the id in lower case, so that one look finds an id in whatever case it was
-typed. `<base>` is the beginning of the digest of the tar that a copy adds to: copies of another
-tar than the one that is there now are of no use to anybody.
+The names begin with the id in lower case, so that one listing finds an id typed in any case.
+`<base>` is the beginning of the digest of the tar that a copy adds to. A copy whose base is not the
+tar in the archive is ignored.
 
-Each of these ends with a seal, the SHA-256 digest of what comes before it, in a frame that
-zstd skips. Before it, a tar of all has another such frame, with the kata's head.
+Each file ends with a seal: the SHA-256 digest of everything before it, in a frame that zstd skips.
+A tar of a whole kata has another such frame before the seal, with the kata's head.
 """
 
 import hashlib
@@ -40,18 +40,18 @@ HEAD_BYTES = len(_HEAD) + 32
 
 
 def head_frame(head: str) -> bytes:
-    """Return what the tar ends with of a kata that has this head."""
+    """Return the frame with a kata's head, which ends the kata's tar."""
     return _HEAD + bytes.fromhex(head)
 
 
 def head_in(end: bytes) -> str:
-    """Return the head that a tar's last HEAD_BYTES tell of; "" if it was written without."""
+    """Return the head in the last HEAD_BYTES of a tar, or "" if the tar has none."""
     return end[-32:].hex() if end[-HEAD_BYTES:].startswith(_HEAD) else ""
 
 
 @dataclass(frozen=True)
 class ArchivedKata:
-    """An archived kata; `stamp` changes whenever it is replaced or added to."""
+    """An archived kata; `stamp` changes when the kata is replaced or a copy is added."""
 
     kata_id: str
     size_bytes: int
@@ -60,19 +60,19 @@ class ArchivedKata:
 
 @dataclass(frozen=True)
 class Copy:
-    """What was added to an archived kata: to which tar, by its digest, and in which order."""
+    """An addition to an archived kata: the base that it adds to, and its number in order."""
 
     base: str
     number: int
 
     @staticmethod
     def base_of(digest: str) -> str:
-        """Return what stands for a tar that copies add to."""
+        """Return the base of the copies that add to the tar with this digest."""
         return digest[:16]
 
 
 class SealedReader(io.RawIOBase):
-    """Reads what was sealed; raises ArchiveDamaged at its end if it is not what was written."""
+    """Reads a sealed file up to its seal, and raises ArchiveDamaged if the seal is wrong."""
 
     def __init__(self, source: IO[bytes], key: str) -> None:
         self.key = key
@@ -82,11 +82,11 @@ class SealedReader(io.RawIOBase):
         self._is_verified = False
 
     def readable(self) -> bool:
-        """Say that it can be read."""
+        """Return True: `io` asks before it reads."""
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        """Read on, up to the seal."""
+        """Read up to the seal, into `buffer`."""
         while not self._is_verified:
             piece = self._source.read(max(len(buffer), io.DEFAULT_BUFFER_SIZE))
             self._buffer += piece
@@ -104,11 +104,11 @@ class SealedReader(io.RawIOBase):
 
     @property
     def digest(self) -> str:
-        """The digest of all of it, in hexadecimal digits, once it was read to its end."""
+        """The digest of the content in hexadecimal, once all of it was read."""
         return self._hash.hexdigest()
 
     def finish(self) -> None:
-        """Read what is left, for its end to be checked."""
+        """Read the rest, so that the seal is checked."""
         while self.read(1024**2):
             pass
 
@@ -116,15 +116,15 @@ class SealedReader(io.RawIOBase):
         content, seal = self._buffer[:-_SEAL_BYTES], self._buffer[-_SEAL_BYTES:]
         self._hash.update(content)
         if seal != _SEAL + self._hash.digest():
-            raise ArchiveDamaged(self.key, "it is not what was written")
+            raise ArchiveDamaged(self.key, "its digest does not match its content")
         self._buffer = content
         self._is_verified = True
 
 
 class Store(Protocol):
-    """Where an archive keeps its tars, each under a key (`49/name`). Any thread may use it.
+    """A store of files, each under a key (`49/name`). Any thread may use it.
 
-    Whatever can't be done because it does not answer raises ArchiveUnavailable.
+    A store that does not answer raises ArchiveUnavailable.
     """
 
     def folders(self) -> list[str]:
@@ -134,79 +134,78 @@ class Store(Protocol):
         """Yield the keys that begin with `prefix` and have no further slash, in order."""
 
     def status(self, key: str) -> tuple[int, str] | None:
-        """Return the size in bytes, and what changes with each writing; None if it is absent."""
+        """Return the size in bytes and a version that each write changes; None if it is absent."""
 
     def open(self, key: str) -> AbstractContextManager[IO[bytes]]:
-        """Open what is there; raise FileNotFoundError if nothing is."""
+        """Open the file of this key; raise FileNotFoundError if there is none."""
 
     def write(self, key: str, pieces: Iterator[bytes]) -> None:
-        """Put it there, instead of any before: durable, and all of it or nothing."""
+        """Write or replace the file of this key, durably and atomically."""
 
     def delete(self, key: str) -> None:
-        """Remove it, if it is there."""
+        """Delete the file of this key, if there is one."""
 
     def sweep(self) -> None:
-        """Remove what was never completed, its writer having died."""
+        """Remove incomplete files of processes that died."""
 
 
 class Archive(ABC):
-    """Archived katas. Any thread may use it. All of it can raise ArchiveUnavailable."""
+    """Archived katas. Any thread may use it. Every method can raise ArchiveUnavailable."""
 
     @abstractmethod
     def ids(self, prefix: str = "", *, ignore_case: bool = False, after: str = "") -> Iterator[str]:
         """Yield the ids that begin with `prefix` and come after `after`, in order.
 
-        Looks only where such ids can be, and no further than it is asked for.
+        Lists only folders that can hold such ids, and each only when its ids are asked for.
         """
 
     @abstractmethod
     def find(self, kata_id: str) -> ArchivedKata | None:
-        """Return what is known of an archived kata without reading it; None if it is none."""
+        """Return an archived kata's size and stamp without reading it; None if there is none."""
 
     @abstractmethod
     def open(self, kata_id: str) -> AbstractContextManager[SealedReader]:
-        """Give the compressed tar of an archived kata, without the copies that add to it.
+        """Give the compressed tar of an archived kata, without its copies.
 
-        Raises KataNotFound; and ArchiveDamaged at the end of the block at the latest, which
-        reads what was not read.
+        Raises KataNotFound. Raises ArchiveDamaged when the block ends, at the latest: whatever the
+        block did not read is read then.
         """
 
     @abstractmethod
     def put(self, kata_id: str, pieces: Iterator[bytes]) -> str:
-        """Archive a kata; return the digest of its tar.
+        """Archive a kata, durably and atomically; return the digest of its tar.
 
-        Durable and atomic: it is the old or the new one, whatever happens. Copies that add to an
-        older one go.
+        Removes the copies that add to an older tar of it.
         """
 
     @abstractmethod
     def delete(self, kata_id: str) -> None:
-        """Delete an archived kata, if it is one."""
+        """Delete an archived kata, if there is one."""
 
     @abstractmethod
     def copies(self, kata_id: str) -> list[Copy]:
-        """Return what was added to a kata, in order; also what added to an older tar of it."""
+        """Return the copies of a kata in order, including those that add to an older tar."""
 
     @abstractmethod
     def open_copy(self, kata_id: str, copy: Copy) -> AbstractContextManager[SealedReader]:
-        """Give the compressed tar of a copy, as `open` does a kata's."""
+        """Give the compressed tar of a copy, as `open` gives a kata's."""
 
     @abstractmethod
     def put_copy(self, kata_id: str, copy: Copy, pieces: Iterator[bytes]) -> None:
-        """Add a copy, durable and atomic as `put` is."""
+        """Add a copy, durably and atomically."""
 
     @abstractmethod
     def sweep(self) -> None:
-        """Remove what was never completed. For the start of a storer."""
+        """Remove incomplete files of processes that died. Call this when a storer starts."""
 
     @property
     def is_configured(self) -> bool:
-        """Whether there is an archive at all."""
+        """Whether there is an archive."""
         return True
 
 
 class NoArchive(Archive):
-    """There is no archive: it has no kata, and none can be put there."""
+    """No archive: it has no katas and takes none."""
 
     is_configured = False
 
@@ -223,7 +222,7 @@ class NoArchive(Archive):
         raise KataNotFound(kata_id, "there is no archive")
 
     def put(self, kata_id: str, pieces: Iterator[bytes]) -> str:
-        """Raise LookupError: nobody may rely on it."""
+        """Raise LookupError: the caller has to check `is_configured`."""
         raise LookupError("there is no archive")
 
     def delete(self, kata_id: str) -> None:
@@ -238,7 +237,7 @@ class NoArchive(Archive):
         raise KataNotFound(kata_id, "there is no archive")
 
     def put_copy(self, kata_id: str, copy: Copy, pieces: Iterator[bytes]) -> None:
-        """Raise LookupError: nobody may rely on it."""
+        """Raise LookupError: the caller has to check `is_configured`."""
         raise LookupError("there is no archive")
 
     def sweep(self) -> None:
@@ -268,7 +267,7 @@ class StoredArchive(Archive):
             )
 
     def find(self, kata_id: str) -> ArchivedKata | None:
-        """Return what is known of an archived kata without reading it; None if it is none."""
+        """Return an archived kata's size and stamp without reading it; None if there is none."""
         found = self._store.status(_key(kata_id))
         if found is None:
             return None
@@ -279,7 +278,7 @@ class StoredArchive(Archive):
 
     @contextmanager
     def open(self, kata_id: str) -> Iterator[SealedReader]:
-        """Give the compressed tar of an archived kata, without the copies that add to it."""
+        """Give the compressed tar of an archived kata, without its copies."""
         with self._open(kata_id, _key(kata_id)) as sealed:
             yield sealed
 
@@ -292,30 +291,30 @@ class StoredArchive(Archive):
         return digest.hexdigest()
 
     def delete(self, kata_id: str) -> None:
-        """Delete an archived kata, if it is one."""
-        # First what makes it one: copies of nothing are found by nobody.
+        """Delete an archived kata, if there is one."""
+        # The tar first: copies without a tar are ignored, the reverse would be an older kata.
         self._store.delete(_key(kata_id))
         for copy in self.copies(kata_id):
             self._store.delete(_copy_key(kata_id, copy))
 
     def copies(self, kata_id: str) -> list[Copy]:
-        """Return what was added to a kata, in order; also what added to an older tar of it."""
+        """Return the copies of a kata in order, including those that add to an older tar."""
         keys = self._store.keys(_copies_folder(kata_id))
         found = (_COPY.search(key) for key in keys)
         return [Copy(match[1], int(match[2])) for match in found if match is not None]
 
     @contextmanager
     def open_copy(self, kata_id: str, copy: Copy) -> Iterator[SealedReader]:
-        """Give the compressed tar of a copy, as `open` does a kata's."""
+        """Give the compressed tar of a copy, as `open` gives a kata's."""
         with self._open(kata_id, _copy_key(kata_id, copy)) as sealed:
             yield sealed
 
     def put_copy(self, kata_id: str, copy: Copy, pieces: Iterator[bytes]) -> None:
-        """Add a copy, durable and atomic as `put` is."""
+        """Add a copy, durably and atomically."""
         self._store.write(_copy_key(kata_id, copy), _seal(pieces, hashlib.sha256()))
 
     def sweep(self) -> None:
-        """Remove what was never completed."""
+        """Remove incomplete files of processes that died."""
         self._store.sweep()
 
     @contextmanager
@@ -330,7 +329,7 @@ class StoredArchive(Archive):
             raise KataNotFound(kata_id, "it is not in the archive") from None
 
     def _outer_names(self, prefix: str, *, ignore_case: bool) -> Iterator[str]:
-        """Yield the first two characters of ids that can be there, in order."""
+        """Yield, in order, the first two characters that archived ids can begin with."""
         existing = {prefix[:2].lower()} if len(prefix) >= 2 else set(self._store.folders())
         fold = str.lower if ignore_case else str
         beginning = fold(prefix[:2])
@@ -360,7 +359,7 @@ def _copy_key(kata_id: str, copy: Copy) -> str:
 
 
 def _kata_id(key: str) -> str:
-    """Return the id that a key is of; "" if it is of none."""
+    """Return the id in the key of a kata's tar; "" for any other key."""
     folder, _, name = key.partition("/")
     lower, _, rest = name.partition(".")
     kata_id = rest.removesuffix(_END)

@@ -1,7 +1,7 @@
-"""Putting a kata's own tar, as the archive has it, back into a folder.
+"""Extract a kata's tar from the archive into a folder.
 
-It is trusted as far as its digest says that it is what was put there: owners and modes are
-taken from it. It is read by itself, as `tarfile` takes five times as long, and knows only what
+The storer wrote the tar, and its digest proves that nobody changed it, so owners and modes are
+taken from it. `tarfile` takes five times as long; this reader knows only what
 `storer.tar.snapshot` writes.
 """
 
@@ -39,7 +39,7 @@ class _Member:
 
 
 def extract(sealed: SealedReader, kata_id: str, folder: Path) -> None:
-    """Put the kata whose compressed tar is `sealed` into `folder`, over what is there.
+    """Extract the kata whose compressed tar is `sealed` into `folder`, over what is there.
 
     Nobody may see the folder before the digest of `sealed` was checked. Raises ArchiveDamaged.
     """
@@ -48,7 +48,7 @@ def extract(sealed: SealedReader, kata_id: str, folder: Path) -> None:
         stream = decompressor.stream_reader(cast("IO[bytes]", sealed), read_across_frames=True)
         _extract(io.BufferedReader(cast("io.RawIOBase", stream), _READ_BYTES), kata_id, folder)
     except (zstandard.ZstdError, ValueError, EOFError) as error:
-        sealed.finish()  # which says the same if it is not what was written
+        sealed.finish()  # raises first if the tar is not what was written
         raise ArchiveDamaged(sealed.key, str(error)) from error
 
 
@@ -68,14 +68,14 @@ def _extract_member(stream: IO[bytes], member: _Member, target: str) -> None:
         _create_folder(member, target)
         return
     with suppress(FileNotFoundError):
-        os.unlink(target)  # noqa: PTH108 - as above
+        os.unlink(target)  # noqa: PTH108 - as in _create_folder
     if member.kind == tarfile.SYMTYPE:
-        os.symlink(member.target, target)  # noqa: PTH211 - as above
+        os.symlink(member.target, target)  # noqa: PTH211 - as in _create_folder
         os.chown(target, member.owner, member.group, follow_symlinks=False)
         return
     try:
         descriptor = os.open(target, _FILE, 0o600)
-    except FileNotFoundError:  # a copy does not name the folders that were there already
+    except FileNotFoundError:  # a copy does not name the folders that its base has
         os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)  # noqa: PTH103, PTH120
         descriptor = os.open(target, _FILE, 0o600)
     with open(descriptor, "wb", buffering=0) as file:
@@ -87,12 +87,12 @@ def _extract_member(stream: IO[bytes], member: _Member, target: str) -> None:
 
 def _create_folder(member: _Member, target: str) -> None:
     try:
-        os.mkdir(target)  # noqa: PTH102 - a path's own takes thrice as long
+        os.mkdir(target)  # noqa: PTH102 - Path.mkdir takes three times as long
     except FileExistsError:
         if not stat.S_ISDIR(os.lstat(target).st_mode):
             raise ValueError(f"{member.name!r} is there twice") from None
     os.chown(target, member.owner, member.group)
-    os.chmod(target, member.mode & 0o777)  # noqa: PTH101 - as above
+    os.chmod(target, member.mode & 0o777)  # noqa: PTH101 - as for mkdir
 
 
 def _copy(stream: IO[bytes], file: IO[bytes], size: int) -> None:
@@ -106,7 +106,7 @@ def _copy(stream: IO[bytes], file: IO[bytes], size: int) -> None:
 
 
 def _members(stream: IO[bytes]) -> Iterator[_Member]:
-    """Yield the headers; what is behind each has to be read before the next."""
+    """Yield the headers; the caller has to read a member's content before the next header."""
     extended: dict[str, str] = {}
     while (block := _read_exactly(stream, _BLOCK)).count(0) != _BLOCK:
         kind = block[156:157]
@@ -130,11 +130,11 @@ def _members(stream: IO[bytes]) -> Iterator[_Member]:
         )
         extended = {}
     if stream.read(_BLOCK + 1) != bytes(_BLOCK):
-        raise ValueError("it does not end as a tar does")
+        raise ValueError("it does not end as a tar has to")
 
 
 def _records(content: bytes) -> dict[str, str]:
-    """Return what an extended header says (pax(1): `length key=value`)."""
+    """Return the values of an extended header (pax(1): `length key=value`)."""
     values = {}
     while content:
         length, _, _ = content.partition(b" ")
@@ -155,5 +155,5 @@ def _text(padded: bytes) -> str:
 def _read_exactly(stream: IO[bytes], size: int) -> bytes:
     content = stream.read(size)
     if len(content) != size:
-        raise EOFError("it ends too early")
+        raise EOFError("it is cut off")
     return content

@@ -1,9 +1,9 @@
-"""A kata into the archive, and out of it. For the holder of the lock on the kata's folder.
+"""Put a kata into the archive, and get it back. For the holder of the lock on the kata's folder.
 
-What comes out of the archive stays there: it is the kata as of then. A note in the kata's folder
-says what the archive had and how the files were; as long as both are the same, putting the kata
-away once more has nothing to write. If the archive has something else, another machine put it
-there: what that has of the kata is compared, and no light there is written over that is not here.
+A kata that was fetched stays in the archive as it was then. A note in the kata's folder has the
+archive's stamp and a fingerprint of the files: while both are unchanged, archiving the kata again
+writes nothing. If the archive's stamp differs, another machine wrote there: the archived kata is
+compared with this one, and never replaced if it has lights that this one has not.
 """
 
 import hashlib
@@ -37,20 +37,20 @@ from storer.tar import snapshot
 from storer.tar.packing import Packed, packing
 from storer.tar.snapshot import Snapshot
 
-# A name with a dot in front is no part of the kata.
+# Names that begin with a dot are no part of the kata.
 NOTE = ".archived"
-_NO_FINGERPRINT = "-"  # in place of a fingerprint
+_NO_FINGERPRINT = "-"  # stands for a kata that has to be written again
 
-# In the kata's folder: on the same disk, and going with it.
+# Beside the kata's files: on the same disk, and removed with them.
 _COMPARISONS = ".comparing-"
 
 _log = structlog.get_logger()
 
 
 def put(archive: Archive, kata: Kata, *, with_products: bool) -> None:
-    """Have the archive have the kata as it is, or newer, durably.
+    """Make sure that the archive durably has the kata as it is, or a newer one.
 
-    What runs left in sandboxes is part of it if `with_products`. Raises KataDamaged,
+    It gets what runs left in sandboxes if `with_products`. Raises KataDamaged,
     ArchiveUnavailable, ArchiveConflict or DiskFull.
     """
     if is_up_to_date(archive, kata) or not is_wanted(archive, kata):
@@ -66,10 +66,10 @@ def put(archive: Archive, kata: Kata, *, with_products: bool) -> None:
 
 
 def is_wanted(archive: Archive, kata: Kata) -> bool:
-    """Say whether the archive is to have the kata instead of what it has.
+    """Say whether the kata should replace the one in the archive.
 
-    Not if that goes on where the kata ends. Raises ArchiveConflict if both went on; KataDamaged,
-    ArchiveUnavailable or DiskFull.
+    It should not if the archived one continues it. Raises ArchiveConflict if each has lights that
+    the other has not; KataDamaged, ArchiveUnavailable or DiskFull.
     """
     found = archive.find(kata.kata_id)
     if found is None or found.stamp == _read_stamp(kata.folder):
@@ -83,15 +83,15 @@ def is_wanted(archive: Archive, kata: Kata) -> bool:
         archived_kata = Kata.detached(Path(folder), kata.kata_id)
         try:
             get(archive, kata.kata_id, archived_kata.folder)
-        except KataNotFound:  # it was deleted there at this moment
+        except KataNotFound:  # another process has just deleted it
             return True
         except ArchiveDamaged as error:
-            _log.warning("written again", kata=kata.kata_id, reason=str(error))
+            _log.warning("archive damaged, writing again", kata=kata.kata_id, reason=str(error))
             return True
         if goes_on(archived_kata, kata):
             return True
         if goes_on(kata, archived_kata):
-            _log.info("the archive's is newer", kata=kata.kata_id)
+            _log.info("archive is newer", kata=kata.kata_id)
             return False
     raise ArchiveConflict(kata.kata_id)
 
@@ -99,7 +99,7 @@ def is_wanted(archive: Archive, kata: Kata) -> bool:
 def tar(
     taken: Snapshot, packed: Packed, leave_out: Callable[[PurePosixPath], bool]
 ) -> Iterator[bytes]:
-    """Yield the compressed tar of a kata, and its head."""
+    """Yield the compressed tar of a kata, and the frame with its head."""
     members = snapshot.members(taken, packed=packed, leave_out=leave_out, is_held=True)
     compressor = zstandard.ZstdCompressor().compressobj()
     for piece in chain(members, [snapshot.END]):
@@ -110,7 +110,7 @@ def tar(
 
 
 def get(archive: Archive, kata_id: str, folder: Path) -> None:
-    """Put the kata into `folder`, which is empty and which nobody sees, as it was archived.
+    """Extract the archived kata into `folder`, which is empty and which nobody sees.
 
     Raises KataNotFound, ArchiveDamaged or ArchiveUnavailable.
     """
@@ -119,7 +119,7 @@ def get(archive: Archive, kata_id: str, folder: Path) -> None:
     base = Copy.base_of(sealed.digest)
     copies = [copy for copy in archive.copies(kata_id) if copy.base == base]
     if [copy.number for copy in copies] != list(range(1, len(copies) + 1)):
-        raise ArchiveDamaged(sealed.key, f"of the copies that add to it there are {copies}")
+        raise ArchiveDamaged(sealed.key, f"the copies that add to it have gaps: {copies}")
     names_before = {path.parent.name: _names(path) for path in folder.glob(f"*/{MANIFEST}")}
     for copy in copies:
         with archive.open_copy(kata_id, copy) as added:
@@ -137,12 +137,12 @@ def _names(manifest: Path) -> set[str]:
 
 
 def _check_out(avatar: Path, names_before: set[str]) -> None:
-    """Have an avatar's sandbox, which has the visible files of before, have those of now."""
+    """Update an avatar's sandbox from the visible files before the copies to those of now."""
     try:
         files = json_files.read_files(json_files.read(avatar / MANIFEST, dict))
     except Unreadable as error:
         raise KataDamaged(avatar.name, MANIFEST, str(error)) from error
-    # It was restored from a tar that somebody made: no name may lead out of the sandbox.
+    # The kata may come from a tar that a caller made: no name may lead out of the sandbox.
     files = {name: content for name, content in files.items() if not visible_files.name_fault(name)}
     folder = avatar / SANDBOX
     if not folder.exists():
@@ -161,7 +161,7 @@ def _check_out(avatar: Path, names_before: set[str]) -> None:
 
 
 def _remove_obstacle(folder: Path, name: str) -> None:
-    """Remove what is in the way of a visible file: itself, and links in the place of folders."""
+    """Remove what is in the place of a visible file, and links in the place of its folders."""
     path = folder
     for part in PurePosixPath(name).parts:
         path = path / part
@@ -177,7 +177,7 @@ def _remove_obstacle(folder: Path, name: str) -> None:
 
 
 def is_up_to_date(archive: Archive, kata: Kata) -> bool:
-    """Say whether the archive has the kata just as it is."""
+    """Say whether the archive has the kata exactly as it is."""
     try:
         note = (kata.folder / NOTE).read_bytes()
     except FileNotFoundError:
@@ -187,19 +187,19 @@ def is_up_to_date(archive: Archive, kata: Kata) -> bool:
 
 
 def write_note(found: ArchivedKata, folder: Path) -> None:
-    """Note that the archive has the kata just as it is."""
-    with suppress(OSError):  # then it is written once more
+    """Note that the archive has the kata exactly as it is."""
+    with suppress(OSError):  # without a note, the kata is written once more
         durable.replace(folder / NOTE, _note(found, folder), sync=False)
 
 
 def supersede(found: ArchivedKata, folder: Path) -> None:
-    """Note that the kata is to replace what the archive has, whatever that is."""
-    with suppress(OSError):  # then they are compared
+    """Note that the kata is to replace the archived one, whatever that is."""
+    with suppress(OSError):  # without a note, the two are compared
         durable.replace(folder / NOTE, f"{found.stamp} {_NO_FINGERPRINT}\n".encode(), sync=False)
 
 
 def _read_stamp(folder: Path) -> str:
-    """Return the stamp of what the archive had from here, or here from the archive."""
+    """Return the archive's stamp from the note, or "" if there is none."""
     try:
         return (folder / NOTE).read_text("ascii", "replace").partition(" ")[0]
     except FileNotFoundError:
@@ -211,9 +211,9 @@ def _note(found: ArchivedKata, folder: Path) -> bytes:
 
 
 def _fingerprint(folder: Path) -> str:
-    """Return what changes with every file of the kata, without reading any.
+    """Return a digest that changes with every file of the kata, without reading the files.
 
-    By the times of their inodes, which nobody can set.
+    It has the change times of the inodes (ctime), which no program can set.
     """
     digest = hashlib.sha256()
     for found in tree.walk(folder, lambda path: not path.parts[0].startswith(".")):
@@ -227,9 +227,9 @@ def _fingerprint(folder: Path) -> str:
 
 
 def _products(kata: Kata) -> Callable[[PurePosixPath], bool]:
-    """Return what says of a file of the kata whether it is one that a run made.
+    """Return a predicate that tells which files of the kata are build products of runs.
 
-    Not one is a file that the avatar's editor shows, or one in which the runner put it.
+    Visible files are none, nor are those that the runner submitted.
     """
     visible = {name: _visible(kata, name) for name in kata.avatar_names()}
 
@@ -243,7 +243,7 @@ def _products(kata: Kata) -> Callable[[PurePosixPath], bool]:
 
 
 def _visible(kata: Kata, avatar: str) -> set[str]:
-    """Return the names of the avatar's visible files, and of the folders that they are in."""
+    """Return the names of the avatar's visible files, and of the folders that contain them."""
     names: set[str] = set()
     folder = kata.folder / avatar
     try:
