@@ -1,9 +1,9 @@
-"""What the last backups held: for each one a file, by which the next finds what has changed.
+"""The catalog of the last backups: a file per backup, from which the next one finds changes.
 
-The files are in a volume of the namespace's own, and each is a backup's manifest: JSON with a
-line for each kata, in the order of their ids, so that it is written and read a line at a time.
-Losing them costs a full backup, and nothing else. A backup that has not come to its end has a
-file of another name, by which it can be gone on with.
+The files are in a volume of the namespace. Each is a backup's manifest: JSON with a line per kata,
+in the order of their ids, so that it is written and read line by line. Losing the files costs a
+full backup and nothing else. The file of an incomplete backup has another ending; the backup can be
+resumed from it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from dojo.engine.data_containers import DataContainers
 from dojo.errors import UnknownBackup
 from storer.fs import durable
 
-# Of those that came to their end, and of those that did not.
+# The number of files that are kept of each ending.
 MAX_FILES = 32
 
 _TOKEN = re.compile(r"[0-9]{10}-[0-9a-f]{16}\Z")
@@ -35,15 +35,15 @@ _MAX_LINE = 4096
 
 
 class BadManifest(Exception):
-    """A backup's manifest is not as a backup writes it."""
+    """A file is not a backup's manifest."""
 
 
 class State(StrEnum):
     """What a backup has of a kata."""
 
     SENT = "sent"
-    UNCHANGED = "unchanged"  # an earlier one has it
-    DELETED = "deleted"  # since the one before
+    UNCHANGED = "unchanged"  # an earlier backup has it
+    DELETED = "deleted"  # after the previous backup
     FAILED = "failed"  # it could not be read
 
 
@@ -51,8 +51,8 @@ class State(StrEnum):
 class Entry:
     """A line of a backup's manifest.
 
-    `head` and `sha256` are those that the kata had when it was last sent; `stamp` is the
-    archive's, where it was sent from there. `reason` says why it failed.
+    `head` and `sha256` are those of the kata when it was last sent. `stamp` is the archive's, if it
+    was sent from there. `reason` says why it failed.
     """
 
     kata_id: str
@@ -65,7 +65,7 @@ class Entry:
 
 @dataclass
 class BackupManifest:
-    """A backup's manifest: what it says of the whole, and its file to read entries from."""
+    """The first line of a backup's manifest, and the file to read its entries from."""
 
     token: str
     since: str
@@ -75,49 +75,49 @@ class BackupManifest:
     def entries(self) -> Iterator[Entry]:
         """Yield the entries in the order of their ids. Raises BadManifest."""
         while (line := self.file.readline(_MAX_LINE)) and line != _LAST_LINE:
-            if line.endswith(b"\n"):  # else whoever wrote it died
+            if line.endswith(b"\n"):  # else the process died while it wrote the line
                 yield _entry(line)
 
 
 class UnfinishedManifest:
-    """The manifest of a backup that goes on. Belongs to one thread at a time."""
+    """The manifest of a backup in progress. Belongs to one thread at a time."""
 
     def __init__(self, path: Path, token: str, since: str, prefix: str) -> None:
         self.token = token
         self.since = since
         self.prefix = prefix
         self._path = path
-        # Line by line: a kata of which the caller has the digest has its line here.
+        # Line-buffered: once a caller has a kata's seal, the kata's line is in the file.
         self._file = path.open("w+", buffering=1, encoding="ascii")
         self._is_first = True
         head = json.dumps({"token": token, "since": since, "prefix": prefix, "katas": []})
         self._file.write(head.removesuffix("]}") + "\n")
 
     def add(self, entry: Entry) -> None:
-        """Add the next kata's line."""
+        """Add the entry of the next kata."""
         separator = "" if self._is_first else ","
         fields = {key: value for key, value in asdict(entry).items() if value}
         self._file.write(separator + json.dumps(fields, separators=(",", ":")) + "\n")
         self._is_first = False
 
     def finish(self) -> tuple[int, Iterator[bytes]]:
-        """End the manifest; return its size in bytes, and its bytes."""
+        """Complete the manifest; return its size in bytes, and its content."""
         self._file.write(_LAST_LINE.decode())
         self._file.flush()
         descriptor = self._file.fileno()
         return os.fstat(descriptor).st_size, _pieces(descriptor)
 
     def keep(self) -> None:
-        """Let the next backup start from it. It is on disk then."""
+        """Make the manifest durable, so that another backup can be based on it."""
         os.fsync(self._file.fileno())
         try:
             self._path.rename(self._path.with_suffix(_FINISHED))
-        except FileNotFoundError:  # many more were begun since
+        except FileNotFoundError:  # removed: MAX_FILES more backups were begun since
             raise UnknownBackup(self.token) from None
         durable.sync_folder(self._path.parent)
 
     def close(self) -> None:
-        """Close its file."""
+        """Close the file."""
         self._file.close()
 
 
@@ -128,7 +128,7 @@ class Catalog:
         self._containers = data_containers
 
     def begin(self, prefix: str, since: str) -> UnfinishedManifest:
-        """Begin a backup, which follows the one with the token `since`, if that is not empty."""
+        """Begin a backup, based on the one with the token `since` unless that is empty."""
         folder = self._folder()
         numbers = [int(path.name[:10]) for path in _files(folder)]
         token = f"{max(numbers, default=0) + 1:010}-{secrets.token_hex(8)}"
@@ -138,9 +138,9 @@ class Catalog:
         return UnfinishedManifest(folder / (token + _UNFINISHED), token, since, prefix)
 
     def resume(self, token: str, after: str) -> UnfinishedManifest:
-        """Go on with a backup that broke, after a kata: as another, that has the same begin.
+        """Resume an interrupted backup after a kata, as a new one that has the same beginning.
 
-        Also if all was sent and only its end did not arrive. Raises UnknownBackup.
+        This also works if only the end of the backup did not arrive. Raises UnknownBackup.
         """
         with self._open(token, _UNFINISHED, _FINISHED) as broken:
             resumed = self.begin(broken.prefix, broken.since)
@@ -156,13 +156,13 @@ class Catalog:
 
     @contextlib.contextmanager
     def open_finished(self, token: str) -> Iterator[BackupManifest]:
-        """Give the manifest of a backup that came to its end. Raises UnknownBackup."""
+        """Open the manifest of a complete backup. Raises UnknownBackup."""
         with self._open(token, _FINISHED) as backup:
             yield backup
 
     @contextlib.contextmanager
     def _open(self, token: str, *endings: str) -> Iterator[BackupManifest]:
-        """Give the manifest of this token that is there with one of the endings."""
+        """Open the manifest of this token that has the first of the endings that exists."""
         if not _TOKEN.match(token):
             raise UnknownBackup(token)
         with contextlib.ExitStack() as opened:
@@ -176,11 +176,11 @@ class Catalog:
                 raise UnknownBackup(token)
             try:
                 yield read(file)
-            except BadManifest:  # the machine went down before it was on disk
+            except BadManifest:  # the machine went down before the file was synced
                 raise UnknownBackup(token) from None
 
     def _folder(self) -> Path:
-        """Return the folder of the volume, which is made if there is none."""
+        """Return the folder of the volume; create the volume if there is none."""
         folder = self._containers.backups_folder
         if not folder.is_dir():
             namespace = self._containers.namespace
@@ -192,7 +192,7 @@ class Catalog:
 
 
 def read(file: IO[bytes]) -> BackupManifest:
-    """Read the beginning of a manifest. Raises BadManifest."""
+    """Read the first line of a manifest. Raises BadManifest."""
     line = file.readline(_MAX_LINE)
     try:
         fields = json.loads(line + b"]}")
@@ -200,7 +200,7 @@ def read(file: IO[bytes]) -> BackupManifest:
             str(fields["token"]), str(fields["since"]), str(fields["prefix"]), file
         )
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise BadManifest("its first line is another") from None
+        raise BadManifest("its first line is not that of a backup's manifest") from None
 
 
 def _entry(line: bytes) -> Entry:
@@ -209,9 +209,9 @@ def _entry(line: bytes) -> Entry:
         texts = {key: str(value) for key, value in fields.items()}
         entry = Entry(**{**texts, "state": State(texts["state"])})  # type: ignore[arg-type]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise BadManifest(f"{line[:80]!r} is no line of it") from None
+        raise BadManifest(f"{line[:80]!r} is not a line of a backup's manifest") from None
     if not kata_ids.is_whole(entry.kata_id):
-        raise BadManifest(f"{entry.kata_id[:40]!r} is no kata's id")
+        raise BadManifest(f"{entry.kata_id[:40]!r} is not a kata's id")
     return entry
 
 

@@ -1,8 +1,7 @@
-"""Many katas from a tar: a backup's, or that of any katas directory. It is not to be trusted.
+"""Restore many katas from a tar: a backup's, or that of any katas directory. It is untrusted.
 
-Each kata is published as soon as it is known to be whole. In a backup, the member behind it
-says so, with the digest of what came before; in any other tar, that another kata begins, or the
-tar ends as a tar does.
+Each kata is published as soon as it is known to be whole. In a backup, the digest in the kata's
+seal proves that. In any other tar, a kata is whole if another kata or the tar's end follows.
 """
 
 import json
@@ -26,11 +25,11 @@ from storer.tar.untrusted_reader import Tar, Unfit, refusing
 
 _SEAL = ".json"
 _MAX_SEAL_BYTES = 64 * 1024
-_MAX_OUTER_FOLDERS = 3  # folders that the katas directory can be in
+_MAX_OUTER_FOLDERS = 3  # folders that can contain the katas directory
 
 
 class Outcome(Enum):
-    """What was done with a kata."""
+    """What happened to a kata."""
 
     RESTORED = auto()
     REPLACED = auto()
@@ -44,7 +43,7 @@ class Outcome(Enum):
 
 @dataclass(frozen=True)
 class Report:
-    """What was done with a kata, and why."""
+    """What happened to a kata, and why."""
 
     kata_id: str
     outcome: Outcome
@@ -53,14 +52,14 @@ class Report:
 
 @dataclass(frozen=True)
 class Finished:
-    """All was dealt with; `token` is the backup's, if it was one."""
+    """The end of the reports; `token` is the backup's, or "" for any other tar."""
 
     token: str
 
 
 @dataclass(frozen=True)
 class RestoreOptions:
-    """What the caller allows; `protos/cyberdojo/storer/v1/storer.proto` says what it means."""
+    """What the caller allows; `protos/cyberdojo/storer/v1/storer.proto` explains the fields."""
 
     overwrite: bool
     apply_deletions: bool
@@ -69,10 +68,10 @@ class RestoreOptions:
 def restore_katas(
     katas: Katas, pieces: Iterator[bytes], options: RestoreOptions
 ) -> Generator[Report | Finished, None, None]:
-    """Make katas from the tar whose bytes are `pieces`; yield what was done with each.
+    """Restore katas from the tar whose bytes are `pieces`; yield what happened to each.
 
-    `pieces` has to raise if they do not come to their proper end. Raises InvalidArgument where
-    the tar breaks off: what was reported is done, and of the rest there is nothing.
+    `pieces` must raise if the stream is incomplete. Raises InvalidArgument where the tar breaks
+    off: the katas reported until then are restored, and nothing of the others is.
     """
     with refusing():
         tar_katas = _KatasInTar(Tar(pieces))
@@ -91,7 +90,7 @@ def restore_katas(
 
 
 class _KatasInTar:
-    """The katas in a tar, one after another."""
+    """The katas in a tar, read one after another."""
 
     def __init__(self, tar: Tar) -> None:
         self.tar = tar
@@ -100,19 +99,19 @@ class _KatasInTar:
         self._top: tuple[str, ...] | None = None
 
     def next_kata(self) -> str | None:
-        """Go to the next kata and return its id; "" for the manifest, None at the end."""
+        """Advance to the next kata and return its id; "" for the manifest, None at the end."""
         with refusing():
             while self.tar.member is not None:
-                kata_id, _ = self.depth()
+                kata_id, _ = self.kata_and_path()
                 if kata_id or self._is_manifest():
                     return kata_id
                 self.tar.advance()
         return None
 
-    def depth(self) -> tuple[str, PurePosixPath | None]:
-        """Return the kata that the member at hand is of, and its path in it; None for the seal.
+    def kata_and_path(self) -> tuple[str, PurePosixPath | None]:
+        """Return the id of the current member's kata and the member's path in the kata.
 
-        "" stands for none.
+        The path is None for the kata's seal. The id is "" if the member belongs to no kata.
         """
         parts = self.tar.parts()
         if self._top is None:
@@ -128,10 +127,10 @@ class _KatasInTar:
         return kata_id, None if is_seal else PurePosixPath(*rest)
 
     def unpack(self, kata_id: str, folder: Path) -> None:
-        """Put the kata at hand into `folder`; raise Unfit if it is not whole."""
+        """Unpack the current kata into `folder`; raise Unfit if the kata is incomplete."""
         limit = Limit()
         while self.tar.member is not None:
-            tar_katas, path = self.depth()
+            found, path = self.kata_and_path()
             if found == kata_id and path is None:
                 self.check_seal()
                 return
@@ -144,15 +143,15 @@ class _KatasInTar:
                 raise Unfit(f"{self.tar.member.name!r} is not a folder")
             self.tar.advance()
         if self.is_sealed:
-            raise Unfit("its digest is missing: it is not whole")
+            raise Unfit("its seal is missing, so it is incomplete")
         if self.tar.member is None:
             self.finish()
 
     def skip(self, kata_id: str) -> None:
-        """Go behind what is left of a kata."""
+        """Advance past the rest of a kata."""
         with refusing():
             while self.tar.member is not None:
-                tar_katas, path = self.depth()
+                found, path = self.kata_and_path()
                 if found == kata_id and path is None:
                     self._skip_seal()
                     return
@@ -168,7 +167,7 @@ class _KatasInTar:
                 self.tar.finish()
 
     def check_seal(self) -> None:
-        """Go behind the seal at hand; raise Unfit if it is not that of what came before it."""
+        """Check the current seal, and advance past it; raise Unfit if its digest is wrong."""
         digest = self.tar.digest_before()
         is_file = self.tar.member is not None and self.tar.member.isreg()
         content = self.tar.content().read(_MAX_SEAL_BYTES) if is_file else b""
@@ -177,11 +176,11 @@ class _KatasInTar:
             seal = json.loads(content)
             error, sha256 = str(seal.get("error", "")), seal.get("sha256")
         except (ValueError, AttributeError, RecursionError):
-            raise Unfit("its digest can't be read") from None
+            raise Unfit("its seal can't be read") from None
         if error:
-            raise Unfit(f"it is not whole in the backup: {error}")
+            raise Unfit(f"it is incomplete in the backup: {error}")
         if sha256 != digest:
-            raise Unfit("its digest is another: it is not what was backed up")
+            raise Unfit("its digest does not match its seal: it is not what was backed up")
 
     def _skip_seal(self) -> None:
         self.is_sealed = True
@@ -193,7 +192,7 @@ class _KatasInTar:
 
 
 def _top(parts: tuple[str, ...]) -> tuple[str, ...] | None:
-    """Return the folders before the first kata's (49/3A06504A); None if this is no kata's."""
+    """Return the folders that contain the first kata (49/3A06504A); None if this is not a kata."""
     for depth, (outer, inner) in enumerate(pairwise(parts)):
         kata_id = outer + inner.removesuffix(_SEAL)
         if depth <= _MAX_OUTER_FOLDERS and len(outer) == 2 and kata_ids.is_whole(kata_id):
@@ -202,7 +201,7 @@ def _top(parts: tuple[str, ...]) -> tuple[str, ...] | None:
 
 
 def _restore(katas: Katas, tar_katas: _KatasInTar, kata_id: str, options: RestoreOptions) -> Report:
-    """Restore the kata at hand, and go behind it."""
+    """Restore the current kata, and advance past it."""
     decided: list[Report] = []
     is_read = False
 
@@ -217,7 +216,7 @@ def _restore(katas: Katas, tar_katas: _KatasInTar, kata_id: str, options: Restor
         return decided[0].outcome in {Outcome.RESTORED, Outcome.REPLACED}
 
     try:
-        if tar_katas.depth()[1] is None:  # there is nothing of it but what became of it
+        if tar_katas.kata_and_path()[1] is None:  # only a seal, which says why the kata is missing
             with refusing():
                 tar_katas.check_seal()
         katas.restore_if_wanted(kata_id, fill, is_wanted, overwrite=options.overwrite)
@@ -231,7 +230,7 @@ def _restore(katas: Katas, tar_katas: _KatasInTar, kata_id: str, options: Restor
 
 
 def _decide(kata_id: str, incoming: Kata, existing: Kata | None, options: RestoreOptions) -> Report:
-    """Say what is to be done with a kata that came."""
+    """Decide what to do with an incoming kata."""
     incoming_head = head_of(incoming)
     if existing is None:
         return Report(kata_id, Outcome.RESTORED)
@@ -244,17 +243,17 @@ def _decide(kata_id: str, incoming: Kata, existing: Kata | None, options: Restor
     except KataDamaged as error:
         if options.overwrite:
             return Report(kata_id, Outcome.REPLACED)
-        return Report(kata_id, Outcome.SKIPPED, f"what is here stays: {error}")
-    reason = "what is here is newer" if is_newer else "what is here went another way"
+        return Report(kata_id, Outcome.SKIPPED, f"the existing kata stays: {error}")
+    reason = "the existing kata is newer" if is_newer else "the existing kata has other lights"
     return Report(kata_id, Outcome.SKIPPED, reason)
 
 
 def _apply_manifest(
     katas: Katas, tar_katas: _KatasInTar, options: RestoreOptions, refused: Collection[str]
 ) -> Generator[Report, None, str]:
-    """Do what a backup's manifest says of the katas that it does not bring; return its token.
+    """Apply the backup's manifest to katas that are not in its tar; return the backup's token.
 
-    What was told of those that were `refused` is not told again.
+    Katas that were `refused` have a report already and get no other.
     """
     try:
         with refusing():
@@ -280,9 +279,9 @@ def _apply_entry(katas: Katas, entry: Entry, options: RestoreOptions) -> Report 
     if not is_stored:
         return None
     if not options.apply_deletions:
-        return Report(entry.kata_id, Outcome.KEPT, "deleting was not asked for")
+        return Report(entry.kata_id, Outcome.KEPT, "the request does not apply deletions")
     if not options.overwrite and not _is_unchanged(katas, entry):
-        return Report(entry.kata_id, Outcome.KEPT, "it is not what was deleted")
+        return Report(entry.kata_id, Outcome.KEPT, "it changed after the backup that deletes it")
     try:
         katas.delete(entry.kata_id)
     except KataNotFound:
