@@ -1,6 +1,6 @@
-"""Checking an archived kata: read through, with each git object in it compared with its name.
+"""Verify an archived kata: read its tars, and compare each git object with its name.
 
-Nothing is unpacked to the disk, and one file at a time is in memory.
+Nothing is extracted to disk, and one file at a time is in memory.
 """
 
 import re
@@ -21,19 +21,19 @@ from storer.git import loose_objects
 from storer.verify.findings import Finding, Kind
 
 _OBJECT = re.compile(r".*/\.git/objects/([0-9a-f]{2})/([0-9a-f]{38})\Z")
-_MAX_BYTES = 256 * 1024**2  # no object of a kata is larger, and one at a time is in memory
+_MAX_BYTES = 256 * 1024**2  # larger than any object of a kata; each is read into memory
 
 
 @dataclass(frozen=True, slots=True)
 class ArchivedResult:
-    """What the check of an archived kata came to."""
+    """The result of verifying an archived kata."""
 
     findings: list[Finding]
     size_bytes: int
 
 
 def check(archive: Archive, kata_id: str) -> ArchivedResult | None:
-    """Check an archived kata, and what was added to it; None if it is not archived (any more).
+    """Verify an archived kata and its copies; return None if it is not in the archive.
 
     Raises ArchiveUnavailable.
     """
@@ -53,7 +53,7 @@ def _check_tar(
 ) -> tuple[list[Finding], int]:
     """Return what is wrong with a tar, and how many bytes its files have.
 
-    One that is `whole` has the kata's manifest.json.
+    A tar that `has_all` of a kata must have its manifest.json; a copy need not.
     """
     findings: list[Finding] = []
     size_bytes = 0
@@ -65,7 +65,7 @@ def _check_tar(
                 manifest = f"{kata_ids.outer(kata_id)}/{kata_ids.inner(kata_id)}/{MANIFEST}"
                 has_manifest = False
                 for member in tar:
-                    tar.members = []  # type: ignore[attr-defined]  # or it would keep them all
+                    tar.members = []  # type: ignore[attr-defined]  # else it collects all headers
                     size_bytes += member.size
                     has_manifest = has_manifest or member.name == manifest
                     findings += _check_member(tar, member, kata_id, manifest)
@@ -93,7 +93,7 @@ def _check_member(
         else:
             stated_id = json_files.loads(content, dict).get("id", kata_id)
             if stated_id != kata_id:
-                return [Finding(path, Kind.ARCHIVE, f"it says that it is kata {stated_id!r}")]
+                return [Finding(path, Kind.ARCHIVE, f"its id is {stated_id!r}")]
     except (ValueError, Unreadable) as error:
         return [Finding(path, Kind.ARCHIVE, f"in the archive: {error}")]
     return []

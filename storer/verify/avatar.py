@@ -1,4 +1,4 @@
-"""Checking an avatar: its git repository, its lights, its files, its sandbox."""
+"""Verify an avatar: its git repository, its lights, its files, its sandbox."""
 
 import os
 import shutil
@@ -23,13 +23,13 @@ from storer.verify.lights import LightsCheck
 
 _OPEN_TO_OTHERS = 0o077
 _CLOSED = 0o700
-_UNFINISHED = ".*.new"  # as storer.fs.durable names what it has not finished
+_UNFINISHED = ".*.new"  # the names that storer.fs.durable gives to incomplete files
 _AVATARS_UIDS = range(avatars.FIRST_UID, avatars.FIRST_UID + len(avatars.NAMES))
 
 
 @dataclass(frozen=True, slots=True)
 class AvatarResult:
-    """What the check of an avatar came to: findings, and whether each was mended."""
+    """The result of verifying an avatar: the findings, and whether each was mended."""
 
     findings: list[tuple[Finding, bool]]
     light_count: int
@@ -39,8 +39,8 @@ class AvatarResult:
 class AvatarCheck:
     """The check of the avatar in `folder`.
 
-    For who holds the lock on the kata's folder, shared. The avatar's own lock is taken for a
-    moment, if there is something that has to be looked at again or mended.
+    For the holder of the lock on the kata's folder, shared. The avatar's lock is taken only to
+    confirm or mend a finding.
     """
 
     def __init__(self, folder: Path, kata_id: str) -> None:
@@ -50,7 +50,7 @@ class AvatarCheck:
         self._light_count = 0
 
     def check(self, *, mend: bool) -> AvatarResult:
-        """Look at everything; mend what can be mended if `mend` is set."""
+        """Check everything; mend what can be mended if `mend` is set."""
         git = self._folder / GIT
         objects = ObjectsCheck(git)
         found: list[tuple[Finding, bool]] = []
@@ -68,7 +68,7 @@ class AvatarCheck:
             with locks.locked(self._folder):
                 if broken is None:
                     objects.recheck()
-                # What repeats the history can be compared with it if that is whole.
+                # Other files repeat the history. They can be compared with it only if it is whole.
                 readable = broken is None and not objects.is_broken()
                 findings = list(self._quick_findings(git=broken is None, lights=readable))
                 found += [(each, mend and _mend(each)) for each in findings]
@@ -85,7 +85,7 @@ class AvatarCheck:
         return None
 
     def _quick_findings(self, *, git: bool, lights: bool) -> Iterator[Finding]:
-        """Yield what does not take long to find; it may be found because somebody writes."""
+        """Yield what is quick to find. Without the lock, a light being recorded may be found."""
         if git:
             yield from self._leftovers()
         if lights:
@@ -119,17 +119,17 @@ class AvatarCheck:
                 what = "a process that died left this object unfinished"
                 yield Finding(name, Kind.LEFTOVER, what, partial(path.unlink, missing_ok=True))
             else:
-                yield Finding(name, Kind.LEFTOVER, "it is no object, and not removed")
+                yield Finding(name, Kind.LEFTOVER, "it is not an object; it was not removed")
 
     def _check_modes(self) -> Iterator[Finding]:
-        """Yield what is open to those that it does not belong to."""
+        """Yield files and folders that are open to others than the storer."""
         yield from check_passage(self._folder, "")
         for path in sorted(self._folder.iterdir()):
             if path.name != SANDBOX and not path.match(_UNFINISHED):
                 yield from check_closed(path, path.name)
 
     def _check_sandbox(self, *, mend: bool) -> list[tuple[Finding, bool]]:
-        """Return what is wrong with the sandbox; one that is in use is left alone."""
+        """Return what is wrong with the sandbox; a sandbox in use is not checked."""
         path = self._folder / SANDBOX
         if not path.is_dir() or path.is_symlink():
             with locks.locked(self._folder):
@@ -169,7 +169,7 @@ class AvatarCheck:
         return None
 
     def _recreate_sandbox(self) -> None:
-        """Make the sandbox anew. What runs left in it is lost already."""
+        """Create the sandbox from the newest light. What runs had left in it is lost."""
         lights = LightsCheck(self._folder, self._kata_id, self._name)
         staged = self._folder.with_name(f".sandbox-{self._name}")
         shutil.rmtree(staged, ignore_errors=True)
@@ -186,7 +186,7 @@ class AvatarCheck:
 
 
 def check_passage(folder: Path, name: str) -> Iterator[Finding]:
-    """Yield a finding if a folder can't be passed through, and only that, by everybody."""
+    """Yield a finding unless everybody may pass through a folder, and do nothing else there."""
     status = folder.stat()
     if stat.S_IMODE(status.st_mode) != PASSAGE or status.st_uid in _AVATARS_UIDS:
         what = f"its mode is {stat.S_IMODE(status.st_mode):o}, not {PASSAGE:o}"
@@ -196,16 +196,16 @@ def check_passage(folder: Path, name: str) -> Iterator[Finding]:
 
 
 def check_closed(path: Path, name: str) -> Iterator[Finding]:
-    """Yield a finding if a file or folder is open to whoever is not the storer."""
+    """Yield a finding if a file or folder is open to others than the storer."""
     try:
         status = path.lstat()
     except FileNotFoundError:
         return
     mode = stat.S_IMODE(status.st_mode)
     if stat.S_ISLNK(status.st_mode):
-        yield Finding(name, Kind.OWNERSHIP, "it is a link, which has no place here")
+        yield Finding(name, Kind.OWNERSHIP, "it is a link; links are allowed only in sandboxes")
     elif mode & _OPEN_TO_OTHERS or status.st_uid in _AVATARS_UIDS:
-        what = f"its mode is {mode:o}, which others can use"
+        what = f"its mode is {mode:o}, which lets others use it"
         if status.st_uid in _AVATARS_UIDS:
             what = f"it belongs to {status.st_uid}, whose programs could change it"
         wanted = mode & ~_OPEN_TO_OTHERS
@@ -218,7 +218,7 @@ def _close(path: Path, mode: int) -> None:
 
 
 def _mend(finding: Finding) -> bool:
-    """Mend what was found, if it can be; say whether it was."""
+    """Mend a finding if that is possible; say whether it was."""
     if finding.mend is None:
         return False
     finding.mend()
@@ -230,5 +230,5 @@ def _of_git(broken: git_objects.BrokenObject, kind: Kind) -> Finding:
 
 
 def with_avatar_path(finding: Finding, avatar: str) -> Finding:
-    """Return a finding with its path from the kata's folder."""
+    """Return a finding with its path relative to the kata's folder."""
     return replace(finding, path=f"{avatar}/{finding.path}".rstrip("/"))

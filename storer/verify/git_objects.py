@@ -1,8 +1,7 @@
-"""Checking a git repository's objects, as `git fsck --full` does: each against its name.
+"""Verify the objects of a git repository, as `git fsck --full` does: each against its name.
 
-Reading takes no lock. What is found is looked at again by the holder of the lock on the avatar's
-folder: then nobody writes, and an object that nothing led to, because its light was just being
-recorded, has its tag.
+Reading takes no lock. Findings are checked again with the lock on the avatar's folder held: then
+nobody writes, and an object of a light that was being recorded is referenced by its tag.
 """
 
 import contextlib
@@ -28,22 +27,22 @@ _PIECE_BYTES = 1024**2
 
 _PACKED_KINDS = {ObjectType.TREE: "tree", ObjectType.COMMIT: "commit", ObjectType.TAG: "tag"}
 
-# What git and libgit2 call an object, or a pack, that they have not finished.
+# The beginning of the names that git and libgit2 give to incomplete objects and packs.
 UNFINISHED = "tmp_"
 
 
 @dataclass(frozen=True, slots=True)
 class BrokenObject:
-    """Something in a repository that is not what it should be; `path` is from its folder."""
+    """Something that is wrong in a repository; `path` is relative to its folder."""
 
     path: str
     what: str
 
 
 class ObjectsCheck:
-    """The objects of the repository in `git`. Belongs to one thread.
+    """The check of the objects of the repository in `git`. Belongs to one thread.
 
-    What is in memory are the names of the objects, of one avatar.
+    Memory holds the names of the objects, but not the objects.
     """
 
     def __init__(self, git: Path) -> None:
@@ -55,7 +54,7 @@ class ObjectsCheck:
         self.size_bytes = 0
 
     def read(self) -> None:
-        """Read every object: what references lead to first, and then the rest."""
+        """Read every object: those that references lead to first, then all others."""
         repository = pygit2.Repository(str(self._git))
         self._follow(repository, _roots(repository, self._git))
         for found in repository.odb:
@@ -66,16 +65,16 @@ class ObjectsCheck:
                     self._unreferenced[name] = children
 
     def is_broken(self) -> bool:
-        """Say whether anything is missing or damaged; then libgit2 had better not read it."""
+        """Say whether an object is missing or damaged: libgit2 should not read this repository."""
         return bool(self._broken)
 
     def needs_recheck(self) -> bool:
-        """Say whether there is anything that has to be looked at again."""
+        """Say whether anything has to be checked again."""
         return bool(self._broken or self._unreferenced)
 
     def recheck(self) -> None:
-        """Forget what is no longer so. For the holder of the lock on the avatar's folder."""
-        repository = pygit2.Repository(str(self._git))  # another has what the first kept
+        """Drop findings that no longer hold. For the holder of the lock on the avatar's folder."""
+        repository = pygit2.Repository(str(self._git))  # another caches nothing of the first read
         for name in list(self._broken):
             del self._broken[name]
             self._seen.discard(name)
@@ -86,14 +85,14 @@ class ObjectsCheck:
                 del self._unreferenced[name]
 
     def broken(self) -> Iterator[BrokenObject]:
-        """Yield what is missing or damaged, and is needed by something or not."""
+        """Yield the objects that are missing or damaged, whether or not anything needs them."""
         for name, reason in sorted(self._broken.items()):
             referenced_by = self._referenced_by.get(name)
             what = f"{reason}; {referenced_by} needs it" if referenced_by else reason
             yield BrokenObject(f"{_OBJECTS}/{name[:2]}/{name[2:]}", what)
 
     def dangling(self) -> Iterator[BrokenObject]:
-        """Yield the objects that nothing leads to, not even another of them."""
+        """Yield the objects that neither a reference nor another object leads to."""
         referenced = {child for children in self._unreferenced.values() for child in children}
         for name in sorted(self._unreferenced):
             if name not in referenced and name not in self._broken:
@@ -101,7 +100,7 @@ class ObjectsCheck:
                 yield BrokenObject(path, "nothing leads to this object; it does no harm")
 
     def _follow(self, repository: pygit2.Repository, roots: Iterable[tuple[str, str]]) -> None:
-        """Read what is not yet read of that which the roots (who needs it, its name) lead to."""
+        """Read all objects that the roots (what refers to it, its name) lead to, each once."""
         for referenced_by, root in roots:
             pending = [root]
             while pending:
@@ -118,11 +117,11 @@ class ObjectsCheck:
     def _read(
         self, repository: pygit2.Repository, name: str, referenced_by: str
     ) -> tuple[str, ...] | None:
-        """Return the names that an object holds, or None, and take note, if it is broken."""
+        """Return the names of the objects that an object refers to; None if it is broken."""
         try:
             found = loose_objects.read(self._git, name)
             if found is None:
-                # In a pack: libgit2 compares what it read with the name.
+                # It is in a pack: libgit2 compares its content with its name.
                 number, content = repository.odb.read(name)
                 found = _PACKED_KINDS.get(number, ""), content
             self.size_bytes += len(found[1])
@@ -138,7 +137,7 @@ class ObjectsCheck:
 
 
 def broken_packs(git: Path) -> Iterator[BrokenObject]:
-    """Yield the packs that are not as they were written."""
+    """Yield the packs and indexes that are not as they were written."""
     for pack in sorted((git / _OBJECTS / "pack").glob("*.pack")):
         path = f"{_OBJECTS}/pack/{pack.name}"
         index = pack.with_suffix(".idx")
@@ -154,13 +153,13 @@ def broken_packs(git: Path) -> Iterator[BrokenObject]:
                 if file.read(_DIGEST_BYTES) != trailer:
                     yield BrokenObject(path, "is the index of another pack")
         except FileNotFoundError:
-            continue  # packed anew meanwhile
+            continue  # git has just packed again
         except (OSError, ValueError) as error:
             yield BrokenObject(path, str(error))
 
 
 def stray_files(git: Path) -> Iterator[tuple[Path, bool]]:
-    """Yield the files among the objects that are none, and whether they are unfinished ones."""
+    """Yield files among the objects that are not objects, and whether each is an incomplete one."""
     for folder in sorted((git / _OBJECTS).iterdir()):
         if folder.name == "pack":
             yield from ((path, True) for path in sorted(folder.glob(f"{UNFINISHED}*")))
@@ -173,7 +172,7 @@ def stray_files(git: Path) -> Iterator[tuple[Path, bool]]:
 
 
 def _verified_trailer(path: Path) -> bytes:
-    """Return the digest that a pack or its index ends with; raise ValueError if it is wrong."""
+    """Return the digest that ends a pack or its index; raise ValueError if it is wrong."""
     size = path.stat().st_size
     digest = hashlib.sha1(usedforsecurity=False)
     with path.open("rb") as file:
@@ -183,21 +182,21 @@ def _verified_trailer(path: Path) -> bytes:
             remaining -= len(piece)
         trailer = file.read(_DIGEST_BYTES)
     if trailer != digest.digest():
-        raise ValueError("is not what its digest says")
+        raise ValueError("its content does not match its digest")
     return trailer
 
 
 def _roots(repository: pygit2.Repository, git: Path) -> Iterator[tuple[str, str]]:
-    """Yield who leads to objects (the lights in their order, then the rest), and their names."""
+    """Yield what refers to objects, and their names: the lights by number, then the rest."""
     names = sorted(repository.listall_references(), key=_lights_first)
     for name in names:
         try:
             yield _shown(name), str(repository.lookup_reference(name).resolve().target)
         except (pygit2.GitError, KeyError):
-            continue  # it is told of by those who check the references themselves
+            continue  # LightsCheck reports it
     if repository.head_is_detached:
         yield "HEAD", str(repository.head.target)
-    with contextlib.suppress(pygit2.GitError):  # likewise
+    with contextlib.suppress(pygit2.GitError):  # LightsCheck reports it
         yield from (("the index", str(entry.id)) for entry in repository.index)
     for found in tree.walk(git, lambda path: path.parts[0] == "logs"):
         if found.path.parts[0] == "logs" and stat.S_ISREG(found.status.st_mode):
@@ -218,7 +217,7 @@ def _shown(reference: str) -> str:
 
 
 def _children(kind: str, content: bytes) -> tuple[str, ...]:
-    """Return the names of the objects that an object names; raise ValueError if it is malformed."""
+    """Return the names that an object refers to; raise ValueError if it is malformed."""
     if kind == "tree":
         return tuple(each.object for _, each in entries(content) if not each.is_submodule)
     if kind in {"commit", "tag"}:
@@ -230,6 +229,6 @@ def _children(kind: str, content: bytes) -> tuple[str, ...]:
             else:
                 break
         if not found:
-            raise ValueError("it names no object")
+            raise ValueError("it refers to no object")
         return tuple(found)
     return ()

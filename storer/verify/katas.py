@@ -1,9 +1,9 @@
-"""Checking katas, one after another, while a class goes on.
+"""Verify katas, one after another, while others use them.
 
-What is found is looked at again by the holder of the lock that guards it, before it is told.
-No lock is held for longer than the check of one avatar takes, and the lock on a kata's folder
-only shared, as every call holds it. Mending never loses anything: what is replaced is what git
-contradicts, and stays beside what replaced it.
+Every finding is confirmed by the holder of the lock that guards it, before it is reported. No lock
+is held for longer than the check of one avatar takes, and the lock on a kata's folder only shared,
+as in every call. Mending loses nothing: it replaces only what contradicts git, and keeps the old
+file beside the new one.
 """
 
 import errno
@@ -38,7 +38,7 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 
 @dataclass(frozen=True, slots=True)
 class KataFinding:
-    """A finding, of which kata and avatar (or none), and whether it was mended."""
+    """A finding, its kata, its avatar ("" for none), and whether it was mended."""
 
     kata_id: str
     avatar: str
@@ -48,7 +48,7 @@ class KataFinding:
 
 @dataclass(slots=True)
 class Counts:
-    """What was looked at so far."""
+    """What was checked so far."""
 
     katas: int = 0
     avatars: int = 0
@@ -58,7 +58,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A part of the work is done; whoever asks for the next may pause before."""
+    """A part of the work is done; the caller may pause before it asks for the next."""
 
     kata_id: str
 
@@ -74,11 +74,11 @@ class Verifier:
         self.counts = Counts()
 
     def ids(self, prefix: str) -> list[str]:
-        """Return the ids of what is in data-containers, whole or not, in their order."""
+        """Return the ids of all data-containers, including those without a kata, in order."""
         return sorted(each for each in self._containers.kata_ids() if each.startswith(prefix))
 
     def katas(self, ids: list[str]) -> Iterator[KataFinding | Progress]:
-        """Check these katas; those that are deleted meanwhile are left out.
+        """Verify these katas, except those that are deleted before their turn.
 
         Raises EngineUnavailable.
         """
@@ -95,9 +95,9 @@ class Verifier:
             yield Progress(kata_id)
 
     def archived(self, prefix: str, ids: list[str]) -> Iterator[KataFinding | Progress]:
-        """Check the archived katas of a prefix, or these; those that are not archived are left out.
+        """Verify the archived katas with a prefix, or these ids; skip those not in the archive.
 
-        A kata that is in a data-container too is looked at in both. Raises ArchiveUnavailable.
+        A kata that is in a data-container too is verified in both. Raises ArchiveUnavailable.
         """
         for kata_id in ids or self._archive.ids(prefix):
             yield Progress(kata_id)
@@ -109,7 +109,7 @@ class Verifier:
             yield from (KataFinding(kata_id, "", each, mended=False) for each in checked.findings)
 
     def _check_kata(self, kata_id: str) -> Iterator[KataFinding | None]:
-        """Yield what is found, and None where a part of the work is done."""
+        """Yield findings, and None after each part of the work."""
         folder = self._containers.folder(kata_id)
         with locks.locked(folder, shared=True):
             if not self._containers.exists(kata_id):
@@ -135,7 +135,7 @@ class Verifier:
         with locks.locked(folder, shared=True):
             if not self._containers.exists(kata_id):
                 raise KataNotFound(kata_id)
-            # What its log can't mend is told of below.
+            # The checks below report what its write-ahead log can't mend.
             with suppress(KataDamaged):
                 self._katas.recover(kata_id, name)
             try:
@@ -163,10 +163,10 @@ class Verifier:
         return found
 
     def _check_leftovers(self, folder: Path) -> Iterator[tuple[Finding, bool]]:
-        """Yield what a process left that died. For the holder of the kata's lock, shared."""
+        """Yield what dead processes left. For the holder of the kata's lock, shared."""
         reason = "a process that died left it"
         for incoming in sorted(folder.glob(f"{publish.INCOMING}*")):
-            # Staging begins with the kata's lock held exclusively: it is locked, or nobody's.
+            # A stager locks its folder while it holds the kata's lock: unlocked, it is abandoned.
             with suppress(FileNotFoundError), locks.locked_at_once(incoming) as held:
                 if held:
                     yield from self._mend_all(
@@ -181,9 +181,9 @@ class Verifier:
                     )
 
     def _check_interrupted(self, folder: Path, kata_id: str) -> list[tuple[Finding, bool]]:
-        """Return what is left of a restoring that was interrupted; it is finished or undone.
+        """Return what an interrupted publish left; complete it or roll it back if mending.
 
-        For somebody who holds no lock. One who does is at it.
+        For a caller without the kata's lock. If another process holds the lock, it is publishing.
         """
         names = (publish.COMPLETE, publish.MOVING, publish.REPLACED)
         if not any((folder / name).exists() for name in names):
@@ -199,11 +199,11 @@ class Verifier:
             ]
 
     def _check_invisible(self, folder: Path) -> list[tuple[Finding, bool]]:
-        """Return what is wrong where there is no manifest.json, and so no kata to be seen."""
+        """Return what is wrong with a folder that has no manifest.json: its kata is invisible."""
         if publish.is_interrupted(folder):
-            return []  # it is being made, or it is told of as interrupted
+            return []  # it is being created, or _check_interrupted reports it
         if any(avatars.is_name(path.name) for path in folder.iterdir()):
-            reason = "it is missing, so the kata can't be seen; its avatars are there"
+            reason = "it is missing, so the kata is invisible, but it has avatars"
             return [(Finding(MANIFEST, Kind.MANIFEST, reason), False)]
         if time.time() - folder.stat().st_mtime < UNFINISHED_SECONDS:
             return []
@@ -218,7 +218,7 @@ class Verifier:
 
 
 def check_ids(containers: DataContainers, archive: Archive, ids: Iterable[str]) -> list[str]:
-    """Return the ids in their order, each once; raise KataNotFound for one that is not here."""
+    """Return the ids in order, each once; raise KataNotFound for one that does not exist."""
     found = sorted({kata_ids.check(each, "kata_ids") for each in ids})
     for kata_id in found:
         if not containers.folder(kata_id).exists() and archive.find(kata_id) is None:
@@ -231,7 +231,7 @@ def _check_manifest(folder: Path, kata_id: str) -> Iterator[Finding]:
     try:
         stated_id = kata.read_manifest_json().get("id", kata_id)
         if stated_id != kata_id:
-            yield Finding(MANIFEST, Kind.MANIFEST, f"it says that it is kata {stated_id!r}")
+            yield Finding(MANIFEST, Kind.MANIFEST, f"its id is {stated_id!r}")
         kata.read_manifest()
         kata.read_created()
     except KataDamaged as error:

@@ -1,12 +1,12 @@
-"""Checking that what is told twice of an avatar's lights is told alike.
+"""Verify that the files that repeat an avatar's lights agree with git.
 
-git is the truth: tag N is light N. The branch, increments.json, manifest.json, light.json and
-the index repeat what it has. light.json and the index are brought up to date only when somebody
-downloads the kata, so each may be missing or an earlier light's. Lights that were committed as
-of old, without a light.json, are described by increments.json alone.
+git is the truth: tag N is light N. The branch, increments.json, manifest.json, light.json and the
+index repeat what git has. light.json and the index are updated only when the kata is downloaded, so
+each may be missing, or that of an earlier light. Legacy lights, which have no light.json, are
+described by increments.json alone.
 
-For who holds the lock on the avatar's folder; without it, what is found may be a light that is
-being recorded.
+For the holder of the lock on the avatar's folder. Without the lock, a finding may be a light that
+is being recorded.
 """
 
 import hashlib
@@ -42,7 +42,7 @@ class LightsCheck:
 
     @property
     def count(self) -> int:
-        """How many lights git has, number 0 left out."""
+        """The number of lights that git has, without number 0."""
         return sum(number > 0 for number in self._commits)
 
     def newest_files(self) -> dict[str, bytes]:
@@ -50,9 +50,9 @@ class LightsCheck:
         return self._history.submission(self._newest).files
 
     def findings(self) -> Iterator[Finding]:
-        """Yield what is not as it should be. Raises KataDamaged where a commit can't be read."""
+        """Yield everything that is wrong. Raises KataDamaged if a commit can't be read."""
         if 0 not in self._commits:
-            yield Finding(f"{GIT}/{_TAGS}0", Kind.LIGHTS, "the start has no tag")
+            yield Finding(f"{GIT}/{_TAGS}0", Kind.LIGHTS, "light 0 has no tag")
         yield from self._check_increments()
         yield from self._check_tags()
         newest = self._newest
@@ -70,24 +70,24 @@ class LightsCheck:
                 try:
                     found[int(number)] = self._repository.references[name].peel(pygit2.Commit)
                 except (pygit2.GitError, KeyError):
-                    continue  # who checks the objects tells of it
+                    continue  # ObjectsCheck reports it
         return dict(sorted(found.items()))
 
     @cached_property
     def _lights(self) -> dict[int, Light]:
-        """The lights that git describes, number 0 left out."""
+        """The lights that git describes, without number 0."""
         found = {number: self._history.light(number) for number in self._commits if number > 0}
         return {number: each for number, each in found.items() if each is not None}
 
     @cached_property
     def _listed(self) -> dict[int, dict[str, Any]]:
-        """What increments.json holds of each light. Raises Unreadable."""
+        """The objects in increments.json, by the light's number. Raises Unreadable."""
         value = json_files.read(self._folder / INCREMENTS, list)
         return dict(zip((each.number for each in _parse_all(value)), value, strict=True))
 
     @property
     def _newest(self) -> int:
-        """The newest light's number. What old katas tagged beyond the list is no light."""
+        """The newest light's number. Tags of legacy katas beyond their list are no lights."""
         try:
             listed = list(self._listed)
         except Unreadable:
@@ -119,7 +119,7 @@ class LightsCheck:
             )
 
     def _merged(self, wrong: list[int]) -> dict[int, dict[str, Any]]:
-        """Return what increments.json has to hold of lights, keys that we don't know included."""
+        """Return what increments.json should have for these lights; unknown keys are kept."""
         return {
             number: {**self._listed.get(number, {}), **light.to_json(self._lights[number])}
             for number in wrong
@@ -146,12 +146,12 @@ class LightsCheck:
                     what = f"the commit of light {number} does not follow light {number - 1}'s"
                     yield Finding(path, Kind.LIGHTS, what)
         if 0 in self._commits and self._commits[0].parent_ids:
-            yield Finding(f"{GIT}/{_TAGS}0", Kind.LIGHTS, "the start's commit follows another")
+            yield Finding(f"{GIT}/{_TAGS}0", Kind.LIGHTS, "the commit of light 0 has a parent")
 
     def _lost_commit(self, number: int) -> str | None:
-        """Return the commit that the lost tag of a light must have named, where it is certain.
+        """Return the commit that the lost tag of a light must have named, if that is certain.
 
-        It says so itself, in its light.json, and is between its neighbours.
+        The commit's light.json has the light's number, and its neighbours are the right commits.
         """
         following = self._commits.get(number + 1)
         found: object
@@ -200,7 +200,7 @@ class LightsCheck:
         elif any(found.id == each.id for each in self._commits.values()):
             yield Finding(path, Kind.STALE, f"it is not at light {newest}", mend)
         elif list(found.parent_ids) == [expected.id]:
-            what = f"it is ahead of light {newest}: a process died before it told anybody"
+            what = f"it is ahead of light {newest}: a process died before it recorded the light"
             yield Finding(path, Kind.DANGLING, what)
         else:
             yield Finding(path, Kind.LIGHTS, f"it is neither light {newest} nor one before it")
@@ -213,10 +213,10 @@ class LightsCheck:
         except Unreadable as error:
             what = str(error)
         else:
-            # Katas of old have the output among the files.
+            # Legacy katas have the output among the files.
             if files in (found, {name: found[name] for name in found if name != OUTPUT}):
                 return
-            what = f"it is not what light {newest} has"
+            what = f"it differs from light {newest}"
         content = json_files.dumps(json_files.files_json(files))
         yield Finding(MANIFEST_JSON, Kind.STALE, what, partial(self._replace, path, content))
 
@@ -228,7 +228,7 @@ class LightsCheck:
             return
         if any(found == self._history.described(number) for number in self._described_numbers()):
             return
-        yield Finding(LIGHT_JSON, Kind.STALE, "it is no light's", self._check_out_newest())
+        yield Finding(LIGHT_JSON, Kind.STALE, "it is not of any light", self._check_out_newest())
 
     def _check_index(self) -> Iterator[Finding]:
         path = self._folder / GIT / "index"
@@ -239,18 +239,18 @@ class LightsCheck:
             for number in reversed(self._commits):
                 if not any(self._commits[number].tree.diff_to_index(index).deltas):
                     return
-            what = "it is no light's"
+            what = "it is not of any light"
         except pygit2.GitError as error:
             what = str(error)
         yield Finding(f"{GIT}/index", Kind.STALE, what, self._check_out_newest())
 
     def _described_numbers(self) -> list[int]:
-        """Return the lights with a light.json, the newest first: it is the likeliest."""
+        """Return the lights with a light.json, the newest first, as it is the likeliest."""
         start = [0] if 0 in self._commits and not self._history.is_legacy(0) else []
         return [*reversed(self._lights), *start]
 
     def _check_out_newest(self) -> Callable[[], None] | None:
-        """Return what makes light.json and the index the newest light's, if that has one."""
+        """Return what updates light.json and the index to the newest light, if it is described."""
         newest = self._newest
         if newest not in self._described_numbers():
             return None
@@ -268,7 +268,7 @@ class LightsCheck:
         durable.write(path, f"{commit}\n".encode())
 
     def _replace(self, path: Path, content: bytes) -> None:
-        """Replace a file; what it held stays beside it, under a name that is in no tar."""
+        """Replace a file; keep its old content beside it, under a name that no tar includes."""
         try:
             old = path.read_bytes()
         except FileNotFoundError:
@@ -280,7 +280,7 @@ class LightsCheck:
 
 
 def _parse_all(value: list[object]) -> list[Light]:
-    """Return the lights of increments.json, number 0 included where it is there."""
+    """Return the lights in increments.json, number 0 included if it is there."""
     parse(value)
     return [light.from_json(each) for each in value]
 
