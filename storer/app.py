@@ -1,4 +1,4 @@
-"""The storer as a process: builds all of its parts, and serves."""
+"""The storer's composition root: build all parts, start them, and serve."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from storer.workers.replicator import Replicator
 
 @dataclass(frozen=True)
 class Storer:
-    """The parts of a storer that somebody starts, stops or serves."""
+    """The parts of a storer that have to be started, stopped or served."""
 
     katas: Katas
     checkpointer: Checkpointer
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
-    """Build a storer, of which nothing runs yet. To be called where its event loop runs.
+    """Build a storer without starting any part of it. Call this in its event loop.
 
     Raises ArchiveUnavailable.
     """
@@ -130,6 +130,6 @@ async def _serve(settings: StorerSettings, data_containers: DataContainers) -> N
 
 
 def _full_name(file: FileDescriptor) -> str:
-    """Return the name of the one service that a proto has."""
+    """Return the full name of a proto's only service."""
     (service,) = file.services_by_name.values()
     return str(service.full_name)

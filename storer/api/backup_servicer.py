@@ -32,7 +32,10 @@ _OUTCOMES = {
 async def answer_backup_katas(
     streams: Streams, katas: Katas, catalog: Catalog, request: storer_pb2.BackupKatasRequest
 ) -> AsyncIterator[storer_pb2.BackupKatasResponse]:
-    """Yield what BackupKatas answers. Raises InvalidArgument, UnknownBackup, ArchiveUnavailable."""
+    """Yield the responses of BackupKatas.
+
+    Raises InvalidArgument, UnknownBackup or ArchiveUnavailable.
+    """
     compression = converters.compression_from(request.compression)
     begun = await asyncio.to_thread(_begin, katas, catalog, request)
     header = storer_pb2.BackupKatasHeader(filename=backup.filename(compression), token=begun.token)
@@ -43,7 +46,7 @@ async def answer_backup_katas(
 async def answer_restore_katas(
     streams: Streams, katas: Katas, requests: AsyncIterator[storer_pb2.RestoreKatasRequest]
 ) -> AsyncIterator[storer_pb2.RestoreKatasResponse]:
-    """Yield what RestoreKatas answers. Raises InvalidArgument."""
+    """Yield the responses of RestoreKatas. Raises InvalidArgument."""
     first = await anext(aiter(requests), None)
     if first is None or not first.HasField("header"):
         raise InvalidArgument("header", "has to come first")
@@ -63,11 +66,11 @@ def _begin(katas: Katas, catalog: Catalog, request: storer_pb2.BackupKatasReques
     prefix = kata_ids.check_prefix(request.prefix)
     if not request.resume_token:
         if request.after_kata_id:
-            raise InvalidArgument("after_kata_id", "says where to resume, and needs resume_token")
+            raise InvalidArgument("after_kata_id", "requires resume_token")
         return backup.begin(katas, catalog, prefix, request.since_token)
     for field in ("prefix", "since_token"):
         if getattr(request, field):
-            raise InvalidArgument(field, "is that of the backup that is resumed")
+            raise InvalidArgument(field, "can't be given with resume_token")
     if request.after_kata_id:
         kata_ids.check(request.after_kata_id, "after_kata_id")
     return backup.resume(katas, catalog, request.resume_token, request.after_kata_id)

@@ -1,4 +1,4 @@
-"""Streams of bytes: `header`, `data` as often as needed, and `end` with a digest."""
+"""Streams of bytes: `header`, any number of `data`, and `end` with a digest."""
 
 from __future__ import annotations
 
@@ -15,14 +15,13 @@ from dojo.errors import InvalidArgument
 
 T = TypeVar("T")
 
-# A request of a stream of bytes that comes in.
+# A request of a stream that the storer receives.
 Part = TypeVar("Part", storer_pb2.RestoreKataRequest, storer_pb2.RestoreKatasRequest)
 
 MAX_DATA_BYTES = 1024 * 1024
 IDLE_SECONDS = 60
 
-# As many threads as there are for all other calls: a caller who sends nothing holds one for
-# IDLE_SECONDS.
+# As many threads as serve all other calls. A caller who sends nothing blocks one for IDLE_SECONDS.
 RECEIVER_THREADS = 64
 
 
@@ -30,12 +29,12 @@ _Header = str | storer_pb2.StreamHeader | storer_pb2.BackupKatasHeader
 
 
 class Streams:
-    """The streams of bytes that are sent or received at this moment. Of the event loop's thread."""
+    """The streams in progress, both directions. Belongs to the event loop's thread."""
 
     def __init__(self, receivers: ThreadPoolExecutor) -> None:
-        """Wait for callers who send in threads of `receivers`, so that they keep none waiting."""
+        """Wait for what callers send in threads of `receivers`, away from all other calls."""
         self._receivers = receivers
-        # Of streams whose client went away while a thread was at work for it, until that is done.
+        # Tasks that close streams of callers who disconnected while a thread was working for them.
         self._closing: set[asyncio.Task[None]] = set()
 
     async def send(
@@ -44,13 +43,14 @@ class Streams:
         header: _Header | Callable[[], _Header],
         message: Any,
     ) -> AsyncIterator[Any]:
-        """Yield the messages of a stream; each piece is made in a thread, while one is sent.
+        """Yield the messages of a stream. A thread makes each piece while the one before is sent.
 
-        `header` is what it begins with, or the filename in that, or gives it when the first piece
-        is made. What its `offset` says that the caller has is left out, and is part of the digest.
+        `header` is the header, or the filename for it, or a function that returns either, which is
+        called when the first piece is made. The header's `offset` bytes, which the caller has, are
+        not sent, but the digest includes them.
 
-        The first piece is made before the header is sent, so that what can't be begun is refused
-        at once. `pieces` is closed in the end, also when the client went away.
+        The first piece is made before the header is sent, so that a stream that can't start fails
+        at once. `pieces` is closed in the end, even if the caller disconnects.
         """
         digest = Digest()
         next_task: asyncio.Task[bytes | None] | None = None
@@ -63,10 +63,10 @@ class Streams:
             yield message(header=started)
             left_out = started.offset if isinstance(started, storer_pb2.StreamHeader) else 0
             while piece is not None:
-                next_task = _next_piece(pieces, digest)  # while this one is sent
+                next_task = _next_piece(pieces, digest)
                 size = len(piece)
                 if left_out < size:
-                    # Under the same name: the piece is not kept while a client takes its time.
+                    # Rebound, so that the piece itself is freed while the caller reads slowly.
                     piece = _data(message, piece[left_out:] if left_out else piece)
                     yield piece
                 left_out = max(0, left_out - size)
@@ -81,11 +81,11 @@ class Streams:
         requests: AsyncIterator[Part],
         consume: Callable[[Iterator[bytes]], T],
     ) -> T:
-        """Return what `consume`, in a thread, makes of the bytes of a stream.
+        """Return what `consume` returns, which reads the bytes of a stream in a thread.
 
-        Its iterator raises InvalidArgument if the stream does not come to its end, or to another
-        end than was announced. A client takes its time, and a thread waits for it: these are
-        threads of their own, so that who restores can't keep others from being served.
+        The iterator of bytes raises InvalidArgument if the stream breaks off or its end does not
+        match. A thread waits for the caller, however slow; these threads serve nothing else, so a
+        slow restore can't keep other calls waiting.
         """
         loop = asyncio.get_running_loop()
         context = contextvars.copy_context()
@@ -97,9 +97,10 @@ class Streams:
         requests: AsyncIterator[Part],
         consume: Callable[[Iterator[bytes]], Generator[T, None, None]],
     ) -> AsyncIterator[T]:
-        """Yield what `consume` yields, in a thread, as it reads the bytes of a stream.
+        """Yield what `consume` yields, which reads the bytes of a stream in a thread.
 
-        As `receive` otherwise. It is closed in the end, also when the client went away.
+        The threads and errors are those of `receive`. The generator is closed in the end, even if
+        the caller disconnects.
         """
         loop = asyncio.get_running_loop()
         context = contextvars.copy_context()
@@ -130,10 +131,10 @@ class Streams:
 
 
 def _data(message: Any, piece: bytes) -> Any:
-    """Return a message with a piece of data; with a whole chunk, serialized already.
+    """Return a message with a piece of data; a whole chunk is serialized here.
 
-    To put a chunk into the message and serialize that copies it three times, into memory that the
-    system has to clear first: 1.4 ms, and a download that is a third slower.
+    protobuf copies a chunk three times, into memory that the system has to clear first. That takes
+    1.4 ms, and makes a download a third slower.
     """
     if len(piece) != CHUNK_BYTES:
         return message(data=piece)
@@ -142,7 +143,7 @@ def _data(message: Any, piece: bytes) -> Any:
 
 @cache
 def _prefix_of_chunk(message: Any) -> bytes:
-    """Return what a serialized message has before its data, if that is a whole chunk."""
+    """Return the bytes of a serialized message that precede a whole chunk of data."""
     serialized: bytes = message(data=bytes(CHUNK_BYTES)).SerializeToString()
     return serialized[:-CHUNK_BYTES]
 
@@ -162,7 +163,7 @@ async def _close(
 ) -> None:
     if next_task is not None:
         await asyncio.wait([next_task])
-        next_task.cancelled() or next_task.exception()  # it was raised where it was waited for
+        next_task.cancelled() or next_task.exception()  # retrieved, or asyncio logs it again
     await asyncio.to_thread(values.close)
 
 
@@ -181,11 +182,11 @@ def _pieces(requests: AsyncIterator[Part], loop: asyncio.AbstractEventLoop) -> I
             raise InvalidArgument("data", reason)
         digest.update(part.data)
         yield part.data
-    raise InvalidArgument("end", "is missing: the stream is not whole")
+    raise InvalidArgument("end", "is missing: the stream is incomplete")
 
 
 def _part(requests: AsyncIterator[Part], loop: asyncio.AbstractEventLoop) -> Part | None:
-    """Return the next message, or None at the end of the stream. For a thread to call."""
+    """Return the next message, or None at the end of the stream. Blocks; not for the event loop."""
 
     async def next_value() -> Part | None:
         return await anext(requests, None)
@@ -195,12 +196,12 @@ def _part(requests: AsyncIterator[Part], loop: asyncio.AbstractEventLoop) -> Par
         return future.result(IDLE_SECONDS)
     except TimeoutError:
         future.cancel()
-        raise InvalidArgument("data", f"nothing came for {IDLE_SECONDS} seconds") from None
+        raise InvalidArgument("data", f"nothing arrived for {IDLE_SECONDS} seconds") from None
 
 
 def _check_end(end: storer_pb2.StreamEnd, received: Digest) -> None:
     if end.size_bytes != received.size_bytes:
-        reason = f"{received.size_bytes} bytes came, not {end.size_bytes}"
+        reason = f"{received.size_bytes} bytes arrived, not {end.size_bytes}"
         raise InvalidArgument("end.size_bytes", reason)
     if end.sha256 != received.sha256:
-        raise InvalidArgument("end.sha256", "is not the digest of what came")
+        raise InvalidArgument("end.sha256", "is not the digest of the data that arrived")

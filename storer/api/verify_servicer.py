@@ -1,4 +1,4 @@
-"""The RPC VerifyKatas: it takes its time, and tells what it finds as it finds it."""
+"""The RPC VerifyKatas, which works slowly on purpose and streams its findings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from storer.verify.katas import KataFinding, Progress, Verifier, check_ids
 DEFAULT_SHARE_PERCENT = 50
 PROGRESS_SECONDS = 1.0
 
-# What costs less than this is not worth a pause of its own.
+# Shorter pauses are saved up: the overhead of each would exceed the pause.
 _MIN_PAUSE_SECONDS = 0.02
 
 _KINDS = {
@@ -37,11 +37,14 @@ _KINDS = {
 async def answer_verify_katas(
     containers: DataContainers, katas: Katas, request: storer_pb2.VerifyKatasRequest
 ) -> AsyncIterator[storer_pb2.VerifyKatasResponse]:
-    """Yield what VerifyKatas answers. Raises InvalidArgument, KataNotFound, EngineUnavailable."""
+    """Yield the responses of VerifyKatas.
+
+    Raises InvalidArgument, KataNotFound or EngineUnavailable.
+    """
     prefix = kata_ids.check_prefix(request.prefix)
     share = _share(request.share_percent)
     if request.kata_ids and prefix:
-        raise InvalidArgument("kata_ids", "can't be given beside a prefix")
+        raise InvalidArgument("kata_ids", "can't be given with a prefix")
     verifier = Verifier(containers, katas, mend=request.mend)
     if request.kata_ids:
         ids = await asyncio.to_thread(check_ids, containers, katas.archive, request.kata_ids)
@@ -72,9 +75,9 @@ async def answer_verify_katas(
 async def _paced(
     found: Iterator[KataFinding | Progress], share: float
 ) -> AsyncIterator[KataFinding | Progress]:
-    """Yield what is found, and now and then a step; be at work for `share` of the time.
+    """Yield findings, and sometimes progress; work for `share` of the time and pause for the rest.
 
-    Each part of the work is done in a thread, and no thread is held while it pauses.
+    Each part of the work runs in a thread. No thread waits during a pause.
     """
     worked = 0.0
     reported = time.monotonic()
