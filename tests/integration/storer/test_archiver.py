@@ -59,7 +59,7 @@ def listed(katas: Katas) -> dict[str, "storer_pb2.KataSource.ValueType"]:
     return {each.kata_id: each.source for each in found.katas}
 
 
-def test_a_kata_that_nobody_touched_for_long_enough_is_archived_and_one_in_use_stays(
+def test_an_idle_kata_is_archived_and_one_in_use_stays(
     start_archiver: Callable[..., Katas], data_containers: DataContainers
 ) -> None:
     katas = start_archiver()
@@ -74,7 +74,7 @@ def test_a_kata_that_nobody_touched_for_long_enough_is_archived_and_one_in_use_s
     assert len(katas.lights(old, "whale")) == LIGHTS + 1
 
 
-def test_of_too_many_katas_the_longest_untouched_are_archived(
+def test_the_idlest_of_too_many_katas_are_archived(
     start_archiver: Callable[..., Katas], data_containers: DataContainers
 ) -> None:
     katas = start_archiver()
@@ -87,7 +87,7 @@ def test_of_too_many_katas_the_longest_untouched_are_archived(
     wait_until(lambda: set(data_containers.kata_ids()) == set(made) - idlest)
 
 
-def test_a_use_is_remembered_over_a_restart_and_noted_once_a_minute(
+def test_the_time_of_use_survives_a_restart_and_is_written_once_a_minute(
     start_archiver: Callable[..., Katas], data_containers: DataContainers
 ) -> None:
     katas = start_archiver()
@@ -121,7 +121,7 @@ def test_an_archive_that_does_not_answer_is_tried_again(
     wait_until(lambda: not data_containers.folder(kata_id).exists())
 
 
-def test_a_damaged_kata_is_not_archived_and_does_not_keep_others_from_it(
+def test_a_damaged_kata_is_not_archived_and_others_are(
     start_storer: Callable[..., Service],
     client: Callable[[Service], Katas],
     place: Path,
@@ -183,7 +183,7 @@ def archivers(
 
 
 @pytest.mark.timeout(1800)
-def test_a_kill_at_any_moment_leaves_one_whole_copy(
+def test_a_kill_at_any_moment_leaves_one_whole_kata(
     start_archiver: Callable[..., Katas], data_containers: DataContainers, place: Path
 ) -> None:
     service_katas = start_archiver()
@@ -236,7 +236,7 @@ def test_a_kill_while_a_kata_is_deleted_leaves_all_of_it_or_nothing(
                 katas.get(kata_id)
 
 
-def test_a_storer_that_starts_finishes_what_a_killed_one_began(
+def test_a_starting_storer_finishes_what_a_killed_one_began(
     start_archiver: Callable[..., Katas], data_containers: DataContainers
 ) -> None:
     katas = start_archiver()

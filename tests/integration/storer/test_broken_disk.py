@@ -26,7 +26,7 @@ MARK = NOISE[9000:9032]
 
 
 @pytest.mark.parametrize("is_killed", [False, True])
-def test_a_light_is_written_again_that_the_disk_could_not_take(
+def test_a_light_that_the_disk_could_not_write_is_written_again(
     short_folder: Path,
     start_service: Callable[..., Service],
     start_storer: Callable[..., Service],

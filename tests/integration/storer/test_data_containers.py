@@ -92,7 +92,7 @@ def test_a_data_container_is_created_and_never_started(
     assert code_of(lambda: katas.get(kata_id)) is grpc.StatusCode.OK
 
 
-def test_container_and_volume_have_one_name_and_say_what_they_are(
+def test_container_and_volume_have_the_same_name_and_descriptive_labels(
     katas: Katas, data_containers: DataContainers
 ) -> None:
     kata_id = katas.create()
@@ -148,7 +148,7 @@ def test_a_pruned_kata_can_be_deleted_and_restored(
     assert handle(data_containers, kata_id) is None
 
 
-def test_a_storer_that_starts_makes_the_handles_again_that_went_while_it_was_not_there(
+def test_a_starting_storer_makes_handles_again_that_were_removed_before(
     data_containers: DataContainers,
     start_storer: Callable[..., Service],
     client: Callable[[Service], Katas],
@@ -175,7 +175,7 @@ def test_a_kata_whose_volume_was_removed_by_hand_is_gone(
     assert not listed
 
 
-def test_a_kata_of_a_katas_directory_comes_back_when_its_volume_was_removed_by_hand(
+def test_a_kata_is_imported_again_after_its_volume_was_removed_by_hand(
     katas: Katas, data_containers: DataContainers
 ) -> None:
     katas.import_(SPIDER.id)
@@ -184,7 +184,7 @@ def test_a_kata_of_a_katas_directory_comes_back_when_its_volume_was_removed_by_h
     assert len(katas.lights(SPIDER.id, SPIDER.avatar)) == SPIDER.newest + 1
 
 
-def test_a_namespace_that_begins_another_does_not_see_its_katas(
+def test_a_namespace_whose_name_begins_another_does_not_see_its_katas(
     katas: Katas, katas_elsewhere: Katas, elsewhere: DataContainers, data_containers: DataContainers
 ) -> None:
     assert elsewhere.namespace.name.startswith(data_containers.namespace.name)

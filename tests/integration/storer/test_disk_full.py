@@ -168,7 +168,7 @@ def codes_of(full: Full, call: Call) -> list[grpc.StatusCode]:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_call_on_a_full_disk_leaves_nothing_half_written_and_goes_well_when_there_is_room(
+def test_a_call_on_a_full_disk_leaves_nothing_half_written_and_succeeds_when_there_is_room(
     full: Full, way: str
 ) -> None:
     noise = {**FILES, "noise": os.urandom(24 * 1024)}
@@ -196,7 +196,7 @@ def test_a_kata_can_be_deleted_from_a_full_disk(full: Full) -> None:
         full.disk.make_room()
 
 
-def test_what_a_full_disk_holds_can_be_read(full: Full) -> None:
+def test_katas_on_a_full_disk_can_be_read(full: Full) -> None:
     katas = full.katas
     kata_id = katas.started("whale")
     katas.record(kata_id, "whale")
@@ -210,7 +210,7 @@ def test_what_a_full_disk_holds_can_be_read(full: Full) -> None:
     katas.delete(kata_id)
 
 
-def test_a_light_for_whose_listing_there_was_no_room_is_seen_by_all(
+def test_a_light_that_a_full_disk_kept_from_increments_json_is_listed(
     short_folder: Path,
     start_service: Callable[..., Service],
     start_storer: Callable[..., Service],

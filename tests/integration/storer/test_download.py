@@ -109,7 +109,7 @@ def test_a_kata_comes_as_a_tar_that_plain_tar_reads(
     assert json.loads((kata / "whale/increments.json").read_bytes()) == []
 
 
-def test_a_compression_that_is_not_said_is_none(katas: Katas) -> None:
+def test_the_default_is_no_compression(katas: Katas) -> None:
     kata_id = katas.create()
     unsaid = storer_pb2.COMPRESSION_UNSPECIFIED
     assert katas.tar(kata_id, unsaid) == katas.tar(kata_id, storer_pb2.COMPRESSION_NONE)
@@ -172,7 +172,7 @@ def test_files_keep_their_content_mode_owner_and_time(
         assert now.st_mtime_ns == was.st_mtime_ns
 
 
-def test_what_is_neither_a_file_nor_a_link_that_stays_inside_is_left_out(
+def test_only_files_and_links_that_stay_inside_are_included(
     katas: Katas, tmp_path: Path, folder: Callable[[str], Path]
 ) -> None:
     kata_id = katas.started("whale")
@@ -221,7 +221,7 @@ def test_stray_and_half_written_files_are_left_out(
     assert names(unpacked(katas.tar(kata_id), tmp_path / "after", kata_id)) == before
 
 
-def test_what_is_not_there_cannot_be_downloaded(katas: Katas) -> None:
+def test_an_unknown_kata_cannot_be_downloaded(katas: Katas) -> None:
     with refused(grpc.StatusCode.NOT_FOUND, says="0000000000"):
         katas.tar("0000000000")
     with refused(grpc.StatusCode.INVALID_ARGUMENT, field="kata_id"):
@@ -316,7 +316,7 @@ def check_avatar(avatar: Path) -> int:
     return newest
 
 
-def test_what_happens_after_the_first_byte_is_not_in_the_tar(
+def test_changes_after_the_first_byte_are_not_in_the_tar(
     katas: Katas, held: tuple[str, Path], tmp_path: Path
 ) -> None:
     kata_id, _ = held
@@ -331,7 +331,7 @@ def test_what_happens_after_the_first_byte_is_not_in_the_tar(
         assert check_avatar(kata / name) == 0
 
 
-def test_what_a_run_removes_or_replaces_meanwhile_is_left_out(
+def test_files_that_a_run_removes_or_replaces_during_a_download_are_left_out(
     katas: Katas, held: tuple[str, Path], tmp_path: Path
 ) -> None:
     kata_id, sandbox = held
@@ -353,7 +353,7 @@ def test_what_a_run_removes_or_replaces_meanwhile_is_left_out(
 
 
 @pytest.mark.parametrize("last", [False, True], ids=["in the middle", "in the last file"])
-def test_a_kata_that_is_deleted_meanwhile_does_not_come_to_an_end(
+def test_the_download_of_a_kata_that_is_deleted_has_no_end(
     katas: Katas, folder: Callable[[str], Path], held: tuple[str, Path], *, last: bool
 ) -> None:
     kata_id, sandbox = held
@@ -366,7 +366,7 @@ def test_a_kata_that_is_deleted_meanwhile_does_not_come_to_an_end(
         download.rest()
 
 
-def test_a_kata_that_is_replaced_meanwhile_does_not_come_to_an_end(
+def test_the_download_of_a_kata_that_is_replaced_has_no_end(
     katas: Katas, held: tuple[str, Path]
 ) -> None:
     kata_id, sandbox = held
@@ -383,7 +383,7 @@ def test_a_kata_that_is_replaced_meanwhile_does_not_come_to_an_end(
 # --- Clients that go away, or take their time
 
 
-def test_a_client_that_goes_away_leaves_no_file_open_and_no_lock(
+def test_a_client_that_disconnects_leaves_no_open_file_and_no_lock(
     katas: Katas, storer_service: Service, held: tuple[str, Path]
 ) -> None:
     kata_id, _ = held
@@ -404,7 +404,7 @@ def begun_before_its_deadline(katas: Katas, kata_id: str) -> Download:
     return Download(katas, kata_id, 32)
 
 
-def test_a_deadline_that_passes_leaves_no_file_open_and_no_lock(
+def test_a_passed_deadline_leaves_no_open_file_and_no_lock(
     katas: Katas, storer_service: Service, held: tuple[str, Path]
 ) -> None:
     kata_id, _ = held

@@ -42,7 +42,7 @@ from support.storer.storing import GREEN, Katas, Stub, a_test, at_once, git, ref
 @pytest.mark.skipif(
     not REAL, reason="CYBER_DOJO_SHARED names no folder with real katas: none of them was tried"
 )
-def test_real_katas_are_those_that_were_not_built() -> None:
+def test_real_and_built_katas_share_no_id() -> None:
     assert not {kata.id for kata in REAL} & {kata.id for kata in BUILT}
 
 
@@ -93,7 +93,7 @@ def test_a_legacy_kata_keeps_every_light_and_every_file(
 
 
 @each_legacy_kata
-def test_a_legacy_kata_has_a_repository_that_plain_git_reads(
+def test_plain_git_reads_the_repository_of_a_legacy_kata(
     katas: Katas, folder: Callable[[str], Path], kata: LegacyKata
 ) -> None:
     katas.import_(kata.id)
@@ -106,7 +106,7 @@ def test_a_legacy_kata_has_a_repository_that_plain_git_reads(
 
 
 @pytest.mark.parametrize("kata", params(lambda kata: not kata.in_git and kata.newest))
-def test_a_history_of_folders_becomes_commits_with_the_recorded_times(
+def test_a_folder_per_light_becomes_commits_with_the_recorded_times(
     katas: Katas, katas_directory: Path, folder: Callable[[str], Path], kata: LegacyKata
 ) -> None:
     katas.import_(kata.id)
@@ -118,7 +118,7 @@ def test_a_history_of_folders_becomes_commits_with_the_recorded_times(
 
 
 @each_legacy_kata
-def test_a_legacy_katas_manifest_is_understood_and_unknown_keys_are_kept(
+def test_the_manifest_of_a_legacy_kata_is_read_and_unknown_keys_are_kept(
     katas: Katas, katas_directory: Path, folder: Callable[[str], Path], kata: LegacyKata
 ) -> None:
     katas.import_(kata.id)
@@ -149,14 +149,16 @@ def test_a_legacy_katas_manifest_is_understood_and_unknown_keys_are_kept(
         (WOLF, "Ruby, RSpec", "cyberdojofoundation/ruby_rspec"),
     ],
 )
-def test_a_legacy_language_names_the_image_that_it_has_today(
+def test_a_legacy_language_gets_its_present_image(
     katas: Katas, kata: LegacyKata, display_name: str, image_name: str
 ) -> None:
     found = katas.get(kata.id).manifest
     assert (found.display_name, found.image_name) == (display_name, image_name)
 
 
-def test_a_custom_display_name_and_a_given_image_stay(katas: Katas, katas_directory: Path) -> None:
+def test_a_custom_display_name_and_a_given_image_are_kept(
+    katas: Katas, katas_directory: Path
+) -> None:
     source = manifest(TURTLE, katas_directory)
     found = katas.get(TURTLE.id).manifest
     assert found.display_name == source["display_name"]
@@ -220,7 +222,7 @@ def listing_without_journal(kata: Path) -> dict[str, tuple[object, ...]]:
     return found
 
 
-def test_importing_what_is_nowhere_is_not_found(
+def test_importing_an_unknown_kata_is_not_found(
     katas: Katas, data_containers: DataContainers
 ) -> None:
     with refused(grpc.StatusCode.NOT_FOUND, says="0000000000"):
@@ -264,7 +266,7 @@ def test_any_call_that_names_a_kata_imports_it(
     assert katas.import_(SPIDER.id).already_imported
 
 
-def test_16_touches_at_once_import_once(katas: Katas, storer_service: Service) -> None:
+def test_16_simultaneous_calls_import_once(katas: Katas, storer_service: Service) -> None:
     before = imports(storer_service, katas)
     answers = at_once(lambda _: katas.lights(GORILLA.id, GORILLA.avatar), range(16))
     assert all(answer == answers[0] for answer in answers)
@@ -474,7 +476,7 @@ def test_a_damaged_kata_is_refused_by_file_and_leaves_nothing(
     assert {each.kata_id for each in listed} == {SPIDER.id, DOLPHIN.id}
 
 
-def test_a_kata_that_was_mended_can_be_imported(
+def test_a_kata_that_was_repaired_can_be_imported(
     damaged_katas: tuple[Katas, Path], katas_directory: Path
 ) -> None:
     katas, directory = damaged_katas

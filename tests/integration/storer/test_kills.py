@@ -26,7 +26,7 @@ HARMLESS = {"LEFTOVER", "HANDLE", "STALE", "DANGLING"}
 
 
 @pytest.mark.timeout(3600)
-def test_no_kill_takes_what_was_acknowledged(
+def test_no_kill_loses_an_acknowledged_call(
     start_storer: Callable[..., Service],
     client: Callable[[Service], Katas],
     katas_directory: Path,

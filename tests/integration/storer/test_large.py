@@ -63,7 +63,7 @@ def add_lights(whale: Path, kata_id: str, count: int) -> None:
 
 
 @pytest.mark.timeout(600)
-def test_a_kata_with_five_thousand_lights_is_used_as_any_other(
+def test_a_kata_with_five_thousand_lights_works_as_any_other(
     start_storer: Callable[..., Service],
     client: Callable[[Service], Katas],
     folder: Folder,
@@ -99,7 +99,7 @@ def test_sixty_four_avatars_play_at_once(katas: Katas, kata_id: str) -> None:
     assert verify(katas, kata_id).kinds() == []
 
 
-def test_a_manifest_of_33_megabytes_is_made_started_and_recorded(katas: Katas) -> None:
+def test_a_kata_with_33_megabytes_is_created_started_and_recorded(katas: Katas) -> None:
     files = {**FILES, **{f"words.{number}": os.urandom(11 * MIB) for number in range(3)}}
     kata_id = katas.started("whale", files=files)
     assert dict(katas.get(kata_id).manifest.visible_files) == files
@@ -110,7 +110,7 @@ def test_a_manifest_of_33_megabytes_is_made_started_and_recorded(katas: Katas) -
     assert verify(katas, kata_id).kinds() == []
 
 
-def test_an_old_kata_whose_manifest_has_33_megabytes_is_imported(
+def test_a_legacy_kata_with_a_manifest_of_33_megabytes_is_imported(
     start_storer: Callable[..., Service], client: Callable[[Service], Katas], tmp_path: Path
 ) -> None:
     kata_id = kata_ids.new()
@@ -142,7 +142,7 @@ def memory_within(service: Service, mib: int) -> Iterator[None]:
     assert grown < mib, f"{grown} MiB more"
 
 
-def test_a_sandbox_of_a_gigabyte_is_downloaded_in_memory_that_stays_as_it_is(
+def test_downloading_a_sandbox_of_a_gigabyte_takes_no_more_memory(
     katas: Katas, storer_service: Service, folder: Folder
 ) -> None:
     kata_id = katas.started("whale")
@@ -223,7 +223,7 @@ async def look_on(address: str, kata_id: str, large_id: str, light_count: int) -
 
 
 @pytest.mark.timeout(600)
-def test_recording_goes_on_while_thousands_watch_and_dozens_download_slowly(
+def test_tests_are_recorded_while_thousands_watch_and_dozens_download_slowly(
     start_storer: Callable[..., Service], client: Callable[[Service], Katas], folder: Folder
 ) -> None:
     service = start_storer()

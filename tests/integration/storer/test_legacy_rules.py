@@ -68,14 +68,14 @@ def pattern(katas: Katas, kata_id: str) -> str:
         ("cyberdojofoundation/unknown", "Python, pytest", ""),
     ],
 )
-def test_a_kata_without_a_rule_gets_that_of_the_start_point_of_its_image(
+def test_a_kata_without_a_rule_gets_the_rule_of_its_images_start_point(
     katas: Katas, image_name: str, display_name: str, expected: str
 ) -> None:
     kata_id = katas.create(image_name=image_name, display_name=display_name)
     assert pattern(katas, kata_id) == expected
 
 
-def test_the_rule_is_not_written_into_the_kata_so_that_a_better_one_serves_it_at_once(
+def test_the_rule_is_not_written_into_the_kata_so_a_better_one_applies_at_once(
     katas: Katas, folder: Callable[[str], Path], start_points: Path
 ) -> None:
     kata_id = katas.create(image_name="first/image")
@@ -106,7 +106,7 @@ def test_a_kata_whose_lambda_is_null_gets_a_rule(
     assert pattern(katas, kata_id) == "pytest"
 
 
-def test_a_damaged_start_point_makes_no_kata_unreadable(katas: Katas, start_points: Path) -> None:
+def test_katas_are_readable_despite_a_damaged_start_point(katas: Katas, start_points: Path) -> None:
     kata_id = katas.create(image_name="first/image")
     (start_points / "languages" / "a" / "manifest.json").write_text("{")
     assert katas.get(kata_id).manifest.image_name == "first/image"

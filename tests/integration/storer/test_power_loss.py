@@ -30,7 +30,7 @@ HARMLESS = {"LEFTOVER", "HANDLE", "STALE", "DANGLING"}
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("kind", ["ext4", "xfs"])
-def test_no_power_cut_takes_what_was_acknowledged(
+def test_no_power_cut_loses_an_acknowledged_call(
     short_folder: Path,
     start_service: Callable[..., Service],
     client: Callable[[Service], Katas],

@@ -113,7 +113,7 @@ def test_an_operator_can_prune_while_a_class_is_at_work(alone: Alone, prune: str
     assert verify(katas, kata_id).kinds() == []
 
 
-def test_an_engine_that_was_stopped_and_started_has_all_katas(alone: Alone) -> None:
+def test_a_restarted_engine_has_all_katas(alone: Alone) -> None:
     katas = alone.katas
     kata_id = katas.started("whale")
     katas.record(kata_id, "whale")
@@ -125,7 +125,7 @@ def test_an_engine_that_was_stopped_and_started_has_all_katas(alone: Alone) -> N
     assert verify(katas, kata_id).kinds() == []
 
 
-def test_a_kata_whose_volume_was_removed_by_hand_is_not_there_any_more(alone: Alone) -> None:
+def test_a_kata_whose_volume_was_removed_by_hand_no_longer_exists(alone: Alone) -> None:
     katas = alone.katas
     kata_id = katas.started("whale")
     katas.record(kata_id, "whale")
@@ -137,7 +137,7 @@ def test_a_kata_whose_volume_was_removed_by_hand_is_not_there_any_more(alone: Al
     assert not list((alone.folder / "data/volumes").glob(f"*-kata-{kata_id}"))
 
 
-def test_a_kata_whose_volume_was_removed_by_hand_comes_back_as_the_archive_has_it(
+def test_an_archived_kata_whose_volume_was_removed_by_hand_is_fetched(
     alone: Alone,
 ) -> None:
     katas = alone.katas
@@ -151,7 +151,7 @@ def test_a_kata_whose_volume_was_removed_by_hand_comes_back_as_the_archive_has_i
     assert verify(katas, kata_id).kinds() == []
 
 
-def test_a_volume_that_became_read_only_is_told_and_can_be_read(alone: Alone) -> None:
+def test_a_read_only_volume_is_reported_and_can_be_read(alone: Alone) -> None:
     katas = alone.katas
     kata_id = katas.started("whale")
     katas.record(kata_id, "whale", colour=GREEN)
@@ -170,7 +170,7 @@ def test_a_volume_that_became_read_only_is_told_and_can_be_read(alone: Alone) ->
     assert verify(katas, kata_id).kinds() == []
 
 
-def test_an_engine_that_can_write_no_volumes_is_told(alone: Alone) -> None:
+def test_an_engine_that_cannot_write_volumes_is_reported(alone: Alone) -> None:
     katas = alone.katas
     kata_id = katas.started("whale")
     with read_only(alone.folder / "data/volumes"):
@@ -180,7 +180,7 @@ def test_an_engine_that_can_write_no_volumes_is_told(alone: Alone) -> None:
     assert katas.create()
 
 
-def test_a_storer_starts_that_can_write_no_volumes(
+def test_a_storer_that_cannot_write_volumes_starts(
     alone: Alone, start_storer: Callable[..., Service], client: Callable[[Service], Katas]
 ) -> None:
     kata_id = alone.katas.started("whale")
@@ -208,7 +208,7 @@ class Either:
         return getattr(self._random.choice(self._stubs), name)
 
 
-def test_two_storers_on_one_engine_do_each_other_no_harm(
+def test_two_storers_on_one_engine_do_not_harm_each_other(
     start_storer: Callable[..., Service], client: Callable[[Service], Katas], tmp_path: Path
 ) -> None:
     archive = str(tmp_path / "archive")
