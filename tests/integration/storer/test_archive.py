@@ -1,4 +1,4 @@
-"""The archive: idle katas in one compressed tar each, and back again."""
+"""The archive: idle katas are stored in one compressed tar each, and fetched again."""
 
 import json
 import os
@@ -38,7 +38,7 @@ def storer_with_archive(
 
 @pytest.fixture
 def katas(storer_with_archive: Service, client: Callable[[Service], Katas]) -> Katas:
-    """The katas behind it."""
+    """The katas of that storer."""
     return client(storer_with_archive)
 
 
@@ -54,13 +54,13 @@ def complete(katas: Katas, partial_id: str) -> list[str]:
 
 
 def list_katas(katas: Katas, **fields: object) -> list[storer_pb2.ListedKata]:
-    """Return the katas of a page."""
+    """Return a page of katas."""
     request = storer_pb2.ListKatasRequest(**fields)  # type: ignore[arg-type]
     return list(katas.stub.ListKatas(request).katas)
 
 
 def played(katas: Katas, lights: int = 3) -> str:
-    """Make a kata in which the whale ran some tests; return its id."""
+    """Create a kata in which the whale ran some tests; return its id."""
     kata_id = katas.started("whale", "zebra")
     for number in range(1, lights + 1):
         katas.record(kata_id, "whale", {**FILES, "hiker.c": b"int a = %d;\n" % number})
@@ -68,7 +68,7 @@ def played(katas: Katas, lights: int = 3) -> str:
 
 
 def objects(place: Path, kata_id: str) -> list[Path]:
-    """Return what the archive has of a kata."""
+    """Return the path of a kata's tar in the archive."""
     return sorted((place / kata_id[:2].lower()).glob(f"{kata_id.lower()}.{kata_id}.*"))
 
 
@@ -108,7 +108,7 @@ def test_a_fetched_kata_is_the_kata_that_was_archived(
 
 
 def listed(folder: Path) -> dict[str, tuple[object, ...]]:
-    """Return what a folder has with owners, modes, contents; of sandboxes with exact times."""
+    """Return the owners, modes and contents in a folder, and the exact times in sandboxes."""
     found: dict[str, tuple[object, ...]] = {}
     for path in folder.rglob("*"):
         if ".git" in path.relative_to(folder).parts:
@@ -167,7 +167,7 @@ def test_a_fetched_kata_reuses_a_volume_that_has_no_container(
 ) -> None:
     kata_id = played(katas)
     archive(katas, kata_id)
-    data_containers.ensure_volume(kata_id)  # as a storer does that is killed then
+    data_containers.ensure_volume(kata_id)  # as if a storer was killed after it
     assert not data_containers.has_handle(kata_id)
     assert len(katas.lights(kata_id, "whale")) == 4
     assert data_containers.has_handle(kata_id)
@@ -199,7 +199,7 @@ def test_what_runs_left_in_a_sandbox_is_archived_unless_it_is_dropped(
     archive(katas, kata_id)
     katas.import_(kata_id)
     assert names() == everything
-    (sandbox / "new").touch()  # else there is nothing to write
+    (sandbox / "new").touch()  # else the archive is up to date
     archive(dropping, kata_id)
     katas.import_(kata_id)
     assert names() == {*FILES, "lib", "lib/deep", "lib/deep/a.c"}
@@ -212,7 +212,7 @@ def test_a_kata_that_did_not_change_is_not_written_again(
     archive(katas, kata_id)
     (first,) = objects(place, kata_id)
 
-    def version() -> tuple[int, int]:  # another's time can be the same, in one tick of the clock
+    def version() -> tuple[int, int]:  # the time alone can be equal within a tick of the clock
         status = first.stat()
         return status.st_ino, status.st_mtime_ns
 

@@ -29,7 +29,7 @@ def server() -> Iterator[S3Server]:
 
 @pytest.fixture
 def bucket(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A bucket in it."""
+    """A bucket in that store."""
     for name, value in server.environ.items():
         monkeypatch.setenv(name, value)
     made = boto3.resource("s3").Bucket(BUCKET)

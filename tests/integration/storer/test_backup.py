@@ -1,4 +1,4 @@
-"""BackupKatas: every kata in one tar, as it is at one moment, while the class goes on."""
+"""BackupKatas: every kata in one tar, each from a single moment, while a class works."""
 
 import hashlib
 import io
@@ -26,7 +26,7 @@ LARGE_BYTES = 64 * 1024**2
 
 @pytest.fixture
 def three(katas: Katas) -> list[str]:
-    """Three katas, in the order of their ids, each with a light of the whale's."""
+    """Three katas in the order of their ids, each with a light of the whale's."""
     made = sorted(katas.started("whale") for _ in range(3))
     for kata_id in made:
         katas.record(kata_id, "whale", colour=GREEN)
@@ -34,7 +34,7 @@ def three(katas: Katas) -> list[str]:
 
 
 class Begun:
-    """A backup of which the first bytes have come; the rest has to be asked for."""
+    """A backup whose first bytes have arrived; the rest is sent on request."""
 
     def __init__(self, katas: Katas, **fields: Any) -> None:
         self.call = katas.stub.BackupKatas(storer_pb2.BackupKatasRequest(**fields))
@@ -49,7 +49,7 @@ class Begun:
 
 @pytest.fixture
 def held(three: list[str], folder: Callable[[str], Path]) -> list[str]:
-    """Three katas; a backup of them stays in the first one's sandbox while nobody reads on."""
+    """Three katas, and a backup of them that stops in the first sandbox until it is read on."""
     large = folder(three[0]) / "whale/sandbox/zz-large"
     large.touch()
     os.truncate(large, LARGE_BYTES)
@@ -151,7 +151,7 @@ def test_katas_that_are_only_in_the_katas_directory_are_not_backed_up(katas: Kat
     assert list(backup(katas).states) == [SPIDER.id]
 
 
-# --- Incremental ones
+# --- Incremental backups
 
 
 def test_the_next_backup_has_what_changed_since(katas: Katas, three: list[str]) -> None:
@@ -407,12 +407,12 @@ def test_a_damaged_kata_does_not_end_the_backup(
     assert backup(katas, since_token=made.token).states[three[0]] == "failed"
 
 
-# --- Streams that break
+# --- Streams that break off
 
 
 @pytest.fixture
 def broken(katas: Katas, three: list[str], folder: Callable[[str], Path]) -> Iterator[Begun]:
-    """A backup that breaks in the second of three katas."""
+    """A backup that breaks off in the second of three katas."""
     large = folder(three[1]) / "whale/sandbox/zz-large"
     large.touch()
     os.truncate(large, LARGE_BYTES)

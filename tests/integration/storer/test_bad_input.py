@@ -1,4 +1,4 @@
-"""What is malformed is refused, by the name of its field, and changes nothing."""
+"""Malformed requests are refused by the name of the field, and change nothing."""
 
 import base64
 import json
@@ -114,7 +114,7 @@ BAD_TOKENS = [
 
 
 def state(katas: Katas, data_containers: DataContainers, kata_id: str) -> tuple[object, ...]:
-    """Return all that a refused call could have changed."""
+    """Return everything that a refused call could have changed."""
     return (
         sorted(data_containers.kata_ids()),
         list(katas.get(kata_id).avatars),
@@ -125,7 +125,7 @@ def state(katas: Katas, data_containers: DataContainers, kata_id: str) -> tuple[
 
 @pytest.fixture
 def kata_id(katas: Katas, data_containers: DataContainers) -> Iterator[str]:
-    """A kata with a whale; whatever a test sends, it is the only one and the same in the end."""
+    """A kata with a whale; the test fails if it is not unchanged and the only one afterwards."""
     made = katas.started("whale")
     katas.record(made, "whale")
     before = state(katas, data_containers, made)
@@ -137,7 +137,7 @@ def kata_id(katas: Katas, data_containers: DataContainers) -> Iterator[str]:
 def raw(
     storer_service: Service, connect: Callable[[str], grpc.Channel]
 ) -> Callable[[str, bytes], bytes]:
-    """Calls an RPC with bytes that no client of ours would send."""
+    """Calls an RPC with bytes that no generated client would send."""
     channel: Any = connect(storer_service.address)
 
     def send(rpc: str, request: bytes) -> bytes:
@@ -274,7 +274,7 @@ def test_bytes_that_are_not_a_request_are_refused(
 def test_every_rpc_was_sent_something_malformed() -> None:
     service = storer_pb2.DESCRIPTOR.services_by_name["StorerService"]
     others = {"CreateKata", "CompleteKataId", "ListKatas", "RestoreKata"}
-    # Their own tests send them what is malformed.
+    # These have malformed requests in their own tests.
     of_many = {"BackupKatas", "RestoreKatas", "VerifyKatas"}
     assert {method.name for method in service.methods} == others | of_many | set(ALL_OF_A_KATA)
 
@@ -349,7 +349,7 @@ def test_the_earliest_and_latest_times_are_kept(katas: Katas) -> None:
 
 
 def rule(**pattern: Any) -> colour_pb2.ColourRule:
-    """Return a rule of one pattern, which is good but for what is given."""
+    """Return a rule of one pattern, which is valid except for the given fields."""
     given = {"colour": RED, "pattern": "failed", **pattern}
     return rule_of([colour_pb2.ColourPattern(**given)])
 
@@ -473,7 +473,7 @@ def test_a_malformed_prefix_is_refused(storer: Stub) -> None:
 
 
 def test_an_unknown_compression_is_refused(storer: Stub, kata_id: str) -> None:
-    bad: Any  # none that the type has
+    bad: Any  # not values of the enum's type
     for bad in (4, 99, -1):
         with refused(INVALID, field="compression"):
             list(

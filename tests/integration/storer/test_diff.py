@@ -27,7 +27,7 @@ LONG = b"".join(b"line %d\n" % number for number in range(1, 21))
 
 
 def between(katas: Katas, was: Files, now: Files) -> list[storer_pb2.FileDiff]:
-    """Return the difference of two lights with these files, having checked it with the files."""
+    """Return the diff of two lights with these files, after comparing it with the files."""
     kata_id = recorded(katas, was, now)
     found = katas.diff(kata_id, "whale", 1, 2)
     check(found, was, now)
@@ -35,7 +35,7 @@ def between(katas: Katas, was: Files, now: Files) -> list[storer_pb2.FileDiff]:
 
 
 def recorded(katas: Katas, *each_files: Files) -> str:
-    """Make a kata whose lights 1, 2 ... have these files; return its id."""
+    """Create a kata whose lights 1, 2 ... have these files; return its id."""
     kata_id = katas.started("whale")
     for files in each_files:
         katas.record(kata_id, "whale", files)
@@ -43,7 +43,7 @@ def recorded(katas: Katas, *each_files: Files) -> str:
 
 
 def check(found: list[storer_pb2.FileDiff], was: Files, now: Files) -> None:
-    """Make sure that a difference has all of both lights, and nothing else."""
+    """Assert that a diff covers both lights and nothing else."""
     assert sorted(file.old_name for file in found if file.old_name) == sorted(was)
     assert sorted(file.new_name for file in found if file.new_name) == sorted(now)
     names = [file.new_name or file.old_name for file in found]
@@ -68,7 +68,7 @@ def expected_change(file: storer_pb2.FileDiff, old: bytes | None, new: bytes | N
 
 
 def check_lines(file: storer_pb2.FileDiff, old: bytes, new: bytes) -> None:
-    """Make sure that a file's lines give both of its contents, numbered without a gap."""
+    """Assert that a file's lines add up to both of its contents, numbered without gaps."""
     signs = [LINE_SIGNS[line.change] for line in file.lines]
     assert file.same_count == signs.count(" ")
     assert file.added_count == signs.count("+")
@@ -90,7 +90,7 @@ def changes(found: list[storer_pb2.FileDiff]) -> list[tuple[int, str, str]]:
 
 
 def shown(file: storer_pb2.FileDiff) -> list[str]:
-    """Return a file's lines as a person would write them."""
+    """Return a file's lines in the notation of a patch."""
     return [
         f"{LINE_SIGNS[line.change]}{line.text.decode()}{'$' if line.no_newline else ''}"
         for line in file.lines
@@ -292,7 +292,7 @@ def write(folder: Path, files: Files) -> None:
 
 
 def read(folder: Path) -> dict[str, tuple[bytes, bool]]:
-    """Return the files in a folder: their content, and whether they can be executed."""
+    """Return the files in a folder: their content, and whether they are executable."""
     return {
         str(path.relative_to(folder)): (path.read_bytes(), bool(path.stat().st_mode & 0o100))
         for path in folder.rglob("*")
@@ -383,14 +383,14 @@ def each_light(katas: Katas, kata: LegacyKata) -> Iterator[tuple[int, dict[str, 
 
 
 def numstat(repository: Path, was: str, now: str) -> dict[str, tuple[int, int]]:
-    """Return how many lines git says that each file got and lost."""
+    """Return how many lines each file gained and lost, by git."""
     said = git(repository, "diff", "--no-renames", "--numstat", "-z", was, now).decode()
     lines = [line.split("\t") for line in said.split("\0") if line]
     return {name: (int(added), int(deleted)) for added, deleted, name in lines}
 
 
 def tree(repository: Path, files: Files) -> str:
-    """Write files as a git tree, with plain git; return its name."""
+    """Write files as a git tree with plain git; return its name."""
     git(repository, "rm", "-r", "-q", "-f", "--cached", "--ignore-unmatch", ".")
     for path in repository.iterdir():
         if path.is_file():

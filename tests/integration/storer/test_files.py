@@ -55,7 +55,7 @@ def test_a_truncated_git_object_is_data_loss_and_blocks_no_call(
     kata_id = katas.started("whale")
     whale = folder(kata_id) / "whale"
     katas.record(kata_id, "whale", {**FILES, "only": b"here"})
-    assert katas.diff(kata_id, "whale", 0, 1)  # what was whole once can be damaged later
+    assert katas.diff(kata_id, "whale", 0, 1)  # the storer has read and cached it
     new = git(whale, "rev-list", "--objects", "0..1").decode().splitlines()
     for name in (line.partition(" ")[0] for line in new):
         if git(whale, "cat-file", "-t", name).decode().strip() == kind:

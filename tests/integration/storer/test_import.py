@@ -1,4 +1,4 @@
-"""ImportKata, and the importing that every other RPC does by itself."""
+"""ImportKata, and the import that every other RPC does when needed."""
 
 import hashlib
 import json
@@ -47,7 +47,7 @@ def test_real_and_built_katas_share_no_id() -> None:
 
 
 def listing(top: Path) -> dict[str, tuple[object, ...]]:
-    """Return everything that can be said of a folder's files but when they were read."""
+    """Return everything about the files in a folder except their access times."""
     found: dict[str, tuple[object, ...]] = {}
     for path in sorted([top, *top.rglob("*")]):
         status = path.lstat()
@@ -137,7 +137,7 @@ def test_the_manifest_of_a_legacy_kata_is_read_and_unknown_keys_are_kept(
     }
     other = MessageToDict(found.manifest.other)
     assert other == {key: value for key, value in source.items() if key not in known}
-    # The file itself stands as it was.
+    # The file on disk is unchanged.
     assert json.loads((folder(kata.id) / "manifest.json").read_bytes()) == source
 
 
@@ -169,7 +169,7 @@ def test_stray_files_are_left_out(
     katas: Katas, katas_directory: Path, folder: Callable[[str], Path]
 ) -> None:
     strays = {path.name for path in katas_directory.rglob("*") if is_stray(path)}
-    assert strays == {"._manifest.json", "._increments.json", "f.lock"}  # the data has some
+    assert strays == {"._manifest.json", "._increments.json", "f.lock"}  # the source has strays
     for kata in (SNAKE, BUFFALO):
         katas.import_(kata.id)
         assert not [path for path in folder(kata.id).rglob("*") if is_stray(path)]
@@ -216,7 +216,7 @@ def test_the_second_import_changes_nothing_and_says_so(
 
 
 def listing_without_journal(kata: Path) -> dict[str, tuple[object, ...]]:
-    """Return the same but for the spider's journal, which is emptied at any moment."""
+    """Return the same without the spider's log, which a checkpoint empties at any moment."""
     found = listing(kata)
     del found[str(kata / "spider" / ".journal")]
     return found
@@ -276,7 +276,7 @@ def test_16_simultaneous_calls_import_once(katas: Katas, storer_service: Service
 
 def imports(service: Service, katas: Katas) -> int:
     """Return how often a kata was imported so far."""
-    # What is logged is read a moment later: when this is, all that came before it is.
+    # The log is read in the background: once this event is there, all earlier ones are.
     newest = {"event": "kata created", "kata": katas.create()}
     service.wait_for_event(lambda event: newest.items() <= event.items())
     return sum(event["event"] == "kata imported" for event in service.events())
@@ -306,7 +306,7 @@ def replace_by_file(folder: Path) -> None:
 
 
 def bend(path: Path) -> None:
-    """Change a light's number so that it can't be followed."""
+    """Change a light's number so that the sequence has a gap."""
     lights = json.loads(path.read_bytes())
     lights[2]["number"] = 1
     path.write_text(json.dumps(lights))
@@ -440,7 +440,7 @@ def damaged_katas(
     start_service: Callable[..., Service],
     connect: Callable[[str], grpc.Channel],
 ) -> Iterator[tuple[Katas, Path]]:
-    """A storer with a katas directory that tests damage."""
+    """A storer with a katas directory for the tests to damage."""
     directory = tmp_path_factory.mktemp("damaged")
     service = start_service("storer", CYBER_DOJO_KATAS_DIRECTORY=str(directory))
     yield Katas(Stub(connect(service.address))), directory

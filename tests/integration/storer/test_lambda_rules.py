@@ -1,4 +1,4 @@
-"""A kata's Ruby lambda: from its manifest.json to whoever asks, and back, in the field's form."""
+"""A kata's Ruby lambda: the storer reads it from manifest.json, writes it, and serves it."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Katas that are large, and many who look at one: slower maybe, and no less right."""
+"""Large katas, and many watchers of one: perhaps slower, but correct."""
 
 import asyncio
 import json
@@ -47,7 +47,7 @@ Folder = Callable[[str], Path]
 
 
 def add_lights(whale: Path, kata_id: str, count: int) -> None:
-    """Add lights to an avatar that has none, as recording them one by one would."""
+    """Add lights to an avatar that has none, as recording one by one would."""
     recorder = Recorder(whale, kata_id, "whale")
     tip = None
     lights = []
@@ -134,8 +134,8 @@ def test_a_legacy_kata_with_a_manifest_of_33_megabytes_is_imported(
 
 @contextmanager
 def memory_within(service: Service, mib: int) -> Iterator[None]:
-    """Make sure that a service never takes that much more than it does now."""
-    Path(f"/proc/{service.pid}/clear_refs").write_text("5")  # the peak is what it is now
+    """Assert that a service's memory never grows by more than that in the block."""
+    Path(f"/proc/{service.pid}/clear_refs").write_text("5")  # reset the peak (VmHWM)
     before = kibibytes(service.pid, "VmRSS")
     yield
     grown = (kibibytes(service.pid, "VmHWM") - before) // KIBIBYTES_OF_A_MIB
@@ -162,7 +162,7 @@ def test_downloading_a_sandbox_of_a_gigabyte_takes_no_more_memory(
 
 @dataclass
 class Crowd:
-    """Watchers of a kata, each of which counts the lights that it saw."""
+    """Watchers of a kata, each of which counts the lights that it got."""
 
     seen: list[int] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -182,10 +182,10 @@ class Crowd:
 
 
 async def look_on(address: str, kata_id: str, large_id: str, light_count: int) -> list[float]:
-    """Watch and download, all at once, and record meanwhile; return how long recording took."""
-    # Each with a connection of its own.
+    """Watch, download and record, all at once; return how long each record took."""
+    # Each client has a connection of its own.
     options = [("grpc.use_local_subchannel_pool", 1)]
-    # The stubs of what is generated are those of clients that wait.
+    # The generated types of stubs are those of blocking clients.
     channels: list[Any] = [grpc.aio.insecure_channel(address, options=options) for _ in range(8)]
     stubs: list[Any] = [Stub(channel) for channel in channels]
     crowd = Crowd()
@@ -199,7 +199,7 @@ async def look_on(address: str, kata_id: str, large_id: str, light_count: int) -
         for number in range(MANY_DOWNLOADS)
     ]
     try:
-        for each in downloads:  # none of which reads any further
+        for each in downloads:  # none of them reads on
             assert (await each.read()).HasField("header")
         await crowd.all_have_seen(0)
         for number in range(1, light_count + 1):

@@ -1,4 +1,4 @@
-"""Recorded tests are in the archive within seconds: another machine goes on from there."""
+"""Recorded tests are in the archive within seconds, and another machine continues from there."""
 
 import json
 from collections.abc import Callable
@@ -37,7 +37,7 @@ def machine(start_storer: Callable[..., Service], place: Path, katas_directory: 
 
 @pytest.fixture
 def katas(machine: Service, client: Callable[[Service], Katas]) -> Katas:
-    """Its katas."""
+    """The katas of that storer."""
     return client(machine)
 
 
@@ -64,7 +64,7 @@ def files(number: int) -> dict[str, bytes]:
 
 
 def archive(katas: Katas, kata_id: str) -> None:
-    """Archive a kata, as soon as it is not being copied."""
+    """Archive a kata, as soon as the replicator has released its lock."""
 
     def is_done() -> bool:
         request = storer_pb2.ArchiveKataRequest(kata_id=kata_id)
@@ -76,7 +76,7 @@ def archive(katas: Katas, kata_id: str) -> None:
 
 
 def lose(machine: Service, data_containers: DataContainers) -> None:
-    """Lose a machine with all that it has."""
+    """Lose a machine with all its data."""
     machine.kill()
     for kata_id in list(data_containers.kata_ids()):
         data_containers.delete(kata_id)
@@ -93,7 +93,7 @@ def test_another_machine_continues_what_a_lost_one_recorded(  # noqa: PLR0917 - 
     kata_id = katas.started("whale")
     kata = data_containers.folder(kata_id)
     wait_until_copied(kata, whale=0)
-    (kata / "whale" / "sandbox" / "a.out").write_bytes(b"built")  # not worth a copy
+    (kata / "whale" / "sandbox" / "a.out").write_bytes(b"built")  # build products are not copied
     zebra: dict[str, int] = {}
     for turn in range(3):
         for number in range(3 * turn + 1, 3 * turn + 4):
@@ -138,7 +138,7 @@ def test_a_lost_machine_loses_at_most_those_seconds(
     wait_until_copied(data_containers.folder(kata_id), whale=1)
     katas.record(kata_id, "whale")
     wait_until_copied(data_containers.folder(kata_id), whale=2)
-    katas.record(kata_id, "whale")  # too late
+    katas.record(kata_id, "whale")  # too late to be copied
     lose(machine, data_containers)
     assert len(another_machine().lights(kata_id, "whale")) in {3, 4}
 
@@ -198,7 +198,7 @@ def test_copies_with_another_base_are_ignored(
     assert kept
     katas.record(kata_id, "whale", files(2))
     archive(katas, kata_id)
-    for path, content in kept.items():  # as if it had been killed before it removed them
+    for path, content in kept.items():  # as if a kill had prevented their removal
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(content)
     there = another_machine()
@@ -283,7 +283,7 @@ def test_a_fetched_kata_is_copied_in_full_with_its_first_light(
 def taken_over(
     katas: Katas, folder: Callable[[str], Path], another_machine: Callable[..., Katas]
 ) -> tuple[str, Katas]:
-    """A kata with two lights on a machine that is not lost, and another's, which added a third."""
+    """A kata with two lights on a machine that is not lost; another machine added a third."""
     kata_id = katas.started("whale")
     katas.record(kata_id, "whale", files(1))
     wait_until_copied(folder(kata_id), whale=1)

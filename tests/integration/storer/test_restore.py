@@ -1,4 +1,4 @@
-"""RestoreKata: a kata from a tar, all of it or nothing, and nothing but a kata."""
+"""RestoreKata: a kata from a tar, as a whole or not at all, and nothing that is not a kata."""
 
 import bz2
 import gzip
@@ -105,12 +105,12 @@ LARGE = tar_of([*START, member(f"{SANDBOX}/large", bytes(1024**2))])
 
 
 def listing(top: Path) -> dict[str, tuple[object, ...]]:
-    """Return everything of a kata that a restored one has to have as well."""
+    """Return everything of a kata that a restored one must have too."""
     found: dict[str, tuple[object, ...]] = {}
     for path in sorted(top.rglob("*")):
         status = path.lstat()
         inside = path.relative_to(top)
-        if inside.name in {".journal", ".manifest.json.spare"}:  # belong to the disk
+        if inside.name in {".journal", ".manifest.json.spare"}:  # not part of the kata
             continue
         in_sandbox = "sandbox" in inside.parts[1:2] and not path.is_dir()
         content: object = None
@@ -126,7 +126,7 @@ def listing(top: Path) -> dict[str, tuple[object, ...]]:
 
 
 def played(katas: Katas) -> str:
-    """Make a kata that has been played for a while; return its id."""
+    """Create a kata with some lights; return its id."""
     kata_id = katas.started("bat", "whale")
     katas.record(kata_id, "whale", {**FILES, "sub/a b": b"\xff\0"}, stdout=b"\xfe", colour=GREEN)
     katas.record(kata_id, "whale", request_id="two")
@@ -134,7 +134,7 @@ def played(katas: Katas) -> str:
 
 
 def fill_sandbox(sandbox: Path) -> None:
-    """Leave in a sandbox what runs leave."""
+    """Create files in a sandbox such as runs leave."""
     (sandbox / "build").mkdir()
     for place, name in enumerate(("build/hiker.o", "new\nline", "ü", os.fsdecode(b"\xff"))):
         (sandbox / name).write_bytes(os.urandom(100))
@@ -206,7 +206,7 @@ def test_a_tar_that_plain_tar_made_is_restored(
     plain_tar(tmp_path / "tree", f"--format={tar_format}", "-cf", "../kata.tar", top)
     katas.restore((tmp_path / "kata.tar").read_bytes(), overwrite=True)
     after = listing(folder(ID))
-    if tar_format != "pax":  # the others know whole seconds only
+    if tar_format != "pax":  # the other formats have whole seconds only
         before, after = without_times(before), without_times(after)
     assert after == before
 
@@ -219,7 +219,7 @@ def plain_tar(folder: Path, *arguments: str) -> None:
     subprocess.run(["tar", *arguments], cwd=folder, check=True)
 
 
-# --- Katas that are there already
+# --- Existing katas
 
 
 def test_an_existing_kata_is_replaced_only_on_request(
@@ -261,7 +261,7 @@ def test_overwriting_is_allowed_without_an_existing_kata(katas: Katas) -> None:
 
 
 class Slow:
-    """A restore that has sent all but the end, and goes on when it is told to."""
+    """A restore that has sent everything except the end, which it sends on request."""
 
     def __init__(self, katas: Katas, tar: bytes, *, overwrite: bool = False) -> None:
         self._messages = list(restore_requests(tar, overwrite=overwrite))
@@ -283,7 +283,7 @@ class Slow:
 
 
 def begun(folder: Path) -> bool:
-    """Say whether a restore has put something into a kata's folder."""
+    """Say whether a restore has written something into a kata's folder."""
     return any(path.iterdir() for path in folder.glob(f"{publish.INCOMING}*"))
 
 
@@ -491,7 +491,7 @@ def test_a_tag_of_another_lights_commit_is_not_a_light(katas: Katas, tmp_path: P
 
 @pytest.fixture
 def nothing_left(data_containers: DataContainers) -> Iterator[None]:
-    """A test after which there is no kata, no container and no volume."""
+    """The test has to leave no kata, no container and no volume."""
     yield
     api = data_containers.engine.api
     assert not list(data_containers.kata_ids())
@@ -686,7 +686,7 @@ def test_setuid_bits_are_not_kept(katas: Katas, folder: Callable[[str], Path]) -
     assert (status.st_uid, status.st_gid) == (avatars.uid("whale"),) * 2
 
 
-# --- Clients and storers that end in the middle
+# --- Clients and storers that die
 
 
 def test_a_client_that_disconnects_leaves_nothing(
@@ -812,7 +812,7 @@ def test_simultaneous_restores_that_fail_leave_nothing_and_do_not_harm_one_that_
 ) -> None:
     kata_id = katas.started("whale")
     whole = list(restore_requests(katas.tar(kata_id)))
-    broken = whole[:-1]  # its end is missing
+    broken = whole[:-1]  # without its end
 
     def restore(place: int) -> grpc.StatusCode:
         requests = whole if place == 0 else broken

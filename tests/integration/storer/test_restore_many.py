@@ -1,4 +1,4 @@
-"""RestoreKatas: each kata of a tar whole or not at all, and a report of what was done with it."""
+"""RestoreKatas: each kata of a tar as a whole or not at all, and a report for each."""
 
 import gzip
 import io
@@ -30,7 +30,7 @@ BLOCK = tarfile.BLOCKSIZE
 
 @pytest.fixture
 def three(katas: Katas) -> list[str]:
-    """Three katas, in the order of their ids, each with a light of the whale's."""
+    """Three katas in the order of their ids, each with a light of the whale's."""
     made = sorted(katas.started("bat", "whale") for _ in range(3))
     for kata_id in made:
         katas.record(kata_id, "whale", {**FILES, "sub/a b": b"\xff\0"}, colour=GREEN)
@@ -193,7 +193,7 @@ def test_an_increment_without_its_base_reports_what_is_missing(
     }
 
 
-# --- Into an installation that is used
+# --- Into an installation in use
 
 
 def test_a_newer_existing_kata_stays_unless_overwriting_is_requested(
@@ -282,18 +282,18 @@ def test_katas_are_used_while_others_are_restored(katas: Katas, three: list[str]
     assert set(katas.get(three[0]).avatars) == {"bat", "whale"}
 
 
-# --- Streams and tars that are not whole
+# --- Incomplete streams and tars
 
 
 def cut(tar: bytes, at: int) -> Iterator[Request]:
-    """Yield the begin of a stream, which breaks off."""
+    """Yield the beginning of a stream, and break off."""
     yield Request(header=storer_pb2.RestoreKatasHeader())
     for data in rechunk([tar[:at]]):
         yield Request(data=data)
 
 
 def seal_ends(tar: bytes) -> list[int]:
-    """Return where the seal of each kata ends, of a tar that may break off."""
+    """Return the offset of the end of each kata's seal in a tar, which may break off."""
     ends: list[int] = []
     with tarfile.open(fileobj=io.BytesIO(tar)) as archive, suppress(tarfile.ReadError):
         ends.extend(
@@ -453,7 +453,7 @@ def test_the_last_kata_of_a_plain_tar_needs_the_tars_end(
     assert restored.outcomes[three[2]] == "restored"
 
 
-# --- Tars that mean harm
+# --- Hostile tars
 
 
 def member(name: str, content: bytes = b"", **fields: object) -> bytes:

@@ -1,4 +1,4 @@
-"""A download that broke goes on where it broke, if the kata is as it was."""
+"""An interrupted download resumes where it broke off, if the kata is unchanged."""
 
 import hashlib
 import os
@@ -25,7 +25,7 @@ def kata_id(katas: Katas) -> str:
 def download(
     katas: Katas, kata_id: str, **fields: Any
 ) -> tuple[storer_pb2.StreamHeader, bytes, storer_pb2.StreamEnd]:
-    """Return the header, the bytes and the end of a download that can be gone on with."""
+    """Return the header, the bytes and the end of a resumable download."""
     request = storer_pb2.DownloadKataRequest(kata_id=kata_id, resumable=True, **fields)
     first, *parts, last = katas.stub.DownloadKata(request)
     return first.header, b"".join(part.data for part in parts), last.end

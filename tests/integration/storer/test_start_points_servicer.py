@@ -1,4 +1,4 @@
-"""Start points: what a kata can start from, as a menu and as a manifest."""
+"""The RPCs of start points: lists of languages and exercises, and a manifest of both."""
 
 import json
 import shutil
@@ -21,13 +21,13 @@ Stub = startpoints_pb2_grpc.StartPointsServiceStub
 
 
 def languages(stub: Stub) -> dict[str, str]:
-    """Return display name -> image name."""
+    """Return a map from display name to image name."""
     listed = stub.ListLanguages(startpoints_pb2.ListLanguagesRequest()).languages
     return {each.display_name: each.image_name for each in listed}
 
 
 def exercises(stub: Stub) -> dict[str, bytes]:
-    """Return display name -> instructions."""
+    """Return a map from display name to instructions."""
     listed = stub.ListExercises(startpoints_pb2.ListExercisesRequest()).exercises
     return {each.display_name: each.instructions for each in listed}
 
@@ -39,7 +39,7 @@ def get(stub: Stub, language: str, exercise: str = "") -> storer_pb2.Manifest:
 
 @pytest.fixture
 def shared(storer_service: Service, connect: Callable[[str], grpc.Channel]) -> Stub:
-    """The project's own start points, behind the shared storer."""
+    """The project's own start points, served by the shared storer."""
     return Stub(connect(storer_service.address))
 
 

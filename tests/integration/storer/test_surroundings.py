@@ -1,4 +1,4 @@
-"""What becomes of katas when somebody, or something, around the storer does what it likes."""
+"""Katas survive operators, engines, clocks and other storers that interfere with the storer."""
 
 import glob
 import random
@@ -30,24 +30,24 @@ DAY_SECONDS = 24 * 3600
 
 @dataclass(frozen=True)
 class Alone:
-    """A storer, with an archive, on an engine that nobody else uses."""
+    """A storer with an archive, on an engine that nothing else uses."""
 
     katas: Katas
     engine: OwnEngine
     folder: Path
 
     def docker(self, *arguments: str) -> str:
-        """Do what an operator does by hand."""
+        """Run a docker command as an operator would."""
         command = ["docker", "--host", self.engine.url, *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
     def container(self, kata_id: str) -> str:
-        """Return the name of a kata's container, which is that of its volume too."""
+        """Return the name of a kata's container and of its volume."""
         (volume,) = (self.folder / "data/volumes").glob(f"*-kata-{kata_id}")
         return volume.name
 
     def archive(self, kata_id: str) -> None:
-        """Have a kata in the archive."""
+        """Archive a kata."""
         self.katas.stub.ArchiveKata(storer_pb2.ArchiveKataRequest(kata_id=kata_id))
 
     def remove_volume(self, kata_id: str) -> None:
@@ -72,13 +72,13 @@ def alone(
 
 @contextmanager
 def read_only(folder: Path) -> Iterator[None]:
-    """Have a folder be one that nobody can write to, be it the system's owner."""
+    """Make a folder read-only, even for root."""
     subprocess.run(["mount", "--bind", folder, folder], check=True)
     try:
         subprocess.run(["mount", "-o", "remount,bind,ro", folder], check=True)
         yield
     finally:
-        # Whoever has a file of it open, to put it on disk say, has it for a moment.
+        # umount fails while a file in it is open, during a sync for example.
         wait_until(lambda: not subprocess.run(["umount", folder], check=False).returncode)
 
 
@@ -198,7 +198,7 @@ def test_a_storer_that_cannot_write_volumes_starts(
 
 
 class Either:
-    """A client of several storers: each call goes to any of them."""
+    """A client of several storers, which sends each call to any of them."""
 
     def __init__(self, stubs: list[Stub], seed: int) -> None:
         self._stubs = stubs
@@ -221,7 +221,7 @@ def test_two_storers_on_one_engine_do_not_harm_each_other(
         for seed, each in enumerate(clients):
             either = Katas(Either([katas.stub for katas in both], seed))  # type: ignore[arg-type]
             playing.append(threads.submit(each.play, either, stopped))
-        time.sleep(5)  # of play
+        time.sleep(5)  # clients make calls meanwhile
         stopped.set()
         for played in playing:
             played.result()

@@ -1,4 +1,4 @@
-"""VerifyKatas finds what is not as it should be, and nothing else, and mends what can be."""
+"""VerifyKatas finds everything that is wrong and nothing else, and mends what can be mended."""
 
 import json
 import os
@@ -47,7 +47,7 @@ def whale(kata_id: str, folder: Folder) -> Path:
 
 
 def test_nothing_is_found_in_katas_that_are_whole(katas: Katas, kata_id: str) -> None:
-    katas.tar(kata_id)  # brings light.json and the index up to date
+    katas.tar(kata_id)  # updates light.json and the index
     verified = verify(katas, kata_id)
     assert verified.kinds() == []
     assert verified.summary.kata_count == 1

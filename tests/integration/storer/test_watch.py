@@ -1,4 +1,4 @@
-"""WatchKata: lights as they happen."""
+"""WatchKata: a stream of lights as they are recorded."""
 
 import asyncio
 import threading
@@ -26,13 +26,13 @@ from support.storer.storing import GREEN, Katas, Stub, at_once, refused
 
 Watcher = Iterator[storer_pb2.WatchKataResponse]
 
-# So many lights with such reasons are more than gRPC takes for somebody who does not read.
+# This many lights with such reasons exceed what gRPC buffers for a client that does not read.
 LONG_REASON = "x" * 1000
 MANY = 150
 
 
 def take(watcher: Watcher, count: int) -> list[tuple[str, int]]:
-    """Return the next lights as avatar and number, waiting for them."""
+    """Wait for the next lights; return each as avatar and number."""
     return [(each.avatar, each.light.number) for each in islice(watcher, count)]
 
 
@@ -47,7 +47,7 @@ def record_many(katas: Katas, kata_id: str, avatar: str) -> None:
 
 @dataclass(frozen=True)
 class Inside:
-    """A storer in the test's own process, to look into."""
+    """A storer in the test's own process, whose state can be inspected."""
 
     storer: Storer
     loop: asyncio.AbstractEventLoop
@@ -57,7 +57,7 @@ class Inside:
         """Return how many katas are watched, and how many tasks serve a call or a watch."""
         coroutines: list[Any] = [task.get_coro() for task in asyncio.all_tasks(self.loop)]
         tasks = [each.__qualname__ for each in coroutines]
-        # The server's own wait for calls.
+        # The server's own tasks, which wait for calls.
         busy = [name for name in tasks if not name.startswith(("AioServer._", "inside."))]
         return len(self.storer.watches._feeds), len(busy)
 
@@ -269,7 +269,7 @@ def test_a_watch_continues_when_another_storer_archives_the_kata(
         for number in (1, 2):
             request = storer_pb2.ArchiveKataRequest(kata_id=kata_id)
             archive = partial(other.stub.ArchiveKata, request)
-            # While the one that watches looks at it, it is in use.
+            # The kata is in use while the other storer polls it.
             wait_until(lambda: code_of(archive) is grpc.StatusCode.OK)  # noqa: B023 - called now
             other.record(kata_id, "whale")
             assert take(watcher, 1) == [("whale", number)]
@@ -306,7 +306,7 @@ def test_a_watch_lasts_until_its_deadline_if_nothing_happens(katas: Katas) -> No
         ):
             came = take(watcher, 1)
             next(watcher)
-        if came:  # else that was too soon for this machine
+        if came:  # else the deadline was too soon for this machine
             break
     assert came == [("whale", 0)]
     assert code_of(lambda: katas.get(kata_id)) is grpc.StatusCode.OK

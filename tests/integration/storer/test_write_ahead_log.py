@@ -1,4 +1,4 @@
-"""The journal: a light is on disk before git's files are, and comes back from there."""
+"""The write-ahead log: a light is in it, on disk, before git has it, and is replayed from it."""
 
 import json
 import os
@@ -23,7 +23,7 @@ def changed(number: int) -> dict[str, bytes]:
 
 
 def lose(path: Path) -> None:
-    """Have a file as it is after a power cut: its name is there, its content is not."""
+    """Leave a file as after a power cut: its name is there, its content is lost."""
     path.chmod(0o600)
     path.write_bytes(b"")
 
@@ -135,7 +135,7 @@ def test_a_light_that_was_in_the_log_but_not_in_git_is_replayed(
     listed = json.loads((whale / "increments.json").read_bytes())
     (whale / "increments.json").write_text(json.dumps(listed[:1]))
     katas = client(start_storer())
-    # Sent again by a client that had no answer, before anything else was asked.
+    # A client that got no answer sends its request again, before any other call.
     assert katas.record(kata_id, "whale", changed(2), request_id="2").number == 2
     assert_whole(katas, kata_id, whale, lights=2)
 
@@ -143,7 +143,7 @@ def test_a_light_that_was_in_the_log_but_not_in_git_is_replayed(
 def test_a_log_is_emptied_by_a_checkpoint(
     start_storer: StartStorer, client: Client, folder: Folder
 ) -> None:
-    # One that has just started: the others' journals are emptied at any moment.
+    # A storer that has just started: the shared one can empty its logs at any moment.
     katas = client(start_storer())
     kata_id = katas.started("whale", "bear")
     journals = [WriteAheadLog(folder(kata_id) / name) for name in ("whale", "bear")]
@@ -169,7 +169,7 @@ def test_a_log_does_not_grow_without_limit(katas: Katas, folder: Folder) -> None
     kata_id = katas.started("whale")
     journal = folder(kata_id) / "whale/.journal"
     largest = 0
-    for _ in range(9):  # it is emptied after every third, and at any other moment once
+    for _ in range(9):  # every third light makes a checkpoint, and a timer can make one more
         noise = os.urandom(1_600_000)
         katas.record(kata_id, "whale", {**FILES, "noise": noise})
         largest = max(largest, journal.stat().st_size)
