@@ -1,4 +1,4 @@
-"""`python -m storer serve`, which is `cyber-dojo storer serve`."""
+"""`python -m storer serve`, the same as `cyber-dojo storer serve`."""
 
 import click
 
@@ -14,7 +14,7 @@ def serve() -> None:
 
     Settings are environment variables: docs/running.md lists them.
     """
-    from storer import app  # noqa: PLC0415 - help needs nothing of it
+    from storer import app  # noqa: PLC0415 - imported late, so that --help is fast
 
     app.main()
 

@@ -1,4 +1,4 @@
-"""The storer as a process: builds all of its parts, and serves."""
+"""The storer's composition root: build all parts, start them, and serve."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from dojo.service import serving
 from storer.api.light_messages import LightMessages
 from storer.api.servicer import StorerServicer
 from storer.api.start_points_servicer import StartPointsServicer
-from storer.api.streaming import RECEIVERS, Streams
+from storer.api.streaming import RECEIVER_THREADS, Streams
 from storer.archive.location import open_archive
 from storer.backup.catalog import Catalog
 from storer.fs import block_groups
 from storer.fs.checkpointer import Checkpointer
 from storer.git import libgit2
-from storer.katas.activity import InProgress
+from storer.katas.activity import ActiveCalls
 from storer.katas.changes import Changes
 from storer.katas.import_source import KatasDirectory
 from storer.katas.listing import Places
@@ -37,7 +37,7 @@ from storer.workers.replicator import Replicator
 
 @dataclass(frozen=True)
 class Storer:
-    """The parts of a storer that somebody starts, stops or serves."""
+    """The parts of a storer that have to be started, stopped or served."""
 
     katas: Katas
     checkpointer: Checkpointer
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
-    """Build a storer, of which nothing runs yet. To be called where its event loop runs.
+    """Build a storer without starting any part of it. Call this in its event loop.
 
     Raises ArchiveUnavailable.
     """
@@ -62,15 +62,15 @@ def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
     places = Places(
         data_containers, open_archive(settings.archive), KatasDirectory(settings.katas_directory)
     )
-    in_progress, changes, checkpointer = InProgress(), Changes(), Checkpointer()
-    katas = Katas(places, in_progress, changes, checkpointer)
+    active_calls, changes, checkpointer = ActiveCalls(), Changes(), Checkpointer()
+    katas = Katas(places, active_calls, changes, checkpointer)
     watches = Watches(lambda kata_id: asyncio.to_thread(katas.lights, kata_id, importing=False))
     policy = Policy(
         settings.archive_after_seconds,
         settings.max_data_containers,
         with_products=settings.archive_build_products == "keep",
     )
-    archiver = Archiver(katas, data_containers, in_progress, watches.is_watched, policy)
+    archiver = Archiver(katas, data_containers, active_calls, watches.is_watched, policy)
     replicator = Replicator(katas, data_containers, settings.archive_copy_seconds)
     loop = asyncio.get_running_loop()
     changes.subscribe(lambda kata_id: loop.call_soon_threadsafe(watches.changed, kata_id))
@@ -84,7 +84,7 @@ def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
         data_containers=data_containers,
         start_points=start_points,
         light_messages=LightMessages(),
-        streams=Streams(ThreadPoolExecutor(RECEIVERS, thread_name_prefix="receiver")),
+        streams=Streams(ThreadPoolExecutor(RECEIVER_THREADS, thread_name_prefix="receiver")),
     )
     return Storer(
         katas=katas,
@@ -130,6 +130,6 @@ async def _serve(settings: StorerSettings, data_containers: DataContainers) -> N
 
 
 def _full_name(file: FileDescriptor) -> str:
-    """Return the name of the one service that a proto has."""
+    """Return the full name of a proto's only service."""
     (service,) = file.services_by_name.values()
     return str(service.full_name)

@@ -1,1 +1,1 @@
-"""The storer's RPCs: they validate, call what is below, and adapt messages."""
+"""The storer's RPCs: each validates its request, calls the domain, and converts the result."""

@@ -14,7 +14,7 @@ from storer.api.streaming import Streams
 from storer.backup import backup
 from storer.backup.backup import Backup
 from storer.backup.catalog import Catalog
-from storer.backup.restore_many import Ended, How, Outcome, Report, restore_katas
+from storer.backup.restore_many import Finished, Outcome, Report, RestoreOptions, restore_katas
 from storer.katas.repository import Katas
 
 _OUTCOMES = {
@@ -29,10 +29,13 @@ _OUTCOMES = {
 }
 
 
-async def backup_katas(
+async def answer_backup_katas(
     streams: Streams, katas: Katas, catalog: Catalog, request: storer_pb2.BackupKatasRequest
 ) -> AsyncIterator[storer_pb2.BackupKatasResponse]:
-    """Yield what BackupKatas answers. Raises InvalidArgument, UnknownBackup, ArchiveUnavailable."""
+    """Yield the responses of BackupKatas.
+
+    Raises InvalidArgument, UnknownBackup or ArchiveUnavailable.
+    """
     compression = converters.compression_from(request.compression)
     begun = await asyncio.to_thread(_begin, katas, catalog, request)
     header = storer_pb2.BackupKatasHeader(filename=backup.filename(compression), token=begun.token)
@@ -40,16 +43,18 @@ async def backup_katas(
         yield part
 
 
-async def restored_katas(
+async def answer_restore_katas(
     streams: Streams, katas: Katas, requests: AsyncIterator[storer_pb2.RestoreKatasRequest]
 ) -> AsyncIterator[storer_pb2.RestoreKatasResponse]:
-    """Yield what RestoreKatas answers. Raises InvalidArgument."""
+    """Yield the responses of RestoreKatas. Raises InvalidArgument."""
     first = await anext(aiter(requests), None)
     if first is None or not first.HasField("header"):
         raise InvalidArgument("header", "has to come first")
-    how = How(first.header.overwrite, first.header.apply_deletions)
+    options = RestoreOptions(first.header.overwrite, first.header.apply_deletions)
     counts = Counter[Outcome]()
-    async for each in streams.exchange(requests, lambda pieces: restore_katas(katas, pieces, how)):
+    async for each in streams.exchange(
+        requests, lambda pieces: restore_katas(katas, pieces, options)
+    ):
         if isinstance(each, Report):
             counts[each.outcome] += 1
             yield storer_pb2.RestoreKatasResponse(report=_report_to(each))
@@ -61,11 +66,11 @@ def _begin(katas: Katas, catalog: Catalog, request: storer_pb2.BackupKatasReques
     prefix = kata_ids.check_prefix(request.prefix)
     if not request.resume_token:
         if request.after_kata_id:
-            raise InvalidArgument("after_kata_id", "says where to resume, and needs resume_token")
+            raise InvalidArgument("after_kata_id", "requires resume_token")
         return backup.begin(katas, catalog, prefix, request.since_token)
     for field in ("prefix", "since_token"):
         if getattr(request, field):
-            raise InvalidArgument(field, "is that of the backup that is resumed")
+            raise InvalidArgument(field, "can't be given with resume_token")
     if request.after_kata_id:
         kata_ids.check(request.after_kata_id, "after_kata_id")
     return backup.resume(katas, catalog, request.resume_token, request.after_kata_id)
@@ -77,7 +82,7 @@ def _report_to(report: Report) -> storer_pb2.RestoreReport:
     )
 
 
-def _summary_to(ended: Ended, counts: Counter[Outcome]) -> storer_pb2.RestoreSummary:
+def _summary_to(ended: Finished, counts: Counter[Outcome]) -> storer_pb2.RestoreSummary:
     return storer_pb2.RestoreSummary(
         counts=(
             storer_pb2.RestoreCount(outcome=_OUTCOMES[outcome], katas=counts[outcome])

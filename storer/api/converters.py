@@ -1,4 +1,4 @@
-"""Between the messages of the protos and the values of the domain, both ways."""
+"""Convert the messages of the protos to values of the domain, and back."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _COMPRESSIONS = {
 
 
 def time_from(message: Timestamp, field: str, *, given: bool) -> datetime:
-    """Return a request's time, or now where none is `given`; raise InvalidArgument."""
+    """Return a request's time, or now if none was `given`; raise InvalidArgument."""
     if not given:
         return json_times.now()
     try:
@@ -85,12 +85,12 @@ def light_to(light: Light) -> storer_pb2.Light:
 
 
 def light_from(request: storer_pb2.RecordTestRequest) -> tuple[Light, Submission, int | None]:
-    """Return what RecordTest is to record: the light, its number aside, and its submission.
+    """Return a request's light (whose number is still 0), its submission, and the expected number.
 
-    The third is the number that the caller expects, or None. Raises InvalidArgument.
+    The expected number is None if the caller gave none. Raises InvalidArgument.
     """
     if request.colour not in _COLOUR_NAMES:
-        raise InvalidArgument("colour", "is required, and one of the colours")
+        raise InvalidArgument("colour", "is required, and has to be one of the colours")
     if not 0 <= request.status <= MAX_STATUS:
         raise InvalidArgument("status", f"{request.status} is not from 0 to {MAX_STATUS}")
     check_length("request_id", request.request_id, MAX_REQUEST_ID)
@@ -126,14 +126,14 @@ def light_number(number: int, field: str = "light_number") -> int:
 
 
 def order_from(names: list[str]) -> list[str]:
-    """Return the order in which avatars are tried; raise InvalidArgument."""
+    """Return the order in which to try avatars; raise InvalidArgument."""
     if len(names) > len(avatars.NAMES):
         raise InvalidArgument("order", f"{len(names)} names are more than {len(avatars.NAMES)}")
     return [avatars.check(name, f"order[{place}]") for place, name in enumerate(names)]
 
 
 def seen_from(seen: dict[str, int]) -> dict[str, int]:
-    """Return what a watcher has seen; raise InvalidArgument."""
+    """Return the number of the newest light seen of each avatar; raise InvalidArgument."""
     for avatar, number in seen.items():
         avatars.check(avatar, f"seen[{visible_files.shown(avatar)}]")
         if not 0 <= number <= MAX_NUMBER:
@@ -143,21 +143,21 @@ def seen_from(seen: dict[str, int]) -> dict[str, int]:
 
 
 def page_size(given: int, default: int, largest: int) -> int:
-    """Return how much a page is to hold; raise InvalidArgument."""
+    """Return the number of entries in a page; raise InvalidArgument."""
     if not 0 <= given <= largest:
         raise InvalidArgument("page_size", f"{given} is not from 1 to {largest}")
     return given or default
 
 
 def compression_from(number: int) -> Compression:
-    """Return how to compress; raise InvalidArgument."""
+    """Return a request's compression; raise InvalidArgument."""
     if number not in _COMPRESSIONS:
-        raise InvalidArgument("compression", f"{number} is none of the compressions")
+        raise InvalidArgument("compression", f"{number} is not one of the compressions")
     return _COMPRESSIONS[number]  # type: ignore[index]  # an open enum is an int
 
 
 def manifest_from(message: storer_pb2.Manifest) -> Manifest:
-    """Return a request's manifest; raise InvalidArgument. `kata.manifest.check` does more."""
+    """Return a request's manifest; raise InvalidArgument. `kata.manifest.check` checks the rest."""
     return Manifest(
         display_name=message.display_name,
         image_name=message.image_name,
@@ -240,7 +240,7 @@ def _other_from(message: struct_pb2.Struct) -> dict[str, Any]:
     try:
         other: dict[str, Any] = MessageToDict(message)
     except ValueError:
-        raise InvalidArgument("manifest.other", "has a number that JSON has not") from None
+        raise InvalidArgument("manifest.other", "has a number that JSON can't represent") from None
     return other
 
 
@@ -252,7 +252,7 @@ def _seconds(duration: Duration) -> float:
 
 
 def source_to(listed: ListedKata) -> storer_pb2.KataSource.ValueType:
-    """Return where a listed kata is used from."""
+    """Return the place that a listed kata is used from."""
     if listed.in_data_container:
         return storer_pb2.KATA_SOURCE_DATA_CONTAINER
     if listed.in_archive:
@@ -261,7 +261,7 @@ def source_to(listed: ListedKata) -> storer_pb2.KataSource.ValueType:
 
 
 def details_to(found: Details | None) -> storer_pb2.KataDetails | None:
-    """Return what is in a kata, as far as it is known."""
+    """Return the details of a kata as a message, or None if they are unknown."""
     if found is None:
         return None
     return storer_pb2.KataDetails(
@@ -276,7 +276,7 @@ def details_to(found: Details | None) -> storer_pb2.KataDetails | None:
 
 
 def resumption_from(request: storer_pb2.DownloadKataRequest) -> Resumption | None:
-    """Return where a download is to go on, or None if it can't be; raise InvalidArgument."""
+    """Return where a download resumes, or None if it is not resumable; raise InvalidArgument."""
     if request.offset < 0:
         raise InvalidArgument("offset", f"{request.offset} is less than 0")
     if not (request.resumable or request.state):
@@ -285,7 +285,7 @@ def resumption_from(request: storer_pb2.DownloadKataRequest) -> Resumption | Non
 
 
 def stream_header(filename: str, resumption: Resumption | None) -> storer_pb2.StreamHeader:
-    """Return what a stream begins with, once its first piece is made."""
+    """Return the header of a stream, after its first piece was made."""
     if resumption is None:
         return storer_pb2.StreamHeader(filename=filename)
     return storer_pb2.StreamHeader(

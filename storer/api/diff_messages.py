@@ -1,4 +1,4 @@
-"""The answer of DiffLights."""
+"""The response of DiffLights."""
 
 from collections.abc import Iterable
 

@@ -1,7 +1,7 @@
-"""Lights as messages, kept for who asks for them again.
+"""A cache of lights as messages.
 
-A dashboard asks for all lights of a class after each press of *test*, and to make a message of
-each took longer than all the rest of the call. A light never changes, so it is made once.
+A dashboard lists all lights of a class after each press of *test*. Making a message of each light
+took longer than the rest of the call. A light never changes, so its message is made once.
 """
 
 from bisect import bisect_right
@@ -18,15 +18,15 @@ _number = attrgetter("number")
 
 
 class LightMessages:
-    """The messages of the lights that were asked for last. Any thread may use it.
+    """The messages of the lights that were last listed. Any thread may use it.
 
-    Those of an avatar are replaced, and never changed.
+    An avatar's messages are replaced together and never changed.
     """
 
     def __init__(self, capacity: int = 512) -> None:
-        """Keep those of at most `capacity` avatars: some 100 bytes a light."""
-        self._kept: LruCache[tuple[str, str], tuple[tuple[Light, ...], _Response]]
-        self._kept = LruCache(capacity)
+        """Keep the messages of at most `capacity` avatars: some 100 bytes per light."""
+        self._cache: LruCache[tuple[str, str], tuple[tuple[Light, ...], _Response]]
+        self._cache = LruCache(capacity)
 
     def page(
         self,
@@ -35,7 +35,7 @@ class LightMessages:
         after: tuple[str, int],
         size: int,
     ) -> _Response:
-        """Return the first `size` lights that come after an avatar's. Nobody may change them."""
+        """Return the first `size` lights after `after`. The caller may not change the response."""
         response = _Response()
         last = after
         for name, each in lights.items():
@@ -45,34 +45,36 @@ class LightMessages:
             shown = each[first : first + size]
             size -= len(each) - first
             if shown:
-                whole = self._whole(kata_id, name, each)
+                avatar_response = self._avatar_response(kata_id, name, each)
                 if len(shown) < len(each):
-                    part = whole.avatars[0].lights[first : first + len(shown)]
+                    part = avatar_response.avatars[0].lights[first : first + len(shown)]
                     response.avatars.add(avatar=name, lights=part)
                 elif len(lights) == 1:
-                    return whole  # as it is: a copy takes longer than all the rest
+                    return avatar_response  # itself: a copy takes longer than the rest of the call
                 else:
-                    response.MergeFrom(whole)
+                    response.MergeFrom(avatar_response)
                 last = (name, shown[-1].number)
-            if size < 0:  # there is more
+            if size < 0:  # lights are left for another page
                 response.next_page_token = page_tokens.token(*last)
                 break
         return response
 
-    def _whole(self, kata_id: str, avatar: str, lights: tuple[Light, ...]) -> _Response:
-        """Return the response that has all lights of one avatar."""
+    def _avatar_response(self, kata_id: str, avatar: str, lights: tuple[Light, ...]) -> _Response:
+        """Return the response with all lights of one avatar."""
         key = (kata_id, avatar)
-        known, kept = self._kept.get(key) or ((), _Response())
+        known, cached = self._cache.get(key) or ((), _Response())
         if known is lights:
-            return kept
-        # Lights are added to the very ones that were there; read again, they are others.
-        goes_on = 0 < len(known) <= len(lights) and lights[len(known) - 1] is known[-1]
-        whole = _Response()
-        if goes_on:
-            whole.CopyFrom(kept)
+            return cached
+        # A longer tuple has the same Light objects, unless the lights were read from disk again.
+        is_extended = 0 < len(known) <= len(lights) and lights[len(known) - 1] is known[-1]
+        avatar_response = _Response()
+        if is_extended:
+            avatar_response.CopyFrom(cached)
         else:
             known = ()
-            whole.avatars.add(avatar=avatar)
-        whole.avatars[0].lights.extend(converters.light_to(each) for each in lights[len(known) :])
-        self._kept.put(key, (lights, whole))
-        return whole
+            avatar_response.avatars.add(avatar=avatar)
+        avatar_response.avatars[0].lights.extend(
+            converters.light_to(each) for each in lights[len(known) :]
+        )
+        self._cache.put(key, (lights, avatar_response))
+        return avatar_response

@@ -1,4 +1,4 @@
-"""Page tokens: where a page ended, opaque to whoever carries it to the next call."""
+"""Page tokens, opaque to callers: each encodes where a page ended."""
 
 import base64
 import binascii
@@ -7,46 +7,46 @@ import json
 from dojo import avatars, kata_ids
 from dojo.errors import InvalidArgument
 
-START = ("", -1)
+FIRST_PAGE = ("", -1)
 
 
-def token(*place: str | int) -> str:
-    """Return a token for the place that a page ended at."""
-    return base64.urlsafe_b64encode(json.dumps(place).encode()).decode()
+def token(*position: str | int) -> str:
+    """Return a token for the position where a page ended."""
+    return base64.urlsafe_b64encode(json.dumps(position).encode()).decode()
 
 
 def after_kata(page_token: str) -> str:
-    """Return the kata id that the page before ended with, "" for none; raise InvalidArgument."""
+    """Return the kata id that ended the previous page, "" for none; raise InvalidArgument."""
     if not page_token:
         return ""
-    match _place(page_token):
+    match _decode(page_token):
         case [str() as kata_id] if kata_ids.is_whole(kata_id):
             return kata_id
-    raise InvalidArgument("page_token", "was not given by this RPC")
+    raise InvalidArgument("page_token", "is not a token of this RPC")
 
 
 def after_light(page_token: str) -> tuple[str, int]:
-    """Return the avatar and number that the page before ended with; raise InvalidArgument."""
+    """Return the avatar and number that ended the previous page; raise InvalidArgument."""
     if not page_token:
-        return START
-    match _place(page_token):
+        return FIRST_PAGE
+    match _decode(page_token):
         case [str() as avatar, int() as number] if avatars.is_name(avatar):
             return avatar, number
-    raise InvalidArgument("page_token", "was not given by this RPC")
+    raise InvalidArgument("page_token", "is not a token of this RPC")
 
 
 def after_name(page_token: str) -> str:
-    """Return the name that the page before ended with, "" for none; raise InvalidArgument."""
+    """Return the name that ended the previous page, "" for none; raise InvalidArgument."""
     if not page_token:
         return ""
-    match _place(page_token):
+    match _decode(page_token):
         case [str() as name]:
             return name
-    raise InvalidArgument("page_token", "was not given by this RPC")
+    raise InvalidArgument("page_token", "is not a token of this RPC")
 
 
-def _place(page_token: str) -> object:
+def _decode(page_token: str) -> object:
     try:
         return json.loads(base64.urlsafe_b64decode(page_token))
     except (binascii.Error, ValueError, RecursionError):
-        raise InvalidArgument("page_token", "was not given by this RPC") from None
+        raise InvalidArgument("page_token", "is not a token of this RPC") from None

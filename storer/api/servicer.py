@@ -1,4 +1,4 @@
-"""The RPCs of the storer: each validates, calls the domain in a thread, and adapts."""
+"""The storer's RPCs: each validates, calls the domain in a thread, and converts the result."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from dojo import avatars, kata_ids
 from dojo.engine.data_containers import DataContainers
 from dojo.errors import InvalidArgument, KataNotFound
 from storer.api import converters, diff_messages, page_tokens
-from storer.api.backup_servicer import backup_katas, restored_katas
+from storer.api.backup_servicer import answer_backup_katas, answer_restore_katas
 from storer.api.light_messages import LightMessages
 from storer.api.streaming import Streams
-from storer.api.verify_servicer import verify_katas
+from storer.api.verify_servicer import answer_verify_katas
 from storer.backup import download, restore
 from storer.backup.catalog import Catalog
 from storer.kata import diff
@@ -31,14 +31,15 @@ from storer.workers.archiver import Archiver
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
-DEFAULT_KATAS, MOST_KATAS = 1000, 10_000
-DEFAULT_LIGHTS, MOST_LIGHTS = 5000, 10_000
+DEFAULT_PAGE_KATAS, MAX_PAGE_KATAS = 1000, 10_000
+DEFAULT_PAGE_LIGHTS, MAX_PAGE_LIGHTS = 5000, 10_000
 
 
 class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
-    """The storer's RPCs. Their contract is in the proto.
+    """The storer's RPCs. The proto is their contract.
 
-    It belongs to the event loop's thread, as `Watches` and `Streams` do; `Katas` belongs to any.
+    The servicer, `Watches` and `Streams` belong to the event loop's thread. Any thread may use
+    `Katas`.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
     async def CreateKata(
         self, request: storer_pb2.CreateKataRequest, context: Context
     ) -> storer_pb2.CreateKataResponse:
-        """Make a new kata."""
+        """Create a kata."""
         given = request.HasField("created")
         created = converters.time_from(request.created, "created", given=given)
         manifest = converters.manifest_from(request.manifest)
@@ -75,14 +76,14 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
     async def GetKata(
         self, request: storer_pb2.GetKataRequest, context: Context
     ) -> storer_pb2.GetKataResponse:
-        """Read how a kata was created and who has started."""
+        """Read how a kata was created and who has started in it."""
         kata_id = kata_ids.check(request.kata_id)
 
         def get() -> storer_pb2.GetKataResponse:
             with self._katas.using(kata_id) as kata:
                 return storer_pb2.GetKataResponse(
                     kata_id=kata_id,
-                    manifest=self._ruled(converters.manifest_to(kata.read_manifest())),
+                    manifest=self._with_colour_rule(converters.manifest_to(kata.read_manifest())),
                     created=converters.time_to(kata.read_created()),
                     avatars=kata.avatar_names(),
                 )
@@ -102,7 +103,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
     ) -> storer_pb2.ListKatasResponse:
         """List katas by prefix, in pages."""
         prefix = kata_ids.check_prefix(request.prefix)
-        size = converters.page_size(request.page_size, DEFAULT_KATAS, MOST_KATAS)
+        size = converters.page_size(request.page_size, DEFAULT_PAGE_KATAS, MAX_PAGE_KATAS)
         after = page_tokens.after_kata(request.page_token)
         found = await asyncio.to_thread(self._katas.page, prefix, after, size + 1)
         details: dict[str, Details] = {}
@@ -128,13 +129,13 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
     ) -> storer_pb2.ImportKataResponse:
         """Import a kata from the katas directory."""
         kata_id = kata_ids.check(request.kata_id)
-        names, before = await asyncio.to_thread(self._katas.import_, kata_id)
-        return storer_pb2.ImportKataResponse(avatars=names, already_imported=before)
+        names, was_imported = await asyncio.to_thread(self._katas.import_, kata_id)
+        return storer_pb2.ImportKataResponse(avatars=names, already_imported=was_imported)
 
     async def ForkKata(
         self, request: storer_pb2.ForkKataRequest, context: Context
     ) -> storer_pb2.ForkKataResponse:
-        """Make a new kata that starts from a light's files."""
+        """Create a kata that starts from a light's files."""
         kata_id, avatar = converters.kata_and_avatar(request.kata_id, request.avatar)
         number = converters.light_number(request.light_number)
         given = request.HasField("created")
@@ -161,7 +162,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
     async def StartAvatar(
         self, request: storer_pb2.StartAvatarRequest, context: Context
     ) -> storer_pb2.StartAvatarResponse:
-        """Start the first avatar of the order that is free."""
+        """Start the first free avatar of the order."""
         kata_id = kata_ids.check(request.kata_id)
         order = converters.order_from(list(request.order))
         if not order:
@@ -174,7 +175,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
     async def ListAvatars(
         self, request: storer_pb2.ListAvatarsRequest, context: Context
     ) -> storer_pb2.ListAvatarsResponse:
-        """List the started avatars with their newest light."""
+        """List the started avatars with their newest lights."""
         kata_id = kata_ids.check(request.kata_id)
 
         def read() -> storer_pb2.ListAvatarsResponse:
@@ -196,7 +197,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         """List the lights of one avatar or of all, in pages."""
         kata_id = kata_ids.check(request.kata_id)
         only = avatars.check(request.avatar) if request.avatar else None
-        size = converters.page_size(request.page_size, DEFAULT_LIGHTS, MOST_LIGHTS)
+        size = converters.page_size(request.page_size, DEFAULT_PAGE_LIGHTS, MAX_PAGE_LIGHTS)
         after = page_tokens.after_light(request.page_token)
 
         def read() -> storer_pb2.ListLightsResponse:
@@ -210,11 +211,11 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
     async def WatchKata(
         self, request: storer_pb2.WatchKataRequest, context: Context
     ) -> AsyncIterator[storer_pb2.WatchKataResponse]:
-        """Stream lights as they happen."""
+        """Stream lights as they are recorded."""
         kata_id = kata_ids.check(request.kata_id)
         seen = converters.seen_from(dict(request.seen))
         while True:
-            # Here, and not for each reading: a kata that is deleted would be imported at once.
+            # Only here: if the watch fetched the kata, it would import a deleted one again.
             await asyncio.to_thread(self._katas.import_, kata_id)
             try:
                 async with aclosing(self._watches.watch(kata_id, seen)) as lights:
@@ -224,8 +225,8 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
                             avatar=avatar, light=converters.light_to(light)
                         )
             except KataNotFound:
-                # Another storer, which does not know who watches here, may have archived it.
-                if not await asyncio.to_thread(self._katas.is_kept, kata_id):
+                # Another storer, which does not know this one's watchers, may have archived it.
+                if not await asyncio.to_thread(self._katas.is_stored, kata_id):
                     raise
 
     async def RecordTest(
@@ -262,7 +263,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
     ) -> storer_pb2.DiffLightsResponse:
         """Compare two lights, line by line."""
         kata_id, name = converters.kata_and_avatar(request.kata_id, request.avatar)
-        was, now = _was_and_now(request)
+        was, now = _light_numbers(request)
 
         def compare() -> storer_pb2.DiffLightsResponse:
             with self._katas.using(kata_id) as kata:
@@ -276,12 +277,12 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
     ) -> AsyncIterator[storer_pb2.DownloadPatchResponse]:
         """Stream the difference of two lights as a unified patch."""
         kata_id, name = converters.kata_and_avatar(request.kata_id, request.avatar)
-        was, now = _was_and_now(request)
+        was, now = _light_numbers(request)
 
         def pieces() -> Generator[bytes, None, None]:
             with self._katas.using(kata_id) as kata:
                 made = list(diff.patch(kata.avatar(name), was, now))
-            yield from made  # the kata is not held while a client takes its time
+            yield from made  # without the kata's lock: the caller may read slowly
 
         filename = f"{kata_id}-{name}-{was}-{now}.patch"
         async for part in self._streams.send(pieces(), filename, storer_pb2.DownloadPatchResponse):
@@ -303,7 +304,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
     async def RestoreKata(
         self, request_iterator: AsyncIterator[storer_pb2.RestoreKataRequest], context: Context
     ) -> storer_pb2.RestoreKataResponse:
-        """Make a kata from a tar."""
+        """Create a kata from a tar."""
         first = await anext(aiter(request_iterator), None)
         if first is None or not first.HasField("header"):
             raise InvalidArgument("header", "has to come first")
@@ -318,38 +319,39 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
     async def VerifyKatas(
         self, request: storer_pb2.VerifyKatasRequest, context: Context
     ) -> AsyncIterator[storer_pb2.VerifyKatasResponse]:
-        """Check katas, and mend them where that is asked for."""
-        async for part in verify_katas(self._containers, self._katas, request):
+        """Verify katas, and mend them if requested."""
+        async for part in answer_verify_katas(self._containers, self._katas, request):
             yield part
 
     async def BackupKatas(
         self, request: storer_pb2.BackupKatasRequest, context: Context
     ) -> AsyncIterator[storer_pb2.BackupKatasResponse]:
-        """Stream all katas, or those that changed, as one tar."""
-        async for part in backup_katas(self._streams, self._katas, self._catalog, request):
+        """Stream all katas, or those that changed, as a tar."""
+        async for part in answer_backup_katas(self._streams, self._katas, self._catalog, request):
             yield part
 
     async def RestoreKatas(
         self, request_iterator: AsyncIterator[storer_pb2.RestoreKatasRequest], context: Context
     ) -> AsyncIterator[storer_pb2.RestoreKatasResponse]:
-        """Make katas from a tar, and tell of each."""
-        async for part in restored_katas(self._streams, self._katas, request_iterator):
+        """Create katas from a tar, and report each."""
+        async for part in answer_restore_katas(self._streams, self._katas, request_iterator):
             yield part
 
-    def _ruled(self, manifest: storer_pb2.Manifest) -> storer_pb2.Manifest:
-        """Give a kata that has no rule for the colour that of the start point of its image.
+    def _with_colour_rule(self, manifest: storer_pb2.Manifest) -> storer_pb2.Manifest:
+        """Add the colour rule of the image's start point to a kata that has no rule.
 
-        When it is read, and never written into the kata: a better rule serves all old katas.
+        The rule is added to the response and never written into the kata, so that a better rule
+        applies to all existing katas.
         """
-        unusable = RED_AMBER_GREEN in manifest.other and manifest.other[RED_AMBER_GREEN]
-        if not (manifest.colour_rule.WhichOneof("rule") or unusable):
+        has_unusable_rule = RED_AMBER_GREEN in manifest.other and manifest.other[RED_AMBER_GREEN]
+        if not (manifest.colour_rule.WhichOneof("rule") or has_unusable_rule):
             found = self._start_points.for_image(manifest.image_name, manifest.display_name)
             if found is not None:
                 manifest.colour_rule.CopyFrom(converters.manifest_to(found).colour_rule)
         return manifest
 
 
-def _was_and_now(
+def _light_numbers(
     request: storer_pb2.DiffLightsRequest | storer_pb2.DownloadPatchRequest,
 ) -> tuple[int, int]:
     was = converters.light_number(request.was_number, "was_number")

@@ -1,4 +1,4 @@
-"""The RPCs of the start points, which are served beside the storer's."""
+"""The RPCs of the start points, which the storer serves too."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from storer.start_points.start_points import EXERCISES, LANGUAGES, IndexEntry, S
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
-MOST_LISTED = 1000
+MAX_PAGE_NAMES = 1000
 MAX_NAME = 200
 
 
 class StartPointsServicer(startpoints_pb2_grpc.StartPointsServiceServicer):
-    """cyberdojo.startpoints.v1.StartPointsService; startpoints.proto says what each RPC does."""
+    """cyberdojo.startpoints.v1.StartPointsService; the proto is its contract."""
 
     def __init__(self, start_points: StartPoints) -> None:
         self._start_points = start_points
@@ -58,7 +58,7 @@ class StartPointsServicer(startpoints_pb2_grpc.StartPointsServiceServicer):
     async def GetStartPoint(
         self, request: startpoints_pb2.GetStartPointRequest, context: Context
     ) -> startpoints_pb2.GetStartPointResponse:
-        """Read what a kata is created from."""
+        """Read the manifest that a kata is created from."""
         if not request.language:
             raise InvalidArgument("language", "is required")
         converters.check_length("language", request.language, MAX_NAME)
@@ -69,8 +69,8 @@ class StartPointsServicer(startpoints_pb2_grpc.StartPointsServiceServicer):
     async def _page(
         self, kind: str, page_size: int, page_token: str
     ) -> tuple[Sequence[IndexEntry], str]:
-        """Return a page of a list, and the token of the next one."""
-        size = converters.page_size(page_size, MOST_LISTED, MOST_LISTED)
+        """Return a page of a list, and the token of the next page."""
+        size = converters.page_size(page_size, MAX_PAGE_NAMES, MAX_PAGE_NAMES)
         after = page_tokens.after_name(page_token)
         listed = await asyncio.to_thread(self._start_points.list_all, kind)
         rest = [each for each in listed if each.display_name > after]

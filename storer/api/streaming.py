@@ -1,4 +1,4 @@
-"""Streams of bytes: `header`, `data` as often as needed, and `end` with a digest."""
+"""Streams of bytes: `header`, any number of `data`, and `end` with a digest."""
 
 from __future__ import annotations
 
@@ -15,27 +15,26 @@ from dojo.errors import InvalidArgument
 
 T = TypeVar("T")
 
-# A request of a stream of bytes that comes in.
+# A request of a stream that the storer receives.
 Part = TypeVar("Part", storer_pb2.RestoreKataRequest, storer_pb2.RestoreKatasRequest)
 
 MAX_DATA_BYTES = 1024 * 1024
 IDLE_SECONDS = 60
 
-# As many threads as there are for all other calls: a caller who sends nothing holds one for
-# IDLE_SECONDS.
-RECEIVERS = 64
+# As many threads as serve all other calls. A caller who sends nothing blocks one for IDLE_SECONDS.
+RECEIVER_THREADS = 64
 
 
 _Header = str | storer_pb2.StreamHeader | storer_pb2.BackupKatasHeader
 
 
 class Streams:
-    """The streams of bytes that are sent or received at this moment. Of the event loop's thread."""
+    """The streams in progress, both directions. Belongs to the event loop's thread."""
 
     def __init__(self, receivers: ThreadPoolExecutor) -> None:
-        """Wait for callers who send in threads of `receivers`, so that they keep none waiting."""
+        """Wait for what callers send in threads of `receivers`, away from all other calls."""
         self._receivers = receivers
-        # Of streams whose client went away while a thread was at work for it, until that is done.
+        # Tasks that close streams of callers who disconnected while a thread was working for them.
         self._closing: set[asyncio.Task[None]] = set()
 
     async def send(
@@ -44,48 +43,49 @@ class Streams:
         header: _Header | Callable[[], _Header],
         message: Any,
     ) -> AsyncIterator[Any]:
-        """Yield the messages of a stream; each piece is made in a thread, while one is sent.
+        """Yield the messages of a stream. A thread makes each piece while the one before is sent.
 
-        `header` is what it begins with, or the filename in that, or gives it when the first piece
-        is made. What its `offset` says that the caller has is left out, and is part of the digest.
+        `header` is the header, or the filename for it, or a function that returns either, which is
+        called when the first piece is made. The header's `offset` bytes, which the caller has, are
+        not sent, but the digest includes them.
 
-        The first piece is made before the header is sent, so that what can't be begun is refused
-        at once. `pieces` is closed in the end, also when the client went away.
+        The first piece is made before the header is sent, so that a stream that can't start fails
+        at once. `pieces` is closed in the end, even if the caller disconnects.
         """
         digest = Digest()
-        making: asyncio.Task[bytes | None] | None = None
+        next_task: asyncio.Task[bytes | None] | None = None
         try:
-            making = _next_piece(pieces, digest)
-            piece = await asyncio.shield(making)
-            begun = header() if callable(header) else header
-            if isinstance(begun, str):
-                begun = storer_pb2.StreamHeader(filename=begun)
-            yield message(header=begun)
-            left_out = begun.offset if isinstance(begun, storer_pb2.StreamHeader) else 0
+            next_task = _next_piece(pieces, digest)
+            piece = await asyncio.shield(next_task)
+            started = header() if callable(header) else header
+            if isinstance(started, str):
+                started = storer_pb2.StreamHeader(filename=started)
+            yield message(header=started)
+            left_out = started.offset if isinstance(started, storer_pb2.StreamHeader) else 0
             while piece is not None:
-                making = _next_piece(pieces, digest)  # while this one is sent
+                next_task = _next_piece(pieces, digest)
                 size = len(piece)
                 if left_out < size:
-                    # Under the same name: the piece is not kept while a client takes its time.
+                    # Rebound, so that the piece itself is freed while the caller reads slowly.
                     piece = _data(message, piece[left_out:] if left_out else piece)
                     yield piece
                 left_out = max(0, left_out - size)
-                piece = await asyncio.shield(making)
+                piece = await asyncio.shield(next_task)
             end = storer_pb2.StreamEnd(size_bytes=digest.size_bytes, sha256=digest.sha256)
             yield message(end=end)
         finally:
-            self._close_later(pieces, making)
+            self._close_in_background(pieces, next_task)
 
     async def receive(
         self,
         requests: AsyncIterator[Part],
         consume: Callable[[Iterator[bytes]], T],
     ) -> T:
-        """Return what `consume`, in a thread, makes of the bytes of a stream.
+        """Return what `consume` returns, which reads the bytes of a stream in a thread.
 
-        Its iterator raises InvalidArgument if the stream does not come to its end, or to another
-        end than was announced. A client takes its time, and a thread waits for it: these are
-        threads of their own, so that who restores can't keep others from being served.
+        The iterator of bytes raises InvalidArgument if the stream breaks off or its end does not
+        match. A thread waits for the caller, however slow; these threads serve nothing else, so a
+        slow restore can't keep other calls waiting.
         """
         loop = asyncio.get_running_loop()
         context = contextvars.copy_context()
@@ -97,52 +97,53 @@ class Streams:
         requests: AsyncIterator[Part],
         consume: Callable[[Iterator[bytes]], Generator[T, None, None]],
     ) -> AsyncIterator[T]:
-        """Yield what `consume` yields, in a thread, as it reads the bytes of a stream.
+        """Yield what `consume` yields, which reads the bytes of a stream in a thread.
 
-        As `receive` otherwise. It is closed in the end, also when the client went away.
+        The threads and errors are those of `receive`. The generator is closed in the end, even if
+        the caller disconnects.
         """
         loop = asyncio.get_running_loop()
         context = contextvars.copy_context()
-        made = consume(_pieces(requests, loop))
-        making: asyncio.Task[T | None] | None = None
+        values = consume(_pieces(requests, loop))
+        next_task: asyncio.Task[T | None] | None = None
 
-        async def following() -> T | None:
+        async def next_value() -> T | None:
             return await loop.run_in_executor(
-                self._receivers, context.run, lambda: next(made, None)
+                self._receivers, context.run, lambda: next(values, None)
             )
 
         try:
             while True:
-                making = asyncio.create_task(following())
-                each = await asyncio.shield(making)
-                if each is None:
+                next_task = asyncio.create_task(next_value())
+                value = await asyncio.shield(next_task)
+                if value is None:
                     return
-                yield each
+                yield value
         finally:
-            self._close_later(made, making)
+            self._close_in_background(values, next_task)
 
-    def _close_later(
-        self, made: Generator[T, None, None], making: asyncio.Task[T | None] | None
+    def _close_in_background(
+        self, values: Generator[T, None, None], next_task: asyncio.Task[T | None] | None
     ) -> None:
-        closing = asyncio.create_task(_close(made, making))
+        closing = asyncio.create_task(_close(values, next_task))
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)
 
 
 def _data(message: Any, piece: bytes) -> Any:
-    """Return a message with a piece of data; with a whole chunk, serialized already.
+    """Return a message with a piece of data; a whole chunk is serialized here.
 
-    To put a chunk into the message and serialize that copies it three times, into memory that the
-    system has to clear first: 1.4 ms, and a download that is a third slower.
+    protobuf copies a chunk three times, into memory that the system has to clear first. That takes
+    1.4 ms, and makes a download a third slower.
     """
     if len(piece) != CHUNK_BYTES:
         return message(data=piece)
-    return b"".join((_before_chunk(message), piece))
+    return b"".join((_prefix_of_chunk(message), piece))
 
 
 @cache
-def _before_chunk(message: Any) -> bytes:
-    """Return what a serialized message has before its data, if that is a whole chunk."""
+def _prefix_of_chunk(message: Any) -> bytes:
+    """Return the bytes of a serialized message that precede a whole chunk of data."""
     serialized: bytes = message(data=bytes(CHUNK_BYTES)).SerializeToString()
     return serialized[:-CHUNK_BYTES]
 
@@ -157,11 +158,13 @@ def _next_piece(pieces: Generator[bytes, None, None], digest: Digest) -> asyncio
     return asyncio.create_task(asyncio.to_thread(make))
 
 
-async def _close(made: Generator[T, None, None], making: asyncio.Task[T | None] | None) -> None:
-    if making is not None:
-        await asyncio.wait([making])
-        making.cancelled() or making.exception()  # it was raised where it was waited for
-    await asyncio.to_thread(made.close)
+async def _close(
+    values: Generator[T, None, None], next_task: asyncio.Task[T | None] | None
+) -> None:
+    if next_task is not None:
+        await asyncio.wait([next_task])
+        next_task.cancelled() or next_task.exception()  # retrieved, or asyncio logs it again
+    await asyncio.to_thread(values.close)
 
 
 def _pieces(requests: AsyncIterator[Part], loop: asyncio.AbstractEventLoop) -> Iterator[bytes]:
@@ -179,26 +182,26 @@ def _pieces(requests: AsyncIterator[Part], loop: asyncio.AbstractEventLoop) -> I
             raise InvalidArgument("data", reason)
         digest.update(part.data)
         yield part.data
-    raise InvalidArgument("end", "is missing: the stream is not whole")
+    raise InvalidArgument("end", "is missing: the stream is incomplete")
 
 
 def _part(requests: AsyncIterator[Part], loop: asyncio.AbstractEventLoop) -> Part | None:
-    """Return the next message, or None at the end of the stream. For a thread to call."""
+    """Return the next message, or None at the end of the stream. Blocks; not for the event loop."""
 
-    async def following() -> Part | None:
+    async def next_value() -> Part | None:
         return await anext(requests, None)
 
-    coming = asyncio.run_coroutine_threadsafe(following(), loop)
+    future = asyncio.run_coroutine_threadsafe(next_value(), loop)
     try:
-        return coming.result(IDLE_SECONDS)
+        return future.result(IDLE_SECONDS)
     except TimeoutError:
-        coming.cancel()
-        raise InvalidArgument("data", f"nothing came for {IDLE_SECONDS} seconds") from None
+        future.cancel()
+        raise InvalidArgument("data", f"nothing arrived for {IDLE_SECONDS} seconds") from None
 
 
-def _check_end(end: storer_pb2.StreamEnd, came: Digest) -> None:
-    if end.size_bytes != came.size_bytes:
-        reason = f"{came.size_bytes} bytes came, not {end.size_bytes}"
+def _check_end(end: storer_pb2.StreamEnd, received: Digest) -> None:
+    if end.size_bytes != received.size_bytes:
+        reason = f"{received.size_bytes} bytes arrived, not {end.size_bytes}"
         raise InvalidArgument("end.size_bytes", reason)
-    if end.sha256 != came.sha256:
-        raise InvalidArgument("end.sha256", "is not the digest of what came")
+    if end.sha256 != received.sha256:
+        raise InvalidArgument("end.sha256", "is not the digest of the data that arrived")

@@ -1,4 +1,4 @@
-"""The RPC VerifyKatas: it takes its time, and tells what it finds as it finds it."""
+"""The RPC VerifyKatas, which works slowly on purpose and streams its findings."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from dojo.engine.data_containers import DataContainers
 from dojo.errors import InvalidArgument
 from storer.katas.repository import Katas
 from storer.verify.findings import Kind
-from storer.verify.katas import Found, Step, Verify, check_ids
+from storer.verify.katas import KataFinding, Progress, Verifier, check_ids
 
 DEFAULT_SHARE_PERCENT = 50
 PROGRESS_SECONDS = 1.0
 
-# What costs less than this is not worth a pause of its own.
-_LEAST_PAUSE_SECONDS = 0.02
+# Shorter pauses are saved up: the overhead of each would exceed the pause.
+_MIN_PAUSE_SECONDS = 0.02
 
 _KINDS = {
     Kind.MANIFEST: storer_pb2.FINDING_KIND_MANIFEST,
@@ -34,27 +34,30 @@ _KINDS = {
 }
 
 
-async def verify_katas(
+async def answer_verify_katas(
     containers: DataContainers, katas: Katas, request: storer_pb2.VerifyKatasRequest
 ) -> AsyncIterator[storer_pb2.VerifyKatasResponse]:
-    """Yield what VerifyKatas answers. Raises InvalidArgument, KataNotFound, EngineUnavailable."""
+    """Yield the responses of VerifyKatas.
+
+    Raises InvalidArgument, KataNotFound or EngineUnavailable.
+    """
     prefix = kata_ids.check_prefix(request.prefix)
     share = _share(request.share_percent)
     if request.kata_ids and prefix:
-        raise InvalidArgument("kata_ids", "can't be given beside a prefix")
-    checking = Verify(containers, katas, mend=request.mend)
+        raise InvalidArgument("kata_ids", "can't be given with a prefix")
+    verifier = Verifier(containers, katas, mend=request.mend)
     if request.kata_ids:
         ids = await asyncio.to_thread(check_ids, containers, katas.archive, request.kata_ids)
     else:
-        ids = await asyncio.to_thread(checking.ids, prefix)
+        ids = await asyncio.to_thread(verifier.ids, prefix)
     summary = storer_pb2.VerifySummary()
-    found = checking.katas(ids)
+    found = verifier.katas(ids)
     if not request.skip_archive:
-        found = chain(found, checking.archived(prefix, ids if request.kata_ids else []))
+        found = chain(found, verifier.archived(prefix, ids if request.kata_ids else []))
     async for each in _paced(found, share):
-        if isinstance(each, Step):
+        if isinstance(each, Progress):
             progress = storer_pb2.VerifyProgress(
-                kata_id=each.kata_id, done_count=checking.counts.katas, total_count=len(ids)
+                kata_id=each.kata_id, done_count=verifier.counts.katas, total_count=len(ids)
             )
             yield storer_pb2.VerifyKatasResponse(progress=progress)
         else:
@@ -62,40 +65,42 @@ async def verify_katas(
             summary.mended_count += each.mended
             summary.harmless_count += each.finding.kind is Kind.DANGLING
             yield storer_pb2.VerifyKatasResponse(finding=_finding_to(each))
-    summary.kata_count = checking.counts.katas
-    summary.avatar_count = checking.counts.avatars
-    summary.light_count = checking.counts.lights
-    summary.size_bytes = checking.counts.size_bytes
+    summary.kata_count = verifier.counts.katas
+    summary.avatar_count = verifier.counts.avatars
+    summary.light_count = verifier.counts.lights
+    summary.size_bytes = verifier.counts.size_bytes
     yield storer_pb2.VerifyKatasResponse(summary=summary)
 
 
-async def _paced(found: Iterator[Found | Step], share: float) -> AsyncIterator[Found | Step]:
-    """Yield what is found, and now and then a step; be at work for `share` of the time.
+async def _paced(
+    found: Iterator[KataFinding | Progress], share: float
+) -> AsyncIterator[KataFinding | Progress]:
+    """Yield findings, and sometimes progress; work for `share` of the time and pause for the rest.
 
-    Each part of the work is done in a thread, and no thread is held while it pauses.
+    Each part of the work runs in a thread. No thread waits during a pause.
     """
     worked = 0.0
-    told = time.monotonic()
+    reported = time.monotonic()
     while True:
-        begun = time.monotonic()
+        started = time.monotonic()
         each = await asyncio.to_thread(next, found, None)
         now = time.monotonic()
-        worked += now - begun
+        worked += now - started
         if each is None:
             return
-        if not isinstance(each, Step):
+        if not isinstance(each, Progress):
             yield each
             continue
-        if now - told >= PROGRESS_SECONDS:
-            told = now
+        if now - reported >= PROGRESS_SECONDS:
+            reported = now
             yield each
         pause = worked * (1 / share - 1)
-        if pause >= _LEAST_PAUSE_SECONDS:
+        if pause >= _MIN_PAUSE_SECONDS:
             worked = 0.0
             await asyncio.sleep(pause)
 
 
-def _finding_to(found: Found) -> storer_pb2.KataFinding:
+def _finding_to(found: KataFinding) -> storer_pb2.KataFinding:
     return storer_pb2.KataFinding(
         kata_id=found.kata_id,
         avatar=found.avatar,

@@ -1,4 +1,4 @@
-"""An archive in a directory, of this machine's or one that it mounts."""
+"""An archive in a directory, local or mounted."""
 
 import contextlib
 import errno
@@ -13,7 +13,7 @@ from dojo import locks
 from dojo.errors import ArchiveUnavailable, DiskFull
 from storer.fs import durable
 
-# What is written there is not to be found before it is whole.
+# Files are written here, so that an incomplete one is never found under its key.
 _INCOMING = ".incoming"
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
@@ -23,30 +23,30 @@ class DirectoryStore:
     """Files under a directory, `49/name` each."""
 
     def __init__(self, top: Path) -> None:
-        """Use this directory, and make it if there is none; raise ArchiveUnavailable if not so."""
+        """Use this directory; create it if there is none. Raises ArchiveUnavailable."""
         self._top = top
-        with self._answering():
+        with self._translating_errors():
             (top / _INCOMING).mkdir(parents=True, exist_ok=True)
 
     def folders(self) -> list[str]:
         """Return the names of the folders, in order."""
-        with self._answering():
+        with self._translating_errors():
             return sorted(name for name in os.listdir(self._top) if not name.startswith("."))
 
     def keys(self, prefix: str) -> Iterator[str]:
         """Yield the keys that begin with `prefix`, in order."""
         folder, _, begin = prefix.rpartition("/")
         try:
-            with self._answering():
+            with self._translating_errors():
                 names = sorted(os.listdir(self._top / folder))
         except FileNotFoundError:
             return
         yield from (f"{folder}/{name}" for name in names if name.startswith(begin))
 
     def status(self, key: str) -> tuple[int, str] | None:
-        """Return the size in bytes, and what changes with each writing; None if it is absent."""
+        """Return the size in bytes and a version that each write changes; None if it is absent."""
         try:
-            with self._answering():
+            with self._translating_errors():
                 found = (self._top / key).stat()
         except FileNotFoundError:
             return None
@@ -56,22 +56,22 @@ class DirectoryStore:
     def open(self, key: str) -> Iterator[IO[bytes]]:
         """Open a file; raise FileNotFoundError if there is none."""
         with contextlib.ExitStack() as opened:
-            with self._answering():
+            with self._translating_errors():
                 file = opened.enter_context((self._top / key).open("rb"))
             yield file
 
     def write(self, key: str, pieces: Iterator[bytes]) -> None:
-        """Write a file, put it on disk, and then in its place."""
+        """Write a file under a temporary name, sync it to disk, and rename it."""
         path = self._top / key
         made = [folder for folder in (path.parent, path.parent.parent) if folder != self._top]
-        with self._answering():
+        with self._translating_errors():
             descriptor, incoming = tempfile.mkstemp(dir=self._top / _INCOMING)
         try:
             with open(descriptor, "wb") as file, locks.locked(Path(incoming)):
-                for piece in pieces:  # what these raise is not the archive's doing
-                    with self._answering():
+                for piece in pieces:  # errors from here are not the archive's
+                    with self._translating_errors():
                         file.write(piece)
-                with self._answering():
+                with self._translating_errors():
                     file.flush()
                     os.fsync(descriptor)
                     path.parent.mkdir(parents=True, exist_ok=True)
@@ -84,30 +84,30 @@ class DirectoryStore:
             raise
 
     def delete(self, key: str) -> None:
-        """Remove a file, and its folder if it is the last of a kata's copies."""
+        """Delete a file, and its folder if it was the last copy of a kata."""
         path = self._top / key
-        with contextlib.suppress(FileNotFoundError), self._answering():
+        with contextlib.suppress(FileNotFoundError), self._translating_errors():
             path.unlink()
             durable.sync_folder(path.parent)
             if path.parent.parent != self._top:
-                with contextlib.suppress(OSError):  # it holds something still
+                with contextlib.suppress(OSError):  # other copies are in it
                     path.parent.rmdir()
 
     def sweep(self) -> None:
-        """Remove files that were never completed."""
-        with self._answering():
+        """Remove incomplete files of processes that died."""
+        with self._translating_errors():
             for path in (self._top / _INCOMING).iterdir():
                 if not locks.is_locked(path):
                     path.unlink(missing_ok=True)
 
     @contextmanager
-    def _answering(self) -> Iterator[None]:
-        """Turn whatever the system says into our errors, but that a file is not there."""
+    def _translating_errors(self) -> Iterator[None]:
+        """Translate the system's errors into the project's, except that a file is absent."""
         try:
             yield
         except FileNotFoundError as error:
             if not (self._top / _INCOMING).is_dir():
-                reason = f"{self._top} is not there, or is not an archive any more"
+                reason = f"{self._top} does not exist, or is no longer an archive"
                 raise ArchiveUnavailable(reason) from error
             raise
         except OSError as error:

@@ -1,4 +1,4 @@
-"""Where the archive is, as the setting says it: nowhere, a directory, or an S3-compatible store."""
+"""The location of the archive, from the setting: none, a directory, or an S3-compatible store."""
 
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -8,7 +8,7 @@ from storer.archive.directory_store import DirectoryStore
 
 
 def check(text: str) -> str:
-    """Return the setting if it names a place; raise ValueError if not."""
+    """Return the setting if it names a location; raise ValueError if not."""
     found = urlsplit(text)
     is_place = (
         (found.scheme == "" and text.startswith("/"))
@@ -21,12 +21,12 @@ def check(text: str) -> str:
 
 
 def open_archive(text: str) -> Archive:
-    """Open the archive that the setting names; raise ArchiveUnavailable if that can't be."""
+    """Open the archive that the setting names; raise ArchiveUnavailable if that is impossible."""
     if not text:
         return NoArchive()
     found = urlsplit(text)
     if found.scheme == "s3":
-        # Only here: it takes longer to import than all the rest, and more memory.
+        # Imported only if used: boto3 takes longer to import than all the rest, and more memory.
         from storer.archive.s3_store import S3Store  # noqa: PLC0415
 
         return StoredArchive(S3Store(found.netloc, found.path))

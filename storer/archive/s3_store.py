@@ -1,7 +1,7 @@
 """An archive in an S3-compatible store, by boto3.
 
-Where the store is, its region and the credentials come from where the library looks for them:
-`AWS_ENDPOINT_URL_S3`, `AWS_REGION`, `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and its files.
+boto3 takes the address, the region and the credentials from `AWS_ENDPOINT_URL_S3`, `AWS_REGION`,
+`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and its configuration files.
 """
 
 import contextlib
@@ -19,17 +19,17 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from dojo.errors import ArchiveUnavailable
 
-# A call waits for it, so it is not waited for long.
+# Callers wait for the store, so the timeouts are short.
 _CONFIG = Config(
     connect_timeout=3,
     read_timeout=20,
     retries={"mode": "standard", "total_max_attempts": 3},
-    # Older stores know no other checksums than those of the transport; ours is in the seal.
+    # Older stores know only the checksums of the transport. The seal has our own.
     request_checksum_calculation="when_required",
     response_checksum_validation="when_required",
 )
-# In parts of 8 MiB, none of which can be seen before the last one came; without threads, of
-# which the library would start ten for each.
+# Parts of 8 MiB, which become visible together with the last one. Without threads: the library
+# would start ten for each upload.
 _TRANSFER = TransferConfig(use_threads=False)
 
 _ABSENT = {"404", "NoSuchKey", "NotFound"}
@@ -39,11 +39,11 @@ class S3Store:
     """Objects in a bucket, `prefix/49/name` each."""
 
     def __init__(self, bucket: str, prefix: str) -> None:
-        """Use what is in a bucket under a prefix, which may be empty."""
+        """Use the objects of a bucket under a prefix, which may be empty."""
         self._bucket = bucket
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         self._url = f"s3://{bucket}/{self._prefix}"
-        with self._answering():
+        with self._translating_errors():
             self._client: Any = boto3.client("s3", config=_CONFIG)
 
     def folders(self) -> list[str]:
@@ -61,9 +61,9 @@ class S3Store:
                 yield each["Key"].removeprefix(self._prefix)
 
     def status(self, key: str) -> tuple[int, str] | None:
-        """Return the size in bytes, and what changes with each writing; None if it is absent."""
-        # By a listing: of an object that is not there, the store would say the same as of a bucket
-        # that is not there.
+        """Return the size in bytes and a version that each write changes; None if it is absent."""
+        # By a listing: asked for the object itself, the store answers alike for an absent object
+        # and an absent bucket.
         page = next(self._pages(key, MaxKeys=1))
         for each in page.get("Contents", []):
             if each["Key"] == self._prefix + key:
@@ -74,29 +74,29 @@ class S3Store:
     @contextmanager
     def open(self, key: str) -> Iterator[IO[bytes]]:
         """Open an object; raise FileNotFoundError if there is none."""
-        with self._answering():
+        with self._translating_errors():
             found = self._client.get_object(Bucket=self._bucket, Key=self._prefix + key)
         with contextlib.closing(found["Body"]) as body:
             yield cast("IO[bytes]", _Body(self, body))
 
     def write(self, key: str, pieces: Iterator[bytes]) -> None:
-        """Write an object; it is there when all of it has come."""
-        with self._answering():
+        """Write an object; it becomes visible when all of it was sent."""
+        with self._translating_errors():
             self._client.upload_fileobj(
                 _Pieces(pieces), self._bucket, self._prefix + key, Config=_TRANSFER
             )
 
     def delete(self, key: str) -> None:
-        """Remove an object, if it is there."""
-        with contextlib.suppress(FileNotFoundError), self._answering():
+        """Delete an object, if there is one."""
+        with contextlib.suppress(FileNotFoundError), self._translating_errors():
             self._client.delete_object(Bucket=self._bucket, Key=self._prefix + key)
 
     def sweep(self) -> None:
-        """Do nothing: what was never completed is the store's to remove, by a rule of its own."""
+        """Do nothing: the store removes incomplete uploads by a lifecycle rule of its own."""
 
     @contextmanager
-    def _answering(self) -> Iterator[None]:
-        """Turn whatever the library says into our errors, but that an object is not there."""
+    def _translating_errors(self) -> Iterator[None]:
+        """Translate the library's errors into the project's, except that an object is absent."""
         try:
             yield
         except ClientError as error:
@@ -106,32 +106,32 @@ class S3Store:
         except (BotoCoreError, Boto3Error, urllib3.exceptions.HTTPError, ValueError) as error:
             raise ArchiveUnavailable(f"{self._url}: {error}") from error
 
-    def _pages(self, prefix: str, **more_told: int) -> Iterator[dict[str, Any]]:
-        told: dict[str, Any] = {"Bucket": self._bucket, "Prefix": self._prefix + prefix}
-        told = {**told, "Delimiter": "/", **more_told}
-        more: dict[str, str] | None = {}
-        while more is not None:
-            with self._answering():
-                page = self._client.list_objects_v2(**told, **more)
+    def _pages(self, prefix: str, **more_parameters: int) -> Iterator[dict[str, Any]]:
+        parameters: dict[str, Any] = {"Bucket": self._bucket, "Prefix": self._prefix + prefix}
+        parameters = {**parameters, "Delimiter": "/", **more_parameters}
+        continuation: dict[str, str] | None = {}
+        while continuation is not None:
+            with self._translating_errors():
+                page = self._client.list_objects_v2(**parameters, **continuation)
             yield page
             token = page.get("NextContinuationToken")
-            more = {"ContinuationToken": token} if token else None
+            continuation = {"ContinuationToken": token} if token else None
 
 
 class _Body:
-    """An object's content, as it comes."""
+    """The content of an object, as a stream."""
 
     def __init__(self, store: S3Store, body: Any) -> None:
         self._store = store
         self._body = body
 
     def read(self, size: int) -> bytes:
-        with self._store._answering():  # noqa: SLF001 - its own
+        with self._store._translating_errors():  # noqa: SLF001 - the store's own class
             return cast("bytes", self._body.read(size))
 
 
 class _Pieces(io.RawIOBase):
-    """Pieces of bytes, as a file to read; a short read is its end for the library."""
+    """Pieces of bytes as a file to read; the library takes a short read for the end."""
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self._pieces = pieces

@@ -1,9 +1,9 @@
-"""A kata into the archive, and out of it. For the holder of the lock on the kata's folder.
+"""Put a kata into the archive, and get it back. For the holder of the lock on the kata's folder.
 
-What comes out of the archive stays there: it is the kata as of then. A note in the kata's folder
-says what the archive had and how the files were; as long as both are the same, putting the kata
-away once more has nothing to write. If the archive has something else, another machine put it
-there: what that has of the kata is compared, and no light there is written over that is not here.
+A kata that was fetched stays in the archive as it was then. A note in the kata's folder has the
+archive's stamp and a fingerprint of the files: while both are unchanged, archiving the kata again
+writes nothing. If the archive's stamp differs, another machine wrote there: the archived kata is
+compared with this one, and never replaced if it has lights that this one has not.
 """
 
 import hashlib
@@ -24,8 +24,8 @@ import zstandard
 from dojo import avatars, visible_files
 from dojo.errors import ArchiveConflict, ArchiveDamaged, KataDamaged, KataNotFound
 from dojo.naming import SANDBOX
-from storer.archive.archive import Archive, Archived, Copy, head_frame
-from storer.archive.extract import unpack
+from storer.archive.archive import Archive, ArchivedKata, Copy, head_frame
+from storer.archive.extract import extract
 from storer.fs import durable, json_files, tree
 from storer.fs.json_files import Unreadable
 from storer.kata import sandbox
@@ -37,23 +37,23 @@ from storer.tar import snapshot
 from storer.tar.packing import PackedObjects, pack_objects
 from storer.tar.snapshot import Snapshot
 
-# A name with a dot in front is no part of the kata.
+# Names that begin with a dot are no part of the kata.
 NOTE = ".archived"
-_NOT_AS_IT_IS = "-"  # in place of a fingerprint
+_NO_FINGERPRINT = "-"  # stands for a kata that has to be written again
 
-# In the kata's folder: on the same disk, and going with it.
-_COMPARING = ".comparing-"
+# Beside the kata's files: on the same disk, and removed with them.
+_COMPARISONS = ".comparing-"
 
 _log = structlog.get_logger()
 
 
 def put(archive: Archive, kata: Kata, *, with_products: bool) -> None:
-    """Have the archive have the kata as it is, or newer, durably.
+    """Make sure that the archive durably has the kata as it is, or a newer one.
 
-    What runs left in sandboxes is part of it if `with_products`. Raises KataDamaged,
+    It gets what runs left in sandboxes if `with_products`. Raises KataDamaged,
     ArchiveUnavailable, ArchiveConflict or DiskFull.
     """
-    if is_there(archive, kata) or not is_wanted(archive, kata):
+    if is_up_to_date(archive, kata) or not is_wanted(archive, kata):
         return
     with ExitStack() as opened, durable.translate_disk_errors():
         taken = Snapshot(kata, opened)
@@ -66,32 +66,32 @@ def put(archive: Archive, kata: Kata, *, with_products: bool) -> None:
 
 
 def is_wanted(archive: Archive, kata: Kata) -> bool:
-    """Say whether the archive is to have the kata instead of what it has.
+    """Say whether the kata should replace the one in the archive.
 
-    Not if that goes on where the kata ends. Raises ArchiveConflict if both went on; KataDamaged,
-    ArchiveUnavailable or DiskFull.
+    It should not if the archived one continues it. Raises ArchiveConflict if each has lights that
+    the other has not; KataDamaged, ArchiveUnavailable or DiskFull.
     """
     found = archive.find(kata.kata_id)
-    if found is None or found.stamp == _noted_stamp(kata.folder):
+    if found is None or found.stamp == _read_stamp(kata.folder):
         return True
-    for left in kata.folder.glob(f"{_COMPARING}*"):
-        shutil.rmtree(left, ignore_errors=True)
+    for leftover in kata.folder.glob(f"{_COMPARISONS}*"):
+        shutil.rmtree(leftover, ignore_errors=True)
     with (
         durable.translate_disk_errors(),
-        tempfile.TemporaryDirectory(prefix=_COMPARING, dir=kata.folder) as folder,
+        tempfile.TemporaryDirectory(prefix=_COMPARISONS, dir=kata.folder) as folder,
     ):
-        there = Kata.detached(Path(folder), kata.kata_id)
+        archived_kata = Kata.detached(Path(folder), kata.kata_id)
         try:
-            get(archive, kata.kata_id, there.folder)
-        except KataNotFound:  # it was deleted there at this moment
+            get(archive, kata.kata_id, archived_kata.folder)
+        except KataNotFound:  # another process has just deleted it
             return True
         except ArchiveDamaged as error:
-            _log.warning("written again", kata=kata.kata_id, reason=str(error))
+            _log.warning("archive damaged, writing again", kata=kata.kata_id, reason=str(error))
             return True
-        if is_ancestor(there, kata):
+        if is_ancestor(archived_kata, kata):
             return True
-        if is_ancestor(kata, there):
-            _log.info("the archive's is newer", kata=kata.kata_id)
+        if is_ancestor(kata, archived_kata):
+            _log.info("archive is newer", kata=kata.kata_id)
             return False
     raise ArchiveConflict(kata.kata_id)
 
@@ -99,7 +99,7 @@ def is_wanted(archive: Archive, kata: Kata) -> bool:
 def tar(
     taken: Snapshot, packed: PackedObjects, leave_out: Callable[[PurePosixPath], bool]
 ) -> Iterator[bytes]:
-    """Yield the compressed tar of a kata, and its head."""
+    """Yield the compressed tar of a kata, and the frame with its head."""
     members = snapshot.members(taken, packed=packed, leave_out=leave_out, is_held=True)
     compressor = zstandard.ZstdCompressor().compressobj()
     for piece in chain(members, [snapshot.END]):
@@ -110,23 +110,23 @@ def tar(
 
 
 def get(archive: Archive, kata_id: str, folder: Path) -> None:
-    """Put the kata into `folder`, which is empty and which nobody sees, as it was archived.
+    """Extract the archived kata into `folder`, which is empty and which nobody sees.
 
     Raises KataNotFound, ArchiveDamaged or ArchiveUnavailable.
     """
     with archive.open(kata_id) as sealed:
-        unpack(sealed, kata_id, folder)
+        extract(sealed, kata_id, folder)
     base = Copy.base_of(sealed.digest)
     copies = [copy for copy in archive.copies(kata_id) if copy.base == base]
     if [copy.number for copy in copies] != list(range(1, len(copies) + 1)):
-        raise ArchiveDamaged(sealed.key, f"of the copies that add to it there are {copies}")
-    before = {path.parent.name: _names(path) for path in folder.glob(f"*/{MANIFEST}")}
+        raise ArchiveDamaged(sealed.key, f"the copies that add to it have gaps: {copies}")
+    names_before = {path.parent.name: _names(path) for path in folder.glob(f"*/{MANIFEST}")}
     for copy in copies:
         with archive.open_copy(kata_id, copy) as added:
-            unpack(added, kata_id, folder)
+            extract(added, kata_id, folder)
     if copies:
         for path in folder.glob(f"*/{MANIFEST}"):
-            _check_out(path.parent, before.get(path.parent.name, set()))
+            _check_out(path.parent, names_before.get(path.parent.name, set()))
 
 
 def _names(manifest: Path) -> set[str]:
@@ -136,32 +136,32 @@ def _names(manifest: Path) -> set[str]:
         raise KataDamaged(manifest.parent.name, manifest.name, str(error)) from error
 
 
-def _check_out(avatar: Path, before: set[str]) -> None:
-    """Have an avatar's sandbox, which has the visible files of before, have those of now."""
+def _check_out(avatar: Path, names_before: set[str]) -> None:
+    """Update an avatar's sandbox from the visible files before the copies to those of now."""
     try:
         files = json_files.read_files(json_files.read(avatar / MANIFEST, dict))
     except Unreadable as error:
         raise KataDamaged(avatar.name, MANIFEST, str(error)) from error
-    # It was restored from a tar that somebody made: no name may lead out of the sandbox.
+    # The kata may come from a tar that a caller made: no name may lead out of the sandbox.
     files = {name: content for name, content in files.items() if not visible_files.name_fault(name)}
     folder = avatar / SANDBOX
     if not folder.exists():
         sandbox.create(avatar, avatar.name, files)
-    for name in before - set(files):
+    for name in names_before - set(files):
         if not visible_files.name_fault(name):
-            _clear(folder, name)
+            _remove_obstacle(folder, name)
     for name, content in files.items():
         path = folder / name
         if path.is_symlink() or not path.is_file() or path.read_bytes() != content:
-            _clear(folder, name)
+            _remove_obstacle(folder, name)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
             path.chmod(visible_files.mode(name))
     sandbox.chown(folder, avatar.name)
 
 
-def _clear(folder: Path, name: str) -> None:
-    """Remove what is in the way of a visible file: itself, and links in the place of folders."""
+def _remove_obstacle(folder: Path, name: str) -> None:
+    """Remove what is in the place of a visible file, and links in the place of its folders."""
     path = folder
     for part in PurePosixPath(name).parts:
         path = path / part
@@ -176,60 +176,60 @@ def _clear(folder: Path, name: str) -> None:
             path.unlink(missing_ok=True)
 
 
-def is_there(archive: Archive, kata: Kata) -> bool:
-    """Say whether the archive has the kata just as it is."""
+def is_up_to_date(archive: Archive, kata: Kata) -> bool:
+    """Say whether the archive has the kata exactly as it is."""
     try:
-        noted = (kata.folder / NOTE).read_bytes()
+        note = (kata.folder / NOTE).read_bytes()
     except FileNotFoundError:
         return False
     found = archive.find(kata.kata_id)
-    return found is not None and noted == _note(found, kata.folder)
+    return found is not None and note == _note(found, kata.folder)
 
 
-def note(found: Archived, folder: Path) -> None:
-    """Note that the archive has the kata just as it is."""
-    with suppress(OSError):  # then it is written once more
+def write_note(found: ArchivedKata, folder: Path) -> None:
+    """Note that the archive has the kata exactly as it is."""
+    with suppress(OSError):  # without a note, the kata is written once more
         durable.replace(folder / NOTE, _note(found, folder), sync=False)
 
 
-def supersede(found: Archived, folder: Path) -> None:
-    """Note that the kata is to replace what the archive has, whatever that is."""
-    with suppress(OSError):  # then they are compared
-        durable.replace(folder / NOTE, f"{found.stamp} {_NOT_AS_IT_IS}\n".encode(), sync=False)
+def supersede(found: ArchivedKata, folder: Path) -> None:
+    """Note that the kata is to replace the archived one, whatever that is."""
+    with suppress(OSError):  # without a note, the two are compared
+        durable.replace(folder / NOTE, f"{found.stamp} {_NO_FINGERPRINT}\n".encode(), sync=False)
 
 
-def _noted_stamp(folder: Path) -> str:
-    """Return the stamp of what the archive had from here, or here from the archive."""
+def _read_stamp(folder: Path) -> str:
+    """Return the archive's stamp from the note, or "" if there is none."""
     try:
         return (folder / NOTE).read_text("ascii", "replace").partition(" ")[0]
     except FileNotFoundError:
         return ""
 
 
-def _note(found: Archived, folder: Path) -> bytes:
+def _note(found: ArchivedKata, folder: Path) -> bytes:
     return f"{found.stamp} {_fingerprint(folder)}\n".encode()
 
 
 def _fingerprint(folder: Path) -> str:
-    """Return what changes with every file of the kata, without reading any.
+    """Return a digest that changes with every file of the kata, without reading the files.
 
-    By the times of their inodes, which nobody can set.
+    It has the change times of the inodes (ctime), which no program can set.
     """
     digest = hashlib.sha256()
     for found in tree.walk(folder, lambda path: not path.parts[0].startswith(".")):
         if found.path.parts[0].startswith("."):
             continue
-        status, what = found.status, "folder"
+        status, version = found.status, "folder"
         if not stat.S_ISDIR(status.st_mode):
-            what = f"{status.st_ino} {status.st_ctime_ns} {status.st_size}"
-        digest.update(os.fsencode(f"{found.path}\0{what}\0"))
+            version = f"{status.st_ino} {status.st_ctime_ns} {status.st_size}"
+        digest.update(os.fsencode(f"{found.path}\0{version}\0"))
     return digest.hexdigest()
 
 
 def _products(kata: Kata) -> Callable[[PurePosixPath], bool]:
-    """Return what says of a file of the kata whether it is one that a run made.
+    """Return a predicate that tells which files of the kata are build products of runs.
 
-    Not one is a file that the avatar's editor shows, or one in which the runner put it.
+    Visible files are none, nor are those that the runner submitted.
     """
     visible = {name: _visible(kata, name) for name in kata.avatar_names()}
 
@@ -243,7 +243,7 @@ def _products(kata: Kata) -> Callable[[PurePosixPath], bool]:
 
 
 def _visible(kata: Kata, avatar: str) -> set[str]:
-    """Return the names of the avatar's visible files, and of the folders that they are in."""
+    """Return the names of the avatar's visible files, and of the folders that contain them."""
     names: set[str] = set()
     folder = kata.folder / avatar
     try:

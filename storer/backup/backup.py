@@ -1,10 +1,10 @@
-"""Backups: all katas as one tar, or those that changed since another backup.
+"""Backups: a tar of all katas, or of those that changed since another backup.
 
-The tar is laid out as a katas directory. Each kata is in the state that it has when its turn
-comes, and none is locked while the caller reads. Behind the members of each comes a small one
-with their digest, for whoever restores to know that they are whole; behind all katas comes the
-manifest, which `storer.backup.catalog` keeps. What is in memory grows neither with the katas nor
-with their number.
+The tar has the layout of a katas directory. Each kata is in the state that it has when its turn
+comes, and no lock is held while the caller reads. A seal, a small member with a digest, follows the
+members of each kata: with it, a restore knows that the kata is whole. The last member is the
+manifest, which `storer.backup.catalog` keeps. Memory grows with neither the size nor the number of
+the katas.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ import zstandard
 from dojo import kata_ids
 from dojo.chunks import CHUNK_BYTES, Digest, rechunk
 from dojo.errors import ArchiveDamaged, InvalidArgument, KataDamaged, KataNotFound
-from storer.archive.archive import HEAD_BYTES, Archive, Archived, head_in
-from storer.backup.catalog import Catalog, Entry, State, Unfinished
+from storer.archive.archive import HEAD_BYTES, Archive, ArchivedKata, head_in
+from storer.backup.catalog import Catalog, Entry, State, UnfinishedManifest
 from storer.backup.download import Compression, compress
 from storer.fs import durable
 from storer.kata.head import head_of
@@ -32,24 +32,26 @@ from storer.tar import headers, snapshot
 from storer.tar.snapshot import Snapshot
 
 MANIFEST = "backup.json"
-COMMENT = "cyber-dojo backup "  # what the tar says of itself; its token follows
+COMMENT = "cyber-dojo backup "  # the tar's global comment; the backup's token follows
 _MAX_REASON = 500
 _MAX_HELD_BYTES = 8 * 1024**2
 
 
 class Backup:
-    """A backup that has begun: its token, and its tar, to be read once and closed."""
+    """A backup in progress: its token, and its tar, which is read once and closed."""
 
-    def __init__(self, katas: Katas, catalog: Catalog, unfinished: Unfinished, after: str) -> None:
+    def __init__(
+        self, katas: Katas, catalog: Catalog, unfinished: UnfinishedManifest, after: str
+    ) -> None:
         self._katas = katas
         self._catalog = catalog
         self._unfinished = unfinished
         self._after = after
-        self._unsealed = Digest()  # of what comes after the last seal
+        self._unsealed = Digest()  # of the bytes after the last seal
 
     @property
     def token(self) -> str:
-        """Names the backup."""
+        """The token that names the backup."""
         return self._unfinished.token
 
     def tar(self, compression: Compression) -> Generator[bytes, None, None]:
@@ -65,42 +67,44 @@ class Backup:
         self._unsealed.update(header)
         yield header
         with ExitStack() as opened:
-            before: Iterator[Entry] = iter(())
+            previous_entries: Iterator[Entry] = iter(())
             if unfinished.since:
-                found = opened.enter_context(self._catalog.opened(unfinished.since))
-                before = _after(found.entries(), self._after)
-            there = self._katas.kept_ids(unfinished.prefix, self._after)
-            for kata_id, was, is_there in _merged(there, before):
-                # One that was brought here, or put away, while it was listed may be missing there.
-                if is_there or self._katas.is_kept(kata_id):
-                    yield from self._kata(kata_id, was)
-                elif was is not None:
-                    unfinished.add(Entry(kata_id, State.DELETED, head=was.head))
+                previous_manifest = opened.enter_context(
+                    self._catalog.open_finished(unfinished.since)
+                )
+                previous_entries = _after(previous_manifest.entries(), self._after)
+            stored_ids = self._katas.stored_ids(unfinished.prefix, self._after)
+            for kata_id, previous, is_there in _merge(stored_ids, previous_entries):
+                # A kata that is fetched or archived during the listing can be missing in it.
+                if is_there or self._katas.is_stored(kata_id):
+                    yield from self._kata(kata_id, previous)
+                elif previous is not None:
+                    unfinished.add(Entry(kata_id, State.DELETED, head=previous.head))
         size, manifest = unfinished.finish()
         yield _header(MANIFEST, size)
         yield from manifest
         yield snapshot.padding(size)
-        # Whoever has the end of the tar can start from it, and nobody else needs to.
+        # Before the end is sent: a caller who has the whole tar can base the next backup on it.
         unfinished.keep()
         yield snapshot.END
 
-    def _kata(self, kata_id: str, was: Entry | None) -> Iterator[bytes]:
-        """Yield what the tar has of a kata, if it changed; and take it down."""
+    def _kata(self, kata_id: str, previous: Entry | None) -> Iterator[bytes]:
+        """Yield a kata's members and its seal if it changed; add its entry to the manifest."""
         try:
-            entry = yield from self._entry(kata_id, was)
-        # One that is not found was deleted since it was listed: the next backup says so.
+            entry = yield from self._entry(kata_id, previous)
+        # A kata that is not found was deleted after it was listed; the next backup reports that.
         except (KataNotFound, KataDamaged, ArchiveDamaged) as error:
-            entry = _failed(kata_id, was, str(error))
+            entry = _failed(kata_id, previous, str(error))
         except OSError as error:
-            entry = _failed(kata_id, was, f"it can't be read: {error.strerror}")
+            entry = _failed(kata_id, previous, f"it can't be read: {error.strerror}")
         self._unfinished.add(entry)
         if entry.state is not State.UNCHANGED:
             yield _seal(entry)
             self._unsealed = Digest()
 
-    def _entry(self, kata_id: str, was: Entry | None) -> Generator[bytes, None, Entry]:
+    def _entry(self, kata_id: str, previous: Entry | None) -> Generator[bytes, None, Entry]:
         with ExitStack() as opened:
-            found = self._find(kata_id, was, opened)
+            found = self._find(kata_id, previous, opened)
             if isinstance(found, Entry):
                 return found
             if isinstance(found, Snapshot):
@@ -111,72 +115,76 @@ class Backup:
         return Entry(kata_id, State.SENT, head=head, stamp=found.stamp, sha256=sha256)
 
     def _digested(self, members: Iterable[bytes]) -> Generator[bytes, None, str]:
-        """Yield the members; return the digest of all since the last seal, in hexadecimal."""
+        """Yield the members; return the digest in hexadecimal of all bytes since the last seal."""
         for piece in members:
             self._unsealed.update(piece)
             yield piece
         return self._unsealed.sha256.hex()
 
     def _find(
-        self, kata_id: str, was: Entry | None, opened: ExitStack
-    ) -> Entry | Snapshot | Archived:
-        """Return a kata where it is, or its entry if it is as it was. Raises KataNotFound."""
+        self, kata_id: str, previous: Entry | None, opened: ExitStack
+    ) -> Entry | Snapshot | ArchivedKata:
+        """Return what to read a kata from, or its entry if unchanged. Raises KataNotFound."""
         archive = self._katas.archive
         with suppress(KataNotFound), self._katas.reading(kata_id) as kata:
-            if was is not None and was.head and head_of(kata).digest == was.head:
-                return _unchanged(was)
-            with durable.translate_disk_errors():  # which is not this kata's alone
+            if previous is not None and previous.head and head_of(kata).digest == previous.head:
+                return _unchanged(previous)
+            with (
+                durable.translate_disk_errors()
+            ):  # a full disk fails the backup, not just this kata
                 return Snapshot(kata, opened)
         archived = archive.find(kata_id)
         if archived is None:
-            raise KataNotFound(kata_id, "it was deleted meanwhile")
-        if was is not None and was.stamp == archived.stamp:
-            return _unchanged(was)
-        if archive.copies(kata_id):  # of a machine that was lost: to be put together first
+            raise KataNotFound(kata_id, "it was deleted during the backup")
+        if previous is not None and previous.stamp == archived.stamp:
+            return _unchanged(previous)
+        if archive.copies(kata_id):  # left by a lost machine: fetching merges them with their base
             with self._katas.using(kata_id, touching=False) as kata:
                 return Snapshot(kata, opened)
         return archived
 
 
 def begin(katas: Katas, catalog: Catalog, prefix: str, since: str) -> Backup:
-    """Begin a backup of the katas whose ids begin with `prefix`, since another if one is given.
+    """Begin a backup of the katas whose ids begin with `prefix`.
 
-    Raises InvalidArgument, or UnknownBackup.
+    If `since` is the token of another backup, only what changed after that is sent. Raises
+    InvalidArgument or UnknownBackup.
     """
     if since:
-        with catalog.opened(since) as found:
-            if found.prefix != prefix:
-                reason = f"is of a backup of the prefix {found.prefix!r}"
+        with catalog.open_finished(since) as previous_manifest:
+            if previous_manifest.prefix != prefix:
+                reason = f"is of a backup with the prefix {previous_manifest.prefix!r}"
                 raise InvalidArgument("since_token", reason)
     return Backup(katas, catalog, catalog.begin(prefix, since), "")
 
 
 def resume(katas: Katas, catalog: Catalog, token: str, after: str) -> Backup:
-    """Go on with a backup that broke, after the kata `after`. Raises UnknownBackup."""
+    """Resume an interrupted backup after the kata `after`. Raises UnknownBackup."""
     return Backup(katas, catalog, catalog.resume(token, after), after)
 
 
 def filename(compression: Compression) -> str:
-    """Return a name for the tar of a backup."""
+    """Return a filename for the tar of a backup."""
     return f"katas.tar{compression.value}"
 
 
-def _unchanged(was: Entry) -> Entry:
-    return replace(was, state=State.UNCHANGED, reason="")
+def _unchanged(previous: Entry) -> Entry:
+    return replace(previous, state=State.UNCHANGED, reason="")
 
 
-def _failed(kata_id: str, was: Entry | None, reason: str) -> Entry:
-    """Return the entry of a kata that can't be sent; what was sent of it last is known still."""
-    entry = was or Entry(kata_id, State.FAILED)
+def _failed(kata_id: str, previous: Entry | None, reason: str) -> Entry:
+    """Return the entry of a kata that can't be sent; what was last sent of it stays known."""
+    entry = previous or Entry(kata_id, State.FAILED)
     return replace(entry, state=State.FAILED, reason=reason[:_MAX_REASON])
 
 
 def _archived(
-    archive: Archive, archived: Archived, opened: ExitStack
+    archive: Archive, archived: ArchivedKata, opened: ExitStack
 ) -> tuple[str, Iterator[bytes]]:
-    """Return the head of an archived kata, "" if that is not known, and the members of its tar.
+    """Return the head of an archived kata ("" if unknown) and the members of its tar.
 
-    What was damaged is found before: a member that breaks off would spoil what comes after it.
+    A large tar is read twice, to check it before any of it is sent: a member that breaks off would
+    damage all that follows.
     """
     source = cast("IO[bytes]", opened.enter_context(archive.open(archived.kata_id)))
     if archived.size_bytes <= _MAX_HELD_BYTES:
@@ -199,34 +207,34 @@ def _archived_members(source: IO[bytes]) -> Iterator[bytes]:
         held = held[-len(snapshot.END) :]
 
 
-def _merged(
-    there: Iterator[str], before: Iterator[Entry]
+def _merge(
+    stored_ids: Iterator[str], previous_entries: Iterator[Entry]
 ) -> Iterator[tuple[str, Entry | None, bool]]:
-    """Yield each id once, in order, with what the backup before had, and whether it is there."""
-    kata_id, was = next(there, None), next(before, None)
-    while kata_id is not None or was is not None:
-        if kata_id is not None and (was is None or kata_id < was.kata_id):
+    """Yield each id once, in order, with its previous entry, and whether it is stored."""
+    kata_id, previous = next(stored_ids, None), next(previous_entries, None)
+    while kata_id is not None or previous is not None:
+        if kata_id is not None and (previous is None or kata_id < previous.kata_id):
             yield kata_id, None, True
-            kata_id = next(there, None)
-        elif was is not None and was.kata_id != kata_id:
-            yield was.kata_id, was, False
-            was = next(before, None)
-        elif was is not None:
-            yield was.kata_id, was, True
-            kata_id, was = next(there, None), next(before, None)
+            kata_id = next(stored_ids, None)
+        elif previous is not None and previous.kata_id != kata_id:
+            yield previous.kata_id, previous, False
+            previous = next(previous_entries, None)
+        elif previous is not None:
+            yield previous.kata_id, previous, True
+            kata_id, previous = next(stored_ids, None), next(previous_entries, None)
 
 
 def _after(entries: Iterable[Entry], after: str) -> Iterator[Entry]:
-    """Yield the entries after an id of the katas that there were."""
+    """Yield the entries of ids that come after `after`, except those of deleted katas."""
     return (each for each in entries if each.kata_id > after and each.state is not State.DELETED)
 
 
 def _seal(entry: Entry) -> bytes:
-    """Return the member behind a kata: what its members have to be, or that they are not whole."""
-    told = {"kata_id": entry.kata_id, "head": entry.head, "sha256": entry.sha256}
+    """Return a kata's seal: the digest of its members, or why they are incomplete."""
+    fields = {"kata_id": entry.kata_id, "head": entry.head, "sha256": entry.sha256}
     if entry.state is State.FAILED:
-        told = {"kata_id": entry.kata_id, "error": entry.reason}
-    content = json.dumps({key: value for key, value in told.items() if value}).encode() + b"\n"
+        fields = {"kata_id": entry.kata_id, "error": entry.reason}
+    content = json.dumps({key: value for key, value in fields.items() if value}).encode() + b"\n"
     name = f"{kata_ids.outer(entry.kata_id)}/{kata_ids.inner(entry.kata_id)}.json"
     return _header(name, len(content)) + content + snapshot.padding(len(content))
 

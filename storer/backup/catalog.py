@@ -1,9 +1,9 @@
-"""What the last backups held: for each one a file, by which the next finds what has changed.
+"""The catalog of the last backups: a file per backup, from which the next one finds changes.
 
-The files are in a volume of the namespace's own, and each is a backup's manifest: JSON with a
-line for each kata, in the order of their ids, so that it is written and read a line at a time.
-Losing them costs a full backup, and nothing else. A backup that has not come to its end has a
-file of another name, by which it can be gone on with.
+The files are in a volume of the namespace. Each is a backup's manifest: JSON with a line per kata,
+in the order of their ids, so that it is written and read line by line. Losing the files costs a
+full backup and nothing else. The file of an incomplete backup has another ending; the backup can be
+resumed from it.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ from dojo.engine.data_containers import DataContainers
 from dojo.errors import UnknownBackup
 from storer.fs import durable
 
-# Of those that came to their end, and of those that did not.
-KEPT = 32
+# The number of files that are kept of each ending.
+MAX_FILES = 32
 
 _TOKEN = re.compile(r"[0-9]{10}-[0-9a-f]{16}\Z")
-_WHOLE, _UNFINISHED = ".json", ".unfinished"
+_FINISHED, _UNFINISHED = ".json", ".unfinished"
 _LAST_LINE = b"]}\n"
 _MAX_LINE = 4096
 
 
 class BadManifest(Exception):
-    """A backup's manifest is not as a backup writes it."""
+    """A file is not a backup's manifest."""
 
 
 class State(StrEnum):
     """What a backup has of a kata."""
 
     SENT = "sent"
-    UNCHANGED = "unchanged"  # an earlier one has it
-    DELETED = "deleted"  # since the one before
+    UNCHANGED = "unchanged"  # an earlier backup has it
+    DELETED = "deleted"  # after the previous backup
     FAILED = "failed"  # it could not be read
 
 
@@ -51,8 +51,8 @@ class State(StrEnum):
 class Entry:
     """A line of a backup's manifest.
 
-    `head` and `sha256` are those that the kata had when it was last sent; `stamp` is the
-    archive's, where it was sent from there. `reason` says why it failed.
+    `head` and `sha256` are those of the kata when it was last sent. `stamp` is the archive's, if it
+    was sent from there. `reason` says why it failed.
     """
 
     kata_id: str
@@ -64,8 +64,8 @@ class Entry:
 
 
 @dataclass
-class Backup:
-    """A backup's manifest: what it says of the whole, and its file to read entries from."""
+class BackupManifest:
+    """The first line of a backup's manifest, and the file to read its entries from."""
 
     token: str
     since: str
@@ -75,49 +75,49 @@ class Backup:
     def entries(self) -> Iterator[Entry]:
         """Yield the entries in the order of their ids. Raises BadManifest."""
         while (line := self.file.readline(_MAX_LINE)) and line != _LAST_LINE:
-            if line.endswith(b"\n"):  # else whoever wrote it died
+            if line.endswith(b"\n"):  # else the process died while it wrote the line
                 yield _entry(line)
 
 
-class Unfinished:
-    """The manifest of a backup that goes on. Belongs to one thread at a time."""
+class UnfinishedManifest:
+    """The manifest of a backup in progress. Belongs to one thread at a time."""
 
     def __init__(self, path: Path, token: str, since: str, prefix: str) -> None:
         self.token = token
         self.since = since
         self.prefix = prefix
         self._path = path
-        # Line by line: a kata of which the caller has the digest has its line here.
+        # Line-buffered: once a caller has a kata's seal, the kata's line is in the file.
         self._file = path.open("w+", buffering=1, encoding="ascii")
         self._is_first = True
         head = json.dumps({"token": token, "since": since, "prefix": prefix, "katas": []})
         self._file.write(head.removesuffix("]}") + "\n")
 
     def add(self, entry: Entry) -> None:
-        """Add the next kata's line."""
-        comma = "" if self._is_first else ","
-        said = {key: value for key, value in asdict(entry).items() if value}
-        self._file.write(comma + json.dumps(said, separators=(",", ":")) + "\n")
+        """Add the entry of the next kata."""
+        separator = "" if self._is_first else ","
+        fields = {key: value for key, value in asdict(entry).items() if value}
+        self._file.write(separator + json.dumps(fields, separators=(",", ":")) + "\n")
         self._is_first = False
 
     def finish(self) -> tuple[int, Iterator[bytes]]:
-        """End the manifest; return its size in bytes, and its bytes."""
+        """Complete the manifest; return its size in bytes, and its content."""
         self._file.write(_LAST_LINE.decode())
         self._file.flush()
         descriptor = self._file.fileno()
         return os.fstat(descriptor).st_size, _pieces(descriptor)
 
     def keep(self) -> None:
-        """Let the next backup start from it. It is on disk then."""
+        """Make the manifest durable, so that another backup can be based on it."""
         os.fsync(self._file.fileno())
         try:
-            self._path.rename(self._path.with_suffix(_WHOLE))
-        except FileNotFoundError:  # many more were begun since
+            self._path.rename(self._path.with_suffix(_FINISHED))
+        except FileNotFoundError:  # removed: MAX_FILES more backups were begun since
             raise UnknownBackup(self.token) from None
         durable.sync_folder(self._path.parent)
 
     def close(self) -> None:
-        """Close its file."""
+        """Close the file."""
         self._file.close()
 
 
@@ -127,22 +127,22 @@ class Catalog:
     def __init__(self, data_containers: DataContainers) -> None:
         self._containers = data_containers
 
-    def begin(self, prefix: str, since: str) -> Unfinished:
-        """Begin a backup, which follows the one with the token `since`, if that is not empty."""
+    def begin(self, prefix: str, since: str) -> UnfinishedManifest:
+        """Begin a backup, based on the one with the token `since` unless that is empty."""
         folder = self._folder()
         numbers = [int(path.name[:10]) for path in _files(folder)]
         token = f"{max(numbers, default=0) + 1:010}-{secrets.token_hex(8)}"
-        for ending in (_WHOLE, _UNFINISHED):
-            for path in _files(folder, ending)[:-KEPT]:
+        for ending in (_FINISHED, _UNFINISHED):
+            for path in _files(folder, ending)[:-MAX_FILES]:
                 path.unlink(missing_ok=True)
-        return Unfinished(folder / (token + _UNFINISHED), token, since, prefix)
+        return UnfinishedManifest(folder / (token + _UNFINISHED), token, since, prefix)
 
-    def resume(self, token: str, after: str) -> Unfinished:
-        """Go on with a backup that broke, after a kata: as another, that has the same begin.
+    def resume(self, token: str, after: str) -> UnfinishedManifest:
+        """Resume an interrupted backup after a kata, as a new one that has the same beginning.
 
-        Also if all was sent and only its end did not arrive. Raises UnknownBackup.
+        This also works if only the end of the backup did not arrive. Raises UnknownBackup.
         """
-        with self._open(token, _UNFINISHED, _WHOLE) as broken:
+        with self._open(token, _UNFINISHED, _FINISHED) as broken:
             resumed = self.begin(broken.prefix, broken.since)
             try:
                 for entry in broken.entries():
@@ -155,14 +155,14 @@ class Catalog:
         return resumed
 
     @contextlib.contextmanager
-    def opened(self, token: str) -> Iterator[Backup]:
-        """Give the manifest of a backup that came to its end. Raises UnknownBackup."""
-        with self._open(token, _WHOLE) as backup:
+    def open_finished(self, token: str) -> Iterator[BackupManifest]:
+        """Open the manifest of a complete backup. Raises UnknownBackup."""
+        with self._open(token, _FINISHED) as backup:
             yield backup
 
     @contextlib.contextmanager
-    def _open(self, token: str, *endings: str) -> Iterator[Backup]:
-        """Give the manifest of this token that is there with one of the endings."""
+    def _open(self, token: str, *endings: str) -> Iterator[BackupManifest]:
+        """Open the manifest of this token that has the first of the endings that exists."""
         if not _TOKEN.match(token):
             raise UnknownBackup(token)
         with contextlib.ExitStack() as opened:
@@ -176,11 +176,11 @@ class Catalog:
                 raise UnknownBackup(token)
             try:
                 yield read(file)
-            except BadManifest:  # the machine went down before it was on disk
+            except BadManifest:  # the machine went down before the file was synced
                 raise UnknownBackup(token) from None
 
     def _folder(self) -> Path:
-        """Return the folder of the volume, which is made if there is none."""
+        """Return the folder of the volume; create the volume if there is none."""
         folder = self._containers.backups_folder
         if not folder.is_dir():
             namespace = self._containers.namespace
@@ -191,38 +191,40 @@ class Catalog:
         return folder
 
 
-def read(file: IO[bytes]) -> Backup:
-    """Read the beginning of a manifest. Raises BadManifest."""
+def read(file: IO[bytes]) -> BackupManifest:
+    """Read the first line of a manifest. Raises BadManifest."""
     line = file.readline(_MAX_LINE)
     try:
-        told = json.loads(line + b"]}")
-        return Backup(str(told["token"]), str(told["since"]), str(told["prefix"]), file)
+        fields = json.loads(line + b"]}")
+        return BackupManifest(
+            str(fields["token"]), str(fields["since"]), str(fields["prefix"]), file
+        )
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise BadManifest("its first line is another") from None
+        raise BadManifest("its first line is not that of a backup's manifest") from None
 
 
 def _entry(line: bytes) -> Entry:
     try:
-        told = json.loads(line.removeprefix(b","))
-        texts = {key: str(value) for key, value in told.items()}
+        fields = json.loads(line.removeprefix(b","))
+        texts = {key: str(value) for key, value in fields.items()}
         entry = Entry(**{**texts, "state": State(texts["state"])})  # type: ignore[arg-type]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise BadManifest(f"{line[:80]!r} is no line of it") from None
+        raise BadManifest(f"{line[:80]!r} is not a line of a backup's manifest") from None
     if not kata_ids.is_whole(entry.kata_id):
-        raise BadManifest(f"{entry.kata_id[:40]!r} is no kata's id")
+        raise BadManifest(f"{entry.kata_id[:40]!r} is not a kata's id")
     return entry
 
 
 def _files(folder: Path, *endings: str) -> list[Path]:
     """Return the manifests in a folder, the oldest first."""
-    wanted = endings or (_WHOLE, _UNFINISHED)
+    wanted = endings or (_FINISHED, _UNFINISHED)
     return sorted(
         path for path in folder.iterdir() if path.suffix in wanted and _TOKEN.match(path.stem)
     )
 
 
 def _pieces(descriptor: int) -> Iterator[bytes]:
-    at = 0
-    while piece := os.pread(descriptor, 256 * 1024, at):
+    offset = 0
+    while piece := os.pread(descriptor, 256 * 1024, offset):
         yield piece
-        at += len(piece)
+        offset += len(piece)

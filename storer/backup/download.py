@@ -1,4 +1,4 @@
-"""A kata as a tar, streamed: what is in memory does not grow with the sandboxes."""
+"""A kata as a tar, streamed: memory does not grow with the size of the sandboxes."""
 
 import zlib
 from collections.abc import Generator, Iterable, Iterator
@@ -16,7 +16,7 @@ from storer.tar.snapshot import Snapshot
 
 
 class Compression(Enum):
-    """How a tar is compressed: the ending that its name gets."""
+    """How a tar is compressed; the value is the ending of its filename."""
 
     NONE = ""
     GZIP = ".gz"
@@ -24,18 +24,18 @@ class Compression(Enum):
 
 
 def filename(kata_id: str, compression: Compression) -> str:
-    """Return a name for the tar of a kata."""
+    """Return a filename for the tar of a kata."""
     return f"{kata_id}.tar{compression.value}"
 
 
 def download(
     katas: Katas, kata_id: str, compression: Compression, resumption: Resumption | None = None
 ) -> Generator[bytes, None, None]:
-    """Yield a kata as a tar, in chunks, in the state it has when the first is asked for.
+    """Yield a kata as a tar, in chunks, in the state that it has when the first is asked for.
 
-    No lock is held while the chunks are asked for: a slow reader delays nobody. When the first
-    has come, `resumption` says where the caller goes on; all chunks come nevertheless. Raises
-    KataNotFound, also when the kata is deleted or replaced meanwhile.
+    No lock is held between chunks, so a slow reader delays nobody. Once the first chunk is there,
+    `resumption` says where the caller resumes; all chunks are yielded all the same. Raises
+    KataNotFound, also if the kata is deleted or replaced before the end.
     """
     with ExitStack() as opened:
         with katas.using(kata_id) as kata:

@@ -1,4 +1,4 @@
-"""A kata from a tar, as `storer.backup.download` gives them. The tar is not to be trusted."""
+"""Restore a kata from a tar such as `storer.backup.download` makes. The tar is untrusted."""
 
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -8,16 +8,16 @@ from dojo.errors import InvalidArgument
 from storer.katas.repository import Katas
 from storer.tar.untrusted_reader import InvalidKata, Tar, translate_tar_errors
 
-MAX_BYTES = 8 * 1024**3  # what a kata may unpack to, against one that is nothing but zeros
+MAX_BYTES = 8 * 1024**3  # the most that a kata may unpack to: zeros compress to almost nothing
 MAX_MEMBERS = 1_000_000
-_MAX_OUTER = 3  # what can come before the kata's folder: `.` and `49`
+_MAX_OUTER_FOLDERS = 3  # members that can precede the kata's folder, such as `.` and `49`
 
 
 def restore(katas: Katas, pieces: Iterator[bytes], *, overwrite: bool) -> tuple[str, list[str]]:
-    """Make a kata from the tar whose bytes are `pieces`; return its id and its avatars.
+    """Create a kata from the tar whose bytes are `pieces`; return its id and its avatars.
 
-    `pieces` has to raise if they do not come to their proper end: nothing is restored then.
-    Raises InvalidArgument, AlreadyExists or KataDamaged.
+    `pieces` must raise if the stream is incomplete: then nothing is restored. Raises
+    InvalidArgument, AlreadyExists or KataDamaged.
     """
     with translate_tar_errors():
         tar = Tar(pieces)
@@ -31,14 +31,14 @@ def restore(katas: Katas, pieces: Iterator[bytes], *, overwrite: bool) -> tuple[
 
 
 class Limit:
-    """Counts what a kata unpacks to."""
+    """Limits the members and bytes that a kata unpacks to."""
 
     def __init__(self) -> None:
         self._bytes = 0
         self._members = 0
 
     def add(self, size_bytes: int) -> None:
-        """Count a member; raise InvalidKata if there are too many, or they are too large."""
+        """Count a member; raise InvalidKata if the members are too many or too large."""
         self._bytes += size_bytes
         self._members += 1
         if self._bytes > MAX_BYTES or self._members > MAX_MEMBERS:
@@ -46,8 +46,8 @@ class Limit:
 
 
 def _kata_id(tar: Tar) -> str:
-    """Return the id that the members' names begin with, as the first two say it."""
-    for _ in range(_MAX_OUTER):
+    """Return the kata's id, from the names of the first members."""
+    for _ in range(_MAX_OUTER_FOLDERS):
         if tar.member is None or not tar.member.isdir() or len(tar.parts()) >= 2:
             break
         tar.advance()
@@ -60,7 +60,7 @@ def _kata_id(tar: Tar) -> str:
 
 
 def _unpack(tar: Tar, folder: Path) -> None:
-    """Put the kata's files into `folder`, which is empty, and read the tar to its end."""
+    """Unpack the kata's files into `folder`, which is empty, and read the tar to its end."""
     outer, inner = tar.parts()[:2]
     limit = Limit()
     while tar.member is not None:

@@ -1,8 +1,7 @@
-"""Many katas from a tar: a backup's, or that of any katas directory. It is not to be trusted.
+"""Restore many katas from a tar: a backup's, or that of any katas directory. It is untrusted.
 
-Each kata is published as soon as it is known to be whole. In a backup, the member behind it
-says so, with the digest of what came before; in any other tar, that another kata begins, or the
-tar ends as a tar does.
+Each kata is published as soon as it is known to be whole. In a backup, the digest in the kata's
+seal proves that. In any other tar, a kata is whole if another kata or the tar's end follows.
 """
 
 import json
@@ -26,11 +25,11 @@ from storer.tar.untrusted_reader import InvalidKata, Tar, translate_tar_errors
 
 _SEAL = ".json"
 _MAX_SEAL_BYTES = 64 * 1024
-_MAX_TOP = 3  # folders that the katas directory can be in
+_MAX_OUTER_FOLDERS = 3  # folders that can contain the katas directory
 
 
 class Outcome(Enum):
-    """What was done with a kata."""
+    """What happened to a kata."""
 
     RESTORED = auto()
     REPLACED = auto()
@@ -44,7 +43,7 @@ class Outcome(Enum):
 
 @dataclass(frozen=True)
 class Report:
-    """What was done with a kata, and why."""
+    """What happened to a kata, and why."""
 
     kata_id: str
     outcome: Outcome
@@ -52,67 +51,67 @@ class Report:
 
 
 @dataclass(frozen=True)
-class Ended:
-    """All was dealt with; `token` is the backup's, if it was one."""
+class Finished:
+    """The end of the reports; `token` is the backup's, or "" for any other tar."""
 
     token: str
 
 
 @dataclass(frozen=True)
-class How:
-    """What the caller allows; `protos/cyberdojo/storer/v1/storer.proto` says what it means."""
+class RestoreOptions:
+    """What the caller allows; `protos/cyberdojo/storer/v1/storer.proto` explains the fields."""
 
     overwrite: bool
     apply_deletions: bool
 
 
 def restore_katas(
-    katas: Katas, pieces: Iterator[bytes], how: How
-) -> Generator[Report | Ended, None, None]:
-    """Make katas from the tar whose bytes are `pieces`; yield what was done with each.
+    katas: Katas, pieces: Iterator[bytes], options: RestoreOptions
+) -> Generator[Report | Finished, None, None]:
+    """Restore katas from the tar whose bytes are `pieces`; yield what happened to each.
 
-    `pieces` has to raise if they do not come to their proper end. Raises InvalidArgument where
-    the tar breaks off: what was reported is done, and of the rest there is nothing.
+    `pieces` must raise if the stream is incomplete. Raises InvalidArgument where the tar breaks
+    off: the katas reported until then are restored, and nothing of the others is.
     """
     with translate_tar_errors():
-        found = _Katas(Tar(pieces))
+        tar_katas = _KatasInTar(Tar(pieces))
     token = ""
     refused: set[str] = set()
-    while (kata_id := found.next_kata()) is not None:
+    while (kata_id := tar_katas.next_kata()) is not None:
         if kata_id:
-            report = _restore(katas, found, kata_id, how)
+            report = _restore(katas, tar_katas, kata_id, options)
             if report.outcome is Outcome.REFUSED:
                 refused.add(kata_id)
             yield report
         else:
-            token = yield from _follow(katas, found, how, refused)
-    found.finish()
-    yield Ended(token)
+            token = yield from _apply_manifest(katas, tar_katas, options, refused)
+    tar_katas.finish()
+    yield Finished(token)
 
 
-class _Katas:
-    """The katas in a tar, one after another."""
+class _KatasInTar:
+    """The katas in a tar, read one after another."""
 
     def __init__(self, tar: Tar) -> None:
         self.tar = tar
-        self.is_ended = False
+        self.is_finished = False
         self.is_sealed = tar.comment.startswith(COMMENT)
         self._top: tuple[str, ...] | None = None
 
     def next_kata(self) -> str | None:
-        """Go to the next kata and return its id; "" for the manifest, None at the end."""
+        """Advance to the next kata and return its id; "" for the manifest, None at the end."""
         with translate_tar_errors():
             while self.tar.member is not None:
-                kata_id, _ = self.place()
+                kata_id, _ = self.kata_and_path()
                 if kata_id or self._is_manifest():
                     return kata_id
                 self.tar.advance()
         return None
 
-    def place(self) -> tuple[str, PurePosixPath | None]:
-        """Return the kata that the member at hand is of, and its path in it; None for the seal.
+    def kata_and_path(self) -> tuple[str, PurePosixPath | None]:
+        """Return the id of the current member's kata and the member's path in the kata.
 
-        "" stands for none.
+        The path is None for the kata's seal. The id is "" if the member belongs to no kata.
         """
         parts = self.tar.parts()
         if self._top is None:
@@ -128,10 +127,10 @@ class _Katas:
         return kata_id, None if is_seal else PurePosixPath(*rest)
 
     def unpack(self, kata_id: str, folder: Path) -> None:
-        """Put the kata at hand into `folder`; raise InvalidKata if it is not whole."""
+        """Unpack the current kata into `folder`; raise InvalidKata if the kata is incomplete."""
         limit = Limit()
         while self.tar.member is not None:
-            found, path = self.place()
+            found, path = self.kata_and_path()
             if found == kata_id and path is None:
                 self.check_seal()
                 return
@@ -144,17 +143,17 @@ class _Katas:
                 raise InvalidKata(f"{self.tar.member.name!r} is not a folder")
             self.tar.advance()
         if self.is_sealed:
-            raise InvalidKata("its digest is missing: it is not whole")
+            raise InvalidKata("its seal is missing, so it is incomplete")
         if self.tar.member is None:
             self.finish()
 
     def skip(self, kata_id: str) -> None:
-        """Go behind what is left of a kata."""
+        """Advance past the rest of a kata."""
         with translate_tar_errors():
             while self.tar.member is not None:
-                found, path = self.place()
+                found, path = self.kata_and_path()
                 if found == kata_id and path is None:
-                    self._behind_seal()
+                    self._skip_seal()
                     return
                 if found not in {"", kata_id} or self._is_manifest():
                     return
@@ -162,28 +161,28 @@ class _Katas:
 
     def finish(self) -> None:
         """Read the tar to its end, once."""
-        if not self.is_ended:
-            self.is_ended = True
+        if not self.is_finished:
+            self.is_finished = True
             with translate_tar_errors():
                 self.tar.finish()
 
     def check_seal(self) -> None:
-        """Go behind the seal at hand; raise InvalidKata unless it seals what came before it."""
+        """Check the current seal, and advance past it; raise InvalidKata if its digest is wrong."""
         digest = self.tar.digest_before()
         is_file = self.tar.member is not None and self.tar.member.isreg()
         content = self.tar.content().read(_MAX_SEAL_BYTES) if is_file else b""
-        self._behind_seal()
+        self._skip_seal()
         try:
-            told = json.loads(content)
-            error, sha256 = str(told.get("error", "")), told.get("sha256")
+            seal = json.loads(content)
+            error, sha256 = str(seal.get("error", "")), seal.get("sha256")
         except (ValueError, AttributeError, RecursionError):
-            raise InvalidKata("its digest can't be read") from None
+            raise InvalidKata("its seal can't be read") from None
         if error:
-            raise InvalidKata(f"it is not whole in the backup: {error}")
+            raise InvalidKata(f"it is incomplete in the backup: {error}")
         if sha256 != digest:
-            raise InvalidKata("its digest is another: it is not what was backed up")
+            raise InvalidKata("its digest does not match its seal: it is not what was backed up")
 
-    def _behind_seal(self) -> None:
+    def _skip_seal(self) -> None:
         self.is_sealed = True
         self.tar.restart_digest()
         self.tar.advance()
@@ -193,96 +192,96 @@ class _Katas:
 
 
 def _top(parts: tuple[str, ...]) -> tuple[str, ...] | None:
-    """Return the folders before the first kata's (49/3A06504A); None if this is no kata's."""
-    for place, (outer, inner) in enumerate(pairwise(parts)):
+    """Return the folders that contain the first kata (49/3A06504A); None if this is not a kata."""
+    for depth, (outer, inner) in enumerate(pairwise(parts)):
         kata_id = outer + inner.removesuffix(_SEAL)
-        if place <= _MAX_TOP and len(outer) == 2 and kata_ids.is_whole(kata_id):
-            return parts[:place]
+        if depth <= _MAX_OUTER_FOLDERS and len(outer) == 2 and kata_ids.is_whole(kata_id):
+            return parts[:depth]
     return None
 
 
-def _restore(katas: Katas, found: _Katas, kata_id: str, how: How) -> Report:
-    """Restore the kata at hand, and go behind it."""
-    chosen: list[Report] = []
+def _restore(katas: Katas, tar_katas: _KatasInTar, kata_id: str, options: RestoreOptions) -> Report:
+    """Restore the current kata, and advance past it."""
+    decided: list[Report] = []
     is_read = False
 
     def fill(folder: Path) -> None:
         nonlocal is_read
         with translate_tar_errors():
-            found.unpack(kata_id, folder)
+            tar_katas.unpack(kata_id, folder)
         is_read = True
 
-    def is_wanted(incoming: Kata, here: Kata | None) -> bool:
-        chosen.append(_choose(kata_id, incoming, here, how))
-        return chosen[0].outcome in {Outcome.RESTORED, Outcome.REPLACED}
+    def is_wanted(incoming: Kata, existing: Kata | None) -> bool:
+        decided.append(_decide(kata_id, incoming, existing, options))
+        return decided[0].outcome in {Outcome.RESTORED, Outcome.REPLACED}
 
     try:
-        if found.place()[1] is None:  # there is nothing of it but what became of it
+        if tar_katas.kata_and_path()[1] is None:  # only a seal, which says why the kata is missing
             with translate_tar_errors():
-                found.check_seal()
-        katas.take(kata_id, fill, is_wanted, overwrite=how.overwrite)
+                tar_katas.check_seal()
+        katas.restore_if_wanted(kata_id, fill, is_wanted, overwrite=options.overwrite)
     except InvalidKata as error:
         if not is_read:
-            found.skip(kata_id)
+            tar_katas.skip(kata_id)
         return Report(kata_id, Outcome.REFUSED, error.reason)
     except KataDamaged as error:
         return Report(kata_id, Outcome.REFUSED, str(error))
-    return chosen[0]
+    return decided[0]
 
 
-def _choose(kata_id: str, incoming: Kata, here: Kata | None, how: How) -> Report:
-    """Say what is to be done with a kata that came."""
-    came = head_of(incoming)
-    if here is None:
+def _decide(kata_id: str, incoming: Kata, existing: Kata | None, options: RestoreOptions) -> Report:
+    """Decide what to do with an incoming kata."""
+    incoming_head = head_of(incoming)
+    if existing is None:
         return Report(kata_id, Outcome.RESTORED)
     try:
-        if head_of(here) == came:
+        if head_of(existing) == incoming_head:
             return Report(kata_id, Outcome.UNCHANGED)
-        if how.overwrite or is_ancestor(here, incoming):
+        if options.overwrite or is_ancestor(existing, incoming):
             return Report(kata_id, Outcome.REPLACED)
-        is_newer = is_ancestor(incoming, here)
+        is_newer = is_ancestor(incoming, existing)
     except KataDamaged as error:
-        if how.overwrite:
+        if options.overwrite:
             return Report(kata_id, Outcome.REPLACED)
-        return Report(kata_id, Outcome.SKIPPED, f"what is here stays: {error}")
-    reason = "what is here is newer" if is_newer else "what is here went another way"
+        return Report(kata_id, Outcome.SKIPPED, f"the existing kata stays: {error}")
+    reason = "the existing kata is newer" if is_newer else "the existing kata has other lights"
     return Report(kata_id, Outcome.SKIPPED, reason)
 
 
-def _follow(
-    katas: Katas, found: _Katas, how: How, refused: Collection[str]
+def _apply_manifest(
+    katas: Katas, tar_katas: _KatasInTar, options: RestoreOptions, refused: Collection[str]
 ) -> Generator[Report, None, str]:
-    """Do what a backup's manifest says of the katas that it does not bring; return its token.
+    """Apply the backup's manifest to katas that are not in its tar; return the backup's token.
 
-    What was told of those that were `refused` is not told again.
+    Katas that were `refused` have a report already and get no other.
     """
     try:
         with translate_tar_errors():
-            manifest = catalog.read(found.tar.content())
+            manifest = catalog.read(tar_katas.tar.content())
             for entry in manifest.entries():
-                report = _account_for(katas, entry, how)
+                report = _apply_entry(katas, entry, options)
                 if report is not None and entry.kata_id not in refused:
                     yield report
             token = manifest.token
     except BadManifest as error:
         raise InvalidArgument("data", f"{MANIFEST}: {error}") from error
     with translate_tar_errors():
-        found.tar.advance()
+        tar_katas.tar.advance()
     return token
 
 
-def _account_for(katas: Katas, entry: Entry, how: How) -> Report | None:
-    is_here = katas.is_kept(entry.kata_id)
+def _apply_entry(katas: Katas, entry: Entry, options: RestoreOptions) -> Report | None:
+    is_stored = katas.is_stored(entry.kata_id)
     if entry.state is not State.DELETED:
-        if is_here:
+        if is_stored:
             return None
         return Report(entry.kata_id, Outcome.MISSING, entry.reason or "an earlier backup has it")
-    if not is_here:
+    if not is_stored:
         return None
-    if not how.apply_deletions:
-        return Report(entry.kata_id, Outcome.KEPT, "deleting was not asked for")
-    if not how.overwrite and not _is_as_it_was(katas, entry):
-        return Report(entry.kata_id, Outcome.KEPT, "it is not what was deleted")
+    if not options.apply_deletions:
+        return Report(entry.kata_id, Outcome.KEPT, "the request does not apply deletions")
+    if not options.overwrite and not _is_unchanged(katas, entry):
+        return Report(entry.kata_id, Outcome.KEPT, "it changed after the backup that deletes it")
     try:
         katas.delete(entry.kata_id)
     except KataNotFound:
@@ -290,7 +289,7 @@ def _account_for(katas: Katas, entry: Entry, how: How) -> Report | None:
     return Report(entry.kata_id, Outcome.DELETED)
 
 
-def _is_as_it_was(katas: Katas, entry: Entry) -> bool:
+def _is_unchanged(katas: Katas, entry: Entry) -> bool:
     try:
         with katas.reading(entry.kata_id) as kata:
             return bool(entry.head) and head_of(kata).digest == entry.head

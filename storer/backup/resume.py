@@ -1,7 +1,7 @@
-"""Going on with a download that broke: what names the very bytes that a kata's tar has.
+"""Resume an interrupted download: a name for the exact bytes of a kata's tar.
 
-A tar is made anew each time, always the same from the same files. So it is enough to know that
-no file changed since, and that it is compressed as then.
+The tar is made again, and the same files always give the same tar. So it is enough to know that no
+file has changed, and that the compression is the same.
 """
 
 import hashlib
@@ -14,22 +14,22 @@ from storer.fs import tree
 from storer.tar import snapshot
 from storer.tar.snapshot import Snapshot
 
-# Changes whenever the same files become another tar.
+# Increase this whenever the same files give another tar.
 _FORMAT = "tar/1"
 
 
 @dataclass(slots=True)
 class Resumption:
-    """Where a download is to go on, and, once it has begun, where it does.
+    """Where a download resumes.
 
-    `state` and `offset` are what the caller has, and after `compare` what it gets.
+    `state` and `offset` are those that the caller sent, and after `compare` those that it gets.
     """
 
     state: bytes = b""
     offset: int = 0
 
     def compare(self, taken: Snapshot, compression: str) -> None:
-        """Compare with the kata's state; where it is another, a file changed: from the start."""
+        """Compare `state` with the kata's; start from 0 if they differ, as a file has changed."""
         now = state(taken, compression)
         if now != self.state:
             self.offset = 0
@@ -37,9 +37,9 @@ class Resumption:
 
 
 def state(taken: Snapshot, compression: str) -> bytes:
-    """Return what names the bytes of the tar that is made of a snapshot.
+    """Return a digest that names the bytes of the tar made of a snapshot.
 
-    It looks at every file, and reads those alone that are replaced as the kata goes on.
+    It covers the properties of every file, and the content of those that recording replaces.
     """
     digest = hashlib.sha256()
     versions = (_FORMAT, compression, zlib.ZLIB_RUNTIME_VERSION, zstandard.__version__)
@@ -50,8 +50,8 @@ def state(taken: Snapshot, compression: str) -> bytes:
         if not snapshot.is_included(taken, found):
             continue
         status = found.status
-        # The time of the last change (ctime) can't be set by anybody: no change goes unseen.
-        seen = (
+        # No program can set the change time (ctime), so no change goes unnoticed.
+        properties = (
             str(found.path),
             found.target,
             status.st_mode,
@@ -62,5 +62,5 @@ def state(taken: Snapshot, compression: str) -> bytes:
             status.st_ctime_ns,
             status.st_ino,
         )
-        digest.update(repr(seen).encode("utf-8", "surrogateescape"))
+        digest.update(repr(properties).encode("utf-8", "surrogateescape"))
     return digest.digest()

@@ -1,1 +1,1 @@
-"""The katas of one storer: found, created, fetched, replaced, deleted, listed."""
+"""The katas of one storer: find, create, fetch, replace, delete and list them."""

@@ -1,11 +1,11 @@
-"""How many calls use katas at this moment, for those who keep out of their way."""
+"""A count of the calls that use katas now, for background work that waits for a quiet moment."""
 
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class InProgress:
+class ActiveCalls:
     """Counts the calls in progress. Any thread may use it."""
 
     def __init__(self) -> None:
@@ -13,8 +13,8 @@ class InProgress:
         self._count = 0
 
     @contextmanager
-    def one(self) -> Iterator[None]:
-        """Be one of them."""
+    def counted(self) -> Iterator[None]:
+        """Count a call for the duration of the block."""
         with self._changed:
             self._count += 1
         try:
@@ -26,6 +26,6 @@ class InProgress:
                     self._changed.notify_all()
 
     def wait_until_none(self, seconds: float) -> None:
-        """Wait for a moment in which there is none, but no longer than that."""
+        """Wait until no call is in progress, but at most `seconds`."""
         with self._changed:
             self._changed.wait_for(lambda: not self._count, seconds)

@@ -1,4 +1,4 @@
-"""The one way in which a change to a kata reaches whoever has to know of it."""
+"""The only channel that announces changes of katas to other parts of the storer."""
 
 import threading
 from collections.abc import Callable
@@ -7,24 +7,24 @@ Subscriber = Callable[[str], object]
 
 
 class Changes:
-    """Tells subscribers which kata changed. Any thread may use it; a lock guards who they are."""
+    """Tells subscribers which kata changed. Any thread may use it; a lock guards the list."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._subscribers: tuple[Subscriber, ...] = ()
 
     def subscribe(self, subscriber: Subscriber) -> None:
-        """Have `subscriber` called with a kata's id after each change, in the changer's thread.
+        """Call `subscriber` with the kata's id after each change, in the thread that changed it.
 
-        The subscriber may not wait, and may not raise.
+        The subscriber must neither block nor raise.
         """
         with self._lock:
             self._subscribers = (*self._subscribers, subscriber)
 
     def publish(self, kata_id: str) -> None:
-        """Tell that a kata has new lights or avatars, or was made, replaced, deleted or archived.
+        """Announce that a kata got lights or avatars, was created, replaced, deleted or archived.
 
-        To be called when the change can be seen, and without the lock of the kata's folder.
+        Call this when the change is visible, without the lock on the kata's folder.
         """
         for subscriber in self._subscribers:
             subscriber(kata_id)

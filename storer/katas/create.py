@@ -1,11 +1,11 @@
-"""Making a kata where there is none, or instead of the one that is there; and undoing that.
+"""Create a kata, replace the one that exists, and undo either if it fails.
 
-A kata that takes a while to put together is put together in a folder of its own inside its
-volume (`storer.katas.publish`), so there has to be a data-container before there is a kata. One
-that won't get a kata is removed again: at once, or by the sweep of the next storer.
+A kata that takes a while to assemble is staged in a folder of its own inside its volume
+(`storer.katas.publish`), so its data-container exists before the kata does. A data-container that
+gets no kata is deleted: at once, or by the sweep when the next storer starts.
 
-Locks: the folder's is held exclusively from the moment that the folder is there until the kata
-can be seen, but for the time in which a kata is put together that somebody sends.
+Locks: the lock on the kata's folder is held exclusively from the moment that the folder exists
+until the kata is visible, except while a kata is staged from a caller's stream.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from storer.kata.avatar import PASSAGE
 from storer.katas import listing, normalize, publish
 from storer.katas.listing import Places
 
-# Between the making of a volume and its locking is a moment; what is older is nobody's.
+# A volume is locked a moment after it is created. An unlocked, older one belongs to no process.
 UNFINISHED_SECONDS = 60
 
-# How long the engine may take to make or to remove a volume whose name is wanted.
-_TAKEN_SECONDS = 10.0
-_AGAIN_SECONDS = 0.01
+# How long the engine may take to create or remove a volume while another call waits for the name.
+_NAME_TAKEN_SECONDS = 10.0
+_RETRY_SECONDS = 0.01
 
 _log = structlog.get_logger()
 
 
-def create(places: Places, describe: Callable[[str], dict[str, Any]]) -> str:
-    """Make a kata of a new id, with the manifest.json that `describe` gives for it; return the id.
+def create(places: Places, make_manifest: Callable[[str], dict[str, Any]]) -> str:
+    """Create a kata with a new id and the manifest.json that `make_manifest` returns for the id.
 
-    The container is made first, and the volume with it: who has the name has the id.
+    Return the id. The container and its volume are created first: they claim the id.
     """
     while True:
         kata_id = kata_ids.new()
@@ -50,26 +50,26 @@ def create(places: Places, describe: Callable[[str], dict[str, Any]]) -> str:
             folder = places.data_containers.create(kata_id)
         except NameTaken:
             continue
-        with undone_on_error(places.data_containers, kata_id):
+        with undo_on_error(places.data_containers, kata_id):
             folder.chmod(PASSAGE)
-            durable.write(folder / MANIFEST, json_files.dumps(describe(kata_id)))
+            durable.write(folder / MANIFEST, json_files.dumps(make_manifest(kata_id)))
         return kata_id
 
 
-def put_together(
+def stage_and_publish(
     containers: DataContainers,
     kata_id: str,
     fill: Callable[[Path], None],
     is_wanted: Callable[[Path], bool],
 ) -> list[str] | None:
-    """Make a kata from what `fill` puts into the folder it is given, instead of any that is there.
+    """Stage a kata that `fill` writes into the folder it is given, and publish it.
 
-    `fill` has to raise if what it puts there is not whole. `is_wanted` is asked with that folder
-    then, when nobody uses the kata that is there. Returns the new kata's avatars; None if it is
-    not wanted.
+    It replaces the kata that exists, if any. `fill` must raise if what it wrote is incomplete.
+    `is_wanted` is then called with the staged folder, while nobody uses the existing kata. Return
+    the avatars of the new kata, or None if it is not wanted.
     """
     with _staged(containers, kata_id) as (folder, staged):
-        # Slow, as whoever sends the tar may be: the kata can be used meanwhile.
+        # Without the lock: a slow sender must not keep other callers from the existing kata.
         fill(staged.folder)
         names = normalize.normalize(staged.folder, kata_id)
         with locks.locked(folder):
@@ -83,45 +83,47 @@ def put_together(
 
 @contextmanager
 def locked_volume(containers: DataContainers, kata_id: str) -> Iterator[Path]:
-    """Make a kata's volume, if there is none, and hold its folder's lock; give the folder.
+    """Create a kata's volume if there is none, lock its folder exclusively, and give the folder.
 
-    Its container is not made here.
+    The container is not created here.
     """
     folder = containers.folder(kata_id)
-    with contextlib.ExitStack() as held:
-        deadline = time.monotonic() + _TAKEN_SECONDS
+    with contextlib.ExitStack() as stack:
+        deadline = time.monotonic() + _NAME_TAKEN_SECONDS
         while True:
             try:
                 containers.ensure_volume(kata_id)
             except DojoError:
-                _undo_locked(containers, kata_id)  # an engine that has no room can leave it
+                _lock_and_delete_unfinished(
+                    containers, kata_id
+                )  # an engine without room can leave a volume
                 raise
-            begun = time.monotonic()
-            # Whoever had it before may have deleted it: a kata that can't be imported.
+            waiting_since = time.monotonic()
+            # The holder before may have deleted the folder: its import failed, say.
             with contextlib.suppress(FileNotFoundError):
-                held.enter_context(locks.locked(folder))
+                stack.enter_context(locks.locked(folder))
                 break
-            deadline += time.monotonic() - begun  # others had their turn
+            deadline += time.monotonic() - waiting_since  # waiting for other holders is no failure
             if time.monotonic() > deadline:
-                raise KataNotFound(kata_id, "its container is there and its volume is not")
-            time.sleep(_AGAIN_SECONDS)  # the engine is at it, for another call
+                raise KataNotFound(kata_id, "its data-container exists, but not its volume")
+            time.sleep(_RETRY_SECONDS)  # the engine removes the volume for another call
         yield folder
 
 
 @contextmanager
-def undone_on_error(containers: DataContainers, kata_id: str) -> Iterator[None]:
-    """Delete a data-container if it won't get a kata. For the lock's holder."""
+def undo_on_error(containers: DataContainers, kata_id: str) -> Iterator[None]:
+    """Delete the data-container if the block fails and leaves no kata. For the lock's holder."""
     try:
         yield
     except BaseException:
-        _undo(containers, kata_id)
+        _delete_unfinished(containers, kata_id)
         raise
 
 
 def sweep(places: Places) -> None:
-    """Remove what was never completed, its maker having died. For the start of a storer.
+    """Remove what processes that died left incomplete. Call this when a storer starts.
 
-    What is being made at this moment is staged, or was begun a moment ago, and stays.
+    A kata that another process is creating is staged, or younger than UNFINISHED_SECONDS: it stays.
     """
     containers = places.data_containers
     with contextlib.suppress(ArchiveUnavailable):
@@ -134,44 +136,44 @@ def sweep(places: Places) -> None:
                 with locks.locked(folder):
                     publish.recover(folder)
                     publish.is_staged(folder)
-                    _undo(containers, kata_id)
+                    _delete_unfinished(containers, kata_id)
 
 
 @contextmanager
 def _staged(containers: DataContainers, kata_id: str) -> Iterator[tuple[Path, publish.Staged]]:
-    """Give a kata's folder, and one in it to put the kata together in.
+    """Give a kata's folder, and a folder inside it to stage the kata in.
 
-    Makes the data-container if there is none, and deletes it if it won't get a kata.
+    Creates the data-container if there is none, and deletes it if it gets no kata.
     """
     folder = containers.folder(kata_id)
     try:
-        with contextlib.ExitStack() as held:
-            # Staged before another, who fails, can find that nobody needs the container.
+        with contextlib.ExitStack() as stack:
+            # With the lock: else another call, which fails, could delete the container before.
             with locked_volume(containers, kata_id):
                 containers.make_handle(kata_id)
-                staged = held.enter_context(publish.staging(folder))
+                staged = stack.enter_context(publish.staging(folder))
             yield folder, staged
     except BaseException:
-        _undo_locked(containers, kata_id)
+        _lock_and_delete_unfinished(containers, kata_id)
         raise
 
 
-def _undo_locked(containers: DataContainers, kata_id: str) -> None:
-    """Delete a data-container that has no kata, and won't get one, if there is one."""
+def _lock_and_delete_unfinished(containers: DataContainers, kata_id: str) -> None:
+    """Lock the folder of a data-container that has no kata, if it exists, and delete it."""
     folder = containers.folder(kata_id)
     with contextlib.suppress(FileNotFoundError), locks.locked(folder):
-        _undo(containers, kata_id)
+        _delete_unfinished(containers, kata_id)
 
 
-def _undo(containers: DataContainers, kata_id: str) -> None:
-    """Delete a data-container that has no kata, and won't get one. For the lock's holder."""
+def _delete_unfinished(containers: DataContainers, kata_id: str) -> None:
+    """Delete a data-container that neither has a kata nor gets one. For the lock's holder."""
     folder = containers.folder(kata_id)
-    wanted = publish.is_begun(folder) or publish.is_staged(folder)
+    is_needed = publish.is_pending(folder) or publish.is_staged(folder)
     is_deleted = (folder / publish.GONE).exists()
     if not is_deleted and any(avatars.is_name(path.name) for path in folder.iterdir()):
-        # Somebody's work, for all that it can't be seen without a manifest.
-        wanted = True
-    if not containers.exists(kata_id) and not wanted:
-        with contextlib.suppress(DojoError):  # then the next sweep does it
+        # A participant's work, although no kata is visible without its manifest.json.
+        is_needed = True
+    if not containers.exists(kata_id) and not is_needed:
+        with contextlib.suppress(DojoError):  # the next sweep tries again
             containers.delete(kata_id)
             _log.info("unfinished kata deleted", kata=kata_id)

@@ -1,7 +1,7 @@
-"""Removing a kata's data-container: the kata is deleted, or it is in the archive from then on.
+"""Remove a kata's data-container: because the kata is deleted, or because it is archived.
 
-Locks: both hold the folder's lock exclusively, and so find no call in the middle. Deleting waits
-for it, archiving does not.
+Locks: both hold the lock on the kata's folder exclusively, so no call is using the kata. Deleting
+waits for the lock, archiving does not.
 """
 
 from collections.abc import Callable
@@ -21,9 +21,9 @@ _log = structlog.get_logger()
 
 
 def delete(places: Places, kata_id: str) -> None:
-    """Delete a kata's container and volume, and its copy in the archive.
+    """Delete a kata's container and volume, and the kata in the archive.
 
-    Raises KataNotFound; or ArchiveUnavailable or EngineUnavailable when nothing was deleted.
+    Raises KataNotFound; ArchiveUnavailable or EngineUnavailable if nothing was deleted.
     """
     containers = places.data_containers
     if not containers.exists(kata_id) and places.archive.find(kata_id) is None:
@@ -32,8 +32,8 @@ def delete(places: Places, kata_id: str) -> None:
     while True:
         try:
             with locks.locked(folder):
-                containers.engine.ping()  # without it nothing is begun
-                # First in the archive: killed in between, the kata is whole where it is seen.
+                containers.engine.ping()  # delete nothing if the engine can't remove the volume
+                # The archive first: if this process dies in between, the visible kata is whole.
                 places.archive.delete(kata_id)
                 if containers.exists(kata_id):
                     publish.hide(folder)
@@ -41,7 +41,7 @@ def delete(places: Places, kata_id: str) -> None:
                 break
         except FileNotFoundError:
             places.archive.delete(kata_id)
-            if not folder.exists():  # else somebody brings it back
+            if not folder.exists():  # if it exists, another call has just fetched it
                 break
     _log.info("kata deleted")
 
@@ -49,16 +49,16 @@ def delete(places: Places, kata_id: str) -> None:
 def archive(
     places: Places, kata: Kata, is_watched: Callable[[str], bool], *, with_products: bool
 ) -> None:
-    """Archive a kata: the archive gets it, and its container and volume go.
+    """Put a kata into the archive, and remove its container and volume.
 
-    With what runs left in its sandboxes if `with_products`. Raises KataInUse if somebody uses
-    it, as whoever `is_watched` tells of does; KataNotFound, KataDamaged, ArchiveUnavailable,
-    ArchiveConflict, EngineUnavailable, DiskFull or ArchiveMissing; then it is where it was.
+    The archive gets what runs left in its sandboxes if `with_products`. Raises KataInUse if the
+    kata is in use or `is_watched` returns true; KataNotFound, KataDamaged, ArchiveUnavailable,
+    ArchiveConflict, EngineUnavailable, DiskFull or ArchiveMissing; the kata then stays as it was.
     """
     containers, kata_id, folder = places.data_containers, kata.kata_id, kata.folder
     if not containers.exists(kata_id):
         raise KataNotFound(kata_id, "no data-container has this kata")
-    if not places.archive.is_there:
+    if not places.archive.is_configured:
         raise ArchiveMissing
     with locks.locked_at_once(folder) as is_held:
         if not containers.exists(kata_id):
@@ -66,17 +66,17 @@ def archive(
         if not is_held or publish.is_staged(folder):
             raise KataInUse(kata_id, "a call is in progress")
         if is_watched(kata_id):
-            raise KataInUse(kata_id, "it is watched")
-        # First of all: files come and go under who looks at them while a container is there.
+            raise KataInUse(kata_id, "a caller watches it")
+        # Before the snapshot: a run in such a container changes files while they are read.
         if holders := containers.holders(kata_id):
             raise KataInUse(kata_id, f"the container {holders[0]} holds its volume")
         store_kata.put(places.archive, kata, with_products=with_products)
-        # Nobody else has it open, and the engine would do the same when the container is gone.
+        # Nobody else has its files open, so they can go while the engine removes the container.
         containers.delete(kata_id, empty=partial(_empty, folder))
     _log.info("kata archived", kata=kata_id)
 
 
 def _empty(folder: Path) -> None:
-    """Remove a kata's files, which nobody sees from the first step on."""
+    """Remove a kata's files; the first step makes the kata invisible."""
     publish.hide(folder)
     publish.clear_hidden(folder)

@@ -1,4 +1,4 @@
-"""What is in a kata, as far as its small files say: for lists, which bring in no kata."""
+"""Details of a kata from its small files, for lists: reading them fetches no kata."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +13,7 @@ from storer.kata.lights import INCREMENTS, parse
 
 @dataclass(frozen=True, slots=True)
 class Details:
-    """What is in a kata. `problem` says what can't be read, if anything; what it told is absent."""
+    """What is in a kata. `problem` names unreadable files; what they would say is left empty."""
 
     display_name: str = ""
     exercise: str = ""
@@ -25,10 +25,10 @@ class Details:
 
 
 def read(folder: Path, kata_id: str) -> Details | None:
-    """Return what is in the kata in `folder`, of a data-container or of a katas directory.
+    """Return the details of the kata in `folder`, in a data-container or a katas directory.
 
-    It takes no lock and opens no repository: the newest light can be missing while it is being
-    recorded. None if the kata went meanwhile.
+    Takes no lock and opens no repository: a light that is being recorded can be missing. Returns
+    None if the kata has just been removed.
     """
     kata = Kata.detached(folder, kata_id)
     problems = []

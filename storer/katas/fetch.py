@@ -1,7 +1,7 @@
-"""Fetching a kata into a data-container, from the archive or from the katas directory.
+"""Fetch a kata into a data-container, from the archive or from the katas directory.
 
-Locks: making it there holds the folder's lock exclusively, from the moment that the folder is
-there until the kata can be seen.
+Locks: the lock on the kata's folder is held exclusively from the moment that the folder exists
+until the kata is visible.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ from dojo import locks
 from dojo.background_task import background_task
 from dojo.errors import KataNotFound
 from storer.archive import store_kata
-from storer.archive.archive import Archived
+from storer.archive.archive import ArchivedKata
 from storer.fs import tree
 from storer.kata.avatar import PASSAGE
 from storer.katas import create, normalize, publish
@@ -24,14 +24,14 @@ _log = structlog.get_logger()
 
 
 def fetch(places: Places, kata_id: str, *, importing: bool) -> None:
-    """Make sure that the kata is in a data-container; raise KataNotFound if it can't be.
+    """Make sure that the kata is in a data-container; raise KataNotFound if that is impossible.
 
-    From elsewhere it is fetched only if `importing` is set.
+    The archive and the katas directory are used only if `importing` is set.
     """
     containers = places.data_containers
     if not containers.exists(kata_id):
         folder = containers.folder(kata_id)
-        if folder.exists():  # it is being made, or replaced, or a crash interrupted that
+        if folder.exists():  # another call creates or replaces it, or a crash interrupted one
             with contextlib.suppress(FileNotFoundError), locks.locked(folder):
                 publish.recover(folder)
         if not containers.exists(kata_id):
@@ -48,26 +48,26 @@ def _import(places: Places, kata_id: str) -> None:
         raise KataNotFound(kata_id)
     with create.locked_volume(containers, kata_id) as folder:
         if containers.exists(kata_id):
-            return  # another call was faster
-        # It may even have gone to the archive meanwhile.
+            return  # another call has fetched it
+        # Look again, with the lock: it may have been archived after the first look.
         archived = archived or archive.find(kata_id)
         with (
-            create.undone_on_error(containers, kata_id),
+            create.undo_on_error(containers, kata_id),
             publish.staging(folder) as staged,
         ):
-            # Seen without its container, it would be a kata all the same; but one that the
-            # engine has no room for is better refused.
+            # A kata is visible without its container, but the import must fail if the engine has
+            # no room for one.
             with background_task(partial(containers.make_handle, kata_id)):
                 _fill(places, kata_id, archived, source, staged.folder)
                 folder.chmod(PASSAGE)
             publish.publish(staged, folder)
             if archived is not None:
-                store_kata.note(archived, folder)
+                store_kata.write_note(archived, folder)
     _log.info("kata imported", kata=kata_id, archived=archived is not None)
 
 
 def _fill(
-    places: Places, kata_id: str, archived: Archived | None, source: Path | None, incoming: Path
+    places: Places, kata_id: str, archived: ArchivedKata | None, source: Path | None, incoming: Path
 ) -> None:
     if archived is not None:
         store_kata.get(places.archive, kata_id, incoming)

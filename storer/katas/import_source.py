@@ -1,4 +1,4 @@
-"""A katas directory on the host: `49/3A06504A/...`. It is read, and never written."""
+"""A katas directory on the host, `49/3A06504A/...`, which the storer reads and never writes."""
 
 import os
 from collections.abc import Iterator
@@ -8,13 +8,13 @@ from dojo import kata_ids
 
 
 class KatasDirectory:
-    """The katas in a folder, or none at all where no folder was given."""
+    """The katas in a folder; there are none if `path` is None."""
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
 
     def folder(self, kata_id: str) -> Path | None:
-        """Return the kata's folder, or None if it is not here."""
+        """Return the kata's folder, or None if the directory has no such kata."""
         if self._path is None:
             return None
         folder = self._path / kata_ids.outer(kata_id) / kata_ids.inner(kata_id)
@@ -23,7 +23,7 @@ class KatasDirectory:
     def kata_ids(self, prefix: str = "", *, ignore_case: bool = False) -> Iterator[str]:
         """Yield the ids that begin with `prefix`, in order.
 
-        Looks only into those of the outer folders that can hold any.
+        Reads only those outer folders (`49`) that can hold such ids.
         """
         fold = str.lower if ignore_case else str
         wanted = fold(prefix)
@@ -37,7 +37,7 @@ class KatasDirectory:
 
 
 def _names(path: Path | None, *inside: str) -> list[str]:
-    """Return the names in a folder, in order; none if there is no such folder."""
+    """Return the names in a folder, in order; none if the folder does not exist."""
     if path is None:
         return []
     try:

@@ -1,4 +1,4 @@
-"""Which katas there are, wherever they are: completing an id, and listing them all in pages."""
+"""List katas wherever they are: complete a partial id, and page through all ids."""
 
 import heapq
 from collections.abc import Iterable, Iterator
@@ -21,7 +21,7 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class Places:
-    """Where katas can be."""
+    """The places where katas can be."""
 
     data_containers: DataContainers
     archive: Archive
@@ -30,7 +30,7 @@ class Places:
 
 @dataclass(frozen=True)
 class ListedKata:
-    """A kata's id, and where it is; if in neither of these, then in the katas directory."""
+    """A kata's id, and where it is; if both are false, it is in the katas directory only."""
 
     kata_id: str
     in_data_container: bool
@@ -38,7 +38,7 @@ class ListedKata:
 
 
 def is_somewhere(places: Places, kata_id: str) -> bool:
-    """Say whether there is such a kata at all."""
+    """Say whether the kata exists in any place."""
     return (
         places.data_containers.exists(kata_id)
         or places.katas_directory.folder(kata_id) is not None
@@ -47,9 +47,9 @@ def is_somewhere(places: Places, kata_id: str) -> bool:
 
 
 def complete(places: Places, partial_id: str) -> tuple[list[str], bool]:
-    """Return the ids that a partial id can stand for, and whether there are more of them.
+    """Return the ids that begin with a partial id in any case, and whether there are more.
 
-    Those that have its case come first.
+    Those that match its case come first.
     """
     wanted = partial_id.lower()
     found = {
@@ -82,7 +82,7 @@ def page(places: Places, prefix: str, after: str, count: int) -> list[ListedKata
 
 
 def details(places: Places, listed: Iterable[ListedKata]) -> dict[str, Details]:
-    """Return what is in each of these katas, but for those that only the archive has."""
+    """Return the details of each kata, except those that only the archive has."""
     found: dict[str, Details] = {}
     for each in listed:
         folder = None
@@ -96,10 +96,11 @@ def details(places: Places, listed: Iterable[ListedKata]) -> dict[str, Details]:
     return found
 
 
-def kept_ids(places: Places, prefix: str, after: str) -> Iterator[str]:
+def stored_ids(places: Places, prefix: str, after: str) -> Iterator[str]:
     """Yield the ids that begin with `prefix` and come after `after`, in order.
 
-    Those of the katas that are kept here: the katas directory is somebody else's.
+    These are the katas in data-containers and in the archive; those that only the katas directory
+    has are not the storer's.
     """
     contained = (kata_id for kata_id, _ in _contained(places, prefix, after))
     merged = heapq.merge(contained, places.archive.ids(prefix, after=after))
@@ -107,10 +108,10 @@ def kept_ids(places: Places, prefix: str, after: str) -> Iterator[str]:
 
 
 def _contained(places: Places, prefix: str, after: str) -> Iterator[tuple[str, str]]:
-    """Yield the ids of katas that are in a data-container, in order, each with where it is.
+    """Yield the ids of katas in data-containers, in order, each with its place.
 
-    One that goes to the archive meanwhile is told of too: the archive's own may have been listed
-    before it was there.
+    A kata that is archived during the listing is included: the archive may have been listed
+    before the kata was in it.
     """
     containers = places.data_containers
     contained = sorted(
@@ -126,9 +127,9 @@ def _contained(places: Places, prefix: str, after: str) -> Iterator[tuple[str, s
 
 
 def _archived(archive: Archive, partial_id: str, *, is_needed: bool) -> list[str]:
-    """Return the archived ids that begin so; a few, but more than are told.
+    """Return the archived ids that begin with `partial_id`: at most one more than are returned.
 
-    An archive that does not answer keeps nobody from what is here, unless it is needed.
+    If the archive does not answer, return none, or raise if there is no other match (`is_needed`).
     """
     try:
         return list(islice(archive.ids(partial_id, ignore_case=True), MAX_COMPLETIONS + 1))

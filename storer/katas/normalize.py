@@ -1,8 +1,8 @@
-"""Normalizing: making a kata that came from elsewhere one of ours.
+"""Normalize a kata from another source: bring it into the form in which the storer keeps katas.
 
-It is done to a copy that nobody can see yet. A kata from a katas directory, of any age, and
-one from a tar become the same: a git repository for each avatar, owners and permissions as
-ours, and nothing in it that git would run.
+It works on a staged copy, which nobody sees yet. A kata from a katas directory, in any legacy
+layout, and one from a tar get the same form: a git repository per avatar, the storer's owners and
+permissions, and no setting or hook that git would run.
 """
 
 import contextlib
@@ -28,9 +28,9 @@ from storer.kata.lights import INCREMENTS, parse
 from storer.kata.manifest import OUTPUT
 from storer.kata.recorder import Recorder, Tip
 
-# What a repository's config may say. Everything else could make a git that is run in it, by
-# somebody who downloaded the kata, run a program or write elsewhere.
-_HARMLESS = {
+# The settings that a repository's config keeps. Others could make git run a program, or write
+# outside the repository, on the machine of somebody who downloads the kata.
+_SAFE_CONFIG = {
     "core.repositoryformatversion",
     "core.filemode",
     "core.bare",
@@ -42,34 +42,34 @@ _HARMLESS = {
     "user.email",
 }
 
-# What would make a repository look for its objects or its files in another place.
-_ELSEWHERE = ("commondir", "gitdir", "worktrees", "modules", "info/sparse-checkout")
-_ELSEWHERE_OBJECTS = ("objects/info/alternates", "objects/info/http-alternates")
+# Files that make git look for objects, references or its index outside the repository.
+_REDIRECTS = ("commondir", "gitdir", "worktrees", "modules", "info/sparse-checkout")
+_OBJECT_REDIRECTS = ("objects/info/alternates", "objects/info/http-alternates")
 
 
 def normalize(folder: Path, kata_id: str) -> list[str]:
-    """Make the kata in `folder` one of ours; return the names of its avatars.
+    """Normalize the kata in `folder`; return the names of its avatars.
 
-    Raises KataDamaged, naming the file, if it holds what contradicts itself or can't be read.
+    Raises KataDamaged, naming the file, if a file is unreadable or contradicts another.
     """
     kata = Kata.detached(folder, kata_id)
-    described = kata.read_manifest()
+    manifest = kata.read_manifest()
     created = kata.read_created()
     if kata.read_manifest_json().get("id", kata_id) != kata_id:
-        said = kata.read_manifest_json()["id"]
-        raise KataDamaged(kata_id, MANIFEST, f"it says that it is kata {said!r}")
-    _check_names(described.visible_files, kata_id, MANIFEST)
+        stated_id = kata.read_manifest_json()["id"]
+        raise KataDamaged(kata_id, MANIFEST, f"its id is {stated_id!r}")
+    _check_names(manifest.visible_files, kata_id, MANIFEST)
     names = kata.avatar_names()
     _check_kinds(folder, kata_id)
     for name in names:
         start = Light(number=0, colour="", time=created)
-        _normalize_avatar(folder / name, kata_id, start, described.visible_files)
-    _close(folder, names)
+        _normalize_avatar(folder / name, kata_id, start, manifest.visible_files)
+    _restrict_access(folder, names)
     return names
 
 
 def _check_kinds(folder: Path, kata_id: str) -> None:
-    """Raise KataDamaged if there is a file where a folder has to be, or the reverse."""
+    """Raise KataDamaged if there is a file in the place of a folder, or the reverse."""
     for path in folder.iterdir():
         if not avatars.is_name(path.name):
             continue
@@ -85,7 +85,7 @@ def _check_kinds(folder: Path, kata_id: str) -> None:
 
 def _normalize_avatar(folder: Path, kata_id: str, start: Light, files: dict[str, bytes]) -> None:
     name = folder.name
-    _remove(folder / JOURNAL)  # another storer's; what comes from elsewhere is whole without
+    _remove(folder / JOURNAL)  # another storer's write-ahead log, which would be replayed here
     _remove(in_place.spare_of(folder / MANIFEST))
     path = f"{name}/{INCREMENTS}"
     try:
@@ -106,29 +106,29 @@ def _normalize_avatar(folder: Path, kata_id: str, start: Light, files: dict[str,
     if not (folder / SANDBOX).is_dir():
         sandbox.create(folder, name, newest.files)
     sandbox.chown(folder / SANDBOX, name)
-    if not _has_fit_names(folder / MANIFEST):
+    if not _has_valid_names(folder / MANIFEST):
         content = json_files.dumps(json_files.files_json(newest.files))
         durable.write(folder / MANIFEST, content)
 
 
 def _check_names(files: dict[str, bytes], kata_id: str, path: str) -> None:
-    """Raise KataDamaged if a file has a name that no visible file can have, as `../a`."""
+    """Raise KataDamaged if a name, such as `../a`, can't be that of a visible file."""
     if (fault := _name_fault(files)) is not None:
         raise KataDamaged(kata_id, path, fault)
 
 
-def _has_fit_names(manifest: Path) -> bool:
-    """Say whether an avatar's manifest.json is there, and names what can be in a sandbox."""
+def _has_valid_names(manifest: Path) -> bool:
+    """Say whether an avatar's manifest.json exists, and a sandbox can hold the files it names."""
     if not manifest.exists():
         return False
     try:
         return _name_fault(json_files.read_files(json_files.read(manifest, dict))) is None
     except Unreadable:
-        return True  # so far nobody wants it
+        return True  # it is read, and reported as damaged, when a caller needs it
 
 
 def _name_fault(files: dict[str, bytes]) -> str | None:
-    """Say which name no visible file can have beside the others, and why; None if all can."""
+    """Say which name can't be that of a visible file beside the others, and why; else None."""
     for name in files:
         if (fault := visible_files.name_fault(name)) is not None:
             return f"{visible_files.shown(name)}: {fault}"
@@ -140,17 +140,17 @@ def _name_fault(files: dict[str, bytes]) -> str | None:
 def _history_from_folders(
     folder: Path, kata_id: str, lights: list[Light], files: dict[str, bytes]
 ) -> History:
-    """Turn a folder per light (`17/manifest.json`) into git history; remove the folders."""
+    """Convert a folder per light (`17/manifest.json`) to git history; remove the folders."""
     history = Recorder.create(folder, kata_id, folder.name)
     tip: Tip | None = None
-    for place, light in enumerate(lights):
-        kept = folder / str(light.number)
-        if light.number == 0 and not kept.exists():
+    for index, light in enumerate(lights):
+        light_folder = folder / str(light.number)
+        if light.number == 0 and not light_folder.exists():
             submission = Submission(files)
         else:
-            submission = _read_folder(kept, kata_id)
-        if place and light.number != lights[place - 1].number + 1:
-            reason = f"light {light.number} follows light {lights[place - 1].number}"
+            submission = _read_light_folder(light_folder, kata_id)
+        if index and light.number != lights[index - 1].number + 1:
+            reason = f"light {light.number} follows light {lights[index - 1].number}"
             raise KataDamaged(kata_id, f"{folder.name}/{INCREMENTS}", reason)
         tip = history.record(light, submission, tip)
     for light in lights:
@@ -158,30 +158,30 @@ def _history_from_folders(
     return history
 
 
-def _read_folder(kept: Path, kata_id: str) -> Submission:
+def _read_light_folder(light_folder: Path, kata_id: str) -> Submission:
     try:
-        files = json_files.read_files(json_files.read(kept / MANIFEST, dict))
+        files = json_files.read_files(json_files.read(light_folder / MANIFEST, dict))
     except Unreadable as error:
-        path = Path(kept.parent.name) / kept.name / MANIFEST
+        path = Path(light_folder.parent.name) / light_folder.name / MANIFEST
         raise KataDamaged(kata_id, path, str(error)) from error
     return Submission(files=files, stdout=files.pop(OUTPUT, b""))
 
 
 def _clean_repository(git: Path) -> None:
-    """Take out of a repository whatever git would run, or follow elsewhere."""
-    _remove(git / "hooks")  # git's own samples too, which are a sixth of the files of a kata of old
-    for name in (*_ELSEWHERE, *_ELSEWHERE_OBJECTS):
+    """Remove from a repository what git would run, or follow to other places."""
+    _remove(git / "hooks")  # git's samples too: a sixth of the files of a legacy kata
+    for name in (*_REDIRECTS, *_OBJECT_REDIRECTS):
         _remove(git / name)
     config = git / "config"
     try:
         entries = [(entry.name, entry.value) for entry in pygit2.Config(str(config))]
     except pygit2.GitError:
-        entries = [("include.path", None)]  # what can't be read has no place
-    if any(name not in _HARMLESS for name, _ in entries):
+        entries = [("include.path", None)]  # an unreadable config is replaced by an empty one
+    if any(name not in _SAFE_CONFIG for name, _ in entries):
         _remove(config)
         clean = pygit2.Config(str(config))
         for name, value in entries:
-            if name in _HARMLESS and value is not None:
+            if name in _SAFE_CONFIG and value is not None:
                 clean[name] = value
 
 
@@ -192,14 +192,14 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _close(folder: Path, names: list[str]) -> None:
-    """Close everything but the sandboxes to whoever is not the storer.
+def _restrict_access(folder: Path, names: list[str]) -> None:
+    """Deny everybody except the storer access to everything but the sandboxes.
 
-    What is inside of a closed folder needs no closing, and keeps the modes that it has.
+    The files inside a folder keep their modes: nobody else can reach them.
     """
-    for closed in (folder, *(folder / name for name in names)):
-        for path in closed.iterdir():
+    for restricted in (folder, *(folder / name for name in names)):
+        for path in restricted.iterdir():
             status = path.lstat()
             if path.name != SANDBOX and path.name not in names:
                 path.chmod(0o700 if stat.S_ISDIR(status.st_mode) else durable.PRIVATE)
-        closed.chmod(PASSAGE)
+        restricted.chmod(PASSAGE)

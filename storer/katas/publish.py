@@ -1,16 +1,16 @@
-"""Publishing: what was put together out of sight becomes the kata, all of it or nothing.
+"""Publish a staged kata: it becomes the visible one as a whole or not at all.
 
-A kata is put together in a folder of its own, `.incoming-...`, inside the volume that it will
-be in. Whoever does so holds that folder's lock: one that nobody holds was left by a process
-that died. These steps make it the kata; the lock on the kata's folder is held throughout, and
-a crash after the second is finished by whoever touches the kata next.
+A kata is staged in a folder of its own, `.incoming-...`, inside the volume that it will be in. The
+stager holds that folder's lock; an unlocked one was left by a process that died. Publishing takes
+the steps below, all with the lock on the kata's folder held. After a crash in step 1, the old kata
+stays. After a later crash, the next caller that uses the kata completes the steps.
 
-1. everything is put on disk, and `.incoming-...` becomes `.complete`; or `.moving` at once, if
-   there is no old kata
-2. if there is an old kata, its files go to `.replaced`, manifest.json first: from here on the
-   kata can't be seen
-3. `.complete` becomes `.moving`: nothing of the old kata is left outside `.replaced`
-4. the files move up, manifest.json last: from here on the kata can be seen
+1. Everything is synced to disk. `.incoming-...` becomes `.complete`, or `.moving` at once if there
+   is no old kata.
+2. The files of the old kata, if there is one, move to `.replaced`, manifest.json first: from here
+   on the old kata is not visible.
+3. `.complete` becomes `.moving`: nothing of the old kata is left outside `.replaced`.
+4. The files move up, manifest.json last: from here on the new kata is visible.
 """
 
 import shutil
@@ -33,7 +33,7 @@ GONE = ".gone"
 
 @dataclass(frozen=True)
 class Staged:
-    """A `folder` that a kata is put together in, and the file system that it is on."""
+    """The `folder` in which a kata is staged, and the file system that the folder is on."""
 
     folder: Path
     file_system: durable.FileSystem
@@ -41,9 +41,9 @@ class Staged:
 
 @contextmanager
 def staging(folder: Path) -> Iterator[Staged]:
-    """Give a new folder to put a kata together in; it goes if it is not published.
+    """Give a new folder to stage a kata in; the folder is removed if it is not published.
 
-    To be entered with the lock of `folder` held; it may be let go then.
+    Enter this with the lock on `folder` held. The lock may be released inside the block.
     """
     incoming = Path(tempfile.mkdtemp(prefix=INCOMING, dir=folder))
     try:
@@ -54,9 +54,9 @@ def staging(folder: Path) -> Iterator[Staged]:
 
 
 def is_staged(folder: Path) -> bool:
-    """Say whether a kata is being put together in a kata's folder; remove what was left.
+    """Say whether a process stages a kata in this folder; remove what dead processes staged.
 
-    For the lock's holder, as `staging` is: a folder that was made a moment ago is not locked yet.
+    For the lock's holder, as `staging` is: a folder that it has just created is not locked yet.
     """
     busy = False
     for incoming in folder.glob(f"{INCOMING}*"):
@@ -68,7 +68,7 @@ def is_staged(folder: Path) -> bool:
 
 
 def publish(staged: Staged, folder: Path) -> None:
-    """Make what was put together the kata in `folder`, instead of any there.
+    """Make the staged kata the one in `folder`, in place of any other.
 
     For the lock's holder, after `recover`.
     """
@@ -77,16 +77,16 @@ def publish(staged: Staged, folder: Path) -> None:
     durable.sync_folder(folder)
     try:
         _finish(folder)
-    except BaseException:  # the disk is full, say
-        _take_back(folder)
+    except BaseException:  # such as a full disk
+        _roll_back(folder)
         raise
 
 
 def hide(folder: Path) -> None:
-    """Make a kata one that can't be seen, for good, before its volume is removed.
+    """Make a kata invisible for good, before its volume is removed.
 
-    For the lock's holder. Whatever interrupts the removal, nobody finds half a kata; and what is
-    left of one is known for that, whichever of its files went first.
+    For the lock's holder. If the removal is interrupted, nobody sees half a kata, and what is left
+    is recognized as a removed kata, whichever of its files went first.
     """
     (folder / MANIFEST).rename(folder / GONE)
     for path in _manifest_first(folder):
@@ -95,44 +95,44 @@ def hide(folder: Path) -> None:
 
 
 def clear_hidden(folder: Path) -> None:
-    """Remove most of what `hide` hid: what tells that it was hidden stays, and what won't go."""
+    """Remove the folders that `hide` hid; the files that mark the kata as removed stay."""
     for path in folder.iterdir():
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
 
 
-def is_begun(folder: Path) -> bool:
-    """Say whether a publishing was begun that did not come to its end."""
+def is_pending(folder: Path) -> bool:
+    """Say whether a publish is incomplete."""
     return (folder / COMPLETE).exists() or (folder / MOVING).exists()
 
 
 def is_interrupted(folder: Path) -> bool:
-    """Say whether anything is left of a kata that was put together or replaced."""
-    left = (COMPLETE, MOVING, REPLACED)
-    begun = (f"{INCOMING}*", f"{GONE}*")
-    return any((folder / name).exists() for name in left) or any(
-        any(folder.glob(pattern)) for pattern in begun
+    """Say whether staging, publishing or removing a kata left anything behind."""
+    names = (COMPLETE, MOVING, REPLACED)
+    patterns = (f"{INCOMING}*", f"{GONE}*")
+    return any((folder / name).exists() for name in names) or any(
+        any(folder.glob(pattern)) for pattern in patterns
     )
 
 
 def recover(folder: Path) -> None:
-    """Put right what a publishing left that was interrupted. For the lock's holder.
+    """Complete or roll back an interrupted publish. For the lock's holder.
 
-    It is finished if the old kata can't be seen any more; else it has not happened.
+    It is completed if the old kata is no longer visible, and rolled back otherwise.
     """
-    _take_back(folder)
+    _roll_back(folder)
     _finish(folder)
 
 
-def _take_back(folder: Path) -> None:
-    """Remove what was to be the kata if the old one can be seen still: nothing of it was moved."""
+def _roll_back(folder: Path) -> None:
+    """Remove the new kata if the old one is still visible: none of its files has moved then."""
     if (folder / MANIFEST).exists():
-        for left in (COMPLETE, REPLACED):
-            shutil.rmtree(folder / left, ignore_errors=True)
+        for name in (COMPLETE, REPLACED):
+            shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def _finish(folder: Path) -> None:
-    """Finish what `publish` began, wherever it was interrupted."""
+    """Complete `publish` from wherever it was interrupted."""
     complete, moving, replaced = folder / COMPLETE, folder / MOVING, folder / REPLACED
     if complete.exists():
         replaced.mkdir(exist_ok=True)

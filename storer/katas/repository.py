@@ -1,12 +1,12 @@
-"""Katas: what can be done with them, all in one place.
+"""Everything that callers can do with katas, in one class.
 
-A kata is found, in this order, in a data-container; then in the archive, from which it is
-brought back; then in the katas directory, from which it is imported (`storer.katas.fetch`); else
-not at all. `storer.katas.create` makes and replaces katas, `storer.katas.delete` deletes them.
+A kata is looked for in a data-container; then in the archive; then in the katas directory. From
+the latter two it is fetched into a data-container (`storer.katas.fetch`). `storer.katas.create`
+creates and replaces katas, `storer.katas.delete` deletes and archives them.
 
-Locks: every call that uses a kata holds its folder's lock, shared, for the time of the call.
-Deleting, archiving and replacing hold it exclusively, and so find no call in the middle. Making
-holds it exclusively from the moment the folder is there until the kata can be seen.
+Locks: every call that uses a kata holds the lock on its folder, shared, for the duration of the
+call. Deleting, archiving and replacing hold it exclusively, so no call is using the kata. Creating
+holds it exclusively from the moment that the folder exists until the kata is visible.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ from storer.kata.light import Light, Submission
 from storer.kata.lights import LightsCache
 from storer.kata.manifest import Manifest
 from storer.katas import create, delete, fetch, listing
-from storer.katas.activity import InProgress
+from storer.katas.activity import ActiveCalls
 from storer.katas.changes import Changes
 from storer.katas.details import Details
 from storer.katas.listing import ListedKata, Places
 
-# A kata that is archived just as it is fetched is fetched again, so often.
+# How often to fetch a kata that another process archives again before it can be locked.
 _ATTEMPTS = 10
 
-# Avatars whose lights are kept for who reads all katas: those of one kata.
-_PASSING = 64
+# Avatars whose lights the cache keeps for a scan of all katas: those of one kata.
+_SCANNED_AVATARS = 64
 
 _log = structlog.get_logger()
 
@@ -56,47 +56,46 @@ class Katas:
     def __init__(
         self,
         places: Places,
-        in_progress: InProgress,
+        active_calls: ActiveCalls,
         changes: Changes,
         checkpointer: Checkpointer,
     ) -> None:
-        """Serve the katas of these places; `changes` is told of each that changes."""
+        """Use the katas of these places; announce each change of a kata to `changes`."""
         self.archive = places.archive
         self._places = places
         self._containers = places.data_containers
-        self._in_progress = in_progress
+        self._active_calls = active_calls
         self._changes = changes
         self._checkpointer = checkpointer
         self._cache = LightsCache()
-        # Of those who read one kata after another, and come back to none.
-        self._passing_cache = LightsCache(_PASSING)
+        # A scan of all katas returns to none of them, and must not evict those in use.
+        self._scan_cache = LightsCache(_SCANNED_AVATARS)
 
     @contextmanager
     def using(
         self, kata_id: str, *, importing: bool = True, touching: bool = True
     ) -> Iterator[Kata]:
-        """Give the kata for the time of a call, importing it if need be and `importing` is set.
+        """Give the kata for the duration of a call; fetch it first if `importing` is set.
 
-        Without `touching` it counts as if nobody had used it. Raises KataNotFound or KataDamaged;
-        EngineUnavailable and ArchiveUnavailable only where it is to be imported.
+        Without `touching` the call does not count as a use of the kata. Raises KataNotFound or
+        KataDamaged; EngineUnavailable and ArchiveUnavailable only if the kata has to be fetched.
         """
         folder = self._containers.folder(kata_id)
-        with contextlib.ExitStack() as held:
+        with contextlib.ExitStack() as stack:
             if touching:
-                held.enter_context(self._in_progress.one())
+                stack.enter_context(self._active_calls.counted())
             for _ in range(_ATTEMPTS):
                 fetch.fetch(self._places, kata_id, importing=importing)
-                with contextlib.ExitStack() as stack, contextlib.suppress(FileNotFoundError):
-                    stack.enter_context(locks.locked(folder, shared=True))
+                with contextlib.ExitStack() as lock, contextlib.suppress(FileNotFoundError):
+                    lock.enter_context(locks.locked(folder, shared=True))
                     if self._containers.exists(kata_id):
-                        held.push(stack.pop_all())
+                        stack.push(lock.pop_all())
                         break
-                # It was archived, or deleted, since it was fetched.
+                # It was archived or deleted after it was fetched.
             else:
-                raise KataNotFound(kata_id, "it comes and goes")
-            # With the lock: nobody is deleting what the handle would hold. The volume is all
-            # that is needed here, and can be used while there is no engine: then the next call
-            # makes the handle.
+                raise KataNotFound(kata_id, "it is archived or deleted again and again; try later")
+            # With the lock, so nobody deletes the volume that the handle would hold. This call
+            # needs only the volume: while the engine is down, a later call makes the handle.
             with contextlib.suppress(EngineUnavailable):
                 self._containers.ensure_handle(kata_id)
             if touching:
@@ -105,30 +104,30 @@ class Katas:
 
     @contextmanager
     def reading(self, kata_id: str) -> Iterator[Kata]:
-        """Give a kata that is in a data-container, to somebody who reads it and goes on.
+        """Give a kata that is in a data-container, for a scan of many katas.
 
-        Nothing is imported, and no handle is made. Raises KataNotFound.
+        Fetches nothing and makes no handle. Raises KataNotFound.
         """
         folder = self._containers.folder(kata_id)
-        with contextlib.ExitStack() as stack:
+        with contextlib.ExitStack() as lock:
             try:
-                stack.enter_context(locks.locked(folder, shared=True))
+                lock.enter_context(locks.locked(folder, shared=True))
             except FileNotFoundError:
                 raise KataNotFound(kata_id) from None
             if not self._containers.exists(kata_id):
                 raise KataNotFound(kata_id)
-            yield Kata(folder, kata_id, self._passing_cache, self._checkpointer)
+            yield Kata(folder, kata_id, self._scan_cache, self._checkpointer)
 
-    def kept_ids(self, prefix: str, after: str) -> Iterator[str]:
-        """Yield the ids of those katas in order that are in data-containers or the archive."""
-        return listing.kept_ids(self._places, prefix, after)
+    def stored_ids(self, prefix: str, after: str) -> Iterator[str]:
+        """Yield, in order, the ids of the katas in data-containers and in the archive."""
+        return listing.stored_ids(self._places, prefix, after)
 
-    def is_kept(self, kata_id: str) -> bool:
+    def is_stored(self, kata_id: str) -> bool:
         """Say whether a kata is in a data-container or in the archive."""
         return self._containers.exists(kata_id) or self.archive.find(kata_id) is not None
 
     def complete(self, partial_id: str) -> tuple[list[str], bool]:
-        """Return the ids that a partial id can stand for, and whether there are more of them."""
+        """Return the ids that begin with a partial id, and whether there are more of them."""
         return listing.complete(self._places, partial_id)
 
     def page(self, prefix: str, after: str, count: int) -> list[ListedKata]:
@@ -136,16 +135,16 @@ class Katas:
         return listing.page(self._places, prefix, after, count)
 
     def details(self, listed: Iterable[ListedKata]) -> dict[str, Details]:
-        """Return what is in each of these katas, but for those of the archive; bring in none."""
+        """Return the details of each kata, except those that only the archive has."""
         return listing.details(self._places, listed)
 
     def create(self, created_from: Manifest, created: datetime) -> str:
-        """Make a kata from a manifest; return its id. Raises InvalidArgument."""
+        """Create a kata from a manifest; return its id. Raises InvalidArgument."""
         manifest.check(created_from)
         return self._create(created_from, created)
 
     def fork(self, kata_id: str, avatar: str, number: int, created: datetime) -> str:
-        """Make a kata whose files are those of a light (-1: the newest); return its id."""
+        """Create a kata with the files of a light (-1: the newest); return its id."""
         with self.using(kata_id) as kata:
             light, submission = kata.avatar(avatar).submission(number)
             parent = kata.read_manifest()
@@ -156,7 +155,7 @@ class Katas:
     def start_avatar(
         self, kata_id: str, order: Sequence[str], time: datetime
     ) -> tuple[str, dict[str, bytes]]:
-        """Start the first avatar of `order` that is free; return its name and files."""
+        """Start the first free avatar of `order`; return its name and files."""
         with self.using(kata_id) as kata:
             started = kata.start_avatar(order, time)
         self._changes.publish(kata_id)
@@ -177,16 +176,16 @@ class Katas:
             return {avatar.name: avatar.lights() for avatar in kata.avatars()}
 
     def import_(self, kata_id: str) -> tuple[list[str], bool]:
-        """Import a kata; return its avatars, and whether it was imported before."""
+        """Fetch a kata; return its avatars, and whether it was in a data-container before."""
         before = self._containers.exists(kata_id)
         with self.using(kata_id) as kata:
             return kata.avatar_names(), before
 
     def restore(self, kata_id: str, fill: Callable[[Path], None], *, overwrite: bool) -> list[str]:
-        """Make a kata from what `fill` puts into the folder it is given; return its avatars.
+        """Create a kata from what `fill` writes into the folder it is given; return its avatars.
 
-        `fill` has to raise if what it puts there is not whole. Raises AlreadyExists if there
-        is such a kata, here, in the archive or in the katas directory, and `overwrite` is not set.
+        `fill` must raise if what it wrote is incomplete. Raises AlreadyExists if the kata exists in
+        a data-container, the archive or the katas directory, and `overwrite` is not set.
         """
 
         def refuse_existing(*_: Path) -> bool:
@@ -195,14 +194,14 @@ class Katas:
             return True
 
         refuse_existing()
-        names = create.put_together(self._containers, kata_id, fill, refuse_existing) or []
+        names = create.stage_and_publish(self._containers, kata_id, fill, refuse_existing) or []
         if overwrite:
             self._supersede(kata_id)
         _log.info("kata restored", kata=kata_id, avatars=len(names))
         self._changes.publish(kata_id)
         return names
 
-    def take(
+    def restore_if_wanted(
         self,
         kata_id: str,
         fill: Callable[[Path], None],
@@ -210,31 +209,31 @@ class Katas:
         *,
         overwrite: bool,
     ) -> None:
-        """Make a kata from what `fill` puts into a folder, as `restore` does, if it is wanted.
+        """Create a kata from what `fill` writes into a folder, as `restore` does, if it is wanted.
 
-        `is_wanted` is asked with what came and with the kata that is here already, if there is
-        one, which nobody else is using then. With `overwrite` the archive will have it too,
-        whatever another machine put there.
+        `is_wanted` is called with the incoming kata and the existing one, or None; nobody else uses
+        either then. With `overwrite` the kata also replaces what the archive has, even if another
+        machine put it there.
         """
 
-        def is_wanted_instead(incoming: Path) -> bool:
-            here = self._kata(kata_id) if self._containers.exists(kata_id) else None
-            return is_wanted(Kata.detached(incoming, kata_id), here)
+        def is_wanted_here(incoming: Path) -> bool:
+            existing = self._unchecked_kata(kata_id) if self._containers.exists(kata_id) else None
+            return is_wanted(Kata.detached(incoming, kata_id), existing)
 
-        # What is here and can't be fetched is no reason to do without what came.
+        # An existing kata that can't be fetched is no reason to refuse the incoming one.
         with contextlib.suppress(KataNotFound, KataDamaged):
             fetch.fetch(self._places, kata_id, importing=True)
-        taken = create.put_together(self._containers, kata_id, fill, is_wanted_instead)
-        if taken is not None:
+        names = create.stage_and_publish(self._containers, kata_id, fill, is_wanted_here)
+        if names is not None:
             _log.info("kata restored", kata=kata_id)
             if overwrite:
                 self._supersede(kata_id)
             self._changes.publish(kata_id)
 
     def delete(self, kata_id: str) -> None:
-        """Delete a kata's container and volume, and its copy in the archive.
+        """Delete a kata's container and volume, and the kata in the archive.
 
-        Raises KataNotFound; or ArchiveUnavailable or EngineUnavailable when nothing was deleted.
+        Raises KataNotFound; ArchiveUnavailable or EngineUnavailable if nothing was deleted.
         """
         delete.delete(self._places, kata_id)
         self._changes.publish(kata_id)
@@ -242,39 +241,39 @@ class Katas:
     def archive_kata(
         self, kata_id: str, is_watched: Callable[[str], bool], *, with_products: bool
     ) -> None:
-        """Archive a kata: the archive gets it, and its container and volume go.
+        """Put a kata into the archive, and remove its container and volume.
 
-        With what runs left in its sandboxes if `with_products`. Raises KataInUse if somebody uses
-        it, or `is_watched` says that somebody watches it; KataNotFound, KataDamaged,
-        ArchiveUnavailable, ArchiveConflict, DiskFull or ArchiveMissing; then it is where it was.
+        The archive gets what runs left in its sandboxes if `with_products`. Raises KataInUse if the
+        kata is in use or `is_watched` returns true; KataNotFound, KataDamaged, ArchiveUnavailable,
+        ArchiveConflict, DiskFull or ArchiveMissing; the kata then stays as it was.
         """
-        kata = self._kata(kata_id)
+        kata = self._unchecked_kata(kata_id)
         delete.archive(self._places, kata, is_watched, with_products=with_products)
         self._changes.publish(kata_id)
 
     def recover(self, kata_id: str, name: str) -> None:
-        """Replay what a machine that went down took of an avatar's lights, as any use does.
+        """Replay an avatar's write-ahead log if the machine went down, as any use of it does.
 
         For the holder of the kata's lock, shared. Raises KataDamaged.
         """
-        avatar = self._kata(kata_id).avatar(name)
+        avatar = self._unchecked_kata(kata_id).avatar(name)
         if self._checkpointer.is_foreign(avatar.folder):
             avatar.lights()
 
     def sweep(self) -> None:
-        """Remove what was never completed, its maker having died. For the start of a storer."""
+        """Remove what processes that died left incomplete. Call this when a storer starts."""
         create.sweep(self._places)
 
-    def _kata(self, kata_id: str) -> Kata:
-        """Return a kata without looking whether it is there, for the holder of its lock."""
+    def _unchecked_kata(self, kata_id: str) -> Kata:
+        """Return a kata without checking that it exists. For the holder of its lock."""
         folder = self._containers.folder(kata_id)
         return Kata(folder, kata_id, self._cache, self._checkpointer)
 
     def _supersede(self, kata_id: str) -> None:
-        """Have the archive take this kata in place of what it has now."""
-        with contextlib.suppress(ArchiveUnavailable):  # then they are compared
-            if (found := self.archive.find(kata_id)) is not None:
-                store_kata.supersede(found, self._containers.folder(kata_id))
+        """Have the archive replace its copy of this kata the next time the kata is archived."""
+        with contextlib.suppress(ArchiveUnavailable):  # then archiving compares the two
+            if (archived := self.archive.find(kata_id)) is not None:
+                store_kata.supersede(archived, self._containers.folder(kata_id))
 
     def _create(self, described: Manifest, created: datetime) -> str:
         kata_id = create.create(

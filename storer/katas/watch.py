@@ -1,11 +1,11 @@
-"""Watching katas: lights as they happen, without polling.
+"""Watch katas: callers get lights as they are recorded, without polling.
 
-All of this belongs to the event loop's thread. There is one feed for a kata that is watched,
-however many watch it; it holds the kata's lights, not a queue for each watcher: a watcher
-that is slow is merely further behind, and one that is gone leaves nothing.
+All of this runs in the event loop's thread. Each watched kata has one feed, however many watch it.
+The feed holds the kata's lights rather than a queue per watcher: a slow watcher is merely further
+behind, and one that disconnects leaves nothing behind.
 
-What this process records is told to the feed. What another storer on the same namespace does
-is not; for that, each feed looks at its kata once in a while, which takes a stat per avatar.
+The feed is told of what this process records, but not of what another storer in the same namespace
+records. For that, each feed polls its kata, which takes a stat per avatar.
 """
 
 import asyncio
@@ -16,17 +16,17 @@ from contextlib import contextmanager
 from dojo.errors import Stopping
 from storer.kata.light import Light
 
-# How long the lights that another storer recorded may take to be seen.
-LOOK_SECONDS = 1.0
+# The longest time until watchers see what another storer recorded.
+POLL_SECONDS = 1.0
 
-# avatar -> its lights, the start first
+# avatar -> its lights, number 0 first
 Dashboard = Mapping[str, tuple[Light, ...]]
 
 Read = Callable[[str], Awaitable[Dashboard]]
 
 
 class _Feed:
-    """The lights of one kata that is watched."""
+    """The lights of one watched kata."""
 
     def __init__(self) -> None:
         self.lights: Dashboard = {}
@@ -36,34 +36,34 @@ class _Feed:
         self.changed = asyncio.Event()
 
     def wake(self) -> None:
-        """Wake every watcher; who waits from now on waits for the next change."""
+        """Wake every waiting watcher; later ones wait for the next change."""
         self.changed.set()
         self.changed = asyncio.Event()
 
 
 class Watches:
-    """The katas that are watched."""
+    """The feeds of all watched katas."""
 
     def __init__(self, read: Read) -> None:
-        """Watch katas whose lights `read` tells; it raises KataNotFound when one is gone."""
+        """Read lights by `read`, which raises KataNotFound when the kata is gone."""
         self._read = read
         self._feeds: dict[str, _Feed] = {}
-        self._looks: dict[str, asyncio.Task[None]] = {}
+        self._polls: dict[str, asyncio.Task[None]] = {}
         self._stopping = False
 
     def changed(self, kata_id: str) -> None:
-        """Take note that a kata's lights changed, or that it was deleted or replaced."""
+        """Record that a kata's lights changed, or that it was deleted or replaced."""
         feed = self._feeds.get(kata_id)
         if feed is not None:
             feed.stale = True
             feed.wake()
 
     def is_watched(self, kata_id: str) -> bool:
-        """Say whether anybody watches a kata. Any thread may ask."""
+        """Say whether a caller watches a kata. Any thread may ask."""
         return kata_id in self._feeds
 
     def stop(self) -> None:
-        """End every watch: no other call of a server that stops would be waited for in vain."""
+        """End every watch: without this, a server that stops would wait for its watchers."""
         self._stopping = True
         for feed in self._feeds.values():
             feed.wake()
@@ -71,18 +71,17 @@ class Watches:
     async def watch(
         self, kata_id: str, seen: Mapping[str, int]
     ) -> AsyncGenerator[tuple[str, Light], None]:
-        """Yield each avatar's lights after those that were `seen`, then those that happen.
+        """Yield each avatar's lights after those that were `seen`, then new ones as they come.
 
-        The lights of an avatar whose history is not the one that was seen come from the start:
-        the kata was replaced. Does not end by itself. Raises KataNotFound when the kata is gone,
-        and Stopping.
+        If the kata was replaced and an avatar has another history, its lights come from the start.
+        Does not end by itself. Raises KataNotFound when the kata is gone, and Stopping.
         """
         newest = dict(seen)
         sent: dict[str, Light] = {}
         with self._feed(kata_id) as feed:
             while not self._stopping:
                 changed = feed.changed
-                unseen = _unseen(await self._fresh(kata_id, feed), newest, sent)
+                unseen = _unseen(await self._current(kata_id, feed), newest, sent)
                 for avatar, light in unseen:
                     newest[avatar] = light.number
                     sent[avatar] = light
@@ -97,7 +96,7 @@ class Watches:
         feed = self._feeds.get(kata_id)
         if feed is None:
             feed = self._feeds[kata_id] = _Feed()
-            self._looks[kata_id] = asyncio.create_task(self._look(kata_id, feed))
+            self._polls[kata_id] = asyncio.create_task(self._poll(kata_id, feed))
         feed.watchers += 1
         try:
             yield feed
@@ -105,25 +104,25 @@ class Watches:
             feed.watchers -= 1
             if not feed.watchers:
                 del self._feeds[kata_id]
-                self._looks.pop(kata_id).cancel()
+                self._polls.pop(kata_id).cancel()
 
-    async def _look(self, kata_id: str, feed: _Feed) -> None:
-        """Notice what another process does to a kata; wake nobody for nothing."""
+    async def _poll(self, kata_id: str, feed: _Feed) -> None:
+        """Notice what other processes do to a kata; wake the watchers only for a change."""
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(POLL_SECONDS)
             try:
                 lights = await self._read(kata_id)
-            except Exception:  # noqa: BLE001 - the watchers will come upon it, and say so
+            except Exception:  # noqa: BLE001 - the watchers read too, and report the same error
                 self.changed(kata_id)
             else:
                 if lights != feed.lights:
                     self.changed(kata_id)
 
-    async def _fresh(self, kata_id: str, feed: _Feed) -> Dashboard:
-        """Return the feed's lights, read anew if they changed since they were read."""
+    async def _current(self, kata_id: str, feed: _Feed) -> Dashboard:
+        """Return the feed's lights; read them again if they changed since the last read."""
         async with feed.reading:
             if feed.stale:
-                feed.stale = False  # first: what changes while it is read makes it stale again
+                feed.stale = False  # before the read: a change during it makes the feed stale again
                 try:
                     feed.lights = await self._read(kata_id)
                 except BaseException:
@@ -135,23 +134,28 @@ class Watches:
 def _unseen(
     lights: Dashboard, newest: Mapping[str, int], sent: Mapping[str, Light]
 ) -> list[tuple[str, Light]]:
-    """Return the lights that were not seen, by time; an avatar's own by number, always."""
+    """Return the lights that were not seen, by time, but each avatar's own always by number."""
     each_avatar = [
-        [(avatar, light) for light in _after(all_lights, newest.get(avatar), sent.get(avatar))]
+        [
+            (avatar, light)
+            for light in _unseen_of_avatar(all_lights, newest.get(avatar), sent.get(avatar))
+        ]
         for avatar, all_lights in lights.items()
     ]
     return list(heapq.merge(*each_avatar, key=lambda pair: pair[1].time))
 
 
-def _after(lights: tuple[Light, ...], newest: int | None, sent: Light | None) -> list[Light]:
-    """Return an avatar's lights after the newest that was seen, `sent` if it was sent by us."""
+def _unseen_of_avatar(
+    lights: tuple[Light, ...], newest: int | None, sent: Light | None
+) -> list[Light]:
+    """Return an avatar's lights after `newest`; all if `sent` is no longer in its history."""
     if newest is None or newest > lights[-1].number:
         return list(lights)
-    found = []
+    unseen = []
     for light in reversed(lights):
         if light.number <= newest:
             if sent is not None and sent != light:
                 return list(lights)
             break
-        found.append(light)
-    return found[::-1]
+        unseen.append(light)
+    return unseen[::-1]

@@ -1,1 +1,1 @@
-"""Checking katas and archived katas: what is not as it should be."""
+"""Verify katas and archived katas: find damage, and mend what can be mended."""

@@ -1,6 +1,6 @@
-"""Checking an archived kata: read through, with each git object in it compared with its name.
+"""Verify an archived kata: read its tars, and compare each git object with its name.
 
-Nothing is unpacked to the disk, and one file at a time is in memory.
+Nothing is extracted to disk, and one file at a time is in memory.
 """
 
 import re
@@ -14,46 +14,46 @@ import zstandard
 from dojo import kata_ids
 from dojo.engine.data_containers import MANIFEST
 from dojo.errors import ArchiveDamaged, KataNotFound
-from storer.archive.archive import Archive, Sealed
+from storer.archive.archive import Archive, SealedReader
 from storer.fs import json_files
 from storer.fs.json_files import Unreadable
 from storer.git import loose_objects
 from storer.verify.findings import Finding, Kind
 
 _OBJECT = re.compile(r".*/\.git/objects/([0-9a-f]{2})/([0-9a-f]{38})\Z")
-_MOST_BYTES = 256 * 1024**2  # no object of a kata is larger, and one at a time is in memory
+_MAX_BYTES = 256 * 1024**2  # larger than any object of a kata; each is read into memory
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
-    """What the check of an archived kata came to."""
+class ArchivedResult:
+    """The result of verifying an archived kata."""
 
     findings: list[Finding]
     size_bytes: int
 
 
-def check(archive: Archive, kata_id: str) -> Checked | None:
-    """Check an archived kata, and what was added to it; None if it is not archived (any more).
+def check(archive: Archive, kata_id: str) -> ArchivedResult | None:
+    """Verify an archived kata and its copies; return None if it is not in the archive.
 
     Raises ArchiveUnavailable.
     """
     try:
-        findings, size_bytes = _check_tar(archive.open(kata_id), kata_id, whole=True)
+        findings, size_bytes = _check_tar(archive.open(kata_id), kata_id, has_all=True)
         for copy in archive.copies(kata_id):
-            found, more_bytes = _check_tar(archive.open_copy(kata_id, copy), kata_id, whole=False)
+            found, more_bytes = _check_tar(archive.open_copy(kata_id, copy), kata_id, has_all=False)
             findings += found
             size_bytes += more_bytes
     except KataNotFound:
         return None
-    return Checked(findings, size_bytes)
+    return ArchivedResult(findings, size_bytes)
 
 
 def _check_tar(
-    opened: AbstractContextManager[Sealed], kata_id: str, *, whole: bool
+    opened: AbstractContextManager[SealedReader], kata_id: str, *, has_all: bool
 ) -> tuple[list[Finding], int]:
     """Return what is wrong with a tar, and how many bytes its files have.
 
-    One that is `whole` has the kata's manifest.json.
+    A tar that `has_all` of a kata must have its manifest.json; a copy need not.
     """
     findings: list[Finding] = []
     size_bytes = 0
@@ -65,11 +65,11 @@ def _check_tar(
                 manifest = f"{kata_ids.outer(kata_id)}/{kata_ids.inner(kata_id)}/{MANIFEST}"
                 has_manifest = False
                 for member in tar:
-                    tar.members = []  # type: ignore[attr-defined]  # or it would keep them all
+                    tar.members = []  # type: ignore[attr-defined]  # else it collects all headers
                     size_bytes += member.size
                     has_manifest = has_manifest or member.name == manifest
                     findings += _check_member(tar, member, kata_id, manifest)
-                if whole and not has_manifest:
+                if has_all and not has_manifest:
                     findings.append(Finding(MANIFEST, Kind.ARCHIVE, "it is missing in the archive"))
     except ArchiveDamaged as error:
         findings.append(Finding("", Kind.ARCHIVE, str(error)))
@@ -82,7 +82,7 @@ def _check_member(
     tar: tarfile.TarFile, member: tarfile.TarInfo, kata_id: str, manifest: str
 ) -> list[Finding]:
     match = _OBJECT.match(member.name)
-    if member.size > _MOST_BYTES or not member.isreg() or not (match or member.name == manifest):
+    if member.size > _MAX_BYTES or not member.isreg() or not (match or member.name == manifest):
         return []
     file = tar.extractfile(member)
     content = file.read() if file is not None else b""
@@ -91,9 +91,9 @@ def _check_member(
         if match:
             loose_objects.parse(content, match[1] + match[2])
         else:
-            said = json_files.loads(content, dict).get("id", kata_id)
-            if said != kata_id:
-                return [Finding(path, Kind.ARCHIVE, f"it says that it is kata {said!r}")]
+            stated_id = json_files.loads(content, dict).get("id", kata_id)
+            if stated_id != kata_id:
+                return [Finding(path, Kind.ARCHIVE, f"its id is {stated_id!r}")]
     except (ValueError, Unreadable) as error:
         return [Finding(path, Kind.ARCHIVE, f"in the archive: {error}")]
     return []

@@ -1,4 +1,4 @@
-"""Checking an avatar: its git repository, its lights, its files, its sandbox."""
+"""Verify an avatar: its git repository, its lights, its files, its sandbox."""
 
 import os
 import shutil
@@ -18,18 +18,18 @@ from storer.kata.avatar import PASSAGE
 from storer.kata.history import GIT, History
 from storer.verify import git_objects
 from storer.verify.findings import Finding, Kind
-from storer.verify.git_objects import Objects
+from storer.verify.git_objects import ObjectsCheck
 from storer.verify.lights import LightsCheck
 
 _OPEN_TO_OTHERS = 0o077
 _CLOSED = 0o700
-_UNFINISHED = ".*.new"  # as storer.fs.durable names what it has not finished
+_UNFINISHED = ".*.new"  # the names that storer.fs.durable gives to incomplete files
 _AVATARS_UIDS = range(avatars.FIRST_UID, avatars.FIRST_UID + len(avatars.NAMES))
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
-    """What the check of an avatar came to: findings, and whether each was mended."""
+class AvatarResult:
+    """The result of verifying an avatar: the findings, and whether each was mended."""
 
     findings: list[tuple[Finding, bool]]
     light_count: int
@@ -39,8 +39,8 @@ class Checked:
 class AvatarCheck:
     """The check of the avatar in `folder`.
 
-    For who holds the lock on the kata's folder, shared. The avatar's own lock is taken for a
-    moment, if there is something that has to be looked at again or mended.
+    For the holder of the lock on the kata's folder, shared. The avatar's lock is taken only to
+    confirm or mend a finding.
     """
 
     def __init__(self, folder: Path, kata_id: str) -> None:
@@ -49,48 +49,50 @@ class AvatarCheck:
         self._name = folder.name
         self._light_count = 0
 
-    def check(self, *, mend: bool) -> Checked:
-        """Look at everything; mend what can be mended if `mend` is set."""
+    def check(self, *, mend: bool) -> AvatarResult:
+        """Check everything; mend what can be mended if `mend` is set."""
         git = self._folder / GIT
-        objects = Objects(git)
+        objects = ObjectsCheck(git)
         found: list[tuple[Finding, bool]] = []
-        broken = self._broken_repository()
+        broken = self._repository_fault()
         if broken is None:
             objects.read()
-            packs = list(git_objects.broken_packs(git))
-            found += ((_of_git(each, Kind.HISTORY), False) for each in packs)
+            broken_packs = list(git_objects.broken_packs(git))
+            found += ((_of_git(each, Kind.HISTORY), False) for each in broken_packs)
         else:
             found.append((broken, False))
         readable = broken is None and not objects.is_broken()
-        if objects.is_suspicious() or any(self._quick(git=broken is None, lights=readable)):
+        if objects.needs_recheck() or any(
+            self._quick_findings(git=broken is None, lights=readable)
+        ):
             with locks.locked(self._folder):
                 if broken is None:
-                    objects.look_again()
-                # What repeats the history can be compared with it if that is whole.
+                    objects.recheck()
+                # Other files repeat the history. They can be compared with it only if it is whole.
                 readable = broken is None and not objects.is_broken()
-                quick = list(self._quick(git=broken is None, lights=readable))
-                found += [(each, mend and _mended(each)) for each in quick]
+                findings = list(self._quick_findings(git=broken is None, lights=readable))
+                found += [(each, mend and _mend(each)) for each in findings]
             found += ((_of_git(each, Kind.HISTORY), False) for each in objects.broken())
             found += ((_of_git(each, Kind.DANGLING), False) for each in objects.dangling())
-        found += self._sandbox(mend=mend and readable)
-        return Checked(found, self._light_count, objects.size_bytes)
+        found += self._check_sandbox(mend=mend and readable)
+        return AvatarResult(found, self._light_count, objects.size_bytes)
 
-    def _broken_repository(self) -> Finding | None:
+    def _repository_fault(self) -> Finding | None:
         try:
             History(self._folder, self._kata_id, self._name).open_repository()
         except KataDamaged as error:
             return Finding(GIT, Kind.HISTORY, f"there is no repository: {error.reason}")
         return None
 
-    def _quick(self, *, git: bool, lights: bool) -> Iterator[Finding]:
-        """Yield what does not take long to find; it may be found because somebody writes."""
+    def _quick_findings(self, *, git: bool, lights: bool) -> Iterator[Finding]:
+        """Yield what is quick to find. Without the lock, a light being recorded may be found."""
         if git:
-            yield from self._left()
+            yield from self._leftovers()
         if lights:
-            yield from self._lights()
-        yield from self._modes()
+            yield from self._check_lights()
+        yield from self._check_modes()
 
-    def _lights(self) -> Iterator[Finding]:
+    def _check_lights(self) -> Iterator[Finding]:
         try:
             check = LightsCheck(self._folder, self._kata_id, self._name)
             self._light_count = check.count
@@ -99,56 +101,56 @@ class AvatarCheck:
             path = str(error.path).removeprefix(f"{self._name}/")
             yield Finding(path, Kind.HISTORY, error.reason)
 
-    def _left(self) -> Iterator[Finding]:
+    def _leftovers(self) -> Iterator[Finding]:
         """Yield what a process left that died while it held the lock on the avatar's folder."""
         git = self._folder / GIT
-        left = sorted(self._folder.glob(_UNFINISHED))
+        paths = sorted(self._folder.glob(_UNFINISHED))
         for found in tree.walk(git, lambda path: path.parts[0] == "refs"):
             is_reference = found.path.parts[0] == "refs" and found.path.match(_UNFINISHED)
             if found.path.match("*.lock") or is_reference:
-                left.append(git / found.path)
-        for path in left:
+                paths.append(git / found.path)
+        for path in paths:
             name = str(path.relative_to(self._folder))
             what = "a process that died left it"
             yield Finding(name, Kind.LEFTOVER, what, partial(path.unlink, missing_ok=True))
-        for path, unfinished in git_objects.garbage(git):
+        for path, unfinished in git_objects.stray_files(git):
             name = str(path.relative_to(self._folder))
             if unfinished:
                 what = "a process that died left this object unfinished"
                 yield Finding(name, Kind.LEFTOVER, what, partial(path.unlink, missing_ok=True))
             else:
-                yield Finding(name, Kind.LEFTOVER, "it is no object, and not removed")
+                yield Finding(name, Kind.LEFTOVER, "it is not an object; it was not removed")
 
-    def _modes(self) -> Iterator[Finding]:
-        """Yield what is open to those that it does not belong to."""
-        yield from passage(self._folder, "")
+    def _check_modes(self) -> Iterator[Finding]:
+        """Yield files and folders that are open to others than the storer."""
+        yield from check_passage(self._folder, "")
         for path in sorted(self._folder.iterdir()):
             if path.name != SANDBOX and not path.match(_UNFINISHED):
-                yield from closed(path, path.name)
+                yield from check_closed(path, path.name)
 
-    def _sandbox(self, *, mend: bool) -> list[tuple[Finding, bool]]:
-        """Return what is wrong with the sandbox; one that is in use is left alone."""
+    def _check_sandbox(self, *, mend: bool) -> list[tuple[Finding, bool]]:
+        """Return what is wrong with the sandbox; a sandbox in use is not checked."""
         path = self._folder / SANDBOX
         if not path.is_dir() or path.is_symlink():
             with locks.locked(self._folder):
                 if path.is_dir() and not path.is_symlink():
                     return []
-                can = not os.path.lexists(path)
+                is_absent = not os.path.lexists(path)
                 finding = Finding(
                     SANDBOX,
                     Kind.OWNERSHIP,
-                    "it is missing" if can else "it is not a folder",
-                    self._make_sandbox if can else None,
+                    "it is missing" if is_absent else "it is not a folder",
+                    self._recreate_sandbox if is_absent else None,
                 )
-                return [(finding, mend and _mended(finding))]
+                return [(finding, mend and _mend(finding))]
         if self._sandbox_fault() is None:
             return []
         with locks.locked_at_once(path) as held:
             fault = self._sandbox_fault() if held else None
             if fault is None:
                 return []
-            finding = Finding(fault[0], Kind.OWNERSHIP, fault[1], self._give_sandbox)
-            return [(finding, mend and _mended(finding))]
+            finding = Finding(fault[0], Kind.OWNERSHIP, fault[1], self._restore_owner)
+            return [(finding, mend and _mend(finding))]
 
     def _sandbox_fault(self) -> tuple[str, str] | None:
         """Return the first file that is not the avatar's own, and what is wrong with it."""
@@ -159,15 +161,15 @@ class AvatarCheck:
             return SANDBOX, f"it belongs to {status.st_uid}:{status.st_gid}, not to {uid}"
         if stat.S_IMODE(status.st_mode) != _CLOSED:
             return SANDBOX, f"its mode is {stat.S_IMODE(status.st_mode):o}, not {_CLOSED:o}"
-        with closing(tree.walk(path)) as entries:
-            for found in entries:
+        with closing(tree.walk(path)) as files:
+            for found in files:
                 if found.status.st_uid != uid:
                     what = f"it belongs to {found.status.st_uid}, not to {uid}"
                     return f"{SANDBOX}/{found.path}", what
         return None
 
-    def _make_sandbox(self) -> None:
-        """Make the sandbox anew. What runs left in it is lost already."""
+    def _recreate_sandbox(self) -> None:
+        """Create the sandbox from the newest light. What runs had left in it is lost."""
         lights = LightsCheck(self._folder, self._kata_id, self._name)
         staged = self._folder.with_name(f".sandbox-{self._name}")
         shutil.rmtree(staged, ignore_errors=True)
@@ -179,12 +181,12 @@ class AvatarCheck:
         finally:
             shutil.rmtree(staged, ignore_errors=True)
 
-    def _give_sandbox(self) -> None:
+    def _restore_owner(self) -> None:
         sandbox.chown(self._folder / SANDBOX, self._name)
 
 
-def passage(folder: Path, name: str) -> Iterator[Finding]:
-    """Yield a finding if a folder can't be passed through, and only that, by everybody."""
+def check_passage(folder: Path, name: str) -> Iterator[Finding]:
+    """Yield a finding unless everybody may pass through a folder, and do nothing else there."""
     status = folder.stat()
     if stat.S_IMODE(status.st_mode) != PASSAGE or status.st_uid in _AVATARS_UIDS:
         what = f"its mode is {stat.S_IMODE(status.st_mode):o}, not {PASSAGE:o}"
@@ -193,17 +195,17 @@ def passage(folder: Path, name: str) -> Iterator[Finding]:
         yield Finding(name, Kind.OWNERSHIP, what, partial(_close, folder, PASSAGE))
 
 
-def closed(path: Path, name: str) -> Iterator[Finding]:
-    """Yield a finding if a file or folder is open to whoever is not the storer."""
+def check_closed(path: Path, name: str) -> Iterator[Finding]:
+    """Yield a finding if a file or folder is open to others than the storer."""
     try:
         status = path.lstat()
     except FileNotFoundError:
         return
     mode = stat.S_IMODE(status.st_mode)
     if stat.S_ISLNK(status.st_mode):
-        yield Finding(name, Kind.OWNERSHIP, "it is a link, which has no place here")
+        yield Finding(name, Kind.OWNERSHIP, "it is a link; links are allowed only in sandboxes")
     elif mode & _OPEN_TO_OTHERS or status.st_uid in _AVATARS_UIDS:
-        what = f"its mode is {mode:o}, which others can use"
+        what = f"its mode is {mode:o}, which lets others use it"
         if status.st_uid in _AVATARS_UIDS:
             what = f"it belongs to {status.st_uid}, whose programs could change it"
         wanted = mode & ~_OPEN_TO_OTHERS
@@ -215,18 +217,18 @@ def _close(path: Path, mode: int) -> None:
     path.chmod(mode)
 
 
-def _mended(finding: Finding) -> bool:
-    """Mend what was found, if it can be; say whether it was."""
+def _mend(finding: Finding) -> bool:
+    """Mend a finding if that is possible; say whether it was."""
     if finding.mend is None:
         return False
     finding.mend()
     return True
 
 
-def _of_git(broken: git_objects.Broken, kind: Kind) -> Finding:
+def _of_git(broken: git_objects.BrokenObject, kind: Kind) -> Finding:
     return Finding(f"{GIT}/{broken.path}", kind, broken.what)
 
 
-def in_avatar(finding: Finding, avatar: str) -> Finding:
-    """Return a finding with its path from the kata's folder."""
+def with_avatar_path(finding: Finding, avatar: str) -> Finding:
+    """Return a finding with its path relative to the kata's folder."""
     return replace(finding, path=f"{avatar}/{finding.path}".rstrip("/"))

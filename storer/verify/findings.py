@@ -1,4 +1,4 @@
-"""What checking a kata finds."""
+"""What verifying a kata finds."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from enum import Enum
 
 
 class Kind(Enum):
-    """What kind of thing is not as it should be; the proto says what each is."""
+    """The kind of a finding; the proto explains each."""
 
     MANIFEST = "manifest"
     HISTORY = "history"
@@ -21,10 +21,10 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that is not as it should be.
+    """Something that is wrong.
 
-    `path` is from the folder of the kata or, where a check of an avatar made it, of the avatar.
-    `mend` mends it, for who holds the lock that guards it; None where nothing can, or may.
+    `path` is relative to the kata's folder or, in a check of an avatar, to the avatar's. `mend`
+    mends it, for the holder of the lock that guards it; None if nothing can or may mend it.
     """
 
     path: str

@@ -1,8 +1,7 @@
-"""Checking a git repository's objects, as `git fsck --full` does: each against its name.
+"""Verify the objects of a git repository, as `git fsck --full` does: each against its name.
 
-Reading takes no lock. What is found is looked at again by the holder of the lock on the avatar's
-folder: then nobody writes, and an object that nothing led to, because its light was just being
-recorded, has its tag.
+Reading takes no lock. Findings are checked again with the lock on the avatar's folder held: then
+nobody writes, and an object of a light that was being recorded is referenced by its tag.
 """
 
 import contextlib
@@ -28,34 +27,34 @@ _PIECE_BYTES = 1024**2
 
 _PACKED_KINDS = {ObjectType.TREE: "tree", ObjectType.COMMIT: "commit", ObjectType.TAG: "tag"}
 
-# What git and libgit2 call an object, or a pack, that they have not finished.
+# The beginning of the names that git and libgit2 give to incomplete objects and packs.
 UNFINISHED = "tmp_"
 
 
 @dataclass(frozen=True, slots=True)
-class Broken:
-    """Something in a repository that is not what it should be; `path` is from its folder."""
+class BrokenObject:
+    """Something that is wrong in a repository; `path` is relative to its folder."""
 
     path: str
     what: str
 
 
-class Objects:
-    """The objects of the repository in `git`. Belongs to one thread.
+class ObjectsCheck:
+    """The check of the objects of the repository in `git`. Belongs to one thread.
 
-    What is in memory are the names of the objects, of one avatar.
+    Memory holds the names of the objects, but not the objects.
     """
 
     def __init__(self, git: Path) -> None:
         self._git = git
         self._seen: set[str] = set()
-        self._rest: dict[str, tuple[str, ...]] = {}
+        self._unreferenced: dict[str, tuple[str, ...]] = {}
         self._broken: dict[str, str] = {}
-        self._needed_by: dict[str, str] = {}
+        self._referenced_by: dict[str, str] = {}
         self.size_bytes = 0
 
     def read(self) -> None:
-        """Read every object: what references lead to first, and then the rest."""
+        """Read every object: those that references lead to first, then all others."""
         repository = pygit2.Repository(str(self._git))
         self._follow(repository, _roots(repository, self._git))
         for found in repository.odb:
@@ -63,66 +62,66 @@ class Objects:
             if name not in self._seen and name not in self._broken:
                 children = self._read(repository, name, "")
                 if children is not None:
-                    self._rest[name] = children
+                    self._unreferenced[name] = children
 
     def is_broken(self) -> bool:
-        """Say whether anything is missing or damaged; then libgit2 had better not read it."""
+        """Say whether an object is missing or damaged: libgit2 should not read this repository."""
         return bool(self._broken)
 
-    def is_suspicious(self) -> bool:
-        """Say whether there is anything that has to be looked at again."""
-        return bool(self._broken or self._rest)
+    def needs_recheck(self) -> bool:
+        """Say whether anything has to be checked again."""
+        return bool(self._broken or self._unreferenced)
 
-    def look_again(self) -> None:
-        """Forget what is no longer so. For the holder of the lock on the avatar's folder."""
-        repository = pygit2.Repository(str(self._git))  # another has what the first kept
+    def recheck(self) -> None:
+        """Drop findings that no longer hold. For the holder of the lock on the avatar's folder."""
+        repository = pygit2.Repository(str(self._git))  # another caches nothing of the first read
         for name in list(self._broken):
             del self._broken[name]
             self._seen.discard(name)
-            self._follow(repository, [(self._needed_by.get(name, ""), name)])
+            self._follow(repository, [(self._referenced_by.get(name, ""), name)])
         self._follow(repository, _roots(repository, self._git))
-        for name in list(self._rest):
+        for name in list(self._unreferenced):
             if name in self._seen:
-                del self._rest[name]
+                del self._unreferenced[name]
 
-    def broken(self) -> Iterator[Broken]:
-        """Yield what is missing or damaged, and is needed by something or not."""
+    def broken(self) -> Iterator[BrokenObject]:
+        """Yield the objects that are missing or damaged, whether or not anything needs them."""
         for name, reason in sorted(self._broken.items()):
-            needed_by = self._needed_by.get(name)
-            what = f"{reason}; {needed_by} needs it" if needed_by else reason
-            yield Broken(f"{_OBJECTS}/{name[:2]}/{name[2:]}", what)
+            referenced_by = self._referenced_by.get(name)
+            what = f"{reason}; {referenced_by} needs it" if referenced_by else reason
+            yield BrokenObject(f"{_OBJECTS}/{name[:2]}/{name[2:]}", what)
 
-    def dangling(self) -> Iterator[Broken]:
-        """Yield the objects that nothing leads to, not even another of them."""
-        led_to = {child for children in self._rest.values() for child in children}
-        for name in sorted(self._rest):
-            if name not in led_to and name not in self._broken:
+    def dangling(self) -> Iterator[BrokenObject]:
+        """Yield the objects that neither a reference nor another object leads to."""
+        referenced = {child for children in self._unreferenced.values() for child in children}
+        for name in sorted(self._unreferenced):
+            if name not in referenced and name not in self._broken:
                 path = f"{_OBJECTS}/{name[:2]}/{name[2:]}"
-                yield Broken(path, "nothing leads to this object; it does no harm")
+                yield BrokenObject(path, "nothing leads to this object; it does no harm")
 
     def _follow(self, repository: pygit2.Repository, roots: Iterable[tuple[str, str]]) -> None:
-        """Read what is not yet read of that which the roots (who needs it, its name) lead to."""
-        for needed_by, root in roots:
-            waiting = [root]
-            while waiting:
-                name = waiting.pop()
+        """Read all objects that the roots (what refers to it, its name) lead to, each once."""
+        for referenced_by, root in roots:
+            pending = [root]
+            while pending:
+                name = pending.pop()
                 if name in self._seen or name in self._broken:
                     continue
-                children = self._rest.get(name)
+                children = self._unreferenced.get(name)
                 if children is None:
-                    children = self._read(repository, name, needed_by)
+                    children = self._read(repository, name, referenced_by)
                 if children is not None:
                     self._seen.add(name)
-                    waiting += children
+                    pending += children
 
     def _read(
-        self, repository: pygit2.Repository, name: str, needed_by: str
+        self, repository: pygit2.Repository, name: str, referenced_by: str
     ) -> tuple[str, ...] | None:
-        """Return the names that an object holds, or None, and take note, if it is broken."""
+        """Return the names of the objects that an object refers to; None if it is broken."""
         try:
             found = loose_objects.read(self._git, name)
             if found is None:
-                # In a pack: libgit2 compares what it read with the name.
+                # It is in a pack: libgit2 compares its content with its name.
                 number, content = repository.odb.read(name)
                 found = _PACKED_KINDS.get(number, ""), content
             self.size_bytes += len(found[1])
@@ -132,35 +131,35 @@ class Objects:
         except (pygit2.GitError, ValueError) as error:
             reason = f"the object is damaged: {str(error).removeprefix(f'{name}: ')}"
         self._broken[name] = reason
-        if needed_by:
-            self._needed_by.setdefault(name, needed_by)
+        if referenced_by:
+            self._referenced_by.setdefault(name, referenced_by)
         return None
 
 
-def broken_packs(git: Path) -> Iterator[Broken]:
-    """Yield the packs that are not as they were written."""
+def broken_packs(git: Path) -> Iterator[BrokenObject]:
+    """Yield the packs and indexes that are not as they were written."""
     for pack in sorted((git / _OBJECTS / "pack").glob("*.pack")):
         path = f"{_OBJECTS}/pack/{pack.name}"
         index = pack.with_suffix(".idx")
         try:
-            trailer = _checked(pack)
+            trailer = _verified_trailer(pack)
             if not index.exists():
-                yield Broken(path, "its index is missing, so nothing in it can be found")
+                yield BrokenObject(path, "its index is missing, so nothing in it can be found")
                 continue
             path = f"{_OBJECTS}/pack/{index.name}"
-            _checked(index)
+            _verified_trailer(index)
             with index.open("rb") as file:
                 file.seek(-2 * _DIGEST_BYTES, 2)
                 if file.read(_DIGEST_BYTES) != trailer:
-                    yield Broken(path, "is the index of another pack")
+                    yield BrokenObject(path, "is the index of another pack")
         except FileNotFoundError:
-            continue  # packed anew meanwhile
+            continue  # git has just packed again
         except (OSError, ValueError) as error:
-            yield Broken(path, str(error))
+            yield BrokenObject(path, str(error))
 
 
-def garbage(git: Path) -> Iterator[tuple[Path, bool]]:
-    """Yield the files among the objects that are none, and whether they are unfinished ones."""
+def stray_files(git: Path) -> Iterator[tuple[Path, bool]]:
+    """Yield files among the objects that are not objects, and whether each is an incomplete one."""
     for folder in sorted((git / _OBJECTS).iterdir()):
         if folder.name == "pack":
             yield from ((path, True) for path in sorted(folder.glob(f"{UNFINISHED}*")))
@@ -172,32 +171,32 @@ def garbage(git: Path) -> Iterator[tuple[Path, bool]]:
             yield folder, True
 
 
-def _checked(path: Path) -> bytes:
-    """Return the digest that a pack or its index ends with; raise ValueError if it is wrong."""
+def _verified_trailer(path: Path) -> bytes:
+    """Return the digest that ends a pack or its index; raise ValueError if it is wrong."""
     size = path.stat().st_size
     digest = hashlib.sha1(usedforsecurity=False)
     with path.open("rb") as file:
-        left = size - _DIGEST_BYTES
-        while left > 0 and (piece := file.read(min(_PIECE_BYTES, left))):
+        remaining = size - _DIGEST_BYTES
+        while remaining > 0 and (piece := file.read(min(_PIECE_BYTES, remaining))):
             digest.update(piece)
-            left -= len(piece)
+            remaining -= len(piece)
         trailer = file.read(_DIGEST_BYTES)
     if trailer != digest.digest():
-        raise ValueError("is not what its digest says")
+        raise ValueError("its content does not match its digest")
     return trailer
 
 
 def _roots(repository: pygit2.Repository, git: Path) -> Iterator[tuple[str, str]]:
-    """Yield who leads to objects (the lights in their order, then the rest), and their names."""
+    """Yield what refers to objects, and their names: the lights by number, then the rest."""
     names = sorted(repository.listall_references(), key=_lights_first)
     for name in names:
         try:
             yield _shown(name), str(repository.lookup_reference(name).resolve().target)
         except (pygit2.GitError, KeyError):
-            continue  # it is told of by those who check the references themselves
+            continue  # LightsCheck reports it
     if repository.head_is_detached:
         yield "HEAD", str(repository.head.target)
-    with contextlib.suppress(pygit2.GitError):  # likewise
+    with contextlib.suppress(pygit2.GitError):  # LightsCheck reports it
         yield from (("the index", str(entry.id)) for entry in repository.index)
     for found in tree.walk(git, lambda path: path.parts[0] == "logs"):
         if found.path.parts[0] == "logs" and stat.S_ISREG(found.status.st_mode):
@@ -218,7 +217,7 @@ def _shown(reference: str) -> str:
 
 
 def _children(kind: str, content: bytes) -> tuple[str, ...]:
-    """Return the names of the objects that an object names; raise ValueError if it is malformed."""
+    """Return the names that an object refers to; raise ValueError if it is malformed."""
     if kind == "tree":
         return tuple(each.object for _, each in entries(content) if not each.is_submodule)
     if kind in {"commit", "tag"}:
@@ -230,6 +229,6 @@ def _children(kind: str, content: bytes) -> tuple[str, ...]:
             else:
                 break
         if not found:
-            raise ValueError("it names no object")
+            raise ValueError("it refers to no object")
         return tuple(found)
     return ()

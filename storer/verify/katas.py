@@ -1,9 +1,9 @@
-"""Checking katas, one after another, while a class goes on.
+"""Verify katas, one after another, while others use them.
 
-What is found is looked at again by the holder of the lock that guards it, before it is told.
-No lock is held for longer than the check of one avatar takes, and the lock on a kata's folder
-only shared, as every call holds it. Mending never loses anything: what is replaced is what git
-contradicts, and stays beside what replaced it.
+Every finding is confirmed by the holder of the lock that guards it, before it is reported. No lock
+is held for longer than the check of one avatar takes, and the lock on a kata's folder only shared,
+as in every call. Mending loses nothing: it replaces only what contradicts git, and keeps the old
+file beside the new one.
 """
 
 import errno
@@ -24,15 +24,21 @@ from storer.katas import publish
 from storer.katas.create import UNFINISHED_SECONDS
 from storer.katas.repository import Katas
 from storer.verify import archived
-from storer.verify.avatar import AvatarCheck, Checked, closed, in_avatar, passage
+from storer.verify.avatar import (
+    AvatarCheck,
+    AvatarResult,
+    check_closed,
+    check_passage,
+    with_avatar_path,
+)
 from storer.verify.findings import Finding, Kind
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """A finding, of which kata and avatar (or none), and whether it was mended."""
+class KataFinding:
+    """A finding, its kata, its avatar ("" for none), and whether it was mended."""
 
     kata_id: str
     avatar: str
@@ -42,7 +48,7 @@ class Found:
 
 @dataclass(slots=True)
 class Counts:
-    """What was looked at so far."""
+    """What was checked so far."""
 
     katas: int = 0
     avatars: int = 0
@@ -51,13 +57,13 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """A part of the work is done; whoever asks for the next may pause before."""
+class Progress:
+    """A part of the work is done; the caller may pause before it asks for the next."""
 
     kata_id: str
 
 
-class Verify:
+class Verifier:
     """The check of the katas of one namespace. Belongs to one thread at a time."""
 
     def __init__(self, containers: DataContainers, katas: Katas, *, mend: bool) -> None:
@@ -68,11 +74,11 @@ class Verify:
         self.counts = Counts()
 
     def ids(self, prefix: str) -> list[str]:
-        """Return the ids of what is in data-containers, whole or not, in their order."""
+        """Return the ids of all data-containers, including those without a kata, in order."""
         return sorted(each for each in self._containers.kata_ids() if each.startswith(prefix))
 
-    def katas(self, ids: list[str]) -> Iterator[Found | Step]:
-        """Check these katas; those that are deleted meanwhile are left out.
+    def katas(self, ids: list[str]) -> Iterator[KataFinding | Progress]:
+        """Verify these katas, except those that are deleted before their turn.
 
         Raises EngineUnavailable.
         """
@@ -80,54 +86,56 @@ class Verify:
             if not self._containers.folder(kata_id).exists():
                 continue
             try:
-                for each in self._kata(kata_id):
-                    yield each if isinstance(each, Found) else Step(kata_id)
+                for each in self._check_kata(kata_id):
+                    yield each if isinstance(each, KataFinding) else Progress(kata_id)
             except (KataNotFound, FileNotFoundError):
                 if self._containers.exists(kata_id):
                     raise
             self.counts.katas += 1
-            yield Step(kata_id)
+            yield Progress(kata_id)
 
-    def archived(self, prefix: str, ids: list[str]) -> Iterator[Found | Step]:
-        """Check the archived katas of a prefix, or these; those that are not archived are left out.
+    def archived(self, prefix: str, ids: list[str]) -> Iterator[KataFinding | Progress]:
+        """Verify the archived katas with a prefix, or these ids; skip those not in the archive.
 
-        A kata that is in a data-container too is looked at in both. Raises ArchiveUnavailable.
+        A kata that is in a data-container too is verified in both. Raises ArchiveUnavailable.
         """
         for kata_id in ids or self._archive.ids(prefix):
-            yield Step(kata_id)
+            yield Progress(kata_id)
             checked = archived.check(self._archive, kata_id)
             if checked is None:
                 continue
             self.counts.size_bytes += checked.size_bytes
             self.counts.katas += not self._containers.exists(kata_id)
-            yield from (Found(kata_id, "", each, mended=False) for each in checked.findings)
+            yield from (KataFinding(kata_id, "", each, mended=False) for each in checked.findings)
 
-    def _kata(self, kata_id: str) -> Iterator[Found | None]:
-        """Yield what is found, and None where a part of the work is done."""
+    def _check_kata(self, kata_id: str) -> Iterator[KataFinding | None]:
+        """Yield findings, and None after each part of the work."""
         folder = self._containers.folder(kata_id)
         with locks.locked(folder, shared=True):
             if not self._containers.exists(kata_id):
-                found = self._invisible(folder)
+                found = self._check_invisible(folder)
                 names = []
             else:
-                found = self._whole(folder, kata_id)
+                found = self._check_whole(folder, kata_id)
                 names = Kata.detached(folder, kata_id).avatar_names()
-        yield from (Found(kata_id, "", each, mended) for each, mended in found)
-        yield from (Found(kata_id, "", *each) for each in self._interrupted(folder, kata_id))
+        yield from (KataFinding(kata_id, "", each, mended) for each, mended in found)
+        yield from (
+            KataFinding(kata_id, "", *each) for each in self._check_interrupted(folder, kata_id)
+        )
         for name in names:
             yield None
-            checked = self._avatar(folder, kata_id, name)
+            checked = self._check_avatar(folder, kata_id, name)
             self.counts.avatars += 1
             self.counts.lights += checked.light_count
             self.counts.size_bytes += checked.size_bytes
             for finding, mended in checked.findings:
-                yield Found(kata_id, name, in_avatar(finding, name), mended)
+                yield KataFinding(kata_id, name, with_avatar_path(finding, name), mended)
 
-    def _avatar(self, folder: Path, kata_id: str, name: str) -> Checked:
+    def _check_avatar(self, folder: Path, kata_id: str, name: str) -> AvatarResult:
         with locks.locked(folder, shared=True):
             if not self._containers.exists(kata_id):
                 raise KataNotFound(kata_id)
-            # What its log can't mend is told of below.
+            # The checks below report what its write-ahead log can't mend.
             with suppress(KataDamaged):
                 self._katas.recover(kata_id, name)
             try:
@@ -136,72 +144,73 @@ class Verify:
                 if error.errno in _NO_ROOM or isinstance(error, FileNotFoundError):
                     raise
                 finding = Finding("", Kind.HISTORY, f"can't be read: {error}")
-                return Checked([(finding, False)], 0, 0)
+                return AvatarResult([(finding, False)], 0, 0)
 
-    def _whole(self, folder: Path, kata_id: str) -> list[tuple[Finding, bool]]:
+    def _check_whole(self, folder: Path, kata_id: str) -> list[tuple[Finding, bool]]:
         """Return what is wrong with the kata as a whole. For the holder of its lock, shared."""
-        found = list(self._mended(_of_manifest(folder, kata_id)))
+        found = list(self._mend_all(_check_manifest(folder, kata_id)))
         if not self._containers.has_handle(kata_id):
             handle = Finding("", Kind.HANDLE, "the data-container is gone")
             if self._mend:
                 self._containers.forget_handle(self._containers.namespace.kata(kata_id))
                 self._containers.ensure_handle(kata_id)
             found.append((handle, self._mend and self._containers.has_handle(kata_id)))
-        found += self._mended(passage(folder, "."))
+        found += self._mend_all(check_passage(folder, "."))
         for path in sorted(folder.iterdir()):
             if not avatars.is_name(path.name) and not path.name.startswith("."):
-                found += self._mended(closed(path, path.name))
-        found += self._left(folder)
+                found += self._mend_all(check_closed(path, path.name))
+        found += self._check_leftovers(folder)
         return found
 
-    def _left(self, folder: Path) -> Iterator[tuple[Finding, bool]]:
-        """Yield what a process left that died. For the holder of the kata's lock, shared."""
-        what = "a process that died left it"
+    def _check_leftovers(self, folder: Path) -> Iterator[tuple[Finding, bool]]:
+        """Yield what dead processes left. For the holder of the kata's lock, shared."""
+        reason = "a process that died left it"
         for incoming in sorted(folder.glob(f"{publish.INCOMING}*")):
-            # Staging begins with the kata's lock held exclusively: it is locked, or nobody's.
+            # A stager locks its folder while it holds the kata's lock: unlocked, it is abandoned.
             with suppress(FileNotFoundError), locks.locked_at_once(incoming) as held:
                 if held:
-                    yield from self._mended(
-                        [_leftover(incoming, what, partial(shutil.rmtree, incoming))]
+                    yield from self._mend_all(
+                        [_leftover(incoming, reason, partial(shutil.rmtree, incoming))]
                     )
         starting = folder / STARTING
         if starting.exists():
             with locks.locked_at_once(folder / MANIFEST) as held:
                 if held and starting.exists():
-                    yield from self._mended(
-                        [_leftover(starting, what, partial(shutil.rmtree, starting))]
+                    yield from self._mend_all(
+                        [_leftover(starting, reason, partial(shutil.rmtree, starting))]
                     )
 
-    def _interrupted(self, folder: Path, kata_id: str) -> list[tuple[Finding, bool]]:
-        """Return what is left of a restoring that was interrupted; it is finished or undone.
+    def _check_interrupted(self, folder: Path, kata_id: str) -> list[tuple[Finding, bool]]:
+        """Return what an interrupted publish left; complete it or roll it back if mending.
 
-        For somebody who holds no lock. One who does is at it.
+        For a caller without the kata's lock. If another process holds the lock, it is publishing.
         """
         names = (publish.COMPLETE, publish.MOVING, publish.REPLACED)
         if not any((folder / name).exists() for name in names):
             return []
         with locks.locked_at_once(folder) as held:
-            left = [folder / name for name in names if held and (folder / name).exists()]
-            if left and self._mend:
+            leftovers = [folder / name for name in names if held and (folder / name).exists()]
+            if leftovers and self._mend:
                 publish.recover(folder)
-            what = "a process died while it replaced the kata"
+            reason = "a process died while it replaced the kata"
             return [
-                (_leftover(path, what, None), self._mend and not path.exists()) for path in left
+                (_leftover(path, reason, None), self._mend and not path.exists())
+                for path in leftovers
             ]
 
-    def _invisible(self, folder: Path) -> list[tuple[Finding, bool]]:
-        """Return what is wrong where there is no manifest.json, and so no kata to be seen."""
+    def _check_invisible(self, folder: Path) -> list[tuple[Finding, bool]]:
+        """Return what is wrong with a folder that has no manifest.json: its kata is invisible."""
         if publish.is_interrupted(folder):
-            return []  # it is being made, or it is told of as interrupted
+            return []  # it is being created, or _check_interrupted reports it
         if any(avatars.is_name(path.name) for path in folder.iterdir()):
-            what = "it is missing, so the kata can't be seen; its avatars are there"
-            return [(Finding(MANIFEST, Kind.MANIFEST, what), False)]
+            reason = "it is missing, so the kata is invisible, but it has avatars"
+            return [(Finding(MANIFEST, Kind.MANIFEST, reason), False)]
         if time.time() - folder.stat().st_mtime < UNFINISHED_SECONDS:
             return []
-        what = "a volume that never got a kata; the storer removes it when it starts"
-        return [(Finding(".", Kind.LEFTOVER, what), False)]
+        reason = "a volume that never got a kata; the storer removes it when it starts"
+        return [(Finding(".", Kind.LEFTOVER, reason), False)]
 
-    def _mended(self, findings: Iterable[Finding]) -> Iterator[tuple[Finding, bool]]:
+    def _mend_all(self, findings: Iterable[Finding]) -> Iterator[tuple[Finding, bool]]:
         for each in findings:
             if self._mend and each.mend is not None:
                 each.mend()
@@ -209,7 +218,7 @@ class Verify:
 
 
 def check_ids(containers: DataContainers, archive: Archive, ids: Iterable[str]) -> list[str]:
-    """Return the ids in their order, each once; raise KataNotFound for one that is not here."""
+    """Return the ids in order, each once; raise KataNotFound for one that does not exist."""
     found = sorted({kata_ids.check(each, "kata_ids") for each in ids})
     for kata_id in found:
         if not containers.folder(kata_id).exists() and archive.find(kata_id) is None:
@@ -217,17 +226,17 @@ def check_ids(containers: DataContainers, archive: Archive, ids: Iterable[str]) 
     return found
 
 
-def _of_manifest(folder: Path, kata_id: str) -> Iterator[Finding]:
+def _check_manifest(folder: Path, kata_id: str) -> Iterator[Finding]:
     kata = Kata.detached(folder, kata_id)
     try:
-        said = kata.read_manifest_json().get("id", kata_id)
-        if said != kata_id:
-            yield Finding(MANIFEST, Kind.MANIFEST, f"it says that it is kata {said!r}")
+        stated_id = kata.read_manifest_json().get("id", kata_id)
+        if stated_id != kata_id:
+            yield Finding(MANIFEST, Kind.MANIFEST, f"its id is {stated_id!r}")
         kata.read_manifest()
         kata.read_created()
     except KataDamaged as error:
         yield Finding(str(error.path), Kind.MANIFEST, error.reason)
 
 
-def _leftover(path: Path, what: str, mend: partial[None] | None) -> Finding:
-    return Finding(path.name, Kind.LEFTOVER, what, mend)
+def _leftover(path: Path, reason: str, mend: partial[None] | None) -> Finding:
+    return Finding(path.name, Kind.LEFTOVER, reason, mend)

@@ -1,12 +1,12 @@
-"""Checking that what is told twice of an avatar's lights is told alike.
+"""Verify that the files that repeat an avatar's lights agree with git.
 
-git is the truth: tag N is light N. The branch, increments.json, manifest.json, light.json and
-the index repeat what it has. light.json and the index are brought up to date only when somebody
-downloads the kata, so each may be missing or an earlier light's. Lights that were committed as
-of old, without a light.json, are described by increments.json alone.
+git is the truth: tag N is light N. The branch, increments.json, manifest.json, light.json and the
+index repeat what git has. light.json and the index are updated only when the kata is downloaded, so
+each may be missing, or that of an earlier light. Legacy lights, which have no light.json, are
+described by increments.json alone.
 
-For who holds the lock on the avatar's folder; without it, what is found may be a light that is
-being recorded.
+For the holder of the lock on the avatar's folder. Without the lock, a finding may be a light that
+is being recorded.
 """
 
 import hashlib
@@ -42,7 +42,7 @@ class LightsCheck:
 
     @property
     def count(self) -> int:
-        """How many lights git has, number 0 left out."""
+        """The number of lights that git has, without number 0."""
         return sum(number > 0 for number in self._commits)
 
     def newest_files(self) -> dict[str, bytes]:
@@ -50,17 +50,17 @@ class LightsCheck:
         return self._history.submission(self._newest).files
 
     def findings(self) -> Iterator[Finding]:
-        """Yield what is not as it should be. Raises KataDamaged where a commit can't be read."""
+        """Yield everything that is wrong. Raises KataDamaged if a commit can't be read."""
         if 0 not in self._commits:
-            yield Finding(f"{GIT}/{_TAGS}0", Kind.LIGHTS, "the start has no tag")
-        yield from self._increments()
-        yield from self._tags()
+            yield Finding(f"{GIT}/{_TAGS}0", Kind.LIGHTS, "light 0 has no tag")
+        yield from self._check_increments()
+        yield from self._check_tags()
         newest = self._newest
         if newest in self._commits:
-            yield from self._branch(newest)
-            yield from self._manifest(newest)
-            yield from self._light_json()
-            yield from self._index()
+            yield from self._check_branch(newest)
+            yield from self._check_manifest(newest)
+            yield from self._check_light_json()
+            yield from self._check_index()
 
     def _read_tags(self) -> dict[int, pygit2.Commit]:
         found = {}
@@ -70,38 +70,38 @@ class LightsCheck:
                 try:
                     found[int(number)] = self._repository.references[name].peel(pygit2.Commit)
                 except (pygit2.GitError, KeyError):
-                    continue  # who checks the objects tells of it
+                    continue  # ObjectsCheck reports it
         return dict(sorted(found.items()))
 
     @cached_property
     def _lights(self) -> dict[int, Light]:
-        """The lights that git describes, number 0 left out."""
+        """The lights that git describes, without number 0."""
         found = {number: self._history.light(number) for number in self._commits if number > 0}
         return {number: each for number, each in found.items() if each is not None}
 
     @cached_property
     def _listed(self) -> dict[int, dict[str, Any]]:
-        """What increments.json holds of each light. Raises Unreadable."""
+        """The objects in increments.json, by the light's number. Raises Unreadable."""
         value = json_files.read(self._folder / INCREMENTS, list)
-        return dict(zip((each.number for each in _all(value)), value, strict=True))
+        return dict(zip((each.number for each in _parse_all(value)), value, strict=True))
 
     @property
     def _newest(self) -> int:
-        """The newest light's number. What old katas tagged beyond the list is no light."""
+        """The newest light's number. Tags of legacy katas beyond their list are no lights."""
         try:
             listed = list(self._listed)
         except Unreadable:
             listed = []
         return max([0, *self._lights, *listed])
 
-    def _increments(self) -> Iterator[Finding]:
+    def _check_increments(self) -> Iterator[Finding]:
         path = self._folder / INCREMENTS
         try:
             listed = self._listed
         except Unreadable as error:
             described = all(number in self._lights for number in self._commits if number > 0)
-            write = partial(self._replace, path, _increments(list(self._lights.values())))
-            yield Finding(INCREMENTS, Kind.STALE, str(error), write if described else None)
+            mend = partial(self._replace, path, _increments_json(list(self._lights.values())))
+            yield Finding(INCREMENTS, Kind.STALE, str(error), mend if described else None)
             return
         wrong = [
             number
@@ -110,22 +110,22 @@ class LightsCheck:
         ]
         if wrong:
             merged = {**{number: listed[number] for number in listed}, **self._merged(wrong)}
-            content = _increments([merged[number] for number in sorted(merged)])
+            content = _increments_json([merged[number] for number in sorted(merged)])
             yield Finding(
                 INCREMENTS,
                 Kind.STALE,
-                f"{_numbers(wrong)} not as git has it",
+                f"{_lights_are(wrong)} not as git has it",
                 partial(self._replace, path, content),
             )
 
     def _merged(self, wrong: list[int]) -> dict[int, dict[str, Any]]:
-        """Return what increments.json has to hold of lights, keys that we don't know included."""
+        """Return what increments.json should have for these lights; unknown keys are kept."""
         return {
             number: {**self._listed.get(number, {}), **light.to_json(self._lights[number])}
             for number in wrong
         }
 
-    def _tags(self) -> Iterator[Finding]:
+    def _check_tags(self) -> Iterator[Finding]:
         try:
             listed = set(self._listed)
         except Unreadable:
@@ -135,8 +135,8 @@ class LightsCheck:
             path = f"{GIT}/{_TAGS}{number}"
             if number not in self._commits:
                 found = self._lost_commit(number)
-                of_old = number + 1 in self._commits and number + 1 not in self._lights
-                if number in listed or found or not of_old:
+                is_legacy = number + 1 in self._commits and number + 1 not in self._lights
+                if number in listed or found or not is_legacy:
                     mend = partial(self._write_reference, f"{_TAGS}{number}", found or "")
                     what = f"light {number} has no tag"
                     yield Finding(path, Kind.LIGHTS, what, mend if found else None)
@@ -146,12 +146,12 @@ class LightsCheck:
                     what = f"the commit of light {number} does not follow light {number - 1}'s"
                     yield Finding(path, Kind.LIGHTS, what)
         if 0 in self._commits and self._commits[0].parent_ids:
-            yield Finding(f"{GIT}/{_TAGS}0", Kind.LIGHTS, "the start's commit follows another")
+            yield Finding(f"{GIT}/{_TAGS}0", Kind.LIGHTS, "the commit of light 0 has a parent")
 
     def _lost_commit(self, number: int) -> str | None:
-        """Return the commit that the lost tag of a light must have named, where it is certain.
+        """Return the commit that the lost tag of a light must have named, if that is certain.
 
-        It says so itself, in its light.json, and is between its neighbours.
+        The commit's light.json has the light's number, and its neighbours are the right commits.
         """
         following = self._commits.get(number + 1)
         found: object
@@ -166,10 +166,10 @@ class LightsCheck:
             return None
         try:
             described = found.tree[LIGHT_JSON]
-            said = json_files.loads(described.read_raw(), dict)
+            stated = json_files.loads(described.read_raw(), dict)
         except (KeyError, pygit2.GitError, Unreadable):
             return None
-        return str(found.id) if said.get("number") == number else None
+        return str(found.id) if stated.get("number") == number else None
 
     def _branch_commit(self) -> pygit2.Commit | None:
         try:
@@ -184,7 +184,7 @@ class LightsCheck:
             return None
         return named if isinstance(named, str) and named.startswith("refs/heads/") else None
 
-    def _branch(self, newest: int) -> Iterator[Finding]:
+    def _check_branch(self, newest: int) -> Iterator[Finding]:
         expected = self._commits[newest]
         branch = self._branch_name()
         if branch is None:
@@ -200,12 +200,12 @@ class LightsCheck:
         elif any(found.id == each.id for each in self._commits.values()):
             yield Finding(path, Kind.STALE, f"it is not at light {newest}", mend)
         elif list(found.parent_ids) == [expected.id]:
-            what = f"it is ahead of light {newest}: a process died before it told anybody"
+            what = f"it is ahead of light {newest}: a process died before it recorded the light"
             yield Finding(path, Kind.DANGLING, what)
         else:
             yield Finding(path, Kind.LIGHTS, f"it is neither light {newest} nor one before it")
 
-    def _manifest(self, newest: int) -> Iterator[Finding]:
+    def _check_manifest(self, newest: int) -> Iterator[Finding]:
         path = self._folder / MANIFEST_JSON
         files = self._history.submission(newest).files
         try:
@@ -213,24 +213,24 @@ class LightsCheck:
         except Unreadable as error:
             what = str(error)
         else:
-            # Katas of old have the output among the files.
+            # Legacy katas have the output among the files.
             if files in (found, {name: found[name] for name in found if name != OUTPUT}):
                 return
-            what = f"it is not what light {newest} has"
+            what = f"it differs from light {newest}"
         content = json_files.dumps(json_files.files_json(files))
         yield Finding(MANIFEST_JSON, Kind.STALE, what, partial(self._replace, path, content))
 
-    def _light_json(self) -> Iterator[Finding]:
+    def _check_light_json(self) -> Iterator[Finding]:
         path = self._folder / LIGHT_JSON
         try:
             found = path.read_bytes()
         except FileNotFoundError:
             return
-        if any(found == self._history.light_json(number) for number in self._described()):
+        if any(found == self._history.light_json(number) for number in self._described_numbers()):
             return
-        yield Finding(LIGHT_JSON, Kind.STALE, "it is no light's", self._check_out())
+        yield Finding(LIGHT_JSON, Kind.STALE, "it is not of any light", self._check_out_newest())
 
-    def _index(self) -> Iterator[Finding]:
+    def _check_index(self) -> Iterator[Finding]:
         path = self._folder / GIT / "index"
         if not path.exists():
             return
@@ -239,20 +239,20 @@ class LightsCheck:
             for number in reversed(self._commits):
                 if not any(self._commits[number].tree.diff_to_index(index).deltas):
                     return
-            what = "it is no light's"
+            what = "it is not of any light"
         except pygit2.GitError as error:
             what = str(error)
-        yield Finding(f"{GIT}/index", Kind.STALE, what, self._check_out())
+        yield Finding(f"{GIT}/index", Kind.STALE, what, self._check_out_newest())
 
-    def _described(self) -> list[int]:
-        """Return the lights with a light.json, the newest first: it is the likeliest."""
+    def _described_numbers(self) -> list[int]:
+        """Return the lights with a light.json, the newest first, as it is the likeliest."""
         start = [0] if 0 in self._commits and not self._history.is_legacy(0) else []
         return [*reversed(self._lights), *start]
 
-    def _check_out(self) -> Callable[[], None] | None:
-        """Return what makes light.json and the index the newest light's, if that has one."""
+    def _check_out_newest(self) -> Callable[[], None] | None:
+        """Return what updates light.json and the index to the newest light, if it is described."""
         newest = self._newest
-        if newest not in self._described():
+        if newest not in self._described_numbers():
             return None
 
         def check_out() -> None:
@@ -268,7 +268,7 @@ class LightsCheck:
         durable.write(path, f"{commit}\n".encode())
 
     def _replace(self, path: Path, content: bytes) -> None:
-        """Replace a file; what it held stays beside it, under a name that is in no tar."""
+        """Replace a file; keep its old content beside it, under a name that no tar includes."""
         try:
             old = path.read_bytes()
         except FileNotFoundError:
@@ -279,18 +279,18 @@ class LightsCheck:
         durable.write(path, content)
 
 
-def _all(value: list[object]) -> list[Light]:
-    """Return the lights of increments.json, number 0 included where it is there."""
+def _parse_all(value: list[object]) -> list[Light]:
+    """Return the lights in increments.json, number 0 included if it is there."""
     parse(value)
     return [light.from_json(each) for each in value]
 
 
-def _increments(lights: list[Any]) -> bytes:
+def _increments_json(lights: list[Any]) -> bytes:
     values = (light.to_json(each) if isinstance(each, Light) else each for each in lights)
     return b"[" + b",\n".join(json_files.dumps(each) for each in values) + b"]\n"
 
 
-def _numbers(numbers: list[int]) -> str:
+def _lights_are(numbers: list[int]) -> str:
     shown = ", ".join(str(number) for number in numbers[:5])
     if len(numbers) == 1:
         return f"light {shown} is"

@@ -1,1 +1,1 @@
-"""Threads of the storer that work without a call: archiving idle katas, copying to the archive."""
+"""Background threads of the storer: one archives idle katas, one copies katas to the archive."""

@@ -1,9 +1,9 @@
-"""Archiving katas that nobody has touched for a while, in a thread that keeps out of the way.
+"""A background thread that archives katas that nobody has used for a while.
 
-It takes one kata at a time, waits for a moment without calls before each, and rests as long as
-it worked. What is due is read from the katas themselves, so a storer that was stopped goes on
-where it was, and two of them on one namespace do each other no harm: the lock on a kata's folder
-decides which of them archives it, and the other finds nothing to do.
+It archives one kata at a time. Before each it waits for a moment without calls, and after each it
+rests for as long as it worked. The times of last use are on disk, so a storer that restarts needs
+no other state. Two storers in one namespace do no harm: the lock on a kata's folder decides which
+of them archives it.
 """
 
 import threading
@@ -15,26 +15,26 @@ import structlog
 
 from dojo.engine.data_containers import DataContainers
 from dojo.errors import ArchiveUnavailable, DiskFull, DojoError, KataInUse, KataNotFound
-from storer.katas.activity import InProgress
+from storer.katas.activity import ActiveCalls
 from storer.katas.repository import Katas
 
 _log = structlog.get_logger()
 
-# However many katas there are, one that was used a moment ago is not archived.
-_SHORTEST_SECONDS = 300
-# How often is looked for katas that are due.
-_FIRST_LOOK_SECONDS = 1
-_LOOK_SECONDS = 60
-# A class that leaves no moment without calls does not keep the disk filling up for ever.
-_PATIENCE_SECONDS = 10
+# A kata that was used more recently is not archived, however many katas there are.
+_MIN_IDLE_SECONDS = 300
+# How often to look for katas that are due.
+_FIRST_SCAN_SECONDS = 1
+_SCAN_SECONDS = 60
+# Calls may never pause. Archive then all the same, or the disk would fill up.
+_MAX_WAIT_SECONDS = 10
 _REST_SECONDS = 0.02
 
 
 @dataclass(frozen=True)
 class Policy:
-    """When katas are archived: those idle for so long, and the idlest while there are so many.
+    """When to archive katas: when idle for `after_seconds`, and the idlest of too many.
 
-    `with_products` says whether what runs left in sandboxes is kept.
+    The archive gets what runs left in sandboxes if `with_products`.
     """
 
     after_seconds: float
@@ -43,61 +43,61 @@ class Policy:
 
 
 class Archiver:
-    """Archives katas: those that are due in a thread of its own, and others when told to."""
+    """Archives katas: those that are due in a thread of its own, and any other on request."""
 
     def __init__(
         self,
         katas: Katas,
         data_containers: DataContainers,
-        in_progress: InProgress,
+        active_calls: ActiveCalls,
         is_watched: Callable[[str], bool],
         policy: Policy,
     ) -> None:
-        """Archive by this policy; a kata is not archived while `is_watched` says so."""
+        """Archive by this policy, but no kata for which `is_watched` returns true."""
         self._katas = katas
         self._containers = data_containers
-        self._in_progress = in_progress
+        self._active_calls = active_calls
         self._is_watched = is_watched
         self._policy = policy
-        # Which could not be archived, and when they were used last: not tried again till then.
+        # kata id -> its last use, for katas that can't be archived: retried after another use.
         self._refused: dict[str, float] = {}
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="archiver", daemon=True)
 
     def archive(self, kata_id: str) -> None:
-        """Archive a kata, due or not. Raises as `Katas.archive_kata`."""
+        """Archive a kata, due or not. Raises what `Katas.archive_kata` raises."""
         with_products = self._policy.with_products
         self._katas.archive_kata(kata_id, self._is_watched, with_products=with_products)
 
     def start(self) -> None:
-        """Start, if there is an archive."""
-        if self._katas.archive.is_there:
+        """Start the thread if there is an archive."""
+        if self._katas.archive.is_configured:
             self._thread.start()
 
     def stop(self) -> None:
-        """Stop after the kata at hand, and wait for it."""
+        """Stop after the kata in progress, and wait for it."""
         self._stopped.set()
         if self._thread.is_alive():
             self._thread.join()
 
     def _run(self) -> None:
-        look_seconds = min(_LOOK_SECONDS, self._policy.after_seconds / 4)
-        next_seconds = min(_FIRST_LOOK_SECONDS, look_seconds)
+        scan_seconds = min(_SCAN_SECONDS, self._policy.after_seconds / 4)
+        next_seconds = min(_FIRST_SCAN_SECONDS, scan_seconds)
         while not self._stopped.wait(next_seconds):
-            next_seconds = look_seconds
+            next_seconds = scan_seconds
             try:
                 self._archive_due()
             except (ArchiveUnavailable, DiskFull) as error:
                 _log.warning("nothing archived", reason=str(error))
-            except Exception as error:  # noqa: BLE001 - the next round may go well
+            except Exception as error:  # noqa: BLE001 - a later scan may succeed
                 _log.error("defect", exc_info=error)
 
     def _archive_due(self) -> None:
         for kata_id, touched in self._due():
-            self._in_progress.wait_until_none(_PATIENCE_SECONDS)
+            self._active_calls.wait_until_none(_MAX_WAIT_SECONDS)
             if self._stopped.is_set():
                 return
-            begun = time.monotonic()
+            started = time.monotonic()
             try:
                 self.archive(kata_id)
             except (KataInUse, KataNotFound) as error:
@@ -107,24 +107,24 @@ class Archiver:
             except DojoError as error:
                 self._refused[kata_id] = touched
                 _log.warning("not archived", kata=kata_id, reason=str(error))
-            self._stopped.wait(time.monotonic() - begun + _REST_SECONDS)
+            self._stopped.wait(time.monotonic() - started + _REST_SECONDS)
 
     def _due(self) -> Iterator[tuple[str, float]]:
-        """Yield the katas to be archived, and when each was used last, the idlest first."""
+        """Yield the katas that are due and the times of their last use, the idlest first."""
         touched = {
             kata_id: self._containers.touched(kata_id)
             for kata_id in self._containers.kata_ids()
             if self._containers.exists(kata_id)
         }
         refused = self._refused.items()
-        self._refused = {kata_id: at for kata_id, at in refused if touched.get(kata_id) == at}
-        too_many = len(touched) - self._policy.max_data_containers
+        self._refused = {kata_id: used for kata_id, used in refused if touched.get(kata_id) == used}
+        excess = len(touched) - self._policy.max_data_containers
         now = time.time()
-        shortest = min(_SHORTEST_SECONDS, self._policy.after_seconds)
-        for place, kata_id in enumerate(sorted(touched, key=touched.__getitem__)):
+        min_idle_seconds = min(_MIN_IDLE_SECONDS, self._policy.after_seconds)
+        for position, kata_id in enumerate(sorted(touched, key=touched.__getitem__)):
             idle_seconds = now - touched[kata_id]
             is_due = idle_seconds > self._policy.after_seconds or (
-                place < too_many and idle_seconds > shortest
+                position < excess and idle_seconds > min_idle_seconds
             )
             if is_due and kata_id not in self._refused:
                 yield kata_id, touched[kata_id]

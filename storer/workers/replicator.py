@@ -1,13 +1,13 @@
-"""Copying to the archive, within seconds, what is recorded: a lost machine costs no more.
+"""A background thread that copies katas to the archive within seconds of a change.
 
-A kata's first copy is all of it, as archiving would write it. What comes later is added in
-copies of what is new: git's objects and tags of new lights, and the small files beside them; not
-the sandbox, whose visible files are those of the newest light. After many copies, or when the
-archive has another tar than the one that they add to, all of it is written again.
+A machine that is lost then loses only the last seconds. A kata's first copy is a tar of all of it,
+as archiving writes one. Later copies add what is new: git's objects and tags of new lights and the
+small files beside them, but not the sandbox, whose visible files are those of the newest light. All
+of it is written again after many copies, or if the archive has another tar than their base.
 
-A kata's folder has a note of what was copied, so a storer that starts copies what the one before
-it did not. Copying holds the kata's folder, shared: who deletes it waits, and so nothing of a
-deleted kata comes into the archive.
+A note in the kata's folder says what was copied, so a storer that starts copies what the previous
+one did not. Copying holds the lock on the kata's folder, shared. Deleting waits for that lock, so a
+deleted kata can't get back into the archive.
 """
 
 import json
@@ -41,12 +41,12 @@ from storer.tar.snapshot import Snapshot
 
 _log = structlog.get_logger()
 
-# In the kata's folder, and no part of the kata.
+# Names in the kata's folder that are no part of the kata.
 _NOTE = ".copied"
 _LOCK = ".copying"
 
-# To fetch a kata takes a look at each of its copies.
-_MOST_COPIES = 64
+# Fetching a kata reads each of its copies.
+_MAX_COPIES = 64
 _RETRY_SECONDS = 5
 
 _NONE = ""
@@ -54,9 +54,9 @@ _NONE = ""
 
 @dataclass(frozen=True)
 class _Note:
-    """What was copied: to which tar of the archive, how often, and the head of then.
+    """What was copied: the base, the number of the last copy, and the kata's head at that time.
 
-    `lights` has each avatar's newest light, and what its tag names.
+    `lights` has the number of each avatar's newest light, and the commit that its tag names.
     """
 
     base: str
@@ -68,37 +68,37 @@ class _Note:
 
 
 class Replicator:
-    """Copies katas that changed, in a thread of its own.
+    """Copies changed katas to the archive in a thread of its own.
 
-    `changed` may be called by any thread; a lock guards what is due.
+    Any thread may call `changed`; a lock guards the katas that are due.
     """
 
     def __init__(self, katas: Katas, data_containers: DataContainers, seconds: float) -> None:
-        """Have what is recorded be in the archive within so many seconds; 0: not at all."""
+        """Copy each change to the archive within `seconds`; 0 copies nothing."""
         self._katas = katas
         self._containers = data_containers
-        # The other half is for the archive to take it.
+        # The other half of the time is for the archive.
         self._delay_seconds = seconds / 2
-        self._is_wanted = bool(seconds) and katas.archive.is_there
+        self._is_enabled = bool(seconds) and katas.archive.is_configured
         self._due: dict[str, float] = {}
         self._woken = threading.Condition()
         self._is_stopped = False
         self._thread = threading.Thread(target=self._run, name="replicator", daemon=True)
 
     def start(self) -> None:
-        """Start, with what was not copied before."""
-        if self._is_wanted:
+        """Start the thread; it first copies what was not copied before."""
+        if self._is_enabled:
             self._thread.start()
 
     def changed(self, kata_id: str) -> None:
-        """Have a kata copied soon."""
-        if self._is_wanted:
+        """Copy a kata soon."""
+        if self._is_enabled:
             with self._woken:
                 self._due.setdefault(kata_id, time.monotonic() + self._delay_seconds)
                 self._woken.notify()
 
     def stop(self) -> None:
-        """Copy what is due, and stop."""
+        """Copy the katas that are due, and stop."""
         with self._woken:
             self._is_stopped = True
             self._woken.notify()
@@ -114,16 +114,16 @@ class Replicator:
                     copy(self._katas.archive, kata)
             except KataNotFound:
                 continue
-            except ArchiveConflict as error:  # which lasts
+            except ArchiveConflict as error:  # a retry would find the same conflict
                 _log.warning("not copied", kata=kata_id, reason=str(error))
             except DojoError as error:
                 _log.warning("not copied", kata=kata_id, reason=str(error))
-                self._again(kata_id)
-            except Exception as error:  # noqa: BLE001 - the next one may go well
+                self._retry(kata_id)
+            except Exception as error:  # noqa: BLE001 - other katas can still be copied
                 _log.error("defect", kata=kata_id, exc_info=error)
 
     def _next(self) -> str:
-        """Return the next kata that is due, once it is; _NONE when nothing more is to be done."""
+        """Wait for the next kata that is due and return its id; _NONE when there is no more."""
         with self._woken:
             while True:
                 kata_id = min(self._due, key=self._due.__getitem__, default=_NONE)
@@ -137,33 +137,33 @@ class Replicator:
                         return kata_id
                 self._woken.wait(wait_seconds)
 
-    def _again(self, kata_id: str) -> None:
+    def _retry(self, kata_id: str) -> None:
         with self._woken:
             if not self._is_stopped:
                 self._due.setdefault(kata_id, time.monotonic() + _RETRY_SECONDS)
 
 
 def copy(archive: Archive, kata: Kata) -> None:
-    """Have the archive have all lights of the kata. For who holds its folder, shared.
+    """Make sure that the archive has all lights of the kata. For the holder of its lock, shared.
 
-    Raises ArchiveConflict where another machine goes on with it too.
+    Raises ArchiveConflict if another machine added lights to the kata that this one has not.
     """
     lock = kata.folder / _LOCK
     lock.touch(mode=durable.PRIVATE)
     with locks.locked(lock), ExitStack() as opened:
-        noted = _read(kata)
-        if noted is not None and noted.head == head_of(kata).digest:
+        note = _read_note(kata)
+        if note is not None and note.head == head_of(kata).digest:
             return
         found = archive.find(kata.kata_id)
         taken = Snapshot(kata, opened)
         lights = {name: (number, tag) for name, number, tag in taken.head.lights}
-        if noted is None or found is None or not _continues(noted, found.stamp, taken):
+        if note is None or found is None or not _can_add_copy(note, found.stamp, taken):
             if not store_kata.is_wanted(archive, kata):
                 return
             base, number = _copy_all(archive, taken, opened), 0
         else:
-            base, number = noted.base, noted.number + 1
-            added = _compressed(_added(taken, noted.lights, lights))
+            base, number = note.base, note.number + 1
+            added = _compressed(_new_members(taken, note.lights, lights))
             archive.put_copy(kata.kata_id, Copy(base, number), added)
         written = archive.find(kata.kata_id)
         stamp = written.stamp if written is not None else ""
@@ -174,17 +174,17 @@ def copy(archive: Archive, kata: Kata) -> None:
     _log.debug("kata copied", kata=kata.kata_id, copy=number)
 
 
-def _continues(noted: _Note, stamp: str, taken: Snapshot) -> bool:
-    """Say whether a copy can be added to what the archive has: the kata went on from there."""
-    if noted.stamp != stamp or noted.manifest != taken.head.manifest_sha256:
+def _can_add_copy(note: _Note, stamp: str, taken: Snapshot) -> bool:
+    """Say whether a copy can be added: the kata continues what the archive has."""
+    if note.stamp != stamp or note.manifest != taken.head.manifest_sha256:
         return False
-    return noted.number < _MOST_COPIES and all(
-        name in taken.avatars and _has(taken.avatars[name], number, tag)
-        for name, (number, tag) in noted.lights.items()
+    return note.number < _MAX_COPIES and all(
+        name in taken.avatars and _has_light(taken.avatars[name], number, tag)
+        for name, (number, tag) in note.lights.items()
     )
 
 
-def _has(avatar: Avatar, number: int, tag: str) -> bool:
+def _has_light(avatar: Avatar, number: int, tag: str) -> bool:
     found = avatar.open_history().open_repository().references.get(f"refs/tags/{number}")
     return found is not None and str(found.target) == tag
 
@@ -195,10 +195,10 @@ def _copy_all(archive: Archive, taken: Snapshot, opened: ExitStack) -> str:
     return Copy.base_of(archive.put(taken.kata.kata_id, pieces))
 
 
-def _added(
+def _new_members(
     taken: Snapshot, before: dict[str, tuple[int, str]], lights: dict[str, tuple[int, str]]
 ) -> Iterator[bytes]:
-    """Yield a tar of what is new since the avatars had these lights before."""
+    """Yield a tar of what is new since the avatars had the lights `before`."""
     for name, avatar in taken.avatars.items():
         if name not in before:
             yield from snapshot.members_without_sandbox(taken, name)
@@ -211,12 +211,12 @@ def _added(
 def _new_paths(
     taken: Snapshot, avatar: Avatar, before: int, newest: int
 ) -> Iterator[PurePosixPath]:
-    """Yield the paths of what an avatar's lights after `before` added or replaced."""
+    """Yield the paths of the files that the avatar's lights after `before` added or replaced."""
     folder = PurePosixPath(avatar.name)
     git = folder / GIT
     for name in sorted(_new_objects(avatar.open_history().open_repository(), before, newest)):
         path = git / "objects" / name[:2] / name[2:]
-        if (taken.kata.folder / path).exists():  # else it is one of before, in a pack
+        if (taken.kata.folder / path).exists():  # else it is older, and in a pack
             yield path
     for path in taken.references:
         if path.is_relative_to(git):
@@ -232,17 +232,19 @@ def _new_paths(
 
 
 def _new_objects(repository: pygit2.Repository, before: int, newest: int) -> set[str]:
-    """Return the names of the objects of the lights after `before` that it does not have."""
+    """Return the names of the objects that the lights after `before` added."""
     old: set[str] = set()
-    _walk(repository, f"refs/tags/{before}", old, set())
+    _collect_objects(repository, f"refs/tags/{before}", old, set())
     new: set[str] = set()
     for number in range(before + 1, newest + 1):
-        _walk(repository, f"refs/tags/{number}", new, old)
+        _collect_objects(repository, f"refs/tags/{number}", new, old)
     return new
 
 
-def _walk(repository: pygit2.Repository, tag: str, found: set[str], known: set[str]) -> None:
-    """Add a light's objects to `found`, but for those that are `known`."""
+def _collect_objects(
+    repository: pygit2.Repository, tag: str, found: set[str], known: set[str]
+) -> None:
+    """Add a light's objects to `found`, except those that are `known`."""
     commit = repository.references[tag].peel(pygit2.Commit)
     found.add(str(commit.id))
     trees = [commit.tree]
@@ -265,7 +267,7 @@ def _compressed(pieces: Iterator[bytes]) -> Iterator[bytes]:
     yield compressor.flush()
 
 
-def _read(kata: Kata) -> _Note | None:
-    with suppress(FileNotFoundError, ValueError, TypeError):  # it is copied as if there were none
+def _read_note(kata: Kata) -> _Note | None:
+    with suppress(FileNotFoundError, ValueError, TypeError):  # without a note, all is copied
         return _Note(**json.loads((kata.folder / _NOTE).read_bytes()))
     return None

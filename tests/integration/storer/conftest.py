@@ -1,4 +1,4 @@
-"""What tests of the storer start from, besides what every test on an engine does."""
+"""Fixtures of the storer's tests, besides those of every test that needs an engine."""
 
 from support.storer.fixtures import (  # noqa: F401 - fixtures
     _tidy,

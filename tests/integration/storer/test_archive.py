@@ -1,4 +1,4 @@
-"""The archive: idle katas in one compressed tar each, and back again."""
+"""The archive: idle katas are stored in one compressed tar each, and fetched again."""
 
 import json
 import os
@@ -38,7 +38,7 @@ def storer_with_archive(
 
 @pytest.fixture
 def katas(storer_with_archive: Service, client: Callable[[Service], Katas]) -> Katas:
-    """The katas behind it."""
+    """The katas of that storer."""
     return client(storer_with_archive)
 
 
@@ -54,13 +54,13 @@ def complete(katas: Katas, partial_id: str) -> list[str]:
 
 
 def list_katas(katas: Katas, **fields: object) -> list[storer_pb2.ListedKata]:
-    """Return the katas of a page."""
+    """Return a page of katas."""
     request = storer_pb2.ListKatasRequest(**fields)  # type: ignore[arg-type]
     return list(katas.stub.ListKatas(request).katas)
 
 
 def played(katas: Katas, lights: int = 3) -> str:
-    """Make a kata in which the whale ran some tests; return its id."""
+    """Create a kata in which the whale ran some tests; return its id."""
     kata_id = katas.started("whale", "zebra")
     for number in range(1, lights + 1):
         katas.record(kata_id, "whale", {**FILES, "hiker.c": b"int a = %d;\n" % number})
@@ -68,11 +68,11 @@ def played(katas: Katas, lights: int = 3) -> str:
 
 
 def objects(place: Path, kata_id: str) -> list[Path]:
-    """Return what the archive has of a kata."""
+    """Return the path of a kata's tar in the archive."""
     return sorted((place / kata_id[:2].lower()).glob(f"{kata_id.lower()}.{kata_id}.*"))
 
 
-def test_an_archived_kata_has_neither_container_nor_volume_and_comes_back_when_touched(
+def test_an_archived_kata_has_no_container_or_volume_and_is_fetched_by_the_next_call(
     katas: Katas, place: Path, data_containers: DataContainers
 ) -> None:
     kata_id = played(katas)
@@ -93,7 +93,7 @@ def test_an_archived_kata_has_neither_container_nor_volume_and_comes_back_when_t
 
 
 @pytest.mark.parametrize("kata_id", ALL_IDS)
-def test_a_kata_comes_back_from_the_archive_as_it_went_there(
+def test_a_fetched_kata_is_the_kata_that_was_archived(
     kata_id: str, katas: Katas, tmp_path: Path
 ) -> None:
     katas.import_(kata_id)
@@ -108,7 +108,7 @@ def test_a_kata_comes_back_from_the_archive_as_it_went_there(
 
 
 def listed(folder: Path) -> dict[str, tuple[object, ...]]:
-    """Return what a folder has with owners, modes, contents; of sandboxes with exact times."""
+    """Return the owners, modes and contents in a folder, and the exact times in sandboxes."""
     found: dict[str, tuple[object, ...]] = {}
     for path in folder.rglob("*"):
         if ".git" in path.relative_to(folder).parts:
@@ -141,7 +141,7 @@ def test_many_lights_are_archived_as_one_pack(
     assert [light.number for light in katas.lights(kata_id, "whale")] == list(range(14))
 
 
-def test_a_few_lights_more_are_archived_as_they_are_and_many_packed_with_all_others(
+def test_a_few_new_lights_are_archived_unpacked_and_many_repack_everything(
     katas: Katas, data_containers: DataContainers
 ) -> None:
     kata_id = played(katas, 20)
@@ -162,12 +162,12 @@ def test_a_few_lights_more_are_archived_as_they_are_and_many_packed_with_all_oth
     assert 0 in loose[2:]
 
 
-def test_a_volume_without_its_container_is_taken_by_the_kata_that_comes_back(
+def test_a_fetched_kata_reuses_a_volume_that_has_no_container(
     katas: Katas, data_containers: DataContainers
 ) -> None:
     kata_id = played(katas)
     archive(katas, kata_id)
-    data_containers.ensure_volume(kata_id)  # as a storer does that is killed then
+    data_containers.ensure_volume(kata_id)  # as if a storer was killed after it
     assert not data_containers.has_handle(kata_id)
     assert len(katas.lights(kata_id, "whale")) == 4
     assert data_containers.has_handle(kata_id)
@@ -199,7 +199,7 @@ def test_what_runs_left_in_a_sandbox_is_archived_unless_it_is_dropped(
     archive(katas, kata_id)
     katas.import_(kata_id)
     assert names() == everything
-    (sandbox / "new").touch()  # else there is nothing to write
+    (sandbox / "new").touch()  # else the archive is up to date
     archive(dropping, kata_id)
     katas.import_(kata_id)
     assert names() == {*FILES, "lib", "lib/deep", "lib/deep/a.c"}
@@ -212,7 +212,7 @@ def test_a_kata_that_did_not_change_is_not_written_again(
     archive(katas, kata_id)
     (first,) = objects(place, kata_id)
 
-    def version() -> tuple[int, int]:  # another's time can be the same, in one tick of the clock
+    def version() -> tuple[int, int]:  # the time alone can be equal within a tick of the clock
         status = first.stat()
         return status.st_ino, status.st_mtime_ns
 
@@ -298,7 +298,7 @@ def test_a_deleted_kata_is_gone_from_the_archive_too(katas: Katas, place: Path) 
             katas.delete(kata_id)
 
 
-def test_a_kata_of_the_archive_is_restored_over_only_if_that_is_said(katas: Katas) -> None:
+def test_an_archived_kata_is_overwritten_only_on_request(katas: Katas) -> None:
     kata_id = played(katas)
     tar = katas.tar(kata_id)
     archive(katas, kata_id)
@@ -339,7 +339,7 @@ def test_a_kata_in_use_is_not_archived(
     assert len(katas.lights(kata_id, "whale")) == 4
 
 
-def test_a_kata_that_is_nowhere_or_only_in_the_archive_can_not_be_archived(katas: Katas) -> None:
+def test_an_unknown_or_archived_kata_cannot_be_archived(katas: Katas) -> None:
     kata_id = played(katas)
     archive(katas, kata_id)
     for absent in (kata_id, "0123456789"):
@@ -347,7 +347,7 @@ def test_a_kata_that_is_nowhere_or_only_in_the_archive_can_not_be_archived(katas
             archive(katas, absent)
 
 
-def test_calls_that_come_while_a_kata_is_archived_are_served(katas: Katas) -> None:
+def test_calls_during_archiving_are_served(katas: Katas) -> None:
     kata_id = played(katas, 1)
     for _ in range(6):
         calls: list[Callable[[], object]] = [
@@ -370,7 +370,7 @@ def test_without_an_archive_nothing_is_archived(
     assert katas.get(kata_id).kata_id == kata_id
 
 
-def test_a_damaged_kata_of_the_archive_is_refused_and_named_and_leaves_nothing(
+def test_a_damaged_archived_kata_is_refused_by_name_and_leaves_nothing(
     katas: Katas, place: Path, data_containers: DataContainers
 ) -> None:
     kata_id = played(katas)
@@ -389,9 +389,7 @@ def test_a_damaged_kata_of_the_archive_is_refused_and_named_and_leaves_nothing(
     assert len(katas.lights(kata_id, "whale")) == 4
 
 
-def test_what_is_in_the_archive_is_read_by_plain_tools(
-    katas: Katas, place: Path, tmp_path: Path
-) -> None:
+def test_plain_tools_read_an_archived_kata(katas: Katas, place: Path, tmp_path: Path) -> None:
     kata_id = played(katas)
     archive(katas, kata_id)
     (path,) = objects(place, kata_id)
@@ -423,7 +421,7 @@ def test_an_archive_that_is_full_loses_nothing(
         subprocess.run(["umount", "--lazy", place], check=True)
 
 
-def test_an_archive_that_is_not_there_loses_nothing(
+def test_an_archive_that_is_missing_loses_nothing(
     katas: Katas, place: Path, data_containers: DataContainers
 ) -> None:
     kata_id, archived = played(katas), played(katas)

@@ -1,4 +1,4 @@
-"""When katas are archived, and that no kill at any moment costs one."""
+"""The archiver archives the right katas, and a kill at any moment loses none."""
 
 import itertools
 import os
@@ -40,7 +40,7 @@ def start_archiver(
 
 
 def played(katas: Katas) -> str:
-    """Make a kata in which the whale ran some tests; return its id."""
+    """Create a kata in which the whale ran some tests; return its id."""
     kata_id = katas.started("whale")
     for number in range(LIGHTS):
         katas.record(kata_id, "whale", {**FILES, "hiker.c": b"int a = %d;\n" % number})
@@ -48,18 +48,18 @@ def played(katas: Katas) -> str:
 
 
 def idle(data_containers: DataContainers, kata_id: str, seconds: float) -> None:
-    """Have a kata be untouched for so long."""
+    """Set the time of a kata's last use to so many seconds ago."""
     then = time.time() - seconds
     os.utime(data_containers.folder(kata_id).parent, (then, then))
 
 
 def listed(katas: Katas) -> dict[str, "storer_pb2.KataSource.ValueType"]:
-    """Return where each kata is."""
+    """Return the place of each kata."""
     found = katas.stub.ListKatas(storer_pb2.ListKatasRequest())
     return {each.kata_id: each.source for each in found.katas}
 
 
-def test_a_kata_that_nobody_touched_for_long_enough_is_archived_and_one_in_use_stays(
+def test_an_idle_kata_is_archived_and_one_in_use_stays(
     start_archiver: Callable[..., Katas], data_containers: DataContainers
 ) -> None:
     katas = start_archiver()
@@ -74,7 +74,7 @@ def test_a_kata_that_nobody_touched_for_long_enough_is_archived_and_one_in_use_s
     assert len(katas.lights(old, "whale")) == LIGHTS + 1
 
 
-def test_of_too_many_katas_the_longest_untouched_are_archived(
+def test_the_idlest_of_too_many_katas_are_archived(
     start_archiver: Callable[..., Katas], data_containers: DataContainers
 ) -> None:
     katas = start_archiver()
@@ -87,7 +87,7 @@ def test_of_too_many_katas_the_longest_untouched_are_archived(
     wait_until(lambda: set(data_containers.kata_ids()) == set(made) - idlest)
 
 
-def test_a_use_is_remembered_over_a_restart_and_noted_once_a_minute(
+def test_the_time_of_use_survives_a_restart_and_is_written_once_a_minute(
     start_archiver: Callable[..., Katas], data_containers: DataContainers
 ) -> None:
     katas = start_archiver()
@@ -99,7 +99,7 @@ def test_a_use_is_remembered_over_a_restart_and_noted_once_a_minute(
     idle(data_containers, kata_id, 70)
     asked = time.time()
     katas.get(kata_id)
-    # The kernel notes times in steps of some milliseconds.
+    # The kernel's clock for file times has ticks of some milliseconds.
     assert data_containers.touched(kata_id) > asked - 1
 
 
@@ -121,7 +121,7 @@ def test_an_archive_that_does_not_answer_is_tried_again(
     wait_until(lambda: not data_containers.folder(kata_id).exists())
 
 
-def test_a_damaged_kata_is_not_archived_and_does_not_keep_others_from_it(
+def test_a_damaged_kata_is_not_archived_and_others_are(
     start_storer: Callable[..., Service],
     client: Callable[[Service], Katas],
     place: Path,
@@ -130,7 +130,7 @@ def test_a_damaged_kata_is_not_archived_and_does_not_keep_others_from_it(
     katas = client(start_storer())
     damaged, good = played(katas), played(katas)
     avatar = data_containers.folder(damaged) / "whale"
-    (avatar / ".journal").unlink()  # which would mend it
+    (avatar / ".journal").unlink()  # its replay would mend the commit
     newest = git(avatar, "rev-parse", "HEAD").decode().strip()
     commit = avatar / ".git" / "objects" / newest[:2] / newest[2:]
     commit.chmod(0o600)
@@ -147,7 +147,7 @@ def test_a_damaged_kata_is_not_archived_and_does_not_keep_others_from_it(
 def archivers(
     data_containers: DataContainers, place: Path, way: str, *made: str
 ) -> Iterator[Callable[[], None]]:
-    """Give what begins to archive katas and use them, and kills it at some moment."""
+    """Give a function that starts archiving and using katas, and kills that at a random moment."""
     script = TESTS / "support/storer/killed_archivers.py"
     command: list[str | Path] = [
         sys.executable,
@@ -183,7 +183,7 @@ def archivers(
 
 
 @pytest.mark.timeout(1800)
-def test_a_kill_at_any_moment_leaves_one_whole_copy(
+def test_a_kill_at_any_moment_leaves_one_whole_kata(
     start_archiver: Callable[..., Katas], data_containers: DataContainers, place: Path
 ) -> None:
     service_katas = start_archiver()
@@ -192,10 +192,10 @@ def test_a_kill_at_any_moment_leaves_one_whole_copy(
     moments: set[object] = set()
     with archivers(data_containers, place, "cycle", *made) as begin_and_kill:
         for kill in itertools.count():
-            # On a slow machine, most kills may come in one step: then there are more of them.
+            # On a slow machine most kills can hit the same step. Then go on for longer.
             if kill >= KILLS and len(moments) > 2:
                 break
-            assert kill < 4 * KILLS, moments  # or they never come in different steps
+            assert kill < 4 * KILLS, moments  # the kills never hit different steps
             begin_and_kill()
             moments |= {state(data_containers, place, kata_id) for kata_id in made}
             katas_of(data_containers.namespace.name, str(place)).sweep()
@@ -210,7 +210,7 @@ def test_a_kill_at_any_moment_leaves_one_whole_copy(
 
 
 def state(data_containers: DataContainers, place: Path, kata_id: str) -> tuple[object, ...]:
-    """Return what is there of a kata."""
+    """Return what exists of a kata: it names the step that a kill interrupted."""
     folder = data_containers.folder(kata_id)
     left = sorted(path.name[:6] for path in folder.glob(".*")) if folder.exists() else []
     return (data_containers.exists(kata_id), *left, any((place / ".incoming").iterdir()))
@@ -230,13 +230,13 @@ def test_a_kill_while_a_kata_is_deleted_leaves_all_of_it_or_nothing(
         if data_containers.exists(kata_id) or list(place.glob(f"*/{kata_id.lower()}.*")):
             assert katas.lights(kata_id, "whale") == expected
         else:
-            # The engine may be at what it was told to remove before the kill.
+            # The engine may still be removing what the killed process told it to.
             wait_until(lambda: not data_containers.folder(kata_id).exists())  # noqa: B023 - at once
             with refused(grpc.StatusCode.NOT_FOUND):
                 katas.get(kata_id)
 
 
-def test_a_storer_that_starts_finishes_what_a_killed_one_began(
+def test_a_starting_storer_finishes_what_a_killed_one_began(
     start_archiver: Callable[..., Katas], data_containers: DataContainers
 ) -> None:
     katas = start_archiver()
@@ -244,7 +244,7 @@ def test_a_storer_that_starts_finishes_what_a_killed_one_began(
     katas.stub.ArchiveKata(storer_pb2.ArchiveKataRequest(kata_id=kata_id))
     katas.import_(kata_id)
     folder = data_containers.folder(kata_id)
-    (folder / "manifest.json").rename(folder / ".gone")  # as far as that
+    (folder / "manifest.json").rename(folder / ".gone")  # the first step of removing it
     start_archiver()
     assert not folder.exists()
     assert len(katas.lights(kata_id, "whale")) == LIGHTS + 1

@@ -1,4 +1,4 @@
-"""BackupKatas: every kata in one tar, as it is at one moment, while the class goes on."""
+"""BackupKatas: every kata in one tar, each from a single moment, while a class works."""
 
 import hashlib
 import io
@@ -26,7 +26,7 @@ LARGE_BYTES = 64 * 1024**2
 
 @pytest.fixture
 def three(katas: Katas) -> list[str]:
-    """Three katas, in the order of their ids, each with a light of the whale's."""
+    """Three katas in the order of their ids, each with a light of the whale's."""
     made = sorted(katas.started("whale") for _ in range(3))
     for kata_id in made:
         katas.record(kata_id, "whale", colour=GREEN)
@@ -34,7 +34,7 @@ def three(katas: Katas) -> list[str]:
 
 
 class Begun:
-    """A backup of which the first bytes have come; the rest has to be asked for."""
+    """A backup whose first bytes have arrived; the rest is sent on request."""
 
     def __init__(self, katas: Katas, **fields: Any) -> None:
         self.call = katas.stub.BackupKatas(storer_pb2.BackupKatasRequest(**fields))
@@ -49,7 +49,7 @@ class Begun:
 
 @pytest.fixture
 def held(three: list[str], folder: Callable[[str], Path]) -> list[str]:
-    """Three katas; a backup of them stays in the first one's sandbox while nobody reads on."""
+    """Three katas, and a backup of them that stops in the first sandbox until it is read on."""
     large = folder(three[0]) / "whale/sandbox/zz-large"
     large.touch()
     os.truncate(large, LARGE_BYTES)
@@ -65,7 +65,7 @@ def unpacked(tar: bytes, into: Path) -> Path:
     return into
 
 
-def test_plain_tar_makes_a_katas_directory_of_it(
+def test_plain_tar_extracts_a_katas_directory(
     katas: Katas,
     three: list[str],
     *,
@@ -89,7 +89,7 @@ def test_plain_tar_makes_a_katas_directory_of_it(
         assert other.lights(kata_id, "whale") == katas.lights(kata_id, "whale")
 
 
-def test_katas_come_in_the_order_of_their_ids_each_with_its_digest_behind_it(
+def test_katas_are_in_the_order_of_their_ids_each_followed_by_its_seal(
     katas: Katas, three: list[str]
 ) -> None:
     made = backup(katas)
@@ -122,7 +122,9 @@ def test_the_manifest_lists_every_kata_with_its_digest_and_head(
 
 @pytest.mark.usefixtures("three")
 @pytest.mark.parametrize("compression", ["none", "gzip", "zstd"])
-def test_a_backup_is_compressed_as_asked(katas: Katas, compression: str, tmp_path: Path) -> None:
+def test_a_backup_is_compressed_as_requested(
+    katas: Katas, compression: str, tmp_path: Path
+) -> None:
     number = storer_pb2.Compression.Value(f"COMPRESSION_{compression.upper()}")
     made = backup(katas, compression=number)
     endings = {"none": "", "gzip": ".gz", "zstd": ".zst"}
@@ -133,23 +135,23 @@ def test_a_backup_is_compressed_as_asked(katas: Katas, compression: str, tmp_pat
     assert listed.endswith(b"backup.json\n")
 
 
-def test_a_prefix_says_which_katas(katas: Katas, three: list[str]) -> None:
+def test_a_prefix_selects_katas(katas: Katas, three: list[str]) -> None:
     assert backup(katas, prefix=three[1]).states == {three[1]: "sent"}
     assert backup(katas, prefix="zz").states == {}
     with refused(grpc.StatusCode.INVALID_ARGUMENT, field="prefix"):
         backup(katas, prefix="../x")
 
 
-def test_a_backup_of_nothing_is_a_whole_tar(katas: Katas) -> None:
+def test_an_empty_backup_is_a_whole_tar(katas: Katas) -> None:
     assert list(contents(backup(katas).tar)) == ["backup.json"]
 
 
-def test_katas_that_are_only_in_the_katas_directory_are_not_in_it(katas: Katas) -> None:
+def test_katas_that_are_only_in_the_katas_directory_are_not_backed_up(katas: Katas) -> None:
     katas.import_(SPIDER.id)
     assert list(backup(katas).states) == [SPIDER.id]
 
 
-# --- Incremental ones
+# --- Incremental backups
 
 
 def test_the_next_backup_has_what_changed_since(katas: Katas, three: list[str]) -> None:
@@ -173,7 +175,7 @@ def test_the_next_backup_has_what_changed_since(katas: Katas, three: list[str]) 
     assert now[three[1]]["head"] != was[three[1]]["head"]
 
 
-def test_each_change_of_a_kata_is_one_for_the_next_backup(
+def test_every_kind_of_change_is_in_the_next_backup(
     katas: Katas, three: list[str], folder: Callable[[str], Path]
 ) -> None:
     def changed(token: str) -> bool:
@@ -193,7 +195,7 @@ def test_each_change_of_a_kata_is_one_for_the_next_backup(
     assert changed(token)
 
 
-def test_a_chain_of_backups_tells_of_each_deletion_once(katas: Katas, three: list[str]) -> None:
+def test_a_chain_of_backups_reports_each_deletion_once(katas: Katas, three: list[str]) -> None:
     full = backup(katas)
     katas.delete(three[0])
     second = backup(katas, since_token=full.token)
@@ -211,20 +213,20 @@ def test_a_backup_can_follow_any_of_the_last_32(katas: Katas, kata_id: str) -> N
 
 
 @pytest.mark.parametrize("token", ["x", "../../etc/passwd", "0000000001-0123456789abcdef"])
-def test_a_token_that_is_not_known_asks_for_a_full_backup(katas: Katas, token: str) -> None:
+def test_an_unknown_token_asks_for_a_full_backup(katas: Katas, token: str) -> None:
     with refused(grpc.StatusCode.FAILED_PRECONDITION, says="make a full one"):
         backup(katas, since_token=token)
     with refused(grpc.StatusCode.FAILED_PRECONDITION, says="make a full one"):
         backup(katas, resume_token=token)
 
 
-def test_a_token_is_good_for_its_own_prefix_alone(katas: Katas, three: list[str]) -> None:
+def test_a_token_is_valid_for_its_own_prefix_only(katas: Katas, three: list[str]) -> None:
     token = backup(katas, prefix=three[0][:2]).token
     with refused(grpc.StatusCode.INVALID_ARGUMENT, field="since_token"):
         backup(katas, since_token=token)
 
 
-def test_a_token_outlives_the_storer(
+def test_a_token_is_valid_after_a_restart(
     start_storer: Callable[..., Service],
     client: Callable[[Service], Katas],
     elsewhere: DataContainers,
@@ -237,7 +239,7 @@ def test_a_token_outlives_the_storer(
     assert backup(client(start_storer(**named)), since_token=token).states == {kata_id: "unchanged"}
 
 
-def test_what_backups_held_is_in_a_volume_of_the_namespace(
+def test_the_catalog_is_in_a_volume_of_the_namespace(
     katas: Katas, data_containers: DataContainers, three: list[str]
 ) -> None:
     token = backup(katas).token
@@ -270,7 +272,7 @@ def archived(katas: Katas) -> str:
     return kata_id
 
 
-def test_archived_katas_are_in_it_and_stay_archived(
+def test_archived_katas_are_backed_up_and_stay_archived(
     archiving: Katas, elsewhere: DataContainers, katas: Katas
 ) -> None:
     ids = sorted([archived(archiving), archived(archiving), archiving.started("bat")])
@@ -283,7 +285,7 @@ def test_archived_katas_are_in_it_and_stay_archived(
         assert katas.lights(kata_id, avatar) == archiving.lights(kata_id, avatar)
 
 
-def test_an_archived_kata_is_unchanged_until_it_is_brought_back(archiving: Katas) -> None:
+def test_an_archived_kata_is_unchanged_until_it_is_fetched(archiving: Katas) -> None:
     kata_id = archived(archiving)
     token = backup(archiving).token
     assert backup(archiving, since_token=token).states == {kata_id: "unchanged"}
@@ -292,7 +294,7 @@ def test_an_archived_kata_is_unchanged_until_it_is_brought_back(archiving: Katas
     assert backup(archiving, since_token=token).states == {kata_id: "unchanged"}
 
 
-def test_a_kata_that_is_archived_meanwhile_is_in_it(
+def test_a_kata_that_is_archived_during_a_backup_is_in_it(
     archiving: Katas, elsewhere: DataContainers
 ) -> None:
     made = sorted(archiving.started("whale") for _ in range(3))
@@ -323,7 +325,7 @@ def test_a_damaged_archive_does_not_end_the_backup(archiving: Katas, tmp_path: P
 # --- While others write
 
 
-def test_a_class_goes_on_while_a_backup_is_made(
+def test_a_class_works_while_a_backup_is_made(
     katas: Katas, three: list[str], tmp_path: Path
 ) -> None:
     stopping = threading.Event()
@@ -365,7 +367,7 @@ def test_a_class_goes_on_while_a_backup_is_made(
     assert not failures
 
 
-def test_a_slow_reader_holds_no_kata(katas: Katas, held: list[str]) -> None:
+def test_a_slow_reader_locks_no_kata(katas: Katas, held: list[str]) -> None:
     begun = Begun(katas)
     for kata_id in held:
         assert katas.record(kata_id, "whale").number == 2
@@ -373,7 +375,7 @@ def test_a_slow_reader_holds_no_kata(katas: Katas, held: list[str]) -> None:
     assert states == dict.fromkeys(held, "sent")
 
 
-def test_a_kata_that_is_deleted_meanwhile_does_not_end_the_backup(
+def test_a_kata_that_is_deleted_during_a_backup_does_not_end_it(
     katas: Katas, held: list[str]
 ) -> None:
     begun = Begun(katas)
@@ -405,12 +407,12 @@ def test_a_damaged_kata_does_not_end_the_backup(
     assert backup(katas, since_token=made.token).states[three[0]] == "failed"
 
 
-# --- Streams that break
+# --- Streams that break off
 
 
 @pytest.fixture
 def broken(katas: Katas, three: list[str], folder: Callable[[str], Path]) -> Iterator[Begun]:
-    """A backup that breaks in the second of three katas."""
+    """A backup that breaks off in the second of three katas."""
     large = folder(three[1]) / "whale/sandbox/zz-large"
     large.touch()
     os.truncate(large, LARGE_BYTES)
@@ -419,7 +421,7 @@ def broken(katas: Katas, three: list[str], folder: Callable[[str], Path]) -> Ite
     begun.call.cancel()
 
 
-def test_a_backup_that_broke_goes_on_behind_the_last_whole_kata(
+def test_an_interrupted_backup_resumes_after_the_last_whole_kata(
     katas: Katas, three: list[str], broken: Begun
 ) -> None:
     broken.call.cancel()
@@ -434,9 +436,7 @@ def test_a_backup_that_broke_goes_on_behind_the_last_whole_kata(
     assert after.states == {three[0]: "sent", three[1]: "unchanged", three[2]: "unchanged"}
 
 
-def test_a_backup_of_which_only_the_end_did_not_arrive_goes_on(
-    katas: Katas, three: list[str]
-) -> None:
+def test_a_backup_whose_end_alone_did_not_arrive_is_resumed(katas: Katas, three: list[str]) -> None:
     token = backup(katas).token
     resumed = backup(katas, resume_token=token, after_kata_id=three[1])
     assert resumed.states == dict.fromkeys(three, "sent")
@@ -444,18 +444,20 @@ def test_a_backup_of_which_only_the_end_did_not_arrive_goes_on(
     assert backup(katas, since_token=token).states == dict.fromkeys(three, "unchanged")
 
 
-def test_a_backup_that_broke_can_begin_anew(katas: Katas, three: list[str], broken: Begun) -> None:
+def test_an_interrupted_backup_can_start_again(
+    katas: Katas, three: list[str], broken: Begun
+) -> None:
     broken.call.cancel()
     assert backup(katas, resume_token=broken.token).states == dict.fromkeys(three, "sent")
 
 
-def test_a_backup_that_broke_is_none_that_another_can_follow(katas: Katas, broken: Begun) -> None:
+def test_no_backup_can_be_based_on_an_interrupted_one(katas: Katas, broken: Begun) -> None:
     broken.call.cancel()
     with refused(grpc.StatusCode.FAILED_PRECONDITION):
         backup(katas, since_token=broken.token)
 
 
-def test_resuming_takes_what_the_backup_was_told(katas: Katas, broken: Begun) -> None:
+def test_resuming_takes_the_options_of_the_interrupted_backup(katas: Katas, broken: Begun) -> None:
     for field in ("prefix", "since_token"):
         with refused(grpc.StatusCode.INVALID_ARGUMENT, field=field):
             backup(katas, resume_token=broken.token, **{field: "49"})
@@ -465,7 +467,7 @@ def test_resuming_takes_what_the_backup_was_told(katas: Katas, broken: Begun) ->
         backup(katas, resume_token=broken.token, after_kata_id="../x")
 
 
-def test_a_client_that_goes_away_leaves_no_file_open(
+def test_a_client_that_disconnects_leaves_no_file_open(
     broken: Begun, storer_service: Service, data_containers: DataContainers
 ) -> None:
     broken.call.cancel()
@@ -485,7 +487,7 @@ def _target(link: Path) -> str:
         return ""
 
 
-def test_backups_at_once_are_each_whole(katas: Katas, three: list[str]) -> None:
+def test_simultaneous_backups_are_each_whole(katas: Katas, three: list[str]) -> None:
     made = at_once(lambda _: backup(katas), range(6))
     assert len({each.token for each in made}) == 6
     for each in made:

@@ -1,4 +1,4 @@
-"""What is malformed is refused, by the name of its field, and changes nothing."""
+"""Malformed requests are refused by the name of the field, and change nothing."""
 
 import base64
 import json
@@ -114,7 +114,7 @@ BAD_TOKENS = [
 
 
 def state(katas: Katas, data_containers: DataContainers, kata_id: str) -> tuple[object, ...]:
-    """Return all that a refused call could have changed."""
+    """Return everything that a refused call could have changed."""
     return (
         sorted(data_containers.kata_ids()),
         list(katas.get(kata_id).avatars),
@@ -125,7 +125,7 @@ def state(katas: Katas, data_containers: DataContainers, kata_id: str) -> tuple[
 
 @pytest.fixture
 def kata_id(katas: Katas, data_containers: DataContainers) -> Iterator[str]:
-    """A kata with a whale; whatever a test sends, it is the only one and the same in the end."""
+    """A kata with a whale; the test fails if it is not unchanged and the only one afterwards."""
     made = katas.started("whale")
     katas.record(made, "whale")
     before = state(katas, data_containers, made)
@@ -137,7 +137,7 @@ def kata_id(katas: Katas, data_containers: DataContainers) -> Iterator[str]:
 def raw(
     storer_service: Service, connect: Callable[[str], grpc.Channel]
 ) -> Callable[[str, bytes], bytes]:
-    """Calls an RPC with bytes that no client of ours would send."""
+    """Calls an RPC with bytes that no generated client would send."""
     channel: Any = connect(storer_service.address)
 
     def send(rpc: str, request: bytes) -> bytes:
@@ -159,7 +159,7 @@ def create(storer: Stub, files: dict[str, bytes], **fields: Any) -> None:
 
 @pytest.mark.parametrize("rpc", ALL_OF_A_KATA)
 @pytest.mark.usefixtures("kata_id")
-def test_an_id_that_can_be_no_katas_is_refused(storer: Stub, rpc: str) -> None:
+def test_a_malformed_id_is_refused(storer: Stub, rpc: str) -> None:
     for bad in BAD_IDS:
         with refused(INVALID, field="kata_id"):
             call(storer, rpc, ALL_OF_A_KATA[rpc](bad))
@@ -167,16 +167,16 @@ def test_an_id_that_can_be_no_katas_is_refused(storer: Stub, rpc: str) -> None:
 
 @pytest.mark.parametrize("rpc", ALL_OF_A_KATA)
 @pytest.mark.usefixtures("kata_id")
-def test_an_id_that_is_no_katas_is_not_found_in_another_case_neither(
-    storer: Stub, rpc: str
-) -> None:
+def test_an_unknown_id_is_not_found_in_any_case(storer: Stub, rpc: str) -> None:
     for unknown in ("0000000000", "zzzzzzzzzz", SPIDER.id.lower()):
         with refused(grpc.StatusCode.NOT_FOUND, says=unknown):
             call(storer, rpc, ALL_OF_A_KATA[rpc](unknown))
 
 
 @pytest.mark.parametrize("rpc", OF_AN_AVATAR)
-def test_what_is_none_of_the_64_animals_is_refused(storer: Stub, kata_id: str, rpc: str) -> None:
+def test_a_name_that_is_not_one_of_the_64_animals_is_refused(
+    storer: Stub, kata_id: str, rpc: str
+) -> None:
     for bad in ["", *BAD_AVATARS]:
         with refused(INVALID, field="avatar"):
             call(storer, rpc, OF_AN_AVATAR[rpc](kata_id, bad))
@@ -188,15 +188,13 @@ def test_an_avatar_that_was_not_started_is_not_found(storer: Stub, kata_id: str,
         call(storer, rpc, OF_AN_AVATAR[rpc](kata_id, "bat"))
 
 
-def test_the_lights_of_what_is_none_of_the_64_animals_are_refused(
-    storer: Stub, kata_id: str
-) -> None:
+def test_listing_lights_refuses_names_other_than_the_64_animals(storer: Stub, kata_id: str) -> None:
     for bad in BAD_AVATARS:
         with refused(INVALID, field="avatar"):
             storer.ListLights(storer_pb2.ListLightsRequest(kata_id=kata_id, avatar=bad))
 
 
-def test_nobody_starts_as_what_is_none_of_the_64_animals(storer: Stub, kata_id: str) -> None:
+def test_starting_refuses_names_other_than_the_64_animals(storer: Stub, kata_id: str) -> None:
     for bad in ["", *BAD_AVATARS]:
         request = storer_pb2.StartAvatarRequest(kata_id=kata_id, order=["bat", bad])
         with refused(INVALID, field="order[1]"):
@@ -228,7 +226,7 @@ def test_a_file_cannot_be_the_folder_of_another(storer: Stub, kata_id: str) -> N
             record(storer, kata_id, files)
 
 
-def test_a_file_can_take_the_place_of_what_was_a_folder(katas: Katas) -> None:
+def test_a_file_can_replace_a_folder(katas: Katas) -> None:
     kata_id = katas.started("whale", files={"a/b/c.txt": b"1"})
     katas.record(kata_id, "whale", {"a/b": b"2"})
     katas.record(kata_id, "whale", {"a/b/c.txt": b"3"})
@@ -265,7 +263,7 @@ def test_a_filename_that_is_not_utf_8_is_refused(
     "rpc", [*ALL_OF_A_KATA, "CreateKata", "CompleteKataId", "ListKatas", "RestoreKata"]
 )
 @pytest.mark.usefixtures("kata_id")
-def test_bytes_that_are_no_request_are_refused(
+def test_bytes_that_are_not_a_request_are_refused(
     raw: Callable[[str, bytes], bytes], rpc: str
 ) -> None:
     for bad in (b"\xff" * 20, b"\x0a\x7f", b"\x0a\x02\xff\xff"):
@@ -276,14 +274,12 @@ def test_bytes_that_are_no_request_are_refused(
 def test_every_rpc_was_sent_something_malformed() -> None:
     service = storer_pb2.DESCRIPTOR.services_by_name["StorerService"]
     others = {"CreateKata", "CompleteKataId", "ListKatas", "RestoreKata"}
-    # Their own tests send them what is malformed.
+    # These have malformed requests in their own tests.
     of_many = {"BackupKatas", "RestoreKatas", "VerifyKatas"}
     assert {method.name for method in service.methods} == others | of_many | set(ALL_OF_A_KATA)
 
 
-def test_without_any_file_nothing_is_recorded_and_nothing_created(
-    storer: Stub, kata_id: str
-) -> None:
+def test_nothing_is_recorded_or_created_without_files(storer: Stub, kata_id: str) -> None:
     with refused(INVALID, field="files"):
         record(storer, kata_id, {})
     with refused(INVALID, field="manifest.visible_files"):
@@ -299,7 +295,7 @@ def test_without_any_file_nothing_is_recorded_and_nothing_created(
     ],
     ids=["10,000 files", "a file of 20 MB", "52 MB of files"],
 )
-def test_what_is_too_much_is_refused(
+def test_files_beyond_the_limits_are_refused(
     storer: Stub, kata_id: str, files: dict[str, bytes], field: str
 ) -> None:
     with refused(INVALID, field=f"files{field}", says="more than"):
@@ -333,14 +329,14 @@ def test_a_message_of_70_mb_is_refused(storer: Stub, kata_id: str) -> None:
     ],
     ids=lambda each: str(each)[:60],
 )
-def test_a_test_that_cannot_have_been_is_not_recorded(
+def test_an_impossible_test_is_not_recorded(
     storer: Stub, kata_id: str, fields: dict[str, Any], field: str
 ) -> None:
     with refused(INVALID, field=field):
         record(storer, kata_id, FILES, **fields)
 
 
-def test_times_as_far_away_as_they_can_be_are_kept(katas: Katas) -> None:
+def test_the_earliest_and_latest_times_are_kept(katas: Katas) -> None:
     for time in (Timestamp(seconds=-62135596800), Timestamp(seconds=253402300799)):
         request = storer_pb2.CreateKataRequest(manifest=a_manifest(), created=time)
         kata_id = katas.stub.CreateKata(request).kata_id
@@ -353,7 +349,7 @@ def test_times_as_far_away_as_they_can_be_are_kept(katas: Katas) -> None:
 
 
 def rule(**pattern: Any) -> colour_pb2.ColourRule:
-    """Return a rule of one pattern, which is good but for what is given."""
+    """Return a rule of one pattern, which is valid except for the given fields."""
     given = {"colour": RED, "pattern": "failed", **pattern}
     return rule_of([colour_pb2.ColourPattern(**given)])
 
@@ -387,7 +383,7 @@ PATTERNS = "manifest.colour_rule.patterns.patterns"
     ids=lambda value: str(value)[:40],
 )
 @pytest.mark.usefixtures("kata_id")
-def test_a_manifest_that_says_what_cannot_be_makes_no_kata(
+def test_a_manifest_with_an_impossible_value_creates_no_kata(
     storer: Stub, fields: dict[str, Any], field: str
 ) -> None:
     with refused(INVALID, field=field):
@@ -395,9 +391,7 @@ def test_a_manifest_that_says_what_cannot_be_makes_no_kata(
 
 
 @pytest.mark.parametrize("bad", BAD_TIMES, ids=str)
-def test_nothing_happens_at_a_time_that_cannot_be(
-    storer: Stub, kata_id: str, bad: Timestamp
-) -> None:
+def test_an_impossible_time_is_refused(storer: Stub, kata_id: str, bad: Timestamp) -> None:
     with refused(INVALID, field="created"):
         storer.CreateKata(storer_pb2.CreateKataRequest(manifest=a_manifest(), created=bad))
     with refused(INVALID, field="created"):
@@ -407,7 +401,7 @@ def test_nothing_happens_at_a_time_that_cannot_be(
 
 
 @pytest.mark.usefixtures("kata_id")
-def test_what_is_nested_too_deep_is_refused(storer: Stub) -> None:
+def test_values_that_are_nested_too_deep_are_refused(storer: Stub) -> None:
     request = storer_pb2.CreateKataRequest(manifest=a_manifest())
     inner = request.manifest.other
     for _ in range(1000):
@@ -428,7 +422,7 @@ def test_what_is_nested_too_deep_is_refused(storer: Stub) -> None:
         ("DownloadPatch", "now_number"),
     ],
 )
-def test_a_number_that_no_light_can_have_is_refused(
+def test_an_impossible_light_number_is_refused(
     storer: Stub, kata_id: str, rpc: str, field: str
 ) -> None:
     request = OF_AN_AVATAR[rpc](kata_id, "whale")
@@ -441,7 +435,7 @@ def test_a_number_that_no_light_can_have_is_refused(
         call(storer, rpc, request)
 
 
-def test_a_page_of_a_size_that_cannot_be_is_refused(storer: Stub, kata_id: str) -> None:
+def test_an_impossible_page_size_is_refused(storer: Stub, kata_id: str) -> None:
     for bad in (-1, 10_001, 2**31 - 1):
         with refused(INVALID, field="page_size"):
             storer.ListKatas(storer_pb2.ListKatasRequest(page_size=bad))
@@ -449,7 +443,7 @@ def test_a_page_of_a_size_that_cannot_be_is_refused(storer: Stub, kata_id: str) 
             storer.ListLights(storer_pb2.ListLightsRequest(kata_id=kata_id, page_size=bad))
 
 
-def test_a_token_that_no_page_gave_is_refused(storer: Stub, kata_id: str) -> None:
+def test_a_forged_page_token_is_refused(storer: Stub, kata_id: str) -> None:
     for bad in BAD_TOKENS:
         with refused(INVALID, field="page_token"):
             storer.ListKatas(storer_pb2.ListKatasRequest(page_token=bad))
@@ -457,7 +451,7 @@ def test_a_token_that_no_page_gave_is_refused(storer: Stub, kata_id: str) -> Non
             storer.ListLights(storer_pb2.ListLightsRequest(kata_id=kata_id, page_token=bad))
 
 
-def test_a_token_of_another_rpc_is_refused(storer: Stub, kata_id: str) -> None:
+def test_a_page_token_of_another_rpc_is_refused(storer: Stub, kata_id: str) -> None:
     of_katas = storer.ListKatas(storer_pb2.ListKatasRequest(page_size=1)).next_page_token
     lights = storer_pb2.ListLightsRequest(kata_id=kata_id, page_size=1)
     of_lights = storer.ListLights(lights).next_page_token
@@ -470,7 +464,7 @@ def test_a_token_of_another_rpc_is_refused(storer: Stub, kata_id: str) -> None:
 
 
 @pytest.mark.usefixtures("kata_id")
-def test_what_no_id_begins_with_is_refused(storer: Stub) -> None:
+def test_a_malformed_prefix_is_refused(storer: Stub) -> None:
     for bad in ("../", "A" * 11, "5A*", "\0", "A" * 200):
         with refused(INVALID, field="prefix"):
             storer.ListKatas(storer_pb2.ListKatasRequest(prefix=bad))
@@ -478,8 +472,8 @@ def test_what_no_id_begins_with_is_refused(storer: Stub) -> None:
             storer.CompleteKataId(storer_pb2.CompleteKataIdRequest(partial_id=bad))
 
 
-def test_a_compression_that_is_none_is_refused(storer: Stub, kata_id: str) -> None:
-    bad: Any  # none that the type has
+def test_an_unknown_compression_is_refused(storer: Stub, kata_id: str) -> None:
+    bad: Any  # not values of the enum's type
     for bad in (4, 99, -1):
         with refused(INVALID, field="compression"):
             list(
@@ -489,7 +483,7 @@ def test_a_compression_that_is_none_is_refused(storer: Stub, kata_id: str) -> No
             )
 
 
-def test_a_refusal_that_quotes_a_whole_file_can_still_be_carried(
+def test_an_error_that_quotes_a_whole_file_still_fits_the_response(
     katas: Katas, data_containers: DataContainers
 ) -> None:
     kata_id = katas.create()

@@ -1,7 +1,7 @@
-"""A disk that could not write something loses nothing that was acknowledged.
+"""A disk that fails to write loses nothing that was acknowledged.
 
-The kernel tells once that it could not, and does not try again: what it holds in memory seems to be
-on disk from then on, and goes with the power, or when the memory is needed.
+The kernel reports a failed write once and does not retry it. From then on the data in its memory
+seems to be on disk, and is lost with the power, or when the memory is needed.
 """
 
 import os
@@ -20,13 +20,13 @@ from support.storer.verifying import verify
 DISK_BYTES = 400 * MIB
 KIND = "ext4"
 
-# Compressed, it is as it was.
+# Random, so that MARK is on disk as it is: zlib can't compress it.
 NOISE = os.urandom(24 * 1024)
 MARK = NOISE[9000:9032]
 
 
 @pytest.mark.parametrize("is_killed", [False, True])
-def test_a_light_is_written_again_that_the_disk_could_not_take(
+def test_a_light_that_the_disk_could_not_write_is_written_again(
     short_folder: Path,
     start_service: Callable[..., Service],
     start_storer: Callable[..., Service],
@@ -44,7 +44,7 @@ def test_a_light_is_written_again_that_the_disk_could_not_take(
     ):
         katas = client(service)
         kata_id = katas.started("whale")
-        disk.break_(MARK)  # the journal has it; git's object can't be written
+        disk.break_(MARK)  # the write-ahead log has it; git's object can't be written
         assert katas.record(kata_id, "whale", files).number == 1
         (whale,) = (own / "data/volumes").glob(f"*-kata-{kata_id}/_data/whale")
         journal = WriteAheadLog(whale)
@@ -62,6 +62,6 @@ def test_a_light_is_written_again_that_the_disk_could_not_take(
         katas = client(service)
         assert dict(katas.files(kata_id, "whale", 1).files) == files
         assert katas.record(kata_id, "whale").number == 2
-        verify(katas, mend=True)  # what was being written when the power went
+        verify(katas, mend=True)  # mends files that were being written at the power cut
         found = verify(katas)
         assert found.unmended() == [], found.findings

@@ -1,4 +1,4 @@
-"""A kata's data-container: a handle for its volume, and nothing without it."""
+"""A kata's data-container is a handle for its volume, and nothing more."""
 
 import subprocess
 from collections.abc import Callable
@@ -20,12 +20,12 @@ from support.storer.storing import Katas, refused, restore_requests
 PYTHON = "cyberdojofoundation/python_pytest"
 KATAS = "/usr/src/cyber-dojo/katas"
 
-# DeleteKata and ArchiveKata take the handle away, and make none.
+# DeleteKata and ArchiveKata remove the handle, so they don't make one.
 TOUCHING = sorted(set(ALL_OF_A_KATA) - {"ArchiveKata", "DeleteKata", "WatchKata"})
 
 
 def prune(data_containers: DataContainers) -> None:
-    """Do what somebody does who types `docker container prune`, in the tests' namespace."""
+    """Do what `docker container prune` does, in the tests' namespace only."""
     label = f"{LABEL}={data_containers.namespace.name}"
 
     def pruned() -> bool:
@@ -34,14 +34,14 @@ def prune(data_containers: DataContainers) -> None:
         except docker.errors.APIError as error:
             if "already running" not in str(error):
                 raise
-            return False  # somebody else's: the engine does one at a time
+            return False  # another prune is running: the engine allows one at a time
         return True
 
     wait_until(pruned)
 
 
 def handle(data_containers: DataContainers, kata_id: str) -> dict[str, Any] | None:
-    """Return what the engine says of a kata's container."""
+    """Return the engine's description of a kata's container."""
     try:
         found: dict[str, Any] = data_containers.engine.api.inspect_container(
             data_containers.namespace.kata(kata_id)
@@ -92,7 +92,7 @@ def test_a_data_container_is_created_and_never_started(
     assert code_of(lambda: katas.get(kata_id)) is grpc.StatusCode.OK
 
 
-def test_container_and_volume_have_one_name_and_say_what_they_are(
+def test_container_and_volume_have_the_same_name_and_descriptive_labels(
     katas: Katas, data_containers: DataContainers
 ) -> None:
     kata_id = katas.create()
@@ -123,7 +123,7 @@ def test_the_next_call_makes_a_pruned_handle_again_and_nothing_is_lost(
     prune(data_containers)
     assert handle(data_containers, kata_id) is None
 
-    def touched() -> bool:  # the engine tells the storer that the handle is gone, a moment later
+    def touched() -> bool:  # again and again: the engine reports the removal a moment later
         call(katas.stub, rpc, ALL_OF_A_KATA[rpc](kata_id))
         return handle(data_containers, kata_id) is not None
 
@@ -148,7 +148,7 @@ def test_a_pruned_kata_can_be_deleted_and_restored(
     assert handle(data_containers, kata_id) is None
 
 
-def test_a_storer_that_starts_makes_the_handles_again_that_went_while_it_was_not_there(
+def test_a_starting_storer_makes_handles_again_that_were_removed_before(
     data_containers: DataContainers,
     start_storer: Callable[..., Service],
     client: Callable[[Service], Katas],
@@ -175,7 +175,7 @@ def test_a_kata_whose_volume_was_removed_by_hand_is_gone(
     assert not listed
 
 
-def test_a_kata_of_a_katas_directory_comes_back_when_its_volume_was_removed_by_hand(
+def test_a_kata_is_imported_again_after_its_volume_was_removed_by_hand(
     katas: Katas, data_containers: DataContainers
 ) -> None:
     katas.import_(SPIDER.id)
@@ -184,7 +184,7 @@ def test_a_kata_of_a_katas_directory_comes_back_when_its_volume_was_removed_by_h
     assert len(katas.lights(SPIDER.id, SPIDER.avatar)) == SPIDER.newest + 1
 
 
-def test_a_namespace_that_begins_another_does_not_see_its_katas(
+def test_a_namespace_whose_name_begins_another_does_not_see_its_katas(
     katas: Katas, katas_elsewhere: Katas, elsewhere: DataContainers, data_containers: DataContainers
 ) -> None:
     assert elsewhere.namespace.name.startswith(data_containers.namespace.name)

@@ -27,7 +27,7 @@ LONG = b"".join(b"line %d\n" % number for number in range(1, 21))
 
 
 def between(katas: Katas, was: Files, now: Files) -> list[storer_pb2.FileDiff]:
-    """Return the difference of two lights with these files, having checked it with the files."""
+    """Return the diff of two lights with these files, after comparing it with the files."""
     kata_id = recorded(katas, was, now)
     found = katas.diff(kata_id, "whale", 1, 2)
     check(found, was, now)
@@ -35,7 +35,7 @@ def between(katas: Katas, was: Files, now: Files) -> list[storer_pb2.FileDiff]:
 
 
 def recorded(katas: Katas, *each_files: Files) -> str:
-    """Make a kata whose lights 1, 2 ... have these files; return its id."""
+    """Create a kata whose lights 1, 2 ... have these files; return its id."""
     kata_id = katas.started("whale")
     for files in each_files:
         katas.record(kata_id, "whale", files)
@@ -43,7 +43,7 @@ def recorded(katas: Katas, *each_files: Files) -> str:
 
 
 def check(found: list[storer_pb2.FileDiff], was: Files, now: Files) -> None:
-    """Make sure that a difference has all of both lights, and nothing else."""
+    """Assert that a diff covers both lights and nothing else."""
     assert sorted(file.old_name for file in found if file.old_name) == sorted(was)
     assert sorted(file.new_name for file in found if file.new_name) == sorted(now)
     names = [file.new_name or file.old_name for file in found]
@@ -68,7 +68,7 @@ def expected_change(file: storer_pb2.FileDiff, old: bytes | None, new: bytes | N
 
 
 def check_lines(file: storer_pb2.FileDiff, old: bytes, new: bytes) -> None:
-    """Make sure that a file's lines give both of its contents, numbered without a gap."""
+    """Assert that a file's lines add up to both of its contents, numbered without gaps."""
     signs = [LINE_SIGNS[line.change] for line in file.lines]
     assert file.same_count == signs.count(" ")
     assert file.added_count == signs.count("+")
@@ -90,14 +90,14 @@ def changes(found: list[storer_pb2.FileDiff]) -> list[tuple[int, str, str]]:
 
 
 def shown(file: storer_pb2.FileDiff) -> list[str]:
-    """Return a file's lines as a person would write them."""
+    """Return a file's lines in the notation of a patch."""
     return [
         f"{LINE_SIGNS[line.change]}{line.text.decode()}{'$' if line.no_newline else ''}"
         for line in file.lines
     ]
 
 
-def test_every_file_of_both_lights_is_told_in_the_order_of_names(katas: Katas) -> None:
+def test_a_diff_has_every_file_of_both_lights_in_the_order_of_names(katas: Katas) -> None:
     was = {"b changed": b"1\n", "c deleted": b"2\n2\n", "d same": b"3\n", "e old": LONG}
     now = {"a created": b"4\n4\n4\n", "b changed": b"5\n", "d same": b"3\n", "f new": LONG}
     assert changes(between(katas, was, now)) == [
@@ -123,7 +123,7 @@ def test_each_line_is_same_added_or_deleted_with_its_numbers(katas: Katas) -> No
     assert (file.same_count, file.added_count, file.deleted_count) == (3, 2, 1)
 
 
-def test_lines_far_from_any_change_are_told_as_well(katas: Katas) -> None:
+def test_lines_far_from_any_change_are_included(katas: Katas) -> None:
     many = [b"%d\n" % number for number in range(5000)]
     now = [*many[:10], b"new\n", *many[10:4000], *many[4001:]]
     (file,) = between(katas, {"f": b"".join(many)}, {"f": b"".join(now)})
@@ -132,7 +132,7 @@ def test_lines_far_from_any_change_are_told_as_well(katas: Katas) -> None:
 
 @pytest.mark.parametrize("end", [b"", b"\n"], ids=["no newline", "newline"])
 @pytest.mark.parametrize("size", [0, 100, 127, 128, 950, 1000, 1100, 20_000, 2_200_000])
-def test_a_line_is_told_whole_however_long_it_is(katas: Katas, size: int, end: bytes) -> None:
+def test_a_line_of_any_length_is_whole(katas: Katas, size: int, end: bytes) -> None:
     was = b"first\n" + b"x" * size + end
     between(katas, {"f": was, "same": was}, {"f": b"new\n" + was, "g": was, "same": was})
 
@@ -177,15 +177,13 @@ def test_a_file_that_was_renamed_and_changed_has_both_names_and_the_changed_line
         (b"\x1b\x01\x02\x03\n", b"\x1b\x01\x02\x03\n", [" \x1b\x01\x02\x03"]),
     ],
 )
-def test_a_line_is_told_as_it_ends(katas: Katas, was: bytes, now: bytes, lines: list[str]) -> None:
+def test_a_line_keeps_its_ending(katas: Katas, was: bytes, now: bytes, lines: list[str]) -> None:
     (file,) = between(katas, {"f": was}, {"f": now})
     assert shown(file) == lines
 
 
 @pytest.mark.parametrize("filler", [b"", b"text\n" * 4000], ids=["at once", "far behind"])
-def test_a_file_with_a_nul_byte_is_binary_whatever_became_of_it(
-    katas: Katas, filler: bytes
-) -> None:
+def test_a_file_with_a_nul_byte_is_binary_in_every_change(katas: Katas, filler: bytes) -> None:
     was = {
         "changed": filler + b"\0a",
         "deleted": filler + b"\0b",
@@ -218,19 +216,19 @@ def test_a_file_can_become_a_folder_and_a_folder_a_file(katas: Katas) -> None:
     assert {file.change for file in between(katas, was, now)} <= {CREATED, DELETED, RENAMED}
 
 
-def test_names_are_told_as_they_are(katas: Katas) -> None:
+def test_names_are_not_quoted(katas: Katas) -> None:
     names = [" a", "a b", "quo\"te's", "back\\slash", "ü/名前.txt", "-p", "a\u00a0b", "tab?*[x]"]
     was = {name: b"%d\n" % place for place, name in enumerate(names)}
     now = {name: content + b"more\n" for name, content in was.items()}
     assert {file.new_name for file in between(katas, was, now)} == set(names)
 
 
-def test_bytes_that_are_not_utf_8_come_back_in_the_lines(katas: Katas) -> None:
+def test_lines_show_bytes_that_are_not_utf_8(katas: Katas) -> None:
     (file,) = between(katas, {"f": b"\xff\xfe\xe9\n"}, {"f": b"\xff\xfe\xe9\n\x80\xed\xa0\x80"})
     assert [line.text for line in file.lines] == [b"\xff\xfe\xe9", b"\x80\xed\xa0\x80"]
 
 
-def test_attributes_in_a_sandbox_do_not_change_what_is_told(
+def test_gitattributes_in_a_sandbox_do_not_change_the_diff(
     katas: Katas, folder: Callable[[str], Path]
 ) -> None:
     was, now = {"sandbox/f": b"a\n"}, {"sandbox/f": b"b\n"}
@@ -271,7 +269,7 @@ def test_a_number_below_minus_1_is_refused_by_field(
             call(kata_id, "whale", was, now)
 
 
-def test_what_is_not_there_is_not_found(katas: Katas) -> None:
+def test_an_unknown_light_avatar_or_kata_is_not_found(katas: Katas) -> None:
     kata_id = katas.started("whale")
     for call in (katas.diff, katas.patch):
         with refused(grpc.StatusCode.NOT_FOUND, says="whale has no light 1"):
@@ -294,7 +292,7 @@ def write(folder: Path, files: Files) -> None:
 
 
 def read(folder: Path) -> dict[str, tuple[bytes, bool]]:
-    """Return the files in a folder: their content, and whether they can be executed."""
+    """Return the files in a folder: their content, and whether they are executable."""
     return {
         str(path.relative_to(folder)): (path.read_bytes(), bool(path.stat().st_mode & 0o100))
         for path in folder.rglob("*")
@@ -348,7 +346,7 @@ PATCHES: dict[str, tuple[Files, Files]] = {
 
 
 @pytest.mark.parametrize("name", PATCHES)
-def test_git_apply_makes_the_later_files_of_the_earlier_ones(
+def test_git_apply_turns_the_earlier_files_into_the_later_ones(
     katas: Katas, tmp_path: Path, name: str
 ) -> None:
     was, now = PATCHES[name]
@@ -365,7 +363,7 @@ def test_a_renamed_file_is_a_rename_in_the_patch(katas: Katas) -> None:
     assert b"line 7" not in patch
 
 
-def test_a_patch_comes_as_header_data_and_end(katas: Katas) -> None:
+def test_a_patch_is_streamed_as_header_data_and_end(katas: Katas) -> None:
     kata_id = recorded(katas, {"a": b"x" * 70 + b"\n"}, {"a": b"y\n" * 400_000})
     request = storer_pb2.DownloadPatchRequest(
         kata_id=kata_id, avatar="whale", was_number=1, now_number=2
@@ -385,14 +383,14 @@ def each_light(katas: Katas, kata: LegacyKata) -> Iterator[tuple[int, dict[str, 
 
 
 def numstat(repository: Path, was: str, now: str) -> dict[str, tuple[int, int]]:
-    """Return how many lines git says that each file got and lost."""
+    """Return how many lines each file gained and lost, by git."""
     said = git(repository, "diff", "--no-renames", "--numstat", "-z", was, now).decode()
     lines = [line.split("\t") for line in said.split("\0") if line]
     return {name: (int(added), int(deleted)) for added, deleted, name in lines}
 
 
 def tree(repository: Path, files: Files) -> str:
-    """Write files as a git tree, with plain git; return its name."""
+    """Write files as a git tree with plain git; return its name."""
     git(repository, "rm", "-r", "-q", "-f", "--cached", "--ignore-unmatch", ".")
     for path in repository.iterdir():
         if path.is_file():
@@ -403,7 +401,7 @@ def tree(repository: Path, files: Files) -> str:
 
 
 @pytest.mark.parametrize("kata", params(lambda kata: kata.newest))
-def test_every_two_successive_lights_of_a_legacy_kata_differ_as_their_files_do(
+def test_successive_lights_of_a_legacy_kata_differ_as_their_files_do(
     katas: Katas, tmp_path: Path, kata: LegacyKata
 ) -> None:
     repository = tmp_path / "repository"
@@ -426,7 +424,9 @@ def test_every_two_successive_lights_of_a_legacy_kata_differ_as_their_files_do(
         was, tree_was = now, tree_now
 
 
-def test_the_whole_way_of_a_legacy_kata_is_one_patch(katas: Katas, tmp_path: Path) -> None:
+def test_one_patch_covers_a_legacy_kata_from_first_to_last_light(
+    katas: Katas, tmp_path: Path
+) -> None:
     for kata in (BUFFALO, GORILLA):
         start = dict(katas.files(kata.id, kata.avatar, 0).files)
         newest = dict(katas.files(kata.id, kata.avatar, -1).files)

@@ -1,4 +1,4 @@
-"""A disk that is full: every call that writes says so, leaves nothing, and goes well later."""
+"""On a full disk, every call that writes fails, leaves nothing behind, and succeeds later."""
 
 import json
 import os
@@ -23,16 +23,16 @@ from support.storer.verifying import verify
 
 OK, EXHAUSTED = grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED
 
-# What is left free for a call to fail later, and later, on its way.
+# Free space, so that each round of a call fails at a later step.
 LEAVING = (0, 1, 2, 3, 4, 6, 8, 12, 16, 20, 24, 28, 32, 40, 48, 64, 96, 128, 256)
 
-# Every ten seconds journals are emptied: if that is just before the first call, it finds room.
+# The storer empties its logs every ten seconds. Right before the first call, that makes room.
 ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
 class Full:
-    """A storer on a disk that can be filled, and what its engine keeps there."""
+    """A storer on a disk that can be filled, and the data of its engine."""
 
     katas: Katas
     disk: Disk
@@ -42,14 +42,14 @@ class Full:
         return self.disk.folder / "volumes"
 
     def left(self) -> list[str]:
-        """Return the files that are there for a moment, and that a call has to take away again."""
+        """Return temporary files, which every call has to remove."""
         patterns = ("*.new", ".incoming-*", ".starting", "tmp_obj_*", "*.lock", ".anew")
         found = [path for each in patterns for path in self.volumes.rglob(each)]
         found += (self.disk.folder / "archive/.incoming").iterdir()
         return [str(path.relative_to(self.disk.folder)) for path in found]
 
     def states(self) -> dict[str, State]:
-        """Return what is in each kata that is in a data-container; None where it is archived."""
+        """Return the content of each kata in a data-container; None for archived ones."""
         listed = self.katas.stub.ListKatas(storer_pb2.ListKatasRequest()).katas
         here = [each.kata_id for each in listed if self._holds(each.kata_id)]
         return {
@@ -87,7 +87,7 @@ Call = Callable[[], object]
 
 @dataclass(frozen=True)
 class Calls:
-    """What prepares a call of each RPC that writes, and gives the call."""
+    """For each RPC that writes, a function that prepares a call and returns it."""
 
     katas: Katas
     noise: Mapping[str, bytes]
@@ -146,15 +146,15 @@ WAYS = [name for name in vars(Calls) if callable(vars(Calls)[name]) and not name
 
 
 def codes_of(full: Full, call: Call) -> list[grpc.StatusCode]:
-    """Return what a call ends with, with more and more room, until it goes well."""
+    """Return the status of a call with more and more room, until the call succeeds."""
     before = full.states()
     codes: list[grpc.StatusCode] = []
     for blocks in LEAVING:
         full.disk.fill(leaving=blocks * BLOCK)
         try:
             codes.append(code_of(call))
-            # What is written in the background may have such a file for a moment too.
-            with suppress(AssertionError):  # the next line tells which
+            # A background thread can have a temporary file for a moment too.
+            with suppress(AssertionError):  # the next line reports the files
                 wait_until(lambda: not full.left())
             assert full.left() == [], blocks
         finally:
@@ -168,7 +168,7 @@ def codes_of(full: Full, call: Call) -> list[grpc.StatusCode]:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_call_on_a_full_disk_leaves_nothing_half_written_and_goes_well_when_there_is_room(
+def test_a_call_on_a_full_disk_leaves_nothing_half_written_and_succeeds_when_there_is_room(
     full: Full, way: str
 ) -> None:
     noise = {**FILES, "noise": os.urandom(24 * 1024)}
@@ -176,7 +176,7 @@ def test_a_call_on_a_full_disk_leaves_nothing_half_written_and_goes_well_when_th
     for _ in range(ATTEMPTS):
         codes = codes_of(full, getattr(Calls(full.katas, noise), way)())
         assert set(codes) <= {OK, EXHAUSTED}
-        # That a light is not listed beside git yet is mended by the next one, or by asking for it.
+        # A light that is missing in increments.json is added by the next light or listing.
         assert {kind for kind, _, _ in verify(full.katas, mend=True).kinds()} <= {"STALE"}
         assert verify(full.katas).kinds() == []
         for kata_id in full.states():
@@ -196,7 +196,7 @@ def test_a_kata_can_be_deleted_from_a_full_disk(full: Full) -> None:
         full.disk.make_room()
 
 
-def test_what_a_full_disk_holds_can_be_read(full: Full) -> None:
+def test_katas_on_a_full_disk_can_be_read(full: Full) -> None:
     katas = full.katas
     kata_id = katas.started("whale")
     katas.record(kata_id, "whale")
@@ -210,7 +210,7 @@ def test_what_a_full_disk_holds_can_be_read(full: Full) -> None:
     katas.delete(kata_id)
 
 
-def test_a_light_for_whose_listing_there_was_no_room_is_seen_by_all(
+def test_a_light_that_a_full_disk_kept_from_increments_json_is_listed(
     short_folder: Path,
     start_service: Callable[..., Service],
     start_storer: Callable[..., Service],

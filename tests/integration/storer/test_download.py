@@ -1,4 +1,4 @@
-"""DownloadKata: a kata as a tar, whole and consistent, whatever happens meanwhile."""
+"""DownloadKata: a kata as a tar, whole and consistent, whatever happens during the download."""
 
 import json
 import os
@@ -37,13 +37,13 @@ COMPRESSIONS = {
 }
 each_compression = pytest.mark.parametrize("compression", COMPRESSIONS)
 
-# More than the transport can hold in its buffers: who reads only the first part of a kata
-# with such a file keeps the storer in the middle of it.
+# More than the transport can buffer: a download with such a file stops in the middle of it until
+# the client reads on.
 LARGE_BYTES = 64 * 1024**2
 
 
 class Download:
-    """A download that has begun: its first bytes are there, and the rest has to be asked for."""
+    """A download whose first bytes have arrived; the rest is sent on request."""
 
     def __init__(self, katas: Katas, kata_id: str, seconds: float | None = None) -> None:
         request = storer_pb2.DownloadKataRequest(kata_id=kata_id)
@@ -57,7 +57,7 @@ class Download:
 
 
 def large(folder: Path, name: str, size_bytes: int = LARGE_BYTES) -> Path:
-    """Make a large file in a sandbox."""
+    """Create a large file in a sandbox."""
     path = folder / name
     path.touch()
     os.truncate(path, size_bytes)
@@ -66,7 +66,7 @@ def large(folder: Path, name: str, size_bytes: int = LARGE_BYTES) -> Path:
 
 @pytest.fixture
 def held(katas: Katas, folder: Callable[[str], Path]) -> tuple[str, Path]:
-    """A kata whose download stays in the whale's sandbox, at its first file; and that sandbox."""
+    """A kata whose download stops at the first file of the whale's sandbox; and the sandbox."""
     kata_id = katas.started("bat", "whale", "zebra")
     sandbox = folder(kata_id) / "whale" / "sandbox"
     large(sandbox, "0-large")
@@ -80,7 +80,7 @@ def open_files(service: Service, kata_id: str) -> list[str]:
         try:
             path = str(descriptor.readlink())
         except FileNotFoundError:
-            continue  # it was closed meanwhile
+            continue  # it has just been closed
         if kata_id in path:
             found.append(path)
     return found
@@ -109,7 +109,7 @@ def test_a_kata_comes_as_a_tar_that_plain_tar_reads(
     assert json.loads((kata / "whale/increments.json").read_bytes()) == []
 
 
-def test_a_compression_that_is_not_said_is_none(katas: Katas) -> None:
+def test_the_default_is_no_compression(katas: Katas) -> None:
     kata_id = katas.create()
     unsaid = storer_pb2.COMPRESSION_UNSPECIFIED
     assert katas.tar(kata_id, unsaid) == katas.tar(kata_id, storer_pb2.COMPRESSION_NONE)
@@ -172,7 +172,7 @@ def test_files_keep_their_content_mode_owner_and_time(
         assert now.st_mtime_ns == was.st_mtime_ns
 
 
-def test_what_is_neither_a_file_nor_a_link_that_stays_inside_is_left_out(
+def test_only_files_and_links_that_stay_inside_are_included(
     katas: Katas, tmp_path: Path, folder: Callable[[str], Path]
 ) -> None:
     kata_id = katas.started("whale")
@@ -181,7 +181,7 @@ def test_what_is_neither_a_file_nor_a_link_that_stays_inside_is_left_out(
     os.mknod(sandbox / "device", stat.S_IFCHR | 0o666, os.makedev(1, 3))
     listening = socket.socket(socket.AF_UNIX)
     with listening, pytest.MonkeyPatch.context() as patch:
-        patch.chdir(sandbox)  # a socket's path has to be short
+        patch.chdir(sandbox)  # the path of a socket has to be short
         listening.bind("socket")
     (sandbox / "sub").mkdir()
     kept = {
@@ -221,7 +221,7 @@ def test_stray_and_half_written_files_are_left_out(
     assert names(unpacked(katas.tar(kata_id), tmp_path / "after", kata_id)) == before
 
 
-def test_what_is_not_there_cannot_be_downloaded(katas: Katas) -> None:
+def test_an_unknown_kata_cannot_be_downloaded(katas: Katas) -> None:
     with refused(grpc.StatusCode.NOT_FOUND, says="0000000000"):
         katas.tar("0000000000")
     with refused(grpc.StatusCode.INVALID_ARGUMENT, field="kata_id"):
@@ -240,7 +240,7 @@ def test_the_storers_memory_does_not_grow_with_a_sandbox(
     request = storer_pb2.DownloadKataRequest(
         kata_id=kata_id, compression=COMPRESSIONS[compression][0]
     )
-    Path(f"/proc/{storer_service.pid}/clear_refs").write_text("5")  # the peak starts anew
+    Path(f"/proc/{storer_service.pid}/clear_refs").write_text("5")  # reset the peak (VmHWM)
     before = kibibytes(storer_service.pid, "VmRSS")
     came_bytes = 0
     ended = False
@@ -302,7 +302,7 @@ def test_a_download_is_of_one_moment_while_8_writers_record(
 
 
 def check_avatar(avatar: Path) -> int:
-    """Make sure that an avatar's files all tell of the same newest light; return its number."""
+    """Assert that an avatar's files are all of the same newest light; return its number."""
     numbers = [each["number"] for each in json.loads((avatar / "increments.json").read_bytes())]
     assert tags(avatar) == [0, *numbers]
     git(avatar, "fsck")
@@ -316,7 +316,7 @@ def check_avatar(avatar: Path) -> int:
     return newest
 
 
-def test_what_happens_after_the_first_byte_is_not_in_the_tar(
+def test_changes_after_the_first_byte_are_not_in_the_tar(
     katas: Katas, held: tuple[str, Path], tmp_path: Path
 ) -> None:
     kata_id, _ = held
@@ -331,7 +331,7 @@ def test_what_happens_after_the_first_byte_is_not_in_the_tar(
         assert check_avatar(kata / name) == 0
 
 
-def test_what_a_run_removes_or_replaces_meanwhile_is_left_out(
+def test_files_that_a_run_removes_or_replaces_during_a_download_are_left_out(
     katas: Katas, held: tuple[str, Path], tmp_path: Path
 ) -> None:
     kata_id, sandbox = held
@@ -353,7 +353,7 @@ def test_what_a_run_removes_or_replaces_meanwhile_is_left_out(
 
 
 @pytest.mark.parametrize("last", [False, True], ids=["in the middle", "in the last file"])
-def test_a_kata_that_is_deleted_meanwhile_does_not_come_to_an_end(
+def test_the_download_of_a_kata_that_is_deleted_has_no_end(
     katas: Katas, folder: Callable[[str], Path], held: tuple[str, Path], *, last: bool
 ) -> None:
     kata_id, sandbox = held
@@ -366,7 +366,7 @@ def test_a_kata_that_is_deleted_meanwhile_does_not_come_to_an_end(
         download.rest()
 
 
-def test_a_kata_that_is_replaced_meanwhile_does_not_come_to_an_end(
+def test_the_download_of_a_kata_that_is_replaced_has_no_end(
     katas: Katas, held: tuple[str, Path]
 ) -> None:
     kata_id, sandbox = held
@@ -380,10 +380,10 @@ def test_a_kata_that_is_replaced_meanwhile_does_not_come_to_an_end(
     assert content_of(katas.download(kata_id))
 
 
-# --- Clients that go away, or take their time
+# --- Clients that disconnect or read slowly
 
 
-def test_a_client_that_goes_away_leaves_no_file_open_and_no_lock(
+def test_a_client_that_disconnects_leaves_no_open_file_and_no_lock(
     katas: Katas, storer_service: Service, held: tuple[str, Path]
 ) -> None:
     kata_id, _ = held
@@ -397,14 +397,14 @@ def test_a_client_that_goes_away_leaves_no_file_open_and_no_lock(
 
 
 def begun_before_its_deadline(katas: Katas, kata_id: str) -> Download:
-    """Return a download whose first bytes came before its deadline, which is soon."""
+    """Return a download whose first bytes arrived before its deadline, which is soon."""
     for seconds in (0.5, 2, 8):
-        with suppress(grpc.RpcError):  # that was too soon for this machine
+        with suppress(grpc.RpcError):  # the deadline was too soon for this machine
             return Download(katas, kata_id, seconds)
     return Download(katas, kata_id, 32)
 
 
-def test_a_deadline_that_passes_leaves_no_file_open_and_no_lock(
+def test_a_passed_deadline_leaves_no_open_file_and_no_lock(
     katas: Katas, storer_service: Service, held: tuple[str, Path]
 ) -> None:
     kata_id, _ = held
@@ -427,7 +427,7 @@ def test_slow_readers_delay_nobody(
     katas: Katas, held: tuple[str, Path], data_containers: DataContainers
 ) -> None:
     kata_id, _ = held
-    # More than the storer has threads.
+    # More readers than the storer has threads.
     downloads = at_once(lambda _: Download(katas, kata_id), range(80))
     assert katas.record(kata_id, "whale").number == 1
     assert katas.start(kata_id, "wolf") == "wolf"

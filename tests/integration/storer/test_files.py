@@ -49,13 +49,13 @@ def test_a_file_that_was_deleted_in_the_editor_is_not_in_the_next_light(katas: K
 
 
 @pytest.mark.parametrize("kind", ["commit", "tree", "blob"])
-def test_a_git_object_that_is_cut_off_is_data_loss_and_hangs_nobody(
+def test_a_truncated_git_object_is_data_loss_and_blocks_no_call(
     katas: Katas, folder: Callable[[str], Path], kind: str
 ) -> None:
     kata_id = katas.started("whale")
     whale = folder(kata_id) / "whale"
     katas.record(kata_id, "whale", {**FILES, "only": b"here"})
-    assert katas.diff(kata_id, "whale", 0, 1)  # what was whole once can be damaged later
+    assert katas.diff(kata_id, "whale", 0, 1)  # the storer has read and cached it
     new = git(whale, "rev-list", "--objects", "0..1").decode().splitlines()
     for name in (line.partition(" ")[0] for line in new):
         if git(whale, "cat-file", "-t", name).decode().strip() == kind:
@@ -70,7 +70,7 @@ def test_a_git_object_that_is_cut_off_is_data_loss_and_hangs_nobody(
     assert dict(katas.files(kata_id, "whale", 0).files) == FILES
 
 
-def test_a_git_object_that_is_missing_is_data_loss_and_is_named(
+def test_a_missing_git_object_is_data_loss_and_is_named(
     katas: Katas, folder: Callable[[str], Path]
 ) -> None:
     kata_id = katas.started("whale")
@@ -92,7 +92,7 @@ WAYS_OF_KEEPING = {
 
 
 @pytest.mark.parametrize("way", WAYS_OF_KEEPING)
-def test_a_light_is_read_alike_however_git_keeps_it(
+def test_a_light_is_the_same_however_git_stores_it(
     katas: Katas, folder: Callable[[str], Path], way: str
 ) -> None:
     kata_id = katas.started("whale")

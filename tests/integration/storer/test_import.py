@@ -1,4 +1,4 @@
-"""ImportKata, and the importing that every other RPC does by itself."""
+"""ImportKata, and the import that every other RPC does when needed."""
 
 import hashlib
 import json
@@ -42,12 +42,12 @@ from support.storer.storing import GREEN, Katas, Stub, a_test, at_once, git, ref
 @pytest.mark.skipif(
     not REAL, reason="CYBER_DOJO_SHARED names no folder with real katas: none of them was tried"
 )
-def test_real_katas_are_those_that_were_not_built() -> None:
+def test_real_and_built_katas_share_no_id() -> None:
     assert not {kata.id for kata in REAL} & {kata.id for kata in BUILT}
 
 
 def listing(top: Path) -> dict[str, tuple[object, ...]]:
-    """Return everything that can be said of a folder's files but when they were read."""
+    """Return everything about the files in a folder except their access times."""
     found: dict[str, tuple[object, ...]] = {}
     for path in sorted([top, *top.rglob("*")]):
         status = path.lstat()
@@ -93,7 +93,7 @@ def test_a_legacy_kata_keeps_every_light_and_every_file(
 
 
 @each_legacy_kata
-def test_a_legacy_kata_has_a_repository_that_plain_git_reads(
+def test_plain_git_reads_the_repository_of_a_legacy_kata(
     katas: Katas, folder: Callable[[str], Path], kata: LegacyKata
 ) -> None:
     katas.import_(kata.id)
@@ -106,7 +106,7 @@ def test_a_legacy_kata_has_a_repository_that_plain_git_reads(
 
 
 @pytest.mark.parametrize("kata", params(lambda kata: not kata.in_git and kata.newest))
-def test_a_history_of_folders_becomes_commits_with_the_recorded_times(
+def test_a_folder_per_light_becomes_commits_with_the_recorded_times(
     katas: Katas, katas_directory: Path, folder: Callable[[str], Path], kata: LegacyKata
 ) -> None:
     katas.import_(kata.id)
@@ -118,7 +118,7 @@ def test_a_history_of_folders_becomes_commits_with_the_recorded_times(
 
 
 @each_legacy_kata
-def test_a_legacy_katas_manifest_is_understood_and_unknown_keys_are_kept(
+def test_the_manifest_of_a_legacy_kata_is_read_and_unknown_keys_are_kept(
     katas: Katas, katas_directory: Path, folder: Callable[[str], Path], kata: LegacyKata
 ) -> None:
     katas.import_(kata.id)
@@ -137,7 +137,7 @@ def test_a_legacy_katas_manifest_is_understood_and_unknown_keys_are_kept(
     }
     other = MessageToDict(found.manifest.other)
     assert other == {key: value for key, value in source.items() if key not in known}
-    # The file itself stands as it was.
+    # The file on disk is unchanged.
     assert json.loads((folder(kata.id) / "manifest.json").read_bytes()) == source
 
 
@@ -149,14 +149,16 @@ def test_a_legacy_katas_manifest_is_understood_and_unknown_keys_are_kept(
         (WOLF, "Ruby, RSpec", "cyberdojofoundation/ruby_rspec"),
     ],
 )
-def test_a_legacy_language_names_the_image_that_it_has_today(
+def test_a_legacy_language_gets_its_present_image(
     katas: Katas, kata: LegacyKata, display_name: str, image_name: str
 ) -> None:
     found = katas.get(kata.id).manifest
     assert (found.display_name, found.image_name) == (display_name, image_name)
 
 
-def test_a_custom_display_name_and_a_given_image_stay(katas: Katas, katas_directory: Path) -> None:
+def test_a_custom_display_name_and_a_given_image_are_kept(
+    katas: Katas, katas_directory: Path
+) -> None:
     source = manifest(TURTLE, katas_directory)
     found = katas.get(TURTLE.id).manifest
     assert found.display_name == source["display_name"]
@@ -167,7 +169,7 @@ def test_stray_files_are_left_out(
     katas: Katas, katas_directory: Path, folder: Callable[[str], Path]
 ) -> None:
     strays = {path.name for path in katas_directory.rglob("*") if is_stray(path)}
-    assert strays == {"._manifest.json", "._increments.json", "f.lock"}  # the data has some
+    assert strays == {"._manifest.json", "._increments.json", "f.lock"}  # the source has strays
     for kata in (SNAKE, BUFFALO):
         katas.import_(kata.id)
         assert not [path for path in folder(kata.id).rglob("*") if is_stray(path)]
@@ -214,13 +216,13 @@ def test_the_second_import_changes_nothing_and_says_so(
 
 
 def listing_without_journal(kata: Path) -> dict[str, tuple[object, ...]]:
-    """Return the same but for the spider's journal, which is emptied at any moment."""
+    """Return the same without the spider's log, which a checkpoint empties at any moment."""
     found = listing(kata)
     del found[str(kata / "spider" / ".journal")]
     return found
 
 
-def test_importing_what_is_nowhere_is_not_found(
+def test_importing_an_unknown_kata_is_not_found(
     katas: Katas, data_containers: DataContainers
 ) -> None:
     with refused(grpc.StatusCode.NOT_FOUND, says="0000000000"):
@@ -264,7 +266,7 @@ def test_any_call_that_names_a_kata_imports_it(
     assert katas.import_(SPIDER.id).already_imported
 
 
-def test_16_touches_at_once_import_once(katas: Katas, storer_service: Service) -> None:
+def test_16_simultaneous_calls_import_once(katas: Katas, storer_service: Service) -> None:
     before = imports(storer_service, katas)
     answers = at_once(lambda _: katas.lights(GORILLA.id, GORILLA.avatar), range(16))
     assert all(answer == answers[0] for answer in answers)
@@ -274,7 +276,7 @@ def test_16_touches_at_once_import_once(katas: Katas, storer_service: Service) -
 
 def imports(service: Service, katas: Katas) -> int:
     """Return how often a kata was imported so far."""
-    # What is logged is read a moment later: when this is, all that came before it is.
+    # The log is read in the background: once this event is there, all earlier ones are.
     newest = {"event": "kata created", "kata": katas.create()}
     service.wait_for_event(lambda event: newest.items() <= event.items())
     return sum(event["event"] == "kata imported" for event in service.events())
@@ -304,7 +306,7 @@ def replace_by_file(folder: Path) -> None:
 
 
 def bend(path: Path) -> None:
-    """Change a light's number so that it can't be followed."""
+    """Change a light's number so that the sequence has a gap."""
     lights = json.loads(path.read_bytes())
     lights[2]["number"] = 1
     path.write_text(json.dumps(lights))
@@ -438,7 +440,7 @@ def damaged_katas(
     start_service: Callable[..., Service],
     connect: Callable[[str], grpc.Channel],
 ) -> Iterator[tuple[Katas, Path]]:
-    """A storer with a katas directory that tests damage."""
+    """A storer with a katas directory for the tests to damage."""
     directory = tmp_path_factory.mktemp("damaged")
     service = start_service("storer", CYBER_DOJO_KATAS_DIRECTORY=str(directory))
     yield Katas(Stub(connect(service.address))), directory
@@ -474,7 +476,7 @@ def test_a_damaged_kata_is_refused_by_file_and_leaves_nothing(
     assert {each.kata_id for each in listed} == {SPIDER.id, DOLPHIN.id}
 
 
-def test_a_kata_that_was_mended_can_be_imported(
+def test_a_kata_that_was_repaired_can_be_imported(
     damaged_katas: tuple[Katas, Path], katas_directory: Path
 ) -> None:
     katas, directory = damaged_katas

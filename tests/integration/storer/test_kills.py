@@ -1,4 +1,4 @@
-"""A storer that is killed at any moment, under load, loses nothing that it had acknowledged."""
+"""A storer that is killed at any moment, under load, loses no acknowledged call."""
 
 import itertools
 import random
@@ -18,15 +18,15 @@ from support.storer.verifying import verify
 
 IMPORTS = (SPIDER, BUFFALO, DOLPHIN, SNAKE, UNSTARTED)  # one for each client
 SEED = 20260
-MOST_SECONDS = 0.8  # between the start of a storer and its end
+MOST_SECONDS = 0.8  # the longest life of a storer
 MORE_KILLS = 200
 CALLS = {"create", "start", "record", "import", "archive", "restore", "delete"}
-# What a kill can leave that is in nobody's way.
+# Harmless findings that a kill can leave.
 HARMLESS = {"LEFTOVER", "HANDLE", "STALE", "DANGLING"}
 
 
 @pytest.mark.timeout(3600)
-def test_no_kill_takes_what_was_acknowledged(
+def test_no_kill_loses_an_acknowledged_call(
     start_storer: Callable[..., Service],
     client: Callable[[Service], Katas],
     katas_directory: Path,
@@ -49,7 +49,7 @@ def test_no_kill_takes_what_was_acknowledged(
     clients = [Client(SEED + number, shared, each) for number, each in enumerate(imports)]
     with ThreadPoolExecutor(len(IMPORTS)) as threads:
         for number in itertools.count():
-            # A slow machine makes few calls between two kills: then there are more of them.
+            # A slow machine makes few calls between kills. Then go on for longer.
             done = sum((each.calls for each in clients), Counter[str]())
             if number >= kills and set(done) == CALLS:
                 break

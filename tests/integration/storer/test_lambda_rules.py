@@ -1,4 +1,4 @@
-"""A kata's Ruby lambda: from its manifest.json to whoever asks, and back, in the field's form."""
+"""A kata's Ruby lambda: the storer reads it from manifest.json, writes it, and serves it."""
 
 import json
 from collections.abc import Callable
@@ -48,7 +48,7 @@ def test_the_lambda_of_a_legacy_kata_is_its_rule(
 @pytest.mark.parametrize(
     "source", [SOURCE, SOURCE.strip(), "lambda { |o| 'é' == o ? :red : :green }"]
 )
-def test_a_kata_is_created_with_a_lambda_which_others_can_read(
+def test_a_kata_is_created_with_a_lambda_that_other_programs_can_read(
     katas: Katas, folder: Callable[[str], Path], source: str
 ) -> None:
     kata_id = katas.create(colour_rule=ruby(source))
@@ -78,7 +78,7 @@ def test_patterns_come_before_a_lambda(katas: Katas, folder: Callable[[str], Pat
 @pytest.mark.parametrize(
     "value", [None, "", [], 5, {"a": "b"}, [["x"]], ["lambda", 5], "#" * (MAX_SOURCE_BYTES + 1)]
 )
-def test_what_can_be_no_lambda_is_kept_and_is_no_rule(
+def test_an_invalid_lambda_is_kept_and_is_no_rule(
     katas: Katas, folder: Callable[[str], Path], value: object
 ) -> None:
     kata_id = katas.create()
@@ -89,7 +89,7 @@ def test_what_can_be_no_lambda_is_kept_and_is_no_rule(
 
 
 @pytest.mark.parametrize("source", ["", "\n", "#" * (MAX_SOURCE_BYTES + 1)])
-def test_a_kata_is_not_created_with_what_can_be_no_lambda(katas: Katas, source: str) -> None:
+def test_no_kata_is_created_with_an_invalid_lambda(katas: Katas, source: str) -> None:
     with refused(grpc.StatusCode.INVALID_ARGUMENT, field=FIELD):
         katas.create(colour_rule=ruby(source))
 

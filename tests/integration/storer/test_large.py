@@ -1,4 +1,4 @@
-"""Katas that are large, and many who look at one: slower maybe, and no less right."""
+"""Large katas, and many watchers of one: perhaps slower, but correct."""
 
 import asyncio
 import json
@@ -47,7 +47,7 @@ Folder = Callable[[str], Path]
 
 
 def add_lights(whale: Path, kata_id: str, count: int) -> None:
-    """Add lights to an avatar that has none, as recording them one by one would."""
+    """Add lights to an avatar that has none, as recording one by one would."""
     recorder = Recorder(whale, kata_id, "whale")
     tip = None
     lights = []
@@ -63,7 +63,7 @@ def add_lights(whale: Path, kata_id: str, count: int) -> None:
 
 
 @pytest.mark.timeout(600)
-def test_a_kata_with_five_thousand_lights_is_used_as_any_other(
+def test_a_kata_with_five_thousand_lights_works_as_any_other(
     start_storer: Callable[..., Service],
     client: Callable[[Service], Katas],
     folder: Folder,
@@ -99,7 +99,7 @@ def test_sixty_four_avatars_play_at_once(katas: Katas, kata_id: str) -> None:
     assert verify(katas, kata_id).kinds() == []
 
 
-def test_a_manifest_of_33_megabytes_is_made_started_and_recorded(katas: Katas) -> None:
+def test_a_kata_with_33_megabytes_is_created_started_and_recorded(katas: Katas) -> None:
     files = {**FILES, **{f"words.{number}": os.urandom(11 * MIB) for number in range(3)}}
     kata_id = katas.started("whale", files=files)
     assert dict(katas.get(kata_id).manifest.visible_files) == files
@@ -110,7 +110,7 @@ def test_a_manifest_of_33_megabytes_is_made_started_and_recorded(katas: Katas) -
     assert verify(katas, kata_id).kinds() == []
 
 
-def test_an_old_kata_whose_manifest_has_33_megabytes_is_imported(
+def test_a_legacy_kata_with_a_manifest_of_33_megabytes_is_imported(
     start_storer: Callable[..., Service], client: Callable[[Service], Katas], tmp_path: Path
 ) -> None:
     kata_id = kata_ids.new()
@@ -134,15 +134,15 @@ def test_an_old_kata_whose_manifest_has_33_megabytes_is_imported(
 
 @contextmanager
 def memory_within(service: Service, mib: int) -> Iterator[None]:
-    """Make sure that a service never takes that much more than it does now."""
-    Path(f"/proc/{service.pid}/clear_refs").write_text("5")  # the peak is what it is now
+    """Assert that a service's memory never grows by more than that in the block."""
+    Path(f"/proc/{service.pid}/clear_refs").write_text("5")  # reset the peak (VmHWM)
     before = kibibytes(service.pid, "VmRSS")
     yield
     grown = (kibibytes(service.pid, "VmHWM") - before) // KIBIBYTES_OF_A_MIB
     assert grown < mib, f"{grown} MiB more"
 
 
-def test_a_sandbox_of_a_gigabyte_is_downloaded_in_memory_that_stays_as_it_is(
+def test_downloading_a_sandbox_of_a_gigabyte_takes_no_more_memory(
     katas: Katas, storer_service: Service, folder: Folder
 ) -> None:
     kata_id = katas.started("whale")
@@ -162,7 +162,7 @@ def test_a_sandbox_of_a_gigabyte_is_downloaded_in_memory_that_stays_as_it_is(
 
 @dataclass
 class Crowd:
-    """Watchers of a kata, each of which counts the lights that it saw."""
+    """Watchers of a kata, each of which counts the lights that it got."""
 
     seen: list[int] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -182,10 +182,10 @@ class Crowd:
 
 
 async def look_on(address: str, kata_id: str, large_id: str, light_count: int) -> list[float]:
-    """Watch and download, all at once, and record meanwhile; return how long recording took."""
-    # Each with a connection of its own.
+    """Watch, download and record, all at once; return how long each record took."""
+    # Each client has a connection of its own.
     options = [("grpc.use_local_subchannel_pool", 1)]
-    # The stubs of what is generated are those of clients that wait.
+    # The generated types of stubs are those of blocking clients.
     channels: list[Any] = [grpc.aio.insecure_channel(address, options=options) for _ in range(8)]
     stubs: list[Any] = [Stub(channel) for channel in channels]
     crowd = Crowd()
@@ -199,7 +199,7 @@ async def look_on(address: str, kata_id: str, large_id: str, light_count: int) -
         for number in range(MANY_DOWNLOADS)
     ]
     try:
-        for each in downloads:  # none of which reads any further
+        for each in downloads:  # none of them reads on
             assert (await each.read()).HasField("header")
         await crowd.all_have_seen(0)
         for number in range(1, light_count + 1):
@@ -223,7 +223,7 @@ async def look_on(address: str, kata_id: str, large_id: str, light_count: int) -
 
 
 @pytest.mark.timeout(600)
-def test_recording_goes_on_while_thousands_watch_and_dozens_download_slowly(
+def test_tests_are_recorded_while_thousands_watch_and_dozens_download_slowly(
     start_storer: Callable[..., Service], client: Callable[[Service], Katas], folder: Folder
 ) -> None:
     service = start_storer()

@@ -1,4 +1,4 @@
-"""Katas of old: the rule that they get for the colour, and the image that they run in."""
+"""Legacy katas: the colour rule that they get, and the image that they run in."""
 
 import json
 import subprocess
@@ -16,7 +16,7 @@ PYTEST = "cyberdojofoundation/python_pytest"
 
 
 def write_language(top: Path, folder: str, display_name: str, image_name: str, red: str) -> None:
-    """Write a start point whose rule has one pattern, and index all of them."""
+    """Write a start point whose rule has one pattern, and index all start points."""
     language = top / "languages" / folder
     language.mkdir(parents=True, exist_ok=True)
     (language / "cyber-dojo.sh").write_text("pytest\n")
@@ -33,7 +33,7 @@ def write_language(top: Path, folder: str, display_name: str, image_name: str, r
 
 @pytest.fixture
 def start_points(tmp_path: Path) -> Path:
-    """Start points of which two have the same image."""
+    """Start points, two of which have the same image."""
     write_language(tmp_path, "a", "A, first", "first/image", "first")
     write_language(tmp_path, "p", "Python, pytest", f"{PYTEST}:1.2", "pytest")
     write_language(tmp_path, "q", "Python, other", PYTEST, "other")
@@ -46,12 +46,12 @@ def katas(
     client: Callable[[Service], Katas],
     start_points: Path,
 ) -> Katas:
-    """The katas behind a storer with those start points."""
+    """The katas of a storer with those start points."""
     return client(start_storer(CYBER_DOJO_START_POINTS=str(start_points)))
 
 
 def pattern(katas: Katas, kata_id: str) -> str:
-    """Return the one pattern of a kata's rule; an empty one where there is no rule."""
+    """Return the only pattern of a kata's rule; an empty one if the kata has no rule."""
     found = katas.get(kata_id).manifest.colour_rule.patterns.patterns
     return "".join(each.pattern for each in found)
 
@@ -68,14 +68,14 @@ def pattern(katas: Katas, kata_id: str) -> str:
         ("cyberdojofoundation/unknown", "Python, pytest", ""),
     ],
 )
-def test_a_kata_without_a_rule_gets_that_of_the_start_point_of_its_image(
+def test_a_kata_without_a_rule_gets_the_rule_of_its_images_start_point(
     katas: Katas, image_name: str, display_name: str, expected: str
 ) -> None:
     kata_id = katas.create(image_name=image_name, display_name=display_name)
     assert pattern(katas, kata_id) == expected
 
 
-def test_the_rule_is_not_written_into_the_kata_so_that_a_better_one_serves_it_at_once(
+def test_the_rule_is_not_written_into_the_kata_so_a_better_one_applies_at_once(
     katas: Katas, folder: Callable[[str], Path], start_points: Path
 ) -> None:
     kata_id = katas.create(image_name="first/image")
@@ -106,7 +106,7 @@ def test_a_kata_whose_lambda_is_null_gets_a_rule(
     assert pattern(katas, kata_id) == "pytest"
 
 
-def test_a_damaged_start_point_makes_no_kata_unreadable(katas: Katas, start_points: Path) -> None:
+def test_katas_are_readable_despite_a_damaged_start_point(katas: Katas, start_points: Path) -> None:
     kata_id = katas.create(image_name="first/image")
     (start_points / "languages" / "a" / "manifest.json").write_text("{")
     assert katas.get(kata_id).manifest.image_name == "first/image"

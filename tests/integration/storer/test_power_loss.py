@@ -1,7 +1,7 @@
-"""A machine whose power goes loses nothing that was acknowledged.
+"""A machine whose power fails loses nothing that was acknowledged.
 
-The disk is one that loses what the kernel did not ask it to flush, a random part of it, as disks
-do; the file system on it, the engine and the storer are real ones.
+The disk loses a random part of what the kernel did not tell it to flush, as disks do. The file
+system on it, the engine and the storer are real ones.
 """
 
 import random
@@ -23,14 +23,14 @@ CLIENTS = 3
 CUTS = 4
 SEED = 20261
 DISK_BYTES = 400 * MIB
-MOST_SECONDS = 4  # between one cut and the next: journals are emptied in between
-# What may be left that is in nobody's way.
+MOST_SECONDS = 4  # the longest time between cuts: there are checkpoints within it
+# Harmless findings that a power cut can leave.
 HARMLESS = {"LEFTOVER", "HANDLE", "STALE", "DANGLING"}
 
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("kind", ["ext4", "xfs"])
-def test_no_power_cut_takes_what_was_acknowledged(
+def test_no_power_cut_loses_an_acknowledged_call(
     short_folder: Path,
     start_service: Callable[..., Service],
     client: Callable[[Service], Katas],

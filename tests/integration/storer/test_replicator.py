@@ -1,4 +1,4 @@
-"""Recorded tests are in the archive within seconds: another machine goes on from there."""
+"""Recorded tests are in the archive within seconds, and another machine continues from there."""
 
 import json
 from collections.abc import Callable
@@ -37,7 +37,7 @@ def machine(start_storer: Callable[..., Service], place: Path, katas_directory: 
 
 @pytest.fixture
 def katas(machine: Service, client: Callable[[Service], Katas]) -> Katas:
-    """Its katas."""
+    """The katas of that storer."""
     return client(machine)
 
 
@@ -64,7 +64,7 @@ def files(number: int) -> dict[str, bytes]:
 
 
 def archive(katas: Katas, kata_id: str) -> None:
-    """Archive a kata, as soon as it is not being copied."""
+    """Archive a kata, as soon as the replicator has released its lock."""
 
     def is_done() -> bool:
         request = storer_pb2.ArchiveKataRequest(kata_id=kata_id)
@@ -76,13 +76,13 @@ def archive(katas: Katas, kata_id: str) -> None:
 
 
 def lose(machine: Service, data_containers: DataContainers) -> None:
-    """Lose a machine with all that it has."""
+    """Lose a machine with all its data."""
     machine.kill()
     for kata_id in list(data_containers.kata_ids()):
         data_containers.delete(kata_id)
 
 
-def test_another_machine_goes_on_with_what_a_lost_one_recorded(  # noqa: PLR0917 - its fixtures
+def test_another_machine_continues_what_a_lost_one_recorded(  # noqa: PLR0917 - its fixtures
     katas: Katas,
     machine: Service,
     place: Path,
@@ -93,7 +93,7 @@ def test_another_machine_goes_on_with_what_a_lost_one_recorded(  # noqa: PLR0917
     kata_id = katas.started("whale")
     kata = data_containers.folder(kata_id)
     wait_until_copied(kata, whale=0)
-    (kata / "whale" / "sandbox" / "a.out").write_bytes(b"built")  # not worth a copy
+    (kata / "whale" / "sandbox" / "a.out").write_bytes(b"built")  # build products are not copied
     zebra: dict[str, int] = {}
     for turn in range(3):
         for number in range(3 * turn + 1, 3 * turn + 4):
@@ -127,7 +127,7 @@ def test_another_machine_goes_on_with_what_a_lost_one_recorded(  # noqa: PLR0917
     assert there.start(kata_id, "whale", "zebra", "snake") == "snake"
 
 
-def test_a_lost_machine_costs_at_most_those_seconds(
+def test_a_lost_machine_loses_at_most_those_seconds(
     katas: Katas,
     machine: Service,
     data_containers: DataContainers,
@@ -138,12 +138,12 @@ def test_a_lost_machine_costs_at_most_those_seconds(
     wait_until_copied(data_containers.folder(kata_id), whale=1)
     katas.record(kata_id, "whale")
     wait_until_copied(data_containers.folder(kata_id), whale=2)
-    katas.record(kata_id, "whale")  # too late
+    katas.record(kata_id, "whale")  # too late to be copied
     lose(machine, data_containers)
     assert len(another_machine().lights(kata_id, "whale")) in {3, 4}
 
 
-def test_what_a_killed_storer_did_not_copy_is_copied_by_the_next(
+def test_the_next_storer_copies_what_a_killed_one_did_not(
     katas: Katas,
     machine: Service,
     place: Path,
@@ -158,7 +158,7 @@ def test_what_a_killed_storer_did_not_copy_is_copied_by_the_next(
     wait_until_copied(folder(kata_id), whale=1)
 
 
-def test_a_storer_that_is_stopped_copies_what_is_due(
+def test_a_stopping_storer_copies_what_is_due(
     start_storer: Callable[..., Service], client: Callable[[Service], Katas], place: Path
 ) -> None:
     service = start_storer(CYBER_DOJO_ARCHIVE=str(place), CYBER_DOJO_ARCHIVE_COPY_SECONDS="3600")
@@ -184,7 +184,7 @@ def test_archiving_replaces_all_copies_by_one_tar(
     assert dict(another_machine().files(kata_id, "whale").files) == files(2)
 
 
-def test_copies_of_another_tar_than_the_one_that_is_there_are_left_alone(
+def test_copies_with_another_base_are_ignored(
     katas: Katas,
     place: Path,
     folder: Callable[[str], Path],
@@ -198,7 +198,7 @@ def test_copies_of_another_tar_than_the_one_that_is_there_are_left_alone(
     assert kept
     katas.record(kata_id, "whale", files(2))
     archive(katas, kata_id)
-    for path, content in kept.items():  # as if it had been killed before it removed them
+    for path, content in kept.items():  # as if a kill had prevented their removal
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(content)
     there = another_machine()
@@ -231,7 +231,7 @@ def test_a_damaged_or_missing_copy_is_refused_and_named(
     assert len(there.lights(kata_id, "whale")) == 3
 
 
-def test_a_kata_that_was_replaced_by_another_history_is_copied_anew(
+def test_a_kata_whose_history_was_replaced_is_copied_in_full(
     katas: Katas,
     machine: Service,
     folder: Callable[[str], Path],
@@ -266,7 +266,7 @@ def test_a_deleted_kata_leaves_no_copies(
     assert not [path for path in place.rglob("*") if path.is_file()]
 
 
-def test_a_kata_that_came_back_is_copied_anew_with_its_first_light(
+def test_a_fetched_kata_is_copied_in_full_with_its_first_light(
     katas: Katas, machine: Service, another_machine: Callable[..., Katas]
 ) -> None:
     kata_id = SPIDER.id
@@ -283,7 +283,7 @@ def test_a_kata_that_came_back_is_copied_anew_with_its_first_light(
 def taken_over(
     katas: Katas, folder: Callable[[str], Path], another_machine: Callable[..., Katas]
 ) -> tuple[str, Katas]:
-    """A kata with two lights on a machine that is not lost, and another's, which added a third."""
+    """A kata with two lights on a machine that is not lost; another machine added a third."""
     kata_id = katas.started("whale")
     katas.record(kata_id, "whale", files(1))
     wait_until_copied(folder(kata_id), whale=1)
@@ -293,7 +293,7 @@ def taken_over(
     return kata_id, there
 
 
-def test_what_another_machine_recorded_is_not_written_over(
+def test_lights_of_another_machine_are_not_overwritten(
     katas: Katas, machine: Service, taken_over: tuple[str, Katas]
 ) -> None:
     kata_id, there = taken_over
@@ -310,7 +310,7 @@ def test_what_another_machine_recorded_is_not_written_over(
     assert katas.lights(kata_id, "whale") == ours
 
 
-def test_a_machine_that_has_less_of_a_kata_gives_way(
+def test_a_machine_with_fewer_lights_does_not_overwrite_the_archive(
     katas: Katas, place: Path, taken_over: tuple[str, Katas]
 ) -> None:
     kata_id, there = taken_over
@@ -322,7 +322,7 @@ def test_a_machine_that_has_less_of_a_kata_gives_way(
 
 
 @pytest.mark.parametrize("is_backup", [False, True])
-def test_who_overwrites_a_kata_says_which_of_two_histories_it_has(
+def test_overwriting_a_kata_decides_between_two_histories(
     katas: Katas, taken_over: tuple[str, Katas], *, is_backup: bool
 ) -> None:
     kata_id, there = taken_over
@@ -338,7 +338,7 @@ def test_who_overwrites_a_kata_says_which_of_two_histories_it_has(
 
 
 @pytest.mark.parametrize("leads", ["up", "to the root"])
-def test_no_file_comes_out_of_a_sandbox_by_its_name(
+def test_no_filename_leads_out_of_a_sandbox(
     katas: Katas,
     machine: Service,
     data_containers: DataContainers,

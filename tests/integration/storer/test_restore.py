@@ -1,4 +1,4 @@
-"""RestoreKata: a kata from a tar, all of it or nothing, and nothing but a kata."""
+"""RestoreKata: a kata from a tar, as a whole or not at all, and nothing that is not a kata."""
 
 import bz2
 import gzip
@@ -105,12 +105,12 @@ LARGE = tar_of([*START, member(f"{SANDBOX}/large", bytes(1024**2))])
 
 
 def listing(top: Path) -> dict[str, tuple[object, ...]]:
-    """Return everything of a kata that a restored one has to have as well."""
+    """Return everything of a kata that a restored one must have too."""
     found: dict[str, tuple[object, ...]] = {}
     for path in sorted(top.rglob("*")):
         status = path.lstat()
         inside = path.relative_to(top)
-        if inside.name in {".journal", ".manifest.json.spare"}:  # belong to the disk
+        if inside.name in {".journal", ".manifest.json.spare"}:  # not part of the kata
             continue
         in_sandbox = "sandbox" in inside.parts[1:2] and not path.is_dir()
         content: object = None
@@ -126,7 +126,7 @@ def listing(top: Path) -> dict[str, tuple[object, ...]]:
 
 
 def played(katas: Katas) -> str:
-    """Make a kata that has been played for a while; return its id."""
+    """Create a kata with some lights; return its id."""
     kata_id = katas.started("bat", "whale")
     katas.record(kata_id, "whale", {**FILES, "sub/a b": b"\xff\0"}, stdout=b"\xfe", colour=GREEN)
     katas.record(kata_id, "whale", request_id="two")
@@ -134,7 +134,7 @@ def played(katas: Katas) -> str:
 
 
 def fill_sandbox(sandbox: Path) -> None:
-    """Leave in a sandbox what runs leave."""
+    """Create files in a sandbox such as runs leave."""
     (sandbox / "build").mkdir()
     for place, name in enumerate(("build/hiker.o", "new\nline", "ü", os.fsdecode(b"\xff"))):
         (sandbox / name).write_bytes(os.urandom(100))
@@ -146,7 +146,7 @@ def fill_sandbox(sandbox: Path) -> None:
 
 
 @each_legacy_kata
-def test_a_legacy_kata_is_restored_elsewhere_as_it_is_here(
+def test_a_legacy_kata_is_the_same_when_restored_elsewhere(
     katas: Katas,
     data_containers: DataContainers,
     katas_elsewhere: Katas,
@@ -163,7 +163,7 @@ def test_a_legacy_kata_is_restored_elsewhere_as_it_is_here(
 
 
 @each_compression
-def test_a_kata_made_here_is_restored_whatever_its_tars_compression(
+def test_a_kata_is_restored_from_a_tar_with_any_compression(
     katas: Katas,
     data_containers: DataContainers,
     katas_elsewhere: Katas,
@@ -183,7 +183,7 @@ def test_a_kata_made_here_is_restored_whatever_its_tars_compression(
 
 
 @each_legacy_kata
-def test_a_tar_of_a_katas_directory_is_restored_as_if_it_were_imported(
+def test_restoring_a_tar_of_a_katas_directory_equals_importing(
     katas: Katas, katas_elsewhere: Katas, katas_directory: Path, kata: LegacyKata
 ) -> None:
     katas_elsewhere.restore(packed(kata, katas_directory))
@@ -206,7 +206,7 @@ def test_a_tar_that_plain_tar_made_is_restored(
     plain_tar(tmp_path / "tree", f"--format={tar_format}", "-cf", "../kata.tar", top)
     katas.restore((tmp_path / "kata.tar").read_bytes(), overwrite=True)
     after = listing(folder(ID))
-    if tar_format != "pax":  # the others know whole seconds only
+    if tar_format != "pax":  # the other formats have whole seconds only
         before, after = without_times(before), without_times(after)
     assert after == before
 
@@ -219,10 +219,10 @@ def plain_tar(folder: Path, *arguments: str) -> None:
     subprocess.run(["tar", *arguments], cwd=folder, check=True)
 
 
-# --- Katas that are there already
+# --- Existing katas
 
 
-def test_a_kata_that_is_there_is_replaced_only_if_that_is_said(
+def test_an_existing_kata_is_replaced_only_on_request(
     katas: Katas, folder: Callable[[str], Path]
 ) -> None:
     kata_id = played(katas)
@@ -240,7 +240,7 @@ def test_a_kata_that_is_there_is_replaced_only_if_that_is_said(
     assert [light.number for light in katas.lights(kata_id, "whale")] == [0, 1, 2]
 
 
-def test_a_kata_of_the_katas_directory_is_replaced_only_if_that_is_said(
+def test_a_kata_of_the_katas_directory_is_replaced_only_on_request(
     katas: Katas, data_containers: DataContainers
 ) -> None:
     katas.record(SPIDER.id, "spider")
@@ -253,7 +253,7 @@ def test_a_kata_of_the_katas_directory_is_replaced_only_if_that_is_said(
     assert katas.lights(SPIDER.id, "spider")[-1].number == 9
 
 
-def test_overwriting_is_allowed_where_nothing_is(katas: Katas) -> None:
+def test_overwriting_is_allowed_without_an_existing_kata(katas: Katas) -> None:
     kata_id = played(katas)
     tar = katas.tar(kata_id)
     katas.delete(kata_id)
@@ -261,7 +261,7 @@ def test_overwriting_is_allowed_where_nothing_is(katas: Katas) -> None:
 
 
 class Slow:
-    """A restore that has sent all but the end, and goes on when it is told to."""
+    """A restore that has sent everything except the end, which it sends on request."""
 
     def __init__(self, katas: Katas, tar: bytes, *, overwrite: bool = False) -> None:
         self._messages = list(restore_requests(tar, overwrite=overwrite))
@@ -283,11 +283,11 @@ class Slow:
 
 
 def begun(folder: Path) -> bool:
-    """Say whether a restore has put something into a kata's folder."""
+    """Say whether a restore has written something into a kata's folder."""
     return any(path.iterdir() for path in folder.glob(f"{publish.INCOMING}*"))
 
 
-def test_a_new_kata_is_not_seen_until_all_of_it_is_there(
+def test_a_new_kata_is_invisible_until_it_is_whole(
     katas: Katas, folder: Callable[[str], Path]
 ) -> None:
     slow = Slow(katas, LARGE)
@@ -300,7 +300,7 @@ def test_a_new_kata_is_not_seen_until_all_of_it_is_there(
     assert list(katas.get(ID).avatars) == ["whale"]
 
 
-def test_the_old_kata_is_used_until_all_of_the_new_one_is_there(
+def test_the_old_kata_is_used_until_the_new_one_is_whole(
     katas: Katas, folder: Callable[[str], Path]
 ) -> None:
     katas.restore(LARGE)
@@ -314,7 +314,7 @@ def test_the_old_kata_is_used_until_all_of_the_new_one_is_there(
     assert katas.record(ID, "whale").number == 1
 
 
-def test_of_two_restores_of_one_kata_the_first_to_end_makes_it(
+def test_the_first_of_two_restores_to_end_creates_the_kata(
     katas: Katas, folder: Callable[[str], Path]
 ) -> None:
     slower = Slow(katas, LARGE)
@@ -474,7 +474,7 @@ TARS: dict[str, tuple[bytes, str]] = {
 }
 
 
-def test_a_tag_that_names_another_light_is_no_light(katas: Katas, tmp_path: Path) -> None:
+def test_a_tag_of_another_lights_commit_is_not_a_light(katas: Katas, tmp_path: Path) -> None:
     kata_id = katas.started("whale")
     katas.record(kata_id, "whale")
     whale = unpacked(katas.tar(kata_id), tmp_path, kata_id) / "whale"
@@ -491,7 +491,7 @@ def test_a_tag_that_names_another_light_is_no_light(katas: Katas, tmp_path: Path
 
 @pytest.fixture
 def nothing_left(data_containers: DataContainers) -> Iterator[None]:
-    """A test after which there is no kata, no container and no volume."""
+    """The test has to leave no kata, no container and no volume."""
     yield
     api = data_containers.engine.api
     assert not list(data_containers.kata_ids())
@@ -502,13 +502,13 @@ def nothing_left(data_containers: DataContainers) -> Iterator[None]:
 
 @pytest.mark.usefixtures("nothing_left")
 @pytest.mark.parametrize("what", TARS)
-def test_a_tar_that_is_not_a_katas_leaves_nothing(katas: Katas, what: str) -> None:
+def test_a_tar_that_is_not_of_a_kata_leaves_nothing(katas: Katas, what: str) -> None:
     tar, says = TARS[what]
     with refused(grpc.StatusCode.INVALID_ARGUMENT, field="data", says=says):
         katas.restore(tar)
 
 
-def test_the_tar_that_the_refused_ones_are_made_from_is_restored(katas: Katas) -> None:
+def test_the_tar_that_the_refused_ones_derive_from_is_restored(katas: Katas) -> None:
     assert list(katas.restore(tar_of(START)).avatars) == ["whale"]
 
 
@@ -523,7 +523,7 @@ def test_the_tar_that_the_refused_ones_are_made_from_is_restored(katas: Katas) -
         ([*START, member(f"{TOP}/whale/.git/HEAD", b"x")], "whale/.git"),
     ],
 )
-def test_a_kata_that_is_damaged_is_refused_by_file_and_leaves_nothing(
+def test_a_damaged_kata_is_refused_by_file_and_leaves_nothing(
     katas: Katas, damage: list[Member], named: str
 ) -> None:
     with refused(grpc.StatusCode.DATA_LOSS, says=f"kata {ID} is damaged: {named}"):
@@ -532,7 +532,7 @@ def test_a_kata_that_is_damaged_is_refused_by_file_and_leaves_nothing(
 
 @pytest.mark.usefixtures("nothing_left")
 @each_compression
-def test_a_tar_that_is_cut_off_anywhere_leaves_nothing(katas: Katas, compression: str) -> None:
+def test_a_tar_that_breaks_off_anywhere_leaves_nothing(katas: Katas, compression: str) -> None:
     kata_id = played(katas)
     tar = katas.tar(kata_id, COMPRESSIONS[compression])
     katas.delete(kata_id)
@@ -585,7 +585,7 @@ STREAMS: dict[str, tuple[list[Request], str]] = {
 
 @pytest.mark.usefixtures("nothing_left")
 @pytest.mark.parametrize("what", STREAMS)
-def test_a_stream_that_is_not_as_agreed_leaves_nothing(katas: Katas, what: str) -> None:
+def test_a_stream_that_breaks_the_protocol_leaves_nothing(katas: Katas, what: str) -> None:
     messages, field = STREAMS[what]
     with refused(grpc.StatusCode.INVALID_ARGUMENT, field=field):
         katas.stub.RestoreKata(iter(messages))
@@ -594,7 +594,7 @@ def test_a_stream_that_is_not_as_agreed_leaves_nothing(katas: Katas, what: str) 
 @pytest.mark.parametrize(
     "tar", [WHOLE, gzip.compress(WHOLE), zstandard.compress(WHOLE)], ids=COMPRESSIONS
 )
-def test_data_can_come_in_pieces_of_any_size(katas: Katas, tar: bytes) -> None:
+def test_data_can_be_sent_in_pieces_of_any_size(katas: Katas, tar: bytes) -> None:
     pieces = [*(tar[at : at + 1] for at in range(300)), b"", tar[300:]]
     messages = [HEADER, *(Request(data=piece) for piece in pieces), end(len(tar), tar)]
     assert katas.stub.RestoreKata(iter(messages)).kata_id == ID
@@ -630,7 +630,7 @@ def test_a_bomb_is_refused_before_it_fills_the_memory(
 # --- What git would run
 
 
-def test_nothing_that_git_would_run_or_follow_is_kept(
+def test_everything_that_git_would_run_or_follow_is_removed(
     katas: Katas, folder: Callable[[str], Path], tmp_path: Path
 ) -> None:
     kata_id = played(katas)
@@ -679,17 +679,17 @@ def test_nothing_that_git_would_run_or_follow_is_kept(
     assert not ran.exists()
 
 
-def test_what_could_raise_rights_is_not_kept(katas: Katas, folder: Callable[[str], Path]) -> None:
+def test_setuid_bits_are_not_kept(katas: Katas, folder: Callable[[str], Path]) -> None:
     katas.restore(tar_of([*START, member(f"{SANDBOX}/su", b"x", mode=0o6777, uid=0, gid=0)]))
     status = (folder(ID) / "whale/sandbox/su").stat()
     assert stat.S_IMODE(status.st_mode) == 0o777
     assert (status.st_uid, status.st_gid) == (avatars.uid("whale"),) * 2
 
 
-# --- Clients and storers that end in the middle
+# --- Clients and storers that die
 
 
-def test_a_client_that_disappears_leaves_nothing(
+def test_a_client_that_disconnects_leaves_nothing(
     katas: Katas,
     data_containers: DataContainers,
 ) -> None:
@@ -708,7 +708,7 @@ def test_a_client_that_disappears_leaves_nothing(
     }
 
 
-def test_a_storer_that_died_while_a_new_kata_came_leaves_nothing_for_the_next(
+def test_a_storer_that_died_while_it_received_a_new_kata_leaves_nothing(
     elsewhere: DataContainers,
     start_storer: Callable[..., Service],
     client: Callable[[Service], Katas],
@@ -729,7 +729,7 @@ def test_a_storer_that_died_while_a_new_kata_came_leaves_nothing_for_the_next(
     assert after.restore(WHOLE).kata_id == ID
 
 
-def test_a_storer_that_died_while_a_kata_was_to_be_replaced_leaves_the_old_one(
+def test_a_storer_that_died_while_it_received_a_replacement_leaves_the_old_kata(
     elsewhere: DataContainers,
     start_storer: Callable[..., Service],
     client: Callable[[Service], Katas],
@@ -790,7 +790,7 @@ def test_a_storer_that_died_while_it_replaced_a_kata_leaves_the_old_or_the_new_o
     assert {path.name for path in folder(ID).iterdir()} == {"manifest.json", "whale"}
 
 
-def test_restores_of_one_new_id_at_once_make_one_kata(
+def test_simultaneous_restores_of_one_new_id_create_one_kata(
     katas: Katas, katas_elsewhere: Katas, elsewhere: DataContainers
 ) -> None:
     kata_id = katas.started("whale")
@@ -807,12 +807,12 @@ def test_restores_of_one_new_id_at_once_make_one_kata(
         assert not elsewhere.folder(kata_id).exists()
 
 
-def test_restores_of_one_new_id_that_fail_at_once_leave_nothing_and_spoil_none_that_does_not(
+def test_simultaneous_restores_that_fail_leave_nothing_and_do_not_harm_one_that_succeeds(
     katas: Katas, katas_elsewhere: Katas, elsewhere: DataContainers
 ) -> None:
     kata_id = katas.started("whale")
     whole = list(restore_requests(katas.tar(kata_id)))
-    broken = whole[:-1]  # its end is missing
+    broken = whole[:-1]  # without its end
 
     def restore(place: int) -> grpc.StatusCode:
         requests = whole if place == 0 else broken

@@ -1,4 +1,4 @@
-"""RestoreKatas: each kata of a tar whole or not at all, and a report of what was done with it."""
+"""RestoreKatas: each kata of a tar as a whole or not at all, and a report for each."""
 
 import gzip
 import io
@@ -30,7 +30,7 @@ BLOCK = tarfile.BLOCKSIZE
 
 @pytest.fixture
 def three(katas: Katas) -> list[str]:
-    """Three katas, in the order of their ids, each with a light of the whale's."""
+    """Three katas in the order of their ids, each with a light of the whale's."""
     made = sorted(katas.started("bat", "whale") for _ in range(3))
     for kata_id in made:
         katas.record(kata_id, "whale", {**FILES, "sub/a b": b"\xff\0"}, colour=GREEN)
@@ -55,7 +55,7 @@ def ids_in(data_containers: DataContainers) -> set[str]:
 
 
 @pytest.mark.parametrize("compression", ["none", "gzip", "zstd"])
-def test_a_full_backup_makes_every_kata_again(
+def test_a_full_backup_restores_every_kata(
     katas: Katas, three: list[str], katas_elsewhere: Katas, compression: str
 ) -> None:
     number = storer_pb2.Compression.Value(f"COMPRESSION_{compression.upper()}")
@@ -69,7 +69,7 @@ def test_a_full_backup_makes_every_kata_again(
         assert katas_elsewhere.record(kata_id, "whale").number == 2
 
 
-def test_legacy_katas_come_back_as_they_are(katas: Katas, katas_elsewhere: Katas) -> None:
+def test_legacy_katas_are_restored_unchanged(katas: Katas, katas_elsewhere: Katas) -> None:
     ids = sorted(kata.id for kata in ALL)
     for kata_id in ids:
         katas.import_(kata_id)
@@ -82,7 +82,7 @@ def test_legacy_katas_come_back_as_they_are(katas: Katas, katas_elsewhere: Katas
             )
 
 
-def test_a_full_one_and_those_that_follow_it_give_the_state_of_the_last(
+def test_a_full_backup_and_its_increments_restore_the_state_of_the_last(
     katas: Katas, three: list[str], katas_elsewhere: Katas
 ) -> None:
     full = backup(katas)
@@ -102,7 +102,7 @@ def test_a_full_one_and_those_that_follow_it_give_the_state_of_the_last(
     assert_same(katas, katas_elsewhere, [three[0], three[2], added])
 
 
-def test_what_was_deleted_from_the_archive_or_while_it_was_damaged_is_deleted_again(
+def test_deletions_of_archived_and_damaged_katas_are_applied(
     start_storer: Callable[..., Service],
     client: Callable[[Service], Katas],
     folder: Callable[[str], Path],
@@ -144,7 +144,7 @@ ODD = {
 
 
 @pytest.mark.parametrize("what", ODD)
-def test_an_odd_kata_is_refused_and_keeps_no_other_back(
+def test_a_damaged_kata_is_refused_and_the_others_are_restored(
     katas: Katas, katas_elsewhere: Katas, elsewhere: DataContainers, what: str
 ) -> None:
     good, odd = katas.started("whale"), katas.started("whale")
@@ -180,7 +180,7 @@ def test_restoring_again_changes_nothing(
     assert {each: (elsewhere.folder(each) / "whale").stat().st_ino for each in three} == before
 
 
-def test_an_increment_without_the_one_before_says_what_is_missing(
+def test_an_increment_without_its_base_reports_what_is_missing(
     katas: Katas, three: list[str], katas_elsewhere: Katas
 ) -> None:
     token = backup(katas).token
@@ -193,10 +193,10 @@ def test_an_increment_without_the_one_before_says_what_is_missing(
     }
 
 
-# --- Into an installation that is used
+# --- Into an installation in use
 
 
-def test_what_is_newer_here_stays_unless_overwriting_is_asked_for(
+def test_a_newer_existing_kata_stays_unless_overwriting_is_requested(
     katas: Katas, three: list[str]
 ) -> None:
     tar = backup(katas).tar
@@ -214,7 +214,7 @@ def test_what_is_newer_here_stays_unless_overwriting_is_asked_for(
     assert list(katas.get(three[1]).avatars) == ["bat", "whale"]
 
 
-def test_what_went_another_way_here_stays_unless_overwriting_is_asked_for(
+def test_an_existing_kata_with_another_history_stays_unless_overwriting_is_requested(
     katas: Katas, three: list[str], katas_elsewhere: Katas
 ) -> None:
     restore_into(katas_elsewhere, backup(katas).tar)
@@ -224,13 +224,13 @@ def test_what_went_another_way_here_stays_unless_overwriting_is_asked_for(
     tar = backup(katas, prefix=three[0]).tar
     restored = restore_into(katas_elsewhere, tar)
     assert restored.outcomes == {three[0]: "skipped"}
-    assert "another way" in restored.reasons[three[0]]
+    assert "other lights" in restored.reasons[three[0]]
     assert set(katas_elsewhere.files(three[0], "whale").files) == {"here"}
     assert restore_into(katas_elsewhere, tar, overwrite=True).counts == {"replaced": 1}
     assert_same(katas, katas_elsewhere, three[:1])
 
 
-def test_deleted_katas_stay_unless_deleting_is_asked_for(
+def test_deleted_katas_stay_unless_deletion_is_requested(
     katas: Katas, three: list[str], katas_elsewhere: Katas
 ) -> None:
     full = backup(katas)
@@ -242,14 +242,14 @@ def test_deleted_katas_stay_unless_deleting_is_asked_for(
     assert restore_into(katas_elsewhere, more.tar).counts == {"kept": 3}
     applied = restore_into(katas_elsewhere, more.tar, apply_deletions=True)
     assert applied.outcomes == {three[0]: "kept", three[1]: "deleted", three[2]: "deleted"}
-    assert "not what was deleted" in applied.reasons[three[0]]
+    assert "changed after" in applied.reasons[three[0]]
     forced = restore_into(katas_elsewhere, more.tar, apply_deletions=True, overwrite=True)
     assert forced.outcomes == {three[0]: "deleted"}
     with refused(grpc.StatusCode.NOT_FOUND):
         katas_elsewhere.get(three[0])
 
 
-def test_a_kata_of_the_katas_directory_is_gone_on_with(
+def test_a_kata_of_the_katas_directory_is_replaced_by_a_newer_one(
     katas: Katas,
     katas_directory: Path,
     start_storer: Callable[..., Service],
@@ -282,18 +282,18 @@ def test_katas_are_used_while_others_are_restored(katas: Katas, three: list[str]
     assert set(katas.get(three[0]).avatars) == {"bat", "whale"}
 
 
-# --- Streams and tars that are not whole
+# --- Incomplete streams and tars
 
 
 def cut(tar: bytes, at: int) -> Iterator[Request]:
-    """Yield the begin of a stream, which breaks off."""
+    """Yield the beginning of a stream, and break off."""
     yield Request(header=storer_pb2.RestoreKatasHeader())
     for data in rechunk([tar[:at]]):
         yield Request(data=data)
 
 
 def seal_ends(tar: bytes) -> list[int]:
-    """Return where the seal of each kata ends, of a tar that may break off."""
+    """Return the offset of the end of each kata's seal in a tar, which may break off."""
     ends: list[int] = []
     with tarfile.open(fileobj=io.BytesIO(tar)) as archive, suppress(tarfile.ReadError):
         ends.extend(
@@ -306,7 +306,7 @@ def seal_ends(tar: bytes) -> list[int]:
 
 @pytest.mark.parametrize("place", range(12))
 @pytest.mark.parametrize("how", ["stream", "file"])
-def test_a_cut_stream_restores_whole_katas_and_nothing_of_others(
+def test_a_truncated_stream_restores_whole_katas_and_nothing_of_others(
     katas: Katas,
     three: list[str],
     katas_elsewhere: Katas,
@@ -338,7 +338,7 @@ def test_a_cut_stream_restores_whole_katas_and_nothing_of_others(
     )
 
 
-def test_a_client_that_disappears_leaves_whole_katas_and_nothing_of_others(
+def test_a_client_that_disconnects_leaves_whole_katas_and_nothing_of_others(
     katas: Katas, three: list[str], katas_elsewhere: Katas, elsewhere: DataContainers
 ) -> None:
     tar = backup(katas).tar
@@ -359,7 +359,7 @@ def test_a_client_that_disappears_leaves_whole_katas_and_nothing_of_others(
     assert_same(katas, katas_elsewhere, three[:2])
 
 
-def test_a_kata_that_was_altered_on_its_way_is_refused_and_the_rest_restored(
+def test_a_kata_that_was_altered_in_transit_is_refused_and_the_rest_restored(
     katas: Katas, three: list[str], katas_elsewhere: Katas, elsewhere: DataContainers
 ) -> None:
     tar = bytearray(backup(katas).tar)
@@ -376,7 +376,7 @@ def test_a_kata_that_was_altered_on_its_way_is_refused_and_the_rest_restored(
     assert ids_in(elsewhere) == {three[0], three[2]}
 
 
-def test_what_could_not_be_backed_up_is_not_restored(
+def test_a_kata_that_could_not_be_backed_up_is_not_restored(
     katas: Katas,
     three: list[str],
     katas_elsewhere: Katas,
@@ -390,7 +390,7 @@ def test_what_could_not_be_backed_up_is_not_restored(
     assert ids_in(elsewhere) == {three[0], three[2]}
 
 
-def test_a_backup_that_broke_and_the_rest_of_it_are_as_good_as_one(
+def test_an_interrupted_backup_and_its_rest_restore_everything(
     katas: Katas, three: list[str], katas_elsewhere: Katas, folder: Callable[[str], Path]
 ) -> None:
     large = folder(three[1]) / "whale/sandbox/zz-large"
@@ -440,7 +440,7 @@ def test_a_plain_tar_of_a_katas_directory_is_restored(
             )
 
 
-def test_the_last_kata_of_a_plain_tar_is_whole_when_the_tar_is(
+def test_the_last_kata_of_a_plain_tar_needs_the_tars_end(
     katas: Katas, three: list[str], katas_elsewhere: Katas, elsewhere: DataContainers
 ) -> None:
     tar = b"".join(katas.tar(kata_id)[: -2 * BLOCK] for kata_id in three)
@@ -453,7 +453,7 @@ def test_the_last_kata_of_a_plain_tar_is_whole_when_the_tar_is(
     assert restored.outcomes[three[2]] == "restored"
 
 
-# --- Tars that mean harm
+# --- Hostile tars
 
 
 def member(name: str, content: bytes = b"", **fields: object) -> bytes:
@@ -493,7 +493,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("what", HOSTILE)
-def test_a_kata_that_holds_what_none_can_is_refused_and_the_others_are_not(
+def test_a_kata_with_forbidden_members_is_refused_and_the_others_are_restored(
     katas_elsewhere: Katas, elsewhere: DataContainers, what: str
 ) -> None:
     tar = a_kata(ID, HOSTILE[what]) + a_kata(OTHER) + bytes(2 * BLOCK)
@@ -504,7 +504,7 @@ def test_a_kata_that_holds_what_none_can_is_refused_and_the_others_are_not(
 
 
 @pytest.mark.parametrize("name", ["../x", "/etc/x", f"{TOP}/../../../x", f"{TOP}/../5A/x"])
-def test_a_tar_with_names_that_lead_elsewhere_ends_there(
+def test_names_that_lead_out_end_the_restore(
     katas_elsewhere: Katas, elsewhere: DataContainers, name: str
 ) -> None:
     tar = a_kata(OTHER) + a_kata(ID, member(name, b"x")) + bytes(2 * BLOCK)
@@ -524,7 +524,7 @@ def test_a_tar_with_names_that_lead_elsewhere_ends_there(
         b'{"token": "x", "since": "", "prefix": "", "katas": [\n' + b"[" * 5000 + b"\n]}\n",
     ],
 )
-def test_a_manifest_that_is_none_of_ours_ends_the_restoring(
+def test_a_malformed_manifest_ends_the_restore(
     katas_elsewhere: Katas, elsewhere: DataContainers, manifest: bytes
 ) -> None:
     tar = a_kata(ID) + member("backup.json", manifest) + bytes(2 * BLOCK)
@@ -534,7 +534,7 @@ def test_a_manifest_that_is_none_of_ours_ends_the_restoring(
     assert ids_in(elsewhere) == set(found.outcomes) == {ID}
 
 
-def test_a_seal_that_is_none_of_ours_refuses_its_kata(
+def test_a_kata_with_a_malformed_seal_is_refused(
     katas_elsewhere: Katas, elsewhere: DataContainers
 ) -> None:
     for content in (b"", b"[]", b'{"sha256": 7}', b"[" * 5000, b"\xff"):
@@ -544,7 +544,7 @@ def test_a_seal_that_is_none_of_ours_refuses_its_kata(
     assert ids_in(elsewhere) == set()
 
 
-def test_requests_have_to_come_in_order(katas: Katas) -> None:
+def test_requests_have_to_be_in_order(katas: Katas) -> None:
     data = Request(data=b"x")
     with refused(grpc.StatusCode.INVALID_ARGUMENT, field="header"):
         list(katas.stub.RestoreKatas(iter([data])))
@@ -555,7 +555,7 @@ def test_requests_have_to_come_in_order(katas: Katas) -> None:
         list(katas.stub.RestoreKatas(iter([header, data, header])))
 
 
-def test_a_digest_of_the_stream_that_is_another_is_told(
+def test_a_wrong_digest_of_the_stream_is_reported(
     katas: Katas, three: list[str], katas_elsewhere: Katas
 ) -> None:
     sent = list(requests(backup(katas).tar))
@@ -565,7 +565,7 @@ def test_a_digest_of_the_stream_that_is_another_is_told(
     assert_same(katas, katas_elsewhere, three)
 
 
-def test_the_tar_of_one_kata_is_one_of_katas(
+def test_the_tar_of_one_kata_can_be_restored(
     katas: Katas, three: list[str], katas_elsewhere: Katas
 ) -> None:
     assert restore_into(katas_elsewhere, katas.tar(three[0])).outcomes == {three[0]: "restored"}

@@ -1,4 +1,4 @@
-"""A download that broke goes on where it broke, if the kata is as it was."""
+"""An interrupted download resumes where it broke off, if the kata is unchanged."""
 
 import hashlib
 import os
@@ -25,14 +25,14 @@ def kata_id(katas: Katas) -> str:
 def download(
     katas: Katas, kata_id: str, **fields: Any
 ) -> tuple[storer_pb2.StreamHeader, bytes, storer_pb2.StreamEnd]:
-    """Return the header, the bytes and the end of a download that can be gone on with."""
+    """Return the header, the bytes and the end of a resumable download."""
     request = storer_pb2.DownloadKataRequest(kata_id=kata_id, resumable=True, **fields)
     first, *parts, last = katas.stub.DownloadKata(request)
     return first.header, b"".join(part.data for part in parts), last.end
 
 
 @pytest.mark.parametrize("compression", storer_pb2.Compression.values())
-def test_what_the_caller_has_does_not_come_again(
+def test_bytes_that_the_caller_has_are_not_sent_again(
     katas: Katas, kata_id: str, compression: int
 ) -> None:
     header, whole, end = download(katas, kata_id, compression=compression)
@@ -48,7 +48,7 @@ def test_what_the_caller_has_does_not_come_again(
         assert end.size_bytes == len(whole)
 
 
-def test_it_begins_anew_after_any_change_or_with_another_compression(
+def test_a_download_starts_again_after_any_change_or_with_another_compression(
     katas: Katas, kata_id: str, folder: Callable[[str], Path]
 ) -> None:
     sandbox = folder(kata_id) / "whale/sandbox"
@@ -77,7 +77,7 @@ def test_it_begins_anew_after_any_change_or_with_another_compression(
     assert download(katas, kata_id, state=state, offset=10, compression=zstd)[0].offset == 0
 
 
-def test_a_state_outlives_the_storer(
+def test_a_state_is_valid_after_a_restart(
     start_storer: Callable[..., Service], client: Callable[[Service], Katas]
 ) -> None:
     service = start_storer()
@@ -88,6 +88,6 @@ def test_a_state_outlives_the_storer(
     assert download(client(start_storer()), kata_id)[0].state == state
 
 
-def test_what_is_no_offset_is_refused(katas: Katas, kata_id: str) -> None:
+def test_an_invalid_offset_is_refused(katas: Katas, kata_id: str) -> None:
     with refused(grpc.StatusCode.INVALID_ARGUMENT, field="offset"):
         download(katas, kata_id, offset=-1)

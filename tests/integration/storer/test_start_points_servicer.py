@@ -1,4 +1,4 @@
-"""Start points: what a kata can start from, as a menu and as a manifest."""
+"""The RPCs of start points: lists of languages and exercises, and a manifest of both."""
 
 import json
 import shutil
@@ -21,13 +21,13 @@ Stub = startpoints_pb2_grpc.StartPointsServiceStub
 
 
 def languages(stub: Stub) -> dict[str, str]:
-    """Return display name -> image name."""
+    """Return a map from display name to image name."""
     listed = stub.ListLanguages(startpoints_pb2.ListLanguagesRequest()).languages
     return {each.display_name: each.image_name for each in listed}
 
 
 def exercises(stub: Stub) -> dict[str, bytes]:
-    """Return display name -> instructions."""
+    """Return a map from display name to instructions."""
     listed = stub.ListExercises(startpoints_pb2.ListExercisesRequest()).exercises
     return {each.display_name: each.instructions for each in listed}
 
@@ -39,7 +39,7 @@ def get(stub: Stub, language: str, exercise: str = "") -> storer_pb2.Manifest:
 
 @pytest.fixture
 def shared(storer_service: Service, connect: Callable[[str], grpc.Channel]) -> Stub:
-    """The project's own start points, behind the shared storer."""
+    """The project's own start points, served by the shared storer."""
     return Stub(connect(storer_service.address))
 
 
@@ -65,7 +65,7 @@ def test_exercises_are_listed_with_their_instructions(shared: Stub, start_points
     assert len(found) >= 20
 
 
-def test_pages_together_hold_each_once(shared: Stub) -> None:
+def test_pages_together_have_each_name_once(shared: Stub) -> None:
     names: list[str] = []
     token = ""
     while True:
@@ -119,7 +119,7 @@ def test_an_existing_start_point_works_unchanged(own: Path, serve: Callable[[Pat
     assert set(found.visible_files) == set(FILES)
 
 
-def test_what_is_not_there_is_not_found(shared: Stub) -> None:
+def test_unknown_start_points_and_bad_fields_are_refused(shared: Stub) -> None:
     for language, exercise in (("C", ""), ("C (gcc), assert", "Nothing"), ("x" * 200, "")):
         with refused(grpc.StatusCode.NOT_FOUND):
             get(shared, language, exercise)
@@ -144,9 +144,7 @@ def test_a_storer_without_start_points_has_none(
         get(stub, "C (gcc), assert")
 
 
-def test_start_points_that_are_replaced_are_noticed(
-    own: Path, serve: Callable[[Path], Stub]
-) -> None:
+def test_replaced_start_points_are_served(own: Path, serve: Callable[[Path], Stub]) -> None:
     stub = serve(own)
     assert languages(stub) == {}
     assert index(own / "languages", own / "exercises").returncode == 0
@@ -159,7 +157,7 @@ def test_start_points_that_are_replaced_are_noticed(
     assert languages(stub) == {}
 
 
-def test_what_is_damaged_is_told_by_file_and_the_rest_is_served(
+def test_a_damaged_start_point_is_reported_by_file_and_the_others_are_served(
     own: Path, serve: Callable[[Path], Stub]
 ) -> None:
     write(own / "languages/other", a_language(display_name="Other"), FILES)
@@ -175,7 +173,7 @@ def test_what_is_damaged_is_told_by_file_and_the_rest_is_served(
     assert len(languages(stub)) == 2
 
 
-def test_files_that_language_and_exercise_both_have_do_not_go_together(
+def test_a_language_and_an_exercise_with_the_same_file_cannot_be_combined(
     own: Path, serve: Callable[[Path], Stub]
 ) -> None:
     exercise = {"display_name": "Own", "visible_filenames": ["hiker.pas"]}

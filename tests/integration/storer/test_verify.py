@@ -1,4 +1,4 @@
-"""VerifyKatas finds what is not as it should be, and nothing else, and mends what can be."""
+"""VerifyKatas finds everything that is wrong and nothing else, and mends what can be mended."""
 
 import json
 import os
@@ -47,7 +47,7 @@ def whale(kata_id: str, folder: Folder) -> Path:
 
 
 def test_nothing_is_found_in_katas_that_are_whole(katas: Katas, kata_id: str) -> None:
-    katas.tar(kata_id)  # brings light.json and the index up to date
+    katas.tar(kata_id)  # updates light.json and the index
     verified = verify(katas, kata_id)
     assert verified.kinds() == []
     assert verified.summary.kata_count == 1
@@ -76,7 +76,7 @@ def test_nothing_is_found_in_legacy_katas(katas: Katas, kata: LegacyKata, folder
 @pytest.mark.parametrize(
     "what", ["1", "1^{tree}", "2:light.json", "2:sandbox", "3:sandbox/hiker.c"]
 )
-def test_an_object_that_is_gone_is_missing_as_git_says(
+def test_a_missing_object_is_found_as_by_git(
     katas: Katas, kata_id: str, whale: Path, what: str
 ) -> None:
     path = object_path(whale, what)
@@ -94,7 +94,7 @@ def test_an_object_that_is_gone_is_missing_as_git_says(
     [another_content, lambda _: b"", lambda content: content[:20], lambda _: b"nonsense" * 9],
     ids=["another content", "empty", "cut off", "nonsense"],
 )
-def test_an_object_that_is_not_what_its_name_says_is_found(
+def test_an_object_that_does_not_match_its_name_is_found(
     katas: Katas, kata_id: str, whale: Path, change: Callable[[bytes], bytes]
 ) -> None:
     path = object_path(whale, "2:sandbox/hiker.c")
@@ -109,7 +109,7 @@ def test_an_object_that_is_not_what_its_name_says_is_found(
     assert path.exists()
 
 
-def test_a_kata_with_an_object_that_is_cut_off_is_neither_restored_nor_imported_nor_waited_for(
+def test_a_kata_with_a_truncated_object_is_neither_restored_nor_imported_and_hangs_no_call(
     katas: Katas, kata_id: str, whale: Path
 ) -> None:
     overwrite(object_path(whale, "2"), lambda content: content[:20])
@@ -126,9 +126,7 @@ def test_a_damaged_object_that_nothing_needs_is_found(
     assert objects_of(verify(katas, kata_id), "HISTORY") == {name}
 
 
-def test_objects_that_nothing_leads_to_are_those_that_git_calls_dangling(
-    katas: Katas, kata_id: str, whale: Path
-) -> None:
+def test_dangling_objects_are_those_that_git_finds(katas: Katas, kata_id: str, whale: Path) -> None:
     git(whale, "hash-object", "-w", "--stdin", text=b"nobody's")
     tree = git(whale, "rev-parse", "2^{tree}").decode().strip()
     author = ["-c", "user.name=a", "-c", "user.email=a@b"]
@@ -149,9 +147,7 @@ def test_a_pack_is_read_as_a_whole(katas: Katas, kata_id: str, whale: Path) -> N
     ).kinds()
 
 
-def test_a_pack_that_is_damaged_inside_names_its_objects(
-    katas: Katas, kata_id: str, whale: Path
-) -> None:
+def test_the_objects_of_a_damaged_pack_are_named(katas: Katas, kata_id: str, whale: Path) -> None:
     git(whale, "repack", "-adq")
     (pack,) = (whale / ".git/objects/pack").glob("*.pack")
     middle = pack.stat().st_size // 2
@@ -171,14 +167,14 @@ def test_a_pack_without_its_index_is_found(katas: Katas, kata_id: str, whale: Pa
     assert any(".pack" in path for _, path, _ in verify(katas, kata_id).kinds())
 
 
-def test_a_repository_that_is_gone_is_found(katas: Katas, kata_id: str, whale: Path) -> None:
+def test_a_missing_repository_is_found(katas: Katas, kata_id: str, whale: Path) -> None:
     shutil.rmtree(whale / ".git")
     assert verify(katas, kata_id, mend=True).kinds() == [("HISTORY", "whale/.git", False)]
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{nonsense", b"{}"])
 @pytest.mark.parametrize("name", ["increments.json", "manifest.json"])
-def test_a_file_that_repeats_what_git_has_is_written_anew(
+def test_a_stale_file_that_repeats_git_is_rewritten(
     katas: Katas, kata_id: str, whale: Path, name: str, content: bytes | None
 ) -> None:
     before = json.loads((whale / name).read_bytes())
@@ -195,7 +191,7 @@ def test_a_file_that_repeats_what_git_has_is_written_anew(
     assert [light.number for light in katas.lights(kata_id, "whale")] == [0, 1, 2, 3]
 
 
-def test_a_list_of_lights_that_git_contradicts_is_put_right_and_keeps_what_we_do_not_know(
+def test_a_list_of_lights_that_contradicts_git_is_corrected_and_keeps_unknown_keys(
     katas: Katas, kata_id: str, whale: Path
 ) -> None:
     path = whale / "increments.json"
@@ -213,9 +209,7 @@ def test_a_list_of_lights_that_git_contradicts_is_put_right_and_keeps_what_we_do
 
 
 @pytest.mark.parametrize("number", ["1", "2", "3"])
-def test_a_lost_tag_is_given_back_to_its_commit(
-    katas: Katas, kata_id: str, whale: Path, number: str
-) -> None:
+def test_a_lost_tag_is_restored(katas: Katas, kata_id: str, whale: Path, number: str) -> None:
     before = git(whale, "rev-parse", number)
     (whale / ".git/refs/tags" / number).unlink()
     path = f"whale/.git/refs/tags/{number}"
@@ -225,15 +219,13 @@ def test_a_lost_tag_is_given_back_to_its_commit(
     assert verify(katas, kata_id).kinds() == []
 
 
-def test_a_tag_that_a_crash_left_empty_is_given_back_to_its_commit(
-    katas: Katas, kata_id: str, whale: Path
-) -> None:
+def test_a_tag_that_a_crash_left_empty_is_restored(katas: Katas, kata_id: str, whale: Path) -> None:
     (whale / ".git/refs/tags/2").write_bytes(b"")
     assert verify(katas, kata_id, mend=True).kinds() == [("LIGHTS", "whale/.git/refs/tags/2", True)]
     assert verify(katas, kata_id).kinds() == []
 
 
-def test_a_light_that_git_does_not_have_is_told_and_stays_listed(
+def test_a_light_that_git_does_not_have_is_reported_and_stays_listed(
     katas: Katas, kata_id: str, whale: Path
 ) -> None:
     path = whale / "increments.json"
@@ -244,7 +236,7 @@ def test_a_light_that_git_does_not_have_is_told_and_stays_listed(
     assert len(json.loads(path.read_bytes())) == 4
 
 
-def test_a_light_that_does_not_follow_the_one_before_is_told(
+def test_a_light_that_does_not_follow_the_previous_one_is_reported(
     katas: Katas, kata_id: str, whale: Path
 ) -> None:
     tree = git(whale, "rev-parse", "3^{tree}").decode().strip()
@@ -255,7 +247,7 @@ def test_a_light_that_does_not_follow_the_one_before_is_told(
     assert ("LIGHTS", "whale/.git/refs/tags/3", False) in found
 
 
-def test_a_branch_that_lags_behind_is_brought_to_the_newest_light(
+def test_a_branch_that_lags_behind_is_moved_to_the_newest_light(
     katas: Katas, kata_id: str, whale: Path
 ) -> None:
     branch = whale / ".git" / git(whale, "symbolic-ref", "HEAD").decode().strip()
@@ -266,7 +258,7 @@ def test_a_branch_that_lags_behind_is_brought_to_the_newest_light(
 
 
 @pytest.mark.parametrize("name", [".git/index", "light.json"])
-def test_what_git_compares_with_is_made_anew_if_it_is_no_lights(
+def test_an_index_and_light_json_of_no_light_are_rewritten(
     katas: Katas, kata_id: str, whale: Path, name: str
 ) -> None:
     katas.tar(kata_id)
@@ -277,7 +269,7 @@ def test_what_git_compares_with_is_made_anew_if_it_is_no_lights(
     assert verify(katas, kata_id).kinds() == []
 
 
-def test_what_dead_processes_left_is_removed(
+def test_leftovers_of_dead_processes_are_removed(
     katas: Katas, kata_id: str, whale: Path, folder: Folder
 ) -> None:
     top = folder(kata_id)
@@ -302,7 +294,9 @@ def test_what_dead_processes_left_is_removed(
     assert verify(katas, kata_id).kinds() == []
 
 
-def test_what_somebody_is_at_is_not_left_over(katas: Katas, kata_id: str, folder: Folder) -> None:
+def test_files_of_a_call_in_progress_are_not_leftovers(
+    katas: Katas, kata_id: str, folder: Folder
+) -> None:
     incoming = folder(kata_id) / ".incoming-123"
     incoming.mkdir()
     starting = folder(kata_id) / ".starting"
@@ -324,7 +318,7 @@ def test_a_missing_sandbox_is_made_from_the_newest_light(
     assert verify(katas, kata_id).kinds() == []
 
 
-def test_owners_and_modes_are_put_right(
+def test_owners_and_modes_are_corrected(
     katas: Katas, kata_id: str, whale: Path, folder: Folder
 ) -> None:
     os.chown(whale / "sandbox/hiker.c", 0, 0)
@@ -380,7 +374,7 @@ def test_a_missing_handle_is_made_again(
 @pytest.mark.parametrize(
     "content", [b"", b"{", b"[]", b'{"id": "0123456789"}', b'{"created": "yesterday"}']
 )
-def test_a_manifest_that_is_not_the_katas_is_told(
+def test_a_manifest_of_another_kata_is_reported(
     katas: Katas, kata_id: str, folder: Folder, content: bytes
 ) -> None:
     (folder(kata_id) / "manifest.json").write_bytes(content)
@@ -389,7 +383,9 @@ def test_a_manifest_that_is_not_the_katas_is_told(
     assert (folder(kata_id) / "manifest.json").read_bytes() == content
 
 
-def test_a_kata_whose_manifest_is_gone_is_told(katas: Katas, kata_id: str, folder: Folder) -> None:
+def test_a_kata_without_its_manifest_is_reported(
+    katas: Katas, kata_id: str, folder: Folder
+) -> None:
     manifest = folder(kata_id) / "manifest.json"
     content = manifest.read_bytes()
     manifest.unlink()
@@ -397,7 +393,7 @@ def test_a_kata_whose_manifest_is_gone_is_told(katas: Katas, kata_id: str, folde
     manifest.write_bytes(content)
 
 
-def test_one_kata_that_is_damaged_does_not_keep_the_others_from_being_checked(
+def test_a_damaged_kata_does_not_keep_others_from_being_verified(
     katas: Katas, kata_id: str, whale: Path
 ) -> None:
     others = [katas.started("bear") for _ in range(3)]
@@ -407,7 +403,7 @@ def test_one_kata_that_is_damaged_does_not_keep_the_others_from_being_checked(
     assert verified.summary.kata_count == 4
 
 
-def test_katas_are_told_by_prefix_or_by_id_and_an_unknown_one_is_refused(
+def test_katas_are_selected_by_prefix_or_by_id_and_an_unknown_id_is_refused(
     katas: Katas, kata_id: str
 ) -> None:
     other = katas.create()
@@ -425,7 +421,7 @@ def test_katas_are_told_by_prefix_or_by_id_and_an_unknown_one_is_refused(
         verify(katas, share_percent=101)
 
 
-def test_nothing_is_found_and_nothing_is_mended_while_a_class_goes_on(katas: Katas) -> None:
+def test_nothing_is_found_and_nothing_is_mended_while_a_class_works(katas: Katas) -> None:
     names = ["bear", "lion", "whale", "zebra"]
     kata_id = katas.started(*names)
     stop = threading.Event()
@@ -455,7 +451,7 @@ def test_nothing_is_found_and_nothing_is_mended_while_a_class_goes_on(katas: Kat
     assert verify(katas, kata_id).summary.light_count == sum(recorded.values())
 
 
-def test_a_kata_can_be_deleted_while_it_is_checked(katas: Katas) -> None:
+def test_a_kata_can_be_deleted_while_it_is_verified(katas: Katas) -> None:
     kata_ids = [katas.started("bear", "lion") for _ in range(8)]
     request = storer_pb2.VerifyKatasRequest(kata_ids=kata_ids, share_percent=5)
     parts = katas.stub.VerifyKatas(request)
@@ -466,7 +462,7 @@ def test_a_kata_can_be_deleted_while_it_is_checked(katas: Katas) -> None:
     ]
 
 
-def test_what_a_machine_that_went_down_took_is_written_again_before_it_is_looked_for(
+def test_a_write_ahead_log_is_replayed_before_its_avatar_is_verified(
     start_storer: Callable[..., Service], client: Callable[[Service], Katas], folder: Folder
 ) -> None:
     service = start_storer()

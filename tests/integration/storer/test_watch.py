@@ -1,4 +1,4 @@
-"""WatchKata: lights as they happen."""
+"""WatchKata: a stream of lights as they are recorded."""
 
 import asyncio
 import threading
@@ -26,13 +26,13 @@ from support.storer.storing import GREEN, Katas, Stub, at_once, refused
 
 Watcher = Iterator[storer_pb2.WatchKataResponse]
 
-# So many lights with such reasons are more than gRPC takes for somebody who does not read.
+# This many lights with such reasons exceed what gRPC buffers for a client that does not read.
 LONG_REASON = "x" * 1000
 MANY = 150
 
 
 def take(watcher: Watcher, count: int) -> list[tuple[str, int]]:
-    """Return the next lights as avatar and number, waiting for them."""
+    """Wait for the next lights; return each as avatar and number."""
     return [(each.avatar, each.light.number) for each in islice(watcher, count)]
 
 
@@ -47,7 +47,7 @@ def record_many(katas: Katas, kata_id: str, avatar: str) -> None:
 
 @dataclass(frozen=True)
 class Inside:
-    """A storer in the test's own process, to look into."""
+    """A storer in the test's own process, whose state can be inspected."""
 
     storer: Storer
     loop: asyncio.AbstractEventLoop
@@ -57,7 +57,7 @@ class Inside:
         """Return how many katas are watched, and how many tasks serve a call or a watch."""
         coroutines: list[Any] = [task.get_coro() for task in asyncio.all_tasks(self.loop)]
         tasks = [each.__qualname__ for each in coroutines]
-        # The server's own wait for calls.
+        # The server's own tasks, which wait for calls.
         busy = [name for name in tasks if not name.startswith(("AioServer._", "inside."))]
         return len(self.storer.watches._feeds), len(busy)
 
@@ -97,7 +97,7 @@ def test_a_watcher_gets_the_lights_of_all_avatars_from_the_start(katas: Katas) -
         assert (got.avatar, got.light) == ("bat", light)
 
 
-def test_who_starts_is_told_as_light_0(katas: Katas, kata_id: str) -> None:
+def test_a_started_avatar_is_sent_as_light_0(katas: Katas, kata_id: str) -> None:
     with katas.watching(kata_id) as watcher:
         katas.start(kata_id, "whale")
         assert take(watcher, 1) == [("whale", 0)]
@@ -115,7 +115,7 @@ def test_who_starts_is_told_as_light_0(katas: Katas, kata_id: str) -> None:
         ({"whale": 3, "bat": 0}, [("whale", 0), ("whale", 1), ("whale", 2)]),
     ],
 )
-def test_what_was_seen_does_not_come_again(
+def test_seen_lights_are_not_sent_again(
     katas: Katas, seen: Mapping[str, int], unseen: list[tuple[str, int]]
 ) -> None:
     kata_id = katas.started("whale", "bat")
@@ -127,7 +127,7 @@ def test_what_was_seen_does_not_come_again(
         assert take(watcher, 1) == [("bat", 1)]
 
 
-def test_lights_come_in_order_without_gaps_while_8_writers_record(katas: Katas) -> None:
+def test_lights_are_sent_in_order_without_gaps_while_8_writers_record(katas: Katas) -> None:
     names = ("bat", "fox", "owl", "whale")
     kata_id = katas.started(*names)
     lights = [(name, number) for name in names for number in range(21)]
@@ -146,7 +146,7 @@ def test_lights_come_in_order_without_gaps_while_8_writers_record(katas: Katas) 
                 assert numbers_of(name, taken) == list(range(21))
 
 
-def test_a_watcher_that_comes_again_and_again_misses_nothing_and_gets_nothing_twice(
+def test_a_watcher_that_reconnects_misses_nothing_and_gets_nothing_twice(
     katas: Katas,
 ) -> None:
     kata_id = katas.started("whale", "bat")
@@ -191,7 +191,7 @@ def test_200_watchers_of_one_kata_all_get_each_light(katas: Katas) -> None:
             katas.record(kata_id, "whale")
 
 
-def test_a_watcher_that_is_gone_leaves_nothing(inside: Inside) -> None:
+def test_a_watcher_that_disconnects_leaves_nothing(inside: Inside) -> None:
     katas = inside.katas
     kata_id = katas.started("whale")
     record_many(katas, kata_id, "whale")
@@ -205,7 +205,7 @@ def test_a_watcher_that_is_gone_leaves_nothing(inside: Inside) -> None:
     wait_until(lambda: inside.traces() == (0, 0))
 
 
-def test_the_lights_that_another_storer_recorded_come_too(
+def test_lights_that_another_storer_recorded_are_sent_too(
     katas: Katas, start_storer: Callable[..., Service], client: Callable[[Service], Katas]
 ) -> None:
     other = client(start_storer())
@@ -231,7 +231,7 @@ def test_a_watch_ends_when_its_kata_is_deleted(katas: Katas) -> None:
                 next(each)
 
 
-def test_a_kata_that_is_not_there_cannot_be_watched(katas: Katas) -> None:
+def test_an_unknown_kata_cannot_be_watched(katas: Katas) -> None:
     with katas.watching("0000000000") as watcher, refused(grpc.StatusCode.NOT_FOUND):
         next(watcher)
 
@@ -244,7 +244,7 @@ def test_watching_a_legacy_kata_imports_it(katas: Katas, kata: LegacyKata) -> No
         assert take(watcher, 1) == [(kata.avatar, kata.newest + 1)]
 
 
-def test_a_watcher_does_not_bring_back_a_legacy_kata_that_is_deleted(
+def test_a_watcher_does_not_import_a_deleted_legacy_kata_again(
     katas: Katas, data_containers: DataContainers
 ) -> None:
     with katas.watching(SPIDER.id) as watcher:
@@ -256,7 +256,7 @@ def test_a_watcher_does_not_bring_back_a_legacy_kata_that_is_deleted(
     assert not data_containers.folder(SPIDER.id).exists()
 
 
-def test_a_watcher_of_a_kata_that_another_storer_archived_goes_on(
+def test_a_watch_continues_when_another_storer_archives_the_kata(
     start_storer: Callable[..., Service],
     client: Callable[[Service], Katas],
     tmp_path: Path,
@@ -269,7 +269,7 @@ def test_a_watcher_of_a_kata_that_another_storer_archived_goes_on(
         for number in (1, 2):
             request = storer_pb2.ArchiveKataRequest(kata_id=kata_id)
             archive = partial(other.stub.ArchiveKata, request)
-            # While the one that watches looks at it, it is in use.
+            # The kata is in use while the other storer polls it.
             wait_until(lambda: code_of(archive) is grpc.StatusCode.OK)  # noqa: B023 - called now
             other.record(kata_id, "whale")
             assert take(watcher, 1) == [("whale", number)]
@@ -278,7 +278,7 @@ def test_a_watcher_of_a_kata_that_another_storer_archived_goes_on(
             next(watcher)
 
 
-def test_a_watcher_of_a_kata_that_is_restored_gets_what_is_another_history_from_its_start(
+def test_a_watcher_of_a_restored_kata_gets_another_history_from_its_start(
     katas: Katas,
 ) -> None:
     kata_id = katas.started("whale", "bat", "fox")
@@ -306,7 +306,7 @@ def test_a_watch_lasts_until_its_deadline_if_nothing_happens(katas: Katas) -> No
         ):
             came = take(watcher, 1)
             next(watcher)
-        if came:  # else that was too soon for this machine
+        if came:  # else the deadline was too soon for this machine
             break
     assert came == [("whale", 0)]
     assert code_of(lambda: katas.get(kata_id)) is grpc.StatusCode.OK
@@ -335,7 +335,7 @@ def test_a_storer_that_stops_ends_its_watches_at_once(
         ({"whale": 10**9}, "seen['whale']"),
     ],
 )
-def test_what_nobody_can_have_seen_is_refused(
+def test_impossible_seen_numbers_are_refused(
     katas: Katas, kata_id: str, seen: Mapping[str, int], field: str
 ) -> None:
     with (

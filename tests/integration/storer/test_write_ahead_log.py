@@ -1,4 +1,4 @@
-"""The journal: a light is on disk before git's files are, and comes back from there."""
+"""The write-ahead log: a light is in it, on disk, before git has it, and is replayed from it."""
 
 import json
 import os
@@ -23,7 +23,7 @@ def changed(number: int) -> dict[str, bytes]:
 
 
 def lose(path: Path) -> None:
-    """Have a file as it is after a power cut: its name is there, its content is not."""
+    """Leave a file as after a power cut: its name is there, its content is lost."""
     path.chmod(0o600)
     path.write_bytes(b"")
 
@@ -45,7 +45,7 @@ def assert_whole(katas: Katas, kata_id: str, whale: Path, lights: int) -> None:
 
 
 @pytest.mark.parametrize("how", ["objects", "tags", "branch", "lists", "everything"])
-def test_lights_come_back_that_git_lost_with_the_machine(
+def test_lights_that_git_lost_with_the_machine_are_replayed(
     start_storer: StartStorer, client: Client, folder: Folder, how: str
 ) -> None:
     service = start_storer()
@@ -74,7 +74,7 @@ def test_lights_come_back_that_git_lost_with_the_machine(
     assert_whole(katas, kata_id, whale, lights=4)
 
 
-def test_an_avatar_comes_back_whose_files_went_with_the_machine(
+def test_an_avatar_whose_files_were_lost_with_the_machine_is_replayed(
     start_storer: StartStorer, client: Client, folder: Folder
 ) -> None:
     service = start_storer()
@@ -93,7 +93,7 @@ def test_an_avatar_comes_back_whose_files_went_with_the_machine(
     assert_whole(katas, kata_id, whale, lights=1)
 
 
-def test_an_entry_that_was_cut_off_is_no_light(
+def test_a_truncated_entry_is_not_a_light(
     start_storer: StartStorer, client: Client, folder: Folder
 ) -> None:
     service = start_storer()
@@ -121,7 +121,7 @@ def test_an_entry_that_was_cut_off_is_no_light(
     assert_whole(client(start_storer()), kata_id, whale, lights=2)
 
 
-def test_a_light_that_was_on_disk_and_not_in_git_yet_is_there(
+def test_a_light_that_was_in_the_log_but_not_in_git_is_replayed(
     start_storer: StartStorer, client: Client, folder: Folder
 ) -> None:
     service = start_storer()
@@ -135,15 +135,15 @@ def test_a_light_that_was_on_disk_and_not_in_git_yet_is_there(
     listed = json.loads((whale / "increments.json").read_bytes())
     (whale / "increments.json").write_text(json.dumps(listed[:1]))
     katas = client(start_storer())
-    # Sent again by a client that had no answer, before anything else was asked.
+    # A client that got no answer sends its request again, before any other call.
     assert katas.record(kata_id, "whale", changed(2), request_id="2").number == 2
     assert_whole(katas, kata_id, whale, lights=2)
 
 
-def test_a_journal_is_emptied_when_all_is_on_disk(
+def test_a_log_is_emptied_by_a_checkpoint(
     start_storer: StartStorer, client: Client, folder: Folder
 ) -> None:
-    # One that has just started: the others' journals are emptied at any moment.
+    # A storer that has just started: the shared one can empty its logs at any moment.
     katas = client(start_storer())
     kata_id = katas.started("whale", "bear")
     journals = [WriteAheadLog(folder(kata_id) / name) for name in ("whale", "bear")]
@@ -155,7 +155,7 @@ def test_a_journal_is_emptied_when_all_is_on_disk(
     assert len(katas.lights(kata_id, "whale")) == 3
 
 
-def test_a_storer_that_is_stopped_leaves_no_journal(
+def test_a_stopped_storer_leaves_empty_logs(
     start_storer: StartStorer, client: Client, folder: Folder
 ) -> None:
     service = start_storer()
@@ -165,18 +165,18 @@ def test_a_storer_that_is_stopped_leaves_no_journal(
         assert not WriteAheadLog(folder(kata_id) / name).read_position().used
 
 
-def test_a_journal_does_not_grow_without_end(katas: Katas, folder: Folder) -> None:
+def test_a_log_does_not_grow_without_limit(katas: Katas, folder: Folder) -> None:
     kata_id = katas.started("whale")
     journal = folder(kata_id) / "whale/.journal"
     largest = 0
-    for _ in range(9):  # it is emptied after every third, and at any other moment once
+    for _ in range(9):  # every third light makes a checkpoint, and a timer can make one more
         noise = os.urandom(1_600_000)
         katas.record(kata_id, "whale", {**FILES, "noise": noise})
         largest = max(largest, journal.stat().st_size)
     assert 4_000_000 < largest < 8_000_000
 
 
-def test_a_kata_from_before_there_were_journals_gets_one(katas: Katas, folder: Folder) -> None:
+def test_a_kata_without_a_log_gets_one(katas: Katas, folder: Folder) -> None:
     kata_id = katas.started("whale")
     whale = folder(kata_id) / "whale"
     wait_until(lambda: not WriteAheadLog(whale).read_position().used)
@@ -186,9 +186,7 @@ def test_a_kata_from_before_there_were_journals_gets_one(katas: Katas, folder: F
     assert_whole(katas, kata_id, whale, lights=1)
 
 
-def test_a_journal_is_no_part_of_a_download_whose_git_has_nothing_to_say(
-    katas: Katas, tmp_path: Path
-) -> None:
+def test_a_download_has_no_log_and_a_clean_git_status(katas: Katas, tmp_path: Path) -> None:
     kata_id = katas.started("whale")
     for number in (1, 2):
         katas.record(kata_id, "whale", changed(number))

@@ -17,7 +17,7 @@ from dojo.service.settings import CommonSettings, load
 from storer.archive.location import open_archive
 from storer.fs.checkpointer import Checkpointer
 from storer.git import libgit2
-from storer.katas.activity import InProgress
+from storer.katas.activity import ActiveCalls
 from storer.katas.changes import Changes
 from storer.katas.import_source import KatasDirectory
 from storer.katas.listing import Places
@@ -32,7 +32,7 @@ def katas_of(namespace: str, archive: str) -> Katas:
     containers = DataContainers(engine, Namespace(namespace), root)
     libgit2.configure()
     places = Places(containers, open_archive(archive), KatasDirectory(None))
-    return Katas(places, InProgress(), Changes(), Checkpointer())
+    return Katas(places, ActiveCalls(), Changes(), Checkpointer())
 
 
 def _work(katas: Katas, way: str, kata_ids: list[str]) -> None:

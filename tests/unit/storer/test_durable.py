@@ -66,7 +66,7 @@ def test_what_a_crash_left_is_written_over_and_a_link_is_not_followed(tmp_path: 
     ],
 )
 def test_a_disk_that_takes_no_more_is_told_in_our_words(number: int, error: type) -> None:
-    with pytest.raises(error), durable.refusing():
+    with pytest.raises(error), durable.translate_disk_errors():
         raise OSError(number, os.strerror(number))
 
 
@@ -74,7 +74,7 @@ def test_a_disk_that_takes_no_more_is_told_in_our_words(number: int, error: type
     ("number", "error"), [(errno.ENOSPC, DiskFull), (errno.EIO, pygit2.GitError)]
 )
 def test_so_it_is_when_libgit2_tells_of_it(number: int, error: type) -> None:
-    with pytest.raises(error), durable.refusing():
+    with pytest.raises(error), durable.translate_disk_errors():
         raise pygit2.GitError(f"failed to write: {os.strerror(number)}")
 
 

@@ -35,7 +35,7 @@ def test_a_names_token_leads_back_to_it(name: str) -> None:
 
 def test_without_a_token_a_list_begins_at_its_start() -> None:
     assert page_tokens.after_kata("") == page_tokens.after_name("") == ""
-    assert page_tokens.after_light("") == page_tokens.START
+    assert page_tokens.after_light("") == page_tokens.FIRST_PAGE
 
 
 @given(

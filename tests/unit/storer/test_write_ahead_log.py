@@ -199,7 +199,7 @@ WriteAheadLog(Path(sys.argv[1])).append(Entry(2, "0" * 40, {"1" * 40: bytes(100_
 """
 
 
-@pytest.mark.parametrize("room", [0, 20, 1000, ROOM_BYTES + 1000, 50_000])
+@pytest.mark.parametrize("room", [0, 20, 1000, MIN_BYTES + 1000, 50_000])
 @pytest.mark.parametrize("before", [0, 1])
 def test_an_entry_that_the_disk_takes_a_part_of_is_not_there(
     log: WriteAheadLog, path: Path, tmp_path: Path, room: int, before: int

@@ -34,7 +34,7 @@ def test_64_clients_at_once_get_64_different_names_and_the_65th_none(
     assert sorted(list_avatars(katas, kata_id)) == sorted(avatars.NAMES)
 
 
-def test_the_first_free_name_of_the_order_is_given(katas: Katas, kata_id: str) -> None:
+def test_the_first_free_name_of_the_order_is_started(katas: Katas, kata_id: str) -> None:
     order = ("whale", "bat", "zebra")
     assert [katas.start(kata_id, *order) for _ in order] == list(order)
     with refused(grpc.StatusCode.RESOURCE_EXHAUSTED, says="all 3"):
@@ -42,14 +42,14 @@ def test_the_first_free_name_of_the_order_is_given(katas: Katas, kata_id: str) -
     assert katas.start(kata_id, "zebra", "fox") == "fox"
 
 
-def test_of_many_clients_who_want_one_name_exactly_one_gets_it(katas: Katas, kata_id: str) -> None:
+def test_one_of_many_clients_that_ask_for_a_name_gets_it(katas: Katas, kata_id: str) -> None:
     codes = at_once(lambda _: code_of(lambda: katas.start(kata_id, "whale")), range(8))
     assert sorted(codes, key=str) == sorted(
         [grpc.StatusCode.OK] + [grpc.StatusCode.RESOURCE_EXHAUSTED] * 7, key=str
     )
 
 
-def test_the_names_are_shuffled_where_no_order_is_given(katas: Katas) -> None:
+def test_names_are_shuffled_if_no_order_is_given(katas: Katas) -> None:
     first = [katas.start(katas.create()) for _ in range(8)]
     assert len(set(first)) > 1
 
@@ -80,9 +80,7 @@ def test_a_sandbox_is_its_avatars_own_and_closed_to_the_others(
         assert found == files
 
 
-def test_what_is_not_a_sandbox_is_the_storers_and_closed_to_every_run(
-    katas: Katas, folder: Callable[[str], Path]
-) -> None:
+def test_only_sandboxes_are_open_to_runs(katas: Katas, folder: Callable[[str], Path]) -> None:
     kata_id = katas.started("whale")
     katas.record(kata_id, "whale")
     kata = folder(kata_id)
@@ -118,7 +116,7 @@ def test_a_kata_in_which_nobody_started_has_no_avatars(katas: Katas, kata_id: st
     assert list_avatars(katas, kata_id) == {}
 
 
-def test_the_lights_of_all_avatars_come_in_one_call(katas: Katas) -> None:
+def test_one_call_lists_the_lights_of_all_avatars(katas: Katas) -> None:
     kata_id = katas.started("whale", "bat", "fox")
     for _ in range(3):
         katas.record(kata_id, "whale")
@@ -132,7 +130,7 @@ def test_the_lights_of_all_avatars_come_in_one_call(katas: Katas) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 100])
-def test_lights_come_in_pages_that_together_are_all(katas: Katas, size: int) -> None:
+def test_pages_of_lights_together_have_all_lights(katas: Katas, size: int) -> None:
     kata_id = katas.started("whale", "bat", "fox")
     for name in ("whale", "whale", "bat"):
         katas.record(kata_id, name)

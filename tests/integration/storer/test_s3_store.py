@@ -29,7 +29,7 @@ def server() -> Iterator[S3Server]:
 
 @pytest.fixture
 def bucket(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A bucket in it."""
+    """A bucket in that store."""
     for name, value in server.environ.items():
         monkeypatch.setenv(name, value)
     made = boto3.resource("s3").Bucket(BUCKET)
@@ -56,7 +56,7 @@ def archive(katas: Katas, kata_id: str) -> None:
     katas.stub.ArchiveKata(storer_pb2.ArchiveKataRequest(kata_id=kata_id))
 
 
-def test_a_kata_goes_to_the_store_is_found_there_and_comes_back(
+def test_a_kata_is_archived_in_the_store_found_and_fetched(
     start: Callable[..., Katas], bucket: Any, data_containers: DataContainers
 ) -> None:
     katas = start()
@@ -78,7 +78,7 @@ def test_a_kata_goes_to_the_store_is_found_there_and_comes_back(
         katas.get(kata_id)
 
 
-def test_a_large_kata_goes_there_in_parts(
+def test_a_large_kata_is_uploaded_in_parts(
     start: Callable[..., Katas], bucket: Any, data_containers: DataContainers
 ) -> None:
     katas = start()
@@ -93,7 +93,7 @@ def test_a_large_kata_goes_there_in_parts(
     assert product.read_bytes() == content
 
 
-def test_what_is_recorded_is_copied_there(
+def test_recorded_lights_are_copied_to_the_store(
     start: Callable[..., Katas], bucket: Any, folder: Callable[[str], Path]
 ) -> None:
     katas = start(CYBER_DOJO_ARCHIVE_COPY_SECONDS="1")
@@ -105,7 +105,7 @@ def test_what_is_recorded_is_copied_there(
     assert {each.key for each in bucket.objects.all()} > before
 
 
-def test_a_store_that_does_not_answer_loses_nothing_and_stops_no_one(
+def test_a_store_that_does_not_answer_loses_nothing_and_stops_no_other_call(
     start: Callable[..., Katas], server: S3Server
 ) -> None:
     katas = start()
@@ -122,7 +122,7 @@ def test_a_store_that_does_not_answer_loses_nothing_and_stops_no_one(
     assert len(katas.lights(here, "whale")) == 2
 
 
-def test_a_bucket_that_is_not_there_is_no_empty_archive(start: Callable[..., Katas]) -> None:
+def test_a_missing_bucket_is_not_an_empty_archive(start: Callable[..., Katas]) -> None:
     katas = start(CYBER_DOJO_ARCHIVE="s3://nothing-here/katas")
     with refused(grpc.StatusCode.UNAVAILABLE, says="NoSuchBucket"):
         katas.get("0123456789")

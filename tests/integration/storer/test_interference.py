@@ -1,4 +1,4 @@
-"""What becomes of katas when somebody, or something, around the storer does what it likes."""
+"""Katas survive operators, engines, clocks and other storers that interfere with the storer."""
 
 import glob
 import random
@@ -30,24 +30,24 @@ DAY_SECONDS = 24 * 3600
 
 @dataclass(frozen=True)
 class Alone:
-    """A storer, with an archive, on an engine that nobody else uses."""
+    """A storer with an archive, on an engine that nothing else uses."""
 
     katas: Katas
     engine: OwnEngine
     folder: Path
 
     def docker(self, *arguments: str) -> str:
-        """Do what an operator does by hand."""
+        """Run a docker command as an operator would."""
         command = ["docker", "--host", self.engine.url, *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
     def container(self, kata_id: str) -> str:
-        """Return the name of a kata's container, which is that of its volume too."""
+        """Return the name of a kata's container and of its volume."""
         (volume,) = (self.folder / "data/volumes").glob(f"*-kata-{kata_id}")
         return volume.name
 
     def archive(self, kata_id: str) -> None:
-        """Have a kata in the archive."""
+        """Archive a kata."""
         self.katas.stub.ArchiveKata(storer_pb2.ArchiveKataRequest(kata_id=kata_id))
 
     def remove_volume(self, kata_id: str) -> None:
@@ -72,13 +72,13 @@ def alone(
 
 @contextmanager
 def read_only(folder: Path) -> Iterator[None]:
-    """Have a folder be one that nobody can write to, be it the system's owner."""
+    """Make a folder read-only, even for root."""
     subprocess.run(["mount", "--bind", folder, folder], check=True)
     try:
         subprocess.run(["mount", "-o", "remount,bind,ro", folder], check=True)
         yield
     finally:
-        # Whoever has a file of it open, to put it on disk say, has it for a moment.
+        # umount fails while a file in it is open, during a sync for example.
         wait_until(lambda: not subprocess.run(["umount", folder], check=False).returncode)
 
 
@@ -113,7 +113,7 @@ def test_an_operator_can_prune_while_a_class_is_at_work(alone: Alone, prune: str
     assert verify(katas, kata_id).kinds() == []
 
 
-def test_an_engine_that_was_stopped_and_started_has_all_katas(alone: Alone) -> None:
+def test_a_restarted_engine_has_all_katas(alone: Alone) -> None:
     katas = alone.katas
     kata_id = katas.started("whale")
     katas.record(kata_id, "whale")
@@ -125,7 +125,7 @@ def test_an_engine_that_was_stopped_and_started_has_all_katas(alone: Alone) -> N
     assert verify(katas, kata_id).kinds() == []
 
 
-def test_a_kata_whose_volume_was_removed_by_hand_is_not_there_any_more(alone: Alone) -> None:
+def test_a_kata_whose_volume_was_removed_by_hand_no_longer_exists(alone: Alone) -> None:
     katas = alone.katas
     kata_id = katas.started("whale")
     katas.record(kata_id, "whale")
@@ -137,7 +137,7 @@ def test_a_kata_whose_volume_was_removed_by_hand_is_not_there_any_more(alone: Al
     assert not list((alone.folder / "data/volumes").glob(f"*-kata-{kata_id}"))
 
 
-def test_a_kata_whose_volume_was_removed_by_hand_comes_back_as_the_archive_has_it(
+def test_an_archived_kata_whose_volume_was_removed_by_hand_is_fetched(
     alone: Alone,
 ) -> None:
     katas = alone.katas
@@ -151,7 +151,7 @@ def test_a_kata_whose_volume_was_removed_by_hand_comes_back_as_the_archive_has_i
     assert verify(katas, kata_id).kinds() == []
 
 
-def test_a_volume_that_became_read_only_is_told_and_can_be_read(alone: Alone) -> None:
+def test_a_read_only_volume_is_reported_and_can_be_read(alone: Alone) -> None:
     katas = alone.katas
     kata_id = katas.started("whale")
     katas.record(kata_id, "whale", colour=GREEN)
@@ -170,7 +170,7 @@ def test_a_volume_that_became_read_only_is_told_and_can_be_read(alone: Alone) ->
     assert verify(katas, kata_id).kinds() == []
 
 
-def test_an_engine_that_can_write_no_volumes_is_told(alone: Alone) -> None:
+def test_an_engine_that_cannot_write_volumes_is_reported(alone: Alone) -> None:
     katas = alone.katas
     kata_id = katas.started("whale")
     with read_only(alone.folder / "data/volumes"):
@@ -180,7 +180,7 @@ def test_an_engine_that_can_write_no_volumes_is_told(alone: Alone) -> None:
     assert katas.create()
 
 
-def test_a_storer_starts_that_can_write_no_volumes(
+def test_a_storer_that_cannot_write_volumes_starts(
     alone: Alone, start_storer: Callable[..., Service], client: Callable[[Service], Katas]
 ) -> None:
     kata_id = alone.katas.started("whale")
@@ -198,7 +198,7 @@ def test_a_storer_starts_that_can_write_no_volumes(
 
 
 class Either:
-    """A client of several storers: each call goes to any of them."""
+    """A client of several storers, which sends each call to any of them."""
 
     def __init__(self, stubs: list[Stub], seed: int) -> None:
         self._stubs = stubs
@@ -208,7 +208,7 @@ class Either:
         return getattr(self._random.choice(self._stubs), name)
 
 
-def test_two_storers_on_one_engine_do_each_other_no_harm(
+def test_two_storers_on_one_engine_do_not_harm_each_other(
     start_storer: Callable[..., Service], client: Callable[[Service], Katas], tmp_path: Path
 ) -> None:
     archive = str(tmp_path / "archive")
@@ -221,7 +221,7 @@ def test_two_storers_on_one_engine_do_each_other_no_harm(
         for seed, each in enumerate(clients):
             either = Katas(Either([katas.stub for katas in both], seed))  # type: ignore[arg-type]
             playing.append(threads.submit(each.play, either, stopped))
-        time.sleep(5)  # of play
+        time.sleep(5)  # clients make calls meanwhile
         stopped.set()
         for played in playing:
             played.result()

@@ -88,7 +88,7 @@ def test_a_kata_has_everything_that_it_was_created_with(katas: Katas) -> None:
     assert list(found.avatars) == []
 
 
-def test_a_kata_that_does_not_say_gets_10_seconds_and_tabs_of_4_columns(katas: Katas) -> None:
+def test_the_defaults_are_10_seconds_and_tabs_of_4_columns(katas: Katas) -> None:
     manifest = katas.get(katas.create()).manifest
     assert (manifest.max_seconds, manifest.tab_size) == (10, 4)
 
@@ -117,7 +117,7 @@ def test_a_kata_names_its_started_avatars_in_alphabetical_order(katas: Katas) ->
         ({"visible_files": {"../x": b""}}, "manifest.visible_files['../x']"),
     ],
 )
-def test_a_manifest_that_lacks_something_makes_no_kata(
+def test_an_incomplete_manifest_creates_no_kata(
     katas: Katas, data_containers: DataContainers, change: dict[str, Any], field: str
 ) -> None:
     with refused(grpc.StatusCode.INVALID_ARGUMENT, field=field):
@@ -125,14 +125,14 @@ def test_a_manifest_that_lacks_something_makes_no_kata(
     assert not list(data_containers.kata_ids())
 
 
-def test_what_has_a_field_of_its_own_is_refused_among_the_other_keys(katas: Katas) -> None:
+def test_other_keys_may_not_repeat_a_field(katas: Katas) -> None:
     other = Struct()
     other.update({"image_name": "another"})
     with refused(grpc.StatusCode.INVALID_ARGUMENT, field="manifest.other.image_name"):
         katas.create(other=other)
 
 
-def test_a_partial_id_stands_for_every_id_that_begins_with_it(katas: Katas) -> None:
+def test_a_partial_id_completes_to_every_id_that_begins_with_it(katas: Katas) -> None:
     kata_id = katas.create()
     found = complete(katas, kata_id[:9])
     assert kata_id in found.kata_ids
@@ -155,7 +155,7 @@ def test_ids_in_the_case_that_was_typed_come_first(
     assert list(complete(katas, "Abcdef").kata_ids) == ["AbcdefABCD", "ABCDEFabcd", "abcdefABCD"]
 
 
-def test_a_partial_id_that_nothing_begins_with_is_no_error(katas: Katas) -> None:
+def test_a_partial_id_without_matches_is_no_error(katas: Katas) -> None:
     assert list(complete(katas, "000000").kata_ids) == []
 
 
@@ -170,7 +170,7 @@ def test_completing_an_id_imports_nothing(katas: Katas, data_containers: DataCon
     assert not data_containers.folder(SPIDER.id).exists()
 
 
-def test_katas_are_listed_in_order_and_each_says_where_it_is(katas: Katas) -> None:
+def test_katas_are_listed_in_order_each_with_its_place(katas: Katas) -> None:
     katas.import_(SNAKE.id)
     found = list_katas(katas).katas
     assert [each.kata_id for each in found] == IMPORTABLE
@@ -178,7 +178,7 @@ def test_katas_are_listed_in_order_and_each_says_where_it_is(katas: Katas) -> No
     assert here == [SNAKE.id]
 
 
-def test_katas_are_listed_in_pages_that_together_are_all(katas: Katas) -> None:
+def test_pages_of_katas_together_have_all_katas(katas: Katas) -> None:
     made = [katas.create() for _ in range(4)]
     listed: list[str] = []
     token = ""
@@ -193,7 +193,7 @@ def test_katas_are_listed_in_pages_that_together_are_all(katas: Katas) -> None:
     assert listed == sorted([*IMPORTABLE, *made])
 
 
-def test_a_page_goes_on_where_the_one_before_ended_even_if_that_kata_is_gone(
+def test_a_page_continues_the_previous_one_even_if_its_last_kata_is_gone(
     katas: Katas,
 ) -> None:
     made = sorted(katas.create() for _ in range(3))
@@ -244,7 +244,9 @@ def test_a_legacy_kata_can_be_forked(katas: Katas) -> None:
     )
 
 
-def test_what_cannot_be_forked_makes_no_kata(katas: Katas, data_containers: DataContainers) -> None:
+def test_forking_an_unknown_light_or_avatar_creates_no_kata(
+    katas: Katas, data_containers: DataContainers
+) -> None:
     kata_id = katas.started("whale")
     with refused(grpc.StatusCode.NOT_FOUND):
         fork(katas, kata_id, "whale", 1)
@@ -285,7 +287,7 @@ def test_deleting_does_not_touch_the_katas_directory(
     assert list(katas.get(SPIDER.id).avatars) == ["spider"]
 
 
-def test_deleting_takes_a_run_that_still_holds_the_volume_along(
+def test_deleting_a_kata_ends_a_run_that_holds_its_volume(
     katas: Katas, data_containers: DataContainers
 ) -> None:
     kata_id = katas.create()

@@ -53,7 +53,7 @@ def visible(avatar_folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("colour", COLOURS)
-def test_a_light_has_what_was_recorded(katas: Katas, colour: str) -> None:
+def test_a_light_has_the_recorded_values(katas: Katas, colour: str) -> None:
     kata_id = katas.started("whale")
     light = katas.record(
         kata_id,
@@ -71,7 +71,7 @@ def test_a_light_has_what_was_recorded(katas: Katas, colour: str) -> None:
 
 
 @pytest.mark.parametrize("parts", [(1969, 12, 31, 23, 59, 58), (9999, 12, 31, 23, 59, 59)])
-def test_a_time_has_its_fraction_however_long_ago_or_to_come(
+def test_a_time_keeps_its_fraction_in_the_past_and_the_future(
     katas: Katas, parts: tuple[int, int, int, int, int, int]
 ) -> None:
     kata_id = katas.started("whale")
@@ -136,7 +136,7 @@ def test_increments_and_the_avatars_manifest_follow_each_light(
     ],
     ids=["all bytes", "not UTF-8", "a surrogate", "empty", "no newline", "CRLF", "zeros"],
 )
-def test_every_byte_of_files_and_output_comes_back(katas: Katas, content: bytes) -> None:
+def test_files_and_output_keep_every_byte(katas: Katas, content: bytes) -> None:
     kata_id = katas.started("whale")
     files = {"cyber-dojo.sh": content, "ü/名前.txt": content}
     katas.record(kata_id, "whale", files, stdout=content, stderr=content[::-1])
@@ -162,7 +162,7 @@ def test_the_same_request_sent_many_times_at_once_records_once(katas: Katas) -> 
     assert len(katas.lights(kata_id, "whale")) == 2
 
 
-def test_a_request_id_counts_for_its_avatar_alone(katas: Katas) -> None:
+def test_a_request_id_is_valid_for_its_avatar_only(katas: Katas) -> None:
     kata_id = katas.started("whale", "bat")
     katas.record(kata_id, "whale", request_id="a")
     katas.record(kata_id, "whale")
@@ -182,7 +182,7 @@ def test_the_same_request_sent_again_to_a_storer_that_was_restarted_records_once
     assert len(after.lights(kata_id, "whale")) == 2
 
 
-def test_a_stale_number_is_aborted_and_told_the_newest(katas: Katas) -> None:
+def test_a_stale_number_is_aborted_with_the_newest_number(katas: Katas) -> None:
     kata_id = katas.started("whale")
     for number in (1, 2, 3):
         assert katas.record(kata_id, "whale", expected_number=number).number == number
@@ -199,7 +199,7 @@ def test_a_stale_number_is_aborted_and_told_the_newest(katas: Katas) -> None:
     assert len(katas.lights(kata_id, "whale")) == 4
 
 
-def test_of_many_writers_who_expect_the_same_number_one_gets_it(katas: Katas) -> None:
+def test_one_of_many_writers_that_expect_a_number_gets_it(katas: Katas) -> None:
     kata_id = katas.started("whale")
 
     def write(_: int) -> grpc.StatusCode:
@@ -247,7 +247,7 @@ def test_two_storers_on_one_avatar_lose_nothing(
         assert [light.number for light in each.lights(kata_id, "whale")] == list(range(81))
 
 
-def test_a_storer_goes_on_after_another_that_died_before_it_wrote_increments(
+def test_a_storer_continues_after_another_that_died_before_it_wrote_increments(
     katas: Katas,
     start_storer: Callable[..., Service],
     client: Callable[[Service], Katas],
@@ -259,14 +259,16 @@ def test_a_storer_goes_on_after_another_that_died_before_it_wrote_increments(
     kept = increments_json.with_name(".kept")
     kept.hardlink_to(increments_json)
     client(start_storer()).record(kata_id, "whale", {"a": b"2"}, request_id="two")
-    kept.replace(increments_json)  # the very file that the storer has in its cache
+    kept.replace(increments_json)  # the same inode that the storer has in its cache
     assert katas.record(kata_id, "whale", request_id="two").number == 2
     assert katas.record(kata_id, "whale", {"a": b"3"}).number == 3
     assert [light.number for light in katas.lights(kata_id, "whale")] == [0, 1, 2, 3]
     assert [each["number"] for each in increments(increments_json.parent)] == [1, 2, 3]
 
 
-def test_an_imported_kata_is_recorded_on(katas: Katas, folder: Callable[[str], Path]) -> None:
+def test_tests_are_recorded_in_an_imported_kata(
+    katas: Katas, folder: Callable[[str], Path]
+) -> None:
     for kata_id, name, newest in ((BUFFALO.id, "buffalo", 36), (DOLPHIN.id, "dolphin", 20)):
         katas.import_(kata_id)
         before = katas.lights(kata_id, name)
@@ -277,7 +279,7 @@ def test_an_imported_kata_is_recorded_on(katas: Katas, folder: Callable[[str], P
 
 
 @pytest.mark.parametrize("kills", range(3))
-def test_every_light_that_was_acknowledged_survives_the_storers_violent_end(
+def test_every_acknowledged_light_survives_a_kill_of_the_storer(
     start_storer: Callable[..., Service],
     client: Callable[[Service], Katas],
     folder: Callable[[str], Path],
@@ -327,7 +329,7 @@ def test_every_light_that_was_acknowledged_survives_the_storers_violent_end(
         git(avatar_folder, "fsck", "--strict")
 
 
-def test_a_test_is_recorded_in_no_kata_but_its_own(
+def test_a_test_is_recorded_only_in_its_own_kata(
     storer: Stub, katas: Katas, data_containers: DataContainers
 ) -> None:
     kata_id = katas.started("whale")
