@@ -14,10 +14,10 @@ import grpc
 from cli import exits, outputs
 from cli.client import Client, wait_for_return
 from cli.storer_command import Session, storer_command
-from cli.tar_marks import Marks
+from cli.tar_cut_point import Marks
 from cli.terminal.complaint import Failed, complain
 from cli.terminal.progress import Progress
-from cli.terminal.words import size
+from cli.terminal.quantities import size
 from cyberdojo.storer.v1 import storer_pb2
 from dojo import kata_ids
 from dojo.chunks import Digest

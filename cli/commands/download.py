@@ -17,7 +17,7 @@ from cli.parameters import KataId
 from cli.storer_command import Session, storer_command
 from cli.terminal.complaint import Failed, complain
 from cli.terminal.progress import Progress
-from cli.terminal.words import size
+from cli.terminal.quantities import size
 from cyberdojo.storer.v1 import storer_pb2
 from dojo.chunks import CHUNK_BYTES, Digest
 

@@ -5,7 +5,7 @@ import click
 from cli.each_kata import each_kata
 from cli.parameters import KataId
 from cli.storer_command import Session, storer_command
-from cli.terminal.words import counted
+from cli.terminal.quantities import counted
 from cyberdojo.storer.v1 import storer_pb2
 
 

@@ -7,8 +7,8 @@ import click
 from cli import exits
 from cli.storer_command import Session, storer_command
 from cli.terminal.complaint import Failed
+from cli.terminal.quantities import counted, size
 from cli.terminal.screen import Screen
-from cli.terminal.words import counted, size
 from cyberdojo.storer.v1 import storer_pb2
 from dojo import kata_ids
 

@@ -9,8 +9,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from cli.terminal.clean import clean
+from cli.terminal.quantities import size
 from cli.terminal.screen import Screen
-from cli.terminal.words import size
 
 if TYPE_CHECKING:
     from rich import progress
