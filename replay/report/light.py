@@ -6,14 +6,14 @@ from itertools import zip_longest
 
 from cli.terminal.clean import line
 from cli.terminal.screen import Screen
-from cli.terminal.tables import Side, beside
+from cli.terminal.tables import Side, side_by_side
 from replay.outcomes import Ran, place
 
 _COLUMNS = 120  # where no terminal says how many there are
 
 
 def show(screen: Screen, ran: Ran) -> None:
-    """Write a light's two outputs beside each other.
+    """Write a light's two outputs side_by_side each other.
 
     Between them stands what became of a line: `|` another, `<` gone, `>` new.
     """
@@ -27,7 +27,7 @@ def show(screen: Screen, ran: Ran) -> None:
         f": {ran.reason}" if ran.reason else "",
     )
     screen.say()
-    beside(screen, _rows(ran), screen.width if screen.is_terminal else _COLUMNS)
+    side_by_side(screen, _rows(ran), screen.width if screen.is_terminal else _COLUMNS)
 
 
 def _rows(ran: Ran) -> Iterator[tuple[Side, str, Side]]:

@@ -41,7 +41,7 @@ class Progress:
                     self._say(f"{where}: recorded ", was, ", now ", now, f" ({outcome.image_name})")
             else:
                 self._say(f"{where}: ", ("not run", "bold"), f": {outcome.reason}")
-            self._line.tell(self._text())
+            self._line.show(self._text())
 
     def say(self, text: str) -> None:
         """Tell something else."""

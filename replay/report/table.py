@@ -10,7 +10,7 @@ from replay.report.counts import ImageCount, percentile, recorded_colours, same_
 
 _MAX_LISTED = 200
 _COLUMNS = (
-    Column("image", gives="fold"),
+    Column("image", overflow="fold"),
     *(Column(name, is_right=True) for name in ("lights", "ran", "same", "%")),
     *(Column(colour, is_right=True) for colour in COLOURS),
     *(Column(name, is_right=True) for name in ("p50 s", "p99 s")),

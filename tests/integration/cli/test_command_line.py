@@ -284,7 +284,7 @@ def test_a_download_begins_anew_when_the_kata_changed(
     katas.record(kata_id, "whale")
     done = storer_line.run("download", kata_id, "-o", "kata")
     assert done.code == 0
-    assert "all of it comes again" in done.complaint
+    assert "downloading all of it again" in done.complaint
     assert (tmp_path / "kata").read_bytes() == katas.tar(kata_id)
 
 
@@ -376,14 +376,14 @@ def test_somebody_who_has_seen_enough_ends_a_command_quietly(
         (("ls", "--address", "127.0.0.1:1"), 4, "cyber-dojo: no storer answers at 127.0.0.1:1: "),
         (("restore", "none.tar"), 3, "cyber-dojo: none.tar: No such file or directory\n"),
         (("backup", "--since", "nonsense", "-o", "x"), 5, "make a full one\n"),
-        (("backup", "0123456789"), 3, "cyber-dojo: kata 0123456789: it is not kept here\n"),
+        (("backup", "0123456789"), 3, "cyber-dojo: kata 0123456789: the storer does not keep it\n"),
         (("backup", "-o", "."), 2, "cyber-dojo: .: is a folder; name a file in it\n"),
         (
             ("download", "0123456789", "-o", "/"),
             2,
             "/: is a folder; name a file in it\n",
         ),
-        (("verify", "0123456789"), 3, "cyber-dojo: kata 0123456789: it is not kept here\n"),
+        (("verify", "0123456789"), 3, "cyber-dojo: kata 0123456789: the storer does not keep it\n"),
         (("restore", "."), 2, "cyber-dojo: .: Is a directory\n"),
         (("restore", "/proc/self/mem"), 2, "cyber-dojo: /proc/self/mem: Input/output error\n"),
     ],
@@ -479,7 +479,7 @@ def test_two_commands_do_not_write_the_same_file(
         for command in ("backup", "download"):
             done = storer_line.run(command, kata_id, "-o", "b.tar")
             assert done.code == 5
-            assert "b.tar: another command writes it at this moment\n" in done.complaint
+            assert "another command is writing b.tar: wait" in done.complaint
     assert storer_line.run("backup", "-o", "b.tar").code == 0
     assert storer_line.run("restore", "b.tar").code == 0
 

@@ -7,7 +7,7 @@ import pytest
 
 from cli.terminal.clean import clean, line
 from cli.terminal.screen import Screen
-from cli.terminal.tables import Column, Table, beside
+from cli.terminal.tables import Column, Table, side_by_side
 from support.terminal import Terminal
 
 HOSTILE = {
@@ -74,7 +74,7 @@ def test_a_line_on_a_screen_is_one_line_and_harmless(
 
 @each_hostile
 def test_a_table_is_harmless(stream: io.StringIO, text: str) -> None:
-    table = Table(Column("NAME", gives="cut"), Column("SAYS", gives="fold"))
+    table = Table(Column("NAME", overflow="cut"), Column("SAYS", overflow="fold"))
     table.add(text, [text, (text, "red")], style="red")
     table.show(Screen(stream))
     heading, row = shown(stream).splitlines()
@@ -83,8 +83,10 @@ def test_a_table_is_harmless(stream: io.StringIO, text: str) -> None:
 
 
 @each_hostile
-def test_two_texts_beside_each_other_are_harmless(stream: io.StringIO, text: str) -> None:
-    beside(Screen(stream), [((text, ""), "|", ("", (text, "red")))], width=199, label_columns=80)
+def test_two_texts_side_by_side_are_harmless(stream: io.StringIO, text: str) -> None:
+    side_by_side(
+        Screen(stream), [((text, ""), "|", ("", (text, "red")))], width=199, label_columns=80
+    )
     assert shown(stream).split("|")[0].strip() == clean(text).strip()
 
 

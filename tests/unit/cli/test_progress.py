@@ -26,9 +26,9 @@ def told(
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr("cli.terminal.progress._PLAIN_SECONDS", 0.0)
     with Progress(forced=forced) as progress:
-        progress.tell("493A06504A [red]\x1b[2J", 5, total)
+        progress.show("493A06504A [red]\x1b[2J", 5, total)
         written = stream.getvalue()
-    progress.tell("too late")
+    progress.show("too late")
     assert "too late" not in stream.getvalue()
     return written
 

@@ -5,7 +5,7 @@ import io
 import pytest
 
 from cli.terminal.screen import Screen
-from cli.terminal.tables import Column, Table, beside
+from cli.terminal.tables import Column, Table, side_by_side
 from support.terminal import Terminal
 
 LONG = "a language with a very long name, and an exercise"
@@ -18,7 +18,7 @@ def _width(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def table() -> Table:
-    made = Table(Column("ID"), Column("LANGUAGE", gives="cut"), Column("LIGHTS", is_right=True))
+    made = Table(Column("ID"), Column("LANGUAGE", overflow="cut"), Column("LIGHTS", is_right=True))
     made.add("493A06504A", LONG, "7")
     made.add("9f8TeZMZAq", "日本語", "12")
     return made
@@ -48,7 +48,7 @@ def test_a_table_on_a_terminal_fits_and_only_what_may_be_cut_is() -> None:
 
 def test_what_is_folded_is_whole() -> None:
     stream = Terminal()
-    made = Table(Column("N"), Column("CHANGES", gives="fold"))
+    made = Table(Column("N"), Column("CHANGES", overflow="fold"))
     made.add("1", LONG)
     made.show(Screen(stream))
     words = " ".join(line.strip("1 ") for line in stream.getvalue().splitlines()[1:])
@@ -58,7 +58,7 @@ def test_what_is_folded_is_whole() -> None:
 @pytest.mark.parametrize("kind", [io.StringIO, Terminal])
 def test_two_texts_stand_beside_each_other_and_are_whole(kind: type[io.StringIO]) -> None:
     stream = kind()
-    beside(
+    side_by_side(
         Screen(stream),
         [(("", "    left"), "|", ("", "right")), (("", "x" * 30), "<", ("", ""))],
         width=39,
