@@ -271,7 +271,7 @@ def test_an_interrupted_replay_leaves_nothing_and_goes_on_where_it_stopped(
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "the same command goes on from here" in said
+    assert "run the same command again to resume" in said
     assert not report(tmp_path)["is_complete"]
     write_kata(tmp_path / "short", WHALE, "whale", [("green", script(PASSES))] * 2)
     done = replay(tmp_path / "short")
