@@ -15,7 +15,7 @@ SETTING = "CYBER_DOJO_START_POINTS"
 LANGUAGES, INDEX = "languages", "index.json"
 
 _IN_IMAGES = Path("/usr/src/cyber-dojo/start_points")
-_IN_CHECKOUT = Path(__file__).parents[1] / "start_points"
+_IN_CHECKOUT = Path(__file__).parents[2] / "start_points"
 
 
 def prepare(given: Path | None, scratch: Path) -> Path | None:
