@@ -174,7 +174,7 @@ class Session:
         )
 
     def _replacement(self, image_name: str) -> str:
-        """Return the image to run in: the replacement, the image, or (if absent) the untagged one."""
+        """Return the image to run in: the replacement, the image, or the untagged image."""
         untagged = image_names.repository(image_name)
         for name in (image_name, untagged):
             if name in self.options.replacements:
