@@ -47,8 +47,8 @@ def test_the_demo_shows_the_main_job_and_leaves_no_kata(
         "the semicolon is back\n           compiled: hiker.c\n",
         "hiker.c: 1 added, 1 deleted",
         "git log: (HEAD -> main, tag: 3) 3 green",
-        "its digest is right",
-        "nobody notices, and nothing has to be compiled\n           compiled: nothing\n",
+        "digest correct",
+        "the next test works, and nothing has to be compiled\n           compiled: nothing\n",
     ):
         assert expected in said
     assert "\x1b" not in said
@@ -112,7 +112,7 @@ def test_the_pair_does_the_main_job_behind_compose(
         composed.compose("port", service, port).strip()
         for service, port in (("storer", "4577"), ("runner", "4597"))
     )
-    assert "nobody notices" in demo(storer, runner, namespace, engine)
+    assert "the next test works" in demo(storer, runner, namespace, engine)
 
 
 def test_the_storer_behind_compose_serves_start_points_that_it_cannot_write(
