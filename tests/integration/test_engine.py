@@ -133,7 +133,7 @@ def dojo(
         yield Dojo(own, channels, kata_id)
 
 
-def test_without_an_engine_katas_are_still_read_and_recorded_and_all_is_well_when_it_is_back(
+def test_without_an_engine_katas_are_read_and_recorded_and_everything_works_when_it_is_back(
     dojo: Dojo,
 ) -> None:
     serving = health_pb2.HealthCheckResponse.SERVING
@@ -188,7 +188,7 @@ def test_a_handle_that_could_not_be_made_without_an_engine_is_made_when_it_is_ba
     with_own.close()
 
 
-def test_an_engine_that_hangs_is_given_up_and_does_no_harm_when_it_goes_on(dojo: Dojo) -> None:
+def test_calls_give_up_on_a_hanging_engine_and_succeed_when_it_continues(dojo: Dojo) -> None:
     before = dojo.katas()
     dojo.engine.freeze()
     with ThreadPoolExecutor(1) as meanwhile:

@@ -131,7 +131,7 @@ def test_the_healthcheck_command_says_that_a_service_is_serving(
 
 @each_service
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_service_that_is_told_to_stop_does_so_in_good_order(
+def test_a_signal_stops_a_service_cleanly(
     module: str, number: signal.Signals, start: Callable[[str], Service], connect: Connect
 ) -> None:
     service = start(module)

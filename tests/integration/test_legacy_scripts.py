@@ -45,7 +45,7 @@ def test(runner: runner_pb2_grpc.RunnerServiceStub, kata: Kata) -> Test:
     return test
 
 
-def test_an_old_script_is_red_and_becomes_green(test: Test, old: OldScript) -> None:
+def test_a_legacy_script_is_red_and_becomes_green(test: Test, old: OldScript) -> None:
     response = test(old, visible_files(old.image))
     assert response.outcome == colour_pb2.COLOUR_RED, response
     response = test(old, fixed(old.image))

@@ -38,7 +38,7 @@ def compile_in(runner: runner_pb2_grpc.RunnerServiceStub, kata: Kata) -> Compile
 
 
 @pytest.mark.parametrize("compiler", ["gcc", "cc"])
-def test_what_only_a_newer_compiler_warns_of_compiles_and_is_warned_of(
+def test_a_warning_that_only_newer_compilers_know_is_no_error(
     compile_in: Compile, compiler: str
 ) -> None:
     response = compile_in(compiler, NEWER)
@@ -46,7 +46,7 @@ def test_what_only_a_newer_compiler_warns_of_compiles_and_is_warned_of(
     assert b"[-Wmisleading-indentation]" in response.stderr.content
 
 
-def test_what_any_compiler_warns_of_does_not_compile(compile_in: Compile) -> None:
+def test_a_warning_that_every_compiler_knows_is_an_error(compile_in: Compile) -> None:
     response = compile_in("gcc", OLDER)
     assert response.status == 1
     assert b"[-Werror=unused-variable]" in response.stderr.content

@@ -50,13 +50,13 @@ def own(folder: Path) -> Iterator[OwnEngine]:
 
 
 @pytest.mark.usefixtures("own")
-def test_an_engine_of_a_tests_own_sees_none_of_the_machines_links(folder: Path) -> None:
+def test_an_own_engine_sees_none_of_the_machines_links(folder: Path) -> None:
     pid = int((folder / "docker.pid").read_text())
     lines = Path(f"/proc/{pid}/net/dev").read_text().splitlines()
     assert [line.split(":")[0].strip() for line in lines if ":" in line] == ["lo"]
 
 
-def test_an_engine_of_a_test_that_is_killed_goes_with_all_that_it_made(
+def test_an_own_engine_of_a_killed_test_leaves_nothing(
     folder: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # What this engine makes is told from what the others of the run do.

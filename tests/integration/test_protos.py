@@ -38,7 +38,7 @@ def edit(contract: Path) -> Callable[[str, str], None]:
     return edit
 
 
-def test_before_the_first_release_any_change_is_free(
+def test_before_the_first_release_any_change_is_allowed(
     contract: Path, edit: Callable[[str, str], None]
 ) -> None:
     edit("bytes state = 2;", "bytes content = 22;")
@@ -57,7 +57,7 @@ def test_after_a_release_a_change_that_breaks_callers_is_refused(
     assert 'Previously present field "2" with name "state"' in checked.stdout
 
 
-def test_after_a_release_what_is_added_is_free(
+def test_after_a_release_additions_are_allowed(
     contract: Path, edit: Callable[[str, str], None]
 ) -> None:
     assert make("release-protos", contract).returncode == 0

@@ -261,17 +261,17 @@ def test(runner: runner_pb2_grpc.RunnerServiceStub, kata: Kata) -> Test:
     return test
 
 
-def test_each_language_has_something_that_is_amber() -> None:
+def test_each_language_has_an_amber_case() -> None:
     assert {name for name, *_ in UNABLE} == set(NAMES)
 
 
-def test_what_it_begins_with_is_red(test: Test, name: str) -> None:
+def test_a_start_point_is_red(test: Test, name: str) -> None:
     response = test(name, visible_files(name))
     assert response.outcome == colour_pb2.COLOUR_RED, response
     assert not response.reason
 
 
-def test_it_becomes_green_and_red_again_in_one_sandbox(test: Test, name: str) -> None:
+def test_a_start_point_becomes_green_and_red_again_in_one_sandbox(test: Test, name: str) -> None:
     for files, colour in (
         (fixed(name), colour_pb2.COLOUR_GREEN),
         (visible_files(name), colour_pb2.COLOUR_RED),
@@ -288,7 +288,7 @@ def test_tests_that_could_not_run_are_amber(
     assert response.outcome == colour_pb2.COLOUR_AMBER, response
 
 
-def test_code_that_is_untested_has_the_colour_that_it_had_of_old(
+def test_untested_code_has_its_legacy_colour(
     test: Test, name: str, filename: str, old: bytes, new: bytes
 ) -> None:
     response = test(name, edited(name, filename, old, new))
@@ -316,7 +316,7 @@ def test_an_image_has_a_locale_time_zones_and_the_avatars(test: Test, name: str)
     assert response.stdout.content.decode().split() == ["UTF-8", "CET", AVATAR]
 
 
-def test_nothing_that_a_test_makes_shows_up_beside_the_visible_files(test: Test, name: str) -> None:
+def test_a_test_creates_no_visible_files(test: Test, name: str) -> None:
     response = test(name, fixed(name))
     assert not response.changed_files
     assert not response.deleted_filenames

@@ -12,7 +12,7 @@ def fail() -> None:
     raise EngineUnavailable("it does not answer")
 
 
-def test_the_work_goes_on_during_the_block_which_ends_after_it() -> None:
+def test_the_task_runs_during_the_block_which_waits_for_it() -> None:
     begun, told, done = threading.Event(), threading.Event(), threading.Event()
 
     def work() -> None:
@@ -26,13 +26,13 @@ def test_the_work_goes_on_during_the_block_which_ends_after_it() -> None:
     assert done.is_set()
 
 
-def test_what_the_work_raises_is_raised_at_the_end() -> None:
+def test_an_error_of_the_task_is_raised_at_the_end() -> None:
     told: list[str] = []
     with pytest.raises(EngineUnavailable), background_task(fail):
         told.append("all of it")
     assert told
 
 
-def test_what_the_block_raises_comes_first() -> None:
+def test_an_error_of_the_block_comes_first() -> None:
     with pytest.raises(DiskFull), background_task(fail):
         raise DiskFull("no room")

@@ -154,7 +154,7 @@ def test_a_difference_is_shown_in_colours_side_by_side_or_as_a_patch(
     assert b"return 3;" in (tmp_path / "hiker.c").read_bytes()
 
 
-def test_a_difference_is_that_of_the_newest_light_unless_it_is_said(
+def test_diff_compares_the_two_newest_lights_by_default(
     storer_line: CommandLine, kata_id: str
 ) -> None:
     assert "-    return 3;\n+    return 4;" in storer_line.run("diff", kata_id, "whale").text
@@ -166,7 +166,7 @@ def test_a_difference_is_that_of_the_newest_light_unless_it_is_said(
     assert (record["new_name"], record["added"], record["deleted"]) == ("hiker.c", 1, 1)
 
 
-def test_katas_are_imported_and_one_that_can_not_be_keeps_no_other_back(
+def test_a_kata_that_can_not_be_imported_does_not_stop_the_others(
     storer_line: CommandLine,
 ) -> None:
     done = storer_line.run("import", "0123456789", SPIDER.id, SPIDER.id)
@@ -177,7 +177,7 @@ def test_katas_are_imported_and_one_that_can_not_be_keeps_no_other_back(
     assert done.complaint == "cyber-dojo: kata 0123456789: no kata has this id\n"
 
 
-def test_a_kata_is_deleted_when_somebody_says_yes(
+def test_a_kata_is_deleted_after_a_confirmation(
     storer_line: CommandLine, katas: Katas, kata_id: str
 ) -> None:
     done = storer_line.run("rm", kata_id)
@@ -193,7 +193,7 @@ def test_a_kata_is_deleted_when_somebody_says_yes(
     assert storer_line.run("show", kata_id).code == 3
 
 
-def test_verifying_tells_what_is_wrong_and_ends_with_1_until_it_is_mended(
+def test_verify_reports_what_is_wrong_and_exits_with_1_until_it_is_mended(
     storer_line: CommandLine, kata_id: str, folder: Callable[[str], Path]
 ) -> None:
     good = storer_line.run("verify", kata_id, "--share", "100")
@@ -227,7 +227,7 @@ def test_a_download_is_the_katas_tar(
     assert sorted(path.name for path in tmp_path.glob(f"{kata_id}*")) == [f"{kata_id}.tar"]
 
 
-def test_bytes_never_go_to_a_terminal(storer_line: CommandLine, kata_id: str) -> None:
+def test_a_tar_never_goes_to_a_terminal(storer_line: CommandLine, kata_id: str) -> None:
     for arguments in (("download", kata_id, "-o", "-"), ("backup", "-o", "-")):
         done = storer_line.on_terminal(*arguments)
         assert done.code == 2
@@ -237,7 +237,7 @@ def test_bytes_never_go_to_a_terminal(storer_line: CommandLine, kata_id: str) ->
 
 
 @pytest.mark.parametrize("compression", ["none", "gzip", "zstd"])
-def test_a_download_goes_on_where_it_broke(
+def test_a_download_resumes_where_it_broke_off(
     start_storer: Callable[..., Service],
     client: Callable[[Service], Katas],
     tmp_path: Path,
@@ -272,7 +272,7 @@ def test_a_download_goes_on_where_it_broke(
     assert not list(tmp_path.glob("kata.part*"))
 
 
-def test_a_download_begins_anew_when_the_kata_changed(
+def test_a_download_starts_again_when_the_kata_has_changed(
     storer_line: CommandLine, katas: Katas, kata_id: str, tmp_path: Path
 ) -> None:
     storer_line.run("download", kata_id, "-o", "kata")
@@ -309,7 +309,7 @@ def test_a_backup_is_restored_and_the_next_has_only_what_changed(
         assert not any(kata_id[2:] in name for name in tar.getnames())
 
 
-def test_a_backup_goes_on_behind_the_newest_kata_when_the_storer_went_away(
+def test_a_backup_resumes_after_the_last_complete_kata_when_the_storer_is_back(
     elsewhere: DataContainers,
     start_storer: Callable[..., Service],
     client: Callable[[Service], Katas],
@@ -348,7 +348,7 @@ def test_a_backup_goes_on_behind_the_newest_kata_when_the_storer_went_away(
     assert done.records()[-1]["counts"] == {"restored": 4}
 
 
-def test_somebody_who_has_seen_enough_ends_a_command_quietly(
+def test_a_closed_pipe_ends_a_command_quietly(
     storer_line: CommandLine, katas: Katas, kata_id: str
 ) -> None:
     for _ in range(3):
@@ -388,7 +388,7 @@ def test_somebody_who_has_seen_enough_ends_a_command_quietly(
         (("restore", "/proc/self/mem"), 2, "cyber-dojo: /proc/self/mem: Input/output error\n"),
     ],
 )
-def test_what_can_not_be_done_is_told_in_a_line_and_by_the_exit_code(
+def test_an_error_is_one_line_and_an_exit_code(
     storer_line: CommandLine, arguments: tuple[str, ...], code: int, says: str
 ) -> None:
     done = storer_line.run(*arguments)
@@ -406,7 +406,9 @@ def restoring(storer_line: CommandLine) -> "subprocess.Popen[bytes]":
     )
 
 
-def test_what_is_no_backup_is_told_from_a_pipe_too(storer_line: CommandLine, kata_id: str) -> None:
+def test_a_damaged_backup_is_recognized_in_a_pipe_too(
+    storer_line: CommandLine, kata_id: str
+) -> None:
     tar = storer_line.run("backup", kata_id, "-o", "-").stdout
     for damaged in (tar[: len(tar) // 2], tar + tar):
         done = storer_line.run("restore", stdin=damaged)
@@ -420,7 +422,7 @@ def test_what_is_no_backup_is_told_from_a_pipe_too(storer_line: CommandLine, kat
         assert process.wait(60) == 6
 
 
-def test_restoring_from_a_quiet_pipe_can_be_interrupted(storer_line: CommandLine) -> None:
+def test_a_restore_from_a_silent_pipe_can_be_interrupted(storer_line: CommandLine) -> None:
     with restoring(storer_line) as process:
         wait_until(lambda: b"grpc" in Path(f"/proc/{process.pid}/maps").read_bytes())
         wait_until(lambda: len(os.listdir(f"/proc/{process.pid}/task")) > 3)  # the thread reads
@@ -430,7 +432,7 @@ def test_restoring_from_a_quiet_pipe_can_be_interrupted(storer_line: CommandLine
         assert process.stderr.read() == b""
 
 
-def test_output_that_can_not_be_written_is_told_in_a_line(
+def test_output_that_can_not_be_written_is_reported_in_one_line(
     storer_line: CommandLine, kata_id: str
 ) -> None:
     for command in ("ls", f"show {kata_id}", f"download {kata_id} -o -", "backup -o -"):
@@ -449,7 +451,7 @@ def test_output_that_can_not_be_written_is_told_in_a_line(
 
 
 @pytest.mark.parametrize("command", ["backup", "download"])
-def test_a_file_that_is_no_file_is_written_as_a_pipe_is(
+def test_a_device_or_a_fifo_is_written_like_a_pipe(
     storer_line: CommandLine, kata_id: str, tmp_path: Path, command: str
 ) -> None:
     told = [command, kata_id, "-o"]
@@ -484,7 +486,7 @@ def test_two_commands_do_not_write_the_same_file(
     assert storer_line.run("restore", "b.tar").code == 0
 
 
-def test_progress_is_told_on_a_terminal_and_where_it_is_asked_for(
+def test_progress_is_shown_on_a_terminal_and_not_elsewhere(
     storer_line: CommandLine, katas: Katas
 ) -> None:
     kata_id = katas.started("bear", "lion", "whale")

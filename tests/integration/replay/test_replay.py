@@ -176,7 +176,7 @@ def assert_as_expected(tmp_path: Path) -> None:
     assert report(tmp_path)["is_complete"]
 
 
-def test_a_katas_directory_is_replayed_and_what_can_not_be_is_told(
+def test_a_katas_directory_is_replayed_and_what_can_not_be_run_is_reported(
     replay: Replay, katas: Path, tmp_path: Path
 ) -> None:
     done = replay(katas)
@@ -194,7 +194,7 @@ def test_a_katas_directory_is_replayed_and_what_can_not_be_is_told(
     assert "\x1b" not in done.stdout + done.stderr
 
 
-def test_a_share_that_is_enough_is_success(replay: Replay, katas: Path) -> None:
+def test_enough_lights_with_the_recorded_colour_are_a_success(replay: Replay, katas: Path) -> None:
     assert replay(katas, "--min-same", "85").returncode == 0
 
 
@@ -220,7 +220,7 @@ def test_tars_are_replayed_alone_or_in_a_folder(
     assert_as_expected(tmp_path)
 
 
-def test_a_damaged_tar_gives_what_is_whole_in_it(
+def test_the_katas_before_the_damage_of_a_tar_are_replayed(
     replay: Replay, katas: Path, tmp_path: Path
 ) -> None:
     packed = tmp_path / "katas.tar"
@@ -256,7 +256,7 @@ def test_a_running_storer_is_read_and_its_katas_stay_as_they_are(
         data_containers.delete(WHALE)
 
 
-def test_an_interrupted_replay_leaves_nothing_and_goes_on_where_it_stopped(
+def test_an_interrupted_replay_leaves_nothing_and_resumes_where_it_stopped(
     replay: Replay, environ: dict[str, str], tmp_path: Path
 ) -> None:
     top = tmp_path / "long"
@@ -281,7 +281,7 @@ def test_an_interrupted_replay_leaves_nothing_and_goes_on_where_it_stopped(
     assert "2 lights run, 2 the same" in done.stderr
 
 
-def test_what_a_killed_replay_left_goes_with_the_next_one(
+def test_the_next_replay_removes_what_a_killed_one_left(
     replay: Replay,
     environ: dict[str, str],
     tmp_path: Path,
@@ -331,7 +331,7 @@ def test_a_light_is_shown_side_by_side_from_the_journal_alone(replay: Replay, ka
     assert "there is no such light" in missing.stderr
 
 
-def test_another_image_can_be_tried_in_the_place_of_one(
+def test_an_image_can_be_replaced_by_a_candidate(
     replay: Replay, katas: Path, tmp_path: Path
 ) -> None:
     gcc, python = "cyberdojofoundation/gcc_assert", "cyberdojofoundation/python_pytest"
@@ -342,7 +342,7 @@ def test_another_image_can_be_tried_in_the_place_of_one(
     assert of_image(tmp_path, gcc)["image_ids"] != before
 
 
-def test_an_image_of_a_tag_that_is_not_here_gives_way_to_the_one_that_is(
+def test_an_untagged_image_stands_in_for_a_tag_that_is_not_on_this_host(
     replay: Replay, tmp_path: Path
 ) -> None:
     gcc = "cyberdojofoundation/gcc_assert:a-tag-of-2019"
@@ -351,7 +351,7 @@ def test_an_image_of_a_tag_that_is_not_here_gives_way_to_the_one_that_is(
     assert of_image(tmp_path, gcc)["same"] == 1
 
 
-def test_only_the_images_that_are_asked_for_are_replayed(
+def test_only_the_images_that_match_are_replayed(
     replay: Replay, katas: Path, tmp_path: Path
 ) -> None:
     replay(katas, "--image", "somebody/*")
@@ -361,7 +361,7 @@ def test_only_the_images_that_are_asked_for_are_replayed(
     }
 
 
-def test_what_took_too_long_before_there_was_a_colour_for_it_is_timed_out(
+def test_a_legacy_light_that_took_too_long_counts_as_timed_out(
     replay: Replay, tmp_path: Path
 ) -> None:
     sentence = "Terminated by the cyber-dojo server after 1 seconds."
@@ -374,7 +374,9 @@ def test_what_took_too_long_before_there_was_a_colour_for_it_is_timed_out(
     assert image["confusion"] == {"timed_out": {"timed_out": 1}}
 
 
-def test_files_of_old_are_run_as_they_were_run_then(replay: Replay, tmp_path: Path) -> None:
+def test_legacy_files_run_as_they_did_when_they_were_recorded(
+    replay: Replay, tmp_path: Path
+) -> None:
     makefile = "VALUE = 1\n\ntest:\n    @echo $(VALUE) tests passed\n"
     top = tmp_path / "katas"
     lights = [
@@ -387,7 +389,7 @@ def test_files_of_old_are_run_as_they_were_run_then(replay: Replay, tmp_path: Pa
     assert (image["ran"], image["same"]) == (2, 2)
 
 
-def test_a_light_that_can_not_be_run_does_not_keep_the_next_one_from_running(
+def test_a_light_that_can_not_be_run_does_not_stop_the_next_one(
     replay: Replay, tmp_path: Path
 ) -> None:
     top = tmp_path / "katas"
@@ -419,7 +421,7 @@ def test_a_light_that_can_not_be_run_does_not_keep_the_next_one_from_running(
         (["--replace", "one", "."], "is not IMAGE=OTHER"),
     ],
 )
-def test_what_is_called_wrongly_says_so(replay: Replay, arguments: list[str], says: str) -> None:
+def test_a_wrong_call_is_explained(replay: Replay, arguments: list[str], says: str) -> None:
     done = replay(*arguments)
     assert done.returncode == 2
     assert says in done.stderr

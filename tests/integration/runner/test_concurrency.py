@@ -62,7 +62,7 @@ def test_runs_of_one_avatar_take_turns(runner: Stub, started_kata: Kata) -> None
     assert [call.result().stdout.content for call in calls] == [b"tests: passed\n"] * 4
 
 
-def test_runs_of_one_avatar_take_turns_though_two_runners_make_them(
+def test_runs_of_one_avatar_in_two_runners_take_turns(
     start_runner: StartRunner, client: Client, started_kata: Kata
 ) -> None:
     runners = [client(start_runner()) for _ in range(2)]
@@ -71,9 +71,7 @@ def test_runs_of_one_avatar_take_turns_though_two_runners_make_them(
     assert [call.result().stdout.content for call in calls] == [b"tests: passed\n"] * 4
 
 
-def test_each_run_of_those_that_took_turns_had_its_own_files(
-    runner: Stub, started_kata: Kata
-) -> None:
+def test_runs_that_take_turns_have_their_own_files(runner: Stub, started_kata: Kata) -> None:
     def own(number: int) -> bytes:
         files = {f"{number}.txt": b"", "number": b"%d" % number}
         asked = request(started_kata, "sleep 0.05; ls *.txt; cat number", files)
@@ -113,7 +111,7 @@ def test_no_more_than_the_limit_run_at_the_same_time(
         assert sum(began <= at < ended for began, ended in spans) <= 2
 
 
-def test_runs_that_wait_go_in_the_order_in_which_they_came(
+def test_waiting_runs_start_in_the_order_of_their_arrival(
     start_runner: StartRunner, client: Client, full_kata: Kata
 ) -> None:
     runner = client(start_runner(CYBER_DOJO_RUNNER_MAX_CONCURRENT_RUNS="1"))
@@ -125,7 +123,7 @@ def test_runs_that_wait_go_in_the_order_in_which_they_came(
     assert all(ended <= began for (_, ended), (began, _) in itertools.pairwise(spans))
 
 
-def test_a_run_that_waits_for_its_avatar_keeps_nobody_else_out(
+def test_a_run_that_waits_for_its_avatar_does_not_block_other_avatars(
     start_runner: StartRunner, client: Client, full_kata: Kata
 ) -> None:
     runner = client(start_runner(CYBER_DOJO_RUNNER_MAX_CONCURRENT_RUNS="2"))
@@ -181,7 +179,7 @@ def test_a_call_that_was_cancelled_while_it_waited_never_runs(
     assert response.stdout.content == b"cyber-dojo.sh\n"
 
 
-def test_a_call_that_was_cancelled_while_it_waited_keeps_nobody_waiting(
+def test_a_call_that_was_cancelled_while_it_waited_does_not_block_others(
     start_runner: StartRunner, client: Client, full_kata: Kata
 ) -> None:
     runner = client(start_runner(CYBER_DOJO_RUNNER_MAX_CONCURRENT_RUNS="1"))
@@ -194,7 +192,7 @@ def test_a_call_that_was_cancelled_while_it_waited_keeps_nobody_waiting(
     assert last.result().outcome == GREEN
 
 
-def test_a_deadline_that_passes_at_any_moment_leaves_nothing(
+def test_a_deadline_that_passes_at_any_moment_leaves_no_container(
     runner: Stub, started_kata: Kata, engine: Engine
 ) -> None:
     # A run takes some 200 ms: these are ended in all of its stages.
@@ -218,7 +216,7 @@ def test_a_run_whose_container_somebody_removed_ends(
     assert_serves(runner, started_kata)
 
 
-def test_what_a_runner_left_that_was_killed_in_a_run_goes_when_the_next_one_starts(
+def test_the_next_runner_removes_the_containers_of_a_killed_one(
     start_runner: StartRunner, client: Client, started_kata: Kata, engine: Engine
 ) -> None:
     killed = start_runner()
@@ -231,7 +229,7 @@ def test_what_a_runner_left_that_was_killed_in_a_run_goes_when_the_next_one_star
     assert_serves(runner, started_kata)
 
 
-def test_a_runner_that_is_told_to_stop_lets_a_run_end(
+def test_a_stopping_runner_lets_a_run_end(
     start_runner: StartRunner, client: Client, started_kata: Kata, engine: Engine
 ) -> None:
     service = start_runner()
@@ -244,7 +242,7 @@ def test_a_runner_that_is_told_to_stop_lets_a_run_end(
     assert not containers(engine, started_kata)
 
 
-def test_a_runner_that_is_told_to_stop_ends_a_run_that_does_not_end(
+def test_a_stopping_runner_kills_a_run_that_does_not_end(
     start_runner: StartRunner, client: Client, started_kata: Kata, engine: Engine
 ) -> None:
     service = start_runner()

@@ -74,7 +74,7 @@ signal.pause()
     ],
     ids=["fork bomb", "spin", "deaf", "lock", "output", "loop"],
 )
-def test_what_goes_on_for_ever_is_ended(
+def test_an_endless_run_is_ended(
     attack: Run, script: str, program: bytes, printed: bytes, max_seconds: int
 ) -> None:
     response = attack(script, {"program.py": program}, max_seconds=max_seconds)
@@ -84,7 +84,7 @@ def test_what_goes_on_for_ever_is_ended(
     assert response.stdout.content == printed
 
 
-def test_what_is_left_behind_in_the_background_ends_with_its_script(attack: Run) -> None:
+def test_background_processes_end_with_their_script(attack: Run) -> None:
     response = attack("bomb() { bomb | bomb & }; bomb; echo tests: passed")
     assert response.outcome == GREEN
     response = attack("(sleep 0.3; echo tests: failed) & echo tests: passed")
@@ -123,7 +123,7 @@ def test_a_file_without_end_ends_at_a_limit(attack: Run, script: str, said: str)
     assert said in response.stdout.content.decode()
 
 
-def test_more_files_than_may_be_go_again(attack: Run, attacked_kata: Kata) -> None:
+def test_files_beyond_the_limit_are_removed(attack: Run, attacked_kata: Kata) -> None:
     response = attack("seq 60000 | xargs touch; echo tests: passed")
     assert "more than 50000 files and folders in the sandbox" in response.reason
     assert {path.name for path in attacked_kata.sandbox(AVATAR).iterdir()} == {"cyber-dojo.sh"}
@@ -235,7 +235,7 @@ def test_a_script_that_was_replaced_while_it_ran_is_the_submitted_one_in_the_nex
     assert response.stdout.content == b"cat cyber-dojo.sh; echo tests: passedtests: passed\n"
 
 
-def test_two_who_take_all_at_once_do_not_keep_a_third_from_a_light(
+def test_two_fork_bombs_do_not_keep_a_third_avatar_from_a_light(
     attack: Run, runner: Stub, attacked_kata: Kata
 ) -> None:
     # The zebra's run goes on as well: she is the third, and her light is looked at in the end.

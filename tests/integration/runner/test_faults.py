@@ -73,7 +73,7 @@ def pressed_kata(started_kata: Kata) -> Kata:
     return started_kata
 
 
-def test_a_run_that_an_operator_kills_is_faulty_whatever_it_said_before(
+def test_a_run_that_an_operator_kills_is_faulty_whatever_it_printed(
     runner: Stub, started_kata: Kata, engine: Engine
 ) -> None:
     script = "echo tests: passed; touch here; sleep 1000"
@@ -88,7 +88,7 @@ def test_a_run_that_an_operator_kills_is_faulty_whatever_it_said_before(
     assert_serves(runner, started_kata)
 
 
-def test_a_run_that_is_asked_to_end_comes_to_its_own_end(
+def test_sigterm_to_a_container_does_not_end_its_run(
     runner: Stub, started_kata: Kata, engine: Engine
 ) -> None:
     run = held(runner, started_kata)
@@ -115,7 +115,7 @@ def test_containers_that_wait_can_be_removed_under_load(
     assert others.release().outcome == GREEN
 
 
-def test_a_container_that_is_removed_before_it_waits_holds_nobody_up(
+def test_a_container_removed_during_its_preparation_blocks_nobody(
     runner: Stub, pressed_kata: Kata, engine: Engine
 ) -> None:
     asked = runner_pb2.PrepareRequest(kata_id=pressed_kata.id, avatar=AVATAR, image_name=PYTHON)
@@ -134,7 +134,7 @@ def test_a_container_that_is_removed_before_it_waits_holds_nobody_up(
         assert runner.Run(other, timeout=18).outcome == GREEN
 
 
-def test_an_image_without_sh_is_refused_and_holds_nobody_up(
+def test_an_image_without_sh_is_refused_and_blocks_nobody(
     runner: Stub, pressed_kata: Kata, engine: Engine, namespace: Namespace
 ) -> None:
     name = f"{namespace.name}-nothing"
@@ -204,7 +204,7 @@ def test_an_operator_can_prune_while_a_class_is_at_work(dojo: Dojo, prune: str) 
         pruning.result()
 
 
-def test_an_engine_that_is_stopped_and_started_in_mid_run_gives_no_wrong_light(dojo: Dojo) -> None:
+def test_an_engine_restart_during_a_run_gives_no_wrong_light(dojo: Dojo) -> None:
     # One ends while the engine waits for it, one can't end.
     ends = held(dojo.runner, dojo.kata, "bear")
     going_on = held(dojo.runner, dojo.kata, "crab")

@@ -132,7 +132,7 @@ def test_nothing_but_its_own_sandbox_is_within_reach(attack: Run, attacked_kata:
     assert tree(attacked_kata.folder) == before
 
 
-def test_git_that_a_run_planted_is_neither_run_nor_read_by_the_storer(
+def test_the_storer_neither_runs_nor_reads_git_files_that_a_run_planted(
     attack: Run, plain_storer: Storer, attacked_kata: Kata
 ) -> None:
     path = naming.sandbox_path(attacked_kata.id, AVATAR)
@@ -211,7 +211,7 @@ LEFT = {
 
 
 @pytest.mark.parametrize("left", LEFT.values(), ids=LEFT)
-def test_what_is_left_in_a_sandbox_neither_leaks_nor_holds_anybody_up(
+def test_traps_in_a_sandbox_neither_leak_files_nor_block_anybody(
     attack: Run, plain_storer: Storer, attacked_kata: Kata, left: str
 ) -> None:
     response = attack(f"({left}) && echo tests: passed", FILES)
@@ -226,7 +226,7 @@ def test_what_is_left_in_a_sandbox_neither_leaks_nor_holds_anybody_up(
     assert record(plain_storer, attacked_kata, FILES) == 2
 
 
-def test_a_link_that_is_made_and_unmade_while_others_look_leads_them_nowhere(
+def test_a_path_that_keeps_changing_never_leads_a_download_out_of_the_sandbox(
     attack: Run, plain_storer: Storer, attacked_kata: Kata
 ) -> None:
     # What is a file, a folder, a link or a FIFO changes under the hands of who reads it.
@@ -261,7 +261,7 @@ while True:
         assert going.result().outcome == GREEN
 
 
-def test_what_a_run_makes_can_belong_to_nobody_else(attack: Run, attacked_kata: Kata) -> None:
+def test_a_run_can_not_give_its_files_to_another_user(attack: Run, attacked_kata: Kata) -> None:
     attack("mkdir made; touch made/file; chown 0 made; chgrp 0 made/file; chmod 7777 made")
     made = attacked_kata.sandbox(AVATAR) / "made"
     owners = {(path.stat().st_uid, path.stat().st_gid) for path in (made, made / "file")}

@@ -46,7 +46,7 @@ def made_image(
         engine.api.remove_image(name, force=True)
 
 
-def test_without_a_rule_that_of_the_image_gives_the_colour(
+def test_without_a_rule_the_rule_of_the_image_decides(
     run: Run, made_image: Callable[..., str]
 ) -> None:
     name = made_image("lambda { |stdout,stderr,status|\n  return status == 4 ? :green : :red\n}\n")
@@ -59,7 +59,7 @@ def test_without_a_rule_that_of_the_image_gives_the_colour(
     assert run("exit 4", image_name=name, colour_rule=none).outcome == AMBER
 
 
-def test_nothing_of_the_reading_of_a_rule_stays(
+def test_reading_a_rule_leaves_no_container(
     run: Run, made_image: Callable[..., str], engine: Engine, namespace: Namespace
 ) -> None:
     name = made_image("lambda { |output| :green }")
@@ -69,7 +69,7 @@ def test_nothing_of_the_reading_of_a_rule_stays(
     assert not [each for each in found if "-rule-" in each["Names"][0]]
 
 
-def test_a_rule_that_is_given_comes_before_that_of_the_image(
+def test_a_given_rule_comes_before_that_of_the_image(
     run: Run, made_image: Callable[..., str]
 ) -> None:
     name = made_image("lambda { |output| :red }")
@@ -89,7 +89,7 @@ def test_a_rule_that_is_given_comes_before_that_of_the_image(
         ("x", [f"RUN rm {PLACE} && mkfifo {PLACE}"], "is no file"),
     ],
 )
-def test_an_image_whose_rule_can_be_none_is_faulty_with_the_reason(
+def test_an_image_with_an_invalid_rule_is_faulty_with_the_reason(
     run: Run, made_image: Callable[..., str], rule: str, commands: list[str], reason: str
 ) -> None:
     name = made_image(rule, *commands)

@@ -107,7 +107,7 @@ def test_pages_together_hold_each_image_once(runner: Stub, engine: Engine, shell
             engine.api.remove_image(f"{shell}:{tag}")
 
 
-def test_an_image_that_went_between_two_pages_loses_no_other(
+def test_an_image_removed_between_two_pages_hides_no_other(
     runner: Stub, engine: Engine, shell: str
 ) -> None:
     engine.api.tag(shell, shell, "a")
@@ -155,7 +155,7 @@ def test_an_image_is_pulled_with_its_progress(
     assert runner.Run(asked, timeout=30).outcome == GREEN
 
 
-def test_two_who_pull_the_same_image_both_get_it(
+def test_two_clients_can_pull_the_same_image_at_once(
     runner: Stub, registry: Registry, remote: str
 ) -> None:
     registry.rest_may_go.clear()
@@ -201,7 +201,7 @@ def test_an_image_that_no_registry_has_is_not_found(
         ((200, b"{}"), grpc.StatusCode.UNAVAILABLE),
     ],
 )
-def test_what_a_registry_refuses_is_not_found_and_what_it_fails_in_is_unavailable(
+def test_a_refusal_of_a_registry_is_not_found_and_a_failure_is_unavailable(
     runner: Stub, registry: Registry, name: str, answer: tuple[int, bytes], code: grpc.StatusCode
 ) -> None:
     registry.answer = answer
@@ -242,8 +242,6 @@ def test_a_name_is_not_taken_for_a_part_of_an_id(
         "x" * image_names.MAX_BYTES,
     ],
 )
-def test_a_name_that_an_image_can_have_is_looked_for(
-    runner: Stub, started_kata: Kata, image_name: str
-) -> None:
+def test_a_valid_image_name_is_looked_up(runner: Stub, started_kata: Kata, image_name: str) -> None:
     asked = request(started_kata, image_name=image_name)
     refused(lambda: runner.Run(asked), grpc.StatusCode.FAILED_PRECONDITION)

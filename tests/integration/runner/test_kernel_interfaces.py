@@ -148,12 +148,12 @@ def test_the_kernel_refuses(answers: Answers, name: str) -> None:
 
 
 @pytest.mark.parametrize("path", OPENED)
-def test_what_is_the_machines_can_not_be_written(answers: Answers, path: str) -> None:
+def test_files_of_the_machine_can_not_be_written(answers: Answers, path: str) -> None:
     assert answers(path) in {"EACCES", "EPERM", "EROFS", "ENOENT", "ENXIO", "ETXTBSY"}
 
 
 @pytest.mark.parametrize("name", REACHED)
-def test_nobody_can_be_reached(answers: Answers, name: str) -> None:
+def test_no_address_can_be_reached(answers: Answers, name: str) -> None:
     # That nothing listens is what its own loopback says: there is nobody else on it.
     own = {"ECONNREFUSED"} if name in {"itself", "containerd's shim"} else set()
     assert answers(name) in {"ENETUNREACH", "EADDRNOTAVAIL", "EAFNOSUPPORT", "ENOENT", *own}
@@ -181,12 +181,12 @@ def test_a_filter_of_system_calls_is_in_force(run: Run) -> None:
         "newgrp root </dev/null; id",
     ],
 )
-def test_no_program_raises_its_rights(attack: Run, script: str) -> None:
+def test_no_program_gains_privileges(attack: Run, script: str) -> None:
     response = attack(f"({script}) 2>/dev/null")
     assert b"root" not in response.stdout.content
     assert b"uid=40061" in response.stdout.content
 
 
-def test_the_environment_holds_nothing_but_the_images_and_which_run_it_is(run: Run) -> None:
+def test_the_environment_has_only_known_variables(run: Run) -> None:
     response = run("env | cut -d= -f1 | sort")
     assert set(response.stdout.content.decode().split()) <= VARIABLES

@@ -74,7 +74,7 @@ def disk_bytes(folder: Path) -> int:
         ("mkdir d; cd d", f"it was ended: folders in the sandbox more than {safe_fs.MAX_DEPTH}"),
     ],
 )
-def test_a_run_that_fills_its_sandbox_is_ended_and_the_next_one_goes_well(
+def test_a_run_that_fills_its_sandbox_is_ended_and_the_next_one_passes(
     run: Run, sandbox: Path, script: str, reason: str
 ) -> None:
     files = {"a.txt": b"a\n"}
@@ -88,7 +88,7 @@ def test_a_run_that_fills_its_sandbox_is_ended_and_the_next_one_goes_well(
     assert (response.outcome, response.reason) == (GREEN, "")
 
 
-def test_a_run_that_is_above_the_limit_when_it_ends_by_itself_is_told_so(run: Run) -> None:
+def test_a_run_that_ends_by_itself_above_the_limit_gets_a_reason(run: Run) -> None:
     response = run(WRITE + "for each in 1 2 3; do write $each 4000000; done; echo tests: passed")
     assert response.reason == f"more than {SANDBOX_BYTES} bytes on disk in the sandbox"
     assert (response.outcome, response.status) == (GREEN, 0)
@@ -122,7 +122,7 @@ for number in range(%d):
     assert {"cyber-dojo.sh", "large.py"} < {path.name for path in sandbox.iterdir()}
 
 
-def test_what_earlier_runs_made_stays_when_a_run_makes_too_many_files(
+def test_files_of_earlier_runs_stay_when_a_run_makes_too_many_files(
     run: Run, sandbox: Path
 ) -> None:
     run("mkdir lib; touch lib/earlier")
@@ -137,21 +137,21 @@ def test_holes_take_no_disk(run: Run) -> None:
     assert (response.status, response.reason) == (0, "")
 
 
-def test_a_file_ends_at_the_limit(run: Run, sandbox: Path) -> None:
+def test_the_size_of_a_file_is_limited(run: Run, sandbox: Path) -> None:
     response = run(WRITE + f"write big {FILE_BYTES + 1}; echo $?")
     assert response.stdout.content == b"153\n"  # by SIGXFSZ
     assert (sandbox / "big").stat().st_size == FILE_BYTES
     assert run(f"truncate -s {FILE_BYTES + 1} hole").status != 0
 
 
-def test_tmp_ends_at_the_limit_and_is_as_new_in_the_next_run(run: Run) -> None:
+def test_tmp_is_limited_and_empty_in_the_next_run(run: Run) -> None:
     response = run(WRITE + f"write /tmp/big {TMP_BYTES + 1}; wc -c < /tmp/big")
     assert b"No space left on device" in response.stderr.content
     assert response.stdout.content.strip() == str(TMP_BYTES).encode()
     assert run("ls -A /tmp").stdout.content == b"cyber_dojo_fs_cleaners.sh\n"
 
 
-def test_processes_end_at_the_limit(run: Run) -> None:
+def test_the_number_of_processes_is_limited(run: Run) -> None:
     forks = b"""import os, signal
 children = []
 try:
@@ -189,7 +189,7 @@ def test_a_flood_of_output_is_read_and_cut_off(run: Run) -> None:
     assert response.stderr.truncated
 
 
-def test_output_of_just_the_limit_is_not_cut_off(run: Run) -> None:
+def test_output_at_the_limit_is_not_cut_off(run: Run) -> None:
     response = run(f"head -c {OUTPUT_BYTES} /dev/zero")
     assert response.stdout.content == bytes(OUTPUT_BYTES)
     assert not response.stdout.truncated

@@ -230,13 +230,13 @@ CALLS = {"prctl": 157, "prlimit": 302, "kill": 62, "ptrace": 101, "socket": 41, 
         *(f"syscall({number | 1 << 30}, 1, 0, 0, 0, 0)" for number in CALLS.values()),
     ],
 )
-def test_a_lambda_that_tries_to_get_out_is_faulty_whatever_it_says(run: Run, body: str) -> None:
+def test_a_lambda_that_tries_to_escape_is_faulty_whatever_it_returns(run: Run, body: str) -> None:
     outcome, reason = judged(run, f"lambda {{ |output| {body} rescue nil; :green }}")
     assert outcome == FAULTY
     assert reason.startswith(REACHED_OUT)
 
 
-def test_a_lambda_has_no_capability_and_nothing_of_the_machine(
+def test_a_lambda_has_no_capabilities_network_or_mounts(
     run: Run, engine: Engine, namespace: Namespace
 ) -> None:
     assert judged(run, SAYS_SO, "echo green") == (GREEN, "")
@@ -272,13 +272,13 @@ def test_a_lambda_has_no_capability_and_nothing_of_the_machine(
         "def answer_one(*) = exit!; def colour_of(*) = [1, 'red']",
     ],
 )
-def test_a_lambda_leaves_nothing_to_the_next_one(run: Run, mischief: str) -> None:
+def test_a_lambda_leaves_no_trace_for_the_next_one(run: Run, mischief: str) -> None:
     run(colour_rule=ruby(f"{mischief}\nlambda {{ |output| :amber }}"))
     source = "lambda { |o| defined?(COLOUR) || $colour || ENV['COLOUR'] || o.strip.to_sym }"
     assert judged(run, source, "echo green") == (GREEN, "")
 
 
-def test_a_lambda_finds_nothing_of_what_others_were_given(run: Run) -> None:
+def test_a_lambda_finds_nothing_of_earlier_outputs(run: Run) -> None:
     first = "lambda { |output| raise 'the whale ' + output }"
     assert "the whale swims far" in judged(run, first, "echo swims far")[1]
     search = (
@@ -289,7 +289,7 @@ def test_a_lambda_finds_nothing_of_what_others_were_given(run: Run) -> None:
     assert judged(run, search) == (GREEN, "")
 
 
-def test_a_lambda_gives_colours_in_its_own_run_alone(run: Run) -> None:
+def test_a_lambda_can_not_forge_the_colour_of_another_run(run: Run) -> None:
     forge = (
         "lambda { |output| ObjectSpace.each_object(IO) { |each| "
         "each.syswrite([1, 5].pack('NN') + 'green' + [1, 3].pack('NN') + 'red') rescue nil }; "
@@ -301,9 +301,7 @@ def test_a_lambda_gives_colours_in_its_own_run_alone(run: Run) -> None:
             assert judged(run, SAYS_SO, f"echo {said}") == (colour, "")
 
 
-def test_a_class_gets_each_its_own_colour_at_the_same_time(
-    runner: Stub, started_kata: Kata
-) -> None:
+def test_runs_at_the_same_time_get_their_own_colours(runner: Stub, started_kata: Kata) -> None:
     others = [each for each in avatars.NAMES if each != AVATAR][:15]
     for avatar in others:
         started_kata.start_avatar(avatar)
@@ -324,18 +322,18 @@ def test_a_run_that_took_too_long_is_not_judged(run: Run) -> None:
 
 
 @pytest.mark.parametrize("source", ["", " \n", "#" * (MAX_SOURCE_BYTES + 1)])
-def test_what_can_be_no_lambda_is_refused(runner: Stub, kata: Kata, source: str) -> None:
+def test_an_empty_or_too_long_lambda_is_refused(runner: Stub, kata: Kata, source: str) -> None:
     asked = request(kata, colour_rule=ruby(source))
     assert bad_field(lambda: runner.Run(asked)) == "colour_rule.ruby_lambda.source"
 
 
-def test_a_lambda_can_be_as_long_as_it_may(run: Run) -> None:
+def test_a_lambda_of_the_largest_size_is_evaluated(run: Run) -> None:
     source = "lambda { |output| :green }"
     source += "#" * (MAX_SOURCE_BYTES - len(source))
     assert judged(run, source) == (GREEN, "")
 
 
-def test_a_container_that_somebody_removes_or_kills_costs_nobody_a_colour(
+def test_a_removed_or_killed_container_costs_no_colour(
     run: Run, engine: Engine, namespace: Namespace
 ) -> None:
     for end in (engine.api.kill, lambda each: engine.api.remove_container(each, force=True)):
@@ -345,7 +343,7 @@ def test_a_container_that_somebody_removes_or_kills_costs_nobody_a_colour(
         assert judged(run, SAYS_SO, "echo green") == (GREEN, "")
 
 
-def test_a_lambda_whose_container_is_taken_away_is_evaluated_in_another(
+def test_a_lambda_whose_container_is_removed_is_evaluated_in_another(
     runner: Stub, started_kata: Kata, engine: Engine, namespace: Namespace
 ) -> None:
     assert judged(runs_in(runner, started_kata), SAYS_SO, "echo green") == (GREEN, "")
@@ -360,7 +358,7 @@ def test_a_lambda_whose_container_is_taken_away_is_evaluated_in_another(
     assert (call.result().outcome, call.result().reason) == (GREEN, "")
 
 
-def test_what_a_runner_that_was_killed_leaves_goes(
+def test_lambda_containers_of_a_killed_runner_end_and_the_next_runner_removes_them(
     start_runner: Callable[..., Service],
     client: Callable[[Service], Stub],
     started_kata: Kata,
@@ -386,7 +384,7 @@ def is_running(engine: Engine, container: str) -> bool:
     return bool(engine.api.inspect_container(container)["State"]["Running"])
 
 
-def test_without_the_image_for_lambdas_that_is_said_and_patterns_work(
+def test_without_the_image_for_lambdas_they_are_faulty_and_patterns_work(
     start_runner: Callable[..., Service], client: Callable[[Service], Stub], started_kata: Kata
 ) -> None:
     service = start_runner(CYBER_DOJO_RUNNER_RUBY_IMAGE="cyber-dojo/not-here")

@@ -191,7 +191,7 @@ def test_what_a_run_puts_in_the_way_of_a_visible_file_is_removed(
     assert not (started_kata.folder / "b.txt").exists()
 
 
-def test_folders_without_end_are_removed(run: Run, sandbox: Path) -> None:
+def test_very_deep_folders_are_removed(run: Run, sandbox: Path) -> None:
     dig = b"""import os
 for _ in range(3000):
     os.mkdir("a.txt")
@@ -247,7 +247,7 @@ def test_files_of_another_user_become_the_avatars(run: Run, sandbox: Path) -> No
     assert {path.stat().st_uid for path in (sandbox, *sandbox.rglob("*"))} == {UID}
 
 
-def test_what_a_killed_runner_left_half_done_is_finished(run: Run, sandbox: Path) -> None:
+def test_the_next_run_finishes_what_a_killed_runner_left(run: Run, sandbox: Path) -> None:
     run("true", {"a.txt": b"a\n"})
     # It was killed while it removed a tree, with a file and the names half written.
     (sandbox.parent / ".removed/1234/deep").mkdir(parents=True)
@@ -264,9 +264,7 @@ def test_what_a_killed_runner_left_half_done_is_finished(run: Run, sandbox: Path
 @pytest.mark.parametrize(
     "content", [b"", b"{", b"[]", b'{"filenames": 7}', b'{"filenames": ["../manifest.json", 7]}']
 )
-def test_names_of_earlier_files_that_a_backup_spoilt_do_no_harm(
-    run: Run, sandbox: Path, content: bytes
-) -> None:
+def test_a_damaged_submission_json_does_no_harm(run: Run, sandbox: Path, content: bytes) -> None:
     run("true", {"a.txt": b"a\n"})
     (sandbox.parent / "submission.json").write_bytes(content)
     assert run().outcome == GREEN

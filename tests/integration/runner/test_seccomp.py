@@ -284,34 +284,34 @@ def answers(runner: Stub, data_containers: DataContainers) -> Answers:
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_no_test_needs_is_refused(answers: Answers, name: str) -> None:
+def test_calls_that_no_test_needs_are_refused(answers: Answers, name: str) -> None:
     assert answers[name] == "EPERM"
 
 
 @pytest.mark.parametrize("name", ABSENT)
-def test_what_programs_do_without_seems_not_to_be_there(answers: Answers, name: str) -> None:
+def test_calls_that_programs_do_without_seem_not_to_exist(answers: Answers, name: str) -> None:
     assert answers[name] == "ENOSYS"
 
 
 @pytest.mark.parametrize("name", ALLOWED)
-def test_what_languages_need_is_allowed(answers: Answers, name: str) -> None:
+def test_calls_that_languages_need_are_allowed(answers: Answers, name: str) -> None:
     assert answers[name] == "done"
 
 
 @on_x86_64
 @pytest.mark.parametrize("name", I386_REFUSED)
-def test_a_32_bit_program_is_refused_the_same(answers: Answers, name: str) -> None:
+def test_a_32_bit_program_is_refused_the_same_calls(answers: Answers, name: str) -> None:
     assert answers[name] == I386_REFUSED[name][1]
 
 
 @on_x86_64
 @pytest.mark.parametrize("name", I386_ALLOWED)
-def test_a_32_bit_program_is_allowed_the_same(answers: Answers, name: str) -> None:
+def test_a_32_bit_program_is_allowed_the_same_calls(answers: Answers, name: str) -> None:
     assert answers[name] == "done"
 
 
 @on_x86_64
-def test_a_call_by_a_table_that_the_filter_does_not_know_ends_the_program(run: Run) -> None:
+def test_a_call_through_the_x32_abi_kills_the_program(run: Run) -> None:
     x32 = b"#include <unistd.h>\nint main(void) { return syscall(0x40000000 | 39) < 0; }\n"
     response = run("gcc -w x32.c -o x32 && ./x32", {"x32.c": x32}, image_name=GCC)
     assert response.status == 128 + 31  # SIGSYS
@@ -387,6 +387,6 @@ if __name__ == "__main__":
 """
 
 
-def test_the_library_of_a_language_finds_all_that_it_is_used_to(run: Run) -> None:
+def test_the_standard_library_of_python_works_under_the_filter(run: Run) -> None:
     response = run("python3 library.py", {"library.py": LIBRARY})
     assert response.outcome == GREEN, response

@@ -74,7 +74,7 @@ def archive(storer: storer_pb2_grpc.StorerServiceStub, kata: Kata) -> None:
     wait_until(is_archived)
 
 
-def test_a_submission_brings_its_kata_back_with_what_the_run_before_left(
+def test_a_submission_fetches_its_archived_kata_with_the_products_of_earlier_runs(
     storer_service_with_archive: Service,
     start_runner: Callable[..., Service],
     client: Callable[[Service], Stub],
@@ -94,7 +94,7 @@ def test_a_submission_brings_its_kata_back_with_what_the_run_before_left(
         assert not stored_kata.folder.exists()
 
 
-def test_preparing_brings_a_kata_back(
+def test_preparing_fetches_an_archived_kata(
     asking_runner: Stub, storer: storer_pb2_grpc.StorerServiceStub, stored_kata: Kata
 ) -> None:
     archive(storer, stored_kata)
@@ -121,7 +121,7 @@ def test_a_run_counts_as_a_use_of_the_kata(
     assert data_containers.touched(stored_kata.id) >= before - 1
 
 
-def test_a_kata_that_is_nowhere_is_not_found_by_the_storer_either(
+def test_a_kata_that_the_storer_does_not_know_is_not_found(
     asking_runner: Stub, stored_kata: Kata
 ) -> None:
     nowhere = Kata("0123456789", stored_kata.folder)

@@ -102,7 +102,7 @@ def restore(kata: Kata) -> None:
         publish.publish(staged, kata.folder)
 
 
-def test_a_kata_that_is_restored_at_any_moment_of_a_run_is_there(
+def test_a_kata_that_is_restored_at_any_moment_of_a_run_can_be_run_again(
     runner: Stub, new_kata: Callable[[], Kata]
 ) -> None:
     katas = [new_kata() for _ in MOMENTS]

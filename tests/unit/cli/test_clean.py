@@ -56,7 +56,7 @@ def test_a_clean_text_is_seen_whole_and_stays_as_it_is(text: str) -> None:
     assert clean(cleaned) == cleaned
 
 
-def test_bytes_that_are_no_text_and_tabs_are_shown_too() -> None:
+def test_bytes_that_are_not_utf8_and_tabs_are_shown() -> None:
     assert clean(b"a\xff\x1bb") == "a\\xff\\x1bb"
     assert line(b"\ta\tb\r") == "    a   b"
     assert line("né 日本") == "né 日本"
@@ -90,9 +90,7 @@ def test_two_texts_side_by_side_are_harmless(stream: io.StringIO, text: str) -> 
     assert shown(stream).split("|")[0].strip() == clean(text).strip()
 
 
-def test_colours_are_left_out_where_that_is_asked_for(
-    stream: io.StringIO, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_color_leaves_out_colours(stream: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     screen = Screen(stream)
     table = Table(Column("NAME"))

@@ -101,7 +101,7 @@ def test_a_command_loads_only_what_it_needs() -> None:
         (["show", "4"], []),  # no storer answers
     ],
 )
-def test_what_is_begun_is_completed(
+def test_an_incomplete_word_is_completed(
     words: list[str], offered: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CYBER_DOJO_STORER", "127.0.0.1:1")

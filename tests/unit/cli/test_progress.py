@@ -43,14 +43,14 @@ def test_a_line_on_a_terminal_is_harmless_and_goes_away(
     assert stream.getvalue().endswith("\x1b[2K")
 
 
-def test_the_cursor_stays_while_progress_is_told(
+def test_the_cursor_stays_visible_during_progress(
     monkeypatch: pytest.MonkeyPatch, total: int | None
 ) -> None:
     written = told(Terminal(), monkeypatch, total)
     assert written.rindex(SHOWN) > written.rindex(HIDDEN)
 
 
-def test_a_pipe_gets_lines_only_where_that_is_asked_for(
+def test_a_pipe_gets_progress_only_if_forced(
     monkeypatch: pytest.MonkeyPatch, total: int | None
 ) -> None:
     assert told(io.StringIO(), monkeypatch, total) == ""

@@ -34,7 +34,7 @@ def test_a_table_in_a_pipe_has_a_line_for_each_row_and_nothing_is_cut() -> None:
     )
 
 
-def test_a_table_on_a_terminal_fits_and_only_what_may_be_cut_is() -> None:
+def test_a_table_on_a_terminal_fits_and_only_columns_that_may_be_cut_are() -> None:
     stream = Terminal()
     table().show(Screen(stream))
     heading, first, second = stream.getvalue().splitlines()
@@ -46,7 +46,7 @@ def test_a_table_on_a_terminal_fits_and_only_what_may_be_cut_is() -> None:
     assert "日本語" in second
 
 
-def test_what_is_folded_is_whole() -> None:
+def test_a_folded_text_is_complete() -> None:
     stream = Terminal()
     made = Table(Column("N"), Column("CHANGES", overflow="fold"))
     made.add("1", LONG)
@@ -56,7 +56,7 @@ def test_what_is_folded_is_whole() -> None:
 
 
 @pytest.mark.parametrize("kind", [io.StringIO, Terminal])
-def test_two_texts_stand_beside_each_other_and_are_whole(kind: type[io.StringIO]) -> None:
+def test_two_texts_side_by_side_are_complete(kind: type[io.StringIO]) -> None:
     stream = kind()
     side_by_side(
         Screen(stream),

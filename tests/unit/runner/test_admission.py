@@ -61,7 +61,7 @@ def admitted(test: Callable[[Runs], Awaitable[None]], running: int = 2, waiting:
     asyncio.run(main())
 
 
-def test_one_run_at_a_time_for_an_avatar_in_their_order() -> None:
+def test_runs_of_one_avatar_take_turns_in_order() -> None:
     async def test(runs: Runs) -> None:
         for name in ("first", "second", "third"):
             await runs.start(name, "whale")
@@ -74,7 +74,7 @@ def test_one_run_at_a_time_for_an_avatar_in_their_order() -> None:
     admitted(test)
 
 
-def test_so_many_in_all_and_who_waits_for_its_turn_takes_no_slot() -> None:
+def test_slots_are_limited_and_a_run_that_waits_for_its_turn_takes_none() -> None:
     async def test(runs: Runs) -> None:
         for name, avatar in (("a", "ant"), ("b", "ant"), ("c", "bee"), ("d", "cat"), ("e", "dog")):
             await runs.start(name, avatar)
@@ -89,7 +89,7 @@ def test_so_many_in_all_and_who_waits_for_its_turn_takes_no_slot() -> None:
     admitted(test)
 
 
-def test_the_same_avatar_of_two_katas_is_two() -> None:
+def test_one_avatar_in_two_katas_has_two_turns() -> None:
     async def main() -> None:
         admission = Admission(2, 0)
         async with admission.turn(ID, "whale"), admission.turn("60B2C95E04", "whale"):
@@ -98,7 +98,7 @@ def test_the_same_avatar_of_two_katas_is_two() -> None:
     asyncio.run(main())
 
 
-def test_too_many_that_wait_are_refused_at_once_and_told_when_to_try_again() -> None:
+def test_too_many_waiting_runs_are_refused_with_a_time_to_retry() -> None:
     async def test(runs: Runs) -> None:
         for name, avatar in (("a", "ant"), ("b", "bee"), ("c", "cat"), ("d", "dog")):
             await runs.start(name, avatar)
