@@ -7,20 +7,20 @@ import pytest
 from cyberdojo.colour.v1 import colour_pb2
 from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
 from support.kata_folders import Kata
-from support.legacy_script_files import OldScript
-from support.legacy_scripts import OLD_SCRIPTS
+from support.legacy_script_files import LegacyScript
+from support.legacy_scripts import LEGACY_SCRIPTS
 from support.start_point_files import NAMES, SUITE, Files, fixed, visible_files
 
 AVATAR = "whale"
 
-Test = Callable[[OldScript, Files], runner_pb2.RunResponse]
+Test = Callable[[LegacyScript, Files], runner_pb2.RunResponse]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Give the scripts for the suite's languages to the test; with --all-languages, all."""
     if "old" in metafunc.fixturenames:
         names = NAMES if metafunc.config.getoption("all_languages") else SUITE
-        chosen = [each for each in OLD_SCRIPTS if each.image in names]
+        chosen = [each for each in LEGACY_SCRIPTS if each.image in names]
         metafunc.parametrize(
             "old", chosen, ids=[f"{each.image}: {each.subject}" for each in chosen]
         )
@@ -31,7 +31,7 @@ def test(runner: runner_pb2_grpc.RunnerServiceStub, kata: Kata) -> Test:
     """Runs an old script in the whale's sandbox."""
     kata.start_avatar(AVATAR)
 
-    def test(old: OldScript, start_point: Files) -> runner_pb2.RunResponse:
+    def test(old: LegacyScript, start_point: Files) -> runner_pb2.RunResponse:
         asked = runner_pb2.RunRequest(
             kata_id=kata.id,
             avatar=AVATAR,
@@ -45,7 +45,7 @@ def test(runner: runner_pb2_grpc.RunnerServiceStub, kata: Kata) -> Test:
     return test
 
 
-def test_a_legacy_script_is_red_and_becomes_green(test: Test, old: OldScript) -> None:
+def test_a_legacy_script_is_red_and_becomes_green(test: Test, old: LegacyScript) -> None:
     response = test(old, visible_files(old.image))
     assert response.outcome == colour_pb2.COLOUR_RED, response
     response = test(old, fixed(old.image))

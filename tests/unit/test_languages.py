@@ -6,7 +6,7 @@ import pytest
 
 from dojo import avatars
 from storer.kata import legacy_languages
-from support.legacy_scripts import OLD_SCRIPTS
+from support.legacy_scripts import LEGACY_SCRIPTS
 from support.paths import TOP
 from support.start_point_files import LANGUAGES, NAMES, SUITE, manifest
 
@@ -63,7 +63,7 @@ def test_each_language_has_one_image_and_each_image_one_language() -> None:
 
 
 def test_each_image_is_tested_with_a_legacy_script() -> None:
-    assert {each.image for each in OLD_SCRIPTS} == set(NAMES)
+    assert {each.image for each in LEGACY_SCRIPTS} == set(NAMES)
 
 
 def test_c_and_cpp_are_compiled_alike() -> None:

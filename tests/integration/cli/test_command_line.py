@@ -1,4 +1,4 @@
-"""The command line does its job for people on a terminal, for pipes and for programs."""
+"""The command line, for people on a terminal, in pipes and for programs."""
 
 import fcntl
 import hashlib
@@ -23,19 +23,19 @@ from support.storer.storing import AMBER, FAULTY, FILES, GREEN, RED, Katas, git,
 ESCAPE = b"\x1b"
 HOSTILE = b"\x1b]0;owned\x07\x1b[31m\x9b2J over\x08\x08 \xe2\x80\xae reversed \xff\x00"[:-1]
 
-# Of escapes, only those that set a colour.
+# The only escapes that may be written: those that set a colour.
 COLOURS = re.compile(rb"\x1b\[[0-9]*m")
 
 
 @pytest.fixture
 def storer_line(storer_service: Service, tmp_path: Path) -> CommandLine:
-    """The command line, with the shared storer."""
+    """A command line that calls the shared storer."""
     return CommandLine(storer_service.address, tmp_path)
 
 
 @pytest.fixture
 def kata_id(katas: Katas) -> str:
-    """A kata with a whale that has four lights."""
+    """A kata in which the whale has four lights."""
     kata_id = katas.started("whale")
     for number, colour in enumerate((RED, AMBER, GREEN, FAULTY), 1):
         files = {**FILES, "hiker.c": b"int answer(void)\n{\n    return %d;\n}\n" % number}
@@ -145,8 +145,8 @@ def test_a_difference_is_shown_in_colours_side_by_side_or_as_a_patch(
     assert "\x1b[31m-    return 1;\x1b[0m\n\x1b[32m+    return 3;\x1b[0m\n" in done.text
     text = storer_line.run("diff", kata_id, "whale", "1", "3").text
     assert "@@ -1 +1 @@\n int answer(void)\n {\n-    return 1;\n+    return 3;\n }\n" in text
-    beside = storer_line.run("diff", kata_id, "whale", "1", "3", "--side-by-side").text
-    assert re.search(r"3     return 1; +\|    3     return 3;", beside)
+    columns = storer_line.run("diff", kata_id, "whale", "1", "3", "--side-by-side").text
+    assert re.search(r"3     return 1; +\|    3     return 3;", columns)
     patch = storer_line.run("diff", kata_id, "whale", "1", "3", "--patch").stdout
     assert patch == katas.patch(kata_id, "whale", 1, 3)
     (tmp_path / "hiker.c").write_bytes(b"int answer(void)\n{\n    return 1;\n}\n")
@@ -232,7 +232,7 @@ def test_a_tar_never_goes_to_a_terminal(storer_line: CommandLine, kata_id: str) 
         done = storer_line.on_terminal(*arguments)
         assert done.code == 2
         assert done.text == (
-            "cyber-dojo: these bytes are not for a terminal: name a file, or use a pipe\n"
+            "cyber-dojo: a tar is not for a terminal: name a file, or use a pipe\n"
         )
 
 
@@ -261,12 +261,12 @@ def test_a_download_resumes_where_it_broke_off(
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 130
     line = CommandLine(service.address, tmp_path)
-    came_bytes = part.stat().st_size
-    assert came_bytes < 48 * 1024 * 1024
-    begun_with = part.read_bytes()
+    part_bytes = part.stat().st_size
+    assert part_bytes < 48 * 1024 * 1024
+    content = part.read_bytes()
     (record,) = line.run(*arguments, "--json").records()
     tar = (tmp_path / "kata").read_bytes()
-    assert tar[:came_bytes] == begun_with
+    assert tar[:part_bytes] == content
     assert record["sha256"] == hashlib.sha256(tar).hexdigest()
     assert (unpacked(tar, tmp_path / "out", kata_id) / "whale/sandbox/big").stat().st_size > 0
     assert not list(tmp_path.glob("kata.part*"))
@@ -399,7 +399,7 @@ def test_an_error_is_one_line_and_an_exit_code(
 
 
 def restoring(storer_line: CommandLine) -> "subprocess.Popen[bytes]":
-    """Begin to restore from a pipe."""
+    """Start a restore from a pipe."""
     pipe = subprocess.PIPE
     return subprocess.Popen(
         [*COMMAND, "restore"], env=storer_line.environ(), stdin=pipe, stdout=pipe, stderr=pipe
@@ -425,7 +425,9 @@ def test_a_damaged_backup_is_recognized_in_a_pipe_too(
 def test_a_restore_from_a_silent_pipe_can_be_interrupted(storer_line: CommandLine) -> None:
     with restoring(storer_line) as process:
         wait_until(lambda: b"grpc" in Path(f"/proc/{process.pid}/maps").read_bytes())
-        wait_until(lambda: len(os.listdir(f"/proc/{process.pid}/task")) > 3)  # the thread reads
+        wait_until(
+            lambda: len(os.listdir(f"/proc/{process.pid}/task")) > 3
+        )  # the thread that reads the pipe has started
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 130
         assert process.stderr is not None
@@ -454,29 +456,29 @@ def test_output_that_can_not_be_written_is_reported_in_one_line(
 def test_a_device_or_a_fifo_is_written_like_a_pipe(
     storer_line: CommandLine, kata_id: str, tmp_path: Path, command: str
 ) -> None:
-    told = [command, kata_id, "-o"]
-    assert storer_line.run(*told, "whole").code == 0
+    arguments = [command, kata_id, "-o"]
+    assert storer_line.run(*arguments, "whole").code == 0
     os.mkfifo(tmp_path / "fifo")
     reading = subprocess.Popen(["cat", "fifo"], cwd=tmp_path, stdout=subprocess.PIPE)
-    assert storer_line.run(*told, "fifo").code == 0
+    assert storer_line.run(*arguments, "fifo").code == 0
     assert len(reading.communicate(timeout=60)[0]) == (tmp_path / "whole").stat().st_size
     (tmp_path / "null").symlink_to("/dev/null")
-    assert storer_line.run(*told, "null").code == 0
+    assert storer_line.run(*arguments, "null").code == 0
     assert Path("/dev/null").is_char_device()
     (tmp_path / "link").symlink_to("whole")
     (tmp_path / "whole").write_bytes(b"")
-    assert storer_line.run(*told, "link").code == 0
+    assert storer_line.run(*arguments, "link").code == 0
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "whole").stat().st_size > 0
     assert not list(tmp_path.glob("*.part*"))
     whole = (tmp_path / "whole").stat().st_size
-    assert len(storer_line.run(*told, "/dev/stdout").stdout) >= whole
+    assert len(storer_line.run(*arguments, "/dev/stdout").stdout) >= whole
 
 
 def test_two_commands_do_not_write_the_same_file(
     storer_line: CommandLine, kata_id: str, tmp_path: Path
 ) -> None:
-    with open(tmp_path / "b.tar.part", "wb") as held:  # by one that is at it
+    with open(tmp_path / "b.tar.part", "wb") as held:  # as another command does
         fcntl.flock(held, fcntl.LOCK_EX)
         for command in ("backup", "download"):
             done = storer_line.run(command, kata_id, "-o", "b.tar")
