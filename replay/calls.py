@@ -32,7 +32,7 @@ class Refused(Exception):
 
 
 def channel(address: str) -> grpc.Channel:
-    """Return a channel to a service. Safe for any thread."""
+    """Return a channel to a service. Any thread may use it."""
     options = [
         ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
         ("grpc.max_send_message_length", -1),
@@ -41,7 +41,7 @@ def channel(address: str) -> grpc.Channel:
 
 
 class Calls:
-    """Makes calls, until `stop` is called. Safe for any thread."""
+    """Makes calls, until `stop` is called. Any thread may use it."""
 
     def __init__(self) -> None:
         self._stopping = threading.Event()

@@ -20,7 +20,7 @@ _KINDS = {"ran": Ran, "skipped": Skipped}
 
 
 class Journal:
-    """A journal's file, locked by this replay. Safe for any thread."""
+    """A journal's file, locked by this replay. Any thread may use it."""
 
     def __init__(self, path: Path, *, is_fresh: bool) -> None:
         """Open the journal, emptied if `is_fresh`. Raises ReplayStopped if that is impossible."""

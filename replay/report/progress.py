@@ -10,7 +10,7 @@ from replay.outcomes import Outcome, Ran, place
 
 
 class Progress:
-    """Counts what was replayed, and shows it on standard error. Safe for any thread."""
+    """Counts what was replayed, and shows it on standard error. Any thread may use it."""
 
     def __init__(self) -> None:
         self._screen = Screen(sys.stderr)

@@ -1,4 +1,4 @@
-"""`make lint-protos` lets the protos grow, and refuses what breaks the last release's callers."""
+"""`make lint-protos` allows additions to the protos, and refuses what breaks callers."""
 
 import shutil
 import subprocess
@@ -19,7 +19,7 @@ def make(target: str, contract: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def contract(tmp_path: Path) -> Path:
-    """A copy of the protos, with no release."""
+    """A copy of the protos, without a release."""
     copy = tmp_path / "protos"
     shutil.copytree(TOP / "protos", copy, ignore=shutil.ignore_patterns("*.binpb"))
     return copy
@@ -27,7 +27,7 @@ def contract(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def edit(contract: Path) -> Callable[[str, str], None]:
-    """Replaces a text in the copy's storer.proto, where the text has to be."""
+    """Replaces a text in the copy's storer.proto, and asserts that the text was there."""
 
     def edit(old: str, new: str) -> None:
         proto = contract / STORER

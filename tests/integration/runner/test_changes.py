@@ -1,4 +1,4 @@
-"""What a run answers of the files that it created, changed and deleted."""
+"""The files in a run's response: those that the run created, changed and deleted."""
 
 import os
 
@@ -146,5 +146,5 @@ def test_what_a_daemon_writes_after_the_end_is_not_waited_for(run: Run, started_
     daemon = "while :; do date +%N > clock; done"
     response = run(f"setsid sh -c '{daemon}' >/dev/null 2>&1 & until [ -s clock ]; do :; done")
     clock = started_kata.sandbox(AVATAR) / "clock"
-    # The last that it wrote is what was answered: nothing moves any more.
+    # The response has the daemon's last write, so the daemon had ended before files were read.
     assert response.changed_files["clock"] == clock.read_bytes()

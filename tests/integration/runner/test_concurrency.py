@@ -1,4 +1,4 @@
-"""Runs at the same time, and runs that end before their end."""
+"""Runs at the same time, and runs that are ended early."""
 
 import contextlib
 import itertools
@@ -24,9 +24,9 @@ from support.runner.submissions import (
 )
 from support.services import Service, wait_until
 
-# Says so if another run is in the same sandbox at the same time.
+# Prints `not alone` if another run is in the same sandbox at the same time.
 ALONE = "mkdir busy || echo not alone; sleep 0.1; rmdir busy; echo tests: passed"
-# Says when it began and ended, in nanoseconds.
+# Prints when it began and ended, in nanoseconds.
 TIMED = "date +%s%N; sleep 0.1; date +%s%N; echo tests: passed"
 AVATARS = ("bear", "crab", "deer", "fox", "lion")
 
@@ -35,9 +35,9 @@ Client = Callable[[Service], Stub]
 
 
 def queue(runner: Stub, asked: runner_pb2.RunRequest) -> "grpc.Future[runner_pb2.RunResponse]":
-    """Ask for a run; return when it has its place among those that wait."""
+    """Start a run; return when it has its place in the queue."""
     call = runner.Run.future(asked, timeout=120)
-    # Over the same connection, so they come later; and they have to ask the engine first.
+    # These calls use the same connection, so they arrive later, and they have to ask the engine.
     for _ in range(2):
         runner.ListImages(runner_pb2.ListImagesRequest())
     return call
@@ -51,7 +51,7 @@ def times(response: runner_pb2.RunResponse) -> tuple[int, int]:
 
 @pytest.fixture
 def full_kata(started_kata: Kata) -> Kata:
-    """A kata in which more avatars were started."""
+    """A kata with more avatars than the whale."""
     for avatar in AVATARS:
         started_kata.start_avatar(avatar)
     return started_kata
@@ -83,7 +83,7 @@ def test_runs_that_take_turns_have_their_own_files(runner: Stub, started_kata: K
 
 
 def test_different_avatars_run_at_the_same_time(runner: Stub, full_kata: Kata) -> None:
-    # Each is going on before the first is told to end.
+    # All of them are in progress before the first one is released.
     runs = [held(runner, full_kata, avatar) for avatar in AVATARS[:3]]
     assert [each.release().outcome for each in runs] == [GREEN] * 3
 
@@ -148,7 +148,7 @@ def test_a_cancelled_call_ends_its_container(
 def test_a_deadline_that_passes_ends_the_container(
     runner: Stub, started_kata: Kata, engine: Engine
 ) -> None:
-    assert prepare(runner, started_kata)  # so that it begins before the deadline
+    assert prepare(runner, started_kata)  # so that the run begins before the deadline
     run = held(runner, started_kata, timeout=5)
     refused(run.call.result, grpc.StatusCode.DEADLINE_EXCEEDED)
     wait_until(lambda: not containers(engine, started_kata))
@@ -174,7 +174,7 @@ def test_a_call_that_was_cancelled_while_it_waited_never_runs(
         lambda event: event["event"] == "cancelled" and event.get("kata") == started_kata.id
     )
     first.release()
-    # Its turn comes after the cancelled one's.
+    # This run's turn comes after that of the cancelled one.
     response = runner.Run(request(started_kata, "ls"), timeout=60)
     assert response.stdout.content == b"cyber-dojo.sh\n"
 
@@ -195,7 +195,7 @@ def test_a_call_that_was_cancelled_while_it_waited_does_not_block_others(
 def test_a_deadline_that_passes_at_any_moment_leaves_no_container(
     runner: Stub, started_kata: Kata, engine: Engine
 ) -> None:
-    # A run takes some 200 ms: these are ended in all of its stages.
+    # A run takes about 200 ms, so these deadlines pass in all of its stages.
     for milliseconds in range(10, 310, 20):
         with contextlib.suppress(grpc.RpcError):
             runner.Run(request(started_kata), timeout=milliseconds / 1000)
@@ -210,7 +210,7 @@ def test_a_run_whose_container_somebody_removed_ends(
     run = held(runner, started_kata)
     for container in containers(engine, started_kata):
         engine.api.remove_container(container, force=True)
-    # It may have come to an end in between, so that there is a status; or not.
+    # The call returns a response if the run had just ended, and an error if not.
     wait_until(run.call.done)
     (run.sandbox / "here").unlink()
     assert_serves(runner, started_kata)
@@ -248,5 +248,5 @@ def test_a_stopping_runner_kills_a_run_that_does_not_end(
     service = start_runner()
     run = held(client(service), started_kata)
     service.stop()
-    refused(run.call.result, grpc.StatusCode.UNAVAILABLE)  # as another runner may be there
+    refused(run.call.result, grpc.StatusCode.UNAVAILABLE)  # a retry may reach another runner
     assert not containers(engine, started_kata)

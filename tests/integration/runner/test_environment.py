@@ -1,4 +1,4 @@
-"""What start points and images count on at run time: variables, cleaners, and bash."""
+"""What start points and images rely on in a run: variables, cleaners, and bash."""
 
 import io
 import secrets
@@ -25,8 +25,8 @@ def build(engine: Engine, namespace: Namespace) -> Iterator[Callable[[str], str]
     def build(instructions: str) -> str:
         name = f"{namespace.name}-{secrets.token_hex(4)}"
         dockerfile = io.BytesIO(f"FROM {PYTHON}\nUSER root\n{instructions}\n".encode())
-        # Without the cache: another worker of the tests may be removing what is in it.
-        told = engine.api.build(
+        # Without the cache: another worker of the tests may be removing images from the cache.
+        lines = engine.api.build(
             fileobj=dockerfile,
             tag=name,
             nocache=True,
@@ -35,7 +35,7 @@ def build(engine: Engine, namespace: Namespace) -> Iterator[Callable[[str], str]
             forcerm=True,
             decode=True,
         )
-        for line in told:
+        for line in lines:
             assert "error" not in line, line
         built.append(name)
         return name
@@ -47,13 +47,13 @@ def build(engine: Engine, namespace: Namespace) -> Iterator[Callable[[str], str]
 
 @pytest.fixture(scope="module")
 def without_bash(build: Callable[[str], str]) -> str:
-    """An image that has sh, and no bash."""
+    """An image that has sh but no bash."""
     return build("RUN rm /bin/bash")
 
 
 @pytest.fixture(params=["bash", "sh"])
 def run_in_each(request: pytest.FixtureRequest, run: Run) -> Run:
-    """Runs a script in an image with bash, and in one without."""
+    """Runs a script in an image with bash, and in one without bash."""
     if request.param == "bash":
         return run
     return partial(run, image_name=request.getfixturevalue("without_bash"))
@@ -66,7 +66,7 @@ def sandbox(started_kata: Kata) -> Path:
 
 
 def names(sandbox: Path) -> set[str]:
-    """Return what is in a sandbox besides cyber-dojo.sh."""
+    """Return the paths in a sandbox, without cyber-dojo.sh."""
     found = {str(path.relative_to(sandbox)) for path in sandbox.rglob("*")}
     return found - {"cyber-dojo.sh"}
 

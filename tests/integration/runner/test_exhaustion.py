@@ -1,4 +1,4 @@
-"""Programs that take all that they can get: ended or told so, and nobody else notices."""
+"""Programs that use all resources that they can get: they are limited, and harm nobody else."""
 
 import pytest
 
@@ -24,7 +24,7 @@ while True:
     with contextlib.suppress(BlockingIOError):
         os.fork()
 """
-# Each is small, all together are not; those that the kernel ends are followed by others.
+# Each process is small, and all together exceed the limit.
 MANY_SMALL = b"""import os, time
 for _ in range(60):
     if os.fork() == 0:
@@ -53,7 +53,7 @@ print("deaf", flush=True)
 while True:
     signal.sigwait({signal.SIGUSR1})
 """
-# Its sandbox's lock is the runner's for as long as it runs.
+# The runner holds the lock of the sandbox during the run.
 LOCK = b"""import fcntl, os, signal
 fcntl.flock(os.open(".", os.O_RDONLY), fcntl.LOCK_EX)
 print("locked", flush=True)
@@ -66,7 +66,7 @@ signal.pause()
     [
         ("python3 -u program.py", FORK_BOMB, b"", 1),
         ("python3 -u program.py", SPIN, b"", 1),
-        # Time enough to begin with, though others are at work.
+        # Enough time to start on a busy machine.
         ("python3 -u program.py", DEAF, b"deaf\n", 5),
         ("python3 -u program.py", LOCK, b"", 1),
         ("yes & yes >&2", b"", b"y\n" * 25600, 3),
@@ -129,7 +129,7 @@ def test_files_beyond_the_limit_are_removed(attack: Run, attacked_kata: Kata) ->
     assert {path.name for path in attacked_kata.sandbox(AVATAR).iterdir()} == {"cyber-dojo.sh"}
 
 
-# What the kernel counts for a user as a whole, or for a namespace; each is taken to its end.
+# Takes all that it can of what the kernel counts by user or by namespace.
 TAKE = b"""import ctypes, fcntl, mmap, os
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -164,7 +164,7 @@ LOOK = (
 def test_queues_descriptors_and_shared_memory_are_bounded_and_gone_in_the_next_run(
     attack: Run, attacked_kata: Kata
 ) -> None:
-    # Some of it the kernel counts for a user: nobody else's whale is to go short of it.
+    # The kernel counts some of these by user, so the whales of other tests would run short.
     own = "walrus"
     attacked_kata.start_avatar(own)
     script = "touch /tmp/left /dev/shm/left; python3 take.py"
@@ -238,7 +238,7 @@ def test_a_script_that_was_replaced_while_it_ran_is_the_submitted_one_in_the_nex
 def test_two_fork_bombs_do_not_keep_a_third_avatar_from_a_light(
     attack: Run, runner: Stub, attacked_kata: Kata
 ) -> None:
-    # The zebra's run goes on as well: she is the third, and her light is looked at in the end.
+    # The zebra is the third avatar: `attack` checks the light of the zebra's run.
     other = "bear"
     attacked_kata.start_avatar(other)
     bomb = request(attacked_kata, "python3 a.py", {"a.py": FORK_BOMB}, avatar=other, max_seconds=2)

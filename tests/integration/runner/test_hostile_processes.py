@@ -1,4 +1,4 @@
-"""Programs that turn on the processes around them, and that forge what is said of them."""
+"""Programs that attack the processes around them, or forge their own results."""
 
 import signal
 
@@ -50,7 +50,7 @@ def test_a_program_that_stops_its_parent_times_out(attack: Run, script: str) -> 
     assert response.stdout.content == b"tests: passed\n"
 
 
-# What a program writes where its exit status is told, or ought to be.
+# What a program writes to the pipe of its exit status.
 @pytest.mark.parametrize(
     "forged", ["echo 0", "echo ready", "echo 7; echo 0", "head -c 1000000 /dev/zero"]
 )
@@ -70,7 +70,7 @@ def test_output_through_the_descriptors_of_the_parent_is_the_runs_own(
 
 
 def test_a_program_can_not_read_from_its_own_output_pipes(attack: Run) -> None:
-    # A pipe that is opened anew can be opened the other way.
+    # A pipe that is opened again by its path in /proc could be opened for reading.
     thief = b"""import contextlib, os
 for path in ("/proc/self/fd/1", "/proc/self/fd/2", f"/proc/{os.getppid()}/fd/5"):
     for take in (lambda: os.chmod(path, 0o666), lambda: os.open(path, os.O_RDONLY)):
@@ -138,7 +138,7 @@ def test_a_program_that_traces_and_reads_what_it_sees_finds_nothing_but_itself(
     response = attack("python3 trace.py; exit 3", {"trace.py": TRACE})
     assert (response.outcome, response.status) == (GREEN, 3)
     lines = response.stdout.content.decode().splitlines()
-    # The first process, the shell that tells of the end, cyber-dojo.sh, and Python.
+    # The first process, the shell that reports the exit status, cyber-dojo.sh, and Python.
     assert "processes 4" in lines
     found = [set(line.split()[1:]) for line in lines if line.startswith("variables")]
     assert found
@@ -152,7 +152,7 @@ def test_any_exit_status_is_returned(run: Run, status: int) -> None:
 
 
 def test_death_by_any_signal_is_returned_as_a_status(runner: Stub, started_kata: Kata) -> None:
-    # Those that stop a program, or that it need not care for, end none.
+    # These signals stop a program or are ignored by default, so they end none.
     harmless = {
         signal.SIGCHLD, signal.SIGCONT, signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN,
         signal.SIGTTOU, signal.SIGURG, signal.SIGWINCH,
@@ -160,7 +160,7 @@ def test_death_by_any_signal_is_returned_as_a_status(runner: Stub, started_kata:
     deadly = [number for number in range(1, 32) if number not in harmless] + [34, 64]
     found = {}
     for number in deadly:
-        # bash itself ignores QUIT; what it starts does not.
+        # bash ignores SIGQUIT; the programs that it starts do not.
         script = f"exec sh -c 'kill -{number} $$; sleep 1000'"
         response = runner.Run(request(started_kata, script))
         found[number] = response.status

@@ -1,4 +1,4 @@
-"""ListImages and PullImage, with a registry that is a process of this host."""
+"""ListImages and PullImage, with a registry on this host."""
 
 import contextlib
 import secrets
@@ -39,7 +39,7 @@ def registry() -> Iterator[Registry]:
 
 @pytest.fixture
 def remote(engine: Engine, registry: Registry, name: str) -> Iterator[str]:
-    """An image that the registry has, and this host has not."""
+    """An image that only the registry has."""
     with shell_image(engine, name):
         registry.add(engine, name, name)
     yield f"{registry.address}/{name}"
@@ -142,10 +142,10 @@ def test_an_image_is_pulled_with_its_progress(
     refused(lambda: runner.Run(asked), grpc.StatusCode.FAILED_PRECONDITION)
     registry.rest_may_go.clear()
     call = runner.PullImage(runner_pb2.PullImageRequest(image_name=remote), timeout=60)
-    told = next(each for each in call if each.current_bytes)
-    assert told.layer
-    assert told.status == "Downloading"
-    assert 0 < told.current_bytes < told.total_bytes
+    progress = next(each for each in call if each.current_bytes)
+    assert progress.layer
+    assert progress.status == "Downloading"
+    assert 0 < progress.current_bytes < progress.total_bytes
     assert not engine.has_image(remote)
     registry.rest_may_go.set()
     *others, last = call
@@ -210,7 +210,7 @@ def test_a_refusal_of_a_registry_is_not_found_and_a_failure_is_unavailable(
 
 
 def test_a_registry_that_is_not_there_is_unavailable(runner: Stub, name: str) -> None:
-    # Nobody listens there, and nobody else can begin to.
+    # Nobody listens on this port, and nobody else can take it.
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{taken.getsockname()[1]}"

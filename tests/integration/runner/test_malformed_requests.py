@@ -1,4 +1,4 @@
-"""What is malformed is refused, naming the field, and touches nothing."""
+"""A malformed request is refused with the name of the field, and changes nothing."""
 
 from collections.abc import Callable
 from functools import partial
@@ -136,7 +136,7 @@ PATTERNS = [
 
 @pytest.fixture
 def is_refused(runner: Stub, started_kata: Kata) -> Refused:
-    """Gives the field that a request to run is refused for, having made sure of the sandbox."""
+    """Returns the field that a Run is refused for, and asserts that the sandbox is unchanged."""
     sandbox = started_kata.sandbox(AVATAR)
     (sandbox / "earlier").write_bytes(b"")
 
@@ -188,7 +188,7 @@ def test_a_filename_that_is_not_utf8(
     connect: Callable[[str], grpc.Channel],
     started_kata: Kata,
 ) -> None:
-    # A client in another language may send it; ours could not.
+    # A client in another language could send this; Python's protobuf refuses to.
     sent = (
         request(started_kata, files={"caf!": b""}).SerializeToString().replace(b"caf!", b"caf\xe9")
     )

@@ -1,4 +1,4 @@
-"""Containers that wait for a run: made ahead, taken once, and never in the way."""
+"""Warm containers: prepared ahead, used once, and removed when nobody needs them."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -40,7 +40,7 @@ def release(runner: Stub, kata: Kata, avatar: str = AVATAR) -> None:
 
 
 def was_warm(service: Service, kata: Kata) -> list[bool]:
-    """Say, for each run of the kata that was logged, whether a container had waited for it."""
+    """Return for each logged run of the kata whether a warm container had waited for it."""
     events = [event for event in service.events() if event["event"] == "run"]
     return [event["warm"] for event in events if event.get("kata") == kata.id]
 
@@ -96,10 +96,10 @@ def test_preparing_succeeds_even_if_the_run_did_not_wait_for_it(
     script = "touch here; until [ -e go ]; do sleep 0.01; done"
     first = runner.Run.future(request(started_kata, script, max_seconds=60))
     wait_until((started_kata.sandbox(AVATAR) / "here").exists)
-    # While somebody waits for a slot, nothing is made ahead.
+    # While a run waits for a slot, nothing is prepared.
     second = runner.Run.future(request(started_kata, avatar="bear"))
     third = runner.Run.future(request(started_kata, avatar="crab"))
-    runner.ListImages(runner_pb2.ListImagesRequest())  # comes after them
+    runner.ListImages(runner_pb2.ListImagesRequest())  # arrives after them
     asked = runner_pb2.PrepareRequest(kata_id=started_kata.id, avatar="crab", image_name=PYTHON)
     preparing = runner.Prepare.future(asked)
     runner.ListImages(runner_pb2.ListImagesRequest())
@@ -124,7 +124,7 @@ def test_a_full_queue_refuses_at_once_and_says_when_to_try_again(
     first = runner.Run.future(request(started_kata, script, max_seconds=60))
     wait_until((started_kata.sandbox(AVATAR) / "here").exists)
     second = runner.Run.future(request(started_kata, avatar="bear"))
-    runner.ListImages(runner_pb2.ListImagesRequest())  # comes after it
+    runner.ListImages(runner_pb2.ListImagesRequest())  # arrives after it
     third = request(started_kata, avatar="crab")
     error = refused(lambda: runner.Run(third), grpc.StatusCode.RESOURCE_EXHAUSTED)
     status = rpc_status.from_call(error)
@@ -256,7 +256,7 @@ def test_a_run_uses_a_sandbox_that_was_replaced(
 
 @pytest.fixture
 def image_name(engine: Engine, namespace: Namespace) -> Iterator[str]:
-    """A name of a test's own for the Python image."""
+    """Another name for the Python image, for one test."""
     name = f"{namespace.name}-language"
     engine.api.tag(PYTHON, name)
     yield name
@@ -265,7 +265,7 @@ def image_name(engine: Engine, namespace: Namespace) -> Iterator[str]:
 
 
 def waiting_images(engine: Engine, kata: Kata) -> list[str]:
-    """Return the id of the image of each container that waits."""
+    """Return the image ids of the warm containers."""
     found = engine.api.containers(filters={"label": f"{naming.KATA_LABEL}={kata.id}"})
     waiting = waiting_containers(engine, kata)
     return [each["ImageID"] for each in found if each["Id"] in waiting]
@@ -310,7 +310,7 @@ def test_warm_containers_of_a_killed_runner_end_and_the_next_runner_removes_them
     service.kill()
     wait_until(lambda: not waiting_containers(engine, started_kata))
     (ended,) = containers(engine, started_kata)
-    # The engine hears of it a moment later.
+    # The engine notices the end a moment later.
     wait_until(lambda: engine.api.inspect_container(ended)["State"]["Status"] == "exited")
     runner = client(start_runner())
     assert not containers(engine, started_kata)

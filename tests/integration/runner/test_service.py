@@ -1,4 +1,4 @@
-"""Run: a program in an avatar's sandbox, and what is said of it."""
+"""Run: a program in an avatar's sandbox, and its result."""
 
 import contextlib
 from collections.abc import Callable
@@ -166,5 +166,5 @@ def test_runs_use_the_configured_runtime(
         assert_serves(client(service), kata)
         wait_until(lambda: waiting_containers(with_own, kata))
         (container,) = waiting_containers(with_own, kata)
-        told = with_own.api.inspect_container(container)["HostConfig"]
-        assert told["Runtime"] == OTHER_RUNTIME
+        config = with_own.api.inspect_container(container)["HostConfig"]
+        assert config["Runtime"] == OTHER_RUNTIME

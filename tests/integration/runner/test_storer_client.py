@@ -1,4 +1,4 @@
-"""A submission to the runner in a kata that went to the archive."""
+"""Submissions to the runner in archived katas."""
 
 import os
 import time
@@ -31,7 +31,7 @@ def storer_service_with_archive(
 def storer(
     storer_service_with_archive: Service, connect: Callable[[str], grpc.Channel]
 ) -> storer_pb2_grpc.StorerServiceStub:
-    """Its client."""
+    """A client of the storer with an archive."""
     return storer_pb2_grpc.StorerServiceStub(connect(storer_service_with_archive.address))
 
 
@@ -41,7 +41,7 @@ def asking_runner(
     start_runner: Callable[..., Service],
     client: Callable[[Service], Stub],
 ) -> Stub:
-    """A runner that knows the storer."""
+    """A runner that can call the storer."""
     return client(start_runner(CYBER_DOJO_STORER=storer_service_with_archive.address))
 
 
@@ -49,7 +49,7 @@ def asking_runner(
 def stored_kata(
     storer: storer_pb2_grpc.StorerServiceStub, data_containers: DataContainers
 ) -> Iterator[Kata]:
-    """A kata of the storer's, in which the whale was started."""
+    """A kata that the storer made, with a whale."""
     manifest = storer_pb2.Manifest(
         display_name="Python, pytest", image_name=PYTHON, visible_files=FILES
     )
@@ -60,7 +60,7 @@ def stored_kata(
 
 
 def archive(storer: storer_pb2_grpc.StorerServiceStub, kata: Kata) -> None:
-    """Put the kata into the archive, as soon as no container holds its volume."""
+    """Archive the kata as soon as no container holds its volume."""
 
     def is_archived() -> bool:
         try:
@@ -117,7 +117,7 @@ def test_a_run_counts_as_a_use_of_the_kata(
     os.utime(stored_kata.folder.parent, (0, 0))
     before = time.time()
     asking_runner.Run(request(stored_kata))
-    # The clock of the disk is a coarser one.
+    # The clock of the file system is coarser.
     assert data_containers.touched(stored_kata.id) >= before - 1
 
 

@@ -1,4 +1,4 @@
-"""RunStream: the output while the test runs."""
+"""RunStream: the output during the test."""
 
 import grpc
 
