@@ -1,4 +1,4 @@
-"""Bytes in pieces."""
+"""Chunks of bytes, and their digest."""
 
 import hashlib
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The documentation has all that it has to have. That its examples run needs an engine."""
+"""The documentation is complete. Tests of its examples need an engine."""
 
 import re
 from dataclasses import fields

@@ -1,4 +1,4 @@
-"""The exercises: each a manifest and a text that any editor shows well."""
+"""The exercises: each has a manifest, and a text that fits any editor."""
 
 import json
 from pathlib import Path

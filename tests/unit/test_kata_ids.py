@@ -1,4 +1,4 @@
-"""Kata ids: what is one, what one can be completed from, and the folders that one names."""
+"""Kata ids: which are valid, how they are completed, and which folders they name."""
 
 import string
 

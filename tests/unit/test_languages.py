@@ -1,4 +1,4 @@
-"""The languages: a start point and an image each, that name the same things."""
+"""The languages: each has a start point and an image that match."""
 
 from pathlib import Path
 
@@ -26,11 +26,11 @@ KEYS = {
 
 
 def test_every_legacy_language_maps_to_a_current_one() -> None:
-    today = {(manifest(name)["display_name"], manifest(name)["image_name"]) for name in NAMES}
+    current = {(manifest(name)["display_name"], manifest(name)["image_name"]) for name in NAMES}
     found = {
         (each.display_name, each.image_name) for each in legacy_languages._BY_OLD_NAME.values()
     }
-    assert found <= today
+    assert found <= current
 
 
 @pytest.mark.parametrize("folder", [LANGUAGES / name for name in NAMES], ids=NAMES)

@@ -1,4 +1,4 @@
-"""The locks hold what pyproject.toml asks for, and name no place to get it from."""
+"""The locks pin what pyproject.toml requires, and name no package source."""
 
 import re
 import tomllib

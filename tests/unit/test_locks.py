@@ -25,7 +25,7 @@ with locks.locked(Path(sys.argv[1]), shared=sys.argv[2] == "shared"):
 
 @contextmanager
 def another_process(path: Path, how: str) -> Iterator[subprocess.Popen[str]]:
-    """Have another process hold the lock of a folder; it is killed in the end."""
+    """Let another process hold the lock of a folder; the process is killed at the end."""
     pipe = subprocess.PIPE
     command = [sys.executable, "-c", HOLD, str(path), how]
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
@@ -102,6 +102,6 @@ def test_a_waiter_gets_the_lock_of_the_folder_that_replaced_a_removed_one_or_non
 
 
 def is_waiting_for(folder: Path) -> bool:
-    """Say whether somebody waits for the lock of a folder."""
+    """Return whether a process or thread waits for the lock of a folder."""
     inode = re.escape(f":{folder.stat().st_ino} ")
     return re.search(f"(?m)^\\d+: -> FLOCK .*{inode}", Path("/proc/locks").read_text()) is not None

@@ -1,4 +1,4 @@
-"""The suite's own look at what it changed on the machine."""
+"""The suite finds what it changed on the machine."""
 
 import secrets
 import subprocess
@@ -66,7 +66,7 @@ def test_a_rule_of_nftables_is_reported_with_its_table_and_chain() -> None:
 
 @pytest.fixture
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have a run's name that no other test has."""
+    """Set a run name that no other test has."""
     monkeypatch.setenv(test_run.VARIABLE, f"test-{secrets.token_hex(3)}")
 
 

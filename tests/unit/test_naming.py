@@ -1,4 +1,4 @@
-"""How containers, volumes and folders are named."""
+"""Names of containers, volumes and folders."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The patterns of a colour rule: which can be used, and that none can stall."""
+"""The patterns of a colour rule: which are valid, and that none can stall."""
 
 import pytest
 
@@ -28,7 +28,7 @@ def test_a_pattern_is_searched_for_in_bytes(pattern: str, text: bytes) -> None:
         ("(", "missing"),
         ("a**", "bad repetition"),
         ("[z-a]", "range"),
-        (r"(a)\1", "escape"),  # what no linear-time search can do
+        (r"(a)\1", "escape"),  # no linear-time search can do this
         ("(?=a)", "perl operator"),
         ("x" * 1001, "1001 bytes are more than 1000"),
         ("é" * 501, "1002 bytes are more than 1000"),

@@ -1,4 +1,4 @@
-"""Settings: read once, and all that are bad are told together."""
+"""Settings: how they are read, and that all bad ones are reported together."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Which status an error becomes."""
+"""The status of each error."""
 
 import contextlib
 import importlib
@@ -18,11 +18,11 @@ import storer
 from dojo import errors
 from dojo.service import log, statuses
 
-TOLD_TO_NOBODY = "/srv/secret/path"
+UNDISCLOSED = "/srv/secret/path"
 
 
 def modules() -> list[str]:
-    """Import everything of ours, so that every error there is has been defined."""
+    """Import all modules of the project, so that all errors are defined; return their names."""
     names = [
         found.name
         for package in (dojo, storer, runner)
@@ -107,7 +107,7 @@ def test_a_stale_number_comes_with_the_newest() -> None:
 
 @pytest.fixture
 def logs() -> Iterator[io.StringIO]:
-    """What is logged, as a service logs it."""
+    """The log, in the form that a service writes."""
     with contextlib.redirect_stderr(io.StringIO()) as written:
         log.configure("info")
     yield written
@@ -116,7 +116,7 @@ def logs() -> Iterator[io.StringIO]:
 
 def test_a_defect_is_logged_under_a_reference_and_not_disclosed(logs: io.StringIO) -> None:
     def broken() -> None:
-        raise RuntimeError(TOLD_TO_NOBODY)
+        raise RuntimeError(UNDISCLOSED)
 
     with pytest.raises(RuntimeError) as caught:
         broken()
@@ -124,10 +124,10 @@ def test_a_defect_is_logged_under_a_reference_and_not_disclosed(logs: io.StringI
     event = json.loads(logs.getvalue())
     assert status.code == grpc.StatusCode.INTERNAL.value[0]
     assert status.message == f"a defect, logged as {event['reference']}"
-    assert TOLD_TO_NOBODY not in str(status)
+    assert UNDISCLOSED not in str(status)
     assert not status.details
     assert event["event"] == "defect"
-    assert TOLD_TO_NOBODY in event["exception"]
+    assert UNDISCLOSED in event["exception"]
     assert "in broken" in event["exception"]
 
 

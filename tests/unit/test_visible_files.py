@@ -1,4 +1,4 @@
-"""Visible files: which names and sizes they can have."""
+"""Visible files: which names and sizes are valid."""
 
 import os
 from pathlib import Path
@@ -25,7 +25,7 @@ BAD = {
     "\udcff": "not UTF-8",
     "x" * 256: "256 bytes",
     "é" * 128: "256 bytes",
-    # What git takes for its own folder, on one file system or another.
+    # Names that git treats as its own folder, on one file system or another.
     ".git": ".git",
     "a/.GIT/hooks/pre-commit": ".git",
     ".git ": ".git",

@@ -1,4 +1,4 @@
-"""The hosted CI runs make targets that anybody can run, and nothing else."""
+"""The hosted CI runs only make targets, which anybody can run too."""
 
 import re
 from collections.abc import Iterator

@@ -23,7 +23,7 @@ HOSTILE = {
     "a surrogate": "a\udc80b",
     "markup of rich": "[red]x[/red] [link=http://a]b[/link] \\[ :smile:",
 }
-# Of escapes, only those that set a colour.
+# The only escapes that may be written: those that set a colour.
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 STEERING = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 
@@ -32,7 +32,7 @@ each_hostile = pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 
 @pytest.fixture(params=[Terminal, io.StringIO], ids=["terminal", "pipe"])
 def stream(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
-    """What a screen writes to, in colours where it is a terminal."""
+    """The stream of a screen: a terminal with colours, or a pipe."""
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.delenv("NO_COLOR", raising=False)
@@ -41,7 +41,7 @@ def stream(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> i
 
 
 def shown(stream: io.StringIO) -> str:
-    """Return what was written, without colours; there must be no other escape in it."""
+    """Return what was written, without colours, and assert that it has no other escapes."""
     text = COLOURS.sub("", stream.getvalue())
     assert not STEERING.search(text), ascii(text)
     assert not any(0xD800 <= ord(each) < 0xE000 for each in text)

@@ -1,4 +1,4 @@
-"""Tables fit a terminal, and are whole and plain elsewhere."""
+"""Tables fit a terminal, and are complete and plain elsewhere."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""What a run left behind, of a sandbox in which nothing moves any more."""
+"""The changes of a run, in a sandbox in which nothing changes any more."""
 
 import os
 from pathlib import Path
@@ -17,7 +17,7 @@ SUBMITTED = {"hiker.c": b"int a;\n", "cyber-dojo.sh": b"make\n"}
 
 @pytest.fixture
 def before(sandbox: Sandbox) -> dict[str, FileVersion]:
-    """What was there before the run: the visible files."""
+    """The versions of the files before the run, which are the visible files."""
     sandbox.submit(SUBMITTED)
     return versions(sandbox, LIMITS.files)
 

@@ -1,4 +1,4 @@
-"""The disk that a sandbox takes: counted, and brought below its limits."""
+"""The disk space of a sandbox: measured, and reduced to its limits."""
 
 import os
 from collections.abc import Callable
@@ -26,7 +26,7 @@ def write(folder: Path, name: str, size: int) -> None:
 
 @pytest.fixture
 def before(folder: Path, sandbox: Sandbox) -> dict[str, FileVersion]:
-    """A sandbox with a visible file and the product of an earlier run."""
+    """The versions of a visible file and of a product of an earlier run, which it creates."""
     sandbox.submit({"hiker.c": b"int a;\n"})
     write(folder, "build/hiker.o", 100 * KIB)
     return versions(sandbox, limits().files)
@@ -93,7 +93,7 @@ def test_files_of_a_run_that_made_too_many_are_removed(
     write(folder, "build/new.o", 1)
     (folder / "hiker.c").write_bytes(b"changed")
     quota.shrink(sandbox, before, limits(files=50))
-    # What changed is gone too: it comes back with the next submission.
+    # The changed visible file is removed too: the next submission writes it again.
     assert names(folder) == {"build", "build/hiker.o"}
 
 

@@ -1,4 +1,4 @@
-"""Folders that a hostile program wrote: walked, read and removed without following it anywhere."""
+"""Walking, reading and removing folders of a hostile program never leaves them."""
 
 import os
 import stat
@@ -13,7 +13,7 @@ from runner.sandbox.safe_fs import MAX_DEPTH, TreeRemover
 
 @pytest.fixture
 def secret(tmp_path: Path) -> Path:
-    """Something outside of the folder."""
+    """A file outside of the folder."""
     (tmp_path / "outside").mkdir()
     secret = tmp_path / "outside" / "secret"
     secret.write_bytes(b"secret")
@@ -74,7 +74,7 @@ def test_each_folder_comes_before_its_entries(folder: Path) -> None:
 
 
 def deep(folder: Path, depth: int) -> None:
-    """Make folders in each other, deeper than a path can be."""
+    """Make nested folders, deeper than a path can be."""
     descriptor = os.open(folder, os.O_RDONLY)
     for _ in range(depth):
         os.mkdir("d", dir_fd=descriptor)

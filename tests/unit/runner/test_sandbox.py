@@ -1,4 +1,4 @@
-"""A sandbox is given its visible files, whatever a run left in their place."""
+"""A submission writes the visible files, whatever a run left in their place."""
 
 import os
 from pathlib import Path
@@ -31,7 +31,7 @@ def test_after_each_submission_its_files_are_there_and_no_earlier_ones(
     folder.mkdir()
     with safe_fs.opened(folder.parent) as avatar, safe_fs.opened(folder) as inner:
         for files in sent:
-            # As each call does it, of which another process may have made the one before.
+            # A new object each time, as the submission before may have been another process's.
             Sandbox(AvatarFolder(avatar, inner, os.getuid())).submit(files)
             assert contents(folder) == files
             folders = {path for path in folder.rglob("*") if path.is_dir()}
@@ -89,7 +89,7 @@ def test_a_folder_that_a_run_made_of_a_deleted_file_is_its_product(
 
 def test_the_next_submission_repairs_one_that_was_cut_short(folder: Path, sandbox: Sandbox) -> None:
     sandbox.submit({"a": b"1", "b": b"1"})
-    # Killed after the names of both were written down, and some of the new files.
+    # Killed after the names of both submissions and some of the new files were written.
     (folder.parent / "submission.json").write_text('{"filenames": ["a", "b", "c", "d"]}')
     (folder / "c").write_bytes(b"2")
     (folder.parent / ".visible-file").write_bytes(b"half of")

@@ -1,4 +1,4 @@
-"""The profile of system calls, as docker reads it. What the kernel makes of it needs an engine."""
+"""The seccomp profile that docker reads. Tests of its effect need an engine."""
 
 import errno
 import json
@@ -10,7 +10,7 @@ import pytest
 from runner.engine import seccomp
 
 PROFILE: dict[str, Any] = json.loads(seccomp.profile())
-# What has let programs out of containers, or lets them change the machine.
+# Calls with which programs have escaped from containers, or can change the machine.
 ESCAPES = """
     acct add_key bpf chroot clock_settime clone3 delete_module fanotify_init finit_module fsconfig
     fsmount fsopen init_module io_uring_setup kexec_load keyctl mount mount_setattr move_mount
@@ -28,7 +28,7 @@ def rules(name: str, action: str = ALLOW) -> list[dict[str, Any]]:
 
 
 def is_allowed(name: str, *arguments: int) -> bool:
-    """Say whether a call with these arguments is allowed, as libseccomp decides it."""
+    """Return whether a call with these arguments is allowed, by the rules of libseccomp."""
     return any(
         all(holds(condition, arguments) for condition in rule.get("args", []))
         for rule in rules(name)
@@ -80,7 +80,7 @@ def test_calls_that_every_program_needs_are_allowed(name: str) -> None:
     assert is_allowed(name)
 
 
-FORK = 0x01200011  # what glibc's fork says to clone
+FORK = 0x01200011  # the flags with which glibc's fork calls clone
 
 
 def test_clone_makes_processes_and_threads_and_no_namespaces() -> None:
@@ -113,7 +113,7 @@ def test_only_the_usual_kinds_of_sockets_are_allowed(
     family: int, kind: int, protocol: int, *, allowed: bool
 ) -> None:
     assert is_allowed("socket", family, kind, protocol) == allowed
-    # The kernel looks at the lower half of the register alone.
+    # The kernel reads only the lower half of the register.
     high = 0x5_0000_0000
     assert is_allowed("socket", family | high, kind | high, protocol | high) == allowed
 
@@ -127,7 +127,7 @@ def test_no_protocol_can_be_layered_on_tcp() -> None:
 def test_the_personality_can_be_read_and_not_changed() -> None:
     assert is_allowed("personality", 0)
     assert is_allowed("personality", 0xFFFF_FFFF)
-    assert not is_allowed("personality", 0x0040000)  # addresses that can be told beforehand
+    assert not is_allowed("personality", 0x0040000)  # ADDR_NO_RANDOMIZE
 
 
 def test_both_architectures_are_covered() -> None:

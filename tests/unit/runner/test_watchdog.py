@@ -1,4 +1,4 @@
-"""What ends a run before it ends by itself."""
+"""The watchdog ends runs that do not end by themselves in time."""
 
 import pytest
 
@@ -10,7 +10,7 @@ MOMENT = 0.001  # seconds
 
 
 class Clock:
-    """A time that a test moves on."""
+    """A clock that the test advances."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -27,7 +27,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 class Run:
-    """A run that can be killed as long as it is there, and a disk that may be too full."""
+    """A run that can be killed as long as it exists, and a disk that may be too full."""
 
     def __init__(self, max_seconds: int = 10) -> None:
         self.is_there = True
@@ -45,7 +45,7 @@ class Run:
         return self.excess
 
     def follow(self, clock: Clock, seconds: float) -> None:
-        """Look as often as the watchdog says, for so long; a look takes a moment."""
+        """Check as often as the watchdog asks, for `seconds`. A check takes a moment."""
         end = clock.now + seconds
         while clock.now < end:
             clock.now += self.watchdog.check() + MOMENT
