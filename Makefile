@@ -1,4 +1,4 @@
-# Every command here can be repeated: what is already done is not done again.
+# Every target can be repeated: make skips what is already done.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
@@ -7,10 +7,10 @@ python := .venv/bin/python
 buf := tests/node/node_modules/.bin/buf
 contract := protos
 
-help: ## this list
+help: ## show this list
 	@sed -n 's/^\([a-z_%-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "  make %-16s %s\n", $$1, $$2 }'
 
-## What everything else starts with
+## Set-up
 
 setup: engine protos ## install and start what is missing: docker, Python packages, generated code
 
@@ -22,7 +22,7 @@ protos: cyberdojo/__init__.py ## generate cyberdojo/ from protos/
 .venv/.installed: pyproject.toml requirements/dev.txt
 	@scripts/venv.sh
 
-# The folders are there for the sake of a proto that was deleted.
+# The folders are prerequisites because deleting a proto changes nothing else.
 cyberdojo/__init__.py: $(shell find protos/cyberdojo -type d -o -name '*.proto') scripts/protos.sh .venv/.installed
 	@scripts/protos.sh
 
@@ -39,7 +39,7 @@ images-all: engine protos ## build the images of the services and of all languag
 	@scripts/images.sh --all
 	@scripts/start-points.sh
 
-image-%: engine ## build one language image, and what it starts from: make image-gcc_assert
+image-%: engine ## build one language image, and its base images: make image-gcc_assert
 	@scripts/images.sh $*
 
 up: images ## start the services: storer on 127.0.0.1:4577, runner on 127.0.0.1:4597
@@ -48,7 +48,7 @@ up: images ## start the services: storer on 127.0.0.1:4577, runner on 127.0.0.1:
 down: ## stop the services; the katas stay
 	@scripts/compose down --volumes
 
-demo: up ## set up, start the services, and watch them do their job
+demo: up ## set up, start the services, and show what they do
 	@$(python) scripts/demo.py
 
 ## The code
@@ -58,7 +58,7 @@ test: setup lint lint-protos types images ## set up, check everything, run all t
 	@$(python) -m pytest --numprocesses auto --cov --cov-report=
 	@$(python) -m coverage report --format=total | sed 's/.*/-- the tests cover & % of the lines, the services that they start not counted/'
 
-test-languages: setup images-all ## test the start points and old scripts of all languages in their images
+test-languages: setup images-all ## test the start points and legacy scripts of all languages in their images
 	@$(python) -m pytest tests/integration/test_start_points.py tests/integration/test_legacy_scripts.py --all-languages --numprocesses auto
 
 bench: setup images ## measure, print the tables, write benchmarks/results.json
@@ -72,36 +72,36 @@ coverage: setup images ## run all tests, and tell what they cover, the services 
 		$(python) -m pytest --numprocesses auto --cov --cov-report=
 	@$(python) -m coverage report --skip-covered --sort=cover
 
-lint: .venv/.installed ## find mistakes that need no run
+lint: .venv/.installed ## check the code without running it
 	@.venv/bin/ruff check
 	@.venv/bin/ruff format --check
 	@.venv/bin/lint-imports --no-logo --no-cache
 	@.venv/bin/shellcheck --external-sources --source-path=SCRIPTDIR $$(grep -rlE '^#!/.*sh$$' .ci images scripts)
 
-lint-protos: tests/node/node_modules/.package-lock.json ## find mistakes in the protos, and what breaks callers of the last release
+lint-protos: tests/node/node_modules/.package-lock.json ## check the protos, and that they don't break callers of the last release
 	@$(buf) lint $(contract)
 	@[ ! -e $(contract)/released.binpb ] || $(buf) breaking $(contract) --against $(contract)/released.binpb
 
-release-protos: tests/node/node_modules/.package-lock.json ## make the protos of today those of the last release
+release-protos: tests/node/node_modules/.package-lock.json ## make the current protos those of the last release
 	@$(buf) build $(contract) --exclude-source-info --output $(contract)/released.binpb
 
-lock: .venv/.installed ## write requirements/ from pyproject.toml, with the versions that are there
+lock: .venv/.installed ## write requirements/ from pyproject.toml; locked versions stay
 	@scripts/lock.sh
 
-lock-check: lock ## fail if requirements/ is not what pyproject.toml makes of it
+lock-check: lock ## fail if requirements/ does not match pyproject.toml
 	@git diff --exit-code requirements
 
-upgrade: .venv/.installed ## write requirements/ with the newest versions that pyproject.toml admits
+upgrade: .venv/.installed ## write requirements/ with the newest versions that pyproject.toml allows
 	@scripts/lock.sh --upgrade
 
 types: protos ## check the types
 	@$(python) -m mypy
 
-format: .venv/.installed ## put the code into its form
+format: .venv/.installed ## format the code
 	@.venv/bin/ruff check --fix-only
 	@.venv/bin/ruff format
 
-clean: ## remove what make made in this folder; images and katas stay
+clean: ## remove what make created in this folder; images and katas stay
 	rm -rf build cyberdojo .venv tests/node/node_modules *.egg-info
 
 .PHONY: help setup engine protos images images-all up down demo test test-unit coverage test-languages bench lint lint-protos \

@@ -1,1 +1,1 @@
-"""How fast the services are, each figure against a yardstick in the same run."""
+"""Measure how fast the services are, each figure against a yardstick in the same run."""

@@ -1,6 +1,6 @@
 """`python -m benchmarks [NAME...]`: measure, print the tables, write results.json.
 
-`--scale 0.1` makes a tenth of the rounds: to see that all of it works, not to believe it.
+`--scale 0.1` makes a tenth of the rounds: enough to see that everything works, too few for figures.
 """
 
 import argparse
@@ -24,8 +24,8 @@ from benchmarks import (
 from benchmarks.figures import Figure
 from benchmarks.places import place
 
-# First what makes files one by one: after many were removed, as others here do, ext4 takes longer
-# for each, wherever it happens to be put.
+# What creates files one by one comes first. Some of the others remove many files, and after that
+# ext4 takes longer to create one.
 MEASURES = {
     "storer_calls": storer_calls.measure,
     "storer_download": storer_download.measure,
@@ -41,12 +41,12 @@ RESULTS = Path(__file__).with_name("results.json")
 
 
 def main() -> None:
-    """Measure what was asked for; exit with 1 if a target is not met."""
+    """Run the named benchmarks, or all; exit with 1 if a target is not met."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", choices=[[], *MEASURES], metavar="NAME")
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--output", type=Path, default=RESULTS)
-    told = parser.parse_args()
+    arguments = parser.parse_args()
     found: list[Figure] = []
     with place() as made:
         engine = made.engine.api.version()
@@ -54,10 +54,10 @@ def main() -> None:
             f"{os.cpu_count()} cores, Linux {platform.release()}, docker {engine['Version']}, "
             f"Python {platform.python_version()}\n"
         )
-        for name in told.names or MEASURES:
-            found += MEASURES[name](made, told.scale)
+        for name in arguments.names or MEASURES:
+            found += MEASURES[name](made, arguments.scale)
     print(figures.figures_table(found))
-    figures.write(found, told.output)
+    figures.write(found, arguments.output)
     sys.exit(any(not figure.is_ok for figure in found))
 
 

@@ -1,7 +1,7 @@
-"""`python -m benchmarks.bare_stream`: gRPC that streams bytes from memory, and does nothing else.
+"""`python -m benchmarks.bare_stream`: stream bytes from memory by gRPC, and do nothing else.
 
-What a Python service can't be faster than; and what one can't that digests the bytes as well, as
-the storer has to. Prints its port, and serves until it is ended.
+No Python service can stream faster than `Download`; and none that digests the bytes too, as the
+storer has to, faster than `Digested`. Prints its port, and serves until it is killed.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ DOWNLOAD, DIGESTED = "Download", "Digested"
 
 
 async def serve() -> None:
-    """Serve; a request says, in digits, how many chunks it wants."""
+    """Serve. A request is the number of chunks to stream, in digits."""
     chunk = os.urandom(CHUNK_BYTES)
 
     async def download(request: bytes, _: object) -> AsyncIterator[bytes]:

@@ -1,9 +1,9 @@
-"""Compare storers: `python -m benchmarks.compare NAME=FOLDER NAME=FOLDER...`, a checkout each.
+"""Compare the storers of checkouts: `python -m benchmarks.compare NAME=FOLDER NAME=FOLDER...`.
 
-The storers take turns, ten calls each and in random order, so that what else the machine does
-meets all of them. Each round has a new kata of 200 lights. Told of each call are the median of
-the rounds' medians and their quartiles, and how many times what the first of the storers took it
-was, in the same round: the median and the quartiles.
+The storers take turns, ten calls each and in random order, so that other work of the machine slows
+all of them. Each round has a new kata of 200 lights. For each call the table has the median and
+quartiles of the rounds' medians; and the median and quartiles of their ratios to the first storer
+in the same round.
 """
 
 import argparse
@@ -30,31 +30,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("storers", nargs="+", metavar="NAME=FOLDER")
     parser.add_argument("--rounds", type=int, default=40)
-    told = parser.parse_args()
-    folders = dict(each.split("=", 1) for each in told.storers)
+    arguments = parser.parse_args()
+    folders = dict(each.split("=", 1) for each in arguments.storers)
     with ExitStack() as stack:
         storers = {
             name: stack.enter_context(_storer_in(Path(folder), stack.enter_context(place())))
             for name, folder in folders.items()
         }
-        rounds = [_round(storers) for _ in range(told.rounds)]
+        rounds = [_round(storers) for _ in range(arguments.rounds)]
     rows = []
     for call in rounds[0]:
         for name in storers:
             medians = [each[call][name] for each in rounds]
             ratios = [each[call][name] / each[call][next(iter(storers))] for each in rounds]
             rows.append((f"{call}, {name}", *_quartiles(medians), *_quartiles(ratios)))
-    columns = ("", "ms", "25 %", "75 %", "of the first", "25 %", "75 %")
-    print(table(f"{told.rounds} rounds", columns, rows))
+    columns = ("", "ms", "25 %", "75 %", "ratio", "25 %", "75 %")
+    print(table(f"{arguments.rounds} rounds", columns, rows))
 
 
 def _storer_in(folder: Path, made: Place) -> AbstractContextManager[Storer]:
-    """Give the storer whose code is in a folder, whatever folder this is run in."""
+    """Return a storer that runs the code of a folder, not that of the current one."""
     return storer(made, PYTHONPATH=str(folder.resolve()), PYTHONSAFEPATH="1")
 
 
 def _quartiles(values: list[float]) -> tuple[str, str, str]:
-    """Return the median and the quartiles, to two places."""
+    """Return the median and the quartiles, with two decimals."""
     low, middle, high = (f"{each:.2f}" for each in quantiles(values, n=4))
     return middle, low, high
 
@@ -67,7 +67,7 @@ def _round(storers: dict[str, Storer]) -> dict[str, dict[str, float]]:
         for call in ("RecordTest", "GetFiles", "ListLights", "DiffLights"):
             for name in random.sample(list(storers), len(storers)):
                 if call == "RecordTest":
-                    os.sync()  # none has to write what another left to be written
+                    os.sync()  # so that no storer writes what another left in the page cache
                 found = times.setdefault(call, {}).setdefault(name, [])
                 for number in range(first, first + TURN):
                     found.append(ms(partial(_call, storers[name], call, katas[name], number)))

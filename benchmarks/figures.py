@@ -1,4 +1,4 @@
-"""Figures, their tables, and the file that they are written to."""
+"""Figures, their tables, and the file results.json."""
 
 import json
 import math
@@ -9,7 +9,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Figure:
-    """One result with what it should be: at most (`<=`) or at least (`>=`) the target."""
+    """One result and its target, if it has one: at most (`<=`) or at least (`>=`) that value."""
 
     name: str
     value: float
@@ -19,13 +19,13 @@ class Figure:
 
     @property
     def is_ok(self) -> bool:
-        """Whether the target, if there is one, is met."""
+        """Whether the target is met; true if there is none."""
         if self.target is None:
             return True
         return self.value <= self.target if self.comparison == "<=" else self.value >= self.target
 
     def to_json(self) -> dict[str, object]:
-        """Return it as a line of results.json."""
+        """Return the figure for results.json."""
         target = None if self.target is None else f"{self.comparison} {self.target:g}"
         value = round(self.value, 4)
         return {
@@ -38,7 +38,7 @@ class Figure:
 
 
 def percentile(values: Iterable[float], percent: float) -> float:
-    """Return the smallest value that `percent` of all values are not above (nearest rank)."""
+    """Return the smallest value that `percent` of the values do not exceed (nearest rank)."""
     ordered = sorted(values)
     return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
 
@@ -66,7 +66,7 @@ def figures_table(figures: Iterable[Figure]) -> str:
 
 
 def write(figures: Iterable[Figure], path: Path) -> None:
-    """Write results.json; figures that were not measured now stay as they were."""
+    """Write results.json; figures that were not measured this time stay as they were."""
     new = {figure.name: figure.to_json() for figure in figures}
     old = json.loads(path.read_text()) if path.exists() else []
     every = {each["name"]: each for each in old} | new

@@ -1,4 +1,4 @@
-"""Where is measured: a runner, an engine, and katas in a namespace of their own."""
+"""Where benchmarks run: services, an engine, and katas in a namespace of their own."""
 
 import contextlib
 import json
@@ -24,7 +24,7 @@ from runner.engine import seccomp
 
 STARTUP_SECONDS = 30
 
-# Every run that is measured is green, or the measurement is worth nothing.
+# Every measured run has to be green: any output, even none, matches.
 COLOUR_RULE = colour_pb2.ColourRule(
     patterns=colour_pb2.ColourPatterns(
         patterns=[colour_pb2.ColourPattern(colour=colour_pb2.COLOUR_GREEN, pattern=".|^$")]
@@ -33,7 +33,7 @@ COLOUR_RULE = colour_pb2.ColourRule(
 
 
 class Place:
-    """An engine and a namespace in which everything goes at the end."""
+    """An engine, and a namespace that `clear` empties."""
 
     def __init__(self, engine: Engine, namespace: Namespace) -> None:
         settings = load(CommonSettings, os.environ)
@@ -71,7 +71,7 @@ class Place:
 
 @contextlib.contextmanager
 def place() -> Iterator[Place]:
-    """Give a place of this process's own; nothing of it is left afterwards."""
+    """Yield a place of this process's own, and clear it at the end."""
     engine = Engine(load(CommonSettings, os.environ).engine)
     made = Place(engine, Namespace(f"bench-{secrets.token_hex(4)}"))
     try:
@@ -85,41 +85,41 @@ class Service:
     """A service, `runner` or `storer`, in a process of its own."""
 
     def __init__(self, name: str, made: Place, **environ: str) -> None:
-        named = {
+        own = {
             "CYBER_DOJO_NAMESPACE": made.namespace.name,
             f"CYBER_DOJO_{name.upper()}_LISTEN": "127.0.0.1:0",
             "DOCKER_HOST": made.engine.url,
         }
         self._process = subprocess.Popen(
             [sys.executable, "-m", name, "serve"],
-            env={**os.environ, **named, **environ},
+            env={**os.environ, **own, **environ},
             stderr=subprocess.PIPE,
             text=True,
         )
         if self._process.stderr is None:
-            raise RuntimeError("there is no log to read")
+            raise RuntimeError(f"the {name} has no log to read")
         self._log = self._process.stderr
         self.address = next(
             event["listen"]
             for event in map(json.loads, iter(self._log.readline, ""))
             if event["event"] == "serving"
         )
-        # Read on, or the service would wait for a reader of its log.
+        # Without a reader of its log the service would block when the pipe is full.
         self._reader = subprocess.Popen(["cat"], stdin=self._log, stdout=subprocess.DEVNULL)
         self._channel = grpc.insecure_channel(self.address)
 
     @property
     def resident_bytes(self) -> int:
-        """How much memory it takes now."""
+        """The memory that the service uses now."""
         return self._status("VmRSS")
 
     @property
     def peak_bytes(self) -> int:
-        """How much memory it took at most."""
+        """The most memory that the service has used."""
         return self._status("VmHWM")
 
     def stop(self) -> None:
-        """Stop it."""
+        """Stop the service."""
         self._channel.close()
         self._process.terminate()
         self._process.wait()
@@ -151,7 +151,7 @@ class Storer(Service):
 
 @contextlib.contextmanager
 def runner(made: Place, **environ: str) -> Iterator[Runner]:
-    """Give a runner with these settings."""
+    """Yield a runner with these settings, and stop it at the end."""
     started = Runner(made, **environ)
     try:
         yield started
@@ -161,7 +161,7 @@ def runner(made: Place, **environ: str) -> Iterator[Runner]:
 
 @contextlib.contextmanager
 def storer(made: Place, **environ: str) -> Iterator[Storer]:
-    """Give a storer with these settings."""
+    """Yield a storer with these settings, and stop it at the end."""
     started = Storer(made, **environ)
     try:
         yield started
@@ -190,11 +190,11 @@ class Job:
         self.files = files
 
     def write(self, sandbox: Path, avatar: str) -> None:
-        """Put its files into an empty sandbox, as a run would."""
+        """Write the job's files to an empty sandbox, as a run would."""
         Job("nothing", self.image_name, {}).replace(self, sandbox, avatar)
 
     def replace(self, job: "Job", sandbox: Path, avatar: str) -> None:
-        """Put the files of another job into the sandbox instead, as far as they differ."""
+        """Write those files of another job to the sandbox that differ from this job's."""
         uid = avatars.uid(avatar)
         for name, content in job.files.items():
             if self.files.get(name) != content:
@@ -227,7 +227,7 @@ C_BUILD = Job(
 
 
 def container_config(made: Place, kata_id: str, avatar: str, job: Job) -> dict[str, object]:
-    """Return the configuration that a run has in the runner, without the waiting."""
+    """Return the configuration of a runner's container, but with `cyber-dojo.sh` run at once."""
     uid = avatars.uid(avatar)
     return {
         "Image": job.image_name,

@@ -1,4 +1,4 @@
-"""A C project of 40 files: built in full and again after one change, by the runner and by make."""
+"""Build a C project of 40 files in full, and again after one change: by the runner and by make."""
 
 import statistics
 import time
@@ -18,7 +18,7 @@ def measure(made: Place, scale: float) -> Iterator[Figure]:
     found: dict[str, list[float]] = {}
     first = _project(0, "full")
     with runner(made) as serving, ways([Bare, WarmRun], made, kata_id, first, serving) as each:
-        each[1].milliseconds()  # as making the other way did
+        each[1].milliseconds()  # builds everything once, as the constructor of Bare did
         for number in range(1, rounds + 1):
             for way in each:
                 for build in ("incremental", "full"):
@@ -36,7 +36,7 @@ def measure(made: Place, scale: float) -> Iterator[Figure]:
         ours = statistics.median(found[f"{WarmRun.name}, {build}"])
         theirs = statistics.median(found[f"{Bare.name}, {build}"])
         target = 1.1 if build == "incremental" else None
-        # The overhead of a run, whose own target is 5 ms, is not a part of this one.
+        # Less 5 ms: that is the target for the overhead of a run, which has a figure of its own.
         yield Figure(
             f"runner {build} C build less 5 ms, against make in place",
             (ours - 5) / theirs,
@@ -47,7 +47,7 @@ def measure(made: Place, scale: float) -> Iterator[Figure]:
 
 
 def _project(number: int, build: str) -> Job:
-    """Return the project. One of its files is another for every `number`."""
+    """Return the project. One of its files differs for each `number`."""
     files = {f"part{each}.c": _part(each, number) for each in range(FILES)}
     files["main.c"] = _main()
     files["makefile"] = (

@@ -1,4 +1,4 @@
-"""What a Ruby lambda costs once it is warm, beside patterns and the start of a program."""
+"""What a warm Ruby lambda costs, compared with patterns and with starting a program."""
 
 import os
 import statistics
@@ -63,15 +63,15 @@ def _measure(lambdas: LambdaEvaluator, rounds: int) -> Iterator[Figure]:
             return lambdas.judge(LAMBDA, output, b"", 1).colour
 
         def patterns(output: bytes = output) -> Colour:
-            # Compiled for each run, as a request's are.
+            # Compiled each time, because the runner compiles the patterns of each request.
             return ColourPatterns(PATTERNS, "patterns").colour(output, b"")
 
-        shown = f"{size_bytes // KIB} KiB of output"
-        found[f"Ruby lambda, {shown}"] = _times(ruby, rounds)
-        found[f"patterns, {shown}"] = _times(patterns, rounds)
+        size = f"{size_bytes // KIB} KiB of output"
+        found[f"Ruby lambda, {size}"] = _times(ruby, rounds)
+        found[f"patterns, {size}"] = _times(patterns, rounds)
         with ThreadPoolExecutor(CLIENTS) as threads:
             each = threads.map(_times, [ruby] * CLIENTS, [rounds // CLIENTS] * CLIENTS)
-            found[f"Ruby lambda, {shown}, {CLIENTS} at once"] = [t for times in each for t in times]
+            found[f"Ruby lambda, {size}, {CLIENTS} at once"] = [t for times in each for t in times]
     found["start of a program (true)"] = _times(_start_a_program, rounds)
     rows = (
         (name, *(percentile(times, percent) for percent in (50, 90, 99)), len(times))
@@ -98,5 +98,5 @@ def _times(judge: Callable[[], Colour], rounds: int) -> list[float]:
         colour = judge()
         times.append((time.perf_counter() - begun) * _MS)
         if colour is not Colour.RED:
-            raise RuntimeError(f"it should have been red, and is {colour}")
+            raise RuntimeError(f"the colour should be red, and is {colour}")
     return times

@@ -1,4 +1,4 @@
-"""What the runner itself takes of memory: after many runs, and while output floods it."""
+"""The memory that the runner itself uses: after many runs, and while output floods it."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -55,7 +55,7 @@ def measure(made: Place, scale: float) -> Iterator[Figure]:
 
 
 def _run(serving: Runner, kata_id: str, runs: int) -> None:
-    """Make that many runs, of some clients at once."""
+    """Make `runs` runs, shared by CLIENTS clients at once."""
 
     def press(avatar: str) -> None:
         for _ in range(runs // CLIENTS):

@@ -1,4 +1,4 @@
-"""What a run costs beside the test itself: one client, and 4 and 16 at once."""
+"""What a run costs in addition to the test itself: for one client, and for 4 and 16 at once."""
 
 import statistics
 import time
@@ -31,7 +31,7 @@ ALONE: list[type[Way]] = [
 ]
 TOGETHER: list[type[Way]] = [DockerRun, DockerApi, ColdRun, WarmRun]
 PERCENTS = (50, 90, 99)
-# Somebody who presses test has not pressed it a moment ago: what came before is over.
+# Participants pause between two tests, so the work that follows a run has ended by the next.
 PAUSE_SECONDS = 0.25
 
 _COLUMNS = ("ms", *(f"p{percent}" for percent in PERCENTS), "runs")
@@ -66,7 +66,7 @@ def measure(made: Place, scale: float) -> Iterator[Figure]:
 
 
 def _overheads(alone: dict[str, list[float]]) -> Iterator[Figure]:
-    """Yield what a run of `true` costs more than inside a container that runs already."""
+    """Yield what a run of `true` costs more than the same inside a running container."""
     bare = statistics.median(alone[Bare.name])
     p50 = statistics.median(alone[WarmRun.name]) - bare
     p99 = percentile(alone[WarmRun.name], 99) - bare
@@ -82,7 +82,7 @@ def _overheads(alone: dict[str, list[float]]) -> Iterator[Figure]:
 
 
 def _alone(made: Place, job: Job, rounds: int) -> dict[str, list[float]]:
-    """Return the milliseconds of each way, which take turns."""
+    """Return the milliseconds of each way. The ways take turns."""
     kata_id = made.new_kata(len(ALONE))
     found: dict[str, list[float]] = {kind.name: [] for kind in ALONE}
     with runner(made) as serving, ways(ALONE, made, kata_id, job, serving) as each_way:
@@ -98,7 +98,7 @@ def _alone(made: Place, job: Job, rounds: int) -> dict[str, list[float]]:
 def _together(
     made: Place, job: Job, kind: type[Way], clients: int, seconds: float
 ) -> tuple[list[float], float]:
-    """Return the milliseconds of each run, and the runs per second, of clients in a loop."""
+    """Return the milliseconds of each run, and the runs per second, with clients in a loop."""
     kata_id = made.new_kata(len(avatars.NAMES))
     found: list[list[float]] = [[] for _ in range(clients)]
     settings = {"CYBER_DOJO_RUNNER_MAX_WARM_CONTAINERS": "64" if kind is WarmRun else "0"}

@@ -1,4 +1,4 @@
-"""How soon a sandbox can run again after a program that took, broke or forged all that it could."""
+"""How soon a sandbox can run again after a hostile program."""
 
 import time
 from collections.abc import Iterator
@@ -10,12 +10,12 @@ from cyberdojo.colour.v1 import colour_pb2
 from cyberdojo.runner.v1 import runner_pb2
 from dojo import avatars
 
-# What is given to an attack that never ends by itself, and to one that comes to a limit.
+# Time limits for attacks that never end by themselves, and for those that meet another limit.
 ENDLESS_SECONDS = 2
 MAX_SECONDS = 10
 ROUNDS = 5
 
-# No attack says this: what is not ended by the runner is amber.
+# No attack prints this, so an attack that the runner does not end is amber.
 _RULE = colour_pb2.ColourRule(
     patterns=colour_pb2.ColourPatterns(
         patterns=[colour_pb2.ColourPattern(colour=colour_pb2.COLOUR_GREEN, pattern="tests: passed")]
@@ -59,7 +59,7 @@ while True:
 
 @dataclass(frozen=True)
 class _Attack:
-    """A hostile submission: a script, and the Python program beside it, if it has one."""
+    """A hostile submission: a script, and a Python program if it needs one."""
 
     name: str
     script: str
@@ -90,10 +90,12 @@ ATTACKS = (
     _Attack("a full sandbox", "for i in 1 2 3 4 5 6; do head -c 100M /dev/zero >$i; done; sleep 9"),
     _Attack("60,000 files", "seq 60000 | xargs touch"),
     _Attack("folders 1,000 deep", "for i in $(seq 1000); do mkdir d && cd d; done"),
-    _Attack("kills all that it sees", "kill -9 -1; sleep 60"),
-    _Attack("kills whoever tells of its end", "kill -9 $PPID; sleep 60"),
+    _Attack("kills every process that it sees", "kill -9 -1; sleep 60"),
+    _Attack("kills the process that reports its end", "kill -9 $PPID; sleep 60"),
     _Attack(
-        "stops whoever tells of its end", "kill -STOP $PPID; sleep 60", max_seconds=ENDLESS_SECONDS
+        "stops the process that reports its end",
+        "kill -STOP $PPID; sleep 60",
+        max_seconds=ENDLESS_SECONDS,
     ),
     _Attack("forges its exit status", "echo 0 >/proc/$PPID/fd/5; exit 3"),
 )
@@ -124,7 +126,7 @@ def measure(made: Place, scale: float) -> Iterator[Figure]:
                 )
             )
             made.clear()
-    title = f"From an attack's answer to that of a good run, p50 of {rounds}"
+    title = f"From an attack's response to that of a good run, p50 of {rounds}"
     print(table(title, _COLUMNS, rows), flush=True)
     yardstick, *after_attacks = good.values()
     yield Figure("runner good run after the worst attack", max(after_attacks), "ms")
@@ -138,17 +140,17 @@ def measure(made: Place, scale: float) -> Iterator[Figure]:
 def _recovery(
     serving: Runner, kata_id: str, avatar: str, attack: _Attack
 ) -> tuple[runner_pb2.RunResponse, float, float]:
-    """Attack, and run something good at once.
+    """Run an attack, and then `true` at once.
 
-    Return the attack's response, its seconds, and the milliseconds of the good run.
+    Returns the attack's response, its seconds, and the milliseconds of the run of `true`.
     """
     prepare = runner_pb2.PrepareRequest(kata_id=kata_id, avatar=avatar, image_name=TRUE.image_name)
     serving.stub.Prepare(prepare)
-    asked = request(kata_id, avatar, attack.job)
-    asked.max_seconds = attack.max_seconds
-    asked.colour_rule.CopyFrom(_RULE)
+    attacking = request(kata_id, avatar, attack.job)
+    attacking.max_seconds = attack.max_seconds
+    attacking.colour_rule.CopyFrom(_RULE)
     begun = time.monotonic()
-    response = serving.stub.Run(asked)
+    response = serving.stub.Run(attacking)
     answered = time.monotonic()
     good = serving.stub.Run(request(kata_id, avatar, TRUE))
     ended = time.monotonic()

@@ -1,4 +1,4 @@
-"""The storer's archive: completing an id beside a million archived katas, and there and back."""
+"""The storer's archive: completing an id among a million archived katas; archiving and fetching."""
 
 import os
 import random
@@ -18,7 +18,7 @@ from dojo import kata_ids
 
 COUNTS = (1_000, 100_000, 1_000_000)
 ROUNDS = 200
-# A kata with as many lights as somebody makes in an hour or two, packed as imported ones are.
+# A kata with as many lights as a participant makes in an hour or two, packed as legacy katas are.
 AVATAR, LIGHTS = "buffalo", 36
 
 _COMPLETE_MS = 20.0
@@ -26,7 +26,7 @@ _MOVE_MS = 25.0
 
 
 def measure(made: Place, scale: float) -> list[Figure]:
-    """Measure completing, archiving and bringing back."""
+    """Measure completing ids, archiving and fetching."""
     folder = Path(tempfile.mkdtemp(prefix="archive-"))
     try:
         return [*_completing(made, folder, scale), *_moving(made, folder, scale)]
@@ -53,7 +53,7 @@ def _completing(made: Place, folder: Path, scale: float) -> list[Figure]:
 
 
 def _simulate(place: Path, count: int) -> list[str]:
-    """Put the names of so many katas more into the archive; their ids are all that is looked at."""
+    """Add `count` empty files to the archive: completing an id reads nothing but their names."""
     made = []
     for outer in range(256):
         (place / f"{outer:02x}").mkdir(exist_ok=True)
@@ -73,10 +73,10 @@ def _complete(stub: storer_pb2_grpc.StorerServiceStub, kata_id: str) -> None:
 
 
 def _moving(made: Place, folder: Path, scale: float) -> list[Figure]:
-    away: list[float] = []
-    back: list[float] = []
-    makes: list[float] = []
-    removes: list[float] = []
+    archive_times: list[float] = []
+    fetch_times: list[float] = []
+    create_times: list[float] = []
+    remove_times: list[float] = []
     katas = folder / "katas"
     environ = {
         "CYBER_DOJO_ARCHIVE": str(folder / "few"),
@@ -89,22 +89,27 @@ def _moving(made: Place, folder: Path, scale: float) -> list[Figure]:
         for turn in range(max(3, int(40 * scale))):
             _record(stub, typical, LIGHTS + turn)
             kata_id = kata_ids.new()
-            makes.append(_milliseconds(lambda: made.data_containers.create(kata_id)))  # noqa: B023
-            removes.append(_milliseconds(lambda: made.data_containers.delete(kata_id)))  # noqa: B023
+            create_times.append(_milliseconds(lambda: made.data_containers.create(kata_id)))  # noqa: B023
+            remove_times.append(_milliseconds(lambda: made.data_containers.delete(kata_id)))  # noqa: B023
             request = storer_pb2.ArchiveKataRequest(kata_id=typical)
-            away.append(_milliseconds(lambda: stub.ArchiveKata(request)))  # noqa: B023
-            again = storer_pb2.ImportKataRequest(kata_id=typical)
-            back.append(_milliseconds(lambda: stub.ImportKata(again)))  # noqa: B023
+            archive_times.append(_milliseconds(lambda: stub.ArchiveKata(request)))  # noqa: B023
+            fetch = storer_pb2.ImportKataRequest(kata_id=typical)
+            fetch_times.append(_milliseconds(lambda: stub.ImportKata(fetch)))  # noqa: B023
         stub.DeleteKata(storer_pb2.DeleteKataRequest(kata_id=typical))
     rows, found = [], []
     for ours, times, engines, floor in (
         (
             "storer archives a typical kata",
-            away,
+            archive_times,
             "docker removes a container and a volume",
-            removes,
+            remove_times,
         ),
-        ("storer brings a typical kata back", back, "docker makes a container and a volume", makes),
+        (
+            "storer brings a typical kata back",
+            fetch_times,
+            "docker makes a container and a volume",
+            create_times,
+        ),
     ):
         unit = percentile(floor, 50)
         for name, each in ((ours, times), (engines, floor)):
@@ -114,13 +119,13 @@ def _moving(made: Place, folder: Path, scale: float) -> list[Figure]:
             Figure(f"{ours}, p50", percentile(times, 50), "ms", "<=", _MOVE_MS),
             Figure(f"{ours}, against docker's part of it, p50", percentile(times, 50) / unit, ""),
         ]
-    columns = ("there and back", "p50 ms", "p95 ms", "of docker's part")
-    print(figures.table("There and back", columns, rows))
+    columns = ("", "p50 ms", "p95 ms", "of docker's part")
+    print(figures.table("Archiving and fetching", columns, rows))
     return found
 
 
 def _play(stub: storer_pb2_grpc.StorerServiceStub) -> str:
-    """Make a kata with as many lights as are typical; return its id."""
+    """Make a kata with a typical number of lights; return its id."""
     manifest = storer_pb2.Manifest(
         display_name="C (gcc), assert",
         image_name="cyberdojofoundation/gcc_assert",
@@ -134,7 +139,7 @@ def _play(stub: storer_pb2_grpc.StorerServiceStub) -> str:
 
 
 def _pack(stub: storer_pb2_grpc.StorerServiceStub, kata_id: str, katas: Path) -> None:
-    """Move a kata to the katas directory, pack its history there, and have it imported."""
+    """Move a kata to the katas directory, pack its history there, and import it."""
     katas.mkdir()
     parts = stub.DownloadKata(storer_pb2.DownloadKataRequest(kata_id=kata_id))
     tar = b"".join(part.data for part in parts)
@@ -147,7 +152,7 @@ def _pack(stub: storer_pb2_grpc.StorerServiceStub, kata_id: str, katas: Path) ->
 
 
 def _files(number: int) -> dict[str, bytes]:
-    """Return the files of a light, some 5 KB of text."""
+    """Return the files of a light, about 5 KB of text."""
     lines = [b"    total += values[%d]; /* %d */\n" % (at, number % (at + 1)) for at in range(50)]
     return {
         "stats.c": b"int stats(int * values)\n{\n" + b"".join(lines) + b"}\n",

@@ -1,4 +1,4 @@
-"""What a backup takes: of everything, of what changed since, and in memory."""
+"""The time of a full backup and of an incremental one, and the memory that they use."""
 
 import json
 import shutil
@@ -43,7 +43,7 @@ def measure(made: Place, scale: float) -> Iterator[Figure]:
                 times.append(seconds)
             incremental = statistics.median(times)
     finally:
-        for each in ids[:: 100 // CHANGED_PERCENT]:  # these have got containers
+        for each in ids[:: 100 // CHANGED_PERCENT]:  # RecordTest gave these containers
             made.data_containers.delete(each)
         for each in ids:
             shutil.rmtree(made.data_containers.folder(each).parent, ignore_errors=True)
@@ -91,9 +91,10 @@ def _press(serving: Storer, kata_id: str, number: int) -> None:
 
 
 def _copies(made: Place, kata_id: str, count: int) -> list[str]:
-    """Copy a kata so often, with a prefix of its own for the first few; return the ids.
+    """Make `count` copies of a kata; return their ids. FEW_KATAS of them begin with 0.
 
-    Each is a volume's folder, which the engine is not told of: a backup does not ask it.
+    A copy is a folder where a volume would be. The engine does not know it, and a backup does not
+    ask the engine.
     """
     ids = [f"{'0' if number < FEW_KATAS else '1'}{number:09}" for number in range(count)]
     source = made.data_containers.folder(kata_id)
@@ -107,7 +108,7 @@ def _copies(made: Place, kata_id: str, count: int) -> list[str]:
 
 
 def _backup(serving: Storer, prefix: str = "", since_token: str = "") -> tuple[str, int, float]:
-    """Make a backup; return its token, its size in bytes, and the seconds that it took."""
+    """Make a backup; return its token, its size in bytes, and its seconds."""
     begun = time.perf_counter()
     token, size_bytes, is_ended = "", 0, False
     request = storer_pb2.BackupKatasRequest(prefix=prefix, since_token=since_token)

@@ -1,4 +1,4 @@
-"""What the storer's calls take, against git's own command line and the engine's own API."""
+"""The time of the storer's calls, against git's command line and the engine's API."""
 
 import os
 import subprocess
@@ -18,7 +18,7 @@ from cyberdojo.storer.v1 import storer_pb2
 from dojo import avatars, kata_ids
 
 ROUNDS = 200
-TURN = 10  # calls of one kind, before it is the other's turn
+TURN = 10  # calls of one kind before it is the turn of the other
 EARLY, LATE = 10, 1000
 LISTED = 500
 CLIENTS, SECONDS = 64, 10.0
@@ -31,7 +31,7 @@ OUTPUT = b"F.....\n" * 70
 
 
 def changed(number: int) -> dict[str, bytes]:
-    """Return ten files, one of which is new for each number."""
+    """Return ten files, one of which differs for each number."""
     return {**FILES, "file1.py": f"answer = {number}\n".encode() * 50}
 
 
@@ -47,7 +47,7 @@ def measure(made: Place, scale: float) -> Iterator[Figure]:
 
 
 def _record(made: Place, serving: Storer, rounds: int) -> Iterator[Figure]:
-    """RecordTest, and the same by git's command line, ten by ten, on the same disk."""
+    """Measure RecordTest, and the same by git's command line, in turns of ten, on the same disk."""
     kata_id = new_kata(serving, 1)
     parent = made.data_containers.folder(kata_id).parent.parent
     with tempfile.TemporaryDirectory(dir=parent, prefix="bench-git-") as folder:
@@ -59,7 +59,7 @@ def _record(made: Place, serving: Storer, rounds: int) -> Iterator[Figure]:
                 (theirs, git.record),
                 (ours, partial(press, serving, kata_id, 0)),
             ):
-                os.sync()  # neither has to write what the other left to be written
+                os.sync()  # so that neither writes what the other left in the page cache
                 times += [ms(partial(record, number)) for number in range(first, first + TURN)]
     print(_table("RecordTest, 10 files", {"RecordTest": ours, "git add, commit, tag": theirs}))
     for percent in (50, 99):
@@ -79,7 +79,7 @@ def _record(made: Place, serving: Storer, rounds: int) -> Iterator[Figure]:
 
 
 class _Git:
-    """A repository that is recorded in by git's command line, everything synced."""
+    """A repository to which git's command line adds lights, with everything synced."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -112,7 +112,7 @@ class _Git:
 
 
 def _late(serving: Storer, rounds: int) -> Iterator[Figure]:
-    """RecordTest as one of the first lights, and as the thousandth, in turn."""
+    """Measure RecordTest of early lights and of lights after the thousandth, in turn."""
     old = new_kata(serving, 1)
     for number in range(1, LATE):
         press(serving, old, 0, number)
@@ -163,9 +163,9 @@ def _read(serving: Storer, rounds: int) -> Iterator[Figure]:
 
 
 def _create(made: Place, serving: Storer, rounds: int) -> Iterator[Figure]:
-    """CreateKata and StartAvatar, and what the engine takes for a container and a volume."""
+    """Measure CreateKata and StartAvatar, and the engine's part: a container and a volume."""
     ours, bare = [], []
-    new_kata(serving, 0)  # the empty image is there
+    new_kata(serving, 0)  # makes the empty image, which is not to be measured
     api = docker.APIClient(base_url=made.engine.url, version="auto")
     for _ in range(rounds):
         ours.append(ms(partial(new_kata, serving, 1)))
@@ -186,7 +186,7 @@ def _create(made: Place, serving: Storer, rounds: int) -> Iterator[Figure]:
 
 
 def _together(serving: Storer, seconds: float) -> Iterator[Figure]:
-    """RecordTest by 64 clients at once, each with an avatar of its own."""
+    """Measure RecordTest by 64 clients at once, each with an avatar of its own."""
     kata_id = new_kata(serving, CLIENTS)
     times: list[float] = []
     ends = time.monotonic() + seconds
@@ -221,7 +221,7 @@ def new_kata(serving: Storer, started: int) -> str:
 
 
 def press(serving: Storer, kata_id: str, place: int, number: int) -> None:
-    """Record a test as light `number` of the avatar at a place in the list of all."""
+    """Record light `number` of the avatar at index `place` of avatars.NAMES."""
     serving.stub.RecordTest(
         storer_pb2.RecordTestRequest(
             kata_id=kata_id,

@@ -55,7 +55,7 @@ def measure(made: Place, scale: float) -> Iterator[Figure]:
 
 
 def started_kata(serving: Storer) -> str:
-    """Make a kata in which the whale started; return its id."""
+    """Make a kata in which the avatar whale has started; return its id."""
     manifest = storer_pb2.Manifest(
         display_name="C (gcc), assert",
         image_name="cyberdojofoundation/gcc_assert",
@@ -76,11 +76,11 @@ def _download(serving: Storer, kata_id: str) -> None:
 
 @contextmanager
 def _bare_stream() -> Iterator[Callable[[str], None]]:
-    """Give what streams as many bytes by gRPC, by a method of the bare stream's."""
+    """Yield a function that downloads as many bytes by a method of the bare stream."""
     command = [sys.executable, "-m", "benchmarks.bare_stream"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         if server.stdout is None:
-            raise RuntimeError("there is no port to read")
+            raise RuntimeError("the bare stream has no pipe to read its port from")
         with grpc.insecure_channel(f"127.0.0.1:{server.stdout.readline().strip()}") as channel:
             chunks = FILES * FILE_BYTES // CHUNK_BYTES
 
@@ -94,7 +94,7 @@ def _bare_stream() -> Iterator[Callable[[str], None]]:
 
 
 def _tar(folder: Path) -> None:
-    # Through a pipe: a tar that is written to /dev/null reads no file.
+    # Through a pipe, because GNU tar reads no file if its output is /dev/null.
     with subprocess.Popen(["tar", "-c", "."], cwd=folder, stdout=subprocess.PIPE) as tar:
         subprocess.run(["cat"], stdin=tar.stdout, stdout=subprocess.DEVNULL, check=True)
 

@@ -1,4 +1,4 @@
-"""The ways to run a job in an avatar's sandbox: ours, and those to compare with."""
+"""Ways to run a job in an avatar's sandbox: the runner's, and others to compare with."""
 
 import secrets
 import subprocess
@@ -19,7 +19,7 @@ _MS = 1000.0
 
 
 class Way(ABC):
-    """A way to run a job, again and again, in one sandbox."""
+    """A way to run jobs repeatedly in one sandbox."""
 
     name = ""
 
@@ -31,18 +31,18 @@ class Way(ABC):
 
     @abstractmethod
     def milliseconds(self) -> float:
-        """Run it once; return how long that took. It has to go well."""
+        """Run the job once; return how long that took. Raises if the job fails."""
 
     def submit(self, job: Job) -> None:
-        """Have another job run the next time, of which only what differs is written."""
+        """Set the job of the next run; only files that differ are written."""
         self.job.replace(job, self.made.sandbox(self.kata_id, self.avatar), self.avatar)
         self.job = job
 
     def ready(self) -> None:  # noqa: B027 - most ways need nothing
-        """Do what comes before a run and is not part of it."""
+        """Do what has to precede a run and is not measured."""
 
     def close(self) -> None:  # noqa: B027 - most ways made nothing
-        """Remove what it made."""
+        """Remove what this way made."""
 
     def _docker_options(self) -> list[str]:
         uid = avatars.uid(self.avatar)
@@ -54,11 +54,11 @@ class Way(ABC):
 
 
 class Bare(Way):
-    """Inside a container that runs already, timed inside: the test itself and nothing else."""
+    """Inside a running container, timed inside: the test itself and nothing else."""
 
     name = "bare"
 
-    # bash can tell the time without starting a program.
+    # EPOCHREALTIME: bash reads the clock without starting a program.
     _LOOP = (
         "while read -r go; do begun=$EPOCHREALTIME; "
         "bash ./cyber-dojo.sh >/dev/null 2>&1 </dev/null; "
@@ -80,7 +80,7 @@ class Bare(Way):
 
     def milliseconds(self) -> float:
         if self._process.stdin is None or self._process.stdout is None:
-            raise RuntimeError("it has no pipes")
+            raise RuntimeError("docker run has no pipes")
         self._process.stdin.write("go\n")
         status, microseconds = map(int, self._process.stdout.readline().split())
         if status:
@@ -92,7 +92,7 @@ class Bare(Way):
 
 
 class DockerExec(Way):
-    """`docker exec` in a container that runs already."""
+    """`docker exec` in a running container."""
 
     name = "docker exec"
 
@@ -124,9 +124,9 @@ class DockerRun(Way):
 
 
 class DockerApi(Way):
-    """Create, attach, start and wait through the engine's API, with a run's own limits.
+    """Create, attach, start and wait through the engine's API, with the limits of a run.
 
-    `removes` says whether removing the container is a part of it.
+    `removes` says whether the measurement includes removing the container.
     """
 
     name = "API run"
@@ -159,7 +159,7 @@ class DockerApi(Way):
 
 
 class DockerApiNotRemoved(DockerApi):
-    """The same, with the removal after the end of the measurement."""
+    """The same, but the measurement ends before the container is removed."""
 
     name = "API create+start+attach+wait"
     removes = False
@@ -187,7 +187,7 @@ class Run(Way):
 
 
 class ColdRun(Run):
-    """Run, when no container waits."""
+    """Run, when no warm container waits."""
 
     name = "Run cold"
 
@@ -196,23 +196,23 @@ class ColdRun(Run):
 
 
 class WarmRun(Run):
-    """Run, when a container waits."""
+    """Run, when a warm container waits."""
 
     name = "Run warm"
 
     def ready(self) -> None:
-        asked = runner_pb2.PrepareRequest(
+        prepare = runner_pb2.PrepareRequest(
             kata_id=self.kata_id, avatar=self.avatar, image_name=self.job.image_name
         )
-        if not self._stub.Prepare(asked).waiting:
-            raise RuntimeError("the runner has no container wait")
+        if not self._stub.Prepare(prepare).waiting:
+            raise RuntimeError("the runner has no warm container for the next run")
 
 
 @contextmanager
 def ways(
     kinds: list[type[Way]], made: Place, kata_id: str, job: Job, runner: Runner
 ) -> Iterator[list[Way]]:
-    """Give the ways, each with an avatar of its own, whose sandbox has the job's files."""
+    """Yield the ways, each with an avatar of its own, whose sandbox has the job's files."""
     with ExitStack() as stack:
         found: list[Way] = []
         for kind, avatar in zip(kinds, avatars.NAMES, strict=False):

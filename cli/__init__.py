@@ -1,1 +1,1 @@
-"""The storer's command line: a plain client of its RPCs, and of nothing else of it."""
+"""The command line of the services: it uses nothing of the storer but its RPCs."""

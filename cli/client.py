@@ -10,13 +10,13 @@ from cyberdojo.storer.v1 import storer_pb2_grpc
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 
-# How long a storer may take to start again, before somebody has to be told.
+# How long a storer may take to start again before the command fails.
 RETURN_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
 class Client:
-    """A storer, and where it is."""
+    """A connection to a storer, and the storer's address."""
 
     address: str
     channel: grpc.Channel
@@ -27,7 +27,7 @@ def connect(address: str) -> Client:
     """Return a client of the storer at host:port; nothing is sent yet."""
     options = [
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-        ("grpc.enable_http_proxy", 0),  # an operator's proxy for the web leads elsewhere
+        ("grpc.enable_http_proxy", 0),  # an operator's proxy is for the web, not for the storer
         ("grpc.initial_reconnect_backoff_ms", 200),
         ("grpc.max_reconnect_backoff_ms", 2000),
     ]
@@ -36,7 +36,7 @@ def connect(address: str) -> Client:
 
 
 def wait_for_return(client: Client) -> bool:
-    """Wait until a storer that went away is there again; say whether it came back in time."""
+    """Wait until the storer answers again; return whether it did so within RETURN_SECONDS."""
     try:
         grpc.channel_ready_future(client.channel).result(RETURN_SECONDS)
     except grpc.FutureTimeoutError:

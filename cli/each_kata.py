@@ -1,4 +1,4 @@
-"""What is done to katas, one after another."""
+"""Do the same with several katas, one after the other."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from cli.storer_command import Session
 from cli.terminal.complaint import complain
 
 
-def each_kata(
+def for_each_kata(
     session: Session,
     kata_ids: Iterable[str],
-    one: Callable[[str], tuple[str, dict[str, object]]],
+    act: Callable[[str], tuple[str, dict[str, object]]],
 ) -> int:
-    """Do something with each kata; return the worst exit code.
+    """Call `act` with each kata's id; return the worst exit code.
 
-    `one` does it, and returns what it did as a text and as JSON. What can't be done with one kata
-    is told, and the others get their turn.
+    `act` returns what it did as a text and as JSON. If it fails for one kata, the failure is
+    printed and the next kata follows.
     """
     worst = exits.GOOD
     for kata_id in kata_ids:
         try:
-            text, value = one(kata_id)
+            text, value = act(kata_id)
         except grpc.RpcError as error:
             if exits.code_of(error) == exits.UNAVAILABLE:
                 raise

@@ -1,4 +1,4 @@
-"""What a command ends with: its exit codes, and failures as one line."""
+"""A command's exit codes, and the line that explains a failed call."""
 
 from __future__ import annotations
 
@@ -35,28 +35,28 @@ _DETAILS = "grpc-status-details-bin"
 
 
 def code_of(error: Any) -> int:
-    """Return the exit code for what a call was refused with."""
+    """Return the exit code for a failed call."""
     return _CODES.get(error.code(), DEFECT)
 
 
-def broke(error: Any) -> bool:
-    """Say whether a call ended because the connection did, or there was none."""
+def is_disconnected(error: Any) -> bool:
+    """Return whether a call failed because there was no connection, or the connection broke."""
     metadata = {key for key, _ in error.trailing_metadata() or ()}
     return error.code() is grpc.StatusCode.UNAVAILABLE and _DETAILS not in metadata
 
 
 def message_of(error: Any, address: str) -> str:
-    """Return what a call was refused with, as one line."""
-    if broke(error):
+    """Return why a call failed and what to do, as one line."""
+    if is_disconnected(error):
         return (
-            f"no storer answers at {address}: start it (make up), or say where it is, "
+            f"no storer answers at {address}: start it (make up), or name its address "
             "in --address or CYBER_DOJO_STORER"
         )
     if error.code() is grpc.StatusCode.UNIMPLEMENTED:
         return f"the storer at {address} is older than this command: update it"
     if error.code() is grpc.StatusCode.CANCELLED:
-        return "the storer stopped: call again"
+        return "the storer stopped: try again"
     details = " ".join(str(error.details()).split())
     if error.code() is grpc.StatusCode.INTERNAL:
-        return f"{details}: look into the storer's log"
+        return f"{details}: see the storer's log"
     return details

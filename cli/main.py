@@ -1,4 +1,4 @@
-"""`cyber-dojo`, from what is typed to the command that does it."""
+"""`cyber-dojo`: find the command that was typed, and run it."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from click.shell_completion import CompletionItem
 
 from cli.terminal.complaint import PROGRAM
 
-# Where each command is, and what it does in a few words. A command is loaded when it is called:
-# none waits for what another needs. The services are named here, and imported by nothing else in
-# the command line.
+# Where each command is, and its help in one line. A command is loaded when it is called, so no
+# command waits for the imports of another. The services are named here and imported nowhere else
+# in the command line.
 COMMANDS = {
     "Katas": {
         "ls": ("cli.commands.ls:command", "List katas."),
         "show": ("cli.commands.show:command", "Show a kata, an avatar's lights, or a light."),
         "diff": ("cli.commands.diff:command", "Show what changed between two lights."),
-        "import": ("cli.commands.import_:command", "Bring katas into data-containers."),
-        "archive": ("cli.commands.archive:command", "Put katas away into the archive."),
+        "import": ("cli.commands.import_:command", "Import katas into data-containers."),
+        "archive": ("cli.commands.archive:command", "Move katas to the archive."),
         "rm": ("cli.commands.rm:command", "Delete katas."),
         "download": ("cli.commands.download:command", "Download a kata as a tar."),
-        "verify": ("cli.commands.verify:command", "Check katas, and mend them."),
+        "verify": ("cli.commands.verify:command", "Check katas and mend them."),
         "backup": ("cli.commands.backup:command", "Back katas up."),
         "restore": ("cli.commands.restore:command", "Restore katas from a backup."),
         "replay": ("cli.commands.replay:command", "Run recorded lights again."),
@@ -35,16 +35,16 @@ COMMANDS = {
         "runner": ("runner.__main__:command", "The service that runs their tests."),
     },
     "Shell": {
-        "completion": ("cli.commands.completion:command", "Print what completes commands."),
+        "completion": ("cli.commands.completion:command", "Print a shell's completion script."),
     },
 }
 
 
 class _Commands(click.Group):
-    """The commands of COMMANDS, each loaded when it is called."""
+    """The group of the commands in COMMANDS."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names, in the order of the help."""
+        """Return the commands' names, in the order of the help."""
         return [name for found in COMMANDS.values() for name in found]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -57,13 +57,13 @@ class _Commands(click.Group):
         return None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write what the commands do, without loading them."""
+        """Write the list of commands, without loading them."""
         for title, found in COMMANDS.items():
             with formatter.section(title):
                 formatter.write_dl([(name, does) for name, (_, does) in found.items()])
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Return the commands that begin so, without loading them."""
+        """Return the commands that begin with `incomplete`, without loading them."""
         return [
             *(
                 CompletionItem(name, help=does)
@@ -78,30 +78,30 @@ class _Commands(click.Group):
 @click.command(
     cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 good; 1 something was found, or not restored; 2 usage; 3 not found; "
+    epilog="Exit codes: 0 good; 1 something was found or not restored; 2 usage; 3 not found; "
     "4 the storer or its engine does not answer; 5 refused; 6 damaged; 7 no room; 8 a defect; "
     "130 interrupted.",
 )
 @click.version_option(package_name=PROGRAM, prog_name=PROGRAM, message="%(prog)s %(version)s")
 def command() -> None:
-    """Keep katas, and run their tests.
+    """Keep katas and run their tests.
 
-    The commands for katas ask a storer that runs, here or elsewhere.
+    The commands for katas call a running storer, on this machine or another.
     """
 
 
 def main() -> None:
-    """Do what was typed, and exit."""
+    """Run the command that was typed, and exit."""
     with _usable_streams():
         command(prog_name=PROGRAM)
 
 
 @contextlib.contextmanager
 def _usable_streams() -> Iterator[None]:
-    """Let the standard streams be there, and take any text."""
+    """Open standard streams that the caller closed, and let them all take any text."""
     with contextlib.ExitStack() as opened:
         for name, mode in (("stdin", "r"), ("stderr", "w")):
-            if getattr(sys, name) is None:  # the caller closed it
+            if getattr(sys, name) is None:
                 stream = opened.enter_context(open(os.devnull, mode, encoding="utf-8"))
                 setattr(sys, name, stream)
         for stream in (sys.stdout, sys.stderr):

@@ -1,4 +1,4 @@
-"""Where bytes go: to standard output, or to a file that has its name when it is whole."""
+"""Where a tar goes: to standard output, or to a file that gets its name when it is complete."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import IO, Any, TypeVar
 import click
 
 from cli import exits
-from cli.terminal.complaint import Failed
+from cli.terminal.complaint import CommandFailed
 from cyberdojo.storer.v1 import storer_pb2
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -44,7 +44,7 @@ compression_option = click.option(
 
 
 def output_option(default: str) -> Callable[[F], F]:
-    """Return the option that says where to write; `default` is for people."""
+    """Return the option that says where to write; `default` is shown in its help."""
     return click.option(
         "-o",
         "--output",
@@ -55,65 +55,65 @@ def output_option(default: str) -> Callable[[F], F]:
 
 
 def refuse_terminal(output: str) -> None:
-    """Raise Failed if bytes would go to a terminal."""
+    """Raise CommandFailed if a tar would go to a terminal."""
     if output == STDOUT and sys.stdout.isatty():
-        raise Failed("these bytes are not for a terminal: name a file, or use a pipe", exits.USAGE)
+        raise CommandFailed("a tar is not for a terminal: name a file, or use a pipe", exits.USAGE)
 
 
 @contextlib.contextmanager
-def failing_clearly(what: str) -> Iterator[None]:
-    """Turn what the system says of a file into a Failed."""
+def translating_os_errors(what: str) -> Iterator[None]:
+    """Turn the operating system's errors into CommandFailed; `what` names the file."""
     try:
         yield
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise Failed(f"{what}: {error.strerror or error}", code_of(error)) from error
+        raise CommandFailed(f"{what}: {error.strerror or error}", code_of(error)) from error
 
 
 def code_of(error: OSError) -> int:
-    """Return the exit code for what the system says of a file."""
+    """Return the exit code for an error of the operating system."""
     return _CODES.get(error.errno or 0, exits.USAGE)
 
 
 def target(output: str) -> Path:
-    """Return the file that is to be written: a link is followed. Raises Failed for a folder."""
+    """Return the file to write to, with links followed. Raises CommandFailed for a folder."""
     path = Path(output)
     if path.is_dir():
-        raise Failed(f"{output}: is a folder; name a file in it", exits.USAGE)
+        raise CommandFailed(f"{output}: is a folder; name a file in it", exits.USAGE)
     return path if is_special(path) else Path(os.path.realpath(path))
 
 
 def is_special(path: Path) -> bool:
-    """Say whether there is something else than a file, as a device: it is written as a pipe is."""
+    """Return whether the path is a device or the like, which is written to as to a pipe."""
     return path.exists() and not path.is_file()
 
 
 def part_of(path: Path) -> Path:
-    """Return where a file is until it is whole."""
+    """Return where a file is until it is complete."""
     return path.with_name(f"{path.name}.part")
 
 
 @contextlib.contextmanager
 def opened_part(path: Path) -> Iterator[IO[bytes]]:
-    """Open what there is of a file, to read, and to add to it; nobody else does meanwhile.
+    """Open the incomplete file, locked, to read and to append.
 
-    Raises Failed if another command does.
+    Raises CommandFailed if another command holds the lock.
     """
     while True:
         with part_of(path).open("ab+") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                reason = "another command writes it at this moment"
-                raise Failed(f"{path}: {reason}", exits.REFUSED) from None
+                reason = f"another command is writing {path}: wait until it has finished"
+                raise CommandFailed(reason, exits.REFUSED) from None
             if _is_named(file, part_of(path)):
                 yield file
                 return
 
 
 def _is_named(file: IO[bytes], path: Path) -> bool:
-    """Say whether a file is there still: whoever had it may have come to its end just now."""
+    """Return whether `path` is still this file: another command may just have renamed it."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:
@@ -121,7 +121,7 @@ def _is_named(file: IO[bytes], path: Path) -> bool:
 
 
 def finish(file: IO[bytes], path: Path) -> None:
-    """Put a file that is whole on disk, and then under its name."""
+    """Sync a complete file, and rename it to its final name."""
     file.flush()
     os.fsync(file.fileno())
     part_of(path).replace(path)

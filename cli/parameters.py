@@ -1,4 +1,4 @@
-"""What is typed, checked before anything is sent; and what can be typed there, for the shell."""
+"""Types of arguments: they check what was typed, and complete it in a shell."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class KataId(click.ParamType[str]):
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        """Return the ids that the storer lists, with what each kata is; none if it is silent."""
+        """Return the ids that the storer lists; none if the storer does not answer."""
         import grpc  # noqa: PLC0415 - only a shell that completes needs it
 
         from cli.client import connect  # noqa: PLC0415
@@ -40,7 +40,7 @@ class KataId(click.ParamType[str]):
         try:
             found = client.stub.ListKatas(request, timeout=_COMPLETION_SECONDS).katas
         except grpc.RpcError:
-            return []  # the shell has no place for what is wrong: the command will say it
+            return []  # a shell can't show an error here; the command itself will
         finally:
             client.channel.close()
         return [CompletionItem(each.kata_id) for each in found]
@@ -61,12 +61,12 @@ class AvatarName(click.ParamType[str]):
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        """Return the names that begin so."""
+        """Return the names that begin with `incomplete`."""
         return [CompletionItem(each) for each in avatars.NAMES if each.startswith(incomplete)]
 
 
 class LightNumber(click.ParamType[int]):
-    """A light's number; `newest` is NEWEST."""
+    """A light's number, or `newest`, which becomes NEWEST."""
 
     name = "light"
 
@@ -74,7 +74,7 @@ class LightNumber(click.ParamType[int]):
         self, value: str | int, param: click.Parameter | None, ctx: click.Context | None
     ) -> int:
         """Return the number."""
-        if isinstance(value, int):  # click may ask again of what was converted
+        if isinstance(value, int):  # click converts a default value twice
             return value
         if value == "newest":
             return NEWEST
@@ -85,12 +85,12 @@ class LightNumber(click.ParamType[int]):
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        """Return the one that is a word."""
+        """Return `newest`, the only word."""
         return [CompletionItem("newest")] if "newest".startswith(incomplete) else []
 
 
 class Address(click.ParamType[str]):
-    """Where a service is: `host:port`."""
+    """A service's address: `host:port`."""
 
     name = "host:port"
 

@@ -1,4 +1,4 @@
-"""What the commands for a storer share: their options, the connection, and how they end."""
+"""What the commands for a storer share: options, the connection, and exit codes."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ ADDRESS_VARIABLE = "CYBER_DOJO_STORER"
 
 @dataclass(frozen=True)
 class Session:
-    """What a command has: the storer, and where to write."""
+    """The storer that a command calls, and the screen that it writes to."""
 
     client: Client
     screen: Screen
     forces_progress: bool
 
     def progress(self) -> Progress:
-        """Return what tells the command's progress."""
+        """Return the command's progress line."""
         return Progress(forced=self.forces_progress)
 
 
 def storer_command(run: Callable[..., int]) -> click.Command:
     """Make a command of a function.
 
-    The function takes a Session and what click's decorators below this one declare, and returns
-    the exit code. Its docstring is the command's help.
+    The function takes a Session and the parameters that click's decorators below this one
+    declare, and returns the exit code. Its docstring is the command's help.
     """
 
-    def perform(address: str, *, json: bool, progress: bool, **told: Any) -> None:
-        code = _perform(run, address, as_json=json, forces_progress=progress, told=told)
+    def perform(address: str, *, json: bool, progress: bool, **arguments: Any) -> None:
+        code = _perform(run, address, as_json=json, forces_progress=progress, arguments=arguments)
         click.get_current_context().exit(code)
 
     own = getattr(run, "__click_params__", [])
@@ -61,14 +61,14 @@ def _shared_options() -> list[click.Parameter]:
             metavar="HOST:PORT",
             default=ADDRESS,
             envvar=ADDRESS_VARIABLE,
-            is_eager=True,  # completion asks this storer
+            is_eager=True,  # completion needs the address before the arguments
             show_default=True,
             show_envvar=True,
-            help="Where the storer is.",
+            help="The storer's address.",
         ),
-        click.Option(["--json"], is_flag=True, help="Write JSON, a line for each thing."),
+        click.Option(["--json"], is_flag=True, help="Write JSON, one object on a line."),
         click.Option(
-            ["--progress"], is_flag=True, help="Tell the progress of long work in pipes too."
+            ["--progress"], is_flag=True, help="Show progress even if this is no terminal."
         ),
     ]
 
@@ -79,32 +79,34 @@ def _perform(
     *,
     as_json: bool,
     forces_progress: bool,
-    told: dict[str, Any],
+    arguments: dict[str, Any],
 ) -> int:
-    # A reader who has seen enough ends us quietly, as it ends every other command.
+    # A reader that closes the pipe, such as `head`, ends this process quietly, as with any command.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that nothing half done is left
+    signal.signal(
+        signal.SIGTERM, signal.default_int_handler
+    )  # so that incomplete files are removed
     session = Session(connect(address), Screen(as_json=as_json), forces_progress)
     try:
-        code = run(session, **told)
+        code = run(session, **arguments)
         sys.stdout.flush()
     except (KeyboardInterrupt, click.Abort):
         return exits.INTERRUPTED
     except grpc.RpcError as error:
         complain(exits.message_of(error, address))
         return exits.code_of(error)
-    except OSError as error:  # what else is read or written is told of where that is done
+    except OSError as error:  # the command itself reports errors of all other files
         complain(f"standard output: {error.strerror or error}")
         return outputs.code_of(error)
     else:
         return code
     finally:
         session.client.channel.close()
-        _give_up_output()
+        _flush_or_drop_output()
 
 
-def _give_up_output() -> None:
-    """Write what is left; drop what can't be written, or it would fail once more at the exit."""
+def _flush_or_drop_output() -> None:
+    """Flush standard output, or drop its buffer: flushing it at the exit would fail once more."""
     with contextlib.suppress(OSError):
         sys.stdout.flush()
         return

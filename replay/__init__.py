@@ -1,1 +1,1 @@
-"""`cyber-dojo replay`: recorded lights are run again, and their colours compared."""
+"""`cyber-dojo replay`: run recorded lights again, and compare the colours."""

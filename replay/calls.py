@@ -1,7 +1,7 @@
-"""Calls of the services, by a replay that goes on whatever they answer.
+"""Calls of the services.
 
-What one kata is refused for is that kata's trouble; what would be refused for the next one too
-ends the replay.
+A call that fails for a reason of its own raises Refused, and the replay continues with the next
+light. A failure that would meet the next call too ends the replay.
 """
 
 import threading
@@ -23,11 +23,12 @@ CALL_SECONDS = 300.0
 
 _MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 _TOO_LARGE = "message larger than max"  # in gRPC's words, with RESOURCE_EXHAUSTED too
-_ALL = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED}
+# Statuses that say that the service can serve no call at the moment.
+_BUSY = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED}
 
 
 class Refused(Exception):
-    """A call was refused, for a reason that says nothing of the next one."""
+    """A call failed for a reason that says nothing about the next call."""
 
 
 def channel(address: str) -> grpc.Channel:
@@ -40,25 +41,25 @@ def channel(address: str) -> grpc.Channel:
 
 
 class Calls:
-    """Makes calls until it is stopped. Any thread may use it."""
+    """Makes calls, until `stop` is called. Any thread may use it."""
 
     def __init__(self) -> None:
         self._stopping = threading.Event()
         self._lock = threading.Lock()
-        self._going_on: set[Any] = set()
+        self._in_progress: set[Any] = set()
 
     def stop(self) -> None:
-        """End the calls that go on, and let nobody begin another."""
+        """Cancel the calls in progress, and refuse further ones."""
         self._stopping.set()
         with self._lock:
-            going_on = list(self._going_on)
-        for each in going_on:
+            in_progress = list(self._in_progress)
+        for each in in_progress:
             each.cancel()
 
     def call(self, call: Callable[..., T], request: object, seconds: float = CALL_SECONDS) -> T:
         """Return a call's answer; raise Refused or ReplayStopped.
 
-        Waits a while for a service that can serve nobody.
+        Repeats the call for PATIENCE_SECONDS while the service can serve no call.
         """
         waited = 0.0
         while True:
@@ -68,7 +69,7 @@ class Calls:
                 raise ReplayStopped(INTERRUPTED) from None
             except grpc.RpcError as error:
                 code, details = _of(error)
-                if code not in _ALL or _TOO_LARGE in details:
+                if code not in _BUSY or _TOO_LARGE in details:
                     raise Refused(details) from None
                 if waited >= PATIENCE_SECONDS:
                     raise ReplayStopped(details) from None
@@ -82,16 +83,16 @@ class Calls:
             if self._stopping.is_set():
                 raise ReplayStopped(INTERRUPTED)
             future = call.future(request, timeout=seconds)
-            self._going_on.add(future)
+            self._in_progress.add(future)
         try:
             return future.result()
         finally:
             with self._lock:
-                self._going_on.discard(future)
+                self._in_progress.discard(future)
 
 
 def _of(error: grpc.RpcError) -> tuple[grpc.StatusCode, str]:
-    """Return an error's status and what it says."""
+    """Return an error's status and its text."""
     code = error.code()
     details = error.details() or code.name
     return code, details

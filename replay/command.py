@@ -33,21 +33,24 @@ from replay.sources import recorded, tars
 ENOUGH_SAME, TOO_FEW_SAME, CALLED_WRONGLY, COULD_NOT_GO_ON, INTERRUPTED = 0, 1, 2, 3, 130
 
 
-def main(told: Options) -> int:
+def main(options: Options) -> int:
     """Replay, and return the exit code."""
     screen = Screen()
     try:
-        journal = Journal(told.state, is_fresh=told.is_fresh)
+        journal = Journal(options.state, is_fresh=options.is_fresh)
     except ReplayStopped as error:
         return _say(str(error), COULD_NOT_GO_ON)
     try:
-        if told.show and _show(screen, told, journal):
+        if options.show and _show(screen, options, journal):
             return ENOUGH_SAME
-        if told.show and not (told.sources or told.storer):
-            return _say(f"the light is not in the journal {told.state}; name a SOURCE", 2)
-        found = recorded.find(told.sources)
+        if options.show and not (options.sources or options.storer):
+            return _say(
+                f"the light is not in the journal {options.state}: name a SOURCE to run it from",
+                CALLED_WRONGLY,
+            )
+        found = recorded.find(options.sources)
         with _interruptible():
-            return _replay(screen, told, found, journal)
+            return _replay(screen, options, found, journal)
     except (NothingToReplay, BadSettings) as error:
         return _say(str(error), CALLED_WRONGLY)
     except (ReplayStopped, Refused, DojoError, VolumesOutOfSight) as error:
@@ -55,12 +58,12 @@ def main(told: Options) -> int:
     except docker.errors.APIError as error:
         return _say(f"the docker engine refuses: {error.explanation}", COULD_NOT_GO_ON)
     except KeyboardInterrupt:
-        return _say("interrupted; the same command goes on from here", INTERRUPTED)
+        return _say("interrupted: run the same command again to resume", INTERRUPTED)
     finally:
         journal.close()
 
 
-def _replay(screen: Screen, told: Options, found: recorded.Found, journal: Journal) -> int:
+def _replay(screen: Screen, options: Options, found: recorded.Found, journal: Journal) -> int:
     settings = load(CommonSettings, os.environ)
     log.configure("error")
     data_containers = serving.connect(replace(settings, namespace=namespace(settings.namespace)))
@@ -71,10 +74,10 @@ def _replay(screen: Screen, told: Options, found: recorded.Found, journal: Journ
         directories, damaged = _directories(found, scratch)
         for each in damaged:
             progress.say(each.reason)
-        mounted = start_points.prepare(told.start_points, scratch)
-        services = pair.Told(data_containers.namespace, mounted, told.jobs)
-        private, storers = pair.start(services, directories, told.storer, stack)
-        session = Session(told, private, data_containers.engine, journal, progress)
+        mounted = start_points.prepare(options.start_points, scratch)
+        services = pair.ServiceOptions(data_containers.namespace, mounted, options.jobs)
+        private, storers = pair.start(services, directories, options.storer, stack)
+        session = Session(options, private, data_containers.engine, journal, progress)
         session.outcomes += damaged
         try:
             session.run(storers)
@@ -85,14 +88,14 @@ def _replay(screen: Screen, told: Options, found: recorded.Found, journal: Journ
             progress.say(f"{PROGRAM}: {error}")
         progress.end()
         if status == INTERRUPTED:
-            progress.say("interrupted; tidying up")
-    if told.show:
-        return status or _tell_shown(screen, told, journal, session.outcomes)
-    return _report(screen, told, session, status)
+            progress.say("interrupted: cleaning up")
+    if options.show:
+        return status or _tell_shown(screen, options, journal, session.outcomes)
+    return _report(screen, options, session, status)
 
 
 def _directories(found: recorded.Found, scratch: Path) -> tuple[list[Path], list[Skipped]]:
-    """Return the katas directories, unpacking the tars into one; and what of those is damaged."""
+    """Return the katas directories, one of them with the unpacked tars, and the damaged tars."""
     if not found.tars:
         return found.directories, []
     unpacked = scratch / "katas"
@@ -106,30 +109,30 @@ def _directories(found: recorded.Found, scratch: Path) -> tuple[list[Path], list
     return [*found.directories, unpacked], damaged
 
 
-def _report(screen: Screen, told: Options, session: Session, status: int) -> int:
-    """Tell what it came to; return the exit status."""
+def _report(screen: Screen, options: Options, session: Session, status: int) -> int:
+    """Write the report; return the exit code."""
     ordered = sorted(session.outcomes, key=lambda each: (each.kata_id, each.avatar, each.number))
     counts = counting.count(ordered)
     table.show(screen, counts)
     screen.flush()
-    if told.json is not None:
-        names = [told.storer] if told.storer else [str(each) for each in told.sources]
+    if options.json is not None:
+        names = [options.storer] if options.storer else [str(each) for each in options.sources]
         value = counting.to_json(counts, session.katas, names)
         value["is_complete"] = status == ENOUGH_SAME
-        told.json.write_text(json.dumps(value, indent=1) + "\n")
+        options.json.write_text(json.dumps(value, indent=1) + "\n")
     if status != ENOUGH_SAME:
-        return _say("not everything was replayed; the same command goes on from here", status)
+        return _say("not everything was replayed: run the same command again to resume", status)
     percent = counting.same_percent(counting.total(counts.values()))
     if percent is None:
         return _say("no light ran", TOO_FEW_SAME)
-    return ENOUGH_SAME if percent >= told.min_same else TOO_FEW_SAME
+    return ENOUGH_SAME if percent >= options.min_same else TOO_FEW_SAME
 
 
-def _show(screen: Screen, told: Options, journal: Journal) -> bool:
-    """Show the light that was asked for, if it is in the journal; say whether it is."""
-    if told.show is None:
+def _show(screen: Screen, options: Options, journal: Journal) -> bool:
+    """Show the light that --show names, if it is in the journal; return whether it is."""
+    if options.show is None:
         return False
-    ran = journal.find(told.show.kata_id, told.show.avatar, told.show.number)
+    ran = journal.find(options.show.kata_id, options.show.avatar, options.show.number)
     if ran is None:
         return False
     light.show(screen, ran)
@@ -137,8 +140,8 @@ def _show(screen: Screen, told: Options, journal: Journal) -> bool:
     return True
 
 
-def _tell_shown(screen: Screen, told: Options, journal: Journal, outcomes: list[Outcome]) -> int:
-    if _show(screen, told, journal):
+def _tell_shown(screen: Screen, options: Options, journal: Journal, outcomes: list[Outcome]) -> int:
+    if _show(screen, options, journal):
         return ENOUGH_SAME
     reasons = {each.reason for each in outcomes if not isinstance(each, Ran)}
     return _say("; ".join(sorted(reasons)) or "there is no such light", TOO_FEW_SAME)
@@ -151,7 +154,7 @@ def _say(text: str, status: int) -> int:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Turn the first SIGINT or SIGTERM into KeyboardInterrupt; tidying up is not interrupted."""
+    """Turn the first SIGINT or SIGTERM into KeyboardInterrupt; ignore more during the clean-up."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         for each in (signal.SIGINT, signal.SIGTERM):

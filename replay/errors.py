@@ -1,9 +1,9 @@
-"""What ends a replay before its end."""
+"""The errors that end a replay early."""
 
 
 class ReplayStopped(Exception):
-    """It can't go on: the engine or a service is gone, or the disk is full. Says which."""
+    """The replay can't continue: the engine or a service is gone, or the disk is full."""
 
 
 class NothingToReplay(Exception):
-    """What was asked for is not there. Says what."""
+    """A source or the start points that the caller named can't be used."""

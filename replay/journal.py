@@ -1,8 +1,8 @@
-"""The journal of a replay: a line of JSON for each light that ran, so that it can go on.
+"""The journal of a replay: a line of JSON for each light that ran. A replay resumes from it.
 
-An avatar is what it goes on with: its sandbox has to be made from its first light on. The line
-that ends an avatar has a fingerprint of all that decides its colours (image, rule, lights); when
-that is another now, the avatar runs anew.
+A replay resumes with whole avatars, because a sandbox has to be built from the first light on. The
+line that ends an avatar has a fingerprint of everything that decides the colours (image, rule,
+lights). If the fingerprint has changed, the avatar's lights run again.
 """
 
 import json
@@ -20,10 +20,10 @@ _KINDS = {"ran": Ran, "skipped": Skipped}
 
 
 class Journal:
-    """A journal's file, which is this replay's alone. Any thread may use it."""
+    """A journal's file, locked by this replay. Any thread may use it."""
 
     def __init__(self, path: Path, *, is_fresh: bool) -> None:
-        """Open it, or begin it anew. Raises ReplayStopped where that is impossible."""
+        """Open the journal, emptied if `is_fresh`. Raises ReplayStopped if that is impossible."""
         self._path = path
         self._lock = threading.Lock()
         self._done: dict[tuple[str, str], tuple[str, list[Outcome]]] = {}
@@ -35,23 +35,23 @@ class Journal:
             flock(self._file, LOCK_EX | LOCK_NB)
         except BlockingIOError:
             self._file.close()
-            raise ReplayStopped(f"another replay writes the journal {path}") from None
+            raise ReplayStopped(f"another replay is writing the journal {path}") from None
         if is_fresh:
             self._file.truncate(0)
         self._load()
 
     def done(self, kata_id: str, avatar: str, fingerprint: str) -> list[Outcome] | None:
-        """Return what came of an avatar's lights, without outputs, if all of them are done."""
+        """Return the outcomes of an avatar's lights, without outputs, if all of them are done."""
         with self._lock:
             found = self._done.get((kata_id, avatar))
         return found[1] if found is not None and found[0] == fingerprint else None
 
     def begin(self, kata_id: str, avatar: str) -> None:
-        """Begin an avatar, from its first light on."""
+        """Write that an avatar begins, at its first light."""
         self._write({"begin": [kata_id, avatar]})
 
     def add(self, outcome: Outcome) -> None:
-        """Write what came of a light."""
+        """Write the outcome of a light."""
         kind = "ran" if isinstance(outcome, Ran) else "skipped"
         self._write({kind: asdict(outcome)})
 
@@ -60,7 +60,7 @@ class Journal:
         self._write({"end": [kata_id, avatar], "fingerprint": fingerprint})
 
     def find(self, kata_id: str, avatar: str, number: int) -> Ran | None:
-        """Return a light as it last ran, with its outputs."""
+        """Return the last run of a light, with its outputs; None if there is none."""
         newest: Ran | None = None
         for line in self._lines():
             outcome = _outcome(line)
@@ -72,7 +72,7 @@ class Journal:
         return newest
 
     def close(self) -> None:
-        """Let another replay have it."""
+        """Close the file, and so release the lock on it."""
         self._file.close()
 
     def _write(self, line: dict[str, Any]) -> None:
@@ -81,30 +81,30 @@ class Journal:
             self._file.flush()
 
     def _load(self) -> None:
-        going_on: dict[tuple[str, str], list[Outcome]] = {}
+        unfinished: dict[tuple[str, str], list[Outcome]] = {}
         for line in self._lines():
             if "begin" in line:
-                going_on[_avatar(line["begin"])] = []
+                unfinished[_avatar(line["begin"])] = []
             elif "end" in line:
                 avatar = _avatar(line["end"])
-                self._done[avatar] = (str(line.get("fingerprint")), going_on.pop(avatar, []))
+                self._done[avatar] = (str(line.get("fingerprint")), unfinished.pop(avatar, []))
             elif (outcome := _outcome(line)) is not None:
                 kept = outcome.without_outputs() if isinstance(outcome, Ran) else outcome
-                going_on.setdefault((outcome.kata_id, outcome.avatar), []).append(kept)
+                unfinished.setdefault((outcome.kata_id, outcome.avatar), []).append(kept)
 
     def _lines(self) -> Iterator[dict[str, Any]]:
-        """Yield what was written; the line that was being written in a crash is none."""
-        broken = False
+        """Yield the journal's lines, without one that a crash cut off."""
+        is_cut = False
         with self._path.open(encoding="utf-8", errors="replace") as file:
             for text in file:
-                broken = not text.endswith("\n")
+                is_cut = not text.endswith("\n")
                 try:
                     line = json.loads(text)
                 except ValueError:
                     continue
                 if isinstance(line, dict):
                     yield line
-        if broken:
+        if is_cut:
             self._file.write("\n")
             self._file.flush()
 
@@ -119,6 +119,6 @@ def _outcome(line: dict[str, Any]) -> Outcome | None:
         if name in line:
             try:
                 return kind(**line[name])  # type: ignore[no-any-return]
-            except TypeError:  # another version's
+            except TypeError:  # written by another version
                 return None
     return None

@@ -1,8 +1,8 @@
-"""The files of a light as they were run, where that is not how they were recorded.
+"""The files of a legacy light as they were run, which is not how they were recorded.
 
-Until about 2015 the files were recorded as they came from the editor, and on their way into the
-sandbox two things were done, which whoever runs them again has to do: the editor had no tabs, so
-that those of a makefile were put back; and the script could have its older name.
+Until about 2015 files were recorded as they came from the editor, and changed on their way into
+the sandbox. A replay has to repeat both changes: the editor had no tabs, so the server put those of
+a makefile back; and the script could have its older name.
 """
 
 from collections.abc import Mapping
@@ -14,9 +14,9 @@ OLDER_NAME = "cyberdojo.sh"
 
 
 def files_to_run(light: storer_pb2.Light, recorded: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Return the files that a run of this light is given."""
+    """Return the files to run for this light."""
     files = dict(recorded)
-    if light.HasField("status"):  # which is recorded since there are storers
+    if light.HasField("status"):  # then a storer recorded the light
         return files
     if CYBER_DOJO_SH not in files and OLDER_NAME in files:
         files[CYBER_DOJO_SH] = files[OLDER_NAME]
@@ -27,6 +27,6 @@ def files_to_run(light: storer_pb2.Light, recorded: Mapping[str, bytes]) -> dict
 
 
 def _with_tab(line: bytes) -> bytes:
-    """Return a makefile's line with one tab in the place of the blanks that it begins with."""
+    """Return a makefile's line with its leading blanks replaced by one tab."""
     stripped = line.lstrip(b" \t")
     return line if stripped == line else b"\t" + stripped

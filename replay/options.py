@@ -1,4 +1,4 @@
-"""What a replay is told."""
+"""The options of a replay."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ class Light:
 
 @dataclass(frozen=True)
 class Options:
-    """What a replay is told."""
+    """The options of a replay, as `cyber-dojo replay --help` explains them."""
 
     sources: list[Path]
     storer: str

@@ -1,4 +1,4 @@
-"""A replay's work: every kata of the sources, avatar by avatar, some of them at once."""
+"""Replay every kata of the sources, avatar by avatar, several avatars at once."""
 
 import fnmatch
 import threading
@@ -24,7 +24,7 @@ from replay.task import Pair, Task, max_seconds, replay
 
 @dataclass
 class Session:
-    """Replays, and gathers what comes of it. `outcomes` is to be read when it has ended."""
+    """A replay. Read `outcomes` and `katas` when `run` has returned or raised."""
 
     options: Options
     pair: Pair
@@ -35,24 +35,24 @@ class Session:
     katas: int = 0
 
     def __post_init__(self) -> None:
-        """Begin with nothing."""
+        """Set up what is not passed in."""
         self._lock = threading.Lock()
         self._stopped: ReplayStopped | None = None
         self._image_ids: dict[str, str | None] = {}
 
     def run(self, sources: list[Storer]) -> None:
-        """Replay everything; raise ReplayStopped when nothing can be run any more."""
-        room = threading.BoundedSemaphore(self.options.jobs)
+        """Replay everything; raise ReplayStopped if the replay can't continue."""
+        slots = threading.BoundedSemaphore(self.options.jobs)
         with ThreadPoolExecutor(self.options.jobs, thread_name_prefix="replay") as executor:
             try:
                 for source, kata_id in self._kata_ids(sources):
                     tasks = self._tasks(source, kata_id)
-                    unfinished = _Countdown(len(tasks), partial(self._forget, source, kata_id))
+                    countdown = _Countdown(len(tasks), partial(self._release, source, kata_id))
                     for task in tasks:
-                        room.acquire()
+                        slots.acquire()
                         if self._stopped is not None:
                             break
-                        executor.submit(self._perform, task, room, unfinished)
+                        executor.submit(self._perform, task, slots, countdown)
                     if self._stopped is not None:
                         break
             except BaseException:
@@ -68,13 +68,13 @@ class Session:
         for source in sources:
             for prefix in wanted:
                 for kata_id in source.kata_ids(prefix):
-                    if kata_id not in seen:  # it is in two sources
+                    if kata_id not in seen:  # two sources may have the same kata
                         seen.add(kata_id)
                         yield source, kata_id
 
     def _tasks(self, source: Storer, kata_id: str) -> list[Task]:
-        """Return what is to be run of a kata; nothing where it can't be, which is counted."""
-        self.progress.kata()
+        """Return the tasks of a kata. A kata that can't be read has none, and counts as skipped."""
+        self.progress.count_kata()
         self.katas += 1
         try:
             kata = source.read(kata_id)
@@ -114,11 +114,13 @@ class Session:
             if done is None:
                 yield task
             else:
-                self.progress.known(len(done))
+                self.progress.count_done_before(len(done))
                 with self._lock:
                     self.outcomes += done
 
-    def _perform(self, task: Task, room: threading.BoundedSemaphore, ended: "_Countdown") -> None:
+    def _perform(
+        self, task: Task, slots: threading.BoundedSemaphore, countdown: "_Countdown"
+    ) -> None:
         try:
             self._replay(task)
         except ReplayStopped as error:
@@ -130,8 +132,8 @@ class Session:
             reason = f"a defect of the replay: {error!r}"
             self._add(task.skipped(0, len(task.lights), reason))
         finally:
-            room.release()
-            ended.count()
+            slots.release()
+            countdown.count()
 
     def _replay(self, task: Task) -> None:
         kata_id, avatar = task.kata.kata_id, task.avatar
@@ -139,7 +141,7 @@ class Session:
 
         def add(outcome: Outcome) -> None:
             self.journal.add(outcome)
-            self.progress.outcome(outcome)
+            self.progress.count_outcome(outcome)
             outcomes.append(outcome.without_outputs() if isinstance(outcome, Ran) else outcome)
 
         self.journal.begin(kata_id, avatar)
@@ -151,18 +153,18 @@ class Session:
                 self.outcomes += outcomes
 
     def _add(self, outcome: Outcome) -> None:
-        self.progress.outcome(outcome)
+        self.progress.count_outcome(outcome)
         with self._lock:
             self.outcomes.append(outcome)
 
     def _defect(self, error: Exception) -> None:
         self.progress.say("".join(traceback.format_exception(error)).rstrip())
 
-    def _forget(self, source: Storer, kata_id: str) -> None:
+    def _release(self, source: Storer, kata_id: str) -> None:
         try:
-            source.forget(kata_id)
+            source.release(kata_id)
         except ReplayStopped:
-            return  # the namespace is emptied in the end
+            return  # the workplace removes the kata at the end
 
     def _is_wanted(self, image_name: str) -> bool:
         names = {image_name, image_names.repository(image_name)}
@@ -172,16 +174,16 @@ class Session:
         )
 
     def _replacement(self, image_name: str) -> str:
-        """Return the image to run in: another for it, or without its tag where that is not here."""
+        """Return the image to run in: the replacement, the image, or the untagged image."""
         untagged = image_names.repository(image_name)
         for name in (image_name, untagged):
             if name in self.options.replacements:
                 return self.options.replacements[name]
-        is_here = self._image_id(image_name) is not None or self._image_id(untagged) is None
-        return image_name if is_here else untagged
+        uses_tag = self._image_id(image_name) is not None or self._image_id(untagged) is None
+        return image_name if uses_tag else untagged
 
     def _image_id(self, image_name: str) -> str | None:
-        """Return an image's id as it was when it was first asked for; None if it is not here."""
+        """Return an image's id, as first asked for; None if the image is not on this host."""
         if image_name not in self._image_ids:
             try:
                 found = self.engine.image_id(image_names.tagged(image_names.check(image_name)))
@@ -192,7 +194,7 @@ class Session:
 
 
 class _Countdown:
-    """Does something when so many have ended; at once where there are none."""
+    """Calls `then` when `number` tasks have ended; at once if there are none."""
 
     def __init__(self, number: int, then: Callable[[], None]) -> None:
         self._lock = threading.Lock()
@@ -202,7 +204,7 @@ class _Countdown:
             self._then()
 
     def count(self) -> None:
-        """Take note that one has ended."""
+        """Count a task that has ended."""
         with self._lock:
             self._left -= 1
             is_last = self._left == 0
@@ -213,5 +215,6 @@ class _Countdown:
 def _no_image(manifest: storer_pb2.Manifest, runs_in: str) -> str:
     if runs_in:
         return f"the image {runs_in} is not on this host"
-    language = manifest.display_name or "that is not named"
-    return f"no image is known for the language {language}"
+    if not manifest.display_name:
+        return "the kata names neither an image nor a language"
+    return f"no image is known for the language {manifest.display_name}"

@@ -1,4 +1,4 @@
-"""An avatar's lights run again: in order, in one sandbox, in a kata made for that."""
+"""Run an avatar's lights again: in order, in one sandbox, in a scratch kata."""
 
 import contextlib
 import hashlib
@@ -17,13 +17,16 @@ from replay.outcomes import Outcome, Ran, Skipped, clipped, colour_name, recorde
 from replay.sources.recorded import Kata, Storer
 
 LARGEST_SECONDS = 60
-# Beside the run itself: its container, and the others that are in line before it.
+# In addition to the run itself: starting its container, and waiting for the runs before it.
 _RUN_SECONDS = 300.0
 
 
 @dataclass(frozen=True)
 class Pair:
-    """The private pair that runs: its clients, and what its start points allow for a run."""
+    """Clients of the replay's own storer and runner.
+
+    `max_seconds` is what the start points allow a run, by the repository of the image.
+    """
 
     calls: Calls
     storer: storer_pb2_grpc.StorerServiceStub
@@ -33,10 +36,10 @@ class Pair:
 
 @dataclass(frozen=True)
 class Task:
-    """What is to be run: one avatar's lights.
+    """One avatar's lights, to be run.
 
-    `image_name` is the image that they were recorded in; `runs_in` is that one, or the one that
-    is tried instead of it, whose id is `image_id`.
+    They were recorded in the image `image_name`. They run in `runs_in`, which is the same image or
+    a replacement, and has the id `image_id`.
     """
 
     source: Storer
@@ -54,32 +57,31 @@ class Task:
 
     @property
     def fingerprint(self) -> str:
-        """What decides the colours: when it is another, the lights have to run anew."""
+        """A digest of everything that decides the colours: if it changes, the lights run again."""
         rule = self.kata.manifest.colour_rule.SerializeToString(deterministic=True)
         recorded = [(light.number, light.colour) for light in self.lights]
         parts = (self.image_name, self.image_id, self.max_seconds, rule, recorded)
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
     def skipped(self, number: int, lights: int, reason: str) -> Skipped:
-        """Return what says that some of the lights could not be run."""
+        """Return the outcome of `lights` lights that could not be run, the first being `number`."""
         return Skipped(self.kata.kata_id, self.avatar, number, self.image_name, lights, reason)
 
 
 def max_seconds(pair: Pair, manifest: storer_pb2.Manifest, least: int) -> int:
-    """Return how long a run may take.
+    """Return how many seconds a run may take.
 
-    As the kata says; but no less than the start point of its image has today, because the
-    machine is another and so is the compiler, and no less than `least`.
+    That is the kata's own limit; but no less than the start point of its image allows today,
+    because machines and compilers have changed, and no less than `least`.
     """
     today = pair.max_seconds.get(repository(manifest.image_name), 1)
     return min(LARGEST_SECONDS, max(least, today, manifest.max_seconds))
 
 
 def replay(pair: Pair, task: Task, on_outcome: Callable[[Outcome], None]) -> None:
-    """Run an avatar's lights again, telling what comes of each.
+    """Run an avatar's lights again, and call `on_outcome` with each outcome.
 
-    Raises ReplayStopped when nothing can be run any more; what can't be for another reason is
-    told as skipped.
+    Lights that can't be run are skipped. Raises ReplayStopped if the replay can't continue.
     """
     manifest = task.kata.manifest
     number, left = 0, len(task.lights)
@@ -89,7 +91,7 @@ def replay(pair: Pair, task: Task, on_outcome: Callable[[Outcome], None]) -> Non
                 number = light.number
                 outcome = _run(pair, task, light, kata_id)
                 if not manifest.colour_rule.WhichOneof("rule") and _is_without_rule(outcome):
-                    raise Refused(f"no rule for the colour: {outcome.reason}")
+                    raise Refused(f"there is no rule for the colour: {outcome.reason}")
                 on_outcome(outcome)
                 left -= 1
     except Refused as error:
@@ -100,10 +102,10 @@ def _run(pair: Pair, task: Task, light: storer_pb2.Light, kata_id: str) -> Outco
     try:
         recorded = task.source.files(task.kata.kata_id, task.avatar, light.number)
     except Refused as error:
-        return task.skipped(light.number, 1, f"its files can't be read: {error}")
+        return task.skipped(light.number, 1, f"the light's files can't be read: {error}")
     files = files_to_run(light, recorded.files)
     if CYBER_DOJO_SH not in files:
-        return task.skipped(light.number, 1, f"it has no {CYBER_DOJO_SH}")
+        return task.skipped(light.number, 1, f"the light has no {CYBER_DOJO_SH}")
     request = runner_pb2.RunRequest(
         kata_id=kata_id,
         avatar=task.avatar,
@@ -140,14 +142,14 @@ def _is_without_rule(outcome: Outcome) -> bool:
 
 @contextmanager
 def _scratch_kata(pair: Pair, task: Task) -> Iterator[str]:
-    """Make a kata like the recorded one, with the avatar started, and delete it in the end."""
+    """Make a kata like the recorded one, start the avatar in it, and delete it at the end."""
     kata_id = _create(pair, task)
     try:
         request = storer_pb2.StartAvatarRequest(kata_id=kata_id, order=[task.avatar])
         pair.calls.call(pair.storer.StartAvatar, request)
         yield kata_id
     finally:
-        with contextlib.suppress(Refused):  # the namespace is emptied in the end
+        with contextlib.suppress(Refused):  # the workplace removes the kata at the end
             deleted = storer_pb2.DeleteKataRequest(kata_id=kata_id)
             pair.calls.call(pair.storer.DeleteKata, deleted)
 
@@ -160,8 +162,8 @@ def _create(pair: Pair, task: Task) -> str:
             pair.storer.CreateKata, storer_pb2.CreateKataRequest(manifest=manifest)
         )
     except Refused:
-        # Something of it is more than a kata of today may have. Nothing of it decides a colour:
-        # each run brings its own files, and its rule.
+        # A legacy manifest can exceed today's limits. A minimal one does not change any colour,
+        # because each run brings its own files and its rule.
         plain = storer_pb2.Manifest(
             display_name="a replay",
             image_name=task.runs_in,

@@ -1,7 +1,7 @@
-"""The pair's main job, done in front of you: scripts/demo.py, which `make demo` calls.
+"""Show what storer and runner do: `make demo` runs this.
 
-A plain client of the two services; it uses nothing of them but their protos. What a web tier
-would do when somebody presses *test* is in `Session.press_test`.
+The demo is a plain client of the two services and uses nothing of them but their protos.
+`Session.press_test` is what a web tier does when a participant presses *test*.
 """
 
 import argparse
@@ -36,42 +36,44 @@ ESCAPES = {
 }
 
 
-class Surprise(Exception):
-    """Something came out otherwise than it should."""
+class UnexpectedResult(Exception):
+    """A result is not what it should be."""
 
 
 def main() -> None:
-    """Show everything; exit with 1 if anything is not as it should be."""
-    parser = argparse.ArgumentParser(description="Watch storer and runner do their job.")
+    """Show everything; exit with 1 if a result is not what it should be."""
+    parser = argparse.ArgumentParser(description="Show what storer and runner do.")
     parser.add_argument("--storer", default="127.0.0.1:4577", metavar="HOST:PORT")
     parser.add_argument("--runner", default="127.0.0.1:4597", metavar="HOST:PORT")
     parser.add_argument(
         "--namespace", default=os.environ.get("CYBER_DOJO_NAMESPACE") or "cyber-dojo"
     )
-    parser.add_argument("--keep", action="store_true", help="don't delete the kata in the end")
-    told = parser.parse_args()
+    parser.add_argument("--keep", action="store_true", help="don't delete the kata at the end")
+    arguments = parser.parse_args()
     begun = time.monotonic()
     options = [("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)]
     with (
-        grpc.insecure_channel(told.storer, options) as storer,
-        grpc.insecure_channel(told.runner, options) as runner,
+        grpc.insecure_channel(arguments.storer, options) as storer,
+        grpc.insecure_channel(arguments.runner, options) as runner,
     ):
         session = Session(storer, runner)
         try:
-            show(session, told.namespace)
-            if told.keep:
-                say(f"the kata stays: {session.kata_id}")
+            show(session, arguments.namespace)
+            if arguments.keep:
+                say(f"kata {session.kata_id} stays, because of --keep")
             else:
                 session.delete()
         except grpc.RpcError as error:
             sys.exit(f"** {error.code().name}: {error.details()}")  # type: ignore[attr-defined]
-        except Surprise as surprise:
-            sys.exit(f"** {surprise}\n** kata {session.kata_id} stays, to be looked at")
-    say(f"{time.monotonic() - begun:.1f} seconds in all", "dim")
+        except UnexpectedResult as error:
+            sys.exit(
+                f"** {error}\n** kata {session.kata_id} was not deleted, so you can look at it"
+            )
+    say(f"{time.monotonic() - begun:.1f} seconds in total", "dim")
 
 
 class Session:
-    """One participant in one kata, as a web tier sees it."""
+    """One participant in one kata, as a web tier sees them."""
 
     def __init__(self, storer: grpc.Channel, runner: grpc.Channel) -> None:
         self.storer = storer_pb2_grpc.StorerServiceStub(storer)
@@ -88,7 +90,7 @@ class Session:
         started = self.storer.StartAvatar(storer_pb2.StartAvatarRequest(kata_id=self.kata_id))
         self.avatar = started.avatar
         self.files = dict(started.visible_files)
-        # The editor is open: somebody may press test at any moment.
+        # The participant's editor is open now, so a container has to be ready for a test.
         self.runner.Prepare(
             runner_pb2.PrepareRequest(
                 kata_id=self.kata_id, avatar=self.avatar, image_name=self.manifest.image_name
@@ -96,7 +98,7 @@ class Session:
         )
 
     def press_test(self) -> tuple[storer_pb2.Light, runner_pb2.RunResponse]:
-        """Run the tests in the avatar's sandbox, and record what came of it as a light."""
+        """Run the tests in the avatar's sandbox, and record the result as a light."""
         ran = self.runner.Run(
             runner_pb2.RunRequest(
                 kata_id=self.kata_id,
@@ -125,7 +127,7 @@ class Session:
     def edit(self, old: bytes, new: bytes, name: str = "hiker.c") -> None:
         """Change a visible file in the editor."""
         if old not in self.files[name]:
-            raise Surprise(f"{name} does not hold {old!r}")
+            raise UnexpectedResult(f"{name} does not hold {old!r}")
         self.files[name] = self.files[name].replace(old, new)
 
     def lights(self) -> list[storer_pb2.Light]:
@@ -134,7 +136,7 @@ class Session:
         return list(self.storer.ListLights(request).avatars[0].lights)
 
     def download(self) -> tuple[str, bytes]:
-        """Download the kata; return its name and bytes, which have the announced digest."""
+        """Download the kata; return the file's name and bytes, after checking their digest."""
         name, tar, digest = "", io.BytesIO(), b""
         request = storer_pb2.DownloadKataRequest(
             kata_id=self.kata_id, compression=storer_pb2.COMPRESSION_GZIP
@@ -148,7 +150,7 @@ class Session:
                 case "end":
                     digest = part.end.sha256
         if hashlib.sha256(tar.getvalue()).digest() != digest:
-            raise Surprise("the download is not whole")
+            raise UnexpectedResult("the download does not match its digest")
         return name, tar.getvalue()
 
     def delete(self) -> None:
@@ -157,7 +159,7 @@ class Session:
 
 
 def start_point() -> storer_pb2.Manifest:
-    """Read what a kata starts from: C, with assert."""
+    """Read the start point of the kata: C, with assert."""
     found = json.loads((START_POINT / "manifest.json").read_text())
     manifest = storer_pb2.Manifest(
         display_name=found["display_name"],
@@ -179,37 +181,37 @@ def start_point() -> storer_pb2.Manifest:
 
 
 def show(session: Session, namespace: str) -> None:
-    """Go through it all, step by step."""
-    step("A kata, in a data-container of its own, and somebody who starts in it")
+    """Show all steps."""
+    step("Make a kata, in a data-container of its own, and start an avatar in it")
     session.start()
     say(f"kata {session.kata_id}: {session.manifest.display_name}")
     say(f"docker container and volume {namespace}-kata-{session.kata_id}")
     say(f"{session.avatar} opens {', '.join(sorted(session.files))}")
 
-    step("Red, amber, green; only what changed is compiled again")
+    step("Press test three times: red, amber, green; only what changed is compiled again")
     press(session, "as delivered", "red", ["hiker.c", "hiker.tests.c"])
     session.edit(b"6 * 9;", b"6 * 7")
     press(session, "6 * 9 becomes 6 * 7, and the semicolon is lost", "amber", ["hiker.c"])
     session.edit(b"6 * 7", b"6 * 7;")
     press(session, "the semicolon is back", "green", ["hiker.c"])
 
-    step("The lights, and what changed between the first and the last")
+    step("List the lights, and what changed between the first and the last")
     for light in session.lights():
         colour = colour_name(light.colour)
         when = light.time.ToDatetime().strftime("%Y-%m-%d %H:%M:%S")
         say(f"{light.number}  {when}  {painted(f'● {colour}', colour) if colour else 'start'}")
     show_diff(session)
 
-    step("The kata as a tar, which plain git reads")
+    step("Download the kata as a tar, and read it with plain git")
     show_download(session)
 
-    step("Somebody prunes all stopped containers, the kata's among them")
+    step("Prune all stopped containers, the kata's among them, and press test again")
     prune(session, namespace)
-    press(session, "nobody notices, and nothing has to be compiled", "green", [])
+    press(session, "the next test works, and nothing has to be compiled", "green", [])
 
 
 def press(session: Session, why: str, expected: str, compiled: list[str]) -> None:
-    """Press *test* and show what comes of it, which has to be as expected."""
+    """Press *test*, show the result, and raise UnexpectedResult if it is not as expected."""
     begun = time.monotonic()
     light, ran = session.press_test()
     seconds = time.monotonic() - begun
@@ -222,9 +224,9 @@ def press(session: Session, why: str, expected: str, compiled: list[str]) -> Non
     say(f"         {seconds:.2f} s, of which {ran_seconds:.2f} s were the test's own", "dim")
     if colour != expected:
         output = (ran.stdout.content + ran.stderr.content).decode(errors="replace")
-        raise Surprise(f"that should have been {expected}\n{ran.reason}\n{output}")
+        raise UnexpectedResult(f"the light should be {expected}\n{ran.reason}\n{output}")
     if names != compiled:
-        raise Surprise(f"{', '.join(compiled) or 'nothing'} should have been compiled")
+        raise UnexpectedResult(f"{', '.join(compiled) or 'nothing'} should have been compiled")
 
 
 def show_diff(session: Session) -> None:
@@ -247,14 +249,14 @@ def show_diff(session: Session) -> None:
 
 
 def show_download(session: Session) -> None:
-    """Download the kata, and have git read its history."""
+    """Download the kata, and read its history with git."""
     name, tar = session.download()
     with (
         tarfile.open(fileobj=io.BytesIO(tar)) as archive,
         tempfile.TemporaryDirectory(prefix="demo-") as folder,
     ):
         members = archive.getmembers()
-        say(f"{name}: {len(tar)} bytes, {len(members)} files and folders, its digest is right")
+        say(f"{name}: {len(tar)} bytes, {len(members)} files and folders, digest correct")
         unpack = ["tar", "--extract", "--gzip", "--no-same-owner", "--directory", folder]
         subprocess.run(unpack, input=tar, check=True)
         avatar = Path(folder, session.kata_id[:2], session.kata_id[2:], session.avatar)
@@ -269,7 +271,7 @@ def show_download(session: Session) -> None:
 
 
 def prune(session: Session, namespace: str) -> None:
-    """Prune the stopped containers of the namespace; somebody else's are not ours to prune."""
+    """Prune the stopped containers of the namespace, and no others."""
     label = f"label={NAMESPACE_LABEL}={namespace}"
     command = ["docker", "container", "prune", "--force", "--filter", label]
     say(" ".join(command), "dim")
@@ -281,19 +283,19 @@ def prune(session: Session, namespace: str) -> None:
         capture_output=True,
     )
     if left.stdout.strip():
-        raise Surprise(f"container {handle} is there still")
-    say("the kata's container is gone; its volume is the truth, and stays")
+        raise UnexpectedResult(f"container {handle} was not pruned")
+    say("the kata's container is gone; its volume, which has everything, stays")
 
 
 def colour_name(colour: int) -> str:
-    """Return a colour's name, empty for the start's."""
+    """Return a colour's name; an empty one for the start."""
     if colour == colour_pb2.COLOUR_UNSPECIFIED:
         return ""
     return colour_pb2.Colour.Name(colour).removeprefix("COLOUR_").lower()
 
 
 def step(title: str) -> None:
-    """Begin the next part."""
+    """Print the title of a step."""
     print(f"\n{painted(title, 'bold')}")
 
 
@@ -303,7 +305,7 @@ def say(text: str, colour: str = "") -> None:
 
 
 def painted(text: str, colour: str) -> str:
-    """Return the text in a colour, where a terminal looks."""
+    """Return the text in a colour, if it goes to a terminal."""
     if colour not in ESCAPES or not sys.stdout.isatty() or "NO_COLOR" in os.environ:
         return text
     return f"\x1b[{ESCAPES[colour]}m{text}\x1b[0m"

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Makes sure that a docker engine answers and that compose is there.
 #
-# An engine that answers is used as it is. Otherwise the local one is installed if it is
-# missing and started, after a half-dead one and what it left behind are out of the way.
-# An engine that DOCKER_HOST or a docker context names is somebody else's to start.
+# An engine that answers is used as it is. Otherwise the local engine is installed if it is
+# missing, and started, after the leftovers of an engine that hangs or died have been removed.
+# An engine that DOCKER_HOST or a docker context names is not started here.
 #
 #   CYBER_DOJO_ENGINE_RUN      the folder with the engine's socket and pid file  (/var/run)
-#   CYBER_DOJO_ENGINE_OPTIONS  options of dockerd, where it is started here      (none)
-#   CYBER_DOJO_ENGINE_LOG      its log, where it is started here    (/var/log/dockerd.log)
+#   CYBER_DOJO_ENGINE_OPTIONS  options of dockerd, if it is started here         (none)
+#   CYBER_DOJO_ENGINE_LOG      its log, if it is started here       (/var/log/dockerd.log)
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -15,16 +15,16 @@ run=${CYBER_DOJO_ENGINE_RUN:-/var/run}
 read -ra options <<<"${CYBER_DOJO_ENGINE_OPTIONS:-}"
 engine_log=${CYBER_DOJO_ENGINE_LOG:-/var/log/dockerd.log}
 
-# The answer, or why there is none. An engine that lost its containerd still answers,
-# but can start nothing.
+# The engine's answer, or its error. An engine that lost its containerd still answers, but can't
+# start containers: its containerd's commit is "N/A".
 answer=
 answers() {
     if answer=$(timeout 10 docker info --format '{{.ServerVersion}} {{.ContainerdCommit.ID}}' 2>&1); then
         [[ $answer != *" N/A" ]]
     else
         [[ $answer != *"permission denied"* ]] ||
-            fail "there is a docker engine, but you may not use it" \
-                "run this as root, or: sudo usermod --append --groups docker $(id -un), and log in again"
+            fail "you have no permission to use the docker engine" \
+                "run this as root; or run sudo usermod --append --groups docker $(id -un), and log in again"
         return 1
     fi
 }
@@ -37,13 +37,13 @@ answers_within() {
     done
 }
 
-# Z is a zombie: it ended, and only its parent has not noticed.
+# State Z is a zombie: it has ended, but its parent has not waited for it.
 alive() {
     [ -e "/proc/$1" ] && ! grep -q '^State:.Z' "/proc/$1/status" 2>/dev/null
 }
 
-# process PROGRAM FILE: the process in the pid file, if it is the program that wrote it.
-# After a crash or a restart of the machine, that number is anybody's.
+# process PROGRAM FILE: prints the process in the pid file, if it runs the program. After a crash
+# or a restart of the machine another process can have that number.
 process() {
     local pid
     pid=$(cat "$2" 2>/dev/null) && [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = "$1" ] && alive "$pid" && echo "$pid"
@@ -77,14 +77,14 @@ remove_leftovers() {
             say "$program (process $pid) does not answer: stopping it"
             stop "$pid"
         else
-            say "$file is left over from a $program that is gone: removing it"
+            say "$file is left over from a $program that has ended: removing it"
         fi
         as_root rm -f "$file"
     done
-    # dockerd would wait for that containerd instead of starting one.
+    # If the socket stayed, dockerd would wait for that containerd instead of starting one.
     file=/run/containerd/containerd.sock
     if [ -S $file ] && ! listening $file; then
-        say "$file is left over from a containerd that is gone: removing it"
+        say "$file is left over from a containerd that has ended: removing it"
         as_root rm -f $file
     fi
 }
@@ -105,7 +105,8 @@ start_detached() {
     fi
     say "starting the docker engine in the background (its log: $engine_log)"
     log_start=$(stat --format %s "$engine_log" 2>/dev/null || echo 0)
-    # A session of its own: it outlives this terminal. As many open files as there may be.
+    # In a session of its own, so that dockerd outlives this terminal. With the highest limit of
+    # open files.
     # shellcheck disable=SC2016 # expanded by the sh inside
     as_root setsid --fork sh -c 'cd /; ulimit -n "$(ulimit -Hn)"; exec dockerd "$@" >>"$0" 2>&1 </dev/null' \
         "$engine_log" "${options[@]}"
@@ -134,12 +135,12 @@ else
             "start it, or unset DOCKER_HOST (or: docker context use default) to use one on this machine"
     fi
     have docker && have dockerd || packages+=(docker.io)
-    # Without its tools, an enabled AppArmor lets no container start.
+    # If AppArmor is enabled and its tools are missing, no container starts.
     [ "$(cat /sys/module/apparmor/parameters/enabled 2>/dev/null)" != Y ] || have apparmor_parser || packages+=(apparmor)
 fi
 docker compose version >/dev/null 2>&1 || have docker-compose || packages+=(docker-compose)
 [ ${#packages[@]} = 0 ] ||
-    install_packages "docker keeps the katas and runs their tests, compose starts the services" "${packages[@]}"
+    install_packages "docker holds the katas and runs their tests, compose starts the services" "${packages[@]}"
 
 if [ $engine = silent ]; then
     answered=no

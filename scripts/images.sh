@@ -1,19 +1,18 @@
 #!/usr/bin/env bash
 # scripts/images.sh [NAME... | --all]
 #
-# Builds the images that are missing or out of date: cyber-dojo/storer and
-# cyber-dojo/runner (the name for both is services), cyber-dojo/ruby_lambdas, and language
-# images, cyberdojofoundation/<folder in images/languages>. Without a name: all but the
-# languages that images/suite.txt has not. With --all: all of them. An image that another one
-# starts from is built before it.
+# Builds the images that are missing or out of date: cyber-dojo/storer and cyber-dojo/runner
+# (NAME services stands for both), cyber-dojo/ruby_lambdas, and language images,
+# cyberdojofoundation/<folder in images/languages>. Without NAME: the services, ruby_lambdas and
+# the languages in images/suite.txt. With --all: all of them. Base images are built first.
 #
-# No build needs a network: what comes from one is gathered on the host before. Each image
-# is kept as soon as it is complete: after an interruption the next call goes on from there.
+# No build needs a network: the host downloads everything beforehand. Each image is kept when it
+# is complete, so the next call continues after an interruption.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
-# A builder in a container of its own, if somebody's buildx is set to one, would not see
-# the base images. The engine's own builder does.
+# The engine's own builder sees the base images. A builder in a container, to which buildx may be
+# set, does not.
 export BUILDX_BUILDER=default
 
 folder_of() {
@@ -23,12 +22,12 @@ folder_of() {
     esac
 }
 
-# The images that a folder's Dockerfile starts from; not scratch, nor stages of its own.
+# bases_of FOLDER: prints the images that its Dockerfile starts from, without scratch and stages.
 bases_of() {
     sed -n 's/^FROM \([^ ]*\/[^ ]*\).*/\1/p' "$1/Dockerfile"
 }
 
-# add NAME: to names, behind the language images that it starts from, but not twice.
+# add NAME: appends to names the language images that NAME starts from, and NAME, each only once.
 add() {
     local folder base
     [[ " ${names[*]} " != *" $1 "* ]] || return 0
@@ -41,7 +40,7 @@ add() {
     names+=("$1")
 }
 
-# build IMAGE CONTEXT OPTION...: unless IMAGE was built from the same inputs already.
+# build IMAGE CONTEXT OPTION...: builds IMAGE unless it was built from the same inputs.
 build() {
     local image=$1 context=$2 bases inputs
     shift 2
@@ -54,13 +53,13 @@ build() {
         --label "cyber-dojo.inputs=$inputs" "$@" "$context"
 }
 
-# npm_packages FOLDER CONTEXT: gathers in CONTEXT what FOLDER has, and the Node packages that
-# its package-lock.json names. No script of theirs is run.
+# npm_packages FOLDER CONTEXT: copies FOLDER to CONTEXT and installs there the Node packages that
+# its package-lock.json names, without running any scripts of theirs.
 npm_packages() {
     local folder=$1 context=$2 inputs
     inputs=$(digest "$folder")
     [ "$(cat "$context.inputs" 2>/dev/null)" != "$inputs" ] || return 0
-    have npm || install_packages "gathers what $folder/package.json names" nodejs npm
+    have npm || install_packages "npm downloads the packages in $folder/package.json" nodejs npm
     rm -rf "$context" "$context.inputs"
     mkdir -p "$context"
     cp "$folder"/* "$context/"

@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
 # scripts/lock.sh [OPTION-OF-UV...]
 #
-# Writes the locks, requirements/*.txt, from pyproject.toml: the version of every package and
-# the hashes of all its files, so they hold on every platform. A version in a lock stays as
-# long as pyproject.toml admits that version; --upgrade takes the newest instead.
+# Writes the locks, requirements/*.txt, from pyproject.toml: the version of every package and the
+# hashes of all its files, for all platforms. A locked version stays as long as pyproject.toml
+# allows it; --upgrade takes the newest instead.
 #
-# By uv, not by pip-compile: pip-compile writes what this machine's Python and platform need,
-# and takes hashes from the package sources that this machine's pip is set up with.
+# With uv, because pip-compile locks for this machine's Python and platform only, and takes hashes
+# from the package sources that this machine's pip is configured with.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
 mkdir -p build/lock
 
-# lock FILE OPTION...: a lock that stays the same keeps its time, so make installs nothing again.
+# lock FILE OPTION...: writes a lock. An unchanged one keeps its time, so make reinstalls nothing.
 lock() {
     local name=$1
     shift
@@ -23,7 +23,7 @@ lock() {
 }
 
 say "locking the Python packages that pyproject.toml names"
-# What is in the services' images: Debian 12's Python, on x86-64 and 64-bit ARM.
+# For the services' images: Debian 12's Python, on x86-64 and 64-bit ARM.
 lock services.txt --python-platform x86_64-manylinux_2_36 "$@"
-# What is in .venv: the same versions, and the tools. For any Python from 3.11 on.
+# For .venv: the same versions, and the development tools, for Python 3.11 and newer.
 lock dev.txt --universal --group dev --constraint requirements/services.txt "$@"

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Gets what tests/node/package-lock.json names: the Node client's packages and buf, which
-# lints the protos. Node itself only if there is none.
+# Installs the packages in tests/node/package-lock.json: those of the Node client, and buf, which
+# lints the protos. Installs Node too if it is missing.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
 if ! have node || ! have npm; then
-    install_packages "the test client in Node, and the linter of the protos" nodejs npm
+    install_packages "the Node client of the tests and the linter of the protos need them" nodejs npm
 fi
-say "installing the Node packages that tests/node/package.json names"
-# buf's binary is a package of its own for each platform, so no install script has to run.
+say "installing the Node packages in tests/node/package-lock.json"
+# No install script has to run: buf's binary is a package of its own for each platform.
 logged npm-ci npm --prefix tests/node ci --ignore-scripts --no-progress
 touch tests/node/node_modules/.package-lock.json

@@ -9,7 +9,7 @@ mkdir -p $new
 mapfile -t protos < <(cd protos && find cyberdojo -name '*.proto' | LC_ALL=C sort)
 say "generating cyberdojo/ from ${#protos[@]} protos"
 
-# The protos of google.rpc are files beside its Python package.
+# The protos of google.rpc are installed with its Python package.
 google=$(.venv/bin/python -c 'import google.rpc, pathlib; print(pathlib.Path(list(google.rpc.__path__)[0]).parents[1])')
 logged protos .venv/bin/python -m grpc_tools.protoc --proto_path protos --proto_path "$google" \
     --plugin=protoc-gen-mypy=.venv/bin/protoc-gen-mypy \

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # scripts/services-context.sh FOLDER
 #
-# Gathers in FOLDER what images/services/Dockerfile copies: the wheels that the services
-# need, unpacked (dependencies/), and the project's own (application/). Unpacked here, so
-# that the images need neither pip nor a network.
+# Writes to FOLDER what images/services/Dockerfile copies: the services' dependencies, as unpacked
+# wheels (dependencies/), and the project itself (application/). Because they are unpacked here,
+# building the images needs neither pip nor a network.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -12,7 +12,7 @@ python=.venv/bin/python
 mkdir -p "$context"
 cp images/services/Dockerfile images/services/cyber-dojo "$context/"
 
-# unpack FOLDER INPUTS PIP-OPTION...: afresh, unless the inputs are those of the last time.
+# unpack FOLDER INPUTS PIP-OPTION...: installs into FOLDER, unless the inputs are unchanged.
 unpack() {
     local folder=$1 inputs=$2
     shift 2
@@ -24,8 +24,8 @@ unpack() {
     echo "$inputs" >"$context.$folder"
 }
 
-# For the image's Python and the engine's processor, whatever they are on this host. An
-# image with Debian 12's C library takes wheels made for that one or an older.
+# The wheels are for the image's Python and the engine's processor, not for those of this host.
+# They may need at most the C library of Debian 12, which is glibc 2.36.
 case $(docker version --format '{{.Server.Arch}}') in
     amd64) processor=x86_64 ;;
     arm64) processor=aarch64 ;;
@@ -38,12 +38,12 @@ done
 
 requirements=requirements/services.txt
 inputs=$(cat $requirements scripts/services-context.sh | sha256sum)
-[ "$(cat "$context.dependencies" 2>/dev/null)" = "$inputs $processor" ] || say "gathering the Python packages for the services' images"
+[ "$(cat "$context.dependencies" 2>/dev/null)" = "$inputs $processor" ] || say "downloading the Python packages for the services' images"
 unpack dependencies "$inputs $processor" --require-hashes --requirement $requirements \
     --implementation cp --python-version 3.11 "${platforms[@]}" --only-binary :all:
 
-# From a copy: in the checkout itself setuptools finds what it left there the last time,
-# modules included that are gone since.
+# Built from a copy, because in the checkout setuptools would also take what it left there the last
+# time, deleted modules included.
 source=build/services-source
 project=(pyproject.toml README.md LICENSE dojo storer runner cli replay cyberdojo)
 inputs=$(digest "${project[@]}" requirements/dev.txt scripts/services-context.sh)
@@ -51,6 +51,6 @@ if [ "$(cat "$context.application" 2>/dev/null)" != "$inputs" ]; then
     rm -rf $source
     mkdir -p $source
     cp -R "${project[@]}" $source/
-    # Without build isolation: pip would get an unlocked setuptools for it.
+    # Without build isolation, for which pip would download an unlocked setuptools.
     unpack application "$inputs" --no-deps --no-build-isolation ./$source
 fi

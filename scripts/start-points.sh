@@ -3,7 +3,7 @@
 #
 # Checks and indexes start points, and builds the images that are mounted into the storer:
 # cyber-dojo/languages and cyber-dojo/exercises. FOLDER has languages/ and exercises/ with a
-# folder for each start point; without one, it is this project's own start_points/.
+# folder for each start point; the default is this project's start_points/.
 set -euo pipefail
 folder=$(realpath "${1:-$(dirname "$0")/../start_points}")
 . "$(dirname "$0")/lib.sh"
@@ -15,7 +15,7 @@ for kind in languages exercises; do
     cp -R "$folder/$kind" "$context/$kind/" 2>/dev/null || fail "there is no folder $folder/$kind"
 done
 .venv/bin/python -m storer.start_points.index $context/languages/languages $context/exercises/exercises \
-    >build/logs/start-points.log || fail "the start points in $folder can't be used as they are"
+    >build/logs/start-points.log || fail "the start points in $folder have errors: correct them"
 
 for kind in languages exercises; do
     mv "$context/$kind/$kind" "$context/$kind/files"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Starts both services and waits until they say that they are healthy.
+# Starts both services and waits until they are healthy.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -10,19 +10,19 @@ state() {
     docker inspect --format '{{.State.Health.Status}} {{.RestartCount}}' "$1"
 }
 
-# A new image of start points gets a new volume, and the storer that mounts it is made anew.
+# New images of start points get new volumes, and the storer is recreated to mount them.
 logged compose-up scripts/compose up --detach --renew-anon-volumes --always-recreate-deps
 for service in storer runner; do
     container=$(scripts/compose ps --quiet "$service")
     until read -r health restarts < <(state "$container") && [ "$health" = healthy ]; do
         problem=
-        [ "$restarts" -lt 3 ] || problem="$service stops as soon as it is started"
+        [ "$restarts" -lt 3 ] || problem="$service ends each time that it is started"
         [ "$SECONDS" -lt "$deadline" ] || problem="$service is not healthy after $patience_seconds seconds"
         if [ -n "$problem" ]; then
             scripts/compose logs --no-color --tail 30 "$service" 2>&1 | sed 's/^/   | /' >&2
-            fail "$problem; above are its last lines" "all of them: scripts/compose logs $service"
+            fail "$problem; the end of its log is above" "see all of it: scripts/compose logs $service"
         fi
         sleep 0.3
     done
 done
-say "storer answers on $(scripts/compose port storer 4577), runner on $(scripts/compose port runner 4597)"
+say "storer listens on $(scripts/compose port storer 4577), runner on $(scripts/compose port runner 4597)"

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Makes .venv, with this project (editable), what it needs, and its development tools: the
-# files that requirements/dev.txt has hashes of, and no others.
+# Makes .venv, with this project (editable), its dependencies and its development tools. pip
+# installs only files whose hashes are in requirements/dev.txt.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
-# Tried by running it: a pyenv shim is there for versions that aren't.
+# Each candidate is run, because pyenv has shims for versions that are not installed.
 find_python() {
     local candidate
     for candidate in "${PYTHON:-}" python3.11 python3 /usr/bin/python3; do
@@ -17,11 +17,11 @@ find_python() {
 }
 
 if ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
-    python=$(find_python) || fail "no Python 3.11 or newer found" "install one, or name it: make PYTHON=/path/to/python3.11"
+    python=$(find_python) || fail "there is no Python 3.11 or newer" "install one, or name it: make PYTHON=/path/to/python3.11"
     if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
-        # Debian's Python has these two in a package of their own.
+        # Debian has these two modules in a package of their own.
         case $("$python" -c 'import sys; print(sys.base_prefix)') in
-            /usr) install_packages "Debian's Python makes no virtual environments without it" \
+            /usr) install_packages "Debian's Python needs it to make a virtual environment" \
                 "$("$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')" ;;
             *) fail "$python has no venv and ensurepip modules" "choose another: make PYTHON=/usr/bin/python3" ;;
         esac
@@ -33,9 +33,9 @@ fi
 say "installing the Python packages that requirements/dev.txt locks into .venv"
 logged pip-install .venv/bin/python -m pip install --disable-pip-version-check \
     --require-hashes --requirement requirements/dev.txt
-# As one path to the checkout (compat), not as a list of today's packages: code that is
-# generated or added later is found too, by the type checker as well. Without build isolation:
-# pip would get an unlocked setuptools for it.
+# editable_mode=compat adds the path of the checkout, not a list of its current packages, so Python
+# and the type checker also find code that is generated or added later. Without build isolation, for
+# which pip would download an unlocked setuptools.
 logged pip-install-project .venv/bin/python -m pip install --disable-pip-version-check \
     --no-deps --no-build-isolation --config-settings editable_mode=compat --editable .
 touch .venv/.installed

@@ -1,4 +1,4 @@
-"""What a caller of the tests can ask for, and what holds for all of them."""
+"""Options of the test suite, and checks that hold for all tests."""
 
 import signal
 from pathlib import Path
@@ -8,14 +8,14 @@ import pytest
 from support import machine, test_run
 from support.machine import Machine
 
-MAX_NAME = 2000  # characters, of a test's
+MAX_NAME_LENGTH = 2000  # of a test's name
 
 _BEFORE = pytest.StashKey[Machine]()
 _CHANGES = pytest.StashKey[list[str]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Let somebody ask for what takes long: all languages, many kills."""
+    """Add options for tests that take long: all languages, many kills."""
     parser.addoption(
         "--all-languages",
         action="store_true",
@@ -31,9 +31,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Have what the tests start be interruptible, though a shell's background job is not.
+    """Give the run a name, and let Ctrl-C interrupt what the tests start.
 
-    And have the run be told from any other.
+    A shell's background job ignores SIGINT, and so would the processes that it starts.
     """
     if not _is_worker(config):
         test_run.begin()
@@ -41,25 +41,26 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Refuse names of tests that are too long: each program that a test starts is given its name.
+    """Refuse test names that are too long.
 
-    Whichever test came first in a process, and so started what all share, would fail them all.
+    A test's name is in the environment of the programs that it starts. With a name that is too
+    long they would not start, and the services that all tests share would be missing.
     """
-    long = [item.nodeid[:200] for item in items if len(item.nodeid) > MAX_NAME]
+    long = [item.nodeid[:200] for item in items if len(item.nodeid) > MAX_NAME_LENGTH]
     if long:
         raise pytest.UsageError(f"give shorter ids to {long[0]}")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Look at the machine before anything is started, pytest-xdist's workers included."""
+    """Record the machine's state before anything is started, even pytest-xdist's workers."""
     if not _is_worker(session.config):
         session.config.stash[_BEFORE] = machine.look(_folder(session.config))
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Fail the run if it changed the machine. The workers have ended."""
+    """Fail the run if it changed the machine. The workers have ended by now."""
     before = session.config.stash.get(_BEFORE, None)
     if before is not None:
         changes = machine.changes_that_stay(before, _folder(session.config))
@@ -71,12 +72,12 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    """Name what the run changed on the machine, and what could not be looked at."""
+    """Report what the run changed on the machine, and what could not be checked."""
     for change in config.stash.get(_CHANGES, []):
         terminalreporter.write_line(f"the tests changed the machine: {change}", red=True)
     before = config.stash.get(_BEFORE, None)
     for unseen in before.unseen if before else ():
-        terminalreporter.write_line(f"not looked at, before and after: {unseen}", yellow=True)
+        terminalreporter.write_line(f"not checked before and after: {unseen}", yellow=True)
 
 
 def _is_worker(config: pytest.Config) -> bool:
@@ -84,6 +85,6 @@ def _is_worker(config: pytest.Config) -> bool:
 
 
 def _folder(config: pytest.Config) -> Path:
-    """Return the folder in which all temporary folders of a run are."""
+    """Return the folder that has all temporary folders of a run."""
     folder: Path = config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]
     return folder

@@ -1,4 +1,4 @@
-"""`cyber-dojo backup`: all katas, or those that changed, as one tar."""
+"""`cyber-dojo backup`: write all katas, or those that changed, as one tar."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ import grpc
 from cli import exits, outputs
 from cli.client import Client, wait_for_return
 from cli.storer_command import Session, storer_command
-from cli.tar_marks import Marks
-from cli.terminal.complaint import Failed, complain
+from cli.tar_cut_point import CutPoint
+from cli.terminal.complaint import CommandFailed, complain
 from cli.terminal.progress import Progress
-from cli.terminal.words import size
+from cli.terminal.quantities import size
 from cyberdojo.storer.v1 import storer_pb2
 from dojo import kata_ids
 from dojo.chunks import Digest
 
-_ATTEMPTS = 10  # without a further kata having come
+_ATTEMPTS = 10  # in a row that bring no further kata
 
 
 @dataclass(frozen=True)
-class _Wanted:
-    """What is to be backed up: `since` is a token, `since_last` the file that has one."""
+class _Options:
+    """What to back up: `since` is a token, `since_last` the file that holds one."""
 
     prefix: str
     compression: str
@@ -44,8 +44,8 @@ class _Wanted:
     "--since-last",
     type=click.Path(path_type=Path),
     metavar="STATEFILE",
-    help="Only what changed since the backup whose token is in that file, all if there is none; "
-    "the new token is written there in the end.",
+    help="Only what changed since the backup whose token is in this file; everything if there is "
+    "no such file. The new token is written to the file at the end.",
 )
 @click.option(
     "--token-file",
@@ -63,15 +63,15 @@ def command(
     since_last: Path | None,
     token_file: Path | None,
 ) -> int:
-    """Back katas up, as one tar: all, or those whose ids begin with PREFIX."""
+    """Back up all katas, or those whose ids begin with PREFIX, as one tar."""
     if since and since_last:
-        raise click.UsageError("either --since or --since-last")
+        raise click.UsageError("--since and --since-last exclude each other")
     output = output or f"katas.tar{outputs.ENDINGS[compression]}"
     outputs.refuse_terminal(output)
     if not since and not since_last:
         _refuse_unknown(session.client, prefix)
-    backup = _Backup(session.client, _Wanted(prefix, compression, since, since_last))
-    with session.progress() as progress, outputs.failing_clearly(output):
+    backup = _Backup(session.client, _Options(prefix, compression, since, since_last))
+    with session.progress() as progress, outputs.translating_os_errors(output):
         if output == outputs.STDOUT:
             backup.to_pipe(sys.stdout.buffer, progress)
         elif outputs.is_special(path := outputs.target(output)):
@@ -81,7 +81,7 @@ def command(
             backup.to_file(path, progress)
     token_file = token_file or since_last
     if token_file is not None:
-        with outputs.failing_clearly(str(token_file)):
+        with outputs.translating_os_errors(str(token_file)):
             _write_token(token_file, backup.token)
     if output == outputs.STDOUT:
         return exits.GOOD
@@ -101,111 +101,114 @@ def command(
 
 
 def _refuse_unknown(client: Client, prefix: str) -> None:
-    """Raise Failed if the one kata that is to be backed up is not kept here: it was mistyped."""
+    """Raise CommandFailed if `prefix` is a whole id that the storer does not keep: a typing error.
+
+    Without this check the backup would be empty, and look like a success.
+    """
     if not kata_ids.is_whole(prefix):
         return
     found = client.stub.ListKatas(storer_pb2.ListKatasRequest(prefix=prefix, page_size=1)).katas
     if not any(each.source != storer_pb2.KATA_SOURCE_KATAS_DIRECTORY for each in found):
-        raise Failed(f"kata {prefix}: it is not kept here", exits.NOT_FOUND)
+        raise CommandFailed(f"kata {prefix}: the storer does not keep it", exits.NOT_FOUND)
 
 
 class _Backup:
-    """One backup, over as many streams as it takes."""
+    """One backup, received over one or more streams."""
 
-    def __init__(self, client: Client, wanted: _Wanted) -> None:
+    def __init__(self, client: Client, options: _Options) -> None:
         self._client = client
-        self._wanted = wanted
-        self.since = wanted.since or _read_token(wanted.since_last)
+        self._options = options
+        self.since = options.since or _read_token(options.since_last)
         self.token = ""
         self.size_bytes = 0
-        self._whole_bytes = 0
+        self._resumed_bytes = 0
 
     def to_pipe(self, file: IO[bytes], progress: Progress) -> None:
-        """Write to what can't be taken back: a connection that breaks is the end."""
+        """Write to a pipe, where nothing can be taken back: a broken connection ends the backup."""
         try:
-            self._receive(self._request(), file, Marks(), progress)
+            self._receive(self._request(), file, CutPoint(), progress)
         except grpc.RpcError as error:
-            if not self._forgotten(error):
+            if not self._switch_to_full(error):
                 raise
-            self._receive(self._request(), file, Marks(), progress)
+            self._receive(self._request(), file, CutPoint(), progress)
         file.flush()
 
     def to_file(self, path: Path, progress: Progress) -> None:
-        """Write to a file; one that does not become whole goes."""
+        """Write to a file. An incomplete file is removed."""
         with outputs.opened_part(path) as file:
             try:
                 file.truncate(0)
-                self._persist(file, progress)
+                self._receive_resuming(file, progress)
                 outputs.finish(file, path)
             except BaseException:
                 outputs.part_of(path).unlink(missing_ok=True)
                 raise
 
-    def _persist(self, file: IO[bytes], progress: Progress) -> None:
-        """Go on behind the newest whole kata where the connection breaks."""
-        marks = Marks()
+    def _receive_resuming(self, file: IO[bytes], progress: Progress) -> None:
+        """Receive the backup; resume after the last complete kata when the connection breaks."""
+        cut_point = CutPoint()
         request = self._request()
         attempts = 0
         while True:
             try:
-                self._receive(request, file, marks, progress)
+                self._receive(request, file, cut_point, progress)
             except grpc.RpcError as error:
-                if self._forgotten(error):
+                if self._switch_to_full(error):
                     request = self._request()
                     continue
-                attempts = 1 if marks.offset > self._whole_bytes else attempts + 1
-                self._whole_bytes = marks.offset
-                if not self._can_go_on(error) or attempts == _ATTEMPTS:
+                attempts = 1 if cut_point.offset > self._resumed_bytes else attempts + 1
+                self._resumed_bytes = cut_point.offset
+                if not self._can_resume(error) or attempts == _ATTEMPTS:
                     raise
                 progress.clear()
-                complain("the connection broke; it goes on when the storer is there again")
+                complain("the connection broke: the backup resumes when the storer is back")
                 if not wait_for_return(self._client):
                     raise
             else:
                 return
-            file.seek(marks.offset)
+            file.seek(cut_point.offset)
             file.truncate()
-            self.size_bytes = marks.offset
-            marks = Marks(marks.offset, marks.kata_id)
+            self.size_bytes = cut_point.offset
+            cut_point = CutPoint(cut_point.offset, cut_point.kata_id)
             request = storer_pb2.BackupKatasRequest(
                 resume_token=self.token,
-                after_kata_id=marks.kata_id,
+                after_kata_id=cut_point.kata_id,
                 compression=storer_pb2.COMPRESSION_NONE,
             )
 
-    def _can_go_on(self, error: grpc.RpcError) -> bool:
-        """Say whether the storer knows of the backup, and the file can be cut behind a kata."""
+    def _can_resume(self, error: grpc.RpcError) -> bool:
+        """Return whether the storer knows the backup, and the file can be cut after a kata."""
         unavailable = exits.code_of(error) == exits.UNAVAILABLE
-        return unavailable and bool(self.token) and self._wanted.compression == "none"
+        return unavailable and bool(self.token) and self._options.compression == "none"
 
-    def _forgotten(self, error: grpc.RpcError) -> bool:
-        """Say whether the storer does not know the last backup any more: then all is sent.
+    def _switch_to_full(self, error: grpc.RpcError) -> bool:
+        """Switch to a full backup if the storer no longer knows the last one; return whether so.
 
-        Only where that was left to us, by --since-last.
+        Only with --since-last: --since asks for that very backup.
         """
-        if self.token or not self.since or self._wanted.since_last is None:
+        if self.token or not self.since or self._options.since_last is None:
             return False
         if error.code() is not grpc.StatusCode.FAILED_PRECONDITION:
             return False
-        complain("the storer does not know the last backup any more: all katas are sent")
+        complain("the storer no longer knows the last backup: backing up all katas")
         self.since = ""
         return True
 
     def _request(self) -> storer_pb2.BackupKatasRequest:
         return storer_pb2.BackupKatasRequest(
-            prefix=self._wanted.prefix,
+            prefix=self._options.prefix,
             since_token=self.since,
-            compression=outputs.COMPRESSIONS[self._wanted.compression],
+            compression=outputs.COMPRESSIONS[self._options.compression],
         )
 
     def _receive(
         self,
         request: storer_pb2.BackupKatasRequest,
         file: IO[bytes],
-        marks: Marks,
+        cut_point: CutPoint,
         progress: Progress,
     ) -> None:
-        """Write what a stream brings; raise Failed if it is not what was sent."""
+        """Write a stream's data; raise CommandFailed if it is not what the storer sent."""
         digest = Digest()
         before = self.size_bytes
         for part in self._client.stub.BackupKatas(request):
@@ -217,13 +220,13 @@ class _Backup:
                 return
             else:
                 digest.update(part.data)
-                if self._wanted.compression == "none":
-                    marks.update(part.data)
+                if self._options.compression == "none":
+                    cut_point.update(part.data)
                 file.write(part.data)
                 self.size_bytes += len(part.data)
-                what = f"{marks.kata_id} " if marks.kata_id else ""
-                progress.tell_bytes(f"{what}backup", self.size_bytes, before)
-        raise Failed("the backup is not whole: throw it away and call again", exits.UNAVAILABLE)
+                what = f"{cut_point.kata_id} " if cut_point.kata_id else ""
+                progress.show_bytes(f"{what}backup", self.size_bytes, before)
+        raise CommandFailed("the backup is incomplete: discard it and try again", exits.UNAVAILABLE)
 
 
 def _read_token(path: Path | None) -> str:
@@ -234,11 +237,11 @@ def _read_token(path: Path | None) -> str:
     except FileNotFoundError:
         return ""
     except (OSError, ValueError) as error:
-        raise Failed(f"{path}: {error}", exits.USAGE) from error
+        raise CommandFailed(f"{path}: {error}", exits.USAGE) from error
 
 
 def _write_token(path: Path, token: str) -> None:
-    """Replace the file, so that it has the old token or the new one."""
+    """Replace the file atomically: it holds the old token or the new one."""
     new = outputs.part_of(path)
     try:
         with new.open("w") as file:

@@ -1,4 +1,4 @@
-"""`cyber-dojo completion`: what a shell needs to complete commands."""
+"""`cyber-dojo completion`: print the script that a shell needs to complete commands."""
 
 import click
 from click.shell_completion import ShellComplete, get_completion_class
@@ -26,6 +26,6 @@ def command(ctx: click.Context, shell: str) -> None:
     kind = get_completion_class(shell)
     if kind is None:
         raise click.ClickException(f"this version of click does not know {shell}")
-    # Not the shell's own `source`, which looks whether that shell is on this machine: the script
-    # may be for another one.
+    # Not the class's own `source`, which fails unless that shell is on this machine: the script
+    # may be meant for another machine.
     click.echo(ShellComplete.source(kind(ctx.find_root().command, {}, PROGRAM, VARIABLE)))

@@ -1,4 +1,4 @@
-"""`cyber-dojo diff`: what changed between two lights."""
+"""`cyber-dojo diff`: show what changed between two lights."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cli.storer_command import Session, storer_command
 from cli.terminal import contents
 from cli.terminal.clean import clean, line
 from cli.terminal.screen import Screen
-from cli.terminal.tables import Side, beside
+from cli.terminal.tables import Side, side_by_side
 from cyberdojo.storer.v1 import storer_pb2
 
 _CONTEXT = 3
@@ -23,8 +23,8 @@ _MARKS = {
     storer_pb2.LINE_CHANGE_ADDED: ("+", "green"),
     storer_pb2.LINE_CHANGE_DELETED: ("-", "red"),
 }
-_NUMBER = 5  # columns for a line's number, in a side-by-side difference
-_NARROWEST = 100  # of a side-by-side difference where no terminal says how wide it is
+_NUMBER_COLUMNS = 5  # for a line's number, in a side-by-side difference
+_PLAIN_COLUMNS = 100  # of a side-by-side difference that does not go to a terminal
 
 
 @storer_command
@@ -32,7 +32,7 @@ _NARROWEST = 100  # of a side-by-side difference where no terminal says how wide
 @click.argument("avatar", type=AvatarName(), metavar="AVATAR")
 @click.argument("was", type=LightNumber(), required=False, metavar="[WAS]")
 @click.argument("now", type=LightNumber(), default="newest", metavar="[NOW]")
-@click.option("-y", "--side-by-side", is_flag=True, help="Show both, in two columns.")
+@click.option("-y", "--side-by-side", "in_columns", is_flag=True, help="Show both, in two columns.")
 @click.option("--patch", is_flag=True, help="Write a patch that git apply takes.")
 @click.option("--exit-code", is_flag=True, help="Exit with 1 if there is a difference.")
 def command(
@@ -42,7 +42,7 @@ def command(
     was: int | None,
     now: int,
     *,
-    side_by_side: bool,
+    in_columns: bool,
     patch: bool,
     exit_code: bool,
 ) -> int:
@@ -51,8 +51,8 @@ def command(
     NOW is the newest light by default, and WAS the one before NOW. A light is a number, or
     `newest`.
     """
-    if side_by_side and patch:
-        raise click.UsageError("either --side-by-side or --patch")
+    if in_columns and patch:
+        raise click.UsageError("--side-by-side and --patch exclude each other")
     lights = _Lights(session.client, kata_id, avatar, was, now)
     screen = session.screen
     if patch:
@@ -64,7 +64,7 @@ def command(
             if screen.as_json:
                 screen.record(_json(file))
             else:
-                _say(screen, file, side_by_side=side_by_side)
+                _say(screen, file, in_columns=in_columns)
         if not changed and not screen.as_json:
             screen.say(
                 f"nothing changed between light {lights.was} and light {lights.now}", style="dim"
@@ -73,7 +73,7 @@ def command(
 
 
 class _Lights:
-    """The two lights of an avatar that are compared."""
+    """The two lights to compare, of one avatar."""
 
     def __init__(
         self, client: Client, kata_id: str, avatar: str, was: int | None, now: int
@@ -85,7 +85,7 @@ class _Lights:
         self.was = newest if was == NEWEST else max(0, self.now - 1) if was is None else was
 
     def changed_files(self) -> list[storer_pb2.FileDiff]:
-        """Return what is different between the two."""
+        """Return the files that differ between the two lights."""
         request = storer_pb2.DiffLightsRequest(
             **self._avatar, was_number=self.was, now_number=self.now
         )
@@ -96,7 +96,7 @@ class _Lights:
         ]
 
     def patch(self) -> Iterator[bytes]:
-        """Yield a patch from the one to the other, in pieces."""
+        """Yield a patch from `was` to `now`, in pieces."""
         request = storer_pb2.DownloadPatchRequest(
             **self._avatar, was_number=self.was, now_number=self.now
         )
@@ -109,7 +109,7 @@ class _Lights:
 
 
 def _write_patch(session: Session, lights: _Lights) -> bool:
-    """Write a patch, as it is but on a terminal; say whether there is anything in it."""
+    """Write a patch, cleaned if it goes to a terminal; return whether it has any content."""
     count = 0
     left = b""
     for piece in lights.patch():
@@ -124,12 +124,12 @@ def _write_patch(session: Session, lights: _Lights) -> bool:
     return count > 0
 
 
-def _say(screen: Screen, file: storer_pb2.FileDiff, *, side_by_side: bool) -> None:
+def _say(screen: Screen, file: storer_pb2.FileDiff, *, in_columns: bool) -> None:
     screen.say(_title(file), style="bold")
     if file.binary:
         screen.say("(not text)", style="dim")
-    elif side_by_side:
-        _say_side_by_side(screen, file)
+    elif in_columns:
+        _say_in_columns(screen, file)
     else:
         _say_unified(screen, file)
 
@@ -154,14 +154,15 @@ def _say_unified(screen: Screen, file: storer_pb2.FileDiff) -> None:
                 screen.say("\\ no line feed at the end", style="dim")
 
 
-def _say_side_by_side(screen: Screen, file: storer_pb2.FileDiff) -> None:
-    width = screen.width if screen.is_terminal else _NARROWEST
+def _say_in_columns(screen: Screen, file: storer_pb2.FileDiff) -> None:
+    width = screen.width if screen.is_terminal else _PLAIN_COLUMNS
     for hunk in _hunks(file.lines):
-        beside(screen, (_beside(left, right) for left, right in _pairs(hunk)), width, _NUMBER)
+        rows = (_row(left, right) for left, right in _pairs(hunk))
+        side_by_side(screen, rows, width, _NUMBER_COLUMNS)
         screen.say("···", style="dim")
 
 
-def _beside(
+def _row(
     left: storer_pb2.DiffLine | None, right: storer_pb2.DiffLine | None
 ) -> tuple[Side, str, Side]:
     is_same = left is right
@@ -177,7 +178,7 @@ def _side(each: storer_pb2.DiffLine | None, number: int, style: str) -> Side:
 def _pairs(
     hunk: Sequence[storer_pb2.DiffLine],
 ) -> Iterator[tuple[storer_pb2.DiffLine | None, storer_pb2.DiffLine | None]]:
-    """Yield what is beside each other: what was deleted beside what was added there."""
+    """Yield a hunk's lines in pairs: a deleted line with the line added in its place."""
     deleted: list[storer_pb2.DiffLine] = []
     added: list[storer_pb2.DiffLine] = []
     for each in [*hunk, None]:
@@ -197,7 +198,7 @@ def _pairs(
 
 
 def _hunks(lines: Sequence[storer_pb2.DiffLine]) -> Iterator[list[storer_pb2.DiffLine]]:
-    """Yield what changed, with a few lines around it."""
+    """Yield the changed lines, each group with _CONTEXT lines around it."""
     changed = [
         place for place, each in enumerate(lines) if each.change != storer_pb2.LINE_CHANGE_SAME
     ]

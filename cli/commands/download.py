@@ -1,4 +1,4 @@
-"""`cyber-dojo download`: a kata as a tar; a download that broke goes on where it broke."""
+"""`cyber-dojo download`: write a kata as a tar, and resume a download that broke off."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from cli import exits, outputs
 from cli.client import Client, wait_for_return
 from cli.parameters import KataId
 from cli.storer_command import Session, storer_command
-from cli.terminal.complaint import Failed, complain
+from cli.terminal.complaint import CommandFailed, complain
 from cli.terminal.progress import Progress
-from cli.terminal.words import size
+from cli.terminal.quantities import size
 from cyberdojo.storer.v1 import storer_pb2
 from dojo.chunks import CHUNK_BYTES, Digest
 
 _ATTEMPTS = 10
 
 
-class _Another(Exception):
-    """What came is not what the storer sent: what was here before belonged to something else."""
+class _DigestMismatch(Exception):
+    """The file is not what the storer sent: the part that was here belongs to another tar."""
 
 
 @dataclass(frozen=True)
-class _Wanted:
-    """What is to be downloaded."""
+class _Options:
+    """What to download."""
 
     kata_id: str
     compression: str
@@ -43,21 +43,22 @@ class _Wanted:
 def command(session: Session, kata_id: str, output: str | None, compression: str) -> int:
     """Download a kata as a tar.
 
-    A file is called FILE.part until it is whole. The same command goes on where it broke.
+    The file is called FILE.part until it is complete. If a download breaks off, the same command
+    resumes it.
     """
-    wanted = _Wanted(kata_id, compression)
+    options = _Options(kata_id, compression)
     output = output or f"{kata_id}.tar{outputs.ENDINGS[compression]}"
     outputs.refuse_terminal(output)
     client = session.client
-    with session.progress() as progress, outputs.failing_clearly(output):
+    with session.progress() as progress, outputs.translating_os_errors(output):
         if output == outputs.STDOUT:
-            _to_pipe(client, wanted, sys.stdout.buffer, progress)
+            _to_pipe(client, options, sys.stdout.buffer, progress)
             return exits.GOOD
         if outputs.is_special(path := outputs.target(output)):
             with path.open("wb") as file:
-                digest = _to_pipe(client, wanted, file, progress)
+                digest = _to_pipe(client, options, file, progress)
         else:
-            digest = _to_file(client, wanted, path, progress)
+            digest = _to_file(client, options, path, progress)
     if session.screen.as_json:
         session.screen.record(
             {
@@ -72,9 +73,9 @@ def command(session: Session, kata_id: str, output: str | None, compression: str
     return exits.GOOD
 
 
-def _to_pipe(client: Client, wanted: _Wanted, file: IO[bytes], progress: Progress) -> Digest:
+def _to_pipe(client: Client, options: _Options, file: IO[bytes], progress: Progress) -> Digest:
     request = storer_pb2.DownloadKataRequest(
-        kata_id=wanted.kata_id, compression=outputs.COMPRESSIONS[wanted.compression]
+        kata_id=options.kata_id, compression=outputs.COMPRESSIONS[options.compression]
     )
     digest = Digest()
     for part in client.stub.DownloadKata(request):
@@ -85,16 +86,16 @@ def _to_pipe(client: Client, wanted: _Wanted, file: IO[bytes], progress: Progres
         elif part.data:
             digest.update(part.data)
             file.write(part.data)
-            progress.tell_bytes(wanted.kata_id, digest.size_bytes)
-    raise Failed("the download is not whole: throw it away and call again", exits.UNAVAILABLE)
+            progress.show_bytes(options.kata_id, digest.size_bytes)
+    raise CommandFailed("the download is incomplete: discard it and try again", exits.UNAVAILABLE)
 
 
 @dataclass(frozen=True)
 class _Partial:
-    """A download that is not whole: the file, and beside it what it is a part of."""
+    """An incomplete download: the file, and a note beside it of what it is a part of."""
 
     path: Path
-    wanted: _Wanted
+    options: _Options
 
     @property
     def part(self) -> Path:
@@ -105,62 +106,66 @@ class _Partial:
         return self.part.with_name(f"{self.part.name}.state")
 
     def state(self) -> bytes:
-        """Return the state that the part is of; none if there is none to go on with."""
+        """Return the kata's state that the part was made from; none if it can't be resumed."""
         try:
             found = json.loads(self.note.read_bytes())
-            if [found["id"], found["compression"]] == self._what() and self.part.exists():
+            if [found["id"], found["compression"]] == self._key() and self.part.exists():
                 return bytes.fromhex(found["state"])
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return b""
         return b""
 
-    def remember(self, state: bytes) -> None:
-        """Write down which state the part is of."""
-        kata, compression = self._what()
+    def save_state(self, state: bytes) -> None:
+        """Record the kata's state that the part was made from."""
+        kata, compression = self._key()
         text = json.dumps({"id": kata, "compression": compression, "state": state.hex()})
         self.note.write_text(text + "\n")
 
-    def forget(self) -> None:
-        """Remove both."""
+    def remove(self) -> None:
+        """Remove the part and its note."""
         self.note.unlink(missing_ok=True)
         self.part.unlink(missing_ok=True)
 
-    def _what(self) -> list[str]:
-        return [self.wanted.kata_id, self.wanted.compression]
+    def _key(self) -> list[str]:
+        return [self.options.kata_id, self.options.compression]
 
 
-def _to_file(client: Client, wanted: _Wanted, path: Path, progress: Progress) -> Digest:
-    """Download to a file, going on as often as the connection breaks; return its digest."""
-    partial = _Partial(path, wanted)
+def _to_file(client: Client, options: _Options, path: Path, progress: Progress) -> Digest:
+    """Download to a file, resuming when the connection breaks; return the file's digest."""
+    partial = _Partial(path, options)
     for attempt in range(_ATTEMPTS):
         try:
             with outputs.opened_part(path) as file:
                 return _attempt(client, partial, file, progress)
-        except _Another:
-            partial.forget()
+        except _DigestMismatch:
+            partial.remove()
         except grpc.RpcError as error:
             if exits.code_of(error) != exits.UNAVAILABLE:
-                _forget_empty(partial)
+                _remove_if_empty(partial)
                 raise
             if not partial.state() or attempt + 1 == _ATTEMPTS:
-                _forget_empty(partial)
+                _remove_if_empty(partial)
                 raise
             progress.clear()
-            complain("the connection broke; it goes on when the storer is there again")
+            complain("the connection broke: the download resumes when the storer is back")
             if not wait_for_return(client):
                 raise
-    raise Failed("what comes is never whole: the kata changes all the time", exits.UNAVAILABLE)
+    raise CommandFailed(
+        f"the download broke off or did not match its digest {_ATTEMPTS} times, as the kata "
+        "changes all the time: try again",
+        exits.UNAVAILABLE,
+    )
 
 
-def _forget_empty(partial: _Partial) -> None:
+def _remove_if_empty(partial: _Partial) -> None:
     if not partial.state():
-        partial.forget()
+        partial.remove()
 
 
 def _attempt(client: Client, partial: _Partial, file: IO[bytes], progress: Progress) -> Digest:
     request = storer_pb2.DownloadKataRequest(
-        kata_id=partial.wanted.kata_id,
-        compression=outputs.COMPRESSIONS[partial.wanted.compression],
+        kata_id=partial.options.kata_id,
+        compression=outputs.COMPRESSIONS[partial.options.compression],
         resumable=True,
         state=partial.state(),
         offset=file.seek(0, 2),
@@ -174,25 +179,25 @@ def _attempt(client: Client, partial: _Partial, file: IO[bytes], progress: Progr
             before = part.header.offset
             if request.offset and not before:
                 progress.clear()
-                complain("the kata is not as it was then: all of it comes again")
+                complain("the kata has changed since: downloading all of it again")
             file.truncate(before)
             _digest(file, digest)
-            partial.remember(part.header.state)
+            partial.save_state(part.header.state)
         elif part.HasField("end"):
             if (part.end.sha256, part.end.size_bytes) != (digest.sha256, digest.size_bytes):
-                raise _Another
+                raise _DigestMismatch
             outputs.finish(file, partial.path)
-            partial.forget()
+            partial.remove()
             return digest
         else:
             digest.update(part.data)
             file.write(part.data)
-            progress.tell_bytes(partial.wanted.kata_id, digest.size_bytes, before)
-    raise _Another
+            progress.show_bytes(partial.options.kata_id, digest.size_bytes, before)
+    raise _DigestMismatch
 
 
 def _digest(file: IO[bytes], digest: Digest) -> None:
-    """Add what is in the file already, and be at its end."""
+    """Add what the file holds already, and leave the file at its end."""
     file.seek(0)
     while piece := file.read(CHUNK_BYTES):
         digest.update(piece)

@@ -1,20 +1,20 @@
-"""`cyber-dojo import`: bring katas into data-containers."""
+"""`cyber-dojo import`: import katas into data-containers."""
 
 import click
 
-from cli.each_kata import each_kata
+from cli.each_kata import for_each_kata
 from cli.parameters import KataId
 from cli.storer_command import Session, storer_command
-from cli.terminal.words import counted
+from cli.terminal.quantities import counted
 from cyberdojo.storer.v1 import storer_pb2
 
 
 @storer_command
 @click.argument("ids", type=KataId(), nargs=-1, required=True, metavar="ID...")
 def command(session: Session, ids: tuple[str, ...]) -> int:
-    """Bring katas into data-containers, as the first call that names one does by itself."""
+    """Import katas into data-containers, as the first call that uses a kata does by itself."""
 
-    def one(kata_id: str) -> tuple[str, dict[str, object]]:
+    def act(kata_id: str) -> tuple[str, dict[str, object]]:
         done = session.client.stub.ImportKata(storer_pb2.ImportKataRequest(kata_id=kata_id))
         what = "was here already" if done.already_imported else "imported"
         return f"{what}, {counted(len(done.avatars), 'avatar')}", {
@@ -22,4 +22,4 @@ def command(session: Session, ids: tuple[str, ...]) -> int:
             "avatars": list(done.avatars),
         }
 
-    return each_kata(session, ids, one)
+    return for_each_kata(session, ids, act)

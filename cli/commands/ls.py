@@ -1,4 +1,4 @@
-"""`cyber-dojo ls`: which katas there are, and where."""
+"""`cyber-dojo ls`: list katas, and where they are."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from cli.terminal.tables import Column, Table
 from cyberdojo.storer.v1 import storer_pb2
 
 _PAGE = 1000
-_WIDE = 100  # columns: from here on there is room for the time of day
-_DATE, _TIME = 10, 16  # 2019-01-16 12:44
+_WIDE_COLUMNS = 100  # from this width on there is room for the time of day
+_DATE_COLUMNS, _TIME_COLUMNS = 10, 16  # 2019-01-16 12:44
 _COLUMNS = (
     Column("ID"),
     Column("CREATED"),
-    Column("LANGUAGE", gives="cut"),
-    Column("EXERCISE", gives="cut"),
+    Column("LANGUAGE", overflow="cut"),
+    Column("EXERCISE", overflow="cut"),
     Column("AVATARS", is_right=True),
     Column("LIGHTS", is_right=True),
     Column("NEWEST"),
@@ -39,7 +39,7 @@ _WHERE = {
 @storer_command
 @click.argument("prefix", default="")
 def command(session: Session, prefix: str) -> int:
-    """List katas, wherever they are: all, or those whose ids begin with PREFIX."""
+    """List all katas, or those whose ids begin with PREFIX, wherever they are."""
     count = 0
     for page in _pages(session.client, prefix):
         if session.screen.as_json:
@@ -49,7 +49,7 @@ def command(session: Session, prefix: str) -> int:
             _show(session.screen, page, with_headings=not count)
         count += len(page)
     if not count and prefix:
-        complain(f"no kata begins with {prefix}")
+        complain(f"no kata's id begins with {prefix}")
     return exits.GOOD
 
 
@@ -76,7 +76,7 @@ def _pages(client: Client, prefix: str) -> Iterator[list[storer_pb2.ListedKata]]
 def _row(screen: Screen, kata: storer_pb2.ListedKata) -> list[str]:
     found = kata.details
     known = kata.HasField("details")
-    cut = _TIME if screen.width >= _WIDE else _DATE
+    cut = _TIME_COLUMNS if screen.width >= _WIDE_COLUMNS else _DATE_COLUMNS
     return [
         kata.kata_id,
         time_of(found.created)[:cut] if found.HasField("created") else "",

@@ -1,4 +1,4 @@
-"""`cyber-dojo replay`: what it is told; the rest is the package `replay`."""
+"""`cyber-dojo replay`: its options. The package `replay` does the work."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ _PATH = click.Path(path_type=Path)
 
 
 @click.command(
-    epilog="Exit codes: 0 --min-same is reached; 1 it is not; 2 usage; 3 it could not go on; "
-    "130 interrupted."
+    epilog="Exit codes: 0 --min-same is reached; 1 --min-same is not reached; 2 usage; "
+    "3 the replay could not continue; 130 interrupted."
 )
 @click.argument("sources", type=_PATH, nargs=-1, metavar="[SOURCE]...")
-@click.option("--storer", type=Address(), metavar="HOST:PORT", help="Read from a storer that runs.")
+@click.option("--storer", type=Address(), metavar="HOST:PORT", help="Read from a running storer.")
 @click.option(
     "--image",
     "images",
@@ -76,7 +76,7 @@ _PATH = click.Path(path_type=Path)
     metavar="IMAGE=OTHER",
     help="Run the lights of IMAGE in OTHER, a candidate for it. May be repeated.",
 )
-@click.option("--start-points", type=_PATH, metavar="FOLDER", help="Whose rules old katas get.")
+@click.option("--start-points", type=_PATH, metavar="FOLDER", help="Whose rules legacy katas get.")
 @click.option(
     "--jobs",
     type=click.IntRange(1, 256),
@@ -92,15 +92,15 @@ _PATH = click.Path(path_type=Path)
     default="replay.jsonl",
     show_default=True,
     metavar="FILE",
-    help="The journal that it goes on from.",
+    help="The journal that an interrupted replay resumes from.",
 )
 @click.option("--fresh", "is_fresh", is_flag=True, help="Begin a new journal.")
 @click.option(
     "--show",
     type=_Light(),
     metavar="KATA/AVATAR/NUMBER",
-    help="Show a light's recorded output and its new one side by side. It is run, with those "
-    "before it, unless it is in the journal.",
+    help="Show a light's recorded output and its new output side by side. Unless the light is in "
+    "the journal, its avatar's lights are run.",
 )
 @click.option(
     "--min-same",
@@ -108,7 +108,7 @@ _PATH = click.Path(path_type=Path)
     default=95.0,
     show_default=True,
     metavar="PERCENT",
-    help="How many of the lights that ran have to have the recorded colour.",
+    help="The percentage of the lights that ran which must have the recorded colour.",
 )
 @click.option(
     "--min-seconds",
@@ -116,7 +116,7 @@ _PATH = click.Path(path_type=Path)
     default=1,
     show_default=True,
     metavar="SECONDS",
-    help="Let every run take so long at least, on a slow or a busy machine.",
+    help="Allow every run this time at least, on a slow or a busy machine.",
 )
 @click.pass_context
 def command(
@@ -138,16 +138,15 @@ def command(
 ) -> None:
     """Run recorded lights again, in their images, and compare the colours.
 
-    Each SOURCE is a katas directory (49/3A06504A/...), a tar of katas, or a folder of such tars;
-    or --storer names a storer that runs. Nothing of the sources is changed, and the runs happen
-    in katas of their own, in a namespace of their own. An interrupted replay goes on where it
-    stopped.
+    Each SOURCE is a katas directory (49/3A06504A/...), a tar of katas, or a folder of such tars.
+    --storer names a running storer instead. The sources are not changed: the runs happen in katas
+    of their own, in a namespace of their own. An interrupted replay resumes where it stopped.
     """
     if storer and sources:
-        raise click.UsageError("either SOURCE or --storer")
+        raise click.UsageError("SOURCE and --storer exclude each other")
     if not (storer or sources or show):
         raise click.UsageError("a SOURCE or --storer is required")
-    from replay.command import main  # noqa: PLC0415 - help and completion need nothing of it
+    from replay.command import main  # noqa: PLC0415 - help and completion do not need it
 
     options = Options(
         sources=list(sources),

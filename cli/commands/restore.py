@@ -1,4 +1,4 @@
-"""`cyber-dojo restore`: katas from a backup, or from any tar of a katas directory."""
+"""`cyber-dojo restore`: restore katas from a backup, or from any tar of a katas directory."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ import grpc
 from cli import exits, outputs
 from cli.client import Client
 from cli.storer_command import Session, storer_command
-from cli.terminal.complaint import Failed
+from cli.terminal.complaint import CommandFailed
 from cli.terminal.progress import Progress
 from cli.terminal.screen import Screen
 from cyberdojo.storer.v1 import storer_pb2
 from dojo.chunks import CHUNK_BYTES, Digest
 
-_WRONG = {
+_FAILURES = {
     storer_pb2.RESTORE_OUTCOME_SKIPPED,
     storer_pb2.RESTORE_OUTCOME_REFUSED,
     storer_pb2.RESTORE_OUTCOME_MISSING,
@@ -30,29 +30,27 @@ _WRONG = {
 
 @storer_command
 @click.argument("file", type=click.Path(), default=outputs.STDOUT)
-@click.option(
-    "--overwrite", is_flag=True, help="Replace katas that are newer, or went another way."
-)
+@click.option("--overwrite", is_flag=True, help="Replace katas that are newer or have diverged.")
 @click.option(
     "--apply-deletions", is_flag=True, help="Delete katas that the backup says were deleted."
 )
 def command(session: Session, file: str, *, overwrite: bool, apply_deletions: bool) -> int:
     """Restore katas from a backup, or from any tar of a katas directory.
 
-    Without a FILE, or with -, it comes from a pipe. Exits with 1 if a kata of the backup is not
-    here now as the backup has it.
+    Without FILE, or with -, the backup is read from a pipe. Exits with 1 if a kata is not now as
+    the backup has it.
     """
     if file == outputs.STDOUT and sys.stdin.isatty():
-        raise Failed("name a file, or let a pipe bring the backup", exits.USAGE)
+        raise CommandFailed("a terminal has no backup: name a file, or use a pipe", exits.USAGE)
     header = storer_pb2.RestoreKatasHeader(overwrite=overwrite, apply_deletions=apply_deletions)
     with contextlib.ExitStack() as opened:
-        # Without a buffer, which has a lock: the thread that waits for a pipe is left behind
-        # where the restoring ends early.
+        # Unbuffered: a buffer has a lock, which a thread that still waits for the pipe would hold
+        # at the exit of a restore that ended early.
         if file == outputs.STDOUT:
             descriptor = sys.stdin.fileno()
             read = opened.enter_context(open(descriptor, "rb", buffering=0, closefd=False))
         else:
-            with outputs.failing_clearly(file):
+            with outputs.translating_os_errors(file):
                 read = opened.enter_context(open(file, "rb", buffering=0))
         progress = opened.enter_context(session.progress())
         source = _Source(read)
@@ -60,18 +58,18 @@ def command(session: Session, file: str, *, overwrite: bool, apply_deletions: bo
             return _restore(session.client, source, header, progress, session.screen)
         except grpc.RpcError as error:
             if source.error is not None:
-                with outputs.failing_clearly(file):
+                with outputs.translating_os_errors(file):
                     raise source.error from error
             if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
                 said = exits.message_of(error, session.client.address)
-                raise Failed(f"{file}: {said}", exits.DAMAGED) from error
+                raise CommandFailed(f"{file}: {said}", exits.DAMAGED) from error
             raise
 
 
 class _Source:
-    """A file or pipe, to be read in another thread; `error` is what it could not be read for.
+    """A file or pipe, read in another thread. `error` says why it could not be read.
 
-    `size_bytes` is None where it is not known.
+    `size_bytes` is None for a pipe.
     """
 
     def __init__(self, file: io.FileIO) -> None:
@@ -81,7 +79,7 @@ class _Source:
         self._file = file
 
     def pieces(self) -> Iterator[bytes]:
-        """Yield what it has, in pieces of CHUNK_BYTES at most, as it comes."""
+        """Yield the content as it arrives, in pieces of at most CHUNK_BYTES."""
         while True:
             try:
                 piece = self._file.read(CHUNK_BYTES)
@@ -100,15 +98,15 @@ def _restore(
     progress: Progress,
     screen: Screen,
 ) -> int:
-    wrong = 0
+    failures = 0
     for part in client.stub.RestoreKatas(_requests(source, header, progress)):
         progress.clear()
         if part.HasField("summary"):
             _summarize(screen, part.summary)
-            return exits.FOUND if wrong else exits.GOOD
-        wrong += part.report.outcome in _WRONG
-        _tell(screen, part.report)
-    raise Failed("the storer did not come to the end: restore again", exits.UNAVAILABLE)
+            return exits.FOUND if failures else exits.GOOD
+        failures += part.report.outcome in _FAILURES
+        _report(screen, part.report)
+    raise CommandFailed("the storer stopped before the end: restore again", exits.UNAVAILABLE)
 
 
 def _requests(
@@ -119,7 +117,7 @@ def _requests(
     for piece in source.pieces():
         digest.update(piece)
         yield storer_pb2.RestoreKatasRequest(data=piece)
-        progress.tell_bytes("restore", digest.size_bytes, total=source.size_bytes)
+        progress.show_bytes("restore", digest.size_bytes, total=source.size_bytes)
     end = storer_pb2.StreamEnd(size_bytes=digest.size_bytes, sha256=digest.sha256)
     yield storer_pb2.RestoreKatasRequest(end=end)
 
@@ -128,13 +126,13 @@ def _outcome(outcome: storer_pb2.RestoreOutcome.ValueType) -> str:
     return storer_pb2.RestoreOutcome.Name(outcome).removeprefix("RESTORE_OUTCOME_").lower()
 
 
-def _tell(screen: Screen, report: storer_pb2.RestoreReport) -> None:
+def _report(screen: Screen, report: storer_pb2.RestoreReport) -> None:
     outcome = _outcome(report.outcome)
     if screen.as_json:
         value = {"id": report.kata_id, "outcome": outcome, "reason": report.reason or None}
         screen.record(value)
         return
-    colour = "red" if report.outcome in _WRONG else ""
+    colour = "red" if report.outcome in _FAILURES else ""
     if report.outcome == storer_pb2.RESTORE_OUTCOME_UNCHANGED:
         colour = "dim"
     reason = f": {report.reason}" if report.reason else ""
@@ -148,4 +146,4 @@ def _summarize(screen: Screen, summary: storer_pb2.RestoreSummary) -> None:
         screen.record({"counts": counts, "token": summary.token or None})
         return
     counted = ", ".join(f"{each.katas} {_outcome(each.outcome)}" for each in summary.counts)
-    screen.say(counted or "there was no kata in it")
+    screen.say(counted or "the backup has no kata")

@@ -1,4 +1,4 @@
-"""`cyber-dojo show`: a kata, an avatar's lights, or one light."""
+"""`cyber-dojo show`: show a kata, an avatar's lights, or one light."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _COLUMNS = (
     Column(""),
     Column("SECONDS", is_right=True),
     Column("STATUS", is_right=True),
-    Column("CHANGES", gives="fold"),
+    Column("CHANGES", overflow="fold"),
 )
 _NAME_COLUMNS = 11
 
@@ -37,7 +37,8 @@ def command(
 ) -> int:
     """Show a kata, an avatar's lights, or a light with its files and output.
 
-    NUMBER is a light's, or `newest`. Of a kata the newest lights are shown, as many as fit.
+    NUMBER is a light's number, or `newest`. A kata is shown with as many of the newest lights as
+    fit.
     """
     client, screen = session.client, session.screen
     if avatar is None:
@@ -51,9 +52,11 @@ def command(
 
 def _show_kata(client: Client, screen: Screen, kata_id: str, *, shows_all: bool) -> None:
     kata = client.stub.GetKata(storer_pb2.GetKataRequest(kata_id=kata_id))
-    everybody = _lights(client, kata_id, "")
+    lights_by_avatar = _lights(client, kata_id, "")
     if screen.as_json:
-        avatars = {name: [lights.to_json(each) for each in found] for name, found in everybody}
+        avatars = {
+            name: [lights.to_json(each) for each in found] for name, found in lights_by_avatar
+        }
         screen.record(
             {
                 "id": kata.kata_id,
@@ -75,12 +78,12 @@ def _show_kata(client: Client, screen: Screen, kata_id: str, *, shows_all: bool)
         if value:
             screen.say(f"{name:<{_NAME_COLUMNS}}{value}")
     screen.say(f"{'avatars':<{_NAME_COLUMNS}}{len(kata.avatars)}")
-    for name, found in everybody:
+    for name, found in lights_by_avatar:
         _say_row(screen, name, found, whole=shows_all)
 
 
 def _say_row(screen: Screen, name: str, found: list[storer_pb2.Light], *, whole: bool) -> None:
-    """Write an avatar's lights: those that fit in a line, the newest, or all of them."""
+    """Write an avatar's lights: the newest ones that fit in a line, or all if `whole`."""
     tests = [each for each in found if each.number]
     begin = f"{name:<{_NAME_COLUMNS}} {len(tests):>5}  "
     end = f"  {lights.time_of(found[-1].time)}" if found else ""
@@ -92,7 +95,7 @@ def _say_row(screen: Screen, name: str, found: list[storer_pb2.Light], *, whole:
         left_out = "…" if len(tests) > room else ""
         rows = [tests[-(room - 1) :] if left_out else tests]
     for place, row in enumerate(rows):
-        dots = [lights.shown(screen, each) for each in row]
+        dots = [lights.symbol(screen, each) for each in row]
         blanks = " " * (room - len(row) - len(left_out)) if screen.is_terminal else ""
         if place:
             screen.say(" " * len(begin), *dots)
@@ -115,7 +118,7 @@ def _show_avatar(client: Client, screen: Screen, kata_id: str, avatar: str) -> N
         table.add(
             str(each.number),
             lights.time_of(each.time),
-            [lights.shown(screen, each), " ", (colour, colour)] if colour else "  start",
+            [lights.symbol(screen, each), " ", (colour, colour)] if colour else "  start",
             "" if seconds is None else f"{seconds:.2f}",
             str(each.status) if each.HasField("status") else "",
             [*_changes_pieces(changes), (f"  {each.reason}" if each.reason else "", "dim")],
@@ -128,7 +131,7 @@ def _show_avatar(client: Client, screen: Screen, kata_id: str, avatar: str) -> N
 def _changes(
     client: Client, kata_id: str, avatar: str, before: int | None, number: int
 ) -> list[tuple[str, int, int]]:
-    """Return which files changed since the light before: name, lines added, lines deleted."""
+    """Return the files that changed since light `before`: name, lines added, lines deleted."""
     if before is None:
         return []
     request = storer_pb2.DiffLightsRequest(
@@ -169,7 +172,7 @@ def _show_light(client: Client, screen: Screen, kata_id: str, avatar: str, numbe
     colour = lights.colour_name(light)
     screen.say(
         f"{kata_id} {avatar} {light.number}  {lights.time_of(light.time)}  ",
-        lights.shown(screen, light),
+        lights.symbol(screen, light),
         " ",
         (colour or "start", colour),
     )
@@ -185,7 +188,7 @@ def _show_light(client: Client, screen: Screen, kata_id: str, avatar: str, numbe
 
 
 def _lights(client: Client, kata: str, avatar: str) -> Iterator[tuple[str, list[storer_pb2.Light]]]:
-    """Yield each avatar with all its lights, page by page."""
+    """Yield each avatar with all its lights, which may come on several pages."""
     request = storer_pb2.ListLightsRequest(kata_id=kata, avatar=avatar)
     name, found = "", list[storer_pb2.Light]()
     while True:

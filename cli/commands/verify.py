@@ -1,4 +1,4 @@
-"""`cyber-dojo verify`: what is not as it should be."""
+"""`cyber-dojo verify`: check katas, and mend them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import click
 
 from cli import exits
 from cli.storer_command import Session, storer_command
-from cli.terminal.complaint import Failed
+from cli.terminal.complaint import CommandFailed
+from cli.terminal.quantities import counted, size
 from cli.terminal.screen import Screen
-from cli.terminal.words import counted, size
 from cyberdojo.storer.v1 import storer_pb2
 from dojo import kata_ids
 
@@ -22,20 +22,20 @@ _SERIOUS = {
 
 @storer_command
 @click.argument("prefix", default="")
-@click.option("--mend", is_flag=True, help="Mend what loses nothing by it.")
+@click.option("--mend", is_flag=True, help="Mend what can be mended without a loss.")
 @click.option(
     "--share",
     type=click.IntRange(1, 100),
     default=50,
     show_default=True,
     metavar="PERCENT",
-    help="How much of the time to be at work. With half of it a class can go on.",
+    help="How much of the time to work. Half of the time leaves a class undisturbed.",
 )
-@click.option("--skip-archive", is_flag=True, help="Leave the archive out.")
+@click.option("--skip-archive", is_flag=True, help="Do not check the archive.")
 def command(session: Session, prefix: str, *, mend: bool, share: int, skip_archive: bool) -> int:
-    """Check katas, and mend them: all, or those whose ids begin with PREFIX.
+    """Check all katas, or those whose ids begin with PREFIX, and mend them with --mend.
 
-    Exits with 1 if anything is left that does harm.
+    Exits with 1 if a harmful finding was not mended.
     """
     request = storer_pb2.VerifyKatasRequest(
         prefix=prefix, mend=mend, share_percent=share, skip_archive=skip_archive
@@ -48,25 +48,27 @@ def command(session: Session, prefix: str, *, mend: bool, share: int, skip_archi
                 done = part.progress
                 if done.done_count < done.total_count:
                     text = f"{done.kata_id}  {done.done_count} of {done.total_count}"
-                    progress.tell(text, done.done_count, done.total_count)
+                    progress.show(text, done.done_count, done.total_count)
                 else:
-                    progress.tell(f"{done.kata_id}  in the archive")
+                    progress.show(f"{done.kata_id}  in the archive")
             elif part.HasField("finding"):
                 progress.clear()
                 harmless = part.finding.kind == storer_pb2.FINDING_KIND_DANGLING
                 left += not part.finding.mended and not harmless
-                _tell(screen, part.finding)
+                _report(screen, part.finding)
             elif part.HasField("summary"):
                 progress.clear()
                 found = part.summary.kata_count + part.summary.finding_count
                 if not found and kata_ids.is_whole(prefix):
-                    raise Failed(f"kata {prefix}: it is not kept here", exits.NOT_FOUND)
+                    raise CommandFailed(
+                        f"kata {prefix}: the storer does not keep it", exits.NOT_FOUND
+                    )
                 _summarize(screen, part.summary)
                 return exits.FOUND if left else exits.GOOD
-    raise Failed("the storer did not come to the end: verify again", exits.UNAVAILABLE)
+    raise CommandFailed("the storer stopped before the end: verify again", exits.UNAVAILABLE)
 
 
-def _tell(screen: Screen, finding: storer_pb2.KataFinding) -> None:
+def _report(screen: Screen, finding: storer_pb2.KataFinding) -> None:
     kind = storer_pb2.FindingKind.Name(finding.kind).removeprefix("FINDING_KIND_").lower()
     if screen.as_json:
         screen.record(
@@ -103,14 +105,14 @@ def _summarize(screen: Screen, summary: storer_pb2.VerifySummary) -> None:
             }
         )
         return
-    looked_at = (
+    checked = (
         f"{counted(summary.kata_count, 'kata')}, {counted(summary.avatar_count, 'avatar')}, "
         f"{counted(summary.light_count, 'light')}, {size(summary.size_bytes)}"
     )
     if not summary.finding_count:
-        screen.say(f"{looked_at}: all as it should be")
+        screen.say(f"{checked}: all as it should be")
         return
     screen.say(
-        f"{looked_at}: {counted(summary.finding_count, 'finding')}, "
+        f"{checked}: {counted(summary.finding_count, 'finding')}, "
         f"{summary.mended_count} mended, {summary.harmless_count} harmless"
     )

@@ -1,17 +1,23 @@
-r"""Text that does nothing on a terminal but be seen: `\x1b` for an escape.
+r"""Make text harmless on a terminal: an escape character becomes `\x1b`.
 
-All that goes to a terminal passes through here, in `Screen`, `tables` and `Progress`: file names,
-outputs and reasons are what participants wrote.
+Everything that goes to a terminal passes through here, in `Screen`, `tables` and `Progress`,
+because participants write file names, outputs and reasons.
 """
 
 _TAB = 4
 
-# What changes the direction or the order of the text that follows, or can't be seen.
-_SLY = {*range(0x200B, 0x2010), *range(0x2028, 0x202F), *range(0x2060, 0x206A), 0xFEFF, 0x061C}
+# Characters that are invisible, or change the direction or order of the text that follows.
+_INVISIBLE = {
+    *range(0x200B, 0x2010),
+    *range(0x2028, 0x202F),
+    *range(0x2060, 0x206A),
+    0xFEFF,
+    0x061C,
+}
 
 
 def clean(text: str | bytes) -> str:
-    """Return a line of text without anything that steers a terminal. Clean text stays as it is."""
+    """Return a line of text without anything that a terminal would obey or hide."""
     text = _decoded(text)
     if text.isascii() and text.isprintable():
         return text
@@ -19,7 +25,7 @@ def clean(text: str | bytes) -> str:
 
 
 def line(text: str | bytes) -> str:
-    """Return a line of a file or an output, clean, with its tabs as blanks."""
+    """Return a line of a file or an output, clean, with its tabs expanded."""
     return clean(_decoded(text).removesuffix("\r").expandtabs(_TAB))
 
 
@@ -29,7 +35,7 @@ def _decoded(text: str | bytes) -> str:
 
 def _clean(character: str) -> str:
     number = ord(character)
-    if character.isprintable() and number not in _SLY and not 0xD800 <= number < 0xE000:
+    if character.isprintable() and number not in _INVISIBLE and not 0xD800 <= number < 0xE000:
         return character
     if number == ord("\t"):
         return " "

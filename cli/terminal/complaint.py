@@ -1,4 +1,4 @@
-"""What goes wrong, told in a line on standard error."""
+"""Errors, each as one line on standard error."""
 
 import sys
 from typing import IO, Any
@@ -10,15 +10,15 @@ from cli.terminal.clean import clean
 PROGRAM = "cyber-dojo"
 
 
-class Failed(click.ClickException):
-    """A command can't go on; the message is one line for a person, and says what to do."""
+class CommandFailed(click.ClickException):
+    """A command can't continue. The message is one line for people, and says what to do."""
 
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)
-        self.exit_code = code  # type: ignore[misc]  # the class has another's
+        self.exit_code = code  # type: ignore[misc]  # a class attribute in click
 
     def show(self, file: IO[Any] | None = None) -> None:
-        """Tell the person. Click calls this, and exits with `exit_code`."""
+        """Print the message. Click calls this, and exits with `exit_code`."""
         complain(self.message)
 
 

@@ -1,4 +1,4 @@
-"""What files hold, for people and as JSON."""
+"""Contents of files, for people and as JSON."""
 
 import base64
 from typing import Any
@@ -14,15 +14,15 @@ def say(screen: Screen, name: str, content: bytes) -> None:
         screen.say(f"({len(content)} bytes, not text)", style="dim")
         return
     lines = content.split(b"\n")
-    ends = lines[-1] == b""
-    for each in lines[:-1] if ends else lines:
+    is_ended = lines[-1] == b""
+    for each in lines[:-1] if is_ended else lines:
         screen.say(line(each))
-    if content and not ends:
+    if content and not is_ended:
         screen.say("(no line feed at the end)", style="dim")
 
 
 def to_json(content: bytes) -> Any:
-    """Return text as a string, and what is no UTF-8 as {"base64": ...}."""
+    """Return UTF-8 text as a string, and anything else as {"base64": ...}."""
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError:

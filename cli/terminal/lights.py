@@ -1,4 +1,4 @@
-"""Lights as people see them: coloured dots, or letters where there are no colours."""
+"""Lights for people: coloured dots, or letters where there are no colours."""
 
 from datetime import UTC
 
@@ -13,14 +13,14 @@ _LETTERS = {"red": "R", "amber": "A", "green": "G", "timed_out": "T", "faulty": 
 
 
 def colour_name(light: storer_pb2.Light) -> str:
-    """Return a light's colour in a word; none for the start's."""
+    """Return the name of a light's colour; an empty one for the start."""
     if light.colour == colour_pb2.COLOUR_UNSPECIFIED:
         return ""
     return colour_pb2.Colour.Name(light.colour).removeprefix("COLOUR_").lower()
 
 
-def shown(screen: Screen, light: storer_pb2.Light) -> Piece:
-    """Return a light in one column."""
+def symbol(screen: Screen, light: storer_pb2.Light) -> Piece:
+    """Return a dot or a letter for a light, one column wide."""
     name = colour_name(light)
     if screen.is_coloured:
         return _DOTS.get(name, "·"), name
@@ -28,22 +28,22 @@ def shown(screen: Screen, light: storer_pb2.Light) -> Piece:
 
 
 def time_of(time: Timestamp) -> str:
-    """Return a time (UTC) as people read it."""
+    """Return a time (UTC) for people."""
     return time.ToDatetime(UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def time_json(time: Timestamp) -> str:
-    """Return a time as JSON has it (RFC 3339)."""
+    """Return a time for JSON (RFC 3339)."""
     return str(time.ToJsonString())
 
 
 def seconds_of(light: storer_pb2.Light) -> float | None:
-    """Return how long a light ran, if that was recorded."""
+    """Return the seconds that a light's run took; None if they were not recorded."""
     return light.duration.ToNanoseconds() / 1e9 if light.HasField("duration") else None
 
 
 def to_json(light: storer_pb2.Light) -> dict[str, object]:
-    """Return a light as JSON has it; what was not recorded is null."""
+    """Return a light for JSON; what was not recorded is null."""
     return {
         "number": light.number,
         "colour": colour_name(light) or None,

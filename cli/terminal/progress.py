@@ -1,4 +1,4 @@
-"""Progress on standard error: a line that rich rewrites, where a terminal looks."""
+"""Progress on standard error: on a terminal, a line that rich rewrites."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from cli.terminal.clean import clean
+from cli.terminal.quantities import size
 from cli.terminal.screen import Screen
-from cli.terminal.words import size
 
 if TYPE_CHECKING:
     from rich import progress
@@ -20,13 +20,13 @@ _PLAIN_SECONDS = 5.0
 
 
 class Progress:
-    """How far a command is. Elsewhere than on a terminal it is silent, unless it is forced."""
+    """A command's progress. Where there is no terminal nothing is shown, unless `forced`."""
 
     def __init__(self, *, forced: bool) -> None:
         self._is_terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
         self._is_shown = self._is_terminal or forced
         self._begun = time.monotonic()
-        self._told = self._begun - (_TERMINAL_SECONDS if self._is_terminal else 0)
+        self._last_shown = self._begun - (_TERMINAL_SECONDS if self._is_terminal else 0)
         self._line: progress.Progress | None = None
 
     def __enter__(self) -> Self:
@@ -38,16 +38,16 @@ class Progress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._is_shown = False  # another thread may come to tell something still
+        self._is_shown = False  # another thread may still call show()
         self.clear()
 
-    def tell(self, text: str, done: int = 0, total: int | None = None) -> None:
-        """Show how far it is, if it is time for it; with a bar where the total is known."""
+    def show(self, text: str, done: int = 0, total: int | None = None) -> None:
+        """Show a text, unless one was shown a moment ago; with a bar if the total is known."""
         now = time.monotonic()
         seconds = _TERMINAL_SECONDS if self._is_terminal else _PLAIN_SECONDS
-        if not self._is_shown or now - self._told < seconds:
+        if not self._is_shown or now - self._last_shown < seconds:
             return
-        self._told = now
+        self._last_shown = now
         if not self._is_terminal:
             sys.stderr.write(f"{clean(text)}\n")
             sys.stderr.flush()
@@ -61,16 +61,16 @@ class Progress:
             self._line.refresh()
         else:
             self._line.start()
-            # A reader that has seen enough ends us in the middle: no cursor may stay hidden.
+            # SIGPIPE can end this process at any time, and would leave the cursor hidden.
             self._line.console.show_cursor()
 
-    def tell_bytes(self, what: str, count: int, before: int = 0, total: int | None = None) -> None:
-        """Show how many bytes came, and how fast those that were not there `before`."""
+    def show_bytes(self, what: str, count: int, before: int = 0, total: int | None = None) -> None:
+        """Show a number of bytes, and the rate of those that came after the first `before`."""
         rate = (count - before) / max(time.monotonic() - self._begun, 0.001)
-        self.tell(f"{what}  {size(count)}  {size(int(rate))}/s", count, total)
+        self.show(f"{what}  {size(count)}  {size(int(rate))}/s", count, total)
 
     def clear(self) -> None:
-        """Take the line away, for another to be written."""
+        """Remove the line, so that another can be written in its place."""
         if self._line is not None:
             self._line.stop()
 
@@ -78,17 +78,17 @@ class Progress:
 def _line(*, has_bar: bool) -> progress.Progress:
     from rich import progress, table  # noqa: PLC0415 - only where it is needed
 
-    told = table.Column(no_wrap=True, overflow="ellipsis")
-    text = progress.TextColumn("{task.description}", markup=False, table_column=told)
+    column = table.Column(no_wrap=True, overflow="ellipsis")
+    text = progress.TextColumn("{task.description}", markup=False, table_column=column)
     bar = (progress.BarColumn(), progress.TimeRemainingColumn()) if has_bar else ()
-    made = progress.Progress(
+    shown = progress.Progress(
         text,
         *bar,
         console=Screen(sys.stderr).console,
-        auto_refresh=False,  # no thread: it is drawn when there is something to tell
+        auto_refresh=False,  # no thread: show() draws the line
         transient=True,
         redirect_stdout=False,
         redirect_stderr=False,
     )
-    made.add_task("", total=None)
-    return made
+    shown.add_task("", total=None)
+    return shown

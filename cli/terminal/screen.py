@@ -1,8 +1,7 @@
 """Where a command writes: lines for people, or JSON for programs.
 
-Colours come on a terminal, unless NO_COLOR (https://no-color.org) is set. Elsewhere the lines are
-plain, and rich is not even loaded. Rich does no more than we ask: no markup, no highlighting, no
-wrapping of lines.
+Lines have colours on a terminal, unless NO_COLOR (https://no-color.org) is set. Elsewhere they are
+plain, and rich is not even loaded. Rich's markup, highlighting and wrapping of lines are off.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TextIO
 
 from cli.terminal.clean import clean
-from cli.terminal.complaint import Failed
+from cli.terminal.complaint import CommandFailed
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,22 +30,22 @@ STYLES = {
     "bold": "bold",
     "dim": "dim",
 }
-_MANY_COLUMNS = 10_000  # of what is no terminal: nothing is cut there
+_MANY_COLUMNS = 10_000  # where there is no terminal, so that nothing is cut
 CLOSED = 2  # the exit code where standard output is closed
 
-# A text, or a text and the name of its style. A name that is none leaves the text as it is.
+# A text, or a text and the name of its style. An unknown style leaves the text plain.
 Piece = str | tuple[str, str]
 Pieces = Piece | Iterable[Piece]
 
 
 class Screen:
-    """Where a command writes. Whatever text it is given becomes harmless here."""
+    """Where a command writes. All text is cleaned here."""
 
     def __init__(self, stream: TextIO | None = None, *, as_json: bool = False) -> None:
-        """Write to standard output, or to another stream. Raises Failed if that is closed."""
+        """Write to a stream, by default standard output. Raises CommandFailed if it is closed."""
         self._stream = stream or sys.stdout
         if self._stream is None:
-            raise Failed("standard output is closed", CLOSED)
+            raise CommandFailed("standard output is closed", CLOSED)
         self.as_json = as_json
         self.is_terminal = self._stream.isatty()
         is_dumb = os.environ.get("TERM") in {"dumb", "unknown"}
@@ -56,16 +55,16 @@ class Screen:
 
     def say(self, *pieces: Piece, style: str = "") -> None:
         """Write a line."""
-        shown = "".join(self._painted(*_split(piece, style)) for piece in pieces)
+        shown = "".join(self._styled(*_split(piece, style)) for piece in pieces)
         self._stream.write(shown.rstrip(" ") + "\n")
 
     def record(self, value: dict[str, Any]) -> None:
-        """Write a line of JSON, at once: the program that reads it may wait for it."""
+        """Write a line of JSON and flush it: the program that reads may wait for it."""
         self._stream.write(json.dumps(value) + "\n")
         self._stream.flush()
 
     def flush(self) -> None:
-        """Let what was written be seen."""
+        """Flush what was written."""
         self._stream.flush()
 
     @cached_property
@@ -75,7 +74,7 @@ class Screen:
 
         return Console(
             file=self._stream,
-            width=None if self.is_terminal else self.width,  # a terminal can change
+            width=None if self.is_terminal else self.width,  # a terminal's width can change
             force_terminal=self.is_terminal,
             color_system="standard" if self.is_coloured else None,
             markup=False,
@@ -83,7 +82,7 @@ class Screen:
             emoji=False,
         )
 
-    def _painted(self, text: str, style: str) -> str:
+    def _styled(self, text: str, style: str) -> str:
         text = clean(text)
         if not self.is_coloured or not text or style not in STYLES:
             return text
@@ -93,12 +92,12 @@ class Screen:
 
 
 def plain(pieces: Pieces) -> str:
-    """Return the clean text of some pieces."""
+    """Return the clean text of pieces, without styles."""
     return "".join(clean(_split(piece)[0]) for piece in _each(pieces))
 
 
 def rich_text(pieces: Pieces, style: str = "") -> Text:
-    """Return some pieces as rich takes them, clean."""
+    """Return pieces as one of rich's texts, clean."""
     from rich.text import Text  # noqa: PLC0415 - only where it is needed
 
     text = Text(style=STYLES.get(style, ""))

@@ -1,6 +1,6 @@
-"""Tables: laid out by rich on a terminal, and plain elsewhere.
+"""Tables: fitted to the width by rich on a terminal, and plain elsewhere.
 
-On a terminal a table fits. Elsewhere nothing is cut or wrapped, and a row is a line.
+Where there is no terminal nothing is cut or wrapped, and each row is one line.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from typing import Literal
 from cli.terminal.screen import Pieces, Screen, plain, rich_text
 
 _GAP = 2
-_MARK = 3  # the columns between two sides
+_MARK_COLUMNS = 3  # between the two sides
 
 Side = tuple[str, Pieces]  # a label, and a text
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column; `gives` says what becomes of a text that a terminal has no room for."""
+    """A column. `overflow` says what happens to a text that is too wide for the terminal."""
 
     heading: str
     is_right: bool = False
-    gives: Literal["", "cut", "fold"] = ""
+    overflow: Literal["", "cut", "fold"] = ""
 
 
 class Table:
@@ -60,7 +60,7 @@ class Table:
     def _show_rich(self, screen: Screen, *, with_headings: bool) -> None:
         from rich import table  # noqa: PLC0415 - only where it is needed
 
-        made = table.Table(
+        grid = table.Table(
             box=None,
             pad_edge=False,
             padding=(0, _GAP, 0, 0),
@@ -68,32 +68,35 @@ class Table:
             header_style="bold",
         )
         for column in self._columns:
-            made.add_column(
+            grid.add_column(
                 rich_text(column.heading),
                 justify="right" if column.is_right else "left",
-                no_wrap=not column.gives,
+                no_wrap=not column.overflow,
             )
         for cells, style in self._rows:
             shown = [rich_text(cell, style) for cell in cells]
             for text, column in zip(shown, self._columns, strict=True):
-                text.no_wrap = column.gives != "fold"
-                text.overflow = "fold" if column.gives == "fold" else "ellipsis"
-            made.add_row(*shown)
-        screen.console.print(made)
+                text.no_wrap = column.overflow != "fold"
+                text.overflow = "fold" if column.overflow == "fold" else "ellipsis"
+            grid.add_row(*shown)
+        screen.console.print(grid)
 
 
-def beside(
+def side_by_side(
     screen: Screen, rows: Iterable[tuple[Side, str, Side]], width: int, label_columns: int = 0
 ) -> None:
-    """Write texts beside each other in so many columns, each with a mark between the two."""
+    """Write pairs of texts side by side, `width` columns wide, with a mark between the two.
+
+    `label_columns` is the width of each side's label; without it, labels are left out.
+    """
     from rich import table  # noqa: PLC0415 - only where it is needed
 
-    text_columns = (width - _MARK) // 2 - label_columns
-    made = table.Table(box=None, pad_edge=False, padding=0, show_header=False)
-    labels = [label_columns] if label_columns else []  # rich gives a column one blank at least
-    for columns in (*labels, text_columns, _MARK, *labels, text_columns):
-        made.add_column(width=columns, overflow="fold")
+    text_columns = (width - _MARK_COLUMNS) // 2 - label_columns
+    grid = table.Table(box=None, pad_edge=False, padding=0, show_header=False)
+    labels = [label_columns] if label_columns else []  # rich makes every column 1 wide at least
+    for columns in (*labels, text_columns, _MARK_COLUMNS, *labels, text_columns):
+        grid.add_column(width=columns, overflow="fold")
     for left, mark, right in rows:
         sides = [map(rich_text, side if label_columns else side[1:]) for side in (left, right)]
-        made.add_row(*sides[0], f" {mark} ", *sides[1])
-    screen.console.print(made, width=width)
+        grid.add_row(*sides[0], f" {mark} ", *sides[1])
+    screen.console.print(grid, width=width)

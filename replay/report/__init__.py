@@ -1,1 +1,1 @@
-"""What a replay tells: how far it is, and what it came to."""
+"""The progress of a replay, and its report."""

@@ -1,4 +1,4 @@
-"""What a replay came to, counted: by image and in all."""
+"""The results of a replay, counted by image and in total."""
 
 import math
 from collections import Counter, defaultdict
@@ -14,7 +14,7 @@ NO_IMAGE = "(no image is known)"
 
 @dataclass
 class ImageCount:
-    """The lights of one image. `confusion` has (recorded colour, colour now) -> lights."""
+    """The lights of one image. `confusion` maps (recorded colour, colour now) to a count."""
 
     ran: int = 0
     same: int = 0
@@ -25,7 +25,7 @@ class ImageCount:
     skipped: list[Skipped] = field(default_factory=list)
 
     def add(self, outcome: Outcome) -> None:
-        """Count what came of a light."""
+        """Count an outcome."""
         if isinstance(outcome, Skipped):
             self.skipped.append(outcome)
             return
@@ -39,11 +39,11 @@ class ImageCount:
 
     @property
     def lights(self) -> int:
-        """How many lights there are, as far as that is known."""
+        """How many lights there are, as far as their number is known."""
         return self.ran + sum(each.lights or 0 for each in self.skipped)
 
     def plus(self, other: "ImageCount") -> "ImageCount":
-        """Return both together."""
+        """Return the sum of both counts."""
         return ImageCount(
             self.ran + other.ran,
             self.same + other.same,
@@ -64,7 +64,7 @@ def count(outcomes: Iterable[Outcome]) -> dict[str, ImageCount]:
 
 
 def total(counts: Iterable[ImageCount]) -> ImageCount:
-    """Return all counts together."""
+    """Return the sum of all counts."""
     together = ImageCount()
     for each in counts:
         together = together.plus(each)
@@ -72,19 +72,19 @@ def total(counts: Iterable[ImageCount]) -> ImageCount:
 
 
 def same_percent(counted: ImageCount) -> float | None:
-    """Return how many of the lights that ran have the recorded colour; None if none ran."""
+    """Return the percentage of the lights that ran with the recorded colour; None if none ran."""
     return 100 * counted.same / counted.ran if counted.ran else None
 
 
 def percentile(values: Sequence[float], percent: int) -> float | None:
-    """Return the smallest value that so many of the values do not exceed; None of no values."""
+    """Return the smallest value that `percent` of the values do not exceed; None if none."""
     if not values:
         return None
     return sorted(values)[max(0, math.ceil(len(values) * percent / 100) - 1)]
 
 
 def to_json(counts: dict[str, ImageCount], katas: int, sources: list[str]) -> dict[str, Any]:
-    """Return the report as JSON has it. Seconds are those of the runs alone."""
+    """Return the report for JSON. Its seconds are those of the runs alone."""
     return {
         "format": FORMAT,
         "sources": sources,
@@ -134,6 +134,6 @@ def _counted(counted: ImageCount, detailed: ImageCount | None = None) -> dict[st
 
 
 def recorded_colours(counted: ImageCount) -> list[str]:
-    """Return the recorded colours that there are, in their usual order."""
+    """Return the recorded colours that occur, in their usual order."""
     found = {recorded for recorded, _ in counted.confusion}
     return [each for each in (*COLOURS, "none") if each in found]

@@ -6,16 +6,16 @@ from itertools import zip_longest
 
 from cli.terminal.clean import line
 from cli.terminal.screen import Screen
-from cli.terminal.tables import Side, beside
+from cli.terminal.tables import Side, side_by_side
 from replay.outcomes import Ran, place
 
-_COLUMNS = 120  # where no terminal says how many there are
+_PLAIN_COLUMNS = 120  # of a comparison that does not go to a terminal
 
 
 def show(screen: Screen, ran: Ran) -> None:
-    """Write a light's two outputs beside each other.
+    """Write a light's two outputs side by side.
 
-    Between them stands what became of a line: `|` another, `<` gone, `>` new.
+    The mark between two lines says: `|` changed, `<` gone, `>` new.
     """
     screen.say(f"{place(ran)} in {ran.image_name} ({ran.image_id[:19]})", style="bold")
     screen.say(
@@ -27,7 +27,7 @@ def show(screen: Screen, ran: Ran) -> None:
         f": {ran.reason}" if ran.reason else "",
     )
     screen.say()
-    beside(screen, _rows(ran), screen.width if screen.is_terminal else _COLUMNS)
+    side_by_side(screen, _rows(ran), screen.width if screen.is_terminal else _PLAIN_COLUMNS)
 
 
 def _rows(ran: Ran) -> Iterator[tuple[Side, str, Side]]:

@@ -1,36 +1,36 @@
-"""How far a replay is: a line that changes on a terminal, plain lines elsewhere."""
+"""The progress of a replay: a line that changes on a terminal, plain lines elsewhere."""
 
 import sys
 import threading
 import time
 
-from cli.terminal.progress import Progress as Line
+from cli.terminal.progress import Progress as ProgressLine
 from cli.terminal.screen import Piece, Screen
 from replay.outcomes import Outcome, Ran, place
 
 
 class Progress:
-    """Tells on standard error how far it is. Any thread may use it."""
+    """Counts what was replayed, and shows it on standard error. Any thread may use it."""
 
     def __init__(self) -> None:
         self._screen = Screen(sys.stderr)
-        self._line = Line(forced=True)
+        self._line = ProgressLine(forced=True)
         self._lock = threading.Lock()
         self._begun = time.monotonic()
-        self._katas = self._ran = self._same = self._known = 0
+        self._katas = self._ran = self._same = self._done_before = 0
 
-    def known(self, lights: int) -> None:
-        """Take note of lights that an earlier replay ran."""
+    def count_done_before(self, lights: int) -> None:
+        """Count lights that an earlier replay ran."""
         with self._lock:
-            self._known += lights
+            self._done_before += lights
 
-    def kata(self) -> None:
-        """Take note of a kata that is begun with."""
+    def count_kata(self) -> None:
+        """Count a kata."""
         with self._lock:
             self._katas += 1
 
-    def outcome(self, outcome: Outcome) -> None:
-        """Take note of what came of a light; tell of it where its colour is another."""
+    def count_outcome(self, outcome: Outcome) -> None:
+        """Count an outcome; write a line if the light was not run, or has another colour."""
         with self._lock:
             where = place(outcome)
             if isinstance(outcome, Ran):
@@ -41,24 +41,24 @@ class Progress:
                     self._say(f"{where}: recorded ", was, ", now ", now, f" ({outcome.image_name})")
             else:
                 self._say(f"{where}: ", ("not run", "bold"), f": {outcome.reason}")
-            self._line.tell(self._text())
+            self._line.show(self._text())
 
     def say(self, text: str) -> None:
-        """Tell something else."""
+        """Write some other text."""
         with self._lock:
             for each in text.splitlines():
                 self._say(each)
 
     def end(self) -> None:
-        """Tell how far it has come, for the last time."""
+        """Write the final counts."""
         with self._lock:
             self._say(self._text())
 
     def _text(self) -> str:
         seconds = time.monotonic() - self._begun
         text = f"{self._katas} katas, {self._ran} lights run, {self._same} the same"
-        if self._known:
-            text += f", {self._known} done before"
+        if self._done_before:
+            text += f", {self._done_before} done before"
         return text + (f", {self._ran / seconds:.1f} lights/s" if seconds else "")
 
     def _say(self, *pieces: Piece) -> None:

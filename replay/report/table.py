@@ -1,4 +1,4 @@
-"""The report for people: a table by image, what differs, and what could not be run."""
+"""The report for people: a table by image, the lights that differ, and what could not be run."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from replay.report.counts import ImageCount, percentile, recorded_colours, same_
 
 _MAX_LISTED = 200
 _COLUMNS = (
-    Column("image", gives="fold"),
+    Column("image", overflow="fold"),
     *(Column(name, is_right=True) for name in ("lights", "ran", "same", "%")),
     *(Column(colour, is_right=True) for colour in COLOURS),
     *(Column(name, is_right=True) for name in ("p50 s", "p99 s")),
@@ -37,9 +37,9 @@ def show(screen: Screen, counts: dict[str, ImageCount]) -> None:
 
 
 def _add_rows(table: Table, name: str, counted: ImageCount) -> None:
-    """Add a row for an image, and one for each colour that was recorded.
+    """Add a row for an image, and one for each recorded colour.
 
-    Those say how many of the lights of that colour have which colour now.
+    A colour's row says how many of its lights have which colour now.
     """
     percent = same_percent(counted)
     now = Counter[str]()
@@ -74,7 +74,7 @@ def _cells(row: Mapping[str, int]) -> list[str]:
 
 
 def _differing(counts: dict[str, ImageCount]) -> list[list[Piece]]:
-    """Return a line for each light whose colour is another now."""
+    """Return a line for each light with another colour now."""
     found = [each for counted in counts.values() for each in counted.differing]
     lines: list[list[Piece]] = [
         [
@@ -88,12 +88,12 @@ def _differing(counts: dict[str, ImageCount]) -> list[list[Piece]]:
         for each in found[:_MAX_LISTED]
     ]
     if len(found) > _MAX_LISTED:
-        lines.append([f"... and {len(found) - _MAX_LISTED} more, which --json has"])
+        lines.append([f"... and {len(found) - _MAX_LISTED} more: --json FILE lists all"])
     return lines
 
 
 def _skipped(counts: dict[str, ImageCount]) -> list[list[Piece]]:
-    """Return a line for each reason for which something could not be run."""
+    """Return a line for each reason why lights could not be run."""
     lights = Counter[str]()
     places: dict[str, list[str]] = {}
     unknown = Counter[str]()
@@ -104,7 +104,7 @@ def _skipped(counts: dict[str, ImageCount]) -> list[list[Piece]]:
             places.setdefault(each.reason, []).append(place(each))
     lines: list[list[Piece]] = []
     for reason, where in places.items():
-        how_many = "nobody knows how many" if unknown[reason] else str(lights[reason])
+        how_many = "an unknown number of" if unknown[reason] else str(lights[reason])
         shown = ", ".join(where[:3]) + (f" and {len(where) - 3} more" if len(where) > 3 else "")
         lines.append([f"{how_many} lights: {reason}", f" ({shown})" if any(where) else ""])
     return lines

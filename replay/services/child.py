@@ -1,6 +1,6 @@
-"""Run a service that ends with whoever started it: `python -m replay.services.child MODULE`.
+"""Run a service that ends with its parent process: `python -m replay.services.child MODULE`.
 
-A replay that is killed must not leave services behind.
+So a replay that is killed leaves no services behind.
 """
 
 import ctypes
@@ -13,10 +13,10 @@ _PR_SET_PDEATHSIG = 1
 
 
 def main(module: str) -> None:
-    """Become the service."""
+    """Run the service in this process."""
     parent = os.getppid()
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-    if os.getppid() != parent:  # it ended before the kernel was told
+    if os.getppid() != parent:  # the parent ended before prctl: no signal will come
         sys.exit(1)
     sys.argv = [module, "serve"]
     runpy.run_module(module, run_name="__main__", alter_sys=True)

@@ -1,4 +1,4 @@
-"""The services that a replay starts for itself, and its clients of them."""
+"""Start a replay's own services, and connect to them."""
 
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -18,15 +18,15 @@ from replay.task import Pair
 
 
 @dataclass(frozen=True)
-class Told:
-    """What the private services are told."""
+class ServiceOptions:
+    """The options of the private services."""
 
     namespace: Namespace
     start_points: Path | None
     jobs: int
 
     def environ(self) -> dict[str, str]:
-        """Return it as settings."""
+        """Return the options as environment variables."""
         return {
             "CYBER_DOJO_NAMESPACE": self.namespace.name,
             "CYBER_DOJO_START_POINTS": str(self.start_points or ""),
@@ -37,20 +37,20 @@ class Told:
 
 
 def start(
-    told: Told, directories: Sequence[Path], storer: str, stack: ExitStack
+    options: ServiceOptions, directories: Sequence[Path], storer: str, stack: ExitStack
 ) -> tuple[Pair, list[Storer]]:
-    """Start the services; return the pair that runs, and the storers to read from.
+    """Start the services; return the pair that runs lights, and the storers to read them from.
 
-    Those have a katas directory each; or it is the one at the address `storer`. All are stopped
-    when `stack` is closed. Raises ReplayStopped.
+    The storers to read from are one for each katas directory, or the one at the address `storer`.
+    All services stop when `stack` is closed. Raises ReplayStopped.
     """
     calls = Calls()
-    # As many storers as there are katas directories: each reads one.
+    # A storer reads one katas directory.
     services = [
-        _started("storer", {**told.environ(), "CYBER_DOJO_KATAS_DIRECTORY": str(each)}, stack)
+        _started("storer", {**options.environ(), "CYBER_DOJO_KATAS_DIRECTORY": str(each)}, stack)
         for each in directories or ("",)
     ]
-    services.append(_started("runner", told.environ(), stack))
+    services.append(_started("runner", options.environ(), stack))
     channels = [channel(service.address) for service in services]
     stubs = [storer_pb2_grpc.StorerServiceStub(each) for each in channels[:-1]]
     languages = startpoints_pb2_grpc.StartPointsServiceStub(channels[0])

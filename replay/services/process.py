@@ -1,4 +1,4 @@
-"""The services that a replay has for itself, each a process on a free port."""
+"""A service that a replay starts for itself: a process on a free port."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from replay.errors import ReplayStopped
 
 START_SECONDS = 60
 STOP_SECONDS = 60
-_KEPT_LINES = 50
+_LOG_LINES = 50
 _INHERITED = (
     "CYBER_DOJO_MIN_FREE_BYTES",
     "CYBER_DOJO_RUN_",
@@ -24,12 +24,12 @@ _INHERITED = (
 
 
 class PrivateService:
-    """A `python -m MODULE` that ends with this process, and the end of its log."""
+    """A `python -m MODULE serve` that ends with this process, and the end of its log."""
 
     def __init__(self, module: str, environ: Mapping[str, str]) -> None:
-        """Start it, and return when it serves. Raises ReplayStopped if it does not."""
+        """Start the service, and wait until it serves. Raises ReplayStopped if it does not."""
         self._module = module
-        self._lines: deque[str] = deque(maxlen=_KEPT_LINES)
+        self._lines: deque[str] = deque(maxlen=_LOG_LINES)
         self.defects = 0
         self.last_defect = ""
         self._serving = threading.Event()
@@ -46,7 +46,7 @@ class PrivateService:
             text=True,
             encoding="utf-8",
             errors="replace",
-            # Ctrl-C is for the replay, which needs its services to tidy up.
+            # Ctrl-C must not reach the services: the replay needs them to clean up.
             start_new_session=True,
         )
         self._reader = threading.Thread(target=self._read, name=f"{module} log", daemon=True)
@@ -58,14 +58,14 @@ class PrivateService:
             raise
         if not self.address:
             self.stop()
-            raise ReplayStopped(f"the {module} did not start: {self.last_words()}")
+            raise ReplayStopped(f"the {module} did not start: {self.last_line()}")
 
-    def last_words(self) -> str:
-        """Return the end of its log, for people."""
-        return self._lines[-1] if self._lines else "it said nothing"
+    def last_line(self) -> str:
+        """Return the last line of the service's log, for people."""
+        return self._lines[-1] if self._lines else "it logged nothing"
 
     def stop(self) -> None:
-        """Ask it to stop, and wait until it has."""
+        """Stop the service, and wait until it has ended."""
         self._process.send_signal(signal.SIGTERM)
         try:
             self._process.wait(STOP_SECONDS)
@@ -88,11 +88,11 @@ class PrivateService:
             if event.get("event") == "defect":
                 self.defects += 1
                 self.last_defect = str(event.get("exception", ""))
-        self._serving.set()  # it has ended: nobody need wait
+        self._serving.set()  # the service has ended: the constructor must not wait for it
 
 
 def _is_inherited(name: str) -> bool:
-    """Say whether a private service is to be told a setting: no place that katas are kept in."""
+    """Return whether a private service inherits a variable: not one that says where katas are."""
     return not name.startswith("CYBER_DOJO_") or name.startswith(_INHERITED)
 
 

@@ -1,4 +1,4 @@
-"""The start points that a replay's own storer has: they give old katas their rules."""
+"""The start points of a replay's own storer: they give legacy katas their rules."""
 
 import os
 import shutil
@@ -19,11 +19,11 @@ _IN_CHECKOUT = Path(__file__).parents[2] / "start_points"
 
 
 def prepare(given: Path | None, scratch: Path) -> Path | None:
-    """Return a folder of start points that a storer can serve; None where there is none.
+    """Return a folder of start points that a storer can serve; None if there is none.
 
-    Without a `given` one it is what the setting names, where compose mounts them, or the
-    checkout's own. One without an index is copied into `scratch`, and gets it there. Raises
-    NothingToReplay for a given one that can't be used.
+    The folder is `given`; or else the one that the setting names; or else the one that compose
+    mounts, or the checkout's. A folder without an index is copied into `scratch`, and the copy is
+    indexed. Raises NothingToReplay if the folder can't be used.
     """
     named = os.environ.get(SETTING)
     candidates = [given] if given else [Path(named)] if named else [_IN_IMAGES, _IN_CHECKOUT]
@@ -44,7 +44,7 @@ def prepare(given: Path | None, scratch: Path) -> Path | None:
 
 
 def max_seconds(calls: Calls, stub: startpoints_pb2_grpc.StartPointsServiceStub) -> dict[str, int]:
-    """Return how long a test may take today, by the repository of its image."""
+    """Return the seconds that start points allow a run today, by the repository of the image."""
     found: dict[str, int] = {}
     listed = calls.call(stub.ListLanguages, startpoints_pb2.ListLanguagesRequest())
     for each in listed.languages:
@@ -52,7 +52,7 @@ def max_seconds(calls: Calls, stub: startpoints_pb2_grpc.StartPointsServiceStub)
         try:
             manifest = calls.call(stub.GetStartPoint, request).manifest
         except Refused:
-            continue  # damaged; the storer logs it, and a run takes as long as its kata says
+            continue  # damaged: the storer logs it, and the kata's own limit applies
         name = repository(each.image_name)
         found[name] = max(found.get(name, 1), manifest.max_seconds)
     return found

@@ -1,8 +1,8 @@
-"""Where a replay works: a namespace of its own, empty before and after.
+"""Where a replay works: a namespace of its own, which is empty before and after.
 
-Its name is that of the installation with `-replay` behind it, so that whatever it removes can't
-be anybody's kata. A volume marks it as a replay's; who holds the lock on that volume's folder is
-at work there, and the lock goes with the process that held it.
+Its name is that of the installation followed by `-replay`, so a replay can't remove anybody's
+kata. A volume marks the namespace as a replay's. The replay at work holds the lock on that
+volume's folder; the kernel releases the lock when its holder ends.
 """
 
 import contextlib
@@ -30,10 +30,10 @@ def namespace(base: Namespace) -> Namespace:
 
 @contextmanager
 def workplace(data_containers: DataContainers) -> Iterator[Path]:
-    """Hold the namespace, which is made empty first and in the end.
+    """Lock the namespace, and empty it at the beginning and the end.
 
-    Gives an empty folder for the replay's files, which goes with the rest. Raises ReplayStopped
-    if another replay is at work in it, or if it holds what no replay made.
+    Yields an empty folder for the replay's files, which is removed too. Raises ReplayStopped if
+    another replay is at work in the namespace, or if it holds something that no replay made.
     """
     name = data_containers.namespace.name
     marker = f"{name}-at-work"
@@ -42,8 +42,8 @@ def workplace(data_containers: DataContainers) -> Iterator[Path]:
         held = {each["Name"] for each in _volumes(data_containers)}
         if marker not in held and (held or _containers(data_containers)):
             raise ReplayStopped(
-                f"the namespace {name} holds what no replay made; remove it, or set "
-                "CYBER_DOJO_NAMESPACE so that another one is used"
+                f"the namespace {name} holds containers or volumes that no replay made: remove "
+                "them, or set CYBER_DOJO_NAMESPACE to use another namespace"
             )
         api.create_volume(marker, labels=data_containers.namespace.labels("replay"))
     with _lock(data_containers, marker) as scratch:
@@ -59,7 +59,7 @@ def workplace(data_containers: DataContainers) -> Iterator[Path]:
 
 
 def sweep(data_containers: DataContainers, marker: str) -> None:
-    """Remove everything of the namespace but the marker."""
+    """Remove everything in the namespace except the marker."""
     api = data_containers.engine.api
     with translating_errors():
         for container in _containers(data_containers):
@@ -80,14 +80,14 @@ def _lock(data_containers: DataContainers, marker: str) -> Iterator[Path]:
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
-        raise ReplayStopped(f"{busy}, or was until now") from None
+        raise ReplayStopped(f"{busy}, or has just ended") from None
     try:
         try:
             flock(descriptor, LOCK_EX | LOCK_NB)
         except BlockingIOError:
             raise ReplayStopped(busy) from None
         if not folder.exists():
-            raise ReplayStopped(f"{busy}, or was until now")
+            raise ReplayStopped(f"{busy}, or has just ended")
         yield folder
     finally:
         os.close(descriptor)

@@ -1,4 +1,4 @@
-"""Where recorded lights come from: katas directories, tars, or a storer that runs."""
+"""Where recorded lights come from: katas directories, tars, or a running storer."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from replay.sources import tars as tar_files
 
 @dataclass(frozen=True)
 class Found:
-    """What the given paths are: katas directories, and tars."""
+    """The katas directories and the tars among the given paths."""
 
     directories: list[Path]
     tars: list[Path]
@@ -21,7 +21,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Kata:
-    """A kata as it was recorded. `lights` are each avatar's, without the start."""
+    """A recorded kata. `lights` are those of each avatar, without the start."""
 
     kata_id: str
     manifest: storer_pb2.Manifest
@@ -29,7 +29,7 @@ class Kata:
 
 
 def find(paths: Iterable[Path]) -> Found:
-    """Look what the paths are; raise NothingToReplay for one that is nothing of the kind."""
+    """Find the katas directories and tars; raise NothingToReplay for a path that has neither."""
     directories: list[Path] = []
     tars: list[Path] = []
     for path in paths:
@@ -64,15 +64,15 @@ class Storer:
     def __init__(
         self, calls: Calls, stub: storer_pb2_grpc.StorerServiceStub, *, is_private: bool
     ) -> None:
-        """Make one; a private storer imports katas for nobody but the replay."""
+        """Read through `stub`. A private storer imports katas for this replay alone."""
         self._calls = calls
         self._stub = stub
         self._is_private = is_private
 
     def kata_ids(self, prefix: str = "") -> Iterator[str]:
-        """Yield the ids of the katas that begin with `prefix`.
+        """Yield the ids that begin with `prefix`.
 
-        What is in a private storer's data-containers is the replay's own, and left out.
+        Katas in a private storer's data-containers are left out: this replay made them.
         """
         request = storer_pb2.ListKatasRequest(prefix=prefix)
         while True:
@@ -85,7 +85,7 @@ class Storer:
             request.page_token = page.next_page_token
 
     def read(self, kata_id: str) -> Kata:
-        """Read a kata and its lights. Raises Refused where it is damaged."""
+        """Read a kata and its lights. Raises Refused if it is damaged."""
         got = self._calls.call(self._stub.GetKata, storer_pb2.GetKataRequest(kata_id=kata_id))
         lights: dict[str, list[storer_pb2.Light]] = {name: [] for name in got.avatars}
         request = storer_pb2.ListLightsRequest(kata_id=kata_id)
@@ -103,11 +103,11 @@ class Storer:
         request = storer_pb2.GetFilesRequest(kata_id=kata_id, avatar=avatar, light_number=number)
         return self._calls.call(self._stub.GetFiles, request)
 
-    def forget(self, kata_id: str) -> None:
-        """Let go of what reading the kata has taken, where that is nobody else's."""
+    def release(self, kata_id: str) -> None:
+        """Delete the kata that reading imported, if the storer is private."""
         if self._is_private:
             request = storer_pb2.DeleteKataRequest(kata_id=kata_id)
             try:
                 self._calls.call(self._stub.DeleteKata, request)
             except Refused:
-                return  # it could not be imported; and the namespace is emptied in the end
+                return  # the kata was not imported; if it was, the workplace removes it at the end

@@ -1,7 +1,7 @@
-"""Katas in tars, unpacked into a katas directory. The tars are not to be trusted.
+"""Unpack untrusted tars of katas into a katas directory.
 
-Nothing but files and folders of katas is unpacked, under names that can't lead out. A tar that is
-damaged gives what came whole before the damage, and is told of.
+Only files and folders of katas are unpacked, and no name leads out of the directory. From a damaged
+tar the katas before the damage are unpacked.
 """
 
 import gzip
@@ -20,7 +20,7 @@ from dojo import kata_ids
 
 SUFFIXES = (".tgz", ".tar", ".tar.gz", ".tar.zst", ".tzst", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 
-# What katas are; a tar of nothing but zeros must not fill the disk.
+# More than any kata needs, and little enough that a tar of zeros does not fill the disk.
 MAX_MEMBER_BYTES = 1024**3
 
 _MODES = {b"\x1f\x8b": "r|gz", b"BZ": "r|bz2", b"\xfd7zXZ": "r|xz"}
@@ -33,15 +33,14 @@ _BROKEN = (
 
 
 def is_tar(path: Path) -> bool:
-    """Say whether a file's name is a tar's."""
+    """Return whether a file's name is that of a tar."""
     return path.name.lower().endswith(SUFFIXES) and not path.name.startswith("._")
 
 
 def unpack(tar: Path, into: Path) -> str:
-    """Unpack a tar's katas into a katas directory; return what is wrong with it, or nothing.
+    """Unpack a tar's katas into a katas directory; return what is wrong with the tar, or nothing.
 
-    A kata that is there already stays as it is. The one that was being unpacked when the damage
-    was come upon is left out.
+    A kata that is there already stays as it is. The kata in which a tar is damaged is left out.
     """
     newest = ""
     before: set[str] = set()
@@ -72,10 +71,10 @@ def _folder(directory: Path, kata_id: str) -> Path:
 
 
 def _place(name: str) -> tuple[str, PurePosixPath]:
-    """Return the kata that a member belongs to, and its path there; an empty id for none.
+    """Return the kata that a member belongs to, and its path there; an empty id if none.
 
-    The kata's folder is the first two parts of the name that make an id: `49/3A06504A`, with
-    whatever before it.
+    The kata's folder is the first two parts of the name that make up an id, `49/3A06504A`. Parts
+    before them are ignored.
     """
     parts = [part for part in PurePosixPath(name).parts if part not in {"/", "."}]
     if ".." in parts:
@@ -99,8 +98,8 @@ def _put(archive: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> None:
             with path.open("wb") as file:
                 shutil.copyfileobj(content, file)
             if path.stat().st_size != member.size:
-                raise tarfile.ReadError(f"{member.name!r} is not whole")
-    # A link in a sandbox is what a run left, and runs are made anew.
+                raise tarfile.ReadError(f"{member.name!r} is incomplete")
+    # Links are left out: a run made them, and a replay repeats the runs.
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What every test on an engine starts from: a namespace of its own, and real services in it."""
+"""Fixtures for tests that need an engine: a namespace of their own, and real services in it."""
 
 import contextlib
 import os
@@ -32,7 +32,7 @@ MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 
 @pytest.fixture(scope="session")
 def engine() -> Iterator[Engine]:
-    """The docker engine. Without one nothing here can be tested, and that is said."""
+    """The docker engine. Without one the run ends with a message."""
     settings = load(CommonSettings, os.environ)
     try:
         engine = Engine(settings.engine)
@@ -44,7 +44,7 @@ def engine() -> Iterator[Engine]:
 
 @pytest.fixture(scope="session")
 def namespace(engine: Engine) -> Iterator[Namespace]:
-    """A namespace for this session alone; whatever it holds at the end fails the session."""
+    """A namespace for this session alone. The session fails if anything is left in it."""
     namespace = Namespace(test_run.namespace_name())
     yield namespace
     with contextlib.suppress(docker.errors.ImageNotFound):  # no kata was made
@@ -57,7 +57,7 @@ def namespace(engine: Engine) -> Iterator[Namespace]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _bystanders(engine: Engine, namespace: Namespace) -> Iterator[None]:
-    """Somebody else uses the engine too, whatever the tests do."""
+    """Things of another user in the engine, which the tests must leave alone."""
     with bystanders(engine, f"{namespace.name}-somebody"):
         yield
 
@@ -71,7 +71,7 @@ def data_containers(engine: Engine, namespace: Namespace) -> DataContainers:
 
 @pytest.fixture
 def new_kata(data_containers: DataContainers) -> Iterator[Callable[[], Kata]]:
-    """Makes katas without a storer; they go when the test ends."""
+    """Makes katas without a storer, and deletes them when the test ends."""
     made: list[Kata] = []
 
     def new() -> Kata:
@@ -86,7 +86,7 @@ def new_kata(data_containers: DataContainers) -> Iterator[Callable[[], Kata]]:
 
 @pytest.fixture
 def kata(new_kata: Callable[[], Kata]) -> Kata:
-    """A kata in which no avatar was started."""
+    """A kata without avatars."""
     return new_kata()
 
 
@@ -95,8 +95,8 @@ def start_service(engine: Engine, namespace: Namespace) -> Callable[..., Service
     """Starts a service in the tests' namespace: `start_service("runner", DOCKER_HOST=...)`."""
 
     def start(module: str, **environ: str) -> Service:
-        named = {"CYBER_DOJO_NAMESPACE": namespace.name, "DOCKER_HOST": engine.url}
-        return Service(module, {**named, **environ})
+        own = {"CYBER_DOJO_NAMESPACE": namespace.name, "DOCKER_HOST": engine.url}
+        return Service(module, {**own, **environ})
 
     return start
 
@@ -111,7 +111,7 @@ def runner_service(start_service: Callable[..., Service]) -> Iterator[Service]:
 
 @pytest.fixture(scope="session")
 def katas_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Legacy katas of every kind. Not to be written."""
+    """A katas directory with legacy katas of every kind. Tests must not write to it."""
     directory = tmp_path_factory.mktemp("katas")
     katas_directories.write_all(directory)
     return directory
@@ -119,7 +119,7 @@ def katas_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def start_points(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The project's own start points, with their index."""
+    """The project's start points, with their index."""
     folder = tmp_path_factory.mktemp("start_points")
     kinds = [folder / kind for kind in ("languages", "exercises")]
     for kind in kinds:
@@ -145,7 +145,7 @@ def storer_service(
 
 @pytest.fixture(scope="session")
 def connect() -> Iterator[Callable[[str], grpc.Channel]]:
-    """Opens channels to services; they are closed when the session ends."""
+    """Opens channels to services, and closes them when the session ends."""
     channels: list[grpc.Channel] = []
 
     def open_channel(address: str) -> grpc.Channel:
@@ -193,6 +193,6 @@ def _left_behind(engine: Engine, namespace: Namespace) -> Iterator[str]:
         try:
             found = wanted in environ.read_bytes().split(b"\0")
         except OSError:
-            continue  # it has ended meanwhile
+            continue  # the process has just ended
         if found:
             yield f"process {environ.parent.name}"

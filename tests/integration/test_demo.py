@@ -1,4 +1,4 @@
-"""The demo, and the pair as docker compose brings it up."""
+"""The demo, and the services as docker compose starts them."""
 
 import os
 import subprocess
@@ -19,7 +19,7 @@ from support.services import Service, wait_until
 
 
 def demo(storer: str, runner: str, namespace: Namespace, engine: Engine) -> str:
-    """Run the demo, which has to succeed; return what it says."""
+    """Run the demo, and assert that it succeeds; return its output."""
     command = [sys.executable, "scripts/demo.py", "--storer", storer, "--runner", runner]
     done = subprocess.run(
         [*command, "--namespace", namespace.name],
@@ -47,8 +47,8 @@ def test_the_demo_shows_the_main_job_and_leaves_no_kata(
         "the semicolon is back\n           compiled: hiker.c\n",
         "hiker.c: 1 added, 1 deleted",
         "git log: (HEAD -> main, tag: 3) 3 green",
-        "its digest is right",
-        "nobody notices, and nothing has to be compiled\n           compiled: nothing\n",
+        "digest correct",
+        "the next test works, and nothing has to be compiled\n           compiled: nothing\n",
     ):
         assert expected in said
     assert "\x1b" not in said
@@ -57,16 +57,16 @@ def test_the_demo_shows_the_main_job_and_leaves_no_kata(
 
 @dataclass(frozen=True)
 class Composed:
-    """The pair, brought up by compose in a project of its own."""
+    """The services, started by compose in a project of their own."""
 
     environ: Mapping[str, str]
 
     def compose(self, *arguments: str) -> str:
-        """Call compose; return what it says."""
+        """Run compose; return its output."""
         return self._run("scripts/compose", *arguments)
 
     def up(self) -> str:
-        """Bring the pair up."""
+        """Start the services."""
         return self._run("scripts/up.sh")
 
     def container(self, service: str) -> str:
@@ -85,7 +85,7 @@ class Composed:
 def composed(
     engine: Engine, namespace: Namespace, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Composed]:
-    """The pair that compose brings up, on ports that are free."""
+    """The services, started by compose on free ports."""
     pair = Composed(
         {
             **os.environ,
@@ -112,7 +112,7 @@ def test_the_pair_does_the_main_job_behind_compose(
         composed.compose("port", service, port).strip()
         for service, port in (("storer", "4577"), ("runner", "4597"))
     )
-    assert "nobody notices" in demo(storer, runner, namespace, engine)
+    assert "the next test works" in demo(storer, runner, namespace, engine)
 
 
 def test_the_storer_behind_compose_serves_start_points_that_it_cannot_write(
@@ -141,7 +141,7 @@ def test_the_pair_is_closed_to_other_machines_and_limited(
 ) -> None:
     for service, port in (("storer", "4577/tcp"), ("runner", "4597/tcp")):
         container = composed.container(service)
-        # A busy machine can be too slow for one look or another.
+        # On a busy machine a healthcheck can time out now and then.
         wait_until(partial(is_healthy, engine, container), seconds=120)
         found = engine.api.inspect_container(container)
         bindings = found["NetworkSettings"]["Ports"]

@@ -1,4 +1,4 @@
-"""What the services do while the docker engine is gone, or hangs; and when it is back."""
+"""The services while the docker engine is stopped or hangs, and when it is back."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +20,7 @@ from support.services import code_of, wait_until
 PYTHON = "cyberdojofoundation/python_pytest"
 FILES = {"cyber-dojo.sh": b"echo tests: passed\n"}
 
-# An engine that hangs is given up at last; a caller who waits this long is told so.
+# The services give up on a hanging engine before this deadline of the caller.
 SECONDS = 110
 
 OK, UNAVAILABLE = grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE
@@ -28,7 +28,7 @@ OK, UNAVAILABLE = grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE
 
 @dataclass(frozen=True)
 class Dojo:
-    """A storer and a runner on an engine of their own, and a kata with a whale in it."""
+    """A storer and a runner on an engine of their own, and a kata with a whale."""
 
     engine: OwnEngine
     channels: dict[str, grpc.Channel]
@@ -43,10 +43,7 @@ class Dojo:
         return runner_pb2_grpc.RunnerServiceStub(self.channels["runner"])
 
     def needing_the_engine(self, seconds: float = SECONDS) -> list[Callable[[], object]]:
-        """Return calls that can't be served without an engine, a run first.
-
-        The run is given `seconds` to be answered in.
-        """
+        """Return calls that need the engine, a run first. `seconds` is the deadline of the run."""
         run = runner_pb2.RunRequest(
             kata_id=self.kata_id, avatar="whale", image_name=PYTHON, files=FILES, max_seconds=10
         )
@@ -62,7 +59,7 @@ class Dojo:
         ]
 
     def needing_the_volume_alone(self) -> list[Callable[[], object]]:
-        """Return calls that read and write a kata's volume, and nothing else."""
+        """Return calls that only read and write a kata's volume."""
         kata: dict[str, Any] = {"kata_id": self.kata_id}
         whale: dict[str, Any] = {**kata, "avatar": "whale"}
         storer = self.storer
@@ -88,7 +85,7 @@ class Dojo:
         return number
 
     def health(self) -> set[int]:
-        """Return how the services are."""
+        """Return the health of the services."""
         asked = health_pb2.HealthCheckRequest()
         return {
             health_pb2_grpc.HealthStub(channel).Check(asked, timeout=SECONDS).status
@@ -109,7 +106,7 @@ def create(storer: storer_pb2_grpc.StorerServiceStub) -> str:
 
 
 def codes(calls: list[Callable[[], object]]) -> list[grpc.StatusCode]:
-    """Make the calls, all at the same time; return the status that each ends with."""
+    """Make all calls at the same time; return the status of each."""
     with ThreadPoolExecutor(len(calls)) as threads:
         return list(threads.map(code_of, calls))
 
@@ -133,7 +130,7 @@ def dojo(
         yield Dojo(own, channels, kata_id)
 
 
-def test_without_an_engine_katas_are_still_read_and_recorded_and_all_is_well_when_it_is_back(
+def test_without_an_engine_katas_are_read_and_recorded_and_everything_works_when_it_is_back(
     dojo: Dojo,
 ) -> None:
     serving = health_pb2.HealthCheckResponse.SERVING
@@ -188,16 +185,16 @@ def test_a_handle_that_could_not_be_made_without_an_engine_is_made_when_it_is_ba
     with_own.close()
 
 
-def test_an_engine_that_hangs_is_given_up_and_does_no_harm_when_it_goes_on(dojo: Dojo) -> None:
+def test_calls_give_up_on_a_hanging_engine_and_succeed_when_it_continues(dojo: Dojo) -> None:
     before = dojo.katas()
     dojo.engine.freeze()
-    with ThreadPoolExecutor(1) as meanwhile:
-        waiting = meanwhile.submit(codes, dojo.needing_the_engine())
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(codes, dojo.needing_the_engine())
         assert set(codes(dojo.needing_the_volume_alone())) == {OK}
         assert not waiting.done()
         wait_until(lambda: dojo.health() == {health_pb2.HealthCheckResponse.NOT_SERVING})
         assert set(waiting.result()) == {UNAVAILABLE}
-    # A run is not even begun while the engine is known to hang: it would take 20 seconds.
+    # While the engine is known to hang, a run fails at once instead of after 20 seconds.
     run = dojo.needing_the_engine(seconds=15)[0]
     assert codes([run]) == [UNAVAILABLE]
     dojo.engine.thaw()

@@ -36,14 +36,14 @@ Connect = Callable[[str], grpc.Channel]
 
 @pytest.fixture
 def service(module: str, request: pytest.FixtureRequest) -> Service:
-    """The shared service of this name."""
+    """The shared storer or runner."""
     found: Service = request.getfixturevalue(f"{module}_service")
     return found
 
 
 @pytest.fixture
 def start(start_service: Callable[..., Service]) -> Iterator[Callable[[str], Service]]:
-    """Starts services of a test's own; those that it did not end are stopped."""
+    """Starts services of a test's own, and stops those that still run at its end."""
     started: list[Service] = []
 
     def start(module: str) -> Service:
@@ -58,7 +58,7 @@ def start(start_service: Callable[..., Service]) -> Iterator[Callable[[str], Ser
 
 @pytest.fixture
 def playing(start: Callable[[str], Service], data_containers: DataContainers) -> Iterator[str]:
-    """A kata of a storer's making in which the whale was started; it goes when the test ends."""
+    """A kata that a storer made, with a whale. It is deleted when the test ends."""
     service = start("storer")
     with grpc.insecure_channel(service.address) as channel:
         storer = storer_pb2_grpc.StorerServiceStub(channel)
@@ -70,7 +70,7 @@ def playing(start: Callable[[str], Service], data_containers: DataContainers) ->
 
 
 def check(channel: grpc.Channel, service: str) -> int:
-    """Return the status of a service; the empty name is the whole server's."""
+    """Return the health of a service; of the whole server if the name is empty."""
     request = health_pb2.HealthCheckRequest(service=service)
     status: int = health_pb2_grpc.HealthStub(channel).Check(request, timeout=60).status
     return status
@@ -131,7 +131,7 @@ def test_the_healthcheck_command_says_that_a_service_is_serving(
 
 @each_service
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_service_that_is_told_to_stop_does_so_in_good_order(
+def test_a_signal_stops_a_service_cleanly(
     module: str, number: signal.Signals, start: Callable[[str], Service], connect: Connect
 ) -> None:
     service = start(module)
@@ -184,7 +184,7 @@ def test_lights_that_are_being_recorded_are_recorded_before_the_storer_ends(
     errors: list[Any] = [call.exception() for call in calls]
     refused = [error.code() for error in errors if error is not None]
     assert first in recorded
-    # gRPC cancels what came too late to be begun.
+    # gRPC cancels calls that arrived too late to be started.
     assert set(refused) <= {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
     reading = storer_pb2_grpc.StorerServiceStub(connect(other.address))
     (whale,) = reading.ListLights(storer_pb2.ListLightsRequest(kata_id=playing)).avatars

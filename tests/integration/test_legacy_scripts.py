@@ -1,4 +1,4 @@
-"""Katas of old bring their own cyber-dojo.sh and makefile; today's images still run them."""
+"""The current images run the cyber-dojo.sh and makefiles of legacy katas."""
 
 from collections.abc import Callable
 
@@ -7,46 +7,46 @@ import pytest
 from cyberdojo.colour.v1 import colour_pb2
 from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
 from support.kata_folders import Kata
-from support.legacy_script_files import OldScript
-from support.legacy_scripts import OLD_SCRIPTS
+from support.legacy_script_files import LegacyScript
+from support.legacy_scripts import LEGACY_SCRIPTS
 from support.start_point_files import NAMES, SUITE, Files, fixed, visible_files
 
 AVATAR = "whale"
 
-Test = Callable[[OldScript, Files], runner_pb2.RunResponse]
+Test = Callable[[LegacyScript, Files], runner_pb2.RunResponse]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Give the scripts for the suite's languages to the test; with --all-languages, all."""
-    if "old" in metafunc.fixturenames:
+    """Run the test with the scripts of the suite's languages; with --all-languages, with all."""
+    if "legacy" in metafunc.fixturenames:
         names = NAMES if metafunc.config.getoption("all_languages") else SUITE
-        chosen = [each for each in OLD_SCRIPTS if each.image in names]
+        chosen = [each for each in LEGACY_SCRIPTS if each.image in names]
         metafunc.parametrize(
-            "old", chosen, ids=[f"{each.image}: {each.subject}" for each in chosen]
+            "legacy", chosen, ids=[f"{each.image}: {each.subject}" for each in chosen]
         )
 
 
 @pytest.fixture
 def test(runner: runner_pb2_grpc.RunnerServiceStub, kata: Kata) -> Test:
-    """Runs an old script in the whale's sandbox."""
+    """Runs a legacy script in the whale's sandbox."""
     kata.start_avatar(AVATAR)
 
-    def test(old: OldScript, start_point: Files) -> runner_pb2.RunResponse:
+    def test(legacy: LegacyScript, start_point: Files) -> runner_pb2.RunResponse:
         asked = runner_pb2.RunRequest(
             kata_id=kata.id,
             avatar=AVATAR,
-            image_name=f"cyberdojofoundation/{old.image}",
-            files=old.visible_files(start_point),
+            image_name=f"cyberdojofoundation/{legacy.image}",
+            files=legacy.visible_files(start_point),
             max_seconds=60,
-            colour_rule=old.colour_rule(),
+            colour_rule=legacy.colour_rule(),
         )
         return runner.Run(asked, timeout=120)
 
     return test
 
 
-def test_an_old_script_is_red_and_becomes_green(test: Test, old: OldScript) -> None:
-    response = test(old, visible_files(old.image))
+def test_a_legacy_script_is_red_and_becomes_green(test: Test, legacy: LegacyScript) -> None:
+    response = test(legacy, visible_files(legacy.image))
     assert response.outcome == colour_pb2.COLOUR_RED, response
-    response = test(old, fixed(old.image))
+    response = test(legacy, fixed(legacy.image))
     assert response.outcome == colour_pb2.COLOUR_GREEN, response

@@ -1,4 +1,4 @@
-"""Warnings that the compilers of older katas did not know fail no `-Werror` of theirs."""
+"""With `-Werror`, warnings that are newer than a legacy kata's compiler do not fail its build."""
 
 from collections.abc import Callable
 
@@ -10,8 +10,8 @@ from support.paths import TOP
 
 IMAGES = TOP / "images" / "languages"
 
-# The first misleads by its indentation, which is a warning since gcc 6; the second has a variable
-# that nobody uses, which always was one.
+# The first has misleading indentation, a warning since gcc 6; the second has an unused variable,
+# which has always been a warning.
 NEWER = b"int f(int n)\n{\n    if (n)\n        n++;\n        n++;\n    return n;\n}\n"
 OLDER = b"int f(int n)\n{\n    int unused;\n    return n;\n}\n"
 
@@ -20,7 +20,7 @@ Compile = Callable[[str, bytes], runner_pb2.RunResponse]
 
 @pytest.fixture
 def compile_in(runner: runner_pb2_grpc.RunnerServiceStub, kata: Kata) -> Compile:
-    """Compiles a file as the makefiles of old do: `compile_in("gcc", content)`."""
+    """Compiles a file like legacy makefiles: `compile_in("gcc", content)`."""
     kata.start_avatar("whale")
 
     def compile_in(compiler: str, content: bytes) -> runner_pb2.RunResponse:
@@ -38,7 +38,7 @@ def compile_in(runner: runner_pb2_grpc.RunnerServiceStub, kata: Kata) -> Compile
 
 
 @pytest.mark.parametrize("compiler", ["gcc", "cc"])
-def test_what_only_a_newer_compiler_warns_of_compiles_and_is_warned_of(
+def test_a_warning_that_only_newer_compilers_know_is_no_error(
     compile_in: Compile, compiler: str
 ) -> None:
     response = compile_in(compiler, NEWER)
@@ -46,7 +46,7 @@ def test_what_only_a_newer_compiler_warns_of_compiles_and_is_warned_of(
     assert b"[-Wmisleading-indentation]" in response.stderr.content
 
 
-def test_what_any_compiler_warns_of_does_not_compile(compile_in: Compile) -> None:
+def test_a_warning_that_every_compiler_knows_is_an_error(compile_in: Compile) -> None:
     response = compile_in("gcc", OLDER)
     assert response.status == 1
     assert b"[-Werror=unused-variable]" in response.stderr.content

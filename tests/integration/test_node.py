@@ -1,4 +1,4 @@
-"""A client in another language, by the protos alone."""
+"""A client in another language, which has only the protos."""
 
 import json
 import subprocess

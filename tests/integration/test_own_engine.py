@@ -1,4 +1,4 @@
-"""The engines that tests start themselves neither use the machine's network nor leave anything."""
+"""The engines that tests start: they do not touch the machine's network, and leave nothing."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ from support.services import wait_until
 
 IMAGE = "cyberdojofoundation/python_pytest"
 
-# What a test does that is killed: it has an engine, on which a container runs.
+# A test that will be killed: it has an engine of its own, on which a container runs.
 PROGRAM = """
 import subprocess, sys
 from pathlib import Path
@@ -50,16 +50,16 @@ def own(folder: Path) -> Iterator[OwnEngine]:
 
 
 @pytest.mark.usefixtures("own")
-def test_an_engine_of_a_tests_own_sees_none_of_the_machines_links(folder: Path) -> None:
+def test_an_own_engine_sees_none_of_the_machines_links(folder: Path) -> None:
     pid = int((folder / "docker.pid").read_text())
     lines = Path(f"/proc/{pid}/net/dev").read_text().splitlines()
     assert [line.split(":")[0].strip() for line in lines if ":" in line] == ["lo"]
 
 
-def test_an_engine_of_a_test_that_is_killed_goes_with_all_that_it_made(
+def test_an_own_engine_of_a_killed_test_leaves_nothing(
     folder: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # What this engine makes is told from what the others of the run do.
+    # A run name of its own distinguishes this engine's things from those of the other tests.
     monkeypatch.setenv(test_run.VARIABLE, f"{test_run.name()}-killed")
     test = subprocess.Popen(
         [sys.executable, "-c", PROGRAM, folder, engine.url, IMAGE],

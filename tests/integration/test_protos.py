@@ -1,4 +1,4 @@
-"""`make lint-protos` lets the protos grow, and refuses what breaks the last release's callers."""
+"""`make lint-protos` allows additions to the protos, and refuses what breaks callers."""
 
 import shutil
 import subprocess
@@ -19,7 +19,7 @@ def make(target: str, contract: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def contract(tmp_path: Path) -> Path:
-    """A copy of the protos, with no release."""
+    """A copy of the protos, without a release."""
     copy = tmp_path / "protos"
     shutil.copytree(TOP / "protos", copy, ignore=shutil.ignore_patterns("*.binpb"))
     return copy
@@ -27,7 +27,7 @@ def contract(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def edit(contract: Path) -> Callable[[str, str], None]:
-    """Replaces a text in the copy's storer.proto, where the text has to be."""
+    """Replaces a text in the copy's storer.proto, and asserts that the text was there."""
 
     def edit(old: str, new: str) -> None:
         proto = contract / STORER
@@ -38,7 +38,7 @@ def edit(contract: Path) -> Callable[[str, str], None]:
     return edit
 
 
-def test_before_the_first_release_any_change_is_free(
+def test_before_the_first_release_any_change_is_allowed(
     contract: Path, edit: Callable[[str, str], None]
 ) -> None:
     edit("bytes state = 2;", "bytes content = 22;")
@@ -57,7 +57,7 @@ def test_after_a_release_a_change_that_breaks_callers_is_refused(
     assert 'Previously present field "2" with name "state"' in checked.stdout
 
 
-def test_after_a_release_what_is_added_is_free(
+def test_after_a_release_additions_are_allowed(
     contract: Path, edit: Callable[[str, str], None]
 ) -> None:
     assert make("release-protos", contract).returncode == 0

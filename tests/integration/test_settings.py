@@ -1,4 +1,4 @@
-"""What stops a service from starting is told in plain words."""
+"""A service that can't start prints the reason in plain words."""
 
 import os
 import socket
@@ -17,7 +17,7 @@ each_service = pytest.mark.parametrize("module", MODULES)
 
 
 def start(module: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    """Start a service that can't start; return how it ended, and what it said."""
+    """Try to start a service that can't start; return its exit code and output."""
     listen = {f"CYBER_DOJO_{module.upper()}_LISTEN": "127.0.0.1:0"}
     done = subprocess.run(
         [sys.executable, "-m", module, "serve"],
@@ -33,7 +33,7 @@ def start(module: str, **environ: str) -> subprocess.CompletedProcess[str]:
 
 
 def said(done: subprocess.CompletedProcess[str]) -> list[str]:
-    """Return what a service said to the person who started it, beside its log."""
+    """Return the lines for people that a service printed in addition to its log."""
     return [line for line in done.stderr.splitlines() if line.startswith(("storer: ", "runner: "))]
 
 

@@ -1,4 +1,4 @@
-"""The start points: complete, and red, green and amber in their images as they should be."""
+"""The start points are red, green and amber in their images when they should be."""
 
 from collections.abc import Callable
 
@@ -24,18 +24,18 @@ AVATAR = "whale"
 Test = Callable[[str, Files], runner_pb2.RunResponse]
 
 
-# name, filename, old, new: what leaves a start point's tests unable to run.
+# name, filename, old, new: edits after which a start point's tests can't run.
 UNABLE = [
-    # It does not compile.
+    # The code or the tests do not compile.
     ("gcc_assert", "hiker.c", b"return", b"retrun"),
     ("gcc_assert", "hiker.tests.c", b"== 42);", b"== 42)"),
-    # A function is called that there is not, which only the linker notices.
+    # The tests call a function that does not exist, which only the linker notices.
     ("gcc_assert", "hiker.c", b"answer(void)", b"other(void)"),
-    # It compiles, and dies before it can say how the tests went.
+    # The program compiles, but crashes before it can report results.
     ("gcc_assert", "hiker.c", b"return 6 * 9", b"__builtin_trap()"),
     # make finds no rule.
     ("gcc_assert", "makefile", b"test: $(OBJECTS)", b"tests: $(OBJECTS) missing"),
-    # The code can't be parsed, so that the tests can't import it.
+    # The code can't be parsed, so the tests can't import it.
     ("python_pytest", "hiker.py", b"return 6 * 9", b"return 6 *"),
     ("python_unittest", "hiker.py", b"return 6 * 9", b"return 6 *"),
     ("python_behave", "hiker.py", b"return 6 * 9", b"return 6 *"),
@@ -43,12 +43,12 @@ UNABLE = [
     ("python_pytest", "test_hiker.py", b"== 42", b"=="),
     ("python_unittest", "test_hiker.py", b"hiker.answer())", b"hiker.answer()"),
     ("python_behave", "steps/hiker_steps.py", b"def has_a_towel", b"def has a towel"),
-    # There is no test.
+    # There are no tests.
     ("python_pytest", "test_hiker.py", b"def test_", b"def _"),
     ("python_behave", "hiker.feature", b"  Scenario:", b"  "),
     # The feature can't be parsed.
     ("python_behave", "hiker.feature", b"    When", b"    Whenever"),
-    # And in the other languages: the code can't be parsed or compiled.
+    # The other languages: the code can't be parsed or compiled.
     ("clangpp_assert", "hiker.cpp", b"return", b"retrun"),
     ("clangpp_googletest", "hiker.cpp", b"return", b"retrun"),
     ("gcc_cpputest", "hiker.c", b"return", b"retrun"),
@@ -81,7 +81,7 @@ UNABLE = [
     ("prolog_plunit", "hiker.pl", b"6 * 9", b"6 *"),
     ("rust_test", "hiker.rs", b"6 * 9", b"6 *"),
     ("vhdl_assert", "hiker.vhdl", b"6 * 9", b"6 *"),
-    # The tests themselves can't be.
+    # The tests can't be parsed or compiled.
     ("gpp_googletest", "hiker.tests.cpp", b"answer());", b"answer())"),
     ("csharp_nunit", "HikerTest.cs", b"Answer());", b"Answer())"),
     ("fsharp_nunit", "HikerTest.fs", b"answer ())", b"answer ("),
@@ -108,7 +108,7 @@ UNABLE = [
     ("prolog_plunit", "hiker.plt", b"answer(Answer)", b"answer(Answer"),
     ("rust_test", "hiker_test.rs", b"answer());", b"answer();"),
     ("vhdl_assert", "hiker_test.vhdl", b"= 42", b"="),
-    # The code dies.
+    # The code crashes or exits.
     ("gpp_assert", "hiker.cpp", b"return 6 * 9", b"__builtin_trap()"),
     ("gpp_catch", "hiker.cpp", b"return 6 * 9", b"__builtin_trap()"),
     ("gpp_cpputest", "hiker.cpp", b"return 6 * 9", b"__builtin_trap()"),
@@ -136,7 +136,7 @@ UNABLE = [
     ("perl_test_simple", "Hiker.pm", b"return 6 * 9", b"exit(0)"),
     ("prolog_plunit", "hiker.pl", b"Answer is 6 * 9", b"halt(0), Answer = 42"),
     ("rust_test", "hiker.rs", b"6 * 9", b"std::process::exit(0)"),
-    # There is no test.
+    # There are no tests.
     (
         "gpp_catch",
         "hiker.tests.cpp",
@@ -176,11 +176,11 @@ UNABLE = [
     ("perl_test_simple", "hiker.t", b"ok(", b"exit("),
     ("prolog_plunit", "hiker.plt", b"test(the", b"tested(the"),
     ("rust_test", "hiker_test.rs", b"#[test]", b""),
-    # A step of the scenario is not defined.
+    # A step of the scenario is undefined.
     ("ruby_cucumber", "hiker.feature", b"a hiker with a towel", b"a hiker"),
 ]
 
-# There is no test, which was green, as nothing failed, when these had their rules.
+# There are no tests: the legacy rules of these languages made that green, as nothing failed.
 UNTESTED = [
     ("python_unittest", "test_hiker.py", b"def test_", b"def _"),
     (
@@ -202,21 +202,21 @@ UNTESTED = [
     ("java_jmock", "HikerTest.java", b"@Test", b""),
     ("java_mockito", "HikerTest.java", b"@Test", b""),
 ]
-# name, filename, content, colour: a second file beside those of a start point that is green.
-BESIDE = [
-    # Its tests fail.
+# name, filename, content, colour: a second file that is added to a green start point.
+EXTRA_FILES = [
+    # The tests in the second file fail.
     ("clojure_test", "z_test.clj", b"(ns z-test (:use clojure.test)) (deftest z (is nil))", "RED"),
     ("javascript-node_assert", "z-test.js", b'require("assert").equal(1, 2)', "RED"),
     ("prolog_plunit", "a.plt", b":- begin_tests(a).\ntest(a) :- fail.\n:- end_tests(a).\n", "RED"),
     ("python_pytest", "test_z.py", b"def test_z(): assert False", "RED"),
-    # They can't be run.
+    # The second file can't be run.
     ("haskell_hunit", "test_z.hs", b"main = (", "AMBER"),
     ("javascript-node_assert", "z-test.js", b"(", "AMBER"),
     ("javascript-node_assert", "z-test.js", b"missing()", "AMBER"),
     ("prolog_plunit", "z.plt", b":- begin_tests(z.", "AMBER"),
     ("python_pytest", "test_z.py", b"(", "AMBER"),
     ("python_unittest", "test_z.py", b"(", "AMBER"),
-    # They succeed; or there is none in it.
+    # The tests in the second file pass, or it has none.
     ("clojure_test", "z_test.clj",
      b"(ns z-test (:use clojure.test)) (deftest z (is @(future true)))", "GREEN"),
     ("javascript-node_assert", "a-test.js", b"", "GREEN"),
@@ -224,20 +224,20 @@ BESIDE = [
      b":- begin_tests(a).\ntest(a) :- true.\n:- end_tests(a).\n", "GREEN"),
     ("prolog_plunit", "b.pl", b":- module(b, [b/1]).\nb(1).\n", "GREEN"),
 ]  # fmt: skip
-# JUnit's own word for it is a failure.
+# JUnit calls the lack of tests a failure.
 UNTESTED_IS_RED = {"java_junit", "java_jmock", "java_mockito"}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Give the suite's languages to each test that runs one; with --all-languages, all."""
+    """Run tests with the suite's languages; with --all-languages, with all languages."""
     names = NAMES if metafunc.config.getoption("all_languages") else SUITE
     if "old" in metafunc.fixturenames:
         edits = UNTESTED if "untested" in metafunc.function.__name__ else UNABLE
-        told = [each for each in edits if each[0] in names]
-        metafunc.parametrize(("name", "filename", "old", "new"), told)
-    elif "beside" in metafunc.fixturenames:
-        beside = [each for each in BESIDE if each[0] in names]
-        metafunc.parametrize(("name", "filename", "beside", "colour"), beside)
+        chosen = [each for each in edits if each[0] in names]
+        metafunc.parametrize(("name", "filename", "old", "new"), chosen)
+    elif "content" in metafunc.fixturenames:
+        extra = [each for each in EXTRA_FILES if each[0] in names]
+        metafunc.parametrize(("name", "filename", "content", "colour"), extra)
     elif "name" in metafunc.fixturenames:
         metafunc.parametrize("name", names)
 
@@ -253,7 +253,7 @@ def test(runner: runner_pb2_grpc.RunnerServiceStub, kata: Kata) -> Test:
             avatar=AVATAR,
             image_name=manifest(name)["image_name"],
             files=files,
-            max_seconds=60,  # and not its own: others may be at work
+            max_seconds=60,  # not the start point's limit, because the machine may be busy
             colour_rule=colour_rule(name),
         )
         return runner.Run(asked, timeout=120)
@@ -261,17 +261,17 @@ def test(runner: runner_pb2_grpc.RunnerServiceStub, kata: Kata) -> Test:
     return test
 
 
-def test_each_language_has_something_that_is_amber() -> None:
+def test_each_language_has_an_amber_case() -> None:
     assert {name for name, *_ in UNABLE} == set(NAMES)
 
 
-def test_what_it_begins_with_is_red(test: Test, name: str) -> None:
+def test_a_start_point_is_red(test: Test, name: str) -> None:
     response = test(name, visible_files(name))
     assert response.outcome == colour_pb2.COLOUR_RED, response
     assert not response.reason
 
 
-def test_it_becomes_green_and_red_again_in_one_sandbox(test: Test, name: str) -> None:
+def test_a_start_point_becomes_green_and_red_again_in_one_sandbox(test: Test, name: str) -> None:
     for files, colour in (
         (fixed(name), colour_pb2.COLOUR_GREEN),
         (visible_files(name), colour_pb2.COLOUR_RED),
@@ -288,7 +288,7 @@ def test_tests_that_could_not_run_are_amber(
     assert response.outcome == colour_pb2.COLOUR_AMBER, response
 
 
-def test_code_that_is_untested_has_the_colour_that_it_had_of_old(
+def test_untested_code_has_its_legacy_colour(
     test: Test, name: str, filename: str, old: bytes, new: bytes
 ) -> None:
     response = test(name, edited(name, filename, old, new))
@@ -297,9 +297,9 @@ def test_code_that_is_untested_has_the_colour_that_it_had_of_old(
 
 
 def test_a_second_file_counts(
-    test: Test, name: str, filename: str, beside: bytes, colour: str
+    test: Test, name: str, filename: str, content: bytes, colour: str
 ) -> None:
-    response = test(name, {**fixed(name), filename: beside})
+    response = test(name, {**fixed(name), filename: content})
     assert response.outcome == colour_pb2.Colour.Value(f"COLOUR_{colour}"), response
 
 
@@ -316,7 +316,7 @@ def test_an_image_has_a_locale_time_zones_and_the_avatars(test: Test, name: str)
     assert response.stdout.content.decode().split() == ["UTF-8", "CET", AVATAR]
 
 
-def test_nothing_that_a_test_makes_shows_up_beside_the_visible_files(test: Test, name: str) -> None:
+def test_a_test_creates_no_visible_files(test: Test, name: str) -> None:
     response = test(name, fixed(name))
     assert not response.changed_files
     assert not response.deleted_filenames
@@ -324,7 +324,7 @@ def test_nothing_that_a_test_makes_shows_up_beside_the_visible_files(test: Test,
 
 def test_a_changed_header_compiles_what_includes_it(test: Test) -> None:
     test("gcc_assert", visible_files("gcc_assert"))
-    # Contradicts hiker.c, which has not changed.
+    # The new header contradicts hiker.c, which has not changed.
     response = test("gcc_assert", edited("gcc_assert", "hiker.h", b"int answer", b"long answer"))
     assert response.outcome == colour_pb2.COLOUR_AMBER
     assert b"conflicting types" in response.stderr.content

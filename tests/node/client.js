@@ -1,7 +1,7 @@
-// The main job from Node, by the protos alone: client.js STORER RUNNER START_POINT TAR
+// A client in Node that has only the protos: client.js STORER RUNNER START_POINT TAR
 //
 // STORER and RUNNER are host:port, START_POINT is a folder of start_points/languages whose
-// answer is 6 * 9, TAR is where the download goes. Prints what it saw as one JSON object.
+// answer is 6 * 9, TAR is the file to download to. Prints what it got as one JSON object.
 import { createHash } from "node:crypto";
 import { createWriteStream, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
@@ -106,14 +106,14 @@ const kata = { kataId, avatar: started.avatar };
 const watching = storer.WatchKata({ kataId, seen: {} });
 const seen = [];
 watching.on("data", ({ avatar, light }) => seen.push([avatar, light.number, light.colour]));
-watching.on("error", () => {}); // it ends with our own cancel()
+watching.on("error", () => {}); // cancel() below ends the stream with an error
 
 const red = await pressTest(kata, manifest, started.visibleFiles);
-const mended = Object.entries(started.visibleFiles).map(([name, content]) => [
+const fixed = Object.entries(started.visibleFiles).map(([name, content]) => [
   name,
   Buffer.from(content.toString().replace("6 * 9", "6 * 7")),
 ]);
-const green = await pressTest(kata, manifest, Object.fromEntries(mended));
+const green = await pressTest(kata, manifest, Object.fromEntries(fixed));
 
 const listed = await call(storer, "ListLights", kata);
 const diff = await call(storer, "DiffLights", { ...kata, wasNumber: red.number, nowNumber: -1 });

@@ -1,1 +1,1 @@
-"""What several tests share: katas, services, engines, disks, made for a test."""
+"""Helpers of the tests: katas, services, engines and disks."""

@@ -1,4 +1,4 @@
-"""What somebody else has in the engine while the tests run, and has to have still in the end."""
+"""Things of another user in the engine, which the tests must leave alone."""
 
 import io
 import json
@@ -17,51 +17,51 @@ _IMAGE = "cyberdojofoundation/python_pytest"
 
 @contextmanager
 def bystanders(engine: Engine, name: str) -> Iterator[None]:
-    """Have things in the engine that the tests know nothing of; fail if any of them goes.
+    """Create things in the engine that the tests know nothing of; fail if any of them is removed.
 
-    They are those that clean-ups take away: an image without a name, a network and volumes that
-    nobody uses, a container that never ran. Beside them a container runs, and another installation
-    has a kata. The names of all of them begin with `name`.
+    Most are of the kind that a clean-up removes: an image without a name, an unused network,
+    unused volumes, and a container that never ran. There are also a running container, and a kata
+    of another installation. All names begin with `name`.
     """
     api = engine.api
     theirs = Namespace(name)
     kata = theirs.kata(kata_ids.new())
-    there: dict[str, Callable[[], object]] = {}
+    inspections: dict[str, Callable[[], object]] = {}
     with ExitStack() as removals:
 
-        def has(
+        def register(
             what: str, key: str, inspect: Callable[[str], object], remove: Callable[[str], object]
         ) -> None:
-            there[f"{what} {key}"] = lambda: inspect(key)
-            removals.callback(_unless_it_is_gone, remove, key)
+            inspections[f"{what} {key}"] = lambda: inspect(key)
+            removals.callback(_remove_if_present, remove, key)
 
         image = json.loads(api.import_image_from_data(_empty_tar()))["status"]
-        has("image", image, api.inspect_image, api.remove_image)
+        register("image", image, api.inspect_image, api.remove_image)
         network = api.create_network(name)["Id"]
-        has("network", network, api.inspect_network, api.remove_network)
+        register("network", network, api.inspect_network, api.remove_network)
         volumes = [api.create_volume(name), api.create_volume()]
         volumes.append(api.create_volume(kata, labels=theirs.labels("kata")))
         for volume in volumes:
-            has("volume", volume["Name"], api.inspect_volume, api.remove_volume)
+            register("volume", volume["Name"], api.inspect_volume, api.remove_volume)
         for container, labels in ((f"{name}-stopped", {}), (kata, theirs.labels("kata"))):
             api.create_container(_IMAGE, ["true"], name=container, labels=labels)
-            has("container", container, api.inspect_container, api.remove_container)
+            register("container", container, api.inspect_container, api.remove_container)
         running = f"{name}-running"
         host = api.create_host_config(init=True, network_mode="none")
         api.create_container(_IMAGE, ["sleep", "infinity"], name=running, host_config=host)
-        has("container", running, api.top, lambda key: api.remove_container(key, force=True))
+        register("container", running, api.top, lambda key: api.remove_container(key, force=True))
         api.start(running)
         yield
-        gone = [what for what, inspect in there.items() if _is_refused(inspect)]
-        assert not gone, f"the tests took away what is somebody else's: {', '.join(gone)}"
+        gone = [what for what, inspect in inspections.items() if _fails(inspect)]
+        assert not gone, f"the tests removed things of another user: {', '.join(gone)}"
 
 
-def _unless_it_is_gone(remove: Callable[[str], object], key: str) -> None:
+def _remove_if_present(remove: Callable[[str], object], key: str) -> None:
     with suppress(docker.errors.NotFound):
         remove(key)
 
 
-def _is_refused(call: Callable[[], object]) -> bool:
+def _fails(call: Callable[[], object]) -> bool:
     try:
         call()
     except docker.errors.APIError:

@@ -1,4 +1,4 @@
-"""Running the command line for tests: as a process, with and without a terminal."""
+"""Run the command line as a process, with and without a terminal."""
 
 import contextlib
 import fcntl
@@ -20,7 +20,7 @@ COMMAND = [sys.executable, "-W", "error", "-m", "cli"]
 
 @dataclass(frozen=True)
 class Done:
-    """What a command wrote and ended with."""
+    """A command's output and exit code."""
 
     code: int
     stdout: bytes
@@ -28,28 +28,28 @@ class Done:
 
     @property
     def text(self) -> str:
-        """What it wrote to standard output."""
+        """The command's standard output."""
         return self.stdout.decode()
 
     @property
     def complaint(self) -> str:
-        """What it wrote to standard error."""
+        """The command's standard error."""
         return self.stderr.decode()
 
     def records(self) -> list[dict[str, Any]]:
-        """Return the JSON lines that it wrote."""
+        """Return the objects in the JSON lines of standard output."""
         return [json.loads(line) for line in self.stdout.splitlines()]
 
 
 @dataclass(frozen=True)
 class CommandLine:
-    """The command line, with its storer at an address."""
+    """The command line, with the address of its storer and its working directory."""
 
     address: str
     folder: Path
 
     def environ(self, **more: str) -> dict[str, str]:
-        """Return the environment that commands get."""
+        """Return the environment of a command."""
         left_out = {"NO_COLOR", "COLUMNS", "LINES"}
         kept = {name: value for name, value in os.environ.items() if name not in left_out}
         path = f"{TOP}:{kept.get('PYTHONPATH', '')}"
@@ -57,7 +57,7 @@ class CommandLine:
         return {**kept, **own, **more}
 
     def run(self, *arguments: str, stdin: bytes = b"", **environ: str) -> Done:
-        """Run a command where no terminal is."""
+        """Run a command without a terminal."""
         done = subprocess.run(
             [*COMMAND, *arguments],
             cwd=self.folder,
@@ -72,7 +72,7 @@ class CommandLine:
     def on_terminal(
         self, *arguments: str, width: int = 100, typed: bytes = b"", **environ: str
     ) -> Done:
-        """Run a command on a terminal; all that it writes comes together."""
+        """Run a command on a terminal. Standard output and standard error are one stream."""
         ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, width, 0, 0))
         process = subprocess.Popen(
@@ -87,7 +87,7 @@ class CommandLine:
         if typed:
             os.write(ours, typed)
         written = b""
-        # An error is how Linux says that the other end of a terminal is gone.
+        # Linux reports the end of a terminal's other side as an error.
         with contextlib.suppress(OSError):
             while piece := os.read(ours, 65536):
                 written += piece

@@ -1,12 +1,12 @@
-"""A docker engine of a test's own, as long as the tests hold the other end of standard input.
+"""Run a docker engine for a test, until standard input ends.
 
-`python engine_keeper.py FOLDER NAME` starts an engine that is set up by FOLDER/daemon.json, keeps
-everything in FOLDER and answers on FOLDER/docker.sock. NAME is that of its control groups. When
-standard input ends, as it does too when the tests are killed, the engine is stopped, and what it
-made outside of the folder goes: processes, mounts, control groups.
+`python engine_keeper.py FOLDER NAME` starts an engine that is configured by FOLDER/daemon.json,
+keeps everything in FOLDER and listens on FOLDER/docker.sock. NAME is the name of its control
+groups. When standard input ends, which it also does when the tests are killed, this program stops
+the engine and removes what the engine made outside of FOLDER: processes, mounts, control groups.
 
-Start it in a network namespace of its own: an engine sets up links and firewall rules, and
-takes away those that another engine made.
+Start this program in a network namespace of its own, because an engine sets up links and firewall
+rules, and removes those of other engines.
 """
 
 import contextlib
@@ -23,8 +23,8 @@ _STOP_SECONDS = 40
 _PR_SET_CHILD_SUBREAPER = 36
 _CONTROL_GROUPS = Path("/sys/fs/cgroup")
 
-# One of its own: an engine takes the machine's where there is one, and leaves a namespace in it.
-# The plugins that are disabled serve Kubernetes, and make a folder outside of ours.
+# A containerd of its own: an engine uses the machine's if there is one, and leaves a namespace in
+# it. The disabled plugins serve Kubernetes, and would make a folder outside of FOLDER.
 _CONTAINERD = """\
 version = 2
 root = "{folder}/data/containerd"
@@ -36,9 +36,9 @@ address = "{folder}/containerd.sock"
 
 
 def main(folder: Path, name: str) -> None:
-    """Keep an engine until standard input ends, or the engine does."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the tests are interrupted, and then stop it
-    # Containers whose parents ended become children of this process, which can end them then.
+    """Run an engine until standard input or the engine ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the tests, which then stop this
+    # Containers whose parents ended become children of this process, which can then kill them.
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     before = _mounts(folder)
     containerd = _start("containerd", f"--config={_containerd_config(folder)}")
@@ -64,7 +64,7 @@ def _start(*command: str) -> subprocess.Popen[bytes]:
 
 def _options(folder: Path, name: str) -> list[str]:
     return [
-        f"--config-file={folder}/daemon.json",  # the machine's may contradict these options
+        f"--config-file={folder}/daemon.json",  # the machine's own may contradict these options
         f"--host=unix://{folder}/docker.sock",
         f"--containerd={folder}/containerd.sock",
         f"--data-root={folder}/data",
@@ -84,7 +84,7 @@ def _containerd_config(folder: Path) -> Path:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Stop a process in good order, frozen or not; or else kill it."""
+    """Stop a process, even a frozen one; kill it if it does not end."""
     process.send_signal(signal.SIGCONT)
     process.terminate()
     try:
@@ -95,10 +95,10 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def _end_orphans() -> None:
-    """Kill what became this process's child because its own parent ended."""
+    """Kill the processes that became this one's children because their own parents ended."""
     while True:
         for status in Path("/proc").glob("[0-9]*/stat"):
-            with contextlib.suppress(OSError):  # it has ended meanwhile
+            with contextlib.suppress(OSError):  # the process has just ended
                 parent = status.read_text().rpartition(")")[2].split()[1]
                 if int(parent) == os.getpid():
                     os.kill(int(status.parent.name), signal.SIGKILL)
@@ -115,7 +115,7 @@ def _mounts(folder: Path) -> list[str]:
 
 
 def _remove_control_groups(name: str) -> None:
-    """Remove the engine's control groups, in version 1's hierarchies or in version 2's only one."""
+    """Remove the engine's control groups, of version 1 (several hierarchies) or 2 (one)."""
     end = time.monotonic() + _STOP_SECONDS
     for top in (*_CONTROL_GROUPS.glob(name), *_CONTROL_GROUPS.glob(f"*/{name}")):
         for folder, _, _ in os.walk(top, topdown=False):
@@ -127,7 +127,7 @@ def _remove_control_groups(name: str) -> None:
 def _is_removed(group: Path) -> bool:
     try:
         group.rmdir()
-    except OSError:  # the kernel has not done yet with what was in it
+    except OSError:  # the kernel has not yet removed the processes that were in the group
         return False
     return True
 

@@ -1,4 +1,4 @@
-"""Katas made by hand, in the layout that they have on the disk, for tests without a storer."""
+"""Katas that are written directly to disk, for tests without a storer."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from dojo.engine.data_containers import DataContainers
 
 @dataclass(frozen=True)
 class Kata:
-    """A kata with its volume's folder."""
+    """A kata, and its folder on the volume."""
 
     id: str
     folder: Path
@@ -22,7 +22,7 @@ class Kata:
         return self.folder / avatar
 
     def sandbox(self, avatar: str) -> Path:
-        """Return the avatar's sandbox, as it is seen outside of any container."""
+        """Return the path of the avatar's sandbox on this machine, outside of any container."""
         return self.folder / avatar / "sandbox"
 
     def start_avatar(self, avatar: str, files: Mapping[str, bytes] | None = None) -> None:

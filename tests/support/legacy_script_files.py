@@ -1,4 +1,4 @@
-"""A kata of old: its own script, and beside it the files of today's start point."""
+"""A legacy kata: its own script, with the files of the current start point."""
 
 import dataclasses
 import textwrap
@@ -10,36 +10,36 @@ from support.start_point_files import Files, colour_rule
 
 
 @dataclasses.dataclass(frozen=True)
-class OldScript:
-    """A cyber-dojo.sh of old, in the image that its kata names."""
+class LegacyScript:
+    """A legacy cyber-dojo.sh, in the image that its kata names."""
 
     image: str
     subject: str
     script: str
-    # Files that there are beside, or instead of, the start point's.
+    # Files in addition to, or instead of, those of the start point.
     files: dict[str, str] = dataclasses.field(default_factory=dict)
-    # How files of the start point are called here; None for those that are not there.
+    # Names that files of the start point have here; None leaves the file out.
     names: dict[str, str | None] = dataclasses.field(default_factory=dict)
-    # What is said otherwise in such files: filename, what stands there today, what stood there.
+    # Edits of files: the name, the current text, the legacy text.
     edits: tuple[tuple[str, str, str], ...] = ()
-    # Patterns for red and green on either stream, if the program spoke otherwise than today's.
+    # Patterns for red and green on either stream, if they differ from the start point's rule.
     patterns: tuple[str, str] | None = None
 
     def visible_files(self, start_point: Files) -> Files:
-        """Return the kata's visible files, made from the start point's."""
+        """Return the kata's visible files, derived from those of the start point."""
         found = {
             name: content
-            for old_name, content in start_point.items()
-            if (name := self.names.get(old_name, old_name))
+            for current_name, content in start_point.items()
+            if (name := self.names.get(current_name, current_name))
         }
-        for filename, today, once in self.edits:
-            assert today.encode() in found[filename], f"{today!r} is not in {filename}"
-            found[filename] = found[filename].replace(today.encode(), once.encode())
+        for filename, current, legacy in self.edits:
+            assert current.encode() in found[filename], f"{current!r} is not in {filename}"
+            found[filename] = found[filename].replace(current.encode(), legacy.encode())
         written = {"cyber-dojo.sh": self.script, **self.files}
         return found | {name: textwrap.dedent(text).encode() for name, text in written.items()}
 
     def colour_rule(self) -> colour_pb2.ColourRule:
-        """Return the rule for the colour."""
+        """Return the kata's colour rule."""
         if self.patterns is None:
             return colour_rule(self.image)
         red, green = self.patterns

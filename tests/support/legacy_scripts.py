@@ -1,12 +1,11 @@
-"""The cyber-dojo.sh and makefiles of old katas.
+"""The cyber-dojo.sh and makefiles of legacy katas.
 
-Each is written as those of its time were: what it calls, with which options, and where it looks
-for it.
+Each calls the same programs, with the same options and paths, as those of its time did.
 """
 
-from support.legacy_script_files import OldScript
+from support.legacy_script_files import LegacyScript
 
-# As makefiles for C++ were: all files at once, and each header by itself.
+# Legacy makefiles for C++ compiled all files at once, and each header by itself.
 MAKEFILE = """\
     CXXFLAGS += -I. {flags}
     HPP_FILES = $(wildcard *.hpp)
@@ -76,8 +75,8 @@ EACH_RUBY_TEST = """\
     done
     """
 
-OLD_SCRIPTS = [
-    OldScript(
+LEGACY_SCRIPTS = [
+    LegacyScript(
         "gcc_assert",
         "all files at once",
         "LANG=C\nmake\n",
@@ -91,7 +90,7 @@ OLD_SCRIPTS = [
             """
         },
     ),
-    OldScript(
+    LegacyScript(
         "gcc_assert",
         "sanitizers and coverage",
         "set -e\nmake\ngcov *.c &> coverage.txt\ncat *.gcov >> coverage.txt\n",
@@ -107,18 +106,20 @@ OLD_SCRIPTS = [
             """
         },
     ),
-    OldScript("gpp_assert", "g++ by its variable", "make\n", makefile("-std=c++11 -Wall -Wextra")),
-    OldScript("clangpp_assert", "sanitizers", "make\n", makefile(f"-std=c++1z {UNDEFINED}")),
-    OldScript(
+    LegacyScript(
+        "gpp_assert", "g++ by its variable", "make\n", makefile("-std=c++11 -Wall -Wextra")
+    ),
+    LegacyScript("clangpp_assert", "sanitizers", "make\n", makefile(f"-std=c++1z {UNDEFINED}")),
+    LegacyScript(
         "clangpp_assert", "a search for leaks", "make\n", makefile("-std=c++1z -fsanitize=address")
     ),
-    OldScript(
+    LegacyScript(
         "gpp_googletest",
         "libraries by their names",
         "make\n",
         makefile("-std=c++11 -g -Wall -Wextra -Werror -pthread", "-lgtest -lgtest_main"),
     ),
-    OldScript(
+    LegacyScript(
         "clangpp_googletest",
         "sanitizers",
         "make\n",
@@ -128,7 +129,7 @@ OLD_SCRIPTS = [
             "--gtest_shuffle",
         ),
     ),
-    OldScript(
+    LegacyScript(
         "gpp_catch",
         "one header",
         "make\n",
@@ -141,7 +142,7 @@ OLD_SCRIPTS = [
             ),
         ),
     ),
-    OldScript(
+    LegacyScript(
         "gpp_boosttest",
         "a shared library",
         "make\n",
@@ -149,23 +150,23 @@ OLD_SCRIPTS = [
             "-std=c++14 -Wall -Wextra -Werror -DBOOST_TEST_DYN_LINK", "-lboost_unit_test_framework"
         ),
     ),
-    OldScript(
+    LegacyScript(
         "gpp_cpputest",
         "a makefile that includes another",
         "make\n",
         {"makefile": CPPUTEST.format(source="hiker.cpp")},
     ),
-    OldScript(
+    LegacyScript(
         "gcc_cpputest",
         "a makefile that includes another",
         "make\n",
         {"makefile": CPPUTEST.format(source="hiker.c")},
     ),
-    OldScript("java_junit", "jars in a folder", JUNIT.format(jars="/junit/*.jar")),
-    OldScript("java_junit", "jars beside it", JUNIT.format(jars="*.jar")),
-    OldScript("java_mockito", "jars in a folder", JUNIT.format(jars="/mockito/*.jar")),
-    OldScript("java_jmock", "jars in a folder", JUNIT.format(jars="/jmock/*.jar")),
-    OldScript(
+    LegacyScript("java_junit", "jars in a folder", JUNIT.format(jars="/junit/*.jar")),
+    LegacyScript("java_junit", "jars beside it", JUNIT.format(jars="*.jar")),
+    LegacyScript("java_mockito", "jars in a folder", JUNIT.format(jars="/mockito/*.jar")),
+    LegacyScript("java_jmock", "jars in a folder", JUNIT.format(jars="/jmock/*.jar")),
+    LegacyScript(
         "javascript-node_jasmine",
         "a version of Node, and jshint",
         NODE.format(
@@ -174,7 +175,7 @@ OLD_SCRIPTS = [
         ),
         JSHINTRC,
     ),
-    OldScript(
+    LegacyScript(
         "javascript-node_jasmine",
         "jasmine-node",
         "jasmine-node --noColor .\n",
@@ -183,7 +184,7 @@ OLD_SCRIPTS = [
             r"\d+ tests?, \d+ assertions?, 0 failures",
         ),
     ),
-    OldScript(
+    LegacyScript(
         "javascript-node_mocha_chai_sinon",
         "a version of Node, and jshint",
         NODE.format(program="/usr/local/bin/mocha *Test.js --require config.js --no-colors"),
@@ -194,29 +195,29 @@ OLD_SCRIPTS = [
         {"hiker-test.js": "hikerTest.js"},
         (("hikerTest.js", 'const { expect } = require("chai");\n', ""),),
     ),
-    OldScript(
+    LegacyScript(
         "javascript-node_assert",
         "jshint on the path",
         "if [ -f .jshintrc ]; then\n  jshint --config .jshintrc *.js\nfi\n"
         "if [ $? == 0 ]; then\n  node *-test.js\nfi\n",
         JSHINTRC,
     ),
-    OldScript("python_unittest", "modules by their files", "python -m unittest *test*.py\n"),
-    OldScript(
+    LegacyScript("python_unittest", "modules by their files", "python -m unittest *test*.py\n"),
+    LegacyScript(
         "python_unittest",
         "coverage",
         "coverage3 run -m unittest *test*.py\ncoverage3 report -m\n",
     ),
-    OldScript("python_unittest", "py", "py -m unittest *test*.py\n"),
-    OldScript("python_pytest", "modules by their files", "python -m pytest *test*.py\n"),
-    OldScript("python_pytest", "py.test", "py.test *test*.py\n"),
-    OldScript(
+    LegacyScript("python_unittest", "py", "py -m unittest *test*.py\n"),
+    LegacyScript("python_pytest", "modules by their files", "python -m pytest *test*.py\n"),
+    LegacyScript("python_pytest", "py.test", "py.test *test*.py\n"),
+    LegacyScript(
         "python_behave",
         "steps that are put where they have to be",
         "mkdir steps\ncp *_steps.py steps\n\nbehave\n\nrm -rf steps\n",
         names={"steps/hiker_steps.py": "hiker_steps.py"},
     ),
-    OldScript(
+    LegacyScript(
         "csharp_nunit",
         "folders of versions",
         """\
@@ -228,7 +229,7 @@ OLD_SCRIPTS = [
         fi
         """,
     ),
-    OldScript(
+    LegacyScript(
         "csharp_nunit",
         "dmcs",
         """\
@@ -240,7 +241,7 @@ OLD_SCRIPTS = [
         """,
     ),
     *(
-        OldScript(
+        LegacyScript(
             "fsharp_nunit",
             f"a run of {folder}RunTests.dll",
             f"""\
@@ -256,19 +257,19 @@ OLD_SCRIPTS = [
         )
         for folder in ("./", "/sandbox/")
     ),
-    OldScript(
+    LegacyScript(
         "ruby_rspec",
         "a format",
         "# Test output can be formatted as progress or documentation\nrspec . --format progress",
     ),
-    OldScript(
+    LegacyScript(
         "ruby_mini_test",
         "each test by itself",
         EACH_RUBY_TEST,
         edits=(("test_hiker.rb", "Minitest::Test", "MiniTest::Test"),),
     ),
-    OldScript("ruby_test_unit", "each test by itself", EACH_RUBY_TEST),
-    OldScript(
+    LegacyScript("ruby_test_unit", "each test by itself", EACH_RUBY_TEST),
+    LegacyScript(
         "ruby_cucumber",
         "each file of steps by its name",
         """\
@@ -279,8 +280,10 @@ OLD_SCRIPTS = [
         cucumber -f progress . ${REQUIRES}
         """,
     ),
-    OldScript("ruby_cucumber", "a folder", "cucumber -f progress ./*.feature -I . -r *steps.rb\n"),
-    OldScript(
+    LegacyScript(
+        "ruby_cucumber", "a folder", "cucumber -f progress ./*.feature -I . -r *steps.rb\n"
+    ),
+    LegacyScript(
         "php_phpunit",
         "a class by its old name",
         "phpunit --verbose .\n",
@@ -289,14 +292,14 @@ OLD_SCRIPTS = [
             ("HikerTest.php", "extends TestCase", "extends PHPUnit_Framework_TestCase"),
         ),
     ),
-    OldScript(
+    LegacyScript(
         "bash_shunit2",
         "the tests as programs",
         "./test_*.sh\n",
         edits=(("test_hiker.sh", ". ./hiker.sh", "#!/bin/bash\n. ./hiker.sh"),),
     ),
-    OldScript("lua_busted", "a folder", "busted .\n"),
-    OldScript(
+    LegacyScript("lua_busted", "a folder", "busted .\n"),
+    LegacyScript(
         "erlang_eunit",
         "a makefile",
         "make\n",
@@ -322,49 +325,49 @@ OLD_SCRIPTS = [
             """
         },
     ),
-    OldScript("elixir_exunit", "files by their names", "elixir -r hiker.ex hiker_test.exs\n"),
-    OldScript("go_testing", "no module", "go test\n", names={"go.mod": None}),
+    LegacyScript("elixir_exunit", "files by their names", "elixir -r hiker.ex hiker_test.exs\n"),
+    LegacyScript("go_testing", "no module", "go test\n", names={"go.mod": None}),
     *(
-        OldScript("haskell_hunit", script.split()[0], script)
+        LegacyScript("haskell_hunit", script.split()[0], script)
         for script in (
             "runhaskell *test*.hs\n",
             "runghc *test*.hs\n",
             "ghc --make -v0 test_Hiker.hs -o run.tests && ./run.tests\n",
         )
     ),
-    OldScript(
+    LegacyScript(
         "clojure_test",
         "a jar beside it",
         "java -cp ./clojure-1.4.0.jar:. -Dclojure.compile.path=. clojure.main -i run_tests.clj\n",
     ),
-    OldScript(
+    LegacyScript(
         "clojure_test",
         "lein",
         "ln -sf /.lein ~/\nln -sf /.m2 ~/\nlein test *_test.clj\n",
         {"project.clj": '(defproject hiker "1.0" :source-paths ["."] :test-paths ["."])\n'},
         {"run_tests.clj": None},
     ),
-    OldScript(
+    LegacyScript(
         "perl_test_simple",
         "the test as a program",
         "perl hiker.t\n",
         edits=(("hiker.t", "use Hiker;", 'use lib ".";\nuse Hiker;'),),
         patterns=("Looks like you failed", "(?m)^ok 1 "),
     ),
-    OldScript(
+    LegacyScript(
         "rust_test",
         "one file",
         "rustc --test -o run.tests *test.rs && ./run.tests",
         names={"main.rs": None},
         edits=(("hiker_test.rs", "use crate::hiker::answer;", "mod hiker;\nuse hiker::answer;"),),
     ),
-    OldScript(
+    LegacyScript(
         "rust_test",
         "cargo",
         "cargo test -- --nocapture\n",
         {"Cargo.toml": '[package]\nname = "hiker"\nversion = "0.1.0"\n[lib]\npath = "main.rs"\n'},
     ),
-    OldScript(
+    LegacyScript(
         "vhdl_assert",
         "entities that are found",
         """\
@@ -379,7 +382,7 @@ OLD_SCRIPTS = [
         done
         """,
     ),
-    OldScript(
+    LegacyScript(
         "prolog_plunit",
         "a goal",
         'swipl -t "load_test_files([]), run_tests." -s hiker.plt\n',

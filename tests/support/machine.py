@@ -1,9 +1,9 @@
-"""What the machine has that a run of the tests could change, and what it did change.
+"""Find what a run of the tests changed on the machine.
 
-Others use the machine meanwhile. Their containers come and go, and so do the links, firewall rules
-and mounts of these. Therefore a new thing counts if it has the run's name, or is in the run's
-folder, or is a link or a firewall rule of no container. A thing that is gone counts unless it was
-of a kind that others take away within minutes.
+Others use the machine at the same time. Their containers come and go, with links, firewall rules
+and mounts. Therefore a new thing counts as a change only if it has the run's name, or is in the
+run's folder, or is a link or firewall rule that belongs to no container. A missing thing counts
+unless it was of a kind that others remove within minutes.
 """
 
 import contextlib
@@ -29,34 +29,34 @@ from support import test_run
 
 SETTLE_SECONDS = 10
 
-# What is younger may be of some use for a moment only.
+# A younger thing may be one that its owner soon removes.
 _LASTING_SECONDS = 600
 
 _LINK, _RULE, _SETTING = "network link", "firewall rule", "kernel setting"
-# Whoever made a new one of these, it was no container.
-_SYMMETRICAL = {_LINK, _RULE, _SETTING}
+# New things of these kinds count even without the run's name, because no container made them.
+_ALWAYS_COUNTED = {_LINK, _RULE, _SETTING}
 
 # Links of containers and of engines' networks.
 _COMES_AND_GOES = re.compile(r"\b(veth[0-9a-f]{7}|br-[0-9a-f]{12})\b")
-# A rule about one address is about a container, or about somebody who is shut out.
+# A rule about a single address is about a container, or about a blocked client.
 _ONE_ADDRESS = re.compile(r"\b\d+\.\d+\.\d+\.\d+\b(?!/(?!32\b))|/128\b|\bip6 [sd]addr [0-9a-f:]+ ")
 _COUNTERS = re.compile(r" \[\d+:\d+\]$")
 _RULES = (["iptables-save"], ["ip6tables-save"], ["nft", "--stateless", "list", "ruleset"])
 
-# Of runs of these tests and of benchmarks.
+# Names of things that runs of these tests and of the benchmarks make.
 _RUNS = re.compile(r"/?(test|bench)-[0-9a-f]{6}|127\.0\.0\.1:")
 _CONTAINERS_MOUNTS = re.compile(r"/(containers|overlay2|netns)/")
 _ANONYMOUS = re.compile(r"[0-9a-f]{64}")
 
 _LONG_AGO = "0001-01-01T00:00:00+00:00"
 
-# Engines set these.
+# Settings that engines change.
 _SETTINGS = ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding")
 
 
 @dataclass(frozen=True)
 class Thing:
-    """Something that a machine has."""
+    """Something on the machine: a link, a mount, a container and so on."""
 
     kind: str
     name: str
@@ -67,9 +67,9 @@ class Thing:
 
 @dataclass(frozen=True)
 class Machine:
-    """How everything is that a machine has, and what could not be seen.
+    """The state of each thing on the machine, and what could not be checked.
 
-    `ours` is what is the run's, `passing` what others may take away within minutes.
+    `ours` are the run's own things, `passing` those that others may remove within minutes.
     """
 
     things: Mapping[Thing, str]
@@ -79,7 +79,7 @@ class Machine:
 
 
 def changes(before: Machine, after: Machine) -> list[str]:
-    """Return what the run changed, in words."""
+    """Return what the run changed, as lines for people."""
     found = []
     for thing, state in before.things.items():
         now = after.things.get(thing)
@@ -89,12 +89,12 @@ def changes(before: Machine, after: Machine) -> list[str]:
         elif now != state:
             found.append(f"{thing} was {state} and is {now}")
     new = after.things.keys() - before.things.keys()
-    left = {each for each in new if each in after.ours or each.kind in _SYMMETRICAL}
+    left = {each for each in new if each in after.ours or each.kind in _ALWAYS_COUNTED}
     return found + sorted(f"{thing} is new" for thing in left)
 
 
 def changes_that_stay(before: Machine, folder: Path) -> list[str]:
-    """Return what the run changed, but for what goes within seconds, as what was stopped does."""
+    """Return what the run changed, without what disappears within SETTLE_SECONDS."""
     end = time.monotonic() + SETTLE_SECONDS
     while (found := changes(before, look(folder))) and time.monotonic() < end:
         time.sleep(0.2)
@@ -102,15 +102,15 @@ def changes_that_stay(before: Machine, folder: Path) -> list[str]:
 
 
 def look(folder: Path) -> Machine:
-    """Look at the machine, as a run of the tests that keeps its files in `folder`."""
+    """Return the machine's state, for a run of the tests that keeps its files in `folder`."""
     seen = _Seen(folder)
-    for kind, what in {
+    for kind, add in {
         "network links": _links,
         "firewall rules": _rules,
         "the engine": _engines,
     }.items():
         try:
-            what(seen)
+            add(seen)
         except _UnseenError as error:
             seen.unseen.append(f"{kind}: {error}")
     for setting in _SETTINGS:
@@ -124,11 +124,11 @@ def look(folder: Path) -> Machine:
 
 
 class _UnseenError(Exception):
-    """Something can't be looked at here; says why."""
+    """Something can't be checked on this machine. The message says why."""
 
 
 class _Seen:
-    """What was seen so far."""
+    """The things that were found so far."""
 
     def __init__(self, folder: Path) -> None:
         self.things: dict[Thing, str] = {}
@@ -138,11 +138,11 @@ class _Seen:
         self._marks = (test_run.name(), f"{folder}/")
 
     def is_ours(self, *texts: str) -> bool:
-        """Say whether something is the run's, which has such names."""
+        """Return whether one of the texts has the run's name or folder."""
         return any(mark in text for mark in self._marks for text in texts)
 
     def add(self, kind: str, name: str, state: str = "", *, is_ours: bool = False) -> None:
-        """Take note of something."""
+        """Add a thing and its state."""
         thing = Thing(kind, name)
         self.things[thing] = state
         if is_ours:
@@ -153,7 +153,7 @@ def _output(command: list[str]) -> str:
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True)
     except FileNotFoundError as error:
-        raise _UnseenError(f"{command[0]} is not there") from error
+        raise _UnseenError(f"{command[0]} is not installed") from error
     except subprocess.CalledProcessError as error:
         raise _UnseenError(f"{command[0]} says {error.stderr.strip()}") from error
     return done.stdout
@@ -163,7 +163,7 @@ def _links(seen: _Seen) -> None:
     for link in json.loads(_output(["ip", "-json", "address"])):
         if _COMES_AND_GOES.match(link["ifname"]):
             continue
-        # Addresses of a link's own appear with the first container on it, others are renewed.
+        # Link-local addresses appear with the first container, and dynamic ones are renewed.
         addresses = sorted(
             f"{each['local']}/{each['prefixlen']}"
             for each in link["addr_info"]
@@ -188,9 +188,9 @@ def _rules(seen: _Seen) -> None:
 
 
 def firewall_rules(text: str) -> set[str]:
-    """Return the rules, with their tables and chains, that are nobody's containers'.
+    """Return the rules that belong to no container, with their tables and chains.
 
-    `text` is what iptables-save or `nft list ruleset` says.
+    `text` is the output of iptables-save or `nft list ruleset`.
     """
     rules = set()
     table = chain = ""
@@ -209,8 +209,8 @@ def firewall_rules(text: str) -> set[str]:
 
 def _mounts(seen: _Seen) -> None:
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        told, _, source = line.partition(" - ")
-        _, _, _, root, place, options, *propagation = told.split()
+        mount, _, source = line.partition(" - ")
+        _, _, _, root, place, options, *propagation = mount.split()
         kind = source.split()[0]
         is_ours = seen.is_ours(place)
         others = kind in {"overlay", "nsfs"} or _CONTAINERS_MOUNTS.search(place)
@@ -222,7 +222,7 @@ def _mounts(seen: _Seen) -> None:
 
 def _loop_devices(seen: _Seen) -> None:
     for backing in Path("/sys/block").glob("loop*/loop/backing_file"):
-        with contextlib.suppress(OSError):  # it was detached meanwhile
+        with contextlib.suppress(OSError):  # the device has just been detached
             file = backing.read_text().strip()
             is_ours = seen.is_ours(file)
             if is_ours or not _is_temporary(file):
@@ -242,7 +242,7 @@ def _control_groups(seen: _Seen) -> None:
 def _processes(seen: _Seen) -> None:
     wanted = f"{test_run.VARIABLE}={test_run.name()}".encode()
     for environ in Path("/proc").glob("[0-9]*/environ"):
-        with contextlib.suppress(OSError):  # it has ended, or is somebody else's
+        with contextlib.suppress(OSError):  # the process has just ended
             if wanted in environ.read_bytes().split(b"\0"):
                 command = environ.with_name("cmdline").read_bytes().replace(b"\0", b" ")
                 name = f"{environ.parent.name} {command.decode(errors='replace')[:200]}"
@@ -266,7 +266,7 @@ _InEngine = tuple[str, str, Mapping[str, str], datetime]
 
 
 def _in_engine(engine: Engine) -> Iterator[_InEngine]:
-    """Yield everything in the engine that has a name: its kind, name, labels, and age."""
+    """Yield everything in the engine that has a name: kind, name, labels, time of creation."""
     for each in engine.api.containers(all=True):
         created = datetime.fromtimestamp(each["Created"], UTC)
         yield "container", each["Names"][0].removeprefix("/"), each["Labels"] or {}, created
@@ -276,19 +276,21 @@ def _in_engine(engine: Engine) -> Iterator[_InEngine]:
         yield "network", each["Name"], each["Labels"] or {}, _time(each, "Created")
     for each in engine.api.images():
         for name in set(each["RepoTags"] or []) - {"<none>:<none>"}:
-            with contextlib.suppress(docker.errors.ImageNotFound):  # it is gone meanwhile
+            with contextlib.suppress(
+                docker.errors.ImageNotFound
+            ):  # the image has just been removed
                 named = engine.api.inspect_image(name)["Metadata"]
                 yield "image", name, {}, _time(named, "LastTagTime")
 
 
-def _time(told: Mapping[str, Any], key: str) -> datetime:
-    """Return a time; one long ago if the engine does not know it."""
-    found = datetime.fromisoformat(told.get(key) or _LONG_AGO)
+def _time(inspected: Mapping[str, Any], key: str) -> datetime:
+    """Return a time; one long ago if the engine does not know the time."""
+    found = datetime.fromisoformat(inspected.get(key) or _LONG_AGO)
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def _is_lasting(name: str, labels: Mapping[str, str], created: datetime) -> bool:
-    """Say whether something can be expected to be there in some minutes still."""
+    """Return whether something is likely to be there in some minutes."""
     if LABEL in labels or _RUNS.match(name) or _ANONYMOUS.fullmatch(name):
         return False
     return (datetime.now(UTC) - created).total_seconds() > _LASTING_SECONDS

@@ -1,4 +1,4 @@
-"""A docker engine of a test's own, to be stopped, frozen and started again."""
+"""A docker engine of a test's own, which the test can stop, freeze and start again."""
 
 import contextlib
 import json
@@ -17,7 +17,7 @@ from support.services import Service, wait_until
 
 STOP_SECONDS = 120
 
-# A runtime that these engines have beside their default one; it is the same program.
+# A second runtime of these engines, which is the same program as the default one.
 OTHER_RUNTIME = "other"
 
 StartService = Callable[..., Service]
@@ -26,19 +26,19 @@ StartService = Callable[..., Service]
 class OwnEngine:
     """A `dockerd` that keeps everything in one folder, in a network namespace of its own.
 
-    The machine's links and firewall rules are out of its sight, and all that it makes goes when it
-    is stopped, or when the tests are killed. The services under test, which are in none of its
-    namespaces, reach it by its socket, and its volumes by their path.
+    The engine does not see the machine's links and firewall rules. Everything that it makes is
+    removed when it is stopped, or when the tests are killed. The services under test are outside
+    of its namespaces, and reach the engine by its socket and the volumes by their paths.
     """
 
     def __init__(self, folder: Path) -> None:
-        """Keep everything in `folder`, whose path has to leave room for the names of sockets."""
+        """Keep everything in `folder`. Its path has to be short enough for names of sockets."""
         self.url = f"unix://{folder}/docker.sock"
         self._folder = folder
         self._keeper: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it and wait until it answers."""
+        """Start the engine and wait until it answers."""
         settings = {"runtimes": {OTHER_RUNTIME: {"path": "runc"}}}
         (self._folder / "daemon.json").write_text(json.dumps(settings))
         program = Path(__file__).with_name("engine_keeper.py")
@@ -65,7 +65,7 @@ class OwnEngine:
         assert save.returncode == 0
 
     def stop(self) -> None:
-        """Stop it in good order."""
+        """Stop the engine cleanly."""
         keeper, self._keeper = self._keeper, None
         if keeper is None:
             return
@@ -74,16 +74,16 @@ class OwnEngine:
         assert keeper.wait(STOP_SECONDS) == 0, self._log()
 
     def freeze(self) -> None:
-        """Let it neither answer nor refuse, as an engine that hangs does."""
+        """Freeze the engine: it neither answers nor refuses, like one that hangs."""
         self._send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let it go on, if it was frozen."""
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it does not run
+        """Let a frozen engine continue."""
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # the engine is stopped
             self._send_signal(signal.SIGCONT)
 
     def remove(self) -> None:
-        """Stop it, whatever state it is in, and remove all that it kept."""
+        """Stop the engine, whatever its state, and remove its folder."""
         self.stop()
         shutil.rmtree(self._folder)
 
@@ -96,8 +96,8 @@ class OwnEngine:
     def _answers(self) -> bool:
         assert self._keeper is not None
         assert self._keeper.poll() is None, self._log()
-        asked = ["docker", "--host", self.url, "version"]
-        return subprocess.run(asked, capture_output=True, check=False).returncode == 0
+        command = ["docker", "--host", self.url, "version"]
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 @contextlib.contextmanager
@@ -109,10 +109,10 @@ def services_on_an_own_engine(
     image: str,
     **environ: str,
 ) -> Iterator[tuple[OwnEngine, list[Service]]]:
-    """Give an engine of a test's own, which has the image, and a service of each module on it.
+    """Yield an engine of a test's own with `image`, and a service of each module on that engine.
 
-    `image` is copied from `engine`, and `environ` is what the services are set to. All of it goes,
-    whatever state the test leaves it in, and no service may have come upon a defect of its own.
+    `image` is copied from `engine`; `environ` has the services' settings. Everything is removed at
+    the end, whatever its state. The test fails if a service has logged a defect.
     """
     assert os.geteuid() == 0, "only root can start an engine of its own"
     own = OwnEngine(folder)
@@ -130,5 +130,5 @@ def services_on_an_own_engine(
             service.stop()
         own.remove()
     defects = [event for each in services for event in each.events() if event["event"] == "defect"]
-    told = "\n".join(event["exception"] for event in defects)
-    assert not told, told
+    exceptions = "\n".join(event["exception"] for event in defects)
+    assert not exceptions, exceptions

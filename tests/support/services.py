@@ -1,4 +1,4 @@
-"""Real services for tests: each a process of its own, on a free port, in the tests' namespace."""
+"""Real services for tests: each is a process on a free port, in the tests' namespace."""
 
 import json
 import os
@@ -12,17 +12,17 @@ from typing import Any
 
 import grpc
 
-# A busy machine needs a fraction of these: they make a failure of what hangs.
+# A busy machine needs a fraction of these times. A test that hangs fails after them.
 STOP_SECONDS = 60
 WAIT_SECONDS = 60
 
-# Warnings are errors; but the docker package leaves the socket of a connection that failed to
-# the garbage collector, which complains in the middle of the log.
+# Warnings are errors, except one: the docker package leaves sockets of failed connections to the
+# garbage collector, whose warnings would be in the middle of the log.
 _WARNINGS = ("-W", "error", "-W", "ignore::ResourceWarning")
 
 
 class Service:
-    """A running `python -m <module>`, and everything that it logged."""
+    """A running `python -m <module> serve`, and everything that it logged."""
 
     def __init__(self, module: str, environ: Mapping[str, str]) -> None:
         listen = f"CYBER_DOJO_{module.upper()}_LISTEN"
@@ -44,29 +44,29 @@ class Service:
 
     @property
     def pid(self) -> int:
-        """The service's process."""
+        """The id of the service's process."""
         return self._process.pid
 
     @property
     def is_running(self) -> bool:
-        """Whether the process has not been ended yet."""
+        """Whether the process has not ended yet."""
         return self._process.poll() is None
 
     def events(self) -> list[dict[str, Any]]:
-        """Return what was logged so far."""
+        """Return the events logged so far."""
         with self._changed:
             lines = list(self._lines)
         return [json.loads(line) for line in lines if line.startswith("{")]
 
     def troubles(self) -> list[str]:
-        """Return what was logged as a warning or an error so far, defects of ours among them."""
+        """Return the warnings and errors logged so far, defects included."""
         found = (event for event in self.events() if event["level"] in {"warning", "error"})
         return [event.get("exception", str(event)) for event in found]
 
     def wait_for_event(
         self, wanted: Callable[[dict[str, Any]], bool], seconds: float = WAIT_SECONDS
     ) -> dict[str, Any]:
-        """Return the first logged event that is `wanted`, once there is one."""
+        """Wait for an event that is `wanted`; return the first one."""
 
         def found() -> dict[str, Any] | None:
             return next((event for event in self.events() if wanted(event)), None)
@@ -82,16 +82,16 @@ class Service:
         self._process.send_signal(number)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
-        """Ask the process to stop and make sure that it did so in good order."""
+        """Stop the process, and assert that it stopped cleanly."""
         self.send_signal(number)
         self.wait()
 
     def wait(self) -> None:
-        """Make sure that the process, which was told to stop, does so in good order."""
+        """Wait for a process that was told to stop, and assert that it stopped cleanly."""
         self._wait(0)
 
     def kill(self) -> None:
-        """End the process at once, as a crash would."""
+        """Kill the process, as a crash would."""
         self._process.kill()
         self._wait(-signal.SIGKILL)
 
@@ -120,15 +120,15 @@ class Service:
 
 
 def wait_until(condition: Callable[[], object], seconds: float = WAIT_SECONDS) -> None:
-    """Wait for a condition that another process brings about; fail if it does not in time."""
+    """Wait for a condition that another process fulfils; fail after `seconds`."""
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, f"not so within {seconds} s"
+        assert time.monotonic() < end, f"the condition was not met within {seconds} s"
         time.sleep(0.02)
 
 
 def code_of(call: Callable[[], object]) -> grpc.StatusCode:
-    """Return the status that a call ends with."""
+    """Make a call; return the status that it ends with."""
     try:
         call()
     except grpc.RpcError as error:
@@ -137,7 +137,7 @@ def code_of(call: Callable[[], object]) -> grpc.StatusCode:
 
 
 def run_healthcheck(address: str) -> subprocess.CompletedProcess[str]:
-    """Ask a service for its health by the command that does so."""
+    """Run the healthcheck command for a service."""
     return subprocess.run(
         [sys.executable, "-m", "dojo.service.healthcheck", address],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""The start points' files, and what somebody makes of them."""
+"""The files of the start points, and edited versions of them."""
 
 import json
 from typing import Any
@@ -10,7 +10,7 @@ from support.paths import TOP
 
 LANGUAGES = TOP / "start_points" / "languages"
 NAMES = sorted(path.name for path in LANGUAGES.iterdir())
-# Those whose images `make images` builds.
+# The start points whose images `make images` builds.
 SUITE = [
     line
     for line in (TOP / "images" / "suite.txt").read_text().splitlines()
@@ -31,9 +31,9 @@ def visible_files(name: str) -> Files:
 
 
 def edited(name: str, filename: str, old: bytes, new: bytes) -> Files:
-    """Return the visible files after somebody replaced `old` by `new` in one of them."""
+    """Return the visible files, with `old` replaced by `new` in one of them."""
     files = visible_files(name)
-    assert files[filename].count(old) == 1, f"{old!r} is not in {filename} once"
+    assert files[filename].count(old) == 1, f"{old!r} is not exactly once in {filename}"
     return {**files, filename: files[filename].replace(old, new)}
 
 

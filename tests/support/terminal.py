@@ -1,11 +1,11 @@
-"""A stream that says it is a terminal."""
+"""A stream that claims to be a terminal."""
 
 import io
 
 
 class Terminal(io.StringIO):
-    """What is written to it can be read."""
+    """A terminal whose content can be read."""
 
     def isatty(self) -> bool:
-        """Say so."""
+        """Return True."""
         return True

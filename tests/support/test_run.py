@@ -1,7 +1,7 @@
-"""How what one run of the tests makes is told from what anybody else's does.
+"""The name of a run of the tests, by which its things can be distinguished from all others.
 
-The processes that it starts have its name in their environment, and what they make has it in
-front of theirs.
+The processes that a run starts have its name in their environment. The names of what they make
+begin with it.
 """
 
 import os
@@ -11,12 +11,12 @@ VARIABLE = "CYBER_DOJO_TEST_RUN"
 
 
 def begin() -> None:
-    """Have a name, in this process and in all that it starts, pytest-xdist's workers too."""
+    """Set the run's name for this process and all that it starts, pytest-xdist's workers too."""
     os.environ[VARIABLE] = f"test-{secrets.token_hex(3)}"
 
 
 def name() -> str:
-    """Return the run's name: `test-` and six digits."""
+    """Return the run's name: `test-` and six hexadecimal digits."""
     return os.environ[VARIABLE]
 
 

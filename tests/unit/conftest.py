@@ -1,7 +1,7 @@
-"""What holds for all tests that need no engine."""
+"""Settings for all tests that need no engine."""
 
 from hypothesis import settings
 
-# The same examples each time, and no file that keeps them: a run that fails can be repeated.
+# The same examples each time, and no database of them, so a failure can be repeated anywhere.
 settings.register_profile("suite", deadline=None, derandomize=True, database=None)
 settings.load_profile("suite")

@@ -1,4 +1,4 @@
-"""A task in the background of a block."""
+"""A task that runs in the background of a block."""
 
 import threading
 
@@ -12,27 +12,27 @@ def fail() -> None:
     raise EngineUnavailable("it does not answer")
 
 
-def test_the_work_goes_on_during_the_block_which_ends_after_it() -> None:
-    begun, told, done = threading.Event(), threading.Event(), threading.Event()
+def test_the_task_runs_during_the_block_which_waits_for_it() -> None:
+    begun, released, done = threading.Event(), threading.Event(), threading.Event()
 
     def work() -> None:
         begun.set()
-        assert told.wait(60)
+        assert released.wait(60)
         done.set()
 
     with background_task(work):
         assert begun.wait(60)
-        told.set()
+        released.set()
     assert done.is_set()
 
 
-def test_what_the_work_raises_is_raised_at_the_end() -> None:
-    told: list[str] = []
+def test_an_error_of_the_task_is_raised_at_the_end() -> None:
+    steps: list[str] = []
     with pytest.raises(EngineUnavailable), background_task(fail):
-        told.append("all of it")
-    assert told
+        steps.append("the block ran")
+    assert steps
 
 
-def test_what_the_block_raises_comes_first() -> None:
+def test_an_error_of_the_block_comes_first() -> None:
     with pytest.raises(DiskFull), background_task(fail):
         raise DiskFull("no room")

@@ -1,4 +1,4 @@
-"""Bytes in pieces."""
+"""Chunks of bytes, and their digest."""
 
 import hashlib
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ def test_the_same_bytes_come_in_chunks_that_are_not_too_large(
 
 
 @given(st.lists(st.binary(min_size=1, max_size=4), max_size=40))
-def test_no_two_chunks_that_follow_each_other_would_fit_into_one(given_pieces: list[bytes]) -> None:
+def test_no_two_consecutive_chunks_fit_into_one(given_pieces: list[bytes]) -> None:
     chunks = list(rechunk(given_pieces, 4))
     assert all(len(one) + len(other) > 4 for one, other in pairwise(chunks))
 
@@ -32,7 +32,7 @@ def test_a_piece_of_the_right_size_is_not_copied() -> None:
     assert next(iter(rechunk([piece], 8))) is piece
 
 
-def test_nothing_is_read_before_it_is_asked_for() -> None:
+def test_pieces_are_read_lazily() -> None:
     read: list[int] = []
 
     def reading() -> Iterator[bytes]:

@@ -13,7 +13,7 @@ from support.paths import TOP
 @pytest.mark.parametrize(
     ("service", "settings"), [("storer", StorerSettings), ("runner", RunnerSettings)]
 )
-def test_every_setting_gets_through_compose_to_its_service(
+def test_compose_passes_every_setting_to_its_service(
     service: str, settings: type[StorerSettings] | type[RunnerSettings]
 ) -> None:
     text = (TOP / "docker-compose.yml").read_text()
@@ -24,7 +24,7 @@ def test_every_setting_gets_through_compose_to_its_service(
     assert passed == known - {"DOCKER_HOST"}
 
 
-def test_the_compose_file_says_what_every_setting_is_for() -> None:
+def test_the_compose_file_explains_every_setting() -> None:
     text = (TOP / "docker-compose.yml").read_text()
     used = {re.split(":?-", part)[0] for part in text.split("${")[1:]}
     explained = {

@@ -1,4 +1,4 @@
-"""The exercises: each a manifest and a text that any editor shows well."""
+"""The exercises: each has a manifest, and a text that fits any editor."""
 
 import json
 from pathlib import Path
@@ -30,7 +30,7 @@ def test_there_are_enough_to_choose_from() -> None:
 
 
 @each_exercise
-def test_a_manifest_says_the_name_of_its_folder_and_which_files_there_are(name: str) -> None:
+def test_a_manifest_names_the_exercise_and_its_files(name: str) -> None:
     assert manifest(EXERCISES / name) == {
         "display_name": name.replace("_", " "),
         "visible_filenames": ["instructions"],
@@ -76,7 +76,7 @@ def test_no_two_exercises_have_the_same_text() -> None:
         assert texts.setdefault(words, name) == name
 
 
-def test_an_exercise_goes_with_every_language_as_they_have_no_file_in_common() -> None:
+def test_no_exercise_has_a_file_in_common_with_a_language() -> None:
     folders = (START_POINTS / "languages").iterdir()
     languages = {name for each in folders for name in manifest(each)["visible_filenames"]}
     exercises = {name for each in NAMES for name in manifest(EXERCISES / each)["visible_filenames"]}

@@ -1,4 +1,4 @@
-"""The command that asks a service for its health."""
+"""The healthcheck command."""
 
 from support.services import run_healthcheck
 

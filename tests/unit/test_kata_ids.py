@@ -1,4 +1,4 @@
-"""Kata ids: what is one, what one can be completed from, and the folders that one names."""
+"""Kata ids: which are valid, how they are completed, and which folders they name."""
 
 import string
 
@@ -31,14 +31,14 @@ def test_anything_else_is_no_id(text: str) -> None:
     "text",
     ["", "123456789", "12345678901", "123456789\n", "1234567890\n", "../../etc/", "12345678é0"],
 )
-def test_what_is_no_id_is_named_with_the_field(text: str) -> None:
+def test_an_invalid_id_is_reported_with_its_field(text: str) -> None:
     with pytest.raises(InvalidArgument) as caught:
         kata_ids.check(text, "some_field")
     assert caught.value.field == "some_field"
     assert ascii(text) in caught.value.reason
 
 
-def test_a_long_text_is_not_repeated_to_whoever_sent_it() -> None:
+def test_a_long_text_is_not_quoted_in_the_error() -> None:
     with pytest.raises(InvalidArgument) as caught:
         kata_ids.check("x" * 100_000)
     assert len(str(caught.value)) < 200
@@ -59,7 +59,7 @@ def test_an_id_is_completed_from_its_first_six_characters_and_not_from_fewer(
 
 
 @pytest.mark.parametrize("text", ["a/b", "*", "12345678901", "ab\n", "é"])
-def test_a_prefix_could_begin_an_id(text: str) -> None:
+def test_a_text_that_can_not_begin_an_id_is_no_prefix(text: str) -> None:
     with pytest.raises(InvalidArgument):
         kata_ids.check_prefix(text)
 

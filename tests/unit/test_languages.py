@@ -1,4 +1,4 @@
-"""The languages: a start point and an image each, that name the same things."""
+"""The languages: each has a start point and an image that match."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pytest
 
 from dojo import avatars
 from storer.kata import legacy_languages
-from support.legacy_scripts import OLD_SCRIPTS
+from support.legacy_scripts import LEGACY_SCRIPTS
 from support.paths import TOP
 from support.start_point_files import LANGUAGES, NAMES, SUITE, manifest
 
@@ -25,16 +25,16 @@ KEYS = {
 }
 
 
-def test_a_legacy_language_is_one_that_there_is() -> None:
-    today = {(manifest(name)["display_name"], manifest(name)["image_name"]) for name in NAMES}
+def test_every_legacy_language_maps_to_a_current_one() -> None:
+    current = {(manifest(name)["display_name"], manifest(name)["image_name"]) for name in NAMES}
     found = {
         (each.display_name, each.image_name) for each in legacy_languages._BY_LEGACY_NAME.values()
     }
-    assert found <= today
+    assert found <= current
 
 
 @pytest.mark.parametrize("folder", [LANGUAGES / name for name in NAMES], ids=NAMES)
-def test_a_manifest_names_each_file_of_its_folder_and_says_all_that_there_is_to_say(
+def test_a_manifest_has_every_key_and_names_every_file(
     folder: Path,
 ) -> None:
     found = manifest(folder.name)
@@ -50,20 +50,20 @@ def test_a_manifest_names_each_file_of_its_folder_and_says_all_that_there_is_to_
     assert 1 <= found["tab_size"] <= 16
 
 
-def test_an_image_knows_each_avatar() -> None:
+def test_the_images_have_a_user_for_each_avatar() -> None:
     lines = (TOP / "images" / "base" / "passwd").read_text().splitlines()
     assert lines == [
         f"{name}:x:{avatars.uid(name)}:{avatars.uid(name)}::/tmp:/bin/sh" for name in avatars.NAMES
     ]
 
 
-def test_the_languages_have_an_image_each_and_each_image_a_language() -> None:
+def test_each_language_has_one_image_and_each_image_one_language() -> None:
     assert sorted(path.name for path in IMAGES.iterdir()) == NAMES
     assert set(SUITE) <= set(NAMES)
 
 
-def test_each_image_is_shown_to_run_a_legacy_script() -> None:
-    assert {each.image for each in OLD_SCRIPTS} == set(NAMES)
+def test_each_image_is_tested_with_a_legacy_script() -> None:
+    assert {each.image for each in LEGACY_SCRIPTS} == set(NAMES)
 
 
 def test_c_and_cpp_are_compiled_alike() -> None:

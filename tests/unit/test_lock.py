@@ -1,4 +1,4 @@
-"""The locks hold what pyproject.toml asks for, and name no place to get it from."""
+"""The locks pin what pyproject.toml requires, and name no package source."""
 
 import re
 import tomllib
@@ -43,7 +43,7 @@ def group(name: str) -> Iterator[str]:
     ],
     ids=["services", "development", "build"],
 )
-def test_a_lock_pins_what_is_asked_for(lock: str, asked: list[str]) -> None:
+def test_a_lock_pins_every_requirement(lock: str, asked: list[str]) -> None:
     pinned = pins(lock)
     wrong = []
     for each in map(Requirement, asked):

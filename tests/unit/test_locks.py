@@ -25,7 +25,7 @@ with locks.locked(Path(sys.argv[1]), shared=sys.argv[2] == "shared"):
 
 @contextmanager
 def another_process(path: Path, how: str) -> Iterator[subprocess.Popen[str]]:
-    """Have another process hold the lock of a folder; it is killed in the end."""
+    """Let another process hold the lock of a folder; the process is killed at the end."""
     pipe = subprocess.PIPE
     command = [sys.executable, "-c", HOLD, str(path), how]
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
@@ -36,7 +36,9 @@ def another_process(path: Path, how: str) -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.mark.parametrize("how", ["shared", "alone"])
-def test_a_lock_of_another_process_is_seen_and_goes_with_it(tmp_path: Path, how: str) -> None:
+def test_a_lock_of_another_process_is_seen_and_ends_with_the_process(
+    tmp_path: Path, how: str
+) -> None:
     with another_process(tmp_path, how) as process:
         assert locks.is_locked(tmp_path)
         with locks.locked_at_once(tmp_path) as is_held:
@@ -49,7 +51,7 @@ def test_a_lock_of_another_process_is_seen_and_goes_with_it(tmp_path: Path, how:
     assert not locks.is_locked(tmp_path)
 
 
-def test_those_who_share_a_lock_hold_it_together(tmp_path: Path) -> None:
+def test_shared_locks_can_be_held_together(tmp_path: Path) -> None:
     with (
         locks.locked(tmp_path, shared=True),
         locks.locked(tmp_path, shared=True),
@@ -58,7 +60,7 @@ def test_those_who_share_a_lock_hold_it_together(tmp_path: Path) -> None:
         assert not is_held
 
 
-def test_a_lock_of_what_is_not_there_is_not_held(tmp_path: Path) -> None:
+def test_a_missing_folder_can_not_be_locked(tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     with pytest.raises(FileNotFoundError), locks.locked(gone):
         pass
@@ -74,7 +76,7 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("then", ["another is there", "none is there"])
-def test_whoever_waited_for_a_folder_that_went_holds_that_in_its_place_or_none(
+def test_a_waiter_gets_the_lock_of_the_folder_that_replaced_a_removed_one_or_none(
     tmp_path: Path, then: str
 ) -> None:
     folder = tmp_path / "kata"
@@ -100,6 +102,6 @@ def test_whoever_waited_for_a_folder_that_went_holds_that_in_its_place_or_none(
 
 
 def is_waiting_for(folder: Path) -> bool:
-    """Say whether somebody waits for the lock of a folder."""
+    """Return whether a process or thread waits for the lock of a folder."""
     inode = re.escape(f":{folder.stat().st_ino} ")
     return re.search(f"(?m)^\\d+: -> FLOCK .*{inode}", Path("/proc/locks").read_text()) is not None

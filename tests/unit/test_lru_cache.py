@@ -11,7 +11,7 @@ def test_the_values_used_last_are_kept() -> None:
     cache: LruCache[str, int] = LruCache(2)
     cache.put("a", 1)
     cache.put("b", 2)
-    assert cache.get("a") == 1  # a use: it is b now that goes
+    assert cache.get("a") == 1  # makes b the least recently used
     cache.put("c", 3)
     assert kept(cache, "a", "b", "c") == {"a": 1, "b": None, "c": 3}
 

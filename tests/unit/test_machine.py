@@ -1,4 +1,4 @@
-"""The suite's own look at what it changed on the machine."""
+"""The suite finds what it changed on the machine."""
 
 import secrets
 import subprocess
@@ -14,24 +14,24 @@ DOCKER0 = Thing("network link", "docker0")
 MOUNT = Thing("mount", "/mnt")
 
 
-def test_what_is_as_it_was_is_no_change() -> None:
+def test_an_unchanged_machine_has_no_changes() -> None:
     seen = Machine({DOCKER0: "up mtu 1500", MOUNT: "rw"})
     assert changes(seen, seen) == []
 
 
-def test_what_is_gone_or_is_otherwise_is_named() -> None:
+def test_removed_and_changed_things_are_reported() -> None:
     before = Machine({DOCKER0: "up mtu 1500", MOUNT: "rw"})
     after = Machine({MOUNT: "ro"})
     assert changes(before, after) == ["network link docker0 is gone", "mount /mnt was rw and is ro"]
 
 
-def test_what_others_had_for_a_moment_may_go() -> None:
+def test_short_lived_things_of_others_may_disappear() -> None:
     theirs = Thing("container", "theirs")
     before = Machine({theirs: "", MOUNT: "rw"}, passing=frozenset({theirs}))
     assert changes(before, Machine({})) == ["mount /mnt is gone"]
 
 
-def test_of_what_is_new_only_what_is_the_runs_or_can_be_nobody_elses_is_a_change() -> None:
+def test_a_new_thing_counts_only_if_this_run_made_it_or_no_container_could_have() -> None:
     ours, others = Thing("volume", "test-0123ab00-kata"), Thing("volume", "theirs")
     after = Machine({ours: "", others: "", MOUNT: "rw", DOCKER0: "up"}, ours=frozenset({ours}))
     assert changes(Machine({}), after) == [
@@ -59,14 +59,14 @@ def test_rules_of_containers_and_of_their_networks_are_left_out(
     assert firewall_rules(text) == {"*nat: *nat", *kept}
 
 
-def test_a_rule_of_nftables_is_told_with_its_table_and_chain() -> None:
+def test_a_rule_of_nftables_is_reported_with_its_table_and_chain() -> None:
     text = 'table ip nat {\n\tchain DOCKER {\n\t\tiifname "docker0" return\n\t}\n}\n'
     assert 'table ip nat chain DOCKER: iifname "docker0" return' in firewall_rules(text)
 
 
 @pytest.fixture
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have a run's name that no other test has."""
+    """Set a run name that no other test has."""
     monkeypatch.setenv(test_run.VARIABLE, f"test-{secrets.token_hex(3)}")
 
 
@@ -85,7 +85,7 @@ def test_a_process_that_a_test_left_is_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("alone")
-def test_a_mount_that_a_test_left_is_found_and_goes(tmp_path: Path) -> None:
+def test_a_mount_is_reported_until_it_is_gone(tmp_path: Path) -> None:
     place = tmp_path / "mounted"
     place.mkdir()
     before = machine.look(tmp_path)

@@ -1,4 +1,4 @@
-"""How containers, volumes and folders are named."""
+"""Names of containers, volumes and folders."""
 
 import pytest
 
@@ -14,12 +14,12 @@ def test_a_namespace_has_lower_case_letters_digits_and_dashes(name: str) -> None
 
 
 @pytest.mark.parametrize("name", ["", "-a", "A", "a_b", "a/b", "a\n", "x" * 41, "é"])
-def test_another_name_could_be_taken_for_something_else(name: str) -> None:
+def test_other_names_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match="is not 1 to 40"):
         Namespace(name)
 
 
-def test_a_name_is_read_as_that_of_one_namespace_only() -> None:
+def test_a_name_belongs_to_one_namespace_only() -> None:
     name = Namespace("a-kata").kata(ID)
     assert Namespace("a-kata").kata_id(name) == ID
     for other in ("a", "a-kata-kata", "kata", "a-kat"):
@@ -27,7 +27,7 @@ def test_a_name_is_read_as_that_of_one_namespace_only() -> None:
 
 
 @pytest.mark.parametrize("name", ["", "a-kata-", f"a-kata-{ID}0", f"b-kata-{ID}", f"/a-kata-{ID}"])
-def test_what_is_no_katas_name_is_none(name: str) -> None:
+def test_a_name_of_no_kata_has_no_id(name: str) -> None:
     assert Namespace("a").kata_id(name) is None
 
 

@@ -1,4 +1,4 @@
-"""The patterns of a colour rule: which can be used, and that none can stall."""
+"""The patterns of a colour rule: which are valid, and that none can stall."""
 
 import pytest
 
@@ -28,19 +28,19 @@ def test_a_pattern_is_searched_for_in_bytes(pattern: str, text: bytes) -> None:
         ("(", "missing"),
         ("a**", "bad repetition"),
         ("[z-a]", "range"),
-        (r"(a)\1", "escape"),  # what no linear-time search can do
+        (r"(a)\1", "escape"),  # no linear-time search can do this
         ("(?=a)", "perl operator"),
         ("x" * 1001, "1001 bytes are more than 1000"),
         ("é" * 501, "1002 bytes are more than 1000"),
         ("(((a{100}){100}){100})", "repetition"),
     ],
 )
-def test_what_is_no_pattern_is_refused_and_it_is_said_why(pattern: str, reason: str) -> None:
+def test_an_invalid_pattern_is_refused_with_a_reason(pattern: str, reason: str) -> None:
     with pytest.raises(BadPattern) as caught:
         patterns.compiled(pattern)
     assert reason in str(caught.value)
 
 
-def test_a_pattern_that_other_engines_stall_at_is_answered() -> None:
+def test_a_pattern_that_stalls_other_engines_ends_in_time() -> None:
     # Backtracking would take 2 to the 40,000th steps.
     assert not patterns.compiled("^(a|aa)+$").search(b"a" * 40_000 + b"!")

@@ -1,4 +1,4 @@
-"""What the page on security promises has tests that show it."""
+"""Every promise in docs/security.md names tests, and these exist."""
 
 import ast
 import re
@@ -13,7 +13,7 @@ PROMISES = [
 
 
 def shown_by(row: str) -> list[tuple[str, str]]:
-    """Return the tests that a row of the table names: the file and the function."""
+    """Return the tests that a row of the table names, as pairs of file and function."""
     return re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", row)
 
 

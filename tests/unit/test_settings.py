@@ -1,4 +1,4 @@
-"""Settings: read once, and all that are bad are told together."""
+"""Settings: how they are read, and that all bad ones are reported together."""
 
 from pathlib import Path
 
@@ -19,14 +19,14 @@ def problems(kind: type[StorerSettings] | type[RunnerSettings], **environ: str) 
 
 
 @pytest.mark.parametrize("kind", [StorerSettings, RunnerSettings])
-def test_what_is_not_said_or_empty_has_its_default(
+def test_unset_and_empty_settings_have_their_defaults(
     kind: type[StorerSettings] | type[RunnerSettings],
 ) -> None:
     assert load(kind, {}) == kind()
     assert load(kind, {"CYBER_DOJO_NAMESPACE": "", "DOCKER_HOST": ""}) == kind()
 
 
-def test_what_is_said_is_read() -> None:
+def test_settings_are_read_from_the_environment() -> None:
     environ = {
         "CYBER_DOJO_NAMESPACE": "another",
         "CYBER_DOJO_VOLUME_ROOT": "/volumes",
@@ -56,7 +56,7 @@ def test_all_bad_settings_are_named_at_once() -> None:
 @pytest.mark.parametrize(
     "listen", [" ", ":4577", "localhost", "localhost:", "localhost:65536", "a:b", "a:-1", "a:٣"]
 )
-def test_where_to_listen_is_a_host_and_a_port(listen: str) -> None:
+def test_an_address_is_a_host_and_a_port(listen: str) -> None:
     assert problems(StorerSettings, **{LISTEN: listen}) == [f"{LISTEN}={listen!r} is not host:port"]
 
 

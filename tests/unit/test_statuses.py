@@ -1,4 +1,4 @@
-"""Which status an error becomes."""
+"""The status of each error."""
 
 import contextlib
 import importlib
@@ -18,11 +18,11 @@ import storer
 from dojo import errors
 from dojo.service import log, statuses
 
-TOLD_TO_NOBODY = "/srv/secret/path"
+UNDISCLOSED = "/srv/secret/path"
 
 
 def modules() -> list[str]:
-    """Import everything of ours, so that every error there is has been defined."""
+    """Import all modules of the project, so that all errors are defined; return their names."""
     names = [
         found.name
         for package in (dojo, storer, runner)
@@ -40,7 +40,7 @@ def subclasses(kind: type) -> Iterator[type]:
         yield from subclasses(each)
 
 
-def test_every_error_that_a_caller_is_told_of_has_a_status() -> None:
+def test_every_domain_error_has_a_status() -> None:
     assert {"dojo.errors", "storer.katas.repository", "runner.run.service"} <= set(modules())
     found = set(subclasses(errors.DojoError))
     assert errors.KataNotFound in found
@@ -48,7 +48,7 @@ def test_every_error_that_a_caller_is_told_of_has_a_status() -> None:
     assert without == []
 
 
-def test_every_status_of_the_table_is_of_an_error_that_there_is() -> None:
+def test_the_table_names_only_errors_that_exist() -> None:
     assert set(statuses.STATUSES) <= set(subclasses(errors.DojoError))
 
 
@@ -98,7 +98,7 @@ def test_a_malformed_field_is_named_for_programs_too() -> None:
     ]
 
 
-def test_a_number_that_is_taken_comes_with_the_newest() -> None:
+def test_a_stale_number_comes_with_the_newest() -> None:
     status = statuses.status_of(errors.StaleNumber("5A0F824303", "whale", 3, 4))
     details = error_details_pb2.ErrorInfo()
     assert status.details[0].Unpack(details)
@@ -107,16 +107,16 @@ def test_a_number_that_is_taken_comes_with_the_newest() -> None:
 
 @pytest.fixture
 def logs() -> Iterator[io.StringIO]:
-    """What is logged, as a service logs it."""
+    """The log, in the form that a service writes."""
     with contextlib.redirect_stderr(io.StringIO()) as written:
         log.configure("info")
     yield written
     structlog.reset_defaults()
 
 
-def test_a_defect_is_logged_under_a_reference_and_not_told(logs: io.StringIO) -> None:
+def test_a_defect_is_logged_under_a_reference_and_not_disclosed(logs: io.StringIO) -> None:
     def broken() -> None:
-        raise RuntimeError(TOLD_TO_NOBODY)
+        raise RuntimeError(UNDISCLOSED)
 
     with pytest.raises(RuntimeError) as caught:
         broken()
@@ -124,14 +124,14 @@ def test_a_defect_is_logged_under_a_reference_and_not_told(logs: io.StringIO) ->
     event = json.loads(logs.getvalue())
     assert status.code == grpc.StatusCode.INTERNAL.value[0]
     assert status.message == f"a defect, logged as {event['reference']}"
-    assert TOLD_TO_NOBODY not in str(status)
+    assert UNDISCLOSED not in str(status)
     assert not status.details
     assert event["event"] == "defect"
-    assert TOLD_TO_NOBODY in event["exception"]
+    assert UNDISCLOSED in event["exception"]
     assert "in broken" in event["exception"]
 
 
 @pytest.mark.parametrize("text", ["x" * 100_000, "\N{SNOWMAN}" * 100_000, "\ud800" * 100_000])
-def test_a_status_is_never_more_than_a_trailer_carries(text: str) -> None:
+def test_a_status_always_fits_into_a_trailer(text: str) -> None:
     status = statuses.status_of(errors.InvalidArgument(text, text))
     assert len(status.SerializeToString()) < 4 * 1024

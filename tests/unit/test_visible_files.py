@@ -1,4 +1,4 @@
-"""Visible files: which names and sizes they can have."""
+"""Visible files: which names and sizes are valid."""
 
 import os
 from pathlib import Path
@@ -25,7 +25,7 @@ BAD = {
     "\udcff": "not UTF-8",
     "x" * 256: "256 bytes",
     "é" * 128: "256 bytes",
-    # What git takes for its own folder, on one file system or another.
+    # Names that git treats as its own folder, on one file system or another.
     ".git": ".git",
     "a/.GIT/hooks/pre-commit": ".git",
     ".git ": ".git",
@@ -41,7 +41,7 @@ def test_a_name_that_stays_inside_is_good(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BAD, ids=ascii)
-def test_a_name_that_could_lead_elsewhere_is_not_and_it_is_said_why(name: str) -> None:
+def test_a_name_that_could_lead_elsewhere_is_refused_with_a_reason(name: str) -> None:
     fault = visible_files.name_fault(name)
     assert fault is not None
     assert BAD[name] in fault
@@ -79,7 +79,7 @@ def can_be_written(top: Path, names: set[str]) -> bool:
     return True
 
 
-def test_what_is_just_within_the_limits_is_kept() -> None:
+def test_files_just_within_the_limits_are_accepted() -> None:
     most = visible_files.MAX_FILE_BYTES
     visible_files.check({str(n): b"" for n in range(visible_files.MAX_FILES)})
     visible_files.check({str(n): bytes(most) for n in range(visible_files.MAX_TOTAL_BYTES // most)})
@@ -96,7 +96,7 @@ def test_what_is_just_within_the_limits_is_kept() -> None:
         ({"x" * 500: b""}, f"files['{'x' * 80}'...]", "500 bytes"),
     ],
 )
-def test_what_is_beyond_them_is_refused_by_name(
+def test_files_beyond_the_limits_are_refused_by_name(
     files: dict[str, bytes], field: str, reason: str
 ) -> None:
     with pytest.raises(InvalidArgument) as caught:
@@ -105,6 +105,6 @@ def test_what_is_beyond_them_is_refused_by_name(
     assert reason in caught.value.reason
 
 
-def test_scripts_alone_are_programs() -> None:
+def test_only_scripts_are_executable() -> None:
     assert visible_files.mode("cyber-dojo.sh") == 0o755
     assert visible_files.mode("sh") == visible_files.mode("a.sh.txt") == 0o644

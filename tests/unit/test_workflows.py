@@ -1,4 +1,4 @@
-"""The hosted CI runs make targets that anybody can run, and nothing else."""
+"""The hosted CI runs only make targets, which anybody can run too."""
 
 import re
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ def steps(workflow: Path) -> Iterator[dict[str, Any]]:
         yield from job["steps"]
 
 
-def test_there_is_one_for_each_change_and_one_for_each_week() -> None:
+def test_one_workflow_runs_on_each_change_and_one_each_week() -> None:
     # YAML 1.1 reads the key `on` as true.
     when = [set(yaml.safe_load(each.read_text())[True]) for each in WORKFLOWS]
     assert {"push", "pull_request"} in when

@@ -1,4 +1,4 @@
-"""What tests of the storer start from, besides what every test on an engine does."""
+"""Fixtures of the command line's tests: those of the storer's tests."""
 
 from support.storer.fixtures import (  # noqa: F401 - fixtures
     _tidy,

@@ -1,4 +1,4 @@
-"""The command line does its job for people on a terminal, for pipes and for programs."""
+"""The command line, for people on a terminal, in pipes and for programs."""
 
 import fcntl
 import hashlib
@@ -23,19 +23,19 @@ from support.storer.storing import AMBER, FAULTY, FILES, GREEN, RED, Katas, git,
 ESCAPE = b"\x1b"
 HOSTILE = b"\x1b]0;owned\x07\x1b[31m\x9b2J over\x08\x08 \xe2\x80\xae reversed \xff\x00"[:-1]
 
-# Of escapes, only those that set a colour.
+# The only escapes that may be written: those that set a colour.
 COLOURS = re.compile(rb"\x1b\[[0-9]*m")
 
 
 @pytest.fixture
 def storer_line(storer_service: Service, tmp_path: Path) -> CommandLine:
-    """The command line, with the shared storer."""
+    """A command line that calls the shared storer."""
     return CommandLine(storer_service.address, tmp_path)
 
 
 @pytest.fixture
 def kata_id(katas: Katas) -> str:
-    """A kata with a whale that has four lights."""
+    """A kata in which the whale has four lights."""
     kata_id = katas.started("whale")
     for number, colour in enumerate((RED, AMBER, GREEN, FAULTY), 1):
         files = {**FILES, "hiker.c": b"int answer(void)\n{\n    return %d;\n}\n" % number}
@@ -145,8 +145,8 @@ def test_a_difference_is_shown_in_colours_side_by_side_or_as_a_patch(
     assert "\x1b[31m-    return 1;\x1b[0m\n\x1b[32m+    return 3;\x1b[0m\n" in done.text
     text = storer_line.run("diff", kata_id, "whale", "1", "3").text
     assert "@@ -1 +1 @@\n int answer(void)\n {\n-    return 1;\n+    return 3;\n }\n" in text
-    beside = storer_line.run("diff", kata_id, "whale", "1", "3", "--side-by-side").text
-    assert re.search(r"3     return 1; +\|    3     return 3;", beside)
+    columns = storer_line.run("diff", kata_id, "whale", "1", "3", "--side-by-side").text
+    assert re.search(r"3     return 1; +\|    3     return 3;", columns)
     patch = storer_line.run("diff", kata_id, "whale", "1", "3", "--patch").stdout
     assert patch == katas.patch(kata_id, "whale", 1, 3)
     (tmp_path / "hiker.c").write_bytes(b"int answer(void)\n{\n    return 1;\n}\n")
@@ -154,7 +154,7 @@ def test_a_difference_is_shown_in_colours_side_by_side_or_as_a_patch(
     assert b"return 3;" in (tmp_path / "hiker.c").read_bytes()
 
 
-def test_a_difference_is_that_of_the_newest_light_unless_it_is_said(
+def test_diff_compares_the_two_newest_lights_by_default(
     storer_line: CommandLine, kata_id: str
 ) -> None:
     assert "-    return 3;\n+    return 4;" in storer_line.run("diff", kata_id, "whale").text
@@ -166,7 +166,7 @@ def test_a_difference_is_that_of_the_newest_light_unless_it_is_said(
     assert (record["new_name"], record["added"], record["deleted"]) == ("hiker.c", 1, 1)
 
 
-def test_katas_are_imported_and_one_that_can_not_be_keeps_no_other_back(
+def test_a_kata_that_can_not_be_imported_does_not_stop_the_others(
     storer_line: CommandLine,
 ) -> None:
     done = storer_line.run("import", "0123456789", SPIDER.id, SPIDER.id)
@@ -177,7 +177,7 @@ def test_katas_are_imported_and_one_that_can_not_be_keeps_no_other_back(
     assert done.complaint == "cyber-dojo: kata 0123456789: no kata has this id\n"
 
 
-def test_a_kata_is_deleted_when_somebody_says_yes(
+def test_a_kata_is_deleted_after_a_confirmation(
     storer_line: CommandLine, katas: Katas, kata_id: str
 ) -> None:
     done = storer_line.run("rm", kata_id)
@@ -193,7 +193,7 @@ def test_a_kata_is_deleted_when_somebody_says_yes(
     assert storer_line.run("show", kata_id).code == 3
 
 
-def test_verifying_tells_what_is_wrong_and_ends_with_1_until_it_is_mended(
+def test_verify_reports_what_is_wrong_and_exits_with_1_until_it_is_mended(
     storer_line: CommandLine, kata_id: str, folder: Callable[[str], Path]
 ) -> None:
     good = storer_line.run("verify", kata_id, "--share", "100")
@@ -227,17 +227,17 @@ def test_a_download_is_the_katas_tar(
     assert sorted(path.name for path in tmp_path.glob(f"{kata_id}*")) == [f"{kata_id}.tar"]
 
 
-def test_bytes_never_go_to_a_terminal(storer_line: CommandLine, kata_id: str) -> None:
+def test_a_tar_never_goes_to_a_terminal(storer_line: CommandLine, kata_id: str) -> None:
     for arguments in (("download", kata_id, "-o", "-"), ("backup", "-o", "-")):
         done = storer_line.on_terminal(*arguments)
         assert done.code == 2
         assert done.text == (
-            "cyber-dojo: these bytes are not for a terminal: name a file, or use a pipe\n"
+            "cyber-dojo: a tar is not for a terminal: name a file, or use a pipe\n"
         )
 
 
 @pytest.mark.parametrize("compression", ["none", "gzip", "zstd"])
-def test_a_download_goes_on_where_it_broke(
+def test_a_download_resumes_where_it_broke_off(
     start_storer: Callable[..., Service],
     client: Callable[[Service], Katas],
     tmp_path: Path,
@@ -261,18 +261,18 @@ def test_a_download_goes_on_where_it_broke(
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 130
     line = CommandLine(service.address, tmp_path)
-    came_bytes = part.stat().st_size
-    assert came_bytes < 48 * 1024 * 1024
-    begun_with = part.read_bytes()
+    part_bytes = part.stat().st_size
+    assert part_bytes < 48 * 1024 * 1024
+    content = part.read_bytes()
     (record,) = line.run(*arguments, "--json").records()
     tar = (tmp_path / "kata").read_bytes()
-    assert tar[:came_bytes] == begun_with
+    assert tar[:part_bytes] == content
     assert record["sha256"] == hashlib.sha256(tar).hexdigest()
     assert (unpacked(tar, tmp_path / "out", kata_id) / "whale/sandbox/big").stat().st_size > 0
     assert not list(tmp_path.glob("kata.part*"))
 
 
-def test_a_download_begins_anew_when_the_kata_changed(
+def test_a_download_starts_again_when_the_kata_has_changed(
     storer_line: CommandLine, katas: Katas, kata_id: str, tmp_path: Path
 ) -> None:
     storer_line.run("download", kata_id, "-o", "kata")
@@ -284,7 +284,7 @@ def test_a_download_begins_anew_when_the_kata_changed(
     katas.record(kata_id, "whale")
     done = storer_line.run("download", kata_id, "-o", "kata")
     assert done.code == 0
-    assert "all of it comes again" in done.complaint
+    assert "downloading all of it again" in done.complaint
     assert (tmp_path / "kata").read_bytes() == katas.tar(kata_id)
 
 
@@ -309,7 +309,7 @@ def test_a_backup_is_restored_and_the_next_has_only_what_changed(
         assert not any(kata_id[2:] in name for name in tar.getnames())
 
 
-def test_a_backup_goes_on_behind_the_newest_kata_when_the_storer_went_away(
+def test_a_backup_resumes_after_the_last_complete_kata_when_the_storer_is_back(
     elsewhere: DataContainers,
     start_storer: Callable[..., Service],
     client: Callable[[Service], Katas],
@@ -335,7 +335,7 @@ def test_a_backup_goes_on_behind_the_newest_kata_when_the_storer_went_away(
         proxy.switch_to(again.address)
         _, complaint = process.communicate(timeout=60)
     assert process.returncode == 0, complaint
-    assert b"it goes on" in complaint
+    assert b"resumes when the storer is back" in complaint
     listed = subprocess.run(
         ["tar", "-tf", "all.tar"], cwd=tmp_path, capture_output=True, check=True, text=True
     )
@@ -348,7 +348,7 @@ def test_a_backup_goes_on_behind_the_newest_kata_when_the_storer_went_away(
     assert done.records()[-1]["counts"] == {"restored": 4}
 
 
-def test_somebody_who_has_seen_enough_ends_a_command_quietly(
+def test_a_closed_pipe_ends_a_command_quietly(
     storer_line: CommandLine, katas: Katas, kata_id: str
 ) -> None:
     for _ in range(3):
@@ -376,19 +376,19 @@ def test_somebody_who_has_seen_enough_ends_a_command_quietly(
         (("ls", "--address", "127.0.0.1:1"), 4, "cyber-dojo: no storer answers at 127.0.0.1:1: "),
         (("restore", "none.tar"), 3, "cyber-dojo: none.tar: No such file or directory\n"),
         (("backup", "--since", "nonsense", "-o", "x"), 5, "make a full one\n"),
-        (("backup", "0123456789"), 3, "cyber-dojo: kata 0123456789: it is not kept here\n"),
+        (("backup", "0123456789"), 3, "cyber-dojo: kata 0123456789: the storer does not keep it\n"),
         (("backup", "-o", "."), 2, "cyber-dojo: .: is a folder; name a file in it\n"),
         (
             ("download", "0123456789", "-o", "/"),
             2,
             "/: is a folder; name a file in it\n",
         ),
-        (("verify", "0123456789"), 3, "cyber-dojo: kata 0123456789: it is not kept here\n"),
+        (("verify", "0123456789"), 3, "cyber-dojo: kata 0123456789: the storer does not keep it\n"),
         (("restore", "."), 2, "cyber-dojo: .: Is a directory\n"),
         (("restore", "/proc/self/mem"), 2, "cyber-dojo: /proc/self/mem: Input/output error\n"),
     ],
 )
-def test_what_can_not_be_done_is_told_in_a_line_and_by_the_exit_code(
+def test_an_error_is_one_line_and_an_exit_code(
     storer_line: CommandLine, arguments: tuple[str, ...], code: int, says: str
 ) -> None:
     done = storer_line.run(*arguments)
@@ -399,14 +399,16 @@ def test_what_can_not_be_done_is_told_in_a_line_and_by_the_exit_code(
 
 
 def restoring(storer_line: CommandLine) -> "subprocess.Popen[bytes]":
-    """Begin to restore from a pipe."""
+    """Start a restore from a pipe."""
     pipe = subprocess.PIPE
     return subprocess.Popen(
         [*COMMAND, "restore"], env=storer_line.environ(), stdin=pipe, stdout=pipe, stderr=pipe
     )
 
 
-def test_what_is_no_backup_is_told_from_a_pipe_too(storer_line: CommandLine, kata_id: str) -> None:
+def test_a_damaged_backup_is_recognized_in_a_pipe_too(
+    storer_line: CommandLine, kata_id: str
+) -> None:
     tar = storer_line.run("backup", kata_id, "-o", "-").stdout
     for damaged in (tar[: len(tar) // 2], tar + tar):
         done = storer_line.run("restore", stdin=damaged)
@@ -420,17 +422,19 @@ def test_what_is_no_backup_is_told_from_a_pipe_too(storer_line: CommandLine, kat
         assert process.wait(60) == 6
 
 
-def test_restoring_from_a_quiet_pipe_can_be_interrupted(storer_line: CommandLine) -> None:
+def test_a_restore_from_a_silent_pipe_can_be_interrupted(storer_line: CommandLine) -> None:
     with restoring(storer_line) as process:
         wait_until(lambda: b"grpc" in Path(f"/proc/{process.pid}/maps").read_bytes())
-        wait_until(lambda: len(os.listdir(f"/proc/{process.pid}/task")) > 3)  # the thread reads
+        wait_until(
+            lambda: len(os.listdir(f"/proc/{process.pid}/task")) > 3
+        )  # the thread that reads the pipe has started
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 130
         assert process.stderr is not None
         assert process.stderr.read() == b""
 
 
-def test_output_that_can_not_be_written_is_told_in_a_line(
+def test_output_that_can_not_be_written_is_reported_in_one_line(
     storer_line: CommandLine, kata_id: str
 ) -> None:
     for command in ("ls", f"show {kata_id}", f"download {kata_id} -o -", "backup -o -"):
@@ -449,42 +453,42 @@ def test_output_that_can_not_be_written_is_told_in_a_line(
 
 
 @pytest.mark.parametrize("command", ["backup", "download"])
-def test_a_file_that_is_no_file_is_written_as_a_pipe_is(
+def test_a_device_or_a_fifo_is_written_like_a_pipe(
     storer_line: CommandLine, kata_id: str, tmp_path: Path, command: str
 ) -> None:
-    told = [command, kata_id, "-o"]
-    assert storer_line.run(*told, "whole").code == 0
+    arguments = [command, kata_id, "-o"]
+    assert storer_line.run(*arguments, "whole").code == 0
     os.mkfifo(tmp_path / "fifo")
     reading = subprocess.Popen(["cat", "fifo"], cwd=tmp_path, stdout=subprocess.PIPE)
-    assert storer_line.run(*told, "fifo").code == 0
+    assert storer_line.run(*arguments, "fifo").code == 0
     assert len(reading.communicate(timeout=60)[0]) == (tmp_path / "whole").stat().st_size
     (tmp_path / "null").symlink_to("/dev/null")
-    assert storer_line.run(*told, "null").code == 0
+    assert storer_line.run(*arguments, "null").code == 0
     assert Path("/dev/null").is_char_device()
     (tmp_path / "link").symlink_to("whole")
     (tmp_path / "whole").write_bytes(b"")
-    assert storer_line.run(*told, "link").code == 0
+    assert storer_line.run(*arguments, "link").code == 0
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "whole").stat().st_size > 0
     assert not list(tmp_path.glob("*.part*"))
     whole = (tmp_path / "whole").stat().st_size
-    assert len(storer_line.run(*told, "/dev/stdout").stdout) >= whole
+    assert len(storer_line.run(*arguments, "/dev/stdout").stdout) >= whole
 
 
 def test_two_commands_do_not_write_the_same_file(
     storer_line: CommandLine, kata_id: str, tmp_path: Path
 ) -> None:
-    with open(tmp_path / "b.tar.part", "wb") as held:  # by one that is at it
+    with open(tmp_path / "b.tar.part", "wb") as held:  # as another command does
         fcntl.flock(held, fcntl.LOCK_EX)
         for command in ("backup", "download"):
             done = storer_line.run(command, kata_id, "-o", "b.tar")
             assert done.code == 5
-            assert "b.tar: another command writes it at this moment\n" in done.complaint
+            assert "another command is writing b.tar: wait" in done.complaint
     assert storer_line.run("backup", "-o", "b.tar").code == 0
     assert storer_line.run("restore", "b.tar").code == 0
 
 
-def test_progress_is_told_on_a_terminal_and_where_it_is_asked_for(
+def test_progress_is_shown_on_a_terminal_and_not_elsewhere(
     storer_line: CommandLine, katas: Katas
 ) -> None:
     kata_id = katas.started("bear", "lion", "whale")

@@ -1,4 +1,4 @@
-"""`cyber-dojo replay`: recorded lights run again, and their colours compared."""
+"""`cyber-dojo replay` runs recorded lights again and compares their colours."""
 
 import io
 import json
@@ -29,7 +29,7 @@ WHALE, ZEBRA, DAMAGED, UNKNOWN = "A0000000AA", "A0000000BB", "A0000000CC", "B000
 def write_kata(
     top: Path, kata_id: str, avatar: str, lights: list[tuple[str, dict[str, str]]], **manifest: Any
 ) -> Path:
-    """Write a kata as one of 2017 is in a katas directory: a folder for each light."""
+    """Write a legacy kata with the layout of 2017: a folder for each light."""
     folder = top / kata_id[:2] / kata_id[2:]
     (folder / avatar).mkdir(parents=True)
     made = {
@@ -52,13 +52,13 @@ def write_kata(
 
 
 def script(text: str, output: str = "as it was\n", **files: str) -> dict[str, str]:
-    """Return the files of a light, the old file `output` among them."""
+    """Return the files of a light, including the legacy file `output`."""
     return {"cyber-dojo.sh": text, "output": output, **files}
 
 
 @pytest.fixture
 def katas(tmp_path: Path) -> Path:
-    """A katas directory with katas of all sorts."""
+    """A katas directory with good, damaged and unknown katas."""
     top = tmp_path / "katas"
     write_kata(
         top,
@@ -67,7 +67,7 @@ def katas(tmp_path: Path) -> Path:
         [
             ("red", script(FAILS)),
             ("green", script(f"touch left-behind; {PASSES}")),
-            # Its sandbox is the one of the run before.
+            # Green only if it runs in the sandbox of the light before.
             ("green", script(f"[ -e left-behind ] && {PASSES}")),
             ("amber", script(BREAKS)),
             ("green", script(BREAKS, output="all was\nwell\n")),
@@ -85,14 +85,14 @@ Replay = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture
 def environ(engine: Engine, namespace: Namespace) -> dict[str, str]:
-    """The surroundings of a replay, beside the tests' own katas."""
-    named = {"CYBER_DOJO_NAMESPACE": namespace.name, "DOCKER_HOST": engine.url}
-    return {**os.environ, **named, "NO_COLOR": ""}
+    """The environment variables of a replay."""
+    own = {"CYBER_DOJO_NAMESPACE": namespace.name, "DOCKER_HOST": engine.url}
+    return {**os.environ, **own, "NO_COLOR": ""}
 
 
 @pytest.fixture
 def replay(environ: dict[str, str], tmp_path: Path) -> Replay:
-    """Replays: `replay(katas, "--jobs", "2")`. Its journal and its JSON are in `tmp_path`."""
+    """Runs a replay: `replay(katas, "--jobs", "2")`. Its journal and report are in `tmp_path`."""
 
     def run(*arguments: object) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -107,7 +107,7 @@ def replay(environ: dict[str, str], tmp_path: Path) -> Replay:
     return run
 
 
-# As in `support.services`.
+# The warnings are those of `support.services`.
 def command(tmp_path: Path, *arguments: object) -> list[str]:
     files = ["--state", tmp_path / "state.jsonl", "--json", tmp_path / "report.json"]
     return [
@@ -125,7 +125,7 @@ def command(tmp_path: Path, *arguments: object) -> list[str]:
 
 @pytest.fixture(autouse=True)
 def _nothing_is_left(engine: Engine, namespace: Namespace) -> Iterator[None]:
-    """Whatever a replay made is gone when it has ended."""
+    """A replay leaves nothing in the engine."""
     yield
     assert left_behind(engine, namespace) == []
 
@@ -153,7 +153,7 @@ def of_image(tmp_path: Path, image_name: str) -> dict[str, Any]:
 
 
 def assert_as_expected(tmp_path: Path) -> None:
-    """Make sure that the report is right for the katas of all sorts."""
+    """Assert that the report is right for the katas of the fixture `katas`."""
     gcc = of_image(tmp_path, "cyberdojofoundation/gcc_assert")
     assert (gcc["lights"], gcc["ran"], gcc["same"]) == (7, 7, 6)
     assert gcc["confusion"] == {
@@ -176,7 +176,7 @@ def assert_as_expected(tmp_path: Path) -> None:
     assert report(tmp_path)["is_complete"]
 
 
-def test_a_katas_directory_is_replayed_and_what_can_not_be_is_told(
+def test_a_katas_directory_is_replayed_and_what_can_not_be_run_is_reported(
     replay: Replay, katas: Path, tmp_path: Path
 ) -> None:
     done = replay(katas)
@@ -194,7 +194,7 @@ def test_a_katas_directory_is_replayed_and_what_can_not_be_is_told(
     assert "\x1b" not in done.stdout + done.stderr
 
 
-def test_a_share_that_is_enough_is_success(replay: Replay, katas: Path) -> None:
+def test_enough_lights_with_the_recorded_colour_are_a_success(replay: Replay, katas: Path) -> None:
     assert replay(katas, "--min-same", "85").returncode == 0
 
 
@@ -220,14 +220,14 @@ def test_tars_are_replayed_alone_or_in_a_folder(
     assert_as_expected(tmp_path)
 
 
-def test_a_damaged_tar_gives_what_is_whole_in_it(
+def test_the_katas_before_the_damage_of_a_tar_are_replayed(
     replay: Replay, katas: Path, tmp_path: Path
 ) -> None:
     packed = tmp_path / "katas.tar"
     with tarfile.open(packed, "w") as tar:
         for kata_id in (ZEBRA, WHALE):
             tar.add(katas / kata_id[:2] / kata_id[2:], f"katas/{kata_id[:2]}/{kata_id[2:]}")
-        # None of these gets out of the folder that it is unpacked to.
+        # None of these may leave the folder that the tar is unpacked to.
         for name in ("../escaped", "/escaped", f"A0/{'0' * 8}/../../../escaped"):
             tar.addfile(tarfile.TarInfo(name))
     packed.write_bytes(packed.read_bytes()[: packed.stat().st_size * 3 // 5])
@@ -244,7 +244,7 @@ def test_a_running_storer_is_read_and_its_katas_stay_as_they_are(
 ) -> None:
     storer = start_service("storer", CYBER_DOJO_KATAS_DIRECTORY=str(katas))
     try:
-        # It has no start points, so that a rule has to be the kata's own.
+        # This storer has no start points, so only a kata's own rule could give a colour.
         done = replay("--storer", storer.address, "--kata", WHALE)
         assert "no rule for the colour" in done.stdout
         assert "5 lights" in done.stdout
@@ -256,7 +256,7 @@ def test_a_running_storer_is_read_and_its_katas_stay_as_they_are(
         data_containers.delete(WHALE)
 
 
-def test_an_interrupted_replay_leaves_nothing_and_goes_on_where_it_stopped(
+def test_an_interrupted_replay_leaves_nothing_and_resumes_where_it_stopped(
     replay: Replay, environ: dict[str, str], tmp_path: Path
 ) -> None:
     top = tmp_path / "long"
@@ -271,7 +271,7 @@ def test_an_interrupted_replay_leaves_nothing_and_goes_on_where_it_stopped(
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "the same command goes on from here" in said
+    assert "run the same command again to resume" in said
     assert not report(tmp_path)["is_complete"]
     write_kata(tmp_path / "short", WHALE, "whale", [("green", script(PASSES))] * 2)
     done = replay(tmp_path / "short")
@@ -281,7 +281,7 @@ def test_an_interrupted_replay_leaves_nothing_and_goes_on_where_it_stopped(
     assert "2 lights run, 2 the same" in done.stderr
 
 
-def test_what_a_killed_replay_left_goes_with_the_next_one(
+def test_the_next_replay_removes_what_a_killed_one_left(
     replay: Replay,
     environ: dict[str, str],
     tmp_path: Path,
@@ -313,7 +313,7 @@ def services_of(namespace: Namespace) -> list[str]:
             if wanted in environ.read_bytes().split(b"\0"):
                 found.append(environ.parent.name)
         except OSError:
-            continue  # it has ended meanwhile
+            continue  # the process has just ended
     return found
 
 
@@ -331,7 +331,7 @@ def test_a_light_is_shown_side_by_side_from_the_journal_alone(replay: Replay, ka
     assert "there is no such light" in missing.stderr
 
 
-def test_another_image_can_be_tried_in_the_place_of_one(
+def test_an_image_can_be_replaced_by_a_candidate(
     replay: Replay, katas: Path, tmp_path: Path
 ) -> None:
     gcc, python = "cyberdojofoundation/gcc_assert", "cyberdojofoundation/python_pytest"
@@ -342,7 +342,7 @@ def test_another_image_can_be_tried_in_the_place_of_one(
     assert of_image(tmp_path, gcc)["image_ids"] != before
 
 
-def test_an_image_of_a_tag_that_is_not_here_gives_way_to_the_one_that_is(
+def test_an_untagged_image_stands_in_for_a_tag_that_is_not_on_this_host(
     replay: Replay, tmp_path: Path
 ) -> None:
     gcc = "cyberdojofoundation/gcc_assert:a-tag-of-2019"
@@ -351,7 +351,7 @@ def test_an_image_of_a_tag_that_is_not_here_gives_way_to_the_one_that_is(
     assert of_image(tmp_path, gcc)["same"] == 1
 
 
-def test_only_the_images_that_are_asked_for_are_replayed(
+def test_only_the_images_that_match_are_replayed(
     replay: Replay, katas: Path, tmp_path: Path
 ) -> None:
     replay(katas, "--image", "somebody/*")
@@ -361,7 +361,7 @@ def test_only_the_images_that_are_asked_for_are_replayed(
     }
 
 
-def test_what_took_too_long_before_there_was_a_colour_for_it_is_timed_out(
+def test_a_legacy_light_that_took_too_long_counts_as_timed_out(
     replay: Replay, tmp_path: Path
 ) -> None:
     sentence = "Terminated by the cyber-dojo server after 1 seconds."
@@ -374,7 +374,9 @@ def test_what_took_too_long_before_there_was_a_colour_for_it_is_timed_out(
     assert image["confusion"] == {"timed_out": {"timed_out": 1}}
 
 
-def test_files_of_old_are_run_as_they_were_run_then(replay: Replay, tmp_path: Path) -> None:
+def test_legacy_files_run_as_they_did_when_they_were_recorded(
+    replay: Replay, tmp_path: Path
+) -> None:
     makefile = "VALUE = 1\n\ntest:\n    @echo $(VALUE) tests passed\n"
     top = tmp_path / "katas"
     lights = [
@@ -387,7 +389,7 @@ def test_files_of_old_are_run_as_they_were_run_then(replay: Replay, tmp_path: Pa
     assert (image["ran"], image["same"]) == (2, 2)
 
 
-def test_a_light_that_can_not_be_run_does_not_keep_the_next_one_from_running(
+def test_a_light_that_can_not_be_run_does_not_stop_the_next_one(
     replay: Replay, tmp_path: Path
 ) -> None:
     top = tmp_path / "katas"
@@ -402,7 +404,7 @@ def test_a_light_that_can_not_be_run_does_not_keep_the_next_one_from_running(
     (image,) = report(tmp_path)["images"]
     assert (image["lights"], image["ran"], image["same"]) == (3, 1, 1)
     assert [each["number"] for each in image["skipped"]] == [1, 2]
-    assert "it has no cyber-dojo.sh" in image["skipped"][0]["reason"]
+    assert "the light has no cyber-dojo.sh" in image["skipped"][0]["reason"]
     assert "../hiker.c" in image["skipped"][1]["reason"]
 
 
@@ -419,7 +421,7 @@ def test_a_light_that_can_not_be_run_does_not_keep_the_next_one_from_running(
         (["--replace", "one", "."], "is not IMAGE=OTHER"),
     ],
 )
-def test_what_is_called_wrongly_says_so(replay: Replay, arguments: list[str], says: str) -> None:
+def test_a_wrong_call_is_explained(replay: Replay, arguments: list[str], says: str) -> None:
     done = replay(*arguments)
     assert done.returncode == 2
     assert says in done.stderr

@@ -1,4 +1,4 @@
-"""What tests of the runner start from, besides what every test does."""
+"""Fixtures of the runner's tests."""
 
 from collections.abc import Callable, Iterator
 
@@ -26,7 +26,7 @@ from support.services import Service, wait_until
 
 @pytest.fixture(autouse=True)
 def _no_troubles(request: pytest.FixtureRequest) -> Iterator[None]:
-    """No call in a test may have come upon a defect of the shared runner."""
+    """Fail a test during which the shared runner logged a warning, an error or a defect."""
     wanted = "runner" in request.fixturenames
     service: Service | None = request.getfixturevalue("runner_service") if wanted else None
     before = len(service.troubles()) if service else 0
@@ -36,7 +36,7 @@ def _no_troubles(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture
 def start_runner(start_service: Callable[..., Service]) -> Iterator[Callable[..., Service]]:
-    """Starts runners of a test's own; those that it did not end are stopped."""
+    """Starts runners of a test's own, and stops those that still run at its end."""
     started: list[Service] = []
 
     def start(**environ: str) -> Service:
@@ -54,7 +54,7 @@ def start_runner(start_service: Callable[..., Service]) -> Iterator[Callable[...
 def plain_storer(
     start_service: Callable[..., Service], connect: Callable[[str], grpc.Channel]
 ) -> Iterator[storer_pb2_grpc.StorerServiceStub]:
-    """A storer without an archive, for a module's tests."""
+    """A storer without an archive, shared by the tests of a module."""
     service = start_service("storer")
     yield storer_pb2_grpc.StorerServiceStub(connect(service.address))
     service.stop()
@@ -63,26 +63,26 @@ def plain_storer(
 
 @pytest.fixture
 def client(connect: Callable[[str], grpc.Channel]) -> Callable[[Service], Stub]:
-    """Gives a client of a runner."""
+    """Makes clients of runners."""
     return lambda service: Stub(connect(service.address))
 
 
 @pytest.fixture
 def started_kata(kata: Kata) -> Kata:
-    """A kata in which the whale was started."""
+    """A kata with a whale."""
     kata.start_avatar(AVATAR)
     return kata
 
 
 @pytest.fixture
 def run(runner: Stub, started_kata: Kata) -> Run:
-    """Runs a script, and files beside it, in the whale's sandbox: `run("make", {...})`."""
+    """Runs a script, with files, in the whale's sandbox: `run("make", {...})`."""
     return runs_in(runner, started_kata)
 
 
 @pytest.fixture
 def attacked_kata(started_kata: Kata) -> Kata:
-    """A kata with a whale, and a zebra who has a secret."""
+    """A kata with a whale, and a zebra that has a secret."""
     started_kata.start_avatar(NEIGHBOUR)
     keep_secret(started_kata)
     return started_kata
@@ -90,10 +90,10 @@ def attacked_kata(started_kata: Kata) -> Kata:
 
 @pytest.fixture
 def attack(runner: Stub, attacked_kata: Kata, engine: Engine) -> Iterator[Run]:
-    """Runs hostile programs as the whale, in containers that had waited, beside a zebra's run.
+    """Runs hostile programs as the whale, in warm containers, during a run of the zebra's.
 
-    Whatever they did, the zebra's light is right, her secret is hers, and the whale's next
-    submission is green.
+    At the end the zebra's light has to be right, the zebra's secret has to be untouched, and the
+    whale's next submission has to be green.
     """
     run = runs_in(runner, attacked_kata)
 
@@ -112,7 +112,7 @@ def attack(runner: Stub, attacked_kata: Kata, engine: Engine) -> Iterator[Run]:
 
 @pytest.fixture(scope="module")
 def nothing_stays(engine: Engine, namespace: Namespace) -> Iterator[None]:
-    """No container, mount or process of a module's runs may be there in the end."""
+    """Fail if a container, mount or process of a module's runs is left."""
     before = strays(engine, namespace)
     yield
     wait_until(lambda: strays(engine, namespace) <= before)

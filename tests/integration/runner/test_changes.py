@@ -1,4 +1,4 @@
-"""What a run answers of the files that it created, changed and deleted."""
+"""The files in a run's response: those that the run created, changed and deleted."""
 
 import os
 
@@ -9,31 +9,31 @@ from support.kata_folders import Kata
 from support.runner.submissions import AVATAR, Run
 
 
-def test_text_files_that_a_run_created_are_answered(run: Run) -> None:
+def test_text_files_that_a_run_created_are_returned(run: Run) -> None:
     response = run("echo 1 > made; mkdir -p a/b; echo 2 > a/b/made; : > empty", {"a/c": b"c"})
     assert dict(response.changed_files) == {"made": b"1\n", "a/b/made": b"2\n", "empty": b""}
     assert not response.changed_files_truncated
     assert list(response.deleted_filenames) == []
 
 
-def test_visible_files_that_a_run_changed_are_answered(run: Run) -> None:
+def test_visible_files_that_a_run_changed_are_returned(run: Run) -> None:
     files = {"a.txt": b"a\n", "b.txt": b"b\n", "c.txt": b"c\n"}
     response = run("echo more >> a.txt; : > b.txt; echo c > c.txt", files)
     assert dict(response.changed_files) == {"a.txt": b"a\nmore\n", "b.txt": b""}
 
 
-def test_a_change_is_found_though_size_and_time_are_as_before(run: Run) -> None:
+def test_a_change_is_found_even_if_size_and_time_are_the_same(run: Run) -> None:
     script = "touch -r a.txt time; printf z > a.txt; touch -r time a.txt; rm time"
     assert dict(run(script, {"a.txt": b"a"}).changed_files) == {"a.txt": b"z"}
 
 
-def test_a_file_that_came_by_renaming_is_answered(run: Run) -> None:
+def test_a_renamed_file_is_returned(run: Run) -> None:
     response = run("mv a.txt b.txt", {"a.txt": b"a\n"})
     assert dict(response.changed_files) == {"b.txt": b"a\n"}
     assert list(response.deleted_filenames) == ["a.txt"]
 
 
-def test_products_of_earlier_runs_are_answered_when_they_change_again(run: Run) -> None:
+def test_products_of_earlier_runs_are_returned_when_they_change_again(run: Run) -> None:
     run("echo 1 > one; echo 2 > two")
     assert dict(run("cat one; echo more >> two").changed_files) == {"two": b"2\nmore\n"}
 
@@ -57,7 +57,7 @@ def test_products_of_earlier_runs_are_answered_when_they_change_again(run: Run) 
         "touch cyber-dojo.sh",
     ],
 )
-def test_what_is_no_visible_text_file_is_left_out(run: Run, script: str) -> None:
+def test_only_visible_text_files_are_returned(run: Run, script: str) -> None:
     response = run(script)
     assert response.status == 0
     assert dict(response.changed_files) == {}
@@ -65,7 +65,7 @@ def test_what_is_no_visible_text_file_is_left_out(run: Run, script: str) -> None
     assert list(response.deleted_filenames) == []
 
 
-def test_a_character_across_the_end_of_the_first_look_is_no_reason_to_leave_a_file_out(
+def test_a_character_split_by_the_first_read_does_not_hide_a_file(
     run: Run,
 ) -> None:
     for size_bytes in (4094, 4095, 4096, 4097):
@@ -74,7 +74,7 @@ def test_a_character_across_the_end_of_the_first_look_is_no_reason_to_leave_a_fi
         assert response.changed_files["made"].decode() == text
 
 
-def test_more_files_than_are_answered_are_said_to_be(run: Run) -> None:
+def test_too_many_changed_files_are_truncated(run: Run) -> None:
     wanted = {f"{number:03}": f"{number:03}".encode() for number in range(changes.MAX_FILES)}
     script = "for each in {}; do printf $each > $each; done"
     response = run(script.format(" ".join(wanted)))
@@ -85,7 +85,7 @@ def test_more_files_than_are_answered_are_said_to_be(run: Run) -> None:
     assert response.changed_files_truncated
 
 
-def test_of_too_many_files_those_come_first_that_somebody_looks_at(run: Run) -> None:
+def test_of_too_many_files_visible_and_top_level_ones_come_first(run: Run) -> None:
     report = "mkdir -p a/b; for each in $(seq 100); do echo $each > a/b/$each.html; done"
     response = run(f"{report}; echo tidied > lib/z.py; echo summary > z", {"lib/z.py": b"untidy"})
     assert len(response.changed_files) == changes.MAX_FILES
@@ -94,7 +94,7 @@ def test_of_too_many_files_those_come_first_that_somebody_looks_at(run: Run) -> 
     assert response.changed_files_truncated
 
 
-def test_a_file_of_the_largest_size_is_answered_and_a_larger_one_is_said_to_be(run: Run) -> None:
+def test_a_file_at_the_size_limit_is_returned_and_a_larger_one_is_left_out(run: Run) -> None:
     largest = changes.MAX_FILE_BYTES
     script = "head -c {} /dev/zero | tr '\\000' a > large; echo small > small"
     response = run(script.format(largest))
@@ -105,7 +105,7 @@ def test_a_file_of_the_largest_size_is_answered_and_a_larger_one_is_said_to_be(r
     assert response.changed_files_truncated
 
 
-def test_files_that_are_too_large_together_are_answered_in_part(run: Run) -> None:
+def test_files_that_are_too_large_together_are_returned_in_part(run: Run) -> None:
     response = run(
         f"head -c {changes.MAX_FILE_BYTES} /dev/zero | tr '\\000' a > 0\n"
         "for each in 1 2 3 4 5 6 7 8 9 a b c; do cp 0 $each; done"
@@ -115,7 +115,7 @@ def test_files_that_are_too_large_together_are_answered_in_part(run: Run) -> Non
     assert response.changed_files_truncated
 
 
-def test_submitted_files_that_a_run_deleted_are_answered(run: Run, started_kata: Kata) -> None:
+def test_submitted_files_that_a_run_deleted_are_returned(run: Run, started_kata: Kata) -> None:
     files = {"b.txt": b"", "a/b.txt": b"", "kept": b"", "product": b""}
     response = run("rm b.txt; rm -r a; mv product moved; rm cyber-dojo.sh", files)
     wanted = ["a/b.txt", "b.txt", "cyber-dojo.sh", "product"]
@@ -124,18 +124,20 @@ def test_submitted_files_that_a_run_deleted_are_answered(run: Run, started_kata:
 
 
 @pytest.mark.parametrize("instead", ["mkdir a.txt", "ln -s kept a.txt", "mkfifo a.txt"])
-def test_a_file_that_a_run_made_something_else_of_is_deleted(run: Run, instead: str) -> None:
+def test_a_file_that_a_run_replaced_by_something_else_counts_as_deleted(
+    run: Run, instead: str
+) -> None:
     response = run(f"rm a.txt; {instead}", {"a.txt": b"a", "kept": b""})
     assert list(response.deleted_filenames) == ["a.txt"]
     assert dict(response.changed_files) == {}
 
 
-def test_a_file_in_a_folder_that_became_a_link_is_deleted(run: Run) -> None:
+def test_a_file_in_a_folder_that_became_a_link_counts_as_deleted(run: Run) -> None:
     response = run("mv lib .lib; ln -s .lib lib", {"lib/a.txt": b"a"})
     assert list(response.deleted_filenames) == ["lib/a.txt"]
 
 
-def test_a_file_that_became_unreadable_to_its_owner_is_answered_all_the_same(run: Run) -> None:
+def test_a_file_that_its_owner_can_no_longer_read_is_returned(run: Run) -> None:
     response = run("echo made > made; chmod 0 made a.txt", {"a.txt": b"a"})
     assert dict(response.changed_files) == {"made": b"made\n"}
 
@@ -144,5 +146,5 @@ def test_what_a_daemon_writes_after_the_end_is_not_waited_for(run: Run, started_
     daemon = "while :; do date +%N > clock; done"
     response = run(f"setsid sh -c '{daemon}' >/dev/null 2>&1 & until [ -s clock ]; do :; done")
     clock = started_kata.sandbox(AVATAR) / "clock"
-    # The last that it wrote is what was answered: nothing moves any more.
+    # The response has the daemon's last write, so the daemon had ended before files were read.
     assert response.changed_files["clock"] == clock.read_bytes()

@@ -1,4 +1,4 @@
-"""The colour of a run: which pattern decides, and what is said when none can."""
+"""The colour of a run: which pattern decides, and the reason if no pattern can."""
 
 import pytest
 
@@ -23,20 +23,20 @@ def rule(*patterns: Pattern) -> colour_pb2.ColourRule:
 @pytest.mark.parametrize(
     ("script", "patterns", "colour"),
     [
-        # The first pattern that is found decides, wherever in the output it is.
+        # The first pattern that matches decides, wherever it matches.
         ("echo passed; echo failed", [(RED, "failed"), (GREEN, "passed")], RED),
         ("echo passed; echo failed", [(GREEN, "passed"), (RED, "failed")], GREEN),
         ("echo failed >&2; echo passed", [(RED, "failed"), (GREEN, "passed")], RED),
         ("echo passed", [(AMBER, "error"), (RED, "failed"), (GREEN, "passed")], GREEN),
         ("echo error; echo passed", [(AMBER, "error"), (GREEN, "passed")], AMBER),
-        # None is found, or there is none.
+        # No pattern matches, or there are no patterns.
         ("echo nothing", [(RED, "failed"), (GREEN, "passed")], AMBER),
         ("true", [(GREEN, "passed")], AMBER),
         ("echo passed", [], AMBER),
-        # The status says nothing.
+        # The status does not matter.
         ("echo passed; exit 1", [(GREEN, "passed")], GREEN),
         ("echo failed; exit 0", [(RED, "failed")], RED),
-        # In one stream, or in both; but not across the two.
+        # A pattern is for one stream or for both, but does not match across the two.
         ("echo passed", [(GREEN, "passed", STDERR)], AMBER),
         ("echo passed", [(GREEN, "passed", STDOUT)], GREEN),
         ("echo passed >&2", [(GREEN, "passed", STDOUT)], AMBER),
@@ -50,13 +50,13 @@ def rule(*patterns: Pattern) -> colour_pb2.ColourRule:
         ("echo a; echo b", [(GREEN, "a.b")], AMBER),
         ("echo a; echo b", [(GREEN, "(?s)a.b")], GREEN),
         ("echo PASSED", [(GREEN, "(?i)passed")], GREEN),
-        # What is not UTF-8 is one character each, and NUL is one like any other.
+        # A byte that is not UTF-8 is one character, and NUL is an ordinary character.
         ("printf 'a\\377\\376b'", [(GREEN, "^a..b$")], GREEN),
         ("printf 'a\\377b'", [(GREEN, "^a\\x{fffd}b$")], GREEN),
         ("printf 'a\\000b'", [(GREEN, "^a\\x00b$")], GREEN),
         ("printf 'caf\\303\\251'", [(GREEN, "^café$")], GREEN),
         ("printf '\\342\\230\\203'", [(GREEN, "^.$")], GREEN),
-        # Of a long output both ends are looked at, where a summary can be, and not the middle.
+        # Of a long output both ends are searched, where a summary can be, and not the middle.
         ("head -c 900000 /dev/zero; echo passed", [(GREEN, "passed")], GREEN),
         ("echo passed; head -c 900000 /dev/zero", [(GREEN, "passed")], GREEN),
         ("Z='head -c 60000 /dev/zero'; $Z; echo passed; $Z", [(GREEN, "passed")], AMBER),
@@ -73,7 +73,7 @@ def test_the_first_pattern_that_is_found_decides(
 @pytest.mark.parametrize(
     "pattern", ["(a+)+$", "(a|a)+$", "(a*)*b{3}", "(.*)(.*)(.*)(.*)(.*)c$", "(?:a?){500}a{500}c"]
 )
-def test_a_pattern_that_would_stall_others_ends_in_time_on_a_whole_output(
+def test_a_pattern_that_stalls_other_engines_ends_in_time_on_a_long_output(
     run: Run, pattern: str
 ) -> None:
     script = "head -c 51199 /dev/zero | tr '\\000' a; printf !; echo passed >&2"

@@ -1,4 +1,4 @@
-"""Runs at the same time, and runs that end before their end."""
+"""Runs at the same time, and runs that are ended early."""
 
 import contextlib
 import itertools
@@ -24,9 +24,9 @@ from support.runner.submissions import (
 )
 from support.services import Service, wait_until
 
-# Says so if another run is in the same sandbox at the same time.
+# Prints `not alone` if another run is in the same sandbox at the same time.
 ALONE = "mkdir busy || echo not alone; sleep 0.1; rmdir busy; echo tests: passed"
-# Says when it began and ended, in nanoseconds.
+# Prints when it began and ended, in nanoseconds.
 TIMED = "date +%s%N; sleep 0.1; date +%s%N; echo tests: passed"
 AVATARS = ("bear", "crab", "deer", "fox", "lion")
 
@@ -35,9 +35,9 @@ Client = Callable[[Service], Stub]
 
 
 def queue(runner: Stub, asked: runner_pb2.RunRequest) -> "grpc.Future[runner_pb2.RunResponse]":
-    """Ask for a run; return when it has its place among those that wait."""
+    """Start a run; return when it has its place in the queue."""
     call = runner.Run.future(asked, timeout=120)
-    # Over the same connection, so they come later; and they have to ask the engine first.
+    # These calls use the same connection, so they arrive later, and they have to ask the engine.
     for _ in range(2):
         runner.ListImages(runner_pb2.ListImagesRequest())
     return call
@@ -51,7 +51,7 @@ def times(response: runner_pb2.RunResponse) -> tuple[int, int]:
 
 @pytest.fixture
 def full_kata(started_kata: Kata) -> Kata:
-    """A kata in which more avatars were started."""
+    """A kata with more avatars than the whale."""
     for avatar in AVATARS:
         started_kata.start_avatar(avatar)
     return started_kata
@@ -62,7 +62,7 @@ def test_runs_of_one_avatar_take_turns(runner: Stub, started_kata: Kata) -> None
     assert [call.result().stdout.content for call in calls] == [b"tests: passed\n"] * 4
 
 
-def test_runs_of_one_avatar_take_turns_though_two_runners_make_them(
+def test_runs_of_one_avatar_in_two_runners_take_turns(
     start_runner: StartRunner, client: Client, started_kata: Kata
 ) -> None:
     runners = [client(start_runner()) for _ in range(2)]
@@ -71,9 +71,7 @@ def test_runs_of_one_avatar_take_turns_though_two_runners_make_them(
     assert [call.result().stdout.content for call in calls] == [b"tests: passed\n"] * 4
 
 
-def test_each_run_of_those_that_took_turns_had_its_own_files(
-    runner: Stub, started_kata: Kata
-) -> None:
+def test_runs_that_take_turns_have_their_own_files(runner: Stub, started_kata: Kata) -> None:
     def own(number: int) -> bytes:
         files = {f"{number}.txt": b"", "number": b"%d" % number}
         asked = request(started_kata, "sleep 0.05; ls *.txt; cat number", files)
@@ -85,7 +83,7 @@ def test_each_run_of_those_that_took_turns_had_its_own_files(
 
 
 def test_different_avatars_run_at_the_same_time(runner: Stub, full_kata: Kata) -> None:
-    # Each is going on before the first is told to end.
+    # All of them are in progress before the first one is released.
     runs = [held(runner, full_kata, avatar) for avatar in AVATARS[:3]]
     assert [each.release().outcome for each in runs] == [GREEN] * 3
 
@@ -113,7 +111,7 @@ def test_no_more_than_the_limit_run_at_the_same_time(
         assert sum(began <= at < ended for began, ended in spans) <= 2
 
 
-def test_runs_that_wait_go_in_the_order_in_which_they_came(
+def test_waiting_runs_start_in_the_order_of_their_arrival(
     start_runner: StartRunner, client: Client, full_kata: Kata
 ) -> None:
     runner = client(start_runner(CYBER_DOJO_RUNNER_MAX_CONCURRENT_RUNS="1"))
@@ -125,7 +123,7 @@ def test_runs_that_wait_go_in_the_order_in_which_they_came(
     assert all(ended <= began for (_, ended), (began, _) in itertools.pairwise(spans))
 
 
-def test_a_run_that_waits_for_its_avatar_keeps_nobody_else_out(
+def test_a_run_that_waits_for_its_avatar_does_not_block_other_avatars(
     start_runner: StartRunner, client: Client, full_kata: Kata
 ) -> None:
     runner = client(start_runner(CYBER_DOJO_RUNNER_MAX_CONCURRENT_RUNS="2"))
@@ -150,7 +148,7 @@ def test_a_cancelled_call_ends_its_container(
 def test_a_deadline_that_passes_ends_the_container(
     runner: Stub, started_kata: Kata, engine: Engine
 ) -> None:
-    assert prepare(runner, started_kata)  # so that it begins before the deadline
+    assert prepare(runner, started_kata)  # so that the run begins before the deadline
     run = held(runner, started_kata, timeout=5)
     refused(run.call.result, grpc.StatusCode.DEADLINE_EXCEEDED)
     wait_until(lambda: not containers(engine, started_kata))
@@ -176,12 +174,12 @@ def test_a_call_that_was_cancelled_while_it_waited_never_runs(
         lambda event: event["event"] == "cancelled" and event.get("kata") == started_kata.id
     )
     first.release()
-    # Its turn comes after the cancelled one's.
+    # This run's turn comes after that of the cancelled one.
     response = runner.Run(request(started_kata, "ls"), timeout=60)
     assert response.stdout.content == b"cyber-dojo.sh\n"
 
 
-def test_a_call_that_was_cancelled_while_it_waited_keeps_nobody_waiting(
+def test_a_call_that_was_cancelled_while_it_waited_does_not_block_others(
     start_runner: StartRunner, client: Client, full_kata: Kata
 ) -> None:
     runner = client(start_runner(CYBER_DOJO_RUNNER_MAX_CONCURRENT_RUNS="1"))
@@ -194,10 +192,10 @@ def test_a_call_that_was_cancelled_while_it_waited_keeps_nobody_waiting(
     assert last.result().outcome == GREEN
 
 
-def test_a_deadline_that_passes_at_any_moment_leaves_nothing(
+def test_a_deadline_that_passes_at_any_moment_leaves_no_container(
     runner: Stub, started_kata: Kata, engine: Engine
 ) -> None:
-    # A run takes some 200 ms: these are ended in all of its stages.
+    # A run takes about 200 ms, so these deadlines pass in all of its stages.
     for milliseconds in range(10, 310, 20):
         with contextlib.suppress(grpc.RpcError):
             runner.Run(request(started_kata), timeout=milliseconds / 1000)
@@ -212,13 +210,13 @@ def test_a_run_whose_container_somebody_removed_ends(
     run = held(runner, started_kata)
     for container in containers(engine, started_kata):
         engine.api.remove_container(container, force=True)
-    # It may have come to an end in between, so that there is a status; or not.
+    # The call returns a response if the run had just ended, and an error if not.
     wait_until(run.call.done)
     (run.sandbox / "here").unlink()
     assert_serves(runner, started_kata)
 
 
-def test_what_a_runner_left_that_was_killed_in_a_run_goes_when_the_next_one_starts(
+def test_the_next_runner_removes_the_containers_of_a_killed_one(
     start_runner: StartRunner, client: Client, started_kata: Kata, engine: Engine
 ) -> None:
     killed = start_runner()
@@ -231,7 +229,7 @@ def test_what_a_runner_left_that_was_killed_in_a_run_goes_when_the_next_one_star
     assert_serves(runner, started_kata)
 
 
-def test_a_runner_that_is_told_to_stop_lets_a_run_end(
+def test_a_stopping_runner_lets_a_run_end(
     start_runner: StartRunner, client: Client, started_kata: Kata, engine: Engine
 ) -> None:
     service = start_runner()
@@ -244,11 +242,11 @@ def test_a_runner_that_is_told_to_stop_lets_a_run_end(
     assert not containers(engine, started_kata)
 
 
-def test_a_runner_that_is_told_to_stop_ends_a_run_that_does_not_end(
+def test_a_stopping_runner_kills_a_run_that_does_not_end(
     start_runner: StartRunner, client: Client, started_kata: Kata, engine: Engine
 ) -> None:
     service = start_runner()
     run = held(client(service), started_kata)
     service.stop()
-    refused(run.call.result, grpc.StatusCode.UNAVAILABLE)  # as another runner may be there
+    refused(run.call.result, grpc.StatusCode.UNAVAILABLE)  # a retry may reach another runner
     assert not containers(engine, started_kata)

@@ -1,4 +1,4 @@
-"""What start points and images count on at run time: variables, cleaners, and bash."""
+"""What start points and images rely on in a run: variables, cleaners, and bash."""
 
 import io
 import secrets
@@ -25,8 +25,8 @@ def build(engine: Engine, namespace: Namespace) -> Iterator[Callable[[str], str]
     def build(instructions: str) -> str:
         name = f"{namespace.name}-{secrets.token_hex(4)}"
         dockerfile = io.BytesIO(f"FROM {PYTHON}\nUSER root\n{instructions}\n".encode())
-        # Without the cache: another worker of the tests may be removing what is in it.
-        told = engine.api.build(
+        # Without the cache: another worker of the tests may be removing images from the cache.
+        lines = engine.api.build(
             fileobj=dockerfile,
             tag=name,
             nocache=True,
@@ -35,7 +35,7 @@ def build(engine: Engine, namespace: Namespace) -> Iterator[Callable[[str], str]
             forcerm=True,
             decode=True,
         )
-        for line in told:
+        for line in lines:
             assert "error" not in line, line
         built.append(name)
         return name
@@ -47,13 +47,13 @@ def build(engine: Engine, namespace: Namespace) -> Iterator[Callable[[str], str]
 
 @pytest.fixture(scope="module")
 def without_bash(build: Callable[[str], str]) -> str:
-    """An image that has sh, and no bash."""
+    """An image that has sh but no bash."""
     return build("RUN rm /bin/bash")
 
 
 @pytest.fixture(params=["bash", "sh"])
 def run_in_each(request: pytest.FixtureRequest, run: Run) -> Run:
-    """Runs a script in an image with bash, and in one without."""
+    """Runs a script in an image with bash, and in one without bash."""
     if request.param == "bash":
         return run
     return partial(run, image_name=request.getfixturevalue("without_bash"))
@@ -66,13 +66,13 @@ def sandbox(started_kata: Kata) -> Path:
 
 
 def names(sandbox: Path) -> set[str]:
-    """Return what is in a sandbox besides cyber-dojo.sh."""
+    """Return the paths in a sandbox, without cyber-dojo.sh."""
     found = {str(path.relative_to(sandbox)) for path in sandbox.rglob("*")}
     return found - {"cyber-dojo.sh"}
 
 
 @pytest.mark.parametrize("is_warm", [False, True])
-def test_a_run_is_told_which_it_is(runner: Stub, started_kata: Kata, *, is_warm: bool) -> None:
+def test_variables_identify_the_run(runner: Stub, started_kata: Kata, *, is_warm: bool) -> None:
     if is_warm:
         assert prepare(runner, started_kata)
     response = runs_in(runner, started_kata)("env | grep ^CYBER_DOJO_ | sort")
@@ -84,29 +84,29 @@ def test_a_run_is_told_which_it_is(runner: Stub, started_kata: Kata, *, is_warm:
     ]
 
 
-def test_a_program_finds_who_it_is(run: Run) -> None:
+def test_a_program_finds_its_user_name(run: Run) -> None:
     response = run("python3 -c 'import getpass; print(getpass.getuser())'")
     assert response.stdout.content.decode() == f"{AVATAR}\n"
 
 
-def test_the_sandbox_that_it_is_told_is_where_it_is(run_in_each: Run) -> None:
+def test_the_sandbox_variable_is_the_working_directory(run_in_each: Run) -> None:
     response = run_in_each('[ "$CYBER_DOJO_SANDBOX" = "$(pwd -P)" ]; echo $?')
     assert response.stdout.content == b"0\n"
 
 
-def test_what_an_image_sets_stays_but_for_its_home(run: Run, build: Callable[[str], str]) -> None:
+def test_variables_of_the_image_are_kept_except_home(run: Run, build: Callable[[str], str]) -> None:
     image = build("ENV HOME=/root LANG=C.UTF-8 LIBRARY=/usr/lib/a shell=own PATH=/opt/a:$PATH")
     response = run('echo "$HOME $LANG $LIBRARY $shell ${PATH%%:*}"', image_name=image)
     assert response.stdout.content == b"/tmp C.UTF-8 /usr/lib/a own /opt/a\n"
 
 
-def test_home_can_be_written_and_is_another_in_the_next_run(run_in_each: Run) -> None:
+def test_home_is_writable_and_new_in_each_run(run_in_each: Run) -> None:
     script = "cat ~/made ~/.made; echo made > ~/made; echo made > ~/.made; cat ~/made"
     for _ in range(2):
         assert run_in_each(script).stdout.content == b"made\n"
 
 
-def test_what_a_run_makes_of_the_cleaners_is_gone_in_the_next_one(run: Run) -> None:
+def test_a_run_can_not_change_the_cleaners_of_the_next_one(run: Run) -> None:
     run("echo 'echo forged' > ~/cyber_dojo_fs_cleaners.sh")
     run("rm ~/cyber_dojo_fs_cleaners.sh; mkdir ~/cyber_dojo_fs_cleaners.sh")
     response = run(CLEANERS + "cyber_dojo_delete_files a; echo $?")
@@ -153,7 +153,7 @@ def test_a_link_is_deleted_and_what_it_leads_to_stays(run_in_each: Run, sandbox:
 
 
 @pytest.mark.parametrize("status", [0, 3])
-def test_cleaners_that_are_called_at_the_end_change_no_exit_status(
+def test_cleaners_in_an_exit_trap_keep_the_exit_status(
     run_in_each: Run, sandbox: Path, status: int
 ) -> None:
     response = run_in_each(
@@ -166,7 +166,7 @@ def test_cleaners_that_are_called_at_the_end_change_no_exit_status(
     assert names(sandbox) == {"b.txt"}
 
 
-def test_the_script_of_a_start_point_of_old_runs(run: Run, sandbox: Path) -> None:
+def test_the_script_of_a_legacy_start_point_runs(run: Run, sandbox: Path) -> None:
     response = run(
         """set -e
 source ~/cyber_dojo_fs_cleaners.sh
@@ -197,7 +197,7 @@ echo tests: passed | tee ${REPORT_DIR}/coverage.txt
 
 
 @pytest.mark.parametrize("image_name", [PYTHON, GCC])
-def test_a_script_is_bashs_where_the_image_has_it(run: Run, image_name: str) -> None:
+def test_a_script_runs_in_bash_if_the_image_has_bash(run: Run, image_name: str) -> None:
     script = """set -o pipefail
 words=(one two)
 [[ ${words[1]} == t?o && $BASH_SOURCE == ./cyber-dojo.sh ]] && echo "${#words[@]}" <(true)
@@ -210,7 +210,7 @@ echo "$? ${PIPESTATUS[0]} $-"
     assert (response.status, response.stderr.content) == (0, b"")
 
 
-def test_a_script_is_shs_where_the_image_has_no_bash(run: Run, without_bash: str) -> None:
+def test_a_script_runs_in_sh_if_the_image_has_no_bash(run: Run, without_bash: str) -> None:
     response = run('echo "${BASH_VERSION-none}"; [[ a == a ]]', image_name=without_bash)
     assert response.stdout.content == b"none\n"
     assert (response.status, b"[[: not found" in response.stderr.content) == (127, True)
@@ -219,19 +219,21 @@ def test_a_script_is_shs_where_the_image_has_no_bash(run: Run, without_bash: str
 @pytest.mark.parametrize(
     ("number", "said"), [(9, b"Killed"), (11, b"Segmentation fault"), (6, b"Aborted")]
 )
-def test_a_program_that_crashes_is_told_of(run_in_each: Run, number: int, said: bytes) -> None:
+def test_the_shell_reports_a_program_that_crashed(
+    run_in_each: Run, number: int, said: bytes
+) -> None:
     response = run_in_each(f"sh -c 'kill -{number} $$'\necho $?")
     assert response.stdout.content == b"%d\n" % (128 + number)
     assert said in response.stderr.content
     assert response.status == 0
 
 
-def test_a_script_that_is_asked_to_end_runs_its_traps(run_in_each: Run) -> None:
+def test_a_terminated_script_runs_its_traps(run_in_each: Run) -> None:
     response = run_in_each("trap 'echo asked; exit 5' TERM; trap 'echo end' EXIT; kill $$")
     assert (response.stdout.content, response.status) == (b"asked\nend\n", 5)
 
 
-def test_what_an_image_has_shells_read_comes_once_and_before_the_script_alone(
+def test_a_start_up_file_of_the_shell_is_read_once_and_only_for_the_script(
     run: Run, build: Callable[[str], str]
 ) -> None:
     image = build("ENV ENV=/read BASH_ENV=/read\nRUN echo 'echo read by $0' > /read")
@@ -240,7 +242,7 @@ def test_what_an_image_has_shells_read_comes_once_and_before_the_script_alone(
     assert (response.status, response.stderr.content) == (0, b"")
 
 
-def test_a_program_that_a_run_left_does_not_run_before_the_next_one_begins(
+def test_programs_that_a_run_left_do_not_run_before_the_next_run_begins(
     runner: Stub, started_kata: Kata, build: Callable[[str], str], sandbox: Path
 ) -> None:
     image = build("ENV PATH=.:$PATH")
@@ -255,7 +257,9 @@ def test_a_program_that_a_run_left_does_not_run_before_the_next_one_begins(
 
 
 @pytest.mark.parametrize("is_warm", [False, True])
-def test_a_program_finds_itself_by_name(runner: Stub, started_kata: Kata, *, is_warm: bool) -> None:
+def test_a_program_can_connect_to_itself_by_name(
+    runner: Stub, started_kata: Kata, *, is_warm: bool
+) -> None:
     if is_warm:
         assert prepare(runner, started_kata)
     talking = b"""import os, socket, threading
@@ -275,7 +279,7 @@ for name, family in (
     assert (response.status, response.stderr.content) == (0, b"")
 
 
-def test_no_run_changes_how_names_are_found(run: Run, sandbox: Path) -> None:
+def test_no_run_can_change_the_hosts_file(run: Run, sandbox: Path) -> None:
     script = "ln /etc/hosts .; rm /etc/hosts; echo 127.0.0.1 forged >> /etc/hosts; cat /etc/hosts"
     response = run(script)
     assert b"localhost" in response.stdout.content

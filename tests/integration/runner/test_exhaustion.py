@@ -1,4 +1,4 @@
-"""Programs that take all that they can get: ended or told so, and nobody else notices."""
+"""Programs that use all resources that they can get: they are limited, and harm nobody else."""
 
 import pytest
 
@@ -24,7 +24,7 @@ while True:
     with contextlib.suppress(BlockingIOError):
         os.fork()
 """
-# Each is small, all together are not; those that the kernel ends are followed by others.
+# Each process is small, and all together exceed the limit.
 MANY_SMALL = b"""import os, time
 for _ in range(60):
     if os.fork() == 0:
@@ -53,7 +53,7 @@ print("deaf", flush=True)
 while True:
     signal.sigwait({signal.SIGUSR1})
 """
-# Its sandbox's lock is the runner's for as long as it runs.
+# The runner holds the lock of the sandbox during the run.
 LOCK = b"""import fcntl, os, signal
 fcntl.flock(os.open(".", os.O_RDONLY), fcntl.LOCK_EX)
 print("locked", flush=True)
@@ -66,7 +66,7 @@ signal.pause()
     [
         ("python3 -u program.py", FORK_BOMB, b"", 1),
         ("python3 -u program.py", SPIN, b"", 1),
-        # Time enough to begin with, though others are at work.
+        # Enough time to start on a busy machine.
         ("python3 -u program.py", DEAF, b"deaf\n", 5),
         ("python3 -u program.py", LOCK, b"", 1),
         ("yes & yes >&2", b"", b"y\n" * 25600, 3),
@@ -74,7 +74,7 @@ signal.pause()
     ],
     ids=["fork bomb", "spin", "deaf", "lock", "output", "loop"],
 )
-def test_what_goes_on_for_ever_is_ended(
+def test_an_endless_run_is_ended(
     attack: Run, script: str, program: bytes, printed: bytes, max_seconds: int
 ) -> None:
     response = attack(script, {"program.py": program}, max_seconds=max_seconds)
@@ -84,7 +84,7 @@ def test_what_goes_on_for_ever_is_ended(
     assert response.stdout.content == printed
 
 
-def test_what_is_left_behind_in_the_background_ends_with_its_script(attack: Run) -> None:
+def test_background_processes_end_with_their_script(attack: Run) -> None:
     response = attack("bomb() { bomb | bomb & }; bomb; echo tests: passed")
     assert response.outcome == GREEN
     response = attack("(sleep 0.3; echo tests: failed) & echo tests: passed")
@@ -123,13 +123,13 @@ def test_a_file_without_end_ends_at_a_limit(attack: Run, script: str, said: str)
     assert said in response.stdout.content.decode()
 
 
-def test_more_files_than_may_be_go_again(attack: Run, attacked_kata: Kata) -> None:
+def test_files_beyond_the_limit_are_removed(attack: Run, attacked_kata: Kata) -> None:
     response = attack("seq 60000 | xargs touch; echo tests: passed")
     assert "more than 50000 files and folders in the sandbox" in response.reason
     assert {path.name for path in attacked_kata.sandbox(AVATAR).iterdir()} == {"cyber-dojo.sh"}
 
 
-# What the kernel counts for a user as a whole, or for a namespace; each is taken to its end.
+# Takes all that it can of what the kernel counts by user or by namespace.
 TAKE = b"""import ctypes, fcntl, mmap, os
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -164,7 +164,7 @@ LOOK = (
 def test_queues_descriptors_and_shared_memory_are_bounded_and_gone_in_the_next_run(
     attack: Run, attacked_kata: Kata
 ) -> None:
-    # Some of it the kernel counts for a user: nobody else's whale is to go short of it.
+    # The kernel counts some of these by user, so the whales of other tests would run short.
     own = "walrus"
     attacked_kata.start_avatar(own)
     script = "touch /tmp/left /dev/shm/left; python3 take.py"
@@ -235,10 +235,10 @@ def test_a_script_that_was_replaced_while_it_ran_is_the_submitted_one_in_the_nex
     assert response.stdout.content == b"cat cyber-dojo.sh; echo tests: passedtests: passed\n"
 
 
-def test_two_who_take_all_at_once_do_not_keep_a_third_from_a_light(
+def test_two_fork_bombs_do_not_keep_a_third_avatar_from_a_light(
     attack: Run, runner: Stub, attacked_kata: Kata
 ) -> None:
-    # The zebra's run goes on as well: she is the third, and her light is looked at in the end.
+    # The zebra is the third avatar: `attack` checks the light of the zebra's run.
     other = "bear"
     attacked_kata.start_avatar(other)
     bomb = request(attacked_kata, "python3 a.py", {"a.py": FORK_BOMB}, avatar=other, max_seconds=2)

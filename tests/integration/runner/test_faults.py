@@ -1,4 +1,4 @@
-"""Operators and engines that come between: a light is right or there is none, never a wrong one."""
+"""Operators and engines that interfere with runs: a light is right, or there is none."""
 
 import contextlib
 import subprocess
@@ -42,7 +42,7 @@ T = TypeVar("T")
 
 
 def answer(call: "grpc.Future[T]") -> T | grpc.StatusCode:
-    """Return what a call came to: its response, or the status that it was refused with."""
+    """Return a call's response, or its status if it failed."""
     try:
         return call.result(timeout=120)
     except grpc.RpcError as error:
@@ -50,7 +50,7 @@ def answer(call: "grpc.Future[T]") -> T | grpc.StatusCode:
 
 
 def press(runner: Stub, kata: Kata, avatar: str, times: int) -> list[bool]:
-    """Press test again and again, as a client does who tries again; say which lights were right."""
+    """Press test `times` times, with retries like a client; return which lights were right."""
     right: list[bool] = []
     for number in range(times):
         passes = number % 2 == 0
@@ -67,13 +67,13 @@ def press(runner: Stub, kata: Kata, avatar: str, times: int) -> list[bool]:
 
 @pytest.fixture
 def pressed_kata(started_kata: Kata) -> Kata:
-    """A kata in which four more avatars were started."""
+    """A kata with four more avatars than the whale."""
     for avatar in PRESSING:
         started_kata.start_avatar(avatar)
     return started_kata
 
 
-def test_a_run_that_an_operator_kills_is_faulty_whatever_it_said_before(
+def test_a_run_that_an_operator_kills_is_faulty_whatever_it_printed(
     runner: Stub, started_kata: Kata, engine: Engine
 ) -> None:
     script = "echo tests: passed; touch here; sleep 1000"
@@ -88,7 +88,7 @@ def test_a_run_that_an_operator_kills_is_faulty_whatever_it_said_before(
     assert_serves(runner, started_kata)
 
 
-def test_a_run_that_is_asked_to_end_comes_to_its_own_end(
+def test_sigterm_to_a_container_does_not_end_its_run(
     runner: Stub, started_kata: Kata, engine: Engine
 ) -> None:
     run = held(runner, started_kata)
@@ -115,18 +115,20 @@ def test_containers_that_wait_can_be_removed_under_load(
     assert others.release().outcome == GREEN
 
 
-def test_a_container_that_is_removed_before_it_waits_holds_nobody_up(
+def test_a_container_removed_during_its_preparation_blocks_nobody(
     runner: Stub, pressed_kata: Kata, engine: Engine
 ) -> None:
     asked = runner_pb2.PrepareRequest(kata_id=pressed_kata.id, avatar=AVATAR, image_name=PYTHON)
     for _ in range(5):
-        # Less than the runner gives an engine that does not answer.
+        # Less time than the runner waits for an engine that does not answer.
         preparing = runner.Prepare.future(asked, timeout=18)
         found: list[str] = []
         while not found and not preparing.done():
             found = containers(engine, pressed_kata)
         for container in found:
-            with contextlib.suppress(docker.errors.APIError):  # it is being removed already
+            with contextlib.suppress(
+                docker.errors.APIError
+            ):  # the container is being removed already
                 engine.api.remove_container(container, force=True)
         prepared = answer(preparing)
         assert prepared is UNAVAILABLE or isinstance(prepared, runner_pb2.PrepareResponse)
@@ -134,7 +136,7 @@ def test_a_container_that_is_removed_before_it_waits_holds_nobody_up(
         assert runner.Run(other, timeout=18).outcome == GREEN
 
 
-def test_an_image_without_sh_is_refused_and_holds_nobody_up(
+def test_an_image_without_sh_is_refused_and_blocks_nobody(
     runner: Stub, pressed_kata: Kata, engine: Engine, namespace: Namespace
 ) -> None:
     name = f"{namespace.name}-nothing"
@@ -151,7 +153,7 @@ def test_an_image_without_sh_is_refused_and_holds_nobody_up(
 
 @dataclass(frozen=True)
 class Dojo:
-    """A runner on an engine of its own, with a kata in which avatars were started."""
+    """A runner on an engine of its own, and a kata with avatars."""
 
     engine: OwnEngine
     runner: Stub
@@ -204,10 +206,10 @@ def test_an_operator_can_prune_while_a_class_is_at_work(dojo: Dojo, prune: str) 
         pruning.result()
 
 
-def test_an_engine_that_is_stopped_and_started_in_mid_run_gives_no_wrong_light(dojo: Dojo) -> None:
-    # One ends while the engine waits for it, one can't end.
+def test_an_engine_restart_during_a_run_gives_no_wrong_light(dojo: Dojo) -> None:
+    # One run ends while the engine waits for it; the other does not end.
     ends = held(dojo.runner, dojo.kata, "bear")
-    going_on = held(dojo.runner, dojo.kata, "crab")
+    endless = held(dojo.runner, dojo.kata, "crab")
     with ThreadPoolExecutor(1) as threads:
         stopping = threads.submit(dojo.engine.stop)
         (ends.sandbox / "go").touch()
@@ -216,8 +218,8 @@ def test_an_engine_that_is_stopped_and_started_in_mid_run_gives_no_wrong_light(d
             isinstance(found, runner_pb2.RunResponse) and found.outcome == GREEN
         )
         stopping.result()
-    assert answer(going_on.call) is UNAVAILABLE
-    (going_on.sandbox / "here").unlink()
+    assert answer(endless.call) is UNAVAILABLE
+    (endless.sandbox / "here").unlink()
     dojo.engine.start()
 
     def serves() -> bool:
@@ -235,7 +237,7 @@ def test_an_engine_that_is_stopped_while_a_lambda_is_evaluated_gives_no_wrong_li
 ) -> None:
     dojo.engine.load(engine, "cyber-dojo/ruby_lambdas")
     slow = colour_pb2.ColourRule()
-    # A lambda that waits takes processor time, of which it has a second.
+    # Less than a second: a lambda that sleeps uses processor time, of which it may use a second.
     slow.ruby_lambda.source = "lambda { |output| sleep 0.6; output.strip.to_sym }"
     asked = request(dojo.kata, "touch done; echo green", colour_rule=slow)
     assert dojo.runner.Run(asked, timeout=60).outcome == GREEN

@@ -1,4 +1,4 @@
-"""Programs that reach for others' files, and that leave traps for who reads theirs."""
+"""Programs that try to reach other files, or leave traps for readers of their own."""
 
 import io
 import os
@@ -27,7 +27,7 @@ CHANGED = {**FILES, "a.txt": b"b\n", ".gitattributes": b"* filter=planted diff=p
 
 @pytest.fixture
 def attacked_kata(plain_storer: Storer, data_containers: DataContainers) -> Iterator[Kata]:
-    """A kata as the storer makes it, with a whale, and a zebra who has a secret."""
+    """A kata that the storer made, with a whale, and a zebra that has a secret."""
     manifest = storer_pb2.Manifest(
         display_name="Python", image_name=PYTHON, visible_files={"cyber-dojo.sh": b"true\n"}
     )
@@ -43,14 +43,14 @@ def attacked_kata(plain_storer: Storer, data_containers: DataContainers) -> Iter
 
 
 def record(storer: Storer, kata: Kata, files: dict[str, bytes]) -> int:
-    """Record a test of the whale's; return its number."""
+    """Record a light of the whale's; return its number."""
     asked = storer_pb2.RecordTestRequest(kata_id=kata.id, avatar=AVATAR, files=files, colour=GREEN)
     number: int = storer.RecordTest(asked, timeout=30).light.number
     return number
 
 
 def download(storer: Storer, kata: Kata) -> dict[str, tarfile.TarInfo]:
-    """Return what a download holds of the whale's folder, having read all of it."""
+    """Download the kata; return the members of the whale's folder."""
     asked = storer_pb2.DownloadKataRequest(kata_id=kata.id)
     content = b"".join(part.data for part in storer.DownloadKata(asked, timeout=60))
     with tarfile.open(fileobj=io.BytesIO(content)) as tar:
@@ -59,9 +59,9 @@ def download(storer: Storer, kata: Kata) -> dict[str, tarfile.TarInfo]:
 
 
 def tree(folder: Path) -> dict[str, tuple[int, bytes]]:
-    """Return the modes and contents below a folder, but for the whale's sandbox and pipes."""
+    """Return the modes and contents below a folder, without the whale's sandbox and pipes."""
     found = {}
-    # The next run's pipes may come and go meanwhile; what went is passed over.
+    # os.walk passes over the pipes of the next run, which may come and go.
     for top, folders, files in os.walk(folder):
         for path in (Path(top) / name for name in [*folders, *files]):
             if f"/{AVATAR}/sandbox/" not in str(path) and f"/{AVATAR}/." not in str(path):
@@ -70,7 +70,7 @@ def tree(folder: Path) -> dict[str, tuple[int, bytes]]:
     return found
 
 
-# The sandbox is the working directory.
+# Commands that must fail. The sandbox is the working directory.
 REACHES = [
     "ls ..",
     "ls ../..",
@@ -127,16 +127,16 @@ def test_nothing_but_its_own_sandbox_is_within_reach(attack: Run, attacked_kata:
     response = attack(f"{tried}\necho all; cat said")
     done, _, said = response.stdout.content.decode().partition("all\n")
     assert done == ""
-    assert said.count("\n") >= len(REACHES) - 5  # flock says nothing where it would wait
+    assert said.count("\n") >= len(REACHES) - 5  # flock prints nothing if it would have to wait
     assert SECRET.decode() not in said
     assert tree(attacked_kata.folder) == before
 
 
-def test_git_that_a_run_planted_is_neither_run_nor_read_by_the_storer(
+def test_the_storer_neither_runs_nor_reads_git_files_that_a_run_planted(
     attack: Run, plain_storer: Storer, attacked_kata: Kata
 ) -> None:
     path = naming.sandbox_path(attacked_kata.id, AVATAR)
-    # What is run by the storer would say so, where it is and where it was planted.
+    # A program that the storer ran would create this file, by the path outside or inside.
     here = attacked_kata.sandbox(AVATAR) / "was-run"
     plant = f"""mkdir -p .git/hooks .git/objects .git/refs
 echo 'ref: refs/heads/master' > .git/HEAD
@@ -211,7 +211,7 @@ LEFT = {
 
 
 @pytest.mark.parametrize("left", LEFT.values(), ids=LEFT)
-def test_what_is_left_in_a_sandbox_neither_leaks_nor_holds_anybody_up(
+def test_traps_in_a_sandbox_neither_leak_files_nor_block_anybody(
     attack: Run, plain_storer: Storer, attacked_kata: Kata, left: str
 ) -> None:
     response = attack(f"({left}) && echo tests: passed", FILES)
@@ -226,10 +226,10 @@ def test_what_is_left_in_a_sandbox_neither_leaks_nor_holds_anybody_up(
     assert record(plain_storer, attacked_kata, FILES) == 2
 
 
-def test_a_link_that_is_made_and_unmade_while_others_look_leads_them_nowhere(
+def test_a_path_that_keeps_changing_never_leads_a_download_out_of_the_sandbox(
     attack: Run, plain_storer: Storer, attacked_kata: Kata
 ) -> None:
-    # What is a file, a folder, a link or a FIFO changes under the hands of who reads it.
+    # One path is a file, a folder, a link and a FIFO in turn while a download reads it.
     flip = b"""import contextlib, os, shutil
 def folder():
     os.mkdir("flip")
@@ -248,9 +248,9 @@ while True:
 """
     script = "python3 flip.py & until [ -e stop ]; do sleep 0.01; done; kill $!; echo tests: passed"
     with ThreadPoolExecutor(1) as threads:
-        going = threads.submit(attack, script, {"flip.py": flip})
+        running = threads.submit(attack, script, {"flip.py": flip})
         flipped = attacked_kata.sandbox(AVATAR) / "flip"
-        wait_until(lambda: os.path.lexists(flipped) or going.done())
+        wait_until(lambda: os.path.lexists(flipped) or running.done())
         for _ in range(20):
             found = download(plain_storer, attacked_kata)
             links = [each.linkname for each in found.values() if each.issym()]
@@ -258,10 +258,10 @@ while True:
             kept = [each for name, each in found.items() if "secret" in name]
             assert {each.size for each in kept} <= {0}
         (attacked_kata.sandbox(AVATAR) / "stop").touch()
-        assert going.result().outcome == GREEN
+        assert running.result().outcome == GREEN
 
 
-def test_what_a_run_makes_can_belong_to_nobody_else(attack: Run, attacked_kata: Kata) -> None:
+def test_a_run_can_not_give_its_files_to_another_user(attack: Run, attacked_kata: Kata) -> None:
     attack("mkdir made; touch made/file; chown 0 made; chgrp 0 made/file; chmod 7777 made")
     made = attacked_kata.sandbox(AVATAR) / "made"
     owners = {(path.stat().st_uid, path.stat().st_gid) for path in (made, made / "file")}

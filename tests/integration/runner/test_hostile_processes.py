@@ -1,4 +1,4 @@
-"""Programs that turn on the processes around them, and that forge what is said of them."""
+"""Programs that attack the processes around them, or forge their own results."""
 
 import signal
 
@@ -29,7 +29,7 @@ signal.pause()
         ("exec python3 program.py", KILL_EACH),
     ],
 )
-def test_a_program_that_kills_all_that_it_sees_ends_its_own_run(
+def test_a_program_that_kills_every_process_ends_only_its_own_run(
     attack: Run, script: str, program: bytes
 ) -> None:
     response = attack(f"echo tests: passed; {script}", {"program.py": program})
@@ -44,15 +44,13 @@ def test_the_first_process_can_be_neither_killed_nor_stopped(attack: Run) -> Non
 
 
 @pytest.mark.parametrize("script", ["kill -STOP $PPID", "kill -STOP $PPID; sleep 1000"])
-def test_a_program_that_stops_whoever_tells_of_its_end_takes_too_long(
-    attack: Run, script: str
-) -> None:
+def test_a_program_that_stops_its_parent_times_out(attack: Run, script: str) -> None:
     response = attack(f"echo tests: passed; {script}", max_seconds=3)
     assert response.outcome == TIMED_OUT
     assert response.stdout.content == b"tests: passed\n"
 
 
-# What a program writes where its exit status is told, or ought to be.
+# What a program writes to the pipe of its exit status.
 @pytest.mark.parametrize(
     "forged", ["echo 0", "echo ready", "echo 7; echo 0", "head -c 1000000 /dev/zero"]
 )
@@ -63,7 +61,7 @@ def test_a_program_that_forges_an_exit_status_is_faulty(attack: Run, forged: str
 
 
 @pytest.mark.parametrize("number", [3, 4])
-def test_what_is_written_to_the_output_of_its_parent_is_its_own_output(
+def test_output_through_the_descriptors_of_the_parent_is_the_runs_own(
     attack: Run, number: int
 ) -> None:
     response = attack(f"echo tests: passed > /proc/$PPID/fd/{number}; exit 3")
@@ -71,8 +69,8 @@ def test_what_is_written_to_the_output_of_its_parent_is_its_own_output(
     assert response.stdout.content + response.stderr.content == b"tests: passed\n"
 
 
-def test_a_program_can_not_take_its_output_from_under_the_runners_hands(attack: Run) -> None:
-    # A pipe that is opened anew can be opened the other way.
+def test_a_program_can_not_read_from_its_own_output_pipes(attack: Run) -> None:
+    # A pipe that is opened again by its path in /proc could be opened for reading.
     thief = b"""import contextlib, os
 for path in ("/proc/self/fd/1", "/proc/self/fd/2", f"/proc/{os.getppid()}/fd/5"):
     for take in (lambda: os.chmod(path, 0o666), lambda: os.open(path, os.O_RDONLY)):
@@ -90,7 +88,7 @@ for path in ("/proc/self/fd/1", "/proc/self/fd/2", f"/proc/{os.getppid()}/fd/5")
     assert response.stderr.content.count(b"Permission denied") == 3
 
 
-def test_standard_output_can_be_opened_anew_to_write(attack: Run) -> None:
+def test_standard_output_can_be_opened_again_for_writing(attack: Run) -> None:
     response = attack("echo tests: passed > /dev/stdout; echo trouble > /dev/stderr")
     assert response.stdout.content == b"tests: passed\n"
     assert response.stderr.content == b"trouble\n"
@@ -140,7 +138,7 @@ def test_a_program_that_traces_and_reads_what_it_sees_finds_nothing_but_itself(
     response = attack("python3 trace.py; exit 3", {"trace.py": TRACE})
     assert (response.outcome, response.status) == (GREEN, 3)
     lines = response.stdout.content.decode().splitlines()
-    # The first process, the shell that tells of the end, cyber-dojo.sh, and Python.
+    # The first process, the shell that reports the exit status, cyber-dojo.sh, and Python.
     assert "processes 4" in lines
     found = [set(line.split()[1:]) for line in lines if line.startswith("variables")]
     assert found
@@ -148,13 +146,13 @@ def test_a_program_that_traces_and_reads_what_it_sees_finds_nothing_but_itself(
 
 
 @pytest.mark.parametrize("status", [0, 1, 2, 3, 42, 77, 125, 126, 127, 128, 137, 143, 254, 255])
-def test_any_exit_status_is_told(run: Run, status: int) -> None:
+def test_any_exit_status_is_returned(run: Run, status: int) -> None:
     response = run(f"exit {status}")
     assert (response.status, response.outcome, response.reason) == (status, AMBER, "")
 
 
-def test_death_by_any_signal_is_told(runner: Stub, started_kata: Kata) -> None:
-    # Those that stop a program, or that it need not care for, end none.
+def test_death_by_any_signal_is_returned_as_a_status(runner: Stub, started_kata: Kata) -> None:
+    # These signals stop a program or are ignored by default, so they end none.
     harmless = {
         signal.SIGCHLD, signal.SIGCONT, signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN,
         signal.SIGTTOU, signal.SIGURG, signal.SIGWINCH,
@@ -162,7 +160,7 @@ def test_death_by_any_signal_is_told(runner: Stub, started_kata: Kata) -> None:
     deadly = [number for number in range(1, 32) if number not in harmless] + [34, 64]
     found = {}
     for number in deadly:
-        # bash itself ignores QUIT; what it starts does not.
+        # bash ignores SIGQUIT; the programs that it starts do not.
         script = f"exec sh -c 'kill -{number} $$; sleep 1000'"
         response = runner.Run(request(started_kata, script))
         found[number] = response.status

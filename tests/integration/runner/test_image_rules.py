@@ -1,4 +1,4 @@
-"""The rules that images bring with them: read once, and used where a request has none."""
+"""The rules in images: read once, and used for requests without a rule."""
 
 import contextlib
 import subprocess
@@ -22,9 +22,9 @@ def ruby(source: str) -> colour_pb2.ColourRule:
 
 
 def image_with(engine: Engine, name: str, folder: Path, *commands: str) -> None:
-    """Make an image that has what `commands` put beside what the Python image has."""
+    """Build an image that adds `commands` to the Python image."""
     (folder / "Dockerfile").write_text("\n".join([f"FROM {PYTHON}", *commands]))
-    # Without the cache: another worker of the tests may be removing what is in it.
+    # Without the cache: another worker of the tests may be removing images from the cache.
     build = ["docker", "--host", engine.url, "build", "--quiet", "--no-cache", "--network=none"]
     subprocess.run([*build, "--tag", name, str(folder)], check=True, capture_output=True)
 
@@ -33,7 +33,7 @@ def image_with(engine: Engine, name: str, folder: Path, *commands: str) -> None:
 def made_image(
     engine: Engine, namespace: Namespace, tmp_path: Path
 ) -> Iterator[Callable[..., str]]:
-    """Makes an image with a file of its own at the place of the rule."""
+    """Makes an image with a given rule."""
     name = f"{namespace.name}-ruled"
 
     def make(rule: str, *commands: str) -> str:
@@ -42,11 +42,11 @@ def made_image(
         return name
 
     yield make
-    with contextlib.suppress(docker.errors.ImageNotFound):  # it could not be made
+    with contextlib.suppress(docker.errors.ImageNotFound):  # the image could not be built
         engine.api.remove_image(name, force=True)
 
 
-def test_without_a_rule_that_of_the_image_gives_the_colour(
+def test_without_a_rule_the_rule_of_the_image_decides(
     run: Run, made_image: Callable[..., str]
 ) -> None:
     name = made_image("lambda { |stdout,stderr,status|\n  return status == 4 ? :green : :red\n}\n")
@@ -54,12 +54,12 @@ def test_without_a_rule_that_of_the_image_gives_the_colour(
     for _ in range(2):
         response = run("exit 4", image_name=name, colour_rule=none)
         assert (response.outcome, response.reason) == (GREEN, "")
-    # The rule is the image's, not the name's.
+    # The rule belongs to the image, not to its name.
     made_image("lambda { |output| :amber }")
     assert run("exit 4", image_name=name, colour_rule=none).outcome == AMBER
 
 
-def test_nothing_of_the_reading_of_a_rule_stays(
+def test_reading_a_rule_leaves_no_container(
     run: Run, made_image: Callable[..., str], engine: Engine, namespace: Namespace
 ) -> None:
     name = made_image("lambda { |output| :green }")
@@ -69,7 +69,7 @@ def test_nothing_of_the_reading_of_a_rule_stays(
     assert not [each for each in found if "-rule-" in each["Names"][0]]
 
 
-def test_a_rule_that_is_given_comes_before_that_of_the_image(
+def test_a_given_rule_comes_before_that_of_the_image(
     run: Run, made_image: Callable[..., str]
 ) -> None:
     name = made_image("lambda { |output| :red }")
@@ -89,7 +89,7 @@ def test_a_rule_that_is_given_comes_before_that_of_the_image(
         ("x", [f"RUN rm {PLACE} && mkfifo {PLACE}"], "is no file"),
     ],
 )
-def test_an_image_whose_rule_can_be_none_is_faulty_with_the_reason(
+def test_an_image_with_an_invalid_rule_is_faulty_with_the_reason(
     run: Run, made_image: Callable[..., str], rule: str, commands: list[str], reason: str
 ) -> None:
     name = made_image(rule, *commands)

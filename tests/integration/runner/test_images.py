@@ -1,4 +1,4 @@
-"""ListImages and PullImage, with a registry that is a process of this host."""
+"""ListImages and PullImage, with a registry on this host."""
 
 import contextlib
 import secrets
@@ -39,7 +39,7 @@ def registry() -> Iterator[Registry]:
 
 @pytest.fixture
 def remote(engine: Engine, registry: Registry, name: str) -> Iterator[str]:
-    """An image that the registry has, and this host has not."""
+    """An image that only the registry has."""
     with shell_image(engine, name):
         registry.add(engine, name, name)
     yield f"{registry.address}/{name}"
@@ -107,7 +107,7 @@ def test_pages_together_hold_each_image_once(runner: Stub, engine: Engine, shell
             engine.api.remove_image(f"{shell}:{tag}")
 
 
-def test_an_image_that_went_between_two_pages_loses_no_other(
+def test_an_image_removed_between_two_pages_hides_no_other(
     runner: Stub, engine: Engine, shell: str
 ) -> None:
     engine.api.tag(shell, shell, "a")
@@ -142,10 +142,10 @@ def test_an_image_is_pulled_with_its_progress(
     refused(lambda: runner.Run(asked), grpc.StatusCode.FAILED_PRECONDITION)
     registry.rest_may_go.clear()
     call = runner.PullImage(runner_pb2.PullImageRequest(image_name=remote), timeout=60)
-    told = next(each for each in call if each.current_bytes)
-    assert told.layer
-    assert told.status == "Downloading"
-    assert 0 < told.current_bytes < told.total_bytes
+    progress = next(each for each in call if each.current_bytes)
+    assert progress.layer
+    assert progress.status == "Downloading"
+    assert 0 < progress.current_bytes < progress.total_bytes
     assert not engine.has_image(remote)
     registry.rest_may_go.set()
     *others, last = call
@@ -155,7 +155,7 @@ def test_an_image_is_pulled_with_its_progress(
     assert runner.Run(asked, timeout=30).outcome == GREEN
 
 
-def test_two_who_pull_the_same_image_both_get_it(
+def test_two_clients_can_pull_the_same_image_at_once(
     runner: Stub, registry: Registry, remote: str
 ) -> None:
     registry.rest_may_go.clear()
@@ -201,7 +201,7 @@ def test_an_image_that_no_registry_has_is_not_found(
         ((200, b"{}"), grpc.StatusCode.UNAVAILABLE),
     ],
 )
-def test_what_a_registry_refuses_is_not_found_and_what_it_fails_in_is_unavailable(
+def test_a_refusal_of_a_registry_is_not_found_and_a_failure_is_unavailable(
     runner: Stub, registry: Registry, name: str, answer: tuple[int, bytes], code: grpc.StatusCode
 ) -> None:
     registry.answer = answer
@@ -210,7 +210,7 @@ def test_what_a_registry_refuses_is_not_found_and_what_it_fails_in_is_unavailabl
 
 
 def test_a_registry_that_is_not_there_is_unavailable(runner: Stub, name: str) -> None:
-    # Nobody listens there, and nobody else can begin to.
+    # Nobody listens on this port, and nobody else can take it.
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{taken.getsockname()[1]}"
@@ -242,8 +242,6 @@ def test_a_name_is_not_taken_for_a_part_of_an_id(
         "x" * image_names.MAX_BYTES,
     ],
 )
-def test_a_name_that_an_image_can_have_is_looked_for(
-    runner: Stub, started_kata: Kata, image_name: str
-) -> None:
+def test_a_valid_image_name_is_looked_up(runner: Stub, started_kata: Kata, image_name: str) -> None:
     asked = request(started_kata, image_name=image_name)
     refused(lambda: runner.Run(asked), grpc.StatusCode.FAILED_PRECONDITION)

@@ -1,4 +1,4 @@
-"""What a run may use, and what is said when it wants more. The limits here are small."""
+"""The limits of a run, and what happens to a run that exceeds them. The limits here are small."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,7 +27,7 @@ SANDBOX_BYTES, SANDBOX_FILES = 8 * MIB, 200
 FILE_BYTES, TMP_BYTES, OUTPUT_BYTES = 4 * MIB, 2 * MIB, 4096
 PROCESSES = 32
 
-# Writes a file of so many bytes.
+# write FILE BYTES: writes a file of that size.
 WRITE = "write() { head -c $2 /dev/zero > $1; }\n"
 
 
@@ -63,7 +63,7 @@ def disk_bytes(folder: Path) -> int:
     return sum(path.lstat().st_blocks * 512 for path in folder.rglob("*"))
 
 
-# Each goes on for ever, a little at a time, until it is ended.
+# Each repeats for ever, in small steps, until the runner ends it.
 @pytest.mark.parametrize(
     ("script", "reason"),
     [
@@ -74,7 +74,7 @@ def disk_bytes(folder: Path) -> int:
         ("mkdir d; cd d", f"it was ended: folders in the sandbox more than {safe_fs.MAX_DEPTH}"),
     ],
 )
-def test_a_run_that_fills_its_sandbox_is_ended_and_the_next_one_goes_well(
+def test_a_run_that_fills_its_sandbox_is_ended_and_the_next_one_passes(
     run: Run, sandbox: Path, script: str, reason: str
 ) -> None:
     files = {"a.txt": b"a\n"}
@@ -82,13 +82,13 @@ def test_a_run_that_fills_its_sandbox_is_ended_and_the_next_one_goes_well(
     response = run(forever, files)
     assert reason in response.reason
     assert response.status == 128 + 9
-    assert disk_bytes(sandbox) <= SANDBOX_BYTES * 3 // 4  # which leaves room for the next run
+    assert disk_bytes(sandbox) <= SANDBOX_BYTES * 3 // 4  # leaves room for the next run
     assert len(list(sandbox.rglob("*"))) <= SANDBOX_FILES
     response = run("cat a.txt && mkdir more && echo tests: passed > more/b && cat more/b", files)
     assert (response.outcome, response.reason) == (GREEN, "")
 
 
-def test_a_run_that_is_above_the_limit_when_it_ends_by_itself_is_told_so(run: Run) -> None:
+def test_a_run_that_ends_by_itself_above_the_limit_gets_a_reason(run: Run) -> None:
     response = run(WRITE + "for each in 1 2 3; do write $each 4000000; done; echo tests: passed")
     assert response.reason == f"more than {SANDBOX_BYTES} bytes on disk in the sandbox"
     assert (response.outcome, response.status) == (GREEN, 0)
@@ -109,7 +109,7 @@ def test_the_largest_files_that_a_run_wrote_go_first(run: Run, sandbox: Path) ->
 def test_there_is_room_after_a_run_that_made_too_many_and_too_large_files(
     run: Run, sandbox: Path
 ) -> None:
-    # More than are looked at together, in a moment.
+    # More files than the runner checks in one pass.
     large = b"""import os
 for number in range(%d):
     descriptor = os.open(f"f{number}", os.O_WRONLY | os.O_CREAT)
@@ -122,7 +122,7 @@ for number in range(%d):
     assert {"cyber-dojo.sh", "large.py"} < {path.name for path in sandbox.iterdir()}
 
 
-def test_what_earlier_runs_made_stays_when_a_run_makes_too_many_files(
+def test_files_of_earlier_runs_stay_when_a_run_makes_too_many_files(
     run: Run, sandbox: Path
 ) -> None:
     run("mkdir lib; touch lib/earlier")
@@ -137,21 +137,21 @@ def test_holes_take_no_disk(run: Run) -> None:
     assert (response.status, response.reason) == (0, "")
 
 
-def test_a_file_ends_at_the_limit(run: Run, sandbox: Path) -> None:
+def test_the_size_of_a_file_is_limited(run: Run, sandbox: Path) -> None:
     response = run(WRITE + f"write big {FILE_BYTES + 1}; echo $?")
     assert response.stdout.content == b"153\n"  # by SIGXFSZ
     assert (sandbox / "big").stat().st_size == FILE_BYTES
     assert run(f"truncate -s {FILE_BYTES + 1} hole").status != 0
 
 
-def test_tmp_ends_at_the_limit_and_is_as_new_in_the_next_run(run: Run) -> None:
+def test_tmp_is_limited_and_empty_in_the_next_run(run: Run) -> None:
     response = run(WRITE + f"write /tmp/big {TMP_BYTES + 1}; wc -c < /tmp/big")
     assert b"No space left on device" in response.stderr.content
     assert response.stdout.content.strip() == str(TMP_BYTES).encode()
     assert run("ls -A /tmp").stdout.content == b"cyber_dojo_fs_cleaners.sh\n"
 
 
-def test_processes_end_at_the_limit(run: Run) -> None:
+def test_the_number_of_processes_is_limited(run: Run) -> None:
     forks = b"""import os, signal
 children = []
 try:
@@ -162,7 +162,7 @@ try:
 except BlockingIOError:
     print(len(children))
 """
-    # Two more: the one that forks, and its shell.
+    # The process that forks and its shell count too.
     assert run("python3 forks.py", {"forks.py": forks}).stdout.content == b"%d\n" % (PROCESSES - 2)
 
 
@@ -189,7 +189,7 @@ def test_a_flood_of_output_is_read_and_cut_off(run: Run) -> None:
     assert response.stderr.truncated
 
 
-def test_output_of_just_the_limit_is_not_cut_off(run: Run) -> None:
+def test_output_at_the_limit_is_not_cut_off(run: Run) -> None:
     response = run(f"head -c {OUTPUT_BYTES} /dev/zero")
     assert response.stdout.content == bytes(OUTPUT_BYTES)
     assert not response.stdout.truncated
@@ -199,8 +199,8 @@ def test_a_runs_share_of_the_processor_can_be_limited(
     start_runner: Callable[..., Service], client: Callable[[Service], Stub], started_kata: Kata
 ) -> None:
     run = runs_in(client(start_runner(CYBER_DOJO_RUN_CPU_PERCENT="20")), started_kata)
-    # The kernel counts how often it held a group of processes back: one file in each version.
-    # It never does to a group that gets no more than its share, as others are at work.
+    # The kernel counts how often it throttled a group, in one of these files for each version.
+    # On a busy machine it may take long until the group exceeds its share.
     response = run(
         "until grep -qs 'nr_throttled [1-9]' /sys/fs/cgroup/cpu.stat /sys/fs/cgroup/cpu/cpu.stat\n"
         "do i=0; while [ $i -lt 50000 ]; do i=$((i + 1)); done; done; echo tests: passed"

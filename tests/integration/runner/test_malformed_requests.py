@@ -1,4 +1,4 @@
-"""What is malformed is refused, naming the field, and touches nothing."""
+"""A malformed request is refused with the name of the field, and changes nothing."""
 
 from collections.abc import Callable
 from functools import partial
@@ -136,7 +136,7 @@ PATTERNS = [
 
 @pytest.fixture
 def is_refused(runner: Stub, started_kata: Kata) -> Refused:
-    """Gives the field that a request to run is refused for, having made sure of the sandbox."""
+    """Returns the field that a Run is refused for, and asserts that the sandbox is unchanged."""
     sandbox = started_kata.sandbox(AVATAR)
     (sandbox / "earlier").write_bytes(b"")
 
@@ -157,7 +157,7 @@ def test_a_malformed_kata_id(is_refused: Refused, started_kata: Kata, kata_id: s
 
 
 @pytest.mark.parametrize("avatar", AVATARS)
-def test_a_name_that_is_no_avatars(is_refused: Refused, started_kata: Kata, avatar: str) -> None:
+def test_a_name_of_no_avatar(is_refused: Refused, started_kata: Kata, avatar: str) -> None:
     assert is_refused(request(started_kata, avatar=avatar)) == "avatar"
 
 
@@ -188,7 +188,7 @@ def test_a_filename_that_is_not_utf8(
     connect: Callable[[str], grpc.Channel],
     started_kata: Kata,
 ) -> None:
-    # A client in another language may send it; ours could not.
+    # A client in another language could send this; Python's protobuf refuses to.
     sent = (
         request(started_kata, files={"caf!": b""}).SerializeToString().replace(b"caf!", b"caf\xe9")
     )
@@ -221,21 +221,21 @@ def test_files_that_are_too_large_together(is_refused: Refused, started_kata: Ka
     assert is_refused(request(started_kata, files={**files, "one-more": b"a"})) == "files"
 
 
-def test_more_than_a_message_can_hold(runner: Stub, started_kata: Kata) -> None:
+def test_a_message_that_is_too_large(runner: Stub, started_kata: Kata) -> None:
     asked = request(started_kata, files={"large.txt": bytes(64 * 1024 * 1024)})
     refused(lambda: runner.Run(asked), grpc.StatusCode.RESOURCE_EXHAUSTED)
     assert not list(started_kata.sandbox(AVATAR).iterdir())
 
 
 @pytest.mark.parametrize("max_seconds", [0, -1, 61, 10**9, -(2**31), 2**31 - 1])
-def test_a_time_that_no_run_may_take(
+def test_a_time_limit_that_is_out_of_range(
     is_refused: Refused, started_kata: Kata, max_seconds: int
 ) -> None:
     assert is_refused(request(started_kata, max_seconds=max_seconds)) == "max_seconds"
 
 
 @pytest.mark.parametrize(("part", "value"), PATTERNS, ids=[f"{k}-{v!a:.20}" for k, v in PATTERNS])
-def test_a_bad_pattern_is_named_by_its_place(
+def test_a_bad_pattern_is_named_by_its_index(
     is_refused: Refused, started_kata: Kata, part: str, value: object
 ) -> None:
     fields = {"colour": GREEN, "pattern": "passed", part: value}
@@ -265,7 +265,7 @@ def test_a_page_token_that_no_page_gave(runner: Stub, page_token: str) -> None:
     assert bad_field(lambda: runner.ListImages(asked)) == "page_token"
 
 
-def test_what_is_just_within_the_bounds_runs(runner: Stub, started_kata: Kata) -> None:
+def test_a_request_just_within_the_limits_runs(runner: Stub, started_kata: Kata) -> None:
     pattern = colour_pb2.ColourPattern(colour=GREEN, pattern="p" * 1000)
     rule = colour_pb2.ColourRule(patterns=colour_pb2.ColourPatterns(patterns=[pattern] * 31))
     rule.patterns.patterns.extend(COLOUR_RULE.patterns.patterns[1:])

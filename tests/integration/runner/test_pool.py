@@ -1,4 +1,4 @@
-"""Containers that wait for a run: made ahead, taken once, and never in the way."""
+"""Warm containers: prepared ahead, used once, and removed when nobody needs them."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -40,12 +40,12 @@ def release(runner: Stub, kata: Kata, avatar: str = AVATAR) -> None:
 
 
 def was_warm(service: Service, kata: Kata) -> list[bool]:
-    """Say, for each run of the kata that was logged, whether a container had waited for it."""
+    """Return for each logged run of the kata whether a warm container had waited for it."""
     events = [event for event in service.events() if event["event"] == "run"]
     return [event["warm"] for event in events if event.get("kata") == kata.id]
 
 
-def test_a_run_that_was_prepared_takes_the_container_that_waits(
+def test_a_prepared_run_takes_the_warm_container(
     runner: Stub, runner_service: Service, started_kata: Kata, engine: Engine
 ) -> None:
     assert prepare(runner, started_kata)
@@ -75,7 +75,7 @@ def test_preparing_twice_makes_one_container(
     assert len(waiting_containers(engine, started_kata)) == 1
 
 
-def test_a_run_that_comes_while_its_container_is_made_gets_that_one(
+def test_a_run_gets_the_container_that_is_being_prepared(
     runner: Stub, runner_service: Service, started_kata: Kata, engine: Engine
 ) -> None:
     asked = runner_pb2.PrepareRequest(kata_id=started_kata.id, avatar=AVATAR, image_name=PYTHON)
@@ -86,7 +86,7 @@ def test_a_run_that_comes_while_its_container_is_made_gets_that_one(
     wait_until(lambda: was_warm(runner_service, started_kata) == [True])
 
 
-def test_preparing_ends_well_when_a_run_does_not_wait_for_it(
+def test_preparing_succeeds_even_if_the_run_did_not_wait_for_it(
     start_runner: StartRunner, client: Client, started_kata: Kata
 ) -> None:
     service = start_runner(CYBER_DOJO_RUNNER_MAX_CONCURRENT_RUNS="1")
@@ -96,10 +96,10 @@ def test_preparing_ends_well_when_a_run_does_not_wait_for_it(
     script = "touch here; until [ -e go ]; do sleep 0.01; done"
     first = runner.Run.future(request(started_kata, script, max_seconds=60))
     wait_until((started_kata.sandbox(AVATAR) / "here").exists)
-    # While somebody waits for a slot, nothing is made ahead.
+    # While a run waits for a slot, nothing is prepared.
     second = runner.Run.future(request(started_kata, avatar="bear"))
     third = runner.Run.future(request(started_kata, avatar="crab"))
-    runner.ListImages(runner_pb2.ListImagesRequest())  # comes after them
+    runner.ListImages(runner_pb2.ListImagesRequest())  # arrives after them
     asked = runner_pb2.PrepareRequest(kata_id=started_kata.id, avatar="crab", image_name=PYTHON)
     preparing = runner.Prepare.future(asked)
     runner.ListImages(runner_pb2.ListImagesRequest())
@@ -124,7 +124,7 @@ def test_a_full_queue_refuses_at_once_and_says_when_to_try_again(
     first = runner.Run.future(request(started_kata, script, max_seconds=60))
     wait_until((started_kata.sandbox(AVATAR) / "here").exists)
     second = runner.Run.future(request(started_kata, avatar="bear"))
-    runner.ListImages(runner_pb2.ListImagesRequest())  # comes after it
+    runner.ListImages(runner_pb2.ListImagesRequest())  # arrives after it
     third = request(started_kata, avatar="crab")
     error = refused(lambda: runner.Run(third), grpc.StatusCode.RESOURCE_EXHAUSTED)
     status = rpc_status.from_call(error)
@@ -160,7 +160,7 @@ def test_a_released_avatar_has_no_container(
     assert_serves(runner, started_kata)
 
 
-def test_the_least_recently_used_container_is_let_go(
+def test_the_least_recently_used_container_is_removed(
     start_runner: StartRunner, client: Client, started_kata: Kata, engine: Engine
 ) -> None:
     service = start_runner(CYBER_DOJO_RUNNER_MAX_WARM_CONTAINERS="2")
@@ -175,7 +175,7 @@ def test_the_least_recently_used_container_is_let_go(
     wait_until(lambda: was_warm(service, started_kata) == [True, True, False])
 
 
-def test_a_container_that_waits_for_long_is_let_go(
+def test_a_container_that_waits_too_long_is_removed(
     start_runner: StartRunner, client: Client, started_kata: Kata, engine: Engine
 ) -> None:
     runner = client(start_runner(CYBER_DOJO_RUNNER_MAX_WARM_SECONDS="1"))
@@ -191,7 +191,7 @@ def test_a_container_that_waits_for_long_is_let_go(
         {"CYBER_DOJO_RUNNER_MIN_AVAILABLE_MEMORY_BYTES": str(2**40)},
     ],
 )
-def test_no_container_waits_where_none_may_or_there_is_no_memory(
+def test_no_container_is_prepared_if_the_limit_is_0_or_memory_is_short(
     start_runner: StartRunner,
     client: Client,
     started_kata: Kata,
@@ -238,7 +238,7 @@ def test_a_kata_can_be_deleted_while_containers_wait(
     assert not started_kata.folder.exists()
 
 
-def test_a_sandbox_that_was_replaced_is_the_one_that_is_run_in(
+def test_a_run_uses_a_sandbox_that_was_replaced(
     runner: Stub, runner_service: Service, started_kata: Kata
 ) -> None:
     prepare(runner, started_kata)
@@ -256,7 +256,7 @@ def test_a_sandbox_that_was_replaced_is_the_one_that_is_run_in(
 
 @pytest.fixture
 def image_name(engine: Engine, namespace: Namespace) -> Iterator[str]:
-    """A name of a test's own for the Python image."""
+    """Another name for the Python image, for one test."""
     name = f"{namespace.name}-language"
     engine.api.tag(PYTHON, name)
     yield name
@@ -265,13 +265,13 @@ def image_name(engine: Engine, namespace: Namespace) -> Iterator[str]:
 
 
 def waiting_images(engine: Engine, kata: Kata) -> list[str]:
-    """Return the id of the image of each container that waits."""
+    """Return the image ids of the warm containers."""
     found = engine.api.containers(filters={"label": f"{naming.KATA_LABEL}={kata.id}"})
     waiting = waiting_containers(engine, kata)
     return [each["ImageID"] for each in found if each["Id"] in waiting]
 
 
-def test_an_image_that_was_replaced_is_the_one_that_is_run(
+def test_a_run_uses_an_image_that_was_replaced(
     runner: Stub, started_kata: Kata, engine: Engine, image_name: str
 ) -> None:
     assert prepare(runner, started_kata, image_name=image_name)
@@ -282,7 +282,7 @@ def test_an_image_that_was_replaced_is_the_one_that_is_run(
     release(runner, started_kata)
 
 
-def test_an_image_that_is_gone_is_missing_though_a_container_waited(
+def test_a_removed_image_is_missing_even_if_a_container_waited(
     runner: Stub, started_kata: Kata, engine: Engine, image_name: str
 ) -> None:
     assert prepare(runner, started_kata, image_name=image_name)
@@ -292,7 +292,7 @@ def test_an_image_that_is_gone_is_missing_though_a_container_waited(
     refused(lambda: runner.Run(missing), grpc.StatusCode.FAILED_PRECONDITION)
 
 
-def test_what_waits_ends_with_a_runner_that_is_stopped(
+def test_a_stopped_runner_removes_its_warm_containers(
     start_runner: StartRunner, client: Client, started_kata: Kata, engine: Engine
 ) -> None:
     service = start_runner()
@@ -302,7 +302,7 @@ def test_what_waits_ends_with_a_runner_that_is_stopped(
     assert not waiting_containers(engine, started_kata)
 
 
-def test_what_waits_ends_by_itself_with_a_runner_that_is_killed_and_goes_with_the_next(
+def test_warm_containers_of_a_killed_runner_end_and_the_next_runner_removes_them(
     start_runner: StartRunner, client: Client, started_kata: Kata, engine: Engine
 ) -> None:
     service = start_runner()
@@ -310,14 +310,16 @@ def test_what_waits_ends_by_itself_with_a_runner_that_is_killed_and_goes_with_th
     service.kill()
     wait_until(lambda: not waiting_containers(engine, started_kata))
     (ended,) = containers(engine, started_kata)
-    # The engine hears of it a moment later.
+    # The engine notices the end a moment later.
     wait_until(lambda: engine.api.inspect_container(ended)["State"]["Status"] == "exited")
     runner = client(start_runner())
     assert not containers(engine, started_kata)
     assert_serves(runner, started_kata)
 
 
-def test_nothing_is_prepared_for_whom_is_not_there(runner: Stub, started_kata: Kata) -> None:
+def test_nothing_is_prepared_for_an_unknown_kata_avatar_or_image(
+    runner: Stub, started_kata: Kata
+) -> None:
     with_image = {"image_name": PYTHON}
     for asked, code in (
         ({"kata_id": "0000000000", "avatar": AVATAR, **with_image}, grpc.StatusCode.NOT_FOUND),
@@ -337,18 +339,14 @@ def test_nothing_is_prepared_for_whom_is_not_there(runner: Stub, started_kata: K
     refused(lambda: runner.Release(release), grpc.StatusCode.INVALID_ARGUMENT)
 
 
-def test_a_pipe_has_no_name_by_the_time_that_a_program_runs(
-    runner: Stub, started_kata: Kata
-) -> None:
+def test_pipes_are_unlinked_before_a_program_runs(runner: Stub, started_kata: Kata) -> None:
     prepare(runner, started_kata)
     names = {path.name for path in started_kata.avatar_folder(AVATAR).iterdir()}
     assert names == {"manifest.json", "sandbox"}
     assert runner.Run(request(started_kata)).outcome == GREEN
 
 
-def test_16_avatars_who_press_test_at_the_same_time_get_their_own_results(
-    runner: Stub, started_kata: Kata
-) -> None:
+def test_16_tests_at_the_same_time_get_their_own_results(runner: Stub, started_kata: Kata) -> None:
     names = ("bat", "bear", "bee", "crab", "deer", "eagle", "fox", "frog")
     for avatar in names:
         started_kata.start_avatar(avatar)

@@ -1,4 +1,4 @@
-"""Colour rules that are Ruby lambdas: what they say counts, and there is nothing they can do."""
+"""Colour rules that are Ruby lambdas: they give the colour, and can do no harm."""
 
 import subprocess
 from collections.abc import Callable, Iterator
@@ -55,37 +55,37 @@ def containers(engine: Engine, namespace: Namespace) -> list[str]:
 @pytest.mark.parametrize(
     ("script", "source", "colour"),
     [
-        # One argument is both outputs.
+        # A single argument is standard output followed by standard error.
         ("echo red", "lambda { |output| output.strip.to_sym }", RED),
         ("printf gre; printf en >&2", "lambda { |output| output }", GREEN),
         ("echo green", "proc { |output| output.strip }", GREEN),
         ("echo green", "->(output) { output.strip }", GREEN),
-        # Three are standard output, standard error and the status.
+        # Three arguments are standard output, standard error and the status.
         ("printf red; printf amber >&2", "lambda { |stdout, stderr, status| stdout }", RED),
         ("printf red; printf amber >&2", "lambda { |stdout, stderr, status| stderr }", AMBER),
         ("exit 3", "lambda { |_, _, status| status === 3 ? :green : :red }", GREEN),
         ("exit 3", "lambda { |*given| given == ['', '', 3] ? :green : :red }", GREEN),
-        # Lambdas return.
+        # A lambda may use `return`.
         ("true", "lambda { |output|\n  return :red if true\n  return :green\n}\n", RED),
         (
             "true",
             "# a word on it\n\nlambda { |o|\n  %w( a b ).each { |e| return :amber }\n}",
             AMBER,
         ),
-        # What is not UTF-8 is replaced; patterns are Ruby's own.
+        # Bytes that are not UTF-8 are replaced; patterns are Ruby's.
         ("printf 'a\\377b'", 'lambda { |o| o == "a\\uFFFDb" ? :green : :red }', GREEN),
         ("printf 'caf\\303\\251'", "lambda { |o| /^caf\\p{L}$/.match(o) ? :green : :red }", GREEN),
         ("printf 'a\\000b'", 'lambda { |o| o == "a\\0b" ? :green : :red }', GREEN),
-        # What it prints goes nowhere.
+        # What a lambda prints is discarded.
         (
             "true",
             "puts 1; lambda { |o| puts 2; warn 3; $stdout.syswrite('4' * 99); :green }",
             GREEN,
         ),
-        # A part of Ruby's library is there.
+        # A part of Ruby's library can be used.
         ("true", "require 'json'; require 'date'; lambda { |o| JSON.parse('[1]'); :green }", GREEN),
         ("true", "lambda { |o| o.encode('UTF-16').encode('ISO-8859-1'); :green }", GREEN),
-        # Of a long output it gets both ends.
+        # Of a long output a lambda gets both ends.
         (
             "head -c 900000 /dev/zero; echo passed",
             "lambda { |o| o =~ /passed/ ? :green : :red }",
@@ -211,7 +211,7 @@ CALLS = {"prctl": 157, "prlimit": 302, "kill": 62, "ptrace": 101, "socket": 41, 
         "loop { fork }",
         "Process.daemon",
         "Thread.new {}",
-        # Who else is there.
+        # Other processes.
         "Process.kill(:KILL, 1)",
         "Process.kill(:KILL, -1)",
         "Process.kill(:STOP, 1)",
@@ -220,7 +220,7 @@ CALLS = {"prctl": 157, "prlimit": 302, "kill": 62, "ptrace": 101, "socket": 41, 
         "Process.setpriority(Process::PRIO_PROCESS, 1, 19)",
         "Process.setrlimit(Process::RLIMIT_CPU, 1000)",
         "Process.setsid",
-        # What is open.
+        # Open files.
         "IO.for_fd(0).read",
         "IO.pipe",
         # The network.
@@ -230,13 +230,13 @@ CALLS = {"prctl": 157, "prlimit": 302, "kill": 62, "ptrace": 101, "socket": 41, 
         *(f"syscall({number | 1 << 30}, 1, 0, 0, 0, 0)" for number in CALLS.values()),
     ],
 )
-def test_a_lambda_that_tries_to_get_out_is_faulty_whatever_it_says(run: Run, body: str) -> None:
+def test_a_lambda_that_tries_to_escape_is_faulty_whatever_it_returns(run: Run, body: str) -> None:
     outcome, reason = judged(run, f"lambda {{ |output| {body} rescue nil; :green }}")
     assert outcome == FAULTY
     assert reason.startswith(REACHED_OUT)
 
 
-def test_a_lambda_has_no_capability_and_nothing_of_the_machine(
+def test_a_lambda_has_no_capabilities_network_or_mounts(
     run: Run, engine: Engine, namespace: Namespace
 ) -> None:
     assert judged(run, SAYS_SO, "echo green") == (GREEN, "")
@@ -272,13 +272,13 @@ def test_a_lambda_has_no_capability_and_nothing_of_the_machine(
         "def answer_one(*) = exit!; def colour_of(*) = [1, 'red']",
     ],
 )
-def test_a_lambda_leaves_nothing_to_the_next_one(run: Run, mischief: str) -> None:
+def test_a_lambda_leaves_no_trace_for_the_next_one(run: Run, mischief: str) -> None:
     run(colour_rule=ruby(f"{mischief}\nlambda {{ |output| :amber }}"))
     source = "lambda { |o| defined?(COLOUR) || $colour || ENV['COLOUR'] || o.strip.to_sym }"
     assert judged(run, source, "echo green") == (GREEN, "")
 
 
-def test_a_lambda_finds_nothing_of_what_others_were_given(run: Run) -> None:
+def test_a_lambda_finds_nothing_of_earlier_outputs(run: Run) -> None:
     first = "lambda { |output| raise 'the whale ' + output }"
     assert "the whale swims far" in judged(run, first, "echo swims far")[1]
     search = (
@@ -289,7 +289,7 @@ def test_a_lambda_finds_nothing_of_what_others_were_given(run: Run) -> None:
     assert judged(run, search) == (GREEN, "")
 
 
-def test_a_lambda_gives_colours_in_its_own_run_alone(run: Run) -> None:
+def test_a_lambda_can_not_forge_the_colour_of_another_run(run: Run) -> None:
     forge = (
         "lambda { |output| ObjectSpace.each_object(IO) { |each| "
         "each.syswrite([1, 5].pack('NN') + 'green' + [1, 3].pack('NN') + 'red') rescue nil }; "
@@ -301,9 +301,7 @@ def test_a_lambda_gives_colours_in_its_own_run_alone(run: Run) -> None:
             assert judged(run, SAYS_SO, f"echo {said}") == (colour, "")
 
 
-def test_a_class_gets_each_its_own_colour_at_the_same_time(
-    runner: Stub, started_kata: Kata
-) -> None:
+def test_runs_at_the_same_time_get_their_own_colours(runner: Stub, started_kata: Kata) -> None:
     others = [each for each in avatars.NAMES if each != AVATAR][:15]
     for avatar in others:
         started_kata.start_avatar(avatar)
@@ -324,18 +322,18 @@ def test_a_run_that_took_too_long_is_not_judged(run: Run) -> None:
 
 
 @pytest.mark.parametrize("source", ["", " \n", "#" * (MAX_SOURCE_BYTES + 1)])
-def test_what_can_be_no_lambda_is_refused(runner: Stub, kata: Kata, source: str) -> None:
+def test_an_empty_or_too_long_lambda_is_refused(runner: Stub, kata: Kata, source: str) -> None:
     asked = request(kata, colour_rule=ruby(source))
     assert bad_field(lambda: runner.Run(asked)) == "colour_rule.ruby_lambda.source"
 
 
-def test_a_lambda_can_be_as_long_as_it_may(run: Run) -> None:
+def test_a_lambda_of_the_largest_size_is_evaluated(run: Run) -> None:
     source = "lambda { |output| :green }"
     source += "#" * (MAX_SOURCE_BYTES - len(source))
     assert judged(run, source) == (GREEN, "")
 
 
-def test_a_container_that_somebody_removes_or_kills_costs_nobody_a_colour(
+def test_a_removed_or_killed_container_costs_no_colour(
     run: Run, engine: Engine, namespace: Namespace
 ) -> None:
     for end in (engine.api.kill, lambda each: engine.api.remove_container(each, force=True)):
@@ -345,13 +343,13 @@ def test_a_container_that_somebody_removes_or_kills_costs_nobody_a_colour(
         assert judged(run, SAYS_SO, "echo green") == (GREEN, "")
 
 
-def test_a_lambda_whose_container_is_taken_away_is_evaluated_in_another(
+def test_a_lambda_whose_container_is_removed_is_evaluated_in_another(
     runner: Stub, started_kata: Kata, engine: Engine, namespace: Namespace
 ) -> None:
     assert judged(runs_in(runner, started_kata), SAYS_SO, "echo green") == (GREEN, "")
     before = containers(engine, namespace)
     servers = [engine.api.inspect_container(each)["State"]["Pid"] for each in before]
-    # A lambda that waits takes processor time, of which it has a second.
+    # Less than a second: a lambda that sleeps uses processor time, of which it may use a second.
     slow = "lambda { |output| sleep 0.6; :green }"
     call = runner.Run.future(request(started_kata, "true", colour_rule=ruby(slow)), timeout=60)
     wait_until(lambda: any(map(children, servers)) or call.done())
@@ -360,7 +358,7 @@ def test_a_lambda_whose_container_is_taken_away_is_evaluated_in_another(
     assert (call.result().outcome, call.result().reason) == (GREEN, "")
 
 
-def test_what_a_runner_that_was_killed_leaves_goes(
+def test_lambda_containers_of_a_killed_runner_end_and_the_next_runner_removes_them(
     start_runner: Callable[..., Service],
     client: Callable[[Service], Stub],
     started_kata: Kata,
@@ -371,7 +369,7 @@ def test_what_a_runner_that_was_killed_leaves_goes(
     assert judged(runs_in(client(earlier), started_kata), SAYS_SO, "echo red") == (RED, "")
     left = containers(engine, namespace)
     earlier.kill()
-    # Even before there is another runner, nothing goes on in them.
+    # The containers end by themselves, even before there is another runner.
     wait_until(lambda: not any(is_running(engine, each) for each in left))
     later = start_runner()
     wait_until(lambda: not set(left) & set(containers(engine, namespace)))
@@ -386,12 +384,12 @@ def is_running(engine: Engine, container: str) -> bool:
     return bool(engine.api.inspect_container(container)["State"]["Running"])
 
 
-def test_without_the_image_for_lambdas_that_is_said_and_patterns_work(
+def test_without_the_image_for_lambdas_they_are_faulty_and_patterns_work(
     start_runner: Callable[..., Service], client: Callable[[Service], Stub], started_kata: Kata
 ) -> None:
     service = start_runner(CYBER_DOJO_RUNNER_RUBY_IMAGE="cyber-dojo/not-here")
-    told = service.wait_for_event(lambda event: event["event"] == "no image for Ruby lambdas")
-    assert told["image"] == "cyber-dojo/not-here"
+    event = service.wait_for_event(lambda event: event["event"] == "no image for Ruby lambdas")
+    assert event["image"] == "cyber-dojo/not-here"
     run = runs_in(client(service), started_kata)
     reason = "the image cyber-dojo/not-here, which evaluates it, is not on this host"
     assert judged(run, SAYS_SO, "echo green") == (FAULTY, NO_COLOUR + reason)
@@ -400,12 +398,12 @@ def test_without_the_image_for_lambdas_that_is_said_and_patterns_work(
 
 @pytest.fixture
 def ending_image(engine: Engine, namespace: Namespace, tmp_path: Path) -> Iterator[str]:
-    """An image for lambdas whose first process ends itself: no lambda is known that ends ours."""
+    """An image for lambdas whose first process ends itself. No known lambda ends the real one."""
     name = f"{namespace.name}-ending"
     server = "$stdout.syswrite([0, 0].pack('NN')); $stdin.sysread(16); exit!(1)\n"
     (tmp_path / "server.rb").write_text(server)
     (tmp_path / "Dockerfile").write_text("FROM cyber-dojo/ruby_lambdas\nCOPY server.rb /\n")
-    # Without the cache: another worker of the tests may be removing what is in it.
+    # Without the cache: another worker of the tests may be removing images from the cache.
     build = ["docker", "--host", engine.url, "build", "--quiet", "--no-cache"]
     command = [*build, "--tag", name, str(tmp_path)]
     subprocess.run(command, check=True, capture_output=True)

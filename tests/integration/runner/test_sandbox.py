@@ -1,4 +1,4 @@
-"""The sandbox between runs: what stays, what goes, and what a run can't do to it."""
+"""The sandbox between runs: what stays, what is removed, and what a run can't do to it."""
 
 import os
 import shutil
@@ -29,13 +29,13 @@ def sandbox(started_kata: Kata) -> Path:
 
 
 def written(path: Path) -> tuple[int, int, int]:
-    """Return what a file that was written anew would have otherwise."""
+    """Return times and inode, which differ if a file was rewritten."""
     found = path.stat()
     return found.st_mtime_ns, found.st_ctime_ns, found.st_ino
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Return every file below a folder, but for cyber-dojo.sh."""
+    """Return the contents of all files below a folder, without cyber-dojo.sh."""
     paths = (path for path in folder.rglob("*") if path.is_file())
     found = {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
     del found["cyber-dojo.sh"]
@@ -147,7 +147,7 @@ def test_the_files_belong_to_the_avatar_and_scripts_can_be_executed(
         assert (path.stat().st_uid, path.stat().st_gid) == (UID, UID), path
 
 
-# What one run leaves in the place of the visible files a.txt and lib/b.txt.
+# What a run leaves in place of the visible files a.txt and lib/b.txt.
 TRAPS = {
     "a folder for a file": "rm a.txt && mkdir -p a.txt/deep && touch a.txt/deep/c",
     "a link for a file": "echo kept > kept && ln -sf kept a.txt",
@@ -191,7 +191,7 @@ def test_what_a_run_puts_in_the_way_of_a_visible_file_is_removed(
     assert not (started_kata.folder / "b.txt").exists()
 
 
-def test_folders_without_end_are_removed(run: Run, sandbox: Path) -> None:
+def test_very_deep_folders_are_removed(run: Run, sandbox: Path) -> None:
     dig = b"""import os
 for _ in range(3000):
     os.mkdir("a.txt")
@@ -217,7 +217,7 @@ def test_a_run_can_neither_remove_nor_replace_its_sandbox(run: Run, sandbox: Pat
     response = run("cd ..; rm -rf sandbox; mv sandbox other; ln -sfT /tmp sandbox; touch file; ls")
     assert response.status != 0
     assert sandbox.stat().st_ino == before
-    # The next run's pipes, with names that begin with a dot, may be there for a moment.
+    # The pipes of the next run, whose names begin with a dot, may exist for a moment.
     left = {name for name in os.listdir(sandbox.parent) if not name.startswith(".")}
     assert left == {"manifest.json", "sandbox", "submission.json"}
 
@@ -247,16 +247,16 @@ def test_files_of_another_user_become_the_avatars(run: Run, sandbox: Path) -> No
     assert {path.stat().st_uid for path in (sandbox, *sandbox.rglob("*"))} == {UID}
 
 
-def test_what_a_killed_runner_left_half_done_is_finished(run: Run, sandbox: Path) -> None:
+def test_the_next_run_finishes_what_a_killed_runner_left(run: Run, sandbox: Path) -> None:
     run("true", {"a.txt": b"a\n"})
-    # It was killed while it removed a tree, with a file and the names half written.
+    # The runner was killed while it removed a tree, with a file and the names half written.
     (sandbox.parent / ".removed/1234/deep").mkdir(parents=True)
     (sandbox.parent / ".removed/1234/deep/file").write_bytes(b"")
     (sandbox.parent / ".visible-file").write_bytes(b"half")
     (sandbox.parent / ".submission.json").write_bytes(b'{"filenames": ["cyber')
     assert run("true", {"b.txt": b"b\n"}).status == 0
     assert contents(sandbox) == {"b.txt": b"b\n"}
-    # The next run's pipes, with names that begin with a dot, may be there for a moment.
+    # The pipes of the next run, whose names begin with a dot, may exist for a moment.
     left = {name for name in os.listdir(sandbox.parent) if not name.startswith(".")}
     assert left == {"manifest.json", "sandbox", "submission.json"}
 
@@ -264,9 +264,7 @@ def test_what_a_killed_runner_left_half_done_is_finished(run: Run, sandbox: Path
 @pytest.mark.parametrize(
     "content", [b"", b"{", b"[]", b'{"filenames": 7}', b'{"filenames": ["../manifest.json", 7]}']
 )
-def test_names_of_earlier_files_that_a_backup_spoilt_do_no_harm(
-    run: Run, sandbox: Path, content: bytes
-) -> None:
+def test_a_damaged_submission_json_does_no_harm(run: Run, sandbox: Path, content: bytes) -> None:
     run("true", {"a.txt": b"a\n"})
     (sandbox.parent / "submission.json").write_bytes(content)
     assert run().outcome == GREEN

@@ -1,4 +1,4 @@
-"""The filter of system calls that each run has: what it refuses, and what languages need of it."""
+"""The filter of system calls of each run: what it refuses, and what languages need."""
 
 import os
 from collections.abc import Mapping
@@ -142,7 +142,7 @@ ASKED
 }
 """
 
-# Each does what it says, if it is let: none is refused for its arguments alone.
+# Each call would succeed without the filter: none fails because of its arguments.
 REFUSED = {
     "a virtual machine's socket": "socket(AF_VSOCK, SOCK_STREAM, 0)",
     "a socket of the kernel's ciphers": "socket(AF_ALG, SOCK_SEQPACKET, 0)",
@@ -173,29 +173,29 @@ REFUSED = {
     "a child with mounts of its own": (
         "waited(syscall(SYS_clone, WIDE | CLONE_NEWNS | SIGCHLD, 0, 0, 0, 0))"
     ),
-    "memory without chance": "personality(ADDR_NO_RANDOMIZE)",
+    "memory without randomization": "personality(ADDR_NO_RANDOMIZE)",
     "faults of memory": "syscall(SYS_userfaultfd, 1)",
     "the memory of others": "process_vm_readv(getpid(), memory, 0, memory, 0, 0)",
     "a file by its handle": (
         'syscall(SYS_name_to_handle_at, AT_FDCWD, ".", memory, memory, 0)'
     ),
     "keys": "syscall(SYS_keyctl, 0, -3, 1)",
-    "what the machine counts": "syscall(SYS_perf_event_open, memory, 0, -1, -1, 0)",
+    "performance counters": "syscall(SYS_perf_event_open, memory, 0, -1, -1, 0)",
     "programs in the kernel": "syscall(SYS_bpf, 0, memory, 48)",
-    "all that is written on the machine": "syscall(SYS_sync)",
+    "syncing all file systems": "syscall(SYS_sync)",
     "pages of its own in a pipe": "vmsplice(1, memory, 0, 0)",
-    "the first turn at the disk": "syscall(SYS_ioprio_set, 1, 0, 2 << 13)",
+    "disk priority": "syscall(SYS_ioprio_set, 1, 0, 2 << 13)",
     "quotas": "syscall(SYS_quotactl, 0, 0, 0, 0)",
 }  # fmt: skip
-# The kernel seems to have none of these.
+# The filter answers ENOSYS, as if the kernel had none of these calls.
 ABSENT = {
     "rings": "syscall(SYS_io_uring_setup, 8, memory)",
     "a ring's turn": "syscall(SYS_io_uring_enter, -1, 0, 0, 0, 0, 0)",
     "a ring's parts": "syscall(SYS_io_uring_register, -1, 0, 0, 0)",
-    "input and output of old": "syscall(SYS_io_setup, 1, memory)",
+    "legacy asynchronous input and output": "syscall(SYS_io_setup, 1, memory)",
     "the memory's nodes": "syscall(SYS_get_mempolicy, 0, 0, 0, 0, 0)",
     "clone's successor": "syscall(SYS_clone3, memory, 88)",
-    "what will come after all these": "syscall(9999)",
+    "a future call": "syscall(9999)",
 }
 ALLOWED = {
     "a local socket": "socket(AF_UNIX, SOCK_STREAM, 0)",
@@ -224,12 +224,12 @@ ALLOWED = {
     "an attribute": 'setxattr(".", "user.a", "b", 1, 0) < 0 && errno != ENOTSUP ? -1 : 0',
     "a lock": "flock(dup(1), 8) < 0 && errno != EBADF ? -1 : 0",
     "a status in full": 'statx(AT_FDCWD, ".", 0, STATX_ALL, memory)',
-    "what happens to files": "inotify_init()",
-    "what happens": "epoll_create1(0)",
+    "watching files": "inotify_init()",
+    "waiting for events": "epoll_create1(0)",
     "an event": "eventfd(0, 0)",
     "a timer": "timerfd_create(CLOCK_MONOTONIC, 0)",
     "signals as they come": "signalfd(-1, memory, 0)",
-    "chance": "getrandom(memory, 16, 0)",
+    "random bytes": "getrandom(memory, 16, 0)",
     "a queue": 'mq_open("/queue", O_CREAT | O_RDWR, 0600, NULL)',
     "shared memory": "shmget(IPC_PRIVATE, 4096, 0600)",
     "semaphores": "semget(IPC_PRIVATE, 1, 0600)",
@@ -240,7 +240,7 @@ ALLOWED = {
     "the personality": "personality(0xffffffff)",
     "a filter of its own": "filtered()",
 }  # fmt: skip
-# The numbers are those of 32-bit programs.
+# The numbers of the calls are those of 32-bit programs.
 I386_REFUSED = {
     "i386: a virtual machine's socket": ("i386(359, AF_VSOCK, SOCK_STREAM, 0)", "EPERM"),
     "i386: SCTP": ("i386(359, AF_INET, SOCK_STREAM, IPPROTO_SCTP)", "EPERM"),
@@ -265,11 +265,11 @@ Answers = Mapping[str, str]
 
 @pytest.fixture(scope="module")
 def answers(runner: Stub, data_containers: DataContainers) -> Answers:
-    """What the kernel answered to each of what one run of a C program asked for."""
+    """The kernel's answer to each call that one run of a C program made."""
     asked = {**REFUSED, **ABSENT, **ALLOWED}
     if os.uname().machine == "x86_64":
         asked |= {name: call for name, (call, _) in I386_REFUSED.items()} | I386_ALLOWED
-    # What asks for a filter comes last, for it stays.
+    # The call that installs a filter comes last, because the filter stays.
     ordered = sorted(asked, key=lambda name: name == "a filter of its own")
     lines = "\n".join(f'    say("{name}", {asked[name]});' for name in ordered)
     program = PROGRAM.replace("ASKED", lines).encode()
@@ -284,34 +284,34 @@ def answers(runner: Stub, data_containers: DataContainers) -> Answers:
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_no_test_needs_is_refused(answers: Answers, name: str) -> None:
+def test_calls_that_no_test_needs_are_refused(answers: Answers, name: str) -> None:
     assert answers[name] == "EPERM"
 
 
 @pytest.mark.parametrize("name", ABSENT)
-def test_what_programs_do_without_seems_not_to_be_there(answers: Answers, name: str) -> None:
+def test_calls_that_programs_do_without_seem_not_to_exist(answers: Answers, name: str) -> None:
     assert answers[name] == "ENOSYS"
 
 
 @pytest.mark.parametrize("name", ALLOWED)
-def test_what_languages_need_is_allowed(answers: Answers, name: str) -> None:
+def test_calls_that_languages_need_are_allowed(answers: Answers, name: str) -> None:
     assert answers[name] == "done"
 
 
 @on_x86_64
 @pytest.mark.parametrize("name", I386_REFUSED)
-def test_a_32_bit_program_is_refused_the_same(answers: Answers, name: str) -> None:
+def test_a_32_bit_program_is_refused_the_same_calls(answers: Answers, name: str) -> None:
     assert answers[name] == I386_REFUSED[name][1]
 
 
 @on_x86_64
 @pytest.mark.parametrize("name", I386_ALLOWED)
-def test_a_32_bit_program_is_allowed_the_same(answers: Answers, name: str) -> None:
+def test_a_32_bit_program_is_allowed_the_same_calls(answers: Answers, name: str) -> None:
     assert answers[name] == "done"
 
 
 @on_x86_64
-def test_a_call_by_a_table_that_the_filter_does_not_know_ends_the_program(run: Run) -> None:
+def test_a_call_through_the_x32_abi_kills_the_program(run: Run) -> None:
     x32 = b"#include <unistd.h>\nint main(void) { return syscall(0x40000000 | 39) < 0; }\n"
     response = run("gcc -w x32.c -o x32 && ./x32", {"x32.c": x32}, image_name=GCC)
     assert response.status == 128 + 31  # SIGSYS
@@ -387,6 +387,6 @@ if __name__ == "__main__":
 """
 
 
-def test_the_library_of_a_language_finds_all_that_it_is_used_to(run: Run) -> None:
+def test_the_standard_library_of_python_works_under_the_filter(run: Run) -> None:
     response = run("python3 library.py", {"library.py": LIBRARY})
     assert response.outcome == GREEN, response

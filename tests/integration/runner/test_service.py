@@ -1,4 +1,4 @@
-"""Run: a program in an avatar's sandbox, and what is said of it."""
+"""Run: a program in an avatar's sandbox, and its result."""
 
 import contextlib
 from collections.abc import Callable
@@ -29,7 +29,7 @@ from support.runner.submissions import (
 from support.services import Service, wait_until
 
 
-def test_a_run_answers_output_status_colour_and_duration(run: Run) -> None:
+def test_a_run_returns_output_status_colour_and_duration(run: Run) -> None:
     response = run("echo tests: failed; echo trouble >&2; sleep 0.2; exit 3")
     assert response.stdout.content == b"tests: failed\n"
     assert response.stderr.content == b"trouble\n"
@@ -58,7 +58,7 @@ def test_standard_input_is_empty(run: Run) -> None:
     assert run("cat; echo end").stdout.content == b"end\n"
 
 
-def test_output_beyond_the_limit_is_cut_off_and_said_to_be(run: Run) -> None:
+def test_output_beyond_the_limit_is_truncated(run: Run) -> None:
     response = run("head -c 10000000 /dev/zero; head -c 51200 /dev/zero >&2")
     assert response.stdout.content == bytes(51200)
     assert response.stdout.truncated
@@ -86,7 +86,7 @@ def test_a_program_that_closes_its_output_is_waited_for(run: Run) -> None:
     assert response.changed_files["later.txt"] == b"late\n"
 
 
-def test_a_run_that_needs_too_much_memory_is_told_so(run: Run) -> None:
+def test_a_run_that_needs_too_much_memory_gets_a_reason(run: Run) -> None:
     response = run("python3 -c 'bytearray(2 << 30)'; echo tests: failed")
     assert response.outcome == RED
     assert "limit of memory" in response.reason
@@ -104,7 +104,7 @@ def test_a_run_that_needs_too_much_memory_is_told_so(run: Run) -> None:
         ("ulimit -c; ulimit -n", "0\n1024\n"),
     ],
 )
-def test_a_run_has_little_that_it_can_touch(run: Run, script: str, printed: str) -> None:
+def test_a_run_is_confined(run: Run, script: str, printed: str) -> None:
     assert printed in run(script).stdout.content.decode()
 
 
@@ -147,7 +147,7 @@ def test_a_pruned_handle_is_made_again(run: Run, started_kata: Kata, engine: Eng
     wait_until(lambda: engine.api.containers(all=True, filters={"name": f"^/{name}$"}))
 
 
-def test_runs_have_the_runtime_that_is_set(
+def test_runs_use_the_configured_runtime(
     engine: Engine,
     namespace: Namespace,
     tmp_path_factory: pytest.TempPathFactory,
@@ -166,5 +166,5 @@ def test_runs_have_the_runtime_that_is_set(
         assert_serves(client(service), kata)
         wait_until(lambda: waiting_containers(with_own, kata))
         (container,) = waiting_containers(with_own, kata)
-        told = with_own.api.inspect_container(container)["HostConfig"]
-        assert told["Runtime"] == OTHER_RUNTIME
+        config = with_own.api.inspect_container(container)["HostConfig"]
+        assert config["Runtime"] == OTHER_RUNTIME

@@ -1,4 +1,4 @@
-"""A submission to the runner in a kata that went to the archive."""
+"""Submissions to the runner in archived katas."""
 
 import os
 import time
@@ -31,7 +31,7 @@ def storer_service_with_archive(
 def storer(
     storer_service_with_archive: Service, connect: Callable[[str], grpc.Channel]
 ) -> storer_pb2_grpc.StorerServiceStub:
-    """Its client."""
+    """A client of the storer with an archive."""
     return storer_pb2_grpc.StorerServiceStub(connect(storer_service_with_archive.address))
 
 
@@ -41,7 +41,7 @@ def asking_runner(
     start_runner: Callable[..., Service],
     client: Callable[[Service], Stub],
 ) -> Stub:
-    """A runner that knows the storer."""
+    """A runner that can call the storer."""
     return client(start_runner(CYBER_DOJO_STORER=storer_service_with_archive.address))
 
 
@@ -49,7 +49,7 @@ def asking_runner(
 def stored_kata(
     storer: storer_pb2_grpc.StorerServiceStub, data_containers: DataContainers
 ) -> Iterator[Kata]:
-    """A kata of the storer's, in which the whale was started."""
+    """A kata that the storer made, with a whale."""
     manifest = storer_pb2.Manifest(
         display_name="Python, pytest", image_name=PYTHON, visible_files=FILES
     )
@@ -60,7 +60,7 @@ def stored_kata(
 
 
 def archive(storer: storer_pb2_grpc.StorerServiceStub, kata: Kata) -> None:
-    """Put the kata into the archive, as soon as no container holds its volume."""
+    """Archive the kata as soon as no container holds its volume."""
 
     def is_archived() -> bool:
         try:
@@ -74,7 +74,7 @@ def archive(storer: storer_pb2_grpc.StorerServiceStub, kata: Kata) -> None:
     wait_until(is_archived)
 
 
-def test_a_submission_brings_its_kata_back_with_what_the_run_before_left(
+def test_a_submission_fetches_its_archived_kata_with_the_products_of_earlier_runs(
     storer_service_with_archive: Service,
     start_runner: Callable[..., Service],
     client: Callable[[Service], Stub],
@@ -94,7 +94,7 @@ def test_a_submission_brings_its_kata_back_with_what_the_run_before_left(
         assert not stored_kata.folder.exists()
 
 
-def test_preparing_brings_a_kata_back(
+def test_preparing_fetches_an_archived_kata(
     asking_runner: Stub, storer: storer_pb2_grpc.StorerServiceStub, stored_kata: Kata
 ) -> None:
     archive(storer, stored_kata)
@@ -117,11 +117,11 @@ def test_a_run_counts_as_a_use_of_the_kata(
     os.utime(stored_kata.folder.parent, (0, 0))
     before = time.time()
     asking_runner.Run(request(stored_kata))
-    # The clock of the disk is a coarser one.
+    # The clock of the file system is coarser.
     assert data_containers.touched(stored_kata.id) >= before - 1
 
 
-def test_a_kata_that_is_nowhere_is_not_found_by_the_storer_either(
+def test_a_kata_that_the_storer_does_not_know_is_not_found(
     asking_runner: Stub, stored_kata: Kata
 ) -> None:
     nowhere = Kata("0123456789", stored_kata.folder)

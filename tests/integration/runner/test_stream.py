@@ -1,4 +1,4 @@
-"""RunStream: the output while the test runs."""
+"""RunStream: the output during the test."""
 
 import grpc
 
@@ -37,19 +37,21 @@ def test_output_arrives_while_the_test_runs_and_the_result_comes_last(
     assert last.result.stderr.content == b"two\n"
 
 
-def test_as_much_output_arrives_as_is_kept(runner: Stub, started_kata: Kata) -> None:
+def test_the_streamed_output_is_that_of_the_result(runner: Stub, started_kata: Kata) -> None:
     parts = list(runner.RunStream(asked(started_kata, "head -c 3000000 /dev/zero"), timeout=60))
     result = parts[-1].result
     assert b"".join(part.stdout for part in parts) == result.stdout.content == bytes(51200)
     assert result.stdout.truncated
 
 
-def test_a_run_without_output_has_a_result_alone(runner: Stub, started_kata: Kata) -> None:
+def test_a_run_without_output_streams_only_its_result(runner: Stub, started_kata: Kata) -> None:
     (only,) = runner.RunStream(asked(started_kata, "exit 3"), timeout=60)
     assert only.result.status == 3
 
 
-def test_a_caller_who_goes_ends_the_run(runner: Stub, started_kata: Kata, engine: Engine) -> None:
+def test_a_caller_that_disconnects_ends_the_run(
+    runner: Stub, started_kata: Kata, engine: Engine
+) -> None:
     responses = runner.RunStream(asked(started_kata, "echo one; sleep 1000"), timeout=60)
     assert next(iter(responses)).stdout == b"one\n"
     assert containers(engine, started_kata)
@@ -58,7 +60,7 @@ def test_a_caller_who_goes_ends_the_run(runner: Stub, started_kata: Kata, engine
     assert_serves(runner, started_kata)
 
 
-def test_what_run_refuses_is_refused(runner: Stub, started_kata: Kata) -> None:
+def test_run_stream_refuses_what_run_refuses(runner: Stub, started_kata: Kata) -> None:
     nothing = runner_pb2.RunStreamRequest()
     refused(lambda: list(runner.RunStream(nothing)), grpc.StatusCode.INVALID_ARGUMENT)
     elsewhere = asked(started_kata, "true")

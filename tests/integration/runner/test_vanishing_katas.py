@@ -1,4 +1,4 @@
-"""Katas that are deleted or restored while somebody runs in them: that is told, and no defect."""
+"""Katas that are deleted or restored during a run: the caller gets a status, and no defect."""
 
 import shutil
 import time
@@ -25,12 +25,12 @@ OK, NOT_FOUND = grpc.StatusCode.OK, grpc.StatusCode.NOT_FOUND
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 
 PREPARING = "zebra"
-# A cold run and a preparation side by side take some 500 ms: these are in all of their stages.
+# Seconds. A cold run and a preparation take about 500 ms together, so these are in all stages.
 MOMENTS = [number * 0.04 for number in range(16)]
 
 
 def stored_kata(storer: Storer, data_containers: DataContainers) -> Kata:
-    """Make a kata as the storer makes it, with a whale and a zebra."""
+    """Make a kata with the storer, with a whale and a zebra."""
     manifest = storer_pb2.Manifest(
         display_name="Python", image_name=PYTHON, visible_files={"cyber-dojo.sh": b"true\n"}
     )
@@ -41,9 +41,9 @@ def stored_kata(storer: Storer, data_containers: DataContainers) -> Kata:
 
 
 def codes_of_a_run_and_a_preparation(
-    runner: Stub, kata: Kata, meanwhile: Callable[[], object], seconds: float, files: int
+    runner: Stub, kata: Kata, disturb: Callable[[], object], seconds: float, files: int
 ) -> set[grpc.StatusCode]:
-    """Begin a run and a preparation, do something `seconds` later; return what came of the two."""
+    """Start a run and a preparation; call `disturb` after `seconds`; return both statuses."""
     asked = runner_pb2.PrepareRequest(kata_id=kata.id, avatar=PREPARING, image_name=PYTHON)
     submitted = {f"{number}.txt": b"x" for number in range(files)}
     calls: list[grpc.Future[Any]] = [
@@ -51,7 +51,7 @@ def codes_of_a_run_and_a_preparation(
         runner.Run.future(request(kata, files=submitted), timeout=60),
     ]
     time.sleep(seconds)
-    meanwhile()
+    disturb()
     return {code_of(call.result) for call in calls}
 
 
@@ -75,7 +75,7 @@ def test_a_kata_that_is_deleted_at_any_moment_of_a_run_is_not_found(
 
     with ThreadPoolExecutor(4) as threads:
         found = set().union(*threads.map(deleted, MOMENTS))
-    # Before it went, or because of that; and the runner logged no defect.
+    # Calls before the deletion succeed, later ones find no kata; and the runner logged no defect.
     assert found <= {OK, NOT_FOUND}
     assert NOT_FOUND in found
 
@@ -92,7 +92,7 @@ def test_a_kata_that_is_deleted_in_mid_run_is_not_found(
 
 
 def restore(kata: Kata) -> None:
-    """Put a kata in the place of one, as restoring a backup does at its end."""
+    """Replace a kata by a copy, as restoring a backup does at its end."""
     with locks.locked(kata.folder), publish.staging(kata.folder) as staged:
         incoming = staged.folder
         shutil.copy(kata.folder / "manifest.json", incoming)
@@ -102,7 +102,7 @@ def restore(kata: Kata) -> None:
         publish.publish(staged, kata.folder)
 
 
-def test_a_kata_that_is_restored_at_any_moment_of_a_run_is_there(
+def test_a_kata_that_is_restored_at_any_moment_of_a_run_can_be_run_again(
     runner: Stub, new_kata: Callable[[], Kata]
 ) -> None:
     katas = [new_kata() for _ in MOMENTS]
@@ -115,7 +115,7 @@ def test_a_kata_that_is_restored_at_any_moment_of_a_run_is_there(
 
     with ThreadPoolExecutor(4) as threads:
         found = set().union(*threads.map(restored, katas, MOMENTS))
-    # The next try has the sandbox that came, and a light that is right.
+    # The next run uses the restored sandbox, and its light is right.
     assert found <= {OK, UNAVAILABLE}
     for kata in katas[::4]:
         assert_serves(runner, kata)

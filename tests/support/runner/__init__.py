@@ -1,1 +1,1 @@
-"""What tests of the runner share."""
+"""Helpers of the runner's tests."""

@@ -1,4 +1,4 @@
-"""What tests of hostile programs share: whom they may not harm, and what they may not leave."""
+"""Helpers for tests of hostile programs: a neighbour to protect, and a search for leftovers."""
 
 import contextlib
 import os
@@ -14,7 +14,7 @@ from support.kata_folders import Kata
 NEIGHBOUR = "zebra"
 SECRET = b"the zebra's own\n"
 
-# What may be in a run's environment: ours, the engine's, the tests' image's and the shells'.
+# The variables of a run that come from the runner, the engine, the image and the shells.
 VARIABLES = {
     "HOME", "USER", "LOGNAME", "CYBER_DOJO_AVATAR_NAME", "CYBER_DOJO_ID", "CYBER_DOJO_IMAGE_NAME",
     "CYBER_DOJO_SANDBOX", "HOSTNAME", "PATH", "PYTHONDONTWRITEBYTECODE", "OLDPWD", "PWD",
@@ -25,17 +25,16 @@ _UIDS = range(avatars.FIRST_UID, avatars.FIRST_UID + len(avatars.NAMES))
 
 
 def keep_secret(kata: Kata) -> None:
-    """Put a file of the neighbour's, which is none of her visible ones, into her sandbox."""
+    """Write a secret file to the neighbour's sandbox. It is none of her visible files."""
     path = kata.sandbox(NEIGHBOUR) / "secret.txt"
     path.write_bytes(SECRET)
     os.chown(path, avatars.uid(NEIGHBOUR), avatars.uid(NEIGHBOUR))
 
 
 def strays(engine: Engine, namespace: Namespace) -> set[str]:
-    """Return what runs left: containers, and mounts and avatars' processes of no container.
+    """Return what runs left: containers, and mounts and avatars' processes without a container.
 
-    The engine may have other tests' containers too, and there may be other tests' engines:
-    theirs are left out.
+    Containers of other tests, and engines of other tests, are left out.
     """
     root = f"{engine.volume_root().parent}/"
     found = engine.api.containers(all=True, filters={"label": f"{LABEL}={namespace.name}"})
@@ -54,13 +53,13 @@ def strays(engine: Engine, namespace: Namespace) -> set[str]:
 
 
 def _processes(root: str) -> dict[int, str]:
-    """Return the processes of avatars, and the control groups that they are in.
+    """Return the processes of avatars, with their control groups.
 
-    But only those that have a file system below `root`, which is where our engine makes them.
+    Only processes with a file system below `root` count: that is where this engine makes them.
     """
     found = {}
     for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):  # it has ended meanwhile
+        with contextlib.suppress(OSError):  # the process has just ended
             is_avatars = folder.stat().st_uid in _UIDS
             if is_avatars and root in (folder / "mountinfo").read_text():
                 found[int(folder.name)] = (folder / "cgroup").read_text()
@@ -72,7 +71,7 @@ def _layers(engine: Engine, containers: list[str]) -> set[str]:
     layers: set[str] = set()
     for container in containers:
         with contextlib.suppress(docker.errors.NotFound):
-            # The engine says None of one that is being removed.
+            # The data are None while a container is being removed.
             driver = engine.api.inspect_container(container)["GraphDriver"]["Data"] or {}
             layers.update(filter(None, [driver.get("MergedDir")]))
     return layers

@@ -1,4 +1,4 @@
-"""A registry of images on this host, and an image small enough to be pulled in a test."""
+"""A registry of images on this host, and an image that is small enough to pull in a test."""
 
 import gzip
 import hashlib
@@ -24,17 +24,17 @@ _MANIFEST = _TYPES + "distribution.manifest.v2+json"
 _CONFIG = _TYPES + "container.image.v1+json"
 _LAYER = _TYPES + "image.rootfs.diff.tar.gzip"
 
-# The engine tells about a layer each time that some 500 KB of it have come.
+# The engine reports progress after about every 500 KB of a layer.
 _LAYER_BYTES = 4 * 1024 * 1024
 _PIECE_BYTES = 1024
 
 
 class Registry:
-    """Serves images to whoever asks on `address`. Docker takes it, without TLS, on 127.0.0.1.
+    """Serves images on `address`, without TLS, which docker accepts on 127.0.0.1.
 
-    Half of each layer is sent at once and the rest when `rest_may_go` is set, as it is at
-    first. `was_hung_up` is set when whoever asked went away before the end. `answer`, if it is
-    not None, is the status and the body that everything is answered with.
+    Half of each layer is sent at once and the rest when `rest_may_go` is set, which it is at
+    first. `was_hung_up` is set when a client disconnects before the end. If `answer` is not None,
+    every request gets this status and body.
     """
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class Registry:
 
     @property
     def address(self) -> str:
-        """The host and port, as an image's name begins."""
+        """The host and port that the names of the images begin with."""
         host, port = self._server.server_address[:2]
         return f"{host!s}:{port}"
 
@@ -94,7 +94,7 @@ class Registry:
         self._server.server_close()
 
     def found(self, path: str) -> tuple[str, bytes] | None:
-        """Return the media type and the content of what is asked for, if there is such."""
+        """Return the media type and the content at a path; None if there is none."""
         return self._content.get(path.removeprefix("/v2/"))
 
 
@@ -116,7 +116,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._say(HTTPStatus.NOT_FOUND, error("MANIFEST_UNKNOWN", "manifest unknown"))
 
     def log_message(self, *arguments: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
     def _say(self, status: int, content: bytes) -> None:
         self.send_response(status)
@@ -142,7 +142,7 @@ class _Handler(BaseHTTPRequestHandler):
                 half = len(rest) // 2
                 self.wfile.write(rest[:half])
                 rest = rest[half:]
-            # A little now and then: an engine that gave up takes note at the next piece.
+            # Small pieces, so that this notices soon when the engine disconnects.
             while not self.registry.rest_may_go.wait(0.02):
                 self.wfile.write(rest[:_PIECE_BYTES])
                 rest = rest[_PIECE_BYTES:]
@@ -152,7 +152,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def error(code: str, message: str) -> bytes:
-    """Return what a registry says when it refuses."""
+    """Return the body of a registry's refusal."""
     return json.dumps({"errors": [{"code": code, "message": message}]}).encode()
 
 
@@ -162,7 +162,7 @@ def _digest(content: bytes) -> str:
 
 @contextmanager
 def shell_image(engine: Engine, image_name: str) -> Iterator[None]:
-    """Make an image of the name that has a shell and nothing else, and a big file beside it."""
+    """Make an image that has a shell and a big file, and nothing else; remove it at the end."""
     listed = subprocess.run(["ldd", "/bin/sh"], capture_output=True, text=True, check=True)
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w", dereference=True) as tar:

@@ -31,10 +31,10 @@ AVATAR = "whale"
 PYTHON = "cyberdojofoundation/python_pytest"
 GCC = "cyberdojofoundation/gcc_assert"
 
-# Half of what a run may take.
+# Half of the time limit of a run.
 _BESIDE_SECONDS = 30
 
-# What the runs in these tests print to say what they came to.
+# Runs in these tests print `tests: passed` or `tests: failed`.
 COLOUR_RULE = colour_pb2.ColourRule(
     patterns=colour_pb2.ColourPatterns(
         patterns=[
@@ -69,7 +69,7 @@ def request(
 
 
 def runs_in(runner: Stub, kata: Kata) -> Run:
-    """Return what runs a script, and files beside it, in the kata: `run("make", {...})`."""
+    """Return a function that runs a script with files in the kata: `run("make", {...})`."""
 
     def run(script: str = "echo tests: passed", *arguments: object, **fields: object) -> object:
         made = request(kata, script, *arguments, **fields)  # type: ignore[arg-type]
@@ -79,26 +79,26 @@ def runs_in(runner: Stub, kata: Kata) -> Run:
 
 
 def prepare(runner: Stub, kata: Kata, avatar: str = AVATAR, image_name: str = PYTHON) -> bool:
-    """Have a container wait; say whether one does."""
-    asked = runner_pb2.PrepareRequest(kata_id=kata.id, avatar=avatar, image_name=image_name)
-    return runner.Prepare(asked, timeout=60).waiting
+    """Prepare a warm container; return whether one waits now."""
+    preparing = runner_pb2.PrepareRequest(kata_id=kata.id, avatar=avatar, image_name=image_name)
+    return runner.Prepare(preparing, timeout=60).waiting
 
 
 @dataclass(frozen=True)
 class Held:
-    """A run that is going on, and does until it is told to end."""
+    """A run in progress, which ends when `release` is called."""
 
     call: "grpc.Future[runner_pb2.RunResponse]"
     sandbox: Path
 
     def release(self) -> runner_pb2.RunResponse:
-        """Tell it to end; return what it came to."""
+        """Let the run end; return its response."""
         (self.sandbox / "go").touch()
         return self.call.result(timeout=60)
 
 
 def held(runner: Stub, kata: Kata, avatar: str = AVATAR, timeout: float = 90) -> Held:
-    """Begin a run; return when it is going on."""
+    """Start a run; return when its script is running."""
     script = "touch here; until [ -e go ]; do sleep 0.01; done; rm here go; echo tests: passed"
     call = runner.Run.future(request(kata, script, avatar=avatar, max_seconds=60), timeout=timeout)
     sandbox = kata.sandbox(avatar)
@@ -109,10 +109,9 @@ def held(runner: Stub, kata: Kata, avatar: str = AVATAR, timeout: float = 90) ->
 
 @contextmanager
 def beside(runner: Stub, kata: Kata, avatar: str) -> Iterator[None]:
-    """Have an avatar's run go on during the block; each light of it has to be right.
+    """Keep an avatar running during the block, and assert that each of its lights is right.
 
-    Runs that go on for long follow each other, as none can take as long as a test on a busy
-    machine. Between two of them nobody notices for a moment.
+    Long runs follow each other, because one run may not last as long as a test on a busy machine.
     """
     is_over = threading.Event()
 
@@ -138,12 +137,12 @@ def _assert_passed(response: runner_pb2.RunResponse) -> None:
 
 
 def containers(engine: Engine, kata: Kata) -> list[str]:
-    """Return the containers of the kata's runs, whatever became of them, but not what waits."""
+    """Return the containers of the kata's runs, in any state, without the warm ones."""
     return [each for each in _containers(engine, kata) if not _is_waiting(engine, each)]
 
 
 def waiting_containers(engine: Engine, kata: Kata) -> list[str]:
-    """Return the containers that wait for a run of the kata."""
+    """Return the warm containers that wait for a run of the kata."""
     return [each for each in _containers(engine, kata) if _is_waiting(engine, each)]
 
 
@@ -154,7 +153,7 @@ def _containers(engine: Engine, kata: Kata) -> list[str]:
 
 
 def _is_waiting(engine: Engine, container: str) -> bool:
-    """Say whether nothing is in a container but its first process, and the shell that waits."""
+    """Return whether a container has only its first process, and the shell that waits."""
     try:
         first = engine.api.inspect_container(container)["State"]["Pid"]
     except docker.errors.NotFound:
@@ -164,7 +163,7 @@ def _is_waiting(engine: Engine, container: str) -> bool:
 
 
 def children(pid: int) -> list[int]:
-    """Return a process's children; none if it has gone."""
+    """Return a process's children; none if the process has ended."""
     try:
         found = Path(f"/proc/{pid}/task/{pid}/children").read_text()
     except (FileNotFoundError, ProcessLookupError):
@@ -173,7 +172,7 @@ def children(pid: int) -> list[int]:
 
 
 def refused(call: Callable[[], object], code: grpc.StatusCode) -> Any:
-    """Return the error that `call` ends with, which has to be of this status, and is a call too."""
+    """Return the error that `call` raises, and assert its status. The error is also a grpc.Call."""
     with pytest.raises(grpc.RpcError) as caught:
         call()
     error = caught.value
@@ -182,7 +181,7 @@ def refused(call: Callable[[], object], code: grpc.StatusCode) -> Any:
 
 
 def bad_field(call: Callable[[], object]) -> str:
-    """Return the field that `call` is refused for, as a program reads it."""
+    """Return the field that the error details of `call` name."""
     status = rpc_status.from_call(refused(call, grpc.StatusCode.INVALID_ARGUMENT))
     assert status is not None
     violations = error_details_pb2.BadRequest()
@@ -192,6 +191,6 @@ def bad_field(call: Callable[[], object]) -> str:
 
 
 def assert_serves(runner: Stub, kata: Kata) -> None:
-    """Make sure that a good submission is green."""
+    """Assert that a good submission is green."""
     response = runner.Run(request(kata), timeout=120)
     assert response.outcome == GREEN, response

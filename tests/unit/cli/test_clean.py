@@ -7,7 +7,7 @@ import pytest
 
 from cli.terminal.clean import clean, line
 from cli.terminal.screen import Screen
-from cli.terminal.tables import Column, Table, beside
+from cli.terminal.tables import Column, Table, side_by_side
 from support.terminal import Terminal
 
 HOSTILE = {
@@ -23,7 +23,7 @@ HOSTILE = {
     "a surrogate": "a\udc80b",
     "markup of rich": "[red]x[/red] [link=http://a]b[/link] \\[ :smile:",
 }
-# Of escapes, only those that set a colour.
+# The only escapes that may be written: those that set a colour.
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 STEERING = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 
@@ -32,7 +32,7 @@ each_hostile = pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 
 @pytest.fixture(params=[Terminal, io.StringIO], ids=["terminal", "pipe"])
 def stream(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
-    """What a screen writes to, in colours where it is a terminal."""
+    """The stream of a screen: a terminal with colours, or a pipe."""
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.delenv("NO_COLOR", raising=False)
@@ -41,7 +41,7 @@ def stream(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> i
 
 
 def shown(stream: io.StringIO) -> str:
-    """Return what was written, without colours; there must be no other escape in it."""
+    """Return what was written, without colours, and assert that it has no other escapes."""
     text = COLOURS.sub("", stream.getvalue())
     assert not STEERING.search(text), ascii(text)
     assert not any(0xD800 <= ord(each) < 0xE000 for each in text)
@@ -56,7 +56,7 @@ def test_a_clean_text_is_seen_whole_and_stays_as_it_is(text: str) -> None:
     assert clean(cleaned) == cleaned
 
 
-def test_bytes_that_are_no_text_and_tabs_are_shown_too() -> None:
+def test_bytes_that_are_not_utf8_and_tabs_are_shown() -> None:
     assert clean(b"a\xff\x1bb") == "a\\xff\\x1bb"
     assert line(b"\ta\tb\r") == "    a   b"
     assert line("né 日本") == "né 日本"
@@ -74,7 +74,7 @@ def test_a_line_on_a_screen_is_one_line_and_harmless(
 
 @each_hostile
 def test_a_table_is_harmless(stream: io.StringIO, text: str) -> None:
-    table = Table(Column("NAME", gives="cut"), Column("SAYS", gives="fold"))
+    table = Table(Column("NAME", overflow="cut"), Column("SAYS", overflow="fold"))
     table.add(text, [text, (text, "red")], style="red")
     table.show(Screen(stream))
     heading, row = shown(stream).splitlines()
@@ -83,14 +83,14 @@ def test_a_table_is_harmless(stream: io.StringIO, text: str) -> None:
 
 
 @each_hostile
-def test_two_texts_beside_each_other_are_harmless(stream: io.StringIO, text: str) -> None:
-    beside(Screen(stream), [((text, ""), "|", ("", (text, "red")))], width=199, label_columns=80)
+def test_two_texts_side_by_side_are_harmless(stream: io.StringIO, text: str) -> None:
+    side_by_side(
+        Screen(stream), [((text, ""), "|", ("", (text, "red")))], width=199, label_columns=80
+    )
     assert shown(stream).split("|")[0].strip() == clean(text).strip()
 
 
-def test_colours_are_left_out_where_that_is_asked_for(
-    stream: io.StringIO, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_color_leaves_out_colours(stream: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     screen = Screen(stream)
     table = Table(Column("NAME"))

@@ -14,7 +14,7 @@ from cli.commands.completion import VARIABLE
 from cli.main import COMMANDS, command
 from support.paths import TOP
 
-ALL = {name: told for found in COMMANDS.values() for name, told in found.items()}
+ALL = {name: entry for group in COMMANDS.values() for name, entry in group.items()}
 SERVICES = set(COMMANDS["Services"])
 
 
@@ -24,7 +24,7 @@ def run(*arguments: str) -> Result:
 
 
 def python(*arguments: str, **environ: str) -> "subprocess.CompletedProcess[str]":
-    """Run Python's `-m` in a process of its own."""
+    """Run `python -m` in a process of its own."""
     return subprocess.run(
         [sys.executable, "-W", "error", "-m", *arguments],
         cwd=TOP,
@@ -36,14 +36,14 @@ def python(*arguments: str, **environ: str) -> "subprocess.CompletedProcess[str]
 
 
 def loaded_by(*arguments: str) -> set[str]:
-    """Return the top-level modules that a command loads to say how it is used."""
+    """Return the top-level modules that a command loads to print its help."""
     done = python("cli", *arguments, "--help", PYTHONPROFILEIMPORTTIME="1")
     assert done.returncode == 0
     return {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
 
 
 def completed(*words: str) -> list[str]:
-    """Return what a shell is offered for the last of the words."""
+    """Return the completions that a shell is offered for the last word."""
     shell = BashComplete(command, {}, "cyber-dojo", VARIABLE)
     return [each.value for each in shell.get_completions(list(words[:-1]), words[-1])]
 
@@ -101,7 +101,7 @@ def test_a_command_loads_only_what_it_needs() -> None:
         (["show", "4"], []),  # no storer answers
     ],
 )
-def test_what_is_begun_is_completed(
+def test_an_incomplete_word_is_completed(
     words: list[str], offered: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CYBER_DOJO_STORER", "127.0.0.1:1")

@@ -1,11 +1,11 @@
-"""Tables fit a terminal, and are whole and plain elsewhere."""
+"""Tables fit a terminal, and are complete and plain elsewhere."""
 
 import io
 
 import pytest
 
 from cli.terminal.screen import Screen
-from cli.terminal.tables import Column, Table, beside
+from cli.terminal.tables import Column, Table, side_by_side
 from support.terminal import Terminal
 
 LONG = "a language with a very long name, and an exercise"
@@ -18,7 +18,7 @@ def _width(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def table() -> Table:
-    made = Table(Column("ID"), Column("LANGUAGE", gives="cut"), Column("LIGHTS", is_right=True))
+    made = Table(Column("ID"), Column("LANGUAGE", overflow="cut"), Column("LIGHTS", is_right=True))
     made.add("493A06504A", LONG, "7")
     made.add("9f8TeZMZAq", "日本語", "12")
     return made
@@ -34,7 +34,7 @@ def test_a_table_in_a_pipe_has_a_line_for_each_row_and_nothing_is_cut() -> None:
     )
 
 
-def test_a_table_on_a_terminal_fits_and_only_what_may_be_cut_is() -> None:
+def test_a_table_on_a_terminal_fits_and_only_columns_that_may_be_cut_are() -> None:
     stream = Terminal()
     table().show(Screen(stream))
     heading, first, second = stream.getvalue().splitlines()
@@ -46,9 +46,9 @@ def test_a_table_on_a_terminal_fits_and_only_what_may_be_cut_is() -> None:
     assert "日本語" in second
 
 
-def test_what_is_folded_is_whole() -> None:
+def test_a_folded_text_is_complete() -> None:
     stream = Terminal()
-    made = Table(Column("N"), Column("CHANGES", gives="fold"))
+    made = Table(Column("N"), Column("CHANGES", overflow="fold"))
     made.add("1", LONG)
     made.show(Screen(stream))
     words = " ".join(line.strip("1 ") for line in stream.getvalue().splitlines()[1:])
@@ -56,9 +56,9 @@ def test_what_is_folded_is_whole() -> None:
 
 
 @pytest.mark.parametrize("kind", [io.StringIO, Terminal])
-def test_two_texts_stand_beside_each_other_and_are_whole(kind: type[io.StringIO]) -> None:
+def test_two_texts_side_by_side_are_complete(kind: type[io.StringIO]) -> None:
     stream = kind()
-    beside(
+    side_by_side(
         Screen(stream),
         [(("", "    left"), "|", ("", "right")), (("", "x" * 30), "<", ("", ""))],
         width=39,

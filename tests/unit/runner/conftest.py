@@ -1,4 +1,4 @@
-"""What tests of the runner that need no engine start from."""
+"""Fixtures of the runner's tests that need no engine."""
 
 import os
 from collections.abc import Iterator
@@ -20,6 +20,6 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def sandbox(folder: Path) -> Iterator[Sandbox]:
-    """The sandbox in it, whose user is whoever runs the tests."""
+    """The sandbox in that folder. Its files belong to the user that runs the tests."""
     with safe_fs.opened(folder.parent) as avatar, safe_fs.opened(folder) as inner:
         yield Sandbox(AvatarFolder(avatar, inner, os.getuid()))

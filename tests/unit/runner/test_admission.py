@@ -1,4 +1,4 @@
-"""Which runs may go on: one at a time for an avatar, so many in all, and the others in order."""
+"""Admission of runs: one at a time for an avatar, a limited number in total, in order."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
@@ -13,7 +13,7 @@ ID = "7C4E19D2B6"
 
 
 class Runs:
-    """Runs that go on until they are told to end, and what was seen of them."""
+    """Runs that last until `end` is called, and the order in which they began."""
 
     def __init__(self, admission: Admission) -> None:
         self.admission = admission
@@ -22,10 +22,10 @@ class Runs:
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     async def start(self, name: str, avatar: str) -> None:
-        """Start a run, and let it come as far as it can."""
+        """Start a run, and let it proceed as far as it can."""
         self._ends[name] = asyncio.Event()
         self._tasks[name] = asyncio.create_task(self._run(name, avatar))
-        await settle()
+        await run_all_tasks()
 
     async def _run(self, name: str, avatar: str) -> None:
         async with self.admission.turn(ID, avatar), self.admission.slot():
@@ -35,21 +35,21 @@ class Runs:
     async def end(self, name: str) -> None:
         self._ends[name].set()
         await self._tasks[name]
-        await settle()
+        await run_all_tasks()
 
     async def cancel(self, name: str) -> None:
         self._tasks[name].cancel()
         with pytest.raises(asyncio.CancelledError):
             await self._tasks[name]
-        await settle()
+        await run_all_tasks()
 
     async def error(self, name: str) -> BaseException | None:
         await asyncio.wait([self._tasks[name]], timeout=10)
         return self._tasks[name].exception()
 
 
-async def settle() -> None:
-    """Let all tasks come as far as they can."""
+async def run_all_tasks() -> None:
+    """Let all tasks proceed as far as they can."""
     for _ in range(20):
         await asyncio.sleep(0)
 
@@ -61,7 +61,7 @@ def admitted(test: Callable[[Runs], Awaitable[None]], running: int = 2, waiting:
     asyncio.run(main())
 
 
-def test_one_run_at_a_time_for_an_avatar_in_their_order() -> None:
+def test_runs_of_one_avatar_take_turns_in_order() -> None:
     async def test(runs: Runs) -> None:
         for name in ("first", "second", "third"):
             await runs.start(name, "whale")
@@ -74,7 +74,7 @@ def test_one_run_at_a_time_for_an_avatar_in_their_order() -> None:
     admitted(test)
 
 
-def test_so_many_in_all_and_who_waits_for_its_turn_takes_no_slot() -> None:
+def test_slots_are_limited_and_a_run_that_waits_for_its_turn_takes_none() -> None:
     async def test(runs: Runs) -> None:
         for name, avatar in (("a", "ant"), ("b", "ant"), ("c", "bee"), ("d", "cat"), ("e", "dog")):
             await runs.start(name, avatar)
@@ -89,7 +89,7 @@ def test_so_many_in_all_and_who_waits_for_its_turn_takes_no_slot() -> None:
     admitted(test)
 
 
-def test_the_same_avatar_of_two_katas_is_two() -> None:
+def test_one_avatar_in_two_katas_has_two_turns() -> None:
     async def main() -> None:
         admission = Admission(2, 0)
         async with admission.turn(ID, "whale"), admission.turn("60B2C95E04", "whale"):
@@ -98,7 +98,7 @@ def test_the_same_avatar_of_two_katas_is_two() -> None:
     asyncio.run(main())
 
 
-def test_too_many_that_wait_are_refused_at_once_and_told_when_to_try_again() -> None:
+def test_too_many_waiting_runs_are_refused_with_a_time_to_retry() -> None:
     async def test(runs: Runs) -> None:
         for name, avatar in (("a", "ant"), ("b", "bee"), ("c", "cat"), ("d", "dog")):
             await runs.start(name, avatar)
@@ -108,7 +108,7 @@ def test_too_many_that_wait_are_refused_at_once_and_told_when_to_try_again() -> 
         for name in ("a", "b", "c"):
             await runs.end(name)
         assert runs.begun == ["a", "b", "c"]
-        # And it holds nothing.
+        # The refused run holds neither its turn nor a slot.
         await runs.start("e", "dog")
         assert runs.begun[-1] == "e"
         await runs.end("e")
@@ -133,17 +133,17 @@ def test_a_run_that_is_cancelled_while_it_waits_leaves_its_place_to_others() -> 
     admitted(test, running=1, waiting=2)
 
 
-def test_it_is_held_while_a_run_waits_and_not_while_it_goes_on() -> None:
+def test_while_waiting_is_entered_only_while_a_run_waits() -> None:
     held: list[str] = []
 
     @contextmanager
-    def holding() -> Iterator[None]:
+    def while_waiting() -> Iterator[None]:
         held.append("begin")
         yield
         held.append("end")
 
     async def main() -> None:
-        runs = Runs(Admission(1, 8, holding))
+        runs = Runs(Admission(1, 8, while_waiting))
         await runs.start("a", "ant")
         assert held == []
         await runs.start("b", "bee")

@@ -1,4 +1,4 @@
-"""What is kept of a run's output."""
+"""How much of a run's output is kept."""
 
 from hypothesis import given
 from hypothesis import strategies as st

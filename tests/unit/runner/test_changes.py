@@ -1,4 +1,4 @@
-"""What a run left behind, of a sandbox in which nothing moves any more."""
+"""The changes of a run, in a sandbox in which nothing changes any more."""
 
 import os
 from pathlib import Path
@@ -17,7 +17,7 @@ SUBMITTED = {"hiker.c": b"int a;\n", "cyber-dojo.sh": b"make\n"}
 
 @pytest.fixture
 def before(sandbox: Sandbox) -> dict[str, FileVersion]:
-    """What was there before the run: the visible files."""
+    """The versions of the files before the run, which are the visible files."""
     sandbox.submit(SUBMITTED)
     return versions(sandbox, LIMITS.files)
 
@@ -33,7 +33,7 @@ def test_nothing_changed(sandbox: Sandbox, before: Before) -> None:
     assert since(sandbox, before) == Changes({}, is_truncated=False, deleted_filenames=[])
 
 
-def test_what_was_made_changed_or_deleted_is_told(
+def test_created_changed_and_deleted_files_are_found(
     sandbox: Sandbox, before: Before, folder: Path
 ) -> None:
     (folder / "report.txt").write_bytes(b"good\n")
@@ -44,14 +44,14 @@ def test_what_was_made_changed_or_deleted_is_told(
     assert found.deleted_filenames == ["cyber-dojo.sh"]
 
 
-def test_a_file_that_was_written_as_it_was_did_not_change(
+def test_a_file_rewritten_with_the_same_content_did_not_change(
     sandbox: Sandbox, before: Before, folder: Path
 ) -> None:
     (folder / "hiker.c").write_bytes(SUBMITTED["hiker.c"])
     assert since(sandbox, before).files == {}
 
 
-def test_a_change_with_size_and_time_as_before_is_found(
+def test_a_change_is_found_even_if_size_and_time_are_the_same(
     sandbox: Sandbox, before: Before, folder: Path
 ) -> None:
     status = (folder / "hiker.c").stat()
@@ -63,7 +63,7 @@ def test_a_change_with_size_and_time_as_before_is_found(
 @pytest.mark.parametrize(
     "content", [b"\0", b"a\0b", b"\xff", b"caf\xc3", b"x" * 5000 + b"\0", b"x" * 5000 + b"\xff"]
 )
-def test_what_is_no_text_is_left_out(
+def test_binary_files_are_left_out(
     sandbox: Sandbox, before: Before, folder: Path, content: bytes
 ) -> None:
     (folder / "a").write_bytes(content)
@@ -71,7 +71,7 @@ def test_what_is_no_text_is_left_out(
 
 
 @pytest.mark.parametrize("length", range(4090, 4100))
-def test_a_character_across_the_end_of_the_first_look_is_text(
+def test_a_character_split_by_the_first_read_is_text(
     sandbox: Sandbox, before: Before, folder: Path, length: int
 ) -> None:
     content = b"x" * length + "é名\N{GRINNING FACE}".encode() * 5
@@ -80,7 +80,7 @@ def test_a_character_across_the_end_of_the_first_look_is_text(
 
 
 @pytest.mark.parametrize("name", [".hidden", "a/.hidden/b", "a\nb", "git~1/x"])
-def test_what_no_editor_shows_is_left_out(
+def test_files_that_no_editor_shows_are_left_out(
     sandbox: Sandbox, before: Before, folder: Path, name: str
 ) -> None:
     (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -88,7 +88,7 @@ def test_what_no_editor_shows_is_left_out(
     assert since(sandbox, before).files == {}
 
 
-def test_what_leads_elsewhere_is_left_out_and_a_visible_file_in_its_place_is_deleted(
+def test_links_and_fifos_are_left_out_and_a_file_that_they_replace_counts_as_deleted(
     sandbox: Sandbox, before: Before, folder: Path
 ) -> None:
     (folder / "hiker.c").unlink()
@@ -98,7 +98,7 @@ def test_what_leads_elsewhere_is_left_out_and_a_visible_file_in_its_place_is_del
     assert since(sandbox, before).deleted_filenames == ["hiker.c"]
 
 
-def test_the_largest_file_is_told_and_a_larger_one_is_said_to_be(
+def test_a_file_at_the_size_limit_is_found_and_a_larger_one_is_left_out(
     sandbox: Sandbox, before: Before, folder: Path
 ) -> None:
     (folder / "a").write_bytes(b"x" * MAX_FILE_BYTES)
@@ -109,7 +109,7 @@ def test_the_largest_file_is_told_and_a_larger_one_is_said_to_be(
     assert found.is_truncated
 
 
-def test_of_too_many_those_come_first_that_somebody_looks_at(
+def test_of_too_many_files_visible_and_top_level_ones_come_first(
     sandbox: Sandbox, before: Before, folder: Path
 ) -> None:
     (folder / "deep").mkdir()
@@ -122,7 +122,9 @@ def test_of_too_many_those_come_first_that_somebody_looks_at(
     assert list(found.files) == ["hiker.c", *(f"a{number:03}" for number in range(MAX_FILES - 1))]
 
 
-def test_together_they_are_not_too_large(sandbox: Sandbox, before: Before, folder: Path) -> None:
+def test_all_files_together_stay_below_the_limit(
+    sandbox: Sandbox, before: Before, folder: Path
+) -> None:
     count = MAX_TOTAL_BYTES // MAX_FILE_BYTES + 3
     for number in range(count):
         (folder / f"a{number}").write_bytes(b"x" * MAX_FILE_BYTES)
@@ -133,7 +135,7 @@ def test_together_they_are_not_too_large(sandbox: Sandbox, before: Before, folde
     assert "z" in found.files
 
 
-def test_where_not_all_was_looked_at_a_file_that_is_there_is_not_told_to_be_deleted(
+def test_a_file_that_was_not_reached_does_not_count_as_deleted(
     sandbox: Sandbox, before: Before, folder: Path
 ) -> None:
     for number in range(100):

@@ -1,4 +1,4 @@
-"""The disk that a sandbox takes: counted, and brought below its limits."""
+"""The disk space of a sandbox: measured, and reduced to its limits."""
 
 import os
 from collections.abc import Callable
@@ -27,7 +27,7 @@ def write(folder: Path, name: str, size: int) -> None:
 
 @pytest.fixture
 def before(folder: Path, sandbox: Sandbox) -> dict[str, FileVersion]:
-    """A sandbox with a visible file and the product of an earlier run."""
+    """The versions of a visible file and of a product of an earlier run, which it creates."""
     sandbox.submit({"hiker.c": b"int a;\n"})
     write(folder, "build/hiker.o", 100 * KIB)
     return versions(sandbox, limits().files)
@@ -40,7 +40,7 @@ def names(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*")}
 
 
-def test_what_is_below_every_limit_exceeds_none(sandbox: Sandbox, before: Before) -> None:
+def test_a_sandbox_below_every_limit_is_left_alone(sandbox: Sandbox, before: Before) -> None:
     assert set(before) == {"hiker.c", "build", "build/hiker.o"}
     assert quota.excess(sandbox, limits()) is None
     quota.shrink(sandbox, before, limits())
@@ -77,9 +77,7 @@ def test_the_largest_files_of_the_run_go_first_until_there_is_room(
     assert {"hiker.c", "build/hiker.o", *(f"small{n}" for n in range(10))} <= names(folder)
 
 
-def test_a_quarter_is_free_then_for_the_next_run(
-    sandbox: Sandbox, before: Before, folder: Path
-) -> None:
+def test_a_quarter_is_free_for_the_next_run(sandbox: Sandbox, before: Before, folder: Path) -> None:
     for number in range(30):
         write(folder, f"made{number}", 64 * KIB)
     quota.shrink(sandbox, before, limits(size_bytes=1024 * KIB))
@@ -88,7 +86,7 @@ def test_a_quarter_is_free_then_for_the_next_run(
     assert len(names(folder)) > 8
 
 
-def test_what_a_run_made_goes_if_it_made_too_many(
+def test_files_of_a_run_that_made_too_many_are_removed(
     sandbox: Sandbox, before: Before, folder: Path
 ) -> None:
     for number in range(60):
@@ -96,24 +94,26 @@ def test_what_a_run_made_goes_if_it_made_too_many(
     write(folder, "build/new.o", 1)
     (folder / "hiker.c").write_bytes(b"changed")
     quota.shrink(sandbox, before, limits(files=50))
-    # What changed is gone too: it comes back with the next submission.
+    # The changed visible file is removed too: the next submission writes it again.
     assert names(folder) == {"build", "build/hiker.o"}
 
 
-def test_all_goes_where_what_was_there_before_is_too_much(
+def test_everything_is_removed_if_the_files_before_the_run_exceed_the_limit(
     sandbox: Sandbox, before: Before, folder: Path
 ) -> None:
     quota.shrink(sandbox, before, limits(size_bytes=50 * KIB))
     assert names(folder) == set()
 
 
-def test_folders_too_deep_go_whole(sandbox: Sandbox, before: Before, folder: Path) -> None:
+def test_folders_that_are_too_deep_are_removed_whole(
+    sandbox: Sandbox, before: Before, folder: Path
+) -> None:
     (folder / ("d/" * 200)).mkdir(parents=True)
     quota.shrink(sandbox, before, limits())
     assert names(folder) == {"hiker.c", "build", "build/hiker.o"}
 
 
-def test_a_change_is_told_though_size_and_time_are_as_before(
+def test_a_change_is_found_even_if_size_and_time_are_the_same(
     sandbox: Sandbox, before: Before, folder: Path
 ) -> None:
     status = (folder / "hiker.c").stat()

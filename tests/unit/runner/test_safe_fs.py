@@ -1,4 +1,4 @@
-"""Folders that a hostile program wrote: walked, read and removed without following it anywhere."""
+"""Walking, reading and removing folders of a hostile program never leaves them."""
 
 import os
 import stat
@@ -14,7 +14,7 @@ from support.deep_folders import deep_folders
 
 @pytest.fixture
 def secret(tmp_path: Path) -> Path:
-    """Something outside of the folder."""
+    """A file outside of the folder."""
     (tmp_path / "outside").mkdir()
     secret = tmp_path / "outside" / "secret"
     secret.write_bytes(b"secret")
@@ -42,7 +42,7 @@ def test_a_file_is_read_up_to_a_limit(folder: Path) -> None:
     assert read(folder, "a/file", 0) == b""
 
 
-def test_what_is_no_file_is_not_read_and_nobody_waits_for_it(folder: Path) -> None:
+def test_only_regular_files_are_read_and_nothing_blocks(folder: Path) -> None:
     os.mkfifo(folder / "pipe")
     (folder / "folder").mkdir()
     os.mknod(folder / "socket", stat.S_IFSOCK | 0o600)
@@ -65,7 +65,7 @@ def test_links_are_not_followed(folder: Path, secret: Path) -> None:
             pass
 
 
-def test_each_folder_comes_before_what_it_holds(folder: Path) -> None:
+def test_each_folder_comes_before_its_entries(folder: Path) -> None:
     (folder / "a/b").mkdir(parents=True)
     (folder / "a/b/c").touch()
     (folder / "d").touch()
@@ -74,14 +74,14 @@ def test_each_folder_comes_before_what_it_holds(folder: Path) -> None:
     assert found.index("a") < found.index("a/b") < found.index("a/b/c")
 
 
-def test_what_is_too_deep_is_told_and_not_entered(folder: Path) -> None:
+def test_folders_that_are_too_deep_are_reported_and_not_entered(folder: Path) -> None:
     with deep_folders(folder, MAX_DEPTH + 10):
         found = walked(folder)
     assert len(found) == MAX_DEPTH
     assert [safe_fs.is_too_deep(path) for path in found] == [False] * (MAX_DEPTH - 1) + [True]
 
 
-def test_whole_trees_are_removed_however_deep_and_what_links_lead_to_stays(
+def test_trees_of_any_depth_are_removed_and_the_targets_of_links_stay(
     folder: Path, secret: Path
 ) -> None:
     with deep_folders(folder, 500):
@@ -97,7 +97,7 @@ def test_whole_trees_are_removed_however_deep_and_what_links_lead_to_stays(
     assert secret.read_bytes() == b"secret"
 
 
-def test_a_link_or_a_file_is_removed_and_not_what_it_leads_to(folder: Path, secret: Path) -> None:
+def test_a_link_is_removed_and_its_target_stays(folder: Path, secret: Path) -> None:
     (folder / "link").symlink_to(secret.parent)
     (folder / "file").touch()
     with safe_fs.opened(folder.parent) as outside, safe_fs.opened(folder) as top:
@@ -107,7 +107,7 @@ def test_a_link_or_a_file_is_removed_and_not_what_it_leads_to(folder: Path, secr
     assert secret.exists()
 
 
-def test_what_a_killed_process_moved_away_is_removed_by_the_next(folder: Path) -> None:
+def test_the_next_process_removes_what_a_killed_one_moved_away(folder: Path) -> None:
     left = folder.parent / TreeRemover.NAME / "0123"
     (left / "a/b").mkdir(parents=True)
     (left / "a/c").touch()
@@ -117,7 +117,7 @@ def test_what_a_killed_process_moved_away_is_removed_by_the_next(folder: Path) -
     assert os.listdir(folder.parent) == [folder.name]
 
 
-def test_a_folder_that_changes_while_it_is_walked_is_never_left(folder: Path, secret: Path) -> None:
+def test_a_walk_never_leaves_a_folder_that_keeps_changing(folder: Path, secret: Path) -> None:
     (folder / "turn").mkdir()
     stop = threading.Event()
 

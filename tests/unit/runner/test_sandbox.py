@@ -1,4 +1,4 @@
-"""A sandbox is given its visible files, whatever a run left in their place."""
+"""A submission writes the visible files, whatever a run left in their place."""
 
 import os
 from pathlib import Path
@@ -31,16 +31,14 @@ def test_after_each_submission_its_files_are_there_and_no_earlier_ones(
     folder.mkdir()
     with safe_fs.opened(folder.parent) as avatar, safe_fs.opened(folder) as inner:
         for files in sent:
-            # As each call does it, of which another process may have made the one before.
+            # A new object each time, as the submission before may have been another process's.
             Sandbox(AvatarFolder(avatar, inner, os.getuid())).submit(files)
             assert contents(folder) == files
             folders = {path for path in folder.rglob("*") if path.is_dir()}
             assert all(any(each.iterdir()) for each in folders)
 
 
-def test_what_runs_made_stays_and_what_did_not_change_keeps_its_time(
-    folder: Path, sandbox: Sandbox
-) -> None:
+def test_products_stay_and_unchanged_files_keep_their_time(folder: Path, sandbox: Sandbox) -> None:
     files = {"hiker.c": b"1", "lib/a.c": b"2", "cyber-dojo.sh": b"make"}
     sandbox.submit(files)
     (folder / "lib/a.o").write_bytes(b"product")
@@ -52,7 +50,7 @@ def test_what_runs_made_stays_and_what_did_not_change_keeps_its_time(
     assert contents(folder) == {"hiker.c": b"1", "lib/a.o": b"product"}
 
 
-def test_scripts_are_programs_and_other_files_are_not(folder: Path, sandbox: Sandbox) -> None:
+def test_scripts_are_executable_and_other_files_are_not(folder: Path, sandbox: Sandbox) -> None:
     sandbox.submit({"cyber-dojo.sh": b"", "hiker.c": b""})
     (folder / "hiker.c").chmod(0o4777)
     sandbox.submit({"cyber-dojo.sh": b"", "hiker.c": b""})
@@ -60,7 +58,7 @@ def test_scripts_are_programs_and_other_files_are_not(folder: Path, sandbox: San
     assert (folder / "hiker.c").stat().st_mode & 0o7777 == 0o644
 
 
-def test_whatever_is_in_the_way_of_a_file_goes_and_nothing_else(
+def test_only_what_is_in_the_way_of_a_file_is_removed(
     folder: Path, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     outside = tmp_path / "outside"
@@ -89,11 +87,9 @@ def test_a_folder_that_a_run_made_of_a_deleted_file_is_its_product(
     assert (folder / "a/product").exists()
 
 
-def test_a_submission_that_was_cut_short_is_made_good_by_the_next(
-    folder: Path, sandbox: Sandbox
-) -> None:
+def test_the_next_submission_repairs_one_that_was_cut_short(folder: Path, sandbox: Sandbox) -> None:
     sandbox.submit({"a": b"1", "b": b"1"})
-    # Killed after the names of both were written down, and some of the new files.
+    # Killed after the names of both submissions and some of the new files were written.
     (folder.parent / "submission.json").write_text('{"filenames": ["a", "b", "c", "d"]}')
     (folder / "c").write_bytes(b"2")
     (folder.parent / ".visible-file").write_bytes(b"half of")
@@ -101,7 +97,7 @@ def test_a_submission_that_was_cut_short_is_made_good_by_the_next(
     assert contents(folder) == {"b": b"3"}
 
 
-def test_names_that_a_restored_backup_remembers_can_not_lead_out(
+def test_names_in_a_restored_submission_json_can_not_lead_out(
     folder: Path, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     (tmp_path / "precious").touch()

@@ -1,4 +1,4 @@
-"""The profile of system calls, as docker reads it. What the kernel makes of it needs an engine."""
+"""The seccomp profile that docker reads. Tests of its effect need an engine."""
 
 import errno
 import json
@@ -10,7 +10,7 @@ import pytest
 from runner.engine import seccomp
 
 PROFILE: dict[str, Any] = json.loads(seccomp.profile())
-# What has let programs out of containers, or lets them change the machine.
+# Calls with which programs have escaped from containers, or can change the machine.
 ESCAPES = """
     acct add_key bpf chroot clock_settime clone3 delete_module fanotify_init finit_module fsconfig
     fsmount fsopen init_module io_uring_setup kexec_load keyctl mount mount_setattr move_mount
@@ -28,7 +28,7 @@ def rules(name: str, action: str = ALLOW) -> list[dict[str, Any]]:
 
 
 def is_allowed(name: str, *arguments: int) -> bool:
-    """Say whether a call with these arguments is allowed, as libseccomp decides it."""
+    """Return whether a call with these arguments is allowed, by the rules of libseccomp."""
     return any(
         all(holds(condition, arguments) for condition in rule.get("args", []))
         for rule in rules(name)
@@ -44,12 +44,12 @@ def holds(condition: dict[str, Any], arguments: tuple[int, ...]) -> bool:
     return bool(value & condition["value"] == condition["valueTwo"])
 
 
-def test_what_is_not_named_is_refused() -> None:
+def test_calls_that_are_not_named_are_refused() -> None:
     assert PROFILE["defaultAction"] == REFUSE
     assert {each["action"] for each in PROFILE["syscalls"]} == {ALLOW, REFUSE}
 
 
-def test_no_call_is_named_twice_in_what_is_allowed_without_conditions() -> None:
+def test_no_unconditionally_allowed_call_is_named_twice() -> None:
     named = [
         name
         for each in PROFILE["syscalls"]
@@ -61,12 +61,12 @@ def test_no_call_is_named_twice_in_what_is_allowed_without_conditions() -> None:
 
 
 @pytest.mark.parametrize("name", ESCAPES.split())
-def test_what_has_let_programs_out_of_containers_is_never_allowed(name: str) -> None:
+def test_calls_that_have_let_programs_escape_are_never_allowed(name: str) -> None:
     assert not rules(name)
 
 
 @pytest.mark.parametrize("name", ["clone3", "io_uring_setup", "socketcall", "mbind"])
-def test_what_programs_do_without_seems_not_to_be_there(name: str) -> None:
+def test_calls_that_programs_do_without_seem_not_to_exist(name: str) -> None:
     (rule,) = rules(name, REFUSE)
     assert rule["errnoRet"] == errno.ENOSYS
     # libseccomp takes the first rule: one that allows sockets would allow socketcall too.
@@ -76,14 +76,14 @@ def test_what_programs_do_without_seems_not_to_be_there(name: str) -> None:
 @pytest.mark.parametrize(
     "name", ["read", "write", "execve", "fork", "vfork", "mmap", "futex", "wait4", "rseq", "exit"]
 )
-def test_what_every_program_needs_is_allowed(name: str) -> None:
+def test_calls_that_every_program_needs_are_allowed(name: str) -> None:
     assert is_allowed(name)
 
 
-FORK = 0x01200011  # what glibc's fork says to clone
+FORK = 0x01200011  # the flags with which glibc's fork calls clone
 
 
-def test_processes_and_threads_are_made_and_no_namespaces() -> None:
+def test_clone_makes_processes_and_threads_and_no_namespaces() -> None:
     assert is_allowed("clone", FORK)
     assert is_allowed("clone", 0x003D0F00)  # a thread
     for flag in (0x20000, 0x2000000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000):
@@ -109,28 +109,28 @@ def test_processes_and_threads_are_made_and_no_namespaces() -> None:
         (31, socket.SOCK_STREAM, 0, False),  # Bluetooth
     ],
 )
-def test_sockets_are_of_the_usual_kinds(
+def test_only_the_usual_kinds_of_sockets_are_allowed(
     family: int, kind: int, protocol: int, *, allowed: bool
 ) -> None:
     assert is_allowed("socket", family, kind, protocol) == allowed
-    # The kernel looks at the lower half of the register alone.
+    # The kernel reads only the lower half of the register.
     high = 0x5_0000_0000
     assert is_allowed("socket", family | high, kind | high, protocol | high) == allowed
 
 
-def test_no_protocol_is_put_atop_of_tcp() -> None:
+def test_no_protocol_can_be_layered_on_tcp() -> None:
     for option in range(64):
         assert is_allowed("setsockopt", 0, socket.IPPROTO_TCP, option) == (option != 31)
         assert not is_allowed("setsockopt", 0, socket.IPPROTO_TCP, 31 | option << 32)
 
 
-def test_the_personality_is_asked_for_and_not_changed() -> None:
+def test_the_personality_can_be_read_and_not_changed() -> None:
     assert is_allowed("personality", 0)
     assert is_allowed("personality", 0xFFFF_FFFF)
-    assert not is_allowed("personality", 0x0040000)  # addresses that can be told beforehand
+    assert not is_allowed("personality", 0x0040000)  # ADDR_NO_RANDOMIZE
 
 
-def test_both_processors_and_their_32_bit_programs_are_told() -> None:
+def test_both_architectures_are_covered() -> None:
     assert [each["architecture"] for each in PROFILE["archMap"]] == [
         "SCMP_ARCH_X86_64",
         "SCMP_ARCH_AARCH64",

@@ -1,4 +1,4 @@
-"""What ends a run before it ends by itself."""
+"""The watchdog ends runs that do not end by themselves in time."""
 
 import pytest
 
@@ -10,7 +10,7 @@ MOMENT = 0.001  # seconds
 
 
 class Clock:
-    """A time that a test moves on."""
+    """A clock that the test advances."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -27,7 +27,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 class Run:
-    """A run that can be killed as long as it is there, and a disk that may be too full."""
+    """A run that can be killed as long as it exists, and a disk that may be too full."""
 
     def __init__(self, max_seconds: int = 10) -> None:
         self.is_there = True
@@ -45,7 +45,7 @@ class Run:
         return self.excess
 
     def follow(self, clock: Clock, seconds: float) -> None:
-        """Look as often as the watchdog says, for so long; a look takes a moment."""
+        """Check as often as the watchdog asks, for `seconds`. A check takes a moment."""
         end = clock.now + seconds
         while clock.now < end:
             clock.now += self.watchdog.check() + MOMENT
@@ -73,7 +73,7 @@ def test_a_run_is_ended_when_its_time_is_over_and_not_before(clock: Clock) -> No
     assert run.kills == 1
 
 
-def test_a_call_that_was_cancelled_ends_its_run_also_if_it_was_before(clock: Clock) -> None:
+def test_a_cancelled_call_ends_its_run_even_if_the_run_begins_later(clock: Clock) -> None:
     run = Run()
     run.watchdog.cancel()
     run.watchdog.begin()
@@ -82,7 +82,7 @@ def test_a_call_that_was_cancelled_ends_its_run_also_if_it_was_before(clock: Clo
     assert run.kills == 1
 
 
-def test_a_disk_that_is_too_full_ends_a_run_and_says_so(clock: Clock) -> None:
+def test_a_disk_that_is_too_full_ends_a_run_with_a_reason(clock: Clock) -> None:
     run = Run()
     run.watchdog.begin()
     run.follow(clock, 1)
@@ -92,7 +92,7 @@ def test_a_disk_that_is_too_full_ends_a_run_and_says_so(clock: Clock) -> None:
     assert run.watchdog.reason == "it was ended: more than 5 files"
 
 
-def test_looking_at_a_large_sandbox_takes_a_tenth_of_the_time_at_most(clock: Clock) -> None:
+def test_measuring_a_large_sandbox_takes_at_most_a_tenth_of_the_time(clock: Clock) -> None:
     looked = []
 
     def slow() -> None:
@@ -107,7 +107,7 @@ def test_looking_at_a_large_sandbox_takes_a_tenth_of_the_time_at_most(clock: Clo
     assert 3 <= len(looked) <= 6
 
 
-def test_a_run_that_was_gone_when_it_was_to_be_killed_ended_by_itself(clock: Clock) -> None:
+def test_a_run_that_ended_before_it_could_be_killed_ended_by_itself(clock: Clock) -> None:
     run = Run(max_seconds=1)
     run.is_there = False
     run.watchdog.begin()
@@ -116,7 +116,7 @@ def test_a_run_that_was_gone_when_it_was_to_be_killed_ended_by_itself(clock: Clo
     assert run.kills > 0
 
 
-def test_a_run_that_was_killed_and_does_not_end_is_the_engines_fault(clock: Clock) -> None:
+def test_a_killed_run_that_does_not_end_is_a_failure_of_the_engine(clock: Clock) -> None:
     run = Run(max_seconds=1)
     run.watchdog.begin()
     run.follow(clock, 2)

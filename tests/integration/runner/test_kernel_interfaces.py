@@ -1,4 +1,4 @@
-"""What a run asks of the kernel, of the network and of the machine, and is refused."""
+"""What the kernel refuses a run: system calls, files of the machine, the network."""
 
 import os
 from collections.abc import Callable
@@ -13,11 +13,11 @@ from support.runner.submissions import AVATAR, Run, Stub, request
 
 pytestmark = pytest.mark.usefixtures("nothing_stays")
 
-# In seccomp(2)'s words: what a filter refuses is EPERM, or ENOSYS for what came after it.
+# The filter refuses calls with EPERM, and calls that it does not know with ENOSYS.
 REFUSED = {"EPERM", "EACCES", "ENOSYS"}
 
-# Each is called by its number, for the C library has no function for some. Their arguments would
-# do for a program that is allowed to.
+# Called by number, because the C library has no function for some. The arguments would be good for
+# a program with the rights to make the call.
 SYSCALLS = {
     "mount": "165, b'none', b'/tmp', b'tmpfs', 0, 0",
     "umount2": "166, b'/tmp', 0",
@@ -129,7 +129,7 @@ Answers = Callable[[str], str]
 
 @pytest.fixture(scope="module")
 def answers(runner: Stub, data_containers: DataContainers) -> Answers:
-    """Gives what the kernel answered to each of what one run asked for."""
+    """Returns the kernel's answer to each call that one run made."""
     kata = make_kata(data_containers)
     kata.start_avatar(AVATAR)
     asked = request(kata, "python3 ask.py", {"ask.py": PROGRAM.encode()})
@@ -148,13 +148,13 @@ def test_the_kernel_refuses(answers: Answers, name: str) -> None:
 
 
 @pytest.mark.parametrize("path", OPENED)
-def test_what_is_the_machines_can_not_be_written(answers: Answers, path: str) -> None:
+def test_files_of_the_machine_can_not_be_written(answers: Answers, path: str) -> None:
     assert answers(path) in {"EACCES", "EPERM", "EROFS", "ENOENT", "ENXIO", "ETXTBSY"}
 
 
 @pytest.mark.parametrize("name", REACHED)
-def test_nobody_can_be_reached(answers: Answers, name: str) -> None:
-    # That nothing listens is what its own loopback says: there is nobody else on it.
+def test_no_address_can_be_reached(answers: Answers, name: str) -> None:
+    # The run's own loopback refuses connections, as nothing else listens on it.
     own = {"ECONNREFUSED"} if name in {"itself", "containerd's shim"} else set()
     assert answers(name) in {"ENETUNREACH", "EADDRNOTAVAIL", "EAFNOSUPPORT", "ENOENT", *own}
 
@@ -166,7 +166,7 @@ def test_a_filter_of_system_calls_is_in_force(run: Run) -> None:
     assert found.pop("NoNewPrivs:") == "1"
     assert {int(mask, 16) for mask in found.values()} == {0}
     assert len(found) == 5
-    # The kernel itself lets anybody do this, and without rights of any kind.
+    # Without the filter the kernel would allow this to anybody.
     response = run("cat /proc/sys/user/max_user_namespaces; unshare --user true")
     assert int(response.stdout.content) > 0
     assert b"Operation not permitted" in response.stderr.content
@@ -181,12 +181,12 @@ def test_a_filter_of_system_calls_is_in_force(run: Run) -> None:
         "newgrp root </dev/null; id",
     ],
 )
-def test_no_program_raises_its_rights(attack: Run, script: str) -> None:
+def test_no_program_gains_privileges(attack: Run, script: str) -> None:
     response = attack(f"({script}) 2>/dev/null")
     assert b"root" not in response.stdout.content
     assert b"uid=40061" in response.stdout.content
 
 
-def test_the_environment_holds_nothing_but_the_images_and_which_run_it_is(run: Run) -> None:
+def test_the_environment_has_only_known_variables(run: Run) -> None:
     response = run("env | cut -d= -f1 | sort")
     assert set(response.stdout.content.decode().split()) <= VARIABLES

@@ -1,8 +1,8 @@
-"""Numbers as people read them."""
+"""Numbers for people."""
 
 
 def size(count: int) -> str:
-    """Return a number of bytes: `1.5 MiB`."""
+    """Return a number of bytes, such as `1.5 MiB`."""
     value = float(count)
     for unit in ("B", "KiB", "MiB", "GiB"):
         if value < 1024 or unit == "GiB":
@@ -12,5 +12,5 @@ def size(count: int) -> str:
 
 
 def counted(count: int, one: str) -> str:
-    """Return a number of things: `1 kata`, `2 katas`."""
+    """Return a number of things, such as `1 kata` or `2 katas`."""
     return f"{count} {one}{'' if count == 1 else 's'}"

@@ -1,6 +1,6 @@
-"""Where in a backup's tar each kata is whole, found as the bytes go by.
+"""Where a backup's tar can be cut and resumed, found while its bytes pass by.
 
-A member `49/3A06504A.json` follows each kata. Behind it the tar can be cut, and gone on with.
+A member `49/3A06504A.json` follows each kata. The tar can be cut after that member.
 """
 
 import re
@@ -10,11 +10,11 @@ _MARK = re.compile(r"([0-9A-Za-z]{2})/([0-9A-Za-z]{8})\.json\Z")
 _EXTENSIONS = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
 
 
-class Marks:
-    """The newest kata that is whole, and where its last member ends. Give it all bytes."""
+class CutPoint:
+    """The last complete kata, and the offset of its end. It has to see every byte of the tar."""
 
     def __init__(self, offset: int = 0, kata_id: str = "") -> None:
-        """Go on from where a kata was whole."""
+        """Start at an earlier cut point, by default at the tar's beginning."""
         self.offset = offset
         self.kata_id = kata_id
         self._at = offset
@@ -43,7 +43,7 @@ class Marks:
         header, self._header = self._header, b""
         if header.count(0) == tarfile.BLOCKSIZE:
             return  # the tar's end
-        # The names of these members are short: what has an extension for its name is none.
+        # The members that matter have short names, which need no extension header.
         member = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
         blocks = -(-member.size // tarfile.BLOCKSIZE)
         self._to_skip = blocks * tarfile.BLOCKSIZE
