@@ -22,7 +22,7 @@ from benchmarks import (
     storer_download,
 )
 from benchmarks.figures import Figure
-from benchmarks.places import place
+from benchmarks.places import temporary_place
 
 # What creates files one by one comes first. Some of the others remove many files, and after that
 # ext4 takes longer to create one.
@@ -48,14 +48,14 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     found: list[Figure] = []
-    with place() as made:
-        engine = made.engine.api.version()
+    with temporary_place() as place:
+        engine = place.engine.api.version()
         print(
             f"{os.cpu_count()} cores, Linux {platform.release()}, docker {engine['Version']}, "
             f"Python {platform.python_version()}\n"
         )
         for name in arguments.names or MEASURES:
-            found += MEASURES[name](made, arguments.scale)
+            found += MEASURES[name](place, arguments.scale)
     print(figures.figures_table(found))
     figures.write(found, arguments.output)
     sys.exit(any(not figure.is_ok for figure in found))

@@ -16,7 +16,7 @@ from statistics import median, quantiles
 from typing import Any
 
 from benchmarks.figures import table
-from benchmarks.places import Place, Storer, place, storer
+from benchmarks.places import Place, Storer, storer, temporary_place
 from benchmarks.storer_calls import TURN, ms, new_kata, press
 from cyberdojo.storer.v1 import storer_pb2
 from dojo import avatars
@@ -34,7 +34,9 @@ def main() -> None:
     folders = dict(each.split("=", 1) for each in arguments.storers)
     with ExitStack() as stack:
         storers = {
-            name: stack.enter_context(_storer_in(Path(folder), stack.enter_context(place())))
+            name: stack.enter_context(
+                _storer_in(Path(folder), stack.enter_context(temporary_place()))
+            )
             for name, folder in folders.items()
         }
         rounds = [_round(storers) for _ in range(arguments.rounds)]
@@ -48,9 +50,9 @@ def main() -> None:
     print(table(f"{arguments.rounds} rounds", columns, rows))
 
 
-def _storer_in(folder: Path, made: Place) -> AbstractContextManager[Storer]:
+def _storer_in(folder: Path, place: Place) -> AbstractContextManager[Storer]:
     """Return a storer that runs the code of a folder, not that of the current one."""
-    return storer(made, PYTHONPATH=str(folder.resolve()), PYTHONSAFEPATH="1")
+    return storer(place, PYTHONPATH=str(folder.resolve()), PYTHONSAFEPATH="1")
 
 
 def _quartiles(values: list[float]) -> tuple[str, str, str]:

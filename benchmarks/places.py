@@ -70,25 +70,25 @@ class Place:
 
 
 @contextlib.contextmanager
-def place() -> Iterator[Place]:
+def temporary_place() -> Iterator[Place]:
     """Yield a place of this process's own, and clear it at the end."""
     engine = Engine(load(CommonSettings, os.environ).engine)
-    made = Place(engine, Namespace(f"bench-{secrets.token_hex(4)}"))
+    place = Place(engine, Namespace(f"bench-{secrets.token_hex(4)}"))
     try:
-        yield made
+        yield place
     finally:
-        made.clear()
+        place.clear()
         engine.close()
 
 
 class Service:
     """A service, `runner` or `storer`, in a process of its own."""
 
-    def __init__(self, name: str, made: Place, **environ: str) -> None:
+    def __init__(self, name: str, place: Place, **environ: str) -> None:
         own = {
-            "CYBER_DOJO_NAMESPACE": made.namespace.name,
+            "CYBER_DOJO_NAMESPACE": place.namespace.name,
             f"CYBER_DOJO_{name.upper()}_LISTEN": "127.0.0.1:0",
-            "DOCKER_HOST": made.engine.url,
+            "DOCKER_HOST": place.engine.url,
         }
         self._process = subprocess.Popen(
             [sys.executable, "-m", name, "serve"],
@@ -136,23 +136,23 @@ class Service:
 class Runner(Service):
     """A runner in a process of its own."""
 
-    def __init__(self, made: Place, **environ: str) -> None:
-        super().__init__("runner", made, **environ)
+    def __init__(self, place: Place, **environ: str) -> None:
+        super().__init__("runner", place, **environ)
         self.stub = runner_pb2_grpc.RunnerServiceStub(self._channel)
 
 
 class Storer(Service):
     """A storer in a process of its own."""
 
-    def __init__(self, made: Place, **environ: str) -> None:
-        super().__init__("storer", made, **environ)
+    def __init__(self, place: Place, **environ: str) -> None:
+        super().__init__("storer", place, **environ)
         self.stub = storer_pb2_grpc.StorerServiceStub(self._channel)
 
 
 @contextlib.contextmanager
-def runner(made: Place, **environ: str) -> Iterator[Runner]:
+def runner(place: Place, **environ: str) -> Iterator[Runner]:
     """Yield a runner with these settings, and stop it at the end."""
-    started = Runner(made, **environ)
+    started = Runner(place, **environ)
     try:
         yield started
     finally:
@@ -160,9 +160,9 @@ def runner(made: Place, **environ: str) -> Iterator[Runner]:
 
 
 @contextlib.contextmanager
-def storer(made: Place, **environ: str) -> Iterator[Storer]:
+def storer(place: Place, **environ: str) -> Iterator[Storer]:
     """Yield a storer with these settings, and stop it at the end."""
-    started = Storer(made, **environ)
+    started = Storer(place, **environ)
     try:
         yield started
     finally:
@@ -226,7 +226,7 @@ C_BUILD = Job(
 )
 
 
-def container_config(made: Place, kata_id: str, avatar: str, job: Job) -> dict[str, object]:
+def container_config(place: Place, kata_id: str, avatar: str, job: Job) -> dict[str, object]:
     """Return the configuration of a runner's container, but with `cyber-dojo.sh` run at once."""
     uid = avatars.uid(avatar)
     return {
@@ -240,7 +240,7 @@ def container_config(made: Place, kata_id: str, avatar: str, job: Job) -> dict[s
         "AttachStdout": True,
         "AttachStderr": True,
         "HostConfig": {
-            "VolumesFrom": [made.namespace.kata(kata_id)],
+            "VolumesFrom": [place.namespace.kata(kata_id)],
             "NetworkMode": "none",
             "CapDrop": ["ALL"],
             "SecurityOpt": ["no-new-privileges", f"seccomp={seccomp.profile()}"],

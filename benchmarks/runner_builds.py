@@ -11,13 +11,13 @@ from benchmarks.ways import Bare, WarmRun, ways
 FILES = 40
 
 
-def measure(made: Place, scale: float) -> Iterator[Figure]:
+def measure(place: Place, scale: float) -> Iterator[Figure]:
     """Print a table; yield the figures."""
     rounds = max(5, round(30 * scale))
-    kata_id = made.new_kata(2)
+    kata_id = place.new_kata(2)
     found: dict[str, list[float]] = {}
     first = _project(0, "full")
-    with runner(made) as serving, ways([Bare, WarmRun], made, kata_id, first, serving) as each:
+    with runner(place) as serving, ways([Bare, WarmRun], place, kata_id, first, serving) as each:
         each[1].milliseconds()  # builds everything once, as the constructor of Bare did
         for number in range(1, rounds + 1):
             for way in each:
@@ -26,7 +26,7 @@ def measure(made: Place, scale: float) -> Iterator[Figure]:
                     way.ready()
                     time.sleep(0.05)
                     found.setdefault(f"{way.name}, {build}", []).append(way.milliseconds())
-    made.clear()
+    place.clear()
     rows = [
         (name, *(percentile(times, percent) for percent in (50, 90, 99)), len(times))
         for name, times in sorted(found.items())

@@ -36,13 +36,13 @@ PATTERNS = [
 ]
 
 
-def measure(made: Place, scale: float) -> Iterator[Figure]:
+def measure(place: Place, scale: float) -> Iterator[Figure]:
     """Print a table; yield the figures."""
     rounds = max(20, round(1000 * scale))
-    engine, settings = made.engine, load(RunnerSettings, {})
-    remover = ContainerRemover(engine, made.namespace)
+    engine, settings = place.engine, load(RunnerSettings, {})
+    remover = ContainerRemover(engine, place.namespace)
     new_container = partial(
-        RubyContainer, engine, made.namespace, remover, settings, seccomp.profile()
+        RubyContainer, engine, place.namespace, remover, settings, seccomp.profile()
     )
     lambdas = LambdaEvaluator(new_container, settings.ruby_image, max(2, os.cpu_count() or 1))
     try:

@@ -24,23 +24,23 @@ done
 )
 
 
-def measure(made: Place, scale: float) -> Iterator[Figure]:
+def measure(place: Place, scale: float) -> Iterator[Figure]:
     """Print a table; yield the figures."""
-    kata_id = made.new_kata(CLIENTS)
+    kata_id = place.new_kata(CLIENTS)
     all_runs = max(2 * EARLY_RUNS, round(ALL_RUNS * scale))
-    with runner(made) as serving:
+    with runner(place) as serving:
         sizes = {}
         for runs, more in ((EARLY_RUNS, EARLY_RUNS), (all_runs, all_runs - EARLY_RUNS)):
             _run(serving, kata_id, more)
             sizes[runs] = serving.resident_bytes
-    with runner(made) as serving:
+    with runner(place) as serving:
         _run(serving, kata_id, CLIENTS)
         before = serving.resident_bytes
         response = serving.stub.Run(request(kata_id, avatars.NAMES[0], FLOOD))
         if not response.stdout.truncated or response.status:
             raise RuntimeError(f"the flood went wrong: {response}")
         during = serving.peak_bytes
-    made.clear()
+    place.clear()
     rows = [(f"after {runs} runs", size / MIB) for runs, size in sizes.items()]
     rows += [("before a flood", before / MIB), ("at most during it", during / MIB)]
     print(table("Memory of the runner", ("", "MiB"), rows), flush=True)

@@ -37,18 +37,19 @@ PAUSE_SECONDS = 0.25
 _COLUMNS = ("ms", *(f"p{percent}" for percent in PERCENTS), "runs")
 
 
-def measure(made: Place, scale: float) -> Iterator[Figure]:
+def measure(place: Place, scale: float) -> Iterator[Figure]:
     """Print a table for each job and number of clients; yield the figures."""
     alone = {}
     for job, rounds in ((TRUE, 200), (PYTEST, 40), (C_BUILD, 40)):
-        alone[job.name] = _alone(made, job, max(10, round(rounds * scale)))
+        alone[job.name] = _alone(place, job, max(10, round(rounds * scale)))
         _print(f"{job.name}, one client", alone[job.name].items())
     yield from _overheads(alone[TRUE.name])
     for clients in (4, 16):
         rates = {}
         for job, seconds in ((TRUE, 20), (PYTEST, 10), (C_BUILD, 10)):
             together = {
-                kind.name: _together(made, job, kind, clients, seconds * scale) for kind in TOGETHER
+                kind.name: _together(place, job, kind, clients, seconds * scale)
+                for kind in TOGETHER
             }
             rates[job.name] = {name: rate for name, (_, rate) in together.items()}
             rows = ((f"{name}, {rate:.1f}/s", times) for name, (times, rate) in together.items())
@@ -81,30 +82,30 @@ def _overheads(alone: dict[str, list[float]]) -> Iterator[Figure]:
     )
 
 
-def _alone(made: Place, job: Job, rounds: int) -> dict[str, list[float]]:
+def _alone(place: Place, job: Job, rounds: int) -> dict[str, list[float]]:
     """Return the milliseconds of each way. The ways take turns."""
-    kata_id = made.new_kata(len(ALONE))
+    kata_id = place.new_kata(len(ALONE))
     found: dict[str, list[float]] = {kind.name: [] for kind in ALONE}
-    with runner(made) as serving, ways(ALONE, made, kata_id, job, serving) as each_way:
+    with runner(place) as serving, ways(ALONE, place, kata_id, job, serving) as each_way:
         for _ in range(rounds):
             for way in each_way:
                 way.ready()
                 time.sleep(PAUSE_SECONDS)
                 found[way.name].append(way.milliseconds())
-    made.clear()
+    place.clear()
     return found
 
 
 def _together(
-    made: Place, job: Job, kind: type[Way], clients: int, seconds: float
+    place: Place, job: Job, kind: type[Way], clients: int, seconds: float
 ) -> tuple[list[float], float]:
     """Return the milliseconds of each run, and the runs per second, with clients in a loop."""
-    kata_id = made.new_kata(len(avatars.NAMES))
+    kata_id = place.new_kata(len(avatars.NAMES))
     found: list[list[float]] = [[] for _ in range(clients)]
     settings = {"CYBER_DOJO_RUNNER_MAX_WARM_CONTAINERS": "64" if kind is WarmRun else "0"}
     with (
-        runner(made, **settings) as serving,
-        ways([kind] * clients, made, kata_id, job, serving) as each_way,
+        runner(place, **settings) as serving,
+        ways([kind] * clients, place, kata_id, job, serving) as each_way,
     ):
         for way in each_way:
             way.ready()
@@ -118,7 +119,7 @@ def _together(
         with ThreadPoolExecutor(clients) as threads:
             list(threads.map(press, each_way, found))
         took = time.monotonic() - begun
-    made.clear()
+    place.clear()
     times = [milliseconds for each in found for milliseconds in each]
     return times, len(times) / took
 

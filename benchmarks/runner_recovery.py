@@ -101,14 +101,14 @@ ATTACKS = (
 )
 
 
-def measure(made: Place, scale: float) -> Iterator[Figure]:
+def measure(place: Place, scale: float) -> Iterator[Figure]:
     """Print a table; yield the figures."""
     rounds = max(2, round(ROUNDS * scale))
     rows = []
     good: dict[str, float] = {}
-    with runner(made) as serving:
+    with runner(place) as serving:
         for attack in ATTACKS:
-            kata_id = made.new_kata(rounds)
+            kata_id = place.new_kata(rounds)
             found = [
                 _recovery(serving, kata_id, avatar, attack) for avatar in avatars.NAMES[:rounds]
             ]
@@ -125,7 +125,7 @@ def measure(made: Place, scale: float) -> Iterator[Figure]:
                     max(milliseconds),
                 )
             )
-            made.clear()
+            place.clear()
     title = f"From an attack's response to that of a good run, p50 of {rounds}"
     print(table(title, _COLUMNS, rows), flush=True)
     yardstick, *after_attacks = good.values()

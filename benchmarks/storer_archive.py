@@ -25,23 +25,23 @@ _COMPLETE_MS = 20.0
 _MOVE_MS = 25.0
 
 
-def measure(made: Place, scale: float) -> list[Figure]:
+def measure(place: Place, scale: float) -> list[Figure]:
     """Measure completing ids, archiving and fetching."""
     folder = Path(tempfile.mkdtemp(prefix="archive-"))
     try:
-        return [*_completing(made, folder, scale), *_moving(made, folder, scale)]
+        return [*_completing(place, folder, scale), *_moving(place, folder, scale)]
     finally:
         shutil.rmtree(folder)
 
 
-def _completing(made: Place, folder: Path, scale: float) -> list[Figure]:
+def _completing(place: Place, folder: Path, scale: float) -> list[Figure]:
     found, rows = [], []
-    place = folder / "many"
-    with storer(made, CYBER_DOJO_ARCHIVE=str(place)) as started:
+    archive = folder / "many"
+    with storer(place, CYBER_DOJO_ARCHIVE=str(archive)) as started:
         ids: list[str] = []
         for count in COUNTS:
             wanted = max(100, int(count * scale))
-            ids += _simulate(place, wanted - len(ids))
+            ids += _simulate(archive, wanted - len(ids))
             asked = random.sample(ids, min(len(ids), max(20, int(ROUNDS * scale))))
             times = [_milliseconds(lambda: _complete(started.stub, kata_id)) for kata_id in asked]  # noqa: B023
             p50, p95 = percentile(times, 50), percentile(times, 95)
@@ -52,15 +52,15 @@ def _completing(made: Place, folder: Path, scale: float) -> list[Figure]:
     return found
 
 
-def _simulate(place: Path, count: int) -> list[str]:
+def _simulate(archive: Path, count: int) -> list[str]:
     """Add `count` empty files to the archive: completing an id reads nothing but their names."""
     made = []
     for outer in range(256):
-        (place / f"{outer:02x}").mkdir(exist_ok=True)
+        (archive / f"{outer:02x}").mkdir(exist_ok=True)
     for _ in range(count):
         kata_id = kata_ids.new()
         lower = kata_id.lower()
-        path = f"{place}/{lower[:2]}/{lower}.{kata_id}.tar.zst"
+        path = f"{archive}/{lower[:2]}/{lower}.{kata_id}.tar.zst"
         os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
         made.append(kata_id)
     return made
@@ -72,7 +72,7 @@ def _complete(stub: storer_pb2_grpc.StorerServiceStub, kata_id: str) -> None:
         raise LookupError(kata_id)
 
 
-def _moving(made: Place, folder: Path, scale: float) -> list[Figure]:
+def _moving(place: Place, folder: Path, scale: float) -> list[Figure]:
     archive_times: list[float] = []
     fetch_times: list[float] = []
     create_times: list[float] = []
@@ -82,15 +82,15 @@ def _moving(made: Place, folder: Path, scale: float) -> list[Figure]:
         "CYBER_DOJO_ARCHIVE": str(folder / "few"),
         "CYBER_DOJO_KATAS_DIRECTORY": str(katas),
     }
-    with storer(made, **environ) as started:
+    with storer(place, **environ) as started:
         stub = started.stub
         typical = _play(stub)
         _pack(stub, typical, katas)
         for turn in range(max(3, int(40 * scale))):
             _record(stub, typical, LIGHTS + turn)
             kata_id = kata_ids.new()
-            create_times.append(_milliseconds(lambda: made.data_containers.create(kata_id)))  # noqa: B023
-            remove_times.append(_milliseconds(lambda: made.data_containers.delete(kata_id)))  # noqa: B023
+            create_times.append(_milliseconds(lambda: place.data_containers.create(kata_id)))  # noqa: B023
+            remove_times.append(_milliseconds(lambda: place.data_containers.delete(kata_id)))  # noqa: B023
             request = storer_pb2.ArchiveKataRequest(kata_id=typical)
             archive_times.append(_milliseconds(lambda: stub.ArchiveKata(request)))  # noqa: B023
             fetch = storer_pb2.ImportKataRequest(kata_id=typical)

@@ -22,17 +22,17 @@ MIB = 1024**2
 FILES = {f"file{number}.py": b"answer = 42\n" * 50 for number in range(9)}
 
 
-def measure(made: Place, scale: float) -> Iterator[Figure]:
+def measure(place: Place, scale: float) -> Iterator[Figure]:
     """Print a table; yield the figures."""
     count = max(2 * FEW_KATAS, round(KATAS * scale))
-    with storer(made) as serving:
+    with storer(place) as serving:
         kata_id = _typical_kata(serving)
-    ids = _copies(made, kata_id, count)
+    ids = _copies(place, kata_id, count)
     try:
-        with storer(made) as serving:
+        with storer(place) as serving:
             _backup(serving, prefix="0")
             few_bytes = serving.peak_bytes
-        with storer(made) as serving:
+        with storer(place) as serving:
             token, size_bytes, full = _backup(serving)
             many_bytes = serving.peak_bytes
             times = []
@@ -44,11 +44,11 @@ def measure(made: Place, scale: float) -> Iterator[Figure]:
             incremental = statistics.median(times)
     finally:
         for each in ids[:: 100 // CHANGED_PERCENT]:  # RecordTest gave these containers
-            made.data_containers.delete(each)
+            place.data_containers.delete(each)
         for each in ids:
-            shutil.rmtree(made.data_containers.folder(each).parent, ignore_errors=True)
-        made.engine.api.remove_volume(made.namespace.backups)
-        made.clear()
+            shutil.rmtree(place.data_containers.folder(each).parent, ignore_errors=True)
+        place.engine.api.remove_volume(place.namespace.backups)
+        place.clear()
     rows = [
         (f"all of {count} katas", full, size_bytes / MIB),
         (f"{CHANGED_PERCENT} % of them", incremental, more_bytes / MIB),
@@ -90,17 +90,17 @@ def _press(serving: Storer, kata_id: str, number: int) -> None:
     )
 
 
-def _copies(made: Place, kata_id: str, count: int) -> list[str]:
+def _copies(place: Place, kata_id: str, count: int) -> list[str]:
     """Make `count` copies of a kata; return their ids. FEW_KATAS of them begin with 0.
 
     A copy is a folder where a volume would be. The engine does not know it, and a backup does not
     ask the engine.
     """
     ids = [f"{'0' if number < FEW_KATAS else '1'}{number:09}" for number in range(count)]
-    source = made.data_containers.folder(kata_id)
+    source = place.data_containers.folder(kata_id)
     manifest = json.loads((source / "manifest.json").read_bytes())
     for each in ids:
-        folder = made.data_containers.folder(each)
+        folder = place.data_containers.folder(each)
         folder.parent.mkdir(mode=0o701)
         subprocess.run(["cp", "-a", source, folder], check=True)
         (folder / "manifest.json").write_text(json.dumps({**manifest, "id": each}))

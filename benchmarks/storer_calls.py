@@ -35,21 +35,21 @@ def changed(number: int) -> dict[str, bytes]:
     return {**FILES, "file1.py": f"answer = {number}\n".encode() * 50}
 
 
-def measure(made: Place, scale: float) -> Iterator[Figure]:
+def measure(place: Place, scale: float) -> Iterator[Figure]:
     """Print tables; yield the figures."""
     rounds = max(20, round(ROUNDS * scale))
-    with storer(made) as serving:
-        yield from _record(made, serving, rounds)
+    with storer(place) as serving:
+        yield from _record(place, serving, rounds)
         yield from _late(serving, rounds)
         yield from _read(serving, rounds)
         yield from _together(serving, SECONDS * max(scale, 0.2))
-        yield from _create(made, serving, rounds)
+        yield from _create(place, serving, rounds)
 
 
-def _record(made: Place, serving: Storer, rounds: int) -> Iterator[Figure]:
+def _record(place: Place, serving: Storer, rounds: int) -> Iterator[Figure]:
     """Measure RecordTest, and the same by git's command line, in turns of ten, on the same disk."""
     kata_id = new_kata(serving, 1)
-    parent = made.data_containers.folder(kata_id).parent.parent
+    parent = place.data_containers.folder(kata_id).parent.parent
     with tempfile.TemporaryDirectory(dir=parent, prefix="bench-git-") as folder:
         git = _Git(Path(folder))
         ours: list[float] = []
@@ -162,18 +162,21 @@ def _read(serving: Storer, rounds: int) -> Iterator[Figure]:
         yield Figure(f"storer {name} p99", percentile(each, 99), "ms")
 
 
-def _create(made: Place, serving: Storer, rounds: int) -> Iterator[Figure]:
+def _create(place: Place, serving: Storer, rounds: int) -> Iterator[Figure]:
     """Measure CreateKata and StartAvatar, and the engine's part: a container and a volume."""
     ours, bare = [], []
     new_kata(serving, 0)  # makes the empty image, which is not to be measured
-    api = docker.APIClient(base_url=made.engine.url, version="auto")
+    api = docker.APIClient(base_url=place.engine.url, version="auto")
     for _ in range(rounds):
         ours.append(ms(partial(new_kata, serving, 1)))
         kata_id = kata_ids.new()
-        config, name = made.data_containers.container_config(kata_id), made.namespace.kata(kata_id)
+        config, name = (
+            place.data_containers.container_config(kata_id),
+            place.namespace.kata(kata_id),
+        )
         bare.append(ms(partial(api.create_container_from_config, config, name)))
     api.close()
-    made.clear()
+    place.clear()
     rows = {"CreateKata + StartAvatar": ours, "container and volume by the API": bare}
     print(_table("A new kata", rows))
     for percent in (50, 99):

@@ -23,11 +23,11 @@ FILES, FILE_BYTES = 4, 50 * 1024**2
 MIB = 1024**2
 
 
-def measure(made: Place, scale: float) -> Iterator[Figure]:
+def measure(place: Place, scale: float) -> Iterator[Figure]:
     """Print a table; yield the figures."""
-    with storer(made) as serving:
+    with storer(place) as serving:
         kata_id = started_kata(serving)
-        folder = made.data_containers.folder(kata_id)
+        folder = place.data_containers.folder(kata_id)
         for number in range(FILES):
             (folder / "whale/sandbox" / f"built-{number}").write_bytes(os.urandom(FILE_BYTES))
         seconds: dict[str, list[float]] = {}
@@ -41,7 +41,7 @@ def measure(made: Place, scale: float) -> Iterator[Figure]:
             for _ in range(max(3, round(ROUNDS * scale))):
                 for name, way in ways.items():
                     seconds.setdefault(name, []).append(_seconds(way))
-    made.clear()
+    place.clear()
     speeds = {
         name: FILES * FILE_BYTES / MIB / statistics.median(each) for name, each in seconds.items()
     }

@@ -23,8 +23,8 @@ class Way(ABC):
 
     name = ""
 
-    def __init__(self, made: Place, kata_id: str, avatar: str, job: Job) -> None:
-        self.made = made
+    def __init__(self, place: Place, kata_id: str, avatar: str, job: Job) -> None:
+        self.place = place
         self.kata_id = kata_id
         self.avatar = avatar
         self.job = job
@@ -35,11 +35,11 @@ class Way(ABC):
 
     def submit(self, job: Job) -> None:
         """Set the job of the next run; only files that differ are written."""
-        self.job.replace(job, self.made.sandbox(self.kata_id, self.avatar), self.avatar)
+        self.job.replace(job, self.place.sandbox(self.kata_id, self.avatar), self.avatar)
         self.job = job
 
     def ready(self) -> None:  # noqa: B027 - most ways need nothing
-        """Do what has to precede a run and is not measured."""
+        """Prepare a run. This is not measured."""
 
     def close(self) -> None:  # noqa: B027 - most ways made nothing
         """Remove what this way made."""
@@ -47,7 +47,7 @@ class Way(ABC):
     def _docker_options(self) -> list[str]:
         uid = avatars.uid(self.avatar)
         return [
-            *("--volumes-from", self.made.namespace.kata(self.kata_id)),
+            *("--volumes-from", self.place.namespace.kata(self.kata_id)),
             *("--workdir", str(naming.sandbox_path(self.kata_id, self.avatar))),
             *("--user", f"{uid}:{uid}", "--network", "none", "--env", "HOME=/tmp"),
         ]
@@ -65,9 +65,9 @@ class Bare(Way):
         "status=$?; ended=$EPOCHREALTIME; echo $status $((${ended/./} - ${begun/./})); done"
     )
 
-    def __init__(self, made: Place, kata_id: str, avatar: str, job: Job) -> None:
-        super().__init__(made, kata_id, avatar, job)
-        self._container = f"{made.namespace.name}-bare-{secrets.token_hex(4)}"
+    def __init__(self, place: Place, kata_id: str, avatar: str, job: Job) -> None:
+        super().__init__(place, kata_id, avatar, job)
+        self._container = f"{place.namespace.name}-bare-{secrets.token_hex(4)}"
         command = ["docker", "run", "--rm", "--interactive", "--name", self._container]
         self._process = subprocess.Popen(
             [*command, *self._docker_options(), job.image_name, "bash", "-c", self._LOOP],
@@ -96,9 +96,9 @@ class DockerExec(Way):
 
     name = "docker exec"
 
-    def __init__(self, made: Place, kata_id: str, avatar: str, job: Job) -> None:
-        super().__init__(made, kata_id, avatar, job)
-        self._container = f"{made.namespace.name}-exec-{secrets.token_hex(4)}"
+    def __init__(self, place: Place, kata_id: str, avatar: str, job: Job) -> None:
+        super().__init__(place, kata_id, avatar, job)
+        self._container = f"{place.namespace.name}-exec-{secrets.token_hex(4)}"
         command = ["docker", "run", "--rm", "--detach", "--init", "--name", self._container]
         subprocess.run(
             [*command, *self._docker_options(), job.image_name, "sleep", "infinity"],
@@ -132,10 +132,10 @@ class DockerApi(Way):
     name = "API run"
     removes = True
 
-    def __init__(self, made: Place, kata_id: str, avatar: str, job: Job) -> None:
-        super().__init__(made, kata_id, avatar, job)
-        self._api = docker.APIClient(base_url=made.engine.url, version="auto")
-        self._config = container_config(made, kata_id, avatar, job)
+    def __init__(self, place: Place, kata_id: str, avatar: str, job: Job) -> None:
+        super().__init__(place, kata_id, avatar, job)
+        self._api = docker.APIClient(base_url=place.engine.url, version="auto")
+        self._config = container_config(place, kata_id, avatar, job)
 
     def milliseconds(self) -> float:
         begun = time.perf_counter()
@@ -168,8 +168,8 @@ class DockerApiNotRemoved(DockerApi):
 class Run(Way):
     """The runner's Run."""
 
-    def __init__(self, made: Place, kata_id: str, avatar: str, job: Job, runner: Runner) -> None:
-        super().__init__(made, kata_id, avatar, job)
+    def __init__(self, place: Place, kata_id: str, avatar: str, job: Job, runner: Runner) -> None:
+        super().__init__(place, kata_id, avatar, job)
         self._stub = runner.stub
         self._request = request(kata_id, avatar, job)
 
@@ -210,17 +210,17 @@ class WarmRun(Run):
 
 @contextmanager
 def ways(
-    kinds: list[type[Way]], made: Place, kata_id: str, job: Job, runner: Runner
+    kinds: list[type[Way]], place: Place, kata_id: str, job: Job, runner: Runner
 ) -> Iterator[list[Way]]:
     """Yield the ways, each with an avatar of its own, whose sandbox has the job's files."""
     with ExitStack() as stack:
         found: list[Way] = []
         for kind, avatar in zip(kinds, avatars.NAMES, strict=False):
-            job.write(made.sandbox(kata_id, avatar), avatar)
+            job.write(place.sandbox(kata_id, avatar), avatar)
             way = (
-                kind(made, kata_id, avatar, job, runner)
+                kind(place, kata_id, avatar, job, runner)
                 if issubclass(kind, Run)
-                else kind(made, kata_id, avatar, job)
+                else kind(place, kata_id, avatar, job)
             )
             stack.callback(way.close)
             found.append(way)

@@ -8,7 +8,7 @@ from pathlib import PurePath
 
 
 class DojoError(Exception):
-    """The base of every error that a caller is told about."""
+    """The base of every error that is reported to a caller."""
 
 
 class InvalidArgument(DojoError):

@@ -92,7 +92,7 @@ def _to_pipe(client: Client, options: _Options, file: IO[bytes], progress: Progr
 
 @dataclass(frozen=True)
 class _Partial:
-    """An incomplete download: the file, and a note beside it of what it is a part of."""
+    """An incomplete download: its file, and a note that records what was being downloaded."""
 
     path: Path
     options: _Options

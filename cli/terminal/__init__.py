@@ -1,1 +1,1 @@
-"""What a person sees: text that is harmless, tables, progress, lights."""
+"""Output for people: harmless text, tables, progress, lights."""

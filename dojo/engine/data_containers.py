@@ -105,7 +105,7 @@ class DataContainers:
     def ensure_volume(self, kata_id: str) -> None:
         """Create the kata's volume if there is none, without a container.
 
-        Until the caller holds the lock on its folder, whoever holds that can remove the volume.
+        Until the caller holds the lock on the volume's folder, the lock's holder can remove it.
         """
         name = self.namespace.kata(kata_id)
         if self.folder(kata_id).exists():

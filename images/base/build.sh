@@ -1,31 +1,31 @@
 #!/usr/bin/env bash
 # images/base/build.sh FOLDER...
 #
-# Makes the image that each FOLDER's Dockerfile starts from, cyber-dojo/base-<name of
-# the folder>: Debian 12, the packages in FOLDER/packages.txt, and the avatars as its users.
+# Builds the image that each FOLDER's Dockerfile starts from, cyber-dojo/base-<name of the folder>:
+# Debian 12, the packages in FOLDER/packages.txt, and a user for each avatar.
 #
-# If a registry answers, it is debian:12-slim and an apt-get install. If none does, it is
-# put together from the same Debian packages by mmdebstrap, so that a docker engine and
-# a Debian mirror are enough.
+# If a registry answers, the image is debian:12-slim with an apt-get install. If none does,
+# mmdebstrap builds it from the same Debian packages, so a docker engine and a Debian mirror are
+# enough.
 set -euo pipefail
 . "$(dirname "$0")/../../scripts/lib.sh"
 
 suite=bookworm
 debian_image=${CYBER_DOJO_DEBIAN_IMAGE:-debian:12-slim}
-# What people type is UTF-8. Without it Java prints "?" for an umlaut, and Ruby reads none.
+# Participants type UTF-8. Without this locale Java prints "?" for an umlaut, and Ruby can't read one.
 locale=C.UTF-8
 
-# By these a program finds who it is. Each line is one word.
+# Programs look up their user's name in these. Each line is one word, so xargs keeps it whole.
 users=$(xargs <images/base/passwd)
 groups=$(sed -E 's/^([^:]*:x:[0-9]*:).*/\1/' images/base/passwd | xargs)
 
-# Time zones are wanted in every language.
+# packages_of FOLDER: prints its packages. Every language needs time zones.
 packages_of() {
     echo "$(sed 's/#.*//' "$1/packages.txt" | xargs) tzdata"
 }
 
-# "Pulling from" is the first thing said once a registry answered: ten seconds for
-# that, as long as it takes for the rest.
+# Whether the image is here or can be pulled. docker prints "Pulling from" when a registry answers:
+# that may take ten seconds, and the rest of the pull as long as it needs.
 registry_answers() {
     docker image inspect "$debian_image" >/dev/null 2>&1 && return 0
     local log=build/logs/registry.log pull waited=0
@@ -53,8 +53,8 @@ RUN mkdir -p /usr/share/man/man1 && apt-get update \\
 DOCKERFILE
 }
 
-# Where the host gets its Debian packages from, and through which proxy: where one
-# works, the other does too. Nothing on other distributions: mmdebstrap has a default.
+# The host's own package sources, and its proxy: what works for apt works for mmdebstrap too. Prints
+# nothing on other distributions: mmdebstrap has a default.
 host_sources() {
     have apt-get || return 0
     # shellcheck disable=SC2016 # apt fills these in
@@ -72,9 +72,9 @@ from_packages() {
     local image=$1 inputs=$2 packages=$3 options id
     shift 3
     mapfile -t options < <(host_options)
-    # The hook directory keeps out 50 MB of Perl, which Debian's usrmerge would bring.
-    # Java's packages link their manuals, and stop where there is no folder for them.
-    # Tagged only when complete: docker imports half a tar without a complaint.
+    # The hook directory saves 50 MB of Perl, which Debian's usrmerge would install.
+    # Java's packages link their manuals, and fail if there is no folder for them.
+    # Tagged only when complete, because docker imports a truncated tar without an error.
     # shellcheck disable=SC2016 # $1 is the new root directory, which mmdebstrap fills in
     id=$(as_root mmdebstrap --variant=essential \
         --hook-dir=/usr/share/mmdebstrap/hooks/merged-usr --include="${packages// /,}" "${options[@]}" \
@@ -99,12 +99,12 @@ build() {
     local image=$1 inputs=$2 packages=$3 sources
     if [ "$registry" = yes ]; then
         from_registry "$image" "$inputs" "$packages" && return
-        echo "not from $debian_image; from Debian's packages, then"
+        echo "building from $debian_image failed: building from Debian's packages"
     fi
     sources=$(host_sources)
     if [ -n "$sources" ]; then
         from_packages "$image" "$inputs" "$packages" - <<<"$sources" && return
-        echo "not from the host's package sources; from Debian's own, then"
+        echo "building from the host's package sources failed: building from Debian's own"
     fi
     from_packages "$image" "$inputs" "$packages"
 }
@@ -127,13 +127,13 @@ if registry_answers; then
     say "base images from $debian_image: ${missing[*]}"
 else
     say "base images from Debian's packages, because no registry answers: ${missing[*]}"
-    install_packages "puts together a small Debian from its packages" mmdebstrap debian-archive-keyring
+    install_packages "mmdebstrap builds a small Debian from its packages" mmdebstrap debian-archive-keyring
 fi
 
-# At the same time: half of it is waiting for the mirror, half of it is unpacking. But no
-# more of them than there are processors.
+# As many builds at once as there are processors: half of the time a build waits for the mirror.
 at_once=$(nproc)
-# Each that fails says so itself: the shell forgets how a process ended when another gets its number.
+# A build that fails records that in a file: the shell forgets a process's status when another
+# process gets the same number.
 failed=build/logs/base-failed
 : >"$failed"
 count=0
@@ -146,4 +146,4 @@ for folder in "${missing[@]}"; do
     { (logged "base-$name" "${build[@]}") || echo "$folder" >>"$failed"; } &
 done
 wait
-[ ! -s "$failed" ] || fail "no base image for: $(xargs <"$failed")"
+[ ! -s "$failed" ] || fail "these base images could not be built: $(xargs <"$failed")" "the logs are in build/logs"

@@ -6,9 +6,9 @@ avatar's folder, under a name that nobody can guess. As soon as both sides have 
 names are removed.
 
 There are four pipes: `in` says that the run may begin, `out` and `err` have the program's output,
-and `status` says that the container is ready and, in the end, has the exit status. They deserve no
+and `status` says that the container is ready and, at the end, has the exit status. They deserve no
 more trust than the program itself. A program that writes a status could as well have exited with
-it. The run ends when its processes end, and the kernel reports that.
+that status. The run ends when its processes end, and the kernel reports that.
 """
 
 import os
@@ -55,7 +55,7 @@ class Pipes:
                 for name in _NAMES:
                     os.mkfifo(name, 0o600, dir_fd=folder)
                     # Owned by us, and open to the program's group one way only. A program that
-                    # could read its own output would take bytes away that poll() told us of.
+                    # could read its own output would take bytes away that poll() has reported.
                     os.chown(name, -1, uid, dir_fd=folder, follow_symlinks=False)
                     os.chmod(name, 0o640 if name == IN else 0o620, dir_fd=folder)
                     # `in` is opened both ways: a pipe without a reader can't be opened to write.
@@ -164,7 +164,7 @@ class Pipes:
             return b""
 
     def _remove_names(self) -> None:
-        """Remove the pipes' folder. Open pipes go on working."""
+        """Remove the pipes' folder. Pipes that are open keep working."""
         if self._avatar_folder == -1:
             return
         _remove_names(self.folder_name, self._avatar_folder)

@@ -234,7 +234,7 @@ class Pool:
         except DojoError as raised:
             _log.info("no container warmed", kata=job.key.kata_id, reason=str(raised))
             error = raised
-        except Exception as raised:  # noqa: BLE001 - the thread has to go on with the next job
+        except Exception as raised:  # noqa: BLE001 - the thread has to continue with the next job
             _log.error("defect", exc_info=raised)
             error = raised
         with self._lock:
@@ -263,7 +263,7 @@ class Pool:
             self._remove(found)
 
     def _evict(self) -> None:
-        """Remove containers that were idle too long, that somebody stopped, or of old images."""
+        """Remove containers that were idle too long, have ended, or have outdated images."""
         while True:
             with self._changed:
                 self._changed.wait_for(

@@ -37,7 +37,7 @@ class Submission:
 
     @property
     def key(self) -> RunKey:
-        """What its container is for."""
+        """The key of a warm container for this submission."""
         return RunKey(self.kata_id, self.avatar, self.image_name)
 
 

@@ -1,4 +1,4 @@
-"""Versions of files: whether a file changed can be told by them, without reading it."""
+"""Versions of files, which show whether a file changed, without reading it."""
 
 from runner.sandbox.safe_fs import Entry
 from runner.sandbox.sandbox import Sandbox

@@ -1,4 +1,4 @@
-;; Runs the tests in the files that it is given; without any, in all that are called ..._test.clj.
+;; Runs the tests in the given files, or else in all files called ..._test.clj.
 (require 'clojure.test)
 
 (defn test-files []

@@ -1,5 +1,5 @@
-// F#'s compiler as a command: the library compiles, this says what it found in the form that
-// people know from fsharpc, file(line,column): error FS0001: what is wrong.
+// F#'s compiler as a command: the library compiles, and this prints the errors in the form of
+// fsharpc, file(line,column): error FS0001: what is wrong.
 
 using System;
 using System.Linq;
@@ -13,7 +13,7 @@ static class FSharpC
 
     static int Main(string[] arguments)
     {
-        // The library would look for these where Windows has them.
+        // By default the library looks for these in folders of Windows.
         var found = new[] { "--noframework", "--simpleresolution" }
             .Concat(new[] { "mscorlib", "System", "System.Core", "System.Numerics", "System.Xml" }
                 .Select(name => "-r:" + Libraries + name + ".dll"))

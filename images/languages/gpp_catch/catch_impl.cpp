@@ -1,4 +1,4 @@
-// All of Catch that is not in its headers' declarations.
+// The implementation of Catch, which its headers only declare.
 #define CATCH_CONFIG_RUNNER
 #include <catch2/catch.hpp>
 

@@ -1,4 +1,4 @@
-// By itself, as some tests have a main of their own.
+// In an object of its own, because some tests have their own main.
 int catch_main(int count, char **arguments);
 
 int main(int count, char **arguments)

@@ -1,3 +1,3 @@
-# A file that can't be parsed would only be a test's wrong answer.
+# Without this check a syntax error would look like a failed test.
 for file in *.sh; do bash -n "$file" || exit; done
 for test in test_*.sh; do bash "$test"; done

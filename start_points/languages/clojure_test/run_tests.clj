@@ -1,4 +1,4 @@
-;; All the tests in files called ..._test.clj.
+;; Runs all tests in files called ..._test.clj.
 (require 'clojure.test)
 
 (let [filenames (map str (.listFiles (java.io.File. ".")))
@@ -6,5 +6,5 @@
       namespaces (map #(symbol (.replace % "_" "-")) (sort names))]
   (apply require namespaces)
   (apply clojure.test/run-tests namespaces)
-  ;; Idle threads of futures and agents would keep the machine waiting for a minute.
+  ;; Otherwise idle threads of futures and agents would keep Java running for a minute.
   (shutdown-agents))

@@ -1,6 +1,6 @@
-# What a deleted file held is not to be tested any more.
+# Classes of deleted files must not be tested any more.
 rm -f *.class
-# The machine is to start fast, not to run for long.
+# The options make Java start fast, as it does not run for long.
 QUICK='-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xshare:auto'
 javac $(printf -- '-J%s ' $QUICK) -Xlint:all -cp '.:/junit/*' *.java || exit
 java $QUICK -cp '.:/junit/*' org.junit.runner.JUnitCore $(ls *Test*.class | grep -v '\$' | sed 's/\.class$//')

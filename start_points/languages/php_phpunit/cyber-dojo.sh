@@ -1,2 +1,2 @@
-# No cache: there would be files in the sandbox that nobody wrote.
+# Without a cache, which would add files to the sandbox.
 phpunit --do-not-cache-result --verbose .

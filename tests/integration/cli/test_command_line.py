@@ -483,7 +483,8 @@ def test_two_commands_do_not_write_the_same_file(
         for command in ("backup", "download"):
             done = storer_line.run(command, kata_id, "-o", "b.tar")
             assert done.code == 5
-            assert "another command is writing b.tar: wait" in done.complaint
+            assert "another command is writing " in done.complaint
+            assert "b.tar: wait until it has finished\n" in done.complaint
     assert storer_line.run("backup", "-o", "b.tar").code == 0
     assert storer_line.run("restore", "b.tar").code == 0
 
