@@ -171,7 +171,7 @@ def _pieces(requests: AsyncIterator[Part], loop: asyncio.AbstractEventLoop) -> I
     digest = Digest()
     while (part := _part(requests, loop)) is not None:
         if part.HasField("header"):
-            raise InvalidArgument("header", "came twice")
+            raise InvalidArgument("header", "was sent twice")
         if part.HasField("end"):
             _check_end(part.end, digest)
             if _part(requests, loop) is not None:

@@ -108,7 +108,7 @@ def members(top: Path) -> Iterator[Member]:
 def copy(source: Path, target: Path) -> None:
     """Copy the kata in the folder `source` into the empty folder `target`.
 
-    Owners are not copied, and of the modes only the permissions. Stray files of other programs
+    Owners and the modes of folders are not copied. Stray files of other programs
     (`._manifest.json`, `f.lock`) are left out. The source is not changed.
     """
     for member in members(source):
