@@ -10,41 +10,24 @@ import shutil
 import stat
 from pathlib import Path
 
-import pygit2
-
 from dojo import avatars, visible_files
+from dojo.budget import Budget
 from dojo.engine.data_containers import MANIFEST
 from dojo.errors import KataDamaged
+from dojo.limits import GIT_BYTES, GIT_OBJECTS
 from dojo.naming import SANDBOX
 from storer.fs import durable, in_place, json_files
 from storer.fs.json_files import Unreadable
 from storer.fs.write_ahead_log import JOURNAL
 from storer.kata import sandbox
 from storer.kata.avatar import PASSAGE
-from storer.kata.history import GIT, LIGHT_JSON, History
+from storer.kata.history import GIT, LIGHT_JSON
 from storer.kata.kata import Kata
 from storer.kata.light import Light, Submission
 from storer.kata.lights import INCREMENTS, parse
 from storer.kata.manifest import OUTPUT
 from storer.kata.recorder import Recorder, Tip
-
-# The settings that a repository's config keeps. Others could make git run a program, or write
-# outside the repository, on the machine of somebody who downloads the kata.
-_SAFE_CONFIG = {
-    "core.repositoryformatversion",
-    "core.filemode",
-    "core.bare",
-    "core.logallrefupdates",
-    "core.ignorecase",
-    "core.precomposeunicode",
-    "core.symlinks",
-    "user.name",
-    "user.email",
-}
-
-# Files that make git look for objects, references or its index outside the repository.
-_REDIRECTS = ("commondir", "gitdir", "worktrees", "modules", "info/sparse-checkout")
-_OBJECT_REDIRECTS = ("objects/info/alternates", "objects/info/http-alternates")
+from storer.katas import incoming_history
 
 
 def normalize(folder: Path, kata_id: str) -> list[str]:
@@ -61,9 +44,10 @@ def normalize(folder: Path, kata_id: str) -> list[str]:
     _check_names(manifest.visible_files, kata_id, MANIFEST)
     names = kata.avatar_names()
     _check_kinds(folder, kata_id)
+    budget = Budget(max_bytes=GIT_BYTES, max_entries=GIT_OBJECTS)
     for name in names:
         start = Light(number=0, colour="", time=created)
-        _normalize_avatar(folder / name, kata_id, start, manifest.visible_files)
+        _normalize_avatar(folder / name, kata_id, start, manifest.visible_files, budget)
     _restrict_access(folder, names)
     return names
 
@@ -83,7 +67,9 @@ def _check_kinds(folder: Path, kata_id: str) -> None:
             raise KataDamaged(kata_id, f"{path.name}/{SANDBOX}", "is not a folder")
 
 
-def _normalize_avatar(folder: Path, kata_id: str, start: Light, files: dict[str, bytes]) -> None:
+def _normalize_avatar(
+    folder: Path, kata_id: str, start: Light, files: dict[str, bytes], budget: Budget
+) -> None:
     name = folder.name
     _remove(folder / JOURNAL)  # another storer's write-ahead log, which would be replayed here
     _remove(in_place.spare_of(folder / MANIFEST))
@@ -92,17 +78,16 @@ def _normalize_avatar(folder: Path, kata_id: str, start: Light, files: dict[str,
         lights = parse(json_files.read(folder / INCREMENTS, list))
     except Unreadable as error:
         raise KataDamaged(kata_id, path, str(error)) from error
-    numbers = [0, *(light.number for light in lights)]
     if (folder / GIT).is_dir():
-        _clean_repository(folder / GIT)
-        history: History = History(folder, kata_id, name)
-        history.verify(numbers)
+        history, tags = incoming_history.take(folder, kata_id, name, budget)
     else:
         with contextlib.suppress(FileNotFoundError):
             (folder / GIT).unlink()
         history = _history_from_folders(folder, kata_id, [start, *lights], files)
-    newest = history.submission(numbers[-1])
-    _check_names(newest.files, kata_id, f"{name}/{GIT}/refs/tags/{numbers[-1]}")
+        tags = [0, *(light.number for light in lights)]
+    read = incoming_history.lights(folder, history, tags, start)
+    newest = history.submission(read[-1].number)
+    history.check_out(read[-1].number)
     if not (folder / SANDBOX).is_dir():
         sandbox.create(folder, name, newest.files)
     sandbox.chown(folder / SANDBOX, name)
@@ -139,7 +124,7 @@ def _name_fault(files: dict[str, bytes]) -> str | None:
 
 def _history_from_folders(
     folder: Path, kata_id: str, lights: list[Light], files: dict[str, bytes]
-) -> History:
+) -> Recorder:
     """Convert a folder per light (`17/manifest.json`) to git history; remove the folders."""
     history = Recorder.create(folder, kata_id, folder.name)
     tip: Tip | None = None
@@ -165,24 +150,6 @@ def _read_light_folder(light_folder: Path, kata_id: str) -> Submission:
         path = Path(light_folder.parent.name) / light_folder.name / MANIFEST
         raise KataDamaged(kata_id, path, str(error)) from error
     return Submission(files=files, stdout=files.pop(OUTPUT, b""))
-
-
-def _clean_repository(git: Path) -> None:
-    """Remove from a repository what git would run, or follow to other places."""
-    _remove(git / "hooks")  # git's samples too: a sixth of the files of a legacy kata
-    for name in (*_REDIRECTS, *_OBJECT_REDIRECTS):
-        _remove(git / name)
-    config = git / "config"
-    try:
-        entries = [(entry.name, entry.value) for entry in pygit2.Config(str(config))]
-    except pygit2.GitError:
-        entries = [("include.path", None)]  # an unreadable config is replaced by an empty one
-    if any(name not in _SAFE_CONFIG for name, _ in entries):
-        _remove(config)
-        clean = pygit2.Config(str(config))
-        for name, value in entries:
-            if name in _SAFE_CONFIG and value is not None:
-                clean[name] = value
 
 
 def _remove(path: Path) -> None:
