@@ -137,6 +137,15 @@ def test_what_is_neither_object_nor_reference_is_not_taken(incoming: Incoming, p
     assert not (incoming.git / path).exists() or b"junk" not in (incoming.git / path).read_bytes()
 
 
+def test_a_junk_index_in_a_kata_that_is_there_is_made_anew(incoming: Incoming) -> None:
+    incoming.light()
+    kata = incoming.normalize()
+    incoming.whale.joinpath("light.json").unlink(missing_ok=True)
+    (incoming.git / "index").write_bytes(b"junk")
+    kata.avatar("whale").write_derived_files()
+    assert (incoming.git / "index").read_bytes() != b"junk"
+
+
 def test_a_config_that_includes_other_files_is_not_read(incoming: Incoming, tmp_path: Path) -> None:
     incoming.light()
     incoming.write()
