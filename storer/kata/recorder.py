@@ -166,12 +166,12 @@ class Recorder(History):
 
     def _index(self) -> pygit2.Index:
         """Return git's index, a new one in place of one that can't be read: git has all of it."""
-        path = self._folder / "index"
+        repository = self.open_repository()
         try:
-            pygit2.Index(str(path)).read()
+            index: pygit2.Index = repository.index
         except pygit2.GitError:
-            path.unlink()
-        index: pygit2.Index = self.open_repository().index
+            (self._folder / "index").unlink()
+            index = repository.index
         return index
 
     def _tip(self, number: int) -> Tip:
