@@ -41,6 +41,7 @@ _READING_ERRORS = (
     ValueError,
     TypeError,
     OSError,
+    OverflowError,
     Unreadable,
     InvalidArgument,
 )
@@ -101,7 +102,8 @@ class History:
     def time(self, number: int) -> datetime:
         """Return when light `number` was committed."""
         commit = self.open_repository()[self._commit(number)].peel(pygit2.Commit)
-        return datetime.fromtimestamp(commit.commit_time, UTC)
+        with self._reading(tag_of(number)):
+            return datetime.fromtimestamp(commit.commit_time, UTC)
 
     def submission(self, number: int) -> Submission:
         """Return the visible files and the output of light `number`."""

@@ -8,6 +8,8 @@ permissions, and no setting or hook that git would run.
 import contextlib
 import shutil
 import stat
+from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 from dojo import avatars, visible_files
@@ -16,10 +18,10 @@ from dojo.engine.data_containers import MANIFEST
 from dojo.errors import KataDamaged
 from dojo.limits import GIT_BYTES, GIT_OBJECTS
 from dojo.naming import SANDBOX
-from storer.fs import durable, in_place, json_files
+from storer.fs import durable, in_place, json_files, json_times
 from storer.fs.json_files import Unreadable
 from storer.fs.write_ahead_log import JOURNAL
-from storer.kata import sandbox
+from storer.kata import light, sandbox
 from storer.kata.avatar import PASSAGE
 from storer.kata.history import GIT, LIGHT_JSON
 from storer.kata.kata import Kata
@@ -73,18 +75,17 @@ def _normalize_avatar(
     name = folder.name
     _remove(folder / JOURNAL)  # another storer's write-ahead log, which would be replayed here
     _remove(in_place.spare_of(folder / MANIFEST))
-    path = f"{name}/{INCREMENTS}"
-    try:
-        lights = parse(json_files.read(folder / INCREMENTS, list))
-    except Unreadable as error:
-        raise KataDamaged(kata_id, path, str(error)) from error
     if (folder / GIT).is_dir():
         history, tags = incoming_history.take(folder, kata_id, name, budget)
+        has_more = any(history.is_legacy(number) for number in tags if number > 0)
+        _read_list(folder, kata_id, start, history.time, has_more=has_more)
     else:
         with contextlib.suppress(FileNotFoundError):
             (folder / GIT).unlink()
+        has_more = any(path.name.isdecimal() and path.name != "0" for path in folder.iterdir())
+        lights = _read_list(folder, kata_id, start, None, has_more=has_more)
         history = _history_from_folders(folder, kata_id, [start, *lights], files)
-        tags = [0, *(light.number for light in lights)]
+        tags = [0, *(each.number for each in lights)]
     read = incoming_history.lights(folder, history, tags, start)
     newest = history.submission(read[-1].number)
     history.check_out(read[-1].number)
@@ -94,6 +95,43 @@ def _normalize_avatar(
     if not _has_valid_names(folder / MANIFEST):
         content = json_files.dumps(json_files.files_json(newest.files))
         durable.write(folder / MANIFEST, content)
+
+
+def _read_list(
+    folder: Path,
+    kata_id: str,
+    start: Light,
+    committed: Callable[[int], datetime] | None,
+    *,
+    has_more: bool,
+) -> list[Light]:
+    """Read increments.json; complete what some legacy katas lack.
+
+    Without the file, the avatar started and never tested, unless `has_more` says that there are
+    lights which only the file would describe. A light whose time is null gets the time when it was
+    `committed`, or that of the light before. Raises KataDamaged.
+    """
+    path = folder / INCREMENTS
+    if not path.exists() and not has_more:
+        durable.write(path, b"[]\n")
+    try:
+        value = json_files.read(path, list)
+        is_complete = True
+        before = start.time
+        for each in value:
+            if isinstance(each, dict) and "time" in each and each["time"] is None:
+                number = each.get("number")
+                if committed is not None and isinstance(number, int):
+                    before = committed(number)
+                each.update({"time": json_times.to_list(before), "time_was": None})
+                is_complete = False
+            before = light.from_json(each).time
+        lights = parse(value)
+    except Unreadable as error:
+        raise KataDamaged(kata_id, f"{folder.name}/{INCREMENTS}", str(error)) from error
+    if not is_complete:
+        durable.write(path, json_files.dumps(value) + b"\n")
+    return lights
 
 
 def _check_names(files: dict[str, bytes], kata_id: str, path: str) -> None:
@@ -128,18 +166,18 @@ def _history_from_folders(
     """Convert a folder per light (`17/manifest.json`) to git history; remove the folders."""
     history = Recorder.create(folder, kata_id, folder.name)
     tip: Tip | None = None
-    for index, light in enumerate(lights):
-        light_folder = folder / str(light.number)
-        if light.number == 0 and not light_folder.exists():
+    for index, each in enumerate(lights):
+        light_folder = folder / str(each.number)
+        if each.number == 0 and not light_folder.exists():
             submission = Submission(files)
         else:
             submission = _read_light_folder(light_folder, kata_id)
-        if index and light.number != lights[index - 1].number + 1:
-            reason = f"light {light.number} follows light {lights[index - 1].number}"
+        if index and each.number != lights[index - 1].number + 1:
+            reason = f"light {each.number} follows light {lights[index - 1].number}"
             raise KataDamaged(kata_id, f"{folder.name}/{INCREMENTS}", reason)
-        tip = history.record(light, submission, tip)
-    for light in lights:
-        shutil.rmtree(folder / str(light.number), ignore_errors=True)
+        tip = history.record(each, submission, tip)
+    for each in lights:
+        shutil.rmtree(folder / str(each.number), ignore_errors=True)
     return history
 
 

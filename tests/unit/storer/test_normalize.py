@@ -3,6 +3,7 @@
 import hashlib
 import json
 import resource
+import shutil
 import struct
 import zlib
 from collections.abc import Callable, Mapping
@@ -434,6 +435,61 @@ def test_a_light_behind_a_gap_is_refused(incoming: Incoming) -> None:
     incoming.write()
     (incoming.git / "refs/tags/1").unlink()
     incoming.refused("light 1 is missing")
+
+
+# --- What legacy katas lack
+
+
+@pytest.mark.parametrize("inside", [[], ["sandbox"], ["sandbox", "manifest.json"]])
+def test_an_avatar_without_lights_started_and_never_tested(
+    incoming: Incoming, inside: list[str]
+) -> None:
+    incoming.light()
+    incoming.write()
+    bat = incoming.folder / "bat"
+    bat.mkdir()
+    for name in inside:
+        if name == "sandbox":
+            (bat / name).mkdir()
+        else:
+            (bat / name).write_text('{"a": "b"}')
+    kata = incoming.normalize()
+    read_all(kata)
+    assert kata.avatar_names() == ["bat", "whale"]
+    ((start, submission),) = [kata.avatar("bat").submission(-1)]
+    assert (start.number, submission.files) == (0, {"a": b"b"})
+
+
+def test_a_lost_list_of_lights_is_made_from_git(incoming: Incoming) -> None:
+    incoming.light()
+    incoming.light()
+    incoming.write()
+    (incoming.whale / "increments.json").unlink()
+    normalize.normalize(incoming.folder, ID)
+    kata = Kata.detached(incoming.folder, ID)
+    read_all(kata)
+    assert [light.number for light in kata.avatar("whale").lights()] == [0, 1]
+
+
+def test_a_legacy_light_without_a_time_gets_that_of_the_light_before(incoming: Incoming) -> None:
+    shutil.rmtree(incoming.git)
+    times = [[2020, 1, 1, 0, 0, 5], None, [2020, 1, 1, 0, 0, 9]]
+    listed = []
+    for number, time in enumerate(times, 1):
+        (incoming.whale / str(number)).mkdir()
+        (incoming.whale / str(number) / "manifest.json").write_text('{"a": "b", "output": ""}')
+        listed.append({"colour": "red", "time": time, "number": number})
+    (incoming.whale / "increments.json").write_text(json.dumps(listed))
+    kata = incoming.normalize()
+    read_all(kata)
+    assert [light.time.second for light in kata.avatar("whale").lights()] == [0, 5, 5, 9]
+
+
+def test_lights_that_only_a_lost_list_described_are_refused(incoming: Incoming) -> None:
+    shutil.rmtree(incoming.git)
+    (incoming.whale / "1").mkdir()
+    with pytest.raises(KataDamaged, match=r"whale/increments\.json"):
+        normalize.normalize(incoming.folder, ID)
 
 
 # --- Whatever is accepted can be read
