@@ -60,9 +60,18 @@ def name_fault(name: str) -> str | None:
     for part in name.split("/"):
         if part in {"", ".", ".."}:
             return f"the name has the part {part!r}"
-        if part.rstrip(" .").lower() == ".git" or part.lower().startswith(("git~", ".git:")):
+        if _is_git(part):
             return "the name has the part .git"
     return None
+
+
+def is_git_or_dots(part: str) -> bool:
+    """Return whether a name without slashes is empty, `.`, `..`, or git's own folder."""
+    return part in {"", ".", ".."} or _is_git(part)
+
+
+def _is_git(part: str) -> bool:
+    return part.rstrip(" .").lower() == ".git" or part.lower().startswith(("git~", ".git:"))
 
 
 def name_that_is_a_folder(names: Mapping[str, object]) -> str | None:

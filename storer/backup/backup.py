@@ -17,6 +17,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 from typing import IO, cast
 
+import pygit2
 import zstandard
 
 from dojo import kata_ids
@@ -97,6 +98,8 @@ class Backup:
             entry = _failed(kata_id, previous, str(error))
         except OSError as error:
             entry = _failed(kata_id, previous, f"it can't be read: {error.strerror}")
+        except (pygit2.GitError, KeyError, ValueError) as error:  # damage that no check expects
+            entry = _failed(kata_id, previous, f"it can't be read: {error}")
         self._unfinished.add(entry)
         if entry.state is not State.UNCHANGED:
             yield _seal(entry)

@@ -11,7 +11,18 @@ import os
 import zlib
 from pathlib import Path
 
+from dojo.budget import Budget
+from dojo.limits import GIT_BLOB_BYTES, GIT_OTHER_BYTES, GIT_TREE_BYTES
+
 _KINDS = {b"blob", b"tree", b"commit", b"tag"}
+
+MAX_BYTES = {"blob": GIT_BLOB_BYTES, "tree": GIT_TREE_BYTES}
+"""How many bytes an object may have, by its kind; commits and tags have GIT_OTHER_BYTES."""
+
+_MAX_HEADER_BYTES = 32  # of `commit 123`, the NUL byte, and some content
+_MAX_EXPANDED_BYTES = GIT_BLOB_BYTES + _MAX_HEADER_BYTES
+# What can't be compressed becomes larger by less than this share.
+_MAX_COMPRESSED_BYTES = _MAX_EXPANDED_BYTES + _MAX_EXPANDED_BYTES // 1000 + 1024
 
 
 def read(git: Path, name: str) -> tuple[str, bytes] | None:
@@ -30,16 +41,45 @@ def read_file(path: str) -> bytes:
     """Return the content of a small file, in half the time that Path.read_bytes takes."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        return os.read(descriptor, os.fstat(descriptor).st_size)
+        size = os.fstat(descriptor).st_size
+        if size > _MAX_COMPRESSED_BYTES:
+            raise ValueError(f"the file has {size} bytes, more than any object")
+        return os.read(descriptor, size)
     finally:
         os.close(descriptor)
 
 
-def parse(compressed: bytes, name: str) -> tuple[str, bytes]:
-    """Return the kind and content of a loose object; raise ValueError if it is damaged."""
+def check_size(kind: str, size: int) -> None:
+    """Raise ValueError if an object of this kind has more bytes than it may have."""
+    most = MAX_BYTES.get(kind, GIT_OTHER_BYTES)
+    if size > most:
+        raise ValueError(f"a {kind} has {size} bytes, more than {most}")
+
+
+def parse_bounded(compressed: bytes, name: str, budget: Budget) -> tuple[str, bytes]:
+    """Return what `parse` does; draw on the budget what the header says, before it is expanded."""
+    try:
+        begin = zlib.decompressobj().decompress(compressed, _MAX_HEADER_BYTES)
+    except zlib.error as error:
+        raise ValueError(f"it can't be decompressed: {error}") from None
+    kind, _, size = begin.partition(b"\0")[0].partition(b" ")
+    if kind not in _KINDS or not size.isdigit():
+        return parse(compressed[:_MAX_HEADER_BYTES], name)  # it says what is wrong
+    check_size(kind.decode(), int(size))
+    budget.take_bytes(int(size))
+    return parse(compressed, name, most=len(begin.partition(b"\0")[0]) + 1 + int(size))
+
+
+def parse(compressed: bytes, name: str, most: int = _MAX_EXPANDED_BYTES) -> tuple[str, bytes]:
+    """Return the kind and content of a loose object, which with its header has `most` bytes.
+
+    Raises ValueError if it is damaged, or larger than an object may be.
+    """
     decompressor = zlib.decompressobj()
     try:
-        whole = decompressor.decompress(compressed)
+        whole = decompressor.decompress(compressed, most)
+        if not decompressor.eof and decompressor.decompress(decompressor.unconsumed_tail, 1):
+            raise ValueError(f"it expands to more than {most} bytes")
     except zlib.error as error:
         raise ValueError(f"it can't be decompressed: {error}") from None
     if not decompressor.eof:
@@ -50,4 +90,6 @@ def parse(compressed: bytes, name: str) -> tuple[str, bytes]:
     kind, _, size = header.partition(b" ")
     if kind not in _KINDS or size != str(len(content)).encode():
         raise ValueError("its header is malformed")
+    if len(content) > GIT_OTHER_BYTES:
+        check_size(kind.decode(), len(content))
     return kind.decode(), content

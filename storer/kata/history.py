@@ -10,20 +10,20 @@ disk, in git's files or in the write-ahead log.
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pygit2
-from pygit2.enums import FileMode
 
-from dojo.errors import KataDamaged
+from dojo import visible_files
+from dojo.errors import InvalidArgument, KataDamaged
+from dojo.limits import GIT_DEPTH
 from dojo.naming import SANDBOX
 from storer.fs import json_files
 from storer.fs.json_files import Unreadable
-from storer.git import loose_objects
 from storer.git.reader import GitReader, TreeEntry
 from storer.kata import light
 from storer.kata.light import Light, Submission
@@ -32,6 +32,19 @@ from storer.kata.manifest import OUTPUT
 GIT = ".git"
 LIGHT_JSON = "light.json"
 MANIFEST_JSON = "manifest.json"
+
+_MAX_FOLDERS = visible_files.MAX_FILES * GIT_DEPTH  # each file can be in folders of its own
+
+_READING_ERRORS = (
+    pygit2.GitError,
+    KeyError,
+    ValueError,
+    TypeError,
+    OSError,
+    OverflowError,
+    Unreadable,
+    InvalidArgument,
+)
 
 
 class History:
@@ -89,7 +102,8 @@ class History:
     def time(self, number: int) -> datetime:
         """Return when light `number` was committed."""
         commit = self.open_repository()[self._commit(number)].peel(pygit2.Commit)
-        return datetime.fromtimestamp(commit.commit_time, UTC)
+        with self._reading(tag_of(number)):
+            return datetime.fromtimestamp(commit.commit_time, UTC)
 
     def submission(self, number: int) -> Submission:
         """Return the visible files and the output of light `number`."""
@@ -133,46 +147,6 @@ class History:
         with self._reading(f"{tag_of(number)}:{SANDBOX}"):
             return self.open_repository()[self._sandbox(root)].peel(pygit2.Tree)
 
-    def verify(self, numbers: Iterable[int]) -> None:
-        """Read every object of these lights.
-
-        Raises KataDamaged, naming the file, if an object is missing or does not match its name.
-        """
-        seen: set[pygit2.Oid] = set()
-        for number in numbers:
-            with self._reading(tag_of(number)):
-                target = self.open_repository().references[tag_of(number)].resolve().target
-            self._verify(pygit2.Oid(hex=str(target)), seen)
-            self._commit(number)
-
-    def _verify(self, top: pygit2.Oid, seen: set[pygit2.Oid]) -> None:
-        waiting = [top]
-        while waiting:
-            name = waiting.pop()
-            if name in seen:
-                continue
-            seen.add(name)
-            with self._reading(self._object_path(name)):
-                loose_objects.read(self._folder, str(name))  # or libgit2 could loop forever
-                each = self.open_repository()[name]
-                each.read_raw()
-            if isinstance(each, pygit2.Commit):
-                waiting += [each.tree_id, *each.parent_ids]
-            elif isinstance(each, pygit2.Tag):
-                waiting.append(each.target)
-            elif isinstance(each, pygit2.Tree):
-                waiting += [entry.id for entry in each if entry.filemode != FileMode.COMMIT]
-
-    def _object_path(self, name: pygit2.Oid) -> str:
-        """Return the file that an object is in, or most likely is in if there are several packs."""
-        loose = f"objects/{str(name)[:2]}/{str(name)[2:]}"
-        packs = sorted((self._folder / "objects" / "pack").glob("*.pack"))
-        return (
-            f"objects/pack/{packs[0].name}"
-            if packs and not (self._folder / loose).exists()
-            else loose
-        )
-
     def _branch(self) -> str | None:
         """Return the branch that HEAD names, if it names one."""
         try:
@@ -205,13 +179,15 @@ class History:
             return self._files_in(root, number, {})
         value = self._json_in(root, number, MANIFEST_JSON)
         with self._reading(f"{tag_of(number)}:{MANIFEST_JSON}"):
-            return json_files.read_files(value)
+            files = json_files.read_files(value)
+            visible_files.check(files)
+            return files
 
     def _files_in(
         self, root: dict[bytes, TreeEntry], number: int, known: dict[str, bytes]
     ) -> dict[str, bytes]:
         with self._reading(f"{tag_of(number)}:{SANDBOX}"):
-            return dict(self._blobs(self._sandbox(root), known))
+            return self._blobs(self._sandbox(root), known)
 
     def _sandbox(self, root: dict[bytes, TreeEntry]) -> str:
         found = root[SANDBOX.encode()]
@@ -230,24 +206,49 @@ class History:
             raise Unreadable("is not a file")
         return self._reader.blob(found.object)
 
-    def _blobs(
-        self, tree: str, known: dict[str, bytes], prefix: str = ""
-    ) -> Iterator[tuple[str, bytes]]:
-        for raw_name, entry in self._reader.folder(tree).items():
+    def _blobs(self, tree: str, known: dict[str, bytes]) -> dict[str, bytes]:
+        """Return the files in a tree, by path; raise Unreadable if they can't be visible files.
+
+        The trees of a kata that an earlier version let in can hold each other, without an end.
+        """
+        files: dict[str, bytes] = {}
+        size_bytes = folders = 0
+        opened = [("", iter(self._reader.folder(tree).items()))]
+        while opened:
+            prefix, listed = opened[-1]
+            raw_name, entry = next(listed, (b"", None))
+            if entry is None:
+                opened.pop()
+                continue
             name = prefix + json_files.from_bytes(raw_name)
             if entry.is_folder:
-                yield from self._blobs(entry.object, known, name + "/")
+                folders += 1
+                if len(opened) >= GIT_DEPTH or folders > _MAX_FOLDERS:
+                    raise Unreadable(f"more than {GIT_DEPTH} folders in each other, or too many")
+                opened.append((name + "/", iter(self._reader.folder(entry.object).items())))
             elif not entry.is_submodule:
+                if (fault := visible_files.name_fault(name)) is not None:
+                    raise Unreadable(f"{visible_files.shown(name)}: {fault}")
                 content = known.get(entry.object)
                 if content is None:
                     content = known[entry.object] = self._reader.blob(entry.object)
-                yield name, content
+                size_bytes += len(content)
+                files[name] = content
+                if len(files) > visible_files.MAX_FILES:
+                    raise Unreadable(f"more than {visible_files.MAX_FILES} files")
+                if size_bytes > visible_files.MAX_TOTAL_BYTES:
+                    raise Unreadable(f"more than {visible_files.MAX_TOTAL_BYTES} bytes in all")
+        return files
+
+    def damage(self, path: str, reason: str) -> KataDamaged:
+        """Return the error for a file, by its path from the avatar's folder."""
+        return KataDamaged(self._kata_id, Path(self._avatar) / path, reason)
 
     @contextmanager
     def _reading(self, what: str) -> Iterator[None]:
         try:
             yield
-        except (pygit2.GitError, KeyError, ValueError, TypeError, OSError, Unreadable) as error:
+        except _READING_ERRORS as error:
             path = Path(self._avatar) / GIT / what
             raise KataDamaged(self._kata_id, path, str(error) or type(error).__name__) from error
 

@@ -70,7 +70,7 @@ def from_json(value: object) -> Light:
         raise Unreadable(f"{value!r} is not a light")
     number, status, duration = value.get("number"), value.get("status"), value.get("duration")
     colour = value.get("colour", value.get("outcome", ""))
-    if not isinstance(number, int) or not 0 <= number <= MAX_NUMBER:
+    if not _is_number(number, MAX_NUMBER):
         raise Unreadable(f"{number!r} is not a light's number")
     if colour not in COLOURS and not (number == 0 and colour == ""):
         raise Unreadable(f"light {number}: {colour!r} is not a colour")
@@ -83,7 +83,7 @@ def from_json(value: object) -> Light:
         colour=colour,
         time=time,
         duration=duration if _is_duration(duration) else None,
-        status=status if isinstance(status, int) and 0 <= status <= MAX_STATUS else None,
+        status=status if _is_number(status, MAX_STATUS) else None,
         reason=_text(value.get("reason", "")),
         request_id=_text(value.get("request_id", "")),
     )
@@ -94,5 +94,12 @@ def _text(value: object) -> str:
     return str(value).encode("utf-8", "replace").decode()
 
 
+def _is_number(value: object, most: int) -> TypeGuard[int]:
+    # In Python, but not in JSON, `true` is a number.
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= most
+
+
 def _is_duration(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and 0 <= value <= MAX_SECONDS
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return 0 <= value <= MAX_SECONDS

@@ -156,8 +156,8 @@ def from_json(value: Mapping[str, Any]) -> Manifest:
     Raises Unreadable, naming the key, for a malformed value. A legacy manifest names a language;
     if an image of today is known for that, the manifest gets the image.
     """
-    legacy_name = _get(value, "language", str, "") or _get(value, "display_name", str, "")
-    language = legacy_languages.find(legacy_name, _get(value, "unit_test_framework", str, ""))
+    legacy_name = _legacy_text(value, "language") or _get(value, "display_name", str, "")
+    language = legacy_languages.find(legacy_name, _legacy_text(value, "unit_test_framework"))
     ruby_lambda = _ruby_lambda(value)
     not_other = KEYS if ruby_lambda is not None else KEYS - {RED_AMBER_GREEN}
     files = json_files.read_files(value.get("visible_files"))
@@ -201,6 +201,12 @@ def _get(value: Mapping[str, Any], key: str, kind: type, default: Any) -> Any:
     if isinstance(found, int) and not 0 <= found < 2**31:
         raise Unreadable(f"{key}: {found} is not from 0 to {2**31 - 1}")
     return found
+
+
+def _legacy_text(value: Mapping[str, Any], key: str) -> str:
+    """Return the text of a legacy key, or "": today such a key is kept as it is, of any type."""
+    found = value.get(key)
+    return found if isinstance(found, str) and json_files.is_text(found) else ""
 
 
 def _strings(value: Mapping[str, Any], key: str) -> list[str]:

@@ -158,10 +158,21 @@ class Recorder(History):
         if branch is not None and self._target(branch) != commit:
             object_writer.move_branch(self._folder, branch, commit)
         (self._folder / "index.lock").unlink(missing_ok=True)
-        index = self.open_repository().index
-        index.read_tree(self.open_repository()[commit].peel(pygit2.Tree))
+        with self._reading(tag_of(number)):
+            index = self._index()
+            index.read_tree(self.open_repository()[commit].peel(pygit2.Tree))
         with durable.translate_disk_errors():
             index.write()
+
+    def _index(self) -> pygit2.Index:
+        """Return git's index, a new one in place of one that can't be read: git has all of it."""
+        repository = self.open_repository()
+        try:
+            index: pygit2.Index = repository.index
+        except pygit2.GitError:
+            (self._folder / "index").unlink()
+            index = repository.index
+        return index
 
     def _tip(self, number: int) -> Tip:
         if number < 0:

@@ -8,43 +8,28 @@ permissions, and no setting or hook that git would run.
 import contextlib
 import shutil
 import stat
+from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
-import pygit2
-
 from dojo import avatars, visible_files
+from dojo.budget import Budget
 from dojo.engine.data_containers import MANIFEST
 from dojo.errors import KataDamaged
+from dojo.limits import GIT_BYTES, GIT_OBJECTS
 from dojo.naming import SANDBOX
-from storer.fs import durable, in_place, json_files
+from storer.fs import durable, in_place, json_files, json_times
 from storer.fs.json_files import Unreadable
 from storer.fs.write_ahead_log import JOURNAL
-from storer.kata import sandbox
+from storer.kata import light, sandbox
 from storer.kata.avatar import PASSAGE
-from storer.kata.history import GIT, LIGHT_JSON, History
+from storer.kata.history import GIT, LIGHT_JSON
 from storer.kata.kata import Kata
 from storer.kata.light import Light, Submission
 from storer.kata.lights import INCREMENTS, parse
 from storer.kata.manifest import OUTPUT
 from storer.kata.recorder import Recorder, Tip
-
-# The settings that a repository's config keeps. Others could make git run a program, or write
-# outside the repository, on the machine of somebody who downloads the kata.
-_SAFE_CONFIG = {
-    "core.repositoryformatversion",
-    "core.filemode",
-    "core.bare",
-    "core.logallrefupdates",
-    "core.ignorecase",
-    "core.precomposeunicode",
-    "core.symlinks",
-    "user.name",
-    "user.email",
-}
-
-# Files that make git look for objects, references or its index outside the repository.
-_REDIRECTS = ("commondir", "gitdir", "worktrees", "modules", "info/sparse-checkout")
-_OBJECT_REDIRECTS = ("objects/info/alternates", "objects/info/http-alternates")
+from storer.katas import incoming_history
 
 
 def normalize(folder: Path, kata_id: str) -> list[str]:
@@ -61,9 +46,10 @@ def normalize(folder: Path, kata_id: str) -> list[str]:
     _check_names(manifest.visible_files, kata_id, MANIFEST)
     names = kata.avatar_names()
     _check_kinds(folder, kata_id)
+    budget = Budget(max_bytes=GIT_BYTES, max_entries=GIT_OBJECTS)
     for name in names:
         start = Light(number=0, colour="", time=created)
-        _normalize_avatar(folder / name, kata_id, start, manifest.visible_files)
+        _normalize_avatar(folder / name, kata_id, start, manifest.visible_files, budget)
     _restrict_access(folder, names)
     return names
 
@@ -83,32 +69,69 @@ def _check_kinds(folder: Path, kata_id: str) -> None:
             raise KataDamaged(kata_id, f"{path.name}/{SANDBOX}", "is not a folder")
 
 
-def _normalize_avatar(folder: Path, kata_id: str, start: Light, files: dict[str, bytes]) -> None:
+def _normalize_avatar(
+    folder: Path, kata_id: str, start: Light, files: dict[str, bytes], budget: Budget
+) -> None:
     name = folder.name
     _remove(folder / JOURNAL)  # another storer's write-ahead log, which would be replayed here
     _remove(in_place.spare_of(folder / MANIFEST))
-    path = f"{name}/{INCREMENTS}"
-    try:
-        lights = parse(json_files.read(folder / INCREMENTS, list))
-    except Unreadable as error:
-        raise KataDamaged(kata_id, path, str(error)) from error
-    numbers = [0, *(light.number for light in lights)]
     if (folder / GIT).is_dir():
-        _clean_repository(folder / GIT)
-        history: History = History(folder, kata_id, name)
-        history.verify(numbers)
+        history, tags = incoming_history.take(folder, kata_id, name, budget)
+        has_more = any(history.is_legacy(number) for number in tags if number > 0)
+        _read_list(folder, kata_id, start, history.time, has_more=has_more)
     else:
         with contextlib.suppress(FileNotFoundError):
             (folder / GIT).unlink()
+        has_more = any(path.name.isdecimal() and path.name != "0" for path in folder.iterdir())
+        lights = _read_list(folder, kata_id, start, None, has_more=has_more)
         history = _history_from_folders(folder, kata_id, [start, *lights], files)
-    newest = history.submission(numbers[-1])
-    _check_names(newest.files, kata_id, f"{name}/{GIT}/refs/tags/{numbers[-1]}")
+        tags = [0, *(each.number for each in lights)]
+    read = incoming_history.lights(folder, history, tags, start)
+    newest = history.submission(read[-1].number)
+    history.check_out(read[-1].number)
     if not (folder / SANDBOX).is_dir():
         sandbox.create(folder, name, newest.files)
     sandbox.chown(folder / SANDBOX, name)
     if not _has_valid_names(folder / MANIFEST):
         content = json_files.dumps(json_files.files_json(newest.files))
         durable.write(folder / MANIFEST, content)
+
+
+def _read_list(
+    folder: Path,
+    kata_id: str,
+    start: Light,
+    committed: Callable[[int], datetime] | None,
+    *,
+    has_more: bool,
+) -> list[Light]:
+    """Read increments.json; complete what some legacy katas lack.
+
+    Without the file, the avatar started and never tested, unless `has_more` says that there are
+    lights which only the file would describe. A light whose time is null gets the time when it was
+    `committed`, or that of the light before. Raises KataDamaged.
+    """
+    path = folder / INCREMENTS
+    if not path.exists() and not has_more:
+        durable.write(path, b"[]\n")
+    try:
+        value = json_files.read(path, list)
+        is_complete = True
+        before = start.time
+        for each in value:
+            if isinstance(each, dict) and "time" in each and each["time"] is None:
+                number = each.get("number")
+                if committed is not None and isinstance(number, int):
+                    before = committed(number)
+                each.update({"time": json_times.to_list(before), "time_was": None})
+                is_complete = False
+            before = light.from_json(each).time
+        lights = parse(value)
+    except Unreadable as error:
+        raise KataDamaged(kata_id, f"{folder.name}/{INCREMENTS}", str(error)) from error
+    if not is_complete:
+        durable.write(path, json_files.dumps(value) + b"\n")
+    return lights
 
 
 def _check_names(files: dict[str, bytes], kata_id: str, path: str) -> None:
@@ -139,22 +162,22 @@ def _name_fault(files: dict[str, bytes]) -> str | None:
 
 def _history_from_folders(
     folder: Path, kata_id: str, lights: list[Light], files: dict[str, bytes]
-) -> History:
+) -> Recorder:
     """Convert a folder per light (`17/manifest.json`) to git history; remove the folders."""
     history = Recorder.create(folder, kata_id, folder.name)
     tip: Tip | None = None
-    for index, light in enumerate(lights):
-        light_folder = folder / str(light.number)
-        if light.number == 0 and not light_folder.exists():
+    for index, each in enumerate(lights):
+        light_folder = folder / str(each.number)
+        if each.number == 0 and not light_folder.exists():
             submission = Submission(files)
         else:
             submission = _read_light_folder(light_folder, kata_id)
-        if index and light.number != lights[index - 1].number + 1:
-            reason = f"light {light.number} follows light {lights[index - 1].number}"
+        if index and each.number != lights[index - 1].number + 1:
+            reason = f"light {each.number} follows light {lights[index - 1].number}"
             raise KataDamaged(kata_id, f"{folder.name}/{INCREMENTS}", reason)
-        tip = history.record(light, submission, tip)
-    for light in lights:
-        shutil.rmtree(folder / str(light.number), ignore_errors=True)
+        tip = history.record(each, submission, tip)
+    for each in lights:
+        shutil.rmtree(folder / str(each.number), ignore_errors=True)
     return history
 
 
@@ -165,24 +188,6 @@ def _read_light_folder(light_folder: Path, kata_id: str) -> Submission:
         path = Path(light_folder.parent.name) / light_folder.name / MANIFEST
         raise KataDamaged(kata_id, path, str(error)) from error
     return Submission(files=files, stdout=files.pop(OUTPUT, b""))
-
-
-def _clean_repository(git: Path) -> None:
-    """Remove from a repository what git would run, or follow to other places."""
-    _remove(git / "hooks")  # git's samples too: a sixth of the files of a legacy kata
-    for name in (*_REDIRECTS, *_OBJECT_REDIRECTS):
-        _remove(git / name)
-    config = git / "config"
-    try:
-        entries = [(entry.name, entry.value) for entry in pygit2.Config(str(config))]
-    except pygit2.GitError:
-        entries = [("include.path", None)]  # an unreadable config is replaced by an empty one
-    if any(name not in _SAFE_CONFIG for name, _ in entries):
-        _remove(config)
-        clean = pygit2.Config(str(config))
-        for name, value in entries:
-            if name in _SAFE_CONFIG and value is not None:
-                clean[name] = value
 
 
 def _remove(path: Path) -> None:

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import pygit2
+
 from dojo import avatars, kata_ids, locks
 from dojo.engine.data_containers import MANIFEST, DataContainers
 from dojo.errors import KataDamaged, KataNotFound
@@ -32,6 +34,10 @@ from storer.verify.avatar import (
     with_avatar_path,
 )
 from storer.verify.findings import Finding, Kind
+
+# What reading git's files raises for damage that no check expects: it must not end the check of all
+# other katas.
+_GIT_ERRORS = (pygit2.GitError, KeyError, ValueError, KataDamaged)
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 
@@ -140,8 +146,10 @@ class Verifier:
                 self._katas.recover(kata_id, name)
             try:
                 return AvatarCheck(folder / name, kata_id).check(mend=self._mend)
-            except OSError as error:
-                if error.errno in _NO_ROOM or isinstance(error, FileNotFoundError):
+            except (OSError, *_GIT_ERRORS) as error:
+                if isinstance(error, FileNotFoundError) or (
+                    isinstance(error, OSError) and error.errno in _NO_ROOM
+                ):
                     raise
                 finding = Finding("", Kind.HISTORY, f"can't be read: {error}")
                 return AvatarResult([(finding, False)], 0, 0)

@@ -518,7 +518,10 @@ def test_the_tar_that_the_refused_ones_derive_from_is_restored(katas: Katas) -> 
     [
         ([member(f"{TOP}/manifest.json", b"{")], "manifest.json"),
         ([member(f"{TOP}/manifest.json", manifest_of("493A06504B"))], "manifest.json"),
-        ([MANIFEST, folder_member(f"{TOP}/whale")], "whale/increments.json"),
+        (
+            [MANIFEST, folder_member(f"{TOP}/whale"), folder_member(f"{TOP}/whale/1")],
+            "whale/increments.json",
+        ),
         ([MANIFEST, member(f"{TOP}/whale", b"x")], "whale"),
         ([*START, member(f"{TOP}/whale/.git/HEAD", b"x")], "whale/.git"),
     ],

@@ -167,6 +167,17 @@ def test_a_pack_without_its_index_is_found(katas: Katas, kata_id: str, whale: Pa
     assert any(".pack" in path for _, path, _ in verify(katas, kata_id).kinds())
 
 
+@pytest.mark.parametrize("path", ["packed-refs", "HEAD", "index"])
+def test_junk_in_one_repository_is_a_finding_and_the_next_kata_is_verified(
+    katas: Katas, kata_id: str, whale: Path, path: str
+) -> None:
+    (whale / ".git" / path).write_bytes(b"\xff\xfe junk\n")
+    others = katas.started("bat")
+    verified = verify(katas, kata_id, others)
+    assert verified.summary.kata_count == 2
+    assert {each.kata_id for each in verified.findings} == {kata_id}
+
+
 def test_a_missing_repository_is_found(katas: Katas, kata_id: str, whale: Path) -> None:
     shutil.rmtree(whale / ".git")
     assert verify(katas, kata_id, mend=True).kinds() == [("HISTORY", "whale/.git", False)]

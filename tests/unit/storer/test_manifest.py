@@ -1,11 +1,13 @@
 """A kata's manifest.json: what is written is read again, and what is unknown is kept."""
 
 import json
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -46,18 +48,60 @@ manifests = st.builds(
     highlight_filenames=st.lists(names, max_size=2),
     progress_regexs=st.lists(texts, max_size=2),
     hidden_filenames=st.lists(texts, max_size=2),
-    other=st.dictionaries(texts.filter(lambda key: key not in manifest.KEYS), values, max_size=3),
+    other=st.dictionaries(
+        texts.filter(lambda key: key not in manifest.KEYS)
+        | st.sampled_from(["language", "unit_test_framework", "forked_from"]),
+        values,
+        max_size=3,
+    ),
 )
 
 
 @given(manifests)
 def test_what_is_written_is_read_again(made: Manifest) -> None:
-    if {"language", "unit_test_framework"} & set(made.other):
-        return
     manifest.check(made)
     written = json.loads(json.dumps(manifest.to_json(made, ID, TIME)))
     assert manifest.from_json(written) == made
     assert manifest.created(written) == TIME
+
+
+@pytest.mark.parametrize("key", ["language", "unit_test_framework"])
+@pytest.mark.parametrize("value", [["Ruby", "4.0.1"], 5, {"a": [1]}, None, True])
+def test_a_key_that_is_not_ours_can_have_any_type(key: str, value: object) -> None:
+    made = Manifest("Ruby", "an/image", visible_files={"a.rb": b""}, other={key: value})
+    manifest.check(made)
+    assert manifest.from_json(manifest.to_json(made, ID, TIME)) == made
+
+
+@pytest.mark.parametrize("number", [sys.float_info.max, -sys.float_info.max, 5e-324, -0.0])
+def test_any_number_that_a_message_can_hold_is_read_again(number: float) -> None:
+    sent = storer_pb2.Manifest(display_name="C", image_name="an/image", visible_files={"a": b""})
+    sent.other["n"] = number
+    written = json.dumps(manifest.to_json(converters.manifest_from(sent), ID, TIME))
+    found = converters.manifest_to(manifest.from_json(json.loads(written)))
+    assert found.other["n"] == number
+
+
+@pytest.mark.parametrize("kind", ["list", "struct"])
+def test_values_nested_as_deep_as_a_message_allows_are_read_again(kind: str) -> None:
+    accepted = 0
+    for depth in range(1, 60):
+        value: Any = 1.0
+        for _ in range(depth):
+            value = [value] if kind == "list" else {"a": value}
+        sent = storer_pb2.CreateKataRequest()
+        sent.manifest.other.update({"n": value})
+        try:
+            request = storer_pb2.CreateKataRequest.FromString(sent.SerializeToString())
+        except DecodeError:
+            continue
+        accepted = depth
+        written = json.dumps(manifest.to_json(converters.manifest_from(request.manifest), ID, TIME))
+        found = storer_pb2.GetKataResponse(
+            manifest=converters.manifest_to(manifest.from_json(json.loads(written)))
+        )
+        assert storer_pb2.GetKataResponse.FromString(found.SerializeToString()) == found
+    assert 20 < accepted < 59
 
 
 @given(manifests)
