@@ -3,3 +3,20 @@
 `docs/running.md` has them in a table, which a test compares with this module. A bound is what a
 caller may reach; one more is refused, and the refusal names the bound.
 """
+
+# --- tars that callers send
+
+MAX_KATA_BYTES = 8 * 1024**3
+"""What a kata may unpack to; zeros compress to almost nothing."""
+
+MAX_KATA_MEMBERS = 1_000_000
+"""Files, folders and links of a kata."""
+
+MAX_TAR_HEADER_BYTES = 1024**2
+"""All extended headers of one member of a tar."""
+
+MAX_EXTENTS = 65_536
+"""Pieces of data between the holes of one sparse file."""
+
+MAX_SPARSE_FILE_BYTES = 1024**4
+"""The size of one sparse file, its holes included: the largest that a run may be allowed."""
