@@ -20,3 +20,11 @@ MAX_EXTENTS = 65_536
 
 MAX_SPARSE_FILE_BYTES = 1024**4
 """The size of one sparse file, its holes included: the largest that a run may be allowed."""
+
+# --- JSON files of katas
+
+MAX_JSON_BYTES = 8 * 48 * 1024**2
+"""A JSON file: JSON makes six bytes of some bytes of visible files."""
+
+MAX_JSON_VALUES = 1_000_000
+"""Values in one JSON file: each takes dozens of bytes of memory."""

@@ -7,7 +7,6 @@ compared with this one, and never replaced if it has lights that this one has no
 """
 
 import hashlib
-import json
 import os
 import shutil
 import stat
@@ -250,7 +249,7 @@ def _visible(kata: Kata, avatar: str) -> set[str]:
         names.update(json_files.read(folder / MANIFEST, dict))
     except Unreadable as error:
         raise KataDamaged(kata.kata_id, f"{avatar}/{MANIFEST}", str(error)) from error
-    with suppress(FileNotFoundError, ValueError, TypeError, KeyError):  # there was no run
-        names.update(json.loads((folder / SUBMISSION).read_bytes())["filenames"])
+    with suppress(Unreadable, TypeError, KeyError):  # there was no run
+        names.update(json_files.read(folder / SUBMISSION, dict)["filenames"])
     parents = {str(parent) for name in names for parent in PurePosixPath(name).parents}
     return names | parents
