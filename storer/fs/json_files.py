@@ -1,12 +1,16 @@
 """JSON files, and file contents as JSON strings."""
 
+import codecs
 import json
 import os
 import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from dojo import limits
+
+_PIECE_BYTES = 256 * 1024
 
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 
@@ -103,6 +107,29 @@ def read_files(value: object) -> dict[str, bytes]:
     if not all(map(is_text, value)):
         raise Unreadable("has a filename that is not UTF-8")
     return {name: to_bytes(text) for name, text in value.items()}
+
+
+def dump_files(files: Mapping[str, bytes]) -> bytes | Iterator[bytes]:
+    """Return filename -> content as compact JSON in ASCII, in pieces if it is large.
+
+    JSON makes six bytes of some bytes: whole, it would take many times as much memory as the files.
+    """
+    if sum(map(len, files.values())) <= _PIECE_BYTES:
+        return dumps({name: from_bytes(content) for name, content in files.items()})
+    return _file_pieces(files)
+
+
+def _file_pieces(files: Mapping[str, bytes]) -> Iterator[bytes]:
+    separator = b"{"
+    for name, content in files.items():
+        yield separator + dumps(name) + b':"'
+        separator = b","
+        # A character may lie across two pieces.
+        decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+        for at in range(0, len(content), _PIECE_BYTES):
+            yield dumps(decoder.decode(content[at : at + _PIECE_BYTES]))[1:-1]
+        yield dumps(decoder.decode(b"", final=True))[1:-1] + b'"'
+    yield b"}"
 
 
 def files_json(files: dict[str, bytes]) -> dict[str, str]:

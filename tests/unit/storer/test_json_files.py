@@ -34,6 +34,18 @@ def test_files_survive_json(files: dict[str, bytes]) -> None:
     assert json_files.read_files(json.loads(encoded)) == files
 
 
+PIECES = st.lists(st.sampled_from(["ü".encode(), "🦔".encode(), b"\xff", b"\xf0\x9f", b'"', b"a"]))
+
+
+@given(st.dictionaries(st.text(), PIECES.map(b"".join) | st.binary()), st.integers(1, 5))
+def test_large_files_become_the_same_json_in_pieces(files: dict[str, bytes], size: int) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(json_files, "_PIECE_BYTES", size)
+        pieces = json_files.dump_files(files)
+        found = pieces if isinstance(pieces, bytes) else b"".join(pieces)
+    assert found == json_files.dumps(json_files.files_json(files))
+
+
 @pytest.mark.parametrize("text", ["\ud800", "a\udfffb", "\udcff\ud800"])
 def test_a_lone_surrogate_of_another_program_becomes_a_question_mark(text: str) -> None:
     assert b"?" in json_files.to_bytes(text)
