@@ -151,7 +151,7 @@ def _check_out(avatar: Path, names_before: set[str]) -> None:
             _remove_obstacle(folder, name)
     for name, content in files.items():
         path = folder / name
-        if path.is_symlink() or not path.is_file() or path.read_bytes() != content:
+        if not sandbox.holds(path, content):
             _remove_obstacle(folder, name)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)

@@ -18,6 +18,7 @@ from dojo.errors import InvalidArgument
 from storer.tar.untrusted_reader import InvalidKata, Tar, translate_tar_errors
 
 BLOCK = tarfile.BLOCKSIZE
+MIB = 1024**2
 COMPRESSIONS: dict[str, Callable[[bytes], bytes]] = {
     "none": bytes,
     "gzip": gzip.compress,
@@ -275,6 +276,45 @@ def test_a_sparse_file_is_refused_before_its_holes_are_read(tmp_path: Path) -> N
     ):
         with pytest.raises(InvalidArgument, match="sparse"):
             unpacked(packed((header("a", pax_headers=keys), b"x")), tmp_path)
+
+
+def sparse(sparse_map: bytes, data: bytes, size: int, name: str = "whale/sandbox/a") -> bytes:
+    headers = {
+        "GNU.sparse.major": "1",
+        "GNU.sparse.minor": "0",
+        "GNU.sparse.name": name,
+        "GNU.sparse.realsize": str(size),
+    }
+    content = sparse_map + bytes(-len(sparse_map) % BLOCK) + data
+    return packed((header("GNUSparseFile.0/a", pax_headers=headers), content))
+
+
+def test_a_sparse_file_keeps_its_holes(tmp_path: Path) -> None:
+    unpacked(sparse(b"2\n1048576\n4\n9000000\n0\n", b"data", 9_000_000), tmp_path)
+    found = tmp_path / "whale/sandbox/a"
+    assert found.read_bytes() == bytes(1048576) + b"data" + bytes(9_000_000 - 1048580)
+    assert found.stat().st_blocks * 512 < MIB
+
+
+@pytest.mark.parametrize(
+    ("tar", "says"),
+    [
+        (sparse(b"1\n0\n4\n", b"data", 9, name="whale/manifest.json"), "outside of a sandbox"),
+        (sparse(b"1\n0\n4\n", b"data", 2**60), "realsize is"),
+        (sparse(b"1\n0\n4\n", b"data", -1), "realsize is"),
+        (sparse(b"65537\n", b"", 9), "has 65537 pieces"),
+        (sparse(b"1\n6\n4\n", b"data", 9), "out of its place"),
+        (sparse(b"2\n4\n2\n3\n2\n", b"data", 9), "out of its place"),
+        (sparse(b"1\n0\n5\n", b"data", 9), "not as large as its pieces"),
+        (sparse(b"1\n0\n3\n", b"data", 9), "not as large as its pieces"),
+        (sparse(b"1\n-1\n4\n", b"data", 9), "map of a sparse file is broken"),
+        (sparse(b"9\n0\n4\n", b"data", 9), "map of a sparse file is broken"),
+        (sparse(b"1" * 4000, b"data", 9), "map of a sparse file is broken"),
+    ],
+)
+def test_a_sparse_file_that_is_not_valid_is_refused(tmp_path: Path, tar: bytes, says: str) -> None:
+    with pytest.raises(InvalidArgument, match=says):
+        unpacked(tar, tmp_path)
 
 
 def test_stray_files_are_skipped(tmp_path: Path) -> None:
