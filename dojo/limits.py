@@ -29,3 +29,28 @@ GIT_TREE_FILES = 20_000
 
 GIT_DEPTH = 130
 """Folders inside folders in a light's git commit: a visible file's name has 255 bytes."""
+
+# --- tars that callers send
+
+MAX_KATA_BYTES = 8 * 1024**3
+"""What a kata may unpack to; zeros compress to almost nothing."""
+
+MAX_KATA_MEMBERS = 1_000_000
+"""Files, folders and links of a kata."""
+
+MAX_TAR_HEADER_BYTES = 1024**2
+"""All extended headers of one member of a tar."""
+
+MAX_EXTENTS = 65_536
+"""Pieces of data between the holes of one sparse file."""
+
+MAX_SPARSE_FILE_BYTES = 1024**4
+"""The size of one sparse file, its holes included: the largest that a run may be allowed."""
+
+# --- JSON files of katas
+
+MAX_JSON_BYTES = 8 * 48 * 1024**2
+"""A JSON file: JSON makes six bytes of some bytes of visible files."""
+
+MAX_JSON_VALUES = 1_000_000
+"""Values in one JSON file: each takes dozens of bytes of memory."""

@@ -9,6 +9,8 @@ from dojo.errors import InvalidArgument
 
 FIRST_PAGE = ("", -1)
 
+_MAX_BYTES = 4096  # more than the longest name takes
+
 
 def token(*position: str | int) -> str:
     """Return a token for the position where a page ended."""
@@ -46,6 +48,8 @@ def after_name(page_token: str) -> str:
 
 
 def _decode(page_token: str) -> object:
+    if len(page_token) > _MAX_BYTES:
+        raise InvalidArgument("page_token", "is not a token of this RPC")
     try:
         return json.loads(base64.urlsafe_b64decode(page_token))
     except (binascii.Error, ValueError, RecursionError):

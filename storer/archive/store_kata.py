@@ -7,7 +7,6 @@ compared with this one, and never replaced if it has lights that this one has no
 """
 
 import hashlib
-import json
 import os
 import shutil
 import stat
@@ -152,7 +151,7 @@ def _check_out(avatar: Path, names_before: set[str]) -> None:
             _remove_obstacle(folder, name)
     for name, content in files.items():
         path = folder / name
-        if path.is_symlink() or not path.is_file() or path.read_bytes() != content:
+        if not sandbox.holds(path, content):
             _remove_obstacle(folder, name)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
@@ -250,7 +249,7 @@ def _visible(kata: Kata, avatar: str) -> set[str]:
         names.update(json_files.read(folder / MANIFEST, dict))
     except Unreadable as error:
         raise KataDamaged(kata.kata_id, f"{avatar}/{MANIFEST}", str(error)) from error
-    with suppress(FileNotFoundError, ValueError, TypeError, KeyError):  # there was no run
-        names.update(json.loads((folder / SUBMISSION).read_bytes())["filenames"])
+    with suppress(Unreadable, TypeError, KeyError):  # there was no run
+        names.update(json_files.read(folder / SUBMISSION, dict)["filenames"])
     parents = {str(parent) for name in names for parent in PurePosixPath(name).parents}
     return names | parents

@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from dojo import kata_ids
+from dojo import kata_ids, limits
+from dojo.budget import Budget, BudgetExceeded
 from dojo.errors import InvalidArgument
 from storer.katas.repository import Katas
+from storer.tar.members import Member
 from storer.tar.untrusted_reader import InvalidKata, Tar, translate_tar_errors
 
-MAX_BYTES = 8 * 1024**3  # the most that a kata may unpack to: zeros compress to almost nothing
-MAX_MEMBERS = 1_000_000
 _MAX_OUTER_FOLDERS = 3  # members that can precede the kata's folder, such as `.` and `49`
 
 
@@ -30,19 +30,19 @@ def restore(katas: Katas, pieces: Iterator[bytes], *, overwrite: bool) -> tuple[
     return kata_id, katas.restore(kata_id, fill, overwrite=overwrite)
 
 
-class Limit:
-    """Limits the members and bytes that a kata unpacks to."""
+class KataBudget:
+    """The members and bytes that a kata may unpack to."""
 
     def __init__(self) -> None:
-        self._bytes = 0
-        self._members = 0
+        self._budget = Budget(max_bytes=limits.MAX_KATA_BYTES, max_entries=limits.MAX_KATA_MEMBERS)
 
-    def add(self, size_bytes: int) -> None:
-        """Count a member; raise InvalidKata if the members are too many or too large."""
-        self._bytes += size_bytes
-        self._members += 1
-        if self._bytes > MAX_BYTES or self._members > MAX_MEMBERS:
-            raise InvalidKata(f"the tar holds more than {MAX_BYTES} bytes or {MAX_MEMBERS} members")
+    def take(self, member: Member) -> None:
+        """Take a member; raise InvalidKata if the members are too many or too large."""
+        try:
+            self._budget.take_entry()
+            self._budget.take_bytes(member.size)
+        except BudgetExceeded as error:
+            raise InvalidKata(f"the tar holds {error.reason}") from error
 
 
 def _kata_id(tar: Tar) -> str:
@@ -55,19 +55,19 @@ def _kata_id(tar: Tar) -> str:
         raise InvalidArgument("data", "the tar holds no kata")
     outer, inner = (*tar.parts(), "", "")[:2]
     if len(outer) != len(kata_ids.outer(outer)) or not kata_ids.is_whole(outer + inner):
-        raise InvalidKata(f"{tar.member.name!r} does not begin with a kata's folder (49/3A06504A)")
+        raise InvalidKata(f"{tar.member.shown} does not begin with a kata's folder (49/3A06504A)")
     return outer + inner
 
 
 def _unpack(tar: Tar, folder: Path) -> None:
     """Unpack the kata's files into `folder`, which is empty, and read the tar to its end."""
     outer, inner = tar.parts()[:2]
-    limit = Limit()
+    budget = KataBudget()
     while tar.member is not None:
         parts = tar.parts()
-        limit.add(tar.member.size)
+        budget.take(tar.member)
         if len(parts) < 2 or (parts[0], parts[1]) != (outer, inner):
-            raise InvalidKata(f"{tar.member.name!r} is outside of {outer}/{inner}")
+            raise InvalidKata(f"{tar.member.shown} is outside of {outer}/{inner}")
         if len(parts) > 2:
             tar.unpack(folder, PurePosixPath(*parts[2:]))
         tar.advance()

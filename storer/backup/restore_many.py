@@ -16,7 +16,7 @@ from dojo.errors import InvalidArgument, KataDamaged, KataNotFound
 from storer.backup import catalog
 from storer.backup.backup import COMMENT, MANIFEST
 from storer.backup.catalog import BadManifest, Entry, State
-from storer.backup.restore import Limit
+from storer.backup.restore import KataBudget
 from storer.kata.ancestry import is_ancestor
 from storer.kata.head import head_of
 from storer.kata.kata import Kata
@@ -104,6 +104,7 @@ class _KatasInTar:
             while self.tar.member is not None:
                 kata_id, _ = self.kata_and_path()
                 if kata_id or self._is_manifest():
+                    self.tar.renew_budget()
                     return kata_id
                 self.tar.advance()
         return None
@@ -128,7 +129,7 @@ class _KatasInTar:
 
     def unpack(self, kata_id: str, folder: Path) -> None:
         """Unpack the current kata into `folder`; raise InvalidKata if the kata is incomplete."""
-        limit = Limit()
+        budget = KataBudget()
         while self.tar.member is not None:
             found, path = self.kata_and_path()
             if found == kata_id and path is None:
@@ -136,11 +137,11 @@ class _KatasInTar:
                 return
             if found not in {"", kata_id} or self._is_manifest():
                 break
-            limit.add(self.tar.member.size)
+            budget.take(self.tar.member)
             if path is not None and path.parts:
                 self.tar.unpack(folder, path)
             elif path is not None and not self.tar.member.isdir():
-                raise InvalidKata(f"{self.tar.member.name!r} is not a folder")
+                raise InvalidKata(f"{self.tar.member.shown} is not a folder")
             self.tar.advance()
         if self.is_sealed:
             raise InvalidKata("its seal is missing, so it is incomplete")

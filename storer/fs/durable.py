@@ -3,7 +3,7 @@
 import ctypes
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -41,24 +41,28 @@ def translate_disk_errors() -> Iterator[None]:
         raise
 
 
-def write(path: Path, content: bytes) -> None:
+def write(path: Path, content: bytes | Iterable[bytes]) -> None:
     """Replace the file at `path`, durably: a crash leaves the old or the new content, whole."""
     replace(path, content)
     sync_folder(path.parent)
 
 
-def replace(path: Path, content: bytes, *, sync: bool = True) -> None:
+def replace(path: Path, content: bytes | Iterable[bytes], *, sync: bool = True) -> None:
     """Replace the file at `path`: a reader finds the old or the new content, whole.
 
-    The folder is not synced: a crash of the machine can bring the old file back. Without `sync` a
-    crash can leave neither content; use that only for content that is on disk elsewhere.
+    Content that is large can come in pieces. The folder is not synced: a crash of the machine can
+    bring the old file back. Without `sync` a crash can leave neither content; use that only for
+    content that is on disk elsewhere.
     """
     new = f"{path.parent}/.{path.name}.new"
     flags = os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(new, flags, PRIVATE)
     try:
         try:
-            write_all(descriptor, content)
+            at = 0
+            for piece in (content,) if isinstance(content, bytes) else content:
+                write_all(descriptor, piece, at)
+                at += len(piece)
             if sync:
                 os.fsync(descriptor)
         finally:

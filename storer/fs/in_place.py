@@ -11,6 +11,7 @@ caller holds the lock on the files' folder.
 import errno
 import os
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 
 from storer.fs import durable
@@ -30,14 +31,16 @@ def spare_of(path: Path) -> Path:
     return path.with_name(f".{path.name}.spare")
 
 
-def swap(path: Path, content: bytes) -> None:
+def swap(path: Path, content: bytes | Iterable[bytes]) -> None:
     """Replace the file at `path`, reusing the file that was there before the last swap.
+
+    Content that is large can come in pieces.
 
     A reader that opens the file finds the old or the new content, whole. A reader that has the file
     open sees the content change only at the swap after this one.
     """
     spare = str(spare_of(path))
-    if len(content) > _SMALL_BYTES:
+    if not isinstance(content, bytes) or len(content) > _SMALL_BYTES:
         durable.replace(path, content, sync=False)
         return
     descriptor = _open_spare(spare)

@@ -1,8 +1,18 @@
 """JSON files, and file contents as JSON strings."""
 
+import codecs
 import json
+import os
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from dojo import limits
+
+_PIECE_BYTES = 256 * 1024
+
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 
 
 class Unreadable(Exception):
@@ -30,7 +40,9 @@ def dumps(value: object) -> bytes:
 def read(path: Path, kind: type[dict[str, Any]] | type[list[Any]]) -> Any:
     """Return the object or list, as `kind` says, in a JSON file; raise Unreadable without one."""
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            _check_size(os.fstat(file.fileno()).st_size)
+            content = file.read()
     except FileNotFoundError:
         raise Unreadable("is missing") from None
     except (IsADirectoryError, NotADirectoryError):
@@ -40,6 +52,8 @@ def read(path: Path, kind: type[dict[str, Any]] | type[list[Any]]) -> Any:
 
 def loads(content: bytes, kind: type[dict[str, Any]] | type[list[Any]]) -> Any:
     """Return the object or list, as `kind` says, in JSON text; raise Unreadable without one."""
+    _check_size(len(content))
+    _check_values(content)
     try:
         value = json.loads(content)
     except (ValueError, RecursionError) as error:
@@ -47,6 +61,32 @@ def loads(content: bytes, kind: type[dict[str, Any]] | type[list[Any]]) -> Any:
     if not isinstance(value, kind):
         raise Unreadable(f"is not a JSON {'object' if kind is dict else 'list'}")
     return value
+
+
+def _check_size(size: int) -> None:
+    if size > limits.MAX_JSON_BYTES:
+        raise Unreadable(f"has {size} bytes, more than {limits.MAX_JSON_BYTES}")
+
+
+def _check_values(content: bytes) -> None:
+    """Raise Unreadable for more values than MAX_JSON_VALUES: each takes dozens of bytes."""
+    if _separators(content, 0, len(content)) <= limits.MAX_JSON_VALUES:
+        return
+    # Most of these characters may be in strings, as in a file of sources.
+    found = at = 0
+    for number, string in enumerate(_STRING.finditer(content)):
+        found += _separators(content, at, string.start())
+        at = string.end()
+        if max(found, number // 2) > limits.MAX_JSON_VALUES:
+            break
+    found += _separators(content, at, len(content))
+    if found > limits.MAX_JSON_VALUES:
+        raise Unreadable(f"has more than {limits.MAX_JSON_VALUES} values")
+
+
+def _separators(content: bytes, start: int, end: int) -> int:
+    """Return the number of characters of which one precedes each value but the outermost."""
+    return sum(content.count(each, start, end) for each in (b",", b"[", b"{"))
 
 
 def is_text(value: object) -> bool:
@@ -67,6 +107,29 @@ def read_files(value: object) -> dict[str, bytes]:
     if not all(map(is_text, value)):
         raise Unreadable("has a filename that is not UTF-8")
     return {name: to_bytes(text) for name, text in value.items()}
+
+
+def dump_files(files: Mapping[str, bytes]) -> bytes | Iterator[bytes]:
+    """Return filename -> content as compact JSON in ASCII, in pieces if it is large.
+
+    JSON makes six bytes of some bytes: whole, it would take many times as much memory as the files.
+    """
+    if sum(map(len, files.values())) <= _PIECE_BYTES:
+        return dumps({name: from_bytes(content) for name, content in files.items()})
+    return _file_pieces(files)
+
+
+def _file_pieces(files: Mapping[str, bytes]) -> Iterator[bytes]:
+    separator = b"{"
+    for name, content in files.items():
+        yield separator + dumps(name) + b':"'
+        separator = b","
+        # A character may lie across two pieces.
+        decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+        for at in range(0, len(content), _PIECE_BYTES):
+            yield dumps(decoder.decode(content[at : at + _PIECE_BYTES]))[1:-1]
+        yield dumps(decoder.decode(b"", final=True))[1:-1] + b'"'
+    yield b"}"
 
 
 def files_json(files: dict[str, bytes]) -> dict[str, str]:

@@ -6,7 +6,6 @@ replaces folders can't lead the walk elsewhere. Files that are removed during th
 
 import errno
 import os
-import shutil
 import stat
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
@@ -16,6 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from dojo import avatars
 from dojo.naming import SANDBOX
+from storer.fs import holes
 
 # A visible file is never deeper than this: its name has at most 255 bytes. Deeper files, which only
 # a program can leave, are no part of the kata.
@@ -118,8 +118,8 @@ def copy(source: Path, target: Path) -> None:
         elif stat.S_ISLNK(status.st_mode):
             copied.symlink_to(member.target)
         else:
-            with open(os.dup(member.descriptor), "rb") as old, copied.open("xb") as new:
-                shutil.copyfileobj(old, new)
+            with copied.open("xb") as new:
+                holes.copy(member.descriptor, status, new)
             copied.chmod(status.st_mode & 0o777 | 0o600)
             os.utime(copied, ns=(status.st_mtime_ns, status.st_mtime_ns))
 

@@ -88,7 +88,10 @@ class WriteAheadLog:
         parts = [_LIGHT.pack(entry.number, bytes.fromhex(entry.commit), len(entry.objects))]
         for name, content in entry.objects.items():
             parts += [_OBJECT.pack(bytes.fromhex(name), len(content)), content]
-        payload = b"".join(parts)
+        # One copy in all: a light can have 48 MiB.
+        length, digest = sum(map(len, parts)), hashlib.sha256()
+        for part in parts:
+            digest.update(part)
         descriptor = self._open()
         try:
             # Also for a file that was there: the append that created it may have failed since.
@@ -96,10 +99,9 @@ class WriteAheadLog:
                 durable.sync_folder(Path(self._path).parent)
             before = _position(os.pread(descriptor, POSITION_BYTES, 0))
             generation = before.generation if before.used else _new_generation()
-            digest = hashlib.sha256(payload).digest()
-            record = _HEADER.pack(_MAGIC, generation, len(payload), digest) + payload
-            after = Position(generation, before.used + len(record))
-            _append(descriptor, before, after, record)
+            header = _HEADER.pack(_MAGIC, generation, length, digest.digest())
+            after = Position(generation, before.used + len(header) + length)
+            _append(descriptor, before, after, [header, *parts])
         finally:
             os.close(descriptor)
         return before
@@ -182,15 +184,15 @@ def _packed(position: Position) -> bytes:
     return _POSITION.pack(_POSITION_MAGIC, *position)
 
 
-def _append(descriptor: int, before: Position, after: Position, record: bytes) -> None:
-    """Append a record to the log, and sync it. If this raises, the log is unchanged."""
+def _append(descriptor: int, before: Position, after: Position, record: list[bytes]) -> None:
+    """Append a record, in parts, to the log, and sync it. If this raises, the log is unchanged."""
     size = os.fstat(descriptor).st_size
     end = POSITION_BYTES + after.used
     if end > size:
         step = GROWTH_BYTES if size else MIN_BYTES
-        record += bytes(step - end % step)
+        record.append(bytes(step - end % step))
     try:
-        durable.write_all(descriptor, record, POSITION_BYTES + before.used)
+        durable.write_all(descriptor, b"".join(record), POSITION_BYTES + before.used)
         os.pwrite(descriptor, _packed(after), 0)
         os.fdatasync(descriptor)
     except BaseException:

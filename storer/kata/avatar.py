@@ -208,7 +208,7 @@ class Avatar:
         self, before: Lights, added: list[Light], newest: Submission, tip: Tip | None
     ) -> None:
         # In this order: when increments.json has a light, manifest.json has its files.
-        content = json_files.dumps(json_files.files_json(newest.files))
+        content = json_files.dump_files(newest.files)
         # A file that a power cut damages is restored only if the log has an entry; else the file
         # has to be synced.
         is_logged = bool(added or WriteAheadLog(self.folder).read_position().used)
@@ -240,12 +240,10 @@ def start(folder: Path, kata_id: str, name: str, files: dict[str, bytes], time: 
     """
     recorder = Recorder.create(folder, kata_id, name)
     sandbox.create(folder, name, files)
-    for filename, content in (
-        (INCREMENTS, b"[]\n"),
-        (MANIFEST, json_files.dumps(json_files.files_json(files))),
-    ):
+    for filename, content in ((INCREMENTS, b"[]\n"), (MANIFEST, json_files.dump_files(files))):
         path = folder / filename
-        path.write_bytes(content)
+        with path.open("wb") as file:
+            file.writelines((content,) if isinstance(content, bytes) else content)
         path.chmod(durable.PRIVATE)
     folder.chmod(PASSAGE)
     light = Light(number=0, colour="", time=time)

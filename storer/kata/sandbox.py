@@ -62,7 +62,7 @@ def repair(avatar_folder: Path, avatar: str, files: dict[str, bytes]) -> None:
     with locks.locked_at_once(sandbox) as is_held:
         is_free = is_held or not sandbox.exists()
         is_new = is_free and not (avatar_folder / SUBMISSION).exists()
-        if not is_new or all(_holds(sandbox / name, content) for name, content in files.items()):
+        if not is_new or all(holds(sandbox / name, content) for name, content in files.items()):
             return
         rebuilt = avatar_folder / ".anew"
         shutil.rmtree(rebuilt, ignore_errors=True)
@@ -78,7 +78,7 @@ def repair(avatar_folder: Path, avatar: str, files: dict[str, bytes]) -> None:
             shutil.rmtree(rebuilt, ignore_errors=True)
 
 
-def _holds(path: Path, content: bytes) -> bool:
+def holds(path: Path, content: bytes) -> bool:
     """Return whether there is a file with exactly this content."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)

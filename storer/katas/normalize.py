@@ -93,8 +93,7 @@ def _normalize_avatar(
         sandbox.create(folder, name, newest.files)
     sandbox.chown(folder / SANDBOX, name)
     if not _has_valid_names(folder / MANIFEST):
-        content = json_files.dumps(json_files.files_json(newest.files))
-        durable.write(folder / MANIFEST, content)
+        durable.write(folder / MANIFEST, json_files.dump_files(newest.files))
 
 
 def _read_list(

@@ -10,13 +10,14 @@ import tarfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
 from dojo import avatars, kata_ids, locks
 from dojo.chunks import CHUNK_BYTES
 from dojo.errors import KataNotFound
 from dojo.naming import SANDBOX
-from storer.fs import in_place, tree
+from storer.fs import holes, in_place, tree
 from storer.kata.avatar import MANIFEST
 from storer.kata.head import head_of
 from storer.kata.history import GIT, LIGHT_JSON
@@ -27,6 +28,9 @@ from storer.tar.packing import PackedObjects
 
 # The end of a tar, behind the members of one kata or of many.
 END = bytes(2 * tarfile.BLOCKSIZE)
+
+# What a program that knows no sparse files calls one; the true name is in the extended header.
+_SPARSE_NAME = "GNUSparseFile.0/sparse"
 
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -197,8 +201,12 @@ def _member(snapshot: Snapshot, top: str, member: tree.Member) -> Iterator[bytes
     header.linkname = member.target
     if SANDBOX in path.parts[1:2]:
         # In whole seconds, timestamps would make `make` compile again what is up to date.
-        seconds, nanoseconds = divmod(member.status.st_mtime_ns, 10**9)
-        header.pax_headers = {"mtime": f"{seconds}.{nanoseconds:09}"}
+        modified_ns = member.status.st_mtime_ns
+        seconds, nanoseconds = divmod(abs(modified_ns), 10**9)
+        header.pax_headers = {"mtime": f"{'-' * (modified_ns < 0)}{seconds}.{nanoseconds:09}"}
+        if header.isreg() and (pieces := holes.extents(descriptor, member.status)) is not None:
+            yield from _sparse_member(header, descriptor, pieces)
+            return
     reference = snapshot.references.get(path)
     if reference is not None:
         header.size = len(reference)
@@ -209,7 +217,30 @@ def _member(snapshot: Snapshot, top: str, member: tree.Member) -> Iterator[bytes
     header.size = file.size
     yield headers.encode(header)
     if header.isreg():
-        yield from _content(file.descriptor, file.size, file.tail)
+        yield from _content(file.descriptor, [(0, file.size - len(file.tail))], file.tail)
+
+
+def _sparse_member(
+    header: tarfile.TarInfo, descriptor: int, pieces: list[tuple[int, int]]
+) -> Iterator[bytes]:
+    """Yield a file with holes, in the format of pax 1.0, which GNU tar and tarfile know too."""
+    size = header.size
+    # An empty piece ends a file that has a hole at its end.
+    listed = pieces if pieces and sum(pieces[-1]) == size else [*pieces, (size, 0)]
+    content = "".join(f"{number}\n" for number in (len(listed), *chain.from_iterable(listed)))
+    content_map = content.encode() + padding(len(content))
+    header.pax_headers = {
+        **header.pax_headers,
+        "GNU.sparse.major": "1",
+        "GNU.sparse.minor": "0",
+        "GNU.sparse.name": header.name,
+        "GNU.sparse.realsize": str(size),
+    }
+    header.name = _SPARSE_NAME
+    header.size = len(content_map) + sum(size for _, size in pieces)
+    yield headers.encode(header)
+    yield content_map
+    yield from _content(descriptor, pieces)
 
 
 def _packed_member(name: str, content: bytes | Path) -> Iterator[bytes]:
@@ -225,28 +256,28 @@ def _packed_member(name: str, content: bytes | Path) -> Iterator[bytes]:
     with content.open("rb") as file:
         header.size = os.fstat(file.fileno()).st_size
         yield headers.encode(header)
-        yield from _content(file.fileno(), header.size)
+        yield from _content(file.fileno(), [(0, header.size)])
 
 
-def _content(descriptor: int, size: int, tail: bytes = b"") -> Iterator[bytes]:
-    """Yield a file's first `size` bytes, of which the last are `tail`, and the padding.
+def _content(descriptor: int, pieces: list[tuple[int, int]], tail: bytes = b"") -> Iterator[bytes]:
+    """Yield the pieces of a file, each a place and a size, then `tail` and the padding.
 
     A file that shrank meanwhile is padded with zeros. So is a file that can't be read; its OSError
     is raised after that, so that the caller can continue the tar.
     """
-    size -= len(tail)
-    at = 0
     unreadable: OSError | None = None
-    while at < size:
-        wanted = min(CHUNK_BYTES, size - at)
-        try:
-            piece = b"" if unreadable else os.pread(descriptor, wanted, at)
-        except OSError as error:
-            unreadable, piece = error, b""
-        piece = piece or bytes(wanted)
-        yield piece
-        at += len(piece)
-    yield tail + padding(size + len(tail))
+    for start, size in pieces:
+        at, end = start, start + size
+        while at < end:
+            wanted = min(CHUNK_BYTES, end - at)
+            try:
+                piece = b"" if unreadable else os.pread(descriptor, wanted, at)
+            except OSError as error:
+                unreadable, piece = error, b""
+            piece = piece or bytes(wanted)
+            yield piece
+            at += len(piece)
+    yield tail + padding(sum(size for _, size in pieces) + len(tail))
     if unreadable:
         raise unreadable
 

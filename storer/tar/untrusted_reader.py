@@ -8,18 +8,20 @@ import stat
 import tarfile
 import zlib
 from collections.abc import Iterator
-from decimal import Decimal, InvalidOperation
 from hashlib import sha256
 from itertools import chain
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, Self, cast
+from typing import IO, cast
 
 import zstandard
 
+from dojo import limits, visible_files
+from dojo.budget import Budget, BudgetExceeded
 from dojo.errors import InvalidArgument
-from storer.fs import tree
+from dojo.naming import SANDBOX
+from storer.fs import json_files, tree
+from storer.tar.members import Member, Reader
 
-_MAX_HEADER_BYTES = 1024**2
 _MAX_END_BYTES = 16 * 1024**2  # tar pads a tar with zeros, to a multiple of a small size
 
 _READ_BYTES = 256 * 1024
@@ -38,11 +40,13 @@ class InvalidKata(InvalidArgument):
 
 
 class translate_tar_errors:  # noqa: N801 - used like a function
-    """Raise InvalidArgument for the libraries' errors about a broken tar."""
+    """Raise InvalidArgument for a tar that is broken, or exceeds its budget."""
 
     def __enter__(self) -> None: ...
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, BudgetExceeded):
+            raise InvalidArgument("data", f"holds {error.reason}") from error
         if isinstance(
             error, tarfile.TarError | gzip.BadGzipFile | EOFError | zlib.error | zstandard.ZstdError
         ):
@@ -57,36 +61,41 @@ class Tar:
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
         """Read the header of the first member. The first bytes tell the compression."""
-        self._digests = _DigestingReader(_decompress(_PiecesReader(_with_whole_magic(pieces))))
-        self._archive = _Archive.open(
-            fileobj=cast("IO[bytes]", self._digests),
-            mode="r|",
-            bufsize=tarfile.BLOCKSIZE,  # or part of the next member would be read with this one
-            tarinfo=_StrictHeader,
-            errorlevel=2,
-        )
-        self._members = self._iterate()
-        self.member = next(self._members, None)
+        self._source = _DigestingReader(_decompress(_PiecesReader(_with_whole_magic(pieces))))
+        self._reader = Reader(self._source)
+        self.member: Member | None
+        self.advance()
 
     @property
     def comment(self) -> str:
         """The comment on the tar as a whole, such as `git archive` writes."""
-        return self._archive.pax_headers.get("comment", "")
+        return self._reader.global_records.get("comment", "")
+
+    def renew_budget(self) -> None:
+        """Begin a budget for what follows: a kata's bytes, and its members with their headers.
+
+        Until then, the tar has one budget from its beginning. What exceeds it raises
+        BudgetExceeded.
+        """
+        self._source.budget = _budget()
 
     def advance(self) -> None:
         """Move to the next member."""
-        self.member = next(self._members, None)
+        self._reader.skip_content()
+        self._source.budget.take_entry()
+        self._source.at_header()
+        self.member = self._reader.next()
 
     def digest_before(self) -> str:
         """Return the SHA-256 digest, in hexadecimal, of the bytes before the current member.
 
         The digest begins behind the member at which `restart_digest` was called.
         """
-        return self._digests.before.hexdigest()
+        return self._source.before.hexdigest()
 
     def restart_digest(self) -> None:
         """Begin the next digest behind the current member."""
-        self._digests.is_restarting = True
+        self._source.is_restarting = True
 
     def parts(self) -> tuple[str, ...]:
         """Return the parts of the current member's name; raise InvalidKata if it leads out."""
@@ -94,8 +103,10 @@ class Tar:
             return ()
         name = self.member.name
         parts = tuple(part for part in name.split("/") if part not in {"", "."})
-        if name.startswith("/") or ".." in parts or "\0" in name:
-            raise InvalidKata(f"{name!r} leads out of the kata")
+        if name.startswith("/") or ".." in parts:
+            raise InvalidKata(f"{self.member.shown} leads out of the kata")
+        if "\0" in name:
+            raise InvalidKata(f"{self.member.shown} has a zero byte in its name")
         return parts
 
     def unpack(self, folder: Path, path: PurePosixPath) -> None:
@@ -104,112 +115,68 @@ class Tar:
         if member is None or any(tree.is_stray(part) for part in path.parts):
             return
         if len(path.parts) > tree.MAX_DEPTH:
-            raise InvalidKata(f"{member.name!r} is too deep")
+            raise InvalidKata(f"{member.shown} is too deep")
         if path.parts[0].startswith("."):
-            raise InvalidKata(f"{member.name!r} has no place in a kata")
+            raise InvalidKata(f"{member.shown} has no place in a kata")
+        if not _is_in_sandbox(path) and not json_files.is_text(member.name):
+            raise InvalidKata(f"{member.shown} has a name that is not UTF-8")
         try:
             _make_parents(folder, path)
             self._make(member, folder, path)
         except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
-            raise InvalidKata(f"{member.name!r} is there twice") from error
+            raise InvalidKata(f"{member.shown} is there twice") from error
         except OSError as error:
             if error.errno is not None and error.errno in _BAD_NAME:
-                raise InvalidKata(f"{member.name!r}: {error.strerror}") from error
+                raise InvalidKata(f"{member.shown}: {error.strerror}") from error
             raise
 
     def content(self) -> IO[bytes]:
         """Return the content of the current member, to be read before `advance`."""
-        found = self._archive.extractfile(self.member) if self.member else None
-        if found is None:
+        if self.member is None or not self.member.isreg():
             raise InvalidKata("a member has no content")
-        return found
+        return self._reader.content()
 
     def finish(self) -> None:
         """Read to the end; raise tarfile.ReadError if the tar's end is missing or not the end.
 
         A tar ends with two or more blocks of zeros, of which one was read.
         """
-        stream = cast("IO[bytes]", self._archive.fileobj)
         read_bytes = 0
-        while piece := stream.read(1024**2):
+        while piece := self._source.read(_READ_BYTES):
             read_bytes += len(piece)
             if piece.count(0) != len(piece) or read_bytes > _MAX_END_BYTES:
                 raise tarfile.ReadError("something comes after its end")
         if read_bytes < tarfile.BLOCKSIZE:
             raise tarfile.ReadError("its end is missing")
 
-    def _iterate(self) -> Iterator[tarfile.TarInfo]:
-        for member in self._archive:
-            if member.size < 0:
-                raise tarfile.ReadError(f"{member.name!r} has {member.size} bytes")
-            yield member
-            self._archive.members = []  # or tarfile would keep all members in memory
-
-    def _make(self, member: tarfile.TarInfo, folder: Path, path: PurePosixPath) -> None:
+    def _make(self, member: Member, folder: Path, path: PurePosixPath) -> None:
         target = folder / path
         if member.isdir():
             _make_folder(target)
         elif member.issym():
-            if not tree.link_stays_inside(path, member.linkname):
-                raise InvalidKata(f"{member.name!r} is a link to {member.linkname!r}")
-            target.symlink_to(member.linkname)
+            to = member.target
+            if "\0" in to or not tree.link_stays_inside(path, to):
+                raise InvalidKata(f"{member.shown} is a link to {visible_files.shown(to)}")
+            target.symlink_to(to)
             return
-        elif member.isreg() and not member.issparse():
-            self._write(target)
+        elif member.isreg():
+            if member.sparse_size is not None and not _is_in_sandbox(path):
+                raise InvalidKata(f"{member.shown} is sparse, outside of a sandbox")
+            with target.open("xb") as file:
+                self._reader.copy_content(member, file)
         else:
-            raise InvalidKata(f"{member.name!r} is neither a file nor a folder")
+            raise InvalidKata(f"{member.shown} is neither a file nor a folder")
         target.chmod(stat.S_IMODE(member.mode) & 0o777)
-        modified = _modified_ns(member)
-        os.utime(target, ns=(modified, modified), follow_symlinks=False)
-
-    def _write(self, target: Path) -> None:
-        content = self.content()
-        with target.open("xb") as file:
-            while piece := content.read(1024**2):
-                file.write(piece)
+        os.utime(target, ns=(member.modified_ns, member.modified_ns), follow_symlinks=False)
 
 
-class _Archive(tarfile.TarFile):
-    """A tar that tells a header from an extended header, which tarfile reads inside of it."""
-
-    is_inside_header = False
-    members: list[tarfile.TarInfo]
+def _budget() -> Budget:
+    """Return the budget of one kata, twice: the rest of a kata that is too large is skipped."""
+    return Budget(max_bytes=2 * limits.MAX_KATA_BYTES, max_entries=2 * limits.MAX_KATA_MEMBERS)
 
 
-class _StrictHeader(tarfile.TarInfo):
-    """A member's header that is whole and whose extended headers can't exhaust the memory."""
-
-    @classmethod
-    def fromtarfile(cls, archive: tarfile.TarFile) -> Self:
-        """Read the next header; raise tarfile.ReadError if it is broken, also at the end."""
-        tar = cast("_Archive", archive)
-        is_outermost = not tar.is_inside_header
-        try:
-            if is_outermost:
-                tar.is_inside_header = True
-                cast("Any", tar.fileobj).fileobj.at_header()
-            return super().fromtarfile(archive)
-        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # the tar's proper end
-            raise
-        except (tarfile.HeaderError, ValueError, RecursionError) as error:
-            raise tarfile.ReadError(f"a header is broken: {error}") from error
-        finally:
-            if is_outermost:
-                tar.is_inside_header = False
-
-    def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
-        if self.type == tarfile.GNUTYPE_SPARSE:
-            self._refuse_sparse()
-        is_extended_header = not (self.isreg() or self.isdir() or self.issym())
-        if is_extended_header and self.size > _MAX_HEADER_BYTES:
-            raise tarfile.ReadError(f"a header has {self.size} bytes")
-        return cast("tarfile.TarInfo", super()._proc_member(archive))  # type: ignore[misc]
-
-    def _refuse_sparse(self, *_: object) -> None:
-        """Refuse a sparse file before tarfile reads the list of its holes, which has no bound."""
-        raise tarfile.ReadError(f"{self.name!r} is neither a file nor a folder: it is sparse")
-
-    _proc_gnusparse_00 = _proc_gnusparse_01 = _proc_gnusparse_10 = _refuse_sparse
+def _is_in_sandbox(path: PurePosixPath) -> bool:
+    return path.parts[1:2] == (SANDBOX,) and len(path.parts) > 2
 
 
 _BAD_NAME = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL}
@@ -231,19 +198,11 @@ def _make_folder(target: Path) -> None:
     target.mkdir(exist_ok=True)
 
 
-def _modified_ns(member: tarfile.TarInfo) -> int:
-    """Return a member's modification time, in nanoseconds, as exactly as the header has it."""
-    try:
-        exact = int(Decimal(member.pax_headers.get("mtime", int(member.mtime))) * 10**9)
-    except (InvalidOperation, ValueError, OverflowError) as error:
-        raise InvalidKata(f"{member.name!r} has no proper time") from error
-    return max(0, min(exact, 2**62))
-
-
 class _DigestingReader:
     """Reads a file and digests it: `before` is the digest up to the current member's header."""
 
     def __init__(self, source: IO[bytes]) -> None:
+        self.budget = _budget()
         self._source = cast("io.BufferedReader", source)
         self._buffer = b""
         self._read_bytes = 0  # of the buffer, by the caller
@@ -260,6 +219,7 @@ class _DigestingReader:
             self._digest_read()
             # read1: the sender may wait for an answer to what it sent, before it sends more.
             self._buffer = self._source.read1(_READ_BYTES)
+            self.budget.take_bytes(len(self._buffer))
             self._read_bytes = self._digested_bytes = 0
             if not self._buffer:
                 break

@@ -10,7 +10,6 @@ one did not. Copying holds the lock on the kata's folder, shared. Deleting waits
 deleted kata can't get back into the archive.
 """
 
-import json
 import threading
 import time
 from collections.abc import Iterator
@@ -28,6 +27,7 @@ from dojo.errors import ArchiveConflict, DojoError, KataNotFound
 from storer.archive import store_kata
 from storer.archive.archive import Archive, Copy
 from storer.fs import durable, json_files
+from storer.fs.json_files import Unreadable
 from storer.kata.avatar import MANIFEST, Avatar
 from storer.kata.head import head_of
 from storer.kata.history import GIT, LIGHT_JSON
@@ -111,7 +111,7 @@ class Replicator:
         while (kata_id := self._next()) != _NONE:
             try:
                 with self._katas.using(kata_id, importing=False, touching=False) as kata:
-                    copy(self._katas.archive, kata)
+                    self._copy(kata)
             except KataNotFound:
                 continue
             except ArchiveConflict as error:  # a retry would find the same conflict
@@ -121,6 +121,15 @@ class Replicator:
                 self._retry(kata_id)
             except Exception as error:  # noqa: BLE001 - other katas can still be copied
                 _log.error("defect", kata=kata_id, exc_info=error)
+                self._retry(kata_id)
+
+    def _copy(self, kata: Kata) -> None:
+        """Copy a kata, later if files of it change or can't be read now."""
+        try:
+            copy(self._katas.archive, kata)
+        except (OSError, KataNotFound) as error:  # runs and git may replace files meanwhile
+            _log.warning("not copied", kata=kata.kata_id, reason=str(error))
+            self._retry(kata.kata_id)
 
     def _next(self) -> str:
         """Wait for the next kata that is due and return its id; _NONE when there is no more."""
@@ -268,6 +277,6 @@ def _compressed(pieces: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _read_note(kata: Kata) -> _Note | None:
-    with suppress(FileNotFoundError, ValueError, TypeError):  # without a note, all is copied
-        return _Note(**json.loads((kata.folder / _NOTE).read_bytes()))
+    with suppress(Unreadable, TypeError):  # without a note, all is copied
+        return _Note(**json_files.read(kata.folder / _NOTE, dict))
     return None

@@ -167,6 +167,20 @@ def test_a_stopping_storer_copies_what_is_due(
     assert open_archive(str(place)).find(kata_id)
 
 
+def test_a_copy_that_failed_is_tried_again(
+    katas: Katas, machine: Service, folder: Callable[[str], Path]
+) -> None:
+    kata_id = katas.started("whale")
+    wait_until_copied(folder(kata_id), whale=0)
+    lock = folder(kata_id) / ".copying"
+    lock.unlink()
+    lock.symlink_to("nowhere/at/all")
+    katas.record(kata_id, "whale")
+    machine.wait_for_event(lambda event: event["event"] == "not copied")
+    lock.unlink()
+    wait_until_copied(folder(kata_id), whale=1)
+
+
 def test_archiving_replaces_all_copies_by_one_tar(
     katas: Katas,
     place: Path,

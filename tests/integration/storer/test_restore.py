@@ -414,11 +414,24 @@ TARS: dict[str, tuple[bytes, str]] = {
     "a file larger than all tars": (tar_of([*START, with_size(2**40)]), "holds more than"),
     "a file larger than all disks": (
         tar_of([*START, with_size(2**80)], tarfile.GNU_FORMAT),
-        "holds more than",
+        f"a header's size is {2**80}",
     ),
     "a file larger than all disks for a folder": (
         tar_of([member("49", size=2**80)], tarfile.GNU_FORMAT),
-        "does not begin with a kata's folder",
+        f"a header's size is {2**80}",
+    ),
+    "a size without end, of which nothing is there": (
+        blocks_of([*START, with_size(2**32)]) + bytes(1024),
+        "is not a whole tar: it is cut off",
+    ),
+    "a link to a zero byte": (
+        tar_of(
+            [
+                *START,
+                member(f"{SANDBOX}/x", type=tarfile.SYMTYPE, pax_headers={"linkpath": "a\0b"}),
+            ]
+        ),
+        "is a link to",
     ),
     "a file of no size": (tar_of([*START, pax(f"{SANDBOX}/x", size="-5")]), "data: "),
     "a header that has no end": (

@@ -1,12 +1,16 @@
 """JSON files, and file contents as JSON strings."""
 
 import json
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dojo import limits
 from storer.fs import json_files
 from storer.fs.json_files import Unreadable
 
@@ -28,6 +32,18 @@ def test_files_survive_json(files: dict[str, bytes]) -> None:
     encoded = json_files.dumps(json_files.files_json(files))
     assert encoded.isascii()
     assert json_files.read_files(json.loads(encoded)) == files
+
+
+PIECES = st.lists(st.sampled_from(["ü".encode(), "🦔".encode(), b"\xff", b"\xf0\x9f", b'"', b"a"]))
+
+
+@given(st.dictionaries(st.text(), PIECES.map(b"".join) | st.binary()), st.integers(1, 5))
+def test_large_files_become_the_same_json_in_pieces(files: dict[str, bytes], size: int) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(json_files, "_PIECE_BYTES", size)
+        pieces = json_files.dump_files(files)
+        found = pieces if isinstance(pieces, bytes) else b"".join(pieces)
+    assert found == json_files.dumps(json_files.files_json(files))
 
 
 @pytest.mark.parametrize("text", ["\ud800", "a\udfffb", "\udcff\ud800"])
@@ -56,6 +72,52 @@ def test_malformed_json_is_unreadable_with_a_reason(
     path.write_bytes(content)
     with pytest.raises(Unreadable, match=reason):
         json_files.read(path, kind)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"[" + b"[]," * 11_000 + b"0]",
+        b"[" + b'"",' * 11_000 + b"0]",
+        b"[" + b'{"a":0},' * 6_000 + b"0]",
+    ],
+)
+def test_what_has_too_many_values_is_not_parsed(
+    monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    """A list of 56 bytes in memory takes three characters."""
+    monkeypatch.setattr(limits, "MAX_JSON_VALUES", 10_000)
+    with peak_of() as peak:
+        with pytest.raises(Unreadable, match="more than 10000 values"):
+            json_files.loads(content, list)
+        assert peak() < 2 * len(content)
+
+
+def test_commas_and_brackets_in_strings_are_no_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_JSON_VALUES", 10)
+    text = r"[{,\"\\" * 400
+    content = json.dumps({"a": text, "b": text}).encode()
+    assert json_files.loads(content, dict) == {"a": text, "b": text}
+
+
+def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "file.json"
+    with path.open("wb") as file:
+        file.truncate(limits.MAX_JSON_BYTES + 1)
+    with peak_of() as peak:
+        with pytest.raises(Unreadable, match="bytes, more than"):
+            json_files.read(path, dict)
+        assert peak() < 1024**2
+
+
+@contextmanager
+def peak_of() -> Iterator[Callable[[], int]]:
+    """Trace the memory: gives a function that returns the most that was taken until then."""
+    tracemalloc.start()
+    try:
+        yield lambda: tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_missing_file_or_a_folder_is_unreadable(tmp_path: Path) -> None:

@@ -65,3 +65,8 @@ def test_a_token_of_another_call_is_refused() -> None:
     ):
         with pytest.raises(InvalidArgument):
             read(token)
+
+
+def test_a_token_that_is_too_long_is_not_parsed() -> None:
+    with pytest.raises(InvalidArgument):
+        page_tokens.after_name(page_tokens.token("a" * 5000))

@@ -13,10 +13,12 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dojo import limits
 from dojo.errors import InvalidArgument
 from storer.tar.untrusted_reader import InvalidKata, Tar, translate_tar_errors
 
 BLOCK = tarfile.BLOCKSIZE
+MIB = 1024**2
 COMPRESSIONS: dict[str, Callable[[bytes], bytes]] = {
     "none": bytes,
     "gzip": gzip.compress,
@@ -143,6 +145,22 @@ HARMFUL: dict[str, tuple[list[tuple[tarfile.TarInfo, bytes]], str]] = {
     "a name too long": ([(header("a" * 300), b"")], "File name too long"),
     "a time that is none": ([(header("a", pax_headers={"mtime": "x"}), b"")], "no proper time"),
     "an endless time": ([(header("a", pax_headers={"mtime": "inf"}), b"")], "no proper time"),
+    "a time too long to write down": (
+        [(header("a", pax_headers={"mtime": "1e999999999"}), b"")],
+        "no proper time",
+    ),
+    "a link to a zero byte": (
+        [(header("whale/sandbox/x", tarfile.SYMTYPE, pax_headers={"linkpath": "a\0b"}), b"")],
+        r"is a link to 'a\\x00b'",
+    ),
+    "a zero byte in a name": ([(header("x", pax_headers={"path": "a\0b"}), b"")], "a zero byte"),
+    "a name outside of a sandbox that is no UTF-8": ([(header("\udcff"), b"")], "not UTF-8"),
+    "a size that is no number": (
+        [(header("a", pax_headers={"size": "x"}), b"")],
+        "its size is no number",
+    ),
+    "a size below zero": ([(header("a", pax_headers={"size": "-1"}), b"")], "size is -1"),
+    "a user without end": ([(header("a", pax_headers={"uid": "9" * 19}), b"")], "uid is 9+, not"),
     "an extension that fills the memory": (
         [(header("a", pax_headers={"comment": "x" * 2**21}), b"")],
         "a header has",
@@ -159,6 +177,98 @@ def test_a_harmful_member_is_refused(tmp_path: Path, harm: str) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["inside"]
 
 
+def patched(tar: bytes, place: slice, field: bytes) -> bytes:
+    """Return a tar with a field of its first header changed, and the header's sum with it."""
+    changed = bytearray(tar)
+    changed[place] = field
+    changed[148:156] = b" " * 8
+    changed[148:156] = b"%06o\0 " % sum(changed[:BLOCK])
+    return bytes(changed)
+
+
+MODE, UID, GID, SIZE, MTIME = (
+    *(slice(100, 108), slice(108, 116), slice(116, 124)),
+    *(slice(124, 136), slice(136, 148)),
+)
+
+
+def base_256(value: int, size: int) -> bytes:
+    return bytes([0o200 if value >= 0 else 0o377]) + value.to_bytes(size, "big", signed=True)[1:]
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "says"),
+    [
+        (MODE, -1, "mode is -1"),
+        (MODE, 2**50, "mode is"),
+        (UID, -2, "uid is -2"),
+        (UID, 2**40, "uid is"),
+        (GID, -2, "gid is -2"),
+        (SIZE, -1, "size is -1"),
+        (SIZE, 2**80, "size is"),
+        (MTIME, 2**80, "time is"),
+    ],
+)
+def test_a_number_that_is_out_of_its_range_is_refused_by_its_name(
+    tmp_path: Path, place: slice, value: int, says: str
+) -> None:
+    plain = packed((header("a"), b""), tar_format=tarfile.USTAR_FORMAT)
+    tar = patched(plain, place, base_256(value, place.stop - place.start))
+    with pytest.raises(InvalidArgument, match=says):
+        unpacked(tar, tmp_path)
+
+
+def test_a_time_before_1970_is_kept(tmp_path: Path) -> None:
+    unpacked(packed((header("a", pax_headers={"mtime": "-1.5"}), b"")), tmp_path)
+    assert (tmp_path / "a").stat().st_mtime_ns == -1_500_000_000
+
+
+@each_compression
+@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.XHDTYPE, b"L", b"g", b"S", b"?"])
+@pytest.mark.parametrize("size", [8 * 1024**3, 2**60])
+def test_nothing_is_skipped_that_was_not_sent(compression: str, kind: bytes, size: int) -> None:
+    """To skip 2**60 bytes, even of nothing, would take for ever."""
+    start = packed((header("a", kind), b""), tar_format=tarfile.GNU_FORMAT)[:BLOCK]
+    tar = patched(start, SIZE, base_256(size, 12)) + bytes(2 * BLOCK)
+    with pytest.raises(InvalidArgument), translate_tar_errors():
+        Tar(iter([COMPRESSIONS[compression](tar)])).advance()
+
+
+def test_the_extended_headers_of_a_member_are_bounded_together() -> None:
+    long_name = packed((header("a" * 200_000), b""), tar_format=tarfile.GNU_FORMAT)
+    extended = long_name[: extent(long_name, 0, 200_001)]
+    with pytest.raises(InvalidArgument, match="a header has 200001 bytes"), translate_tar_errors():
+        Tar(iter([extended * 6]))
+
+
+def test_an_extended_header_without_a_member_is_refused() -> None:
+    whole = packed((header("a", pax_headers={"unknown": "x"}), b""))
+    with pytest.raises(InvalidArgument, match="a member is missing"), translate_tar_errors():
+        Tar(iter([whole[: 2 * BLOCK] + bytes(2 * BLOCK)]))
+
+
+@pytest.mark.parametrize("compression", ["gzip", "zstd"])
+def test_what_a_tar_expands_to_is_bounded(
+    monkeypatch: pytest.MonkeyPatch, compression: str
+) -> None:
+    monkeypatch.setattr(limits, "MAX_KATA_BYTES", 1024**2)
+    bomb = COMPRESSIONS[compression](packed((header("a"), bytes(4 * 1024**2))))
+    with pytest.raises(InvalidArgument, match="more than 2097152 bytes"), translate_tar_errors():
+        Tar(iter([bomb])).advance()
+
+
+def test_the_members_of_a_tar_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_KATA_MEMBERS", 2)
+    with translate_tar_errors():
+        tar = Tar(iter([packed(*((header(name), b"") for name in "abcdef"))]))
+        tar.advance()
+        tar.renew_budget()
+        for _ in range(4):
+            tar.advance()
+    with pytest.raises(InvalidArgument, match="more than 4 entries"), translate_tar_errors():
+        tar.advance()
+
+
 def test_a_sparse_file_is_refused_before_its_holes_are_read(tmp_path: Path) -> None:
     for keys in (
         {"GNU.sparse.size": "10", "GNU.sparse.map": "0,1"},
@@ -166,6 +276,45 @@ def test_a_sparse_file_is_refused_before_its_holes_are_read(tmp_path: Path) -> N
     ):
         with pytest.raises(InvalidArgument, match="sparse"):
             unpacked(packed((header("a", pax_headers=keys), b"x")), tmp_path)
+
+
+def sparse(sparse_map: bytes, data: bytes, size: int, name: str = "whale/sandbox/a") -> bytes:
+    headers = {
+        "GNU.sparse.major": "1",
+        "GNU.sparse.minor": "0",
+        "GNU.sparse.name": name,
+        "GNU.sparse.realsize": str(size),
+    }
+    content = sparse_map + bytes(-len(sparse_map) % BLOCK) + data
+    return packed((header("GNUSparseFile.0/a", pax_headers=headers), content))
+
+
+def test_a_sparse_file_keeps_its_holes(tmp_path: Path) -> None:
+    unpacked(sparse(b"2\n1048576\n4\n9000000\n0\n", b"data", 9_000_000), tmp_path)
+    found = tmp_path / "whale/sandbox/a"
+    assert found.read_bytes() == bytes(1048576) + b"data" + bytes(9_000_000 - 1048580)
+    assert found.stat().st_blocks * 512 < MIB
+
+
+@pytest.mark.parametrize(
+    ("tar", "says"),
+    [
+        (sparse(b"1\n0\n4\n", b"data", 9, name="whale/manifest.json"), "outside of a sandbox"),
+        (sparse(b"1\n0\n4\n", b"data", 2**60), "realsize is"),
+        (sparse(b"1\n0\n4\n", b"data", -1), "realsize is"),
+        (sparse(b"65537\n", b"", 9), "has 65537 pieces"),
+        (sparse(b"1\n6\n4\n", b"data", 9), "out of its place"),
+        (sparse(b"2\n4\n2\n3\n2\n", b"data", 9), "out of its place"),
+        (sparse(b"1\n0\n5\n", b"data", 9), "not as large as its pieces"),
+        (sparse(b"1\n0\n3\n", b"data", 9), "not as large as its pieces"),
+        (sparse(b"1\n-1\n4\n", b"data", 9), "map of a sparse file is broken"),
+        (sparse(b"9\n0\n4\n", b"data", 9), "map of a sparse file is broken"),
+        (sparse(b"1" * 4000, b"data", 9), "map of a sparse file is broken"),
+    ],
+)
+def test_a_sparse_file_that_is_not_valid_is_refused(tmp_path: Path, tar: bytes, says: str) -> None:
+    with pytest.raises(InvalidArgument, match=says):
+        unpacked(tar, tmp_path)
 
 
 def test_stray_files_are_skipped(tmp_path: Path) -> None:
@@ -182,7 +331,8 @@ def test_modes_lose_setuid_and_setgid(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("tar_format", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
 def test_long_and_odd_names_are_unpacked_unchanged(tmp_path: Path, tar_format: int) -> None:
-    names = ["x" * 120 + "/" + "y" * 120, "ü/名", "a b", "back\\slash", "new\nline", "\udcff"]
+    inside = ["x" * 120 + "/" + "y" * 120, "ü/名", "a b", "back\\slash", "new\nline", "\udcff"]
+    names = [f"whale/sandbox/{name}" for name in inside]
     tar = packed(*((header(name), b"") for name in names), tar_format=tar_format)
     assert unpacked(tar, tmp_path) == names
     assert all((tmp_path / name).exists() for name in names)
