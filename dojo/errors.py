@@ -114,6 +114,23 @@ class RunsExhausted(Exhausted):
         self.retry_seconds = retry_seconds
 
 
+class ComparisonsExhausted(Exhausted):
+    """As many large comparisons as are allowed go on already."""
+
+    def __init__(self, retry_seconds: float) -> None:
+        super().__init__(
+            f"other large comparisons have gone on for {retry_seconds:.0f} s; try again"
+        )
+        self.retry_seconds = retry_seconds
+
+
+class ComparisonTooLarge(Exhausted):
+    """Two lights can't be compared within the limits of a comparison."""
+
+    def __init__(self, limit: str) -> None:
+        super().__init__(f"the lights are too large to compare: it would take more than {limit}")
+
+
 class DiskFull(Exhausted):
     """There is no room left on the disk."""
 

@@ -14,6 +14,7 @@ from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
 from dojo.engine.data_containers import DataContainers
 from dojo.engine.monitor import EngineMonitor
 from dojo.service import serving
+from storer.api.comparisons import Comparisons
 from storer.api.light_messages import LightMessages
 from storer.api.servicer import StorerServicer
 from storer.api.start_points_servicer import StartPointsServicer
@@ -85,6 +86,7 @@ def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
         start_points=start_points,
         light_messages=LightMessages(),
         streams=Streams(ThreadPoolExecutor(RECEIVER_THREADS, thread_name_prefix="receiver")),
+        comparisons=Comparisons(),
     )
     return Storer(
         katas=katas,

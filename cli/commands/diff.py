@@ -128,6 +128,8 @@ def _say(screen: Screen, file: storer_pb2.FileDiff, *, in_columns: bool) -> None
     screen.say(_title(file), style="bold")
     if file.binary:
         screen.say("(not text)", style="dim")
+    elif file.too_large:
+        screen.say("(too large to compare)", style="dim")
     elif in_columns:
         _say_in_columns(screen, file)
     else:
@@ -219,6 +221,7 @@ def _json(file: storer_pb2.FileDiff) -> dict[str, object]:
         "old_name": file.old_name or None,
         "new_name": file.new_name or None,
         "binary": file.binary,
+        "too_large": file.too_large,
         "added": file.added_count,
         "deleted": file.deleted_count,
         "lines": [

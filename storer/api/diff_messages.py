@@ -1,6 +1,6 @@
 """The response of DiffLights."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from cyberdojo.storer.v1 import storer_pb2
 from storer.kata.diff import FileChange, FileDiff, LineChange, Run
@@ -19,22 +19,26 @@ _LINE_CHANGES = {
 }
 
 
-def response(files: Iterable[FileDiff]) -> storer_pb2.DiffLightsResponse:
-    """Return a DiffLightsResponse with these files."""
-    made = storer_pb2.DiffLightsResponse()
+def serialized(files: Iterable[FileDiff]) -> Iterator[bytes]:
+    """Yield a serialized DiffLightsResponse with these files, in a piece for each file.
+
+    The pieces joined are the response. A message of all files would take ten times its bytes.
+    """
     for file in files:
+        made = storer_pb2.DiffLightsResponse()
         message = made.files.add(
             change=_FILE_CHANGES[file.change],
             old_name=file.old_name,
             new_name=file.new_name,
             binary=file.binary,
+            too_large=file.too_large,
             same_count=file.count(LineChange.SAME),
             added_count=file.count(LineChange.ADDED),
             deleted_count=file.count(LineChange.DELETED),
         )
         for run in file.runs:
             _add_lines(message, run)
-    return made
+        yield made.SerializeToString()
 
 
 def _add_lines(message: storer_pb2.FileDiff, run: Run) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Generator, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from functools import partial
 from typing import Any
@@ -12,17 +12,20 @@ from typing import Any
 import grpc.aio
 
 from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
-from dojo import avatars, kata_ids
+from dojo import avatars, chunks, kata_ids
 from dojo.engine.data_containers import DataContainers
 from dojo.errors import InvalidArgument, KataNotFound
-from storer.api import converters, diff_messages, page_tokens
+from storer.api import converters, page_tokens
 from storer.api.backup_servicer import answer_backup_katas, answer_restore_katas
+from storer.api.comparer import Output
+from storer.api.comparisons import Comparisons
 from storer.api.light_messages import LightMessages
 from storer.api.streaming import Streams
 from storer.api.verify_servicer import answer_verify_katas
 from storer.backup import download, restore
 from storer.backup.catalog import Catalog
 from storer.kata import diff
+from storer.kata.diff import Comparison
 from storer.katas.details import Details
 from storer.katas.repository import Katas
 from storer.katas.watch import Watches
@@ -38,8 +41,8 @@ DEFAULT_PAGE_LIGHTS, MAX_PAGE_LIGHTS = 5000, 10_000
 class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
     """The storer's RPCs. The proto is their contract.
 
-    The servicer, `Watches` and `Streams` belong to the event loop's thread. Any thread may use
-    `Katas`.
+    The servicer, `Watches`, `Streams` and `Comparisons` belong to the event loop's thread. Any
+    thread may use `Katas`.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         start_points: StartPoints,
         light_messages: LightMessages,
         streams: Streams,
+        comparisons: Comparisons,
     ) -> None:
         self._katas = katas
         self._watches = watches
@@ -62,6 +66,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         self._start_points = start_points
         self._light_messages = light_messages
         self._streams = streams
+        self._comparisons = comparisons
 
     async def CreateKata(
         self, request: storer_pb2.CreateKataRequest, context: Context
@@ -258,19 +263,13 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
 
         return await asyncio.to_thread(read)
 
-    async def DiffLights(
-        self, request: storer_pb2.DiffLightsRequest, context: Context
-    ) -> storer_pb2.DiffLightsResponse:
-        """Compare two lights, line by line."""
+    async def DiffLights(self, request: storer_pb2.DiffLightsRequest, context: Context) -> Any:
+        """Compare two lights, line by line; return the response, serialized."""
         kata_id, name = converters.kata_and_avatar(request.kata_id, request.avatar)
         was, now = _light_numbers(request)
 
-        def compare() -> storer_pb2.DiffLightsResponse:
-            with self._katas.using(kata_id) as kata:
-                files = diff.diff(kata.avatar(name), was, now)
-            return diff_messages.response(files)
-
-        return await asyncio.to_thread(compare)
+        read = partial(self._read_two, kata_id, name, was, now)
+        return await self._comparisons.compare(Output.LINES, read)
 
     async def DownloadPatch(
         self, request: storer_pb2.DownloadPatchRequest, context: Context
@@ -279,14 +278,18 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         kata_id, name = converters.kata_and_avatar(request.kata_id, request.avatar)
         was, now = _light_numbers(request)
 
-        def pieces() -> Generator[bytes, None, None]:
-            with self._katas.using(kata_id) as kata:
-                made = list(diff.patch(kata.avatar(name), was, now))
-            yield from made  # without the kata's lock: the caller may read slowly
-
+        read = partial(self._read_two, kata_id, name, was, now)
+        patch = await self._comparisons.compare(Output.PATCH, read)
+        pieces = (piece for piece in chunks.rechunk([patch]))
         filename = f"{kata_id}-{name}-{was}-{now}.patch"
-        async for part in self._streams.send(pieces(), filename, storer_pb2.DownloadPatchResponse):
+        async for part in self._streams.send(pieces, filename, storer_pb2.DownloadPatchResponse):
             yield part
+
+    def _read_two(
+        self, kata_id: str, name: str, was: int, now: int, max_bytes: int | None
+    ) -> Comparison:
+        with self._katas.using(kata_id) as kata:
+            return diff.read(kata.avatar(name), was, now, max_bytes)
 
     async def DownloadKata(
         self, request: storer_pb2.DownloadKataRequest, context: Context

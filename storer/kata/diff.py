@@ -1,20 +1,19 @@
 """The difference between two lights of an avatar, file by file and line by line."""
 
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
-from pathlib import Path
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import pygit2
-from pygit2.enums import DeltaStatus, DiffOption
+from pygit2.enums import DeltaStatus, DiffFind, DiffOption
 
-from dojo import chunks
+from dojo import limits
 from storer.fs.json_files import from_bytes
-from storer.git import object_writer
-from storer.git.object_writer import NewObjects
+from storer.git import in_memory
 from storer.kata.avatar import Avatar
+
+Files = dict[str, bytes]
 
 
 class FileChange(Enum):
@@ -52,12 +51,16 @@ class Run(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class FileDiff:
-    """How one file differs. A name is empty if the light does not have the file."""
+    """How one file differs. A name is empty if the light does not have the file.
+
+    A file that is `binary` or `too_large` has no runs.
+    """
 
     change: FileChange
     old_name: str
     new_name: str
-    binary: bool
+    binary: bool = False
+    too_large: bool = False
     runs: list[Run] = field(default_factory=list)
 
     def count(self, change: LineChange) -> int:
@@ -65,103 +68,169 @@ class FileDiff:
         return sum([len(run.lines) for run in self.runs if run.change is change])
 
 
-def diff(avatar: Avatar, was: int, now: int) -> list[FileDiff]:
-    """Return how each visible file differs between two lights, in the order of file names.
+class NotSmall(Exception):
+    """Two lights have more bytes than the caller of `read` wants."""
 
-    Raises LightNotFound or KataDamaged.
+
+class Comparison(NamedTuple):
+    """The visible files of two lights, by name."""
+
+    old: Files
+    new: Files
+
+    @property
+    def is_small(self) -> bool:
+        """Whether the files are compared so fast that other calls can wait for it."""
+        contents = [*self.new.values()]
+        contents += [old for name, old in self.old.items() if self.new.get(name) is not old]
+        return (
+            sum(map(len, contents)) <= limits.SMALL_COMPARED_BYTES
+            and sum(map(_line_count, contents)) <= limits.SMALL_COMPARED_LINES
+            and self._rename_pairs <= limits.SMALL_RENAME_PAIRS
+        )
+
+    @property
+    def _rename_pairs(self) -> int:
+        return len(self.old.keys() - self.new.keys()) * len(self.new.keys() - self.old.keys())
+
+    def git_diff(self, flags: DiffOption) -> pygit2.Diff:
+        """Return git's difference, with renames detected."""
+        same = {name for name, old in self.old.items() if self.new.get(name) == old}
+        old, new = in_memory.trees(
+            *({name: files[name] for name in files.keys() - same} for files in self)
+        )
+        found = old.diff_to_tree(new, flags=flags, context_lines=3)
+        if self._rename_pairs > limits.MAX_RENAME_PAIRS:
+            found.find_similar(DiffFind.FIND_RENAMES | DiffFind.FIND_EXACT_MATCH_ONLY)
+        elif self._rename_pairs:
+            found.find_similar()
+        return found
+
+
+def read(avatar: Avatar, was: int, now: int, max_bytes: int | None = None) -> Comparison:
+    """Read the files of two lights.
+
+    Raises LightNotFound, KataDamaged, or NotSmall if they have more than `max_bytes`.
     """
     was, now = (avatar.light(number).number for number in (was, now))
-    known: dict[str, bytes] = {}
-    old, new = (avatar.open_history().files(number, known) for number in (was, now))
+    known = _Objects(max_bytes)
+    return Comparison(*(avatar.open_history().files(number, known) for number in (was, now)))
+
+
+class _Objects(dict[str, bytes]):
+    """The git objects that have been read, by name, up to a number of bytes."""
+
+    def __init__(self, max_bytes: int | None) -> None:
+        super().__init__()
+        self._max_bytes = max_bytes
+        self._bytes = 0
+
+    def __setitem__(self, name: str, content: bytes) -> None:
+        self._bytes += len(content)
+        if self._max_bytes is not None and self._bytes > self._max_bytes:
+            raise NotSmall
+        super().__setitem__(name, content)
+
+
+class _Allowance:
+    """How much of two lights may still be compared line by line."""
+
+    def __init__(self) -> None:
+        self._lines = limits.MAX_COMPARED_LINES
+        self._bytes = limits.MAX_COMPARED_BYTES
+
+    def take(self, old: bytes, new: bytes) -> bool:
+        """Take the lines of a file of both lights; return false, and take none, if too few remain.
+
+        The lines of a file that is unchanged count once.
+        """
+        contents = (new,) if old == new else (old, new)
+        size = sum(map(len, contents))
+        if size > self._bytes:
+            return False
+        lines = sum(map(_line_count, contents))
+        if lines > self._lines:
+            return False
+        self._bytes -= size
+        self._lines -= lines
+        return True
+
+
+def diff(compared: Comparison) -> Iterator[FileDiff]:
+    """Yield how each visible file differs between two lights, in the order of file names."""
+    old, new = compared
     created, deleted = new.keys() - old.keys(), old.keys() - new.keys()
     # Without both, no file can have been renamed, and git need not look for renames.
-    renamed = _renamed(avatar, was, now, known) if created and deleted else {}
+    renamed = _renamed(compared) if created and deleted else {}
+    kept = old.keys() & new.keys()
     changes = (
-        *((FileChange.CHANGED, name, name) for name in old.keys() & new.keys()),
+        *((_change(old[name], new[name]), name, name) for name in kept),
         *((FileChange.RENAMED, before, name) for name, before in renamed.items()),
         *((FileChange.CREATED, "", name) for name in created.difference(renamed)),
         *((FileChange.DELETED, name, "") for name in deleted.difference(renamed.values())),
     )
-    files = [
-        _file(change, old_name, new_name, old.get(old_name, b""), new.get(new_name, b""))
-        for change, old_name, new_name in changes
-    ]
-    return sorted(files, key=lambda file: file.new_name or file.old_name)
+    allowance = _Allowance()
+    for change, old_name, new_name in sorted(changes, key=lambda each: each[2] or each[1]):
+        was, now = old.get(old_name, b""), new.get(new_name, b"")
+        if _is_binary(was, now):
+            yield FileDiff(change, old_name, new_name, binary=True)
+        elif allowance.take(was, now):
+            yield FileDiff(change, old_name, new_name, runs=list(_runs(was, now)))
+        else:
+            yield FileDiff(change, old_name, new_name, too_large=True)
 
 
-def patch(avatar: Avatar, was: int, now: int) -> Iterator[bytes]:
-    """Yield the difference as a unified patch, in chunks; raise what `diff` raises."""
-    with _Trees(avatar, was, now, {}) as trees:
-        patches = trees.diff(DiffOption.SHOW_BINARY, context_lines=3)
-        yield from chunks.rechunk(_patch_of_file(each) for each in patches if each is not None)
-
-
-class _Trees:
-    """The git trees of two lights' visible files, in one repository.
-
-    A legacy light has its visible files in a JSON file, and its tree can differ from these. So
-    trees are written for legacy lights, into a temporary repository.
-    """
-
-    def __init__(self, avatar: Avatar, was: int, now: int, known: dict[str, bytes]) -> None:
-        """Compare these lights; git objects that `known` has, by name, are not read again."""
-        self._history = avatar.open_history()
-        self._numbers = [avatar.light(number).number for number in (was, now)]
-        self._known = known
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
-
-    def __enter__(self) -> Self:
-        was, now = (self._history.tree(number, self._known) for number in self._numbers)
-        if was is None or now is None:
-            files = [self._history.submission(number).files for number in self._numbers]
-            self._folder = tempfile.TemporaryDirectory(prefix="storer-diff-")
-            repository = pygit2.init_repository(self._folder.name, bare=True)
-            new = NewObjects()
-            written = [new.folder(each) for each in files]
-            object_writer.write(Path(self._folder.name), new.files)
-            was, now = (repository[name].peel(pygit2.Tree) for name in written)
-        self._was, self._now = was, now
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._folder is not None:
-            self._folder.cleanup()
-
-    def diff(self, flags: DiffOption, context_lines: int) -> pygit2.Diff:
-        """Return git's difference, with renames detected."""
-        found = self._was.diff_to_tree(self._now, flags=flags, context_lines=context_lines)
-        found.find_similar()
-        return found
+def patch(compared: Comparison) -> Iterator[bytes]:
+    """Yield the difference as a unified patch, file by file; files too large for it are binary."""
+    found = compared.git_diff(DiffOption.SHOW_BINARY)
+    as_binary: pygit2.Diff | None = None
+    allowance = _Allowance()
+    for place, delta in enumerate(found.deltas):
+        old = compared.old.get(from_bytes(delta.old_file.raw_path), b"")
+        new = compared.new.get(from_bytes(delta.new_file.raw_path), b"")
+        shown = found
+        if not (_is_binary(old, new) or allowance.take(old, new)):
+            as_binary = as_binary or compared.git_diff(
+                DiffOption.SHOW_BINARY | DiffOption.FORCE_BINARY
+            )
+            shown = as_binary
+        if (each := shown[place]) is not None:
+            yield _patch_of_file(each)
 
 
 def _patch_of_file(found: pygit2.Patch) -> bytes:
     text: bytes = found.data
+    if found.delta.old_file.id != found.delta.new_file.id:
+        return text
     *lines, last = text.splitlines(keepends=True) or [b""]
-    if found.delta.old_file.id == found.delta.new_file.id and last.startswith(b"Binary files "):
-        # For a binary file that was only renamed, libgit2 adds the line "Binary files … differ",
-        # and `git apply` refuses a patch with that line.
-        return b"".join(lines)
-    return text
+    # For a binary file that was only renamed, libgit2 adds the line "Binary files … differ", and
+    # `git apply` refuses a patch with that line.
+    return b"".join(lines) if last.startswith(b"Binary files ") else text
 
 
-def _renamed(avatar: Avatar, was: int, now: int, known: dict[str, bytes]) -> dict[str, str]:
+def _renamed(compared: Comparison) -> dict[str, str]:
     """Return new name -> old name of the files that git detects as renamed."""
-    with _Trees(avatar, was, now, known) as trees:
-        return {
-            from_bytes(delta.new_file.raw_path): from_bytes(delta.old_file.raw_path)
-            for delta in trees.diff(DiffOption.FORCE_TEXT, context_lines=0).deltas
-            if delta.status == DeltaStatus.RENAMED
-        }
+    return {
+        from_bytes(delta.new_file.raw_path): from_bytes(delta.old_file.raw_path)
+        for delta in compared.git_diff(DiffOption.FORCE_TEXT).deltas
+        if delta.status == DeltaStatus.RENAMED
+    }
 
 
-def _file(change: FileChange, old_name: str, new_name: str, old: bytes, new: bytes) -> FileDiff:
-    if change is FileChange.CHANGED and old == new:
-        change = FileChange.UNCHANGED
-    # A NUL byte anywhere makes a file binary, whatever .gitattributes says. Git looks for one only
-    # in the beginning of a file.
-    if b"\0" in old or b"\0" in new:
-        return FileDiff(change, old_name, new_name, binary=True)
-    return FileDiff(change, old_name, new_name, binary=False, runs=list(_runs(old, new)))
+def _change(old: bytes, new: bytes) -> FileChange:
+    return FileChange.UNCHANGED if old == new else FileChange.CHANGED
+
+
+def _is_binary(old: bytes, new: bytes) -> bool:
+    """Return whether a file has a NUL byte anywhere, whatever .gitattributes says.
+
+    Git looks for one only in the beginning of a file.
+    """
+    return b"\0" in old or b"\0" in new
+
+
+def _line_count(content: bytes) -> int:
+    return content.count(b"\n") + (content[-1:] not in {b"", b"\n"})
 
 
 def _runs(old: bytes, new: bytes) -> Iterator[Run]:

@@ -134,19 +134,6 @@ class History:
         """Return whether light `number` was committed without a light.json."""
         return LIGHT_JSON.encode() not in self._root(number)
 
-    def tree(self, number: int, known: dict[str, bytes]) -> pygit2.Tree | None:
-        """Return the git tree with the visible files of light `number`; None for a legacy light.
-
-        All objects of the tree are read before libgit2 gets it, because libgit2 loops forever on
-        some damaged objects. `known` is as for `files`.
-        """
-        root = self._root(number)
-        if LIGHT_JSON.encode() not in root:
-            return None
-        self._files_in(root, number, known)
-        with self._reading(f"{tag_of(number)}:{SANDBOX}"):
-            return self.open_repository()[self._sandbox(root)].peel(pygit2.Tree)
-
     def _branch(self) -> str | None:
         """Return the branch that HEAD names, if it names one."""
         try:

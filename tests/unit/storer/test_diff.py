@@ -36,7 +36,7 @@ def recorded(folder: Path, was: Files, now: Files) -> Avatar:
 
 
 def differing(folder: Path, was: Files, now: Files) -> list[FileDiff]:
-    return diff.diff(recorded(folder / "whale", was, now), 0, 1)
+    return list(diff.diff(diff.read(recorded(folder / "whale", was, now), 0, 1)))
 
 
 def content(runs: list[diff.Run], side: LineChange) -> bytes:
@@ -78,14 +78,14 @@ def test_every_file_is_told_once_and_plain_git_applies_the_patch(
     tmp_path_factory: pytest.TempPathFactory, was: Files, now: Files
 ) -> None:
     top = tmp_path_factory.mktemp("files")
-    avatar = recorded(top / "whale", was, now)
-    found = diff.diff(avatar, 0, 1)
+    compared = diff.read(recorded(top / "whale", was, now), 0, 1)
+    found = list(diff.diff(compared))
     assert sorted(file.old_name for file in found if file.old_name) == sorted(was)
     assert sorted(file.new_name for file in found if file.new_name) == sorted(now)
     for name, old in was.items():
         (top / "old" / name).parent.mkdir(parents=True, exist_ok=True)
         (top / "old" / name).write_bytes(old)
-    patch = b"".join(diff.patch(avatar, 0, 1))
+    patch = b"".join(diff.patch(compared))
     if patch:
         (top / "old").mkdir(exist_ok=True)
         git(top / "old", "apply", "-p1", "--whitespace=nowarn", "-", text=patch)

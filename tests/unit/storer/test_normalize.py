@@ -103,8 +103,8 @@ def read_all(kata: Kata) -> None:
         lights = avatar.lights()
         for light in lights:
             assert not avatar.submission(light.number)[1].files.keys() & {"../x"}
-            diff.diff(avatar, 0, light.number)
-            list(diff.patch(avatar, 0, light.number))
+            list(diff.diff(diff.read(avatar, 0, light.number)))
+            list(diff.patch(diff.read(avatar, 0, light.number)))
         checked = AvatarCheck(avatar.folder, ID).check(mend=False)
         assert not [each for each, _ in checked.findings if each.kind.value not in HARMLESS]
         avatar.write_derived_files()
@@ -381,7 +381,7 @@ def test_a_bad_name_in_a_kata_that_is_there_is_told_as_damage(
     incoming.light()
     incoming.write()
     avatar = Kata.detached(incoming.folder, ID).avatar("whale")
-    for read in (lambda: avatar.submission(0), lambda: list(diff.patch(avatar, 0, 1))):
+    for read in (lambda: avatar.submission(0), lambda: list(diff.patch(diff.read(avatar, 0, 1)))):
         with pytest.raises(KataDamaged, match="name"):
             read()
 

@@ -1,0 +1,104 @@
+"""Comparisons of lights: small ones in a thread, large ones in a process of their own.
+
+libgit2 holds Python's lock while it compares, so a large comparison in this process would stop all
+other calls. A process can also be ended: at the caller's deadline, and when the caller leaves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import BinaryIO
+
+import structlog
+
+from dojo import limits
+from dojo.errors import ComparisonsExhausted, ComparisonTooLarge
+from storer.api import comparer
+from storer.api.comparer import Output
+from storer.kata.diff import Comparison, NotSmall
+
+_log = structlog.get_logger()
+
+# Reads two lights. Raises NotSmall if they have more bytes than the given number.
+Read = Callable[[int | None], Comparison]
+
+
+class Comparisons:
+    """Compares lights. Belongs to the event loop's thread."""
+
+    def __init__(self) -> None:
+        self._processes = asyncio.Semaphore(limits.MAX_COMPARING_PROCESSES)
+
+    async def compare(self, output: Output, read: Read) -> bytes:
+        """Return the comparison of what `read` returns; a thread calls `read`.
+
+        Raises what `read` raises; ComparisonsExhausted if all processes stay busy, and
+        ComparisonTooLarge if one exceeds its memory or its time.
+        """
+        answer = await asyncio.to_thread(_compare_if_small, output, read)
+        if answer is not None:
+            return answer
+        async with self._process():
+            # Only the holder of a process keeps all of both lights in memory.
+            return await _compare_in_process(output, read)
+
+    @asynccontextmanager
+    async def _process(self) -> AsyncIterator[None]:
+        """Wait until one more process may run, and count it."""
+        try:
+            async with asyncio.timeout(limits.COMPARING_WAIT_SECONDS):
+                await self._processes.acquire()
+        except TimeoutError:
+            raise ComparisonsExhausted(limits.COMPARING_WAIT_SECONDS) from None
+        try:
+            yield
+        finally:
+            self._processes.release()
+
+
+def _compare_if_small(output: Output, read: Read) -> bytes | None:
+    try:
+        compared = read(limits.SMALL_COMPARED_BYTES)
+    except NotSmall:
+        return None
+    return b"".join(comparer.answer(output, compared)) if compared.is_small else None
+
+
+async def _compare_in_process(output: Output, read: Read) -> bytes:
+    # Files in memory: no folder is left over, and nobody has to feed a pipe.
+    with _memory_file() as question, _memory_file() as answer:
+        await asyncio.to_thread(lambda: comparer.write(question, output, read(None)))
+        question.seek(0)
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", comparer.__name__),
+            *(str(os.getpid()), str(limits.COMPARING_PROCESS_BYTES)),
+            stdin=question,
+            stdout=answer,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        try:
+            async with asyncio.timeout(limits.MAX_COMPARING_SECONDS):
+                _, complaint = await process.communicate()
+        except TimeoutError:
+            raise ComparisonTooLarge(f"{limits.MAX_COMPARING_SECONDS} seconds") from None
+        finally:
+            if process.returncode is None:
+                process.kill()
+            status = await process.wait()
+        # Where libgit2 or protobuf get no memory, some of their functions crash. And the kernel
+        # kills this process first if the container's memory is used up.
+        if status == comparer.TOO_LARGE or status < 0:
+            _log.warning("comparison needs too much memory", status=status)
+            raise ComparisonTooLarge(f"{limits.COMPARING_PROCESS_BYTES} bytes of memory")
+        if status:
+            raise RuntimeError(f"a comparing process failed: {complaint.decode()}")
+        answer.seek(0)
+        return await asyncio.to_thread(answer.read)
+
+
+def _memory_file() -> BinaryIO:
+    return open(os.memfd_create("comparison"), "w+b")
