@@ -13,7 +13,7 @@ import structlog
 from cyberdojo.colour.v1 import colour_pb2
 from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
 from dojo import avatars, image_names, kata_ids, visible_files
-from dojo.errors import InvalidArgument
+from dojo.errors import DojoError, InvalidArgument
 from runner.api.admission import Admission
 from runner.colour.colour import Colour
 from runner.colour.rules import ColourPatterns, ColourRule, Pattern, RubyLambda, Stream
@@ -203,6 +203,13 @@ class RunnerServicer(runner_pb2_grpc.RunnerServiceServicer):
             await asyncio.to_thread(run.finish)
         except RunCancelled:
             _log.info("run cancelled")
+        except DojoError as error:
+            if result.cancelled():  # the kata may be gone, or the engine: nobody waits for it
+                _log.info("run cancelled", reason=str(error))
+            elif result.done():
+                _log.error("defect", exc_info=error)
+            else:
+                result.set_exception(error)
         except Exception as error:  # noqa: BLE001 - the error is raised where the result is awaited
             if result.done():
                 _log.error("defect", exc_info=error)
