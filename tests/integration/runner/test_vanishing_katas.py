@@ -137,7 +137,7 @@ def test_a_run_that_is_cancelled_before_its_kata_is_deleted_is_no_defect(
         if is_stream
         else runner.Run.future(asked, timeout=60)
     )
-    wait_until(lambda: (kata.sandbox(AVATAR) / "here").exists())
+    wait_until((kata.sandbox(AVATAR) / "here").exists)
     call.cancel()
     plain_storer.DeleteKata(storer_pb2.DeleteKataRequest(kata_id=kata.id))
     # The fixture of all tests asserts that the runner logged no defect.
