@@ -107,10 +107,10 @@ class AvatarsExhausted(Exhausted):
 
 
 class RunsExhausted(Exhausted):
-    """The largest allowed number of runs waits already."""
+    """As many runs as are allowed wait or go on already; `reason` says which of them."""
 
-    def __init__(self, waiting: int, retry_seconds: float) -> None:
-        super().__init__(f"{waiting} runs wait already; try again in {retry_seconds:.0f} s")
+    def __init__(self, reason: str, retry_seconds: float) -> None:
+        super().__init__(f"{reason}; try again in {retry_seconds:.0f} s")
         self.retry_seconds = retry_seconds
 
 

@@ -62,19 +62,23 @@ async def serve(
     monitor: EngineMonitor,
     on_stopping: Sequence[Callable[[], None]] = (),
     on_stop: Sequence[Callable[[], Awaitable[None]]] = (),
+    *,
+    interceptors: Sequence[grpc.aio.ServerInterceptor] = (),  # type: ignore[type-arg]
+    options: Sequence[tuple[str, int]] = (),
 ) -> None:
     """Serve until SIGTERM or SIGINT, then let the calls in progress end.
 
     `services` maps the full name of each service to a function that adds it to a server. Each is
     SERVING, for standard health checking, while the engine answers. `on_stopping` is called
     before the wait for those calls, to end calls that would not end by themselves. `on_stop` is
-    awaited when no call is left. Raises CannotListen.
+    awaited when no call is left. `interceptors` are inside of the one that all services have,
+    and `options` are gRPC's, beside those that all have. Raises CannotListen.
     """
     asyncio.get_running_loop().set_default_executor(
         ThreadPoolExecutor(THREADS, thread_name_prefix="domain")
     )
     server = grpc.aio.server(
-        interceptors=[StatusInterceptor()],
+        interceptors=[StatusInterceptor(), *interceptors],
         options=[
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
             ("grpc.max_send_message_length", -1),
@@ -83,6 +87,7 @@ async def serve(
             # cancel calls beyond 1000 that wait to be accepted.
             ("grpc.server.max_pending_requests", MAX_PENDING),
             ("grpc.server.max_pending_requests_hard_limit", MAX_PENDING),
+            *options,
         ],
     )
     for add in services.values():

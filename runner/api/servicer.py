@@ -21,7 +21,7 @@ from runner.engine.images import Images, Progress
 from runner.run.capture import Capture
 from runner.run.container import RunKey
 from runner.run.pool import Pool
-from runner.run.run import Result, Run, RunCancelled, Submission
+from runner.run.run import OnOutput, Result, Run, RunCancelled, Submission
 from runner.run.service import RunService
 
 _log = structlog.get_logger()
@@ -66,15 +66,13 @@ class RunnerServicer(runner_pb2_grpc.RunnerServiceServicer):
         self, request: runner_pb2.RunRequest, context: _Context
     ) -> runner_pb2.RunResponse:
         """Run an avatar's tests."""
-        run = self._runs.new(await _submission(request))
-        async with self._performing(run, context) as result:
+        async with self._performing(request, context) as result:
             return _run_response(await result)
 
     async def RunStream(
         self, request: runner_pb2.RunStreamRequest, context: _Context
     ) -> AsyncIterator[runner_pb2.RunStreamResponse]:
         """Run an avatar's tests, and send what they write while they run."""
-        submission = await _submission(request.run)
         loop = asyncio.get_running_loop()
         # Bounded by the limit of a run's output.
         parts: asyncio.Queue[runner_pb2.RunStreamResponse | None] = asyncio.Queue()
@@ -86,8 +84,7 @@ class RunnerServicer(runner_pb2_grpc.RunnerServiceServicer):
                 runner_pb2.RunStreamResponse(**part),  # type: ignore[arg-type]
             )
 
-        run = self._runs.new(submission, on_output)
-        async with self._performing(run, context) as result:
+        async with self._performing(request.run, context, on_output) as result:
             result.add_done_callback(lambda _: parts.put_nowait(None))
             while (part := await parts.get()) is not None:
                 yield part
@@ -157,19 +154,29 @@ class RunnerServicer(runner_pb2_grpc.RunnerServiceServicer):
 
     @asynccontextmanager
     async def _performing(
-        self, run: _Run, context: _Context
+        self,
+        request: runner_pb2.RunRequest,
+        context: _Context,
+        on_output: OnOutput | None = None,
     ) -> AsyncIterator[asyncio.Future[Result]]:
         """Perform a run in a task of its own; give the future of its result.
 
         The task outlives the call. After the response it removes the container. After a
-        cancellation it holds the turn and the slot until the program has ended.
+        cancellation it holds the turn and the slot until the program has ended. The request counts
+        from before anything is waited for, until the task has ended.
         """
+        with contextlib.ExitStack() as stack:
+            size_bytes = request.ByteSize()
+            stack.enter_context(self._admission.held(request.kata_id, request.avatar, size_bytes))
+            run = self._runs.new(await _submission(request), on_output)
+            counted = stack.pop_all()
         result: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         admitted, answered = asyncio.Event(), asyncio.Event()
         context.add_done_callback(lambda _: answered.set())  # type: ignore[arg-type]  # the stubs'
         task = asyncio.create_task(self._perform(run, result, admitted, answered))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: counted.close())
         try:
             yield result
         except (asyncio.CancelledError, GeneratorExit):
