@@ -1,4 +1,4 @@
-"""Many and large submissions: what is too much is refused, with a time to retry, and held nowhere."""
+"""Many and large submissions: what is too much is refused, with a time to retry."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -8,6 +8,7 @@ import grpc
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
+from cyberdojo.runner.v1 import runner_pb2
 from dojo import avatars, limits
 from support.kata_folders import Kata
 from support.runner.submissions import GREEN, Stub, assert_serves, held, request
@@ -18,7 +19,7 @@ CONTAINER_BYTES = 2048 * MIB  # docker-compose.yml's mem_limit
 CALLERS = 48
 
 
-def code_of(call: "grpc.Future[object]") -> tuple[grpc.StatusCode, float]:
+def code_of(call: "grpc.Future[runner_pb2.RunResponse]") -> tuple[grpc.StatusCode, float]:
     """Return how a call ended, and after how many seconds it may be tried again."""
     try:
         call.result(timeout=240)
