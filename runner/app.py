@@ -53,7 +53,6 @@ def _run(settings: RunnerSettings) -> None:
     _require_runtime(engine, settings.runtime)
     _log_missing_ruby_image(engine, settings.ruby_image)
     remover = ContainerRemover(engine, namespace)
-    remover.remove_orphans()
 
     cores = os.cpu_count() or 1
     seccomp_profile = seccomp.profile()
@@ -86,7 +85,7 @@ def _run(settings: RunnerSettings) -> None:
         partial(asyncio.to_thread, lambda_evaluator.close),
     ]
     monitor = EngineMonitor(data_containers, pool.images_changed)
-    asyncio.run(_serve(settings.listen, servicer, monitor, on_stop))
+    asyncio.run(_serve(settings.listen, servicer, monitor, on_stop, remover.remove_orphans))
 
 
 async def _serve(
@@ -94,6 +93,7 @@ async def _serve(
     servicer: RunnerServicer,
     monitor: EngineMonitor,
     on_stop: Sequence[Callable[[], Awaitable[None]]],
+    on_listening: Callable[[], None],
 ) -> None:
     add = partial(runner_pb2_grpc.add_RunnerServiceServicer_to_server, servicer)
     await serving.serve(
@@ -101,6 +101,7 @@ async def _serve(
         {SERVICE: add},
         monitor,
         on_stop=on_stop,
+        on_listening=on_listening,
         interceptors=[ReceivingInterceptor()],
         # Otherwise gRPC takes megabytes of each request that waits to be received.
         options=[("grpc.http2.bdp_probe", 0)],

@@ -63,6 +63,7 @@ async def serve(
     on_stopping: Sequence[Callable[[], None]] = (),
     on_stop: Sequence[Callable[[], Awaitable[None]]] = (),
     *,
+    on_listening: Callable[[], None] = lambda: None,
     interceptors: Sequence[grpc.aio.ServerInterceptor] = (),  # type: ignore[type-arg]
     options: Sequence[tuple[str, int]] = (),
 ) -> None:
@@ -71,8 +72,10 @@ async def serve(
     `services` maps the full name of each service to a function that adds it to a server. Each is
     SERVING, for standard health checking, while the engine answers. `on_stopping` is called
     before the wait for those calls, to end calls that would not end by themselves. `on_stop` is
-    awaited when no call is left. `interceptors` are inside of the one that all services have,
-    and `options` are gRPC's, beside those that all have. Raises CannotListen.
+    awaited when no call is left. `on_listening` is called in a thread when the address is ours,
+    before any call is served: a second service on the same address has changed nothing by then.
+    `interceptors` are inside of the one that all services have, and `options` are gRPC's, beside
+    those that all have. Raises CannotListen.
     """
     asyncio.get_running_loop().set_default_executor(
         ThreadPoolExecutor(THREADS, thread_name_prefix="domain")
@@ -102,6 +105,7 @@ async def serve(
         raise CannotListen(
             f"can't listen on {listen}: another program does, or it is no address of this machine"
         ) from None
+    await asyncio.to_thread(on_listening)
     monitor.start()
     # The objects so far live as long as the process: the garbage collector would only hold up
     # calls while it looks through them.

@@ -24,7 +24,7 @@ def code_of(call: "grpc.Future[runner_pb2.RunResponse]") -> tuple[grpc.StatusCod
     try:
         call.result(timeout=240)
     except grpc.RpcError as error:
-        status = rpc_status.from_call(error)
+        status = rpc_status.from_call(error)  # type: ignore[arg-type]  # it is a Call too
         retry = error_details_pb2.RetryInfo()
         if status is not None and status.details and status.details[0].Unpack(retry):
             return error.code(), retry.retry_delay.seconds
