@@ -114,6 +114,17 @@ class RunsExhausted(Exhausted):
         self.retry_seconds = retry_seconds
 
 
+class PullsExhausted(Exhausted):
+    """As many images as are allowed are being pulled already."""
+
+    retry_seconds = 10.0
+
+    def __init__(self, pulls: int) -> None:
+        super().__init__(
+            f"{pulls} images are being pulled already; try again in {self.retry_seconds:.0f} s"
+        )
+
+
 class DiskFull(Exhausted):
     """There is no room left on the disk."""
 

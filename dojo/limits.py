@@ -23,3 +23,6 @@ MAX_BYTES_OF_RUNS = 160 * MIB
 # their senders. A sender that takes longer than the seconds no longer keeps others waiting.
 MAX_RECEIVED_AT_ONCE = 2
 MAX_RECEIVING_SECONDS = 2
+
+# Images that the runner pulls at the same time. Callers who pull the same one share its pull.
+MAX_PULLS = 8

@@ -28,7 +28,7 @@ class Admission:
     ) -> None:
         """Each run that waits does so inside a context of `while_waiting`."""
         self._waiting = 0
-        self._max_running = max_concurrent_runs
+        self.max_running = max_concurrent_runs
         self._max_waiting = max_waiting_runs
         self._average_seconds = 1.0
         self._while_waiting = while_waiting
@@ -124,4 +124,4 @@ class Admission:
     @property
     def _seconds_of_waiting(self) -> float:
         """In how many seconds the runs that wait now will have begun, at least one."""
-        return max(1.0, self._average_seconds * self._waiting / self._max_running)
+        return max(1.0, self._average_seconds * self._waiting / self.max_running)
