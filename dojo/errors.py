@@ -107,10 +107,10 @@ class AvatarsExhausted(Exhausted):
 
 
 class RunsExhausted(Exhausted):
-    """The largest allowed number of runs waits already."""
+    """As many runs as are allowed wait or go on already; `reason` says which of them."""
 
-    def __init__(self, waiting: int, retry_seconds: float) -> None:
-        super().__init__(f"{waiting} runs wait already; try again in {retry_seconds:.0f} s")
+    def __init__(self, reason: str, retry_seconds: float) -> None:
+        super().__init__(f"{reason}; try again in {retry_seconds:.0f} s")
         self.retry_seconds = retry_seconds
 
 
@@ -129,6 +129,17 @@ class ComparisonTooLarge(Exhausted):
 
     def __init__(self, limit: str) -> None:
         super().__init__(f"the lights are too large to compare: it would take more than {limit}")
+
+
+class PullsExhausted(Exhausted):
+    """As many images as are allowed are being pulled already."""
+
+    retry_seconds = 10.0
+
+    def __init__(self, pulls: int) -> None:
+        super().__init__(
+            f"{pulls} images are being pulled already; try again in {self.retry_seconds:.0f} s"
+        )
 
 
 class DiskFull(Exhausted):

@@ -1,6 +1,7 @@
 """The runner's composition root: builds all parts, hands them to each other, and serves."""
 
 import asyncio
+import ctypes
 import os
 import resource
 from collections.abc import Awaitable, Callable, Sequence
@@ -14,6 +15,7 @@ from dojo.engine.monitor import EngineMonitor
 from dojo.service import serving
 from dojo.service.settings import BadSettings
 from runner.api.admission import Admission
+from runner.api.receiving import ReceivingInterceptor
 from runner.api.servicer import RunnerServicer
 from runner.colour.image_rules import ImageRules
 from runner.colour.judge import Judge
@@ -32,6 +34,9 @@ from runner.storer_client import StorerClient
 
 _log = structlog.get_logger()
 
+_M_MMAP_THRESHOLD = -3  # mallopt(3)
+_MMAP_THRESHOLD_BYTES = 1024 * 1024
+
 SERVICE = runner_pb2.DESCRIPTOR.services_by_name["RunnerService"].full_name
 
 
@@ -42,12 +47,12 @@ def main() -> None:
 
 def _run(settings: RunnerSettings) -> None:
     _raise_open_files_limit()
+    _return_large_memory()
     data_containers = serving.connect(settings)
     engine, namespace = data_containers.engine, data_containers.namespace
     _require_runtime(engine, settings.runtime)
     _log_missing_ruby_image(engine, settings.ruby_image)
     remover = ContainerRemover(engine, namespace)
-    remover.remove_orphans()
 
     cores = os.cpu_count() or 1
     seccomp_profile = seccomp.profile()
@@ -80,7 +85,7 @@ def _run(settings: RunnerSettings) -> None:
         partial(asyncio.to_thread, lambda_evaluator.close),
     ]
     monitor = EngineMonitor(data_containers, pool.images_changed)
-    asyncio.run(_serve(settings.listen, servicer, monitor, on_stop))
+    asyncio.run(_serve(settings.listen, servicer, monitor, on_stop, remover.remove_orphans))
 
 
 async def _serve(
@@ -88,9 +93,30 @@ async def _serve(
     servicer: RunnerServicer,
     monitor: EngineMonitor,
     on_stop: Sequence[Callable[[], Awaitable[None]]],
+    on_listening: Callable[[], None],
 ) -> None:
     add = partial(runner_pb2_grpc.add_RunnerServiceServicer_to_server, servicer)
-    await serving.serve(listen, {SERVICE: add}, monitor, on_stop=on_stop)
+    await serving.serve(
+        listen,
+        {SERVICE: add},
+        monitor,
+        on_stop=on_stop,
+        on_listening=on_listening,
+        interceptors=[ReceivingInterceptor()],
+        # Otherwise gRPC takes megabytes of each request that waits to be received.
+        options=[("grpc.http2.bdp_probe", 0)],
+    )
+
+
+def _return_large_memory() -> None:
+    """Have large blocks go back to the kernel as soon as they are free.
+
+    Otherwise the C library raises its threshold with the first large submissions, and holes that
+    others leave keep the memory.
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(_M_MMAP_THRESHOLD, _MMAP_THRESHOLD_BYTES)
 
 
 def _raise_open_files_limit() -> None:

@@ -107,10 +107,13 @@ def _run(settings: StorerSettings) -> None:
 
 async def _serve(settings: StorerSettings, data_containers: DataContainers) -> None:
     storer = build(settings, data_containers)
-    await asyncio.to_thread(storer.katas.sweep)
-    storer.checkpointer.start()
-    storer.archiver.start()
-    storer.replicator.start()
+
+    def on_listening() -> None:
+        storer.katas.sweep()
+        storer.checkpointer.start()
+        storer.archiver.start()
+        storer.replicator.start()
+
     services = {
         _full_name(storer_pb2.DESCRIPTOR): partial(
             storer_pb2_grpc.add_StorerServiceServicer_to_server, storer.servicer
@@ -123,6 +126,7 @@ async def _serve(settings: StorerSettings, data_containers: DataContainers) -> N
         settings.listen,
         services,
         EngineMonitor(data_containers),
+        on_listening=on_listening,
         on_stopping=[storer.watches.stop],
         on_stop=[
             partial(asyncio.to_thread, each.stop)

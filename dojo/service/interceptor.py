@@ -112,6 +112,7 @@ def _unary(behaviour: Callable[..., Any], rpc: str, parsed: Callable[[Any], Any]
                 _log.info("cancelled")
                 raise
             except Exception as error:  # noqa: BLE001 - whatever it is, it becomes a status
+                del request  # gRPC keeps the frames of a refused call until garbage is collected
                 await _abort(context, error)
 
     return unary
@@ -132,6 +133,7 @@ def _streaming(
                 _log.info("cancelled")
                 raise
             except Exception as error:  # noqa: BLE001 - whatever it is, it becomes a status
+                del request  # gRPC keeps the frames of a refused call until garbage is collected
                 await _abort(context, error)
 
     return streaming
@@ -158,6 +160,7 @@ async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception) 
     if isinstance(error, grpc.aio.AbortError):  # the behaviour has aborted the call itself
         raise error
     status = status_of(error)
+    error.__traceback__ = None  # its frames hold the request too
     _log.info("refused", code=status.code, reason=status.message)
     await context.abort_with_status(  # type: ignore[attr-defined]  # missing in the stubs
         rpc_status.to_status(status)

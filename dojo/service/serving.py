@@ -62,19 +62,26 @@ async def serve(
     monitor: EngineMonitor,
     on_stopping: Sequence[Callable[[], None]] = (),
     on_stop: Sequence[Callable[[], Awaitable[None]]] = (),
+    *,
+    on_listening: Callable[[], None] = lambda: None,
+    interceptors: Sequence[grpc.aio.ServerInterceptor] = (),  # type: ignore[type-arg]
+    options: Sequence[tuple[str, int]] = (),
 ) -> None:
     """Serve until SIGTERM or SIGINT, then let the calls in progress end.
 
     `services` maps the full name of each service to a function that adds it to a server. Each is
     SERVING, for standard health checking, while the engine answers. `on_stopping` is called
     before the wait for those calls, to end calls that would not end by themselves. `on_stop` is
-    awaited when no call is left. Raises CannotListen.
+    awaited when no call is left. `on_listening` is called in a thread when the address is ours,
+    before any call is served: a second service on the same address has changed nothing by then.
+    `interceptors` are inside of the one that all services have, and `options` are gRPC's, beside
+    those that all have. Raises CannotListen.
     """
     asyncio.get_running_loop().set_default_executor(
         ThreadPoolExecutor(THREADS, thread_name_prefix="domain")
     )
     server = grpc.aio.server(
-        interceptors=[StatusInterceptor()],
+        interceptors=[StatusInterceptor(), *interceptors],
         options=[
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
             ("grpc.max_send_message_length", -1),
@@ -83,6 +90,7 @@ async def serve(
             # cancel calls beyond 1000 that wait to be accepted.
             ("grpc.server.max_pending_requests", MAX_PENDING),
             ("grpc.server.max_pending_requests_hard_limit", MAX_PENDING),
+            *options,
         ],
     )
     for add in services.values():
@@ -97,6 +105,7 @@ async def serve(
         raise CannotListen(
             f"can't listen on {listen}: another program does, or it is no address of this machine"
         ) from None
+    await asyncio.to_thread(on_listening)
     monitor.start()
     # The objects so far live as long as the process: the garbage collector would only hold up
     # calls while it looks through them.

@@ -1,13 +1,16 @@
 """Admits runs: one at a time for each avatar, and a limited number in all.
 
-Runs that wait hold no thread. They are admitted first come, first served.
+Runs that wait hold no thread. They are admitted first come, first served. The runs that wait or go
+on are bounded: for each avatar, for each kata, and by the bytes of all their requests.
 """
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
 
+from dojo import limits
 from dojo.errors import RunsExhausted
 
 # The weight of the newest run in the average time that runs hold a slot.
@@ -25,13 +28,45 @@ class Admission:
     ) -> None:
         """Each run that waits does so inside a context of `while_waiting`."""
         self._waiting = 0
-        self._max_running = max_concurrent_runs
+        self.max_running = max_concurrent_runs
         self._max_waiting = max_waiting_runs
         self._average_seconds = 1.0
         self._while_waiting = while_waiting
         self._slots = asyncio.Semaphore(max_concurrent_runs)
         self._avatars: dict[tuple[str, str], asyncio.Lock] = {}
         self._interested: dict[tuple[str, str], int] = {}
+        self._runs_of: Counter[tuple[str, ...]] = Counter()
+        self._request_bytes = 0
+
+    @contextmanager
+    def held(self, kata_id: str, avatar: str, request_bytes: int) -> Iterator[None]:
+        """Count a run for as long as its request is in memory.
+
+        Raises RunsExhausted at once if the avatar, the kata or all together have too many.
+        """
+        of_avatar, of_kata = (kata_id, avatar), (kata_id,)
+        if (count := self._runs_of[of_avatar]) >= limits.MAX_RUNS_OF_AVATAR:
+            reason = f"{count} runs of {avatar} in kata {kata_id} wait or go on already"
+            raise RunsExhausted(reason, max(1.0, self._average_seconds))
+        if (count := self._runs_of[of_kata]) >= limits.MAX_RUNS_OF_KATA:
+            reason = f"{count} runs of kata {kata_id} wait or go on already"
+            raise RunsExhausted(reason, max(1.0, self._average_seconds))
+        if self._request_bytes + request_bytes > limits.MAX_BYTES_OF_RUNS:
+            raise RunsExhausted(
+                f"the runs that wait or go on have {self._request_bytes} bytes of files already, "
+                f"and with {request_bytes} more it would be above {limits.MAX_BYTES_OF_RUNS}",
+                self._seconds_of_waiting,
+            )
+        self._runs_of.update((of_avatar, of_kata))
+        self._request_bytes += request_bytes
+        try:
+            yield
+        finally:
+            self._request_bytes -= request_bytes
+            for key in (of_avatar, of_kata):
+                self._runs_of[key] -= 1
+                if not self._runs_of[key]:
+                    del self._runs_of[key]
 
     @asynccontextmanager
     async def turn(self, kata_id: str, avatar: str) -> AsyncIterator[None]:
@@ -78,11 +113,15 @@ class Admission:
             yield
             return
         if self._waiting >= self._max_waiting:
-            seconds = self._average_seconds * self._waiting / self._max_running
-            raise RunsExhausted(self._waiting, max(1.0, seconds))
+            raise RunsExhausted(f"{self._waiting} runs wait already", self._seconds_of_waiting)
         self._waiting += 1
         try:
             with self._while_waiting():
                 yield
         finally:
             self._waiting -= 1
+
+    @property
+    def _seconds_of_waiting(self) -> float:
+        """In how many seconds the runs that wait now will have begun, at least one."""
+        return max(1.0, self._average_seconds * self._waiting / self.max_running)

@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import contextvars
 import datetime as dt
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc.aio
 import structlog
@@ -13,15 +15,16 @@ import structlog
 from cyberdojo.colour.v1 import colour_pb2
 from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
 from dojo import avatars, image_names, kata_ids, visible_files
-from dojo.errors import InvalidArgument
+from dojo.errors import DojoError, InvalidArgument
 from runner.api.admission import Admission
+from runner.api.pulls import Pulls
 from runner.colour.colour import Colour
 from runner.colour.rules import ColourPatterns, ColourRule, Pattern, RubyLambda, Stream
 from runner.engine.images import Images, Progress
 from runner.run.capture import Capture
 from runner.run.container import RunKey
 from runner.run.pool import Pool
-from runner.run.run import Result, Run, RunCancelled, Submission
+from runner.run.run import OnOutput, Result, Run, RunCancelled, Submission
 from runner.run.service import RunService
 
 _log = structlog.get_logger()
@@ -32,6 +35,11 @@ MIN_SECONDS, MAX_SECONDS = 1, 60
 SMALL_FILES, SMALL_PATTERNS, SMALL_BYTES = 64, 8, 256 * 1024
 # How long to wait for the caller to receive the response, before the container is removed.
 ANSWERED_SECONDS = 1.0
+# Threads for preparations, which can wait for the storer to import a kata.
+PREPARING = 16
+
+A = TypeVar("A")
+T = TypeVar("T")
 
 _Context = grpc.aio.ServicerContext[Any, Any]
 _Run = Run  # inside the servicer, Run is the RPC
@@ -59,6 +67,11 @@ class RunnerServicer(runner_pb2_grpc.RunnerServiceServicer):
         self._runs = run_service
         self._pool = pool
         self._images = language_images
+        self._pulls = Pulls(language_images)
+        # Each kind of work that can take long has threads of its own, and as many as it can use:
+        # none waits for the threads of another.
+        self._run_threads = ThreadPoolExecutor(admission.max_running, thread_name_prefix="run")
+        self._prepare_threads = ThreadPoolExecutor(PREPARING, thread_name_prefix="prepare")
         self._admission = admission
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -66,15 +79,13 @@ class RunnerServicer(runner_pb2_grpc.RunnerServiceServicer):
         self, request: runner_pb2.RunRequest, context: _Context
     ) -> runner_pb2.RunResponse:
         """Run an avatar's tests."""
-        run = self._runs.new(await _submission(request))
-        async with self._performing(run, context) as result:
+        async with self._performing(request, context) as result:
             return _run_response(await result)
 
     async def RunStream(
         self, request: runner_pb2.RunStreamRequest, context: _Context
     ) -> AsyncIterator[runner_pb2.RunStreamResponse]:
         """Run an avatar's tests, and send what they write while they run."""
-        submission = await _submission(request.run)
         loop = asyncio.get_running_loop()
         # Bounded by the limit of a run's output.
         parts: asyncio.Queue[runner_pb2.RunStreamResponse | None] = asyncio.Queue()
@@ -86,8 +97,7 @@ class RunnerServicer(runner_pb2_grpc.RunnerServiceServicer):
                 runner_pb2.RunStreamResponse(**part),  # type: ignore[arg-type]
             )
 
-        run = self._runs.new(submission, on_output)
-        async with self._performing(run, context) as result:
+        async with self._performing(request.run, context, on_output) as result:
             result.add_done_callback(lambda _: parts.put_nowait(None))
             while (part := await parts.get()) is not None:
                 yield part
@@ -102,7 +112,7 @@ class RunnerServicer(runner_pb2_grpc.RunnerServiceServicer):
             avatars.check(request.avatar),
             image_names.check(request.image_name),
         )
-        future = await asyncio.to_thread(self._runs.prepare, key)
+        future = await _in(self._prepare_threads, self._runs.prepare, key)
         if future is not None:
             warm = asyncio.wrap_future(future)
             warm.add_done_callback(_mark_retrieved)
@@ -123,20 +133,10 @@ class RunnerServicer(runner_pb2_grpc.RunnerServiceServicer):
         self, request: runner_pb2.PullImageRequest, context: _Context
     ) -> AsyncIterator[runner_pb2.PullImageResponse]:
         """Pull an image."""
-        pull = self._images.pull(image_names.check(request.image_name))
-        progress = pull.progress()
-        step: asyncio.Future[Progress | None] | None = None
-        try:
-            while True:
-                step = asyncio.ensure_future(asyncio.to_thread(next, progress, None))
-                if (found := await asyncio.shield(step)) is None:
-                    break
-                yield _pull_response(found)
-        finally:
-            # A cancelled call leaves a thread in next(). Cancelling the pull makes it return.
-            pull.cancel()
-            if step is not None and not step.done():
-                step.add_done_callback(_mark_retrieved)
+        steps = self._pulls.progress(image_names.check(request.image_name))
+        async with contextlib.aclosing(steps):
+            async for step in steps:
+                yield _pull_response(step)
         yield runner_pb2.PullImageResponse(status="the image is here", done=True)
 
     async def ListImages(
@@ -157,19 +157,29 @@ class RunnerServicer(runner_pb2_grpc.RunnerServiceServicer):
 
     @asynccontextmanager
     async def _performing(
-        self, run: _Run, context: _Context
+        self,
+        request: runner_pb2.RunRequest,
+        context: _Context,
+        on_output: OnOutput | None = None,
     ) -> AsyncIterator[asyncio.Future[Result]]:
         """Perform a run in a task of its own; give the future of its result.
 
         The task outlives the call. After the response it removes the container. After a
-        cancellation it holds the turn and the slot until the program has ended.
+        cancellation it holds the turn and the slot until the program has ended. The request counts
+        from before anything is waited for, until the task has ended.
         """
+        with contextlib.ExitStack() as stack:
+            size_bytes = request.ByteSize()
+            stack.enter_context(self._admission.held(request.kata_id, request.avatar, size_bytes))
+            run = self._runs.new(await _submission(request), on_output)
+            counted = stack.pop_all()
         result: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         admitted, answered = asyncio.Event(), asyncio.Event()
         context.add_done_callback(lambda _: answered.set())  # type: ignore[arg-type]  # the stubs'
         task = asyncio.create_task(self._perform(run, result, admitted, answered))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: counted.close())
         try:
             yield result
         except (asyncio.CancelledError, GeneratorExit):
@@ -193,7 +203,7 @@ class RunnerServicer(runner_pb2_grpc.RunnerServiceServicer):
                 self._admission.slot(),
             ):
                 admitted.set()
-                done = await asyncio.to_thread(self._runs.perform, run)
+                done = await _in(self._run_threads, self._runs.perform, run)
             if not result.done():
                 result.set_result(done)
             # Send the response first: starting the next container would slow it down.
@@ -203,11 +213,24 @@ class RunnerServicer(runner_pb2_grpc.RunnerServiceServicer):
             await asyncio.to_thread(run.finish)
         except RunCancelled:
             _log.info("run cancelled")
+        except DojoError as error:
+            if result.cancelled():  # the kata may be gone, or the engine: nobody waits for it
+                _log.info("run cancelled", reason=str(error))
+            elif result.done():
+                _log.error("defect", exc_info=error)
+            else:
+                result.set_exception(error)
         except Exception as error:  # noqa: BLE001 - the error is raised where the result is awaited
             if result.done():
                 _log.error("defect", exc_info=error)
             else:
                 result.set_exception(error)
+
+
+async def _in(threads: ThreadPoolExecutor, call: Callable[[A], T], argument: A) -> T:
+    """Call in one of the threads, with the fields of the call's log, as asyncio.to_thread does."""
+    context = contextvars.copy_context()
+    return await asyncio.get_running_loop().run_in_executor(threads, context.run, call, argument)
 
 
 def _mark_retrieved(future: "asyncio.Future[Any]") -> None:

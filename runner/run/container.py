@@ -157,7 +157,7 @@ class RunContainer:
         watchdog.begin()
         self._pipes.begin()
         on_data = {name: capture.add for name, capture in captures.items()}
-        self._pipes.follow(on_data, watchdog.check, self._init)
+        self._pipes.follow(on_data, watchdog.check, self._init, self._has_ended)
         duration_seconds = time.monotonic() - begun
         if self._init is None:
             self._wait()

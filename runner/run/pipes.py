@@ -11,10 +11,13 @@ more trust than the program itself. A program that writes a status could as well
 that status. The run ends when its processes end, and the kernel reports that.
 """
 
+import fcntl
 import os
 import re
 import secrets
 import select
+import struct
+import termios
 import time
 from collections.abc import Callable, Mapping
 
@@ -34,6 +37,9 @@ _STATUS_LINE = re.compile(rb"([0-9]{1,3})\n\Z")
 _MAX_STATUS_BYTES = 64
 # How often to check that a container that is not ready yet still runs.
 _CHECK_SECONDS = 0.1
+# How often to ask whether a run has ended whose first process can't be seen. Most runs end sooner,
+# with their pipes.
+_ASK_SECONDS = 1.0
 
 
 class Pipes:
@@ -112,32 +118,59 @@ class Pipes:
         on_data: Mapping[str, Callable[[memoryview], None]],
         check: Callable[[], float],
         process: InitProcess | None,
+        has_ended: Callable[[], bool],
     ) -> None:
-        """Read all output, until the pipes are closed and `process`, if given, has ended.
+        """Read the output until the run has ended; then read what is in the pipes, and no more.
 
         `on_data` maps `out` and `err` to functions that get their bytes; the buffer is reused when
         a function returns. `check` is called again and again, and returns how many seconds may
         pass until the next call. An error that it raises ends the reading.
+
+        The run ends with `process`. The end of the pipes does not count: a program can hand them
+        to somebody outside of its container, who keeps them open. Without `process`, the run ends
+        with its pipes, or when `has_ended`, which is asked now and then, says so.
         """
         buffer = bytearray(_READ_BYTES)
-        view = memoryview(buffer)
         poll = select.poll()
         names = {self._descriptors[name]: name for name in (OUT, ERR, STATUS)}
         if process is not None:
             names[process.descriptor] = _END
         for descriptor in names:
             poll.register(descriptor, select.POLLIN)
-        while names:
-            for descriptor, _ in poll.poll(check() * 1000):
+        may_go_on = _asking_now_and_then(has_ended) if process is None else lambda: True
+        while (names if process is None else process.descriptor in names) and may_go_on():
+            seconds = check()
+            for descriptor, _ in poll.poll(seconds * 1000):
                 is_end = names[descriptor] == _END
                 size_bytes = 0 if is_end else os.readv(descriptor, [buffer])
-                if not size_bytes:
+                if size_bytes:
+                    self._deliver(names[descriptor], memoryview(buffer)[:size_bytes], on_data)
+                else:
                     poll.unregister(descriptor)
                     del names[descriptor]
-                elif names[descriptor] == STATUS:
-                    self._status = (self._status + view[:size_bytes])[:_MAX_STATUS_BYTES]
-                else:
-                    on_data[names[descriptor]](view[:size_bytes])
+        for name in names.values():
+            if name != _END:
+                self._drain(name, buffer, on_data)
+
+    def _drain(
+        self, name: str, buffer: bytearray, on_data: Mapping[str, Callable[[memoryview], None]]
+    ) -> None:
+        """Read what is in a pipe now. Whoever else holds the pipe may go on writing."""
+        descriptor = self._descriptors[name]
+        left_bytes = _readable_bytes(descriptor)
+        while left_bytes > 0:
+            view = memoryview(buffer)[:left_bytes]
+            size_bytes = os.readv(descriptor, [view])
+            self._deliver(name, view[:size_bytes], on_data)
+            left_bytes -= size_bytes
+
+    def _deliver(
+        self, name: str, data: memoryview, on_data: Mapping[str, Callable[[memoryview], None]]
+    ) -> None:
+        if name == STATUS:
+            self._status = (self._status + data)[:_MAX_STATUS_BYTES]
+        else:
+            on_data[name](data)
 
     @property
     def is_status_spoilt(self) -> bool:
@@ -172,6 +205,26 @@ class Pipes:
         self._avatar_folder = -1
 
 
+def _asking_now_and_then(has_ended: Callable[[], bool]) -> Callable[[], bool]:
+    """Return a function that says whether a run goes on, and asks only after a while."""
+    asked = time.monotonic()
+
+    def goes_on() -> bool:
+        nonlocal asked
+        if time.monotonic() < asked + _ASK_SECONDS:
+            return True
+        asked = time.monotonic()
+        return not has_ended()
+
+    return goes_on
+
+
+def _readable_bytes(descriptor: int) -> int:
+    """Return how many bytes are in a pipe now."""
+    (count,) = struct.unpack("i", fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)))
+    return int(count)
+
+
 def _remove_names(folder_name: str, avatar_folder: int) -> None:
     """Remove a folder of pipes from an avatar's folder, if it exists."""
     try:
@@ -189,4 +242,4 @@ def _remove_orphans(avatar_folder: int) -> None:
         if name.startswith(_PREFIX):
             found = safe_fs.status(name, avatar_folder)
             if found is not None and time.time() - found.st_mtime > _MAX_NAMED_SECONDS:
-                _remove_names(name, avatar_folder)
+                safe_fs.TreeRemover(avatar_folder).remove(name, avatar_folder)

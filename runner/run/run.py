@@ -87,23 +87,22 @@ class Run:
         """End the run soon, and remove its container."""
         self._watchdog.cancel()
 
-    def perform(self) -> Result:
-        """Run the tests and return the result. The container is left for `finish()`.
+    def perform(self, sandbox: Sandbox) -> Result:
+        """Run the tests in the avatar's sandbox. The container is left for `finish()`.
 
         Raises KataNotFound, AvatarNotFound, ImageMissing, ImageUnusable, DiskFull,
         EngineUnavailable, RunLost; and RunCancelled.
         """
         self._raise_if_cancelled()
         kata_id, avatar = self.submission.kata_id, self.submission.avatar
-        with self._sandboxes.opened(kata_id, avatar) as self._sandbox:
-            self._sandboxes.touch(kata_id)
-            try:
-                folder = self._sandbox.folder
-                with self._sandboxes.attributing_failures(kata_id, avatar, folder):
-                    return self._perform_in(self._sandbox)
-            except BaseException:
-                self.finish()  # the container has to be gone before another run is in the sandbox
-                raise
+        self._sandboxes.touch(kata_id)
+        self._sandbox = sandbox
+        try:
+            with self._sandboxes.attributing_failures(kata_id, avatar, sandbox.folder):
+                return self._perform_in(sandbox)
+        except BaseException:
+            self.finish()  # the container has to be gone before another run is in the sandbox
+            raise
 
     def finish(self) -> None:
         """Remove the container. Then nothing of the run is left."""

@@ -1,6 +1,8 @@
 """Runs and their warm containers: what the runner's RPCs call."""
 
 from concurrent.futures import Future
+from contextlib import ExitStack
+from functools import partial
 
 from runner.colour.judge import Judge
 from runner.engine.container_remover import ContainerRemover
@@ -50,10 +52,16 @@ class RunService:
     def perform(self, run: Run) -> Result:
         """Perform a run. If no data-container holds its kata, have the storer import the kata.
 
-        Raises what Run.perform() and StorerClient.import_kata() raise.
+        The kata is imported before the run or not at all: one that goes while its program runs
+        would have the program run twice. Raises KataNotFound, AvatarNotFound, KataDamaged, and what
+        Run.perform() and StorerClient.import_kata() raise.
         """
         self._remover.retry_failed()
-        return self._storer.import_on_miss(run.submission.kata_id, run.perform)
+        kata_id, avatar = run.submission.kata_id, run.submission.avatar
+        with ExitStack() as stack:
+            opened = partial(self._sandboxes.opened, kata_id, avatar)
+            sandbox = self._storer.import_on_miss(kata_id, lambda: stack.enter_context(opened()))
+            return run.perform(sandbox)
 
     def prepare(self, key: RunKey) -> "Future[None] | None":
         """Have a container wait for `key`; return what to wait for, if anything.

@@ -156,8 +156,12 @@ class TreeRemover:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(name, dir_fd=parent)
             return
-        with contextlib.suppress(FileExistsError):
+        try:
             os.mkdir(self.NAME, 0o700, dir_fd=self._outside)
+        except FileExistsError:
+            self._remove_in_the_way()
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(self.NAME, 0o700, dir_fd=self._outside)
         with opened(self.NAME, self._outside) as removed:
             os.rename(name, secrets.token_hex(8), src_dir_fd=parent, dst_dir_fd=removed)
         self.finish()
@@ -169,18 +173,35 @@ class TreeRemover:
                 _remove_folders(removed)
         except FileNotFoundError:
             return
+        except OSError as error:
+            if error.errno not in _UNEXPECTED:
+                raise
+            self._remove_in_the_way()
+            return
         os.rmdir(self.NAME, dir_fd=self._outside)
+
+    def _remove_in_the_way(self) -> None:
+        """Remove what has the name of our folder and is none: a restored kata can have that."""
+        found = status(self.NAME, self._outside)
+        if found is not None and not stat.S_ISDIR(found.st_mode):
+            os.unlink(self.NAME, dir_fd=self._outside)
 
 
 def _remove_folders(removed: int) -> None:
     pending = os.listdir(removed)
     while pending:
         name = pending.pop()
-        with opened(name, removed) as folder, os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    pending.append(secrets.token_hex(8))
-                    os.rename(entry.name, pending[-1], src_dir_fd=folder, dst_dir_fd=removed)
-                else:
-                    os.unlink(entry.name, dir_fd=folder)
-        os.rmdir(name, dir_fd=removed)
+        try:
+            with opened(name, removed) as folder, os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append(secrets.token_hex(8))
+                        os.rename(entry.name, pending[-1], src_dir_fd=folder, dst_dir_fd=removed)
+                    else:
+                        os.unlink(entry.name, dir_fd=folder)
+        except OSError as error:  # no folder: a restored kata can have that
+            if error.errno not in _UNEXPECTED:
+                raise
+            os.unlink(name, dir_fd=removed)
+        else:
+            os.rmdir(name, dir_fd=removed)

@@ -90,7 +90,7 @@ class Sandbox:
         """
         self._remover.finish()
         self._own(self._descriptor, 0o700)
-        submitted = SubmittedNames(self._avatar_folder)
+        submitted = SubmittedNames(self._avatar_folder, self._remover)
         known = submitted.load()
         wanted = frozenset(files)
         submitted.save(known | wanted)
@@ -149,8 +149,7 @@ class Sandbox:
         ):
             return
         # Written beside the sandbox, where no run can interfere, and then moved into it.
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(_PART, dir_fd=self._avatar_folder)
+        self._remover.remove(_PART, self._avatar_folder)
         descriptor = os.open(_PART, _WRITE, 0o600, dir_fd=self._avatar_folder)
         with open(descriptor, "wb", buffering=0) as file:
             rest = memoryview(content)

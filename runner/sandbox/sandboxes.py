@@ -125,6 +125,9 @@ class Sandboxes:
             folder = stack.enter_context(safe_fs.opened(path))
         except (FileNotFoundError, NotADirectoryError):
             raise AvatarNotFound(kata_id, avatar) from None
+        # Folders of katas from before let everybody pass.
+        if not avatars.is_closed_to_others(os.fstat(folder), avatar):
+            avatars.close_to_others(folder, avatar)
         if safe_fs.status(SANDBOX, folder) is None:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(SANDBOX, 0o700, dir_fd=folder)

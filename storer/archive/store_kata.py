@@ -249,7 +249,7 @@ def _visible(kata: Kata, avatar: str) -> set[str]:
         names.update(json_files.read(folder / MANIFEST, dict))
     except Unreadable as error:
         raise KataDamaged(kata.kata_id, f"{avatar}/{MANIFEST}", str(error)) from error
-    with suppress(Unreadable, TypeError, KeyError):  # there was no run
+    with suppress(OSError, Unreadable, TypeError, KeyError):  # no run, or not ours
         names.update(json_files.read(folder / SUBMISSION, dict)["filenames"])
     parents = {str(parent) for name in names for parent in PurePosixPath(name).parents}
     return names | parents

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import structlog
 
-from dojo import locks
+from dojo import avatars, locks
 from dojo.errors import DiskFull, DiskReadOnly, KataDamaged, LightNotFound, StaleNumber
 from storer.fs import durable, in_place, json_files
 from storer.fs.checkpointer import Checkpointer
@@ -26,7 +26,7 @@ NEWEST = -1
 
 _log = structlog.get_logger()
 
-# The mode of an avatar's folder: a run passes through to its sandbox, but can't list the folder.
+# The mode of a kata's folder: a run passes through to its avatar's, but can't list the folder.
 PASSAGE = 0o711
 
 
@@ -245,6 +245,6 @@ def start(folder: Path, kata_id: str, name: str, files: dict[str, bytes], time: 
         with path.open("wb") as file:
             file.writelines((content,) if isinstance(content, bytes) else content)
         path.chmod(durable.PRIVATE)
-    folder.chmod(PASSAGE)
+    avatars.close_to_others(folder, name)
     light = Light(number=0, colour="", time=time)
     recorder.record(light, Submission(files), log=WriteAheadLog(folder))

@@ -206,4 +206,6 @@ def _restrict_access(folder: Path, names: list[str]) -> None:
             status = path.lstat()
             if path.name != SANDBOX and path.name not in names:
                 path.chmod(0o700 if stat.S_ISDIR(status.st_mode) else durable.PRIVATE)
-        restricted.chmod(PASSAGE)
+    folder.chmod(PASSAGE)
+    for name in names:
+        avatars.close_to_others(folder / name, name)

@@ -2,6 +2,9 @@
 
 import contextlib
 import itertools
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,6 +13,7 @@ import pytest
 
 from cyberdojo.runner.v1 import runner_pb2
 from dojo.engine.client import Engine
+from dojo.naming import Namespace
 from support.kata_folders import Kata
 from support.runner.submissions import (
     AVATAR,
@@ -227,6 +231,28 @@ def test_the_next_runner_removes_the_containers_of_a_killed_one(
     runner = client(start_runner())
     assert not containers(engine, started_kata)
     assert_serves(runner, started_kata)
+
+
+def test_a_runner_on_an_address_that_is_taken_changes_nothing(
+    runner: Stub, runner_service: Service, started_kata: Kata, namespace: Namespace, engine: Engine
+) -> None:
+    run = held(runner, started_kata)
+    second = subprocess.run(
+        [sys.executable, "-m", "runner", "serve"],
+        env={
+            **os.environ,
+            "CYBER_DOJO_RUNNER_LISTEN": runner_service.address,
+            "CYBER_DOJO_NAMESPACE": namespace.name,
+            "DOCKER_HOST": engine.url,
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert second.returncode == 1
+    assert f"runner: can't listen on {runner_service.address}" in second.stderr
+    assert run.release().outcome == GREEN
 
 
 def test_a_stopping_runner_lets_a_run_end(

@@ -10,12 +10,13 @@ import grpc
 import pytest
 
 from cyberdojo.runner.v1 import runner_pb2
-from dojo import image_names
+from dojo import image_names, limits
 from dojo.engine.client import Engine
 from dojo.naming import Namespace
 from support.kata_folders import Kata
 from support.runner.registry import Registry, error, shell_image
 from support.runner.submissions import GREEN, PYTHON, Stub, refused, request
+from support.services import code_of, wait_until
 
 
 @pytest.fixture
@@ -165,6 +166,55 @@ def test_two_clients_can_pull_the_same_image_at_once(
         next(iter(call))
     registry.rest_may_go.set()
     assert [list(call)[-1].done for call in calls] == [True, True]
+
+
+def test_many_callers_share_a_pull_and_keep_nobody_else_waiting(
+    runner: Stub, engine: Engine, registry: Registry, remote: str, started_kata: Kata
+) -> None:
+    registry.rest_may_go.clear()
+    asked = runner_pb2.PullImageRequest(image_name=remote)
+    calls = [runner.PullImage(asked, timeout=120) for _ in range(80)]
+    for call in calls:
+        next(iter(call))
+    assert runner.Run(request(started_kata), timeout=60).outcome == GREEN
+    runner.ListImages(runner_pb2.ListImagesRequest(), timeout=30)
+    for call in calls[:40]:
+        call.cancel()
+    assert not registry.was_hung_up.is_set()
+    registry.rest_may_go.set()
+    assert all(list(call)[-1].done for call in calls[40:])
+    assert engine.has_image(remote)
+
+
+def test_no_more_images_than_the_limit_are_pulled_at_once(
+    runner: Stub, engine: Engine, registry: Registry, name: str
+) -> None:
+    with shell_image(engine, name):
+        for number in range(limits.MAX_PULLS + 1):
+            registry.add(engine, name, f"{name}-{number}")
+    registry.rest_may_go.clear()
+    requests = [
+        runner_pb2.PullImageRequest(image_name=f"{registry.address}/{name}-{number}")
+        for number in range(limits.MAX_PULLS + 1)
+    ]
+    calls = [runner.PullImage(each, timeout=120) for each in requests[:-1]]
+    for call in calls:
+        next(iter(call))
+    one_more = runner.PullImage(requests[-1], timeout=60)
+    refused(lambda: next(iter(one_more)), grpc.StatusCode.RESOURCE_EXHAUSTED)
+    for call in calls:
+        call.cancel()
+    assert registry.was_hung_up.wait(60)
+
+    def is_free() -> bool:
+        call = runner.PullImage(requests[-1], timeout=60)
+        code = code_of(lambda: next(iter(call)))
+        call.cancel()
+        assert code in {grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED}
+        return code is grpc.StatusCode.OK
+
+    wait_until(is_free)
+    registry.rest_may_go.set()
 
 
 def test_a_client_that_goes_away_stops_the_pull(

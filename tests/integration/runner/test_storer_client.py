@@ -1,6 +1,7 @@
 """Submissions to the runner in archived katas."""
 
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,9 +10,20 @@ import grpc
 import pytest
 
 from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
+from dojo import kata_ids, locks
 from dojo.engine.data_containers import DataContainers
 from support.kata_folders import Kata
-from support.runner.submissions import AVATAR, GREEN, PYTHON, Stub, prepare, request
+from support.runner.submissions import (
+    AVATAR,
+    GREEN,
+    PYTHON,
+    Stub,
+    assert_serves,
+    held,
+    prepare,
+    refused,
+    request,
+)
 from support.services import Service, wait_until
 
 FILES = {"cyber-dojo.sh": b"cat product; touch product; echo tests: passed\n"}
@@ -147,3 +159,26 @@ def test_a_storer_that_does_not_answer_is_unavailable(
     with pytest.raises(grpc.RpcError, match="the storer can't be asked") as caught:
         alone.Run(request(nowhere))
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+def test_a_kata_that_goes_while_its_program_runs_is_not_imported_for_a_second_run(
+    start_service: Callable[..., Service],
+    start_runner: Callable[..., Service],
+    client: Callable[[Service], Stub],
+    stored_kata: Kata,
+    *,
+    data_containers: DataContainers,
+    tmp_path: Path,
+) -> None:
+    katas_directory = tmp_path / "katas"
+    outer, inner = kata_ids.outer(stored_kata.id), kata_ids.inner(stored_kata.id)
+    shutil.copytree(stored_kata.folder, katas_directory / outer / inner)
+    importing = start_service("storer", CYBER_DOJO_KATAS_DIRECTORY=str(katas_directory))
+    runner = client(start_runner(CYBER_DOJO_STORER=importing.address))
+    run = held(runner, stored_kata)
+    with locks.locked(stored_kata.folder):
+        data_containers.delete(stored_kata.id)
+    refused(lambda: run.call.result(timeout=30), grpc.StatusCode.NOT_FOUND)
+    assert not stored_kata.folder.exists()
+    assert_serves(runner, stored_kata)  # the next run imports the kata
+    importing.stop()

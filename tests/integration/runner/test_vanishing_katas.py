@@ -17,7 +17,7 @@ from dojo.engine.data_containers import DataContainers
 from storer.katas import publish
 from support.kata_folders import Kata
 from support.runner.submissions import AVATAR, PYTHON, Stub, assert_serves, containers, request
-from support.services import code_of, wait_until
+from support.services import Service, code_of, wait_until
 
 Storer = storer_pb2_grpc.StorerServiceStub
 
@@ -119,3 +119,28 @@ def test_a_kata_that_is_restored_at_any_moment_of_a_run_can_be_run_again(
     assert found <= {OK, UNAVAILABLE}
     for kata in katas[::4]:
         assert_serves(runner, kata)
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+def test_a_run_that_is_cancelled_before_its_kata_is_deleted_is_no_defect(
+    runner: Stub,
+    runner_service: Service,
+    plain_storer: Storer,
+    data_containers: DataContainers,
+    *,
+    is_stream: bool,
+) -> None:
+    kata = stored_kata(plain_storer, data_containers)
+    asked = request(kata, "touch here; sleep 1000", max_seconds=60)
+    call: Any = (
+        runner.RunStream(runner_pb2.RunStreamRequest(run=asked), timeout=60)
+        if is_stream
+        else runner.Run.future(asked, timeout=60)
+    )
+    wait_until((kata.sandbox(AVATAR) / "here").exists)
+    call.cancel()
+    plain_storer.DeleteKata(storer_pb2.DeleteKataRequest(kata_id=kata.id))
+    # The fixture of all tests asserts that the runner logged no defect.
+    runner_service.wait_for_event(
+        lambda event: event["event"] == "run cancelled" and event.get("kata") == kata.id
+    )

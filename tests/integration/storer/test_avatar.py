@@ -84,7 +84,8 @@ def test_only_sandboxes_are_open_to_runs(katas: Katas, folder: Callable[[str], P
     kata_id = katas.started("whale")
     katas.record(kata_id, "whale")
     kata = folder(kata_id)
-    assert mode(kata) == mode(kata / "whale") == 0o711
+    assert mode(kata) == 0o711
+    assert (mode(kata / "whale"), (kata / "whale").stat().st_gid) == (0o710, avatars.uid("whale"))
     closed = [kata / "manifest.json", *(kata / "whale").iterdir()]
     for path in closed:
         if path.name != "sandbox":

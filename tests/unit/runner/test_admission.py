@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
+from dojo import avatars, limits
 from dojo.errors import RunsExhausted
 from runner.api.admission import Admission
 
@@ -153,3 +154,44 @@ def test_while_waiting_is_entered_only_while_a_run_waits() -> None:
         await runs.end("b")
 
     asyncio.run(main())
+
+
+def test_one_avatar_or_one_kata_does_not_fill_the_queue() -> None:
+    async def main() -> None:
+        admission = Admission(2, 8)
+        with ExitStack() as stack:
+            for _ in range(limits.MAX_RUNS_OF_AVATAR):
+                stack.enter_context(admission.held(ID, "whale", 1))
+            refusal = refused(admission, ID, "whale", 1)
+            assert f"{limits.MAX_RUNS_OF_AVATAR} runs of whale" in str(refusal)
+            for number in range(limits.MAX_RUNS_OF_KATA - limits.MAX_RUNS_OF_AVATAR):
+                avatar = avatars.NAMES[number % 50]
+                stack.enter_context(admission.held(ID, avatar, 1))
+            refusal = refused(admission, ID, "zebra", 1)
+            assert f"{limits.MAX_RUNS_OF_KATA} runs of kata {ID}" in str(refusal)
+            with admission.held("60B2C95E04", "whale", 1):
+                pass
+        with admission.held(ID, "whale", 1):
+            pass
+
+    asyncio.run(main())
+
+
+def test_the_requests_of_all_runs_are_bounded_in_bytes() -> None:
+    async def main() -> None:
+        admission = Admission(2, 8)
+        half = limits.MAX_BYTES_OF_RUNS // 2
+        with admission.held(ID, "whale", half):
+            with admission.held(ID, "zebra", half):
+                assert refused(admission, "60B2C95E04", "whale", 1).retry_seconds >= 1
+            with admission.held("60B2C95E04", "whale", 1):
+                pass
+
+    asyncio.run(main())
+
+
+def refused(admission: Admission, kata_id: str, avatar: str, size_bytes: int) -> RunsExhausted:
+    """Return how a run is refused, which then does not count."""
+    with pytest.raises(RunsExhausted) as caught, admission.held(kata_id, avatar, size_bytes):
+        pass
+    return caught.value

@@ -116,3 +116,61 @@ def test_an_avatars_first_submission_deletes_what_it_started_with(
     (folder / "made.c").touch()
     sandbox.submit({"a": b""})
     assert contents(folder) == {"a": b"", "made.c": b""}
+
+
+NOT_OURS = {
+    "deep": b"[" * 100_000,
+    "deep objects": b'{"filenames": [' + b"[" * 100_000,
+    "names of another type": b'{"filenames": [1, {}]}',
+    "no text": b'{"filenames": ["\xff\xfe"]}',
+    "cut off": b'{"filenames": ["a',
+    "large": b'{"filenames": [' + b'"a",' * 3_000_000 + b'"a"]}',
+    "empty": b"",
+}
+
+
+@pytest.mark.parametrize("content", NOT_OURS.values(), ids=NOT_OURS)
+@pytest.mark.parametrize("name", ["submission.json", "manifest.json"])
+def test_a_restored_file_that_is_not_ours_does_not_keep_a_submission_from_its_place(
+    folder: Path, sandbox: Sandbox, name: str, content: bytes
+) -> None:
+    (folder.parent / name).write_bytes(content)
+    sandbox.submit({"a": b"1", "b": b"2"})
+    sandbox.submit({"b": b"2"})
+    assert contents(folder) == {"b": b"2"}
+
+
+@pytest.mark.parametrize(
+    "name", ["submission.json", ".submission.json", ".visible-file", ".removed"]
+)
+@pytest.mark.parametrize("kind", ["folder", "file", "link", "pipe"])
+def test_what_a_restored_kata_has_in_place_of_our_files_is_removed(
+    folder: Path, sandbox: Sandbox, name: str, kind: str
+) -> None:
+    path = folder.parent / name
+    if kind == "folder":
+        (path / "full").mkdir(parents=True)
+        (path / "file").touch()
+    elif kind == "file":
+        path.write_bytes(b"x")
+    elif kind == "link":
+        path.symlink_to("/nowhere")
+    else:
+        os.mkfifo(path)
+    (folder / "a/b").mkdir(parents=True)
+    sandbox.submit({"a": b"1"})
+    sandbox.submit({"b": b"2"})
+    assert contents(folder) == {"b": b"2"}
+    assert not (folder.parent / ".removed").exists()
+
+
+def test_the_files_that_an_avatar_started_with_are_known_whatever_they_contain(
+    folder: Path, sandbox: Sandbox
+) -> None:
+    started = '{ "a" : "\\u0000\\ud800 \\" é",\n"é/b":"", "c\\u00e9": "x"}\n'
+    (folder.parent / "manifest.json").write_text(started)
+    (folder / "é").mkdir()
+    for name in ("a", "é/b", "cé", "product"):
+        (folder / name).touch()
+    sandbox.submit({"new": b""})
+    assert set(contents(folder)) == {"new", "product"}
