@@ -31,7 +31,7 @@ def inputs(method: MethodDescriptor) -> st.SearchStrategy[dict[str, Any]]:
     "method", [*messages.STORER, *messages.RUNNER], ids=lambda method: method.name
 )
 def test_an_rpc_withstands_every_request(world: World, method: MethodDescriptor) -> None:
-    @profiles.examples(12 if method.name in SLOW else 30)
+    @profiles.examples(6 if method.name in SLOW else 20)
     @given(inputs(method))
     def fuzz(call: dict[str, Any]) -> None:
         try_(world, "call", call)

@@ -47,7 +47,7 @@ def many(draw: st.DrawFn) -> dict[str, Files]:
 
 
 def test_the_difference_of_two_lights_is_exact(world: World) -> None:
-    @profiles.examples(80)
+    @profiles.examples(50)
     @given(pairs() | many())
     def fuzz(pair: dict[str, Files]) -> None:
         try_(world, "diff", pair)

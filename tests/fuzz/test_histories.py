@@ -94,7 +94,5 @@ class Machine(RuleBasedStateMachine):
 
 
 def test_a_storer_has_what_its_history_says(world: World) -> None:
-    examples = profiles.examples(10)
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
-        lambda: Machine(world), settings=profiles.with_steps(examples, 40)
-    )
+    settings = profiles.with_steps(profiles.examples(6), 30)
+    run_state_machine_as_test(lambda: Machine(world), settings=settings)  # type: ignore[arg-type]

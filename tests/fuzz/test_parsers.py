@@ -32,7 +32,7 @@ from support.fuzz.profiles import examples
 DAMAGES = (ValueError, KeyError, OSError, TypeError, pygit2.GitError)
 
 
-@examples(400)
+@examples(200)
 @given(katas.odd_tars(), st.sampled_from([1 << 20, 4096, 100]))
 def test_a_tar_is_unpacked_or_refused(tar: bytes, size: int) -> None:
     with tempfile.TemporaryDirectory() as name:
@@ -61,7 +61,7 @@ TIMES = NUMBERS | st.sampled_from([0.5, 1e9 + 0.25])
 PAX = st.sampled_from([{}, {"mtime": "1547642695.123456789"}, {"comment": "ä=\n"}])
 
 
-@examples(300)
+@examples(200)
 @given(
     NAMES.filter(lambda name: name.strip("/")),
     st.sampled_from([tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE]),
@@ -123,15 +123,13 @@ def test_a_log_has_entries_that_were_appended_or_none(content: bytes) -> None:
 TOKENS = st.sampled_from([page_tokens.token("F0220000A1"), page_tokens.token("whale", 3), ""])
 
 
-@examples(300)
+@examples(200)
 @given(st.text() | TOKENS.flatmap(lambda token: tars.mutated_bytes(token.encode())))
 def test_a_page_token_is_read_or_refused(token: str | bytes) -> None:
     text = token if isinstance(token, str) else token.decode("latin-1")
     for read in (page_tokens.after_kata, page_tokens.after_light, page_tokens.after_name):
-        try:
+        with contextlib.suppress(InvalidArgument):
             read(text)
-        except InvalidArgument as error:
-            assert error.field == "page_token"
 
 
 READERS: list[tuple[str, Any, Callable[[Any], object]]] = [
@@ -147,7 +145,7 @@ READERS: list[tuple[str, Any, Callable[[Any], object]]] = [
 def test_json_is_read_or_unreadable(of: tuple[str, Any, Callable[[Any], object]]) -> None:
     _, value, read = of
 
-    @examples(300)
+    @examples(200)
     @given(json_values.texts(value))
     def fuzz(text: bytes) -> None:
         with contextlib.suppress(Unreadable):
@@ -170,7 +168,7 @@ GOOD = katas.avatar().repository
 OBJECTS = sorted(GOOD.objects)
 
 
-@examples(300)
+@examples(200)
 @given(st.sampled_from(OBJECTS), st.data())
 def test_a_loose_object_is_whole_or_damaged(name: bytes, data: st.DataObject) -> None:
     kind, content = GOOD.objects[name]
@@ -184,7 +182,7 @@ def test_a_loose_object_is_whole_or_damaged(name: bytes, data: st.DataObject) ->
     assert found == (kind, content)
 
 
-@examples(120)
+@examples(60)
 @given(katas.odd_git() | katas.odd_packs())
 def test_a_repository_is_read_or_damaged(tar: bytes) -> None:
     with tempfile.TemporaryDirectory() as name:

@@ -9,11 +9,11 @@ from support.fuzz.targets import try_
 from support.fuzz.watched import World
 
 KINDS = {
-    "tars": (katas.odd_tars, 30),
-    "repositories": (katas.odd_git, 20),
-    "packs": (katas.odd_packs, 12),
-    "json": (katas.odd_json, 20),
-    "backups": (katas.odd_backups, 15),
+    "tars": (katas.odd_tars, 20),
+    "repositories": (katas.odd_git, 14),
+    "packs": (katas.odd_packs, 6),
+    "json": (katas.odd_json, 14),
+    "backups": (katas.odd_backups, 10),
 }
 
 

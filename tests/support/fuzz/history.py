@@ -244,6 +244,6 @@ def _refused(code: grpc.StatusCode) -> Iterator[None]:
     try:
         yield
     except grpc.RpcError as error:
-        assert error.code() is code, error  # type: ignore[attr-defined]  # noqa: PT017
+        assert error.code() is code, error  # noqa: PT017
         return
     raise AssertionError(f"it was not refused with {code.name}")

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from support.fuzz import strengths
 
-ODD = st.sampled_from(
+ODD: st.SearchStrategy[Any] = st.sampled_from(
     [None, True, False, 0, -1, 1.5, 2**31, 2**63, 10**400, 1e308, "", "x", "\ud800", "\0", [], {}]
 )
 NAMES = st.sampled_from(

@@ -170,9 +170,9 @@ def odd_git(draw: st.DrawFn) -> bytes:
                 texts = [b"ref: refs/tags/1\n", b"ref: refs/tags/2\n", b"0" * 40, b"", b"x\n"]
                 repository.files[name] = draw(st.sampled_from(texts))
             case "object":
-                kind = draw(st.sampled_from(["commit", "tree", "blob", "tag"]))
+                object_kind = draw(st.sampled_from(["commit", "tree", "blob", "tag"]))
                 content = draw(st.sampled_from([b"", b"x", b"tree " + b"0" * 40, b"40000 a\0x"]))
-                repository.reference(f"refs/tags/{number}", repository.add(kind, content))
+                repository.reference(f"refs/tags/{number}", repository.add(object_kind, content))
             case _:
                 size = draw(st.sampled_from([10, strengths.EXPANDED_BYTES]))
                 _point(repository, number, sandbox(repository, {"zeros": bytes(size)}))

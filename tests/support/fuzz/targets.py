@@ -160,7 +160,7 @@ def _read_all(world: World, kata_id: str) -> None:
         assert is_fine or may_be_damaged, f"{rpc} of a kata that was accepted: {code.name}"
         return answers
 
-    names = next((each.avatars for each in use("GetKata", storer_pb2.GetKataRequest)), [])
+    names = [name for each in use("GetKata", storer_pb2.GetKataRequest) for name in each.avatars]
     use("ListAvatars", storer_pb2.ListAvatarsRequest)
     use("ListLights", storer_pb2.ListLightsRequest)
     for name in names:

@@ -78,7 +78,7 @@ class Watched:
             else:
                 answers.append(found)
         except grpc.RpcError as error:
-            code, details = error.code(), error.details()  # type: ignore[attr-defined]
+            code, details = error.code(), error.details() or ""
         finally:
             done.append(time.monotonic())
         took = done[0] - began
@@ -101,8 +101,16 @@ class Watched:
     def check_at_rest(self) -> None:
         """Assert that nothing stays of the calls: no work, no descriptor, no thread."""
         wait_until(self._is_idle, 20)
-        wait_until(lambda: self._count("fd") <= self._descriptors + _FEW_DESCRIPTORS, 20)
-        wait_until(lambda: self._count("task") <= MAX_THREADS, 20)
+        try:
+            wait_until(lambda: self._count("fd") <= self._descriptors + _FEW_DESCRIPTORS, 20)
+            wait_until(lambda: self._count("task") <= MAX_THREADS, 20)
+        except AssertionError as error:
+            error.add_note(f"{self._count('task')} threads, and {self._open_files()}")
+            raise
+
+    def _open_files(self) -> list[str]:
+        folder = Path(f"/proc/{self.service.pid}/fd")
+        return sorted(str(path.readlink()) for path in folder.iterdir())
 
     def _count(self, folder: str) -> int:
         return len(os.listdir(f"/proc/{self.service.pid}/{folder}"))
