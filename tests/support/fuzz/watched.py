@@ -24,8 +24,9 @@ LATE_SECONDS = 2
 
 # Three quarters of the memory that docker-compose.yml gives each service.
 MAX_KIBIBYTES = 2 * 1024**2 * 3 // 4
-# Descriptors that come and go: connections, files of background work.
-_FEW_DESCRIPTORS = 24
+# Descriptors that come and go: the docker package keeps up to 25 connections to the engine, libgit2
+# the packs that it read last; and files of background work.
+_FEW_DESCRIPTORS = 64
 # Two pools of threads (dojo.service.serving.THREADS, storer.api.streaming.RECEIVER_THREADS), and
 # those of the engine's client, of gRPC and of background work.
 MAX_THREADS = 64 + 64 + 48
