@@ -67,6 +67,12 @@ bench: setup images ## measure, print the tables, write benchmarks/results.json
 test-unit: protos ## run the tests that need no engine
 	@$(python) -m pytest tests/unit
 
+fuzz: setup images ## look for inputs that do harm, for FUZZ_SECONDS (3600), with random seeds or FUZZ_SEED
+	@scripts/fuzz.sh
+
+fuzz-case: setup images ## try one finding again: make fuzz-case CASE=build/fuzz/call.json
+	@$(python) -m pytest tests/fuzz/test_cases.py --case $(CASE)
+
 coverage: setup images ## run all tests, and tell what they cover, the services that they start counted
 	@COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml COVERAGE_FILE=$(CURDIR)/build/coverage/data \
 		$(python) -m pytest --numprocesses auto --cov --cov-report=
@@ -104,5 +110,5 @@ format: .venv/.installed ## format the code
 clean: ## remove what make created in this folder; images and katas stay
 	rm -rf build cyberdojo .venv tests/node/node_modules *.egg-info
 
-.PHONY: help setup engine protos images images-all up down demo test test-unit coverage test-languages bench lint lint-protos \
+.PHONY: help setup engine protos images images-all up down demo test test-unit fuzz fuzz-case coverage test-languages bench lint lint-protos \
 	release-protos lock lock-check upgrade types format clean

@@ -28,6 +28,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=20,
         help="how often a storer under load is killed",
     )
+    parser.addoption(
+        "--case",
+        help="try this file in tests/fuzz/test_cases.py, such as build/fuzz/call.json",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

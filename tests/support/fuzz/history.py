@@ -1,0 +1,249 @@
+"""Long histories of katas: steps that are taken by a storer and by a model of it, and compared."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+
+from cyberdojo.storer.v1 import storer_pb2
+from support.fuzz.katas import Files
+from support.storer import backups
+from support.storer.storing import FILES, RED, Katas
+
+NAMES = ("whale", "zebra", "owl")
+MAX_KATAS = 4
+
+
+@dataclass
+class Model:
+    """A kata as it should be: the files of each avatar's lights, the start first."""
+
+    files: dict[str, bytes]
+    avatars: dict[str, list[dict[str, bytes]]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Tar:
+    """A download, and what the kata was then."""
+
+    kata_id: str
+    content: bytes
+    model: Model
+
+
+@dataclass(frozen=True)
+class Full:
+    """A backup, by its token, and all katas as they were then."""
+
+    token: str
+    content: bytes
+    models: dict[str, Model]
+
+
+class History:
+    """Katas behind a storer, and a model of them, that take the same steps.
+
+    A step names katas and avatars by numbers, so that it means the same in every run.
+    """
+
+    def __init__(self, katas: Katas) -> None:
+        self._katas = katas
+        self._models: dict[str, Model] = {}
+        self._order: list[str] = []  # ids, as they came
+        self._tars: list[Tar] = []
+        self._backups: list[Full] = []
+        self._made: set[str] = set()
+        self.taken: list[list[Any]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for kata_id in self._made:
+            with contextlib.suppress(grpc.RpcError):  # it was deleted
+                self._katas.delete(kata_id)
+
+    def take(self, name: str, *arguments: Any) -> None:
+        """Take a step, and compare what it is about."""
+        self.taken.append([name, *arguments])
+        step: Callable[..., None] = getattr(self, f"_{name}")
+        step(*arguments)
+
+    def _compare_all(self) -> None:
+        """Assert that the storer has the katas of the model, with all lights and files."""
+        request = storer_pb2.ListKatasRequest()
+        listed = {each.kata_id for each in self._katas.stub.ListKatas(request).katas}
+        assert listed & self._made == set(self._models)
+        for kata_id in self._order:
+            self._compare(kata_id)
+
+    def _create(self, files: Files) -> None:
+        if len(self._models) < MAX_KATAS:
+            kata_id = self._katas.create(files)
+            self._add(kata_id, Model(dict(files)))
+
+    def _start(self, kata: int, avatar: int) -> None:
+        name = NAMES[avatar % len(NAMES)]
+        with self._one(kata) as (kata_id, model):
+            if name in model.avatars:
+                with _refused(grpc.StatusCode.RESOURCE_EXHAUSTED):
+                    self._katas.start(kata_id, name)
+            else:
+                assert self._katas.start(kata_id, name) == name
+                model.avatars[name] = [model.files]
+
+    def _record(self, kata: int, avatar: int, files: Files) -> None:
+        with self._avatar(kata, avatar) as (kata_id, name, lights):
+            recorded = self._katas.record(kata_id, name, files, expected_number=len(lights))
+            assert (recorded.number, recorded.colour) == (len(lights), RED)
+            lights.append(dict(files))
+
+    def _get(self, kata: int) -> None:
+        with self._one(kata) as (kata_id, _):
+            self._compare(kata_id)
+
+    def _diff(self, kata: int, avatar: int, was: int, now: int) -> None:
+        with self._avatar(kata, avatar) as (kata_id, name, lights):
+            one, two = was % len(lights), now % len(lights)
+            found = self._katas.diff(kata_id, name, one, two)
+            assert {file.old_name for file in found} - {""} == set(lights[one])
+            assert {file.new_name for file in found} - {""} == set(lights[two])
+            is_same = all(file.change == storer_pb2.FILE_CHANGE_UNCHANGED for file in found)
+            assert is_same == (lights[one] == lights[two])
+
+    def _fork(self, kata: int, avatar: int, number: int) -> None:
+        with self._avatar(kata, avatar) as (kata_id, name, lights):
+            if len(self._models) < MAX_KATAS:
+                at = number % len(lights)
+                request = storer_pb2.ForkKataRequest(kata_id=kata_id, avatar=name, light_number=at)
+                self._add(self._katas.stub.ForkKata(request).kata_id, Model(dict(lights[at])))
+
+    def _archive(self, kata: int) -> None:
+        with self._one(kata) as (kata_id, _):
+            request = storer_pb2.ArchiveKataRequest(kata_id=kata_id)
+            self._katas.get(kata_id)  # which brings it back from the archive
+            self._katas.stub.ArchiveKata(request)
+            with _refused(grpc.StatusCode.NOT_FOUND):
+                self._katas.stub.ArchiveKata(request)
+
+    def _download(self, kata: int) -> None:
+        with self._one(kata) as (kata_id, model):
+            self._tars.append(Tar(kata_id, self._katas.tar(kata_id), deepcopy(model)))
+
+    def _restore(self, tar: int, overwrite: bool) -> None:  # noqa: FBT001 - a step is a list
+        if not self._tars:
+            return
+        found = self._tars[tar % len(self._tars)]
+        if found.kata_id in self._models and not overwrite:
+            with _refused(grpc.StatusCode.ALREADY_EXISTS):
+                self._katas.restore(found.content)
+            return
+        assert self._katas.restore(found.content, overwrite=overwrite).kata_id == found.kata_id
+        self._add(found.kata_id, deepcopy(found.model))
+        self._compare(found.kata_id)
+
+    def _delete(self, kata: int) -> None:
+        with self._one(kata) as (kata_id, _):
+            self._katas.delete(kata_id)
+            self._remove(kata_id)
+            with _refused(grpc.StatusCode.NOT_FOUND):
+                self._katas.get(kata_id)
+
+    def _backup(self, since: int) -> None:
+        """Make a backup; with one before, an incremental one of those that are 0 or more."""
+        before = self._backups[since % len(self._backups)] if self._backups and since >= 0 else None
+        made = backups.backup(self._katas, since_token=before.token if before else "")
+        if before is None:
+            self._backups.append(Full(made.token, made.tar, deepcopy(self._models)))
+            return
+        # What changed is in it, so that the earlier one and it together are all.
+        for kata_id, model in self._models.items():
+            is_sent = made.states.get(kata_id) == "sent"
+            assert is_sent or before.models.get(kata_id) == model, f"{kata_id} changed"
+
+    def _restore_all(self, backup: int, overwrite: bool, deletions: bool) -> None:  # noqa: FBT001
+        if not self._backups:
+            return
+        found = self._backups[backup % len(self._backups)]
+        told = backups.restore_into(
+            self._katas, found.content, overwrite=overwrite, apply_deletions=deletions
+        )
+        for kata_id, model in found.models.items():
+            here = self._models.get(kata_id)
+            if here is None or overwrite:
+                assert told.outcomes[kata_id] in {"restored", "replaced", "unchanged"}
+                self._add(kata_id, deepcopy(model))
+            elif _continues(model, here) and model != here:
+                assert told.outcomes[kata_id] in {"replaced", "skipped"}, told
+                if told.outcomes[kata_id] == "replaced":
+                    self._add(kata_id, deepcopy(model))
+            else:
+                assert told.outcomes[kata_id] in {"unchanged", "skipped"}, told
+            self._compare(kata_id)
+
+    def _add(self, kata_id: str, model: Model) -> None:
+        self._made.add(kata_id)
+        if kata_id not in self._models:
+            self._order.append(kata_id)
+        self._models[kata_id] = model
+
+    def _remove(self, kata_id: str) -> None:
+        del self._models[kata_id]
+        self._order.remove(kata_id)
+
+    @contextmanager
+    def _one(self, kata: int) -> Iterator[tuple[str, Model]]:
+        """Choose a kata; if there is none, one is created."""
+        if not self._order:
+            self._create(FILES)
+        kata_id = self._order[kata % len(self._order)]
+        yield kata_id, self._models[kata_id]
+
+    @contextmanager
+    def _avatar(self, kata: int, avatar: int) -> Iterator[tuple[str, str, list[dict[str, bytes]]]]:
+        """Choose a started avatar; if there is none in the kata, one is started."""
+        with self._one(kata) as (kata_id, model):
+            if not model.avatars:
+                self._start(kata, avatar)
+            names = sorted(model.avatars)
+            name = names[avatar % len(names)]
+            yield kata_id, name, model.avatars[name]
+
+    def _compare(self, kata_id: str) -> None:
+        model = self._models[kata_id]
+        found = self._katas.get(kata_id)
+        assert dict(found.manifest.visible_files) == model.files
+        assert list(found.avatars) == sorted(model.avatars)
+        for name, lights in model.avatars.items():
+            numbers = [light.number for light in self._katas.lights(kata_id, name)]
+            assert numbers == list(range(len(lights)))
+            for number in {0, len(lights) // 2, len(lights) - 1}:
+                assert dict(self._katas.files(kata_id, name, number).files) == lights[number]
+
+
+def _continues(later: Model, earlier: Model) -> bool:
+    """Whether each avatar of the earlier kata is in the later one, with the same lights first."""
+    return all(
+        later.avatars.get(name, [])[: len(lights)] == lights
+        for name, lights in earlier.avatars.items()
+    )
+
+
+@contextmanager
+def _refused(code: grpc.StatusCode) -> Iterator[None]:
+    try:
+        yield
+    except grpc.RpcError as error:
+        assert error.code() is code, error  # noqa: PT017
+        return
+    raise AssertionError(f"it was not refused with {code.name}")

@@ -1,0 +1,35 @@
+"""How many examples the fuzzers try: the same few in the suite, many other ones by `make fuzz`."""
+
+from hypothesis import HealthCheck, Phase, Verbosity, settings
+
+# Times as many as in the suite, for each random seed of `make fuzz`.
+_LONGER = 5
+
+# An example can take a second: it calls services, whose state matters more than hypothesis's.
+_COMMON = settings(
+    deadline=None,
+    database=None,
+    print_blob=False,
+    report_multiple_bugs=False,
+    verbosity=Verbosity.quiet,  # a case has the input, which can be megabytes
+    suppress_health_check=list(HealthCheck),
+)
+settings.register_profile("fuzz_suite", _COMMON, derandomize=True)
+# Finding is what takes hours; a finding is made small afterwards.
+settings.register_profile("fuzz", _COMMON, derandomize=False)
+
+
+def examples(count: int) -> settings:
+    """Return the settings of a test that tries `count` examples in the suite."""
+    is_long = settings.get_current_profile_name() == "fuzz"
+    parent = settings.get_profile("fuzz" if is_long else "fuzz_suite")
+    return settings(
+        parent,
+        max_examples=count * _LONGER if is_long else count,
+        phases=[Phase.explicit, Phase.generate, Phase.shrink],
+    )
+
+
+def with_steps(given: settings, count: int) -> settings:
+    """Return the settings of a state machine that takes up to `count` steps."""
+    return settings(given, stateful_step_count=count)
