@@ -19,13 +19,15 @@ _LINE_CHANGES = {
 }
 
 
-def serialized(files: Iterable[FileDiff]) -> Iterator[bytes]:
-    """Yield a serialized DiffLightsResponse with these files, in a piece for each file.
+# After so many lines a piece ends. Their messages take ten times the bytes of the piece.
+_LINES_OF_A_PIECE = 10_000
 
-    The pieces joined are the response. A message of all files would take ten times its bytes.
-    """
+
+def serialized(files: Iterable[FileDiff]) -> Iterator[bytes]:
+    """Yield a serialized DiffLightsResponse with these files in pieces, which it is when joined."""
+    made = storer_pb2.DiffLightsResponse()
+    line_count = 0
     for file in files:
-        made = storer_pb2.DiffLightsResponse()
         message = made.files.add(
             change=_FILE_CHANGES[file.change],
             old_name=file.old_name,
@@ -38,7 +40,12 @@ def serialized(files: Iterable[FileDiff]) -> Iterator[bytes]:
         )
         for run in file.runs:
             _add_lines(message, run)
-        yield made.SerializeToString()
+        line_count += len(message.lines)
+        if line_count >= _LINES_OF_A_PIECE:
+            yield made.SerializeToString()
+            made = storer_pb2.DiffLightsResponse()
+            line_count = 0
+    yield made.SerializeToString()
 
 
 def _add_lines(message: storer_pb2.FileDiff, run: Run) -> None:
