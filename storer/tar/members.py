@@ -29,6 +29,7 @@ _RECORD = re.compile(rb"(\d{1,7}) ([^=]+)=")
 _WHOLE = re.compile(r"-?\d{1,20}")
 _TIME = re.compile(r"(-?)(\d{1,20})(?:\.(\d*))?")
 _SPARSE = "GNU.sparse."
+_SPARSE_KEYS = {"GNU.sparse.major", "GNU.sparse.size", "GNU.sparse.map"}
 _KNOWN = {"path", "linkpath", "size", "mtime", "uid", "gid", "comment"}
 
 _MAX_MODE = 0o177777  # with the bits for the kind of file, which some programs write
@@ -189,7 +190,7 @@ class Reader:
         self._left = 0 if kind in _WITHOUT_CONTENT else size
         self._padding = -self._left % _BLOCK
         sparse_size = None
-        if any(key.startswith(_SPARSE) for key in records):
+        if not _SPARSE_KEYS.isdisjoint(records):
             name = records.get("GNU.sparse.name", name)
             sparse_size = _sparse_size(name, kind, records)
         return Member(
@@ -253,7 +254,9 @@ def _check(block: bytes) -> None:
         stated = int(block[148:156].strip(b"\0 ") or b"0", 8)
     except ValueError:
         stated = -1
-    unsigned = sum(block) - sum(block[148:156]) + 8 * ord(" ")
+    # Most bytes are zeros: without them, the sum takes a fifth of the time.
+    summed = block.translate(None, b"\0")
+    unsigned = sum(summed) - sum(block[148:156]) + 8 * ord(" ")
     if stated == unsigned:
         return
     signed = unsigned - 256 * sum(byte > 127 for byte in block[:148] + block[156:])
