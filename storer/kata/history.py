@@ -201,19 +201,21 @@ class History:
         files: dict[str, bytes] = {}
         size_bytes = folders = 0
         opened = [("", iter(self._reader.folder(tree).items()))]
+        most_files, most_bytes = visible_files.MAX_FILES, visible_files.MAX_TOTAL_BYTES
         while opened:
             prefix, listed = opened[-1]
-            raw_name, entry = next(listed, (b"", None))
-            if entry is None:
-                opened.pop()
-                continue
-            name = prefix + json_files.from_bytes(raw_name)
-            if entry.is_folder:
-                folders += 1
-                if len(opened) >= GIT_DEPTH or folders > _MAX_FOLDERS:
-                    raise Unreadable(f"more than {GIT_DEPTH} folders in each other, or too many")
-                opened.append((name + "/", iter(self._reader.folder(entry.object).items())))
-            elif not entry.is_submodule:
+            for raw_name, entry in listed:
+                name = prefix + json_files.from_bytes(raw_name)
+                if entry.is_folder:
+                    folders += 1
+                    if len(opened) >= GIT_DEPTH or folders > _MAX_FOLDERS:
+                        raise Unreadable(
+                            f"more than {GIT_DEPTH} folders in each other, or too many"
+                        )
+                    opened.append((name + "/", iter(self._reader.folder(entry.object).items())))
+                    break
+                if entry.is_submodule:
+                    continue
                 if (fault := visible_files.name_fault(name)) is not None:
                     raise Unreadable(f"{visible_files.shown(name)}: {fault}")
                 content = known.get(entry.object)
@@ -221,10 +223,10 @@ class History:
                     content = known[entry.object] = self._reader.blob(entry.object)
                 size_bytes += len(content)
                 files[name] = content
-                if len(files) > visible_files.MAX_FILES:
-                    raise Unreadable(f"more than {visible_files.MAX_FILES} files")
-                if size_bytes > visible_files.MAX_TOTAL_BYTES:
-                    raise Unreadable(f"more than {visible_files.MAX_TOTAL_BYTES} bytes in all")
+                if len(files) > most_files or size_bytes > most_bytes:
+                    raise Unreadable(f"more than {most_files} files or {most_bytes} bytes in all")
+            else:
+                opened.pop()
         return files
 
     def damage(self, path: str, reason: str) -> KataDamaged:
