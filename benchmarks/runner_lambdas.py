@@ -17,6 +17,7 @@ from runner.colour.ruby_container import RubyContainer
 from runner.colour.rules import ColourPatterns, Pattern, RubyLambda
 from runner.engine import seccomp
 from runner.engine.container_remover import ContainerRemover
+from runner.engine.presence import Presence
 from runner.settings import KIB, RunnerSettings
 
 _MS = 1000.0
@@ -40,7 +41,9 @@ def measure(made: Place, scale: float) -> Iterator[Figure]:
     """Print a table; yield the figures."""
     rounds = max(20, round(1000 * scale))
     engine, settings = made.engine, load(RunnerSettings, {})
-    remover = ContainerRemover(engine, made.namespace)
+    remover = ContainerRemover(
+        engine, made.namespace, Presence(made.data_containers.volume_root, made.namespace)
+    )
     new_container = partial(
         RubyContainer, engine, made.namespace, remover, settings, seccomp.profile()
     )
