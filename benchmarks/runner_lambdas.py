@@ -17,6 +17,7 @@ from runner.colour.ruby_container import RubyContainer
 from runner.colour.rules import ColourPatterns, Pattern, RubyLambda
 from runner.engine import seccomp
 from runner.engine.container_remover import ContainerRemover
+from runner.engine.presence import Presence
 from runner.settings import KIB, RunnerSettings
 
 _MS = 1000.0
@@ -39,8 +40,15 @@ PATTERNS = [
 def measure(place: Place, scale: float) -> Iterator[Figure]:
     """Print a table; yield the figures."""
     rounds = max(20, round(1000 * scale))
+<<<<<<< HEAD
     engine, settings = place.engine, load(RunnerSettings, {})
     remover = ContainerRemover(engine, place.namespace)
+=======
+    engine, settings = made.engine, load(RunnerSettings, {})
+    remover = ContainerRemover(
+        engine, made.namespace, Presence(made.data_containers.volume_root, made.namespace)
+    )
+>>>>>>> f-runner
     new_container = partial(
         RubyContainer, engine, place.namespace, remover, settings, seccomp.profile()
     )

@@ -24,6 +24,7 @@ from runner.colour.ruby_container import RubyContainer
 from runner.engine import seccomp
 from runner.engine.container_remover import ContainerRemover
 from runner.engine.images import Images
+from runner.engine.presence import Presence
 from runner.run.pool import Pool, PoolLimits
 from runner.run.service import RunService
 from runner.run.starter import ContainerStarter
@@ -52,7 +53,12 @@ def _run(settings: RunnerSettings) -> None:
     engine, namespace = data_containers.engine, data_containers.namespace
     _require_runtime(engine, settings.runtime)
     _log_missing_ruby_image(engine, settings.ruby_image)
-    remover = ContainerRemover(engine, namespace)
+    presence = Presence(data_containers.volume_root, namespace)
+    remover = ContainerRemover(engine, namespace, presence)
+
+    def on_listening() -> None:
+        presence.begin()
+        remover.remove_orphans()
 
     cores = os.cpu_count() or 1
     seccomp_profile = seccomp.profile()
@@ -83,9 +89,10 @@ def _run(settings: RunnerSettings) -> None:
         servicer.finish,
         partial(asyncio.to_thread, pool.close),
         partial(asyncio.to_thread, lambda_evaluator.close),
+        partial(asyncio.to_thread, presence.end),
     ]
     monitor = EngineMonitor(data_containers, pool.images_changed)
-    asyncio.run(_serve(settings.listen, servicer, monitor, on_stop, remover.remove_orphans))
+    asyncio.run(_serve(settings.listen, servicer, monitor, on_stop, on_listening))
 
 
 async def _serve(

@@ -60,7 +60,7 @@ class ImageRules:
             "Image": image_id,
             "Entrypoint": ["never-started"],
             "NetworkDisabled": True,
-            "Labels": self._namespace.labels(LAMBDA_KIND),
+            "Labels": self._remover.labels(LAMBDA_KIND),
         }
         try:
             with translating_errors():

@@ -196,7 +196,7 @@ class RubyContainer:
             # stopped would wait for it.
             "StopSignal": "SIGKILL",
             "NetworkDisabled": True,
-            "Labels": self._namespace.labels(LAMBDA_KIND),
+            "Labels": self._remover.labels(LAMBDA_KIND),
             "HostConfig": {
                 "NetworkMode": "none",
                 "IpcMode": "none",  # leaves out /dev/shm

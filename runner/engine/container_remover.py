@@ -1,5 +1,6 @@
 """Removes the runner's containers, also those that an earlier runner or a failed attempt left."""
 
+import re
 import threading
 
 import docker.errors
@@ -8,6 +9,7 @@ import structlog
 from dojo.engine.client import Engine, translating_errors
 from dojo.errors import EngineUnavailable
 from dojo.naming import Namespace
+from runner.engine.presence import Presence
 
 _log = structlog.get_logger()
 
@@ -16,15 +18,24 @@ _log = structlog.get_logger()
 RUN_KIND = "run"
 LAMBDA_KIND = "lambda"
 
+# Which runner a container belongs to.
+RUNNER_LABEL = "cyber-dojo.runner"
+_RUNNER = re.compile("[0-9a-f]{16}")
+
 
 class ContainerRemover:
     """Removes containers, and remembers those that it could not remove. Any thread may use it."""
 
-    def __init__(self, engine: Engine, namespace: Namespace) -> None:
+    def __init__(self, engine: Engine, namespace: Namespace, presence: Presence) -> None:
         self._engine = engine
         self._namespace = namespace
+        self._presence = presence
         self._failed: set[str] = set()
         self._lock = threading.Lock()
+
+    def labels(self, kind: str, **more: str) -> dict[str, str]:
+        """Return the labels of a container of this runner."""
+        return {**self._namespace.labels(kind, **more), RUNNER_LABEL: self._presence.runner}
 
     def remove(self, name: str) -> None:
         """Remove a container, if there is one. On a failure, `retry_failed()` tries again."""
@@ -52,14 +63,17 @@ class ContainerRemover:
             self.remove(name)
 
     def remove_orphans(self) -> None:
-        """Remove all containers of runners in the namespace: what a killed runner left."""
-        orphans: list[dict[str, str]] = []
+        """Remove what dead runners of the namespace left, and nothing of one that is alive."""
         for kind in (RUN_KIND, LAMBDA_KIND):
             labels = [f"{key}={value}" for key, value in self._namespace.labels(kind).items()]
             with translating_errors():
-                orphans += self._engine.api.containers(
-                    all=True, quiet=True, filters={"label": labels}
-                )
-        for container in orphans:
-            _log.info("removing an orphan of an earlier runner", container=container["Id"])
-            self.remove(container["Id"])
+                found = self._engine.api.containers(all=True, filters={"label": labels})
+            for container in found:
+                # Runners of earlier versions named themselves nowhere: they count as dead.
+                runner = container["Labels"].get(RUNNER_LABEL, "")
+                if _RUNNER.fullmatch(runner) and self._presence.is_alive(runner):
+                    _log.info("another runner is alive", runner=runner, container=container["Id"])
+                    continue
+                _log.info("removing an orphan of an earlier runner", container=container["Id"])
+                self.remove(container["Id"])
+        self._presence.forget_the_dead()

@@ -281,9 +281,7 @@ class RunContainer:
             # engine then makes no /etc/hosts, so we mount one.
             "NetworkDisabled": True,
             "Healthcheck": {"Test": ["NONE"]},
-            "Labels": self._data_containers.namespace.labels(
-                RUN_KIND, kata=key.kata_id, avatar=key.avatar
-            ),
+            "Labels": self._remover.labels(RUN_KIND, kata=key.kata_id, avatar=key.avatar),
             "HostConfig": {
                 "VolumesFrom": [self._data_containers.namespace.kata(key.kata_id)],
                 "Mounts": [

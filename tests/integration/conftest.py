@@ -51,6 +51,8 @@ def namespace(engine: Engine) -> Iterator[Namespace]:
         engine.api.remove_image(namespace.kata_image)
     with contextlib.suppress(docker.errors.NotFound):  # no backup was made
         engine.api.remove_volume(namespace.backups)
+    for lock in engine.volume_root().glob(f"{namespace.name}-runner-*.lock"):
+        lock.unlink()  # of a runner that a test killed
     left = list(_left_behind(engine, namespace))
     assert not left, "the tests left behind: " + ", ".join(left)
 

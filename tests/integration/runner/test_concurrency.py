@@ -25,6 +25,7 @@ from support.runner.submissions import (
     prepare,
     refused,
     request,
+    waiting_containers,
 )
 from support.services import Service, wait_until
 
@@ -231,6 +232,19 @@ def test_the_next_runner_removes_the_containers_of_a_killed_one(
     runner = client(start_runner())
     assert not containers(engine, started_kata)
     assert_serves(runner, started_kata)
+
+
+def test_a_second_runner_leaves_alone_what_a_living_one_has(
+    start_runner: StartRunner, client: Client, full_kata: Kata, engine: Engine
+) -> None:
+    first = client(start_runner())
+    assert prepare(first, full_kata, avatar="bear")
+    run = held(first, full_kata)
+    before = waiting_containers(engine, full_kata)
+    assert before
+    start_runner()
+    assert waiting_containers(engine, full_kata) == before
+    assert run.release().outcome == GREEN
 
 
 def test_a_runner_on_an_address_that_is_taken_changes_nothing(
