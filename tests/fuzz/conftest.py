@@ -18,6 +18,7 @@ from dojo.errors import EngineUnavailable
 from dojo.naming import LABEL, Namespace
 from dojo.service.settings import CommonSettings, load
 from support import test_run
+from support.fuzz import profiles  # noqa: F401 - pytest looks for a profile before it collects
 from support.fuzz.watched import Watched, World
 from support.paths import TOP
 from support.services import Service
