@@ -40,15 +40,10 @@ PATTERNS = [
 def measure(place: Place, scale: float) -> Iterator[Figure]:
     """Print a table; yield the figures."""
     rounds = max(20, round(1000 * scale))
-<<<<<<< HEAD
     engine, settings = place.engine, load(RunnerSettings, {})
-    remover = ContainerRemover(engine, place.namespace)
-=======
-    engine, settings = made.engine, load(RunnerSettings, {})
     remover = ContainerRemover(
-        engine, made.namespace, Presence(made.data_containers.volume_root, made.namespace)
+        engine, place.namespace, Presence(place.data_containers.volume_root, place.namespace)
     )
->>>>>>> f-runner
     new_container = partial(
         RubyContainer, engine, place.namespace, remover, settings, seccomp.profile()
     )
