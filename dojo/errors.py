@@ -156,6 +156,18 @@ class KataInUse(DojoError):
         super().__init__(f"kata {kata_id} is in use: {reason}")
 
 
+class LockHeld(DojoError):
+    """The call can't use a kata now, as others hold its lock; they have held it for too long."""
+
+    retry_seconds = 5.0
+
+    def __init__(self, what: str, reason: str) -> None:
+        super().__init__(
+            f"{what} can't be used yet: {reason}; call again in {self.retry_seconds:.0f} s"
+        )
+        self.reason = reason
+
+
 class ArchiveMissing(DojoError):
     """The storer has no archive."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,9 +10,11 @@ from google.protobuf.descriptor import FileDescriptor
 
 from cyberdojo.startpoints.v1 import startpoints_pb2, startpoints_pb2_grpc
 from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
+from dojo import limits
 from dojo.engine.data_containers import DataContainers
 from dojo.engine.monitor import EngineMonitor
 from dojo.service import serving
+from dojo.service.call_threads import CallThreads
 from storer.api.light_messages import LightMessages
 from storer.api.servicer import StorerServicer
 from storer.api.start_points_servicer import StartPointsServicer
@@ -64,7 +65,8 @@ def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
     )
     active_calls, changes, checkpointer = ActiveCalls(), Changes(), Checkpointer()
     katas = Katas(places, active_calls, changes, checkpointer)
-    watches = Watches(lambda kata_id: asyncio.to_thread(katas.lights, kata_id, importing=False))
+    threads = CallThreads(limits.WORKING_CALLS, "domain")
+    watches = Watches(lambda kata_id: threads.run(katas.lights, kata_id, importing=False))
     policy = Policy(
         settings.archive_after_seconds,
         settings.max_data_containers,
@@ -84,7 +86,8 @@ def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
         data_containers=data_containers,
         start_points=start_points,
         light_messages=LightMessages(),
-        streams=Streams(ThreadPoolExecutor(RECEIVER_THREADS, thread_name_prefix="receiver")),
+        streams=Streams(threads, CallThreads(RECEIVER_THREADS, "receiver")),
+        threads=threads,
     )
     return Storer(
         katas=katas,

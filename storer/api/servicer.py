@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import aclosing
@@ -15,6 +14,7 @@ from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
 from dojo import avatars, kata_ids
 from dojo.engine.data_containers import DataContainers
 from dojo.errors import InvalidArgument, KataNotFound
+from dojo.service.call_threads import CallThreads
 from storer.api import converters, diff_messages, page_tokens
 from storer.api.backup_servicer import answer_backup_katas, answer_restore_katas
 from storer.api.light_messages import LightMessages
@@ -38,8 +38,8 @@ DEFAULT_PAGE_LIGHTS, MAX_PAGE_LIGHTS = 5000, 10_000
 class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
     """The storer's RPCs. The proto is their contract.
 
-    The servicer, `Watches` and `Streams` belong to the event loop's thread. Any thread may use
-    `Katas`.
+    The servicer, `Watches`, `Streams` and `CallThreads` belong to the event loop's thread. Any
+    thread may use `Katas`.
     """
 
     def __init__(
@@ -53,6 +53,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         start_points: StartPoints,
         light_messages: LightMessages,
         streams: Streams,
+        threads: CallThreads,
     ) -> None:
         self._katas = katas
         self._watches = watches
@@ -62,6 +63,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         self._start_points = start_points
         self._light_messages = light_messages
         self._streams = streams
+        self._threads = threads
 
     async def CreateKata(
         self, request: storer_pb2.CreateKataRequest, context: Context
@@ -70,7 +72,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         given = request.HasField("created")
         created = converters.time_from(request.created, "created", given=given)
         manifest = converters.manifest_from(request.manifest)
-        kata_id = await asyncio.to_thread(self._katas.create, manifest, created)
+        kata_id = await self._threads.run(self._katas.create, manifest, created)
         return storer_pb2.CreateKataResponse(kata_id=kata_id)
 
     async def GetKata(
@@ -88,14 +90,14 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
                     avatars=kata.avatar_names(),
                 )
 
-        return await asyncio.to_thread(get)
+        return await self._threads.run(get)
 
     async def CompleteKataId(
         self, request: storer_pb2.CompleteKataIdRequest, context: Context
     ) -> storer_pb2.CompleteKataIdResponse:
         """List the ids that a partial id can stand for."""
         partial_id = kata_ids.check_partial(request.partial_id)
-        found, truncated = await asyncio.to_thread(self._katas.complete, partial_id)
+        found, truncated = await self._threads.run_long(self._katas.complete, partial_id)
         return storer_pb2.CompleteKataIdResponse(kata_ids=found, truncated=truncated)
 
     async def ListKatas(
@@ -105,10 +107,10 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         prefix = kata_ids.check_prefix(request.prefix)
         size = converters.page_size(request.page_size, DEFAULT_PAGE_KATAS, MAX_PAGE_KATAS)
         after = page_tokens.after_kata(request.page_token)
-        found = await asyncio.to_thread(self._katas.page, prefix, after, size + 1)
+        found = await self._threads.run_long(self._katas.page, prefix, after, size + 1)
         details: dict[str, Details] = {}
         if request.with_details:
-            details = await asyncio.to_thread(self._katas.details, found[:size])
+            details = await self._threads.run_long(self._katas.details, found[:size])
         response = storer_pb2.ListKatasResponse(
             katas=(
                 storer_pb2.ListedKata(
@@ -129,7 +131,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
     ) -> storer_pb2.ImportKataResponse:
         """Import a kata from the katas directory."""
         kata_id = kata_ids.check(request.kata_id)
-        names, was_imported = await asyncio.to_thread(self._katas.import_, kata_id)
+        names, was_imported = await self._threads.run(self._katas.import_, kata_id)
         return storer_pb2.ImportKataResponse(avatars=names, already_imported=was_imported)
 
     async def ForkKata(
@@ -140,7 +142,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         number = converters.light_number(request.light_number)
         given = request.HasField("created")
         created = converters.time_from(request.created, "created", given=given)
-        forked = await asyncio.to_thread(self._katas.fork, kata_id, avatar, number, created)
+        forked = await self._threads.run(self._katas.fork, kata_id, avatar, number, created)
         return storer_pb2.ForkKataResponse(kata_id=forked)
 
     async def DeleteKata(
@@ -148,7 +150,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
     ) -> storer_pb2.DeleteKataResponse:
         """Delete a kata's data-container and volume."""
         kata_id = kata_ids.check(request.kata_id)
-        await asyncio.to_thread(self._katas.delete, kata_id)
+        await self._threads.run_long(self._katas.delete, kata_id)
         return storer_pb2.DeleteKataResponse()
 
     async def ArchiveKata(
@@ -156,7 +158,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
     ) -> storer_pb2.ArchiveKataResponse:
         """Put a kata into the archive."""
         kata_id = kata_ids.check(request.kata_id)
-        await asyncio.to_thread(self._archiver.archive, kata_id)
+        await self._threads.run_long(self._archiver.archive, kata_id)
         return storer_pb2.ArchiveKataResponse()
 
     async def StartAvatar(
@@ -169,7 +171,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
             order = random.sample(avatars.NAMES, len(avatars.NAMES))
         time = converters.time_from(request.time, "time", given=request.HasField("time"))
 
-        name, files = await asyncio.to_thread(self._katas.start_avatar, kata_id, order, time)
+        name, files = await self._threads.run(self._katas.start_avatar, kata_id, order, time)
         return storer_pb2.StartAvatarResponse(avatar=name, visible_files=files)
 
     async def ListAvatars(
@@ -189,7 +191,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
                     )
                 )
 
-        return await asyncio.to_thread(read)
+        return await self._threads.run(read)
 
     async def ListLights(
         self, request: storer_pb2.ListLightsRequest, context: Context
@@ -206,7 +208,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
                 lights = {avatar.name: avatar.lights() for avatar in found}
             return self._light_messages.page(kata_id, lights, after, size)
 
-        return await asyncio.to_thread(read)
+        return await self._threads.run(read)
 
     async def WatchKata(
         self, request: storer_pb2.WatchKataRequest, context: Context
@@ -216,7 +218,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         seen = converters.seen_from(dict(request.seen))
         while True:
             # Only here: if the watch fetched the kata, it would import a deleted one again.
-            await asyncio.to_thread(self._katas.import_, kata_id)
+            await self._threads.run(self._katas.import_, kata_id)
             try:
                 async with aclosing(self._watches.watch(kata_id, seen)) as lights:
                     async for avatar, light in lights:
@@ -226,7 +228,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
                         )
             except KataNotFound:
                 # Another storer, which does not know this one's watchers, may have archived it.
-                if not await asyncio.to_thread(self._katas.is_stored, kata_id):
+                if not await self._threads.run(self._katas.is_stored, kata_id):
                     raise
 
     async def RecordTest(
@@ -236,7 +238,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         kata_id, name = converters.kata_and_avatar(request.kata_id, request.avatar)
         light, submission, expected = converters.light_from(request)
         record = partial(self._katas.record, kata_id, name, light, submission, expected)
-        recorded = await asyncio.to_thread(record)
+        recorded = await self._threads.run(record)
         return storer_pb2.RecordTestResponse(light=converters.light_to(recorded))
 
     async def GetFiles(
@@ -256,7 +258,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
                 stderr=submission.stderr,
             )
 
-        return await asyncio.to_thread(read)
+        return await self._threads.run(read)
 
     async def DiffLights(
         self, request: storer_pb2.DiffLightsRequest, context: Context
@@ -270,7 +272,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
                 files = diff.diff(kata.avatar(name), was, now)
             return diff_messages.response(files)
 
-        return await asyncio.to_thread(compare)
+        return await self._threads.run(compare)
 
     async def DownloadPatch(
         self, request: storer_pb2.DownloadPatchRequest, context: Context
@@ -320,14 +322,18 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         self, request: storer_pb2.VerifyKatasRequest, context: Context
     ) -> AsyncIterator[storer_pb2.VerifyKatasResponse]:
         """Verify katas, and mend them if requested."""
-        async for part in answer_verify_katas(self._containers, self._katas, request):
+        async for part in answer_verify_katas(
+            self._threads, self._containers, self._katas, request
+        ):
             yield part
 
     async def BackupKatas(
         self, request: storer_pb2.BackupKatasRequest, context: Context
     ) -> AsyncIterator[storer_pb2.BackupKatasResponse]:
         """Stream all katas, or those that changed, as a tar."""
-        async for part in answer_backup_katas(self._streams, self._katas, self._catalog, request):
+        async for part in answer_backup_katas(
+            self._threads, self._streams, self._katas, self._catalog, request
+        ):
             yield part
 
     async def RestoreKatas(
