@@ -114,6 +114,15 @@ class RunsExhausted(Exhausted):
         self.retry_seconds = retry_seconds
 
 
+class MemoryExhausted(Exhausted):
+    """The calls in progress hold as much memory as all calls may."""
+
+    retry_seconds = 2.0
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"no memory is left for this call: {reason}; call again in 2 s")
+
+
 class DiskFull(Exhausted):
     """There is no room left on the disk."""
 

@@ -15,6 +15,7 @@ from dojo.engine.data_containers import DataContainers
 from dojo.engine.monitor import EngineMonitor
 from dojo.service import serving
 from dojo.service.call_threads import CallThreads
+from dojo.service.memory import Memory, limit_bytes, return_freed_blocks
 from storer.api.light_messages import LightMessages
 from storer.api.servicer import StorerServicer
 from storer.api.start_points_servicer import StartPointsServicer
@@ -101,6 +102,7 @@ def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
 
 
 def _run(settings: StorerSettings) -> None:
+    return_freed_blocks()
     data_containers = serving.connect(settings)
     block_groups.spread_subfolders(data_containers.volume_root)
     asyncio.run(_serve(settings, data_containers))
@@ -125,6 +127,7 @@ async def _serve(settings: StorerSettings, data_containers: DataContainers) -> N
         services,
         EngineMonitor(data_containers),
         on_stopping=[storer.watches.stop],
+        memory=Memory(limit_bytes()),
         on_stop=[
             partial(asyncio.to_thread, each.stop)
             for each in (storer.archiver, storer.replicator, storer.checkpointer)

@@ -75,7 +75,7 @@ def _details(error: Exception) -> list[Message]:
             field=_clipped(error.field), description=_clipped(error.reason)
         )
         return [error_details_pb2.BadRequest(field_violations=[violation])]
-    if isinstance(error, errors.RunsExhausted | errors.LockHeld):
+    if isinstance(error, errors.RunsExhausted | errors.LockHeld | errors.MemoryExhausted):
         retry = error_details_pb2.RetryInfo()
         retry.retry_delay.FromTimedelta(dt.timedelta(seconds=error.retry_seconds))
         return [retry]

@@ -142,7 +142,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         number = converters.light_number(request.light_number)
         given = request.HasField("created")
         created = converters.time_from(request.created, "created", given=given)
-        forked = await self._threads.run(self._katas.fork, kata_id, avatar, number, created)
+        forked = await self._threads.run_large(self._katas.fork, kata_id, avatar, number, created)
         return storer_pb2.ForkKataResponse(kata_id=forked)
 
     async def DeleteKata(
@@ -258,7 +258,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
                 stderr=submission.stderr,
             )
 
-        return await self._threads.run(read)
+        return await self._threads.run_large(read)
 
     async def DiffLights(
         self, request: storer_pb2.DiffLightsRequest, context: Context
