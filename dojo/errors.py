@@ -95,6 +95,12 @@ class ImageUnusable(ImageMissing):
         DojoError.__init__(self, f"image {image_name} can't be used: {reason}")
 
 
+class Busy(DojoError):
+    """Others are being served, and the call can be made again after `retry_seconds`."""
+
+    retry_seconds: float
+
+
 class Exhausted(DojoError):
     """A resource is used up."""
 
@@ -106,7 +112,7 @@ class AvatarsExhausted(Exhausted):
         super().__init__(f"kata {kata_id}: all {tried} of the given avatars have been started")
 
 
-class RunsExhausted(Exhausted):
+class RunsExhausted(Exhausted, Busy):
     """As many runs as are allowed wait or go on already; `reason` says which of them."""
 
     def __init__(self, reason: str, retry_seconds: float) -> None:
@@ -114,7 +120,7 @@ class RunsExhausted(Exhausted):
         self.retry_seconds = retry_seconds
 
 
-class ComparisonsExhausted(Exhausted):
+class ComparisonsExhausted(Exhausted, Busy):
     """As many large comparisons as are allowed go on already."""
 
     def __init__(self, retry_seconds: float) -> None:
@@ -131,7 +137,7 @@ class ComparisonTooLarge(Exhausted):
         super().__init__(f"the lights are too large to compare: it would take more than {limit}")
 
 
-class PullsExhausted(Exhausted):
+class PullsExhausted(Exhausted, Busy):
     """As many images as are allowed are being pulled already."""
 
     retry_seconds = 10.0
@@ -140,6 +146,15 @@ class PullsExhausted(Exhausted):
         super().__init__(
             f"{pulls} images are being pulled already; try again in {self.retry_seconds:.0f} s"
         )
+
+
+class MemoryExhausted(Exhausted, Busy):
+    """The calls in progress hold as much memory as all calls may."""
+
+    retry_seconds = 2.0
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"no memory is left for this call: {reason}; call again in 2 s")
 
 
 class DiskFull(Exhausted):
@@ -182,6 +197,18 @@ class KataInUse(DojoError):
 
     def __init__(self, kata_id: str, reason: str) -> None:
         super().__init__(f"kata {kata_id} is in use: {reason}")
+
+
+class LockHeld(Busy):
+    """The call can't use a kata now, as others hold its lock; they have held it for too long."""
+
+    retry_seconds = 5.0
+
+    def __init__(self, what: str, reason: str) -> None:
+        super().__init__(
+            f"{what} can't be used yet: {reason}; call again in {self.retry_seconds:.0f} s"
+        )
+        self.reason = reason
 
 
 class ArchiveMissing(DojoError):

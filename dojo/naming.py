@@ -6,9 +6,9 @@ neither see nor touch what is in this one.
 
 import re
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import PurePath, PurePosixPath
 
-from dojo import kata_ids
+from dojo import avatars, kata_ids
 
 # The folder, in an avatar's folder, in which its runs work.
 SANDBOX = "sandbox"
@@ -68,3 +68,13 @@ def mount_path(kata_id: str) -> PurePosixPath:
 def sandbox_path(kata_id: str, avatar: str) -> PurePosixPath:
     """Return the working directory of an avatar's runs, inside a run's container."""
     return mount_path(kata_id) / avatar / SANDBOX
+
+
+def in_words(path: PurePath) -> str:
+    """Return what a path on a kata's volume belongs to, for messages: `kata 493A06504A, whale`."""
+    for place, part in enumerate(path.parts):
+        _, separator, kata_id = part.rpartition("-kata-")
+        if separator and kata_ids.is_whole(kata_id):
+            avatar = [each for each in path.parts[place + 1 :] if avatars.is_name(each)]
+            return ", ".join([f"kata {kata_id}", *avatar[:1]])
+    return str(path)

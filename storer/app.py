@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,9 +10,12 @@ from google.protobuf.descriptor import FileDescriptor
 
 from cyberdojo.startpoints.v1 import startpoints_pb2, startpoints_pb2_grpc
 from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
+from dojo import limits
 from dojo.engine.data_containers import DataContainers
 from dojo.engine.monitor import EngineMonitor
 from dojo.service import serving
+from dojo.service.call_threads import CallThreads
+from dojo.service.memory import Memory, limit_bytes, return_freed_blocks
 from storer.api.comparisons import Comparisons
 from storer.api.light_messages import LightMessages
 from storer.api.servicer import StorerServicer
@@ -65,7 +67,8 @@ def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
     )
     active_calls, changes, checkpointer = ActiveCalls(), Changes(), Checkpointer()
     katas = Katas(places, active_calls, changes, checkpointer)
-    watches = Watches(lambda kata_id: asyncio.to_thread(katas.lights, kata_id, importing=False))
+    threads = CallThreads(limits.WORKING_CALLS, "domain")
+    watches = Watches(lambda kata_id: threads.run(katas.lights, kata_id, importing=False))
     policy = Policy(
         settings.archive_after_seconds,
         settings.max_data_containers,
@@ -85,8 +88,9 @@ def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
         data_containers=data_containers,
         start_points=start_points,
         light_messages=LightMessages(),
-        streams=Streams(ThreadPoolExecutor(RECEIVER_THREADS, thread_name_prefix="receiver")),
-        comparisons=Comparisons(),
+        streams=Streams(threads, CallThreads(RECEIVER_THREADS, "receiver")),
+        comparisons=Comparisons(threads),
+        threads=threads,
     )
     return Storer(
         katas=katas,
@@ -100,6 +104,7 @@ def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
 
 
 def _run(settings: StorerSettings) -> None:
+    return_freed_blocks()
     data_containers = serving.connect(settings)
     block_groups.spread_subfolders(data_containers.volume_root)
     asyncio.run(_serve(settings, data_containers))
@@ -128,6 +133,7 @@ async def _serve(settings: StorerSettings, data_containers: DataContainers) -> N
         EngineMonitor(data_containers),
         on_listening=on_listening,
         on_stopping=[storer.watches.stop],
+        memory=Memory(limit_bytes()),
         on_stop=[
             partial(asyncio.to_thread, each.stop)
             for each in (storer.archiver, storer.replicator, storer.checkpointer)

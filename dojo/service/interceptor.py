@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 from typing import Any, NoReturn
 
 import grpc
@@ -13,14 +13,22 @@ import structlog
 from google.protobuf.message import DecodeError
 from grpc_status import rpc_status
 
-from dojo.errors import InvalidArgument
+from dojo import limits
+from dojo.errors import InvalidArgument, MemoryExhausted
+from dojo.service.memory import Memory
 from dojo.service.statuses import status_of
 
 _log = structlog.get_logger()
 
 
 class StatusInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
-    """Puts the RPC, kata and avatar on each log line of a call, and turns errors into statuses."""
+    """Puts the RPC, kata and avatar on each log line of a call, and turns errors into statuses.
+
+    With `memory`, the requests and responses that are no streams take their part of it.
+    """
+
+    def __init__(self, memory: Memory | None = None) -> None:
+        self._memory = memory
 
     async def intercept_service(
         self,
@@ -36,6 +44,9 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         if handler is None or not method.startswith("/cyberdojo."):
             return handler
         rpc = method.rpartition("/")[2]
+        if handler.unary_unary and self._memory is not None:
+            # As a stream of one request: so it is received when this asks for it, and not before.
+            return grpc.stream_unary_rpc_method_handler(_bounded_unary(handler, rpc, self._memory))
         codecs: dict[str, Any] = {
             "request_deserializer": _deferring_errors(
                 handler.request_deserializer  # type: ignore[arg-type]  # ours are generated
@@ -116,6 +127,58 @@ def _unary(behaviour: Callable[..., Any], rpc: str, parsed: Callable[[Any], Any]
                 await _abort(context, error)
 
     return unary
+
+
+def _bounded_unary(handler: grpc.RpcMethodHandler[Any, Any], rpc: str, memory: Memory) -> Any:
+    parse = _deferring_errors(handler.request_deserializer)  # type: ignore[arg-type]  # generated
+    serialize = _passing_bytes(handler.response_serializer)  # type: ignore[arg-type]  # likewise
+    behaviour: Any = handler.unary_unary
+
+    async def unary(_: AsyncIterator[bytes], context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
+        with ExitStack() as taken:
+            request = None
+            try:
+                async with memory.receiving():
+                    # Not by the iterator, which would keep the message until the call is over.
+                    message = await context.read()
+                if not isinstance(message, bytes):  # the caller sent none
+                    raise InvalidArgument("request", "is missing")
+                size = len(message)
+                if size > limits.SMALL_BYTES:
+                    try:
+                        taken.enter_context(memory.taken(limits.REQUEST_FACTOR * size))
+                    except MemoryExhausted:
+                        message = b""  # the traceback would keep it until the caller has the answer
+                        raise
+                request = parse(message)
+                del message
+            except asyncio.CancelledError:
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever it is, it becomes a status
+                with structlog.contextvars.bound_contextvars(rpc=rpc):
+                    await _abort(context, error)
+            with structlog.contextvars.bound_contextvars(**_log_fields(rpc, request)):
+                try:
+                    response = serialize(await behaviour(_parsed(request), context))
+                    if len(response) > limits.SMALL_BYTES:
+                        _take_until_sent(memory, len(response), context)
+                except asyncio.CancelledError:
+                    _log.info("cancelled")
+                    raise
+                except Exception as error:  # noqa: BLE001 - whatever it is, it becomes a status
+                    await _abort(context, error)
+                return response
+
+    return unary
+
+
+def _take_until_sent(
+    memory: Memory, size: int, context: grpc.aio.ServicerContext[Any, Any]
+) -> None:
+    """Take what a response needs until the call is over; raise MemoryExhausted."""
+    taken = ExitStack()
+    taken.enter_context(memory.taken(limits.RESPONSE_FACTOR * size))
+    context.add_done_callback(lambda _: taken.close())  # type: ignore[arg-type]  # any context
 
 
 def _streaming(

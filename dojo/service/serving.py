@@ -14,6 +14,7 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from dojo import limits
 from dojo.engine import volumes
 from dojo.engine.client import Engine
 from dojo.engine.data_containers import DataContainers
@@ -22,15 +23,14 @@ from dojo.engine.volumes import VolumesOutOfSight
 from dojo.errors import ArchiveUnavailable, EngineUnavailable
 from dojo.service import log
 from dojo.service.interceptor import StatusInterceptor
+from dojo.service.memory import Memory
 from dojo.service.settings import BadSettings, CommonSettings, load
 
 _log = structlog.get_logger()
 
 S = TypeVar("S", bound=CommonSettings)
 
-# A request carries all visible files of an avatar (visible_files.MAX_TOTAL_BYTES) and the
-# names and output beside them.
-MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+MAX_MESSAGE_BYTES = limits.MESSAGE_BYTES
 MAX_PENDING = 20_000  # calls
 HEALTH_SECONDS = 0.25
 GRACE_SECONDS = 10.0
@@ -60,12 +60,13 @@ async def serve(
     listen: str,
     services: Mapping[str, Callable[[grpc.aio.Server], None]],
     monitor: EngineMonitor,
+    *,
     on_stopping: Sequence[Callable[[], None]] = (),
     on_stop: Sequence[Callable[[], Awaitable[None]]] = (),
-    *,
     on_listening: Callable[[], None] = lambda: None,
     interceptors: Sequence[grpc.aio.ServerInterceptor] = (),  # type: ignore[type-arg]
     options: Sequence[tuple[str, int]] = (),
+    memory: Memory | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then let the calls in progress end.
 
@@ -75,16 +76,19 @@ async def serve(
     awaited when no call is left. `on_listening` is called in a thread when the address is ours,
     before any call is served: a second service on the same address has changed nothing by then.
     `interceptors` are inside of the one that all services have, and `options` are gRPC's, beside
-    those that all have. Raises CannotListen.
+    those that all have. All calls together take no more than
+    their part of `memory`. Raises CannotListen.
     """
     asyncio.get_running_loop().set_default_executor(
         ThreadPoolExecutor(THREADS, thread_name_prefix="domain")
     )
     server = grpc.aio.server(
-        interceptors=[StatusInterceptor(), *interceptors],
+        interceptors=[StatusInterceptor(memory), *interceptors],
         options=[
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
             ("grpc.max_send_message_length", -1),
+            # Else gRPC reads megabytes of messages ahead that nobody has asked for yet.
+            ("grpc.http2.bdp_probe", 0),
             ("grpc.so_reuseport", 0),  # else a second service could share our port, and our calls
             # Thousands of watchers call again when a service is restarted. gRPC's default is to
             # cancel calls beyond 1000 that wait to be accepted.

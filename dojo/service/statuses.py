@@ -30,6 +30,7 @@ STATUSES: Mapping[type[errors.DojoError], grpc.StatusCode] = {
     errors.ArchiveUnavailable: grpc.StatusCode.UNAVAILABLE,
     errors.StorerUnavailable: grpc.StatusCode.UNAVAILABLE,
     errors.ArchiveDamaged: grpc.StatusCode.DATA_LOSS,
+    errors.Busy: grpc.StatusCode.UNAVAILABLE,
     errors.KataInUse: grpc.StatusCode.FAILED_PRECONDITION,
     errors.ArchiveMissing: grpc.StatusCode.FAILED_PRECONDITION,
     errors.ArchiveConflict: grpc.StatusCode.FAILED_PRECONDITION,
@@ -74,9 +75,7 @@ def _details(error: Exception) -> list[Message]:
             field=_clipped(error.field), description=_clipped(error.reason)
         )
         return [error_details_pb2.BadRequest(field_violations=[violation])]
-    if isinstance(
-        error, errors.RunsExhausted | errors.PullsExhausted | errors.ComparisonsExhausted
-    ):
+    if isinstance(error, errors.Busy):
         retry = error_details_pb2.RetryInfo()
         retry.retry_delay.FromTimedelta(dt.timedelta(seconds=error.retry_seconds))
         return [retry]

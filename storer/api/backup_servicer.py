@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 
 from cyberdojo.storer.v1 import storer_pb2
 from dojo import kata_ids
 from dojo.errors import InvalidArgument
+from dojo.service.call_threads import CallThreads
 from storer.api import converters
 from storer.api.streaming import Streams
 from storer.backup import backup
@@ -30,14 +30,18 @@ _OUTCOMES = {
 
 
 async def answer_backup_katas(
-    streams: Streams, katas: Katas, catalog: Catalog, request: storer_pb2.BackupKatasRequest
+    threads: CallThreads,
+    streams: Streams,
+    katas: Katas,
+    catalog: Catalog,
+    request: storer_pb2.BackupKatasRequest,
 ) -> AsyncIterator[storer_pb2.BackupKatasResponse]:
     """Yield the responses of BackupKatas.
 
     Raises InvalidArgument, UnknownBackup or ArchiveUnavailable.
     """
     compression = converters.compression_from(request.compression)
-    begun = await asyncio.to_thread(_begin, katas, catalog, request)
+    begun = await threads.run_long(_begin, katas, catalog, request)
     header = storer_pb2.BackupKatasHeader(filename=backup.filename(compression), token=begun.token)
     async for part in streams.send(begun.tar(compression), header, storer_pb2.BackupKatasResponse):
         yield part

@@ -17,6 +17,7 @@ import structlog
 
 from dojo import limits
 from dojo.errors import ComparisonsExhausted, ComparisonTooLarge
+from dojo.service.call_threads import CallThreads
 from storer.api import comparer
 from storer.api.comparer import Output
 from storer.kata.diff import Comparison, NotSmall
@@ -30,7 +31,8 @@ Read = Callable[[int | None], Comparison]
 class Comparisons:
     """Compares lights. Belongs to the event loop's thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, threads: CallThreads) -> None:
+        self._threads = threads
         self._processes = asyncio.Semaphore(limits.MAX_COMPARING_PROCESSES)
 
     async def compare(self, output: Output, read: Read) -> bytes:
@@ -39,12 +41,12 @@ class Comparisons:
         Raises what `read` raises; ComparisonsExhausted if all processes stay busy, and
         ComparisonTooLarge if one exceeds its memory or its time.
         """
-        answer = await asyncio.to_thread(_compare_if_small, output, read)
+        answer = await self._threads.run(_compare_if_small, output, read)
         if answer is not None:
             return answer
         async with self._process():
             # Only the holder of a process keeps all of both lights in memory.
-            return await _compare_in_process(output, read)
+            return await self._compare_in_process(output, read)
 
     @asynccontextmanager
     async def _process(self) -> AsyncIterator[None]:
@@ -59,6 +61,37 @@ class Comparisons:
         finally:
             self._processes.release()
 
+    async def _compare_in_process(self, output: Output, read: Read) -> bytes:
+        # Files in memory: no folder is left over, and nobody has to feed a pipe.
+        with _memory_file() as question, _memory_file() as answer:
+            await self._threads.run(lambda: comparer.write(question, output, read(None)))
+            question.seek(0)
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", comparer.__name__),
+                *(str(os.getpid()), str(limits.COMPARING_PROCESS_BYTES)),
+                stdin=question,
+                stdout=answer,
+                stderr=asyncio.subprocess.PIPE,
+            )
+            try:
+                async with asyncio.timeout(limits.MAX_COMPARING_SECONDS):
+                    _, complaint = await process.communicate()
+            except TimeoutError:
+                raise ComparisonTooLarge(f"{limits.MAX_COMPARING_SECONDS} seconds") from None
+            finally:
+                if process.returncode is None:
+                    process.kill()
+                status = await process.wait()
+            # Where libgit2 or protobuf get no memory, some of their functions crash. And the kernel
+            # kills this process first if the container's memory is used up.
+            if status == comparer.TOO_LARGE or status < 0:
+                _log.warning("comparison needs too much memory", status=status)
+                raise ComparisonTooLarge(f"{limits.COMPARING_PROCESS_BYTES} bytes of memory")
+            if status:
+                raise RuntimeError(f"a comparing process failed: {complaint.decode()}")
+            answer.seek(0)
+            return await self._threads.run(answer.read)
+
 
 def _compare_if_small(output: Output, read: Read) -> bytes | None:
     try:
@@ -66,38 +99,6 @@ def _compare_if_small(output: Output, read: Read) -> bytes | None:
     except NotSmall:
         return None
     return b"".join(comparer.answer(output, compared)) if compared.is_small else None
-
-
-async def _compare_in_process(output: Output, read: Read) -> bytes:
-    # Files in memory: no folder is left over, and nobody has to feed a pipe.
-    with _memory_file() as question, _memory_file() as answer:
-        await asyncio.to_thread(lambda: comparer.write(question, output, read(None)))
-        question.seek(0)
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", comparer.__name__),
-            *(str(os.getpid()), str(limits.COMPARING_PROCESS_BYTES)),
-            stdin=question,
-            stdout=answer,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        try:
-            async with asyncio.timeout(limits.MAX_COMPARING_SECONDS):
-                _, complaint = await process.communicate()
-        except TimeoutError:
-            raise ComparisonTooLarge(f"{limits.MAX_COMPARING_SECONDS} seconds") from None
-        finally:
-            if process.returncode is None:
-                process.kill()
-            status = await process.wait()
-        # Where libgit2 or protobuf get no memory, some of their functions crash. And the kernel
-        # kills this process first if the container's memory is used up.
-        if status == comparer.TOO_LARGE or status < 0:
-            _log.warning("comparison needs too much memory", status=status)
-            raise ComparisonTooLarge(f"{limits.COMPARING_PROCESS_BYTES} bytes of memory")
-        if status:
-            raise RuntimeError(f"a comparing process failed: {complaint.decode()}")
-        answer.seek(0)
-        return await asyncio.to_thread(answer.read)
 
 
 def _memory_file() -> BinaryIO:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
@@ -15,6 +14,7 @@ from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
 from dojo import avatars, chunks, kata_ids
 from dojo.engine.data_containers import DataContainers
 from dojo.errors import InvalidArgument, KataNotFound
+from dojo.service.call_threads import CallThreads
 from storer.api import converters, page_tokens
 from storer.api.backup_servicer import answer_backup_katas, answer_restore_katas
 from storer.api.comparer import Output
@@ -41,8 +41,8 @@ DEFAULT_PAGE_LIGHTS, MAX_PAGE_LIGHTS = 5000, 10_000
 class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
     """The storer's RPCs. The proto is their contract.
 
-    The servicer, `Watches`, `Streams` and `Comparisons` belong to the event loop's thread. Any
-    thread may use `Katas`.
+    The servicer, `Watches`, `Streams`, `Comparisons` and `CallThreads` belong to the event loop's
+    thread. Any thread may use `Katas`.
     """
 
     def __init__(
@@ -57,6 +57,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         light_messages: LightMessages,
         streams: Streams,
         comparisons: Comparisons,
+        threads: CallThreads,
     ) -> None:
         self._katas = katas
         self._watches = watches
@@ -67,6 +68,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         self._light_messages = light_messages
         self._streams = streams
         self._comparisons = comparisons
+        self._threads = threads
 
     async def CreateKata(
         self, request: storer_pb2.CreateKataRequest, context: Context
@@ -75,7 +77,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         given = request.HasField("created")
         created = converters.time_from(request.created, "created", given=given)
         manifest = converters.manifest_from(request.manifest)
-        kata_id = await asyncio.to_thread(self._katas.create, manifest, created)
+        kata_id = await self._threads.run(self._katas.create, manifest, created)
         return storer_pb2.CreateKataResponse(kata_id=kata_id)
 
     async def GetKata(
@@ -93,14 +95,14 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
                     avatars=kata.avatar_names(),
                 )
 
-        return await asyncio.to_thread(get)
+        return await self._threads.run(get)
 
     async def CompleteKataId(
         self, request: storer_pb2.CompleteKataIdRequest, context: Context
     ) -> storer_pb2.CompleteKataIdResponse:
         """List the ids that a partial id can stand for."""
         partial_id = kata_ids.check_partial(request.partial_id)
-        found, truncated = await asyncio.to_thread(self._katas.complete, partial_id)
+        found, truncated = await self._threads.run_long(self._katas.complete, partial_id)
         return storer_pb2.CompleteKataIdResponse(kata_ids=found, truncated=truncated)
 
     async def ListKatas(
@@ -110,10 +112,10 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         prefix = kata_ids.check_prefix(request.prefix)
         size = converters.page_size(request.page_size, DEFAULT_PAGE_KATAS, MAX_PAGE_KATAS)
         after = page_tokens.after_kata(request.page_token)
-        found = await asyncio.to_thread(self._katas.page, prefix, after, size + 1)
+        found = await self._threads.run_long(self._katas.page, prefix, after, size + 1)
         details: dict[str, Details] = {}
         if request.with_details:
-            details = await asyncio.to_thread(self._katas.details, found[:size])
+            details = await self._threads.run_long(self._katas.details, found[:size])
         response = storer_pb2.ListKatasResponse(
             katas=(
                 storer_pb2.ListedKata(
@@ -134,7 +136,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
     ) -> storer_pb2.ImportKataResponse:
         """Import a kata from the katas directory."""
         kata_id = kata_ids.check(request.kata_id)
-        names, was_imported = await asyncio.to_thread(self._katas.import_, kata_id)
+        names, was_imported = await self._threads.run(self._katas.import_, kata_id)
         return storer_pb2.ImportKataResponse(avatars=names, already_imported=was_imported)
 
     async def ForkKata(
@@ -145,7 +147,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         number = converters.light_number(request.light_number)
         given = request.HasField("created")
         created = converters.time_from(request.created, "created", given=given)
-        forked = await asyncio.to_thread(self._katas.fork, kata_id, avatar, number, created)
+        forked = await self._threads.run_large(self._katas.fork, kata_id, avatar, number, created)
         return storer_pb2.ForkKataResponse(kata_id=forked)
 
     async def DeleteKata(
@@ -153,7 +155,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
     ) -> storer_pb2.DeleteKataResponse:
         """Delete a kata's data-container and volume."""
         kata_id = kata_ids.check(request.kata_id)
-        await asyncio.to_thread(self._katas.delete, kata_id)
+        await self._threads.run_long(self._katas.delete, kata_id)
         return storer_pb2.DeleteKataResponse()
 
     async def ArchiveKata(
@@ -161,7 +163,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
     ) -> storer_pb2.ArchiveKataResponse:
         """Put a kata into the archive."""
         kata_id = kata_ids.check(request.kata_id)
-        await asyncio.to_thread(self._archiver.archive, kata_id)
+        await self._threads.run_long(self._archiver.archive, kata_id)
         return storer_pb2.ArchiveKataResponse()
 
     async def StartAvatar(
@@ -174,7 +176,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
             order = random.sample(avatars.NAMES, len(avatars.NAMES))
         time = converters.time_from(request.time, "time", given=request.HasField("time"))
 
-        name, files = await asyncio.to_thread(self._katas.start_avatar, kata_id, order, time)
+        name, files = await self._threads.run(self._katas.start_avatar, kata_id, order, time)
         return storer_pb2.StartAvatarResponse(avatar=name, visible_files=files)
 
     async def ListAvatars(
@@ -194,7 +196,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
                     )
                 )
 
-        return await asyncio.to_thread(read)
+        return await self._threads.run(read)
 
     async def ListLights(
         self, request: storer_pb2.ListLightsRequest, context: Context
@@ -211,7 +213,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
                 lights = {avatar.name: avatar.lights() for avatar in found}
             return self._light_messages.page(kata_id, lights, after, size)
 
-        return await asyncio.to_thread(read)
+        return await self._threads.run(read)
 
     async def WatchKata(
         self, request: storer_pb2.WatchKataRequest, context: Context
@@ -221,7 +223,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         seen = converters.seen_from(dict(request.seen))
         while True:
             # Only here: if the watch fetched the kata, it would import a deleted one again.
-            await asyncio.to_thread(self._katas.import_, kata_id)
+            await self._threads.run(self._katas.import_, kata_id)
             try:
                 async with aclosing(self._watches.watch(kata_id, seen)) as lights:
                     async for avatar, light in lights:
@@ -231,7 +233,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
                         )
             except KataNotFound:
                 # Another storer, which does not know this one's watchers, may have archived it.
-                if not await asyncio.to_thread(self._katas.is_stored, kata_id):
+                if not await self._threads.run(self._katas.is_stored, kata_id):
                     raise
 
     async def RecordTest(
@@ -241,7 +243,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         kata_id, name = converters.kata_and_avatar(request.kata_id, request.avatar)
         light, submission, expected = converters.light_from(request)
         record = partial(self._katas.record, kata_id, name, light, submission, expected)
-        recorded = await asyncio.to_thread(record)
+        recorded = await self._threads.run(record)
         return storer_pb2.RecordTestResponse(light=converters.light_to(recorded))
 
     async def GetFiles(
@@ -261,7 +263,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
                 stderr=submission.stderr,
             )
 
-        return await asyncio.to_thread(read)
+        return await self._threads.run_large(read)
 
     async def DiffLights(self, request: storer_pb2.DiffLightsRequest, context: Context) -> Any:
         """Compare two lights, line by line; return the response, serialized."""
@@ -323,14 +325,18 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         self, request: storer_pb2.VerifyKatasRequest, context: Context
     ) -> AsyncIterator[storer_pb2.VerifyKatasResponse]:
         """Verify katas, and mend them if requested."""
-        async for part in answer_verify_katas(self._containers, self._katas, request):
+        async for part in answer_verify_katas(
+            self._threads, self._containers, self._katas, request
+        ):
             yield part
 
     async def BackupKatas(
         self, request: storer_pb2.BackupKatasRequest, context: Context
     ) -> AsyncIterator[storer_pb2.BackupKatasResponse]:
         """Stream all katas, or those that changed, as a tar."""
-        async for part in answer_backup_katas(self._streams, self._katas, self._catalog, request):
+        async for part in answer_backup_katas(
+            self._threads, self._streams, self._katas, self._catalog, request
+        ):
             yield part
 
     async def RestoreKatas(

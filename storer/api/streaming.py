@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any, TypeVar
 
 from cyberdojo.storer.v1 import storer_pb2
+from dojo import waits
 from dojo.chunks import CHUNK_BYTES, Digest
 from dojo.errors import InvalidArgument
+from dojo.service.call_threads import CallThreads
+from dojo.waits import CallEnded, CallWork
 
 T = TypeVar("T")
 
@@ -31,8 +32,9 @@ _Header = str | storer_pb2.StreamHeader | storer_pb2.BackupKatasHeader
 class Streams:
     """The streams in progress, both directions. Belongs to the event loop's thread."""
 
-    def __init__(self, receivers: ThreadPoolExecutor) -> None:
+    def __init__(self, threads: CallThreads, receivers: CallThreads) -> None:
         """Wait for what callers send in threads of `receivers`, away from all other calls."""
+        self._threads = threads
         self._receivers = receivers
         # Tasks that close streams of callers who disconnected while a thread was working for them.
         self._closing: set[asyncio.Task[None]] = set()
@@ -53,9 +55,10 @@ class Streams:
         at once. `pieces` is closed in the end, even if the caller disconnects.
         """
         digest = Digest()
+        work = _Work()
         next_task: asyncio.Task[bytes | None] | None = None
         try:
-            next_task = _next_piece(pieces, digest)
+            next_task = self._next_piece(pieces, digest, work)
             piece = await asyncio.shield(next_task)
             started = header() if callable(header) else header
             if isinstance(started, str):
@@ -63,7 +66,7 @@ class Streams:
             yield message(header=started)
             left_out = started.offset if isinstance(started, storer_pb2.StreamHeader) else 0
             while piece is not None:
-                next_task = _next_piece(pieces, digest)
+                next_task = self._next_piece(pieces, digest, work)
                 size = len(piece)
                 if left_out < size:
                     # Rebound, so that the piece itself is freed while the caller reads slowly.
@@ -74,6 +77,7 @@ class Streams:
             end = storer_pb2.StreamEnd(size_bytes=digest.size_bytes, sha256=digest.sha256)
             yield message(end=end)
         finally:
+            work.end()
             self._close_in_background(pieces, next_task)
 
     async def receive(
@@ -87,10 +91,8 @@ class Streams:
         match. A thread waits for the caller, however slow; these threads serve nothing else, so a
         slow restore can't keep other calls waiting.
         """
-        loop = asyncio.get_running_loop()
-        context = contextvars.copy_context()
-        pieces = _pieces(requests, loop)
-        return await loop.run_in_executor(self._receivers, context.run, consume, pieces)
+        pieces = _pieces(requests, asyncio.get_running_loop())
+        return await self._receivers.run(consume, pieces)
 
     async def exchange(
         self,
@@ -102,32 +104,71 @@ class Streams:
         The threads and errors are those of `receive`. The generator is closed in the end, even if
         the caller disconnects.
         """
-        loop = asyncio.get_running_loop()
-        context = contextvars.copy_context()
-        values = consume(_pieces(requests, loop))
+        values = consume(_pieces(requests, asyncio.get_running_loop()))
+        work = _Work()
         next_task: asyncio.Task[T | None] | None = None
 
-        async def next_value() -> T | None:
-            return await loop.run_in_executor(
-                self._receivers, context.run, lambda: next(values, None)
-            )
+        def next_value() -> T | None:
+            work.begin()
+            return next(values, None)
 
         try:
             while True:
-                next_task = asyncio.create_task(next_value())
+                next_task = asyncio.create_task(self._receivers.run(next_value))
                 value = await asyncio.shield(next_task)
                 if value is None:
                     return
                 yield value
         finally:
+            work.end()
             self._close_in_background(values, next_task)
 
     def _close_in_background(
         self, values: Generator[T, None, None], next_task: asyncio.Task[T | None] | None
     ) -> None:
-        closing = asyncio.create_task(_close(values, next_task))
+        closing = asyncio.create_task(self._close(values, next_task))
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)
+
+    async def _close(
+        self, values: Generator[T, None, None], next_task: asyncio.Task[T | None] | None
+    ) -> None:
+        if next_task is not None:
+            await asyncio.wait([next_task])
+            next_task.cancelled() or next_task.exception()  # retrieved, or asyncio logs it again
+        await self._threads.run(values.close)
+
+    def _next_piece(
+        self, pieces: Generator[bytes, None, None], digest: Digest, work: _Work
+    ) -> asyncio.Task[bytes | None]:
+        def make() -> bytes | None:
+            work.begin()
+            piece = next(pieces, None)
+            if piece is not None:
+                digest.update(piece)
+            return piece
+
+        return asyncio.create_task(self._threads.run_long(make))
+
+
+class _Work:
+    """What threads do for a stream, one piece after another."""
+
+    def __init__(self) -> None:
+        self._current: CallWork | None = None
+        self._has_ended = False
+
+    def begin(self) -> None:
+        """Begin a piece. For the thread that makes it; raises CallEnded if the stream has ended."""
+        self._current = waits.current()
+        if self._has_ended:
+            raise CallEnded
+
+    def end(self) -> None:
+        """Have the thread stop that makes a piece, at its next wait or check."""
+        self._has_ended = True
+        if self._current is not None:
+            self._current.end()
 
 
 def _data(message: Any, piece: bytes) -> Any:
@@ -146,25 +187,6 @@ def _prefix_of_chunk(message: Any) -> bytes:
     """Return the bytes of a serialized message that precede a whole chunk of data."""
     serialized: bytes = message(data=bytes(CHUNK_BYTES)).SerializeToString()
     return serialized[:-CHUNK_BYTES]
-
-
-def _next_piece(pieces: Generator[bytes, None, None], digest: Digest) -> asyncio.Task[bytes | None]:
-    def make() -> bytes | None:
-        piece = next(pieces, None)
-        if piece is not None:
-            digest.update(piece)
-        return piece
-
-    return asyncio.create_task(asyncio.to_thread(make))
-
-
-async def _close(
-    values: Generator[T, None, None], next_task: asyncio.Task[T | None] | None
-) -> None:
-    if next_task is not None:
-        await asyncio.wait([next_task])
-        next_task.cancelled() or next_task.exception()  # retrieved, or asyncio logs it again
-    await asyncio.to_thread(values.close)
 
 
 def _pieces(requests: AsyncIterator[Part], loop: asyncio.AbstractEventLoop) -> Iterator[bytes]:

@@ -11,6 +11,7 @@ from cyberdojo.storer.v1 import storer_pb2
 from dojo import kata_ids
 from dojo.engine.data_containers import DataContainers
 from dojo.errors import InvalidArgument
+from dojo.service.call_threads import CallThreads
 from storer.katas.repository import Katas
 from storer.verify.findings import Kind
 from storer.verify.katas import KataFinding, Progress, Verifier, check_ids
@@ -35,7 +36,10 @@ _KINDS = {
 
 
 async def answer_verify_katas(
-    containers: DataContainers, katas: Katas, request: storer_pb2.VerifyKatasRequest
+    threads: CallThreads,
+    containers: DataContainers,
+    katas: Katas,
+    request: storer_pb2.VerifyKatasRequest,
 ) -> AsyncIterator[storer_pb2.VerifyKatasResponse]:
     """Yield the responses of VerifyKatas.
 
@@ -47,14 +51,14 @@ async def answer_verify_katas(
         raise InvalidArgument("kata_ids", "can't be given with a prefix")
     verifier = Verifier(containers, katas, mend=request.mend)
     if request.kata_ids:
-        ids = await asyncio.to_thread(check_ids, containers, katas.archive, request.kata_ids)
+        ids = await threads.run_long(check_ids, containers, katas.archive, request.kata_ids)
     else:
-        ids = await asyncio.to_thread(verifier.ids, prefix)
+        ids = await threads.run_long(verifier.ids, prefix)
     summary = storer_pb2.VerifySummary()
     found = verifier.katas(ids)
     if not request.skip_archive:
         found = chain(found, verifier.archived(prefix, ids if request.kata_ids else []))
-    async for each in _paced(found, share):
+    async for each in _paced(threads, found, share):
         if isinstance(each, Progress):
             progress = storer_pb2.VerifyProgress(
                 kata_id=each.kata_id, done_count=verifier.counts.katas, total_count=len(ids)
@@ -73,7 +77,7 @@ async def answer_verify_katas(
 
 
 async def _paced(
-    found: Iterator[KataFinding | Progress], share: float
+    threads: CallThreads, found: Iterator[KataFinding | Progress], share: float
 ) -> AsyncIterator[KataFinding | Progress]:
     """Yield findings, and sometimes progress; work for `share` of the time and pause for the rest.
 
@@ -83,7 +87,7 @@ async def _paced(
     reported = time.monotonic()
     while True:
         started = time.monotonic()
-        each = await asyncio.to_thread(next, found, None)
+        each = await threads.run_long(next, found, None)
         now = time.monotonic()
         worked += now - started
         if each is None:

@@ -17,6 +17,7 @@ from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from dojo import waits
 from dojo.errors import ArchiveUnavailable
 
 # Callers wait for the store, so the timeouts are short.
@@ -96,7 +97,11 @@ class S3Store:
 
     @contextmanager
     def _translating_errors(self) -> Iterator[None]:
-        """Translate the library's errors into the project's, except that an object is absent."""
+        """Translate the library's errors into the project's, except that an object is absent.
+
+        The store can be slow: whoever asks it gives up the place among the calls that work.
+        """
+        waits.let_others_work()
         try:
             yield
         except ClientError as error:

@@ -20,9 +20,9 @@ from typing import IO, cast
 import pygit2
 import zstandard
 
-from dojo import kata_ids
+from dojo import kata_ids, waits
 from dojo.chunks import CHUNK_BYTES, Digest, rechunk
-from dojo.errors import ArchiveDamaged, InvalidArgument, KataDamaged, KataNotFound
+from dojo.errors import ArchiveDamaged, InvalidArgument, KataDamaged, KataNotFound, LockHeld
 from storer.archive.archive import HEAD_BYTES, Archive, ArchivedKata, head_in
 from storer.backup.catalog import Catalog, Entry, State, UnfinishedManifest
 from storer.backup.download import Compression, compress
@@ -91,10 +91,12 @@ class Backup:
 
     def _kata(self, kata_id: str, previous: Entry | None) -> Iterator[bytes]:
         """Yield a kata's members and its seal if it changed; add its entry to the manifest."""
+        waits.check()
+        waits.wait_longer()
         try:
             entry = yield from self._entry(kata_id, previous)
         # A kata that is not found was deleted after it was listed; the next backup reports that.
-        except (KataNotFound, KataDamaged, ArchiveDamaged) as error:
+        except (KataNotFound, KataDamaged, ArchiveDamaged, LockHeld) as error:
             entry = _failed(kata_id, previous, str(error))
         except OSError as error:
             entry = _failed(kata_id, previous, f"it can't be read: {error.strerror}")

@@ -11,8 +11,8 @@ from enum import Enum, auto
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
 
-from dojo import kata_ids
-from dojo.errors import InvalidArgument, KataDamaged, KataNotFound
+from dojo import kata_ids, waits
+from dojo.errors import InvalidArgument, KataDamaged, KataNotFound, LockHeld
 from storer.backup import catalog
 from storer.backup.backup import COMMENT, MANIFEST
 from storer.backup.catalog import BadManifest, Entry, State
@@ -203,6 +203,7 @@ def _top(parts: tuple[str, ...]) -> tuple[str, ...] | None:
 
 def _restore(katas: Katas, tar_katas: _KatasInTar, kata_id: str, options: RestoreOptions) -> Report:
     """Restore the current kata, and advance past it."""
+    waits.wait_longer()
     decided: list[Report] = []
     is_read = False
 
@@ -221,7 +222,7 @@ def _restore(katas: Katas, tar_katas: _KatasInTar, kata_id: str, options: Restor
             with translate_tar_errors():
                 tar_katas.check_seal()
         katas.restore_if_wanted(kata_id, fill, is_wanted, overwrite=options.overwrite)
-    except InvalidKata as error:
+    except (InvalidKata, LockHeld) as error:
         if not is_read:
             tar_katas.skip(kata_id)
         return Report(kata_id, Outcome.REFUSED, error.reason)
@@ -287,6 +288,8 @@ def _apply_entry(katas: Katas, entry: Entry, options: RestoreOptions) -> Report 
         katas.delete(entry.kata_id)
     except KataNotFound:
         return None
+    except LockHeld as error:
+        return Report(entry.kata_id, Outcome.KEPT, error.reason)
     return Report(entry.kata_id, Outcome.DELETED)
 
 

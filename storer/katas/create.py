@@ -19,7 +19,7 @@ from typing import Any
 
 import structlog
 
-from dojo import avatars, kata_ids, locks
+from dojo import avatars, kata_ids, locks, waits
 from dojo.engine.data_containers import MANIFEST, DataContainers, NameTaken
 from dojo.errors import ArchiveUnavailable, DojoError, KataNotFound
 from storer.fs import durable, json_files
@@ -106,6 +106,8 @@ def locked_volume(containers: DataContainers, kata_id: str) -> Iterator[Path]:
             deadline += time.monotonic() - waiting_since  # waiting for other holders is no failure
             if time.monotonic() > deadline:
                 raise KataNotFound(kata_id, "its data-container exists, but not its volume")
+            waits.check()
+            waits.let_others_work()
             time.sleep(_RETRY_SECONDS)  # the engine removes the volume for another call
         yield folder
 
@@ -159,10 +161,14 @@ def _staged(containers: DataContainers, kata_id: str) -> Iterator[tuple[Path, pu
 
 
 def _lock_and_delete_unfinished(containers: DataContainers, kata_id: str) -> None:
-    """Lock the folder of a data-container that has no kata, if it exists, and delete it."""
+    """Lock the folder of a data-container that has no kata, if it exists, and delete it.
+
+    Does not wait for the lock: a holder deletes the data-container itself if it gets no kata.
+    """
     folder = containers.folder(kata_id)
-    with contextlib.suppress(FileNotFoundError), locks.locked(folder):
-        _delete_unfinished(containers, kata_id)
+    with locks.locked_at_once(folder) as is_held:
+        if is_held:
+            _delete_unfinished(containers, kata_id)
 
 
 def _delete_unfinished(containers: DataContainers, kata_id: str) -> None:

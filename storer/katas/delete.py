@@ -10,7 +10,7 @@ from pathlib import Path
 
 import structlog
 
-from dojo import locks
+from dojo import locks, waits
 from dojo.errors import ArchiveMissing, KataInUse, KataNotFound
 from storer.archive import store_kata
 from storer.kata.kata import Kata
@@ -70,6 +70,7 @@ def archive(
         # Before the snapshot: a run in such a container changes files while they are read.
         if holders := containers.holders(kata_id):
             raise KataInUse(kata_id, f"the container {holders[0]} holds its volume")
+        waits.let_others_work()  # the archive can be slow
         store_kata.put(places.archive, kata, with_products=with_products)
         # Nobody else has its files open, so they can go while the engine removes the container.
         containers.delete(kata_id, empty=partial(_empty, folder))

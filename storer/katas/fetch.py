@@ -5,20 +5,26 @@ until the kata is visible.
 """
 
 import contextlib
+import threading
 from functools import partial
 from pathlib import Path
 
 import structlog
 
-from dojo import locks
+from dojo import limits, locks, waits
 from dojo.background_task import background_task
-from dojo.errors import KataNotFound
+from dojo.errors import KataNotFound, LockHeld
 from storer.archive import store_kata
 from storer.archive.archive import ArchivedKata
 from storer.fs import tree
 from storer.kata.avatar import PASSAGE
 from storer.katas import create, normalize, publish
 from storer.katas.listing import Places
+
+# A fetch can take long, and gives up its place among the calls that work. So this bounds how many
+# there are. With the kata's lock: the calls that wait for the same kata need no permit meanwhile.
+_FETCHES = threading.BoundedSemaphore(limits.MAX_FETCHES)
+_TOO_MANY = f"{limits.MAX_FETCHES} other katas are being fetched"
 
 _log = structlog.get_logger()
 
@@ -46,7 +52,10 @@ def _import(places: Places, kata_id: str) -> None:
     source = places.katas_directory.folder(kata_id)
     if archived is None and source is None:
         raise KataNotFound(kata_id)
-    with create.locked_volume(containers, kata_id) as folder:
+    with (
+        create.locked_volume(containers, kata_id) as folder,
+        waits.one_of(_FETCHES, LockHeld(f"kata {kata_id}", _TOO_MANY)),
+    ):
         if containers.exists(kata_id):
             return  # another call has fetched it
         # Look again, with the lock: it may have been archived after the first look.

@@ -7,6 +7,7 @@ from itertools import groupby, islice
 
 import structlog
 
+from dojo import waits
 from dojo.engine.data_containers import DataContainers
 from dojo.errors import ArchiveUnavailable
 from storer.archive.archive import Archive
@@ -85,6 +86,7 @@ def details(places: Places, listed: Iterable[ListedKata]) -> dict[str, Details]:
     """Return the details of each kata, except those that only the archive has."""
     found: dict[str, Details] = {}
     for each in listed:
+        waits.check()
         folder = None
         if each.in_data_container:
             folder = places.data_containers.folder(each.kata_id)

@@ -15,6 +15,7 @@ from pathlib import Path
 import pygit2
 from pygit2.enums import ObjectType
 
+from dojo import waits
 from storer.fs import tree
 from storer.git import loose_objects
 from storer.git.reader import entries
@@ -104,6 +105,7 @@ class ObjectsCheck:
         for referenced_by, root in roots:
             pending = [root]
             while pending:
+                waits.check()
                 name = pending.pop()
                 if name in self._seen or name in self._broken:
                     continue

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import pygit2
 
-from dojo import avatars, kata_ids, locks
+from dojo import avatars, kata_ids, locks, waits
 from dojo.engine.data_containers import MANIFEST, DataContainers
-from dojo.errors import KataDamaged, KataNotFound
+from dojo.errors import KataDamaged, KataNotFound, LockHeld
 from storer.archive.archive import Archive
 from storer.kata.kata import STARTING, Kata
 from storer.katas import publish
@@ -97,6 +97,9 @@ class Verifier:
             except (KataNotFound, FileNotFoundError):
                 if self._containers.exists(kata_id):
                     raise
+            except LockHeld as error:  # the other katas can be verified
+                busy = Finding("", Kind.HISTORY, f"not verified: {error.reason}")
+                yield KataFinding(kata_id, "", busy, mended=False)
             self.counts.katas += 1
             yield Progress(kata_id)
 
@@ -116,6 +119,7 @@ class Verifier:
 
     def _check_kata(self, kata_id: str) -> Iterator[KataFinding | None]:
         """Yield findings, and None after each part of the work."""
+        waits.wait_longer()
         folder = self._containers.folder(kata_id)
         with locks.locked(folder, shared=True):
             if not self._containers.exists(kata_id):
@@ -138,6 +142,7 @@ class Verifier:
                 yield KataFinding(kata_id, name, with_avatar_path(finding, name), mended)
 
     def _check_avatar(self, folder: Path, kata_id: str, name: str) -> AvatarResult:
+        waits.wait_longer()
         with locks.locked(folder, shared=True):
             if not self._containers.exists(kata_id):
                 raise KataNotFound(kata_id)

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from dojo import limits
 from dojo.errors import ComparisonsExhausted, ComparisonTooLarge
+from dojo.service.call_threads import CallThreads
 from dojo.visible_files import MAX_FILE_BYTES
 from storer.api import comparer
 from storer.api.comparer import Output
@@ -43,6 +44,11 @@ SLOWEST = Comparison(
 SMALL = Comparison({"a": b"1\n"}, {"a": b"2\n"})
 
 
+def new_comparisons() -> Comparisons:
+    """Return comparisons with threads of their own. To be called where an event loop runs."""
+    return Comparisons(CallThreads(4, "test"))
+
+
 def reading(compared: Comparison) -> Read:
     """Return a function that reads two lights as the storer does."""
 
@@ -56,7 +62,10 @@ def reading(compared: Comparison) -> Read:
 
 
 def compared_by(output: Output, compared: Comparison) -> bytes:
-    return asyncio.run(Comparisons().compare(output, reading(compared)))
+    async def compare() -> bytes:
+        return await new_comparisons().compare(output, reading(compared))
+
+    return asyncio.run(compare())
 
 
 def apply(folder: Path, was: Files, patch: bytes) -> dict[str, bytes]:
@@ -135,7 +144,7 @@ def test_only_so_many_pairs_are_compared_to_find_renames(
 @pytest.mark.parametrize("output", Output)
 def test_others_are_answered_while_the_slowest_comparison_goes_on(output: Output) -> None:
     async def check() -> None:
-        comparisons = Comparisons()
+        comparisons = new_comparisons()
         slow = asyncio.create_task(comparisons.compare(output, reading(SLOWEST)))
         await child()
         for _ in range(10):
@@ -217,7 +226,7 @@ def test_nothing_remains_of_a_comparison_that_is_ended(
     monkeypatch: pytest.MonkeyPatch, end: Callable[[asyncio.Task[bytes]], object]
 ) -> None:
     async def check() -> None:
-        task = asyncio.create_task(Comparisons().compare(Output.PATCH, reading(SLOWEST)))
+        task = asyncio.create_task(new_comparisons().compare(Output.PATCH, reading(SLOWEST)))
         await child()
         await end(task)  # type: ignore[misc]  # both are coroutines
         assert children_of(os.getpid()) == []
@@ -235,7 +244,7 @@ def test_a_process_that_is_killed_is_told_as_a_comparison_that_is_too_large(
     number: signal.Signals,
 ) -> None:
     async def check() -> None:
-        task = asyncio.create_task(Comparisons().compare(Output.LINES, reading(SLOWEST)))
+        task = asyncio.create_task(new_comparisons().compare(Output.LINES, reading(SLOWEST)))
         os.kill(await child(), number)
         with pytest.raises(ComparisonTooLarge, match="bytes of memory"):
             await task
@@ -270,7 +279,7 @@ def test_a_call_that_finds_all_processes_busy_is_told_to_come_again(
     monkeypatch.setattr(limits, "MAX_COMPARING_PROCESSES", 1)
 
     async def check() -> None:
-        comparisons = Comparisons()
+        comparisons = new_comparisons()
         task = asyncio.create_task(comparisons.compare(Output.PATCH, reading(SLOWEST)))
         await child()
         with pytest.raises(ComparisonsExhausted):
@@ -285,7 +294,9 @@ def test_a_process_ends_with_the_storer_that_started_it() -> None:
     script = (
         "import asyncio\n"
         "from unit.storer.test_comparisons import *\n"
-        "asyncio.run(Comparisons().compare(Output.PATCH, reading(SLOWEST)))\n"
+        "async def compare():\n"
+        "    await new_comparisons().compare(Output.PATCH, reading(SLOWEST))\n"
+        "asyncio.run(compare())\n"
     )
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen([sys.executable, "-c", script], env=environ) as storer:

@@ -1,0 +1,145 @@
+"""The threads in which calls do the domain's work.
+
+A limited number of them work at the same time. One that waits for somebody else, for a lock or the
+archive, gives up its place (`dojo.waits`), so calls that wait hold up no others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
+
+from dojo import limits, waits
+from dojo.waits import CallWork
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class CallThreads:
+    """Runs the work of calls in threads. Belongs to the event loop's thread."""
+
+    def __init__(self, working: int, name: str) -> None:
+        """Let `working` calls work at the same time, in threads of this name."""
+        self._loop = asyncio.get_running_loop()
+        self._places = asyncio.Semaphore(working)
+        self._long_places = asyncio.Semaphore(max(1, working // 2))
+        self._large_places = asyncio.Semaphore(limits.LARGE_WORKING_CALLS)
+        self._threads = ThreadPoolExecutor(working + limits.MAX_WAITING_CALLS, name)
+        # How many works have given up their places and are not done. Any thread may count.
+        self._waiting = 0
+        self._counting = threading.Lock()
+
+    async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return what `work` returns, which a thread calls.
+
+        If this is cancelled, the work stops at its next wait for a lock or its next check.
+        """
+        place = _Place(self, self._places)
+        await self._places.acquire()
+        return await self._run(CallWork(place.give_up), place.done, work, *args, **kwargs)
+
+    async def run_large(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Do as `run` does, for work that may hold large files: few work on such at a time."""
+        return await self._run_with_both(self._large_places, work, *args, **kwargs)
+
+    async def run_long(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Do as `run` does, for long work: at most half of those that work do such."""
+        return await self._run_with_both(self._long_places, work, *args, **kwargs)
+
+    async def _run_with_both(
+        self,
+        few_places: asyncio.Semaphore,
+        work: Callable[P, T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        place = _Place(self, self._places, few_places)
+        await few_places.acquire()
+        try:
+            await self._places.acquire()
+        except BaseException:
+            few_places.release()
+            raise
+        return await self._run(CallWork(place.give_up), place.done, work, *args, **kwargs)
+
+    async def _run(
+        self,
+        call: CallWork,
+        done: Callable[[], None],
+        work: Callable[P, T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        context = contextvars.copy_context()
+        context.run(waits.work_for, call)
+        future = self._threads.submit(lambda: context.run(work, *args, **kwargs))
+        try:
+            result = await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            call.end()
+            future.add_done_callback(lambda _: self.in_loop(done))
+            raise
+        except BaseException:
+            done()
+            raise
+        done()
+        return result
+
+    def in_loop(self, call: Callable[[], None]) -> None:
+        """Have the event loop call something, unless the service has stopped."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(call)
+
+    def add_waiting(self) -> bool:
+        """Count one more that waits, unless too many do already. Any thread may call this."""
+        with self._counting:
+            if self._waiting >= limits.MAX_WAITING_CALLS:
+                return False
+            self._waiting += 1
+            return True
+
+    def remove_waiting(self) -> None:
+        """Count one less that waits."""
+        with self._counting:
+            self._waiting -= 1
+
+
+class _Place:
+    """The place of one work among those that work at the same time."""
+
+    __slots__ = ("_is_given_up", "_semaphores", "_threads")
+
+    def __init__(self, threads: CallThreads, *semaphores: asyncio.Semaphore) -> None:
+        self._threads = threads
+        self._semaphores = semaphores
+        self._is_given_up = False
+
+    def give_up(self) -> bool:
+        """Let another work have the place. For the thread that does the work.
+
+        Afterwards the work goes on without a place. If it had to wait for one again, it would hold
+        up others with the lock that it waited for.
+        """
+        if not self._is_given_up:
+            if not self._threads.add_waiting():
+                return False
+            self._is_given_up = True
+            self._threads.in_loop(self._release)
+        return True
+
+    def done(self) -> None:
+        """Note that the work is done. For the event loop's thread."""
+        if self._is_given_up:
+            self._threads.remove_waiting()
+        else:
+            self._release()
+
+    def _release(self) -> None:
+        for semaphore in self._semaphores:
+            semaphore.release()
