@@ -80,12 +80,12 @@ MAX_COMPARING_SECONDS = 60
 # How long a call waits for such a process, before it is told to come again.
 COMPARING_WAIT_SECONDS = 10
 
-MIB = 1024 * 1024
+# --- What the runner reads, and runs
 
 # What the runner reads of an avatar's own files, to learn the names of visible files. The second
 # one has the contents too, which JSON can make several times as large.
-MAX_SUBMITTED_NAMES_BYTES = 8 * MIB
-MAX_AVATAR_MANIFEST_BYTES = 64 * MIB
+MAX_SUBMITTED_NAMES_BYTES = 8 * 1024 * 1024
+MAX_AVATAR_MANIFEST_BYTES = 64 * 1024 * 1024
 
 # Runs that wait or go on. One avatar, or one kata, does not fill the queue of all.
 MAX_RUNS_OF_AVATAR = 8
@@ -93,7 +93,7 @@ MAX_RUNS_OF_KATA = 128
 
 # The requests of all runs that wait or go on. In memory each takes three times its size: as bytes,
 # as a message, and as files.
-MAX_BYTES_OF_RUNS = 160 * MIB
+MAX_BYTES_OF_RUNS = 160 * 1024 * 1024
 
 # Requests that the runner receives at the same time, each of up to 64 MiB. Further ones stay with
 # their senders. A sender that takes longer than the seconds no longer keeps others waiting.

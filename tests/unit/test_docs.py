@@ -15,6 +15,7 @@ import pytest
 from cyberdojo.runner.v1 import runner_pb2
 from cyberdojo.startpoints.v1 import startpoints_pb2
 from cyberdojo.storer.v1 import storer_pb2
+from dojo import limits
 from runner.settings import RunnerSettings
 from storer.settings import StorerSettings
 from support.paths import TOP
@@ -134,3 +135,16 @@ def test_the_map_has_every_folder() -> None:
         for name in FOLDERS
         if not name.startswith(".") and not any(fnmatch.fnmatch(name, each) for each in ignored)
     }
+
+
+UNITS = {"KiB": 1024, "MiB": 1024**2, "GiB": 1024**3, "TiB": 1024**4}
+
+
+def test_the_table_of_bounds_has_each_bound_with_its_value() -> None:
+    table = (TOP / "docs/running.md").read_text().split("## Bounds")[1].split("\n## ")[0]
+    told = {}
+    for name, value, unit in re.findall(
+        r"^\| `(\w+)` \|.*\| ([\d.,]+)(?: (\w+))? \|$", table, re.MULTILINE
+    ):
+        told[name] = float(value.replace(",", "")) * UNITS.get(unit, 1)
+    assert told == {name: value for name, value in vars(limits).items() if name.isupper()}
