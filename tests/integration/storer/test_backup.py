@@ -3,7 +3,6 @@
 import hashlib
 import io
 import json
-import os
 import subprocess
 import tarfile
 import threading
@@ -16,6 +15,7 @@ import pytest
 
 from cyberdojo.storer.v1 import storer_pb2
 from dojo.engine.data_containers import DataContainers
+from support.large_file import write_zeros
 from support.services import Service, wait_until
 from support.storer.backups import Backup, backup, contents, restore_into, seal_of
 from support.storer.katas_directories import SPIDER
@@ -51,8 +51,7 @@ class Begun:
 def held(three: list[str], folder: Callable[[str], Path]) -> list[str]:
     """Three katas, and a backup of them that stops in the first sandbox until it is read on."""
     large = folder(three[0]) / "whale/sandbox/zz-large"
-    large.touch()
-    os.truncate(large, LARGE_BYTES)
+    write_zeros(large, LARGE_BYTES)
     return three
 
 
@@ -299,8 +298,7 @@ def test_a_kata_that_is_archived_during_a_backup_is_in_it(
 ) -> None:
     made = sorted(archiving.started("whale") for _ in range(3))
     large = elsewhere.folder(made[0]) / "whale/sandbox/zz-large"
-    large.touch()
-    os.truncate(large, LARGE_BYTES)
+    write_zeros(large, LARGE_BYTES)
     token = backup(archiving).token
     archiving.record(made[0], "whale")
     for kata_id, fields in ((made[1], {}), (made[2], {"since_token": token})):
@@ -414,8 +412,7 @@ def test_a_damaged_kata_does_not_end_the_backup(
 def broken(katas: Katas, three: list[str], folder: Callable[[str], Path]) -> Iterator[Begun]:
     """A backup that breaks off in the second of three katas."""
     large = folder(three[1]) / "whale/sandbox/zz-large"
-    large.touch()
-    os.truncate(large, LARGE_BYTES)
+    write_zeros(large, LARGE_BYTES)
     begun = Begun(katas)
     yield begun
     begun.call.cancel()

@@ -15,6 +15,7 @@ import pytest
 from cyberdojo.storer.v1 import storer_pb2
 from dojo import avatars
 from dojo.engine.data_containers import DataContainers
+from support.large_file import write_zeros
 from support.services import Service, code_of, wait_until
 from support.storer.katas_directories import LegacyKata, each_legacy_kata
 from support.storer.storing import (
@@ -59,8 +60,7 @@ class Download:
 def large(folder: Path, name: str, size_bytes: int = LARGE_BYTES) -> Path:
     """Create a large file in a sandbox."""
     path = folder / name
-    path.touch()
-    os.truncate(path, size_bytes)
+    write_zeros(path, size_bytes)
     return path
 
 

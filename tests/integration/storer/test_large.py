@@ -21,6 +21,7 @@ from storer.fs import json_files
 from storer.kata import light
 from storer.kata.light import Light, Submission
 from storer.kata.recorder import Recorder
+from support.large_file import write_zeros
 from support.services import Service
 from support.storer.storing import (
     CREATED,
@@ -148,8 +149,7 @@ def test_downloading_a_sandbox_of_a_gigabyte_takes_no_more_memory(
     kata_id = katas.started("whale")
     katas.tar(kata_id)
     core = folder(kata_id) / "whale/sandbox/core"
-    with core.open("wb") as file:
-        os.truncate(file.fileno(), 1024 * MIB)
+    write_zeros(core, 1024 * MIB)
     request = storer_pb2.DownloadKataRequest(kata_id=kata_id)
     size, end = 0, None
     with memory_within(storer_service, 48):

@@ -3,7 +3,6 @@
 import gzip
 import io
 import json
-import os
 import shutil
 import subprocess
 import tarfile
@@ -18,6 +17,7 @@ import pytest
 from cyberdojo.storer.v1 import storer_pb2
 from dojo.chunks import rechunk
 from dojo.engine.data_containers import DataContainers
+from support.large_file import write_zeros
 from support.services import Service, wait_until
 from support.storer.backups import Restored, backup, contents, requests, restore_into
 from support.storer.katas_directories import ALL, SPIDER
@@ -394,8 +394,7 @@ def test_an_interrupted_backup_and_its_rest_restore_everything(
     katas: Katas, three: list[str], katas_elsewhere: Katas, folder: Callable[[str], Path]
 ) -> None:
     large = folder(three[1]) / "whale/sandbox/zz-large"
-    large.touch()
-    os.truncate(large, 64 * 1024**2)
+    write_zeros(large, 64 * 1024**2)
     call = katas.stub.BackupKatas(storer_pb2.BackupKatasRequest())
     parts = iter(call)
     token = next(parts).header.token
