@@ -29,12 +29,13 @@ _guard = threading.Lock()
 
 
 @contextmanager
-def locked(path: Path, *, shared: bool = False) -> Iterator[None]:
+def locked(path: Path, *, shared: bool = False, for_call: bool = True) -> Iterator[None]:
     """Hold the lock of a folder or a file, waiting for it.
 
     A thread that takes the same lock twice waits for itself. Raises FileNotFoundError if the
     folder or file does not exist, or goes while this waits. A thread that works for a call raises
-    LockHeld after a wait that is too long, and CallEnded when its call ends meanwhile.
+    LockHeld after a wait that is too long, and CallEnded when its call ends meanwhile; but not
+    where the lock is not `for_call`, as what a call began has to be cleaned up after its end, too.
     """
     how = LOCK_SH if shared else LOCK_EX
     while True:
@@ -43,7 +44,11 @@ def locked(path: Path, *, shared: bool = False) -> Iterator[None]:
             try:
                 flock(descriptor, how | LOCK_NB)
             except BlockingIOError:
-                _wait(path, descriptor, how)
+                if for_call:
+                    _wait(path, descriptor, how)
+                else:
+                    waits.let_others_work()
+                    flock(descriptor, how)
             # Another one may have replaced it during the wait: then this lock guards nothing.
             if os.path.samestat(os.fstat(descriptor), os.lstat(path)):
                 yield

@@ -163,12 +163,12 @@ def _staged(containers: DataContainers, kata_id: str) -> Iterator[tuple[Path, pu
 def _lock_and_delete_unfinished(containers: DataContainers, kata_id: str) -> None:
     """Lock the folder of a data-container that has no kata, if it exists, and delete it.
 
-    Does not wait for the lock: a holder deletes the data-container itself if it gets no kata.
+    Waits for the lock even if the call has ended: the holder may have kept the data-container for
+    the sake of this call, whose staging folder it saw.
     """
     folder = containers.folder(kata_id)
-    with locks.locked_at_once(folder) as is_held:
-        if is_held:
-            _delete_unfinished(containers, kata_id)
+    with contextlib.suppress(FileNotFoundError), locks.locked(folder, for_call=False):
+        _delete_unfinished(containers, kata_id)
 
 
 def _delete_unfinished(containers: DataContainers, kata_id: str) -> None:
