@@ -3,7 +3,6 @@
 import json
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -339,20 +338,3 @@ def test_a_test_is_recorded_only_in_its_own_kata(
         storer.RecordTest(a_test("0000000000", "whale"))
     with refused(grpc.StatusCode.NOT_FOUND, says="bat was not started"):
         storer.RecordTest(a_test(kata_id, "bat"))
-
-
-def test_lights_are_read_by_one_storer_while_another_records(
-    start_storer: Callable[..., Service], client: Callable[[Service], Katas]
-) -> None:
-    writer, reader = client(start_storer()), client(start_storer())
-    kata_id = writer.started("whale")
-    seen = 0
-    with ThreadPoolExecutor(1) as threads:
-        writing = threads.submit(lambda: [writer.record(kata_id, "whale") for _ in range(500)])
-        while not writing.done():
-            found = [light.number for light in reader.lights(kata_id, "whale")]
-            assert found == [*range(len(found))]
-            assert len(found) >= seen
-            seen = len(found)
-        assert len(writing.result()) == 500
-    assert len(reader.lights(kata_id, "whale")) == 501
