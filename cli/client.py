@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import grpc
 
 from cyberdojo.storer.v1 import storer_pb2_grpc
-
-MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+from dojo import limits
 
 # How long a storer may take to start again before the command fails.
 RETURN_SECONDS = 30.0
@@ -26,7 +25,7 @@ class Client:
 def connect(address: str) -> Client:
     """Return a client of the storer at host:port; nothing is sent yet."""
     options = [
-        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.max_receive_message_length", limits.MESSAGE_BYTES),
         ("grpc.enable_http_proxy", 0),  # an operator's proxy is for the web, not for the storer
         ("grpc.initial_reconnect_backoff_ms", 200),
         ("grpc.max_reconnect_backoff_ms", 2000),

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import grpc
 
+from dojo import limits
 from replay.errors import ReplayStopped
 
 T = TypeVar("T")
@@ -21,7 +22,6 @@ PATIENCE_SECONDS = 120.0
 PAUSE_SECONDS = 2.0
 CALL_SECONDS = 300.0
 
-_MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 _TOO_LARGE = "message larger than max"  # in gRPC's words, with RESOURCE_EXHAUSTED too
 # Statuses that say that the service can serve no call at the moment.
 _BUSY = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED}
@@ -34,7 +34,7 @@ class Refused(Exception):
 def channel(address: str) -> grpc.Channel:
     """Return a channel to a service. Any thread may use it."""
     options = [
-        ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
+        ("grpc.max_receive_message_length", limits.MESSAGE_BYTES),
         ("grpc.max_send_message_length", -1),
     ]
     return grpc.insecure_channel(address, options=options)

@@ -30,7 +30,6 @@ _log = structlog.get_logger()
 
 S = TypeVar("S", bound=CommonSettings)
 
-MAX_MESSAGE_BYTES = limits.MESSAGE_BYTES
 MAX_PENDING = 20_000  # calls
 HEALTH_SECONDS = 0.25
 GRACE_SECONDS = 10.0
@@ -85,7 +84,7 @@ async def serve(
     server = grpc.aio.server(
         interceptors=[StatusInterceptor(memory), *interceptors],
         options=[
-            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.max_receive_message_length", limits.MESSAGE_BYTES),
             ("grpc.max_send_message_length", -1),
             # Else gRPC reads megabytes of messages ahead that nobody has asked for yet.
             ("grpc.http2.bdp_probe", 0),
