@@ -11,7 +11,8 @@ import grpc.aio
 from cyberdojo.startpoints.v1 import startpoints_pb2, startpoints_pb2_grpc
 from dojo.errors import InvalidArgument
 from storer.api import converters, page_tokens
-from storer.start_points.start_points import EXERCISES, LANGUAGES, IndexEntry, StartPoints
+from storer.start_points.start_point import EXERCISES, LANGUAGES
+from storer.start_points.start_points import IndexEntry, StartPoints
 
 Context = grpc.aio.ServicerContext[Any, Any]
 

@@ -206,7 +206,8 @@ def _get(value: Mapping[str, Any], key: str, kind: type, default: Any) -> Any:
     if found is None:
         return default
     if not isinstance(found, kind) or isinstance(found, bool):
-        raise Unreadable(f"{key}: {found!r} is not a {kind.__name__}")
+        expected = "text" if kind is str else "a whole number"
+        raise Unreadable(f"{key}: has to be {expected}, and is {found!a}")
     if kind is str and not json_files.is_text(found):
         raise Unreadable(f"{key}: is not UTF-8")
     if isinstance(found, int) and not 0 <= found < 2**31:
