@@ -311,6 +311,7 @@ class RunContainer:
                 "Ulimits": [
                     _ulimit("fsize", settings.max_file_bytes),
                     _ulimit("nofile", settings.max_open_files),
+                    _ulimit("stack", settings.max_stack_bytes),
                     _ulimit("core", 0),
                 ],
                 # A program that reaches the container's own output must not fill the disk with it.
