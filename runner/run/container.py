@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import PurePosixPath
+from pathlib import PurePath, PurePosixPath
 from typing import Any
 
 import docker.errors
@@ -268,7 +268,7 @@ class RunContainer:
         uid = avatars.uid(key.avatar)
         tmp_bytes = settings.tmp_bytes + entrypoint.HOME_BYTES
         pipes_path = PurePosixPath(key.avatar, self._folder_name)
-        hosts = self._data_containers.mountpoint(key.kata_id) / pipes_path / _HOSTS
+        volume = self._data_containers.mountpoint(key.kata_id)
         config = {
             "Image": self._image,
             "Entrypoint": entrypoint.entrypoint(str(naming.mount_path(key.kata_id) / pipes_path)),
@@ -285,12 +285,8 @@ class RunContainer:
             "HostConfig": {
                 "VolumesFrom": [self._data_containers.namespace.kata(key.kata_id)],
                 "Mounts": [
-                    {
-                        "Type": "bind",
-                        "Source": str(hosts),
-                        "Target": "/etc/hosts",
-                        "ReadOnly": True,
-                    }
+                    _bind(volume / pipes_path / _HOSTS, "/etc/hosts", read_only=True),
+                    _bind(volume / key.avatar / naming.SANDBOX, str(naming.SANDBOX_ELSEWHERE)),
                 ],
                 "NetworkMode": "none",
                 "Runtime": settings.runtime,
@@ -334,6 +330,10 @@ def _hosts(hostname: str) -> bytes:
     return (
         f"127.0.0.1\tlocalhost {hostname}\n::1\tlocalhost ip6-localhost ip6-loopback\n"
     ).encode()
+
+
+def _bind(path: PurePath, target: str, *, read_only: bool = False) -> dict[str, str | bool]:
+    return {"Type": "bind", "Source": str(path), "Target": target, "ReadOnly": read_only}
 
 
 def _ulimit(name: str, limit: int) -> dict[str, str | int]:

@@ -196,6 +196,38 @@ echo tests: passed | tee ${REPORT_DIR}/coverage.txt
     assert names(sandbox) == {"report", "report/coverage.txt", "report/style.txt"}
 
 
+@pytest.mark.parametrize(
+    "instructions",
+    [
+        "",
+        "RUN mkdir /sandbox && touch /sandbox/mine",
+        "VOLUME /sandbox",
+        "RUN ln -s /proc/self/cwd /sandbox",
+    ],
+    ids=["nothing", "a folder", "a volume", "a link"],
+)
+def test_the_sandbox_is_where_scripts_of_today_look_for_it(
+    run: Run, build: Callable[[str], str], sandbox: Path, instructions: str
+) -> None:
+    """Start points of today write `/sandbox/…`; an image may have a folder or a link there."""
+    image = build(instructions)
+    response = run(
+        "echo one > /sandbox/one.txt; mkdir -p inner; (cd /sandbox/inner; echo two > two.txt)\n"
+        "cat /sandbox/given.txt; test /sandbox -ef . && echo same",
+        {"given.txt": b"given\n"},
+        image_name=image,
+    )
+    assert response.stderr.content == b""
+    assert response.stdout.content == b"given\nsame\n"
+    assert dict(response.changed_files) == {"one.txt": b"one\n", "inner/two.txt": b"two\n"}
+    assert names(sandbox) == {"given.txt", "one.txt", "inner", "inner/two.txt"}
+
+
+def test_the_sandbox_is_there_too_for_a_program_in_another_folder(run: Run) -> None:
+    response = run("cd /tmp; echo made > /sandbox/made.txt")
+    assert dict(response.changed_files) == {"made.txt": b"made\n"}
+
+
 @pytest.mark.parametrize("image_name", [PYTHON, GCC])
 def test_a_script_runs_in_bash_if_the_image_has_bash(run: Run, image_name: str) -> None:
     script = """set -o pipefail
