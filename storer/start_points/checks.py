@@ -21,6 +21,7 @@ from storer.start_points.folders import MANIFEST
 from storer.start_points.start_point import (
     EXERCISES,
     LANGUAGES,
+    LONGEST_NAME,
     RAG_LAMBDA,
     RED_AMBER_GREEN,
     REQUIRED,
@@ -100,7 +101,7 @@ def _checks(
 ) -> dict[str, Callable[[str, Any], Faults]]:
     """Return the keys that a start point of this kind may have, with the check of the value."""
     checks: dict[str, Callable[[str, Any], Faults]] = {
-        "display_name": _text,
+        "display_name": _display_name,
         VISIBLE_FILENAMES: partial(_visible_filenames, folder, kind),
     }
     if kind == LANGUAGES:
@@ -129,6 +130,12 @@ def _text(key: str, value: object) -> Faults:
         yield key, f"has to be text, and is {_shown(value)}"
     elif not value:
         yield key, "is empty"
+
+
+def _display_name(key: str, value: object) -> Faults:
+    yield from _text(key, value)
+    if isinstance(value, str) and len(value) > LONGEST_NAME:
+        yield key, f"{len(value)} characters are more than {LONGEST_NAME}"
 
 
 def _whole_number(largest: int, key: str, value: object) -> Faults:

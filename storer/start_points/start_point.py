@@ -25,6 +25,9 @@ REQUIRED = {
 }
 """The keys that a manifest.json must have, by the kind of start point."""
 
+LONGEST_NAME = 200
+"""The characters of a display name by which a start point can be asked for."""
+
 # The keys of the Ruby rule: in a start point's manifest.json, which names a file, and in a kata's.
 RAG_LAMBDA, RED_AMBER_GREEN = "rag_lambda", manifest.RED_AMBER_GREEN
 

@@ -29,6 +29,7 @@ INVALID: list[tuple[dict[str, Any], str]] = [
     ({"display_name": ""}, f"{MANIFEST}: display_name: is empty"),
     ({"display_name": [1, 2]}, f"{MANIFEST}: display_name: has to be text, and is [1,2]"),
     ({"display_name": None}, f"{MANIFEST}: display_name: has to be text, and is null"),
+    ({"display_name": "x" * 201}, "display_name: 201 characters are more than 200"),
     ({"image_name": ""}, f"{MANIFEST}: image_name: is empty"),
     ({"image_name": 5}, f"{MANIFEST}: image_name: has to be text, and is 5"),
     ({"image_name": "gcc:{}"}, f"{MANIFEST}: image_name: 'gcc:{{}}' is not the name of an image"),
