@@ -13,6 +13,9 @@ from dojo import avatars, kata_ids
 # The folder, in an avatar's folder, in which its runs work.
 SANDBOX = "sandbox"
 
+# Where other servers mount the sandbox of a run. Scripts that were written for those find it there.
+SANDBOX_ELSEWHERE = PurePosixPath("/sandbox")
+
 KATAS_ROOT = PurePosixPath("/usr/src/cyber-dojo/katas")
 
 LABEL = "cyber-dojo.namespace"

@@ -89,6 +89,13 @@ class RunnerSettings(CommonSettings):
         128 * MIB,
         "size of one file that a run writes, holes included; stops a file without end",
     )
+    max_stack_bytes: int = setting(
+        "CYBER_DOJO_RUN_MAX_STACK_BYTES",
+        whole_number(MIB, GIB),
+        16 * MIB,
+        "size of the stack of a run's process; a thread has one too, of the same size if its "
+        "program asks for no other",
+    )
     max_output_bytes: int = setting(
         "CYBER_DOJO_RUN_MAX_OUTPUT_BYTES",
         whole_number(KIB, 16 * MIB),

@@ -13,6 +13,7 @@ rm -rf $context
 for kind in languages exercises; do
     mkdir -p "$context/$kind"
     cp -R "$folder/$kind" "$context/$kind/" 2>/dev/null || fail "there is no folder $folder/$kind"
+    find "$context/$kind" -name .git -prune -exec rm -rf {} +
 done
 .venv/bin/python -m storer.start_points.index $context/languages/languages $context/exercises/exercises \
     >build/logs/start-points.log || fail "the start points in $folder have errors: correct them"

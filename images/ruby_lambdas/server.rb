@@ -100,7 +100,9 @@ module LambdaServer
     limit(Process::RLIMIT_AS, @memory + MAX_MEMORY)
     limit(Process::RLIMIT_CPU, MAX_PROCESSOR_SECONDS)
     limit(Process::RLIMIT_NPROC, 0)
-    limit(Process::RLIMIT_NOFILE, 0)
+    # Not 0: to wait, Ruby polls one descriptor, and the kernel polls no more than a process may have.
+    # The one that this allows, 0, is taken.
+    limit(Process::RLIMIT_NOFILE, 1)
     limit(Process::RLIMIT_FSIZE, 0)
     return if PRCTL.call(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, @filter, 0, 0).zero?
     raise "the kernel takes no filter of system calls: errno #{Fiddle.last_error}"

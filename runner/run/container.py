@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import PurePosixPath
+from pathlib import PurePath, PurePosixPath
 from typing import Any
 
 import docker.errors
@@ -37,6 +37,9 @@ _HOSTS = "hosts"
 _NO_SUCH_PROGRAM = {126, 127}
 # The engine's answers for a container that was removed (404), or is being removed (409).
 _REMOVED = {404, 409}
+# What the engine says of an image that has a file where a folder is to be mounted.
+_NOT_THE_SAME_KIND = "mount a directory onto a file"
+_A_FILE_IN_THE_WAY = "it has a file where a run has a folder, or a folder where a run has a file"
 # How often the kata's handle is created again for one run, while something else removes it.
 _MAX_ATTEMPTS = 3
 
@@ -103,9 +106,9 @@ class RunContainer:
     def start(self, folder: AvatarFolder) -> None:
         """Create and start the container, and wait until it waits in the sandbox in `folder`.
 
-        Raises ImageMissing if the image is not on this host, ImageUnusable if it has no `sh`, and
-        EngineUnavailable. If the kata or the avatar's folder is removed at the same time, raises
-        any error of the disk or the engine.
+        Raises ImageMissing if the image is not on this host, ImageUnusable if it has no `sh`, or a
+        file where a folder is mounted, and EngineUnavailable. If the kata or the avatar's folder is
+        removed at the same time, raises any error of the disk or the engine.
         """
         kata_id = self.key.kata_id
         # Deleting the kata takes this lock exclusively. Without it, this container could come to
@@ -124,6 +127,8 @@ class RunContainer:
                 # The engine has many answers for a container that is removed while it starts.
                 if error.status_code in _REMOVED or self._state_if_there() is None:
                     raise RunLost("its container was removed") from None
+                if _NOT_THE_SAME_KIND in str(error.explanation):
+                    raise ImageUnusable(self.key.image_name, _A_FILE_IN_THE_WAY) from None
                 raise
             self._init = InitProcess.find(self._state()["Pid"], self._id)
             if not self._pipes.wait_until_ready(ANSWER_SECONDS, self._has_ended):
@@ -268,7 +273,7 @@ class RunContainer:
         uid = avatars.uid(key.avatar)
         tmp_bytes = settings.tmp_bytes + entrypoint.HOME_BYTES
         pipes_path = PurePosixPath(key.avatar, self._folder_name)
-        hosts = self._data_containers.mountpoint(key.kata_id) / pipes_path / _HOSTS
+        volume = self._data_containers.mountpoint(key.kata_id)
         config = {
             "Image": self._image,
             "Entrypoint": entrypoint.entrypoint(str(naming.mount_path(key.kata_id) / pipes_path)),
@@ -285,12 +290,8 @@ class RunContainer:
             "HostConfig": {
                 "VolumesFrom": [self._data_containers.namespace.kata(key.kata_id)],
                 "Mounts": [
-                    {
-                        "Type": "bind",
-                        "Source": str(hosts),
-                        "Target": "/etc/hosts",
-                        "ReadOnly": True,
-                    }
+                    _bind(volume / pipes_path / _HOSTS, "/etc/hosts", read_only=True),
+                    _bind(volume / key.avatar / naming.SANDBOX, str(naming.SANDBOX_ELSEWHERE)),
                 ],
                 "NetworkMode": "none",
                 "Runtime": settings.runtime,
@@ -311,6 +312,7 @@ class RunContainer:
                 "Ulimits": [
                     _ulimit("fsize", settings.max_file_bytes),
                     _ulimit("nofile", settings.max_open_files),
+                    _ulimit("stack", settings.max_stack_bytes),
                     _ulimit("core", 0),
                 ],
                 # A program that reaches the container's own output must not fill the disk with it.
@@ -333,6 +335,10 @@ def _hosts(hostname: str) -> bytes:
     return (
         f"127.0.0.1\tlocalhost {hostname}\n::1\tlocalhost ip6-localhost ip6-loopback\n"
     ).encode()
+
+
+def _bind(path: PurePath, target: str, *, read_only: bool = False) -> dict[str, str | bool]:
+    return {"Type": "bind", "Source": str(path), "Target": target, "ReadOnly": read_only}
 
 
 def _ulimit(name: str, limit: int) -> dict[str, str | int]:

@@ -12,7 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from cyberdojo.colour.v1 import colour_pb2
 from cyberdojo.storer.v1 import storer_pb2
-from dojo import avatars, kata_ids, visible_files
+from dojo import avatars, kata_ids, limits, visible_files
 from dojo.errors import InvalidArgument
 from storer.backup.download import Compression
 from storer.backup.resume import Resumption
@@ -237,6 +237,10 @@ def _ruby_lambda_from(rule: colour_pb2.ColourRule) -> str | None:
 
 
 def _other_from(message: struct_pb2.Struct) -> dict[str, Any]:
+    # No JSON of the largest size is larger as a message; so `check` would refuse this as well.
+    if message.ByteSize() > 8 * limits.MAX_MANIFEST_BYTES:
+        reason = f"as JSON, it has more than {limits.MAX_MANIFEST_BYTES} bytes"
+        raise InvalidArgument("manifest.other", reason)
     try:
         other: dict[str, Any] = MessageToDict(message)
     except ValueError:

@@ -26,10 +26,11 @@ from storer.backup import download, restore
 from storer.backup.catalog import Catalog
 from storer.kata import diff
 from storer.kata.diff import Comparison
+from storer.kata.manifest import RED_AMBER_GREEN
 from storer.katas.details import Details
 from storer.katas.repository import Katas
 from storer.katas.watch import Watches
-from storer.start_points.start_points import RED_AMBER_GREEN, StartPoints
+from storer.start_points.start_points import StartPoints
 from storer.workers.archiver import Archiver
 
 Context = grpc.aio.ServicerContext[Any, Any]

@@ -11,12 +11,12 @@ import grpc.aio
 from cyberdojo.startpoints.v1 import startpoints_pb2, startpoints_pb2_grpc
 from dojo.errors import InvalidArgument
 from storer.api import converters, page_tokens
-from storer.start_points.start_points import EXERCISES, LANGUAGES, IndexEntry, StartPoints
+from storer.start_points.start_point import EXERCISES, LANGUAGES, LONGEST_NAME
+from storer.start_points.start_points import IndexEntry, StartPoints
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
 MAX_PAGE_NAMES = 1000
-MAX_NAME = 200
 
 
 class StartPointsServicer(startpoints_pb2_grpc.StartPointsServiceServicer):
@@ -61,8 +61,8 @@ class StartPointsServicer(startpoints_pb2_grpc.StartPointsServiceServicer):
         """Read the manifest that a kata is created from."""
         if not request.language:
             raise InvalidArgument("language", "is required")
-        converters.check_length("language", request.language, MAX_NAME)
-        converters.check_length("exercise", request.exercise, MAX_NAME)
+        converters.check_length("language", request.language, LONGEST_NAME)
+        converters.check_length("exercise", request.exercise, LONGEST_NAME)
         found = await asyncio.to_thread(self._start_points.get, request.language, request.exercise)
         return startpoints_pb2.GetStartPointResponse(manifest=converters.manifest_to(found))
 

@@ -37,8 +37,13 @@ def dumps(value: object) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode("ascii")
 
 
-def read(path: Path, kind: type[dict[str, Any]] | type[list[Any]]) -> Any:
-    """Return the object or list, as `kind` says, in a JSON file; raise Unreadable without one."""
+def read(
+    path: Path, kind: type[dict[str, Any]] | type[list[Any]], *, unique_keys: bool = False
+) -> Any:
+    """Return the object or list, as `kind` says, in a JSON file; raise Unreadable without one.
+
+    With `unique_keys`, an object that has a key twice is unreadable; else the last one counts.
+    """
     try:
         with path.open("rb") as file:
             _check_size(os.fstat(file.fileno()).st_size)
@@ -47,20 +52,31 @@ def read(path: Path, kind: type[dict[str, Any]] | type[list[Any]]) -> Any:
         raise Unreadable("is missing") from None
     except (IsADirectoryError, NotADirectoryError):
         raise Unreadable("is not a file") from None
-    return loads(content, kind)
+    return loads(content, kind, unique_keys=unique_keys)
 
 
-def loads(content: bytes, kind: type[dict[str, Any]] | type[list[Any]]) -> Any:
-    """Return the object or list, as `kind` says, in JSON text; raise Unreadable without one."""
+def loads(
+    content: bytes, kind: type[dict[str, Any]] | type[list[Any]], *, unique_keys: bool = False
+) -> Any:
+    """Return the object or list in JSON text, as `read` does; raise Unreadable without one."""
     _check_size(len(content))
     _check_values(content)
     try:
-        value = json.loads(content)
+        value = json.loads(content, object_pairs_hook=_unique if unique_keys else None)
     except (ValueError, RecursionError) as error:
         raise Unreadable(f"is not JSON: {error}") from None
     if not isinstance(value, kind):
         raise Unreadable(f"is not a JSON {'object' if kind is dict else 'list'}")
     return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise Unreadable(f"{twice}: is there {keys.count(twice)} times in one object")
+    return found
 
 
 def _check_size(size: int) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from dojo import patterns, ruby_lambdas, visible_files
+from dojo import image_names, limits, patterns, ruby_lambdas, visible_files
 from dojo.errors import InvalidArgument
 from dojo.patterns import BadPattern
 from storer.fs import json_files, json_times
@@ -91,6 +91,7 @@ def check(manifest: Manifest) -> None:
         raise InvalidArgument("manifest.display_name", "is required")
     if not manifest.image_name:
         raise InvalidArgument("manifest.image_name", "is required")
+    image_names.check(manifest.image_name, "manifest.image_name")
     if not 1 <= manifest.max_seconds <= LARGEST_MAX_SECONDS:
         reason = f"{manifest.max_seconds} is not from 1 to {LARGEST_MAX_SECONDS}"
         raise InvalidArgument("manifest.max_seconds", reason)
@@ -107,6 +108,16 @@ def check(manifest: Manifest) -> None:
     for key in manifest.other:
         if key in KEYS:
             raise InvalidArgument(f"manifest.other.{key}", "has a field of its own")
+    _check_size(manifest)
+
+
+def _check_size(manifest: Manifest) -> None:
+    """Refuse what would be too much JSON to be read again, whichever field it is in."""
+    without_files = {**vars(manifest), "visible_files": None}
+    size = len(json_files.dumps(without_files))
+    if size > limits.MAX_MANIFEST_BYTES:
+        reason = f"{size} bytes of JSON, without files, are more than {limits.MAX_MANIFEST_BYTES}"
+        raise InvalidArgument("manifest", reason)
 
 
 def _check_patterns(given: list[dict[str, str]]) -> None:
@@ -195,7 +206,8 @@ def _get(value: Mapping[str, Any], key: str, kind: type, default: Any) -> Any:
     if found is None:
         return default
     if not isinstance(found, kind) or isinstance(found, bool):
-        raise Unreadable(f"{key}: {found!r} is not a {kind.__name__}")
+        expected = "text" if kind is str else "a whole number"
+        raise Unreadable(f"{key}: has to be {expected}, and is {found!a}")
     if kind is str and not json_files.is_text(found):
         raise Unreadable(f"{key}: is not UTF-8")
     if isinstance(found, int) and not 0 <= found < 2**31:

@@ -1,60 +1,91 @@
 """Check and index start points: `python -m storer.start_points.index FOLDER...`.
 
-Each FOLDER is called `languages` or `exercises` and has a folder for each start point. If anything
-is wrong, all problems are reported at once, by file and key, and nothing is written. Else each
-FOLDER gets its index.json, from which the storer serves the start points.
+Each FOLDER is called `languages` or `exercises` and has folders of start points. A start point is a
+folder with a manifest.json; of a repository, its folder `start_point`. If anything is wrong, all
+problems are reported at once, by file and key, and nothing is written. Else each FOLDER gets its
+index.json, from which the storer serves the start points.
 """
 
 import sys
 from pathlib import Path
 
 from storer.fs import durable
-from storer.fs.json_files import Unreadable
-from storer.start_points.start_points import EXERCISES, INDEX, LANGUAGES, IndexEntry, index_json, read
+from storer.start_points import checks, folders, start_point
+from storer.start_points.checks import Findings
+from storer.start_points.start_point import EXERCISES, LANGUAGES
+from storer.start_points.start_points import INDEX, IndexEntry, index_json
 
 
-def main(folders: list[str]) -> None:
+def main(arguments: list[str]) -> None:
     """Index the folders; exit with 1 if a start point is invalid, with 2 for wrong arguments."""
-    if not folders or not all(Path(each).name in {LANGUAGES, EXERCISES} for each in folders):
+    if not arguments or not all(Path(each).name in {LANGUAGES, EXERCISES} for each in arguments):
         print(__doc__, file=sys.stderr)
         sys.exit(2)
-    problems: list[str] = []
-    indexes = {Path(each): check(Path(each), problems) for each in folders}
-    if problems:
-        sys.exit("\n".join(problems))
+    findings = Findings()
+    indexes = {Path(each): check(Path(each), findings) for each in arguments}
+    for warning in findings.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    if findings.problems:
+        sys.exit("\n".join(findings.problems))
     for folder, listed in indexes.items():
         durable.write(folder / INDEX, index_json(listed))
         (folder / INDEX).chmod(0o644)
         print(f"{folder}: {len(listed)} {folder.name}")
+        for entry in listed:
+            print(f"  {entry.folder}: {entry.display_name}")
 
 
-def check(folder: Path, problems: list[str]) -> list[IndexEntry]:
-    """Return the entries of a folder's index, by display name; append to `problems` what is wrong."""
+def check(folder: Path, findings: Findings) -> list[IndexEntry]:
+    """Return the entries of a folder's index, by display name; add to `findings` what is wrong."""
     found: dict[str, IndexEntry] = {}
-    try:
-        inner = sorted(path for path in folder.iterdir() if path.is_dir())
-    except OSError as error:
-        problems.append(f"{folder}: {error.strerror}")
-        return []
-    for path in inner:
-        try:
-            start_point = read(path, folder.name)
-        except Unreadable as error:
-            problems.append(f"{path}/{error}")
+    for path in _start_points(folder, findings):
+        wrong = checks.check(path, folder.name)
+        findings.warnings += [f"{path}/{each}" for each in wrong.warnings]
+        findings.problems += [f"{path}/{each}" for each in wrong.problems]
+        if wrong.problems:
             continue
-        name = start_point.display_name
+        served = start_point.read(path, folder.name)
+        name = served.display_name
         if name in found:
             other = folder / found[name].folder
-            problems.append(f"{path}/manifest.json: display_name: {other} is called {name!r} too")
+            problem = f"{path}/{folders.MANIFEST}: display_name: {other} is called {name!r} too"
+            findings.problems.append(problem)
             continue
-        first = next(iter(start_point.visible_files.values()))
+        first = next(iter(served.visible_files.values()))
         found[name] = IndexEntry(
             display_name=name,
-            folder=path.name,
-            image_name=start_point.image_name,
+            folder=path.relative_to(folder).as_posix(),
+            image_name=served.image_name,
             instructions=first if folder.name == EXERCISES else b"",
         )
     return [found[name] for name in sorted(found)]
+
+
+def _start_points(folder: Path, findings: Findings) -> list[Path]:
+    """Return the start points in a folder; add to `findings` where there should be one."""
+    found = []
+    try:
+        inner = folders.inner_folders(folder)
+        for path in inner:
+            here = list(folders.find(path))
+            if not here:
+                findings.problems.append(f"{path}: {_NOTHING_HERE}")
+            found += here
+    except OSError as error:
+        findings.problems.append(f"{error.filename}: {error.strerror}")
+        return []
+    if not inner:
+        findings.warnings.append(f"{folder}: has no start points, each in a folder of its own")
+    if (folder / folders.MANIFEST).exists():
+        problem = "is in no folder of its own, and so it is nobody's start point"
+        findings.problems.append(f"{folder}/{folders.MANIFEST}: {problem}")
+    return found
+
+
+_NOTHING_HERE = (
+    f"there is no start point: no {folders.MANIFEST} here, in {folders.START_POINT}/, "
+    f"or in the folders inside, {folders.MAX_DEPTH} deep"
+)
 
 
 if __name__ == "__main__":

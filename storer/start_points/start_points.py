@@ -1,7 +1,7 @@
 """Start points: languages and exercises, read from a folder that the operator mounts.
 
-The folder has `languages/` and `exercises/`, each with a folder for each start point and an
-`index.json`, which has all that a menu needs. `storer.start_points.index` writes the index; a
+The folder has `languages/` and `exercises/`, each with folders of start points and an `index.json`,
+which has all that a menu needs. `storer.start_points.index` writes the index; a
 folder without an index is not served. Replacing the start points has to replace the index too: the
 cache of an index is good as long as its file is the same.
 """
@@ -15,26 +15,22 @@ from typing import Any
 
 import structlog
 
-from dojo import image_names, ruby_lambdas, visible_files
+from dojo import image_names, visible_files
 from dojo.errors import InvalidArgument, StartPointDamaged, StartPointNotFound
 from storer.fs import json_files
-from storer.kata import manifest
 from storer.fs.json_files import Unreadable
 from storer.kata.manifest import Manifest
+from storer.start_points import start_point
+from storer.start_points.start_point import EXERCISES, LANGUAGES
 
 _log = structlog.get_logger()
 
-LANGUAGES, EXERCISES = "languages", "exercises"
 INDEX = "index.json"
-MANIFEST = "manifest.json"
-
-# The keys of the Ruby rule: in a start point's manifest.json, which names a file, and in a kata's.
-RAG_LAMBDA, RED_AMBER_GREEN = "rag_lambda", manifest.RED_AMBER_GREEN
 
 
 @dataclass(frozen=True)
 class IndexEntry:
-    """An index's entry: a start point as a menu shows it. `folder` is its folder's name."""
+    """An index's entry: a start point as a menu shows it. `folder` is inside the index's folder."""
 
     display_name: str
     folder: str
@@ -102,7 +98,7 @@ class StartPoints:
             raise StartPointNotFound(kind, display_name)
         folder = self._path / kind / listed.folder
         try:
-            return read(folder, kind)
+            return start_point.read(folder, kind)
         except Unreadable as error:
             raise StartPointDamaged(folder, str(error)) from error
 
@@ -134,72 +130,6 @@ class StartPoints:
         with self._lock:
             self._known[kind] = (signature, found)
         return found
-
-
-def read(folder: Path, kind: str) -> Manifest:
-    """Return the manifest of a language, or of an exercise, which has no image.
-
-    Raises Unreadable, naming the file and the key.
-    """
-    try:
-        value = json_files.read(folder / MANIFEST, dict)
-        names = value.get("visible_filenames")
-        if not isinstance(names, list) or not all(isinstance(each, str) for each in names):
-            raise Unreadable("visible_filenames: is not a list of filenames")
-        known = {key: each for key, each in value.items() if key not in _ABOUT_FILES}
-        found = manifest.from_json({**known, **_rule(folder, value), "visible_files": {}})
-    except Unreadable as error:
-        raise Unreadable(f"{MANIFEST}: {error}") from None
-    found = replace(found, visible_files={name: _file(folder, name) for name in names})
-    _check(found, kind)
-    return found
-
-
-_ABOUT_FILES = {"visible_filenames", RAG_LAMBDA}
-
-
-def _rule(folder: Path, value: Mapping[str, Any]) -> dict[str, str]:
-    """Return the Ruby rule, from the file that the manifest names, under the key of a kata's."""
-    name = value.get(RAG_LAMBDA)
-    if name is None:
-        return {}
-    if not isinstance(name, str):
-        raise Unreadable(f"{RAG_LAMBDA}: is not a filename")
-    source = json_files.from_bytes(_file(folder, name))
-    if (fault := ruby_lambdas.fault(source)) is not None:
-        raise Unreadable(f"{RAG_LAMBDA}: {name}: {fault}")
-    return {RED_AMBER_GREEN: source}
-
-
-def _file(folder: Path, name: str) -> bytes:
-    """Return the content of a start point's file; refuse a link that leads out of its folder."""
-    if (fault := visible_files.name_fault(name)) is not None:
-        raise Unreadable(f"{MANIFEST}: {visible_files.shown(name)}: {fault}")
-    path = folder / name
-    try:
-        if not path.resolve().is_relative_to(folder.resolve()):
-            raise Unreadable(f"{name}: leads out of the start point")
-        return path.read_bytes()
-    except OSError as error:
-        raise Unreadable(f"{name}: {error.strerror}") from None
-
-
-def _check(found: Manifest, kind: str) -> None:
-    """Raise Unreadable unless a kata can be created from the start point."""
-    # An exercise has no image; a placeholder passes the check, and all else has to hold for both.
-    whole = found if kind == LANGUAGES else replace(found, image_name="none")
-    try:
-        manifest.check(whole)
-    except InvalidArgument as error:
-        field = error.field.removeprefix("manifest.")
-        raise Unreadable(f"{MANIFEST}: {field}: {error.reason}") from None
-    has_script = visible_files.CYBER_DOJO_SH in found.visible_files
-    if has_script != (kind == LANGUAGES):
-        reason = "is missing" if kind == LANGUAGES else "is the language's, not an exercise's"
-        raise Unreadable(f"{MANIFEST}: visible_filenames: {visible_files.CYBER_DOJO_SH} {reason}")
-    for name in found.highlight_filenames:
-        if name not in found.visible_files:
-            raise Unreadable(f"{MANIFEST}: highlight_filenames: {name!r} is not a visible file")
 
 
 def index_json(listed: list[IndexEntry]) -> bytes:

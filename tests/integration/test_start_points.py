@@ -224,6 +224,8 @@ EXTRA_FILES = [
      b":- begin_tests(a).\ntest(a) :- true.\n:- end_tests(a).\n", "GREEN"),
     ("prolog_plunit", "b.pl", b":- module(b, [b/1]).\nb(1).\n", "GREEN"),
 ]  # fmt: skip
+# Each family of compilers has its own program that names the lines in a sanitizer's report.
+SANITIZERS = [("gcc_assert", "gcc"), ("gpp_assert", "g++"), ("clangpp_assert", "clang++")]
 # JUnit calls the lack of tests a failure.
 UNTESTED_IS_RED = {"java_junit", "java_jmock", "java_mockito"}
 
@@ -238,6 +240,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     elif "content" in metafunc.fixturenames:
         extra = [each for each in EXTRA_FILES if each[0] in names]
         metafunc.parametrize(("name", "filename", "content", "colour"), extra)
+    elif "compiler" in metafunc.fixturenames:
+        compilers = [each for each in SANITIZERS if each[0] in names]
+        metafunc.parametrize(("name", "compiler"), compilers)
     elif "name" in metafunc.fixturenames:
         metafunc.parametrize("name", names)
 
@@ -320,6 +325,15 @@ def test_a_test_creates_no_visible_files(test: Test, name: str) -> None:
     response = test(name, fixed(name))
     assert not response.changed_files
     assert not response.deleted_filenames
+
+
+def test_a_sanitizer_names_the_line_of_a_fault(test: Test, name: str, compiler: str) -> None:
+    script = f"{compiler} -g -fsanitize=address -o fault fault.c && ./fault"
+    content = b"int main(int n, char **_)\n{\n    volatile char a[4];\n    a[3 + n] = 1;\n}\n"
+    files = {**visible_files(name), "cyber-dojo.sh": script.encode(), "fault.c": content}
+    response = test(name, files)
+    assert b"stack-buffer-overflow" in response.stderr.content
+    assert b"fault.c:4" in response.stderr.content
 
 
 def test_a_changed_header_compiles_what_includes_it(test: Test) -> None:

@@ -6,13 +6,25 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+import grpc
 import pytest
 
 from dojo import naming
 from dojo.engine.client import Engine
 from dojo.naming import Namespace
 from support.kata_folders import Kata
-from support.runner.submissions import AVATAR, GCC, GREEN, PYTHON, Run, Stub, prepare, runs_in
+from support.runner.submissions import (
+    AVATAR,
+    GCC,
+    GREEN,
+    PYTHON,
+    Run,
+    Stub,
+    prepare,
+    refused,
+    request,
+    runs_in,
+)
 
 CLEANERS = ". ~/cyber_dojo_fs_cleaners.sh\n"
 
@@ -194,6 +206,48 @@ echo tests: passed | tee ${REPORT_DIR}/coverage.txt
         "report/style.txt": b"all well\n",
     }
     assert names(sandbox) == {"report", "report/coverage.txt", "report/style.txt"}
+
+
+@pytest.mark.parametrize(
+    "instructions",
+    [
+        "",
+        "RUN mkdir /sandbox && touch /sandbox/mine",
+        "VOLUME /sandbox",
+        "RUN ln -s /proc/self/cwd /sandbox",
+    ],
+    ids=["nothing", "a folder", "a volume", "a link"],
+)
+def test_the_sandbox_is_where_scripts_of_today_look_for_it(
+    run: Run, build: Callable[[str], str], sandbox: Path, instructions: str
+) -> None:
+    """Start points of today write `/sandbox/…`; an image may have a folder or a link there."""
+    image = build(instructions)
+    response = run(
+        "echo one > /sandbox/one.txt; mkdir -p inner; (cd /sandbox/inner; echo two > two.txt)\n"
+        "cat /sandbox/given.txt; test /sandbox -ef . && echo same",
+        {"given.txt": b"given\n"},
+        image_name=image,
+    )
+    assert response.stderr.content == b""
+    assert response.stdout.content == b"given\nsame\n"
+    assert dict(response.changed_files) == {"one.txt": b"one\n", "inner/two.txt": b"two\n"}
+    assert names(sandbox) == {"given.txt", "one.txt", "inner", "inner/two.txt"}
+
+
+@pytest.mark.parametrize("path", ["/sandbox", "/tmp"])  # noqa: S108
+def test_an_image_with_a_file_where_a_run_has_a_folder_is_refused(
+    runner: Stub, started_kata: Kata, build: Callable[[str], str], path: str
+) -> None:
+    image = build(f"RUN rm -rf {path} && touch {path}")
+    asked = request(started_kata, image_name=image)
+    error = refused(lambda: runner.Run(asked), grpc.StatusCode.FAILED_PRECONDITION)
+    assert f"image {image} can't be used: it has a file where a run has a folder" in error.details()
+
+
+def test_the_sandbox_is_there_too_for_a_program_in_another_folder(run: Run) -> None:
+    response = run("cd /tmp; echo made > /sandbox/made.txt")
+    assert dict(response.changed_files) == {"made.txt": b"made\n"}
 
 
 @pytest.mark.parametrize("image_name", [PYTHON, GCC])

@@ -237,7 +237,6 @@ def test_an_engine_that_is_stopped_while_a_lambda_is_evaluated_gives_no_wrong_li
 ) -> None:
     dojo.engine.load(engine, "cyber-dojo/ruby_lambdas")
     slow = colour_pb2.ColourRule()
-    # Less than a second: a lambda that sleeps uses processor time, of which it may use a second.
     slow.ruby_lambda.source = "lambda { |output| sleep 0.6; output.strip.to_sym }"
     asked = request(dojo.kata, "touch done; echo green", colour_rule=slow)
     assert dojo.runner.Run(asked, timeout=60).outcome == GREEN

@@ -32,7 +32,7 @@ from support.storer.legacy_katas import SPIDERS_LAMBDA
 
 NO_COLOUR = "the Ruby lambda gave no colour: "
 REACHED_OUT = NO_COLOUR + "it tried what a rule may not"
-TOO_LONG = NO_COLOUR + "it took longer than"
+TOO_LONG = NO_COLOUR + "it took longer than "
 SAYS_SO = "lambda { |output| output.strip.to_sym }"
 
 
@@ -163,6 +163,27 @@ def test_a_lambda_that_hangs_is_ended(run: Run, source: str) -> None:
     assert outcome == FAULTY
     assert reason.startswith(TOO_LONG)
     assert judged(run, SAYS_SO, "echo green") == (GREEN, "")
+
+
+@pytest.mark.parametrize("body", ["sleep", "sleep 3.5", "loop { sleep 0.1 }"])
+def test_a_lambda_that_waits_too_long_is_ended_with_the_limit_of_time(run: Run, body: str) -> None:
+    source = f"lambda {{ |output| {body}; :green }}"
+    assert judged(run, source) == (FAULTY, TOO_LONG + "3 s")
+
+
+@pytest.mark.parametrize(
+    "body", ["sleep 1.3", "13.times { sleep 0.1 }", "select(nil, nil, nil, 1.3)"]
+)
+def test_a_lambda_that_waits_takes_nothing_of_its_second_of_the_processor(
+    run: Run, body: str
+) -> None:
+    source = f"""lambda do |output|
+        before = Process.clock_gettime(Process::CLOCK_PROCESS_CPUTIME_ID)
+        {body}
+        used = Process.clock_gettime(Process::CLOCK_PROCESS_CPUTIME_ID) - before
+        used < 0.1 ? :green : raise("it used #{{used}} s")
+    end"""
+    assert judged(run, source) == (GREEN, "")
 
 
 @pytest.mark.parametrize(
@@ -349,7 +370,6 @@ def test_a_lambda_whose_container_is_removed_is_evaluated_in_another(
     assert judged(runs_in(runner, started_kata), SAYS_SO, "echo green") == (GREEN, "")
     before = containers(engine, namespace)
     servers = [engine.api.inspect_container(each)["State"]["Pid"] for each in before]
-    # Less than a second: a lambda that sleeps uses processor time, of which it may use a second.
     slow = "lambda { |output| sleep 0.6; :green }"
     call = runner.Run.future(request(started_kata, "true", colour_rule=ruby(slow)), timeout=60)
     wait_until(lambda: any(map(children, servers)) or call.done())

@@ -15,6 +15,7 @@ from support.kata_folders import Kata, make_kata
 from support.own_engine import OTHER_RUNTIME, StartService, services_on_an_own_engine
 from support.runner.submissions import (
     AVATAR,
+    GCC,
     GREEN,
     PYTHON,
     RED,
@@ -101,11 +102,20 @@ def test_a_run_that_needs_too_much_memory_gets_a_reason(run: Run) -> None:
         ("echo $(ls /sys/class/net) only", "lo only\n"),
         ("grep -h -E 'CapEff|NoNewPrivs' /proc/self/status", "NoNewPrivs:\t1\n"),
         ("grep -h CapEff /proc/self/status", "0000000000000000"),
-        ("ulimit -c; ulimit -n", "0\n1024\n"),
+        ("ulimit -c; ulimit -n; ulimit -s", "0\n1024\n16384\n"),
     ],
 )
 def test_a_run_is_confined(run: Run, script: str, printed: str) -> None:
     assert printed in run(script).stdout.content.decode()
+
+
+@pytest.mark.parametrize(("mebibytes", "status"), [(12, 0), (20, 128 + 11)])
+def test_a_local_array_has_room_on_the_stack_up_to_the_limit(
+    runner: Stub, started_kata: Kata, mebibytes: int, status: int
+) -> None:
+    source = f"int main(void) {{ volatile char a[{mebibytes} << 20]; a[0] = 1; return a[0] - 1; }}"
+    asked = request(started_kata, "gcc a.c && ./a.out", {"a.c": source.encode()}, image_name=GCC)
+    assert runner.Run(asked).status == status
 
 
 def test_a_run_sees_neither_manifests_nor_the_sandboxes_of_others(

@@ -24,10 +24,13 @@ def a_language(**keys: Any) -> dict[str, Any]:
     }
 
 
-def write(folder: Path, manifest: dict[str, Any], files: dict[str, str] | None = None) -> None:
-    """Write a start point."""
+def write(
+    folder: Path, manifest: dict[str, Any] | str, files: dict[str, str] | None = None
+) -> None:
+    """Write a start point, whose manifest may be given as JSON."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    text = manifest if isinstance(manifest, str) else json.dumps(manifest)
+    (folder / "manifest.json").write_text(text)
     for name, content in (files or {}).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(content)

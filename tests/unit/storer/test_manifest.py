@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,8 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cyberdojo.storer.v1 import storer_pb2
+from dojo import limits
 from dojo.errors import InvalidArgument
 from storer.api import converters
+from storer.fs import json_files
 from storer.fs.json_files import Unreadable
 from storer.kata import manifest
 from storer.kata.manifest import Manifest
@@ -22,6 +25,7 @@ ID = "7C4E19D2B6"
 TIME = datetime(2019, 1, 16, 12, 44, 55, tzinfo=UTC)
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=10)
+image_names = st.from_regex(r"[a-z]{1,5}(/[a-z0-9]{1,5})?(:[a-z0-9]{1,5})?", fullmatch=True)
 names = st.from_regex(r"[a-z]{1,8}\.[a-z]{1,2}", fullmatch=True)
 patterns = st.fixed_dictionaries(
     {
@@ -38,7 +42,7 @@ values = st.recursive(
 manifests = st.builds(
     Manifest,
     display_name=texts.filter(bool),
-    image_name=texts.filter(bool),
+    image_name=image_names,
     exercise=texts,
     filename_extensions=st.lists(texts, max_size=3),
     max_seconds=st.integers(1, 60),
@@ -102,6 +106,24 @@ def test_values_nested_as_deep_as_a_message_allows_are_read_again(kind: str) -> 
         )
         assert storer_pb2.GetKataResponse.FromString(found.SerializeToString()) == found
     assert 20 < accepted < 59
+
+
+def test_as_many_values_as_are_accepted_are_read_again() -> None:
+    count = limits.MAX_MANIFEST_BYTES // len("0,")
+    whole = Manifest("a", "b", visible_files={"a": b""}, other={"n": [0] * count})
+    with pytest.raises(InvalidArgument, match=str(limits.MAX_MANIFEST_BYTES)):
+        manifest.check(whole)
+    made = replace(whole, other={"n": [0] * (count - 200)})
+    manifest.check(made)
+    written = json_files.dumps(manifest.to_json(made, ID, TIME))
+    assert manifest.from_json(json_files.loads(written, dict)) == made
+
+
+def test_a_message_with_far_too_many_values_is_refused_before_it_is_converted() -> None:
+    message = storer_pb2.Manifest()
+    message.other.update({"n": [0] * 1_000_000})
+    with pytest.raises(InvalidArgument, match=str(limits.MAX_MANIFEST_BYTES)):
+        converters.manifest_from(message)
 
 
 @given(manifests)
@@ -173,6 +195,7 @@ def test_what_can_not_be_understood_or_told_is_unreadable(key: str, value: objec
 CHECKS: list[tuple[Callable[[], Manifest], str]] = [
     (lambda: Manifest("", "b", visible_files={"a": b""}), "manifest.display_name"),
     (lambda: Manifest("a", "", visible_files={"a": b""}), "manifest.image_name"),
+    (lambda: Manifest("a", "gcc:{}", visible_files={"a": b""}), "manifest.image_name"),
     (lambda: Manifest("a", "b"), "manifest.visible_files"),
     (lambda: Manifest("a", "b", visible_files={"../a": b""}), "manifest.visible_files['../a']"),
     (lambda: Manifest("a", "b", max_seconds=61, visible_files={"a": b""}), "manifest.max_seconds"),
@@ -187,10 +210,18 @@ CHECKS: list[tuple[Callable[[], Manifest], str]] = [
         lambda: Manifest("a", "b", visible_files={"a": b""}, other={"image_name": "c"}),
         "manifest.other.image_name",
     ),
+    (
+        lambda: Manifest("a", "b", visible_files={"a": b""}, other={"n": [0] * 1_000_001}),
+        "manifest",
+    ),
+    (
+        lambda: Manifest("a", "b", visible_files={"a": b""}, hidden_filenames=[""] * 1_000_001),
+        "manifest",
+    ),
 ]
 
 
-@pytest.mark.parametrize(("make", "field"), CHECKS, ids=[field for _, field in CHECKS])
+@pytest.mark.parametrize(("make", "field"), CHECKS)
 def test_what_no_kata_can_be_created_from_is_refused_by_field(
     make: Callable[[], Manifest], field: str
 ) -> None:
