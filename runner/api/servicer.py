@@ -26,6 +26,7 @@ from runner.run.container import RunKey
 from runner.run.pool import Pool
 from runner.run.run import OnOutput, Result, Run, RunCancelled, Submission
 from runner.run.service import RunService
+from runner.sandbox.changes import Why
 
 _log = structlog.get_logger()
 
@@ -55,6 +56,12 @@ _STREAMS = {
     colour_pb2.STREAM_UNSPECIFIED: Stream.BOTH,
     colour_pb2.STREAM_STDOUT: Stream.STDOUT,
     colour_pb2.STREAM_STDERR: Stream.STDERR,
+}
+_WHY = {
+    Why.NOT_TEXT: runner_pb2.NAMED_CHANGE_REASON_NOT_TEXT,
+    Why.TOO_LARGE: runner_pb2.NAMED_CHANGE_REASON_TOO_LARGE,
+    Why.TOO_MANY: runner_pb2.NAMED_CHANGE_REASON_TOO_MANY,
+    Why.ODD_NAME: runner_pb2.NAMED_CHANGE_REASON_ODD_NAME,
 }
 
 
@@ -294,6 +301,10 @@ def _run_response(result: Result) -> runner_pb2.RunResponse:
         changed_files=result.changes.files,
         changed_files_truncated=result.changes.is_truncated,
         deleted_filenames=result.changes.deleted_filenames,
+        named_changes=(
+            runner_pb2.NamedChange(filename=each.filename, reason=_WHY[each.why])
+            for each in result.changes.named
+        ),
     )
     response.duration.FromTimedelta(dt.timedelta(seconds=result.exit.duration_seconds))
     return response
