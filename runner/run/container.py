@@ -3,7 +3,7 @@
 import contextlib
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import PurePosixPath
@@ -34,6 +34,8 @@ _KILLED = 128 + 9
 # The name, in the pipes' folder, of the file for /etc/hosts. The file is mounted when that folder
 # is removed, so the container keeps it.
 _HOSTS = "hosts"
+_TMP, _SHM = "/tmp", "/dev/shm"  # noqa: S108 - in the container
+_SHM_BYTES = 64 * 1024**2
 _NO_SUCH_PROGRAM = {126, 127}
 # The engine's answers for a container that was removed (404), or is being removed (409).
 _REMOVED = {404, 409}
@@ -290,14 +292,16 @@ class RunContainer:
                         "Source": str(hosts),
                         "Target": "/etc/hosts",
                         "ReadOnly": True,
-                    }
+                    },
+                    *_covering_mounts(self._data_containers.engine.image_volumes(self._image)),
                 ],
                 "NetworkMode": "none",
                 "Runtime": settings.runtime,
                 "CapDrop": ["ALL"],
                 "SecurityOpt": ["no-new-privileges", f"seccomp={self._seccomp_profile}"],
                 "ReadonlyRootfs": True,
-                "Tmpfs": {"/tmp": f"rw,exec,nosuid,nodev,mode=1777,size={tmp_bytes}"},  # noqa: S108
+                "ShmSize": _SHM_BYTES,
+                "Tmpfs": {_TMP: f"rw,exec,nosuid,nodev,mode=1777,size={tmp_bytes}"},
                 # An init process reaps orphaned processes, and can't be killed by the program.
                 "Init": True,
                 "Memory": settings.memory_bytes,
@@ -333,6 +337,21 @@ def _hosts(hostname: str) -> bytes:
     return (
         f"127.0.0.1\tlocalhost {hostname}\n::1\tlocalhost ip6-localhost ip6-loopback\n"
     ).encode()
+
+
+def _covering_mounts(paths: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """Yield mounts for the paths that the image declares as volumes.
+
+    The engine would make writable volumes on the disk there. What the image has at the paths is
+    not seen.
+    """
+    for path in {str(PurePosixPath(path)) for path in paths} - {_TMP}:
+        mount: dict[str, Any] = {"Type": "tmpfs", "Target": path}
+        if path == _SHM:
+            mount["TmpfsOptions"] = {"SizeBytes": _SHM_BYTES, "Mode": 0o1777}
+        else:
+            mount["ReadOnly"] = True
+        yield mount
 
 
 def _ulimit(name: str, limit: int) -> dict[str, str | int]:
