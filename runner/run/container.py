@@ -296,6 +296,9 @@ class RunContainer:
                     *_covering_mounts(self._data_containers.engine.image_volumes(self._image)),
                 ],
                 "NetworkMode": "none",
+                # The files of a sandbox have the avatar's user id, so a container has the
+                # machine's own, also on an engine with userns-remap.
+                "UsernsMode": "host",
                 "Runtime": settings.runtime,
                 "CapDrop": ["ALL"],
                 "SecurityOpt": ["no-new-privileges", f"seccomp={self._seccomp_profile}"],
