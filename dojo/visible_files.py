@@ -18,6 +18,8 @@ MAX_TOTAL_BYTES = 48 * 1024 * 1024
 
 # Matches most names quickly: letters, digits and few others, no part that starts with a dot.
 _PART = r"[A-Za-z0-9_][A-Za-z0-9_.+-]*"
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_NOT_UTF_8 = re.compile(r"[\ud800-\udfff]")  # what a byte becomes that is no part of a character
 _PLAIN = re.compile(rf"{_PART}(?:/{_PART})*")
 
 
@@ -53,7 +55,7 @@ def name_fault(name: str) -> str | None:
         return "the name is not UTF-8"
     if len(encoded) > MAX_NAME_BYTES:
         return f"the name has {len(encoded)} bytes, more than {MAX_NAME_BYTES}"
-    if any(ord(character) < 32 or ord(character) == 127 for character in name):
+    if _CONTROL.search(name):
         return "the name has a control character"
     if name.startswith("/"):
         return "the name is absolute"
@@ -63,6 +65,11 @@ def name_fault(name: str) -> str | None:
         if _is_git(part):
             return "the name has the part .git"
     return None
+
+
+def is_text(name: str) -> bool:
+    """Return whether a name is UTF-8 without control characters."""
+    return not (_CONTROL.search(name) or _NOT_UTF_8.search(name))
 
 
 def is_git_or_dots(part: str) -> bool:

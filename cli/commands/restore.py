@@ -21,6 +21,8 @@ from cli.terminal.screen import Screen
 from cyberdojo.storer.v1 import storer_pb2
 from dojo.chunks import CHUNK_BYTES, Digest
 
+_LINKS_SHOWN = 3
+
 _FAILURES = {
     storer_pb2.RESTORE_OUTCOME_SKIPPED,
     storer_pb2.RESTORE_OUTCOME_REFUSED,
@@ -129,7 +131,13 @@ def _outcome(outcome: storer_pb2.RestoreOutcome.ValueType) -> str:
 def _report(screen: Screen, report: storer_pb2.RestoreReport) -> None:
     outcome = _outcome(report.outcome)
     if screen.as_json:
-        value = {"id": report.kata_id, "outcome": outcome, "reason": report.reason or None}
+        value: dict[str, object] = {
+            "id": report.kata_id,
+            "outcome": outcome,
+            "reason": report.reason or None,
+        }
+        if report.HasField("left_out"):
+            value["left_out"] = {"count": report.left_out.count, "names": [*report.left_out.names]}
         screen.record(value)
         return
     colour = "red" if report.outcome in _FAILURES else ""
@@ -137,6 +145,10 @@ def _report(screen: Screen, report: storer_pb2.RestoreReport) -> None:
         colour = "dim"
     reason = f": {report.reason}" if report.reason else ""
     screen.say(f"{report.kata_id}  ", (outcome, colour), reason)
+    if count := report.left_out.count:
+        named = ", ".join(report.left_out.names[:_LINKS_SHOWN])
+        more = f" and {count - _LINKS_SHOWN} more" if count > _LINKS_SHOWN else ""
+        screen.say(f"          without links that lead out of their sandbox: {named}{more}")
     screen.flush()
 
 

@@ -99,6 +99,15 @@ class Engine:
             except docker.errors.ImageNotFound:
                 return None
 
+    def image_volumes(self, name: str) -> list[str]:
+        """Return the paths that an image declares as volumes; [] if the image is not there."""
+        with translating_errors():
+            try:
+                config = self.api.inspect_image(name).get("Config") or {}
+            except docker.errors.ImageNotFound:
+                return []
+        return sorted(config.get("Volumes") or ())
+
     def has_image(self, name: str) -> bool:
         """Say whether an image of this name is on the engine's machine."""
         return self.image_id(name) is not None

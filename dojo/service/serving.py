@@ -32,6 +32,12 @@ S = TypeVar("S", bound=CommonSettings)
 
 MAX_PENDING = 20_000  # calls
 HEALTH_SECONDS = 0.25
+
+# A client may ping a connection this often, whether calls are in progress or not.
+PING_SECONDS = 1
+# A connection on which nothing comes for so long is pinged, and closed if no answer comes.
+KEEPALIVE_SECONDS = 20
+KEEPALIVE_TIMEOUT_SECONDS = 10
 GRACE_SECONDS = 10.0
 
 # Threads that run domain calls. There are more than cores, because the calls wait for the engine,
@@ -93,6 +99,12 @@ async def serve(
             # cancel calls beyond 1000 that wait to be accepted.
             ("grpc.server.max_pending_requests", MAX_PENDING),
             ("grpc.server.max_pending_requests_hard_limit", MAX_PENDING),
+            # gRPC's default is a ping in five minutes while nothing is sent, as in an idle watch.
+            ("grpc.http2.min_ping_interval_without_data_ms", PING_SECONDS * 1000),
+            ("grpc.keepalive_permit_without_calls", 1),
+            ("grpc.keepalive_time_ms", KEEPALIVE_SECONDS * 1000),
+            ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_SECONDS * 1000),
+            ("grpc.http2.max_pings_without_data", 0),
             *options,
         ],
     )

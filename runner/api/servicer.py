@@ -26,6 +26,7 @@ from runner.run.container import RunKey
 from runner.run.pool import Pool
 from runner.run.run import OnOutput, Result, Run, RunCancelled, Submission
 from runner.run.service import RunService
+from runner.sandbox.changes import Why
 
 _log = structlog.get_logger()
 
@@ -56,6 +57,12 @@ _STREAMS = {
     colour_pb2.STREAM_STDOUT: Stream.STDOUT,
     colour_pb2.STREAM_STDERR: Stream.STDERR,
 }
+_WHY = {
+    Why.NOT_TEXT: runner_pb2.NAMED_CHANGE_REASON_NOT_TEXT,
+    Why.TOO_LARGE: runner_pb2.NAMED_CHANGE_REASON_TOO_LARGE,
+    Why.TOO_MANY: runner_pb2.NAMED_CHANGE_REASON_TOO_MANY,
+    Why.ODD_NAME: runner_pb2.NAMED_CHANGE_REASON_ODD_NAME,
+}
 
 
 class RunnerServicer(runner_pb2_grpc.RunnerServiceServicer):
@@ -73,7 +80,7 @@ class RunnerServicer(runner_pb2_grpc.RunnerServiceServicer):
         self._run_threads = ThreadPoolExecutor(admission.max_running, thread_name_prefix="run")
         self._prepare_threads = ThreadPoolExecutor(PREPARING, thread_name_prefix="prepare")
         self._admission = admission
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], _Run] = {}
 
     async def Run(
         self, request: runner_pb2.RunRequest, context: _Context
@@ -126,6 +133,9 @@ class RunnerServicer(runner_pb2_grpc.RunnerServiceServicer):
     ) -> runner_pb2.ReleaseResponse:
         """Remove the containers that wait for an avatar."""
         kata_id, avatar = kata_ids.check(request.kata_id), avatars.check(request.avatar)
+        for run in self._tasks.values():
+            if (run.submission.kata_id, run.submission.avatar) == (kata_id, avatar):
+                run.is_last = True
         await asyncio.to_thread(self._pool.release, kata_id, avatar)
         return runner_pb2.ReleaseResponse()
 
@@ -177,8 +187,8 @@ class RunnerServicer(runner_pb2_grpc.RunnerServiceServicer):
         admitted, answered = asyncio.Event(), asyncio.Event()
         context.add_done_callback(lambda _: answered.set())  # type: ignore[arg-type]  # the stubs'
         task = asyncio.create_task(self._perform(run, result, admitted, answered))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = run
+        task.add_done_callback(self._tasks.pop)
         task.add_done_callback(lambda _: counted.close())
         try:
             yield result
@@ -209,7 +219,8 @@ class RunnerServicer(runner_pb2_grpc.RunnerServiceServicer):
             # Send the response first: starting the next container would slow it down.
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(answered.wait(), ANSWERED_SECONDS)
-            self._pool.warm(submission.key)
+            if not run.is_last:
+                self._pool.warm(submission.key)
             await asyncio.to_thread(run.finish)
         except RunCancelled:
             _log.info("run cancelled")
@@ -294,6 +305,10 @@ def _run_response(result: Result) -> runner_pb2.RunResponse:
         changed_files=result.changes.files,
         changed_files_truncated=result.changes.is_truncated,
         deleted_filenames=result.changes.deleted_filenames,
+        named_changes=(
+            runner_pb2.NamedChange(filename=each.filename, reason=_WHY[each.why])
+            for each in result.changes.named
+        ),
     )
     response.duration.FromTimedelta(dt.timedelta(seconds=result.exit.duration_seconds))
     return response

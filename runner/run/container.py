@@ -3,7 +3,7 @@
 import contextlib
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import PurePath, PurePosixPath
@@ -34,6 +34,10 @@ _KILLED = 128 + 9
 # The name, in the pipes' folder, of the file for /etc/hosts. The file is mounted when that folder
 # is removed, so the container keeps it.
 _HOSTS = "hosts"
+_TMP, _SHM = "/tmp", "/dev/shm"  # noqa: S108 - in the container
+# Where each run has a mount, whatever its image declares there.
+_MOUNTED = {_TMP, str(naming.SANDBOX_ELSEWHERE)}
+_SHM_BYTES = 64 * 1024**2
 _NO_SUCH_PROGRAM = {126, 127}
 # The engine's answers for a container that was removed (404), or is being removed (409).
 _REMOVED = {404, 409}
@@ -292,13 +296,18 @@ class RunContainer:
                 "Mounts": [
                     _bind(volume / pipes_path / _HOSTS, "/etc/hosts", read_only=True),
                     _bind(volume / key.avatar / naming.SANDBOX, str(naming.SANDBOX_ELSEWHERE)),
+                    *_covering_mounts(self._data_containers.engine.image_volumes(self._image)),
                 ],
                 "NetworkMode": "none",
+                # The files of a sandbox have the avatar's user id, so a container has the
+                # machine's own, also on an engine with userns-remap.
+                "UsernsMode": "host",
                 "Runtime": settings.runtime,
                 "CapDrop": ["ALL"],
                 "SecurityOpt": ["no-new-privileges", f"seccomp={self._seccomp_profile}"],
                 "ReadonlyRootfs": True,
-                "Tmpfs": {"/tmp": f"rw,exec,nosuid,nodev,mode=1777,size={tmp_bytes}"},  # noqa: S108
+                "ShmSize": _SHM_BYTES,
+                "Tmpfs": {_TMP: f"rw,exec,nosuid,nodev,mode=1777,size={tmp_bytes}"},
                 # An init process reaps orphaned processes, and can't be killed by the program.
                 "Init": True,
                 "Memory": settings.memory_bytes,
@@ -339,6 +348,21 @@ def _hosts(hostname: str) -> bytes:
 
 def _bind(path: PurePath, target: str, *, read_only: bool = False) -> dict[str, str | bool]:
     return {"Type": "bind", "Source": str(path), "Target": target, "ReadOnly": read_only}
+
+
+def _covering_mounts(paths: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """Yield mounts for the paths that the image declares as volumes.
+
+    The engine would make writable volumes on the disk there. What the image has at the paths is
+    not seen.
+    """
+    for path in {str(PurePosixPath(path)) for path in paths} - _MOUNTED:
+        mount: dict[str, Any] = {"Type": "tmpfs", "Target": path}
+        if path == _SHM:
+            mount["TmpfsOptions"] = {"SizeBytes": _SHM_BYTES, "Mode": 0o1777}
+        else:
+            mount["ReadOnly"] = True
+        yield mount
 
 
 def _ulimit(name: str, limit: int) -> dict[str, str | int]:

@@ -40,10 +40,14 @@ class PoolLimits:
 
 @dataclass
 class _Job:
-    """The start of one container, by a thread of the pool."""
+    """The start of one container, by a thread of the pool.
+
+    One that `is_released` when it is done leaves no container.
+    """
 
     key: RunKey
     is_begun: bool = False
+    is_released: bool = False
     done: "Future[None]" = field(default_factory=Future)
 
 
@@ -102,6 +106,8 @@ class Pool:
                 del self._jobs[key]
                 job.done.cancel()
                 job = None
+            elif job is not None:
+                job.is_released = False
         if job is not None:
             job.done.exception()
         with self._lock:
@@ -131,6 +137,7 @@ class Pool:
             if job is None:
                 job = self._jobs[key] = _Job(key)
                 self._changed.notify_all()
+            job.is_released = False
             return job.done
 
     def is_warm(self, key: RunKey) -> bool:
@@ -139,7 +146,7 @@ class Pool:
             return key in self._warm
 
     def release(self, kata_id: str, avatar: str) -> None:
-        """Remove the warm containers of an avatar, and start none that was asked for."""
+        """Remove the containers of an avatar, also those that are being started."""
         with self._lock:
             keys = [
                 key
@@ -149,7 +156,10 @@ class Pool:
             released = [found for key in keys if (found := self._warm.pop(key, None))]
             for key in keys:
                 job = self._jobs.get(key)
-                if job is not None and not job.is_begun:
+                if job is None:
+                    continue
+                job.is_released = True
+                if not job.is_begun:
                     del self._jobs[key]
                     job.done.cancel()
         for found in released:
@@ -239,7 +249,7 @@ class Pool:
             error = raised
         with self._lock:
             del self._jobs[job.key]
-            is_kept = warm is not None and not self._is_closed
+            is_kept = warm is not None and not (self._is_closed or job.is_released)
             if warm is not None and is_kept:
                 self._warm[job.key] = warm
         if warm is not None and not is_kept:

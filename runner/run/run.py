@@ -82,6 +82,8 @@ class Run:
         self._container: RunContainer | None = None
         self._sandbox: Sandbox | None = None
         self._watchdog = Watchdog(self._kill, self._disk_excess, submission.max_seconds)
+        self.is_last = False
+        """Whether the avatar was released since: no container is to wait for its next run."""
 
     def cancel(self) -> None:
         """End the run soon, and remove its container."""

@@ -1,10 +1,13 @@
 """The changes of a run: text files that it created or changed, and visible files that it deleted.
 
+No submission undoes a change unseen: what is not told with its content is named.
+
 They are collected when all processes of the run have ended, so nothing changes any more.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum, auto
 
 from dojo import visible_files
 from runner.sandbox.file_versions import FileVersion, version
@@ -16,8 +19,27 @@ MAX_TOTAL_BYTES = 1024 * 1024
 
 # How many files are read at most, to find those that are text.
 _MAX_READ_FILES = 512
+# How many odd names are told at most.
+_MAX_ODD_NAMES = 64
 # The beginning of a file shows in most cases whether it is binary.
 _SAMPLE_BYTES = 4096
+
+
+class Why(Enum):
+    """Why a change is named, and its content is not told."""
+
+    NOT_TEXT = auto()
+    TOO_LARGE = auto()
+    TOO_MANY = auto()
+    ODD_NAME = auto()
+
+
+@dataclass(frozen=True)
+class NamedChange:
+    """A change whose content is not told. An odd name is escaped, for people."""
+
+    filename: str
+    why: Why
 
 
 @dataclass(frozen=True)
@@ -27,6 +49,7 @@ class Changes:
     files: dict[str, bytes]
     is_truncated: bool
     deleted_filenames: list[str]
+    named: list[NamedChange] = field(default_factory=list)
 
 
 def since(
@@ -37,10 +60,12 @@ def since(
 ) -> Changes:
     """Return the changes since `before`, the versions of files after `submitted` was written.
 
-    Looks at `max_entries` files and folders at most. Leaves out hidden files, files whose names no
-    visible file can have, and files that are not text.
+    Looks at `max_entries` files and folders at most. Of the files that were not submitted, leaves
+    out hidden ones and those that are not text. Names each submitted file that changed and whose
+    content is not told, and some files with names that no visible file can have.
     """
     candidates: list[str] = []
+    odd: list[NamedChange] = []
     present: set[str] = set()
     is_truncated = False
     for place, entry in enumerate(sandbox.walk()):
@@ -51,38 +76,73 @@ def since(
             continue
         if entry.path in submitted:
             present.add(entry.path)
-        if before.get(entry.path) != version(entry) and _can_be_shown(entry.path):
+        if before.get(entry.path) == version(entry):
+            continue
+        if entry.path in submitted or _can_be_shown(entry.path):
             candidates.append(entry.path)
+        elif len(odd) < _MAX_ODD_NAMES and not (
+            _is_hidden(entry.path) or visible_files.is_text(entry.path)
+        ):
+            odd.append(NamedChange(visible_files.shown(entry.path), Why.ODD_NAME))
     # If there are too many, visible files come first, and then those nearest to the top.
     candidates.sort(key=lambda path: (path not in submitted, path.count("/"), path))
-    files, has_more = _texts(sandbox, candidates, submitted)
+    told = _Told(sandbox, submitted)
+    for path in candidates:
+        if not told.add(path):
+            break
     deleted = [
         name
         for name in sorted(submitted)
         if name not in present and not (is_truncated and _is_there(sandbox, name))
     ]
-    return Changes(files, is_truncated or has_more, deleted)
+    named = [*told.named, *sorted(odd, key=lambda change: change.filename)]
+    return Changes(told.files, is_truncated or told.has_more, deleted, named)
 
 
-def _texts(
-    sandbox: Sandbox, paths: Sequence[str], submitted: Mapping[str, bytes]
-) -> tuple[dict[str, bytes], bool]:
-    """Return the text files that differ from `submitted`, and whether there are more."""
-    files: dict[str, bytes] = {}
-    total_bytes = 0
-    has_more = False
-    for place, path in enumerate(paths):
-        if place >= _MAX_READ_FILES or len(files) >= MAX_FILES:
-            return files, True
-        content = _text(sandbox, path)
-        if content is None or content == submitted.get(path):
-            continue
-        if len(content) > MAX_FILE_BYTES or total_bytes + len(content) > MAX_TOTAL_BYTES:
-            has_more = True
-            continue
-        files[path] = content
-        total_bytes += len(content)
-    return files, has_more
+class _Told:
+    """What is told of the files that changed: the contents of some, and the names of others."""
+
+    def __init__(self, sandbox: Sandbox, submitted: Mapping[str, bytes]) -> None:
+        self.files: dict[str, bytes] = {}
+        self.named: list[NamedChange] = []
+        self.has_more = False
+        self._sandbox = sandbox
+        self._submitted = submitted
+        self._read_files = 0
+        self._total_bytes = 0
+
+    def add(self, path: str) -> bool:
+        """Add a file that changed; return False if there is room for no other.
+
+        Submitted files come first. Each of those is told or named.
+        """
+        submitted = self._submitted.get(path)
+        is_full = self._read_files >= _MAX_READ_FILES or len(self.files) >= MAX_FILES
+        if is_full and submitted is None:
+            self.has_more = True
+            return False
+        if submitted is not None and self._sandbox.read(path, len(submitted) + 1) == submitted:
+            return True
+        self._read_files += 1
+        content = _text(self._sandbox, path)
+        why = self._reason_to_leave_out(content, is_full=is_full)
+        if why is None and content is not None:
+            self.files[path] = content
+            self._total_bytes += len(content)
+            return True
+        self.has_more = self.has_more or why is not Why.NOT_TEXT
+        if submitted is not None and why is not None:
+            self.named.append(NamedChange(path, why))
+        return True
+
+    def _reason_to_leave_out(self, content: bytes | None, *, is_full: bool) -> Why | None:
+        if content is None:
+            return Why.NOT_TEXT
+        if len(content) > MAX_FILE_BYTES:
+            return Why.TOO_LARGE
+        if is_full or self._total_bytes + len(content) > MAX_TOTAL_BYTES:
+            return Why.TOO_MANY
+        return None
 
 
 def _text(sandbox: Sandbox, path: str) -> bytes | None:
@@ -96,9 +156,12 @@ def _text(sandbox: Sandbox, path: str) -> bytes | None:
     return content
 
 
+def _is_hidden(path: str) -> bool:
+    return path.startswith(".") or "/." in path
+
+
 def _can_be_shown(path: str) -> bool:
-    is_hidden = path.startswith(".") or "/." in path
-    return not is_hidden and visible_files.name_fault(path) is None
+    return not _is_hidden(path) and visible_files.name_fault(path) is None
 
 
 def _is_there(sandbox: Sandbox, path: str) -> bool:

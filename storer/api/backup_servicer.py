@@ -82,7 +82,10 @@ def _begin(katas: Katas, catalog: Catalog, request: storer_pb2.BackupKatasReques
 
 def _report_to(report: Report) -> storer_pb2.RestoreReport:
     return storer_pb2.RestoreReport(
-        kata_id=report.kata_id, outcome=_OUTCOMES[report.outcome], reason=report.reason
+        kata_id=report.kata_id,
+        outcome=_OUTCOMES[report.outcome],
+        reason=report.reason,
+        left_out=converters.left_out_to(report.left_out),
     )
 
 

@@ -21,6 +21,7 @@ from storer.kata.light import MAX_NUMBER, MAX_SECONDS, MAX_STATUS, Light, Submis
 from storer.kata.manifest import DEFAULT_MAX_SECONDS, DEFAULT_TAB_SIZE, Manifest
 from storer.katas.details import Details
 from storer.katas.listing import ListedKata
+from storer.tar.untrusted_reader import LeftOut
 
 MAX_REQUEST_ID = 100
 MAX_REASON = 1000
@@ -277,6 +278,13 @@ def details_to(found: Details | None) -> storer_pb2.KataDetails | None:
         newest=None if found.newest is None else time_to(found.newest),
         problem=found.problem,
     )
+
+
+def left_out_to(left_out: LeftOut) -> storer_pb2.LeftOut | None:
+    """Return the message for what of a tar was left out, None if nothing was."""
+    if not left_out.count:
+        return None
+    return storer_pb2.LeftOut(count=left_out.count, names=left_out.names)
 
 
 def resumption_from(request: storer_pb2.DownloadKataRequest) -> Resumption | None:

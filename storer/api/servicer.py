@@ -316,11 +316,15 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
             raise InvalidArgument("header", "has to come first")
         overwrite = first.header.overwrite
 
-        def unpack(pieces: Iterator[bytes]) -> tuple[str, list[str]]:
+        def unpack(pieces: Iterator[bytes]) -> restore.Restored:
             return restore.restore(self._katas, pieces, overwrite=overwrite)
 
-        kata_id, names = await self._streams.receive(request_iterator, unpack)
-        return storer_pb2.RestoreKataResponse(kata_id=kata_id, avatars=names)
+        restored = await self._streams.receive(request_iterator, unpack)
+        return storer_pb2.RestoreKataResponse(
+            kata_id=restored.kata_id,
+            avatars=restored.avatars,
+            left_out=converters.left_out_to(restored.left_out),
+        )
 
     async def VerifyKatas(
         self, request: storer_pb2.VerifyKatasRequest, context: Context

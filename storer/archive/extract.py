@@ -9,13 +9,15 @@ import os
 import stat
 import tarfile
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
 import zstandard
 
 from dojo.errors import ArchiveDamaged
 from storer.archive.archive import SealedReader
+from storer.fs import tree
+from storer.fs.folder_times import FolderTimes
 from storer.tar.members import Member, Reader
 
 _BLOCK = tarfile.BLOCKSIZE
@@ -40,13 +42,19 @@ def extract(sealed: SealedReader, kata_id: str, folder: Path) -> None:
 def _extract(stream: IO[bytes], kata_id: str, folder: Path) -> None:
     top = f"{kata_id[:2]}/{kata_id[2:]}"
     reader = Reader(stream)
+    times = FolderTimes()
     while (member := reader.next()) is not None:
         if member.name in {top, kata_id[:2]}:
             continue
         path = member.name.removeprefix(f"{top}/")
         if path == member.name or ".." in path.split("/"):
             raise ValueError(f"{member.name!r} is outside of {top}")
-        _extract_member(reader, member, f"{folder}/{path}")
+        target = f"{folder}/{path}"
+        times.leave(target)
+        _extract_member(reader, member, target)
+        if member.kind == tarfile.DIRTYPE and tree.is_in_sandbox(PurePosixPath(path)):
+            times.enter(target, member.modified_ns)
+    times.leave()
     if stream.read(_BLOCK + 1) != bytes(_BLOCK):
         raise ValueError("it does not end as a tar has to")
 
@@ -60,6 +68,7 @@ def _extract_member(reader: Reader, member: Member, target: str) -> None:
     if member.kind == tarfile.SYMTYPE:
         os.symlink(member.target, target)  # noqa: PTH211 - as in _create_folder
         os.chown(target, member.owner, member.group, follow_symlinks=False)
+        os.utime(target, ns=(member.modified_ns, member.modified_ns), follow_symlinks=False)
         return
     try:
         descriptor = os.open(target, _FILE, 0o600)
@@ -70,7 +79,7 @@ def _extract_member(reader: Reader, member: Member, target: str) -> None:
         reader.copy_content(member, file)
         file.flush()
         os.fchown(descriptor, member.owner, member.group)
-        os.fchmod(descriptor, member.mode & 0o777)
+        os.fchmod(descriptor, member.mode & 0o7777)
         os.utime(descriptor, ns=(member.modified_ns, member.modified_ns))
 
 
@@ -81,4 +90,4 @@ def _create_folder(member: Member, target: str) -> None:
         if not stat.S_ISDIR(os.lstat(target).st_mode):
             raise ValueError(f"{member.name!r} is there twice") from None
     os.chown(target, member.owner, member.group)
-    os.chmod(target, member.mode & 0o777)  # noqa: PTH101 - as for mkdir
+    os.chmod(target, member.mode & 0o7777)  # noqa: PTH101 - as for mkdir

@@ -1,6 +1,7 @@
 """Restore a kata from a tar such as `storer.backup.download` makes. The tar is untrusted."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from dojo import kata_ids, limits
@@ -8,13 +9,22 @@ from dojo.budget import Budget, BudgetExceeded
 from dojo.errors import InvalidArgument
 from storer.katas.repository import Katas
 from storer.tar.members import Member
-from storer.tar.untrusted_reader import InvalidKata, Tar, translate_tar_errors
+from storer.tar.untrusted_reader import InvalidKata, LeftOut, Tar, translate_tar_errors
 
 _MAX_OUTER_FOLDERS = 3  # members that can precede the kata's folder, such as `.` and `49`
 
 
-def restore(katas: Katas, pieces: Iterator[bytes], *, overwrite: bool) -> tuple[str, list[str]]:
-    """Create a kata from the tar whose bytes are `pieces`; return its id and its avatars.
+@dataclass(frozen=True)
+class Restored:
+    """A kata that was restored: its id, its avatars, and what of the tar it has not."""
+
+    kata_id: str
+    avatars: list[str]
+    left_out: LeftOut
+
+
+def restore(katas: Katas, pieces: Iterator[bytes], *, overwrite: bool) -> Restored:
+    """Create a kata from the tar whose bytes are `pieces`.
 
     `pieces` must raise if the stream is incomplete: then nothing is restored. Raises
     InvalidArgument, AlreadyExists or KataDamaged.
@@ -27,7 +37,8 @@ def restore(katas: Katas, pieces: Iterator[bytes], *, overwrite: bool) -> tuple[
         with translate_tar_errors():
             _unpack(tar, folder)
 
-    return kata_id, katas.restore(kata_id, fill, overwrite=overwrite)
+    names = katas.restore(kata_id, fill, overwrite=overwrite)
+    return Restored(kata_id, names, tar.left_out)
 
 
 class KataBudget:
@@ -71,4 +82,5 @@ def _unpack(tar: Tar, folder: Path) -> None:
         if len(parts) > 2:
             tar.unpack(folder, PurePosixPath(*parts[2:]))
         tar.advance()
+    tar.finish_kata()
     tar.finish()

@@ -6,7 +6,7 @@ seal proves that. In any other tar, a kata is whole if another kata or the tar's
 
 import json
 from collections.abc import Collection, Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
@@ -21,7 +21,7 @@ from storer.kata.ancestry import is_ancestor
 from storer.kata.head import head_of
 from storer.kata.kata import Kata
 from storer.katas.repository import Katas
-from storer.tar.untrusted_reader import InvalidKata, Tar, translate_tar_errors
+from storer.tar.untrusted_reader import InvalidKata, LeftOut, Tar, translate_tar_errors
 
 _SEAL = ".json"
 _MAX_SEAL_BYTES = 64 * 1024
@@ -48,6 +48,7 @@ class Report:
     kata_id: str
     outcome: Outcome
     reason: str = ""
+    left_out: LeftOut = field(default_factory=LeftOut)
 
 
 @dataclass(frozen=True)
@@ -129,6 +130,10 @@ class _KatasInTar:
 
     def unpack(self, kata_id: str, folder: Path) -> None:
         """Unpack the current kata into `folder`; raise InvalidKata if the kata is incomplete."""
+        self._unpack_members(kata_id, folder)
+        self.tar.finish_kata()
+
+    def _unpack_members(self, kata_id: str, folder: Path) -> None:
         budget = KataBudget()
         while self.tar.member is not None:
             found, path = self.kata_and_path()
@@ -228,7 +233,9 @@ def _restore(katas: Katas, tar_katas: _KatasInTar, kata_id: str, options: Restor
         return Report(kata_id, Outcome.REFUSED, error.reason)
     except KataDamaged as error:
         return Report(kata_id, Outcome.REFUSED, str(error))
-    return decided[0]
+    report = decided[0]
+    is_new = report.outcome in {Outcome.RESTORED, Outcome.REPLACED}
+    return replace(report, left_out=tar_katas.tar.left_out) if is_new else report
 
 
 def _decide(kata_id: str, incoming: Kata, existing: Kata | None, options: RestoreOptions) -> Report:

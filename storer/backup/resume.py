@@ -15,7 +15,7 @@ from storer.tar import snapshot
 from storer.tar.snapshot import Snapshot
 
 # Increase this whenever the same files give another tar.
-_FORMAT = "tar/1"
+_FORMAT = "tar/2"
 
 
 @dataclass(slots=True)

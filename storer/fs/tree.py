@@ -96,8 +96,8 @@ def walk(
 def members(top: Path) -> Iterator[Member]:
     """Yield the members of the kata in the folder `top`.
 
-    Stray files, sockets and devices are left out, and so are links that are outside of a sandbox or
-    lead out of their sandbox.
+    Sockets, pipes and devices are left out. So are, outside of the sandboxes, links and stray
+    files: a program may make any link or name in its own sandbox.
     """
     with closing(walk(top, lambda path: not _is_excluded(path))) as entries:
         for entry in entries:
@@ -109,12 +109,15 @@ def copy(source: Path, target: Path) -> None:
     """Copy the kata in the folder `source` into the empty folder `target`.
 
     Owners and the modes of folders are not copied. Stray files of other programs
-    (`._manifest.json`, `f.lock`) are left out. The source is not changed.
+    (`._manifest.json`, `f.lock`) are left out, in sandboxes too. The source is not changed.
     """
     for member in members(source):
+        if any(map(is_stray, member.path.parts)):
+            continue
         status, copied = member.status, target / member.path
         if stat.S_ISDIR(status.st_mode):
             copied.mkdir()
+            copied.chmod(0o755)
         elif stat.S_ISLNK(status.st_mode):
             copied.symlink_to(member.target)
         else:
@@ -129,12 +132,16 @@ def is_stray(name: str) -> bool:
     return name.startswith("._") or name in {".DS_Store", "f.lock"}
 
 
+def is_in_sandbox(path: PurePosixPath) -> bool:
+    """Return whether a path, from the kata's folder, is inside of an avatar's sandbox."""
+    parts = path.parts
+    return len(parts) > 2 and parts[1] == SANDBOX and avatars.is_name(parts[0])
+
+
 def link_stays_inside(path: PurePosixPath, target: str) -> bool:
     """Return whether the link at `path`, from the kata's folder, leads into its own sandbox."""
     parts = path.parts
-    if len(parts) < 3 or not avatars.is_name(parts[0]) or parts[1] != SANDBOX:
-        return False
-    if not target or target.startswith("/"):
+    if not is_in_sandbox(path) or not target or target.startswith("/"):
         return False
     steps = PurePosixPath(target).parts
     ups = list(takewhile(lambda step: step == "..", steps))
@@ -146,7 +153,8 @@ def _is_excluded(path: PurePosixPath) -> bool:
     """Return whether the name or depth of a path excludes it, and all below, from the kata."""
     # At the top, names with a leading dot belong to work in progress.
     is_unfinished = len(path.parts) == 1 and path.name.startswith(".")
-    return is_unfinished or is_stray(path.name) or len(path.parts) > MAX_DEPTH
+    is_foreign = is_stray(path.name) and not is_in_sandbox(path)
+    return is_unfinished or is_foreign or len(path.parts) > MAX_DEPTH
 
 
 def _member(entry: Entry) -> Iterator[Member]:
@@ -162,7 +170,7 @@ def _member(entry: Entry) -> Iterator[Member]:
             if error.errno not in _VANISHED:
                 raise
             return
-        if link_stays_inside(entry.path, target):
+        if is_in_sandbox(entry.path):
             yield Member(entry.path, entry.status, target=target)
         return
     if kind != stat.S_IFREG:

@@ -91,16 +91,12 @@ def holds(path: Path, content: bytes) -> bool:
 
 
 def chown(sandbox: Path, avatar: str) -> None:
-    """Make the avatar the owner of everything in a sandbox, and clear setuid and setgid bits."""
+    """Make the avatar the owner of everything in a sandbox; clear files' setuid and setgid bits."""
     uid = avatars.uid(avatar)
     for entry in tree.walk(sandbox):
         name, mode = entry.path.name, entry.status.st_mode
         os.chown(name, uid, uid, dir_fd=entry.folder, follow_symlinks=False)
-        if stat.S_ISDIR(mode):
-            folder = entry.open()
-            os.fchmod(folder, FOLDER)
-            os.close(folder)
-        elif mode & 0o6000:
+        if stat.S_ISREG(mode) and mode & 0o6000:
             os.chmod(name, mode & 0o777, dir_fd=entry.folder)
     os.chown(sandbox, uid, uid)
     sandbox.chmod(0o700)

@@ -35,7 +35,7 @@ _KNOWN = {"path", "linkpath", "size", "mtime", "uid", "gid", "comment"}
 _MAX_MODE = 0o177777  # with the bits for the kind of file, which some programs write
 _MAX_ID = 2**32 - 1
 _MAX_SIZE = 2**63 - 1
-_MAX_NS = 2**62
+_MAX_NS = 2**63 - 1
 
 
 class Source(Protocol):

@@ -8,6 +8,7 @@ import stat
 import tarfile
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import chain
 from pathlib import Path, PurePosixPath
@@ -18,13 +19,17 @@ import zstandard
 from dojo import limits, visible_files
 from dojo.budget import Budget, BudgetExceeded
 from dojo.errors import InvalidArgument
-from dojo.naming import SANDBOX
 from storer.fs import json_files, tree
+from storer.fs.folder_times import FolderTimes
 from storer.tar.members import Member, Reader
 
 _MAX_END_BYTES = 16 * 1024**2  # tar pads a tar with zeros, to a multiple of a small size
 
 _READ_BYTES = 256 * 1024
+
+_MAX_NAMES_LEFT_OUT = 100
+_FOLDER_MODE = 0o3777
+_APPLE_DOUBLE = b"\x00\x05\x16\x07"
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _MAGIC_BYTES = 4
@@ -53,16 +58,37 @@ class translate_tar_errors:  # noqa: N801 - used like a function
             raise InvalidArgument("data", f"is not a whole tar: {error}") from error
 
 
+@dataclass(slots=True)
+class LeftOut:
+    """The members that were left out: how many, and the names of the first, as in messages.
+
+    A link that leads out of its sandbox is left out. A program may make one in its own sandbox, but
+    nobody may bring one.
+    """
+
+    count: int = 0
+    names: list[str] = field(default_factory=list)
+
+    def add(self, member: Member) -> None:
+        """Note a member."""
+        self.count += 1
+        if len(self.names) < _MAX_NAMES_LEFT_OUT:
+            self.names.append(member.shown)
+
+
 class Tar:
     """Reads the members of a tar, compressed or not, in their order; digests what it reads.
 
-    `member` is the current member, None behind the last.
+    `member` is the current member, None behind the last. `left_out` are those of the current kata
+    that were not unpacked.
     """
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
         """Read the header of the first member. The first bytes tell the compression."""
         self._source = _DigestingReader(_decompress(_PiecesReader(_with_whole_magic(pieces))))
         self._reader = Reader(self._source)
+        self._times = FolderTimes()
+        self.left_out = LeftOut()
         self.member: Member | None
         self.advance()
 
@@ -78,6 +104,8 @@ class Tar:
         BudgetExceeded.
         """
         self._source.budget = _budget()
+        self._times = FolderTimes()
+        self.left_out = LeftOut()
 
     def advance(self) -> None:
         """Move to the next member."""
@@ -112,15 +140,17 @@ class Tar:
     def unpack(self, folder: Path, path: PurePosixPath) -> None:
         """Extract the current member to `path` in `folder`; refuse a path through a link."""
         member = self.member
-        if member is None or any(tree.is_stray(part) for part in path.parts):
+        in_sandbox = tree.is_in_sandbox(path)
+        if member is None or (not in_sandbox and any(map(tree.is_stray, path.parts))):
             return
         if len(path.parts) > tree.MAX_DEPTH:
             raise InvalidKata(f"{member.shown} is too deep")
         if path.parts[0].startswith("."):
             raise InvalidKata(f"{member.shown} has no place in a kata")
-        if not _is_in_sandbox(path) and not json_files.is_text(member.name):
+        if not in_sandbox and not json_files.is_text(member.name):
             raise InvalidKata(f"{member.shown} has a name that is not UTF-8")
         try:
+            self._times.leave(str(folder / path))
             _make_parents(folder, path)
             self._make(member, folder, path)
         except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
@@ -129,6 +159,10 @@ class Tar:
             if error.errno is not None and error.errno in _BAD_NAME:
                 raise InvalidKata(f"{member.shown}: {error.strerror}") from error
             raise
+
+    def finish_kata(self) -> None:
+        """Complete the folder that the last members were unpacked to."""
+        self._times.leave()
 
     def content(self) -> IO[bytes]:
         """Return the content of the current member, to be read before `advance`."""
@@ -151,32 +185,51 @@ class Tar:
 
     def _make(self, member: Member, folder: Path, path: PurePosixPath) -> None:
         target = folder / path
+        if member.issym():
+            self._make_link(member, target, path)
+            return
+        mode = stat.S_IMODE(member.mode) & 0o777
         if member.isdir():
             _make_folder(target)
-        elif member.issym():
-            to = member.target
-            if "\0" in to or not tree.link_stays_inside(path, to):
-                raise InvalidKata(f"{member.shown} is a link to {visible_files.shown(to)}")
-            target.symlink_to(to)
-            return
+            self._times.enter(str(target), member.modified_ns)
+            mode = stat.S_IMODE(member.mode) & _FOLDER_MODE
         elif member.isreg():
-            if member.sparse_size is not None and not _is_in_sandbox(path):
+            if member.sparse_size is not None and not tree.is_in_sandbox(path):
                 raise InvalidKata(f"{member.shown} is sparse, outside of a sandbox")
             with target.open("xb") as file:
                 self._reader.copy_content(member, file)
         else:
             raise InvalidKata(f"{member.shown} is neither a file nor a folder")
-        target.chmod(stat.S_IMODE(member.mode) & 0o777)
+        target.chmod(mode)
         os.utime(target, ns=(member.modified_ns, member.modified_ns), follow_symlinks=False)
+        if _is_apple_double(target):
+            target.unlink()
+
+    def _make_link(self, member: Member, target: Path, path: PurePosixPath) -> None:
+        to = member.target
+        if "\0" in to or not to or not tree.is_in_sandbox(path):
+            raise InvalidKata(f"{member.shown} is a link to {visible_files.shown(to)}")
+        if not tree.link_stays_inside(path, to):
+            self.left_out.add(member)
+            return
+        target.symlink_to(to)
+        os.utime(target, ns=(member.modified_ns, member.modified_ns), follow_symlinks=False)
+
+
+def _is_apple_double(path: Path) -> bool:
+    """Return whether a file is what tar on a Mac makes beside a file (`._hiker.c`).
+
+    The format: https://www.rfc-editor.org/rfc/rfc1740, appendix B.
+    """
+    if not path.name.startswith("._") or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(_APPLE_DOUBLE)) == _APPLE_DOUBLE
 
 
 def _budget() -> Budget:
     """Return the budget of one kata, twice: the rest of a kata that is too large is skipped."""
     return Budget(max_bytes=2 * limits.MAX_KATA_BYTES, max_entries=2 * limits.MAX_KATA_MEMBERS)
-
-
-def _is_in_sandbox(path: PurePosixPath) -> bool:
-    return path.parts[1:2] == (SANDBOX,) and len(path.parts) > 2
 
 
 _BAD_NAME = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL}

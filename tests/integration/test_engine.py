@@ -1,8 +1,10 @@
 """The services while the docker engine is stopped or hangs, and when it is back."""
 
+import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import docker.errors
@@ -13,6 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from cyberdojo.colour.v1 import colour_pb2
 from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
 from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
+from dojo import avatars
 from dojo.engine.client import Engine
 from support.own_engine import OwnEngine, StartService, services_on_an_own_engine
 from support.services import code_of, wait_until
@@ -201,3 +204,29 @@ def test_calls_give_up_on_a_hanging_engine_and_succeed_when_it_continues(dojo: D
     wait_until(lambda: dojo.health() == {health_pb2.HealthCheckResponse.SERVING})
     wait_until(lambda: set(codes(dojo.needing_the_engine())) == {OK})
     assert set(before) < set(dojo.katas())
+
+
+def test_a_kata_is_practised_on_an_engine_that_remaps_users(
+    engine: Engine,
+    start_service: StartService,
+    connect: Callable[[str], grpc.Channel],
+) -> None:
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o711)  # the engine insists on that its remapped root can pass
+    modules = ["storer", "runner"]
+    with services_on_an_own_engine(
+        modules, engine, folder, start_service, PYTHON, remaps_users=True
+    ) as (_, services):
+        storer = storer_pb2_grpc.StorerServiceStub(connect(services[0].address))
+        runner = runner_pb2_grpc.RunnerServiceStub(connect(services[1].address))
+        kata_id = create(storer)
+        storer.StartAvatar(storer_pb2.StartAvatarRequest(kata_id=kata_id, order=["whale"]))
+        files = {"cyber-dojo.sh": b"id -u; stat -c %u . cyber-dojo.sh; echo made > made; pwd\n"}
+        request = runner_pb2.RunRequest(
+            kata_id=kata_id, avatar="whale", image_name=PYTHON, files=files, max_seconds=10
+        )
+        for _ in range(2):
+            response = runner.Run(request, timeout=60)
+            uid = str(avatars.uid("whale")).encode()
+            assert response.stdout.content.split()[:3] == [uid] * 3, response
+            assert dict(response.changed_files) == {"made": b"made\n"}

@@ -1,6 +1,7 @@
 """Health, reflection, and stopping."""
 
 import signal
+import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -27,6 +28,10 @@ SERVICES = {
     ],
     "runner": [runner_pb2.DESCRIPTOR.services_by_name["RunnerService"]],
 }
+# https://www.rfc-editor.org/rfc/rfc9113#section-4.1: length, type, flags and stream of a frame.
+HTTP2_SETTINGS = bytes.fromhex("000000 04 00 00000000")
+HTTP2_PING = bytes.fromhex("000008 06 00 00000000")
+
 SERVING = health_pb2.HealthCheckResponse.SERVING
 
 each_service = pytest.mark.parametrize("module", SERVICES)
@@ -100,6 +105,33 @@ def test_health_can_be_watched(service: Service, connect: Connect) -> None:
     watch = health.Watch(health_pb2.HealthCheckRequest(), timeout=60)
     assert any(answer.status == SERVING for answer in watch)
     watch.cancel()
+
+
+@each_service
+def test_a_client_may_ping_an_idle_stream(service: Service) -> None:
+    options = [
+        ("grpc.keepalive_time_ms", 1500),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),
+    ]
+    with grpc.insecure_channel(service.address, options) as channel:
+        watch = health_pb2_grpc.HealthStub(channel).Watch(
+            health_pb2.HealthCheckRequest(), timeout=10
+        )
+        with pytest.raises(grpc.RpcError) as ended:
+            list(watch)
+    assert ended.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+@each_service
+def test_a_client_that_answers_no_ping_is_disconnected(service: Service) -> None:
+    host, _, port = service.address.rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=60) as client:
+        client.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + HTTP2_SETTINGS)
+        received = b""
+        while piece := client.recv(4096):
+            received += piece
+    assert HTTP2_PING in received
 
 
 @each_service

@@ -17,6 +17,9 @@ from support.services import Service, wait_until
 
 STOP_SECONDS = 120
 
+# The user whose user ids the containers of an engine with userns-remap have.
+_REMAPPED = "dojoremap"
+
 # A second runtime of these engines, which is the same program as the default one.
 OTHER_RUNTIME = "other"
 
@@ -31,24 +34,50 @@ class OwnEngine:
     of its namespaces, and reach the engine by its socket and the volumes by their paths.
     """
 
-    def __init__(self, folder: Path) -> None:
-        """Keep everything in `folder`. Its path has to be short enough for names of sockets."""
+    def __init__(self, folder: Path, *, remaps_users: bool = False) -> None:
+        """Keep everything in `folder`. Its path has to be short enough for names of sockets.
+
+        An engine that `remaps_users` gives containers user ids of their own (userns-remap).
+        """
         self.url = f"unix://{folder}/docker.sock"
+        self._remaps_users = remaps_users
         self._folder = folder
         self._keeper: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start the engine and wait until it answers."""
-        settings = {"runtimes": {OTHER_RUNTIME: {"path": "runc"}}}
+        settings: dict[str, object] = {"runtimes": {OTHER_RUNTIME: {"path": "runc"}}}
+        command = ["unshare", "--net"]
+        if self._remaps_users:
+            settings["userns-remap"] = _REMAPPED
+            command += ["--mount", "sh", "-c", self._with_remapped_user(), "sh"]
         (self._folder / "daemon.json").write_text(json.dumps(settings))
         program = Path(__file__).with_name("engine_keeper.py")
         name = f"{test_run.name()}-{secrets.token_hex(4)}"
         keeper: list[str | Path] = [sys.executable, program, self._folder, name]
         with (self._folder / "log").open("ab") as log:
             self._keeper = subprocess.Popen(
-                ["unshare", "--net", "--", *keeper], stdin=subprocess.PIPE, stdout=log, stderr=log
+                [*command, *keeper], stdin=subprocess.PIPE, stdout=log, stderr=log
             )
         wait_until(self._answers, 60)
+
+    def _with_remapped_user(self) -> str:
+        """Return a script that gives a command a user with user ids for containers.
+
+        The files that name the user are seen in the command's mount namespace alone.
+        """
+        added = {
+            "passwd": f"{_REMAPPED}:x:64998:64998::/:/bin/false",
+            "group": f"{_REMAPPED}:x:64998:",
+            "subuid": f"{_REMAPPED}:1000000:65536",
+            "subgid": f"{_REMAPPED}:1000000:65536",
+        }
+        mounts = []
+        for name, line in added.items():
+            path, ours = Path("/etc", name), self._folder / name
+            ours.write_text(f"{path.read_text() if path.exists() else ''}{line}\n")
+            mounts.append(f"mount --bind '{ours}' {path}")
+        return " && ".join([*mounts, 'exec "$@"'])
 
     def load(self, engine: Engine, image: str) -> None:
         """Copy an image from another engine."""
@@ -107,6 +136,8 @@ def services_on_an_own_engine(
     folder: Path,
     start_service: StartService,
     image: str,
+    *,
+    remaps_users: bool = False,
     **environ: str,
 ) -> Iterator[tuple[OwnEngine, list[Service]]]:
     """Yield an engine of a test's own with `image`, and a service of each module on that engine.
@@ -115,7 +146,7 @@ def services_on_an_own_engine(
     the end, whatever its state. The test fails if a service has logged a defect.
     """
     assert os.geteuid() == 0, "only root can start an engine of its own"
-    own = OwnEngine(folder)
+    own = OwnEngine(folder, remaps_users=remaps_users)
     services: list[Service] = []
     try:
         own.start()

@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from cyberdojo.runner.v1 import runner_pb2
 from runner.sandbox import changes
 from support.kata_folders import Kata
 from support.runner.submissions import AVATAR, Run
@@ -63,6 +64,20 @@ def test_only_visible_text_files_are_returned(run: Run, script: str) -> None:
     assert dict(response.changed_files) == {}
     assert not response.changed_files_truncated
     assert list(response.deleted_filenames) == []
+
+
+def test_what_is_not_told_is_named(run: Run) -> None:
+    files = {".rspec": b"a\n", "text": b"text\n", "logo.png": b"\x89PNG\0"}
+    script = r"""
+        echo b > .rspec; printf 'caf\351' > text; touch logo.png; : > "$(printf 'a\tb')"
+    """
+    response = run(script, files)
+    assert dict(response.changed_files) == {".rspec": b"b\n"}
+    named = {each.filename: each.reason for each in response.named_changes}
+    assert named == {
+        "text": runner_pb2.NAMED_CHANGE_REASON_NOT_TEXT,
+        r"'a\tb'": runner_pb2.NAMED_CHANGE_REASON_ODD_NAME,
+    }
 
 
 def test_a_character_split_by_the_first_read_does_not_hide_a_file(

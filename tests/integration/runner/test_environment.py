@@ -1,6 +1,7 @@
 """What start points and images rely on in a run: variables, cleaners, and bash."""
 
 import io
+import re
 import secrets
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -25,6 +26,7 @@ from support.runner.submissions import (
     request,
     runs_in,
 )
+from support.services import wait_until
 
 CLEANERS = ". ~/cyber_dojo_fs_cleaners.sh\n"
 
@@ -110,6 +112,31 @@ def test_variables_of_the_image_are_kept_except_home(run: Run, build: Callable[[
     image = build("ENV HOME=/root LANG=C.UTF-8 LIBRARY=/usr/lib/a shell=own PATH=/opt/a:$PATH")
     response = run('echo "$HOME $LANG $LIBRARY $shell ${PATH%%:*}"', image_name=image)
     assert response.stdout.content == b"/tmp C.UTF-8 /usr/lib/a own /opt/a\n"
+
+
+def anonymous_volumes(engine: Engine) -> set[str]:
+    """Return the names of the volumes that the engine made by itself."""
+    names = (each["Name"] for each in engine.api.volumes()["Volumes"])
+    return {name for name in names if re.fullmatch("[0-9a-f]{64}", name)}
+
+
+def test_what_an_image_declares_takes_nothing_from_the_limits_of_a_run(
+    run: Run, build: Callable[[str], str], engine: Engine
+) -> None:
+    image = build(
+        'VOLUME /data /tmp /sandbox /dev/shm /srv/data/\nUSER nobody\nENTRYPOINT ["/bin/false"]\n'
+        "HEALTHCHECK --interval=1s CMD touch /tmp/checked\nWORKDIR /var\n"
+    )
+    before = anonymous_volumes(engine)
+    response = run(
+        "for path in /data /srv/data; do touch $path/x && echo written; done\n"
+        "touch /tmp/x /dev/shm/x && echo kept\n"
+        "grep -cE ' (/tmp|/dev/shm) tmpfs ' /proc/mounts; id -un; ls /tmp/checked\n",
+        image_name=image,
+    )
+    assert response.stdout.content == b"kept\n2\nwhale\n"
+    assert b"Read-only file system" in response.stderr.content
+    wait_until(lambda: anonymous_volumes(engine) <= before)
 
 
 def test_home_is_writable_and_new_in_each_run(run_in_each: Run) -> None:

@@ -24,6 +24,7 @@ from support.runner.submissions import (
     Stub,
     assert_serves,
     containers,
+    held,
     prepare,
     refused,
     request,
@@ -158,6 +159,21 @@ def test_a_released_avatar_has_no_container(
     wait_until(lambda: not waiting_containers(engine, started_kata))
     release(runner, started_kata)
     assert_serves(runner, started_kata)
+
+
+def test_an_avatar_that_is_released_during_its_run_has_no_container_afterwards(
+    runner: Stub, started_kata: Kata, engine: Engine
+) -> None:
+    started_kata.start_avatar("zebra")
+    run = held(runner, started_kata)
+    release(runner, started_kata)
+    assert run.release().outcome == GREEN
+    wait_until(lambda: not containers(engine, started_kata))
+    # What the run would have asked for comes before this.
+    prepare(runner, started_kata, "zebra")
+    wait_until(lambda: len(waiting_containers(engine, started_kata)) == 1)
+    release(runner, started_kata, "zebra")
+    wait_until(lambda: not waiting_containers(engine, started_kata))
 
 
 def test_the_least_recently_used_container_is_removed(

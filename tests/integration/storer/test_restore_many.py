@@ -479,7 +479,6 @@ def a_kata(kata_id: str, *more: bytes) -> bytes:
 
 TOP = f"{ID[:2]}/{ID[2:]}"
 HOSTILE = {
-    "a link out": member(f"{TOP}/whale/sandbox/x", type=tarfile.SYMTYPE, linkname="/etc/passwd"),
     "a link": member(f"{TOP}/whale/x", type=tarfile.SYMTYPE, linkname="y"),
     "a hard link": member(f"{TOP}/x", type=tarfile.LNKTYPE, linkname="/etc/passwd"),
     "a device": member(f"{TOP}/whale/sandbox/x", type=tarfile.CHRTYPE, devmajor=1, devminor=3),
@@ -500,6 +499,17 @@ def test_a_kata_with_forbidden_members_is_refused_and_the_others_are_restored(
     assert restored.outcomes == {ID: "refused", OTHER: "restored"}
     assert restored.reasons[ID]
     assert ids_in(elsewhere) == {OTHER}
+
+
+def test_links_that_lead_out_of_their_sandbox_are_left_out_and_named(
+    katas_elsewhere: Katas, elsewhere: DataContainers
+) -> None:
+    name = f"{TOP}/whale/sandbox/x"
+    harmful = member(name, type=tarfile.SYMTYPE, linkname="/etc/passwd")
+    restored = restore_into(katas_elsewhere, a_kata(ID, harmful) + a_kata(OTHER) + bytes(2 * BLOCK))
+    assert restored.outcomes == {ID: "restored", OTHER: "restored"}
+    assert restored.left_out == {ID: [f"'{name}'"]}
+    assert not list(elsewhere.folder(ID).rglob("x"))
 
 
 @pytest.mark.parametrize("name", ["../x", "/etc/x", f"{TOP}/../../../x", f"{TOP}/../5A/x"])

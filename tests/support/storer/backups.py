@@ -43,6 +43,7 @@ class Restored:
 
     outcomes: dict[str, str] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, list[str]] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     token: str = ""
 
@@ -65,6 +66,8 @@ def restore_into(
             outcome = name_of(each.report.outcome)
             restored.outcomes[each.report.kata_id] = outcome
             restored.reasons[each.report.kata_id] = each.report.reason
+            if each.report.HasField("left_out"):
+                restored.left_out[each.report.kata_id] = list(each.report.left_out.names)
         else:
             restored.token = each.summary.token
             restored.counts = {name_of(count.outcome): count.katas for count in each.summary.counts}

@@ -6,7 +6,14 @@ from pathlib import Path
 import pytest
 
 from runner.sandbox import changes
-from runner.sandbox.changes import MAX_FILE_BYTES, MAX_FILES, MAX_TOTAL_BYTES, Changes
+from runner.sandbox.changes import (
+    MAX_FILE_BYTES,
+    MAX_FILES,
+    MAX_TOTAL_BYTES,
+    Changes,
+    NamedChange,
+    Why,
+)
 from runner.sandbox.file_versions import FileVersion, versions
 from runner.sandbox.quota import DiskLimits
 from runner.sandbox.sandbox import Sandbox
@@ -68,6 +75,66 @@ def test_binary_files_are_left_out(
 ) -> None:
     (folder / "a").write_bytes(content)
     assert since(sandbox, before) == Changes({}, is_truncated=False, deleted_filenames=[])
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"a\0b", Why.NOT_TEXT),
+        ("café".encode("latin-1"), Why.NOT_TEXT),
+        (b"x" * (MAX_FILE_BYTES + 1), Why.TOO_LARGE),
+    ],
+)
+def test_a_submitted_file_that_can_not_be_told_any_more_is_named(
+    sandbox: Sandbox, before: Before, folder: Path, content: bytes, why: Why
+) -> None:
+    (folder / "hiker.c").write_bytes(content)
+    found = since(sandbox, before)
+    assert (found.files, found.named) == ({}, [NamedChange("hiker.c", why)])
+
+
+def test_every_submitted_file_that_changed_is_told_or_named(sandbox: Sandbox, folder: Path) -> None:
+    submitted = {f"{number:03}.txt": b"a" for number in range(2 * MAX_FILES)}
+    sandbox.submit(submitted)
+    before = versions(sandbox, LIMITS.files)
+    for name in submitted:
+        (folder / name).write_bytes(b"b")
+    (folder / "000.txt").write_bytes(b"a")
+    found = changes.since(before, submitted, sandbox, 10_000)
+    assert found.is_truncated
+    named = [change.filename for change in found.named]
+    assert [*found.files, *named] == list(submitted)[1:]
+    assert {change.why for change in found.named} == {Why.TOO_MANY}
+
+
+@pytest.mark.parametrize("content", [b"--format doc\n", b"\0binary"])
+def test_a_hidden_or_binary_file_that_was_submitted_is_told_like_any_other(
+    sandbox: Sandbox, folder: Path, content: bytes
+) -> None:
+    submitted = {".rspec": content, "lib/.env": content}
+    sandbox.submit(submitted)
+    before = versions(sandbox, LIMITS.files)
+    assert changes.since(before, submitted, sandbox, 10_000) == Changes(
+        {}, is_truncated=False, deleted_filenames=[]
+    )
+    (folder / ".rspec").write_bytes(b"--color\n")
+    (folder / "lib/.env").write_bytes(content)
+    assert changes.since(before, submitted, sandbox, 10_000).files == {".rspec": b"--color\n"}
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [("a\tb", r"'a\tb'"), ("a\nb", r"'a\nb'"), (os.fsdecode(b"caf\xe9"), r"'caf\udce9'")],
+)
+def test_files_with_names_that_no_visible_file_can_have_are_named(
+    sandbox: Sandbox, before: Before, folder: Path, name: str, shown: str
+) -> None:
+    (folder / name).write_bytes(b"text")
+    (folder / f".{name}").write_bytes(b"hidden")
+    assert since(sandbox, before).named == [NamedChange(shown, Why.ODD_NAME)]
+    for number in range(200):
+        (folder / f"{number}{name}").write_bytes(b"text")
+    assert len(since(sandbox, before).named) == 64
 
 
 @pytest.mark.parametrize("length", range(4090, 4100))

@@ -242,6 +242,36 @@ def test_a_released_avatar_has_none_and_the_others_keep_theirs(pool: Pool, engin
     wait_until(lambda: [each.is_closed for each in engine.made] == [True, True, False])
 
 
+def test_a_container_that_is_being_started_for_a_released_avatar_is_removed(
+    pool: Pool, engine: Engine
+) -> None:
+    engine.may_go_on.clear()
+    done = pool.warm(a_key())
+    wait_until(lambda: engine.begun == [a_key()])
+    pool.release(ID, "whale")
+    engine.may_go_on.set()
+    assert done is not None
+    assert done.result(60) is None
+    assert not pool.is_warm(a_key())
+    wait_until(engine.all_closed)
+
+
+def test_an_avatar_that_is_back_gets_the_container_that_is_being_started(
+    pool: Pool, engine: Engine
+) -> None:
+    engine.may_go_on.clear()
+    pool.warm(a_key())
+    wait_until(lambda: engine.begun == [a_key()])
+    pool.release(ID, "whale")
+    done = pool.warm(a_key())
+    engine.may_go_on.set()
+    assert done is not None
+    done.result(60)
+    found: Any = pool.take(a_key())
+    assert found is engine.made[0]
+    assert not found.is_closed
+
+
 def test_closing_lets_go_of_all_also_of_one_that_is_being_made(
     make_pool: MakePool, engine: Engine
 ) -> None:

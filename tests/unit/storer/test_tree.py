@@ -112,7 +112,8 @@ def test_a_kata_is_copied_without_files_that_are_no_part_of_it(tmp_path: Path) -
         tree.copy(kata, target)
     copied = sorted(str(path.relative_to(target)) for path in target.rglob("*"))
     wanted = ["manifest.json", "whale", "whale/sandbox", "whale/sandbox/inside"]
-    assert copied == [*wanted, "whale/sandbox/lib", "whale/sandbox/lib/a.c"]
+    of_sandbox = ["whale/sandbox/lib", "whale/sandbox/lib/a.c", "whale/sandbox/outside"]
+    assert copied == [*wanted, *of_sandbox]
     assert (target / "whale/sandbox/inside").readlink() == Path("lib/a.c")
 
 
@@ -149,15 +150,26 @@ def test_files_that_are_no_part_of_a_kata_are_left_out(kata: Path) -> None:
     os.mkfifo(kata / "whale/sandbox/pipe")
     for place in ("link", "whale/link"):
         (kata / place).symlink_to("manifest.json")
-    for target in ("/etc/passwd", "../../manifest.json", "deep/../../../x"):
-        (kata / f"whale/sandbox/to-{target.replace('/', '-')}").symlink_to(target)
     assert walked(kata) == before
 
 
-def test_links_that_stay_in_their_sandbox_are_members(kata: Path) -> None:
-    (kata / "whale/sandbox/deep/link").symlink_to("../other")
+@pytest.mark.parametrize("target", ["../other", "/usr/bin/python3", "../../../x", "deep/.."])
+def test_links_in_a_sandbox_are_members_wherever_they_lead(kata: Path, target: str) -> None:
+    (kata / "whale/sandbox/deep/link").symlink_to(target)
     (found,) = [found for found in tree.members(kata) if found.path.name == "link"]
-    assert found.target == "../other"
+    assert found.target == target
+
+
+def test_files_that_other_programs_leave_are_members_where_a_participant_can_make_them(
+    kata: Path, tmp_path: Path
+) -> None:
+    names = ["whale/sandbox/f.lock", "whale/sandbox/deep/._a", "whale/sandbox/.DS_Store"]
+    for name in names:
+        (kata / name).touch()
+    assert set(names) <= set(walked(kata))
+    (tmp_path / "imported").mkdir()
+    tree.copy(kata, tmp_path / "imported")
+    assert not set(names) & set(walked(tmp_path / "imported"))
 
 
 def test_members_that_are_removed_during_the_walk_are_left_out(kata: Path) -> None:

@@ -127,8 +127,7 @@ HARMFUL: dict[str, tuple[list[tuple[tarfile.TarInfo, bytes]], str]] = {
         [(header("whale/sandbox/x", tarfile.LNKTYPE, linkname="/etc/passwd"), b"")],
         "neither a file",
     ),
-    "an absolute link": ([links("whale/sandbox/x", "/etc")], "is a link to '/etc'"),
-    "a link that leads out": ([links("whale/sandbox/x", "../../y")], "is a link"),
+    "an absolute link outside of a sandbox": ([links("whale/x", "/etc")], "is a link to '/etc'"),
     "a link outside of a sandbox": ([links("whale/x", "y")], "is a link"),
     "something behind a link": (
         [links("whale/sandbox/x", "y"), (header("whale/sandbox/x/z"), b"")],
