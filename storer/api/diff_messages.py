@@ -1,11 +1,11 @@
 """The response of DiffLights."""
 
 from collections.abc import Iterable, Iterator
-from functools import cache
+from functools import cache, lru_cache
 from itertools import accumulate
 
 from cyberdojo.storer.v1 import storer_pb2
-from storer.kata.diff import FileChange, FileDiff, LineChange, Run
+from storer.kata.diff import FileChange, FileDiff, LineChange, Run, count
 
 _FILE_CHANGES = {
     FileChange.CREATED: storer_pb2.FILE_CHANGE_CREATED,
@@ -23,6 +23,11 @@ _LINE_CHANGES = {
 # Lines with a lower number are prepared.
 _PREPARED_LINES = 1024
 
+# Most files of a light are unchanged, and are so again in the next comparison. The message of a
+# file of nothing but line feeds takes ten times its bytes, so the cache takes 25 MiB at most.
+_CACHED_FILES = 512
+_CACHED_FILE_BYTES = 4096
+
 # After so many lines a piece ends. Their messages take ten times the bytes of the piece.
 _LINES_OF_A_PIECE = 10_000
 
@@ -32,24 +37,41 @@ def serialized(files: Iterable[FileDiff]) -> Iterator[bytes]:
     made = storer_pb2.DiffLightsResponse()
     line_count = 0
     for file in files:
-        message = made.files.add(
-            change=_FILE_CHANGES[file.change],
-            old_name=file.old_name,
-            new_name=file.new_name,
-            binary=file.binary,
-            too_large=file.too_large,
-            same_count=file.count(LineChange.SAME),
-            added_count=file.count(LineChange.ADDED),
-            deleted_count=file.count(LineChange.DELETED),
-        )
-        for run in file.runs:
-            _add_lines(message, run)
-        line_count += len(message.lines)
-        if line_count >= _LINES_OF_A_PIECE:
+        is_cached = file.change is FileChange.UNCHANGED and len(file.new) <= _CACHED_FILE_BYTES
+        if is_cached or line_count >= _LINES_OF_A_PIECE:
             yield made.SerializeToString()
             made = storer_pb2.DiffLightsResponse()
             line_count = 0
+        if is_cached:
+            yield _serialized_file(file)
+        else:
+            line_count += _add_file(made, file)
     yield made.SerializeToString()
+
+
+@lru_cache(_CACHED_FILES)
+def _serialized_file(file: FileDiff) -> bytes:
+    made = storer_pb2.DiffLightsResponse()
+    _add_file(made, file)
+    return made.SerializeToString()
+
+
+def _add_file(response: storer_pb2.DiffLightsResponse, file: FileDiff) -> int:
+    """Add a file to a response; return how many lines it has."""
+    runs = file.runs()
+    message = response.files.add(
+        change=_FILE_CHANGES[file.change],
+        old_name=file.old_name,
+        new_name=file.new_name,
+        binary=file.binary,
+        too_large=file.too_large,
+        same_count=count(runs, LineChange.SAME),
+        added_count=count(runs, LineChange.ADDED),
+        deleted_count=count(runs, LineChange.DELETED),
+    )
+    for run in runs:
+        _add_lines(message, run)
+    return len(message.lines)
 
 
 def _add_lines(message: storer_pb2.FileDiff, run: Run) -> None:

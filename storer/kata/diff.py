@@ -1,7 +1,7 @@
 """The difference between two lights of an avatar, file by file and line by line."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
@@ -59,13 +59,19 @@ class FileDiff:
     change: FileChange
     old_name: str
     new_name: str
+    old: bytes
+    new: bytes
     binary: bool = False
     too_large: bool = False
-    runs: list[Run] = field(default_factory=list)
 
-    def count(self, change: LineChange) -> int:
-        """Return the number of lines with this change."""
-        return sum([len(run.lines) for run in self.runs if run.change is change])
+    def runs(self) -> list[Run]:
+        """Compare the contents, line by line."""
+        return [] if self.binary or self.too_large else list(_runs(self.old, self.new))
+
+
+def count(runs: Iterable[Run], change: LineChange) -> int:
+    """Return the number of lines with this change."""
+    return sum([len(run.lines) for run in runs if run.change is change])
 
 
 class NotSmall(Exception):
@@ -176,12 +182,9 @@ def diff(compared: Comparison) -> Iterator[FileDiff]:
     allowance = _Allowance()
     for change, old_name, new_name in sorted(changes, key=lambda each: each[2] or each[1]):
         was, now = old.get(old_name, b""), new.get(new_name, b"")
-        if _is_binary(was, now):
-            yield FileDiff(change, old_name, new_name, binary=True)
-        elif allowance.take(was, now):
-            yield FileDiff(change, old_name, new_name, runs=list(_runs(was, now)))
-        else:
-            yield FileDiff(change, old_name, new_name, too_large=True)
+        binary = _is_binary(was, now)
+        too_large = not (binary or allowance.take(was, now))
+        yield FileDiff(change, old_name, new_name, was, now, binary, too_large)
 
 
 def patch(compared: Comparison) -> Iterator[bytes]:

@@ -1,6 +1,4 @@
-"""The response of DiffLights has each line of each run, however the lines got into it."""
-
-from itertools import count
+"""The response of DiffLights has each line of each run, whether prepared, cached or neither."""
 
 import pytest
 
@@ -9,7 +7,6 @@ from storer.api import diff_messages
 from storer.kata.diff import FileChange, FileDiff, LineChange, Run
 
 LAST = diff_messages._PREPARED_LINES - 1  # the last line that is prepared
-TEXTS = [b"one", b"", b"\xff three"]
 CHANGES = {
     LineChange.SAME: storer_pb2.LINE_CHANGE_SAME,
     LineChange.ADDED: storer_pb2.LINE_CHANGE_ADDED,
@@ -17,27 +14,52 @@ CHANGES = {
 }
 
 
+def content(count: int) -> bytes:
+    """Return lines of which the last has no line feed."""
+    return b"\n".join(b"line \xff %d" % number for number in range(1, count + 1))
+
+
 def lines_of(run: Run) -> list[storer_pb2.DiffLine]:
     """Return the lines that a run stands for."""
-    numbers = [count(first) if first else iter([0] * 3) for first in run[1:3]]
     made = [
-        storer_pb2.DiffLine(change=CHANGES[run.change], old_number=old, new_number=new, text=text)
-        for text, old, new in zip(run.lines, *numbers, strict=False)
+        storer_pb2.DiffLine(
+            change=CHANGES[run.change],
+            old_number=run.old_number and run.old_number + place,
+            new_number=run.new_number and run.new_number + place,
+            text=text,
+        )
+        for place, text in enumerate(run.lines)
     ]
     made[-1].no_newline = run.no_newline
     return made
 
 
-@pytest.mark.parametrize("first", [1, 2, 7, LAST - 2, LAST - 1, LAST, LAST + 1, 5000])
-def test_a_line_has_its_text_and_numbers_wherever_it_is(first: int) -> None:
-    runs = [
-        Run(LineChange.SAME, first, first, TEXTS),
-        Run(LineChange.DELETED, first, 0, TEXTS),
-        Run(LineChange.ADDED, 0, first, TEXTS),
-        Run(LineChange.SAME, first, first + 1, TEXTS, no_newline=True),
+def answered(*files: FileDiff) -> list[storer_pb2.FileDiff]:
+    serialized = b"".join(diff_messages.serialized(files))
+    return list(storer_pb2.DiffLightsResponse.FromString(serialized).files)
+
+
+@pytest.mark.parametrize("number", [1, 2, 7, LAST - 2, LAST - 1, LAST, LAST + 1, LAST + 100])
+@pytest.mark.parametrize("by", [b"", b"other\n", b"other\nlines\n"])
+def test_each_line_has_its_text_and_its_numbers(number: int, by: bytes) -> None:
+    old = content(LAST + 200)
+    new = old.replace(b"line \xff %d\n" % number, by)
+    file = FileDiff(FileChange.CHANGED, "a", "a", old, new)
+    for answer in answered(file, file):
+        assert list(answer.lines) == [line for run in file.runs() for line in lines_of(run)]
+        assert answer.same_count == LAST + 199
+        assert (answer.added_count, answer.deleted_count) == (by.count(b"\n"), 1)
+
+
+def test_unchanged_files_are_answered_in_their_places_each_time() -> None:
+    contents = {"a": b"one\n", "b": content(LAST + 1), "c": b"one\n", "d": b"", "e": b"a\0"}
+    files = [
+        FileDiff(FileChange.UNCHANGED, name, name, each, each, binary=b"\0" in each)
+        for name, each in contents.items()
     ]
-    files = [FileDiff(FileChange.CHANGED, name, name, runs=runs) for name in ("a", "b")]
-    response = storer_pb2.DiffLightsResponse.FromString(b"".join(diff_messages.serialized(files)))
-    expected = [line for run in runs for line in lines_of(run)]
-    assert [list(file.lines) for file in response.files] == [expected, expected]
-    assert [file.same_count for file in response.files] == [6, 6]
+    for _ in range(2):
+        found = answered(*files)
+        assert [(file.old_name, file.new_name) for file in found] == [(n, n) for n in contents]
+        assert [file.same_count for file in found] == [1, LAST + 1, 1, 0, 0]
+        assert [file.binary for file in found] == [False, False, False, False, True]
+        assert {line.change for file in found for line in file.lines} == {CHANGES[LineChange.SAME]}
