@@ -74,7 +74,11 @@ class DataContainers:
 
     def exists(self, kata_id: str) -> bool:
         """Say whether the kata exists: a volume with a manifest in it."""
-        return (self.folder(kata_id) / MANIFEST).exists()
+        try:
+            os.stat(f"{self._volume(kata_id)}/_data/{MANIFEST}")  # noqa: PTH116 - faster
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return True
 
     def kata_ids(self) -> Iterator[str]:
         """Yield the id of each kata that has a volume, complete or not, in any order."""
@@ -176,7 +180,7 @@ class DataContainers:
     def touched(self, kata_id: str) -> float:
         """Return when the kata was last used, in seconds since 1970; 0 if it is gone."""
         with contextlib.suppress(FileNotFoundError):
-            return self.folder(kata_id).parent.stat().st_mtime
+            return os.stat(self._volume(kata_id)).st_mtime  # noqa: PTH116 - faster
         return 0
 
     def holders(self, kata_id: str) -> list[str]:
@@ -235,6 +239,13 @@ class DataContainers:
             "Labels": labels,
             "HostConfig": {"Mounts": [mount], "NetworkMode": "none"},
         }
+
+    def _volume(self, kata_id: str) -> str:
+        """Return the path of the folder around a volume's content.
+
+        Each call uses it several times, and a Path takes many times as long to make.
+        """
+        return f"{self.volume_root}/{self.namespace.kata(kata_id)}"
 
     def _is_known(self, kata_id: str) -> bool:
         with self._lock:

@@ -12,7 +12,7 @@ import contextvars
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from dojo import limits, waits
 from dojo.waits import CallWork
@@ -40,9 +40,8 @@ class CallThreads:
 
         If this is cancelled, the work stops at its next wait for a lock or its next check.
         """
-        place = _Place(self, self._places)
         await self._places.acquire()
-        return await self._run(CallWork(place.give_up), place.done, work, *args, **kwargs)
+        return await self._run(_Place(self, self._places), work, *args, **kwargs)
 
     async def run_large(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Do as `run` does, for work that may hold large files: few work on such at a time."""
@@ -59,42 +58,48 @@ class CallThreads:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        place = _Place(self, self._places, few_places)
         await few_places.acquire()
         try:
             await self._places.acquire()
         except BaseException:
             few_places.release()
             raise
-        return await self._run(CallWork(place.give_up), place.done, work, *args, **kwargs)
+        return await self._run(_Place(self, self._places, few_places), work, *args, **kwargs)
 
     async def _run(
-        self,
-        call: CallWork,
-        done: Callable[[], None],
-        work: Callable[P, T],
-        *args: P.args,
-        **kwargs: P.kwargs,
+        self, place: _Place, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
+        call = CallWork(place.give_up)
         context = contextvars.copy_context()
         context.run(waits.work_for, call)
-        future = self._threads.submit(lambda: context.run(work, *args, **kwargs))
+        # The thread sets this itself: to wrap its future takes a third of the way there and back.
+        answer: asyncio.Future[T] = self._loop.create_future()
+
+        def finish(tell: Callable[[Any], None], result: object) -> None:
+            place.done()
+            if not answer.done():  # else it was cancelled
+                tell(result)
+
+        def do() -> None:
+            try:
+                call.check()
+                result = context.run(work, *args, **kwargs)
+            except BaseException as error:  # noqa: BLE001 - the caller raises it
+                self.in_loop(finish, answer.set_exception, error)
+            else:
+                self.in_loop(finish, answer.set_result, result)
+
+        self._threads.submit(do)
         try:
-            result = await asyncio.wrap_future(future)
+            return await answer
         except asyncio.CancelledError:
             call.end()
-            future.add_done_callback(lambda _: self.in_loop(done))
             raise
-        except BaseException:
-            done()
-            raise
-        done()
-        return result
 
-    def in_loop(self, call: Callable[[], None]) -> None:
+    def in_loop(self, call: Callable[..., None], *args: object) -> None:
         """Have the event loop call something, unless the service has stopped."""
         with contextlib.suppress(RuntimeError):  # the loop is closed
-            self._loop.call_soon_threadsafe(call)
+            self._loop.call_soon_threadsafe(call, *args)
 
     def add_waiting(self) -> bool:
         """Count one more that waits, unless too many do already. Any thread may call this."""

@@ -12,6 +12,7 @@ import grpc.aio
 import structlog
 from google.protobuf.message import DecodeError
 from grpc_status import rpc_status
+from structlog.contextvars import bind_contextvars
 
 from dojo import limits
 from dojo.errors import InvalidArgument, MemoryExhausted
@@ -116,15 +117,15 @@ async def _parsed_each(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
 
 def _unary(behaviour: Callable[..., Any], rpc: str, parsed: Callable[[Any], Any] = _parsed) -> Any:
     async def unary(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-        with structlog.contextvars.bound_contextvars(**_log_fields(rpc, request)):
-            try:
-                return await behaviour(parsed(request), context)
-            except asyncio.CancelledError:
-                _log.info("cancelled")
-                raise
-            except Exception as error:  # noqa: BLE001 - whatever it is, it becomes a status
-                del request  # gRPC keeps the frames of a refused call until garbage is collected
-                await _abort(context, error)
+        bind_contextvars(**_log_fields(rpc, request))
+        try:
+            return await behaviour(parsed(request), context)
+        except asyncio.CancelledError:
+            _log.info("cancelled")
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, it becomes a status
+            del request  # gRPC keeps the frames of a refused call until garbage is collected
+            await _abort(context, error)
 
     return unary
 
@@ -138,9 +139,8 @@ def _bounded_unary(handler: grpc.RpcMethodHandler[Any, Any], rpc: str, memory: M
         with ExitStack() as taken:
             request = None
             try:
-                async with memory.receiving():
-                    # Not by the iterator, which would keep the message until the call is over.
-                    message = await context.read()
+                # Not by the iterator, which would keep the message until the call is over.
+                message = await memory.receive(context.read)
                 if not isinstance(message, bytes):  # the caller sent none
                     raise InvalidArgument("request", "is missing")
                 size = len(message)
@@ -155,19 +155,19 @@ def _bounded_unary(handler: grpc.RpcMethodHandler[Any, Any], rpc: str, memory: M
             except asyncio.CancelledError:
                 raise
             except Exception as error:  # noqa: BLE001 - whatever it is, it becomes a status
-                with structlog.contextvars.bound_contextvars(rpc=rpc):
-                    await _abort(context, error)
-            with structlog.contextvars.bound_contextvars(**_log_fields(rpc, request)):
-                try:
-                    response = serialize(await behaviour(_parsed(request), context))
-                    if len(response) > limits.SMALL_BYTES:
-                        _take_until_sent(memory, len(response), context)
-                except asyncio.CancelledError:
-                    _log.info("cancelled")
-                    raise
-                except Exception as error:  # noqa: BLE001 - whatever it is, it becomes a status
-                    await _abort(context, error)
-                return response
+                bind_contextvars(rpc=rpc)
+                await _abort(context, error)
+            bind_contextvars(**_log_fields(rpc, request))
+            try:
+                response = serialize(await behaviour(_parsed(request), context))
+                if len(response) > limits.SMALL_BYTES:
+                    _take_until_sent(memory, len(response), context)
+            except asyncio.CancelledError:
+                _log.info("cancelled")
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever it is, it becomes a status
+                await _abort(context, error)
+            return response
 
     return unary
 
@@ -187,17 +187,17 @@ def _streaming(
     # This handler writes its responses. If it yielded them, a caller that leaves while a response
     # waits to be sent would cancel gRPC's loop around it, and never the behaviour.
     async def streaming(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
-        with structlog.contextvars.bound_contextvars(**_log_fields(rpc, request)):
-            try:
-                async with aclosing(behaviour(parsed(request), context)) as responses:
-                    async for response in responses:
-                        await _write(context, response)
-            except asyncio.CancelledError:
-                _log.info("cancelled")
-                raise
-            except Exception as error:  # noqa: BLE001 - whatever it is, it becomes a status
-                del request  # gRPC keeps the frames of a refused call until garbage is collected
-                await _abort(context, error)
+        bind_contextvars(**_log_fields(rpc, request))
+        try:
+            async with aclosing(behaviour(parsed(request), context)) as responses:
+                async for response in responses:
+                    await _write(context, response)
+        except asyncio.CancelledError:
+            _log.info("cancelled")
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, it becomes a status
+            del request  # gRPC keeps the frames of a refused call until garbage is collected
+            await _abort(context, error)
 
     return streaming
 
@@ -210,7 +210,10 @@ async def _write(context: grpc.aio.ServicerContext[Any, Any], response: Any) -> 
 
 
 def _log_fields(rpc: str, request: Any) -> dict[str, str]:
-    """Return the fields of every log line of a call."""
+    """Return the fields of every log line of a call.
+
+    gRPC runs each call as a task, so they are bound to its context and go with it.
+    """
     fields = {"rpc": rpc}
     request = getattr(request, "run", request)  # RunStream's request wraps that of Run
     for name, field in (("kata", "kata_id"), ("avatar", "avatar")):

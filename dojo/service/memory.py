@@ -8,9 +8,10 @@ number of messages is received at the same time.
 import asyncio
 import contextlib
 import ctypes
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from dojo import limits
 from dojo.errors import MemoryExhausted
@@ -19,6 +20,8 @@ _LIMITS = (
     Path("/sys/fs/cgroup/memory.max"),
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
 )
+
+T = TypeVar("T")
 
 _M_MMAP_THRESHOLD = -3  # of malloc.h
 
@@ -50,9 +53,8 @@ class Memory:
         self._fast = asyncio.Semaphore(messages)
         self._slow_left = messages
 
-    @asynccontextmanager
-    async def receiving(self) -> AsyncIterator[None]:
-        """Receive a message within the block, together with few others.
+    async def receive(self, read: Callable[[], Awaitable[T]]) -> T:
+        """Return the message that `read` receives, together with few others.
 
         Soon a slow message no longer holds up the others: then there may be few slow ones, and more
         raise MemoryExhausted. So does one that does not arrive in time.
@@ -74,7 +76,7 @@ class Memory:
         timer = loop.call_later(limits.FAST_RECEIVE_SECONDS, become_slow)
         try:
             async with asyncio.timeout(None) as timeout:
-                yield
+                return await read()
         except TimeoutError:
             raise MemoryExhausted("the request takes too long to arrive") from None
         finally:

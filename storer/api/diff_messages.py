@@ -1,9 +1,11 @@
 """The response of DiffLights."""
 
 from collections.abc import Iterable, Iterator
+from functools import cache, lru_cache
+from itertools import accumulate
 
 from cyberdojo.storer.v1 import storer_pb2
-from storer.kata.diff import FileChange, FileDiff, LineChange, Run
+from storer.kata.diff import FileChange, FileDiff, LineChange, Run, count
 
 _FILE_CHANGES = {
     FileChange.CREATED: storer_pb2.FILE_CHANGE_CREATED,
@@ -18,6 +20,13 @@ _LINE_CHANGES = {
     LineChange.DELETED: storer_pb2.LINE_CHANGE_DELETED,
 }
 
+# Lines with a lower number are prepared.
+_PREPARED_LINES = 1024
+
+# Most files of a light are unchanged, and are so again in the next comparison. The message of a
+# file of nothing but line feeds takes ten times its bytes, so the cache takes 25 MiB at most.
+_CACHED_FILES = 512
+_CACHED_FILE_BYTES = 4096
 
 # After so many lines a piece ends. Their messages take ten times the bytes of the piece.
 _LINES_OF_A_PIECE = 10_000
@@ -28,28 +37,60 @@ def serialized(files: Iterable[FileDiff]) -> Iterator[bytes]:
     made = storer_pb2.DiffLightsResponse()
     line_count = 0
     for file in files:
-        message = made.files.add(
-            change=_FILE_CHANGES[file.change],
-            old_name=file.old_name,
-            new_name=file.new_name,
-            binary=file.binary,
-            too_large=file.too_large,
-            same_count=file.count(LineChange.SAME),
-            added_count=file.count(LineChange.ADDED),
-            deleted_count=file.count(LineChange.DELETED),
-        )
-        for run in file.runs:
-            _add_lines(message, run)
-        line_count += len(message.lines)
-        if line_count >= _LINES_OF_A_PIECE:
+        is_cached = file.change is FileChange.UNCHANGED and len(file.new) <= _CACHED_FILE_BYTES
+        if is_cached or line_count >= _LINES_OF_A_PIECE:
             yield made.SerializeToString()
             made = storer_pb2.DiffLightsResponse()
             line_count = 0
+        if is_cached:
+            yield _serialized_file(file)
+        else:
+            line_count += _add_file(made, file)
     yield made.SerializeToString()
 
 
+@lru_cache(_CACHED_FILES)
+def _serialized_file(file: FileDiff) -> bytes:
+    made = storer_pb2.DiffLightsResponse()
+    _add_file(made, file)
+    return made.SerializeToString()
+
+
+def _add_file(response: storer_pb2.DiffLightsResponse, file: FileDiff) -> int:
+    """Add a file to a response; return how many lines it has."""
+    runs = file.runs()
+    message = response.files.add(
+        change=_FILE_CHANGES[file.change],
+        old_name=file.old_name,
+        new_name=file.new_name,
+        binary=file.binary,
+        too_large=file.too_large,
+        same_count=count(runs, LineChange.SAME),
+        added_count=count(runs, LineChange.ADDED),
+        deleted_count=count(runs, LineChange.DELETED),
+    )
+    for run in runs:
+        _add_lines(message, run)
+    return len(message.lines)
+
+
 def _add_lines(message: storer_pb2.FileDiff, run: Run) -> None:
-    """Add a message for each line of a run: field by field, in half the time of `add(text=...)`."""
+    """Add a message for each line of a run."""
+    first = max(run.old_number, run.new_number)
+    end = first + len(run.lines)
+    has_one_number = run.change is not LineChange.SAME or run.old_number == run.new_number
+    if has_one_number and end <= _PREPARED_LINES:
+        message.MergeFromString(_prepared(run.change).lines(first, end))
+        for line, text in zip(message.lines[first - end :], run.lines, strict=True):
+            line.text = text
+    else:
+        _add_one_by_one(message, run)
+    if run.no_newline:
+        message.lines[-1].no_newline = True
+
+
+def _add_one_by_one(message: storer_pb2.FileDiff, run: Run) -> None:
+    """Add the lines of a run field by field, which takes half the time of `add(text=...)`."""
     add, change = message.lines.add, _LINE_CHANGES[run.change]
     old_number, new_number = run.old_number, run.new_number
     for text in run.lines:
@@ -62,5 +103,33 @@ def _add_lines(message: storer_pb2.FileDiff, run: Run) -> None:
         if new_number:
             line.new_number = new_number
             new_number += 1
-    if run.no_newline:
-        message.lines[-1].no_newline = True
+
+
+class _Prepared:
+    """Lines of one change, numbered from 1 and without a text, serialized as part of a FileDiff.
+
+    To parse them and set their texts takes half the time of setting all fields. The serialized
+    elements of a repeated field follow each other, so any part of them is one of the message.
+    """
+
+    def __init__(self, change: LineChange) -> None:
+        lines = [_serialized_line(change, number) for number in range(1, _PREPARED_LINES)]
+        self._serialized = b"".join(lines)
+        self._places = [0, *accumulate(map(len, lines))]
+
+    def lines(self, first: int, end: int) -> bytes:
+        """Return the lines from number `first` to the one before `end`."""
+        return self._serialized[self._places[first - 1] : self._places[end - 1]]
+
+
+def _serialized_line(change: LineChange, number: int) -> bytes:
+    message = storer_pb2.FileDiff()
+    old_number = 0 if change is LineChange.ADDED else number
+    new_number = 0 if change is LineChange.DELETED else number
+    _add_one_by_one(message, Run(change, old_number, new_number, [b""]))
+    return message.SerializeToString()
+
+
+@cache
+def _prepared(change: LineChange) -> _Prepared:
+    return _Prepared(change)

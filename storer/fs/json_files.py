@@ -86,18 +86,19 @@ def _check_size(size: int) -> None:
 
 def _check_values(content: bytes) -> None:
     """Raise Unreadable for more values than MAX_JSON_VALUES: each takes dozens of bytes."""
-    if _separators(content, 0, len(content)) <= limits.MAX_JSON_VALUES:
+    most = limits.MAX_JSON_VALUES
+    if len(content) <= most or _separators(content, 0, len(content)) <= most:
         return
     # Most of these characters may be in strings, as in a file of sources.
     found = at = 0
     for number, string in enumerate(_STRING.finditer(content)):
         found += _separators(content, at, string.start())
         at = string.end()
-        if max(found, number // 2) > limits.MAX_JSON_VALUES:
+        if max(found, number // 2) > most:
             break
     found += _separators(content, at, len(content))
-    if found > limits.MAX_JSON_VALUES:
-        raise Unreadable(f"has more than {limits.MAX_JSON_VALUES} values")
+    if found > most:
+        raise Unreadable(f"has more than {most} values")
 
 
 def _separators(content: bytes, start: int, end: int) -> int:

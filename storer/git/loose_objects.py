@@ -24,6 +24,8 @@ _MAX_EXPANDED_BYTES = GIT_BLOB_BYTES + _MAX_HEADER_BYTES
 # What can't be compressed becomes larger by less than this share.
 _MAX_COMPRESSED_BYTES = _MAX_EXPANDED_BYTES + _MAX_EXPANDED_BYTES // 1000 + 1024
 
+_USUAL_BYTES = 4096  # almost all objects have less, and one read is enough for them
+
 
 def read(git: Path, name: str) -> tuple[str, bytes] | None:
     """Return an object's kind and content; None if there is no such loose object.
@@ -41,10 +43,13 @@ def read_file(path: str) -> bytes:
     """Return the content of a small file, in half the time that Path.read_bytes takes."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
+        content = os.read(descriptor, _USUAL_BYTES)
+        if len(content) < _USUAL_BYTES:
+            return content
         size = os.fstat(descriptor).st_size
         if size > _MAX_COMPRESSED_BYTES:
             raise ValueError(f"the file has {size} bytes, more than any object")
-        return os.read(descriptor, size)
+        return content + os.read(descriptor, size)
     finally:
         os.close(descriptor)
 

@@ -1,7 +1,7 @@
 """The difference between two lights of an avatar, file by file and line by line."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
@@ -59,13 +59,19 @@ class FileDiff:
     change: FileChange
     old_name: str
     new_name: str
+    old: bytes
+    new: bytes
     binary: bool = False
     too_large: bool = False
-    runs: list[Run] = field(default_factory=list)
 
-    def count(self, change: LineChange) -> int:
-        """Return the number of lines with this change."""
-        return sum([len(run.lines) for run in self.runs if run.change is change])
+    def runs(self) -> list[Run]:
+        """Compare the contents, line by line."""
+        return [] if self.binary or self.too_large else list(_runs(self.old, self.new))
+
+
+def count(runs: Iterable[Run], change: LineChange) -> int:
+    """Return the number of lines with this change."""
+    return sum([len(run.lines) for run in runs if run.change is change])
 
 
 class NotSmall(Exception):
@@ -83,9 +89,14 @@ class Comparison(NamedTuple):
         """Whether the files are compared so fast that other calls can wait for it."""
         contents = [*self.new.values()]
         contents += [old for name, old in self.old.items() if self.new.get(name) is not old]
+        size = sum(map(len, contents))
+        has_few_lines = (
+            size <= limits.SMALL_COMPARED_LINES  # each line has a byte
+            or sum(map(_line_count, contents)) <= limits.SMALL_COMPARED_LINES
+        )
         return (
-            sum(map(len, contents)) <= limits.SMALL_COMPARED_BYTES
-            and sum(map(_line_count, contents)) <= limits.SMALL_COMPARED_LINES
+            size <= limits.SMALL_COMPARED_BYTES
+            and has_few_lines
             and self._rename_pairs <= limits.SMALL_RENAME_PAIRS
         )
 
@@ -144,12 +155,11 @@ class _Allowance:
 
         The lines of a file that is unchanged count once.
         """
-        contents = (new,) if old == new else (old, new)
-        size = sum(map(len, contents))
-        if size > self._bytes:
-            return False
-        lines = sum(map(_line_count, contents))
-        if lines > self._lines:
+        size, lines = len(new), _line_count(new)
+        if old != new:
+            size += len(old)
+            lines += _line_count(old)
+        if size > self._bytes or lines > self._lines:
             return False
         self._bytes -= size
         self._lines -= lines
@@ -172,12 +182,9 @@ def diff(compared: Comparison) -> Iterator[FileDiff]:
     allowance = _Allowance()
     for change, old_name, new_name in sorted(changes, key=lambda each: each[2] or each[1]):
         was, now = old.get(old_name, b""), new.get(new_name, b"")
-        if _is_binary(was, now):
-            yield FileDiff(change, old_name, new_name, binary=True)
-        elif allowance.take(was, now):
-            yield FileDiff(change, old_name, new_name, runs=list(_runs(was, now)))
-        else:
-            yield FileDiff(change, old_name, new_name, too_large=True)
+        binary = _is_binary(was, now)
+        too_large = not (binary or allowance.take(was, now))
+        yield FileDiff(change, old_name, new_name, was, now, binary, too_large)
 
 
 def patch(compared: Comparison) -> Iterator[bytes]:
@@ -235,8 +242,11 @@ def _line_count(content: bytes) -> int:
 
 def _runs(old: bytes, new: bytes) -> Iterator[Run]:
     """Yield the lines of both contents, merged into runs."""
-    old_lines = _lines(old)
-    new_lines = old_lines if old == new else _lines(new)
+    if old == new:
+        if new:
+            yield Run(LineChange.SAME, 1, 1, _lines(new), not new.endswith(b"\n"))
+        return
+    old_lines, new_lines = _lines(old), _lines(new)
     old_count, new_count = len(old_lines), len(new_lines)
     old_is_open, new_is_open = (bool(each) and not each.endswith(b"\n") for each in (old, new))
     old_at = new_at = 0
@@ -261,8 +271,6 @@ def _runs(old: bytes, new: bytes) -> Iterator[Run]:
 
 def _changes(old: bytes, new: bytes) -> Iterator[tuple[int, int, int, int]]:
     """Yield, for each difference, the half-open ranges of lines: old start and end, new ones."""
-    if old == new:
-        return
     text_patch = pygit2.Patch.create_from(old, new, flag=DiffOption.FORCE_TEXT, context_lines=0)
     for hunk in text_patch.hunks:
         # For an empty range, git gives the number of the line before the range.

@@ -82,7 +82,7 @@ class Kata:
         folder = self.folder / name
         if not folder.is_dir():
             raise AvatarNotFound(self.kata_id, name)
-        return self._avatar(name, self.read_created)
+        return self._avatar(folder, self.read_created)
 
     def avatars(self) -> list[Avatar]:
         """Return the started avatars, in alphabetical order of their names."""
@@ -104,7 +104,7 @@ class Kata:
                 shutil.rmtree(starting)
             # The checkpointer keeps this avatar. With `read_created` in it, the avatar would keep
             # the kata's manifest in memory too.
-            avatar = self._avatar(name, lambda: time)
+            avatar = self._avatar(self.folder / name, lambda: time)
             with self._checkpointer.tracking(avatar.folder, avatar.rewrite):
                 try:
                     starting.mkdir()
@@ -116,6 +116,8 @@ class Kata:
                 durable.sync_folder(self.folder)
         return name, files
 
-    def _avatar(self, name: str, created: Callable[[], datetime]) -> Avatar:
-        folder, cache, checkpointer = self.folder / name, self._cache, self._checkpointer
-        return Avatar(folder, self.kata_id, name, created, cache=cache, checkpointer=checkpointer)
+    def _avatar(self, folder: Path, created: Callable[[], datetime]) -> Avatar:
+        cache, checkpointer = self._cache, self._checkpointer
+        return Avatar(
+            folder, self.kata_id, folder.name, created, cache=cache, checkpointer=checkpointer
+        )

@@ -1,7 +1,6 @@
 """The memory that all calls have together."""
 
 import asyncio
-from contextlib import AsyncExitStack
 
 import pytest
 
@@ -21,6 +20,11 @@ def test_a_call_that_would_take_more_than_is_left_is_refused() -> None:
         pass
 
 
+async def fast() -> str:
+    """Receive a message that is there."""
+    return "fast"
+
+
 def test_slow_requests_hold_up_others_for_a_short_time_only(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -28,15 +32,21 @@ def test_slow_requests_hold_up_others_for_a_short_time_only(
 
     async def main() -> None:
         memory = Memory(limits.MESSAGE_BYTES)  # one message at a time, and one slow one
-        async with AsyncExitStack() as slow:
-            await slow.enter_async_context(memory.receiving())
-            async with memory.receiving():
-                pass
-            with pytest.raises(MemoryExhausted, match="takes too long to arrive"):
-                async with memory.receiving():
-                    await asyncio.Event().wait()
-            async with memory.receiving():
-                pass
+        begun, arrived = asyncio.Event(), asyncio.Event()
+
+        async def slow() -> str:
+            begun.set()
+            await arrived.wait()
+            return "slow"
+
+        receiving = asyncio.create_task(memory.receive(slow))
+        await begun.wait()
+        assert await memory.receive(fast) == "fast"
+        with pytest.raises(MemoryExhausted, match="takes too long to arrive"):
+            await memory.receive(asyncio.Event().wait)
+        assert await memory.receive(fast) == "fast"
+        arrived.set()
+        assert await receiving == "slow"
 
     asyncio.run(main())
 
@@ -49,7 +59,6 @@ def test_a_request_that_does_not_arrive_is_given_up(monkeypatch: pytest.MonkeyPa
         memory = Memory(limits.MESSAGE_BYTES)
         for _ in range(3):
             with pytest.raises(MemoryExhausted):
-                async with memory.receiving():
-                    await asyncio.Event().wait()
+                await memory.receive(asyncio.Event().wait)
 
     asyncio.run(main())

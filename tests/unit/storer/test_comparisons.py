@@ -93,14 +93,14 @@ def test_a_file_that_exceeds_the_bound_is_told_as_too_large_and_others_are_compa
 ) -> None:
     compared = Comparison({"a": content, "b": b"1\n"}, {"a": content + b"x", "b": b"2\n"})
     large, small = diff.diff(compared)
-    assert (large.change, large.too_large, large.runs) == (FileChange.CHANGED, True, [])
-    assert (small.change, small.too_large, len(small.runs)) == (FileChange.CHANGED, False, 2)
+    assert (large.change, large.too_large, large.runs()) == (FileChange.CHANGED, True, [])
+    assert (small.change, small.too_large, len(small.runs())) == (FileChange.CHANGED, False, 2)
 
 
 def test_as_many_lines_as_the_bound_are_compared() -> None:
     count = limits.MAX_COMPARED_LINES
     (file,) = diff.diff(Comparison({"a": b"\n" * (count - 1)}, {"a": b"x\n"}))
-    assert (file.too_large, sum(len(run.lines) for run in file.runs)) == (False, count)
+    assert (file.too_large, sum(len(run.lines) for run in file.runs())) == (False, count)
 
 
 def test_the_bound_is_for_all_files_of_a_comparison() -> None:
