@@ -13,6 +13,9 @@ from dojo import avatars, kata_ids
 # The folder, in an avatar's folder, in which its runs work.
 SANDBOX = "sandbox"
 
+# The file in the folder of an avatar that came in damaged; it says what is wrong.
+DAMAGED_JSON = "damaged.json"
+
 KATAS_ROOT = PurePosixPath("/usr/src/cyber-dojo/katas")
 
 LABEL = "cyber-dojo.namespace"

@@ -6,14 +6,14 @@ from pathlib import Path, PurePosixPath
 from dojo import kata_ids, limits
 from dojo.budget import Budget, BudgetExceeded
 from dojo.errors import InvalidArgument
-from storer.katas.repository import Katas
+from storer.katas.repository import Avatars, Katas
 from storer.tar.members import Member
 from storer.tar.untrusted_reader import InvalidKata, Tar, translate_tar_errors
 
 _MAX_OUTER_FOLDERS = 3  # members that can precede the kata's folder, such as `.` and `49`
 
 
-def restore(katas: Katas, pieces: Iterator[bytes], *, overwrite: bool) -> tuple[str, list[str]]:
+def restore(katas: Katas, pieces: Iterator[bytes], *, overwrite: bool) -> tuple[str, Avatars]:
     """Create a kata from the tar whose bytes are `pieces`; return its id and its avatars.
 
     `pieces` must raise if the stream is incomplete: then nothing is restored. Raises
