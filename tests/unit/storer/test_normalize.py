@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 import resource
 import shutil
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 
 from dojo import visible_files
 from dojo.errors import KataDamaged
+from storer.fs import json_files, tree
 from storer.git import object_writer
 from storer.git.object_writer import FILE, FOLDER, NewObjects
 from storer.kata import diff
@@ -531,6 +533,108 @@ def test_lights_that_only_a_lost_list_described_are_set_aside(incoming: Incoming
     read_all(kata)
     assert [each.path for each in kata.lights()[1]] == ["whale/increments.json"]
     assert (incoming.whale / "damaged/1").is_dir()
+
+
+# --- Damaged avatars
+
+
+def test_a_history_that_expands_leaves_the_budget_to_the_others(
+    incoming: Incoming, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    incoming.light()
+    for name in ("ant", "zebra"):
+        incoming.light({"large": bytes(3000)})
+        incoming.write()
+        shutil.copytree(incoming.whale, incoming.folder / name)
+    shutil.move(incoming.folder / "ant", incoming.folder / "bat")
+    incoming.light({"zeros": bytes(100_000)})
+    incoming.write()
+    shutil.move(incoming.whale, incoming.folder / "bee")
+    shutil.copytree(incoming.folder / "zebra", incoming.whale)
+    monkeypatch.setattr(normalize, "GIT_BYTES", 50_000)
+    normalize.normalize(incoming.folder, ID)
+    lights, damaged = Kata.detached(incoming.folder, ID).lights()
+    assert list(lights) == ["bat", "whale", "zebra"]
+    assert [(each.name, each.path) for each in damaged] == [("bee", "bee/.git")]
+
+
+def test_too_much_work_for_damaged_histories_refuses_the_kata(
+    incoming: Incoming, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    incoming.light({"large": bytes(3000)})
+    incoming.write()
+    (incoming.whale / "increments.json").write_text("[")
+    for name in ("bat", "bee"):
+        shutil.copytree(incoming.whale, incoming.folder / name)
+    monkeypatch.setattr(normalize, "GIT_BYTES", 8000)
+    with pytest.raises(KataDamaged, match="its damaged histories have more than 8000 bytes"):
+        normalize.normalize(incoming.folder, ID)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"[]", b"{}", b'{"path": 1, "reason": "", "sha256": ""}', b" " * 70_000, b"\xff"],
+)
+def test_a_strangers_damaged_json_is_set_aside_with_the_rest(
+    incoming: Incoming, content: bytes
+) -> None:
+    incoming.light()
+    incoming.write()
+    (incoming.whale / "damaged").mkdir()
+    (incoming.whale / "damaged/x").write_bytes(b"x")
+    (incoming.whale / "damaged.json").write_bytes(content)
+    normalize.normalize(incoming.folder, ID)
+    (damaged,) = Kata.detached(incoming.folder, ID).lights()[1]
+    assert damaged.path == "whale/damaged.json"
+    assert (incoming.whale / "damaged/damaged/x").read_bytes() == b"x"
+    assert (incoming.whale / "damaged/damaged.json").read_bytes() == content
+    assert (incoming.whale / "damaged/increments.json").exists()
+
+
+def test_sound_files_beside_a_damaged_json_are_set_aside_with_it(incoming: Incoming) -> None:
+    incoming.light()
+    incoming.write()
+    (incoming.whale / "damaged").mkdir()
+    said = {"path": "x", "reason": "y", "sha256": "z"}
+    (incoming.whale / "damaged.json").write_text(json.dumps(said))
+    normalize.normalize(incoming.folder, ID)
+    (damaged,) = Kata.detached(incoming.folder, ID).lights()[1]
+    assert damaged.path == "whale/damaged.json"
+    assert (incoming.whale / "damaged/increments.json").exists()
+
+
+def test_verifying_finds_that_what_came_is_another(incoming: Incoming) -> None:
+    incoming.light()
+    incoming.write()
+    (incoming.whale / "increments.json").write_text("[")
+    normalize.normalize(incoming.folder, ID)
+    (incoming.whale / "damaged/increments.json").write_text("]")
+    findings = AvatarCheck(incoming.whale, ID).check(mend=True).findings
+    assert [(each.path, mended) for each, mended in findings] == [
+        ("increments.json", False),
+        ("damaged", False),
+    ]
+
+
+def test_what_no_tar_of_a_kata_can_have_is_not_kept(incoming: Incoming) -> None:
+    incoming.light()
+    incoming.write()
+    (incoming.whale / "increments.json").write_text("[")
+    (incoming.whale / "link").symlink_to("/etc/passwd")
+    os.mkfifo(incoming.whale / "pipe")
+    (incoming.whale / os.fsdecode(b"not-utf-8-\xff")).write_bytes(b"")
+    deep = incoming.whale.joinpath(*["d"] * 158)
+    deep.mkdir(parents=True)
+    (deep / "file").write_bytes(b"")
+    normalize.normalize(incoming.folder, ID)
+    kept = list((incoming.whale / "damaged").rglob("*"))
+    assert {path.name for path in kept} >= {"increments.json", "objects", "d"}
+    assert not {path.name for path in kept} & {"link", "pipe", "file"}
+    assert all(json_files.is_text(path.name) for path in kept)
+    members = list(tree.members(incoming.folder))
+    assert {str(each.path) for each in members} >= {
+        str(path.relative_to(incoming.folder)) for path in kept
+    }
 
 
 # --- Whatever is accepted can be read
