@@ -218,7 +218,8 @@ class Katas:
 
         refuse_existing()
         if overwrite:
-            self._fetch_existing(kata_id)
+            with contextlib.suppress(ArchiveUnavailable):  # asked again if an avatar is damaged
+                self._fetch_existing(kata_id)
         create.stage_and_publish(self._containers, kata_id, fill, is_wanted)
         if overwrite:
             self._supersede(kata_id)
@@ -308,9 +309,15 @@ class Katas:
             fetch.fetch(self._places, kata_id, importing=True)
 
     def _refuse_worse(self, incoming: Kata, existing: Kata | None) -> None:
-        """Raise KataDamaged if an avatar is damaged in `incoming`, and whole in `existing`."""
+        """Raise KataDamaged if an avatar is damaged in `incoming`, and whole in `existing`.
+
+        Raises ArchiveUnavailable if there may be such a kata in the archive.
+        """
         damaged = incoming.lights()[1]
-        if not damaged or existing is None:
+        if not damaged:
+            return
+        if existing is None:
+            self.archive.find(incoming.kata_id)  # raises if it can't say that it has none
             return
         whole = existing.lights()[0]
         for each in damaged:
