@@ -4,6 +4,8 @@ Every reader of foreign data draws on the budget of its call: tars, compressed s
 JSON, lines that are compared. What is inside data can be a million times as large as the data.
 """
 
+from __future__ import annotations
+
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,6 +49,21 @@ class Budget:
     def bytes_left(self) -> int | None:
         """How many bytes may still be taken; None if there is no limit."""
         return None if self._max_bytes is None else self._max_bytes - self._bytes
+
+    def share(self) -> Budget:
+        """Return a budget of the bytes and entries that are left, for a part of the work.
+
+        What the part took is taken from this budget by `take_all_of`.
+        """
+        left = None if self._max_entries is None else self._max_entries - self._entries
+        return Budget(max_bytes=self.bytes_left, max_entries=left)
+
+    def take_all_of(self, part: Budget) -> None:
+        """Take the bytes and entries that were taken of another; raise BudgetExceeded."""
+        self.take_bytes(part._bytes)
+        self._entries += part._entries
+        if self._max_entries is not None and self._entries > self._max_entries:
+            raise BudgetExceeded(f"more than {self._max_entries} entries in all")
 
     def take_bytes(self, count: int) -> None:
         """Take bytes before they are read or expanded; raise BudgetExceeded if too few are left."""

@@ -95,7 +95,12 @@ class Session:
         runs_in = self._replacement(image_name)
         image_id = self._image_id(runs_in) if runs_in else None
         for avatar, lights in kata.lights.items():
-            if not lights or (self.options.show and self.options.show.avatar != avatar):
+            if self.options.show and self.options.show.avatar != avatar:
+                continue
+            if avatar in kata.damaged:
+                reason = kata.damaged[avatar]
+                self._add(Skipped(kata.kata_id, avatar, 0, image_name, None, reason))
+            if not lights:
                 continue
             if image_id is None:
                 reason = _no_image(kata.manifest, runs_in)

@@ -5,6 +5,7 @@ import click
 from cli.each_kata import for_each_kata
 from cli.parameters import KataId
 from cli.storer_command import Session, storer_command
+from cli.terminal import damaged_avatars
 from cli.terminal.quantities import counted
 from cyberdojo.storer.v1 import storer_pb2
 
@@ -17,9 +18,12 @@ def command(session: Session, ids: tuple[str, ...]) -> int:
     def act(kata_id: str) -> tuple[str, dict[str, object]]:
         done = session.client.stub.ImportKata(storer_pb2.ImportKataRequest(kata_id=kata_id))
         what = "was here already" if done.already_imported else "imported"
-        return f"{what}, {counted(len(done.avatars), 'avatar')}", {
+        damaged = damaged_avatars.to_json(done.damaged)
+        said = "".join(f"; {each}" for each in damaged_avatars.lines(done.damaged))
+        return f"{what}, {counted(len(done.avatars), 'avatar')}{said}", {
             "already_imported": done.already_imported,
             "avatars": list(done.avatars),
+            "damaged": damaged,
         }
 
     return for_each_kata(session, ids, act)

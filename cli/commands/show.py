@@ -11,7 +11,7 @@ from cli import exits
 from cli.client import Client
 from cli.parameters import AvatarName, KataId, LightNumber
 from cli.storer_command import Session, storer_command
-from cli.terminal import contents, lights
+from cli.terminal import contents, damaged_avatars, lights
 from cli.terminal.screen import Piece, Screen
 from cli.terminal.tables import Column, Table
 from cyberdojo.storer.v1 import storer_pb2
@@ -63,6 +63,7 @@ def _show_kata(client: Client, screen: Screen, kata_id: str, *, shows_all: bool)
                 "created": lights.time_json(kata.created),
                 "manifest": _manifest_json(kata.manifest),
                 "avatars": avatars,
+                "damaged": damaged_avatars.to_json(kata.damaged),
             }
         )
         return
@@ -80,6 +81,8 @@ def _show_kata(client: Client, screen: Screen, kata_id: str, *, shows_all: bool)
     screen.say(f"{'avatars':<{_NAME_COLUMNS}}{len(kata.avatars)}")
     for name, found in lights_by_avatar:
         _say_row(screen, name, found, whole=shows_all)
+    for line in damaged_avatars.lines(kata.damaged):
+        screen.say((line, "red"))
 
 
 def _say_row(screen: Screen, name: str, found: list[storer_pb2.Light], *, whole: bool) -> None:

@@ -17,6 +17,7 @@ _SERIOUS = {
     storer_pb2.FINDING_KIND_HISTORY,
     storer_pb2.FINDING_KIND_LIGHTS,
     storer_pb2.FINDING_KIND_ARCHIVE,
+    storer_pb2.FINDING_KIND_DAMAGED,
 }
 
 

@@ -21,11 +21,15 @@ class Found:
 
 @dataclass(frozen=True)
 class Kata:
-    """A recorded kata. `lights` are those of each avatar, without the start."""
+    """A recorded kata. `lights` are those of each avatar, without the start.
+
+    `damaged` has the avatars whose lights can't be read, and why.
+    """
 
     kata_id: str
     manifest: storer_pb2.Manifest
     lights: dict[str, list[storer_pb2.Light]]
+    damaged: dict[str, str]
 
 
 def find(paths: Iterable[Path]) -> Found:
@@ -85,9 +89,10 @@ class Storer:
             request.page_token = page.next_page_token
 
     def read(self, kata_id: str) -> Kata:
-        """Read a kata and its lights. Raises Refused if it is damaged."""
+        """Read a kata and its lights. Raises Refused if it is damaged as a whole."""
         got = self._calls.call(self._stub.GetKata, storer_pb2.GetKataRequest(kata_id=kata_id))
         lights: dict[str, list[storer_pb2.Light]] = {name: [] for name in got.avatars}
+        damaged = {each.avatar: f"{each.path}: {each.reason}" for each in got.damaged}
         request = storer_pb2.ListLightsRequest(kata_id=kata_id)
         while True:
             page = self._calls.call(self._stub.ListLights, request)
@@ -95,7 +100,7 @@ class Storer:
                 found = lights.setdefault(each.avatar, [])
                 found += [light for light in each.lights if light.number > 0]
             if not page.next_page_token:
-                return Kata(kata_id, got.manifest, lights)
+                return Kata(kata_id, got.manifest, lights, damaged)
             request.page_token = page.next_page_token
 
     def files(self, kata_id: str, avatar: str, number: int) -> storer_pb2.GetFilesResponse:

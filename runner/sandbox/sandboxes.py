@@ -18,7 +18,7 @@ from dojo.errors import (
     NotFound,
     RunLost,
 )
-from dojo.naming import SANDBOX
+from dojo.naming import DAMAGED_JSON, SANDBOX
 from runner.sandbox import safe_fs
 from runner.sandbox.sandbox import AvatarFolder, Sandbox
 
@@ -125,6 +125,8 @@ class Sandboxes:
             folder = stack.enter_context(safe_fs.opened(path))
         except (FileNotFoundError, NotADirectoryError):
             raise AvatarNotFound(kata_id, avatar) from None
+        if safe_fs.status(DAMAGED_JSON, folder) is not None:
+            raise KataDamaged(kata_id, avatar, "the avatar came in damaged; GetKata says how")
         # Folders of katas from before let everybody pass.
         if not avatars.is_closed_to_others(os.fstat(folder), avatar):
             avatars.close_to_others(folder, avatar)

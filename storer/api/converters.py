@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,6 +18,7 @@ from dojo.errors import InvalidArgument
 from storer.backup.download import Compression
 from storer.backup.resume import Resumption
 from storer.fs import json_times
+from storer.kata.kata import DamagedAvatar
 from storer.kata.light import MAX_NUMBER, MAX_SECONDS, MAX_STATUS, Light, Submission
 from storer.kata.manifest import DEFAULT_MAX_SECONDS, DEFAULT_TAB_SIZE, Manifest
 from storer.katas.details import Details
@@ -285,6 +287,19 @@ def left_out_to(left_out: LeftOut) -> storer_pb2.LeftOut | None:
     if not left_out.count:
         return None
     return storer_pb2.LeftOut(count=left_out.count, names=left_out.names)
+
+
+def damaged_to(damaged: Iterable[DamagedAvatar]) -> list[storer_pb2.DamagedAvatar]:
+    """Return damaged avatars as messages."""
+    return [
+        storer_pb2.DamagedAvatar(avatar=each.name, path=text(each.path), reason=text(each.reason))
+        for each in damaged
+    ]
+
+
+def text(found: str) -> str:
+    """Return a text as a message can carry it: filenames need not be UTF-8."""
+    return found.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def resumption_from(request: storer_pb2.DownloadKataRequest) -> Resumption | None:

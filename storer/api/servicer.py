@@ -26,9 +26,10 @@ from storer.backup import download, restore
 from storer.backup.catalog import Catalog
 from storer.kata import diff
 from storer.kata.diff import Comparison
+from storer.kata.kata import DamagedAvatar
 from storer.kata.manifest import RED_AMBER_GREEN
 from storer.katas.details import Details
-from storer.katas.repository import Katas
+from storer.katas.repository import Katas, avatars_of
 from storer.katas.watch import Watches
 from storer.start_points.start_points import StartPoints
 from storer.workers.archiver import Archiver
@@ -89,11 +90,13 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
 
         def get() -> storer_pb2.GetKataResponse:
             with self._katas.using(kata_id) as kata:
+                found = avatars_of(kata)
                 return storer_pb2.GetKataResponse(
                     kata_id=kata_id,
                     manifest=self._with_colour_rule(converters.manifest_to(kata.read_manifest())),
                     created=converters.time_to(kata.read_created()),
-                    avatars=kata.avatar_names(),
+                    avatars=found.names,
+                    damaged=converters.damaged_to(found.damaged),
                 )
 
         return await self._threads.run(get)
@@ -137,8 +140,12 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
     ) -> storer_pb2.ImportKataResponse:
         """Import a kata from the katas directory."""
         kata_id = kata_ids.check(request.kata_id)
-        names, was_imported = await self._threads.run(self._katas.import_, kata_id)
-        return storer_pb2.ImportKataResponse(avatars=names, already_imported=was_imported)
+        found, was_imported = await self._threads.run(self._katas.import_, kata_id)
+        return storer_pb2.ImportKataResponse(
+            avatars=found.names,
+            already_imported=was_imported,
+            damaged=converters.damaged_to(found.damaged),
+        )
 
     async def ForkKata(
         self, request: storer_pb2.ForkKataRequest, context: Context
@@ -188,14 +195,14 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
 
         def read() -> storer_pb2.ListAvatarsResponse:
             with self._katas.using(kata_id) as kata:
-                return storer_pb2.ListAvatarsResponse(
-                    avatars=(
-                        storer_pb2.ListedAvatar(
-                            avatar=avatar.name, newest=converters.light_to(avatar.lights()[-1])
-                        )
-                        for avatar in kata.avatars()
-                    )
-                )
+                lights, damaged = kata.lights()
+            return storer_pb2.ListAvatarsResponse(
+                avatars=(
+                    storer_pb2.ListedAvatar(avatar=name, newest=converters.light_to(found[-1]))
+                    for name, found in lights.items()
+                ),
+                damaged=converters.damaged_to(damaged),
+            )
 
         return await self._threads.run(read)
 
@@ -209,10 +216,18 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         after = page_tokens.after_light(request.page_token)
 
         def read() -> storer_pb2.ListLightsResponse:
+            damaged: list[DamagedAvatar] = []
             with self._katas.using(kata_id) as kata:
-                found = [kata.avatar(only)] if only else kata.avatars()
-                lights = {avatar.name: avatar.lights() for avatar in found}
-            return self._light_messages.page(kata_id, lights, after, size)
+                if only:
+                    lights = {only: kata.avatar(only).lights()}
+                else:
+                    lights, damaged = kata.lights()
+            page = self._light_messages.page(kata_id, lights, after, size)
+            if not damaged:
+                return page
+            named = storer_pb2.ListLightsResponse(damaged=converters.damaged_to(damaged))
+            named.MergeFrom(page)
+            return named
 
         return await self._threads.run(read)
 
@@ -322,7 +337,8 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         restored = await self._streams.receive(request_iterator, unpack)
         return storer_pb2.RestoreKataResponse(
             kata_id=restored.kata_id,
-            avatars=restored.avatars,
+            avatars=restored.avatars.names,
+            damaged=converters.damaged_to(restored.avatars.damaged),
             left_out=converters.left_out_to(restored.left_out),
         )
 

@@ -12,6 +12,7 @@ from dojo import kata_ids
 from dojo.engine.data_containers import DataContainers
 from dojo.errors import InvalidArgument
 from dojo.service.call_threads import CallThreads
+from storer.api import converters
 from storer.katas.repository import Katas
 from storer.verify.findings import Kind
 from storer.verify.katas import KataFinding, Progress, Verifier, check_ids
@@ -32,6 +33,7 @@ _KINDS = {
     Kind.LEFTOVER: storer_pb2.FINDING_KIND_LEFTOVER,
     Kind.DANGLING: storer_pb2.FINDING_KIND_DANGLING,
     Kind.ARCHIVE: storer_pb2.FINDING_KIND_ARCHIVE,
+    Kind.DAMAGED: storer_pb2.FINDING_KIND_DAMAGED,
 }
 
 
@@ -108,16 +110,11 @@ def _finding_to(found: KataFinding) -> storer_pb2.KataFinding:
     return storer_pb2.KataFinding(
         kata_id=found.kata_id,
         avatar=found.avatar,
-        path=_text(found.finding.path),
+        path=converters.text(found.finding.path),
         kind=_KINDS[found.finding.kind],
-        what=_text(found.finding.what),
+        what=converters.text(found.finding.what),
         mended=found.mended,
     )
-
-
-def _text(text: str) -> str:
-    """Return a text as a message can carry it: filenames need not be UTF-8."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _share(percent: int) -> float:

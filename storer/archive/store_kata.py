@@ -11,16 +11,15 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import chain
 from pathlib import Path, PurePosixPath
 
-import pygit2
 import structlog
 import zstandard
 
-from dojo import avatars, visible_files
+from dojo import visible_files
 from dojo.errors import ArchiveConflict, ArchiveDamaged, KataDamaged, KataNotFound
 from dojo.naming import SANDBOX
 from storer.archive.archive import Archive, ArchivedKata, Copy, head_frame
@@ -49,18 +48,16 @@ _log = structlog.get_logger()
 def put(archive: Archive, kata: Kata, *, with_products: bool) -> None:
     """Make sure that the archive durably has the kata as it is, or a newer one.
 
-    It gets what runs left in sandboxes if `with_products`. Raises KataDamaged,
-    ArchiveUnavailable, ArchiveConflict or DiskFull.
+    It gets what runs left in sandboxes if `with_products`. Raises ArchiveUnavailable,
+    ArchiveConflict or DiskFull; KataDamaged if an avatar is damaged, and whole in the archive.
     """
     if is_up_to_date(archive, kata) or not is_wanted(archive, kata):
         return
     with ExitStack() as opened, durable.translate_disk_errors():
         taken = Snapshot(kata, opened)
         leave_out = (lambda _: False) if with_products else _products(kata)
-        try:
-            packed = opened.enter_context(pack_objects(kata, taken.references))
-        except (pygit2.GitError, KeyError, ValueError) as error:
-            raise KataDamaged(kata.kata_id, ".git", str(error)) from error
+        packed = opened.enter_context(pack_objects(kata, taken.references))
+        refuse_worse(archive, kata, taken.damaged | packed.damaged)
         archive.put(kata.kata_id, tar(taken, packed, leave_out))
 
 
@@ -73,26 +70,51 @@ def is_wanted(archive: Archive, kata: Kata) -> bool:
     found = archive.find(kata.kata_id)
     if found is None or found.stamp == _read_stamp(kata.folder):
         return True
+    with _archived(archive, kata) as archived_kata:
+        if archived_kata is None or is_ancestor(archived_kata, kata):
+            return True
+        if is_ancestor(kata, archived_kata):
+            _log.info("archive is newer", kata=kata.kata_id)
+            return False
+    raise ArchiveConflict(kata.kata_id)
+
+
+def refuse_worse(archive: Archive, kata: Kata, damaged: Collection[str]) -> None:
+    """Raise KataDamaged if one of the `damaged` avatars of a kata is whole in the archive.
+
+    The archived kata is then the only one that has the avatar.
+    """
+    if not damaged or archive.find(kata.kata_id) is None:
+        return
+    with _archived(archive, kata) as archived_kata:
+        if archived_kata is None:
+            return
+        lights, _ = archived_kata.lights()
+        with pack_objects(archived_kata, {}) as packed:
+            whole = lights.keys() - packed.damaged
+        for name in sorted(whole.intersection(damaged)):
+            reason = "is damaged here, and whole in the archive, whose copy of the kata stays"
+            raise KataDamaged(kata.kata_id, name, reason)
+
+
+@contextmanager
+def _archived(archive: Archive, kata: Kata) -> Iterator[Kata | None]:
+    """Give the archived kata in a temporary folder; None if the archive has none that is whole."""
     for leftover in kata.folder.glob(f"{_COMPARISONS}*"):
         shutil.rmtree(leftover, ignore_errors=True)
     with (
         durable.translate_disk_errors(),
         tempfile.TemporaryDirectory(prefix=_COMPARISONS, dir=kata.folder) as folder,
     ):
-        archived_kata = Kata.detached(Path(folder), kata.kata_id)
+        found: Kata | None = Kata.detached(Path(folder), kata.kata_id)
         try:
-            get(archive, kata.kata_id, archived_kata.folder)
+            get(archive, kata.kata_id, Path(folder))
         except KataNotFound:  # another process has just deleted it
-            return True
+            found = None
         except ArchiveDamaged as error:
             _log.warning("archive damaged, writing again", kata=kata.kata_id, reason=str(error))
-            return True
-        if is_ancestor(archived_kata, kata):
-            return True
-        if is_ancestor(kata, archived_kata):
-            _log.info("archive is newer", kata=kata.kata_id)
-            return False
-    raise ArchiveConflict(kata.kata_id)
+            found = None
+        yield found
 
 
 def tar(
@@ -125,22 +147,22 @@ def get(archive: Archive, kata_id: str, folder: Path) -> None:
             extract(added, kata_id, folder)
     if copies:
         for path in folder.glob(f"*/{MANIFEST}"):
-            _check_out(path.parent, names_before.get(path.parent.name, set()))
+            with suppress(Unreadable):  # the sandbox of a damaged avatar stays as it was
+                _check_out(path.parent, names_before.get(path.parent.name, set()))
 
 
 def _names(manifest: Path) -> set[str]:
-    try:
+    with suppress(Unreadable):
         return set(json_files.read(manifest, dict))
-    except Unreadable as error:
-        raise KataDamaged(manifest.parent.name, manifest.name, str(error)) from error
+    return set()
 
 
 def _check_out(avatar: Path, names_before: set[str]) -> None:
-    """Update an avatar's sandbox from the visible files before the copies to those of now."""
-    try:
-        files = json_files.read_files(json_files.read(avatar / MANIFEST, dict))
-    except Unreadable as error:
-        raise KataDamaged(avatar.name, MANIFEST, str(error)) from error
+    """Update an avatar's sandbox from the visible files before the copies to those of now.
+
+    Raises Unreadable.
+    """
+    files = json_files.read_files(json_files.read(avatar / MANIFEST, dict))
     # The kata may come from a tar that a caller made: no name may lead out of the sandbox.
     files = {name: content for name, content in files.items() if not visible_files.name_fault(name)}
     folder = avatar / SANDBOX
@@ -228,27 +250,31 @@ def _fingerprint(folder: Path) -> str:
 def _products(kata: Kata) -> Callable[[PurePosixPath], bool]:
     """Return a predicate that tells which files of the kata are build products of runs.
 
-    Visible files are none, nor are those that the runner submitted.
+    Visible files are none, nor are those that the runner submitted. Of a damaged avatar nothing is:
+    its sandbox can be all that is left of its files.
     """
-    visible = {name: _visible(kata, name) for name in kata.avatar_names()}
+    visible: dict[str, set[str]] = {}
+    for name in kata.avatar_names():
+        with suppress(Unreadable):
+            visible[name] = _visible(kata, name)
 
     def is_product(path: PurePosixPath) -> bool:
         avatar, *inside = path.parts
-        if not avatars.is_name(avatar) or inside[:1] != [SANDBOX] or len(inside) < 2:
+        if avatar not in visible or inside[:1] != [SANDBOX] or len(inside) < 2:
             return False
-        return "/".join(inside[1:]) not in visible.get(avatar, set())
+        return "/".join(inside[1:]) not in visible[avatar]
 
     return is_product
 
 
 def _visible(kata: Kata, avatar: str) -> set[str]:
-    """Return the names of the avatar's visible files, and of the folders that contain them."""
+    """Return the names of the avatar's visible files, and of the folders that contain them.
+
+    Raises Unreadable if the avatar is damaged.
+    """
     names: set[str] = set()
     folder = kata.folder / avatar
-    try:
-        names.update(json_files.read(folder / MANIFEST, dict))
-    except Unreadable as error:
-        raise KataDamaged(kata.kata_id, f"{avatar}/{MANIFEST}", str(error)) from error
+    names.update(json_files.read(folder / MANIFEST, dict))
     with suppress(OSError, Unreadable, TypeError, KeyError):  # no run, or not ours
         names.update(json_files.read(folder / SUBMISSION, dict)["filenames"])
     parents = {str(parent) for name in names for parent in PurePosixPath(name).parents}

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from dojo import kata_ids, limits
 from dojo.budget import Budget, BudgetExceeded
 from dojo.errors import InvalidArgument
-from storer.katas.repository import Katas
+from storer.katas.repository import Avatars, Katas
 from storer.tar.members import Member
 from storer.tar.untrusted_reader import InvalidKata, LeftOut, Tar, translate_tar_errors
 
@@ -19,7 +19,7 @@ class Restored:
     """A kata that was restored: its id, its avatars, and what of the tar it has not."""
 
     kata_id: str
-    avatars: list[str]
+    avatars: Avatars
     left_out: LeftOut
 
 
@@ -37,8 +37,8 @@ def restore(katas: Katas, pieces: Iterator[bytes], *, overwrite: bool) -> Restor
         with translate_tar_errors():
             _unpack(tar, folder)
 
-    names = katas.restore(kata_id, fill, overwrite=overwrite)
-    return Restored(kata_id, names, tar.left_out)
+    found = katas.restore(kata_id, fill, overwrite=overwrite)
+    return Restored(kata_id, found, tar.left_out)
 
 
 class KataBudget:

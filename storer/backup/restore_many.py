@@ -240,20 +240,22 @@ def _restore(katas: Katas, tar_katas: _KatasInTar, kata_id: str, options: Restor
 
 def _decide(kata_id: str, incoming: Kata, existing: Kata | None, options: RestoreOptions) -> Report:
     """Decide what to do with an incoming kata."""
-    incoming_head = head_of(incoming)
+    damaged = "; ".join(map(str, incoming.lights()[1]))
     if existing is None:
-        return Report(kata_id, Outcome.RESTORED)
+        return Report(kata_id, Outcome.RESTORED, damaged)
+    if head_of(existing) == head_of(incoming):
+        return Report(kata_id, Outcome.UNCHANGED)
+    if options.overwrite:
+        return Report(kata_id, Outcome.REPLACED, damaged)
     try:
-        if head_of(existing) == incoming_head:
-            return Report(kata_id, Outcome.UNCHANGED)
-        if options.overwrite or is_ancestor(existing, incoming):
-            return Report(kata_id, Outcome.REPLACED)
+        if is_ancestor(existing, incoming):
+            return Report(kata_id, Outcome.REPLACED, damaged)
         is_newer = is_ancestor(incoming, existing)
     except KataDamaged as error:
-        if options.overwrite:
-            return Report(kata_id, Outcome.REPLACED)
         return Report(kata_id, Outcome.SKIPPED, f"the existing kata stays: {error}")
     reason = "the existing kata is newer" if is_newer else "the existing kata has other lights"
+    if damaged:
+        reason += f"; of the incoming one, {damaged}"
     return Report(kata_id, Outcome.SKIPPED, reason)
 
 

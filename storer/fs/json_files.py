@@ -1,6 +1,7 @@
 """JSON files, and file contents as JSON strings."""
 
 import codecs
+import errno
 import json
 import os
 import re
@@ -11,6 +12,9 @@ from typing import Any
 from dojo import limits
 
 _PIECE_BYTES = 256 * 1024
+
+# What a disk, or a file system that has digests, says of content that it has lost.
+_BROKEN = {errno.EIO, errno.EUCLEAN, errno.EBADMSG, errno.ELOOP}
 
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 
@@ -52,6 +56,10 @@ def read(
         raise Unreadable("is missing") from None
     except (IsADirectoryError, NotADirectoryError):
         raise Unreadable("is not a file") from None
+    except OSError as error:
+        if error.errno in _BROKEN:
+            raise Unreadable(f"can't be read: {error.strerror}") from error
+        raise
     return loads(content, kind, unique_keys=unique_keys)
 
 

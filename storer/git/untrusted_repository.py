@@ -9,7 +9,7 @@ import mmap
 import re
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,19 +74,41 @@ class Taken:
         return found[0]
 
 
-def take(git: Path, budget: Budget) -> Taken:
+def remove(path: Path) -> None:
+    """Remove the file, link or folder at `path`, if there is one."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+Remove = Callable[[Path], None]
+
+
+def take(git: Path, budget: Budget, remove: Remove = remove) -> Taken:
     """Remove all but sound objects and references from the repository in `git`; return these.
 
-    Raises Damaged, naming the file, or BudgetExceeded.
+    `remove` is called before a file is removed or written. Raises Damaged, naming the file, or
+    BudgetExceeded.
     """
+    strip(git, remove)
+    taken = Taken()
+    _take_objects(git / _OBJECTS, taken, budget, remove)
+    _take_references(git, taken, remove)
+    _check_head(git, remove)
+    return taken
+
+
+def strip(git: Path, remove: Remove = remove) -> None:
+    """Remove what is beside objects and references: settings, hooks, an index, alternates."""
     for path in list(git.iterdir()):
         if path.name not in _KEPT:
-            _remove(path)
-    taken = Taken()
-    _take_objects(git / _OBJECTS, taken, budget)
-    _take_references(git, taken)
-    _check_head(git)
-    return taken
+            remove(path)
+    objects = git / _OBJECTS
+    if objects.is_dir():
+        for path in list(objects.iterdir()):
+            if not _OBJECT_FOLDER.fullmatch(path.name):
+                remove(path)
 
 
 def is_reference_name(name: str) -> bool:
@@ -97,7 +119,7 @@ def is_reference_name(name: str) -> bool:
     return not tag.isdigit() or _NUMBER.fullmatch(tag) is not None
 
 
-def _take_objects(folder: Path, taken: Taken, budget: Budget) -> None:
+def _take_objects(folder: Path, taken: Taken, budget: Budget, remove: Remove) -> None:
     if not folder.is_dir():
         raise Damaged(_OBJECTS, "is not a folder")
     unwanted, packs_found = [], []
@@ -117,9 +139,9 @@ def _take_objects(folder: Path, taken: Taken, budget: Budget) -> None:
                 continue
             unwanted.append(folder / path)
     for each in unwanted:
-        _remove(each)
+        remove(each)
     for each in packs_found:
-        _take_pack(each, taken, budget)
+        _take_pack(each, taken, budget, remove)
 
 
 def _take_loose(path: Path, name: str, taken: Taken, budget: Budget) -> str | None:
@@ -135,7 +157,7 @@ def _take_loose(path: Path, name: str, taken: Taken, budget: Budget) -> str | No
     return None
 
 
-def _take_pack(path: Path, taken: Taken, budget: Budget) -> None:
+def _take_pack(path: Path, taken: Taken, budget: Budget, remove: Remove) -> None:
     shown = f"{_OBJECTS}/pack/{path.name}"
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as pack:
@@ -144,19 +166,21 @@ def _take_pack(path: Path, taken: Taken, budget: Budget) -> None:
         raise Damaged(shown, str(error)) from None
     except BudgetExceeded as error:
         raise BudgetExceeded(f"{shown}: {error.reason}") from None
+    remove(path.with_suffix(".idx"))
     path.with_suffix(".idx").write_bytes(index)
 
 
-def _take_references(git: Path, taken: Taken) -> None:
+def _take_references(git: Path, taken: Taken, remove: Remove) -> None:
     packed_refs, references = git / _PACKED_REFS, git / _REFS
     if packed_refs.is_file():
         taken.references.update(_packed_references(packed_refs.read_bytes()))
         packed = sorted(taken.references.items())
+        remove(packed_refs)
         packed_refs.write_text("".join(f"{target} {name}\n" for name, target in packed))
     else:
-        _remove(packed_refs)
+        remove(packed_refs)
     if not references.is_dir():
-        _remove(references)
+        remove(references)
         references.mkdir()
     with closing(tree.walk(references, lambda path: len(path.parts) == 1)) as entries:
         for path in [references / entry.path for entry in entries]:
@@ -165,7 +189,7 @@ def _take_references(git: Path, taken: Taken) -> None:
             if target is not None and is_reference_name(name):
                 taken.references[name] = target
             elif name not in _REFERENCE_FOLDERS or not path.is_dir():
-                _remove(path)
+                remove(path)
     for name, target in taken.references.items():
         try:
             taken.kind(target)
@@ -188,7 +212,7 @@ def _target(path: Path) -> str | None:
     return None if match is None else match[1]
 
 
-def _check_head(git: Path) -> None:
+def _check_head(git: Path, remove: Remove) -> None:
     """Raise Damaged without a HEAD; have it name a branch that can be one."""
     path = git / _HEAD
     if not path.is_file() or path.stat().st_size > 1000:
@@ -200,11 +224,5 @@ def _check_head(git: Path) -> None:
     if not head.startswith("ref:") or not branch.startswith("refs/heads/"):
         raise Damaged(_HEAD, "names no branch")
     if not is_reference_name(branch):
+        remove(path)
         path.write_text(f"ref: {DEFAULT_BRANCH}\n")
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

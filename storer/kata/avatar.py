@@ -15,7 +15,7 @@ from storer.fs import durable, in_place, json_files
 from storer.fs.checkpointer import Checkpointer
 from storer.fs.json_files import Unreadable
 from storer.fs.write_ahead_log import Entry, WriteAheadLog
-from storer.kata import sandbox
+from storer.kata import damaged, sandbox
 from storer.kata.history import GIT, LIGHT_JSON, History
 from storer.kata.light import Light, Submission
 from storer.kata.lights import INCREMENTS, Lights, LightsCache
@@ -222,6 +222,7 @@ class Avatar:
         found = self._cache.get(self.folder)
         if found is not None:
             return found
+        damaged.check(self.folder, self.kata_id)
         # Legacy commits do not have the time of the start; the kata's is off by minutes at most.
         history = self.open_history()
         start = history.light(0)

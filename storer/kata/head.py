@@ -14,11 +14,15 @@ from pathlib import Path
 
 from dojo.engine.data_containers import MANIFEST
 from dojo.errors import KataDamaged, KataNotFound
+from storer.fs.json_files import Unreadable
 from storer.fs.write_ahead_log import WriteAheadLog
+from storer.kata import damaged
 from storer.kata.avatar import Avatar
 from storer.kata.history import GIT
 from storer.kata.kata import Kata
 from storer.kata.lights import INCREMENTS
+
+DAMAGED = -1
 
 # Few lights in increments.json are longer.
 _TAIL_BYTES = 4096
@@ -32,7 +36,9 @@ class Head:
     """The newest light of each avatar, and what the kata was created from.
 
     `lights` holds, in alphabetical order, each avatar with the number of its newest light and
-    the git object that the light's tag names: a commit, or in legacy katas an annotated tag.
+    the git object that the light's tag names: a commit, or in legacy katas an annotated tag. A
+    damaged avatar has the number DAMAGED, and the digest of what came of it, "" if it was whole
+    when it came.
     `manifest_sha256` is the digest of the kata's manifest.json.
     """
 
@@ -49,8 +55,8 @@ class Head:
 def head_of(kata: Kata, names: Iterable[str] | None = None) -> Head:
     """Read a kata's head, of all avatars or of those in `names`.
 
-    Raises KataNotFound or KataDamaged. Needs no lock: a light that is being recorded at this moment
-    may or may not be in the head.
+    Raises KataNotFound. Needs no lock: a light that is being recorded at this moment may or may not
+    be in the head.
     """
     try:
         manifest = (kata.folder / MANIFEST).read_bytes()
@@ -64,7 +70,20 @@ def head_of(kata: Kata, names: Iterable[str] | None = None) -> Head:
 def _newest(kata: Kata, name: str) -> tuple[int, str]:
     """Return the number of an avatar's newest light, and the object that its tag names."""
     found = _newest_from_files(kata.folder / name)
-    return found or _newest_from_git(kata.avatar(name))
+    if found is not None:
+        return found
+    try:
+        return _newest_from_git(kata.avatar(name))
+    except KataDamaged:
+        return DAMAGED, _digest_of_damage(kata.folder / name)
+
+
+def _digest_of_damage(folder: Path) -> str:
+    try:
+        damage = damaged.read(folder)
+    except Unreadable:
+        return ""
+    return "" if damage is None else damage.sha256
 
 
 def _newest_from_files(folder: Path) -> tuple[int, str] | None:

@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
@@ -15,10 +16,23 @@ from storer.fs.checkpointer import Checkpointer
 from storer.fs.json_files import Unreadable
 from storer.kata import manifest
 from storer.kata.avatar import Avatar, start
+from storer.kata.light import Light
 from storer.kata.lights import LightsCache
 from storer.kata.manifest import Manifest
 
 STARTING = ".starting"
+
+
+@dataclass(frozen=True, slots=True)
+class DamagedAvatar:
+    """An avatar whose lights can't be read: which file of the kata is damaged, and why."""
+
+    name: str
+    path: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.name} is damaged: {self.path}: {self.reason}"
 
 
 class Kata:
@@ -87,6 +101,17 @@ class Kata:
     def avatars(self) -> list[Avatar]:
         """Return the started avatars, in alphabetical order of their names."""
         return [self.avatar(name) for name in self.avatar_names()]
+
+    def lights(self) -> tuple[dict[str, tuple[Light, ...]], list[DamagedAvatar]]:
+        """Return the lights of each avatar, and the avatars whose lights can't be read."""
+        found: dict[str, tuple[Light, ...]] = {}
+        damaged = []
+        for avatar in self.avatars():
+            try:
+                found[avatar.name] = avatar.lights()
+            except KataDamaged as error:
+                damaged.append(DamagedAvatar(avatar.name, str(error.path), error.reason))
+        return found, damaged
 
     def start_avatar(self, order: Sequence[str], time: datetime) -> tuple[str, dict[str, bytes]]:
         """Start the first avatar of `order` that is not started; return its name and files.

@@ -9,12 +9,14 @@ records replaces the file or appends to it.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from dojo.lru_cache import LruCache
-from storer.fs import durable, in_place, json_files
+from storer.fs import durable, in_place, json_files, json_times
 from storer.fs.json_files import Unreadable
 from storer.kata import light
 from storer.kata.history import History
@@ -123,6 +125,33 @@ def parse(value: list[object]) -> list[Light]:
     if any(now <= was for was, now in zip([-1, *numbers], numbers, strict=False)):
         raise Unreadable("the lights' numbers do not rise")
     return [each for each in lights if each.number > 0]
+
+
+def complete_times(
+    value: list[Any], start: datetime, committed: Callable[[int], datetime] | None = None
+) -> bool:
+    """Give a time to the lights of legacy katas in increments.json whose time is null.
+
+    `value` is the JSON. The time is that when the light was `committed`, if that is given, or else
+    that of the light before; `start` is that of the first one. Return whether there was such a
+    light. Raises Unreadable.
+    """
+    has_changed = False
+    before = start
+    for each in value:
+        if isinstance(each, dict) and "time" in each and each["time"] is None:
+            number = each.get("number")
+            if committed is not None and isinstance(number, int):
+                before = committed(number)
+            each.update({"time": json_times.to_list(before), "time_was": None})
+            has_changed = True
+        before = light.from_json(each).time
+    return has_changed
+
+
+def has_light_folders(folder: Path) -> bool:
+    """Say whether an avatar's folder has folders of lights (`17`), as later legacy katas have."""
+    return any(path.name.isdecimal() and path.name != "0" for path in folder.iterdir())
 
 
 def _by_request(lights: Iterable[Light]) -> dict[str, Light]:

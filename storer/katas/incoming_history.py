@@ -19,7 +19,7 @@ from storer.fs import durable, json_files
 from storer.fs.json_files import Unreadable
 from storer.git import untrusted_repository
 from storer.git.reader import GitReader, TreeEntry, entries
-from storer.git.untrusted_repository import Damaged, Taken
+from storer.git.untrusted_repository import Damaged, Remove, Taken
 from storer.kata import light
 from storer.kata.history import GIT, LIGHT_JSON, tag_of
 from storer.kata.light import Light
@@ -45,13 +45,16 @@ class _Facts:
     fault: str = ""
 
 
-def take(folder: Path, kata_id: str, avatar: str, budget: Budget) -> tuple[Recorder, list[int]]:
+def take(
+    folder: Path, kata_id: str, avatar: str, budget: Budget, remove: Remove
+) -> tuple[Recorder, list[int]]:
     """Take the history in an avatar's `folder`; return it, and the numbers of its lights' tags.
 
-    Only objects and references are kept. Raises KataDamaged, naming the file.
+    Only objects and references are kept; `remove` is as for `untrusted_repository.take`. Raises
+    KataDamaged, naming the file.
     """
     try:
-        taken = untrusted_repository.take(folder / GIT, budget)
+        taken = untrusted_repository.take(folder / GIT, budget, remove)
         history = Recorder.create(folder, kata_id, avatar)
         check = _TreesCheck(folder / GIT, taken)
         check.follow(taken.references.values())
@@ -67,12 +70,12 @@ def take(folder: Path, kata_id: str, avatar: str, budget: Budget) -> tuple[Recor
 
 
 def lights(
-    folder: Path, history: Recorder, tags: Iterable[int], legacy_start: Light
+    folder: Path, history: Recorder, tags: Iterable[int], legacy_start: Light, remove: Remove
 ) -> tuple[Light, ...]:
     """Return the lights of the avatar in `folder` as they will be read, if all can be read.
 
     Lights that git describes are listed in increments.json as git has them. `legacy_start` is as
-    for LightsCache. Raises KataDamaged.
+    for LightsCache, `remove` as for `take`. Raises KataDamaged.
     """
     try:
         listed = {
@@ -91,6 +94,7 @@ def lights(
     }
     if wrong:
         merged = sorted({**listed, **wrong}.items())
+        remove(folder / INCREMENTS)
         durable.write(folder / INCREMENTS, json_files.dumps([each for _, each in merged]) + b"\n")
         return LightsCache().read(folder, history, history.light(0), legacy_start).all
     return found

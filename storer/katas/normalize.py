@@ -2,40 +2,45 @@
 
 It works on a staged copy, which nobody sees yet. A kata from a katas directory, in any legacy
 layout, and one from a tar get the same form: a git repository per avatar, the storer's owners and
-permissions, and no setting or hook that git would run.
+permissions, and no setting or hook that git would run. An avatar that is damaged is set aside, and
+the others come in without it (`storer.katas.set_aside`).
 """
 
-import contextlib
-import shutil
 import stat
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+import structlog
+
 from dojo import avatars, visible_files
-from dojo.budget import Budget
+from dojo.budget import Budget, BudgetExceeded
 from dojo.engine.data_containers import MANIFEST
 from dojo.errors import KataDamaged
 from dojo.limits import GIT_BYTES, GIT_OBJECTS
 from dojo.naming import SANDBOX
-from storer.fs import durable, in_place, json_files, json_times
+from storer.fs import durable, in_place, json_files
 from storer.fs.json_files import Unreadable
 from storer.fs.write_ahead_log import JOURNAL
-from storer.kata import light, sandbox
+from storer.kata import lights, sandbox
 from storer.kata.avatar import PASSAGE
 from storer.kata.history import GIT, LIGHT_JSON
 from storer.kata.kata import Kata
 from storer.kata.light import Light, Submission
-from storer.kata.lights import INCREMENTS, parse
+from storer.kata.lights import INCREMENTS
 from storer.kata.manifest import OUTPUT
 from storer.kata.recorder import Recorder, Tip
-from storer.katas import incoming_history
+from storer.katas import incoming_history, set_aside
+from storer.katas.set_aside import Originals
+
+_log = structlog.get_logger()
 
 
 def normalize(folder: Path, kata_id: str) -> list[str]:
-    """Normalize the kata in `folder`; return the names of its avatars.
+    """Normalize the kata in `folder`; return the names of its avatars, damaged ones among them.
 
-    Raises KataDamaged, naming the file, if a file is unreadable or contradicts another.
+    Raises KataDamaged, naming the file, if the kata can't be used without a file.
     """
     kata = Kata.detached(folder, kata_id)
     manifest = kata.read_manifest()
@@ -44,49 +49,84 @@ def normalize(folder: Path, kata_id: str) -> list[str]:
         stated_id = kata.read_manifest_json()["id"]
         raise KataDamaged(kata_id, MANIFEST, f"its id is {stated_id!r}")
     _check_names(manifest.visible_files, kata_id, MANIFEST)
-    names = kata.avatar_names()
-    _check_kinds(folder, kata_id)
-    budget = Budget(max_bytes=GIT_BYTES, max_entries=GIT_OBJECTS)
+    names = sorted(path.name for path in folder.iterdir() if avatars.is_name(path.name))
+    start = Light(number=0, colour="", time=created)
+    incoming = _Incoming(kata_id, start, manifest.visible_files)
     for name in names:
-        start = Light(number=0, colour="", time=created)
-        _normalize_avatar(folder / name, kata_id, start, manifest.visible_files, budget)
+        _take_avatar(folder / name, incoming)
     _restrict_access(folder, names)
     return names
 
 
+def _git_budget() -> Budget:
+    return Budget(max_bytes=GIT_BYTES, max_entries=GIT_OBJECTS)
+
+
+@dataclass(frozen=True, slots=True)
+class _Incoming:
+    """The kata that comes in: what avatars start with, and what its histories may expand to.
+
+    `wasted` bounds the work for histories that are damaged, which leave the `budget` to the others.
+    """
+
+    kata_id: str
+    start: Light
+    files: dict[str, bytes]
+    budget: Budget = field(default_factory=_git_budget)
+    wasted: Budget = field(default_factory=_git_budget)
+
+
+def _take_avatar(folder: Path, kata: _Incoming) -> None:
+    """Normalize an avatar, or set it aside if it is damaged. Raises KataDamaged."""
+    kata_id, budget, originals = kata.kata_id, kata.budget.share(), Originals(folder)
+    try:
+        _check_kinds(folder, kata_id)
+        if (before := set_aside.find(folder, kata_id)) is not None:
+            set_aside.keep(folder, kata_id, before)
+        else:
+            _normalize_avatar(folder, kata, budget, originals)
+        kata.budget.take_all_of(budget)
+    except KataDamaged as error:
+        _log.warning("avatar set aside", kata=kata_id, avatar=folder.name, reason=error.reason)
+        originals.bring_back()
+        set_aside.set_aside(folder, kata_id, error)
+        try:
+            kata.wasted.take_all_of(budget)
+        except BudgetExceeded as exceeded:
+            reason = f"its damaged histories have {exceeded.reason}"
+            raise KataDamaged(kata_id, folder.name, reason) from error
+    finally:
+        originals.forget()
+
+
 def _check_kinds(folder: Path, kata_id: str) -> None:
     """Raise KataDamaged if there is a file in the place of a folder, or the reverse."""
-    for path in folder.iterdir():
-        if not avatars.is_name(path.name):
-            continue
-        if not path.is_dir():
-            raise KataDamaged(kata_id, path.name, "is not a folder")
-        for name in (MANIFEST, INCREMENTS, LIGHT_JSON, f"{GIT}/index"):
-            if (path / name).is_dir():
-                raise KataDamaged(kata_id, f"{path.name}/{name}", "is not a file")
-        sandbox_folder = path / SANDBOX
-        if sandbox_folder.exists() and not sandbox_folder.is_dir():
-            raise KataDamaged(kata_id, f"{path.name}/{SANDBOX}", "is not a folder")
+    if not folder.is_dir():
+        raise KataDamaged(kata_id, folder.name, "is not a folder")
+    for name in (MANIFEST, INCREMENTS, LIGHT_JSON, f"{GIT}/index"):
+        if (folder / name).is_dir():
+            raise KataDamaged(kata_id, f"{folder.name}/{name}", "is not a file")
+    sandbox_folder = folder / SANDBOX
+    if sandbox_folder.exists() and not sandbox_folder.is_dir():
+        raise KataDamaged(kata_id, f"{folder.name}/{SANDBOX}", "is not a folder")
 
 
-def _normalize_avatar(
-    folder: Path, kata_id: str, start: Light, files: dict[str, bytes], budget: Budget
-) -> None:
-    name = folder.name
-    _remove(folder / JOURNAL)  # another storer's write-ahead log, which would be replayed here
-    _remove(in_place.spare_of(folder / MANIFEST))
+def _normalize_avatar(folder: Path, kata: _Incoming, budget: Budget, originals: Originals) -> None:
+    name, kata_id, start = folder.name, kata.kata_id, kata.start
+    # Another storer's write-ahead log would be replayed here.
+    originals.remove(folder / JOURNAL)
+    originals.remove(in_place.spare_of(folder / MANIFEST))
     if (folder / GIT).is_dir():
-        history, tags = incoming_history.take(folder, kata_id, name, budget)
+        history, tags = incoming_history.take(folder, kata_id, name, budget, originals.remove)
         has_more = any(history.is_legacy(number) for number in tags if number > 0)
-        _read_list(folder, kata_id, start, history.time, has_more=has_more)
+        _read_list(folder, kata_id, start, history.time, originals, has_more=has_more)
     else:
-        with contextlib.suppress(FileNotFoundError):
-            (folder / GIT).unlink()
-        has_more = any(path.name.isdecimal() and path.name != "0" for path in folder.iterdir())
-        lights = _read_list(folder, kata_id, start, None, has_more=has_more)
-        history = _history_from_folders(folder, kata_id, [start, *lights], files)
-        tags = [0, *(each.number for each in lights)]
-    read = incoming_history.lights(folder, history, tags, start)
+        originals.remove(folder / GIT)
+        has_more = lights.has_light_folders(folder)
+        listed = _read_list(folder, kata_id, start, None, originals, has_more=has_more)
+        history = _history_from_folders(folder, kata, [start, *listed], originals)
+        tags = [0, *(each.number for each in listed)]
+    read = incoming_history.lights(folder, history, tags, start, originals.remove)
     newest = history.submission(read[-1].number)
     history.check_out(read[-1].number)
     if not (folder / SANDBOX).is_dir():
@@ -101,6 +141,7 @@ def _read_list(
     kata_id: str,
     start: Light,
     committed: Callable[[int], datetime] | None,
+    originals: Originals,
     *,
     has_more: bool,
 ) -> list[Light]:
@@ -112,25 +153,18 @@ def _read_list(
     """
     path = folder / INCREMENTS
     if not path.exists() and not has_more:
+        originals.remove(path)
         durable.write(path, b"[]\n")
     try:
         value = json_files.read(path, list)
-        is_complete = True
-        before = start.time
-        for each in value:
-            if isinstance(each, dict) and "time" in each and each["time"] is None:
-                number = each.get("number")
-                if committed is not None and isinstance(number, int):
-                    before = committed(number)
-                each.update({"time": json_times.to_list(before), "time_was": None})
-                is_complete = False
-            before = light.from_json(each).time
-        lights = parse(value)
+        is_complete = not lights.complete_times(value, start.time, committed)
+        found = lights.parse(value)
     except Unreadable as error:
         raise KataDamaged(kata_id, f"{folder.name}/{INCREMENTS}", str(error)) from error
     if not is_complete:
+        originals.remove(path)
         durable.write(path, json_files.dumps(value) + b"\n")
-    return lights
+    return found
 
 
 def _check_names(files: dict[str, bytes], kata_id: str, path: str) -> None:
@@ -140,13 +174,11 @@ def _check_names(files: dict[str, bytes], kata_id: str, path: str) -> None:
 
 
 def _has_valid_names(manifest: Path) -> bool:
-    """Say whether an avatar's manifest.json exists, and a sandbox can hold the files it names."""
-    if not manifest.exists():
-        return False
+    """Say whether an avatar's manifest.json can be read, and a sandbox can hold its files."""
     try:
         return _name_fault(json_files.read_files(json_files.read(manifest, dict))) is None
     except Unreadable:
-        return True  # it is read, and reported as damaged, when a caller needs it
+        return False
 
 
 def _name_fault(files: dict[str, bytes]) -> str | None:
@@ -160,23 +192,24 @@ def _name_fault(files: dict[str, bytes]) -> str | None:
 
 
 def _history_from_folders(
-    folder: Path, kata_id: str, lights: list[Light], files: dict[str, bytes]
+    folder: Path, kata: _Incoming, listed: list[Light], originals: Originals
 ) -> Recorder:
     """Convert a folder per light (`17/manifest.json`) to git history; remove the folders."""
+    kata_id = kata.kata_id
     history = Recorder.create(folder, kata_id, folder.name)
     tip: Tip | None = None
-    for index, each in enumerate(lights):
+    for index, each in enumerate(listed):
         light_folder = folder / str(each.number)
         if each.number == 0 and not light_folder.exists():
-            submission = Submission(files)
+            submission = Submission(kata.files)
         else:
             submission = _read_light_folder(light_folder, kata_id)
-        if index and each.number != lights[index - 1].number + 1:
-            reason = f"light {each.number} follows light {lights[index - 1].number}"
+        if index and each.number != listed[index - 1].number + 1:
+            reason = f"light {each.number} follows light {listed[index - 1].number}"
             raise KataDamaged(kata_id, f"{folder.name}/{INCREMENTS}", reason)
         tip = history.record(each, submission, tip)
-    for each in lights:
-        shutil.rmtree(folder / str(each.number), ignore_errors=True)
+    for each in listed:
+        originals.remove(folder / str(each.number))
     return history
 
 
@@ -187,13 +220,6 @@ def _read_light_folder(light_folder: Path, kata_id: str) -> Submission:
         path = Path(light_folder.parent.name) / light_folder.name / MANIFEST
         raise KataDamaged(kata_id, path, str(error)) from error
     return Submission(files=files, stdout=files.pop(OUTPUT, b""))
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def _restrict_access(folder: Path, names: list[str]) -> None:

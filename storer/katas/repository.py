@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -23,6 +23,7 @@ import structlog
 from dojo import locks
 from dojo.errors import (
     AlreadyExists,
+    ArchiveDamaged,
     ArchiveUnavailable,
     EngineUnavailable,
     KataDamaged,
@@ -31,7 +32,7 @@ from dojo.errors import (
 from storer.archive import store_kata
 from storer.fs.checkpointer import Checkpointer
 from storer.kata import manifest
-from storer.kata.kata import Kata
+from storer.kata.kata import DamagedAvatar, Kata
 from storer.kata.light import Light, Submission
 from storer.kata.lights import LightsCache
 from storer.kata.manifest import Manifest
@@ -48,6 +49,19 @@ _ATTEMPTS = 10
 _SCANNED_AVATARS = 64
 
 _log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Avatars:
+    """The names of a kata's avatars, and those of them whose lights can't be read."""
+
+    names: list[str]
+    damaged: list[DamagedAvatar]
+
+
+def avatars_of(kata: Kata) -> Avatars:
+    """Return a kata's avatars."""
+    return Avatars(kata.avatar_names(), kata.lights()[1])
 
 
 class Katas:
@@ -171,35 +185,47 @@ class Katas:
         return recorded
 
     def lights(self, kata_id: str, *, importing: bool = True) -> dict[str, tuple[Light, ...]]:
-        """Return each avatar's lights."""
+        """Return the lights of each avatar, except those whose lights can't be read."""
         with self.using(kata_id, importing=importing) as kata:
-            return {avatar.name: avatar.lights() for avatar in kata.avatars()}
+            return kata.lights()[0]
 
-    def import_(self, kata_id: str) -> tuple[list[str], bool]:
+    def import_(self, kata_id: str) -> tuple[Avatars, bool]:
         """Fetch a kata; return its avatars, and whether it was in a data-container before."""
         before = self._containers.exists(kata_id)
         with self.using(kata_id) as kata:
-            return kata.avatar_names(), before
+            return avatars_of(kata), before
 
-    def restore(self, kata_id: str, fill: Callable[[Path], None], *, overwrite: bool) -> list[str]:
+    def restore(self, kata_id: str, fill: Callable[[Path], None], *, overwrite: bool) -> Avatars:
         """Create a kata from what `fill` writes into the folder it is given; return its avatars.
 
         `fill` must raise if what it wrote is incomplete. Raises AlreadyExists if the kata exists in
-        a data-container, the archive or the katas directory, and `overwrite` is not set.
+        a data-container, the archive or the katas directory, and `overwrite` is not set; and
+        KataDamaged if an avatar is damaged that is whole in the existing kata.
         """
+        restored = Avatars([], [])
 
-        def refuse_existing(*_: Path) -> bool:
-            if not overwrite and listing.is_somewhere(self._places, kata_id):
-                raise AlreadyExists(kata_id)
+        def is_wanted(incoming: Path) -> bool:
+            nonlocal restored
+            refuse_existing()
+            kata = Kata.detached(incoming, kata_id)
+            self._refuse_worse(kata, self._existing(kata_id))
+            restored = avatars_of(kata)
             return True
 
+        def refuse_existing() -> None:
+            if not overwrite and listing.is_somewhere(self._places, kata_id):
+                raise AlreadyExists(kata_id)
+
         refuse_existing()
-        names = create.stage_and_publish(self._containers, kata_id, fill, refuse_existing) or []
+        if overwrite:
+            with contextlib.suppress(ArchiveUnavailable):  # asked again if an avatar is damaged
+                self._fetch_existing(kata_id)
+        create.stage_and_publish(self._containers, kata_id, fill, is_wanted)
         if overwrite:
             self._supersede(kata_id)
-        _log.info("kata restored", kata=kata_id, avatars=len(names))
+        _log.info("kata restored", kata=kata_id, avatars=len(restored.names))
         self._changes.publish(kata_id)
-        return names
+        return restored
 
     def restore_if_wanted(
         self,
@@ -213,16 +239,17 @@ class Katas:
 
         `is_wanted` is called with the incoming kata and the existing one, or None; nobody else uses
         either then. With `overwrite` the kata also replaces what the archive has, even if another
-        machine put it there.
+        machine put it there. Raises KataDamaged as `restore` does.
         """
 
         def is_wanted_here(incoming: Path) -> bool:
-            existing = self._unchecked_kata(kata_id) if self._containers.exists(kata_id) else None
-            return is_wanted(Kata.detached(incoming, kata_id), existing)
+            kata, existing = Kata.detached(incoming, kata_id), self._existing(kata_id)
+            if not is_wanted(kata, existing):
+                return False
+            self._refuse_worse(kata, existing)
+            return True
 
-        # An existing kata that can't be fetched is no reason to refuse the incoming one.
-        with contextlib.suppress(KataNotFound, KataDamaged):
-            fetch.fetch(self._places, kata_id, importing=True)
+        self._fetch_existing(kata_id)
         names = create.stage_and_publish(self._containers, kata_id, fill, is_wanted_here)
         if names is not None:
             _log.info("kata restored", kata=kata_id)
@@ -268,6 +295,35 @@ class Katas:
         """Return a kata without checking that it exists. For the holder of its lock."""
         folder = self._containers.folder(kata_id)
         return Kata(folder, kata_id, self._cache, self._checkpointer)
+
+    def _existing(self, kata_id: str) -> Kata | None:
+        """Return the kata if a data-container has it. For the holder of its lock."""
+        return self._unchecked_kata(kata_id) if self._containers.exists(kata_id) else None
+
+    def _fetch_existing(self, kata_id: str) -> None:
+        """Fetch the kata that another is to replace, so that the two can be compared.
+
+        An existing kata that can't be fetched is no reason to refuse the incoming one.
+        """
+        with contextlib.suppress(KataNotFound, KataDamaged, ArchiveDamaged):
+            fetch.fetch(self._places, kata_id, importing=True)
+
+    def _refuse_worse(self, incoming: Kata, existing: Kata | None) -> None:
+        """Raise KataDamaged if an avatar is damaged in `incoming`, and whole in `existing`.
+
+        Raises ArchiveUnavailable if there may be such a kata in the archive.
+        """
+        damaged = incoming.lights()[1]
+        if not damaged:
+            return
+        if existing is None:
+            self.archive.find(incoming.kata_id)  # raises if it can't say that it has none
+            return
+        whole = existing.lights()[0]
+        for each in damaged:
+            if each.name in whole:
+                reason = f"{each.reason}; the {each.name} that is here is whole, and stays"
+                raise KataDamaged(incoming.kata_id, each.path, reason)
 
     def _supersede(self, kata_id: str) -> None:
         """Have the archive replace its copy of this kata the next time the kata is archived."""

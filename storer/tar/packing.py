@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 import pygit2
+import structlog
 
 from storer.fs import durable, tree
 from storer.kata.history import GIT
@@ -27,6 +28,8 @@ _TAGS = "refs/tags/"
 # Up to this many loose objects of an avatar go into the tar faster than a new pack of all objects.
 _MAX_UNPACKED = 32
 
+_log = structlog.get_logger()
+
 _OBJECT = re.compile(r"[0-9a-f]{2}/[0-9a-f]{38}")
 
 
@@ -35,12 +38,14 @@ class PackedObjects:
     """Files for the tar in place of loose objects and tags, by their path in the kata's folder.
 
     Each of `files` is the content, or the path of a file that has the content. `avatars` are those
-    whose objects are packed. `tags` are the tags that keep their own files.
+    whose objects are packed. `tags` are the tags that keep their own files. `damaged` are the
+    avatars with objects that can't be packed.
     """
 
     files: dict[PurePosixPath, bytes | Path] = field(default_factory=dict)
     avatars: set[str] = field(default_factory=set)
     tags: set[PurePosixPath] = field(default_factory=set)
+    damaged: set[str] = field(default_factory=set)
 
     def replaces(self, path: PurePosixPath) -> bool:
         """Return whether `files` has the content of the file at `path`, in another form."""
@@ -63,8 +68,8 @@ class PackedObjects:
 def pack_objects(kata: Kata, references: Mapping[PurePosixPath, bytes]) -> Iterator[PackedObjects]:
     """Pack all objects and the tags of a kata's avatars, with the tags as in `references`.
 
-    Avatars with no or few loose objects stay unpacked. Only one caller at a time may pack a kata:
-    temporary folders that are there are removed. Raises ValueError if an object is damaged.
+    Avatars with no or few loose objects stay unpacked, and so do damaged ones. Only one caller at a
+    time may pack a kata: temporary folders that are there are removed. Raises DiskFull.
     """
     packed = PackedObjects()
     for leftover in kata.folder.glob(f"{_TEMPORARY}*"):
@@ -72,18 +77,23 @@ def pack_objects(kata: Kata, references: Mapping[PurePosixPath, bytes]) -> Itera
     with ExitStack() as temporary:
         for name in kata.avatar_names():
             git, at = kata.folder / name / GIT, PurePosixPath(name) / GIT
-            if _loose_count(git) <= _MAX_UNPACKED:
+            if not (git / "objects").is_dir() or _loose_count(git) <= _MAX_UNPACKED:
                 continue
             folder = Path(
                 temporary.enter_context(
                     tempfile.TemporaryDirectory(prefix=_TEMPORARY, dir=kata.folder)
                 )
             )
-            with durable.translate_disk_errors():
-                pygit2.Repository(str(git)).pack(folder, n_threads=1)
+            try:
+                with durable.translate_disk_errors():
+                    pygit2.Repository(str(git)).pack(folder, n_threads=1)
+                packed.files[at / "packed-refs"] = _packed_references(references, at)
+            except (pygit2.GitError, KeyError, ValueError) as error:
+                _log.warning("avatar not packed", avatar=name, reason=str(error))
+                packed.damaged.add(name)
+                continue
             for path in folder.iterdir():
                 packed.files[at / "objects" / "pack" / path.name] = path
-            packed.files[at / "packed-refs"] = _packed_references(references, at)
             packed.tags.update(_newest_tag(references, at))
             packed.avatars.add(name)
         yield packed

@@ -3,7 +3,6 @@
 Memory use does not grow with the size of the sandboxes.
 """
 
-import contextlib
 import os
 import stat
 import tarfile
@@ -13,9 +12,12 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path, PurePosixPath
 
+import pygit2
+import structlog
+
 from dojo import avatars, kata_ids, locks
 from dojo.chunks import CHUNK_BYTES
-from dojo.errors import KataNotFound
+from dojo.errors import KataDamaged, KataNotFound
 from dojo.naming import SANDBOX
 from storer.fs import holes, in_place, tree
 from storer.kata.avatar import MANIFEST
@@ -34,6 +36,8 @@ _SPARSE_NAME = "GNUSparseFile.0/sparse"
 
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 
+_log = structlog.get_logger()
+
 
 @dataclass(frozen=True, slots=True)
 class FileSnapshot:
@@ -51,6 +55,8 @@ class Snapshot:
     snapshot copies git's references and small files. Files that can be large are kept open: they
     are replaced as a whole, or only their end changes, as that of increments.json does; then the
     snapshot copies the end. Git's objects need neither, because objects never change.
+
+    `damaged` has the avatars whose files were not brought up to date, because git has not all.
     """
 
     def __init__(self, kata: Kata, opened: ExitStack) -> None:
@@ -59,13 +65,19 @@ class Snapshot:
         self.avatars = {avatar.name: avatar for avatar in kata.avatars()}
         self.references: dict[PurePosixPath, bytes] = {}
         self.files: dict[PurePosixPath, FileSnapshot] = {}
+        self.damaged: set[str] = set()
         self._opened = opened
         self._add_file(_KATA_MANIFEST)
         with ExitStack() as held:
             for avatar in self.avatars.values():
                 held.enter_context(locks.locked(avatar.folder))
             for avatar in self.avatars.values():
-                avatar.write_derived_files()
+                try:
+                    avatar.write_derived_files()
+                except (KataDamaged, pygit2.GitError) as error:
+                    # Its files go as they are; what is damaged of it keeps nobody else's.
+                    _log.warning("avatar damaged", avatar=avatar.name, reason=str(error))
+                    self.damaged.add(avatar.name)
                 self._add_avatar(PurePosixPath(avatar.name))
             self.head = head_of(kata, self.avatars)
 
@@ -85,11 +97,13 @@ class Snapshot:
             raise KataNotFound(self.kata.kata_id, "it was deleted or replaced during the read")
 
     def _add_avatar(self, avatar: PurePosixPath) -> None:
-        self._add_file(avatar / MANIFEST, in_place.swapped_bytes)
-        self._add_file(avatar / INCREMENTS, in_place.extended_bytes)
-        with contextlib.suppress(FileNotFoundError):  # only legacy avatars have none
-            self._add_file(avatar / LIGHT_JSON)
+        for name, tail_bytes in _RECORDED.items():
+            # Legacy avatars have no light.json, and damaged ones may lack any file.
+            if (self.kata.folder / avatar / name).is_file():
+                self._add_file(avatar / name, tail_bytes)
         git = self.kata.folder / avatar / GIT
+        if not git.is_dir():
+            return  # a damaged avatar
         for entry in tree.walk(git, lambda path: path.parts[0] in _REFERENCES):
             if entry.path.parts[0] in _REFERENCES and stat.S_ISREG(entry.status.st_mode):
                 with open(entry.open(), "rb") as file:
@@ -108,6 +122,13 @@ class Snapshot:
 
 
 _KATA_MANIFEST = PurePosixPath(MANIFEST)
+
+# What recording a light changes beside the repository, and how many of a file's last bytes.
+_RECORDED: dict[str, Callable[[int], int]] = {
+    MANIFEST: in_place.swapped_bytes,
+    INCREMENTS: in_place.extended_bytes,
+    LIGHT_JSON: lambda _: 0,
+}
 
 # What recording a light changes in a repository, besides adding objects.
 _REFERENCES = ("HEAD", "index", "logs", "packed-refs", "refs")
@@ -182,7 +203,7 @@ def is_included(snapshot: Snapshot, member: tree.Member) -> bool:
         return False
     if not inside or inside[0] == SANDBOX:
         return True
-    if inside == [LIGHT_JSON]:
+    if len(inside) == 1 and inside[0] in _RECORDED:
         return member.path in snapshot.files
     if inside[0] != GIT:
         return not inside[0].startswith(".")

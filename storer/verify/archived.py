@@ -14,13 +14,16 @@ import zstandard
 from dojo import kata_ids
 from dojo.engine.data_containers import MANIFEST
 from dojo.errors import ArchiveDamaged, KataNotFound
+from dojo.naming import DAMAGED_JSON
 from storer.archive.archive import Archive, SealedReader
 from storer.fs import json_files
 from storer.fs.json_files import Unreadable
 from storer.git import loose_objects
+from storer.kata import damaged
 from storer.verify.findings import Finding, Kind
 
-_OBJECT = re.compile(r".*/\.git/objects/([0-9a-f]{2})/([0-9a-f]{38})\Z")
+_OBJECT = re.compile(r"(?:[^/]+/){3}\.git/objects/([0-9a-f]{2})/([0-9a-f]{38})\Z")
+_DAMAGED = re.compile(rf"(?:[^/]+/){{3}}{re.escape(DAMAGED_JSON)}\Z")
 _MAX_BYTES = 256 * 1024**2  # larger than any object of a kata; each is read into memory
 
 
@@ -81,8 +84,9 @@ def _check_tar(
 def _check_member(
     tar: tarfile.TarFile, member: tarfile.TarInfo, kata_id: str, manifest: str
 ) -> list[Finding]:
-    match = _OBJECT.match(member.name)
-    if member.size > _MAX_BYTES or not member.isreg() or not (match or member.name == manifest):
+    match, is_damaged = _OBJECT.match(member.name), _DAMAGED.match(member.name)
+    is_checked = match or is_damaged or member.name == manifest
+    if member.size > _MAX_BYTES or not member.isreg() or not is_checked:
         return []
     file = tar.extractfile(member)
     content = file.read() if file is not None else b""
@@ -90,6 +94,10 @@ def _check_member(
     try:
         if match:
             loose_objects.parse(content, match[1] + match[2])
+        elif is_damaged:
+            damage = damaged.parse(json_files.loads(content, dict))
+            what = f"in the archive: the avatar came in damaged: {damage.path}: {damage.reason}"
+            return [Finding(path, Kind.DAMAGED, what)]
         else:
             stated_id = json_files.loads(content, dict).get("id", kata_id)
             if stated_id != kata_id:

@@ -11,10 +11,12 @@ from pathlib import Path
 
 from dojo import avatars, locks
 from dojo.errors import KataDamaged
-from dojo.naming import SANDBOX
+from dojo.naming import DAMAGED_JSON, SANDBOX
 from storer.fs import tree
-from storer.kata import sandbox
+from storer.fs.json_files import Unreadable
+from storer.kata import damaged, sandbox
 from storer.kata.avatar import PASSAGE
+from storer.kata.damaged import DAMAGED, Damage
 from storer.kata.history import GIT, History
 from storer.verify import git_objects
 from storer.verify.findings import Finding, Kind
@@ -51,6 +53,8 @@ class AvatarCheck:
 
     def check(self, *, mend: bool) -> AvatarResult:
         """Check everything; mend what can be mended if `mend` is set."""
+        if (damage := self._damage()) is not None:
+            return self._check_damaged(damage, mend=mend)
         git = self._folder / GIT
         objects = ObjectsCheck(git)
         found: list[tuple[Finding, bool]] = []
@@ -76,6 +80,26 @@ class AvatarCheck:
             found += ((_of_git(each, Kind.DANGLING), False) for each in objects.dangling())
         found += self._check_sandbox(mend=mend and readable)
         return AvatarResult(found, self._light_count, objects.size_bytes)
+
+    def _damage(self) -> Damage | None:
+        """Return what is wrong with an avatar that came in damaged. Raises KataDamaged."""
+        try:
+            return damaged.read(self._folder)
+        except Unreadable as error:
+            raise KataDamaged(self._kata_id, self._folder / DAMAGED_JSON, str(error)) from error
+
+    def _check_damaged(self, damage: Damage, *, mend: bool) -> AvatarResult:
+        """Check an avatar that came in damaged: whether what came is still as it came."""
+        what = f"the avatar came in damaged: {damage.reason}"
+        findings = [(Finding(damage.path, Kind.DAMAGED, what), False)]
+        kept = self._folder / DAMAGED
+        if not kept.is_dir() or damaged.digest(kept) != damage.sha256:
+            changed = "what came of the avatar is not any more as it came"
+            findings.append((Finding(DAMAGED, Kind.DAMAGED, changed), False))
+        findings += [(each, mend and _mend(each)) for each in self._check_modes()]
+        if os.path.lexists(self._folder / SANDBOX):
+            findings += self._check_sandbox(mend=mend)
+        return AvatarResult(findings, 0, 0)
 
     def _repository_fault(self) -> Finding | None:
         try:

@@ -17,6 +17,7 @@ class Kind(Enum):
     LEFTOVER = "leftover"
     DANGLING = "dangling"
     ARCHIVE = "archive"
+    DAMAGED = "damaged"
 
 
 @dataclass(frozen=True, slots=True)

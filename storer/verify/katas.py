@@ -39,6 +39,9 @@ from storer.verify.findings import Finding, Kind
 # other katas.
 _GIT_ERRORS = (pygit2.GitError, KeyError, ValueError, KataDamaged)
 
+# How often to check an avatar whose files are replaced meanwhile.
+_ATTEMPTS = 3
+
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -146,18 +149,19 @@ class Verifier:
         with locks.locked(folder, shared=True):
             if not self._containers.exists(kata_id):
                 raise KataNotFound(kata_id)
-            # The checks below report what its write-ahead log can't mend.
-            with suppress(KataDamaged):
-                self._katas.recover(kata_id, name)
-            try:
-                return AvatarCheck(folder / name, kata_id).check(mend=self._mend)
-            except (OSError, *_GIT_ERRORS) as error:
-                if isinstance(error, FileNotFoundError) or (
-                    isinstance(error, OSError) and error.errno in _NO_ROOM
-                ):
-                    raise
-                finding = Finding("", Kind.HISTORY, f"can't be read: {error}")
-                return AvatarResult([(finding, False)], 0, 0)
+            for _ in range(_ATTEMPTS):
+                try:
+                    # The checks below report what its write-ahead log can't mend.
+                    with suppress(KataDamaged):
+                        self._katas.recover(kata_id, name)
+                    return AvatarCheck(folder / name, kata_id).check(mend=self._mend)
+                except FileNotFoundError as error:  # for a moment, unless the avatar is damaged
+                    missing = error
+                except (OSError, *_GIT_ERRORS) as error:
+                    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+                        raise
+                    return _unreadable(error)
+            return _unreadable(missing)
 
     def _check_whole(self, folder: Path, kata_id: str) -> list[tuple[Finding, bool]]:
         """Return what is wrong with the kata as a whole. For the holder of its lock, shared."""
@@ -237,6 +241,11 @@ def check_ids(containers: DataContainers, archive: Archive, ids: Iterable[str]) 
         if not containers.folder(kata_id).exists() and archive.find(kata_id) is None:
             raise KataNotFound(kata_id, "neither a data-container nor the archive has this kata")
     return found
+
+
+def _unreadable(error: Exception) -> AvatarResult:
+    """Return the result for an avatar that can't be checked, for a reason that no check expects."""
+    return AvatarResult([(Finding("", Kind.HISTORY, f"can't be read: {error}"), False)], 0, 0)
 
 
 def _check_manifest(folder: Path, kata_id: str) -> Iterator[Finding]:

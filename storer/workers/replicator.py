@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import PurePosixPath
 
 import pygit2
@@ -23,13 +23,13 @@ import zstandard
 
 from dojo import locks
 from dojo.engine.data_containers import DataContainers
-from dojo.errors import ArchiveConflict, DojoError, KataNotFound
+from dojo.errors import ArchiveConflict, DojoError, KataDamaged, KataNotFound
 from storer.archive import store_kata
 from storer.archive.archive import Archive, Copy
 from storer.fs import durable, json_files
 from storer.fs.json_files import Unreadable
 from storer.kata.avatar import MANIFEST, Avatar
-from storer.kata.head import head_of
+from storer.kata.head import DAMAGED, head_of
 from storer.kata.history import GIT, LIGHT_JSON
 from storer.kata.kata import Kata
 from storer.kata.lights import INCREMENTS
@@ -51,6 +51,9 @@ _RETRY_SECONDS = 5
 
 _NONE = ""
 
+# Of each avatar the number of its newest light, and the commit that its tag names.
+_Newest = dict[str, tuple[int, str]]
+
 
 @dataclass(frozen=True)
 class _Note:
@@ -64,7 +67,7 @@ class _Note:
     stamp: str
     head: str
     manifest: str
-    lights: dict[str, tuple[int, str]]
+    lights: _Newest
 
 
 class Replicator:
@@ -114,7 +117,7 @@ class Replicator:
                     self._copy(kata)
             except KataNotFound:
                 continue
-            except ArchiveConflict as error:  # a retry would find the same conflict
+            except (ArchiveConflict, KataDamaged) as error:  # a retry would find the same
                 _log.warning("not copied", kata=kata_id, reason=str(error))
             except DojoError as error:
                 _log.warning("not copied", kata=kata_id, reason=str(error))
@@ -166,13 +169,14 @@ def copy(archive: Archive, kata: Kata) -> None:
         found = archive.find(kata.kata_id)
         taken = Snapshot(kata, opened)
         lights = {name: (number, tag) for name, number, tag in taken.head.lights}
-        if note is None or found is None or not _can_add_copy(note, found.stamp, taken):
+        if note is None or found is None or not _can_add_copy(note, found.stamp, taken, lights):
             if not store_kata.is_wanted(archive, kata):
                 return
             base, number = _copy_all(archive, taken, opened), 0
         else:
             base, number = note.base, note.number + 1
-            added = _compressed(_new_members(taken, note.lights, lights))
+            paths, lights = _additions(taken, note.lights, lights)
+            added = _compressed(_new_members(taken, note.lights, paths))
             archive.put_copy(kata.kata_id, Copy(base, number), added)
         written = archive.find(kata.kata_id)
         stamp = written.stamp if written is not None else ""
@@ -183,12 +187,20 @@ def copy(archive: Archive, kata: Kata) -> None:
     _log.debug("kata copied", kata=kata.kata_id, copy=number)
 
 
-def _can_add_copy(note: _Note, stamp: str, taken: Snapshot) -> bool:
-    """Say whether a copy can be added: the kata continues what the archive has."""
+def _can_add_copy(note: _Note, stamp: str, taken: Snapshot, lights: _Newest) -> bool:
+    """Say whether a copy can be added: the kata continues what the archive has.
+
+    An avatar that is damaged by now adds nothing, and the archive keeps what it has of it.
+    """
     if note.stamp != stamp or note.manifest != taken.head.manifest_sha256:
         return False
     return note.number < _MAX_COPIES and all(
-        name in taken.avatars and _has_light(taken.avatars[name], number, tag)
+        name in lights
+        and (
+            lights[name] == (number, tag)
+            or lights[name][0] == DAMAGED
+            or _has_light(taken.avatars[name], number, tag)
+        )
         for name, (number, tag) in note.lights.items()
     )
 
@@ -198,22 +210,44 @@ def _has_light(avatar: Avatar, number: int, tag: str) -> bool:
     return found is not None and str(found.target) == tag
 
 
+def _additions(
+    taken: Snapshot, before: _Newest, lights: _Newest
+) -> tuple[dict[str, list[PurePosixPath]], _Newest]:
+    """Return the new files of each avatar that had lights `before`, and the lights as copied.
+
+    An avatar that is damaged adds nothing.
+    """
+    paths: dict[str, list[PurePosixPath]] = {}
+    copied = dict(lights)
+    for name in before:
+        if lights[name][0] > before[name][0]:
+            try:
+                found = _new_paths(taken, taken.avatars[name], before[name][0], lights[name][0])
+                paths[name] = list(found)
+            except (KataDamaged, pygit2.GitError, KeyError) as error:
+                _log.warning("avatar not copied", avatar=name, reason=str(error))
+                copied[name] = before[name]
+        elif lights[name][0] == DAMAGED:
+            copied[name] = before[name]
+    return paths, copied
+
+
 def _copy_all(archive: Archive, taken: Snapshot, opened: ExitStack) -> str:
     packed = opened.enter_context(pack_objects(taken.kata, taken.references))
+    store_kata.refuse_worse(archive, taken.kata, taken.damaged | packed.damaged)
     pieces = store_kata.tar(taken, packed, lambda _: False)
     return Copy.base_of(archive.put(taken.kata.kata_id, pieces))
 
 
 def _new_members(
-    taken: Snapshot, before: dict[str, tuple[int, str]], lights: dict[str, tuple[int, str]]
+    taken: Snapshot, before: _Newest, paths: dict[str, list[PurePosixPath]]
 ) -> Iterator[bytes]:
-    """Yield a tar of what is new since the avatars had the lights `before`."""
-    for name, avatar in taken.avatars.items():
+    """Yield a tar of avatars that are new since `before`, and of the new files of the others."""
+    for name in taken.avatars:
         if name not in before:
             yield from snapshot.members_without_sandbox(taken, name)
-        elif lights[name][0] > before[name][0]:
-            paths = _new_paths(taken, avatar, before[name][0], lights[name][0])
-            yield from snapshot.selected_members(taken, paths)
+        else:
+            yield from snapshot.selected_members(taken, paths.get(name, []))
     yield snapshot.END
 
 
@@ -277,6 +311,8 @@ def _compressed(pieces: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _read_note(kata: Kata) -> _Note | None:
-    with suppress(Unreadable, TypeError):  # without a note, all is copied
-        return _Note(**json_files.read(kata.folder / _NOTE, dict))
+    with suppress(Unreadable, TypeError, ValueError):  # without a note, all is copied
+        note = _Note(**json_files.read(kata.folder / _NOTE, dict))
+        lights = {name: (number, tag) for name, (number, tag) in note.lights.items()}
+        return replace(note, lights=lights)  # JSON has no tuples
     return None

@@ -72,3 +72,32 @@ def test_without_limits_everything_goes() -> None:
         with budget.one_deeper():
             budget.check_time()
     assert budget.bytes_left is None
+
+
+def test_a_share_has_what_is_left_and_is_taken_at_once() -> None:
+    budget = Budget(max_bytes=10, max_entries=3)
+    budget.take_bytes(4)
+    budget.take_entry()
+    share = budget.share()
+    share.take_bytes(6)
+    share.take_entry()
+    with pytest.raises(BudgetExceeded, match="more than 6 bytes"):
+        share.take_bytes(1)
+    share.take_entry()
+    with pytest.raises(BudgetExceeded, match="more than 2 entries"):
+        share.take_entry()
+    assert budget.bytes_left == 6
+    budget.take_all_of(share)
+    assert budget.bytes_left == 0
+    with pytest.raises(BudgetExceeded):
+        budget.take_entry()
+
+
+@pytest.mark.parametrize("taken", [{"max_bytes": 5}, {"max_entries": 1}])
+def test_more_than_is_left_can_not_be_taken_of_a_part(taken: dict[str, int]) -> None:
+    budget, part = Budget(**taken), Budget()
+    part.take_bytes(6)
+    part.take_entry()
+    part.take_entry()
+    with pytest.raises(BudgetExceeded):
+        budget.take_all_of(part)

@@ -169,8 +169,8 @@ def assert_as_expected(tmp_path: Path) -> None:
     (skipped,) = of_image(tmp_path, "somebody/not_here")["skipped"]
     assert (skipped["kata_id"], skipped["avatar"], skipped["lights"]) == (UNKNOWN, "bear", 2)
     assert skipped["reason"] == "the image somebody/not_here is not on this host"
-    (skipped,) = of_image(tmp_path, "(no image is known)")["skipped"]
-    assert (skipped["kata_id"], skipped["lights"]) == (DAMAGED, None)
+    (skipped,) = gcc["skipped"]
+    assert (skipped["kata_id"], skipped["avatar"], skipped["lights"]) == (DAMAGED, "owl", None)
     assert "owl/increments.json" in skipped["reason"]
     assert report(tmp_path)["totals"]["same"] == 6
     assert report(tmp_path)["is_complete"]

@@ -238,6 +238,14 @@ def test_a_sandbox_that_is_a_file_is_damage_and_not_a_defect(
     assert f"kata {started_kata.id} is damaged: {AVATAR}/sandbox" in error.details()
 
 
+def test_an_avatar_that_came_in_damaged_runs_nothing(
+    run: Run, sandbox: Path, started_kata: Kata
+) -> None:
+    (sandbox.parent / "damaged.json").write_text("{}")
+    error = refused(run, grpc.StatusCode.DATA_LOSS)
+    assert f"kata {started_kata.id} is damaged: {AVATAR}" in error.details()
+
+
 def test_files_of_another_user_become_the_avatars(run: Run, sandbox: Path) -> None:
     files = {"a.txt": b"a\n", "lib/b.txt": b"b\n"}
     run("true", files)

@@ -17,7 +17,14 @@ from cyberdojo.storer.v1 import storer_pb2
 from dojo.engine.data_containers import DataContainers
 from support.large_file import write_zeros
 from support.services import Service, wait_until
-from support.storer.backups import Backup, backup, contents, restore_into, seal_of
+from support.storer.backups import (
+    Backup,
+    backup,
+    become_unreadable,
+    contents,
+    restore_into,
+    seal_of,
+)
 from support.storer.katas_directories import SPIDER
 from support.storer.storing import FILES, GREEN, Katas, at_once, git, refused, wait_for_new
 
@@ -393,16 +400,26 @@ def test_a_kata_that_is_deleted_during_a_backup_does_not_end_it(
 def test_a_damaged_kata_does_not_end_the_backup(
     katas: Katas, three: list[str], folder: Callable[[str], Path]
 ) -> None:
+    become_unreadable(folder(three[0]))
+    made = backup(katas)
+    assert made.states == {three[0]: "failed", three[1]: "sent", three[2]: "sent"}
+    assert "error" in seal_of(made.tar, three[0])
+    assert backup(katas, since_token=made.token).states[three[0]] == "failed"
+
+
+def test_a_damaged_avatar_is_in_the_backup_with_the_others(
+    katas: Katas, three: list[str], folder: Callable[[str], Path]
+) -> None:
     (folder(three[0]) / "whale/increments.json").write_bytes(b"{")
     for path in (folder(three[0]) / "whale/.git/objects").rglob("*"):
         if path.is_file():
             path.unlink()
     (folder(three[1]) / "whale/manifest.json").unlink()
     made = backup(katas)
-    assert made.states == {three[0]: "failed", three[1]: "failed", three[2]: "sent"}
-    assert "error" in seal_of(made.tar, three[0])
-    assert "error" in seal_of(made.tar, three[1])
-    assert backup(katas, since_token=made.token).states[three[0]] == "failed"
+    assert made.states == dict.fromkeys(three, "sent")
+    top = f"{three[0][:2]}/{three[0][2:]}"
+    assert contents(made.tar)[f"{top}/whale/increments.json"] == b"{"
+    assert backup(katas, since_token=made.token).states == dict.fromkeys(three, "unchanged")
 
 
 # --- Streams that break off

@@ -290,40 +290,6 @@ def truncate(path: Path) -> None:
     path.write_bytes(content[: len(content) // 2])
 
 
-def loose_object(avatar: Path, name: str) -> Path:
-    found = git(avatar, "rev-parse", name).decode().strip()
-    return avatar / ".git" / "objects" / found[:2] / found[2:]
-
-
-def overwrite(path: Path) -> None:
-    path.chmod(0o600)
-    path.write_bytes(b"\x78\x01garbage")
-
-
-def replace_by_file(folder: Path) -> None:
-    shutil.rmtree(folder)
-    folder.touch()
-
-
-def bend(path: Path) -> None:
-    """Change a light's number so that the sequence has a gap."""
-    lights = json.loads(path.read_bytes())
-    lights[2]["number"] = 1
-    path.write_text(json.dumps(lights))
-
-
-def give_a_bad_colour(path: Path) -> None:
-    lights = json.loads(path.read_bytes())
-    lights[2]["colour"] = "purple"
-    path.write_text(json.dumps(lights))
-
-
-def give_impossible_numbers(path: Path) -> None:
-    lights = json.loads(path.read_bytes())
-    lights[-1]["number"] = 2**40
-    path.write_text(json.dumps(lights))
-
-
 def set_in_manifest(path: Path, key: str, value: object) -> None:
     found = json.loads(path.read_bytes())
     found[key] = value
@@ -355,81 +321,6 @@ DAMAGES: dict[str, tuple[LegacyKata, Callable[[Path], object], str]] = {
         SPIDER,
         lambda kata: set_in_manifest(kata / "manifest.json", "max_seconds", 10**12),
         "manifest.json",
-    ),
-    "a light's manifest is truncated": (
-        DOLPHIN,
-        lambda kata: truncate(kata / "dolphin/17/manifest.json"),
-        "dolphin/17/manifest.json",
-    ),
-    "a light's folder is missing": (
-        DOLPHIN,
-        lambda kata: shutil.rmtree(kata / "dolphin/17"),
-        "dolphin/17/manifest.json",
-    ),
-    "increments.json is missing": (
-        SPIDER,
-        lambda kata: (kata / "spider/increments.json").unlink(),
-        "spider/increments.json",
-    ),
-    "increments.json is garbage": (
-        DOLPHIN,
-        lambda kata: (kata / "dolphin/increments.json").write_bytes(b"\xff{]"),
-        "dolphin/increments.json",
-    ),
-    "increments.json is empty": (
-        DOLPHIN,
-        lambda kata: (kata / "dolphin/increments.json").write_bytes(b""),
-        "dolphin/increments.json",
-    ),
-    "increments.json goes backwards": (
-        SPIDER,
-        lambda kata: bend(kata / "spider/increments.json"),
-        "spider/increments.json",
-    ),
-    "a light has no such colour": (
-        SPIDER,
-        lambda kata: give_a_bad_colour(kata / "spider/increments.json"),
-        "spider/increments.json",
-    ),
-    "a light's number is beyond all numbers": (
-        SPIDER,
-        lambda kata: give_impossible_numbers(kata / "spider/increments.json"),
-        "spider/increments.json",
-    ),
-    "a git object is broken": (
-        SPIDER,
-        lambda kata: overwrite(loose_object(kata / "spider", "3:manifest.json")),
-        "spider/.git/objects/",
-    ),
-    "a git object is missing": (
-        SPIDER,
-        lambda kata: loose_object(kata / "spider", "5^{tree}").unlink(),
-        "spider/.git/objects/",
-    ),
-    "a commit is missing": (
-        SPIDER,
-        lambda kata: loose_object(kata / "spider", "5^{commit}").unlink(),
-        "spider/.git/",
-    ),
-    "a tag is missing": (
-        SPIDER,
-        lambda kata: (kata / "spider/.git/refs/tags/3").unlink(),
-        "spider/.git/refs/tags/3",
-    ),
-    "git's HEAD is missing": (
-        SPIDER,
-        lambda kata: (kata / "spider/.git/HEAD").unlink(),
-        "spider/.git",
-    ),
-    "the sandbox is a file": (
-        SPIDER,
-        lambda kata: replace_by_file(kata / "spider/sandbox"),
-        "spider/sandbox",
-    ),
-    "an avatar is a file": (
-        SPIDER,
-        lambda kata: (kata / "whale").touch(),
-        "whale",
     ),
 }
 

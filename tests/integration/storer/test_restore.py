@@ -525,12 +525,6 @@ def test_the_tar_that_the_refused_ones_derive_from_is_restored(katas: Katas) -> 
     [
         ([member(f"{TOP}/manifest.json", b"{")], "manifest.json"),
         ([member(f"{TOP}/manifest.json", manifest_of("493A06504B"))], "manifest.json"),
-        (
-            [MANIFEST, folder_member(f"{TOP}/whale"), folder_member(f"{TOP}/whale/1")],
-            "whale/increments.json",
-        ),
-        ([MANIFEST, member(f"{TOP}/whale", b"x")], "whale"),
-        ([*START, member(f"{TOP}/whale/.git/HEAD", b"x")], "whale/.git"),
     ],
 )
 def test_a_damaged_kata_is_refused_by_file_and_leaves_nothing(
@@ -538,6 +532,22 @@ def test_a_damaged_kata_is_refused_by_file_and_leaves_nothing(
 ) -> None:
     with refused(grpc.StatusCode.DATA_LOSS, says=f"kata {ID} is damaged: {named}"):
         katas.restore(tar_of(damage))
+
+
+@pytest.mark.parametrize(
+    ("damage", "named"),
+    [
+        (
+            [MANIFEST, folder_member(f"{TOP}/whale"), folder_member(f"{TOP}/whale/1")],
+            "whale/increments.json",
+        ),
+        ([MANIFEST, member(f"{TOP}/whale", b"x")], "whale"),
+        ([*START, member(f"{TOP}/whale/.git/HEAD", b"x")], "whale/.git/objects"),
+    ],
+)
+def test_a_damaged_avatar_is_named_by_file(katas: Katas, damage: list[Member], named: str) -> None:
+    (found,) = katas.restore(tar_of(damage)).damaged
+    assert (found.avatar, found.path) == ("whale", named)
 
 
 @pytest.mark.usefixtures("nothing_left")

@@ -19,7 +19,14 @@ from dojo.chunks import rechunk
 from dojo.engine.data_containers import DataContainers
 from support.large_file import write_zeros
 from support.services import Service, wait_until
-from support.storer.backups import Restored, backup, contents, requests, restore_into
+from support.storer.backups import (
+    Restored,
+    backup,
+    become_unreadable,
+    contents,
+    requests,
+    restore_into,
+)
 from support.storer.katas_directories import ALL, SPIDER
 from support.storer.storing import FILES, GREEN, Katas, at_once, refused
 
@@ -114,9 +121,7 @@ def test_deletions_of_archived_and_damaged_katas_are_applied(
     katas.stub.ArchiveKata(storer_pb2.ArchiveKataRequest(kata_id=archived))
     made = [backup(katas)]
     katas.record(damaged, "whale")
-    for path in (folder(damaged) / "whale/.git/objects").rglob("*"):
-        if path.is_file():
-            path.unlink()
+    become_unreadable(folder(damaged))
     made.append(backup(katas, since_token=made[-1].token))
     assert made[-1].states[damaged] == "failed"
     for kata_id in (archived, damaged):
@@ -383,7 +388,7 @@ def test_a_kata_that_could_not_be_backed_up_is_not_restored(
     elsewhere: DataContainers,
     folder: Callable[[str], Path],
 ) -> None:
-    (folder(three[1]) / "whale/manifest.json").unlink()
+    become_unreadable(folder(three[1]))
     restored = restore_into(katas_elsewhere, backup(katas).tar)
     assert restored.counts == {"restored": 2, "refused": 1}
     assert "can't be read" in restored.reasons[three[1]]
@@ -484,10 +489,21 @@ HOSTILE = {
     "a device": member(f"{TOP}/whale/sandbox/x", type=tarfile.CHRTYPE, devmajor=1, devminor=3),
     "a file twice": member(f"{TOP}/manifest.json", b"{}"),
     "a name with a dot": member(f"{TOP}/.complete/manifest.json", b"{}"),
+}
+DAMAGED = {
     "an avatar that is a file": member(f"{TOP}/whale", b"x"),
-    "another kata's manifest": member(f"{TOP}/zebra/increments.json", b"{"),
+    "a list that is no JSON": member(f"{TOP}/zebra/increments.json", b"{"),
     "no history": member(f"{TOP}/whale/increments.json", b'[{"number": 1}]'),
 }
+
+
+@pytest.mark.parametrize("what", DAMAGED)
+def test_a_damaged_avatar_is_named_and_its_kata_restored(katas_elsewhere: Katas, what: str) -> None:
+    tar = a_kata(ID, DAMAGED[what]) + a_kata(OTHER) + bytes(2 * BLOCK)
+    restored = restore_into(katas_elsewhere, tar)
+    assert restored.outcomes == {ID: "restored", OTHER: "restored"}
+    assert "is damaged" in restored.reasons[ID]
+    assert not restored.reasons[OTHER]
 
 
 @pytest.mark.parametrize("what", HOSTILE)

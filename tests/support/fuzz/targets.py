@@ -160,7 +160,12 @@ def _read_all(world: World, kata_id: str) -> None:
         assert is_fine or may_be_damaged, f"{rpc} of a kata that was accepted: {code.name}"
         return answers
 
-    names = [name for each in use("GetKata", storer_pb2.GetKataRequest) for name in each.avatars]
+    kata = use("GetKata", storer_pb2.GetKataRequest)
+    damaged = {each.avatar for found in kata for each in found.damaged}
+    names = [name for found in kata for name in found.avatars if name not in damaged]
+    for name in damaged:
+        files = _of_kata(storer_pb2.GetFilesRequest, kata_id=kata_id, avatar=name)
+        assert _call(world, "GetFiles", [files])[0] is DATA_LOSS, f"{name} is said to be damaged"
     use("ListAvatars", storer_pb2.ListAvatarsRequest)
     use("ListLights", storer_pb2.ListLightsRequest)
     for name in names:

@@ -6,6 +6,7 @@ import json
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import zstandard
@@ -101,6 +102,12 @@ def contents(tar: bytes) -> dict[str, bytes]:
                 assert file is not None
                 found[member.name] = file.read()
     return found
+
+
+def become_unreadable(kata: Path) -> None:
+    """Make a kata's manifest.json a file that no backup can read."""
+    (kata / "manifest.json").rename(kata / ".elsewhere")
+    (kata / "manifest.json").symlink_to(".elsewhere")
 
 
 def seal_of(tar: bytes, kata_id: str) -> dict[str, Any]:

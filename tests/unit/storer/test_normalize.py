@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import os
+import re
 import resource
 import shutil
 import struct
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 
 from dojo import visible_files
 from dojo.errors import KataDamaged
+from storer.fs import json_files, tree
 from storer.git import object_writer
 from storer.git.object_writer import FILE, FOLDER, NewObjects
 from storer.kata import diff
@@ -80,15 +83,34 @@ class Incoming:
 
     def normalize(self) -> Kata:
         """Write the kata if it was not written, and take it in."""
-        if not (self.whale / "increments.json").exists():
+        if not any((self.whale / name).exists() for name in ("increments.json", "damaged.json")):
             self.write()
         normalize.normalize(self.folder, ID)
         return Kata.detached(self.folder, ID)
 
-    def refused(self, says: str) -> None:
-        """Check that the kata is refused, with these words."""
-        with pytest.raises(KataDamaged, match=says):
-            self.normalize()
+    def is_set_aside(self, says: str) -> None:
+        """Check that the whale is set aside for a reason with these words, and the bat is not.
+
+        All that came of the whale has to be there, and has to stay when the kata comes in again.
+        """
+        if not (self.whale / "increments.json").exists():
+            self.write()
+        (self.folder / "bat").mkdir()
+        before = contents(self.whale)
+        kata = self.normalize()
+        for _ in range(2):
+            lights, (damaged,) = kata.lights()
+            assert list(lights) == ["bat"]
+            assert damaged.name == "whale"
+            assert re.search(says, str(damaged))
+            assert contents(self.whale / "damaged") == before
+            assert {path.name for path in self.folder.iterdir()} == {
+                "manifest.json",
+                "bat",
+                "whale",
+            }
+            read_all(kata)
+            kata = self.normalize()
 
 
 @pytest.fixture
@@ -97,9 +119,26 @@ def incoming(tmp_path: Path) -> Incoming:
     return Incoming(tmp_path)
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return the files in a folder, of its repository objects and references alone."""
+    found = {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+    kept = re.compile(r"(?!\.git/)|\.git/(HEAD|packed-refs|refs/|objects/([0-9a-f]{2}|pack)/)")
+    return {path: content for path, content in found.items() if kept.match(path)}
+
+
 def read_all(kata: Kata) -> None:
     """Use every light in every way in which a kata can be read."""
-    for avatar in kata.avatars():
+    lights_of, damaged = kata.lights()
+    for each in damaged:
+        folder = kata.folder / each.name
+        assert {path.name for path in folder.iterdir()} <= {"damaged", "damaged.json", "sandbox"}
+        checked = AvatarCheck(folder, ID).check(mend=False)
+        assert [found.kind.value for found, _ in checked.findings] == ["damaged"]
+    for avatar in map(kata.avatar, lights_of):
         lights = avatar.lights()
         for light in lights:
             assert not avatar.submission(light.number)[1].files.keys() & {"../x"}
@@ -191,25 +230,25 @@ def bomb(new: NewObjects, levels: int, leaf: str, mode: str = FILE) -> str:
 
 
 @pytest.mark.parametrize("levels", [4, 6, 30])
-def test_trees_that_hold_each_other_are_refused(incoming: Incoming, levels: int) -> None:
+def test_trees_that_hold_each_other_are_set_aside(incoming: Incoming, levels: int) -> None:
     incoming.light(sandbox=bomb(incoming.new, levels, incoming.new.blob(b"x")))
     incoming.light()
-    incoming.refused("files")
+    incoming.is_set_aside("files")
 
 
-def test_many_empty_folders_are_refused(incoming: Incoming) -> None:
+def test_many_empty_folders_are_set_aside(incoming: Incoming) -> None:
     empty = incoming.new.tree({})
     incoming.light(sandbox=bomb(incoming.new, 6, empty, FOLDER))
-    incoming.refused("empty folder")
+    incoming.is_set_aside("empty folder")
 
 
 @pytest.mark.parametrize("levels", [131, 1200])
-def test_trees_that_are_too_deep_are_refused(incoming: Incoming, levels: int) -> None:
+def test_trees_that_are_too_deep_are_set_aside(incoming: Incoming, levels: int) -> None:
     at = incoming.new.tree({b"f": (FILE, incoming.new.blob(b"x"))})
     for _ in range(levels):
         at = incoming.new.tree({b"d": (FOLDER, at)})
     incoming.light(sandbox=at)
-    incoming.refused("levels deep")
+    incoming.is_set_aside("levels deep")
 
 
 def test_the_deepest_name_is_accepted(incoming: Incoming) -> None:
@@ -237,29 +276,29 @@ def write_zeros(git_folder: Path, kind: str, mib: int) -> str:
 
 
 @pytest.mark.parametrize(("kind", "mib"), [("blob", 450), ("tree", 100), ("commit", 100)])
-def test_an_object_that_expands_is_refused_before_it_does(
+def test_an_object_that_expands_is_set_aside_before_it_does(
     incoming: Incoming, kind: str, mib: int
 ) -> None:
     before = peak_mib()
     zeros = write_zeros(incoming.git, kind, mib)
     incoming.light(sandbox=incoming.new.tree({b"zeros": (FILE, zeros)}))
-    incoming.refused(f"a {kind} has {mib * 1024**2} bytes, more than")
+    incoming.is_set_aside(f"a {kind} has {mib * 1024**2} bytes, more than")
     assert peak_mib() - before < 60
 
 
-def test_a_file_that_is_larger_than_a_visible_file_is_refused_in_any_light(
+def test_a_file_that_is_larger_than_a_visible_file_is_set_aside_in_any_light(
     incoming: Incoming,
 ) -> None:
     incoming.light({"a": bytes(visible_files.MAX_FILE_BYTES + 1)})
     incoming.light()
-    incoming.refused("bytes in one file")
+    incoming.is_set_aside("bytes in one file")
 
 
-def test_files_that_are_too_large_together_are_refused(incoming: Incoming) -> None:
+def test_files_that_are_too_large_together_are_set_aside(incoming: Incoming) -> None:
     blob = incoming.new.blob(bytes(visible_files.MAX_FILE_BYTES))
     incoming.light(sandbox=incoming.new.tree({b"f%d" % n: (FILE, blob) for n in range(4)}))
     incoming.light()
-    incoming.refused("bytes in all files")
+    incoming.is_set_aside("bytes in all files")
 
 
 def pack_of(entries: list[bytes]) -> bytes:
@@ -319,14 +358,14 @@ PACKS = {
 
 
 @pytest.mark.parametrize("what", PACKS)
-def test_a_pack_that_expands_or_is_damaged_is_refused(incoming: Incoming, what: str) -> None:
+def test_a_pack_that_expands_or_is_damaged_is_set_aside(incoming: Incoming, what: str) -> None:
     entries, says = PACKS[what]
     incoming.light()
     incoming.write()
     pack = incoming.git / f"objects/pack/pack-{'a' * 40}.pack"
     pack.write_bytes(pack_of(entries))
     before = peak_mib()
-    incoming.refused(says)
+    incoming.is_set_aside(says)
     assert peak_mib() - before < 60
 
 
@@ -361,14 +400,14 @@ BAD_NAMES = {
 
 
 @pytest.mark.parametrize("what", BAD_NAMES)
-def test_a_name_that_no_visible_file_can_have_is_refused_in_an_older_light(
+def test_a_name_that_no_visible_file_can_have_is_set_aside_in_an_older_light(
     incoming: Incoming, what: str
 ) -> None:
     blob = incoming.new.blob(b"x")
     name = BAD_NAMES[what].encode("utf-8", "surrogateescape")
     incoming.light(sandbox=incoming.new.tree({name: (FILE, blob)}))
     incoming.light()
-    incoming.refused("name")
+    incoming.is_set_aside("name")
 
 
 @pytest.mark.parametrize("what", BAD_NAMES)
@@ -419,22 +458,22 @@ def test_a_light_that_only_git_has_is_read(incoming: Incoming) -> None:
     ],
 )
 @pytest.mark.parametrize("listed", [True, False])
-def test_a_light_that_could_not_be_read_is_refused(
+def test_a_light_that_could_not_be_read_is_set_aside(
     incoming: Incoming, fields: dict[str, Any], *, listed: bool
 ) -> None:
     incoming.light()
     incoming.light(listed=listed, **fields)
     incoming.light(listed=listed)
-    incoming.refused("whale/")
+    incoming.is_set_aside("whale/")
 
 
-def test_a_light_behind_a_gap_is_refused(incoming: Incoming) -> None:
+def test_a_light_behind_a_gap_is_set_aside(incoming: Incoming) -> None:
     incoming.light()
     incoming.light(listed=False)
     incoming.light(listed=False)
     incoming.write()
     (incoming.git / "refs/tags/1").unlink()
-    incoming.refused("light 1 is missing")
+    incoming.is_set_aside("light 1 is missing")
 
 
 # --- What legacy katas lack
@@ -485,11 +524,117 @@ def test_a_legacy_light_without_a_time_gets_that_of_the_light_before(incoming: I
     assert [light.time.second for light in kata.avatar("whale").lights()] == [0, 5, 5, 9]
 
 
-def test_lights_that_only_a_lost_list_described_are_refused(incoming: Incoming) -> None:
+def test_lights_that_only_a_lost_list_described_are_set_aside(incoming: Incoming) -> None:
     shutil.rmtree(incoming.git)
     (incoming.whale / "1").mkdir()
-    with pytest.raises(KataDamaged, match=r"whale/increments\.json"):
+    (incoming.whale / "increments.json").unlink(missing_ok=True)
+    normalize.normalize(incoming.folder, ID)
+    kata = Kata.detached(incoming.folder, ID)
+    read_all(kata)
+    assert [each.path for each in kata.lights()[1]] == ["whale/increments.json"]
+    assert (incoming.whale / "damaged/1").is_dir()
+
+
+# --- Damaged avatars
+
+
+def test_a_history_that_expands_leaves_the_budget_to_the_others(
+    incoming: Incoming, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    incoming.light()
+    for name in ("ant", "zebra"):
+        incoming.light({"large": bytes(3000)})
+        incoming.write()
+        shutil.copytree(incoming.whale, incoming.folder / name)
+    shutil.move(incoming.folder / "ant", incoming.folder / "bat")
+    incoming.light({"zeros": bytes(100_000)})
+    incoming.write()
+    shutil.move(incoming.whale, incoming.folder / "bee")
+    shutil.copytree(incoming.folder / "zebra", incoming.whale)
+    monkeypatch.setattr(normalize, "GIT_BYTES", 50_000)
+    normalize.normalize(incoming.folder, ID)
+    lights, damaged = Kata.detached(incoming.folder, ID).lights()
+    assert list(lights) == ["bat", "whale", "zebra"]
+    assert [(each.name, each.path) for each in damaged] == [("bee", "bee/.git")]
+
+
+def test_too_much_work_for_damaged_histories_refuses_the_kata(
+    incoming: Incoming, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    incoming.light({"large": bytes(3000)})
+    incoming.write()
+    (incoming.whale / "increments.json").write_text("[")
+    for name in ("bat", "bee"):
+        shutil.copytree(incoming.whale, incoming.folder / name)
+    monkeypatch.setattr(normalize, "GIT_BYTES", 8000)
+    with pytest.raises(KataDamaged, match="its damaged histories have more than 8000 bytes"):
         normalize.normalize(incoming.folder, ID)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"[]", b"{}", b'{"path": 1, "reason": "", "sha256": ""}', b" " * 70_000, b"\xff"],
+)
+def test_a_strangers_damaged_json_is_set_aside_with_the_rest(
+    incoming: Incoming, content: bytes
+) -> None:
+    incoming.light()
+    incoming.write()
+    (incoming.whale / "damaged").mkdir()
+    (incoming.whale / "damaged/x").write_bytes(b"x")
+    (incoming.whale / "damaged.json").write_bytes(content)
+    normalize.normalize(incoming.folder, ID)
+    (damaged,) = Kata.detached(incoming.folder, ID).lights()[1]
+    assert damaged.path == "whale/damaged.json"
+    assert (incoming.whale / "damaged/damaged/x").read_bytes() == b"x"
+    assert (incoming.whale / "damaged/damaged.json").read_bytes() == content
+    assert (incoming.whale / "damaged/increments.json").exists()
+
+
+def test_sound_files_beside_a_damaged_json_are_set_aside_with_it(incoming: Incoming) -> None:
+    incoming.light()
+    incoming.write()
+    (incoming.whale / "damaged").mkdir()
+    said = {"path": "x", "reason": "y", "sha256": "z"}
+    (incoming.whale / "damaged.json").write_text(json.dumps(said))
+    normalize.normalize(incoming.folder, ID)
+    (damaged,) = Kata.detached(incoming.folder, ID).lights()[1]
+    assert damaged.path == "whale/damaged.json"
+    assert (incoming.whale / "damaged/increments.json").exists()
+
+
+def test_verifying_finds_that_what_came_is_another(incoming: Incoming) -> None:
+    incoming.light()
+    incoming.write()
+    (incoming.whale / "increments.json").write_text("[")
+    normalize.normalize(incoming.folder, ID)
+    (incoming.whale / "damaged/increments.json").write_text("]")
+    findings = AvatarCheck(incoming.whale, ID).check(mend=True).findings
+    assert [(each.path, mended) for each, mended in findings] == [
+        ("increments.json", False),
+        ("damaged", False),
+    ]
+
+
+def test_what_no_tar_of_a_kata_can_have_is_not_kept(incoming: Incoming) -> None:
+    incoming.light()
+    incoming.write()
+    (incoming.whale / "increments.json").write_text("[")
+    (incoming.whale / "link").symlink_to("/etc/passwd")
+    os.mkfifo(incoming.whale / "pipe")
+    (incoming.whale / os.fsdecode(b"not-utf-8-\xff")).write_bytes(b"")
+    deep = incoming.whale.joinpath(*["d"] * 158)
+    deep.mkdir(parents=True)
+    (deep / "file").write_bytes(b"")
+    normalize.normalize(incoming.folder, ID)
+    kept = list((incoming.whale / "damaged").rglob("*"))
+    assert {path.name for path in kept} >= {"increments.json", "objects", "d"}
+    assert not {path.name for path in kept} & {"link", "pipe", "file"}
+    assert all(json_files.is_text(path.name) for path in kept)
+    members = list(tree.members(incoming.folder))
+    assert {str(each.path) for each in members} >= {
+        str(path.relative_to(incoming.folder)) for path in kept
+    }
 
 
 # --- Whatever is accepted can be read
@@ -525,8 +670,4 @@ def test_whatever_is_accepted_can_be_read(
         incoming.light(mapped, listed=listed, **fields)
         if listed and incoming.listed:
             incoming.listed[-1].update(in_list)
-    try:
-        kata = incoming.normalize()
-    except KataDamaged:
-        return
-    read_all(kata)
+    read_all(incoming.normalize())
