@@ -7,7 +7,7 @@ caller may reach; one more is refused, and the refusal names the bound.
 # --- git objects that come in, and those of katas
 
 GIT_BYTES = 8 * 1024**3
-"""All git objects of a kata together, expanded: as many bytes as its tar may have."""
+"""All git objects of a kata together, expanded."""
 
 GIT_OBJECTS = 1_000_000
 """The git objects of a kata."""
@@ -32,11 +32,11 @@ GIT_DEPTH = 130
 
 # --- tars that callers send
 
-MAX_KATA_BYTES = 8 * 1024**3
-"""What a kata may unpack to; zeros compress to almost nothing."""
+MAX_KATA_BYTES = 64 * 1024**3
+"""What a kata may unpack to: the sandboxes of all avatars, their histories, and their lists."""
 
-MAX_KATA_MEMBERS = 1_000_000
-"""Files, folders and links of a kata."""
+MAX_KATA_MEMBERS = 5_000_000
+"""Files, folders and links of a kata: of all sandboxes and all histories."""
 
 MAX_TAR_HEADER_BYTES = 1024**2
 """All extended headers of one member of a tar."""
@@ -81,6 +81,10 @@ MAX_COMPARING_SECONDS = 60
 COMPARING_WAIT_SECONDS = 10
 
 # --- What the runner reads, and runs
+
+# The disk space of a sandbox, and its files and folders, unless settings of the runner differ.
+SANDBOX_BYTES = 512 * 1024**2
+SANDBOX_FILES = 50_000
 
 # What the runner reads of an avatar's own files, to learn the names of visible files. The second
 # one has the contents too, which JSON can make several times as large.
