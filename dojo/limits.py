@@ -99,11 +99,6 @@ MAX_RUNS_OF_KATA = 128
 # as a message, and as files.
 MAX_BYTES_OF_RUNS = 160 * 1024 * 1024
 
-# Requests that the runner receives at the same time, each of up to 64 MiB. Further ones stay with
-# their senders. A sender that takes longer than the seconds no longer keeps others waiting.
-MAX_RECEIVED_AT_ONCE = 2
-MAX_RECEIVING_SECONDS = 2
-
 # Images that the runner pulls at the same time. Callers who pull the same one share its pull.
 MAX_PULLS = 8
 
@@ -137,8 +132,9 @@ MESSAGE_BYTES = 64 * 1024 * 1024
 # What a service may take, unless its container has less.
 MEMORY_BYTES = 2 * 1024**3
 
-# The parts of that for messages while they arrive (half of them slow ones), and for calls that hold
-# large files. The rest is for the program, and for files between the disk and a response.
+# The parts of that for messages while they arrive (half of them slow ones), and for calls of the
+# storer that hold large files. The rest is for the program, and for files between the disk and a
+# response.
 RECEIVED_MEMORY_PERCENT = 13
 CALLS_MEMORY_PERCENT = 25
 

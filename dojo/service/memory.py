@@ -1,15 +1,13 @@
 """The memory that all calls of a service have together.
 
 A call takes its part before it holds what is large, and a call that would take more than is left is
-refused. gRPC holds a message while it receives it, and tells its size only afterwards; so a bounded
-number of messages is received at the same time.
+refused.
 """
 
-import asyncio
 import contextlib
 import ctypes
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from dojo import limits
@@ -45,44 +43,6 @@ class Memory:
     def __init__(self, limit: int) -> None:
         """Share the memory of a service that may take `limit` bytes."""
         self._left = limit * limits.CALLS_MEMORY_PERCENT // 100
-        received = limit * limits.RECEIVED_MEMORY_PERCENT // 100
-        messages = max(1, received // limits.MESSAGE_BYTES // 2)
-        self._fast = asyncio.Semaphore(messages)
-        self._slow_left = messages
-
-    @asynccontextmanager
-    async def receiving(self) -> AsyncIterator[None]:
-        """Receive a message within the block, together with few others.
-
-        Soon a slow message no longer holds up the others: then there may be few slow ones, and more
-        raise MemoryExhausted. So does one that does not arrive in time.
-        """
-        await self._fast.acquire()
-        is_slow = False
-        loop = asyncio.get_running_loop()
-
-        def become_slow() -> None:
-            nonlocal is_slow
-            if self._slow_left:
-                self._slow_left -= 1
-                self._fast.release()
-                is_slow = True
-                timeout.reschedule(loop.time() + limits.RECEIVE_SECONDS)
-            else:
-                timeout.reschedule(loop.time())
-
-        timer = loop.call_later(limits.FAST_RECEIVE_SECONDS, become_slow)
-        try:
-            async with asyncio.timeout(None) as timeout:
-                yield
-        except TimeoutError:
-            raise MemoryExhausted("the request takes too long to arrive") from None
-        finally:
-            timer.cancel()
-            if is_slow:
-                self._slow_left += 1
-            else:
-                self._fast.release()
 
     @contextmanager
     def taken(self, size: int) -> Iterator[None]:

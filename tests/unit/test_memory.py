@@ -1,8 +1,5 @@
 """The memory that all calls have together."""
 
-import asyncio
-from contextlib import AsyncExitStack
-
 import pytest
 
 from dojo import limits
@@ -19,37 +16,3 @@ def test_a_call_that_would_take_more_than_is_left_is_refused() -> None:
         memory.taken(1).__enter__()
     with memory.taken(SHARE):
         pass
-
-
-def test_slow_requests_hold_up_others_for_a_short_time_only(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(limits, "FAST_RECEIVE_SECONDS", 0.01)
-
-    async def main() -> None:
-        memory = Memory(limits.MESSAGE_BYTES)  # one message at a time, and one slow one
-        async with AsyncExitStack() as slow:
-            await slow.enter_async_context(memory.receiving())
-            async with memory.receiving():
-                pass
-            with pytest.raises(MemoryExhausted, match="takes too long to arrive"):
-                async with memory.receiving():
-                    await asyncio.Event().wait()
-            async with memory.receiving():
-                pass
-
-    asyncio.run(main())
-
-
-def test_a_request_that_does_not_arrive_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "FAST_RECEIVE_SECONDS", 0.01)
-    monkeypatch.setattr(limits, "RECEIVE_SECONDS", 0.01)
-
-    async def main() -> None:
-        memory = Memory(limits.MESSAGE_BYTES)
-        for _ in range(3):
-            with pytest.raises(MemoryExhausted):
-                async with memory.receiving():
-                    await asyncio.Event().wait()
-
-    asyncio.run(main())
