@@ -2,14 +2,16 @@
 
 Every reader of foreign data draws on the budget of its call: tars, compressed streams, git objects,
 JSON, lines that are compared. What is inside data can be a million times as large as the data.
+
+Whoever draws on a budget also stops when the call has ended: the caller left, or its deadline is
+over.
 """
 
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# Reading a clock for each small entry would take longer than reading the entry.
-_ENTRIES_PER_CLOCK = 256
+from dojo import waits
 
 
 class BudgetExceeded(Exception):
@@ -43,26 +45,24 @@ class Budget:
         self._entries = 0
         self._depth = 0
 
-    @property
-    def bytes_left(self) -> int | None:
-        """How many bytes may still be taken; None if there is no limit."""
-        return None if self._max_bytes is None else self._max_bytes - self._bytes
-
     def take_bytes(self, count: int) -> None:
-        """Take bytes before they are read or expanded; raise BudgetExceeded if too few are left."""
+        """Take bytes before they are read or expanded; raise BudgetExceeded if too few are left.
+
+        Raises CallEnded, as all methods do, if nobody waits for the call any more.
+        """
         if count < 0:
             raise ValueError("a number of bytes is not negative")
         if self._max_bytes is not None and count > self._max_bytes - self._bytes:
             raise BudgetExceeded(f"more than {self._max_bytes} bytes in all")
         self._bytes += count
+        self.check_time()
 
     def take_entry(self) -> None:
         """Take one entry: a file, a git object, a line; raise BudgetExceeded if none is left."""
         if self._max_entries is not None and self._entries >= self._max_entries:
             raise BudgetExceeded(f"more than {self._max_entries} entries in all")
         self._entries += 1
-        if self._entries % _ENTRIES_PER_CLOCK == 0:
-            self.check_time()
+        self.check_time()
 
     @contextmanager
     def one_deeper(self) -> Iterator[None]:
@@ -77,5 +77,6 @@ class Budget:
 
     def check_time(self) -> None:
         """Raise BudgetExceeded if the time is over."""
+        waits.check()
         if self._deadline is not None and time.monotonic() > self._deadline:
             raise BudgetExceeded(f"longer than {self._max_seconds:g} seconds")

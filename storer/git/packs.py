@@ -25,6 +25,7 @@ _OFFSET_DELTA, _NAME_DELTA = 6, 7
 _LARGEST_VARINT = 2**40
 
 _PIECE_BYTES = 64 * 1024
+_COMMANDS_PER_CHECK = 1024
 _INDEX_HEADER = b"\xfftOc\0\0\0\2"
 _LARGE_OFFSET = 2**31
 
@@ -182,10 +183,14 @@ def _apply(base: bytes, delta: bytes, kind: str, budget: Budget) -> bytes:
     loose_objects.check_size(kind, size)
     budget.take_bytes(size)
     made = bytearray()
+    commands = 0
     try:
         while at < len(delta):
             command = delta[at]
             at += 1
+            commands += 1
+            if commands % _COMMANDS_PER_CHECK == 0:
+                budget.check_time()
             if command & 0x80:
                 start, count, at = _copied(delta, at, command)
                 source = base

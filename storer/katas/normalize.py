@@ -12,11 +12,11 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
-from dojo import avatars, visible_files
+from dojo import avatars, visible_files, waits
 from dojo.budget import Budget
 from dojo.engine.data_containers import MANIFEST
 from dojo.errors import KataDamaged
-from dojo.limits import GIT_BYTES, GIT_OBJECTS
+from dojo.limits import GIT_BYTES, GIT_OBJECTS, GIT_SECONDS
 from dojo.naming import SANDBOX
 from storer.fs import durable, in_place, json_files, json_times
 from storer.fs.json_files import Unreadable
@@ -35,7 +35,8 @@ from storer.katas import incoming_history
 def normalize(folder: Path, kata_id: str) -> list[str]:
     """Normalize the kata in `folder`; return the names of its avatars.
 
-    Raises KataDamaged, naming the file, if a file is unreadable or contradicts another.
+    Raises KataDamaged, naming the file, if a file is unreadable or contradicts another; and
+    CallEnded if nobody waits for the kata any more.
     """
     kata = Kata.detached(folder, kata_id)
     manifest = kata.read_manifest()
@@ -46,7 +47,7 @@ def normalize(folder: Path, kata_id: str) -> list[str]:
     _check_names(manifest.visible_files, kata_id, MANIFEST)
     names = kata.avatar_names()
     _check_kinds(folder, kata_id)
-    budget = Budget(max_bytes=GIT_BYTES, max_entries=GIT_OBJECTS)
+    budget = Budget(max_bytes=GIT_BYTES, max_entries=GIT_OBJECTS, max_seconds=GIT_SECONDS)
     for name in names:
         start = Light(number=0, colour="", time=created)
         _normalize_avatar(folder / name, kata_id, start, manifest.visible_files, budget)
@@ -166,6 +167,7 @@ def _history_from_folders(
     history = Recorder.create(folder, kata_id, folder.name)
     tip: Tip | None = None
     for index, each in enumerate(lights):
+        waits.check()
         light_folder = folder / str(each.number)
         if each.number == 0 and not light_folder.exists():
             submission = Submission(files)

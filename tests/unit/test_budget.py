@@ -1,11 +1,14 @@
 """A budget lets a call take what it may, and not one byte, entry or level more."""
 
+import contextvars
 import time
-from itertools import count
+from collections.abc import Callable
 
 import pytest
 
+from dojo import waits
 from dojo.budget import Budget, BudgetExceeded
+from dojo.waits import CallEnded, CallWork
 
 
 def test_all_bytes_can_be_taken_and_none_besides() -> None:
@@ -13,7 +16,6 @@ def test_all_bytes_can_be_taken_and_none_besides() -> None:
     budget.take_bytes(4)
     budget.take_bytes(6)
     budget.take_bytes(0)
-    assert budget.bytes_left == 0
     with pytest.raises(BudgetExceeded, match="more than 10 bytes"):
         budget.take_bytes(1)
 
@@ -47,21 +49,31 @@ def test_the_way_back_up_gives_the_depth_back() -> None:
                 deeper.__enter__()
 
 
-def test_the_time_is_checked_while_entries_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("draw", [lambda budget: budget.take_bytes(1), Budget.take_entry])
+def test_the_time_is_checked_whatever_is_taken(
+    monkeypatch: pytest.MonkeyPatch, draw: Callable[[Budget], None]
+) -> None:
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     budget = Budget(max_seconds=2.5)
-    budget.check_time()
+    draw(budget)
     now[0] = 103.0
-    taken = count()
-
-    def take_all() -> None:
-        while next(taken) < 1000:
-            budget.take_entry()
-
     with pytest.raises(BudgetExceeded, match=r"longer than 2\.5 seconds"):
-        take_all()
-    assert next(taken) < 300
+        draw(budget)
+
+
+@pytest.mark.parametrize("draw", [lambda budget: budget.take_bytes(1), Budget.take_entry])
+def test_a_call_that_has_ended_takes_nothing_more(draw: Callable[[Budget], None]) -> None:
+    def work() -> None:
+        call = CallWork(lambda: True)
+        waits.work_for(call)
+        budget = Budget()
+        draw(budget)
+        call.end()
+        with pytest.raises(CallEnded):
+            draw(budget)
+
+    contextvars.copy_context().run(work)
 
 
 def test_without_limits_everything_goes() -> None:
@@ -71,4 +83,3 @@ def test_without_limits_everything_goes() -> None:
         budget.take_entry()
         with budget.one_deeper():
             budget.check_time()
-    assert budget.bytes_left is None

@@ -1,5 +1,6 @@
 """Katas that come in: what is accepted can be read, and nothing in them expands without a bound."""
 
+import contextvars
 import hashlib
 import json
 import resource
@@ -14,8 +15,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dojo import visible_files
+from dojo import visible_files, waits
 from dojo.errors import KataDamaged
+from dojo.waits import CallEnded, CallWork
 from storer.git import object_writer
 from storer.git.object_writer import FILE, FOLDER, NewObjects
 from storer.kata import diff
@@ -530,3 +532,20 @@ def test_whatever_is_accepted_can_be_read(
     except KataDamaged:
         return
     read_all(kata)
+
+
+# --- Calls that end
+
+
+def test_nothing_more_is_checked_for_a_call_that_has_ended(incoming: Incoming) -> None:
+    incoming.light()
+    incoming.write()
+
+    def normalize_for_nobody() -> None:
+        call = CallWork(lambda: True)
+        call.end()
+        waits.work_for(call)
+        normalize.normalize(incoming.folder, ID)
+
+    with pytest.raises(CallEnded):
+        contextvars.copy_context().run(normalize_for_nobody)
