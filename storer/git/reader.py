@@ -15,6 +15,7 @@ from typing import NamedTuple
 import pygit2
 from pygit2.enums import ObjectType
 
+from dojo.budget import Budget
 from storer.git import loose_objects
 
 _KINDS = {
@@ -93,20 +94,28 @@ class GitReader:
         """Return the entries of the tree of this name."""
         return _tree_entries(name, *self.read(name))
 
-    def blob(self, name: str) -> bytes:
-        """Return the content of the blob of this name."""
-        kind, content = self.read(name)
+    def blob(self, name: str, *budgets: Budget) -> bytes:
+        """Return the content of the blob of this name; draw on the budgets, as `read` does."""
+        kind, content = self.read(name, *budgets)
         if kind != "blob":
             raise ValueError(f"the object {name} is a {kind}, not a file")
         return content
 
-    def read(self, name: str) -> tuple[str, bytes]:
-        """Return an object's kind and content."""
-        found = loose_objects.read(self._git, name)
+    def read(self, name: str, *budgets: Budget) -> tuple[str, bytes]:
+        """Return an object's kind and content.
+
+        Draws its bytes on the budgets before the object is held; raises BudgetExceeded.
+        """
+        found = loose_objects.read(self._git, name, *budgets)
         if found is not None:
             return found
         try:
-            number, content = self.open_repository().read(name)
+            repository = self.open_repository()
+            if budgets:
+                _, size = repository.odb.read_header(name)
+                for budget in budgets:
+                    budget.take_bytes(size)
+            number, content = repository.read(name)
         except KeyError:
             raise ValueError(f"the object {name} is missing") from None
         return _KINDS[ObjectType(number)], content

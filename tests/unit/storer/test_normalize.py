@@ -6,6 +6,7 @@ import json
 import resource
 import shutil
 import struct
+import tracemalloc
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dojo import visible_files, waits
+from dojo import limits, visible_files, waits
 from dojo.errors import KataDamaged
 from dojo.waits import CallEnded, CallWork
 from storer.git import object_writer
@@ -549,3 +550,35 @@ def test_nothing_more_is_checked_for_a_call_that_has_ended(incoming: Incoming) -
 
     with pytest.raises(CallEnded):
         contextvars.copy_context().run(normalize_for_nobody)
+
+
+# --- What a reader wants no more of than a share
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("kind", ["files", "legacy"])
+def test_a_light_that_is_too_large_for_its_reader_is_not_expanded(
+    incoming: Incoming, kind: str, *, packed: bool
+) -> None:
+    content = b"x" * visible_files.MAX_FILE_BYTES
+    if kind == "files":
+        incoming.light({"a": content})
+        incoming.light({"b": content[1:]})
+    else:
+        legacy = incoming.new.blob(json.dumps({"a": content.decode()}).encode())
+        root = incoming.new.tree({b"manifest.json": (FILE, legacy)})
+        for number in range(2):
+            commit = incoming.new.commit(root, incoming.commits[-1:], AUTHOR, 0, str(number))
+            incoming.commits.append(commit)
+        incoming.listed.append({"colour": "red", "time": TIME, "number": 1})
+    kata = incoming.normalize()
+    if packed:
+        git(incoming.whale, "repack", "-adfq")
+    tracemalloc.start()
+    try:
+        with pytest.raises(diff.NotSmall):
+            diff.read(kata.avatar("whale"), 0, 1, limits.SMALL_COMPARED_BYTES)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 2 * limits.SMALL_COMPARED_BYTES
