@@ -21,6 +21,9 @@ GIT_TREE_BYTES = 4 * 1024**2
 GIT_OTHER_BYTES = 1024**2
 """A git commit or tag."""
 
+GIT_CHAIN_BYTES = 4 * 1024**3
+"""A packed object and the bases of its delta, all together: git makes 50 deltas of one object."""
+
 GIT_SECONDS = 1800
 """The check of a kata's git objects, where the caller sets no earlier deadline."""
 

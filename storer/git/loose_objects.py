@@ -61,11 +61,15 @@ def read_file(path: str, most: int | None = None) -> bytes:
         os.close(descriptor)
 
 
+class TooLarge(ValueError):
+    """An object has more bytes than it may have."""
+
+
 def check_size(kind: str, size: int) -> None:
-    """Raise ValueError if an object of this kind has more bytes than it may have."""
+    """Raise TooLarge if an object of this kind has more bytes than it may have."""
     most = MAX_BYTES.get(kind, GIT_OTHER_BYTES)
     if size > most:
-        raise ValueError(f"a {kind} has {size} bytes, more than {most}")
+        raise TooLarge(f"a {kind} has {size} bytes, more than {most}")
 
 
 def parse_bounded(compressed: bytes, name: str, budget: Budget) -> tuple[str, bytes]:

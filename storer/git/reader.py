@@ -16,7 +16,7 @@ import pygit2
 from pygit2.enums import ObjectType
 
 from dojo.budget import Budget
-from storer.git import loose_objects
+from storer.git import loose_objects, packed_sizes
 
 _KINDS = {
     ObjectType.COMMIT: "commit",
@@ -63,12 +63,24 @@ class GitReader:
     def __init__(self, git: Path) -> None:
         self._git = git
         self._repository: pygit2.Repository | None = None
+        self._too_large: dict[str, str] = {}
 
     def open_repository(self) -> pygit2.Repository:
-        """Return libgit2's repository; the first call opens it, which is slow."""
+        """Return libgit2's repository, for references and for objects that were read here.
+
+        The first call opens it, which is slow.
+        """
         if self._repository is None:
             self._repository = pygit2.Repository(str(self._git))
+            self._too_large = packed_sizes.too_large(self._git)
         return self._repository
+
+    def open_whole_repository(self) -> pygit2.Repository:
+        """Return libgit2's repository, for any of its objects: none is too large."""
+        repository = self.open_repository()
+        for name, reason in self._too_large.items():
+            raise ValueError(f"the object {name}: {reason}")
+        return repository
 
     def commit(self, reference: str) -> str:
         """Return the name of the commit that a reference leads to."""
@@ -111,6 +123,8 @@ class GitReader:
             return found
         try:
             repository = self.open_repository()
+            if (reason := self._too_large.get(name)) is not None:
+                raise ValueError(f"the object {name}: {reason}")
             if budgets:
                 _, size = repository.odb.read_header(name)
                 for budget in budgets:

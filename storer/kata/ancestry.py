@@ -20,7 +20,7 @@ def is_ancestor(was: Kata, now: Kata) -> bool:
         if name not in newest or newest[name][0] < number:
             return False
         old = _commit(was, name, number)
-        repository = now.avatar(name).open_history().open_repository()
+        repository = now.avatar(name).open_history().open_whole_repository()
         new = _commit(now, name, newest[name][0])
         if old not in repository or not (new == old or repository.descendant_of(new, old)):
             return False
@@ -32,7 +32,7 @@ def is_ancestor(was: Kata, now: Kata) -> bool:
 def _commit(kata: Kata, avatar: str, number: int) -> pygit2.Oid:
     tag = f"refs/tags/{number}"
     try:
-        repository = kata.avatar(avatar).open_history().open_repository()
+        repository = kata.avatar(avatar).open_history().open_whole_repository()
         return repository.references[tag].peel(pygit2.Commit).id
     except (KeyError, pygit2.GitError) as error:
         raise KataDamaged(kata.kata_id, f"{avatar}/{tag}", str(error)) from error

@@ -59,9 +59,20 @@ class History:
         self._reader = GitReader(self._folder)
 
     def open_repository(self) -> pygit2.Repository:
-        """Open the repository by libgit2, for reading. Raises KataDamaged if there is none."""
+        """Open the repository by libgit2, for its references.
+
+        Raises KataDamaged if there is none.
+        """
         with self._reading("HEAD"):
             return self._reader.open_repository()
+
+    def open_whole_repository(self) -> pygit2.Repository:
+        """Open the repository by libgit2, to read any of its objects.
+
+        Raises KataDamaged if there is none, or an object is too large to be read.
+        """
+        with self._reading("objects"):
+            return self._reader.open_whole_repository()
 
     def has_light(self, number: int) -> bool:
         """Return whether light `number` exists; the light before has to be the newest known one.

@@ -15,9 +15,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-import pygit2
-
 from storer.fs import durable, tree
+from storer.git.reader import GitReader
 from storer.kata.history import GIT
 from storer.kata.kata import Kata
 
@@ -80,7 +79,7 @@ def pack_objects(kata: Kata, references: Mapping[PurePosixPath, bytes]) -> Itera
                 )
             )
             with durable.translate_disk_errors():
-                pygit2.Repository(str(git)).pack(folder, n_threads=1)
+                GitReader(git).open_whole_repository().pack(folder, n_threads=1)
             for path in folder.iterdir():
                 packed.files[at / "objects" / "pack" / path.name] = path
             packed.files[at / "packed-refs"] = _packed_references(references, at)

@@ -36,3 +36,8 @@ def test_a_sandbox_is_as_large_as_the_bounds_count_with() -> None:
 def test_every_file_that_a_kata_may_have_can_be_in_a_light() -> None:
     assert limits.GIT_BLOB_BYTES >= MAX_TOTAL_BYTES
     assert JSON_FACTOR * MAX_TOTAL_BYTES <= limits.MAX_JSON_BYTES
+
+
+def test_as_many_deltas_of_the_largest_file_as_git_makes_can_be_read() -> None:
+    deltas = 50  # git's pack.depth
+    assert (deltas + 1) * limits.GIT_BLOB_BYTES <= limits.GIT_CHAIN_BYTES

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from dojo import limits, visible_files, waits
 from dojo.errors import KataDamaged
 from dojo.waits import CallEnded, CallWork
-from storer.git import object_writer
+from storer.git import object_writer, packed_sizes
 from storer.git.object_writer import FILE, FOLDER, NewObjects
 from storer.kata import diff
 from storer.kata.kata import Kata
@@ -331,6 +331,60 @@ def test_a_pack_that_expands_or_is_damaged_is_refused(incoming: Incoming, what: 
     before = peak_mib()
     incoming.refused(says)
     assert peak_mib() - before < 60
+
+
+@pytest.mark.parametrize("is_delta", [False, True])
+def test_a_packed_object_that_expands_in_a_kata_that_is_there_is_told_as_damage(
+    incoming: Incoming, *, is_delta: bool
+) -> None:
+    name, zeros = zeros_in_pack(3200)
+    incoming.light()
+    incoming.light(sandbox=incoming.new.tree({b"zeros": (FILE, name)}))
+    incoming.write()
+    delta = [entry(3, ZEROS), entry(7, delta_of(3200), BASE_NAME)]
+    write_pack(incoming.git, delta if is_delta else [zeros])
+    whale = Kata.detached(incoming.folder, ID).avatar("whale")
+    before = peak_mib()
+    with pytest.raises(KataDamaged, match=f"{name}: a blob has .* bytes, more than"):
+        whale.submission(1)
+    found = [each.what for each, _ in AvatarCheck(incoming.whale, ID).check(mend=False).findings]
+    assert any("more than" in each for each in found)
+    with pytest.raises(KataDamaged, match="more than"):
+        whale.open_history().open_whole_repository()
+    assert peak_mib() - before < 60
+    assert whale.submission(0)[1].files == FILES
+
+
+def test_deltas_that_need_too_much_together_are_told_as_damage(
+    incoming: Incoming, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packed_sizes, "GIT_CHAIN_BYTES", 3 * len(ZEROS))
+    incoming.light()
+    incoming.write()
+    name, _ = zeros_in_pack(3)
+    write_pack(incoming.git, [entry(3, ZEROS), entry(7, delta_of(3), BASE_NAME)])
+    assert list(packed_sizes.too_large(incoming.git)) == [name]
+
+
+def zeros_in_pack(copies: int) -> tuple[str, bytes]:
+    """Return the name of a blob of so many ZEROS, and its entry in a pack, without holding it."""
+    size = copies * len(ZEROS)
+    digest = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+    compressor = zlib.compressobj(9)
+    pieces = []
+    for _ in range(copies):
+        digest.update(ZEROS)
+        pieces.append(compressor.compress(ZEROS))
+    head = entry(3, b"", size=size).removesuffix(zlib.compress(b""))
+    return digest.hexdigest(), head + b"".join(pieces) + compressor.flush()
+
+
+def write_pack(git_folder: Path, entries: list[bytes]) -> None:
+    """Write a pack and its index, as git does, whatever the objects expand to."""
+    pack = pack_of(entries)
+    path = git_folder / f"objects/pack/pack-{pack[-20:].hex()}.pack"
+    path.write_bytes(pack)
+    git(git_folder, "index-pack", str(path))
 
 
 def test_a_pack_of_plain_git_can_be_read_whatever_its_index_says(incoming: Incoming) -> None:
