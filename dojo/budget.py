@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from dojo import waits
+from dojo.limits import HELD_ENTRY_BYTES
+from dojo.shares import Holding
 
 
 class BudgetExceeded(Exception):
@@ -35,11 +37,14 @@ class Budget:
         max_entries: int | None = None,
         max_depth: int | None = None,
         max_seconds: float | None = None,
+        holding: Holding | None = None,
     ) -> None:
+        """Have `hold`, and each entry, take memory as `holding`, if that is given."""
         self._max_bytes = max_bytes
         self._max_entries = max_entries
         self._max_depth = max_depth
         self._max_seconds = max_seconds
+        self._holding = holding
         self._deadline = None if max_seconds is None else time.monotonic() + max_seconds
         self._bytes = 0
         self._entries = 0
@@ -62,7 +67,16 @@ class Budget:
         if self._max_entries is not None and self._entries >= self._max_entries:
             raise BudgetExceeded(f"more than {self._max_entries} entries in all")
         self._entries += 1
+        self.hold(HELD_ENTRY_BYTES)
         self.check_time()
+
+    def hold(self, size: int) -> None:
+        """Hold bytes in memory, or give back a negative number.
+
+        Raises MemoryExhausted if all calls together hold too many.
+        """
+        if self._holding is not None:
+            self._holding.add(size)
 
     @contextmanager
     def one_deeper(self) -> Iterator[None]:

@@ -36,6 +36,9 @@ GIT_TREE_FILES = 20_000
 GIT_DEPTH = 130
 """Folders inside folders in a light's git commit: a visible file's name has 255 bytes."""
 
+HELD_ENTRY_BYTES = 400
+"""What is remembered of each git object while those of a kata are checked."""
+
 # --- tars that callers send
 
 MAX_KATA_BYTES = 64 * 1024**3
@@ -138,11 +141,24 @@ MESSAGE_BYTES = 64 * 1024 * 1024
 # What a service may take, unless its container has less.
 MEMORY_BYTES = 2 * 1024**3
 
-# The parts of that for messages while they arrive (half of them slow ones), and for calls of the
-# storer that hold large files. The rest is for the program, and for files between the disk and a
-# response.
+# The parts of that for messages while they arrive (half of them slow ones), for calls of the storer
+# that hold large files, for restores, and for streams to callers. The rest is for the program, and
+# for files between the disk and a response.
 RECEIVED_MEMORY_PERCENT = 13
 CALLS_MEMORY_PERCENT = 25
+RESTORES_MEMORY_PERCENT = 25
+DOWNLOADS_MEMORY_PERCENT = 10
+
+# A message of a restore, and what a restore takes: gRPC can hold a larger message before anybody
+# knows how large it is.
+STREAM_MESSAGE_BYTES = 1024 * 1024 + 64 * 1024
+RESTORE_BYTES = MESSAGE_BYTES
+
+# How slow a caller may send a restore, on average, after the first minute.
+MIN_SENT_BYTES_PER_SECOND = 4096
+
+# What a stream to a caller takes: three chunks, which are read, sent, and on their way.
+DOWNLOAD_BYTES = 3 * 1024 * 1024
 
 # A call that holds less than this takes none of it.
 SMALL_BYTES = 256 * 1024

@@ -13,11 +13,11 @@ import structlog
 from google.protobuf.message import DecodeError
 from grpc_status import rpc_status
 
-from dojo import limits
+from dojo import limits, shares
 from dojo.errors import InvalidArgument, MemoryExhausted
-from dojo.service.memory import Memory
 from dojo.service.receiving import Receiving
 from dojo.service.statuses import status_of
+from dojo.shares import Memory
 
 _log = structlog.get_logger()
 
@@ -68,15 +68,16 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
                 **codecs,
             )
         codecs["request_deserializer"] = _deferring_errors(
-            handler.request_deserializer  # type: ignore[arg-type]  # likewise
+            handler.request_deserializer,  # type: ignore[arg-type]  # likewise
+            limits.STREAM_MESSAGE_BYTES,
         )
         if handler.stream_stream:
             return grpc.stream_stream_rpc_method_handler(
-                _receiving_many(rpc, _respond_in_parts(handler.stream_stream)), **codecs
+                self._receiving_many(rpc, _respond_in_parts(handler.stream_stream)), **codecs
             )
         if handler.stream_unary:
             return grpc.stream_unary_rpc_method_handler(
-                _receiving_many(rpc, _respond(handler.stream_unary, self._memory)), **codecs
+                self._receiving_many(rpc, _respond(handler.stream_unary, self._memory)), **codecs
             )
         raise NotImplementedError("there are no other kinds of RPC")
 
@@ -86,6 +87,7 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         parse = _deferring_errors(handler.request_deserializer)  # type: ignore[arg-type]  # as above
 
         async def call(_: AsyncIterator[bytes], context: _Context) -> Any:
+            shares.use(self._memory)
             with ExitStack() as taken:
                 request = None
                 try:
@@ -107,6 +109,22 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
 
         return call
 
+    def _receiving_many(self, rpc: str, respond: _Respond) -> Any:
+        async def call(requests: AsyncIterator[Any], context: _Context) -> Any:
+            shares.use(self._memory)
+            with structlog.contextvars.bound_contextvars(rpc=rpc), ExitStack() as taken:
+                try:
+                    if self._memory is not None:
+                        taken.enter_context(self._memory.restores.taken(limits.RESTORE_BYTES))
+                    return await respond(_parsed_each(requests), context)
+                except asyncio.CancelledError:
+                    _log.info("cancelled")
+                    raise
+                except Exception as error:  # noqa: BLE001 - whatever it is, it becomes a status
+                    await _abort(context, error)
+
+        return call
+
     async def _receive(
         self, context: _Context, parse: Callable[[bytes], Any], taken: ExitStack
     ) -> Any:
@@ -119,7 +137,7 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         size = len(message)
         if self._memory is not None and size > limits.SMALL_BYTES:
             try:
-                taken.enter_context(self._memory.taken(limits.REQUEST_FACTOR * size))
+                taken.enter_context(self._memory.calls.taken(limits.REQUEST_FACTOR * size))
             except MemoryExhausted:
                 message = b""  # the traceback would keep it until the caller has the answer
                 raise
@@ -129,18 +147,28 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
 class _MalformedRequest:
     """Stands for a request that could not be parsed, until there is a call to refuse."""
 
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
 
-def _deferring_errors(parse: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+
+def _deferring_errors(
+    parse: Callable[[bytes], Any], most_bytes: int = limits.MESSAGE_BYTES
+) -> Callable[[bytes], Any]:
     """Return a `parse` that returns a _MalformedRequest where it would raise DecodeError.
 
-    If it raised, gRPC would log a defect, and answer the caller with one.
+    If it raised, gRPC would log a defect, and answer the caller with one. More bytes than
+    `most_bytes` are not parsed.
     """
 
     def deserialize(message: bytes) -> Any:
+        if len(message) > most_bytes:
+            return _MalformedRequest(f"has {len(message)} bytes, more than {most_bytes}")
         try:
             return parse(message)
         except DecodeError:
-            return _MalformedRequest()
+            return _MalformedRequest(
+                "can't be parsed: a string is not UTF-8, or it is cut off or nested too deep"
+            )
 
     return deserialize
 
@@ -157,29 +185,13 @@ def _passing_bytes(serialize: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
 def _parsed(request: Any) -> Any:
     """Return the request; raise InvalidArgument if it could not be parsed."""
     if isinstance(request, _MalformedRequest):
-        raise InvalidArgument(
-            "request", "can't be parsed: a string is not UTF-8, or it is cut off or nested too deep"
-        )
+        raise InvalidArgument("request", request.reason)
     return request
 
 
 async def _parsed_each(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
     async for request in requests:
         yield _parsed(request)
-
-
-def _receiving_many(rpc: str, respond: _Respond) -> Any:
-    async def call(requests: AsyncIterator[Any], context: _Context) -> Any:
-        with structlog.contextvars.bound_contextvars(rpc=rpc):
-            try:
-                return await respond(_parsed_each(requests), context)
-            except asyncio.CancelledError:
-                _log.info("cancelled")
-                raise
-            except Exception as error:  # noqa: BLE001 - whatever it is, it becomes a status
-                await _abort(context, error)
-
-    return call
 
 
 def _respond(behaviour: Any, memory: Memory | None) -> _Respond:
@@ -197,7 +209,7 @@ def _respond(behaviour: Any, memory: Memory | None) -> _Respond:
 def _take_until_sent(memory: Memory, size: int, context: _Context) -> None:
     """Take what a response needs until the call is over; raise MemoryExhausted."""
     taken = ExitStack()
-    taken.enter_context(memory.taken(limits.RESPONSE_FACTOR * size))
+    taken.enter_context(memory.calls.taken(limits.RESPONSE_FACTOR * size))
     context.add_done_callback(lambda _: taken.close())  # type: ignore[arg-type]  # any context
 
 

@@ -1,17 +1,10 @@
-"""The memory that all calls of a service have together.
-
-A call takes its part before it holds what is large, and a call that would take more than is left is
-refused.
-"""
+"""The memory of a service: how much it may take, and how it gives it back."""
 
 import contextlib
 import ctypes
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from dojo import limits
-from dojo.errors import MemoryExhausted
 
 _LIMITS = (
     Path("/sys/fs/cgroup/memory.max"),
@@ -35,22 +28,3 @@ def return_freed_blocks() -> None:
     By default it keeps blocks of up to 32 MiB for each of many threads, once one was freed.
     """
     ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, limits.SMALL_BYTES)
-
-
-class Memory:
-    """What is left of the calls' share. Belongs to the event loop's thread."""
-
-    def __init__(self, limit: int) -> None:
-        """Share the memory of a service that may take `limit` bytes."""
-        self._left = limit * limits.CALLS_MEMORY_PERCENT // 100
-
-    @contextmanager
-    def taken(self, size: int) -> Iterator[None]:
-        """Take bytes for the block; raise MemoryExhausted if too few are left."""
-        if size > self._left:
-            raise MemoryExhausted("other calls hold large files")
-        self._left -= size
-        try:
-            yield
-        finally:
-            self._left += size

@@ -23,9 +23,10 @@ from dojo.engine.volumes import VolumesOutOfSight
 from dojo.errors import ArchiveUnavailable, EngineUnavailable
 from dojo.service import log
 from dojo.service.interceptor import StatusInterceptor
-from dojo.service.memory import Memory, limit_bytes
+from dojo.service.memory import limit_bytes
 from dojo.service.receiving import Receiving
 from dojo.service.settings import BadSettings, CommonSettings, load
+from dojo.shares import Memory
 
 _log = structlog.get_logger()
 

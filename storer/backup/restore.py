@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath
 from dojo import kata_ids, limits
 from dojo.budget import Budget, BudgetExceeded
 from dojo.errors import InvalidArgument
+from dojo.shares import Holding
 from storer.katas.repository import Katas
 from storer.tar.members import Member
 from storer.tar.untrusted_reader import InvalidKata, Tar, translate_tar_errors
@@ -17,17 +18,18 @@ def restore(katas: Katas, pieces: Iterator[bytes], *, overwrite: bool) -> tuple[
     """Create a kata from the tar whose bytes are `pieces`; return its id and its avatars.
 
     `pieces` must raise if the stream is incomplete: then nothing is restored. Raises
-    InvalidArgument, AlreadyExists or KataDamaged.
+    InvalidArgument, AlreadyExists, KataDamaged or MemoryExhausted.
     """
-    with translate_tar_errors():
-        tar = Tar(pieces)
-        kata_id = _kata_id(tar)
-
-    def fill(folder: Path) -> None:
+    with Holding() as holding:
         with translate_tar_errors():
-            _unpack(tar, folder)
+            tar = Tar(pieces, holding)
+            kata_id = _kata_id(tar)
 
-    return kata_id, katas.restore(kata_id, fill, overwrite=overwrite)
+        def fill(folder: Path) -> None:
+            with translate_tar_errors():
+                _unpack(tar, folder)
+
+        return kata_id, katas.restore(kata_id, fill, overwrite=overwrite)
 
 
 class KataBudget:

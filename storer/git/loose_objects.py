@@ -74,7 +74,12 @@ def check_size(kind: str, size: int) -> None:
 
 def parse_bounded(compressed: bytes, name: str, budget: Budget) -> tuple[str, bytes]:
     """Return what `parse` does; draw on the budget what the header says, before it is expanded."""
-    return parse(compressed, name, _draw(compressed, name, (budget,)))
+    most = _draw(compressed, name, (budget,))
+    budget.hold(most)
+    try:
+        return parse(compressed, name, most)
+    finally:
+        budget.hold(-most)
 
 
 def _draw(compressed: bytes, name: str, budgets: Iterable[Budget]) -> int:

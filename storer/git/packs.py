@@ -129,7 +129,9 @@ def _entry(pack: mmap.mmap, offset: int, end: int, budget: Budget) -> tuple[_Ent
     """Read the entry at `offset`; return it, and the offset of the next."""
     found = head(pack, offset, end)
     budget.take_bytes(found.size)  # what a delta makes is drawn when it is applied
+    budget.hold(found.size)
     _, next_at = _inflate(pack, found.data, end, found.size)
+    budget.hold(-found.size)
     crc = 0
     for start in range(offset, next_at, _PIECE_BYTES):
         crc = zlib.crc32(pack[start : min(start + _PIECE_BYTES, next_at)], crc)
@@ -203,6 +205,7 @@ def _family(
         if children:
             waiting.append((content, children))
             held += len(content)
+            budget.hold(len(content))
         if not waiting:
             return
         base, children = waiting[-1]
@@ -210,6 +213,7 @@ def _family(
         if not children:  # nothing else needs the base
             waiting.pop()
             held -= len(base)
+            budget.hold(-len(base))
         if held > GIT_HELD_DELTA_BYTES:
             raise BudgetExceeded(f"deltas need more than {GIT_HELD_DELTA_BYTES} bytes at once")
         content = _apply(base, _inflate(pack, entry.data, end, entry.size)[0], top.kind, budget)

@@ -18,6 +18,7 @@ from dojo.engine.data_containers import MANIFEST
 from dojo.errors import KataDamaged
 from dojo.limits import GIT_BYTES, GIT_OBJECTS, GIT_SECONDS
 from dojo.naming import SANDBOX
+from dojo.shares import Holding
 from storer.fs import durable, in_place, json_files, json_times
 from storer.fs.json_files import Unreadable
 from storer.fs.write_ahead_log import JOURNAL
@@ -47,10 +48,16 @@ def normalize(folder: Path, kata_id: str) -> list[str]:
     _check_names(manifest.visible_files, kata_id, MANIFEST)
     names = kata.avatar_names()
     _check_kinds(folder, kata_id)
-    budget = Budget(max_bytes=GIT_BYTES, max_entries=GIT_OBJECTS, max_seconds=GIT_SECONDS)
-    for name in names:
-        start = Light(number=0, colour="", time=created)
-        _normalize_avatar(folder / name, kata_id, start, manifest.visible_files, budget)
+    with Holding() as holding:
+        budget = Budget(
+            max_bytes=GIT_BYTES,
+            max_entries=GIT_OBJECTS,
+            max_seconds=GIT_SECONDS,
+            holding=holding,
+        )
+        for name in names:
+            start = Light(number=0, colour="", time=created)
+            _normalize_avatar(folder / name, kata_id, start, manifest.visible_files, budget)
     _restrict_access(folder, names)
     return names
 

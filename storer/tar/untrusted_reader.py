@@ -19,6 +19,7 @@ from dojo import limits, visible_files
 from dojo.budget import Budget, BudgetExceeded
 from dojo.errors import InvalidArgument
 from dojo.naming import SANDBOX
+from dojo.shares import Holding
 from storer.fs import json_files, tree
 from storer.tar.members import Member, Reader
 
@@ -28,6 +29,10 @@ _READ_BYTES = 256 * 1024
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _MAGIC_BYTES = 4
+_HEAD_BYTES = 18  # of the longest header of a zstd frame
+# What zstd holds to decompress: every decompressor takes the first, `zstd --long` needs the other.
+_LEAST_WINDOW_BYTES = 8 * 1024**2
+_LARGEST_WINDOW_BYTES = 2**27
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _EMPTY_FRAME = zstandard.ZstdCompressor().compress(b"")
 
@@ -59,9 +64,13 @@ class Tar:
     `member` is the current member, None behind the last.
     """
 
-    def __init__(self, pieces: Iterator[bytes]) -> None:
-        """Read the header of the first member. The first bytes tell the compression."""
-        self._source = _DigestingReader(_decompress(_PiecesReader(_with_whole_magic(pieces))))
+    def __init__(self, pieces: Iterator[bytes], holding: Holding | None = None) -> None:
+        """Read the header of the first member. The first bytes tell the compression.
+
+        What decompressing takes is added to `holding`, if given. Raises MemoryExhausted.
+        """
+        reader = _PiecesReader(_with_whole_head(pieces))
+        self._source = _DigestingReader(_decompress(reader, holding or Holding()))
         self._reader = Reader(self._source)
         self.member: Member | None
         self.advance()
@@ -264,7 +273,7 @@ class _PiecesReader(io.RawIOBase):
         return count
 
 
-def _with_whole_magic(pieces: Iterator[bytes]) -> Iterator[bytes]:
+def _with_whole_head(pieces: Iterator[bytes]) -> Iterator[bytes]:
     """Yield the same bytes, with a first piece that is long enough to tell the compression.
 
     Later pieces are not joined: a sender that breaks off has sent all pieces before.
@@ -272,13 +281,13 @@ def _with_whole_magic(pieces: Iterator[bytes]) -> Iterator[bytes]:
     first = b""
     for piece in pieces:
         first += piece
-        if len(first) >= _MAGIC_BYTES:
+        if len(first) >= _HEAD_BYTES:
             break
     yield first
     yield from pieces
 
 
-def _decompress(reader: _PiecesReader) -> IO[bytes]:
+def _decompress(reader: _PiecesReader, holding: Holding) -> IO[bytes]:
     """Return the tar's bytes, decompressed if the first bytes are those of gzip or zstd."""
     buffered = io.BufferedReader(reader, 1024**2)
     magic = buffered.peek(_MAGIC_BYTES)[:_MAGIC_BYTES]
@@ -288,7 +297,12 @@ def _decompress(reader: _PiecesReader) -> IO[bytes]:
         # zstandard accepts a truncated last frame. With an empty frame behind, the truncated frame
         # is an error.
         pieces = chain(iter(lambda: buffered.read1(1024**2), b""), [_EMPTY_FRAME])
-        decompressor = zstandard.ZstdDecompressor(max_window_size=2**27)
+        head = buffered.peek(_HEAD_BYTES)[:_HEAD_BYTES]
+        window_bytes = max(_LEAST_WINDOW_BYTES, zstandard.get_frame_parameters(head).window_size)
+        if window_bytes > _LARGEST_WINDOW_BYTES:
+            raise zstandard.ZstdError(f"its window has {window_bytes} bytes, too many")
+        holding.add(window_bytes)
+        decompressor = zstandard.ZstdDecompressor(max_window_size=window_bytes)
         followed = cast("IO[bytes]", _PiecesReader(pieces))
         return cast("IO[bytes]", decompressor.stream_reader(followed, read_across_frames=True))
     return cast("IO[bytes]", buffered)

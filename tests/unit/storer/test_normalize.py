@@ -16,8 +16,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dojo import limits, visible_files, waits
-from dojo.errors import KataDamaged
+from dojo import limits, shares, visible_files, waits
+from dojo.errors import KataDamaged, MemoryExhausted
+from dojo.shares import Memory
 from dojo.waits import CallEnded, CallWork
 from storer.git import object_writer, packed_sizes
 from storer.git.object_writer import FILE, FOLDER, NewObjects
@@ -385,6 +386,26 @@ def write_pack(git_folder: Path, entries: list[bytes]) -> None:
     path = git_folder / f"objects/pack/pack-{pack[-20:].hex()}.pack"
     path.write_bytes(pack)
     git(git_folder, "index-pack", str(path))
+
+
+def test_what_deltas_hold_comes_from_the_memory_of_all_calls(incoming: Incoming) -> None:
+    incoming.light()
+    incoming.write()
+    base = bytes(12 * 1024**2)
+    name = hashlib.sha1(b"blob %d\0" % len(base) + base, usedforsecurity=False).digest()
+    deltas = [entry(7, varint(len(base)) + varint(1) + bytes([1, byte]), name) for byte in b"ab"]
+    pack = incoming.git / f"objects/pack/pack-{'a' * 40}.pack"
+    pack.write_bytes(pack_of([entry(3, base), *deltas]))
+    memory = Memory(64 * 1024**2)  # a quarter of it is for calls
+
+    def normalize_with_little_left() -> None:
+        shares.use(memory)
+        with memory.calls.taken(6 * 1024**2):
+            normalize.normalize(incoming.folder, ID)
+
+    with pytest.raises(MemoryExhausted):
+        contextvars.copy_context().run(normalize_with_little_left)
+    memory.calls.take(16 * 1024**2)  # all of it came back
 
 
 def test_a_pack_of_plain_git_can_be_read_whatever_its_index_says(incoming: Incoming) -> None:
