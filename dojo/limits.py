@@ -56,6 +56,10 @@ MAX_EXTENTS = 65_536
 MAX_SPARSE_FILE_BYTES = 1024**4
 """The size of one sparse file, its holes included: the largest that a run may be allowed."""
 
+# What restores leave free of a disk, so that other calls can record: the less of the two.
+FREE_DISK_BYTES = 1024**3
+FREE_DISK_PERCENT = 1
+
 # --- JSON files of katas
 
 MAX_JSON_BYTES = 8 * 48 * 1024**2

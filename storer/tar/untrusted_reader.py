@@ -21,6 +21,7 @@ from dojo.errors import InvalidArgument
 from dojo.naming import SANDBOX
 from dojo.shares import Holding
 from storer.fs import json_files, tree
+from storer.fs.room import Room, RoomyFile
 from storer.tar.members import Member, Reader
 
 _MAX_END_BYTES = 16 * 1024**2  # tar pads a tar with zeros, to a multiple of a small size
@@ -72,6 +73,7 @@ class Tar:
         reader = _PiecesReader(_with_whole_head(pieces))
         self._source = _DigestingReader(_decompress(reader, holding or Holding()))
         self._reader = Reader(self._source)
+        self._room = Room()
         self.member: Member | None
         self.advance()
 
@@ -119,7 +121,10 @@ class Tar:
         return parts
 
     def unpack(self, folder: Path, path: PurePosixPath) -> None:
-        """Extract the current member to `path` in `folder`; refuse a path through a link."""
+        """Extract the current member to `path` in `folder`; refuse a path through a link.
+
+        Raises DiskFull while some of the disk is still free for others.
+        """
         member = self.member
         if member is None or any(tree.is_stray(part) for part in path.parts):
             return
@@ -129,6 +134,7 @@ class Tar:
             raise InvalidKata(f"{member.shown} has no place in a kata")
         if not _is_in_sandbox(path) and not json_files.is_text(member.name):
             raise InvalidKata(f"{member.shown} has a name that is not UTF-8")
+        self._room.take(folder)
         try:
             _make_parents(folder, path)
             self._make(member, folder, path)
@@ -172,7 +178,7 @@ class Tar:
             if member.sparse_size is not None and not _is_in_sandbox(path):
                 raise InvalidKata(f"{member.shown} is sparse, outside of a sandbox")
             with target.open("xb") as file:
-                self._reader.copy_content(member, file)
+                self._reader.copy_content(member, RoomyFile(file, folder, self._room))
         else:
             raise InvalidKata(f"{member.shown} is neither a file nor a folder")
         target.chmod(stat.S_IMODE(member.mode) & 0o777)

@@ -4,6 +4,7 @@ import contextvars
 import gzip
 import hashlib
 import io
+import shutil
 import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -15,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dojo import limits, shares
-from dojo.errors import InvalidArgument, MemoryExhausted
+from dojo.errors import DiskFull, InvalidArgument, MemoryExhausted
 from dojo.shares import Holding, Memory
 from storer.tar.untrusted_reader import InvalidKata, Tar, translate_tar_errors
 
@@ -405,3 +406,19 @@ def test_what_decompressing_takes_comes_from_the_memory_of_all_calls(
         with pytest.raises(MemoryExhausted):
             context.run(read)
     memory.calls.take(64 * 1024**2)  # all of it came back
+
+
+def test_some_of_the_disk_stays_free_for_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    free = shutil.disk_usage(tmp_path).free
+    tar = packed((header("whale/sandbox/a", size=5), b"hello"))
+    monkeypatch.setattr(limits, "FREE_DISK_PERCENT", 100)
+    monkeypatch.setattr(limits, "FREE_DISK_BYTES", free // 2)
+    assert unpacked(tar, tmp_path / "a") == ["whale/sandbox/a"]
+    monkeypatch.setattr(limits, "FREE_DISK_BYTES", 2 * free)
+    with pytest.raises(DiskFull, match="for other calls"):
+        unpacked(tar, tmp_path / "b")
+    assert not any((tmp_path / "b").iterdir())
