@@ -2,6 +2,9 @@
 
 Every reader of foreign data draws on the budget of its call: tars, compressed streams, git objects,
 JSON, lines that are compared. What is inside data can be a million times as large as the data.
+
+Whoever draws on a budget also stops when the call has ended: the caller left, or its deadline is
+over.
 """
 
 from __future__ import annotations
@@ -10,8 +13,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# Reading a clock for each small entry would take longer than reading the entry.
-_ENTRIES_PER_CLOCK = 256
+from dojo import waits
+from dojo.limits import HELD_ENTRY_BYTES
+from dojo.shares import Holding
 
 
 class BudgetExceeded(Exception):
@@ -35,28 +39,31 @@ class Budget:
         max_entries: int | None = None,
         max_depth: int | None = None,
         max_seconds: float | None = None,
+        holding: Holding | None = None,
     ) -> None:
+        """Have `hold`, and each entry, take memory as `holding`, if that is given."""
         self._max_bytes = max_bytes
         self._max_entries = max_entries
         self._max_depth = max_depth
         self._max_seconds = max_seconds
+        self._holding = holding
         self._deadline = None if max_seconds is None else time.monotonic() + max_seconds
         self._bytes = 0
         self._entries = 0
         self._depth = 0
 
-    @property
-    def bytes_left(self) -> int | None:
-        """How many bytes may still be taken; None if there is no limit."""
-        return None if self._max_bytes is None else self._max_bytes - self._bytes
-
     def share(self) -> Budget:
-        """Return a budget of the bytes and entries that are left, for a part of the work.
+        """Return a budget of what is left, for a part of the work.
 
-        What the part took is taken from this budget by `take_all_of`.
+        The bytes and entries that the part took are taken from this budget by `take_all_of`.
         """
-        left = None if self._max_entries is None else self._max_entries - self._entries
-        return Budget(max_bytes=self.bytes_left, max_entries=left)
+        part = Budget(max_depth=self._max_depth, holding=self._holding)
+        if self._max_bytes is not None:
+            part._max_bytes = self._max_bytes - self._bytes
+        if self._max_entries is not None:
+            part._max_entries = self._max_entries - self._entries
+        part._max_seconds, part._deadline = self._max_seconds, self._deadline
+        return part
 
     def take_all_of(self, part: Budget) -> None:
         """Take the bytes and entries that were taken of another; raise BudgetExceeded."""
@@ -66,20 +73,32 @@ class Budget:
             raise BudgetExceeded(f"more than {self._max_entries} entries in all")
 
     def take_bytes(self, count: int) -> None:
-        """Take bytes before they are read or expanded; raise BudgetExceeded if too few are left."""
+        """Take bytes before they are read or expanded; raise BudgetExceeded if too few are left.
+
+        Raises CallEnded, as all methods do, if nobody waits for the call any more.
+        """
         if count < 0:
             raise ValueError("a number of bytes is not negative")
         if self._max_bytes is not None and count > self._max_bytes - self._bytes:
             raise BudgetExceeded(f"more than {self._max_bytes} bytes in all")
         self._bytes += count
+        self.check_time()
 
     def take_entry(self) -> None:
         """Take one entry: a file, a git object, a line; raise BudgetExceeded if none is left."""
         if self._max_entries is not None and self._entries >= self._max_entries:
             raise BudgetExceeded(f"more than {self._max_entries} entries in all")
         self._entries += 1
-        if self._entries % _ENTRIES_PER_CLOCK == 0:
-            self.check_time()
+        self.hold(HELD_ENTRY_BYTES)
+        self.check_time()
+
+    def hold(self, size: int) -> None:
+        """Hold bytes in memory, or give back a negative number.
+
+        Raises MemoryExhausted if all calls together hold too many.
+        """
+        if self._holding is not None:
+            self._holding.add(size)
 
     @contextmanager
     def one_deeper(self) -> Iterator[None]:
@@ -94,5 +113,6 @@ class Budget:
 
     def check_time(self) -> None:
         """Raise BudgetExceeded if the time is over."""
+        waits.check()
         if self._deadline is not None and time.monotonic() > self._deadline:
             raise BudgetExceeded(f"longer than {self._max_seconds:g} seconds")

@@ -137,6 +137,18 @@ class ComparisonTooLarge(Exhausted):
         super().__init__(f"the lights are too large to compare: it would take more than {limit}")
 
 
+class ComparisonLost(Busy):
+    """The process that compared two lights was killed, and another one can work."""
+
+    retry_seconds = 2.0
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the process that compared the lights was killed, as happens where the memory of the "
+            f"container is used up; call again in {self.retry_seconds:.0f} s"
+        )
+
+
 class PullsExhausted(Exhausted, Busy):
     """As many images as are allowed are being pulled already."""
 

@@ -7,7 +7,7 @@ caller may reach; one more is refused, and the refusal names the bound.
 # --- git objects that come in, and those of katas
 
 GIT_BYTES = 8 * 1024**3
-"""All git objects of a kata together, expanded: as many bytes as its tar may have."""
+"""All git objects of a kata together, expanded."""
 
 GIT_OBJECTS = 1_000_000
 """The git objects of a kata."""
@@ -21,6 +21,12 @@ GIT_TREE_BYTES = 4 * 1024**2
 GIT_OTHER_BYTES = 1024**2
 """A git commit or tag."""
 
+GIT_CHAIN_BYTES = 4 * 1024**3
+"""A packed object and the bases of its delta, all together: git makes 50 deltas of one object."""
+
+GIT_SECONDS = 1800
+"""The check of a kata's git objects, where the caller sets no earlier deadline."""
+
 GIT_HELD_DELTA_BYTES = 256 * 1024**2
 """The objects that are held while a pack's deltas are applied to them."""
 
@@ -30,13 +36,16 @@ GIT_TREE_FILES = 20_000
 GIT_DEPTH = 130
 """Folders inside folders in a light's git commit: a visible file's name has 255 bytes."""
 
+HELD_ENTRY_BYTES = 400
+"""What is remembered of each git object while those of a kata are checked."""
+
 # --- tars that callers send
 
-MAX_KATA_BYTES = 8 * 1024**3
-"""What a kata may unpack to; zeros compress to almost nothing."""
+MAX_KATA_BYTES = 64 * 1024**3
+"""What a kata may unpack to: the sandboxes of all avatars, their histories, and their lists."""
 
-MAX_KATA_MEMBERS = 1_000_000
-"""Files, folders and links of a kata."""
+MAX_KATA_MEMBERS = 5_000_000
+"""Files, folders and links of a kata: of all sandboxes and all histories."""
 
 MAX_TAR_HEADER_BYTES = 1024**2
 """All extended headers of one member of a tar."""
@@ -46,6 +55,10 @@ MAX_EXTENTS = 65_536
 
 MAX_SPARSE_FILE_BYTES = 1024**4
 """The size of one sparse file, its holes included: the largest that a run may be allowed."""
+
+# What restores leave free of a disk, so that other calls can record: the less of the two.
+FREE_DISK_BYTES = 1024**3
+FREE_DISK_PERCENT = 1
 
 # --- JSON files of katas
 
@@ -85,6 +98,10 @@ COMPARING_WAIT_SECONDS = 10
 
 # --- What the runner reads, and runs
 
+# The disk space of a sandbox, and its files and folders, unless settings of the runner differ.
+SANDBOX_BYTES = 512 * 1024**2
+SANDBOX_FILES = 50_000
+
 # What the runner reads of an avatar's own files, to learn the names of visible files. The second
 # one has the contents too, which JSON can make several times as large.
 MAX_SUBMITTED_NAMES_BYTES = 8 * 1024 * 1024
@@ -97,11 +114,6 @@ MAX_RUNS_OF_KATA = 128
 # The requests of all runs that wait or go on. In memory each takes three times its size: as bytes,
 # as a message, and as files.
 MAX_BYTES_OF_RUNS = 160 * 1024 * 1024
-
-# Requests that the runner receives at the same time, each of up to 64 MiB. Further ones stay with
-# their senders. A sender that takes longer than the seconds no longer keeps others waiting.
-MAX_RECEIVED_AT_ONCE = 2
-MAX_RECEIVING_SECONDS = 2
 
 # Images that the runner pulls at the same time. Callers who pull the same one share its pull.
 MAX_PULLS = 8
@@ -136,10 +148,24 @@ MESSAGE_BYTES = 64 * 1024 * 1024
 # What a service may take, unless its container has less.
 MEMORY_BYTES = 2 * 1024**3
 
-# The parts of that for messages while they arrive (half of them slow ones), and for calls that hold
-# large files. The rest is for the program, and for files between the disk and a response.
+# The parts of that for messages while they arrive (half of them slow ones), for calls of the storer
+# that hold large files, for restores, and for streams to callers. The rest is for the program, and
+# for files between the disk and a response.
 RECEIVED_MEMORY_PERCENT = 13
 CALLS_MEMORY_PERCENT = 25
+RESTORES_MEMORY_PERCENT = 25
+DOWNLOADS_MEMORY_PERCENT = 10
+
+# A message of a restore, and what a restore takes: gRPC can hold a larger message before anybody
+# knows how large it is.
+STREAM_MESSAGE_BYTES = 1024 * 1024 + 64 * 1024
+RESTORE_BYTES = MESSAGE_BYTES
+
+# How slow a caller may send a restore, on average, after the first minute.
+MIN_SENT_BYTES_PER_SECOND = 4096
+
+# What a stream to a caller takes: three chunks, which are read, sent, and on their way.
+DOWNLOAD_BYTES = 3 * 1024 * 1024
 
 # A call that holds less than this takes none of it.
 SMALL_BYTES = 256 * 1024

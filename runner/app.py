@@ -1,7 +1,6 @@
 """The runner's composition root: builds all parts, hands them to each other, and serves."""
 
 import asyncio
-import ctypes
 import os
 import resource
 from collections.abc import Awaitable, Callable, Sequence
@@ -13,9 +12,9 @@ from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
 from dojo.engine.client import Engine
 from dojo.engine.monitor import EngineMonitor
 from dojo.service import serving
+from dojo.service.memory import return_freed_blocks
 from dojo.service.settings import BadSettings
 from runner.api.admission import Admission
-from runner.api.receiving import ReceivingInterceptor
 from runner.api.servicer import RunnerServicer
 from runner.colour.image_rules import ImageRules
 from runner.colour.judge import Judge
@@ -35,9 +34,6 @@ from runner.storer_client import StorerClient
 
 _log = structlog.get_logger()
 
-_M_MMAP_THRESHOLD = -3  # mallopt(3)
-_MMAP_THRESHOLD_BYTES = 1024 * 1024
-
 SERVICE = runner_pb2.DESCRIPTOR.services_by_name["RunnerService"].full_name
 
 
@@ -48,7 +44,7 @@ def main() -> None:
 
 def _run(settings: RunnerSettings) -> None:
     _raise_open_files_limit()
-    _return_large_memory()
+    return_freed_blocks()
     data_containers = serving.connect(settings)
     engine, namespace = data_containers.engine, data_containers.namespace
     _require_runtime(engine, settings.runtime)
@@ -109,21 +105,7 @@ async def _serve(
         monitor,
         on_stop=on_stop,
         on_listening=on_listening,
-        interceptors=[ReceivingInterceptor()],
-        # Otherwise gRPC takes megabytes of each request that waits to be received.
-        options=[("grpc.http2.bdp_probe", 0)],
     )
-
-
-def _return_large_memory() -> None:
-    """Have large blocks go back to the kernel as soon as they are free.
-
-    Otherwise the C library raises its threshold with the first large submissions, and holes that
-    others leave keep the memory.
-    """
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt"):
-        libc.mallopt(_M_MMAP_THRESHOLD, _MMAP_THRESHOLD_BYTES)
 
 
 def _raise_open_files_limit() -> None:

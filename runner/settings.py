@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from dojo import limits
 from dojo.service.settings import CommonSettings, address, setting, whole_number
 
 KIB = 1024
@@ -124,13 +125,13 @@ class RunnerSettings(CommonSettings):
     max_sandbox_bytes: int = setting(
         "CYBER_DOJO_SANDBOX_MAX_BYTES",
         whole_number(MIB, TIB),
-        512 * MIB,
+        limits.SANDBOX_BYTES,
         "disk space of a sandbox, checked four times a second; stops filling the disk",
     )
     max_sandbox_files: int = setting(
         "CYBER_DOJO_SANDBOX_MAX_FILES",
         whole_number(100, 10_000_000),
-        50_000,
+        limits.SANDBOX_FILES,
         "files and folders in a sandbox; stops a million empty files",
     )
     min_free_bytes: int = setting(

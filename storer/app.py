@@ -15,7 +15,8 @@ from dojo.engine.data_containers import DataContainers
 from dojo.engine.monitor import EngineMonitor
 from dojo.service import serving
 from dojo.service.call_threads import CallThreads
-from dojo.service.memory import Memory, limit_bytes, return_freed_blocks
+from dojo.service.memory import limit_bytes, return_freed_blocks
+from dojo.shares import Memory
 from storer.api.comparisons import Comparisons
 from storer.api.light_messages import LightMessages
 from storer.api.servicer import StorerServicer

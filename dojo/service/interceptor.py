@@ -14,21 +14,28 @@ from google.protobuf.message import DecodeError
 from grpc_status import rpc_status
 from structlog.contextvars import bind_contextvars
 
-from dojo import limits
+from dojo import limits, shares
 from dojo.errors import InvalidArgument, MemoryExhausted
-from dojo.service.memory import Memory
+from dojo.service.receiving import Receiving
 from dojo.service.statuses import status_of
+from dojo.shares import Memory
 
 _log = structlog.get_logger()
+
+_Context = grpc.aio.ServicerContext[Any, Any]
+
+# Answers a request, or a stream of requests.
+_Respond = Callable[[Any, _Context], Awaitable[Any]]
 
 
 class StatusInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
     """Puts the RPC, kata and avatar on each log line of a call, and turns errors into statuses.
 
-    With `memory`, the requests and responses that are no streams take their part of it.
+    With `memory`, requests and single responses take their part of it.
     """
 
-    def __init__(self, memory: Memory | None = None) -> None:
+    def __init__(self, receiving: Receiving, memory: Memory | None = None) -> None:
+        self._receiving = receiving
         self._memory = memory
 
     async def intercept_service(
@@ -45,49 +52,124 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         if handler is None or not method.startswith("/cyberdojo."):
             return handler
         rpc = method.rpartition("/")[2]
-        if handler.unary_unary and self._memory is not None:
-            # As a stream of one request: so it is received when this asks for it, and not before.
-            return grpc.stream_unary_rpc_method_handler(_bounded_unary(handler, rpc, self._memory))
         codecs: dict[str, Any] = {
-            "request_deserializer": _deferring_errors(
-                handler.request_deserializer  # type: ignore[arg-type]  # ours are generated
-            ),
             "response_serializer": _passing_bytes(
-                handler.response_serializer  # type: ignore[arg-type]  # likewise
+                handler.response_serializer  # type: ignore[arg-type]  # ours are generated
             ),
         }
+        # A single request too is received as a stream: when this asks for it, and not before.
         if handler.unary_unary:
-            return grpc.unary_unary_rpc_method_handler(_unary(handler.unary_unary, rpc), **codecs)
-        if handler.unary_stream:
-            return grpc.unary_stream_rpc_method_handler(
-                _streaming(handler.unary_stream, rpc), **codecs
+            return grpc.stream_unary_rpc_method_handler(
+                self._receiving_one(handler, rpc, _respond(handler.unary_unary, self._memory)),
+                **codecs,
             )
+        if handler.unary_stream:
+            return grpc.stream_stream_rpc_method_handler(
+                self._receiving_one(handler, rpc, _respond_in_parts(handler.unary_stream)),
+                **codecs,
+            )
+        codecs["request_deserializer"] = _deferring_errors(
+            handler.request_deserializer,  # type: ignore[arg-type]  # likewise
+            limits.STREAM_MESSAGE_BYTES,
+        )
         if handler.stream_stream:
             return grpc.stream_stream_rpc_method_handler(
-                _streaming(handler.stream_stream, rpc, _parsed_each), **codecs
+                self._receiving_many(rpc, _respond_in_parts(handler.stream_stream)), **codecs
             )
         if handler.stream_unary:
             return grpc.stream_unary_rpc_method_handler(
-                _unary(handler.stream_unary, rpc, _parsed_each), **codecs
+                self._receiving_many(rpc, _respond(handler.stream_unary, self._memory)), **codecs
             )
         raise NotImplementedError("there are no other kinds of RPC")
+
+    def _receiving_one(
+        self, handler: grpc.RpcMethodHandler[Any, Any], rpc: str, respond: _Respond
+    ) -> Any:
+        parse = _deferring_errors(handler.request_deserializer)  # type: ignore[arg-type]  # as above
+
+        async def call(_: AsyncIterator[bytes], context: _Context) -> Any:
+            shares.use(self._memory)
+            with ExitStack() as taken:
+                request = None
+                try:
+                    request = await self._receive(context, parse, taken)
+                except asyncio.CancelledError:
+                    raise
+                except Exception as error:  # noqa: BLE001 - whatever it is, it becomes a status
+                    bind_contextvars(rpc=rpc)
+                    await _abort(context, error)
+                bind_contextvars(**_log_fields(rpc, request))
+                try:
+                    return await respond(_parsed(request), context)
+                except asyncio.CancelledError:
+                    _log.info("cancelled")
+                    raise
+                except Exception as error:  # noqa: BLE001 - as above
+                    del request  # gRPC keeps the frames of a refused call for a while
+                    await _abort(context, error)
+
+        return call
+
+    def _receiving_many(self, rpc: str, respond: _Respond) -> Any:
+        async def call(requests: AsyncIterator[Any], context: _Context) -> Any:
+            shares.use(self._memory)
+            bind_contextvars(rpc=rpc)
+            with ExitStack() as taken:
+                try:
+                    if self._memory is not None:
+                        taken.enter_context(self._memory.restores.taken(limits.RESTORE_BYTES))
+                    return await respond(_parsed_each(requests), context)
+                except asyncio.CancelledError:
+                    _log.info("cancelled")
+                    raise
+                except Exception as error:  # noqa: BLE001 - whatever it is, it becomes a status
+                    await _abort(context, error)
+
+        return call
+
+    async def _receive(
+        self, context: _Context, parse: Callable[[bytes], Any], taken: ExitStack
+    ) -> Any:
+        """Return the request of a call, for which memory is taken."""
+        # Not by the iterator, which would keep the message until the call is over.
+        message = await self._receiving.one(context.read)
+        if not isinstance(message, bytes):  # the caller sent none
+            raise InvalidArgument("request", "is missing")
+        size = len(message)
+        if self._memory is not None and size > limits.SMALL_BYTES:
+            try:
+                taken.enter_context(self._memory.calls.taken(limits.REQUEST_FACTOR * size))
+            except MemoryExhausted:
+                message = b""  # the traceback would keep it until the caller has the answer
+                raise
+        return parse(message)
 
 
 class _MalformedRequest:
     """Stands for a request that could not be parsed, until there is a call to refuse."""
 
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
 
-def _deferring_errors(parse: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+
+def _deferring_errors(
+    parse: Callable[[bytes], Any], most_bytes: int = limits.MESSAGE_BYTES
+) -> Callable[[bytes], Any]:
     """Return a `parse` that returns a _MalformedRequest where it would raise DecodeError.
 
-    If it raised, gRPC would log a defect, and answer the caller with one.
+    If it raised, gRPC would log a defect, and answer the caller with one. More bytes than
+    `most_bytes` are not parsed.
     """
 
     def deserialize(message: bytes) -> Any:
+        if len(message) > most_bytes:
+            return _MalformedRequest(f"has {len(message)} bytes, more than {most_bytes}")
         try:
             return parse(message)
         except DecodeError:
-            return _MalformedRequest()
+            return _MalformedRequest(
+                "can't be parsed: a string is not UTF-8, or it is cut off or nested too deep"
+            )
 
     return deserialize
 
@@ -104,9 +186,7 @@ def _passing_bytes(serialize: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
 def _parsed(request: Any) -> Any:
     """Return the request; raise InvalidArgument if it could not be parsed."""
     if isinstance(request, _MalformedRequest):
-        raise InvalidArgument(
-            "request", "can't be parsed: a string is not UTF-8, or it is cut off or nested too deep"
-        )
+        raise InvalidArgument("request", request.reason)
     return request
 
 
@@ -115,94 +195,37 @@ async def _parsed_each(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
         yield _parsed(request)
 
 
-def _unary(behaviour: Callable[..., Any], rpc: str, parsed: Callable[[Any], Any] = _parsed) -> Any:
-    async def unary(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-        bind_contextvars(**_log_fields(rpc, request))
-        try:
-            return await behaviour(parsed(request), context)
-        except asyncio.CancelledError:
-            _log.info("cancelled")
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, it becomes a status
-            del request  # gRPC keeps the frames of a refused call until garbage is collected
-            await _abort(context, error)
+def _respond(behaviour: Any, memory: Memory | None) -> _Respond:
+    async def respond(request: Any, context: _Context) -> Any:
+        response = await behaviour(request, context)
+        if memory is not None:
+            response = response if isinstance(response, bytes) else response.SerializeToString()
+            if len(response) > limits.SMALL_BYTES:
+                _take_until_sent(memory, len(response), context)
+        return response
 
-    return unary
+    return respond
 
 
-def _bounded_unary(handler: grpc.RpcMethodHandler[Any, Any], rpc: str, memory: Memory) -> Any:
-    parse = _deferring_errors(handler.request_deserializer)  # type: ignore[arg-type]  # generated
-    serialize = _passing_bytes(handler.response_serializer)  # type: ignore[arg-type]  # likewise
-    behaviour: Any = handler.unary_unary
-
-    async def unary(_: AsyncIterator[bytes], context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
-        with ExitStack() as taken:
-            request = None
-            try:
-                # Not by the iterator, which would keep the message until the call is over.
-                message = await memory.receive(context.read)
-                if not isinstance(message, bytes):  # the caller sent none
-                    raise InvalidArgument("request", "is missing")
-                size = len(message)
-                if size > limits.SMALL_BYTES:
-                    try:
-                        taken.enter_context(memory.taken(limits.REQUEST_FACTOR * size))
-                    except MemoryExhausted:
-                        message = b""  # the traceback would keep it until the caller has the answer
-                        raise
-                request = parse(message)
-                del message
-            except asyncio.CancelledError:
-                raise
-            except Exception as error:  # noqa: BLE001 - whatever it is, it becomes a status
-                bind_contextvars(rpc=rpc)
-                await _abort(context, error)
-            bind_contextvars(**_log_fields(rpc, request))
-            try:
-                response = serialize(await behaviour(_parsed(request), context))
-                if len(response) > limits.SMALL_BYTES:
-                    _take_until_sent(memory, len(response), context)
-            except asyncio.CancelledError:
-                _log.info("cancelled")
-                raise
-            except Exception as error:  # noqa: BLE001 - whatever it is, it becomes a status
-                await _abort(context, error)
-            return response
-
-    return unary
-
-
-def _take_until_sent(
-    memory: Memory, size: int, context: grpc.aio.ServicerContext[Any, Any]
-) -> None:
+def _take_until_sent(memory: Memory, size: int, context: _Context) -> None:
     """Take what a response needs until the call is over; raise MemoryExhausted."""
     taken = ExitStack()
-    taken.enter_context(memory.taken(limits.RESPONSE_FACTOR * size))
+    taken.enter_context(memory.calls.taken(limits.RESPONSE_FACTOR * size))
     context.add_done_callback(lambda _: taken.close())  # type: ignore[arg-type]  # any context
 
 
-def _streaming(
-    behaviour: Callable[..., Any], rpc: str, parsed: Callable[[Any], Any] = _parsed
-) -> Any:
-    # This handler writes its responses. If it yielded them, a caller that leaves while a response
-    # waits to be sent would cancel gRPC's loop around it, and never the behaviour.
-    async def streaming(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
-        bind_contextvars(**_log_fields(rpc, request))
-        try:
-            async with aclosing(behaviour(parsed(request), context)) as responses:
-                async for response in responses:
-                    await _write(context, response)
-        except asyncio.CancelledError:
-            _log.info("cancelled")
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, it becomes a status
-            del request  # gRPC keeps the frames of a refused call until garbage is collected
-            await _abort(context, error)
+def _respond_in_parts(behaviour: Any) -> _Respond:
+    # This writes the responses. If it yielded them, a caller that leaves while a response waits to
+    # be sent would cancel gRPC's loop around it, and never the behaviour.
+    async def respond(request: Any, context: _Context) -> None:
+        async with aclosing(behaviour(request, context)) as responses:
+            async for response in responses:
+                await _write(context, response)
 
-    return streaming
+    return respond
 
 
-async def _write(context: grpc.aio.ServicerContext[Any, Any], response: Any) -> None:
+async def _write(context: _Context, response: Any) -> None:
     try:
         await context.write(response)
     except grpc.aio.InternalError:  # the caller left, and gRPC has not cancelled the call yet
@@ -222,7 +245,7 @@ def _log_fields(rpc: str, request: Any) -> dict[str, str]:
     return fields
 
 
-async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception) -> NoReturn:
+async def _abort(context: _Context, error: Exception) -> NoReturn:
     if isinstance(error, grpc.aio.AbortError):  # the behaviour has aborted the call itself
         raise error
     status = status_of(error)

@@ -23,8 +23,10 @@ from dojo.engine.volumes import VolumesOutOfSight
 from dojo.errors import ArchiveUnavailable, EngineUnavailable
 from dojo.service import log
 from dojo.service.interceptor import StatusInterceptor
-from dojo.service.memory import Memory
+from dojo.service.memory import limit_bytes
+from dojo.service.receiving import Receiving
 from dojo.service.settings import BadSettings, CommonSettings, load
+from dojo.shares import Memory
 
 _log = structlog.get_logger()
 
@@ -69,8 +71,6 @@ async def serve(
     on_stopping: Sequence[Callable[[], None]] = (),
     on_stop: Sequence[Callable[[], Awaitable[None]]] = (),
     on_listening: Callable[[], None] = lambda: None,
-    interceptors: Sequence[grpc.aio.ServerInterceptor] = (),  # type: ignore[type-arg]
-    options: Sequence[tuple[str, int]] = (),
     memory: Memory | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then let the calls in progress end.
@@ -80,15 +80,13 @@ async def serve(
     before the wait for those calls, to end calls that would not end by themselves. `on_stop` is
     awaited when no call is left. `on_listening` is called in a thread when the address is ours,
     before any call is served: a second service on the same address has changed nothing by then.
-    `interceptors` are inside of the one that all services have, and `options` are gRPC's, beside
-    those that all have. All calls together take no more than
-    their part of `memory`. Raises CannotListen.
+    All calls together take no more than their part of `memory`. Raises CannotListen.
     """
     asyncio.get_running_loop().set_default_executor(
         ThreadPoolExecutor(THREADS, thread_name_prefix="domain")
     )
     server = grpc.aio.server(
-        interceptors=[StatusInterceptor(memory), *interceptors],
+        interceptors=[StatusInterceptor(Receiving(limit_bytes()), memory)],
         options=[
             ("grpc.max_receive_message_length", limits.MESSAGE_BYTES),
             ("grpc.max_send_message_length", -1),
@@ -105,7 +103,6 @@ async def serve(
             ("grpc.keepalive_time_ms", KEEPALIVE_SECONDS * 1000),
             ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_SECONDS * 1000),
             ("grpc.http2.max_pings_without_data", 0),
-            *options,
         ],
     )
     for add in services.values():

@@ -43,7 +43,12 @@ async def answer_backup_katas(
     compression = converters.compression_from(request.compression)
     begun = await threads.run_long(_begin, katas, catalog, request)
     header = storer_pb2.BackupKatasHeader(filename=backup.filename(compression), token=begun.token)
-    async for part in streams.send(begun.tar(compression), header, storer_pb2.BackupKatasResponse):
+    async for part in streams.send(
+        begun.tar(compression),
+        header,
+        storer_pb2.BackupKatasResponse,
+        held_bytes=backup.MAX_HELD_BYTES,
+    ):
         yield part
 
 
@@ -51,9 +56,7 @@ async def answer_restore_katas(
     streams: Streams, katas: Katas, requests: AsyncIterator[storer_pb2.RestoreKatasRequest]
 ) -> AsyncIterator[storer_pb2.RestoreKatasResponse]:
     """Yield the responses of RestoreKatas. Raises InvalidArgument."""
-    first = await anext(aiter(requests), None)
-    if first is None or not first.HasField("header"):
-        raise InvalidArgument("header", "has to come first")
+    first = await streams.header(requests)
     options = RestoreOptions(first.header.overwrite, first.header.apply_deletions)
     counts = Counter[Outcome]()
     async for each in streams.exchange(

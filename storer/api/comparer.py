@@ -1,7 +1,8 @@
 """The process that compares two large lights for a storer, and ends.
 
 `python -m storer.api.comparer PARENT MAX_BYTES` reads a comparison from standard input and writes
-the answer to standard output. It may use `MAX_BYTES` of memory, and dies with its parent.
+the answer to standard output. It may use `MAX_BYTES` of memory, and dies with its parent. The
+parent ends a process that exceeds these bytes; the kernel refuses it twice as many.
 """
 
 import ctypes
@@ -85,7 +86,7 @@ def _confine(parent: int, max_bytes: int) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # the parent died before the kernel was told
         sys.exit(1)
-    resource.setrlimit(resource.RLIMIT_AS, (max_bytes, max_bytes))
+    resource.setrlimit(resource.RLIMIT_AS, (2 * max_bytes, 2 * max_bytes))
     # If all memory of the container is used up, the kernel kills this process, not the storer.
     Path("/proc/self/oom_score_adj").write_text("1000")
     os.nice(_NICENESS)

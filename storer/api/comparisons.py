@@ -8,21 +8,32 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
+import signal
 import sys
+from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import BinaryIO
 
 import structlog
 
 from dojo import limits
-from dojo.errors import ComparisonsExhausted, ComparisonTooLarge
+from dojo.errors import ComparisonLost, ComparisonsExhausted, ComparisonTooLarge
 from dojo.service.call_threads import CallThreads
 from storer.api import comparer
 from storer.api.comparer import Output
 from storer.kata.diff import Comparison, NotSmall
 
 _log = structlog.get_logger()
+
+# Somebody sends these: the kernel, where the container's memory is used up, or a person. All other
+# signals are crashes.
+_KILLS = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+
+_WATCH_SECONDS = 0.01
+_PAGE_BYTES = resource.getpagesize()
 
 # Reads two lights. Raises NotSmall if they have more bytes than the given number.
 Read = Callable[[int | None], Comparison]
@@ -38,8 +49,9 @@ class Comparisons:
     async def compare(self, output: Output, read: Read) -> bytes:
         """Return the comparison of what `read` returns; a thread calls `read`.
 
-        Raises what `read` raises; ComparisonsExhausted if all processes stay busy, and
-        ComparisonTooLarge if one exceeds its memory or its time.
+        Raises what `read` raises; ComparisonsExhausted if all processes stay busy,
+        ComparisonTooLarge if one exceeds its memory or its time, and ComparisonLost if somebody
+        kills it.
         """
         answer = await self._threads.run(_compare_if_small, output, read)
         if answer is not None:
@@ -74,23 +86,68 @@ class Comparisons:
                 stderr=asyncio.subprocess.PIPE,
             )
             try:
-                async with asyncio.timeout(limits.MAX_COMPARING_SECONDS):
-                    _, complaint = await process.communicate()
-            except TimeoutError:
-                raise ComparisonTooLarge(f"{limits.MAX_COMPARING_SECONDS} seconds") from None
+                complaint = await _finish(process)
             finally:
                 if process.returncode is None:
                     process.kill()
                 status = await process.wait()
-            # Where libgit2 or protobuf get no memory, some of their functions crash. And the kernel
-            # kills this process first if the container's memory is used up.
-            if status == comparer.TOO_LARGE or status < 0:
-                _log.warning("comparison needs too much memory", status=status)
-                raise ComparisonTooLarge(f"{limits.COMPARING_PROCESS_BYTES} bytes of memory")
-            if status:
-                raise RuntimeError(f"a comparing process failed: {complaint.decode()}")
+            _check(status, complaint)
             answer.seek(0)
             return await self._threads.run(answer.read)
+
+
+async def _finish(process: Process) -> bytes:
+    """Wait for a process to end; return what it complained of.
+
+    Raises ComparisonTooLarge if it exceeds its memory or its time first.
+    """
+    ending = asyncio.create_task(process.communicate())
+    watching = asyncio.create_task(_exceed_memory(process.pid))
+    try:
+        done, _ = await asyncio.wait(
+            {ending, watching},
+            timeout=limits.MAX_COMPARING_SECONDS,
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        if ending in done:
+            return ending.result()[1]
+        if watching in done:
+            watching.result()
+            raise ComparisonTooLarge(f"{limits.COMPARING_PROCESS_BYTES} bytes of memory")
+        raise ComparisonTooLarge(f"{limits.MAX_COMPARING_SECONDS} seconds")
+    finally:
+        ending.cancel()
+        watching.cancel()
+
+
+async def _exceed_memory(pid: int) -> None:
+    """Wait until a process has more memory than it may have.
+
+    A limit that the kernel sets would make functions of libgit2 and protobuf crash, and nobody
+    could tell that from a defect.
+    """
+    while _resident_bytes(pid) <= limits.COMPARING_PROCESS_BYTES:  # noqa: ASYNC110 - as proc(5) is
+        await asyncio.sleep(_WATCH_SECONDS)
+
+
+def _resident_bytes(pid: int) -> int:
+    """Return how much memory a process has; 0 if it has ended."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_BYTES
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+
+
+def _check(status: int, complaint: bytes) -> None:
+    """Raise what the exit status of a process says that has ended by itself."""
+    if status == comparer.TOO_LARGE:
+        raise ComparisonTooLarge(f"{limits.COMPARING_PROCESS_BYTES} bytes of memory")
+    if -status in _KILLS:
+        _log.warning("comparison killed", signal=signal.Signals(-status).name)
+        raise ComparisonLost
+    if status:
+        how = signal.Signals(-status).name if status < 0 else f"status {status}"
+        raise RuntimeError(f"a comparing process failed: {how}: {complaint.decode()}")
 
 
 def _compare_if_small(output: Output, read: Read) -> bytes | None:

@@ -13,7 +13,7 @@ import grpc.aio
 from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
 from dojo import avatars, chunks, kata_ids
 from dojo.engine.data_containers import DataContainers
-from dojo.errors import InvalidArgument, KataNotFound
+from dojo.errors import KataNotFound
 from dojo.service.call_threads import CallThreads
 from storer.api import converters, page_tokens
 from storer.api.backup_servicer import answer_backup_katas, answer_restore_katas
@@ -300,7 +300,9 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         patch = await self._comparisons.compare(Output.PATCH, read)
         pieces = (piece for piece in chunks.rechunk([patch]))
         filename = f"{kata_id}-{name}-{was}-{now}.patch"
-        async for part in self._streams.send(pieces, filename, storer_pb2.DownloadPatchResponse):
+        async for part in self._streams.send(
+            pieces, filename, storer_pb2.DownloadPatchResponse, held_bytes=len(patch)
+        ):
             yield part
 
     def _read_two(
@@ -326,9 +328,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         self, request_iterator: AsyncIterator[storer_pb2.RestoreKataRequest], context: Context
     ) -> storer_pb2.RestoreKataResponse:
         """Create a kata from a tar."""
-        first = await anext(aiter(request_iterator), None)
-        if first is None or not first.HasField("header"):
-            raise InvalidArgument("header", "has to come first")
+        first = await self._streams.header(request_iterator)
         overwrite = first.header.overwrite
 
         def unpack(pieces: Iterator[bytes]) -> restore.Restored:

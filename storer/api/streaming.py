@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from contextlib import ExitStack
 from functools import cache
 from typing import Any, TypeVar
 
 from cyberdojo.storer.v1 import storer_pb2
-from dojo import waits
+from dojo import limits, shares, waits
 from dojo.chunks import CHUNK_BYTES, Digest
 from dojo.errors import InvalidArgument
 from dojo.service.call_threads import CallThreads
@@ -44,6 +46,7 @@ class Streams:
         pieces: Generator[bytes, None, None],
         header: _Header | Callable[[], _Header],
         message: Any,
+        held_bytes: int = 0,
     ) -> AsyncIterator[Any]:
         """Yield the messages of a stream. A thread makes each piece while the one before is sent.
 
@@ -52,12 +55,15 @@ class Streams:
         not sent, but the digest includes them.
 
         The first piece is made before the header is sent, so that a stream that can't start fails
-        at once. `pieces` is closed in the end, even if the caller disconnects.
+        at once. `pieces` is closed in the end, even if the caller disconnects; besides a piece,
+        they hold `held_bytes`. Raises MemoryExhausted.
         """
         digest = Digest()
         work = _Work()
         next_task: asyncio.Task[bytes | None] | None = None
+        holding = ExitStack()
         try:
+            holding.enter_context(shares.downloading(held_bytes))
             next_task = self._next_piece(pieces, digest, work)
             piece = await asyncio.shield(next_task)
             started = header() if callable(header) else header
@@ -77,8 +83,20 @@ class Streams:
             end = storer_pb2.StreamEnd(size_bytes=digest.size_bytes, sha256=digest.sha256)
             yield message(end=end)
         finally:
+            holding.close()
             work.end()
             self._close_in_background(pieces, next_task)
+
+    async def header(self, requests: AsyncIterator[Part]) -> Part:
+        """Return the first message of a stream that comes in, which has its header."""
+        try:
+            async with asyncio.timeout(IDLE_SECONDS):
+                first = await anext(aiter(requests), None)
+        except TimeoutError:
+            raise InvalidArgument("header", _nothing_arrived()) from None
+        if first is None or not first.HasField("header"):
+            raise InvalidArgument("header", "has to come first")
+        return first
 
     async def receive(
         self,
@@ -191,12 +209,13 @@ def _prefix_of_chunk(message: Any) -> bytes:
 
 def _pieces(requests: AsyncIterator[Part], loop: asyncio.AbstractEventLoop) -> Iterator[bytes]:
     digest = Digest()
-    while (part := _part(requests, loop)) is not None:
+    sender = _Sender(requests, loop)
+    while (part := sender.part(digest.size_bytes)) is not None:
         if part.HasField("header"):
             raise InvalidArgument("header", "was sent twice")
         if part.HasField("end"):
             _check_end(part.end, digest)
-            if _part(requests, loop) is not None:
+            if sender.part(digest.size_bytes) is not None:
                 raise InvalidArgument("end", "has to come last")
             return
         if len(part.data) > MAX_DATA_BYTES:
@@ -207,18 +226,43 @@ def _pieces(requests: AsyncIterator[Part], loop: asyncio.AbstractEventLoop) -> I
     raise InvalidArgument("end", "is missing: the stream is incomplete")
 
 
-def _part(requests: AsyncIterator[Part], loop: asyncio.AbstractEventLoop) -> Part | None:
-    """Return the next message, or None at the end of the stream. Blocks; not for the event loop."""
+class _Sender:
+    """A caller who sends a stream. A slow one is given up, as it keeps others from restoring."""
 
-    async def next_value() -> Part | None:
-        return await anext(requests, None)
+    def __init__(self, requests: AsyncIterator[Any], loop: asyncio.AbstractEventLoop) -> None:
+        self._requests = requests
+        self._loop = loop
+        self._waited_seconds = 0.0
 
-    future = asyncio.run_coroutine_threadsafe(next_value(), loop)
-    try:
-        return future.result(IDLE_SECONDS)
-    except TimeoutError:
-        future.cancel()
-        raise InvalidArgument("data", f"nothing arrived for {IDLE_SECONDS} seconds") from None
+    def part(self, received_bytes: int) -> Any:
+        """Return the next message, or None at the end of the stream. Not for the event loop.
+
+        Blocks. Raises InvalidArgument if nothing arrives for a while, or too little in all.
+        """
+
+        async def next_value() -> Any:
+            return await anext(self._requests, None)
+
+        allowed = IDLE_SECONDS + received_bytes / limits.MIN_SENT_BYTES_PER_SECOND
+        left_seconds = min(IDLE_SECONDS, allowed - self._waited_seconds)
+        begun = time.monotonic()
+        future = asyncio.run_coroutine_threadsafe(next_value(), self._loop)
+        try:
+            return future.result(max(0.0, left_seconds))
+        except TimeoutError:
+            future.cancel()
+            raise InvalidArgument(
+                "data",
+                _nothing_arrived()
+                if left_seconds == IDLE_SECONDS
+                else f"less than {limits.MIN_SENT_BYTES_PER_SECOND} bytes arrived in a second",
+            ) from None
+        finally:
+            self._waited_seconds += time.monotonic() - begun
+
+
+def _nothing_arrived() -> str:
+    return f"nothing arrived for {IDLE_SECONDS} seconds"
 
 
 def _check_end(end: storer_pb2.StreamEnd, received: Digest) -> None:

@@ -35,7 +35,7 @@ from storer.tar.snapshot import Snapshot
 MANIFEST = "backup.json"
 COMMENT = "cyber-dojo backup "  # the tar's global comment; the backup's token follows
 _MAX_REASON = 500
-_MAX_HELD_BYTES = 8 * 1024**2
+MAX_HELD_BYTES = 8 * 1024**2
 
 
 class Backup:
@@ -192,7 +192,7 @@ def _archived(
     damage all that follows.
     """
     source = cast("IO[bytes]", opened.enter_context(archive.open(archived.kata_id)))
-    if archived.size_bytes <= _MAX_HELD_BYTES:
+    if archived.size_bytes <= MAX_HELD_BYTES:
         end = source.read()
         source = io.BytesIO(end)
     else:

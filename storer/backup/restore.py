@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 from dojo import kata_ids, limits
 from dojo.budget import Budget, BudgetExceeded
 from dojo.errors import InvalidArgument
+from dojo.shares import Holding
 from storer.katas.repository import Avatars, Katas
 from storer.tar.members import Member
 from storer.tar.untrusted_reader import InvalidKata, LeftOut, Tar, translate_tar_errors
@@ -27,18 +28,19 @@ def restore(katas: Katas, pieces: Iterator[bytes], *, overwrite: bool) -> Restor
     """Create a kata from the tar whose bytes are `pieces`.
 
     `pieces` must raise if the stream is incomplete: then nothing is restored. Raises
-    InvalidArgument, AlreadyExists or KataDamaged.
+    InvalidArgument, AlreadyExists, KataDamaged or MemoryExhausted.
     """
-    with translate_tar_errors():
-        tar = Tar(pieces)
-        kata_id = _kata_id(tar)
-
-    def fill(folder: Path) -> None:
+    with Holding() as holding:
         with translate_tar_errors():
-            _unpack(tar, folder)
+            tar = Tar(pieces, holding)
+            kata_id = _kata_id(tar)
 
-    found = katas.restore(kata_id, fill, overwrite=overwrite)
-    return Restored(kata_id, found, tar.left_out)
+        def fill(folder: Path) -> None:
+            with translate_tar_errors():
+                _unpack(tar, folder)
+
+        found = katas.restore(kata_id, fill, overwrite=overwrite)
+        return Restored(kata_id, found, tar.left_out)
 
 
 class KataBudget:

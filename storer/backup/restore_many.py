@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from dojo import kata_ids, waits
 from dojo.errors import InvalidArgument, KataDamaged, KataNotFound, LockHeld
+from dojo.shares import Holding
 from storer.backup import catalog
 from storer.backup.backup import COMMENT, MANIFEST
 from storer.backup.catalog import BadManifest, Entry, State
@@ -72,22 +73,24 @@ def restore_katas(
     """Restore katas from the tar whose bytes are `pieces`; yield what happened to each.
 
     `pieces` must raise if the stream is incomplete. Raises InvalidArgument where the tar breaks
-    off: the katas reported until then are restored, and nothing of the others is.
+    off, or MemoryExhausted: the katas reported until then are restored, and nothing of the others
+    is.
     """
-    with translate_tar_errors():
-        tar_katas = _KatasInTar(Tar(pieces))
-    token = ""
-    refused: set[str] = set()
-    while (kata_id := tar_katas.next_kata()) is not None:
-        if kata_id:
-            report = _restore(katas, tar_katas, kata_id, options)
-            if report.outcome is Outcome.REFUSED:
-                refused.add(kata_id)
-            yield report
-        else:
-            token = yield from _apply_manifest(katas, tar_katas, options, refused)
-    tar_katas.finish()
-    yield Finished(token)
+    with Holding() as holding:
+        with translate_tar_errors():
+            tar_katas = _KatasInTar(Tar(pieces, holding))
+        token = ""
+        refused: set[str] = set()
+        while (kata_id := tar_katas.next_kata()) is not None:
+            if kata_id:
+                report = _restore(katas, tar_katas, kata_id, options)
+                if report.outcome is Outcome.REFUSED:
+                    refused.add(kata_id)
+                yield report
+            else:
+                token = yield from _apply_manifest(katas, tar_katas, options, refused)
+        tar_katas.finish()
+        yield Finished(token)
 
 
 class _KatasInTar:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
-from dojo import avatars
+from dojo import avatars, waits
 from dojo.naming import SANDBOX
 from storer.fs import holes
 
@@ -62,7 +62,7 @@ def walk(
     """Yield every entry under `top`, in the order of names, each folder before its content.
 
     Only folders for which `should_enter` returns True are entered. The walk holds one descriptor
-    for each level.
+    for each level. Raises CallEnded if this thread works for a call that has ended.
     """
     opened: list[tuple[int, PurePosixPath, Iterator[str]]] = []
 
@@ -73,6 +73,7 @@ def walk(
     try:
         enter(os.open(top, _FLAGS | os.O_DIRECTORY), PurePosixPath())
         while opened:
+            waits.check()
             folder, at, names = opened[-1]
             name = next(names, None)
             if name is None:

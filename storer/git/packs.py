@@ -25,24 +25,36 @@ _OFFSET_DELTA, _NAME_DELTA = 6, 7
 _LARGEST_VARINT = 2**40
 
 _PIECE_BYTES = 64 * 1024
-_INDEX_HEADER = b"\xfftOc\0\0\0\2"
+_COMMANDS_PER_CHECK = 1024
+# The beginning of a delta, which has its two sizes; and that of its compressed data, which has
+# tables of zlib before them.
+_DELTA_HEAD_BYTES = 64
+_COMPRESSED_HEAD_BYTES = 1024
+
+INDEX_HEADER = b"\xfftOc\0\0\0\2"
 _LARGE_OFFSET = 2**31
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry:
-    """An object in a pack: where it is, its checksum, its kind or its base if it is a delta.
+class Head:
+    """What precedes an object in a pack: its kind, or its base if it is a delta.
 
     `size` is that of the object, or of the delta, after decompression; `data` is where the
     compressed data begins.
     """
 
     offset: int
-    crc: int
     kind: str
     base: int | bytes | None
     data: int
     size: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry(Head):
+    """An object in a pack, with the checksum of its bytes in the pack."""
+
+    crc: int
 
 
 def read(pack: mmap.mmap, budget: Budget, objects: dict[str, tuple[str, int]]) -> bytes:
@@ -76,10 +88,13 @@ def read(pack: mmap.mmap, budget: Budget, objects: dict[str, tuple[str, int]]) -
     return _index(names, trailer)
 
 
-def _entry(pack: mmap.mmap, offset: int, end: int, budget: Budget) -> tuple[_Entry, int]:
-    """Read the entry at `offset`; return it, and the offset of the next."""
+def head(pack: mmap.mmap, offset: int, end: int) -> Head:
+    """Read what precedes the object at `offset`.
+
+    Raises ValueError if that is malformed, or the object or delta larger than it may be.
+    """
     at = offset
-    if at >= end:
+    if not _HEADER.size <= at < end:
         raise ValueError("the pack is cut off")
     kind = pack[at] >> 4 & 7
     size, at = _size(pack, at, end)
@@ -95,12 +110,41 @@ def _entry(pack: mmap.mmap, offset: int, end: int, budget: Budget) -> tuple[_Ent
     elif kind not in _KINDS:
         raise ValueError(f"an object is of the kind {kind}, which git does not have")
     loose_objects.check_size(_KINDS.get(kind, "blob"), size)
-    budget.take_bytes(size)  # what a delta makes is drawn when it is applied
-    _, next_at = _inflate(pack, at, end, size)
+    return Head(offset, _KINDS.get(kind, ""), base, at, size)
+
+
+def made_size(pack: mmap.mmap, delta: Head, end: int) -> int:
+    """Return the size of what a delta makes, which stands at its beginning.
+
+    Raises ValueError if that is malformed, or larger than any object may be.
+    """
+    begin = _begin(pack, delta.data, end)
+    _, at = _delta_size(begin, 0)
+    size, _ = _delta_size(begin, at)
+    loose_objects.check_size("blob", size)
+    return size
+
+
+def _entry(pack: mmap.mmap, offset: int, end: int, budget: Budget) -> tuple[_Entry, int]:
+    """Read the entry at `offset`; return it, and the offset of the next."""
+    found = head(pack, offset, end)
+    budget.take_bytes(found.size)  # what a delta makes is drawn when it is applied
+    budget.hold(found.size)
+    _, next_at = _inflate(pack, found.data, end, found.size)
+    budget.hold(-found.size)
     crc = 0
     for start in range(offset, next_at, _PIECE_BYTES):
         crc = zlib.crc32(pack[start : min(start + _PIECE_BYTES, next_at)], crc)
-    return _Entry(offset, crc, _KINDS.get(kind, ""), base, at, size), next_at
+    return _Entry(offset, found.kind, found.base, found.data, found.size, crc), next_at
+
+
+def _begin(pack: mmap.mmap, at: int, end: int) -> bytes:
+    """Return the first bytes of what is compressed at `at`."""
+    try:
+        piece = pack[at : min(at + _COMPRESSED_HEAD_BYTES, end)]
+        return zlib.decompressobj().decompress(piece, _DELTA_HEAD_BYTES)
+    except zlib.error as error:
+        raise ValueError(f"an object can't be decompressed: {error}") from None
 
 
 def _inflate(pack: mmap.mmap, at: int, end: int, size: int) -> tuple[bytes, int]:
@@ -161,6 +205,7 @@ def _family(
         if children:
             waiting.append((content, children))
             held += len(content)
+            budget.hold(len(content))
         if not waiting:
             return
         base, children = waiting[-1]
@@ -168,6 +213,7 @@ def _family(
         if not children:  # nothing else needs the base
             waiting.pop()
             held -= len(base)
+            budget.hold(-len(base))
         if held > GIT_HELD_DELTA_BYTES:
             raise BudgetExceeded(f"deltas need more than {GIT_HELD_DELTA_BYTES} bytes at once")
         content = _apply(base, _inflate(pack, entry.data, end, entry.size)[0], top.kind, budget)
@@ -182,10 +228,14 @@ def _apply(base: bytes, delta: bytes, kind: str, budget: Budget) -> bytes:
     loose_objects.check_size(kind, size)
     budget.take_bytes(size)
     made = bytearray()
+    commands = 0
     try:
         while at < len(delta):
             command = delta[at]
             at += 1
+            commands += 1
+            if commands % _COMMANDS_PER_CHECK == 0:
+                budget.check_time()
             if command & 0x80:
                 start, count, at = _copied(delta, at, command)
                 source = base
@@ -278,7 +328,7 @@ def _index(names: dict[bytes, _Entry], trailer: bytes) -> bytes:
         offsets.append(offset)
     content = b"".join(
         (
-            _INDEX_HEADER,
+            INDEX_HEADER,
             struct.pack(">256I", *fan_out),
             *ordered,
             struct.pack(f">{len(ordered)}I", *(names[name].crc for name in ordered)),

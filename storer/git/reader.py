@@ -15,7 +15,8 @@ from typing import NamedTuple
 import pygit2
 from pygit2.enums import ObjectType
 
-from storer.git import loose_objects
+from dojo.budget import Budget
+from storer.git import loose_objects, packed_sizes
 
 _KINDS = {
     ObjectType.COMMIT: "commit",
@@ -62,12 +63,24 @@ class GitReader:
     def __init__(self, git: Path) -> None:
         self._git = git
         self._repository: pygit2.Repository | None = None
+        self._too_large: dict[str, str] = {}
 
     def open_repository(self) -> pygit2.Repository:
-        """Return libgit2's repository; the first call opens it, which is slow."""
+        """Return libgit2's repository, for references and for objects that were read here.
+
+        The first call opens it, which is slow.
+        """
         if self._repository is None:
             self._repository = pygit2.Repository(str(self._git))
+            self._too_large = packed_sizes.too_large(self._git)
         return self._repository
+
+    def open_whole_repository(self) -> pygit2.Repository:
+        """Return libgit2's repository, for any of its objects: none is too large."""
+        repository = self.open_repository()
+        for name, reason in self._too_large.items():
+            raise ValueError(f"the object {name}: {reason}")
+        return repository
 
     def commit(self, reference: str) -> str:
         """Return the name of the commit that a reference leads to."""
@@ -93,20 +106,30 @@ class GitReader:
         """Return the entries of the tree of this name."""
         return _tree_entries(name, *self.read(name))
 
-    def blob(self, name: str) -> bytes:
-        """Return the content of the blob of this name."""
-        kind, content = self.read(name)
+    def blob(self, name: str, *budgets: Budget) -> bytes:
+        """Return the content of the blob of this name; draw on the budgets, as `read` does."""
+        kind, content = self.read(name, *budgets)
         if kind != "blob":
             raise ValueError(f"the object {name} is a {kind}, not a file")
         return content
 
-    def read(self, name: str) -> tuple[str, bytes]:
-        """Return an object's kind and content."""
-        found = loose_objects.read(self._git, name)
+    def read(self, name: str, *budgets: Budget) -> tuple[str, bytes]:
+        """Return an object's kind and content.
+
+        Draws its bytes on the budgets before the object is held; raises BudgetExceeded.
+        """
+        found = loose_objects.read(self._git, name, *budgets)
         if found is not None:
             return found
         try:
-            number, content = self.open_repository().read(name)
+            repository = self.open_repository()
+            if (reason := self._too_large.get(name)) is not None:
+                raise ValueError(f"the object {name}: {reason}")
+            if budgets:
+                _, size = repository.odb.read_header(name)
+                for budget in budgets:
+                    budget.take_bytes(size)
+            number, content = repository.read(name)
         except KeyError:
             raise ValueError(f"the object {name} is missing") from None
         return _KINDS[ObjectType(number)], content

@@ -34,8 +34,8 @@ def is_ancestor(was: Kata, now: Kata) -> bool:
 
 def _continues(kata: Kata, avatar: str, old: pygit2.Oid, new: pygit2.Oid) -> bool:
     """Return whether an avatar's commit `new` is `old` or descends from it."""
-    repository = kata.avatar(avatar).open_history().open_repository()
     try:
+        repository = kata.avatar(avatar).open_history().open_whole_repository()
         return old in repository and (new == old or repository.descendant_of(new, old))
     except (KeyError, pygit2.GitError) as error:
         raise KataDamaged(kata.kata_id, f"{avatar}/{GIT}", str(error)) from error
@@ -44,7 +44,7 @@ def _continues(kata: Kata, avatar: str, old: pygit2.Oid, new: pygit2.Oid) -> boo
 def _commit(kata: Kata, avatar: str, number: int) -> pygit2.Oid:
     tag = f"refs/tags/{number}"
     try:
-        repository = kata.avatar(avatar).open_history().open_repository()
+        repository = kata.avatar(avatar).open_history().open_whole_repository()
         return repository.references[tag].peel(pygit2.Commit).id
     except (KeyError, pygit2.GitError) as error:
         raise KataDamaged(kata.kata_id, f"{avatar}/{tag}", str(error)) from error

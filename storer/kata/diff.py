@@ -9,6 +9,7 @@ import pygit2
 from pygit2.enums import DeltaStatus, DiffFind, DiffOption
 
 from dojo import limits
+from dojo.budget import Budget, BudgetExceeded
 from storer.fs.json_files import from_bytes
 from storer.git import in_memory
 from storer.kata.avatar import Avatar
@@ -124,23 +125,22 @@ def read(avatar: Avatar, was: int, now: int, max_bytes: int | None = None) -> Co
     Raises LightNotFound, KataDamaged, or NotSmall if they have more than `max_bytes`.
     """
     was, now = (avatar.light(number).number for number in (was, now))
-    known = _Objects(max_bytes)
-    return Comparison(*(avatar.open_history().files(number, known) for number in (was, now)))
+    known: dict[str, bytes] = {}
+    budget = _SmallBudget(max_bytes=max_bytes)
+    return Comparison(
+        *(avatar.open_history().files(number, known, budget) for number in (was, now))
+    )
 
 
-class _Objects(dict[str, bytes]):
-    """The git objects that have been read, by name, up to a number of bytes."""
+class _SmallBudget(Budget):
+    """The bytes of two lights that the caller of `read` wants."""
 
-    def __init__(self, max_bytes: int | None) -> None:
-        super().__init__()
-        self._max_bytes = max_bytes
-        self._bytes = 0
-
-    def __setitem__(self, name: str, content: bytes) -> None:
-        self._bytes += len(content)
-        if self._max_bytes is not None and self._bytes > self._max_bytes:
-            raise NotSmall
-        super().__setitem__(name, content)
+    def take_bytes(self, count: int) -> None:
+        """Take bytes before they are read; raise NotSmall if too few are left."""
+        try:
+            super().take_bytes(count)
+        except BudgetExceeded:
+            raise NotSmall from None
 
 
 class _Allowance:

@@ -10,7 +10,7 @@ disk, in git's files or in the write-ahead log.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any
 import pygit2
 
 from dojo import visible_files
+from dojo.budget import Budget, BudgetExceeded
 from dojo.errors import InvalidArgument, KataDamaged
 from dojo.limits import GIT_DEPTH
 from dojo.naming import SANDBOX
@@ -58,9 +59,20 @@ class History:
         self._reader = GitReader(self._folder)
 
     def open_repository(self) -> pygit2.Repository:
-        """Open the repository by libgit2, for reading. Raises KataDamaged if there is none."""
+        """Open the repository by libgit2, for its references.
+
+        Raises KataDamaged if there is none.
+        """
         with self._reading("HEAD"):
             return self._reader.open_repository()
+
+    def open_whole_repository(self) -> pygit2.Repository:
+        """Open the repository by libgit2, to read any of its objects.
+
+        Raises KataDamaged if there is none, or an object is too large to be read.
+        """
+        with self._reading("objects"):
+            return self._reader.open_whole_repository()
 
     def has_light(self, number: int) -> bool:
         """Return whether light `number` exists; the light before has to be the newest known one.
@@ -118,15 +130,19 @@ class History:
             stderr=json_files.to_bytes(str(value.get("stderr", ""))),
         )
 
-    def files(self, number: int, known: dict[str, bytes]) -> dict[str, bytes]:
+    def files(
+        self, number: int, known: dict[str, bytes], budget: Budget | None = None
+    ) -> dict[str, bytes]:
         """Return the visible files of light `number`.
 
-        Git objects that `known` has, by name, are not read again; those that are read are added.
+        Git objects that `known` has, by name, are not read again; those that are read are added,
+        and their bytes are drawn on the budget before they are held.
         """
+        budgets = () if budget is None else (budget,)
         root = self._root(number)
         if LIGHT_JSON.encode() in root:
-            return self._files_in(root, number, known)
-        files = self._legacy_files(number, root)
+            return self._files_in(root, number, known, *budgets)
+        files = self._legacy_files(number, root, *budgets)
         files.pop(OUTPUT, None)
         return files
 
@@ -160,21 +176,23 @@ class History:
         with self._reading(tag_of(number)):
             return self._reader.root(tag_of(number))
 
-    def _legacy_files(self, number: int, root: dict[bytes, TreeEntry]) -> dict[str, bytes]:
+    def _legacy_files(
+        self, number: int, root: dict[bytes, TreeEntry], *budgets: Budget
+    ) -> dict[str, bytes]:
         """Return the visible files of a legacy light, with its output among them."""
         if MANIFEST_JSON.encode() not in root:
-            return self._files_in(root, number, {})
-        value = self._json_in(root, number, MANIFEST_JSON)
+            return self._files_in(root, number, {}, *budgets)
+        value = self._json_in(root, number, MANIFEST_JSON, *budgets)
         with self._reading(f"{tag_of(number)}:{MANIFEST_JSON}"):
             files = json_files.read_files(value)
             visible_files.check(files)
             return files
 
     def _files_in(
-        self, root: dict[bytes, TreeEntry], number: int, known: dict[str, bytes]
+        self, root: dict[bytes, TreeEntry], number: int, known: dict[str, bytes], *budgets: Budget
     ) -> dict[str, bytes]:
         with self._reading(f"{tag_of(number)}:{SANDBOX}"):
-            return self._blobs(self._sandbox(root), known)
+            return _Files(self._reader, known, budgets).read(self._sandbox(root))
 
     def _sandbox(self, root: dict[bytes, TreeEntry]) -> str:
         found = root[SANDBOX.encode()]
@@ -182,52 +200,19 @@ class History:
             raise Unreadable("is not a folder")
         return found.object
 
-    def _json_in(self, root: dict[bytes, TreeEntry], number: int, name: str) -> dict[str, Any]:
+    def _json_in(
+        self, root: dict[bytes, TreeEntry], number: int, name: str, *budgets: Budget
+    ) -> dict[str, Any]:
         with self._reading(f"{tag_of(number)}:{name}"):
-            value: dict[str, Any] = json_files.loads(self._blob_in(root, name), dict)
+            content = self._blob_in(root, name, *budgets)
+            value: dict[str, Any] = json_files.loads(content, dict)
             return value
 
-    def _blob_in(self, root: dict[bytes, TreeEntry], name: str) -> bytes:
+    def _blob_in(self, root: dict[bytes, TreeEntry], name: str, *budgets: Budget) -> bytes:
         found = root[name.encode()]
         if found.is_folder or found.is_submodule:
             raise Unreadable("is not a file")
-        return self._reader.blob(found.object)
-
-    def _blobs(self, tree: str, known: dict[str, bytes]) -> dict[str, bytes]:
-        """Return the files in a tree, by path; raise Unreadable if they can't be visible files.
-
-        The trees of a kata that an earlier version let in can hold each other, without an end.
-        """
-        files: dict[str, bytes] = {}
-        size_bytes = folders = 0
-        opened = [("", iter(self._reader.folder(tree).items()))]
-        most_files, most_bytes = visible_files.MAX_FILES, visible_files.MAX_TOTAL_BYTES
-        while opened:
-            prefix, listed = opened[-1]
-            for raw_name, entry in listed:
-                name = prefix + json_files.from_bytes(raw_name)
-                if entry.is_folder:
-                    folders += 1
-                    if len(opened) >= GIT_DEPTH or folders > _MAX_FOLDERS:
-                        raise Unreadable(
-                            f"more than {GIT_DEPTH} folders in each other, or too many"
-                        )
-                    opened.append((name + "/", iter(self._reader.folder(entry.object).items())))
-                    break
-                if entry.is_submodule:
-                    continue
-                if (fault := visible_files.name_fault(name)) is not None:
-                    raise Unreadable(f"{visible_files.shown(name)}: {fault}")
-                content = known.get(entry.object)
-                if content is None:
-                    content = known[entry.object] = self._reader.blob(entry.object)
-                size_bytes += len(content)
-                files[name] = content
-                if len(files) > most_files or size_bytes > most_bytes:
-                    raise Unreadable(f"more than {most_files} files or {most_bytes} bytes in all")
-            else:
-                opened.pop()
-        return files
+        return self._reader.blob(found.object, *budgets)
 
     def damage(self, path: str, reason: str) -> KataDamaged:
         """Return the error for a file, by its path from the avatar's folder."""
@@ -240,6 +225,56 @@ class History:
         except _READING_ERRORS as error:
             path = Path(self._avatar) / GIT / what
             raise KataDamaged(self._kata_id, path, str(error) or type(error).__name__) from error
+
+
+class _Files:
+    """Reads the files in a tree, by path, where they can be visible files.
+
+    The trees of a kata that an earlier version let in can hold each other, without an end.
+    """
+
+    def __init__(
+        self, reader: GitReader, known: dict[str, bytes], budgets: Iterable[Budget]
+    ) -> None:
+        self._reader = reader
+        self._known = known
+        self._of_light = Budget(
+            max_bytes=visible_files.MAX_TOTAL_BYTES,
+            max_entries=visible_files.MAX_FILES,
+            max_depth=GIT_DEPTH,
+        )
+        self._folders = Budget(max_entries=_MAX_FOLDERS)
+        self._of_call = budgets
+        self._found: dict[str, bytes] = {}
+
+    def read(self, tree: str) -> dict[str, bytes]:
+        """Return the files; raise Unreadable, or BudgetExceeded for the budget of a call."""
+        self._add_folder("", tree)
+        return self._found
+
+    def _add_folder(self, prefix: str, tree: str) -> None:
+        try:
+            self._folders.take_entry()
+            with self._of_light.one_deeper():
+                for raw_name, entry in self._reader.folder(tree).items():
+                    self._add(prefix + json_files.from_bytes(raw_name), entry)
+        except BudgetExceeded as error:
+            raise Unreadable(f"its files are too much: {error.reason}") from None
+
+    def _add(self, name: str, entry: TreeEntry) -> None:
+        if entry.is_folder:
+            self._add_folder(f"{name}/", entry.object)
+        elif not entry.is_submodule:
+            if (fault := visible_files.name_fault(name)) is not None:
+                raise Unreadable(f"{visible_files.shown(name)}: {fault}")
+            self._of_light.take_entry()
+            content = self._known.get(entry.object)
+            if content is None:
+                content = self._reader.blob(entry.object, self._of_light, *self._of_call)
+                self._known[entry.object] = content
+            else:
+                self._of_light.take_bytes(len(content))
+            self._found[name] = content
 
 
 def tag_of(number: int) -> str:

@@ -160,7 +160,7 @@ class Recorder(History):
         (self._folder / "index.lock").unlink(missing_ok=True)
         with self._reading(tag_of(number)):
             index = self._index()
-            index.read_tree(self.open_repository()[commit].peel(pygit2.Tree))
+            index.read_tree(self.open_whole_repository()[commit].peel(pygit2.Tree))
         with durable.translate_disk_errors():
             index.write()
 

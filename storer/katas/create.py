@@ -76,6 +76,7 @@ def stage_and_publish(
             publish.recover(folder)
             if not is_wanted(staged.folder):
                 return None
+            waits.check()  # from here on, the kata is replaced as a whole
             folder.chmod(PASSAGE)
             publish.publish(staged, folder)
     return names

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pygit2
 
-from dojo import visible_files
+from dojo import visible_files, waits
 from dojo.budget import Budget, BudgetExceeded
 from dojo.errors import KataDamaged
 from dojo.limits import GIT_DEPTH, GIT_TREE_FILES
@@ -104,6 +104,7 @@ def _described(history: Recorder, numbers: set[int], tags: Iterable[int]) -> dic
     """Return the lights that git describes, without number 0; read those that it does not."""
     described = {}
     for number in sorted(numbers.union(tags)):
+        waits.check()
         each = history.light(number)
         if each is not None and each.number == number:
             if number not in numbers:
@@ -132,6 +133,7 @@ class _TreesCheck:
         pending, seen = list(names), set[str]()
         repository = self._reader.open_repository()
         while pending:
+            waits.check()
             name = pending.pop()
             if name in seen:
                 continue
@@ -169,6 +171,7 @@ class _TreesCheck:
         """Return what is in a tree, with a stack of our own: its depth is the sender's choice."""
         pending = [top]
         while pending:
+            waits.check()
             name = pending[-1]
             if name in self._facts:
                 pending.pop()

@@ -8,18 +8,19 @@ the others come in without it (`storer.katas.set_aside`).
 
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 import structlog
 
-from dojo import avatars, visible_files
+from dojo import avatars, visible_files, waits
 from dojo.budget import Budget, BudgetExceeded
 from dojo.engine.data_containers import MANIFEST
 from dojo.errors import KataDamaged
-from dojo.limits import GIT_BYTES, GIT_OBJECTS
+from dojo.limits import GIT_BYTES, GIT_OBJECTS, GIT_SECONDS
 from dojo.naming import SANDBOX
+from dojo.shares import Holding
 from storer.fs import durable, in_place, json_files
 from storer.fs.json_files import Unreadable
 from storer.fs.write_ahead_log import JOURNAL
@@ -40,7 +41,8 @@ _log = structlog.get_logger()
 def normalize(folder: Path, kata_id: str) -> list[str]:
     """Normalize the kata in `folder`; return the names of its avatars, damaged ones among them.
 
-    Raises KataDamaged, naming the file, if the kata can't be used without a file.
+    Raises KataDamaged, naming the file, if the kata can't be used without a file; and CallEnded if
+    nobody waits for the kata any more.
     """
     kata = Kata.detached(folder, kata_id)
     manifest = kata.read_manifest()
@@ -51,15 +53,19 @@ def normalize(folder: Path, kata_id: str) -> list[str]:
     _check_names(manifest.visible_files, kata_id, MANIFEST)
     names = sorted(path.name for path in folder.iterdir() if avatars.is_name(path.name))
     start = Light(number=0, colour="", time=created)
-    incoming = _Incoming(kata_id, start, manifest.visible_files)
-    for name in names:
-        _take_avatar(folder / name, incoming)
+    with Holding() as holding:
+        budget, wasted = _git_budget(holding), _git_budget(holding)
+        incoming = _Incoming(kata_id, start, manifest.visible_files, budget, wasted)
+        for name in names:
+            _take_avatar(folder / name, incoming)
     _restrict_access(folder, names)
     return names
 
 
-def _git_budget() -> Budget:
-    return Budget(max_bytes=GIT_BYTES, max_entries=GIT_OBJECTS)
+def _git_budget(holding: Holding) -> Budget:
+    return Budget(
+        max_bytes=GIT_BYTES, max_entries=GIT_OBJECTS, max_seconds=GIT_SECONDS, holding=holding
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +78,8 @@ class _Incoming:
     kata_id: str
     start: Light
     files: dict[str, bytes]
-    budget: Budget = field(default_factory=_git_budget)
-    wasted: Budget = field(default_factory=_git_budget)
+    budget: Budget
+    wasted: Budget
 
 
 def _take_avatar(folder: Path, kata: _Incoming) -> None:
@@ -85,18 +91,23 @@ def _take_avatar(folder: Path, kata: _Incoming) -> None:
             set_aside.keep(folder, kata_id, before)
         else:
             _normalize_avatar(folder, kata, budget, originals)
-        kata.budget.take_all_of(budget)
     except KataDamaged as error:
         _log.warning("avatar set aside", kata=kata_id, avatar=folder.name, reason=error.reason)
         originals.bring_back()
         set_aside.set_aside(folder, kata_id, error)
-        try:
-            kata.wasted.take_all_of(budget)
-        except BudgetExceeded as exceeded:
-            reason = f"its damaged histories have {exceeded.reason}"
-            raise KataDamaged(kata_id, folder.name, reason) from error
+        _take(kata.wasted, budget, folder, kata_id, "damaged histories")
+    else:
+        _take(kata.budget, budget, folder, kata_id, "histories")
     finally:
         originals.forget()
+
+
+def _take(whole: Budget, part: Budget, folder: Path, kata_id: str, what: str) -> None:
+    """Take from a kata's budget what one avatar took. Raises KataDamaged, for the whole kata."""
+    try:
+        whole.take_all_of(part)
+    except BudgetExceeded as error:
+        raise KataDamaged(kata_id, folder.name, f"its {what} have {error.reason}") from error
 
 
 def _check_kinds(folder: Path, kata_id: str) -> None:
@@ -199,6 +210,7 @@ def _history_from_folders(
     history = Recorder.create(folder, kata_id, folder.name)
     tip: Tip | None = None
     for index, each in enumerate(listed):
+        waits.check()
         light_folder = folder / str(each.number)
         if each.number == 0 and not light_folder.exists():
             submission = Submission(kata.files)

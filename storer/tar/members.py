@@ -10,7 +10,7 @@ import io
 import re
 import tarfile
 from dataclasses import dataclass, field
-from typing import IO, Protocol
+from typing import Protocol
 
 from dojo import limits, visible_files
 
@@ -43,6 +43,19 @@ class Source(Protocol):
 
     def read(self, size: int, /) -> bytes:
         """Return the next bytes."""
+
+
+class Target(Protocol):
+    """A new file that a member's content is written to."""
+
+    def write(self, content: bytes, /) -> object:
+        """Write at the current place."""
+
+    def seek(self, at: int, /) -> object:
+        """Set the current place."""
+
+    def truncate(self, size: int, /) -> object:
+        """Set the size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +146,7 @@ class Reader:
         """Return the rest of the current member's content as a file, to be read before `next`."""
         return io.BufferedReader(_Content(self))
 
-    def copy_content(self, member: Member, file: IO[bytes]) -> None:
+    def copy_content(self, member: Member, file: Target) -> None:
         """Write the content of the current member, a file, into a new file; holes stay holes."""
         if member.sparse_size is None:
             while piece := self.read_content(_READ_BYTES):

@@ -19,6 +19,7 @@ import pygit2
 import structlog
 
 from storer.fs import durable, tree
+from storer.git.reader import GitReader
 from storer.kata.history import GIT
 from storer.kata.kata import Kata
 
@@ -86,7 +87,7 @@ def pack_objects(kata: Kata, references: Mapping[PurePosixPath, bytes]) -> Itera
             )
             try:
                 with durable.translate_disk_errors():
-                    pygit2.Repository(str(git)).pack(folder, n_threads=1)
+                    GitReader(git).open_whole_repository().pack(folder, n_threads=1)
                 packed.files[at / "packed-refs"] = _packed_references(references, at)
             except (pygit2.GitError, KeyError, ValueError) as error:
                 _log.warning("avatar not packed", avatar=name, reason=str(error))

@@ -19,8 +19,10 @@ import zstandard
 from dojo import limits, visible_files
 from dojo.budget import Budget, BudgetExceeded
 from dojo.errors import InvalidArgument
+from dojo.shares import Holding
 from storer.fs import json_files, tree
 from storer.fs.folder_times import FolderTimes
+from storer.fs.room import Room, RoomyFile
 from storer.tar.members import Member, Reader
 
 _MAX_END_BYTES = 16 * 1024**2  # tar pads a tar with zeros, to a multiple of a small size
@@ -33,6 +35,10 @@ _APPLE_DOUBLE = b"\x00\x05\x16\x07"
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _MAGIC_BYTES = 4
+_HEAD_BYTES = 18  # of the longest header of a zstd frame
+# What zstd holds to decompress: every decompressor takes the first, `zstd --long` needs the other.
+_LEAST_WINDOW_BYTES = 8 * 1024**2
+_LARGEST_WINDOW_BYTES = 2**27
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _EMPTY_FRAME = zstandard.ZstdCompressor().compress(b"")
 
@@ -83,10 +89,15 @@ class Tar:
     that were not unpacked.
     """
 
-    def __init__(self, pieces: Iterator[bytes]) -> None:
-        """Read the header of the first member. The first bytes tell the compression."""
-        self._source = _DigestingReader(_decompress(_PiecesReader(_with_whole_magic(pieces))))
+    def __init__(self, pieces: Iterator[bytes], holding: Holding | None = None) -> None:
+        """Read the header of the first member. The first bytes tell the compression.
+
+        What decompressing takes is added to `holding`, if given. Raises MemoryExhausted.
+        """
+        reader = _PiecesReader(_with_whole_head(pieces))
+        self._source = _DigestingReader(_decompress(reader, holding or Holding()))
         self._reader = Reader(self._source)
+        self._room = Room()
         self._times = FolderTimes()
         self.left_out = LeftOut()
         self.member: Member | None
@@ -138,7 +149,10 @@ class Tar:
         return parts
 
     def unpack(self, folder: Path, path: PurePosixPath) -> None:
-        """Extract the current member to `path` in `folder`; refuse a path through a link."""
+        """Extract the current member to `path` in `folder`; refuse a path through a link.
+
+        Raises DiskFull while some of the disk is still free for others.
+        """
         member = self.member
         in_sandbox = tree.is_in_sandbox(path)
         if member is None or (not in_sandbox and any(map(tree.is_stray, path.parts))):
@@ -149,6 +163,7 @@ class Tar:
             raise InvalidKata(f"{member.shown} has no place in a kata")
         if not in_sandbox and not json_files.is_text(member.name):
             raise InvalidKata(f"{member.shown} has a name that is not UTF-8")
+        self._room.take(folder)
         try:
             self._times.leave(str(folder / path))
             _make_parents(folder, path)
@@ -197,7 +212,7 @@ class Tar:
             if member.sparse_size is not None and not tree.is_in_sandbox(path):
                 raise InvalidKata(f"{member.shown} is sparse, outside of a sandbox")
             with target.open("xb") as file:
-                self._reader.copy_content(member, file)
+                self._reader.copy_content(member, RoomyFile(file, folder, self._room))
         else:
             raise InvalidKata(f"{member.shown} is neither a file nor a folder")
         target.chmod(mode)
@@ -317,7 +332,7 @@ class _PiecesReader(io.RawIOBase):
         return count
 
 
-def _with_whole_magic(pieces: Iterator[bytes]) -> Iterator[bytes]:
+def _with_whole_head(pieces: Iterator[bytes]) -> Iterator[bytes]:
     """Yield the same bytes, with a first piece that is long enough to tell the compression.
 
     Later pieces are not joined: a sender that breaks off has sent all pieces before.
@@ -325,13 +340,13 @@ def _with_whole_magic(pieces: Iterator[bytes]) -> Iterator[bytes]:
     first = b""
     for piece in pieces:
         first += piece
-        if len(first) >= _MAGIC_BYTES:
+        if len(first) >= _HEAD_BYTES:
             break
     yield first
     yield from pieces
 
 
-def _decompress(reader: _PiecesReader) -> IO[bytes]:
+def _decompress(reader: _PiecesReader, holding: Holding) -> IO[bytes]:
     """Return the tar's bytes, decompressed if the first bytes are those of gzip or zstd."""
     buffered = io.BufferedReader(reader, 1024**2)
     magic = buffered.peek(_MAGIC_BYTES)[:_MAGIC_BYTES]
@@ -341,7 +356,12 @@ def _decompress(reader: _PiecesReader) -> IO[bytes]:
         # zstandard accepts a truncated last frame. With an empty frame behind, the truncated frame
         # is an error.
         pieces = chain(iter(lambda: buffered.read1(1024**2), b""), [_EMPTY_FRAME])
-        decompressor = zstandard.ZstdDecompressor(max_window_size=2**27)
+        head = buffered.peek(_HEAD_BYTES)[:_HEAD_BYTES]
+        window_bytes = max(_LEAST_WINDOW_BYTES, zstandard.get_frame_parameters(head).window_size)
+        if window_bytes > _LARGEST_WINDOW_BYTES:
+            raise zstandard.ZstdError(f"its window has {window_bytes} bytes, too many")
+        holding.add(window_bytes)
+        decompressor = zstandard.ZstdDecompressor(max_window_size=window_bytes)
         followed = cast("IO[bytes]", _PiecesReader(pieces))
         return cast("IO[bytes]", decompressor.stream_reader(followed, read_across_frames=True))
     return cast("IO[bytes]", buffered)

@@ -17,7 +17,7 @@ from pygit2.enums import ObjectType
 
 from dojo import waits
 from storer.fs import tree
-from storer.git import loose_objects
+from storer.git import loose_objects, packed_sizes
 from storer.git.reader import entries
 
 _OBJECTS = "objects"
@@ -52,11 +52,13 @@ class ObjectsCheck:
         self._unreferenced: dict[str, tuple[str, ...]] = {}
         self._broken: dict[str, str] = {}
         self._referenced_by: dict[str, str] = {}
+        self._too_large: dict[str, str] = {}
         self.size_bytes = 0
 
     def read(self) -> None:
         """Read every object: those that references lead to first, then all others."""
         repository = pygit2.Repository(str(self._git))
+        self._too_large = packed_sizes.too_large(self._git)
         self._follow(repository, _roots(repository, self._git))
         for found in repository.odb:
             name = str(found)
@@ -123,6 +125,8 @@ class ObjectsCheck:
         try:
             found = loose_objects.read(self._git, name)
             if found is None:
+                if name in self._too_large:
+                    raise ValueError(self._too_large[name])
                 # It is in a pack: libgit2 compares its content with its name.
                 number, content = repository.odb.read(name)
                 found = _PACKED_KINDS.get(number, ""), content

@@ -9,8 +9,10 @@ For the holder of the lock on the avatar's folder. Without the lock, a finding m
 is being recorded.
 """
 
+import filecmp
 import hashlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -208,6 +210,8 @@ class LightsCheck:
     def _check_manifest(self, newest: int) -> Iterator[Finding]:
         path = self._folder / MANIFEST_JSON
         files = self._history.submission(newest).files
+        if _has_content(path, json_files.dump_files(files)):
+            return
         try:
             found = json_files.read_files(json_files.read(path, dict))
         except Unreadable as error:
@@ -217,8 +221,11 @@ class LightsCheck:
             if files in (found, {name: found[name] for name in found if name != OUTPUT}):
                 return
             what = f"it differs from light {newest}"
-        content = json_files.dumps(json_files.files_json(files))
-        yield Finding(MANIFEST_JSON, Kind.STALE, what, partial(self._replace, path, content))
+
+        def mend() -> None:
+            self._replace(path, json_files.dump_files(self._history.submission(newest).files))
+
+        yield Finding(MANIFEST_JSON, Kind.STALE, what, mend)
 
     def _check_light_json(self) -> Iterator[Finding]:
         path = self._folder / LIGHT_JSON
@@ -267,16 +274,36 @@ class LightsCheck:
         path.parent.mkdir(parents=True, exist_ok=True)
         durable.write(path, f"{commit}\n".encode())
 
-    def _replace(self, path: Path, content: bytes) -> None:
+    def _replace(self, path: Path, content: bytes | Iterator[bytes]) -> None:
         """Replace a file; keep its old content beside it, under a name that no tar includes."""
-        try:
-            old = path.read_bytes()
-        except FileNotFoundError:
-            old = b""
-        if old and old != content:
-            digest = hashlib.sha256(old).hexdigest()[:8]
-            durable.write(path.with_name(f".{path.name}.was-{digest}"), old)
+        kept = _keep(path)
         durable.write(path, content)
+        if kept is not None and filecmp.cmp(kept, path, shallow=False):
+            kept.unlink()
+
+
+def _keep(path: Path) -> Path | None:
+    """Give the content of a file a second name, which is returned; None if there is no content."""
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()[:8]
+    except FileNotFoundError:
+        return None
+    if path.stat().st_size == 0:
+        return None
+    kept = path.with_name(f".{path.name}.was-{digest}")
+    kept.unlink(missing_ok=True)
+    kept.hardlink_to(path)
+    durable.sync_folder(path.parent)
+    return kept
+
+
+def _has_content(path: Path, content: bytes | Iterator[bytes]) -> bool:
+    """Return whether a file exists and has this content."""
+    with suppress(FileNotFoundError, IsADirectoryError), path.open("rb") as file:
+        pieces = (content,) if isinstance(content, bytes) else content
+        return all(file.read(len(piece)) == piece for piece in pieces) and not file.read(1)
+    return False
 
 
 def _parse_all(value: list[object]) -> list[Light]:

@@ -257,7 +257,7 @@ def _new_paths(
     """Yield the paths of the files that the avatar's lights after `before` added or replaced."""
     folder = PurePosixPath(avatar.name)
     git = folder / GIT
-    for name in sorted(_new_objects(avatar.open_history().open_repository(), before, newest)):
+    for name in sorted(_new_objects(avatar.open_history().open_whole_repository(), before, newest)):
         path = git / "objects" / name[:2] / name[2:]
         if (taken.kata.folder / path).exists():  # else it is older, and in a pack
             yield path

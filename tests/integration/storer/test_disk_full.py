@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import tarfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,18 +14,20 @@ import grpc
 import pytest
 
 from cyberdojo.storer.v1 import storer_pb2
+from dojo.chunks import rechunk
+from storer.tar import snapshot
 from support.services import Service, code_of, wait_until
 from support.storer.backups import backup
 from support.storer.disks import BLOCK, MIB, Disk, a_disk, storer_on
 from support.storer.katas_directories import DOLPHIN, SPIDER
 from support.storer.loads import State, observe
-from support.storer.storing import FILES, Katas, Stub
+from support.storer.storing import FILES, Katas, Stub, refused
 from support.storer.verifying import verify
 
 OK, EXHAUSTED = grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED
 
 # Free space, so that each round of a call fails at a later step.
-LEAVING = (0, 1, 2, 3, 4, 6, 8, 12, 16, 20, 24, 28, 32, 40, 48, 64, 96, 128, 256)
+LEAVING = (0, 1, 2, 3, 4, 6, 8, 12, 16, 20, 24, 28, 32, 40, 48, 64, 96, 128, 256, 512)
 
 # The storer empties its logs every ten seconds. Right before the first call, that makes room.
 ATTEMPTS = 3
@@ -255,3 +258,25 @@ def test_a_light_that_a_full_disk_kept_from_increments_json_is_listed(
         (whale,) = (short_folder / "data/volumes").glob(f"*-kata-{kata_id}/_data/whale")
         listed = json.loads((whale / "increments.json").read_bytes())
         assert [light["number"] for light in listed] == [*numbers[1:], len(numbers)]
+
+
+def test_restores_leave_room_for_other_calls(full: Full) -> None:
+    katas = full.katas
+    kata_id, other = katas.started("whale"), katas.started("whale")
+    tar = katas.tar(kata_id).removesuffix(snapshot.END)
+    katas.delete(kata_id)
+    header = tarfile.TarInfo(f"{kata_id[:2]}/{kata_id[2:]}/whale/sandbox/large")
+    header.size = 1024 * MIB
+    begin = tar + header.tobuf()
+
+    def requests() -> Iterator[storer_pb2.RestoreKataRequest]:
+        yield storer_pb2.RestoreKataRequest(header=storer_pb2.RestoreKataHeader())
+        for piece in rechunk([begin]):
+            yield storer_pb2.RestoreKataRequest(data=piece)
+        for _ in range(1024):
+            yield storer_pb2.RestoreKataRequest(data=os.urandom(MIB))
+
+    with refused(EXHAUSTED, says="for other calls"):
+        katas.stub.RestoreKata(requests())
+    katas.record(other, "whale", {"noise": os.urandom(100_000)})
+    wait_until(lambda: not full.left())

@@ -1,17 +1,20 @@
 """All calls together take a share of the storer's memory; more is refused, to be tried again."""
 
+import os
 import re
+import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
+import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from cyberdojo.storer.v1 import storer_pb2
-from support.services import Service
+from support.services import Service, code_of, wait_until
 from support.storer.storing import FILES, Katas, Stub, a_test
 
 CLIENTS = 64
@@ -37,7 +40,10 @@ def outcomes(service: Service, call: Callable[[Stub], object]) -> Counter[grpc.S
             try:
                 call(Stub(channel))
             except grpc.RpcError as error:
-                return error.code() if tells_when_to_retry(error) else grpc.StatusCode.UNKNOWN
+                is_refused = error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+                if is_refused and not tells_when_to_retry(error):
+                    return grpc.StatusCode.UNKNOWN
+                return error.code()
             return grpc.StatusCode.OK
 
     with ThreadPoolExecutor(CLIENTS) as clients:
@@ -48,6 +54,12 @@ def tells_when_to_retry(error: grpc.RpcError) -> bool:
     """Return whether an error has the detail that says when to call again."""
     status = rpc_status.from_call(error)  # type: ignore[arg-type]  # the error is the call too
     return status is not None and status.details[0].Is(error_details_pb2.RetryInfo.DESCRIPTOR)
+
+
+def assert_refused(error: grpc.RpcError) -> None:
+    """Check that a call is to be tried again, when others need less memory."""
+    assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert tells_when_to_retry(error)
 
 
 def test_the_largest_calls_of_many_clients_fit_into_the_memory(
@@ -69,3 +81,75 @@ def test_the_largest_calls_of_many_clients_fit_into_the_memory(
     # What was refused or answered holds nothing.
     katas.record(kata_id, "whale", LARGE)
     assert katas.files(kata_id, "whale", 1).light.number == 1
+
+
+def test_the_largest_messages_of_many_restores_fit_into_the_memory(
+    start_storer: Callable[..., Service], client: Callable[[Service], Katas]
+) -> None:
+    service = start_storer()
+    katas = client(service)
+    large = [BEGIN, storer_pb2.RestoreKataRequest(data=bytes(16 * MIB))]
+    refused = outcomes(service, lambda stub: stub.RestoreKata(iter(large), timeout=SECONDS))
+    assert peak_bytes(service) < MAX_BYTES
+    assert refused[grpc.StatusCode.INVALID_ARGUMENT]  # the message is too large
+    assert set(refused) <= {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.INVALID_ARGUMENT}
+    kata_id = katas.started("whale")
+    tar = katas.tar(kata_id)
+    katas.delete(kata_id)
+    katas.restore(tar)
+    assert list(katas.get(kata_id).avatars) == ["whale"]
+
+
+BEGIN = storer_pb2.RestoreKataRequest(header=storer_pb2.RestoreKataHeader())
+
+
+def test_restores_that_send_nothing_are_refused_when_there_are_too_many_and_hold_up_no_others(
+    start_storer: Callable[..., Service], client: Callable[[Service], Katas]
+) -> None:
+    service = start_storer()
+    katas = client(service)
+    kata_id = katas.started("whale")
+    tar = katas.tar(kata_id)
+    end = threading.Event()
+
+    def requests() -> Iterator[storer_pb2.RestoreKataRequest]:
+        yield BEGIN
+        end.wait()
+
+    with grpc.insecure_channel(service.address, [("grpc.use_local_subchannel_pool", 1)]) as channel:
+        begun = [Stub(channel).RestoreKata.future(requests()) for _ in range(CLIENTS)]
+        wait_until(lambda: any(call.done() for call in begun))
+        with pytest.raises(grpc.RpcError) as refused:
+            next(call for call in begun if call.done()).result()
+        assert_refused(refused.value)
+        katas.record(kata_id, "whale", LARGE)
+        assert len(katas.tar(kata_id)) > len(tar)
+        assert len([call for call in begun if not call.done()]) >= 8
+        end.set()
+    wait_until(lambda: code_of(lambda: katas.restore(tar, overwrite=True)) is grpc.StatusCode.OK)
+
+
+def test_downloads_that_nobody_reads_are_refused_when_there_are_too_many(
+    start_storer: Callable[..., Service], client: Callable[[Service], Katas]
+) -> None:
+    service = start_storer()
+    katas = client(service)
+    kata_id = katas.started("whale")
+    katas.record(kata_id, "whale", {**FILES, "noise": os.urandom(15 * MIB)})
+    with grpc.insecure_channel(service.address, [("grpc.use_local_subchannel_pool", 1)]) as channel:
+        begun: list[Iterator[object]] = []
+        with pytest.raises(grpc.RpcError) as refused:
+            begin_downloads(Stub(channel), kata_id, begun)
+        assert_refused(refused.value)
+        assert len(begun) >= CLIENTS
+        assert peak_bytes(service) < MAX_BYTES
+    wait_until(lambda: len(katas.tar(kata_id)) > 15 * MIB)
+
+
+def begin_downloads(stub: Stub, kata_id: str, begun: list[Iterator[object]]) -> None:
+    """Begin downloads, which nobody reads, until one is refused; add them to `begun`."""
+    request = storer_pb2.DownloadKataRequest(kata_id=kata_id)
+    while len(begun) < 1000:
+        download = iter(stub.DownloadKata(request))
+        next(download)
+        begun.append(download)

@@ -8,9 +8,11 @@ import os
 import random
 import shutil
 import stat
+import struct
 import subprocess
 import tarfile
 import threading
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -24,6 +26,7 @@ from dojo import avatars
 from dojo.engine.data_containers import DataContainers
 from storer.katas import publish
 from storer.katas.create import UNFINISHED_SECONDS
+from storer.tar import snapshot
 from support.services import Service, code_of, wait_until
 from support.storer.katas_directories import SPIDER, LegacyKata, each_legacy_kata, packed
 from support.storer.storing import (
@@ -753,6 +756,37 @@ def test_a_client_that_disconnects_leaves_nothing(
         "manifest.json",
         "whale",
     }
+
+
+def test_a_client_that_leaves_while_its_kata_is_checked_leaves_nothing(
+    katas: Katas, data_containers: DataContainers
+) -> None:
+    kata_id = katas.started("whale")
+    folder = data_containers.folder(kata_id)
+    tar = katas.tar(kata_id).removesuffix(snapshot.END)
+    katas.delete(kata_id)
+    pack = pack_of_many(300_000)
+    name = f"objects/pack/pack-{'a' * 40}.pack"
+    git_folder = f"{kata_id[:2]}/{kata_id[2:]}/whale/.git"
+    tar += tar_of([member(f"{git_folder}/{name}", pack)])
+    call = katas.stub.RestoreKata.future(restore_requests(tar))
+
+    def is_received() -> bool:
+        found = folder.glob(f"{publish.INCOMING}*/whale/.git/{name}")
+        return any(path.stat().st_size == len(pack) for path in found)
+
+    wait_until(is_received)
+    call.cancel()
+    wait_until(lambda: not folder.exists())
+    with refused(grpc.StatusCode.NOT_FOUND):
+        katas.get(kata_id)
+
+
+def pack_of_many(count: int) -> bytes:
+    """Return a pack of many objects, which takes seconds to check."""
+    entries = (b"\x34" + zlib.compress(struct.pack(">I", number), 0) for number in range(count))
+    content = b"PACK" + struct.pack(">II", 2, count) + b"".join(entries)
+    return content + hashlib.sha1(content, usedforsecurity=False).digest()
 
 
 def test_a_storer_that_died_while_it_received_a_new_kata_leaves_nothing(

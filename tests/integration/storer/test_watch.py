@@ -16,8 +16,10 @@ import grpc.aio
 import pytest
 
 from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
+from dojo import limits
 from dojo.engine.data_containers import DataContainers
 from dojo.service.interceptor import StatusInterceptor
+from dojo.service.receiving import Receiving
 from storer.app import Storer, build
 from storer.settings import StorerSettings
 from support.services import Service, code_of, wait_until
@@ -69,7 +71,7 @@ def inside(
     started: Future[tuple[Storer, asyncio.AbstractEventLoop, asyncio.Event, int]] = Future()
 
     async def serve() -> None:
-        server = grpc.aio.server(interceptors=[StatusInterceptor()])
+        server = grpc.aio.server(interceptors=[StatusInterceptor(Receiving(limits.MEMORY_BYTES))])
         storer = build(StorerSettings(), data_containers)
         storer_pb2_grpc.add_StorerServiceServicer_to_server(storer.servicer, server)
         port = server.add_insecure_port("127.0.0.1:0")

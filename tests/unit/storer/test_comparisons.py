@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dojo import limits
-from dojo.errors import ComparisonsExhausted, ComparisonTooLarge
+from dojo.errors import ComparisonLost, ComparisonsExhausted, ComparisonTooLarge
 from dojo.service.call_threads import CallThreads
 from dojo.visible_files import MAX_FILE_BYTES
 from storer.api import comparer
@@ -248,14 +248,22 @@ def test_nothing_remains_of_a_comparison_that_is_ended(
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
-def test_a_process_that_is_killed_is_told_as_a_comparison_that_is_too_large(
-    number: signal.Signals,
+@pytest.mark.parametrize(
+    ("number", "error", "says"),
+    [
+        (signal.SIGKILL, ComparisonLost, "call again"),
+        (signal.SIGTERM, ComparisonLost, "call again"),
+        (signal.SIGSEGV, RuntimeError, "SIGSEGV"),
+        (signal.SIGABRT, RuntimeError, "SIGABRT"),
+    ],
+)
+def test_a_process_that_is_killed_or_crashes_is_told_as_that(
+    number: signal.Signals, error: type[Exception], says: str
 ) -> None:
     async def check() -> None:
         task = asyncio.create_task(new_comparisons().compare(Output.LINES, reading(SLOWEST)))
         os.kill(await child(), number)
-        with pytest.raises(ComparisonTooLarge, match="bytes of memory"):
+        with pytest.raises(error, match=says):
             await task
 
     asyncio.run(check())

@@ -1,5 +1,6 @@
 """Katas that come in: what is accepted can be read, and nothing in them expands without a bound."""
 
+import contextvars
 import hashlib
 import json
 import os
@@ -7,6 +8,7 @@ import re
 import resource
 import shutil
 import struct
+import tracemalloc
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,10 +18,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dojo import visible_files
-from dojo.errors import KataDamaged
+from dojo import limits, shares, visible_files, waits
+from dojo.errors import KataDamaged, MemoryExhausted
+from dojo.shares import Memory
+from dojo.waits import CallEnded, CallWork
 from storer.fs import json_files, tree
-from storer.git import object_writer
+from storer.git import object_writer, packed_sizes
 from storer.git.object_writer import FILE, FOLDER, NewObjects
 from storer.kata import diff
 from storer.kata.kata import Kata
@@ -369,6 +373,80 @@ def test_a_pack_that_expands_or_is_damaged_is_set_aside(incoming: Incoming, what
     assert peak_mib() - before < 60
 
 
+@pytest.mark.parametrize("is_delta", [False, True])
+def test_a_packed_object_that_expands_in_a_kata_that_is_there_is_told_as_damage(
+    incoming: Incoming, *, is_delta: bool
+) -> None:
+    name, zeros = zeros_in_pack(3200)
+    incoming.light()
+    incoming.light(sandbox=incoming.new.tree({b"zeros": (FILE, name)}))
+    incoming.write()
+    delta = [entry(3, ZEROS), entry(7, delta_of(3200), BASE_NAME)]
+    write_pack(incoming.git, delta if is_delta else [zeros])
+    whale = Kata.detached(incoming.folder, ID).avatar("whale")
+    before = peak_mib()
+    with pytest.raises(KataDamaged, match=f"{name}: a blob has .* bytes, more than"):
+        whale.submission(1)
+    found = [each.what for each, _ in AvatarCheck(incoming.whale, ID).check(mend=False).findings]
+    assert any("more than" in each for each in found)
+    with pytest.raises(KataDamaged, match="more than"):
+        whale.open_history().open_whole_repository()
+    assert peak_mib() - before < 60
+    assert whale.submission(0)[1].files == FILES
+
+
+def test_deltas_that_need_too_much_together_are_told_as_damage(
+    incoming: Incoming, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packed_sizes, "GIT_CHAIN_BYTES", 3 * len(ZEROS))
+    incoming.light()
+    incoming.write()
+    name, _ = zeros_in_pack(3)
+    write_pack(incoming.git, [entry(3, ZEROS), entry(7, delta_of(3), BASE_NAME)])
+    assert list(packed_sizes.too_large(incoming.git)) == [name]
+
+
+def zeros_in_pack(copies: int) -> tuple[str, bytes]:
+    """Return the name of a blob of so many ZEROS, and its entry in a pack, without holding it."""
+    size = copies * len(ZEROS)
+    digest = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+    compressor = zlib.compressobj(9)
+    pieces = []
+    for _ in range(copies):
+        digest.update(ZEROS)
+        pieces.append(compressor.compress(ZEROS))
+    head = entry(3, b"", size=size).removesuffix(zlib.compress(b""))
+    return digest.hexdigest(), head + b"".join(pieces) + compressor.flush()
+
+
+def write_pack(git_folder: Path, entries: list[bytes]) -> None:
+    """Write a pack and its index, as git does, whatever the objects expand to."""
+    pack = pack_of(entries)
+    path = git_folder / f"objects/pack/pack-{pack[-20:].hex()}.pack"
+    path.write_bytes(pack)
+    git(git_folder, "index-pack", str(path))
+
+
+def test_what_deltas_hold_comes_from_the_memory_of_all_calls(incoming: Incoming) -> None:
+    incoming.light()
+    incoming.write()
+    base = bytes(12 * 1024**2)
+    name = hashlib.sha1(b"blob %d\0" % len(base) + base, usedforsecurity=False).digest()
+    deltas = [entry(7, varint(len(base)) + varint(1) + bytes([1, byte]), name) for byte in b"ab"]
+    pack = incoming.git / f"objects/pack/pack-{'a' * 40}.pack"
+    pack.write_bytes(pack_of([entry(3, base), *deltas]))
+    memory = Memory(64 * 1024**2)  # a quarter of it is for calls
+
+    def normalize_with_little_left() -> None:
+        shares.use(memory)
+        with memory.calls.taken(6 * 1024**2):
+            normalize.normalize(incoming.folder, ID)
+
+    with pytest.raises(MemoryExhausted):
+        contextvars.copy_context().run(normalize_with_little_left)
+    memory.calls.take(16 * 1024**2)  # all of it came back
+
+
 def test_a_pack_of_plain_git_can_be_read_whatever_its_index_says(incoming: Incoming) -> None:
     for number in range(40):
         text = b"".join(b"line %d\n" % (line * line) for line in range(500 + number))
@@ -671,3 +749,52 @@ def test_whatever_is_accepted_can_be_read(
         if listed and incoming.listed:
             incoming.listed[-1].update(in_list)
     read_all(incoming.normalize())
+
+
+# --- Calls that end
+
+
+def test_nothing_more_is_checked_for_a_call_that_has_ended(incoming: Incoming) -> None:
+    incoming.light()
+    incoming.write()
+
+    def normalize_for_nobody() -> None:
+        call = CallWork(lambda: True)
+        call.end()
+        waits.work_for(call)
+        normalize.normalize(incoming.folder, ID)
+
+    with pytest.raises(CallEnded):
+        contextvars.copy_context().run(normalize_for_nobody)
+
+
+# --- What a reader wants no more of than a share
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("kind", ["files", "legacy"])
+def test_a_light_that_is_too_large_for_its_reader_is_not_expanded(
+    incoming: Incoming, kind: str, *, packed: bool
+) -> None:
+    content = b"x" * visible_files.MAX_FILE_BYTES
+    if kind == "files":
+        incoming.light({"a": content})
+        incoming.light({"b": content[1:]})
+    else:
+        legacy = incoming.new.blob(json.dumps({"a": content.decode()}).encode())
+        root = incoming.new.tree({b"manifest.json": (FILE, legacy)})
+        for number in range(2):
+            commit = incoming.new.commit(root, incoming.commits[-1:], AUTHOR, 0, str(number))
+            incoming.commits.append(commit)
+        incoming.listed.append({"colour": "red", "time": TIME, "number": 1})
+    kata = incoming.normalize()
+    if packed:
+        git(incoming.whale, "repack", "-adfq")
+    tracemalloc.start()
+    try:
+        with pytest.raises(diff.NotSmall):
+            diff.read(kata.avatar("whale"), 0, 1, limits.SMALL_COMPARED_BYTES)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 2 * limits.SMALL_COMPARED_BYTES

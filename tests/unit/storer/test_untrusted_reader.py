@@ -1,8 +1,10 @@
 """Untrusted tars are read member by member, and never written outside of their folder."""
 
+import contextvars
 import gzip
 import hashlib
 import io
+import shutil
 import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -13,8 +15,9 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dojo import limits
-from dojo.errors import InvalidArgument
+from dojo import limits, shares
+from dojo.errors import DiskFull, InvalidArgument, MemoryExhausted
+from dojo.shares import Holding, Memory
 from storer.tar.untrusted_reader import InvalidKata, Tar, translate_tar_errors
 
 BLOCK = tarfile.BLOCKSIZE
@@ -379,3 +382,42 @@ def test_a_stream_that_is_no_tar_is_refused() -> None:
 
 def test_an_invalid_kata_names_the_field_data() -> None:
     assert InvalidKata("reason").field == "data"
+
+
+@pytest.mark.parametrize(("window_log", "fits"), [(27, False), (20, True)])
+def test_what_decompressing_takes_comes_from_the_memory_of_all_calls(
+    window_log: int, *, fits: bool
+) -> None:
+    parameters = zstandard.ZstdCompressionParameters(window_log=window_log)
+    compressor = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+    tar = compressor.compress(WHOLE) + compressor.flush()
+    memory = Memory(256 * 1024**2)  # a quarter of it is for calls
+
+    def read() -> None:
+        shares.use(memory)
+        with Holding() as holding:
+            Tar(iter([tar]), holding)
+
+    context = contextvars.copy_context()
+    if fits:
+        context.run(read)
+    else:
+        with pytest.raises(MemoryExhausted):
+            context.run(read)
+    memory.calls.take(64 * 1024**2)  # all of it came back
+
+
+def test_some_of_the_disk_stays_free_for_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    free = shutil.disk_usage(tmp_path).free
+    tar = packed((header("whale/sandbox/a", size=5), b"hello"))
+    monkeypatch.setattr(limits, "FREE_DISK_PERCENT", 100)
+    monkeypatch.setattr(limits, "FREE_DISK_BYTES", free // 2)
+    assert unpacked(tar, tmp_path / "a") == ["whale/sandbox/a"]
+    monkeypatch.setattr(limits, "FREE_DISK_BYTES", 2 * free)
+    with pytest.raises(DiskFull, match="for other calls"):
+        unpacked(tar, tmp_path / "b")
+    assert not any((tmp_path / "b").iterdir())
