@@ -12,6 +12,7 @@ import docker.errors
 import requests.exceptions
 import urllib3.exceptions
 
+from dojo import free_space
 from dojo.errors import DiskFull, DiskReadOnly, EngineUnavailable
 
 # A healthy engine answers in milliseconds, a busy one in seconds. An engine that takes longer than
@@ -19,6 +20,8 @@ from dojo.errors import DiskFull, DiskReadOnly, EngineUnavailable
 ANSWER_SECONDS = 20
 
 _SOCKET = "unix://"
+
+_DISK_FULL = ("no space left on device", "disk quota exceeded")
 
 # The states of a container that the engine is removing.
 _BEING_REMOVED = {"removing", "dead"}
@@ -118,19 +121,23 @@ class Engine:
 
 
 @contextmanager
-def translating_errors() -> Iterator[None]:
+def translating_errors(disk: Path | None = None) -> Iterator[None]:
     """Raise a DojoError for an engine that does not answer, or that can't write to its disk.
 
+    On a full disk the engine also fails with errors such as `chown ...: no such file or directory`.
+    So if `disk`, a folder that the engine writes to, is given and full, its failures are DiskFull.
     Any other error that the engine answers with stays a docker.errors.APIError.
     """
     try:
         yield
     except docker.errors.APIError as error:
         explanation = str(error.explanation or error)
-        if "no space left on device" in explanation:
+        if any(each in explanation for each in _DISK_FULL):
             raise DiskFull(explanation) from error
         if "read-only file system" in explanation:
             raise DiskReadOnly(explanation) from error
+        if disk is not None and error.is_server_error() and free_space.is_full(disk):
+            raise DiskFull(f"the engine failed on a full disk: {explanation}") from error
         raise
     except (
         docker.errors.DockerException,

@@ -11,12 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-import pygit2
-
 from dojo.naming import SANDBOX
 from storer.fs import durable, json_files, json_times
 from storer.fs.write_ahead_log import Entry, WriteAheadLog
-from storer.git import object_writer
+from storer.git import index_file, object_writer
 from storer.git.object_writer import NewObjects
 from storer.kata import light
 from storer.kata.history import GIT, LIGHT_JSON, History, tag_of
@@ -157,22 +155,9 @@ class Recorder(History):
         branch = self._branch()
         if branch is not None and self._target(branch) != commit:
             object_writer.move_branch(self._folder, branch, commit)
-        (self._folder / "index.lock").unlink(missing_ok=True)
         with self._reading(tag_of(number)):
-            index = self._index()
-            index.read_tree(self.open_repository()[commit].peel(pygit2.Tree))
-        with durable.translate_disk_errors():
-            index.write()
-
-    def _index(self) -> pygit2.Index:
-        """Return git's index, a new one in place of one that can't be read: git has all of it."""
-        repository = self.open_repository()
-        try:
-            index: pygit2.Index = repository.index
-        except pygit2.GitError:
-            (self._folder / "index").unlink()
-            index = repository.index
-        return index
+            content = index_file.encode(self._reader, self._reader.root(tag_of(number)))
+        index_file.write(self._folder, content)
 
     def _tip(self, number: int) -> Tip:
         if number < 0:

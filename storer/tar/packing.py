@@ -17,6 +17,8 @@ from pathlib import Path, PurePosixPath
 
 import pygit2
 
+from dojo import free_space
+from dojo.errors import DiskFull
 from storer.fs import durable, tree
 from storer.kata.history import GIT
 from storer.kata.kata import Kata
@@ -64,7 +66,8 @@ def pack_objects(kata: Kata, references: Mapping[PurePosixPath, bytes]) -> Itera
     """Pack all objects and the tags of a kata's avatars, with the tags as in `references`.
 
     Avatars with no or few loose objects stay unpacked. Only one caller at a time may pack a kata:
-    temporary folders that are there are removed. Raises ValueError if an object is damaged.
+    temporary folders that are there are removed. Raises DiskFull; ValueError or pygit2.GitError if
+    an object is damaged.
     """
     packed = PackedObjects()
     for leftover in kata.folder.glob(f"{_TEMPORARY}*"):
@@ -79,14 +82,26 @@ def pack_objects(kata: Kata, references: Mapping[PurePosixPath, bytes]) -> Itera
                     tempfile.TemporaryDirectory(prefix=_TEMPORARY, dir=kata.folder)
                 )
             )
-            with durable.translate_disk_errors():
-                pygit2.Repository(str(git)).pack(folder, n_threads=1)
+            _pack(git, folder)
             for path in folder.iterdir():
                 packed.files[at / "objects" / "pack" / path.name] = path
             packed.files[at / "packed-refs"] = _packed_references(references, at)
             packed.tags.update(_newest_tag(references, at))
             packed.avatars.add(name)
         yield packed
+
+
+def _pack(git: Path, folder: Path) -> None:
+    """Pack all objects of a repository into `folder`. Raises DiskFull or pygit2.GitError."""
+    try:
+        with durable.translate_disk_errors():
+            pygit2.Repository(str(git)).pack(folder, n_threads=1)
+    except pygit2.GitError as error:
+        # libgit2 gives no reason if it can't write a pack's index, and removes the pack.
+        needed_bytes = sum(each.status.st_blocks * 512 for each in tree.walk(git / "objects"))
+        if free_space.free_bytes(folder) < needed_bytes:
+            raise DiskFull(f"there is no room for a pack of {git}") from error
+        raise
 
 
 def _loose_count(git: Path) -> int:
