@@ -26,7 +26,6 @@ BRANCH = "refs/heads/main"
 EXCLUDED = "/manifest.json\n/increments.json\n/submission.json\n"
 
 _FOLDERS = ("info", "objects", "objects/pack", "refs", "refs/heads", "refs/tags")
-_CREATE = os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CONFIG = """[core]
 \trepositoryformatversion = 0
 \tfilemode = true
@@ -69,14 +68,10 @@ class Recorder(History):
             ("config", f"{_CONFIG}[user]\n{user}"),
             ("info/exclude", EXCLUDED),
         ):
-            # A crash, or a failing disk, can leave a file empty or full of zeros.
+            # A crash, or a failing disk, can leave a file empty or full of zeros. It is replaced:
+            # ext4 takes blocks that the disk failed to write for zeros even when rewritten.
             if overwrite or not _read(f"{git}/{name}").strip(b"\0"):
-                descriptor = os.open(f"{git}/{name}", _CREATE, 0o666)
-                try:
-                    durable.write_all(descriptor, text.encode())
-                    os.ftruncate(descriptor, len(text))
-                finally:
-                    os.close(descriptor)
+                durable.replace(Path(f"{git}/{name}"), text.encode(), sync=False)
         return cls(folder, kata_id, avatar)
 
     def record(
@@ -137,8 +132,9 @@ class Recorder(History):
             if overwrite or self._target(tag_of(newest.number)) != newest.commit:
                 self._set_references(newest.number, newest.commit, self._branch())
         if newest is not None and (branch := self._branch()) is not None:
+            set_branch = object_writer.write_reference if overwrite else object_writer.move_branch
             with suppress(OSError):  # `check_out` moves a branch that is behind
-                object_writer.move_branch(self._folder, branch, newest.commit)
+                set_branch(self._folder, branch, newest.commit)
 
     def _set_references(self, number: int, commit: str, branch: str | None) -> None:
         """Set the light's tag and the branch to a commit."""
