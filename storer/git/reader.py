@@ -15,7 +15,7 @@ from typing import NamedTuple
 import pygit2
 from pygit2.enums import ObjectType
 
-from storer.git import loose_objects
+from storer.git import libgit2, loose_objects
 
 _KINDS = {
     ObjectType.COMMIT: "commit",
@@ -66,7 +66,7 @@ class GitReader:
     def open_repository(self) -> pygit2.Repository:
         """Return libgit2's repository; the first call opens it, which is slow."""
         if self._repository is None:
-            self._repository = pygit2.Repository(str(self._git))
+            self._repository = libgit2.opened(self._git)
         return self._repository
 
     def commit(self, reference: str) -> str:

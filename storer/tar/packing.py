@@ -20,6 +20,7 @@ import pygit2
 from dojo import free_space
 from dojo.errors import DiskFull
 from storer.fs import durable, tree
+from storer.git import libgit2
 from storer.kata.history import GIT
 from storer.kata.kata import Kata
 
@@ -95,7 +96,7 @@ def _pack(git: Path, folder: Path) -> None:
     """Pack all objects of a repository into `folder`. Raises DiskFull or pygit2.GitError."""
     try:
         with durable.translate_disk_errors():
-            pygit2.Repository(str(git)).pack(folder, n_threads=1)
+            libgit2.opened(git).pack(folder, n_threads=1)
     except pygit2.GitError as error:
         # libgit2 gives no reason if it can't write a pack's index, and removes the pack.
         needed_bytes = sum(each.status.st_blocks * 512 for each in tree.walk(git / "objects"))
