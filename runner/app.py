@@ -13,6 +13,7 @@ from dojo.engine.client import Engine
 from dojo.engine.monitor import EngineMonitor
 from dojo.service import serving
 from dojo.service.memory import return_freed_blocks
+from dojo.service.serving import CannotListen
 from dojo.service.settings import BadSettings
 from runner.api.admission import Admission
 from runner.api.servicer import RunnerServicer
@@ -54,6 +55,8 @@ def _run(settings: RunnerSettings) -> None:
 
     def on_listening() -> None:
         presence.begin()
+        for other in presence.others():
+            _log.info("another runner serves this namespace", namespace=namespace.name, who=other)
         remover.remove_orphans()
 
     cores = os.cpu_count() or 1
@@ -88,7 +91,13 @@ def _run(settings: RunnerSettings) -> None:
         partial(asyncio.to_thread, presence.end),
     ]
     monitor = EngineMonitor(data_containers, pool.images_changed)
-    asyncio.run(_serve(settings.listen, servicer, monitor, on_stop, on_listening))
+    try:
+        asyncio.run(_serve(settings.listen, servicer, monitor, on_stop, on_listening))
+    except CannotListen as error:
+        others = "; ".join(presence.others()) or "none"
+        raise CannotListen(
+            f"{error}. Runners of the namespace {namespace.name}: {others}"
+        ) from None
 
 
 async def _serve(

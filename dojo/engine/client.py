@@ -11,7 +11,9 @@ import docker
 import docker.errors
 import requests.exceptions
 import urllib3.exceptions
+from docker.transport import UnixHTTPAdapter
 
+from dojo import free_space
 from dojo.errors import DiskFull, DiskReadOnly, EngineUnavailable
 
 # A healthy engine answers in milliseconds, a busy one in seconds. An engine that takes longer than
@@ -19,6 +21,12 @@ from dojo.errors import DiskFull, DiskReadOnly, EngineUnavailable
 ANSWER_SECONDS = 20
 
 _SOCKET = "unix://"
+
+_DISK_FULL = ("no space left on device", "disk quota exceeded")
+
+_ANY_URL = "http+docker://localhost"
+# More than there are threads: a connection too many would be closed after use, with a warning.
+_MAX_IDLE_CONNECTIONS = 128
 
 # The states of a container that the engine is removing.
 _BEING_REMOVED = {"removing", "dead"}
@@ -40,8 +48,10 @@ class Engine:
                 base_url=url,
                 version="auto",  # asks the engine
                 timeout=answer_seconds,
-                max_pool_size=64,
             )
+        if url.startswith(_SOCKET):
+            self.api.get_adapter(_ANY_URL).close()
+            self.api.mount("http+docker://", _OnePoolAdapter(url, answer_seconds))
         # A socket has no proxy. Searching the environment for one would double this process's
         # share of the time that a call takes.
         self.api.trust_env = not url.startswith(_SOCKET)
@@ -126,20 +136,41 @@ class Engine:
         self.api.close()
 
 
+class _OnePoolAdapter(UnixHTTPAdapter):
+    """Keeps connections for all requests together.
+
+    The docker package keeps some for each URL, and most URLs name a container: 25 connections would
+    stay open, none of them of use to another request.
+    """
+
+    def __init__(self, url: str, answer_seconds: int) -> None:
+        socket_url = url.replace(_SOCKET, "http+unix://")
+        super().__init__(socket_url, answer_seconds, 1, max_pool_size=_MAX_IDLE_CONNECTIONS)
+
+    def get_connection(self, url: str | bytes, proxies: Mapping[str, str] | None = None) -> Any:
+        """Return the pool of connections; it is the same for every `url`."""
+        del url
+        return super().get_connection(_ANY_URL, proxies)
+
+
 @contextmanager
-def translating_errors() -> Iterator[None]:
+def translating_errors(disk: Path | None = None) -> Iterator[None]:
     """Raise a DojoError for an engine that does not answer, or that can't write to its disk.
 
+    On a full disk the engine also fails with errors such as `chown ...: no such file or directory`.
+    So if `disk`, a folder that the engine writes to, is given and full, its failures are DiskFull.
     Any other error that the engine answers with stays a docker.errors.APIError.
     """
     try:
         yield
     except docker.errors.APIError as error:
         explanation = str(error.explanation or error)
-        if "no space left on device" in explanation:
+        if any(each in explanation for each in _DISK_FULL):
             raise DiskFull(explanation) from error
         if "read-only file system" in explanation:
             raise DiskReadOnly(explanation) from error
+        if disk is not None and error.is_server_error() and free_space.is_full(disk):
+            raise DiskFull(f"the engine failed on a full disk: {explanation}") from error
         raise
     except (
         docker.errors.DockerException,

@@ -201,7 +201,7 @@ class DataContainers:
         self.forget_handle(name)
         api = self.engine.api
         deadline = time.monotonic() + ANSWER_SECONDS
-        with translating_errors():
+        with translating_errors(self.volume_root):
             with background_task(partial(_remove_container, api, name)):
                 empty()
             while True:
@@ -254,7 +254,7 @@ class DataContainers:
     def _create_container(self, kata_id: str) -> None:
         """Create the container, and with it the volume if there is none."""
         name, config = self.namespace.kata(kata_id), self.container_config(kata_id)
-        with translating_errors():
+        with translating_errors(self.volume_root):
             try:
                 try:
                     self.engine.api.create_container_from_config(config, name)

@@ -2,12 +2,16 @@
 
 A runner that starts removes what dead runners left, and nothing of one that is alive. The files are
 in the folder of the engine's volumes, so they belong to this engine and this namespace, whatever
-container or address a runner has. The kernel releases a lock when its holder ends.
+container or address a runner has. The kernel releases a lock when its holder ends. A file says who
+its runner is, for people.
 """
 
+import contextlib
 import fcntl
 import os
 import secrets
+import socket
+import time
 from pathlib import Path
 
 from dojo import locks
@@ -31,6 +35,7 @@ class Presence:
         part = self._folder / f".{self._prefix}{self.runner}"
         self._descriptor = os.open(part, _FLAGS, 0o600)
         fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        os.write(self._descriptor, _description().encode())
         part.rename(self._path(self.runner))
 
     def end(self) -> None:
@@ -39,6 +44,18 @@ class Presence:
             self._path(self.runner).unlink(missing_ok=True)
             os.close(self._descriptor)
             self._descriptor = -1
+
+    def others(self) -> list[str]:
+        """Return who the other living runners are: `process 7 on 3c1f..., since ...`.
+
+        Inside of a container, the host is the container's id.
+        """
+        found = []
+        for path in sorted(self._folder.glob(f"{self._prefix}*.lock")):
+            if path != self._path(self.runner) and locks.is_locked(path):
+                with contextlib.suppress(FileNotFoundError):  # it has just ended
+                    found.append(path.read_text(errors="replace"))
+        return found
 
     def is_alive(self, runner: str) -> bool:
         """Say whether a runner, by the name that its containers have, is alive."""
@@ -54,3 +71,8 @@ class Presence:
 
     def _path(self, runner: str) -> Path:
         return self._folder / f"{self._prefix}{runner}.lock"
+
+
+def _description() -> str:
+    since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
+    return f"process {os.getpid()} on {socket.gethostname()}, since {since}"

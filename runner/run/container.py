@@ -122,9 +122,9 @@ class RunContainer:
             self._pipes = Pipes(folder.descriptor, folder.uid)
             self._pipes.add_file(_HOSTS, _hosts(self._hostname))
             self.sandbox_id = folder.sandbox_id
-            with translating_errors():
+            with translating_errors(self._data_containers.volume_root):
                 self._create_with_handle()
-        with translating_errors():
+        with translating_errors(self._data_containers.volume_root):
             try:
                 self._api.start(self._name)
             except docker.errors.APIError as error:

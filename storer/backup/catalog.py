@@ -184,7 +184,7 @@ class Catalog:
         folder = self._containers.backups_folder
         if not folder.is_dir():
             namespace = self._containers.namespace
-            with translating_errors():
+            with translating_errors(self._containers.volume_root):
                 self._containers.engine.api.create_volume(
                     namespace.backups, labels=namespace.labels("backups")
                 )

@@ -61,6 +61,15 @@ def swap(path: Path, content: bytes | Iterable[bytes]) -> None:
         os.unlink(spare)  # noqa: PTH108 - as above
 
 
+def drop_spare(path: Path) -> None:
+    """Have the next `swap` of the file at `path` write a new file.
+
+    Where the disk failed to write a file, ext4 takes its blocks for zeros even if they are written
+    again later.
+    """
+    spare_of(path).unlink(missing_ok=True)
+
+
 def _open_spare(spare: str) -> int:
     """Open the spare, or a new one if a killed `swap` left a large one behind."""
     descriptor = os.open(spare, _FLAGS | os.O_CREAT, durable.PRIVATE)

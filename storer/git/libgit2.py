@@ -1,7 +1,11 @@
-"""libgit2's settings, which hold for the whole process."""
+"""libgit2's settings, which hold for the whole process, and its repositories."""
+
+import weakref
+from pathlib import Path
 
 import pygit2
 from pygit2.enums import ConfigLevel
+from pygit2.references import References
 
 
 def configure() -> None:
@@ -10,3 +14,15 @@ def configure() -> None:
     pygit2.settings.enable_fsync_gitdir(True)  # noqa: FBT003 - its only argument
     for level in (ConfigLevel.SYSTEM, ConfigLevel.GLOBAL, ConfigLevel.XDG):
         pygit2.settings.search_path[level] = ""  # a ~/.gitconfig would change histories
+
+
+def opened(git: Path) -> pygit2.Repository:
+    """Open the repository in `git`. It is closed, with its packs, when it is no longer used.
+
+    A repository of pygit2 refers to itself. So its packs would stay open until garbage is
+    collected, and keep their space on the disk although their kata was deleted.
+    """
+    repository = pygit2.Repository(str(git))
+    repository.references = References(weakref.proxy(repository))
+    del repository.branches, repository.remotes, repository.submodules
+    return repository

@@ -137,7 +137,14 @@ def write_reference(git: Path, name: str, commit: str) -> None:
     The caller holds the lock on the avatar's folder. So git's own lock file on the reference, if
     there is one, was left by a process that died, and is overwritten.
     """
-    path = f"{git}/{name}"
+    replace_locked(f"{git}/{name}", f"{commit}\n".encode())
+
+
+def replace_locked(path: str, content: bytes, *, sync: bool = False) -> None:
+    """Replace a file of a repository as git does: by a lock file, which is renamed.
+
+    With `sync`, the content is on disk when this returns; the folder is not synced.
+    """
     lock = f"{path}.lock"
     flags = os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
@@ -147,7 +154,9 @@ def write_reference(git: Path, name: str, commit: str) -> None:
         descriptor = os.open(lock, flags, durable.PRIVATE)
     try:
         try:
-            durable.write_all(descriptor, f"{commit}\n".encode())
+            durable.write_all(descriptor, content)
+            if sync:
+                os.fsync(descriptor)
         finally:
             os.close(descriptor)
         os.rename(lock, path)  # noqa: PTH104 - Path.rename takes three times as long

@@ -16,7 +16,7 @@ import pygit2
 from pygit2.enums import ObjectType
 
 from dojo.budget import Budget
-from storer.git import loose_objects, packed_sizes
+from storer.git import libgit2, loose_objects, packed_sizes
 
 _KINDS = {
     ObjectType.COMMIT: "commit",
@@ -71,7 +71,7 @@ class GitReader:
         The first call opens it, which is slow.
         """
         if self._repository is None:
-            self._repository = pygit2.Repository(str(self._git))
+            self._repository = libgit2.opened(self._git)
             self._too_large = packed_sizes.too_large(self._git)
         return self._repository
 

@@ -127,7 +127,7 @@ class Avatar:
         lights = self._lights()
         number = lights.newest.number
         if number > lights.newest_in_file:
-            self._write_lists(lights, recorder.submission(number), lights.tip)
+            self._write_lists(lights, recorder.submission(number), lights.tip, is_tracked=False)
         if recorder.is_legacy(number):
             return
         try:
@@ -147,7 +147,10 @@ class Avatar:
         is_new = any(entry.number == 0 for entry in entries)
         self._opened = Recorder.create(self.folder, self.kata_id, self.name, overwrite=is_new)
         self._opened.replay(entries, overwrite=True)
-        if self._refresh().are_in_git:  # else increments.json was synced when it was written
+        in_place.drop_spare(self.folder / MANIFEST)
+        lights = self._refresh()
+        in_place.drop_spare(self.folder / MANIFEST)  # it was manifest.json
+        if lights.are_in_git:  # else increments.json was synced when it was written
             increments = self.folder / INCREMENTS
             durable.replace(increments, increments.read_bytes(), sync=False)
 
@@ -177,16 +180,24 @@ class Avatar:
         return self._opened
 
     def _write_lists(
-        self, before: Lights, newest: Submission, tip: Tip | None, added: Sequence[Light] = ()
+        self,
+        before: Lights,
+        newest: Submission,
+        tip: Tip | None,
+        added: Sequence[Light] = (),
+        *,
+        is_tracked: bool = True,
     ) -> None:
         """Write manifest.json and increments.json, which list the files and the lights.
+
+        `is_tracked` says that the log, if it has entries, is not emptied before a later checkpoint.
 
         A failure, such as a full disk, is logged and not raised: git has the light, so the light
         is recorded and the caller has to be told so. Readers find the light in git, in other
         processes too, and the next write lists it.
         """
         try:
-            self._write(before, list(added), newest, tip)
+            self._write(before, list(added), newest, tip, is_tracked=is_tracked)
         except OSError as error:
             number = (*before.all, *added)[-1].number
             _log.warning("not listed yet", number=number, reason=str(error))
@@ -205,14 +216,20 @@ class Avatar:
             durable.replace(path, light_json)
 
     def _write(
-        self, before: Lights, added: list[Light], newest: Submission, tip: Tip | None
+        self,
+        before: Lights,
+        added: list[Light],
+        newest: Submission,
+        tip: Tip | None,
+        *,
+        is_tracked: bool,
     ) -> None:
         # In this order: when increments.json has a light, manifest.json has its files.
         content = json_files.dump_files(newest.files)
         # A file that a power cut damages is restored only if the log has an entry; else the file
         # has to be synced.
         is_logged = bool(added or WriteAheadLog(self.folder).read_position().used)
-        if before.are_in_git and is_logged:
+        if before.are_in_git and is_logged and is_tracked:
             in_place.swap(self.folder / MANIFEST, content)
         else:
             durable.replace(self.folder / MANIFEST, content)

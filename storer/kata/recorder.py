@@ -11,12 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-import pygit2
-
 from dojo.naming import SANDBOX
 from storer.fs import durable, json_files, json_times
 from storer.fs.write_ahead_log import Entry, WriteAheadLog
-from storer.git import object_writer
+from storer.git import index_file, object_writer
 from storer.git.object_writer import NewObjects
 from storer.kata import light
 from storer.kata.history import GIT, LIGHT_JSON, History, tag_of
@@ -28,7 +26,6 @@ BRANCH = "refs/heads/main"
 EXCLUDED = "/manifest.json\n/increments.json\n/submission.json\n"
 
 _FOLDERS = ("info", "objects", "objects/pack", "refs", "refs/heads", "refs/tags")
-_CREATE = os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CONFIG = """[core]
 \trepositoryformatversion = 0
 \tfilemode = true
@@ -71,14 +68,10 @@ class Recorder(History):
             ("config", f"{_CONFIG}[user]\n{user}"),
             ("info/exclude", EXCLUDED),
         ):
-            # A crash, or a failing disk, can leave a file empty or full of zeros.
+            # A crash, or a failing disk, can leave a file empty or full of zeros. It is replaced:
+            # ext4 takes blocks that the disk failed to write for zeros even when rewritten.
             if overwrite or not _read(f"{git}/{name}").strip(b"\0"):
-                descriptor = os.open(f"{git}/{name}", _CREATE, 0o666)
-                try:
-                    durable.write_all(descriptor, text.encode())
-                    os.ftruncate(descriptor, len(text))
-                finally:
-                    os.close(descriptor)
+                durable.replace(Path(f"{git}/{name}"), text.encode(), sync=False)
         return cls(folder, kata_id, avatar)
 
     def record(
@@ -139,8 +132,9 @@ class Recorder(History):
             if overwrite or self._target(tag_of(newest.number)) != newest.commit:
                 self._set_references(newest.number, newest.commit, self._branch())
         if newest is not None and (branch := self._branch()) is not None:
+            set_branch = object_writer.write_reference if overwrite else object_writer.move_branch
             with suppress(OSError):  # `check_out` moves a branch that is behind
-                object_writer.move_branch(self._folder, branch, newest.commit)
+                set_branch(self._folder, branch, newest.commit)
 
     def _set_references(self, number: int, commit: str, branch: str | None) -> None:
         """Set the light's tag and the branch to a commit."""
@@ -157,22 +151,9 @@ class Recorder(History):
         branch = self._branch()
         if branch is not None and self._target(branch) != commit:
             object_writer.move_branch(self._folder, branch, commit)
-        (self._folder / "index.lock").unlink(missing_ok=True)
         with self._reading(tag_of(number)):
-            index = self._index()
-            index.read_tree(self.open_whole_repository()[commit].peel(pygit2.Tree))
-        with durable.translate_disk_errors():
-            index.write()
-
-    def _index(self) -> pygit2.Index:
-        """Return git's index, a new one in place of one that can't be read: git has all of it."""
-        repository = self.open_repository()
-        try:
-            index: pygit2.Index = repository.index
-        except pygit2.GitError:
-            (self._folder / "index").unlink()
-            index = repository.index
-        return index
+            content = index_file.encode(self._reader, self._reader.root(tag_of(number)))
+        index_file.write(self._folder, content)
 
     def _tip(self, number: int) -> Tip:
         if number < 0:

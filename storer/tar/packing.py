@@ -18,6 +18,8 @@ from pathlib import Path, PurePosixPath
 import pygit2
 import structlog
 
+from dojo import free_space
+from dojo.errors import DiskFull
 from storer.fs import durable, tree
 from storer.git.reader import GitReader
 from storer.kata.history import GIT
@@ -86,8 +88,7 @@ def pack_objects(kata: Kata, references: Mapping[PurePosixPath, bytes]) -> Itera
                 )
             )
             try:
-                with durable.translate_disk_errors():
-                    GitReader(git).open_whole_repository().pack(folder, n_threads=1)
+                _pack(git, folder)
                 packed.files[at / "packed-refs"] = _packed_references(references, at)
             except (pygit2.GitError, KeyError, ValueError) as error:
                 _log.warning("avatar not packed", avatar=name, reason=str(error))
@@ -98,6 +99,19 @@ def pack_objects(kata: Kata, references: Mapping[PurePosixPath, bytes]) -> Itera
             packed.tags.update(_newest_tag(references, at))
             packed.avatars.add(name)
         yield packed
+
+
+def _pack(git: Path, folder: Path) -> None:
+    """Pack all objects of a repository into `folder`. Raises DiskFull or pygit2.GitError."""
+    try:
+        with durable.translate_disk_errors():
+            GitReader(git).open_whole_repository().pack(folder, n_threads=1)
+    except pygit2.GitError as error:
+        # libgit2 gives no reason if it can't write a pack's index, and removes the pack.
+        needed_bytes = sum(each.status.st_blocks * 512 for each in tree.walk(git / "objects"))
+        if free_space.free_bytes(folder) < needed_bytes:
+            raise DiskFull(f"there is no room for a pack of {git}") from error
+        raise
 
 
 def _loose_count(git: Path) -> int:

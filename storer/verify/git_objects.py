@@ -17,7 +17,7 @@ from pygit2.enums import ObjectType
 
 from dojo import waits
 from storer.fs import tree
-from storer.git import loose_objects, packed_sizes
+from storer.git import libgit2, loose_objects, packed_sizes
 from storer.git.reader import entries
 
 _OBJECTS = "objects"
@@ -57,7 +57,7 @@ class ObjectsCheck:
 
     def read(self) -> None:
         """Read every object: those that references lead to first, then all others."""
-        repository = pygit2.Repository(str(self._git))
+        repository = libgit2.opened(self._git)
         self._too_large = packed_sizes.too_large(self._git)
         self._follow(repository, _roots(repository, self._git))
         for found in repository.odb:
@@ -77,7 +77,7 @@ class ObjectsCheck:
 
     def recheck(self) -> None:
         """Drop findings that no longer hold. For the holder of the lock on the avatar's folder."""
-        repository = pygit2.Repository(str(self._git))  # another caches nothing of the first read
+        repository = libgit2.opened(self._git)  # another caches nothing of the first read
         for name in list(self._broken):
             del self._broken[name]
             self._seen.discard(name)

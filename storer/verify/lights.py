@@ -263,7 +263,6 @@ class LightsCheck:
             return None
 
         def check_out() -> None:
-            (self._folder / GIT / "index").unlink(missing_ok=True)
             self._history.check_out(newest)
             self._replace(self._folder / LIGHT_JSON, self._history.light_json(newest))
 

@@ -1,5 +1,6 @@
 """The services while the docker engine is stopped or hangs, and when it is back."""
 
+import contextlib
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -131,6 +132,18 @@ def dojo(
         order = storer_pb2.StartAvatarRequest(kata_id=kata_id, order=["whale"])
         storer.StartAvatar(order)
         yield Dojo(own, channels, kata_id)
+
+
+def test_one_connection_serves_calls_that_follow_each_other(engine: Engine) -> None:
+    def sockets() -> int:
+        return sum(each.is_socket() for each in Path("/proc/self/fd").iterdir())
+
+    before = sockets()
+    with contextlib.closing(Engine(engine.url)) as own:
+        for number in range(30):
+            assert own.container_state(f"not-there-{number}") is None
+        assert sockets() == before + 1
+    assert sockets() == before
 
 
 def test_without_an_engine_katas_are_read_and_recorded_and_everything_works_when_it_is_back(

@@ -1,5 +1,6 @@
 """Real services for tests: each is a process on a free port, in the tests' namespace."""
 
+import contextlib
 import json
 import os
 import signal
@@ -8,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -125,6 +127,17 @@ def wait_until(condition: Callable[[], object], seconds: float = WAIT_SECONDS) -
     while not condition():
         assert time.monotonic() < end, f"the condition was not met within {seconds} s"
         time.sleep(0.02)
+
+
+def files_in_use(service: Service) -> list[str]:
+    """Return the paths of the files that a service has open or mapped."""
+    process = Path(f"/proc/{service.pid}")
+    lines = (process / "maps").read_text().splitlines()
+    found = [line.split(maxsplit=5)[5] for line in lines if "/" in line]
+    for descriptor in (process / "fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # it has just been closed
+            found.append(str(descriptor.readlink()))
+    return found
 
 
 def code_of(call: Callable[[], object]) -> grpc.StatusCode:

@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -52,6 +53,12 @@ def times(response: runner_pb2.RunResponse) -> tuple[int, int]:
     assert response.outcome == GREEN, response
     began, ended, _ = response.stdout.content.split(maxsplit=2)
     return int(began), int(ended)
+
+
+def others_of(service: Service) -> list[str]:
+    """Return the runners of the namespace that a runner found when it started."""
+    wanted = "another runner serves this namespace"
+    return [event["who"] for event in service.events() if event["event"] == wanted]
 
 
 @pytest.fixture
@@ -234,17 +241,39 @@ def test_the_next_runner_removes_the_containers_of_a_killed_one(
     assert_serves(runner, started_kata)
 
 
-def test_a_second_runner_leaves_alone_what_a_living_one_has(
-    start_runner: StartRunner, client: Client, full_kata: Kata, engine: Engine
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_runners_of_one_namespace_leave_alone_what_the_others_have(
+    start_runner: StartRunner,
+    client: Client,
+    full_kata: Kata,
+    engine: Engine,
+    *,
+    is_killed: bool,
 ) -> None:
-    first = client(start_runner())
+    first_service = start_runner()
+    first = client(first_service)
     assert prepare(first, full_kata, avatar="bear")
     run = held(first, full_kata)
     before = waiting_containers(engine, full_kata)
     assert before
-    start_runner()
-    assert waiting_containers(engine, full_kata) == before
+    service = start_runner()
+    second = client(service)
+    who = f"process {first_service.pid} on {socket.gethostname()}, since "
+    assert who in " ".join(others_of(service))
+    assert prepare(second, full_kata, avatar="crab")
+    assert prepare(second, full_kata, avatar="bear")
+    assert second.Run(request(full_kata, avatar="deer"), timeout=120).outcome == GREEN
+    second.Release(runner_pb2.ReleaseRequest(kata_id=full_kata.id, avatar="bear"))
+    assert set(before) < set(waiting_containers(engine, full_kata))
+    if is_killed:
+        service.kill()
+    else:
+        service.stop()
+    third = start_runner()  # removes what the killed one left
+    assert f"process {service.pid} " not in " ".join(others_of(third))
+    wait_until(lambda: sorted(waiting_containers(engine, full_kata)) == sorted(before))
     assert run.release().outcome == GREEN
+    assert_serves(first, full_kata)
 
 
 def test_a_runner_on_an_address_that_is_taken_changes_nothing(
@@ -266,6 +295,7 @@ def test_a_runner_on_an_address_that_is_taken_changes_nothing(
     )
     assert second.returncode == 1
     assert f"runner: can't listen on {runner_service.address}" in second.stderr
+    assert f"process {runner_service.pid} on {socket.gethostname()}, since " in second.stderr
     assert run.release().outcome == GREEN
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -13,9 +14,11 @@ import zstandard
 
 from cyberdojo.storer.v1 import storer_pb2
 from dojo.engine.data_containers import DataContainers
-from support.services import Service, code_of
+from support.services import Service, code_of, files_in_use, wait_until
+from support.storer.backups import backup
 from support.storer.katas_directories import ALL, GORILLA, SPIDER
 from support.storer.storing import FILES, GREEN, Katas, at_once, git, refused, unpacked
+from support.storer.verifying import verify
 
 ALL_IDS = sorted(kata.id for kata in ALL)
 
@@ -439,3 +442,34 @@ def test_an_archive_that_is_missing_loses_nothing(
     assert len(katas.lights(archived, "whale")) == 4
     archive(katas, kata_id)
     assert not data_containers.folder(kata_id).exists()
+
+
+# Calls that read the history of a kata.
+READING: dict[str, Callable[[Katas, str], object]] = {
+    "lights": lambda katas, kata_id: katas.lights(kata_id, "whale"),
+    "files": lambda katas, kata_id: katas.files(kata_id, "whale", 2),
+    "diff": lambda katas, kata_id: katas.diff(kata_id, "whale", 1, 2),
+    "patch": lambda katas, kata_id: katas.patch(kata_id, "whale", 1, 2),
+    "tar": lambda katas, kata_id: katas.tar(kata_id),
+    "record": lambda katas, kata_id: katas.record(kata_id, "whale"),
+    "backup": lambda katas, _: backup(katas),
+    "archive": archive,
+    "verify": verify,
+    "restore": lambda katas, kata_id: katas.restore(katas.tar(kata_id), overwrite=True),
+    "fork": lambda katas, kata_id: katas.stub.ForkKata(
+        storer_pb2.ForkKataRequest(kata_id=kata_id, avatar="whale")
+    ),
+}
+
+
+def test_no_pack_of_a_deleted_kata_stays_open(storer_with_archive: Service, katas: Katas) -> None:
+    played_ids = [played(katas, lights=12) for _ in READING]
+    for kata_id in played_ids:
+        archive(katas, kata_id)
+        katas.get(kata_id)
+    for kata_id, call in zip(played_ids, READING.values(), strict=True):
+        call(katas, kata_id)
+    for kata_id in played_ids:
+        katas.delete(kata_id)
+    left = re.compile("|".join(played_ids))
+    wait_until(lambda: not list(filter(left.search, files_in_use(storer_with_archive))))

@@ -16,7 +16,7 @@ import pytest
 from cyberdojo.storer.v1 import storer_pb2
 from dojo.engine.data_containers import DataContainers
 from support.large_file import write_zeros
-from support.services import Service, wait_until
+from support.services import Service, files_in_use, wait_until
 from support.storer.backups import (
     Backup,
     backup,
@@ -487,18 +487,7 @@ def test_a_client_that_disconnects_leaves_no_file_open(
     broken.call.cancel()
     root = str(data_containers.volume_root / data_containers.namespace.name)
 
-    def open_files() -> list[str]:
-        links = Path(f"/proc/{storer_service.pid}/fd").iterdir()
-        return [path for each in links if (path := _target(each)).startswith(root)]
-
-    wait_until(lambda: not open_files())
-
-
-def _target(link: Path) -> str:
-    try:
-        return str(link.readlink())
-    except FileNotFoundError:
-        return ""
+    wait_until(lambda: not [path for path in files_in_use(storer_service) if path.startswith(root)])
 
 
 def test_simultaneous_backups_are_each_whole(katas: Katas, three: list[str]) -> None:

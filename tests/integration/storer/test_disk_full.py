@@ -15,19 +15,25 @@ import pytest
 
 from cyberdojo.storer.v1 import storer_pb2
 from dojo.chunks import rechunk
+from dojo.errors import DiskFull
+from storer.fs import durable
+from storer.kata.kata import Kata
+from storer.kata.light import Light, Submission
+from storer.kata.recorder import Recorder
 from storer.tar import snapshot
+from storer.tar.packing import pack_objects
 from support.services import Service, code_of, wait_until
 from support.storer.backups import backup
 from support.storer.disks import BLOCK, MIB, Disk, a_disk, storer_on
 from support.storer.katas_directories import DOLPHIN, SPIDER
 from support.storer.loads import State, observe
-from support.storer.storing import FILES, Katas, Stub, refused
+from support.storer.storing import FILES, STARTED, Katas, Stub, refused
 from support.storer.verifying import verify
 
 OK, EXHAUSTED = grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED
 
 # Free space, so that each round of a call fails at a later step.
-LEAVING = (0, 1, 2, 3, 4, 6, 8, 12, 16, 20, 24, 28, 32, 40, 48, 64, 96, 128, 256, 512)
+LEAVING = (0, 1, 2, 3, 4, 6, 8, 12, 16, 20, *range(22, 29), 32, 40, 48, 64, 96, 128, 256, 512)
 
 # The storer empties its logs every ten seconds. Right before the first call, that makes room.
 ATTEMPTS = 3
@@ -189,6 +195,27 @@ def test_a_call_on_a_full_disk_leaves_nothing_half_written_and_succeeds_when_the
     assert EXHAUSTED in codes
 
 
+def test_a_full_disk_is_the_reason_why_a_long_history_is_not_packed(tmp_path: Path) -> None:
+    kata = Kata.detached(tmp_path / "disk", "0123456789")
+    with a_disk(kata.folder, 16 * MIB) as disk:
+        (kata.folder / "whale").mkdir()
+        recorder = Recorder.create(kata.folder / "whale", kata.kata_id, "whale")
+        tip = None
+        for number in range(120):
+            light = Light(number=number, colour="red", time=STARTED)
+            tip = recorder.record(light, Submission({"a.txt": b"%d" % number}), tip)
+        refusals = 0
+        for blocks in range(64):
+            disk.fill(leaving=blocks * BLOCK)
+            try:
+                with durable.translate_disk_errors(), pack_objects(kata, {}):
+                    pass
+            except DiskFull:
+                refusals += 1
+            disk.make_room()
+        assert 0 < refusals < 64
+
+
 def test_a_kata_can_be_deleted_from_a_full_disk(full: Full) -> None:
     kata_id = full.katas.started("whale")
     full.disk.fill()
@@ -211,6 +238,18 @@ def test_katas_on_a_full_disk_can_be_read(full: Full) -> None:
     finally:
         full.disk.make_room()
     katas.delete(kata_id)
+
+
+def test_a_kata_with_many_files_can_be_downloaded_from_a_full_disk(full: Full) -> None:
+    # Their names in git's index take more than what libgit2 writes at once.
+    files = {f"{number:03}.txt": b"" for number in range(300)}
+    kata_id = full.katas.started("whale", files={**FILES, **files})
+    full.disk.fill()
+    try:
+        assert full.katas.tar(kata_id)
+    finally:
+        full.disk.make_room()
+    full.katas.delete(kata_id)
 
 
 def test_a_light_that_a_full_disk_kept_from_increments_json_is_listed(

@@ -16,7 +16,7 @@ from cyberdojo.storer.v1 import storer_pb2
 from dojo import avatars
 from dojo.engine.data_containers import DataContainers
 from support.large_file import write_zeros
-from support.services import Service, code_of, wait_until
+from support.services import Service, code_of, files_in_use, wait_until
 from support.storer.katas_directories import LegacyKata, each_legacy_kata
 from support.storer.storing import (
     FILES,
@@ -75,15 +75,7 @@ def held(katas: Katas, folder: Callable[[str], Path]) -> tuple[str, Path]:
 
 def open_files(service: Service, kata_id: str) -> list[str]:
     """Return the files of a kata that a storer has open."""
-    found = []
-    for descriptor in Path(f"/proc/{service.pid}/fd").iterdir():
-        try:
-            path = str(descriptor.readlink())
-        except FileNotFoundError:
-            continue  # it has just been closed
-        if kata_id in path:
-            found.append(path)
-    return found
+    return [path for path in files_in_use(service) if kata_id in path]
 
 
 def names(top: Path) -> set[str]:

@@ -114,9 +114,9 @@ class LosingDisk:
         """Write to `image` the disk's content after a power cut at this moment."""
         self._ask(f"cut {seed} {image}\n")
 
-    def break_(self, unwritable: bytes) -> None:
-        """Let these bytes be written once more; after that, writes of them fail."""
-        self._ask(f"break {unwritable.hex()}\n")
+    def break_(self, unwritable: bytes, writes_left: int = 0) -> None:
+        """Let these bytes be written so many times; after that, writes of them fail."""
+        self._ask(f"break {writes_left} {unwritable.hex()}\n")
 
     def mend(self) -> None:
         """Let all writes succeed again."""

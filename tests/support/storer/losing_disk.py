@@ -9,7 +9,8 @@ Each line on standard input is a command, which is answered with the line `done`
 - `cut SEED PATH`: cut the power. PATH gets the disk's content after that: all flushed writes and,
   of the later ones, sectors that the seed selects. The disk itself goes on unchanged, so that the
   power can be cut again.
-- `break HEX`: let these bytes be written once more; after that, writes of them are I/O errors.
+- `break TIMES HEX`: let these bytes be written so many times; after that, writes of them are I/O
+  errors.
 - `mend`: let all writes succeed again.
 
 The messages are those of linux/fuse.h, version 7.31; a mount whose root is a file needs few.
@@ -53,7 +54,7 @@ class LosingDisk:
             os.truncate(descriptor, size_bytes)
         self._unflushed: list[tuple[int, bytes]] = []
         self._unwritable: bytes | None = None
-        self._is_broken = False
+        self._writes_left = 0
         self.device = os.open("/dev/fuse", os.O_RDWR)
         options = f"fd={self.device},rootmode=100600,user_id=0,group_id=0".encode()
         if _libc.mount(b"losing", os.fsencode(path), b"fuse", 0, options) != 0:
@@ -71,9 +72,9 @@ class LosingDisk:
                     os.pwrite(descriptor, content[at : at + self._sector], offset + at)
         os.close(descriptor)
 
-    def break_(self, unwritable: bytes) -> None:
-        """Let these bytes be written once more; fail later writes of them."""
-        self._unwritable, self._is_broken = unwritable, False
+    def break_(self, unwritable: bytes, writes_left: int) -> None:
+        """Let these bytes be written so many times; fail later writes of them."""
+        self._unwritable, self._writes_left = unwritable, writes_left
 
     def mend(self) -> None:
         """Let all writes succeed again."""
@@ -85,7 +86,7 @@ class LosingDisk:
         if name == "cut":
             self.cut(int(arguments[0]), Path(arguments[1]))
         elif name == "break":
-            self.break_(bytes.fromhex(arguments[0]))
+            self.break_(bytes.fromhex(arguments[1]), int(arguments[0]))
         else:
             self.mend()
 
@@ -126,9 +127,9 @@ class LosingDisk:
             _, offset, size = _OFFSET.unpack_from(body)
             content = bytes(body[40 : 40 + size])
             if self._unwritable is not None and self._unwritable in content:
-                if self._is_broken:
+                if not self._writes_left:
                     return errno.EIO
-                self._is_broken = True
+                self._writes_left -= 1
             os.pwrite(self._cached, content, offset)
             self._unflushed.append((offset, content))
             return struct.pack("<II", size, 0)

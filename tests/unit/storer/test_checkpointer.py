@@ -1,9 +1,11 @@
 """Logs that another process left are rewritten, then emptied; nothing else is changed."""
 
+import json
 import os
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -78,6 +80,46 @@ def test_a_log_that_another_process_left_is_rewritten_and_then_emptied(
         assert after[name][0] != before[name][0]
         assert after[name][1] == before[name][1]
     assert numbers(kata) == [0]
+
+
+def test_what_is_rewritten_after_a_failure_has_no_block_of_before(start: Start) -> None:
+    kata = start("whale")
+    checkpointer = Checkpointer()
+    for content in (b"1", b"2", b"3"):
+        record(open_(kata, checkpointer), content)
+    again = Checkpointer()
+    open_(kata, again).lights()
+    before = files_of(kata)
+    with ExitStack() as opened:
+        for name in before:  # the number of an open file is given to no other
+            opened.enter_context((kata / name).open("rb"))
+        again.checkpoint()
+        record(open_(kata, again), b"4")
+        after = files_of(kata)
+    rewritten = ("HEAD", "config", "info/exclude", "refs/heads/main", "refs/tags/0")
+    inodes = {inode for inode, _ in before.values()}
+    for name in ("manifest.json", "increments.json", *(f".git/{each}" for each in rewritten)):
+        assert after[f"whale/{name}"][0] not in inodes, name
+    assert json.loads(after["whale/manifest.json"][1]) == {"a.txt": "4"}
+
+
+def test_lists_that_are_written_after_a_checkpoint_began_are_synced(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kata = start("whale")
+    checkpointer = Checkpointer()
+    record(open_(kata, checkpointer), b"1")
+    (kata / "whale/increments.json").write_bytes(b"[]")  # as a disk that was full leaves it
+    synced, sync = [], os.fsync
+
+    def recording_sync(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", recording_sync)
+    with locks.locked(kata / "whale"):
+        open_(kata, checkpointer).write_derived_files()
+    assert kata / "whale/.manifest.json.new" in synced
 
 
 def test_several_threads_make_checkpoints_at_once(start: Start) -> None:
