@@ -1,0 +1,154 @@
+"""Twice as many calls of the storer as a bound allows, or calls that hold twice as much."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any
+
+from cyberdojo.storer.v1 import storer_pb2
+from dojo import limits, locks
+from support.bounds.pair import (
+    OK,
+    RESOURCE_EXHAUSTED,
+    SECONDS,
+    UNAVAILABLE,
+    Case,
+    Pair,
+    ended,
+    outcomes,
+)
+from support.fuzz.watched import Watched
+from support.services import wait_until
+from support.storer.storing import FILES, a_test, refused
+
+MIB = 1024**2
+LARGE = {**FILES, **{f"{number}.txt": bytes([65 + number]) * 15 * MIB for number in range(3)}}
+_LARGE_BYTES = sum(map(len, LARGE.values()))
+
+
+def _working_calls(pair: Pair) -> None:
+    kata_id = pair.katas.create()
+    calls = [lambda: pair.katas.get(kata_id)]
+    assert set(outcomes(2 * limits.WORKING_CALLS * calls)) == {OK}
+
+
+def _large_working_calls(pair: Pair) -> None:
+    kata_id = pair.katas.started("whale")
+    calls = [lambda: pair.katas.files(kata_id, "whale")]
+    assert set(outcomes(2 * limits.LARGE_WORKING_CALLS * calls)) == {OK}
+
+
+def _fetches(pair: Pair) -> None:
+    made = [pair.katas.create() for _ in range(2 * limits.MAX_FETCHES)]
+    for kata_id in made:
+        pair.katas.stub.ArchiveKata(storer_pb2.ArchiveKataRequest(kata_id=kata_id))
+    assert set(outcomes([partial(pair.katas.get, kata_id) for kata_id in made])) == {OK}
+
+
+def _waiting_for_one_lock(pair: Pair) -> None:
+    _wait_for_locks(pair, katas=1, most=limits.MAX_WAITING_FOR_ONE_LOCK)
+
+
+def _waiting_calls(pair: Pair) -> None:
+    katas = 2 * (2 * limits.MAX_WAITING_CALLS // limits.MAX_WAITING_FOR_ONE_LOCK)
+    _wait_for_locks(pair, katas=katas, most=limits.MAX_WAITING_CALLS)
+
+
+def _wait_for_locks(pair: Pair, *, katas: int, most: int) -> None:
+    """Make twice as many calls for held katas as may wait; the others are refused at once."""
+    made = [pair.katas.create() for _ in range(katas)]
+    with ExitStack() as held:
+        for kata_id in made:
+            held.enter_context(locks.locked(pair.data_containers.folder(kata_id)))
+        calls = [
+            pair.katas.stub.GetKata.future(
+                storer_pb2.GetKataRequest(kata_id=made[number % katas]), timeout=SECONDS
+            )
+            for number in range(2 * most)
+        ]
+        wait_until(lambda: sum(call.done() for call in calls) >= most)
+        assert ended(calls) == {UNAVAILABLE: most}
+    wait_until(lambda: all(call.done() for call in calls))
+    assert ended(calls) == {UNAVAILABLE: most, OK: most}
+
+
+def _message_bytes(pair: Pair) -> None:
+    kata_id = pair.katas.started("whale")
+    test = a_test(kata_id, "whale", {"a": bytes(2 * limits.MESSAGE_BYTES)})
+    with refused(RESOURCE_EXHAUSTED, says=f"{limits.MESSAGE_BYTES}"):
+        pair.katas.stub.RecordTest(test, timeout=SECONDS)
+
+
+def _requests(pair: Pair) -> None:
+    kata_id = pair.katas.started("whale")
+    test = a_test(kata_id, "whale", LARGE)
+    _share(
+        lambda: pair.katas.stub.RecordTest(test, timeout=SECONDS),
+        limits.REQUEST_FACTOR * _LARGE_BYTES,
+    )
+
+
+def _responses(pair: Pair) -> None:
+    kata_id = pair.katas.started("whale")
+    pair.katas.record(kata_id, "whale", LARGE)
+    _share(
+        lambda: pair.katas.files(kata_id, "whale"),
+        limits.RESPONSE_FACTOR * _LARGE_BYTES,
+    )
+
+
+def _share(call: Callable[[], object], size: int) -> None:
+    """Make calls that together would take the calls' share twice; each takes `size` bytes."""
+    share = limits.MEMORY_BYTES * limits.CALLS_MEMORY_PERCENT // 100
+    statuses = outcomes((2 * share // size + 1) * [call])
+    assert statuses[OK]
+    assert set(statuses) <= {OK, RESOURCE_EXHAUSTED}
+    call()  # what was answered or refused holds nothing
+
+
+def _receiving(pair: Pair) -> None:
+    """Send nothing, in twice as many calls as may be slow; others are answered meanwhile."""
+    kata_id = pair.katas.create()
+    share = limits.MEMORY_BYTES * limits.RECEIVED_MEMORY_PERCENT // 100
+    count = 2 * (share // limits.MESSAGE_BYTES)
+    with silent(pair.world.storer, "cyberdojo.storer.v1.StorerService/GetKata", count) as calls:
+        assert pair.katas.get(kata_id).kata_id == kata_id
+        wait_until(lambda: all(call.done() for call in calls))
+        assert ended(calls) == {RESOURCE_EXHAUSTED: len(calls)}
+
+
+CASES: dict[str, Case] = {
+    "WORKING_CALLS": _working_calls,
+    "LARGE_WORKING_CALLS": _large_working_calls,
+    "MAX_FETCHES": _fetches,
+    "MAX_WAITING_FOR_ONE_LOCK": _waiting_for_one_lock,
+    "MAX_WAITING_CALLS": _waiting_calls,
+    "MESSAGE_BYTES": _message_bytes,
+    "CALLS_MEMORY_PERCENT": _requests,
+    "REQUEST_FACTOR": _requests,
+    "RESPONSE_FACTOR": _responses,
+    "RECEIVED_MEMORY_PERCENT": _receiving,
+    "FAST_RECEIVE_SECONDS": _receiving,
+    "RECEIVE_SECONDS": _receiving,
+}
+
+
+@contextmanager
+def silent(watched: Watched, rpc: str, count: int) -> Iterator[list[Any]]:
+    """Begin calls whose request never comes; they are cancelled in the end."""
+    is_over = threading.Event()
+
+    def nothing() -> Iterator[bytes]:
+        is_over.wait()
+        yield from ()
+
+    channel: Any = watched.channel
+    method = channel.stream_unary(f"/{rpc}")
+    calls = [method.future(nothing(), timeout=SECONDS) for _ in range(count)]
+    try:
+        yield calls
+    finally:
+        is_over.set()
+        for call in calls:
+            call.cancel()
