@@ -2,18 +2,15 @@
 
 from collections.abc import Callable, Iterator
 
-import grpc
 import pytest
 
 from dojo import limits
 from dojo.engine.data_containers import DataContainers
 from support.bounds import calls, comparisons, katas, runs
 from support.bounds.pair import Case, Pair
-from support.fuzz.watched import Watched, World
+from support.fuzz.watched import World, watched
 from support.services import Service
 from support.storer.fixtures import delete_all
-
-_OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 
 CASES = {**katas.CASES, **comparisons.CASES, **calls.CASES, **runs.CASES}
 
@@ -42,12 +39,8 @@ def pair(
     archive = str(tmp_path_factory.mktemp("archive"))
     storer = start_service("storer", CYBER_DOJO_ARCHIVE=archive)
     runner = start_service("runner", CYBER_DOJO_STORER=storer.address)
-    with (
-        grpc.insecure_channel(storer.address, _OPTIONS) as to_storer,
-        grpc.insecure_channel(runner.address, _OPTIONS) as to_runner,
-    ):
-        world = World(Watched(storer, to_storer), Watched(runner, to_runner))
-        yield Pair(world, data_containers)
+    with watched(storer) as watched_storer, watched(runner) as watched_runner:
+        yield Pair(World(watched_storer, watched_runner), data_containers)
     runner.stop()
     storer.stop()
 
@@ -58,14 +51,14 @@ def _names(case: Case) -> str:
 
 @pytest.mark.parametrize("case", dict.fromkeys(CASES.values()), ids=_names)
 def test_the_double_of_a_bound_is_answered_within_the_memory(pair: Pair, case: Case) -> None:
-    watched = (pair.world.storer, pair.world.runner)
-    for each in watched:
+    services = (pair.world.storer, pair.world.runner)
+    for each in services:
         each.check()  # the peak of memory begins anew
     try:
         case(pair)
     finally:
         delete_all(pair.data_containers)
-    for each in watched:
+    for each in services:
         each.check()
 
 
