@@ -55,6 +55,9 @@ MAX_JSON_BYTES = 8 * 48 * 1024**2
 MAX_JSON_VALUES = 1_000_000
 """Values in one JSON file: each takes dozens of bytes of memory."""
 
+LARGE_MANIFEST_BYTES = 1024**2
+"""The manifest.json of a kata; of larger ones, one is held at a time."""
+
 # --- Comparing two lights (DiffLights, DownloadPatch)
 
 # Lines of both lights, and their bytes, that one call compares. A file that exceeds what is left is

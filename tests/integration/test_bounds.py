@@ -49,6 +49,7 @@ def _names(case: Case) -> str:
     return ", ".join(name for name, each in CASES.items() if each is case)
 
 
+@pytest.mark.timeout(1200)  # some read all that is allowed, on a machine that may be busy
 @pytest.mark.parametrize("case", dict.fromkeys(CASES.values()), ids=_names)
 def test_the_double_of_a_bound_is_answered_within_the_memory(pair: Pair, case: Case) -> None:
     services = (pair.world.storer, pair.world.runner)

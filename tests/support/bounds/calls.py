@@ -24,6 +24,12 @@ from support.storer.storing import FILES, a_test, refused
 
 MIB = 1024**2
 LARGE = {**FILES, **{f"{number}.txt": bytes([65 + number]) * 15 * MIB for number in range(3)}}
+# Bytes that are no UTF-8.
+WIDE = {
+    **FILES,
+    **{f"{number}.txt": bytes(range(0x80, 0x100)) * (MIB // 10) for number in range(3)},
+}
+_READERS = 4
 _LARGE_BYTES = sum(map(len, LARGE.values()))
 
 
@@ -107,6 +113,22 @@ def _share(call: Callable[[], object], size: int) -> None:
     call()  # what was answered or refused holds nothing
 
 
+def _large_manifests(pair: Pair) -> None:
+    """Read a manifest with the files of a light, of which JSON makes six times as many bytes."""
+    kata_id = pair.katas.started("whale")
+    pair.katas.record(kata_id, "whale", WIDE)
+    request = storer_pb2.ForkKataRequest(kata_id=kata_id, avatar="whale", light_number=-1)
+    fork = pair.katas.stub.ForkKata(request, timeout=SECONDS).kata_id
+    for call in (
+        partial(pair.katas.get, fork),
+        partial(pair.katas.start, fork),
+        partial(pair.katas.stub.ForkKata, request, timeout=SECONDS),
+    ):
+        statuses = outcomes(_READERS * [call])
+        assert statuses[OK]
+        assert set(statuses) <= {OK, RESOURCE_EXHAUSTED}
+
+
 def _receiving(pair: Pair) -> None:
     """Send nothing, in twice as many calls as may be slow; others are answered meanwhile."""
     kata_id = pair.katas.create()
@@ -119,6 +141,7 @@ def _receiving(pair: Pair) -> None:
 
 
 CASES: dict[str, Case] = {
+    "LARGE_MANIFEST_BYTES": _large_manifests,
     "WORKING_CALLS": _working_calls,
     "LARGE_WORKING_CALLS": _large_working_calls,
     "MAX_FETCHES": _fetches,
