@@ -16,6 +16,7 @@ from benchmarks import (
     runner_memory,
     runner_overhead,
     runner_recovery,
+    slow_calls,
     storer_archive,
     storer_backup,
     storer_calls,
@@ -36,6 +37,7 @@ MEASURES = {
     "runner_lambdas": runner_lambdas.measure,
     "storer_archive": storer_archive.measure,
     "runner_recovery": runner_recovery.measure,
+    "slow_calls": slow_calls.measure,
 }
 RESULTS = Path(__file__).with_name("results.json")
 

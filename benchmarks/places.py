@@ -114,6 +114,16 @@ class Service:
         return self._status("VmRSS")
 
     @property
+    def resident_bytes_with_children(self) -> int:
+        """The memory that the service and the processes that it started use now."""
+        total = self._status("VmRSS")
+        for thread in Path(f"/proc/{self._process.pid}/task").iterdir():
+            with contextlib.suppress(OSError, LookupError):  # the thread or the child has ended
+                for child in (thread / "children").read_text().split():
+                    total += _status(int(child), "VmRSS")
+        return total
+
+    @property
     def peak_bytes(self) -> int:
         """The most memory that the service has used."""
         return self._status("VmHWM")
@@ -127,10 +137,15 @@ class Service:
         self._reader.wait()
 
     def _status(self, key: str) -> int:
-        for line in Path(f"/proc/{self._process.pid}/status").read_text().splitlines():
-            if line.startswith(f"{key}:"):
-                return int(line.split()[1]) * 1024
-        raise LookupError(key)
+        return _status(self._process.pid, key)
+
+
+def _status(pid: int, key: str) -> int:
+    """Return a figure of a process's memory, in bytes."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith(f"{key}:"):
+            return int(line.split()[1]) * 1024
+    raise LookupError(key)
 
 
 class Runner(Service):

@@ -71,6 +71,9 @@ MAX_JSON_VALUES = 1_000_000
 MAX_MANIFEST_BYTES = 1024**2
 """The JSON of a manifest that a kata is created from, its visible files not counted."""
 
+LARGE_MANIFEST_BYTES = 1024**2
+"""The manifest.json of a kata; of larger ones, one is held at a time."""
+
 # --- Comparing two lights (DiffLights, DownloadPatch)
 
 # Lines of both lights, and their bytes, that one call compares. A file that exceeds what is left is

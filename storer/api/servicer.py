@@ -27,6 +27,7 @@ from storer.backup.catalog import Catalog
 from storer.kata import diff
 from storer.kata.diff import Comparison
 from storer.kata.kata import DamagedAvatar
+from storer.kata.light import Light
 from storer.kata.manifest import RED_AMBER_GREEN
 from storer.katas.details import Details
 from storer.katas.repository import Katas, avatars_of
@@ -42,6 +43,9 @@ DEFAULT_PAGE_LIGHTS, MAX_PAGE_LIGHTS = 5000, 10_000
 
 class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
     """The storer's RPCs. The proto is their contract.
+
+    Requests that can be large are checked in threads, and such responses are serialized there: the
+    event loop serves all other calls.
 
     The servicer, `Watches`, `Streams`, `Comparisons` and `CallThreads` belong to the event loop's
     thread. Any thread may use `Katas`.
@@ -78,17 +82,17 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         """Create a kata."""
         given = request.HasField("created")
         created = converters.time_from(request.created, "created", given=given)
-        manifest = converters.manifest_from(request.manifest)
-        kata_id = await self._threads.run(self._katas.create, manifest, created)
-        return storer_pb2.CreateKataResponse(kata_id=kata_id)
 
-    async def GetKata(
-        self, request: storer_pb2.GetKataRequest, context: Context
-    ) -> storer_pb2.GetKataResponse:
-        """Read how a kata was created and who has started in it."""
+        def create() -> str:
+            return self._katas.create(converters.manifest_from(request.manifest), created)
+
+        return storer_pb2.CreateKataResponse(kata_id=await self._threads.run(create))
+
+    async def GetKata(self, request: storer_pb2.GetKataRequest, context: Context) -> Any:
+        """Read how a kata was created and who has started in it; return that, serialized."""
         kata_id = kata_ids.check(request.kata_id)
 
-        def get() -> storer_pb2.GetKataResponse:
+        def get() -> bytes:
             with self._katas.using(kata_id) as kata:
                 found = avatars_of(kata)
                 return storer_pb2.GetKataResponse(
@@ -97,7 +101,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
                     created=converters.time_to(kata.read_created()),
                     avatars=found.names,
                     damaged=converters.damaged_to(found.damaged),
-                )
+                ).SerializeToString()
 
         return await self._threads.run(get)
 
@@ -174,18 +178,20 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         await self._threads.run_long(self._archiver.archive, kata_id)
         return storer_pb2.ArchiveKataResponse()
 
-    async def StartAvatar(
-        self, request: storer_pb2.StartAvatarRequest, context: Context
-    ) -> storer_pb2.StartAvatarResponse:
-        """Start the first free avatar of the order."""
+    async def StartAvatar(self, request: storer_pb2.StartAvatarRequest, context: Context) -> Any:
+        """Start the first free avatar of the order; return the response, serialized."""
         kata_id = kata_ids.check(request.kata_id)
         order = converters.order_from(list(request.order))
         if not order:
             order = random.sample(avatars.NAMES, len(avatars.NAMES))
         time = converters.time_from(request.time, "time", given=request.HasField("time"))
 
-        name, files = await self._threads.run(self._katas.start_avatar, kata_id, order, time)
-        return storer_pb2.StartAvatarResponse(avatar=name, visible_files=files)
+        def start() -> bytes:
+            name, files = self._katas.start_avatar(kata_id, order, time)
+            response = storer_pb2.StartAvatarResponse(avatar=name, visible_files=files)
+            return response.SerializeToString()
+
+        return await self._threads.run(start)
 
     async def ListAvatars(
         self, request: storer_pb2.ListAvatarsRequest, context: Context
@@ -257,19 +263,19 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
     ) -> storer_pb2.RecordTestResponse:
         """Record a test as the avatar's next light."""
         kata_id, name = converters.kata_and_avatar(request.kata_id, request.avatar)
-        light, submission, expected = converters.light_from(request)
-        record = partial(self._katas.record, kata_id, name, light, submission, expected)
+
+        def record() -> Light:
+            return self._katas.record(kata_id, name, *converters.light_from(request))
+
         recorded = await self._threads.run(record)
         return storer_pb2.RecordTestResponse(light=converters.light_to(recorded))
 
-    async def GetFiles(
-        self, request: storer_pb2.GetFilesRequest, context: Context
-    ) -> storer_pb2.GetFilesResponse:
-        """Read the visible files and the output of a light."""
+    async def GetFiles(self, request: storer_pb2.GetFilesRequest, context: Context) -> Any:
+        """Read the visible files and the output of a light; return the response, serialized."""
         kata_id, name = converters.kata_and_avatar(request.kata_id, request.avatar)
         number = converters.light_number(request.light_number)
 
-        def read() -> storer_pb2.GetFilesResponse:
+        def read() -> bytes:
             with self._katas.using(kata_id) as kata:
                 light, submission = kata.avatar(name).submission(number)
             return storer_pb2.GetFilesResponse(
@@ -277,7 +283,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
                 files=submission.files,
                 stdout=submission.stdout,
                 stderr=submission.stderr,
-            )
+            ).SerializeToString()
 
         return await self._threads.run_large(read)
 

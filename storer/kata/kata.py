@@ -2,15 +2,23 @@
 
 import os
 import shutil
+import threading
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
-from dojo import avatars, locks
+from dojo import avatars, limits, locks, waits
 from dojo.engine.data_containers import MANIFEST
-from dojo.errors import AvatarNotFound, AvatarsExhausted, KataDamaged, KataNotFound
+from dojo.errors import (
+    AvatarNotFound,
+    AvatarsExhausted,
+    KataDamaged,
+    KataNotFound,
+    MemoryExhausted,
+)
 from storer.fs import durable, json_files
 from storer.fs.checkpointer import Checkpointer
 from storer.fs.json_files import Unreadable
@@ -21,6 +29,9 @@ from storer.kata.lights import LightsCache
 from storer.kata.manifest import Manifest
 
 STARTING = ".starting"
+
+# A large manifest takes ten times the memory of its visible files while it is read.
+_LARGE_MANIFESTS = threading.BoundedSemaphore(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +54,19 @@ class Kata:
     """
 
     def __init__(
-        self, folder: Path, kata_id: str, cache: LightsCache, checkpointer: Checkpointer
+        self,
+        folder: Path,
+        kata_id: str,
+        cache: LightsCache,
+        checkpointer: Checkpointer,
+        use: ExitStack | None = None,
     ) -> None:
+        """`use` ends with the use of the kata; with it, one large manifest is held at a time."""
         self.folder = folder
         self.kata_id = kata_id
         self._cache = cache
         self._checkpointer = checkpointer
+        self._use = use
         self._manifest_json: dict[str, Any] | None = None
 
     @classmethod
@@ -57,8 +75,14 @@ class Kata:
         return cls(folder, kata_id, LightsCache(), Checkpointer())
 
     def read_manifest_json(self) -> dict[str, Any]:
-        """Return the content of manifest.json, which is read once. Raises KataDamaged."""
+        """Return the content of manifest.json, which is read once.
+
+        Raises KataDamaged, and MemoryExhausted if other calls hold large ones for too long.
+        """
         if self._manifest_json is None:
+            if self._use is not None and self._has_large_manifest():
+                refusal = MemoryExhausted("other calls read large manifests of katas")
+                self._use.enter_context(waits.one_of(_LARGE_MANIFESTS, refusal))
             try:
                 self._manifest_json = json_files.read(self.folder / MANIFEST, dict)
             except Unreadable as error:
@@ -140,6 +164,11 @@ class Kata:
                     raise
                 durable.sync_folder(self.folder)
         return name, files
+
+    def _has_large_manifest(self) -> bool:
+        with suppress(FileNotFoundError):  # who reads it says so
+            return (self.folder / MANIFEST).stat().st_size > limits.LARGE_MANIFEST_BYTES
+        return False
 
     def _avatar(self, folder: Path, created: Callable[[], datetime]) -> Avatar:
         cache, checkpointer = self._cache, self._checkpointer

@@ -4,7 +4,7 @@ The keys are those that dojo servers have always used. Unknown keys are kept unc
 of an imported kata is not rewritten.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -136,29 +136,12 @@ def _check_patterns(given: list[dict[str, str]]) -> None:
             raise InvalidArgument(f"{field}[{place}].pattern", str(error)) from None
 
 
-def to_json(manifest: Manifest, kata_id: str, created: datetime) -> dict[str, Any]:
-    """Return the JSON of manifest.json for a new kata."""
-    known: dict[str, Any] = {
-        "format": FORMAT,
-        "id": kata_id,
-        "created": json_times.to_list(created),
-        "display_name": manifest.display_name,
-        "image_name": manifest.image_name,
-        "filename_extension": manifest.filename_extensions,
-        "max_seconds": manifest.max_seconds,
-        "tab_size": manifest.tab_size,
-        "highlight_filenames": manifest.highlight_filenames,
-        "progress_regexs": manifest.progress_regexs,
-        "hidden_filenames": manifest.hidden_filenames,
-        "visible_files": json_files.files_json(manifest.visible_files),
-    }
-    if manifest.exercise:
-        known["exercise"] = manifest.exercise
-    if manifest.colour_patterns is not None:
-        known["colour_rule"] = {"patterns": manifest.colour_patterns}
-    if manifest.ruby_lambda is not None:
-        known[RED_AMBER_GREEN] = manifest.ruby_lambda.split("\n")
-    return {**manifest.other, **known}
+def dump(manifest: Manifest, kata_id: str, created: datetime) -> Iterator[bytes]:
+    """Yield the manifest.json of a new kata in pieces: JSON makes six bytes of some bytes."""
+    yield json_files.dumps(_head(manifest, kata_id, created))[:-1] + b',"visible_files":'
+    files = json_files.dump_files(manifest.visible_files)
+    yield from (files,) if isinstance(files, bytes) else files
+    yield b"}"
 
 
 def from_json(value: Mapping[str, Any]) -> Manifest:
@@ -279,3 +262,27 @@ def _fits_struct(value: object, nesting: int) -> bool:
     if isinstance(value, int):
         return abs(value) <= _MAX_NUMBER
     return not isinstance(value, str) or json_files.is_text(value)
+
+
+def _head(manifest: Manifest, kata_id: str, created: datetime) -> dict[str, Any]:
+    """Return what precedes the visible files in manifest.json."""
+    known: dict[str, Any] = {
+        "format": FORMAT,
+        "id": kata_id,
+        "created": json_times.to_list(created),
+        "display_name": manifest.display_name,
+        "image_name": manifest.image_name,
+        "filename_extension": manifest.filename_extensions,
+        "max_seconds": manifest.max_seconds,
+        "tab_size": manifest.tab_size,
+        "highlight_filenames": manifest.highlight_filenames,
+        "progress_regexs": manifest.progress_regexs,
+        "hidden_filenames": manifest.hidden_filenames,
+    }
+    if manifest.exercise:
+        known["exercise"] = manifest.exercise
+    if manifest.colour_patterns is not None:
+        known["colour_rule"] = {"patterns": manifest.colour_patterns}
+    if manifest.ruby_lambda is not None:
+        known[RED_AMBER_GREEN] = manifest.ruby_lambda.split("\n")
+    return {**manifest.other, **known}

@@ -12,17 +12,16 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import structlog
 
 from dojo import avatars, kata_ids, locks, waits
 from dojo.engine.data_containers import MANIFEST, DataContainers, NameTaken
 from dojo.errors import ArchiveUnavailable, DojoError, KataNotFound
-from storer.fs import durable, json_files
+from storer.fs import durable
 from storer.kata.avatar import PASSAGE
 from storer.katas import listing, normalize, publish
 from storer.katas.listing import Places
@@ -37,8 +36,8 @@ _RETRY_SECONDS = 0.01
 _log = structlog.get_logger()
 
 
-def create(places: Places, make_manifest: Callable[[str], dict[str, Any]]) -> str:
-    """Create a kata with a new id and the manifest.json that `make_manifest` returns for the id.
+def create(places: Places, make_manifest: Callable[[str], Iterable[bytes]]) -> str:
+    """Create a kata with a new id and the manifest.json whose pieces `make_manifest` returns.
 
     Return the id. The container and its volume are created first: they claim the id.
     """
@@ -52,7 +51,7 @@ def create(places: Places, make_manifest: Callable[[str], dict[str, Any]]) -> st
             continue
         with undo_on_error(places.data_containers, kata_id):
             folder.chmod(PASSAGE)
-            durable.write(folder / MANIFEST, json_files.dumps(make_manifest(kata_id)))
+            durable.write(folder / MANIFEST, make_manifest(kata_id))
         return kata_id
 
 

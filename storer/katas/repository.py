@@ -114,7 +114,7 @@ class Katas:
                 self._containers.ensure_handle(kata_id)
             if touching:
                 self._containers.touch(kata_id)
-            yield Kata(folder, kata_id, self._cache, self._checkpointer)
+            yield Kata(folder, kata_id, self._cache, self._checkpointer, stack)
 
     @contextmanager
     def reading(self, kata_id: str) -> Iterator[Kata]:
@@ -130,7 +130,7 @@ class Katas:
                 raise KataNotFound(kata_id) from None
             if not self._containers.exists(kata_id):
                 raise KataNotFound(kata_id)
-            yield Kata(folder, kata_id, self._scan_cache, self._checkpointer)
+            yield Kata(folder, kata_id, self._scan_cache, self._checkpointer, lock)
 
     def stored_ids(self, prefix: str, after: str) -> Iterator[str]:
         """Yield, in order, the ids of the katas in data-containers and in the archive."""
@@ -333,7 +333,7 @@ class Katas:
 
     def _create(self, described: Manifest, created: datetime) -> str:
         kata_id = create.create(
-            self._places, lambda kata_id: manifest.to_json(described, kata_id, created)
+            self._places, lambda kata_id: manifest.dump(described, kata_id, created)
         )
         _log.info("kata created", kata=kata_id)
         self._changes.publish(kata_id)

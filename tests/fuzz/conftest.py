@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import docker.errors
-import grpc
 import pytest
 
 from dojo.engine.client import Engine
@@ -19,12 +18,10 @@ from dojo.naming import LABEL, Namespace
 from dojo.service.settings import CommonSettings, load
 from support import test_run
 from support.fuzz import profiles  # noqa: F401 - pytest looks for a profile before it collects
-from support.fuzz.watched import Watched, World
+from support.fuzz.watched import World, watched
 from support.paths import TOP
 from support.services import Service
 from support.storer.fixtures import delete_all
-
-_OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 
 
 @pytest.fixture(scope="session")
@@ -73,11 +70,8 @@ def world(
         },
     )
     runner = Service("runner", {**environ, "CYBER_DOJO_STORER": storer.address})
-    with (
-        grpc.insecure_channel(storer.address, _OPTIONS) as to_storer,
-        grpc.insecure_channel(runner.address, _OPTIONS) as to_runner,
-    ):
-        yield World(Watched(storer, to_storer), Watched(runner, to_runner))
+    with watched(storer) as watched_storer, watched(runner) as watched_runner:
+        yield World(watched_storer, watched_runner)
     runner.stop()
     storer.stop()
 
@@ -89,9 +83,9 @@ def _at_rest(request: pytest.FixtureRequest) -> Iterator[None]:
     if "world" in request.fixturenames:
         world: World = request.getfixturevalue("world")
         delete_all(request.getfixturevalue("data_containers"))
-        for watched in (world.storer, world.runner):
-            watched.check()
-            watched.check_at_rest()
+        for each in (world.storer, world.runner):
+            each.check()
+            each.check_at_rest()
 
 
 def _start_points(folder: Path) -> Path:

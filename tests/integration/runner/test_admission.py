@@ -2,20 +2,19 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from pathlib import Path
 
 import grpc
-from google.rpc import error_details_pb2
-from grpc_status import rpc_status
 
 from cyberdojo.runner.v1 import runner_pb2
 from dojo import avatars, limits
 from support.kata_folders import Kata
+from support.refusals import retry_seconds
 from support.runner.submissions import GREEN, Stub, assert_serves, held, request
 from support.services import Service
+from support.storer.storing import kibibytes
 
 MIB = 1024 * 1024
-CONTAINER_BYTES = 2048 * MIB  # docker-compose.yml's mem_limit
+CONTAINER_KIBIBYTES = 2 * MIB  # docker-compose.yml's mem_limit
 CALLERS = 48
 
 
@@ -24,19 +23,8 @@ def code_of(call: "grpc.Future[runner_pb2.RunResponse]") -> tuple[grpc.StatusCod
     try:
         call.result(timeout=240)
     except grpc.RpcError as error:
-        status = rpc_status.from_call(error)  # type: ignore[arg-type]  # it is a Call too
-        retry = error_details_pb2.RetryInfo()
-        if status is not None and status.details and status.details[0].Unpack(retry):
-            return error.code(), retry.retry_delay.seconds
-        return error.code(), 0
+        return error.code(), retry_seconds(error) or 0
     return grpc.StatusCode.OK, 0
-
-
-def peak_bytes(service: Service) -> int:
-    """Return the most memory that a service ever had."""
-    status = Path(f"/proc/{service.pid}/status").read_text()
-    (line,) = (each for each in status.splitlines() if each.startswith("VmHWM:"))
-    return int(line.split()[1]) * 1024
 
 
 def test_one_avatar_does_not_fill_the_queue(runner: Stub, started_kata: Kata) -> None:
@@ -75,5 +63,5 @@ def test_large_submissions_stay_within_the_memory_of_the_runner(
     found = {code for code, _ in codes}
     assert found == {grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED}
     assert all(s >= 1 for code, s in codes if code is grpc.StatusCode.RESOURCE_EXHAUSTED)
-    assert peak_bytes(service) < 0.75 * CONTAINER_BYTES
+    assert kibibytes(service.pid, "VmHWM") < 0.75 * CONTAINER_KIBIBYTES
     assert_serves(runner, started_kata)

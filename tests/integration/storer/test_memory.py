@@ -1,34 +1,24 @@
 """All calls together take a share of the storer's memory; more is refused, to be tried again."""
 
 import os
-import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import grpc
 import pytest
-from google.rpc import error_details_pb2
-from grpc_status import rpc_status
 
 from cyberdojo.storer.v1 import storer_pb2
+from support.refusals import code_to_judge, retry_seconds
 from support.services import Service, code_of, wait_until
-from support.storer.storing import FILES, Katas, Stub, a_test
+from support.storer.storing import FILES, Katas, Stub, a_test, kibibytes
 
 CLIENTS = 64
 SECONDS = 300
 MIB = 1024 * 1024
 LARGE = {**FILES, **{f"{number}.txt": bytes([65 + number]) * 15 * MIB for number in range(3)}}
-MAX_BYTES = 2048 * MIB * 3 // 4
-
-
-def peak_bytes(service: Service) -> int:
-    """Return the most memory that a service has had."""
-    status = Path(f"/proc/{service.pid}/status").read_text()
-    (kibibytes,) = re.findall(r"VmHWM:\s+(\d+) kB", status)
-    return int(kibibytes) * 1024
+MAX_KIBIBYTES = 2048 * 1024 * 3 // 4
 
 
 def outcomes(service: Service, call: Callable[[Stub], object]) -> Counter[grpc.StatusCode]:
@@ -40,26 +30,17 @@ def outcomes(service: Service, call: Callable[[Stub], object]) -> Counter[grpc.S
             try:
                 call(Stub(channel))
             except grpc.RpcError as error:
-                is_refused = error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-                if is_refused and not tells_when_to_retry(error):
-                    return grpc.StatusCode.UNKNOWN
-                return error.code()
+                return code_to_judge(error)
             return grpc.StatusCode.OK
 
     with ThreadPoolExecutor(CLIENTS) as clients:
         return Counter(clients.map(make, range(CLIENTS)))
 
 
-def tells_when_to_retry(error: grpc.RpcError) -> bool:
-    """Return whether an error has the detail that says when to call again."""
-    status = rpc_status.from_call(error)  # type: ignore[arg-type]  # the error is the call too
-    return status is not None and status.details[0].Is(error_details_pb2.RetryInfo.DESCRIPTOR)
-
-
 def assert_refused(error: grpc.RpcError) -> None:
     """Check that a call is to be tried again, when others need less memory."""
     assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert tells_when_to_retry(error)
+    assert retry_seconds(error) is not None
 
 
 def test_the_largest_calls_of_many_clients_fit_into_the_memory(
@@ -71,10 +52,10 @@ def test_the_largest_calls_of_many_clients_fit_into_the_memory(
     katas.record(kata_id, "whale", LARGE)
     test = a_test(kata_id, "whale", LARGE)
     recorded = outcomes(service, lambda stub: stub.RecordTest(test, timeout=SECONDS))
-    assert peak_bytes(service) < MAX_BYTES
+    assert kibibytes(service.pid, "VmHWM") < MAX_KIBIBYTES
     request = storer_pb2.GetFilesRequest(kata_id=kata_id, avatar="whale", light_number=1)
     read = outcomes(service, lambda stub: stub.GetFiles(request, timeout=SECONDS))
-    assert peak_bytes(service) < MAX_BYTES
+    assert kibibytes(service.pid, "VmHWM") < MAX_KIBIBYTES
     for statuses in (recorded, read):
         assert statuses[grpc.StatusCode.OK]
         assert set(statuses) <= {grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED}
@@ -90,7 +71,7 @@ def test_the_largest_messages_of_many_restores_fit_into_the_memory(
     katas = client(service)
     large = [BEGIN, storer_pb2.RestoreKataRequest(data=bytes(16 * MIB))]
     refused = outcomes(service, lambda stub: stub.RestoreKata(iter(large), timeout=SECONDS))
-    assert peak_bytes(service) < MAX_BYTES
+    assert kibibytes(service.pid, "VmHWM") < MAX_KIBIBYTES
     assert refused[grpc.StatusCode.INVALID_ARGUMENT]  # the message is too large
     assert set(refused) <= {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.INVALID_ARGUMENT}
     kata_id = katas.started("whale")
@@ -142,7 +123,7 @@ def test_downloads_that_nobody_reads_are_refused_when_there_are_too_many(
             begin_downloads(Stub(channel), kata_id, begun)
         assert_refused(refused.value)
         assert len(begun) >= CLIENTS
-        assert peak_bytes(service) < MAX_BYTES
+        assert kibibytes(service.pid, "VmHWM") < MAX_KIBIBYTES
     wait_until(lambda: len(katas.tar(kata_id)) > 15 * MIB)
 
 

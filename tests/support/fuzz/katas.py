@@ -152,12 +152,12 @@ def odd_git(draw: st.DrawFn) -> bytes:
             st.sampled_from(["tree", "deep", "tag", "junk", "reference", "object", "large"])
         ):
             case "tree":
-                _point(repository, number, draw(_odd_trees(repository)))
+                point(repository, number, draw(_odd_trees(repository)))
             case "deep":
                 tree = sandbox(repository, LIGHTS[0])
                 for _ in range(draw(st.integers(1, strengths.TREE_DEPTH))):
                     tree = repository.tree([(FOLDER_MODE, b"a", tree)])
-                _point(repository, number, tree)
+                point(repository, number, tree)
             case "tag":
                 target = draw(st.sampled_from(sorted(repository.objects)))
                 kind = draw(st.sampled_from([b"commit", b"tree", b"blob", b"x"]))
@@ -175,7 +175,7 @@ def odd_git(draw: st.DrawFn) -> bytes:
                 repository.reference(f"refs/tags/{number}", repository.add(object_kind, content))
             case _:
                 size = draw(st.sampled_from([10, strengths.EXPANDED_BYTES]))
-                _point(repository, number, sandbox(repository, {"zeros": bytes(size)}))
+                point(repository, number, sandbox(repository, {"zeros": bytes(size)}))
     packed = draw(st.booleans())
     files = files_of({"whale": made}, packed=packed)
     if draw(st.booleans()):
@@ -200,7 +200,7 @@ def odd_packs(draw: st.DrawFn) -> bytes:
         delta = draw(tars.mutated_bytes(delta))
     target = git_objects.object_name("blob", expanded)
     tree = repository.tree([(FILE_MODE, b"large", target)])
-    _point(repository, len(LIGHTS) - 1, tree)
+    point(repository, len(LIGHTS) - 1, tree)
     files = files_of({"whale": made})
     files = {path: each for path, each in files.items() if "/objects/" not in path}
     git = repository.packed({target: (name, delta)})
@@ -217,7 +217,7 @@ def _odd_trees(draw: st.DrawFn, repository: Repository) -> bytes:
     return repository.tree(entries)
 
 
-def _point(repository: Repository, number: int, tree: bytes) -> None:
+def point(repository: Repository, number: int, tree: bytes) -> None:
     """Let a light's tag lead to a commit with these visible files."""
     text = json.dumps({**light(number), "stdout": "", "stderr": ""}).encode()
     commit = repository.commit(root(repository, tree, text), message=b"%d" % number)

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ _FEW_DESCRIPTORS = 64
 # Two pools of threads (dojo.service.serving.THREADS, storer.api.streaming.RECEIVER_THREADS), and
 # those of the engine's client, of gRPC and of background work.
 MAX_THREADS = 64 + 64 + 48
+
+_OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 
 _NEVER = {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.UNIMPLEMENTED}
 
@@ -125,6 +128,13 @@ class Watched:
     def _cpu_seconds(self) -> float:
         stat = Path(f"/proc/{self.service.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@contextmanager
+def watched(service: Service) -> Iterator[Watched]:
+    """Watch a service that has just started, with a channel for messages of any size."""
+    with grpc.insecure_channel(service.address, _OPTIONS) as channel:
+        yield Watched(service, channel)
 
 
 @dataclass

@@ -24,6 +24,12 @@ from storer.kata.manifest import Manifest
 ID = "7C4E19D2B6"
 TIME = datetime(2019, 1, 16, 12, 44, 55, tzinfo=UTC)
 
+
+def as_json(made: Manifest) -> bytes:
+    """Return the manifest.json of a kata."""
+    return b"".join(manifest.dump(made, ID, TIME))
+
+
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=10)
 image_names = st.from_regex(r"[a-z]{1,5}(/[a-z0-9]{1,5})?(:[a-z0-9]{1,5})?", fullmatch=True)
 names = st.from_regex(r"[a-z]{1,8}\.[a-z]{1,2}", fullmatch=True)
@@ -64,7 +70,7 @@ manifests = st.builds(
 @given(manifests)
 def test_what_is_written_is_read_again(made: Manifest) -> None:
     manifest.check(made)
-    written = json.loads(json.dumps(manifest.to_json(made, ID, TIME)))
+    written = json.loads(as_json(made))
     assert manifest.from_json(written) == made
     assert manifest.created(written) == TIME
 
@@ -74,14 +80,14 @@ def test_what_is_written_is_read_again(made: Manifest) -> None:
 def test_a_key_that_is_not_ours_can_have_any_type(key: str, value: object) -> None:
     made = Manifest("Ruby", "an/image", visible_files={"a.rb": b""}, other={key: value})
     manifest.check(made)
-    assert manifest.from_json(manifest.to_json(made, ID, TIME)) == made
+    assert manifest.from_json(json.loads(as_json(made))) == made
 
 
 @pytest.mark.parametrize("number", [sys.float_info.max, -sys.float_info.max, 5e-324, -0.0])
 def test_any_number_that_a_message_can_hold_is_read_again(number: float) -> None:
     sent = storer_pb2.Manifest(display_name="C", image_name="an/image", visible_files={"a": b""})
     sent.other["n"] = number
-    written = json.dumps(manifest.to_json(converters.manifest_from(sent), ID, TIME))
+    written = as_json(converters.manifest_from(sent))
     found = converters.manifest_to(manifest.from_json(json.loads(written)))
     assert found.other["n"] == number
 
@@ -100,7 +106,7 @@ def test_values_nested_as_deep_as_a_message_allows_are_read_again(kind: str) -> 
         except DecodeError:
             continue
         accepted = depth
-        written = json.dumps(manifest.to_json(converters.manifest_from(request.manifest), ID, TIME))
+        written = as_json(converters.manifest_from(request.manifest))
         found = storer_pb2.GetKataResponse(
             manifest=converters.manifest_to(manifest.from_json(json.loads(written)))
         )
@@ -115,7 +121,7 @@ def test_as_many_values_as_are_accepted_are_read_again() -> None:
         manifest.check(whole)
     made = replace(whole, other={"n": [0] * (count - 200)})
     manifest.check(made)
-    written = json_files.dumps(manifest.to_json(made, ID, TIME))
+    written = as_json(made)
     assert manifest.from_json(json_files.loads(written, dict)) == made
 
 
@@ -159,7 +165,7 @@ def test_a_legacy_manifest_is_understood_and_its_other_keys_are_kept() -> None:
 
 def test_a_file_called_output_is_one_like_any_other_in_ours() -> None:
     made = Manifest("a", "b", visible_files={"output": b"mine"})
-    assert manifest.from_json(manifest.to_json(made, ID, TIME)).visible_files == {"output": b"mine"}
+    assert manifest.from_json(json.loads(as_json(made))).visible_files == {"output": b"mine"}
 
 
 GOOD: dict[str, Any] = {"display_name": "a", "image_name": "b", "visible_files": {"a": "b"}}
@@ -228,3 +234,12 @@ def test_what_no_kata_can_be_created_from_is_refused_by_field(
     with pytest.raises(InvalidArgument) as caught:
         manifest.check(make())
     assert caught.value.field == field
+
+
+def test_a_large_manifest_is_written_in_pieces() -> None:
+    content = bytes(range(0x80, 0x100)) * 2**16
+    made = Manifest("Ruby", "an/image", visible_files={"a": content, "b": b"small"})
+    pieces = list(manifest.dump(made, ID, TIME))
+    assert max(map(len, pieces)) < len(content)
+    found = manifest.from_json(json.loads(b"".join(pieces)))
+    assert found.visible_files == made.visible_files

@@ -1,0 +1,1 @@
+"""For each bound of `dojo.limits`, a case that sends its double."""
