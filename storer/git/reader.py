@@ -27,8 +27,7 @@ _COMMIT = re.compile(rb"[0-9a-f]{40}\n?")
 # The key of the first line of a commit, and of an annotated tag: an object's name follows.
 _FIRST_KEYS = {"commit": b"tree ", "tag": b"object "}
 _NAME_BYTES = 20
-_ENTRY = re.compile(rb"([0-7]+) ([^\0]+)\0(.{20})", re.DOTALL)
-_FIXED_ENTRY_BYTES = _NAME_BYTES + len(b" \0")  # of a tree's entry, besides its mode and its name
+_ENTRY = re.compile(rb"([0-7]++) ([^\0]++)\0(.{20})", re.DOTALL)
 
 _FILE_TYPE = 0o170000
 _FOLDER = 0o040000
@@ -122,11 +121,15 @@ class GitReader:
 
 
 def entries(content: bytes) -> Iterator[tuple[bytes, TreeEntry]]:
-    """Yield the names in a tree with their entries; raise ValueError if the tree is malformed."""
-    found = _ENTRY.findall(content)
-    if sum(len(mode) + len(name) + _FIXED_ENTRY_BYTES for mode, name, _ in found) != len(content):
-        raise ValueError("the tree is cut off or malformed")
-    for mode, name, entry in found:
+    """Yield the names in a tree with their entries; raise ValueError where it is malformed."""
+    at = 0
+    while at < len(content):
+        # Not a search: in a malformed tree that would try each byte as the beginning of an entry.
+        found = _ENTRY.match(content, at)
+        if found is None:
+            raise ValueError("the tree is cut off or malformed")
+        at = found.end()
+        mode, name, entry = found.groups()
         yield name, TreeEntry(int(mode, 8), entry.hex())
 
 
