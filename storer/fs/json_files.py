@@ -12,7 +12,8 @@ from dojo import limits
 
 _PIECE_BYTES = 256 * 1024
 
-_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
+# Without a last quote, the rest is one string: no quote in it is tried as the beginning of another.
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 
 
 class Unreadable(Exception):
