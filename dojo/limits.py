@@ -21,6 +21,9 @@ GIT_TREE_BYTES = 4 * 1024**2
 GIT_OTHER_BYTES = 1024**2
 """A git commit or tag."""
 
+GIT_REFERENCES_BYTES = 16 * 1024**2
+"""All references that a repository has in one file (packed-refs)."""
+
 GIT_HELD_DELTA_BYTES = 256 * 1024**2
 """The objects that are held while a pack's deltas are applied to them."""
 
