@@ -2,11 +2,14 @@
 
 Every reader of foreign data draws on the budget of its call: tars, compressed streams, git objects,
 JSON, lines that are compared. What is inside data can be a million times as large as the data.
+To take from a budget ends the work of a call that nobody waits for any more.
 """
 
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from dojo import waits
 
 # Reading a clock for each small entry would take longer than reading the entry.
 _ENTRIES_PER_CLOCK = 256
@@ -23,7 +26,8 @@ class BudgetExceeded(Exception):
 class Budget:
     """The bytes, entries, depth and seconds that are left to one call. For one thread at a time.
 
-    A limit that is None is not checked here.
+    A limit that is None is not checked here. Whatever takes bytes, entries or time raises CallEnded
+    if the thread works for a call that has ended.
     """
 
     def __init__(
@@ -54,6 +58,7 @@ class Budget:
             raise ValueError("a number of bytes is not negative")
         if self._max_bytes is not None and count > self._max_bytes - self._bytes:
             raise BudgetExceeded(f"more than {self._max_bytes} bytes in all")
+        waits.check()
         self._bytes += count
 
     def take_entry(self) -> None:
@@ -77,5 +82,6 @@ class Budget:
 
     def check_time(self) -> None:
         """Raise BudgetExceeded if the time is over."""
+        waits.check()
         if self._deadline is not None and time.monotonic() > self._deadline:
             raise BudgetExceeded(f"longer than {self._max_seconds:g} seconds")

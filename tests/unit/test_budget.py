@@ -1,11 +1,15 @@
 """A budget lets a call take what it may, and not one byte, entry or level more."""
 
+import contextvars
 import time
+from collections.abc import Callable
 from itertools import count
 
 import pytest
 
+from dojo import waits
 from dojo.budget import Budget, BudgetExceeded
+from dojo.waits import CallEnded, CallWork
 
 
 def test_all_bytes_can_be_taken_and_none_besides() -> None:
@@ -62,6 +66,23 @@ def test_the_time_is_checked_while_entries_are_taken(monkeypatch: pytest.MonkeyP
     with pytest.raises(BudgetExceeded, match=r"longer than 2\.5 seconds"):
         take_all()
     assert next(taken) < 300
+
+
+@pytest.mark.parametrize(
+    "take", [lambda budget: budget.take_bytes(1), lambda budget: budget.check_time()]
+)
+def test_the_work_of_a_call_that_has_ended_takes_no_more(take: Callable[[Budget], None]) -> None:
+    budget = Budget(max_bytes=10)
+
+    def work() -> None:
+        call = CallWork(lambda: True)
+        waits.work_for(call)
+        take(budget)
+        call.end()
+        with pytest.raises(CallEnded):
+            take(budget)
+
+    contextvars.copy_context().run(work)
 
 
 def test_without_limits_everything_goes() -> None:
