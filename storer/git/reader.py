@@ -15,6 +15,7 @@ from typing import NamedTuple
 import pygit2
 from pygit2.enums import ObjectType
 
+from dojo.budget import Budget
 from storer.git import loose_objects
 
 _KINDS = {
@@ -55,11 +56,12 @@ class GitReader:
     """Reads a repository. Belongs to one thread.
 
     All methods raise ValueError, KeyError, OSError or pygit2.GitError if an object or a reference
-    is missing or damaged.
+    is missing or damaged; and BudgetExceeded if there is a budget for what is read.
     """
 
-    def __init__(self, git: Path) -> None:
+    def __init__(self, git: Path, budget: Budget | None = None) -> None:
         self._git = git
+        self._budget = budget
         self._repository: pygit2.Repository | None = None
 
     def open_repository(self) -> pygit2.Repository:
@@ -101,9 +103,12 @@ class GitReader:
 
     def read(self, name: str) -> tuple[str, bytes]:
         """Return an object's kind and content."""
-        found = loose_objects.read(self._git, name)
-        if found is not None:
-            return found
+        found = loose_objects.read(self._git, name) or self._read_packed(name)
+        if self._budget is not None:
+            self._budget.take_bytes(len(found[1]))
+        return found
+
+    def _read_packed(self, name: str) -> tuple[str, bytes]:
         try:
             number, content = self.open_repository().read(name)
         except KeyError:

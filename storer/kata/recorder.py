@@ -13,6 +13,7 @@ from typing import Self
 
 import pygit2
 
+from dojo.budget import Budget
 from dojo.naming import SANDBOX
 from storer.fs import durable, json_files, json_times
 from storer.fs.write_ahead_log import Entry, WriteAheadLog
@@ -56,8 +57,16 @@ class Recorder(History):
     """Reads and writes the git repository in an avatar's folder."""
 
     @classmethod
-    def create(cls, folder: Path, kata_id: str, avatar: str, *, overwrite: bool = False) -> Self:
-        """Create an empty repository in `folder` and open it.
+    def create(
+        cls,
+        folder: Path,
+        kata_id: str,
+        avatar: str,
+        *,
+        overwrite: bool = False,
+        budget: Budget | None = None,
+    ) -> Self:
+        """Create an empty repository in `folder` and open it for a budget, if any.
 
         If there is one, only the files that a crash took are written; with `overwrite`, all.
         """
@@ -79,7 +88,7 @@ class Recorder(History):
                     os.ftruncate(descriptor, len(text))
                 finally:
                     os.close(descriptor)
-        return cls(folder, kata_id, avatar)
+        return cls(folder, kata_id, avatar, budget)
 
     def record(
         self,

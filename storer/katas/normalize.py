@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 
 from dojo import avatars, visible_files
-from dojo.budget import Budget
+from dojo.budget import Budget, BudgetExceeded
 from dojo.engine.data_containers import MANIFEST
 from dojo.errors import KataDamaged
 from dojo.limits import GIT_BYTES, GIT_OBJECTS
@@ -49,7 +49,10 @@ def normalize(folder: Path, kata_id: str) -> list[str]:
     budget = Budget(max_bytes=GIT_BYTES, max_entries=GIT_OBJECTS)
     for name in names:
         start = Light(number=0, colour="", time=created)
-        _normalize_avatar(folder / name, kata_id, start, manifest.visible_files, budget)
+        try:
+            _normalize_avatar(folder / name, kata_id, start, manifest.visible_files, budget)
+        except BudgetExceeded as error:
+            raise KataDamaged(kata_id, f"{name}/{GIT}", error.reason) from None
     _restrict_access(folder, names)
     return names
 
