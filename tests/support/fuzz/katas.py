@@ -70,13 +70,17 @@ def avatar(lights: Sequence[Files] = LIGHTS) -> Avatar:
         "config": b"[core]\n\trepositoryformatversion = 0\n\tbare = false\n",
     }
     newest = {name: content.decode("latin-1") for name, content in lights[-1].items()}
-    increments = [light(number) for number in range(len(lights))]
     made.files |= {
         "manifest.json": json.dumps(newest).encode(),
-        "increments.json": json.dumps(increments).encode(),
+        "increments.json": increments(len(lights)),
         **{f"sandbox/{name}": content for name, content in lights[-1].items()},
     }
     return made
+
+
+def increments(count: int) -> bytes:
+    """Return the increments.json of an avatar with so many lights, the start among them."""
+    return json.dumps([light(number) for number in range(count)]).encode()
 
 
 def root(repository: Repository, sandbox_tree: bytes, light_json: bytes) -> bytes:
@@ -152,12 +156,12 @@ def odd_git(draw: st.DrawFn) -> bytes:
             st.sampled_from(["tree", "deep", "tag", "junk", "reference", "object", "large"])
         ):
             case "tree":
-                _point(repository, number, draw(_odd_trees(repository)))
+                point(repository, number, draw(_odd_trees(repository)))
             case "deep":
                 tree = sandbox(repository, LIGHTS[0])
                 for _ in range(draw(st.integers(1, strengths.TREE_DEPTH))):
                     tree = repository.tree([(FOLDER_MODE, b"a", tree)])
-                _point(repository, number, tree)
+                point(repository, number, tree)
             case "tag":
                 target = draw(st.sampled_from(sorted(repository.objects)))
                 kind = draw(st.sampled_from([b"commit", b"tree", b"blob", b"x"]))
@@ -174,8 +178,8 @@ def odd_git(draw: st.DrawFn) -> bytes:
                 content = draw(st.sampled_from([b"", b"x", b"tree " + b"0" * 40, b"40000 a\0x"]))
                 repository.reference(f"refs/tags/{number}", repository.add(object_kind, content))
             case _:
-                size = draw(st.sampled_from([10, strengths.EXPANDED_BYTES]))
-                _point(repository, number, sandbox(repository, {"zeros": bytes(size)}))
+                size = draw(strengths.sizes(100_000, strengths.EXPANDED_BYTES, one_in=4))
+                point(repository, number, sandbox(repository, {"zeros": bytes(size)}))
     packed = draw(st.booleans())
     files = files_of({"whale": made}, packed=packed)
     if draw(st.booleans()):
@@ -194,13 +198,13 @@ def odd_packs(draw: st.DrawFn) -> bytes:
     repository = made.repository
     base = b"x" * 0xFFFF
     name = repository.add("blob", base)
-    times = draw(st.integers(1, max(1, strengths.EXPANDED_BYTES // len(base))))
+    times = 1 + draw(strengths.sizes(100, strengths.EXPANDED_BYTES // len(base), one_in=8))
     delta, expanded = git_objects.delta_of_copies(base, times)
     if draw(st.booleans()):
         delta = draw(tars.mutated_bytes(delta))
     target = git_objects.object_name("blob", expanded)
     tree = repository.tree([(FILE_MODE, b"large", target)])
-    _point(repository, len(LIGHTS) - 1, tree)
+    point(repository, len(LIGHTS) - 1, tree)
     files = files_of({"whale": made})
     files = {path: each for path, each in files.items() if "/objects/" not in path}
     git = repository.packed({target: (name, delta)})
@@ -217,7 +221,7 @@ def _odd_trees(draw: st.DrawFn, repository: Repository) -> bytes:
     return repository.tree(entries)
 
 
-def _point(repository: Repository, number: int, tree: bytes) -> None:
+def point(repository: Repository, number: int, tree: bytes) -> None:
     """Let a light's tag lead to a commit with these visible files."""
     text = json.dumps({**light(number), "stdout": "", "stderr": ""}).encode()
     commit = repository.commit(root(repository, tree, text), message=b"%d" % number)

@@ -198,14 +198,28 @@ def wrapped(draw: st.DrawFn, tar: bytes) -> bytes:
     return draw(mutated_bytes(packed))
 
 
-def bombs(prefix: str) -> st.SearchStrategy[bytes]:
-    """Return compressed tars that expand to the most that an input may expand to."""
-    zeros = tar_of([Member(f"{prefix}whale/sandbox/zeros", bytes(strengths.EXPANDED_BYTES))])
-    long = tar_of([Member(prefix, pax=[(b"comment", bytes(strengths.EXPANDED_BYTES))])])
-    padding = tar_of([Member(prefix, kind=FOLDER)]) + bytes(strengths.EXPANDED_BYTES)
-    packed = [gzip.compress(tar, mtime=0) for tar in (zeros, long, padding)]
-    packed += [_zstd(tar) for tar in (zeros, long, padding)]
-    return st.integers(0, len(packed) - 1).map(lambda at: packed[at])
+@st.composite
+def bombs(draw: st.DrawFn, prefix: str) -> bytes:
+    """Return a compressed tar that expands to a multiple of itself."""
+    size = draw(strengths.sizes(1024**2, strengths.EXPANDED_BYTES))
+    return bomb(prefix, draw(st.sampled_from(BOMBS)), size, draw(st.sampled_from(PACKERS)))
+
+
+BOMBS = ("file", "pax", "padding")
+PACKERS = ("gzip", "zstd")
+
+
+def bomb(prefix: str, what: str, size: int, packer: str) -> bytes:
+    """Return a compressed tar of a kata, with so many zeros in a file, a header, or behind it."""
+    zeros = bytes(size)
+    match what:
+        case "file":
+            tar = tar_of([Member(f"{prefix}whale/sandbox/zeros", zeros)])
+        case "pax":
+            tar = tar_of([Member(prefix, pax=[(b"comment", zeros)])])
+        case _:
+            tar = tar_of([Member(prefix, kind=FOLDER)]) + zeros
+    return gzip.compress(tar, 1, mtime=0) if packer == "gzip" else _zstd(tar)
 
 
 def _zstd(content: bytes) -> bytes:
