@@ -25,7 +25,7 @@ _OFFSET_DELTA, _NAME_DELTA = 6, 7
 _LARGEST_VARINT = 2**40
 
 # What a command of a delta takes of the budget, in bytes: it takes as much time as to read them.
-_COMMAND_BYTES = 1024
+_COMMAND_BYTES = 2048
 
 _PIECE_BYTES = 64 * 1024
 _INDEX_HEADER = b"\xfftOc\0\0\0\2"
