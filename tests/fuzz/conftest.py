@@ -69,6 +69,7 @@ def world(
         {
             **environ,
             "CYBER_DOJO_ARCHIVE": str(tmp_path_factory.mktemp("archive")),
+            "CYBER_DOJO_ARCHIVE_COPY_SECONDS": "1",
             "CYBER_DOJO_START_POINTS": str(_start_points(tmp_path_factory.mktemp("start_points"))),
         },
     )
@@ -77,7 +78,8 @@ def world(
         grpc.insecure_channel(storer.address, _OPTIONS) as to_storer,
         grpc.insecure_channel(runner.address, _OPTIONS) as to_runner,
     ):
-        yield World(Watched(storer, to_storer), Watched(runner, to_runner))
+        watched = Watched(storer, to_storer), Watched(runner, to_runner)
+        yield World(*watched, data_containers.folder)
     runner.stop()
     storer.stop()
 

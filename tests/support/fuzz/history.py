@@ -12,6 +12,7 @@ import grpc
 
 from cyberdojo.storer.v1 import storer_pb2
 from support.fuzz.katas import Files
+from support.services import code_of, wait_until
 from support.storer import backups
 from support.storer.storing import FILES, RED, Katas
 from support.storer.verifying import verify
@@ -138,7 +139,9 @@ class History:
         with self._one(kata) as (kata_id, _):
             request = storer_pb2.ArchiveKataRequest(kata_id=kata_id)
             self._katas.get(kata_id)  # which brings it back from the archive
-            self._katas.stub.ArchiveKata(request)
+            # In use: the storer copies it to the archive at this moment.
+            in_use = grpc.StatusCode.FAILED_PRECONDITION
+            wait_until(lambda: code_of(lambda: self._katas.stub.ArchiveKata(request)) is not in_use)
             with _refused(grpc.StatusCode.NOT_FOUND):
                 self._katas.stub.ArchiveKata(request)
 

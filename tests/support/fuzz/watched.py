@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -129,10 +129,11 @@ class Watched:
 
 @dataclass
 class World:
-    """The services, each under watch, and the katas behind the storer."""
+    """The services, each under watch, the katas behind the storer, and the folder of each kata."""
 
     storer: Watched
     runner: Watched
+    folder: Callable[[str], Path]
 
     @property
     def katas(self) -> Katas:
