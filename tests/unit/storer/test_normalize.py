@@ -460,6 +460,30 @@ def test_an_avatar_without_lights_started_and_never_tested(
     assert (start.number, submission.files) == (0, {"a": b"b"})
 
 
+TOO_LARGE = {"a": "x" * (visible_files.MAX_FILE_BYTES + 1)}
+
+
+@pytest.mark.parametrize(
+    ("path", "content"),
+    [
+        ("whale/1/manifest.json", TOO_LARGE),
+        ("whale/1/manifest.json", {"../x": ""}),
+        ("manifest.json", {"id": ID, "created": TIME, "visible_files": TOO_LARGE}),
+    ],
+)
+def test_files_that_no_light_may_have_are_refused_where_each_light_is_a_folder(
+    incoming: Incoming, path: str, content: object
+) -> None:
+    incoming.light()
+    incoming.light()
+    incoming.write()
+    shutil.rmtree(incoming.git)
+    (incoming.whale / "1").mkdir()
+    (incoming.whale / "1" / "manifest.json").write_text('{"a": "b"}')
+    (incoming.folder / path).write_text(json.dumps(content))
+    incoming.refused(f"{path}: ")
+
+
 def test_a_lost_list_of_lights_is_made_from_git(incoming: Incoming) -> None:
     incoming.light()
     incoming.light()
