@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, cast
 
 import grpc
@@ -12,7 +13,7 @@ import pytest
 
 from cyberdojo.storer.v1 import storer_pb2
 from support.fuzz import watched
-from support.fuzz.watched import Watched
+from support.fuzz.watched import Watched, World
 from support.services import Service
 
 SERVICE = storer_pb2.DESCRIPTOR.services_by_name["StorerService"]
@@ -135,6 +136,16 @@ def test_a_call_that_hangs_fails(
     behaviour["GetKata"] = lambda _: time.sleep(3)
     with pytest.raises(AssertionError, match="did not answer within 1 s"):
         watch.call(GET_KATA, REQUEST)
+
+
+def test_a_call_for_a_kata_does_not_wait_for_ever(
+    watch: Watched, behaviour: dict[str, Callable[[grpc.ServicerContext], None]]
+) -> None:
+    behaviour["GetKata"] = lambda _: time.sleep(3)
+    world = World(watch, watch, Path)
+    with pytest.raises(grpc.RpcError) as caught:
+        world.katas.get("F0220000A1")
+    assert cast(Any, caught.value).code() is CODES.DEADLINE_EXCEEDED
 
 
 def test_a_service_that_ended_fails(watch: Watched, service: Misbehaving) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 from google.protobuf.descriptor import MethodDescriptor
@@ -158,5 +158,34 @@ class World:
 
     @property
     def katas(self) -> Katas:
-        """The katas behind the storer."""
-        return Katas(storer_pb2_grpc.StorerServiceStub(self.storer.channel))
+        """The katas behind the storer; each call has a deadline."""
+        channel = grpc.intercept_channel(self.storer.channel, _Deadline())
+        return Katas(storer_pb2_grpc.StorerServiceStub(channel))
+
+
+class _Details(NamedTuple):
+    """The details of a call, in the form that gRPC has for them."""
+
+    method: str
+    timeout: float | None
+    metadata: Any
+    credentials: Any
+    wait_for_ready: bool | None
+    compression: Any
+
+
+class _Deadline(
+    grpc.UnaryUnaryClientInterceptor,  # type: ignore[type-arg]  # not generic when it runs
+    grpc.UnaryStreamClientInterceptor,  # type: ignore[type-arg]  # not generic when it runs
+    grpc.StreamUnaryClientInterceptor,  # type: ignore[type-arg]  # not generic when it runs
+    grpc.StreamStreamClientInterceptor,  # type: ignore[type-arg]  # not generic when it runs
+):
+    """Gives each call a deadline, as it would else wait for a service that hangs."""
+
+    def _intercept(self, call: Any, details: Any, request: Any) -> Any:
+        return call(_Details(*details)._replace(timeout=details.timeout or CALL_SECONDS), request)
+
+    intercept_unary_unary: Any = _intercept
+    intercept_unary_stream: Any = _intercept
+    intercept_stream_unary: Any = _intercept
+    intercept_stream_stream: Any = _intercept
