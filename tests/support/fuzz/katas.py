@@ -144,6 +144,39 @@ def odd_json(draw: st.DrawFn) -> bytes:
     return tar(files)
 
 
+def folders(lights: Sequence[Files] = LIGHTS) -> dict[str, bytes]:
+    """Return the files of a legacy kata whose avatar has a folder for each light, and no git."""
+    newest = {name: content.decode("latin-1") for name, content in lights[-1].items()}
+    files = {
+        "manifest.json": json.dumps(manifest()).encode(),
+        "whale/manifest.json": json.dumps(newest).encode(),
+        "whale/increments.json": increments(len(lights)),
+        **{f"whale/sandbox/{name}": content for name, content in lights[-1].items()},
+    }
+    for number, each in enumerate(lights):
+        shown = {name: content.decode("latin-1") for name, content in each.items()}
+        files[f"whale/{number}/manifest.json"] = json.dumps({**shown, "output": "out"}).encode()
+    return files
+
+
+@st.composite
+def odd_folders(draw: st.DrawFn) -> bytes:
+    """Return the tar of such a kata, in which some JSON files are odd, broken, large or gone."""
+    files = folders()
+    for _ in range(draw(st.integers(1, 2))):
+        name = draw(st.sampled_from(sorted(name for name in files if name.endswith(".json"))))
+        match draw(st.sampled_from(["odd", "odd", "odd", "large", "gone"])):
+            case "large":
+                size = draw(strengths.sizes(100_000, strengths.RECORDED_BYTES, one_in=8))
+                content = {"cyber-dojo.sh": "", "large": "x" * size}
+                files[name] = json.dumps(content).encode()
+            case "gone" if len(files) > 1:
+                del files[name]
+            case _:
+                files[name] = draw(json_values.texts(json.loads(folders()[name])))
+    return tar(files)
+
+
 @st.composite
 def odd_git(draw: st.DrawFn) -> bytes:
     """Return the tar of a kata with an odd or broken repository."""

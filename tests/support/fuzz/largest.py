@@ -17,7 +17,6 @@ from support.storer.storing import RED
 MIB = 1024**2
 
 _NEWEST = len(katas.LIGHTS) - 1
-_SPARSE = [(b"GNU.sparse.major", b"1"), (b"GNU.sparse.minor", b"0"), (b"GNU.sparse.name", b"x")]
 
 
 def _restored(tar: bytes) -> Case:
@@ -102,6 +101,16 @@ def _objects() -> Case:
     return _restored(katas.tar(files))
 
 
+def _folder_light() -> Case:
+    """Return a legacy kata with a light, in a folder, that has more than a light may have."""
+    files = katas.folders()
+    text = b'{"cyber-dojo.sh": "", "large": "' + b"x" * (visible_files.MAX_TOTAL_BYTES + 1) + b'"}'
+    packed = zstandard.ZstdCompressor().compress(
+        katas.tar({**files, "whale/1/manifest.json": text})
+    )
+    return _restored(packed)
+
+
 def _shared_legacy_light() -> Case:
     """Return a kata with many legacy lights that have their files from one large blob."""
     made = katas.avatar([katas.LIGHTS[0]])
@@ -118,14 +127,9 @@ def _shared_legacy_light() -> Case:
 
 def _sparse(real_size: int, numbers: list[int], data: bytes) -> Case:
     """Return a kata with a sparse file, which has a map of these numbers."""
-    text = b"".join(b"%d\n" % number for number in numbers)
-    text += bytes(-len(text) % tars.BLOCK)
-    records = [*_SPARSE, (b"GNU.sparse.realsize", b"%d" % real_size)]
-    records[2] = (b"GNU.sparse.name", f"{katas.PREFIX}whale/sandbox/sparse".encode())
-    files = katas.files_of({"whale": katas.avatar()})
-    members = [*tars.of_files(files, katas.PREFIX)]
-    members.append(Member(f"{katas.PREFIX}whale/sandbox/x", text + data, pax=records))
-    return _restored(tars.tar_of(members))
+    members = tars.of_files(katas.files_of({"whale": katas.avatar()}), katas.PREFIX)
+    sparse = tars.sparse(f"{katas.PREFIX}whale/sandbox/sparse", real_size, numbers, data)
+    return _restored(tars.tar_of([*members, sparse]))
 
 
 def _extents() -> Case:
@@ -188,6 +192,7 @@ INPUTS: dict[str, Callable[[], Case]] = {
     "packed references": lambda: _file("whale/.git/packed-refs", bytes(2 * 1024 * MIB)),
     "deltas of many commands": _commands,
     "lights that share a large file": _shared_legacy_light,
+    "a light in a folder": _folder_light,
     "JSON with too many values": lambda: _file(
         "whale/increments.json", b"[" + b"[]," * (strengths.JSON_BYTES // 3) + b"[]]"
     ),

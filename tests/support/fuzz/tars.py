@@ -56,6 +56,14 @@ class Member:
         return extended + header + _padded(self.content)
 
 
+def sparse(name: str, size: int, numbers: Sequence[int], data: bytes) -> Member:
+    """Return a sparse file of this size (pax 1.0), with a map of these numbers before its data."""
+    text = b"".join(b"%d\n" % number for number in numbers)
+    records = {"major": b"1", "minor": b"0", "name": name.encode(), "realsize": b"%d" % size}
+    pax = [(b"GNU.sparse." + key.encode(), value) for key, value in records.items()]
+    return Member(f"{name}.sparse", _padded(text) + data, pax=pax)
+
+
 def tar_of(members: Iterable[Member]) -> bytes:
     """Return a tar of these members."""
     return b"".join(member.to_bytes() for member in members) + bytes(2 * BLOCK)
@@ -141,7 +149,10 @@ def mutated_members(draw: st.DrawFn, members: Sequence[Member]) -> list[Member]:
     for _ in range(draw(st.integers(0, 3))):
         at = draw(st.integers(0, len(found) - 1))
         member = found[at]
-        match draw(st.sampled_from(["field", "pax", "name", "kind", "twice", "gone", "moved"])):
+        changes = ["field", "pax", "name", "kind", "twice", "gone", "moved", "sparse"]
+        match draw(st.sampled_from(changes)):
+            case "sparse":
+                found[at] = draw(sparse_files(member.name))
             case "field":
                 key = draw(st.sampled_from(strengths.TAR_FIELDS))
                 found[at] = replace(member, fields={**member.fields, key: draw(RAW_FIELDS)})
@@ -161,6 +172,21 @@ def mutated_members(draw: st.DrawFn, members: Sequence[Member]) -> list[Member]:
             case _:
                 found.insert(draw(st.integers(0, len(found) - 1)), found.pop(at))
     return found
+
+
+@st.composite
+def sparse_files(draw: st.DrawFn, name: str) -> Member:
+    """Return a sparse file, whose map most often tells of its data as it is."""
+    pieces = draw(st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 600)), max_size=5))
+    numbers, end = [len(pieces)], 0
+    for hole, size in pieces:
+        numbers += [end + hole, size]
+        end += hole + size
+    data = b"x" * sum(size for _, size in pieces)
+    if not draw(st.integers(0, 3)):
+        numbers[draw(st.integers(0, len(numbers) - 1))] = draw(st.integers(0, 2**64))
+    size = draw(st.sampled_from([end, end, end + 10_000, 0, 2**40, 2**63]))
+    return sparse(name, size, numbers, draw(st.sampled_from([data, data, data + b"x", b""])))
 
 
 @st.composite
