@@ -6,7 +6,6 @@ from support.fuzz import largest, profiles
 from support.fuzz.targets import try_
 from support.fuzz.watched import World
 
-
 NAMES = [name for name in largest.INPUTS if profiles.are_long() or name not in largest.SLOW]
 
 
