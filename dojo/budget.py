@@ -29,7 +29,8 @@ class BudgetExceeded(Exception):
 class Budget:
     """The bytes, entries, depth and seconds that are left to one call. For one thread at a time.
 
-    A limit that is None is not checked here.
+    A limit that is None is not checked here. Whatever takes bytes, entries or time raises CallEnded
+    if the thread works for a call that has ended.
     """
 
     def __init__(

@@ -27,6 +27,9 @@ GIT_CHAIN_BYTES = 4 * 1024**3
 GIT_SECONDS = 1800
 """The check of a kata's git objects, where the caller sets no earlier deadline."""
 
+GIT_REFERENCES_BYTES = 16 * 1024**2
+"""All references that a repository has in one file (packed-refs)."""
+
 GIT_HELD_DELTA_BYTES = 256 * 1024**2
 """The objects that are held while a pack's deltas are applied to them."""
 

@@ -16,7 +16,8 @@ _PIECE_BYTES = 256 * 1024
 # What a disk, or a file system that has digests, says of content that it has lost.
 _BROKEN = {errno.EIO, errno.EUCLEAN, errno.EBADMSG, errno.ELOOP}
 
-_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
+# Without a last quote, the rest is one string: no quote in it is tried as the beginning of another.
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 
 
 class Unreadable(Exception):

@@ -24,6 +24,9 @@ _KINDS = {1: "commit", 2: "tree", 3: "blob", 4: "tag"}
 _OFFSET_DELTA, _NAME_DELTA = 6, 7
 _LARGEST_VARINT = 2**40
 
+# What a command of a delta takes of the budget, in bytes: it takes as much time as to read them.
+_COMMAND_BYTES = 2048
+
 _PIECE_BYTES = 64 * 1024
 _COMMANDS_PER_CHECK = 1024
 # The beginning of a delta, which has its two sizes; and that of its compressed data, which has
@@ -231,6 +234,7 @@ def _apply(base: bytes, delta: bytes, kind: str, budget: Budget) -> bytes:
     commands = 0
     try:
         while at < len(delta):
+            budget.take_bytes(_COMMAND_BYTES)
             command = delta[at]
             at += 1
             commands += 1

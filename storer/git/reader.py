@@ -28,8 +28,7 @@ _COMMIT = re.compile(rb"[0-9a-f]{40}\n?")
 # The key of the first line of a commit, and of an annotated tag: an object's name follows.
 _FIRST_KEYS = {"commit": b"tree ", "tag": b"object "}
 _NAME_BYTES = 20
-_ENTRY = re.compile(rb"([0-7]+) ([^\0]+)\0(.{20})", re.DOTALL)
-_FIXED_ENTRY_BYTES = _NAME_BYTES + len(b" \0")  # of a tree's entry, besides its mode and its name
+_ENTRY = re.compile(rb"([0-7]++) ([^\0]++)\0(.{20})", re.DOTALL)
 
 _FILE_TYPE = 0o170000
 _FOLDER = 0o040000
@@ -57,11 +56,12 @@ class GitReader:
     """Reads a repository. Belongs to one thread.
 
     All methods raise ValueError, KeyError, OSError or pygit2.GitError if an object or a reference
-    is missing or damaged.
+    is missing or damaged; and BudgetExceeded if there is a budget for what is read.
     """
 
-    def __init__(self, git: Path) -> None:
+    def __init__(self, git: Path, budget: Budget | None = None) -> None:
         self._git = git
+        self._budget = budget
         self._repository: pygit2.Repository | None = None
         self._too_large: dict[str, str] = {}
 
@@ -118,6 +118,8 @@ class GitReader:
 
         Draws its bytes on the budgets before the object is held; raises BudgetExceeded.
         """
+        if self._budget is not None:
+            budgets = (*budgets, self._budget)
         found = loose_objects.read(self._git, name, *budgets)
         if found is not None:
             return found
@@ -145,11 +147,15 @@ class GitReader:
 
 
 def entries(content: bytes) -> Iterator[tuple[bytes, TreeEntry]]:
-    """Yield the names in a tree with their entries; raise ValueError if the tree is malformed."""
-    found = _ENTRY.findall(content)
-    if sum(len(mode) + len(name) + _FIXED_ENTRY_BYTES for mode, name, _ in found) != len(content):
-        raise ValueError("the tree is cut off or malformed")
-    for mode, name, entry in found:
+    """Yield the names in a tree with their entries; raise ValueError where it is malformed."""
+    at = 0
+    while at < len(content):
+        # Not a search: in a malformed tree that would try each byte as the beginning of an entry.
+        found = _ENTRY.match(content, at)
+        if found is None:
+            raise ValueError("the tree is cut off or malformed")
+        at = found.end()
+        mode, name, entry = found.groups()
         yield name, TreeEntry(int(mode, 8), entry.hex())
 
 

@@ -9,7 +9,7 @@ import mmap
 import re
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,7 @@ from pathlib import Path
 import pygit2
 
 from dojo.budget import Budget, BudgetExceeded
+from dojo.limits import GIT_REFERENCES_BYTES
 from storer.fs import tree
 from storer.git import loose_objects, packs
 
@@ -173,7 +174,11 @@ def _take_pack(path: Path, taken: Taken, budget: Budget, remove: Remove) -> None
 def _take_references(git: Path, taken: Taken, remove: Remove) -> None:
     packed_refs, references = git / _PACKED_REFS, git / _REFS
     if packed_refs.is_file():
-        taken.references.update(_packed_references(packed_refs.read_bytes()))
+        size = packed_refs.stat().st_size
+        if size > GIT_REFERENCES_BYTES:
+            raise Damaged(_PACKED_REFS, f"has {size} bytes, more than {GIT_REFERENCES_BYTES}")
+        with packed_refs.open("rb") as lines:
+            taken.references.update(_packed_references(lines))
         packed = sorted(taken.references.items())
         remove(packed_refs)
         packed_refs.write_text("".join(f"{target} {name}\n" for name, target in packed))
@@ -197,9 +202,9 @@ def _take_references(git: Path, taken: Taken, remove: Remove) -> None:
             raise Damaged(error.path, f"{error.reason}; {name} needs it") from None
 
 
-def _packed_references(content: bytes) -> Iterator[tuple[str, str]]:
-    for line in content.decode("utf-8", "replace").splitlines():
-        match = _PACKED_REFERENCE.fullmatch(line)
+def _packed_references(lines: Iterable[bytes]) -> Iterator[tuple[str, str]]:
+    for line in lines:
+        match = _PACKED_REFERENCE.fullmatch(line.decode("utf-8", "replace").rstrip("\r\n"))
         if match is not None and is_reference_name(match[2]):
             yield match[2], match[1]
 

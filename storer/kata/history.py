@@ -51,12 +51,17 @@ _READING_ERRORS = (
 class History:
     """Reads the git repository in an avatar's folder."""
 
-    def __init__(self, folder: Path, kata_id: str, avatar: str) -> None:
-        """Stand for the repository in the avatar's `folder`, without opening it yet."""
+    def __init__(
+        self, folder: Path, kata_id: str, avatar: str, budget: Budget | None = None
+    ) -> None:
+        """Stand for the repository in the avatar's `folder`, without opening it yet.
+
+        With a budget, its git objects draw on that, and every method raises BudgetExceeded.
+        """
         self._kata_id = kata_id
         self._avatar = avatar
         self._folder = folder / GIT
-        self._reader = GitReader(self._folder)
+        self._reader = GitReader(self._folder, budget)
 
     def open_repository(self) -> pygit2.Repository:
         """Open the repository by libgit2, for its references.
@@ -149,6 +154,12 @@ class History:
     def is_legacy(self, number: int) -> bool:
         """Return whether light `number` was committed without a light.json."""
         return LIGHT_JSON.encode() not in self._root(number)
+
+    def legacy_object(self, number: int) -> str:
+        """Return the git object that the visible files of a legacy light come from."""
+        root = self._root(number)
+        with self._reading(f"{tag_of(number)}:{SANDBOX}"):
+            return (root.get(MANIFEST_JSON.encode()) or root[SANDBOX.encode()]).object
 
     def _branch(self) -> str | None:
         """Return the branch that HEAD names, if it names one."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from dojo.budget import Budget
 from dojo.naming import SANDBOX
 from storer.fs import durable, json_files, json_times
 from storer.fs.write_ahead_log import Entry, WriteAheadLog
@@ -53,8 +54,16 @@ class Recorder(History):
     """Reads and writes the git repository in an avatar's folder."""
 
     @classmethod
-    def create(cls, folder: Path, kata_id: str, avatar: str, *, overwrite: bool = False) -> Self:
-        """Create an empty repository in `folder` and open it.
+    def create(
+        cls,
+        folder: Path,
+        kata_id: str,
+        avatar: str,
+        *,
+        overwrite: bool = False,
+        budget: Budget | None = None,
+    ) -> Self:
+        """Create an empty repository in `folder` and open it for a budget, if any.
 
         If there is one, only the files that a crash took are written; with `overwrite`, all.
         """
@@ -72,7 +81,7 @@ class Recorder(History):
             # ext4 takes blocks that the disk failed to write for zeros even when rewritten.
             if overwrite or not _read(f"{git}/{name}").strip(b"\0"):
                 durable.replace(Path(f"{git}/{name}"), text.encode(), sync=False)
-        return cls(folder, kata_id, avatar)
+        return cls(folder, kata_id, avatar, budget)
 
     def record(
         self,

@@ -13,7 +13,7 @@ import pygit2
 from dojo import visible_files, waits
 from dojo.budget import Budget, BudgetExceeded
 from dojo.errors import KataDamaged
-from dojo.limits import GIT_DEPTH, GIT_TREE_FILES
+from dojo.limits import GIT_BYTES, GIT_DEPTH, GIT_TREE_FILES
 from dojo.naming import SANDBOX
 from storer.fs import durable, json_files
 from storer.fs.json_files import Unreadable
@@ -25,6 +25,9 @@ from storer.kata.history import GIT, LIGHT_JSON, tag_of
 from storer.kata.light import Light
 from storer.kata.lights import INCREMENTS, LightsCache
 from storer.kata.recorder import Recorder
+
+# Each object is read once or twice, and again for each light that shares it with others.
+_READ_BYTES = 2 * GIT_BYTES
 
 _MODES = {0o100644, 0o100755, 0o100664, 0o120000, 0o040000, 0o160000}
 
@@ -51,19 +54,18 @@ def take(
     """Take the history in an avatar's `folder`; return it, and the numbers of its lights' tags.
 
     Only objects and references are kept; `remove` is as for `untrusted_repository.take`. Raises
-    KataDamaged, naming the file.
+    KataDamaged, naming the file, or BudgetExceeded, as the history does.
     """
+    reading = Budget(max_bytes=_READ_BYTES)
     try:
         taken = untrusted_repository.take(folder / GIT, budget, remove)
-        history = Recorder.create(folder, kata_id, avatar)
-        check = _TreesCheck(folder / GIT, taken)
+        history = Recorder.create(folder, kata_id, avatar, budget=reading)
+        check = _TreesCheck(GitReader(folder / GIT, reading), taken)
         check.follow(taken.references.values())
         for number in taken.light_numbers:
             check.light(number)
     except Damaged as error:
         raise KataDamaged(kata_id, f"{avatar}/{GIT}/{error.path}", error.reason) from None
-    except BudgetExceeded as error:
-        raise KataDamaged(kata_id, f"{avatar}/{GIT}", error.reason) from None
     except (pygit2.GitError, KeyError, ValueError) as error:
         raise KataDamaged(kata_id, f"{avatar}/{GIT}", str(error)) from error
     return history, taken.light_numbers
@@ -103,6 +105,7 @@ def lights(
 def _described(history: Recorder, numbers: set[int], tags: Iterable[int]) -> dict[int, Light]:
     """Return the lights that git describes, without number 0; read those that it does not."""
     described = {}
+    read = set()  # what legacy lights have their files from: it can be large, and the same for all
     for number in sorted(numbers.union(tags)):
         waits.check()
         each = history.light(number)
@@ -116,15 +119,17 @@ def _described(history: Recorder, numbers: set[int], tags: Iterable[int]) -> dic
             if each is not None:
                 reason = f"is light {each.number}, not {number}"
                 raise history.damage(f"{GIT}/{tag_of(number)}:{LIGHT_JSON}", reason)
-            history.submission(number)  # a legacy light: all of its files are in one JSON
+            if (source := history.legacy_object(number)) not in read:
+                history.submission(number)  # a legacy light: all of its files are in one JSON
+                read.add(source)
     return described
 
 
 class _TreesCheck:
     """The check of what a repository's references lead to, each object once."""
 
-    def __init__(self, git: Path, taken: Taken) -> None:
-        self._reader = GitReader(git)
+    def __init__(self, reader: GitReader, taken: Taken) -> None:
+        self._reader = reader
         self._taken = taken
         self._facts: dict[str, _Facts] = {}
 

@@ -17,7 +17,7 @@ import structlog
 from dojo import avatars, visible_files, waits
 from dojo.budget import Budget, BudgetExceeded
 from dojo.engine.data_containers import MANIFEST
-from dojo.errors import KataDamaged
+from dojo.errors import InvalidArgument, KataDamaged
 from dojo.limits import GIT_BYTES, GIT_OBJECTS, GIT_SECONDS
 from dojo.naming import SANDBOX
 from dojo.shares import Holding
@@ -50,7 +50,7 @@ def normalize(folder: Path, kata_id: str) -> list[str]:
     if kata.read_manifest_json().get("id", kata_id) != kata_id:
         stated_id = kata.read_manifest_json()["id"]
         raise KataDamaged(kata_id, MANIFEST, f"its id is {stated_id!r}")
-    _check_names(manifest.visible_files, kata_id, MANIFEST)
+    _check_files(manifest.visible_files, kata_id, MANIFEST)
     names = sorted(path.name for path in folder.iterdir() if avatars.is_name(path.name))
     start = Light(number=0, colour="", time=created)
     with Holding() as holding:
@@ -91,7 +91,12 @@ def _take_avatar(folder: Path, kata: _Incoming) -> None:
             set_aside.keep(folder, kata_id, before)
         else:
             _normalize_avatar(folder, kata, budget, originals)
-    except KataDamaged as error:
+    except (KataDamaged, BudgetExceeded) as raised:
+        error = (
+            raised
+            if isinstance(raised, KataDamaged)
+            else KataDamaged(kata_id, f"{folder.name}/{GIT}", raised.reason)
+        )
         _log.warning("avatar set aside", kata=kata_id, avatar=folder.name, reason=error.reason)
         originals.bring_back()
         set_aside.set_aside(folder, kata_id, error)
@@ -143,7 +148,7 @@ def _normalize_avatar(folder: Path, kata: _Incoming, budget: Budget, originals: 
     if not (folder / SANDBOX).is_dir():
         sandbox.create(folder, name, newest.files)
     sandbox.chown(folder / SANDBOX, name)
-    if not _has_valid_names(folder / MANIFEST):
+    if not _has_valid_files(folder / MANIFEST):
         durable.write(folder / MANIFEST, json_files.dump_files(newest.files))
 
 
@@ -178,27 +183,26 @@ def _read_list(
     return found
 
 
-def _check_names(files: dict[str, bytes], kata_id: str, path: str) -> None:
-    """Raise KataDamaged if a name, such as `../a`, can't be that of a visible file."""
-    if (fault := _name_fault(files)) is not None:
+def _check_files(files: dict[str, bytes], kata_id: str, path: str) -> None:
+    """Raise KataDamaged if these can't be visible files: for a name, such as `../a`, or a size."""
+    if (fault := _fault(files)) is not None:
         raise KataDamaged(kata_id, path, fault)
 
 
-def _has_valid_names(manifest: Path) -> bool:
-    """Say whether an avatar's manifest.json can be read, and a sandbox can hold its files."""
+def _has_valid_files(manifest: Path) -> bool:
+    """Say whether an avatar's manifest.json can be read, and has files that a light may have."""
     try:
-        return _name_fault(json_files.read_files(json_files.read(manifest, dict))) is None
+        return _fault(json_files.read_files(json_files.read(manifest, dict))) is None
     except Unreadable:
         return False
 
 
-def _name_fault(files: dict[str, bytes]) -> str | None:
-    """Say which name can't be that of a visible file beside the others, and why; else None."""
-    for name in files:
-        if (fault := visible_files.name_fault(name)) is not None:
-            return f"{visible_files.shown(name)}: {fault}"
-    if (folder := visible_files.name_that_is_a_folder(files)) is not None:
-        return f"{visible_files.shown(folder)} is the folder of another file as well"
+def _fault(files: dict[str, bytes]) -> str | None:
+    """Say why these can't be the visible files of a light; None if they can."""
+    try:
+        visible_files.check(files)
+    except InvalidArgument as error:
+        return f"{error.field}: {error.reason}"
     return None
 
 
@@ -226,11 +230,13 @@ def _history_from_folders(
 
 
 def _read_light_folder(light_folder: Path, kata_id: str) -> Submission:
+    waits.check()  # each of them can be large, and there can be many
+    path = f"{light_folder.parent.name}/{light_folder.name}/{MANIFEST}"
     try:
         files = json_files.read_files(json_files.read(light_folder / MANIFEST, dict))
     except Unreadable as error:
-        path = Path(light_folder.parent.name) / light_folder.name / MANIFEST
         raise KataDamaged(kata_id, path, str(error)) from error
+    _check_files(files, kata_id, path)
     return Submission(files=files, stdout=files.pop(OUTPUT, b""))
 
 

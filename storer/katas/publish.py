@@ -11,8 +11,12 @@ stays. After a later crash, the next caller that uses the kata completes the ste
    on the old kata is not visible.
 3. `.complete` becomes `.moving`: nothing of the old kata is left outside `.replaced`.
 4. The files move up, manifest.json last: from here on the new kata is visible.
+
+The container of a run makes its working folder when it starts, in the middle of these steps, too.
+Such a folder is of no kata, and makes room.
 """
 
+import errno
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -29,6 +33,8 @@ COMPLETE = ".complete"
 MOVING = ".moving"
 REPLACED = ".replaced"
 GONE = ".gone"
+
+_IN_THE_WAY = {errno.ENOTEMPTY, errno.EEXIST, errno.EISDIR}
 
 
 @dataclass(frozen=True)
@@ -136,14 +142,15 @@ def _finish(folder: Path) -> None:
     complete, moving, replaced = folder / COMPLETE, folder / MOVING, folder / REPLACED
     if complete.exists():
         replaced.mkdir(exist_ok=True)
-        for path in _manifest_first(folder):
-            path.rename(replaced / path.name)
+        while found := _manifest_first(folder):
+            for path in found:
+                _move(path, replaced)
         durable.sync_folder(folder)
         complete.rename(moving)
         durable.sync_folder(folder)
     if moving.exists():
         for path in reversed(_manifest_first(moving)):
-            path.rename(folder / path.name)
+            _move(path, folder)
         durable.sync_folder(folder)
         moving.rmdir()
     shutil.rmtree(replaced, ignore_errors=True)
@@ -153,6 +160,20 @@ def _finish(folder: Path) -> None:
                 shutil.rmtree(gone, ignore_errors=True)
             else:
                 gone.unlink(missing_ok=True)
+
+
+def _move(path: Path, folder: Path) -> None:
+    """Move a file or folder into another folder, in place of what may be there."""
+    target = folder / path.name
+    while True:
+        try:
+            path.rename(target)
+        except OSError as error:
+            if error.errno not in _IN_THE_WAY:
+                raise
+            shutil.rmtree(target)
+        else:
+            return
 
 
 def _manifest_first(folder: Path) -> list[Path]:

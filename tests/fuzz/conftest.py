@@ -66,12 +66,13 @@ def world(
         {
             **environ,
             "CYBER_DOJO_ARCHIVE": str(tmp_path_factory.mktemp("archive")),
+            "CYBER_DOJO_ARCHIVE_COPY_SECONDS": "1",
             "CYBER_DOJO_START_POINTS": str(_start_points(tmp_path_factory.mktemp("start_points"))),
         },
     )
     runner = Service("runner", {**environ, "CYBER_DOJO_STORER": storer.address})
     with watched(storer) as watched_storer, watched(runner) as watched_runner:
-        yield World(watched_storer, watched_runner)
+        yield World(watched_storer, watched_runner, data_containers.folder)
     runner.stop()
     storer.stop()
 

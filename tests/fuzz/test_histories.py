@@ -80,6 +80,10 @@ class Machine(RuleBasedStateMachine):
     def delete(self, kata: int) -> None:
         self.take("delete", kata)
 
+    @rule(kata=ANY)
+    def verify(self, kata: int) -> None:
+        self.take("verify", kata)
+
     @rule(since=st.integers(-1, 3))
     def backup(self, since: int) -> None:
         self.take("backup", since)
@@ -94,5 +98,5 @@ class Machine(RuleBasedStateMachine):
 
 
 def test_a_storer_has_what_its_history_says(world: World) -> None:
-    settings = profiles.with_steps(profiles.examples(6), 30)
+    settings = profiles.with_steps(profiles.examples(6), 50)
     run_state_machine_as_test(lambda: Machine(world), settings=settings)  # type: ignore[arg-type]

@@ -13,6 +13,7 @@ KINDS = {
     "repositories": (katas.odd_git, 14),
     "packs": (katas.odd_packs, 6),
     "json": (katas.odd_json, 14),
+    "folders": (katas.odd_folders, 14),
     "backups": (katas.odd_backups, 10),
 }
 

@@ -48,7 +48,7 @@ def pair(
     storer = start_service("storer", CYBER_DOJO_ARCHIVE=archive)
     runner = start_service("runner", CYBER_DOJO_STORER=storer.address)
     with watched(storer) as watched_storer, watched(runner) as watched_runner:
-        yield Pair(World(watched_storer, watched_runner), data_containers)
+        yield Pair(World(watched_storer, watched_runner, data_containers.folder), data_containers)
     runner.stop()
     storer.stop()
 

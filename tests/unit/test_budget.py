@@ -77,6 +77,23 @@ def test_a_call_that_has_ended_takes_nothing_more(draw: Callable[[Budget], None]
     contextvars.copy_context().run(work)
 
 
+@pytest.mark.parametrize(
+    "take", [lambda budget: budget.take_bytes(1), lambda budget: budget.check_time()]
+)
+def test_the_work_of_a_call_that_has_ended_takes_no_more(take: Callable[[Budget], None]) -> None:
+    budget = Budget(max_bytes=10)
+
+    def work() -> None:
+        call = CallWork(lambda: True)
+        waits.work_for(call)
+        take(budget)
+        call.end()
+        with pytest.raises(CallEnded):
+            take(budget)
+
+    contextvars.copy_context().run(work)
+
+
 def test_without_limits_everything_goes() -> None:
     budget = Budget()
     budget.take_bytes(2**60)

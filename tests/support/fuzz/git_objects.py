@@ -6,6 +6,7 @@ The formats are git's own: https://git-scm.com/docs/gitformat-pack.
 import hashlib
 import struct
 import zlib
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -82,8 +83,12 @@ def delta_of_copies(base: bytes, times: int) -> tuple[bytes, bytes]:
     """Return a delta that copies its base many times, and what it expands to."""
     length = min(len(base), 0xFFFF)
     copy = bytes([0x80 | 0x10 | 0x20]) + struct.pack("<H", length)
-    delta = _varint(len(base)) + _varint(length * times) + copy * times
-    return delta, base[:length] * times
+    return delta(len(base), length * times, copy * times), base[:length] * times
+
+
+def delta(base_size: int, size: int, commands: bytes) -> bytes:
+    """Return a delta that makes `size` bytes of a base, by commands as git encodes them."""
+    return _varint(base_size) + _varint(size) + commands
 
 
 def pack_of(
@@ -112,7 +117,7 @@ def pack_of(
 
 def _index(found: Mapping[bytes, tuple[int, int]], pack_digest: bytes) -> bytes:
     names = sorted(found)
-    counts = [sum(name[0] <= first for name in names) for first in range(256)]
+    counts = [bisect_left(names, bytes([first + 1])) for first in range(255)] + [len(names)]
     index = b"\xfftOc" + struct.pack(">I256I", 2, *counts) + b"".join(names)
     index += b"".join(struct.pack(">I", found[name][1]) for name in names)
     index += b"".join(struct.pack(">I", found[name][0]) for name in names) + pack_digest

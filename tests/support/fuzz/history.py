@@ -12,8 +12,10 @@ import grpc
 
 from cyberdojo.storer.v1 import storer_pb2
 from support.fuzz.katas import Files
+from support.services import code_of, wait_until
 from support.storer import backups
 from support.storer.storing import FILES, RED, Katas
+from support.storer.verifying import verify
 
 NAMES = ("whale", "zebra", "owl")
 MAX_KATAS = 4
@@ -37,12 +39,17 @@ class Tar:
 
 
 @dataclass(frozen=True)
-class Full:
-    """A backup, by its token, and all katas as they were then."""
+class Backup:
+    """A backup, by its token, and all katas as they were then.
+
+    An incremental one has only what it `sent`, and tells how the katas were that it `deleted`.
+    """
 
     token: str
     content: bytes
     models: dict[str, Model]
+    sent: set[str]
+    deleted: dict[str, Model]
 
 
 class History:
@@ -56,7 +63,7 @@ class History:
         self._models: dict[str, Model] = {}
         self._order: list[str] = []  # ids, as they came
         self._tars: list[Tar] = []
-        self._backups: list[Full] = []
+        self._backups: list[Backup] = []
         self._made: set[str] = set()
         self.taken: list[list[Any]] = []
 
@@ -132,7 +139,9 @@ class History:
         with self._one(kata) as (kata_id, _):
             request = storer_pb2.ArchiveKataRequest(kata_id=kata_id)
             self._katas.get(kata_id)  # which brings it back from the archive
-            self._katas.stub.ArchiveKata(request)
+            # In use: the storer copies it to the archive at this moment.
+            in_use = grpc.StatusCode.FAILED_PRECONDITION
+            wait_until(lambda: code_of(lambda: self._katas.stub.ArchiveKata(request)) is not in_use)
             with _refused(grpc.StatusCode.NOT_FOUND):
                 self._katas.stub.ArchiveKata(request)
 
@@ -159,17 +168,27 @@ class History:
             with _refused(grpc.StatusCode.NOT_FOUND):
                 self._katas.get(kata_id)
 
+    def _verify(self, kata: int) -> None:
+        with self._one(kata) as (kata_id, _):
+            found = verify(self._katas, kata_id)
+            assert not found.unmended(), found
+
     def _backup(self, since: int) -> None:
         """Make a backup; with one before, an incremental one of those that are 0 or more."""
         before = self._backups[since % len(self._backups)] if self._backups and since >= 0 else None
         made = backups.backup(self._katas, since_token=before.token if before else "")
-        if before is None:
-            self._backups.append(Full(made.token, made.tar, deepcopy(self._models)))
-            return
+        states = {name: state for name, state in made.states.items() if name in self._made}
+        then = before.models if before else {}
+        deleted = {name: model for name, model in then.items() if name not in self._models}
+        sent = {name for name, state in states.items() if state == "sent"}
         # What changed is in it, so that the earlier one and it together are all.
-        for kata_id, model in self._models.items():
-            is_sent = made.states.get(kata_id) == "sent"
-            assert is_sent or before.models.get(kata_id) == model, f"{kata_id} changed"
+        changed = {name for name, model in self._models.items() if then.get(name) != model}
+        assert changed <= sent <= set(self._models), states
+        assert {name for name, state in states.items() if state == "deleted"} == set(deleted)
+        unchanged = {name for name, state in states.items() if state == "unchanged"}
+        assert unchanged == set(self._models) - sent, states
+        models = deepcopy(self._models)
+        self._backups.append(Backup(made.token, made.tar, models, sent, deepcopy(deleted)))
 
     def _restore_all(self, backup: int, overwrite: bool, deletions: bool) -> None:  # noqa: FBT001
         if not self._backups:
@@ -178,18 +197,34 @@ class History:
         told = backups.restore_into(
             self._katas, found.content, overwrite=overwrite, apply_deletions=deletions
         )
-        for kata_id, model in found.models.items():
-            here = self._models.get(kata_id)
-            if here is None or overwrite:
-                assert told.outcomes[kata_id] in {"restored", "replaced", "unchanged"}
-                self._add(kata_id, deepcopy(model))
-            elif _continues(model, here) and model != here:
-                assert told.outcomes[kata_id] in {"replaced", "skipped"}, told
-                if told.outcomes[kata_id] == "replaced":
-                    self._add(kata_id, deepcopy(model))
-            else:
-                assert told.outcomes[kata_id] in {"unchanged", "skipped"}, told
-            self._compare(kata_id)
+        expected = {name: self._after_restore(found, name, overwrite) for name in found.sent}
+        for name in found.models.keys() - found.sent - self._models.keys():
+            expected[name] = {"missing"}  # an earlier backup has it
+        for name in found.deleted.keys() & self._models.keys():
+            is_as_it_was = found.deleted[name] == self._models[name]
+            goes = deletions and (overwrite or is_as_it_was)
+            expected[name] = {"deleted" if goes else "kept"}
+        assert told.outcomes.keys() & self._made == expected.keys(), told
+        for name, outcomes in expected.items():
+            outcome = told.outcomes[name]
+            assert outcome in outcomes, f"{name}: {outcomes} expected, {told}"
+            if outcome in {"restored", "replaced"}:
+                self._add(name, deepcopy(found.models[name]))
+            elif outcome == "deleted":
+                self._remove(name)
+        for name in list(self._order):
+            self._compare(name)
+
+    def _after_restore(self, backup: Backup, kata_id: str, overwrite: bool) -> set[str]:  # noqa: FBT001
+        """Return what may become of a kata that a backup has."""
+        model, here = backup.models[kata_id], self._models.get(kata_id)
+        if here is None:
+            return {"restored"}
+        if model == here:
+            return {"unchanged"}
+        if overwrite:
+            return {"replaced"}
+        return {"replaced", "skipped"} if _continues(model, here) else {"skipped"}
 
     def _add(self, kata_id: str, model: Model) -> None:
         self._made.add(kata_id)

@@ -70,13 +70,17 @@ def avatar(lights: Sequence[Files] = LIGHTS) -> Avatar:
         "config": b"[core]\n\trepositoryformatversion = 0\n\tbare = false\n",
     }
     newest = {name: content.decode("latin-1") for name, content in lights[-1].items()}
-    increments = [light(number) for number in range(len(lights))]
     made.files |= {
         "manifest.json": json.dumps(newest).encode(),
-        "increments.json": json.dumps(increments).encode(),
+        "increments.json": increments(len(lights)),
         **{f"sandbox/{name}": content for name, content in lights[-1].items()},
     }
     return made
+
+
+def increments(count: int) -> bytes:
+    """Return the increments.json of an avatar with so many lights, the start among them."""
+    return json.dumps([light(number) for number in range(count)]).encode()
 
 
 def root(repository: Repository, sandbox_tree: bytes, light_json: bytes) -> bytes:
@@ -140,6 +144,39 @@ def odd_json(draw: st.DrawFn) -> bytes:
     return tar(files)
 
 
+def folders(lights: Sequence[Files] = LIGHTS) -> dict[str, bytes]:
+    """Return the files of a legacy kata whose avatar has a folder for each light, and no git."""
+    newest = {name: content.decode("latin-1") for name, content in lights[-1].items()}
+    files = {
+        "manifest.json": json.dumps(manifest()).encode(),
+        "whale/manifest.json": json.dumps(newest).encode(),
+        "whale/increments.json": increments(len(lights)),
+        **{f"whale/sandbox/{name}": content for name, content in lights[-1].items()},
+    }
+    for number, each in enumerate(lights):
+        shown = {name: content.decode("latin-1") for name, content in each.items()}
+        files[f"whale/{number}/manifest.json"] = json.dumps({**shown, "output": "out"}).encode()
+    return files
+
+
+@st.composite
+def odd_folders(draw: st.DrawFn) -> bytes:
+    """Return the tar of such a kata, in which some JSON files are odd, broken, large or gone."""
+    files = folders()
+    for _ in range(draw(st.integers(1, 2))):
+        name = draw(st.sampled_from(sorted(name for name in files if name.endswith(".json"))))
+        match draw(st.sampled_from(["odd", "odd", "odd", "large", "gone"])):
+            case "large":
+                size = draw(strengths.sizes(100_000, strengths.RECORDED_BYTES, one_in=8))
+                content = {"cyber-dojo.sh": "", "large": "x" * size}
+                files[name] = json.dumps(content).encode()
+            case "gone" if len(files) > 1:
+                del files[name]
+            case _:
+                files[name] = draw(json_values.texts(json.loads(folders()[name])))
+    return tar(files)
+
+
 @st.composite
 def odd_git(draw: st.DrawFn) -> bytes:
     """Return the tar of a kata with an odd or broken repository."""
@@ -174,7 +211,7 @@ def odd_git(draw: st.DrawFn) -> bytes:
                 content = draw(st.sampled_from([b"", b"x", b"tree " + b"0" * 40, b"40000 a\0x"]))
                 repository.reference(f"refs/tags/{number}", repository.add(object_kind, content))
             case _:
-                size = draw(st.sampled_from([10, strengths.EXPANDED_BYTES]))
+                size = draw(strengths.sizes(100_000, strengths.EXPANDED_BYTES, one_in=4))
                 point(repository, number, sandbox(repository, {"zeros": bytes(size)}))
     packed = draw(st.booleans())
     files = files_of({"whale": made}, packed=packed)
@@ -194,7 +231,7 @@ def odd_packs(draw: st.DrawFn) -> bytes:
     repository = made.repository
     base = b"x" * 0xFFFF
     name = repository.add("blob", base)
-    times = draw(st.integers(1, max(1, strengths.EXPANDED_BYTES // len(base))))
+    times = 1 + draw(strengths.sizes(100, strengths.EXPANDED_BYTES // len(base), one_in=8))
     delta, expanded = git_objects.delta_of_copies(base, times)
     if draw(st.booleans()):
         delta = draw(tars.mutated_bytes(delta))

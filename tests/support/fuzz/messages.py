@@ -145,7 +145,8 @@ def _scalars(field: FieldDescriptor) -> st.SearchStrategy[Any]:
         numbers = [value.number for value in field.enum_type.values]
         return st.sampled_from(_mostly(numbers, [-1, 99, 2**31 - 1]))
     if field.type == FD.TYPE_BYTES:
-        large = st.integers(0, strengths.RECORDED_BYTES).map(lambda size: b"\xff" * size)
+        sizes = strengths.sizes(20_000, strengths.RECORDED_BYTES)
+        large = sizes.map(lambda size: b"\xff" * size)
         return st.sampled_from(_BYTES) | large
     return st.sampled_from(_SCALARS[field.type])
 

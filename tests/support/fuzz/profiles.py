@@ -18,9 +18,14 @@ settings.register_profile("fuzz_suite", _COMMON, derandomize=True)
 settings.register_profile("fuzz", _COMMON, derandomize=False)
 
 
+def are_long() -> bool:
+    """Whether the fuzzers run for hours, and not in the suite."""
+    return settings.get_current_profile_name() == "fuzz"
+
+
 def examples(count: int) -> settings:
     """Return the settings of a test that tries `count` examples in the suite."""
-    is_long = settings.get_current_profile_name() == "fuzz"
+    is_long = are_long()
     parent = settings.get_profile("fuzz" if is_long else "fuzz_suite")
     return settings(
         parent,

@@ -1,8 +1,12 @@
 """How hard the fuzzers' inputs hit: the largest and the oddest that they may hold.
 
-The inputs reach what the services promise to withstand. Where that would take too long in each run
-of the tests, the value here is lower, and the comment says what the full value is.
+The inputs go beyond what the services take (`dojo.limits`). Most are small, so that there are many;
+`sizes` makes few of them large. `largest` has one input beyond each bound.
 """
+
+from hypothesis import strategies as st
+
+from dojo import limits
 
 # A tar's header may claim this many bytes.
 CLAIMED_BYTES = 2**63
@@ -10,15 +14,15 @@ CLAIMED_BYTES = 2**63
 TAR_FIELDS = ("size", "mode", "mtime", "uid", "gid", "kind", "magic", "checksum", "name")
 # Whether a pax record may hold NUL bytes.
 PAX_WITH_NUL = True
-# What a compressed part of an input may expand to. Full: 450 * 1024**2.
-EXPANDED_BYTES = 4 * 1024**2
+# What a compressed part of an input may expand to.
+EXPANDED_BYTES = 450 * 1024**2
 
-# Lines of a file that is compared. Full: 16 * 1024**2 (a file of empty lines).
-COMPARED_LINES = 3_000
-# Files of each light that are compared. Full: 2_000.
-COMPARED_FILES = 12
-# Bytes of a recorded file or output, which can be any bytes. Full: 48 * 1024**2 in all.
-RECORDED_BYTES = 20_000
+# Lines of a file that is compared: a file of empty lines.
+COMPARED_LINES = 16 * 1024**2
+# Files of each light that are compared.
+COMPARED_FILES = 2_000
+# Bytes of a recorded file or output, which can be any bytes. A request may have fewer.
+RECORDED_BYTES = limits.MESSAGE_BYTES
 
 # Files with arbitrary content in a repository.
 JUNK_IN_GIT = (
@@ -53,8 +57,8 @@ DAMAGED_OLDER_LIGHTS = True
 
 # Levels of arrays or objects within each other, in JSON.
 JSON_DEPTH = 100_000
-# Bytes of a JSON file. Full: 20 * 1024**2.
-JSON_BYTES = 20_000
+# Bytes of a JSON file.
+JSON_BYTES = 20 * 1024**2
 # JSON files of a kata that may be mutated.
 JSON_FILES = (
     "manifest.json",
@@ -73,3 +77,14 @@ ACCEPTED_IS_READABLE = True
 
 # Cases that do harm still, and are tried by name alone.
 HARMFUL_CASES: tuple[str, ...] = ()
+
+
+def sizes(usual: int, largest: int, *, one_in: int = 40) -> st.SearchStrategy[int]:
+    """Return sizes up to the usual one, of which one in so many is up to the largest instead.
+
+    An input of the largest size takes seconds, or a minute.
+    """
+    # Neither end of the numbers, which hypothesis tries more often than the others.
+    turns = st.integers(0, one_in - 1).map(lambda turn: turn == one_in // 2)
+    large = st.sampled_from([largest // 8, largest // 2, largest])
+    return turns.flatmap(lambda is_large: large if is_large else st.integers(0, usual))

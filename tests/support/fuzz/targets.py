@@ -14,7 +14,7 @@ from google.protobuf.descriptor import MethodDescriptor
 
 from cyberdojo.runner.v1 import runner_pb2
 from cyberdojo.storer.v1 import storer_pb2
-from support.fuzz import cases, katas, messages, strengths
+from support.fuzz import cases, concurrent, katas, messages, strengths
 from support.fuzz.cases import Case
 from support.fuzz.history import History
 from support.fuzz.watched import World
@@ -93,7 +93,7 @@ def diff(world: World, given: Mapping[str, Files]) -> None:
         assert sorted(file.old_name for file in found if file.old_name) == sorted(files)
         assert sorted(file.new_name for file in found if file.new_name) == sorted(others)
         for file in found:
-            if not file.binary:
+            if not (file.binary or file.too_large):
                 _check_lines(file, files.get(file.old_name, b""), others.get(file.new_name, b""))
         patch = world.katas.patch(katas.KATA, "whale", one, two)
         assert _applied(files, patch) == others, "git apply makes other files of the patch"
@@ -111,6 +111,9 @@ TARGETS: dict[str, Callable[[World, Any], None]] = {
     "restore": restore,
     "diff": diff,
     "history": history,
+    "cancelled_run": concurrent.cancelled_run,
+    "held_kata": concurrent.held_kata,
+    "changing_sandbox": concurrent.changing_sandbox,
 }
 
 
@@ -181,6 +184,7 @@ def _read_all(world: World, kata_id: str) -> None:
         for fork in forks:
             world.katas.get(fork.kata_id)
             world.katas.delete(fork.kata_id)
+        _run(world, kata_id, name)
         test = {"files": {"cyber-dojo.sh": b"true\n"}, "colour": 1}
         use("RecordTest", storer_pb2.RecordTestRequest, avatar=name, **test)
     use("StartAvatar", storer_pb2.StartAvatarRequest)
@@ -198,6 +202,17 @@ def _read_all(world: World, kata_id: str) -> None:
     use("ImportKata", storer_pb2.ImportKataRequest)
     if tar and downloaded[-1].HasField("end"):
         _restore_again(world, tar)
+
+
+def _run(world: World, kata_id: str, avatar: str) -> None:
+    """Run a test, in whatever the avatar's folder has."""
+    request = runner_pb2.RunRequest(
+        kata_id=kata_id, avatar=avatar, image_name=messages.IMAGE, max_seconds=10
+    )
+    request.files["cyber-dojo.sh"] = b"true\n"
+    method = METHODS[f"{runner_pb2.DESCRIPTOR.package}.RunnerService.Run"]
+    code, _ = world.runner.call(method, [request.SerializeToString()])
+    assert code is OK, f"Run of a kata that was accepted: {code.name}"
 
 
 def _restore_again(world: World, tar: bytes) -> None:
@@ -230,8 +245,8 @@ def _applied(files: Files, patch: bytes) -> dict[str, bytes]:
             (folder / path).write_bytes(content)
             (folder / path).chmod(0o755 if path.endswith(".sh") else 0o644)
         git(folder, "apply", "--allow-empty", "-", text=patch)
-        return {
-            path.relative_to(folder).as_posix(): path.read_bytes()
-            for path in folder.rglob("*")
-            if path.is_file()
-        }
+        found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*")}
+        made = {name: path for name, path in found.items() if path.is_file()}
+        for each in made.values():
+            assert bool(each.stat().st_mode & 0o100) == (each.suffix == ".sh"), f"mode of {each}"
+        return {name: path.read_bytes() for name, path in made.items()}

@@ -56,6 +56,14 @@ class Member:
         return extended + header + _padded(self.content)
 
 
+def sparse(name: str, size: int, numbers: Sequence[int], data: bytes) -> Member:
+    """Return a sparse file of this size (pax 1.0), with a map of these numbers before its data."""
+    text = b"".join(b"%d\n" % number for number in numbers)
+    records = {"major": b"1", "minor": b"0", "name": name.encode(), "realsize": b"%d" % size}
+    pax = [(b"GNU.sparse." + key.encode(), value) for key, value in records.items()]
+    return Member(f"{name}.sparse", _padded(text) + data, pax=pax)
+
+
 def tar_of(members: Iterable[Member]) -> bytes:
     """Return a tar of these members."""
     return b"".join(member.to_bytes() for member in members) + bytes(2 * BLOCK)
@@ -141,7 +149,10 @@ def mutated_members(draw: st.DrawFn, members: Sequence[Member]) -> list[Member]:
     for _ in range(draw(st.integers(0, 3))):
         at = draw(st.integers(0, len(found) - 1))
         member = found[at]
-        match draw(st.sampled_from(["field", "pax", "name", "kind", "twice", "gone", "moved"])):
+        changes = ["field", "pax", "name", "kind", "twice", "gone", "moved", "sparse"]
+        match draw(st.sampled_from(changes)):
+            case "sparse":
+                found[at] = draw(sparse_files(member.name))
             case "field":
                 key = draw(st.sampled_from(strengths.TAR_FIELDS))
                 found[at] = replace(member, fields={**member.fields, key: draw(RAW_FIELDS)})
@@ -161,6 +172,21 @@ def mutated_members(draw: st.DrawFn, members: Sequence[Member]) -> list[Member]:
             case _:
                 found.insert(draw(st.integers(0, len(found) - 1)), found.pop(at))
     return found
+
+
+@st.composite
+def sparse_files(draw: st.DrawFn, name: str) -> Member:
+    """Return a sparse file, whose map most often tells of its data as it is."""
+    pieces = draw(st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 600)), max_size=5))
+    numbers, end = [len(pieces)], 0
+    for hole, size in pieces:
+        numbers += [end + hole, size]
+        end += hole + size
+    data = b"x" * sum(size for _, size in pieces)
+    if not draw(st.integers(0, 3)):
+        numbers[draw(st.integers(0, len(numbers) - 1))] = draw(st.integers(0, 2**64))
+    size = draw(st.sampled_from([end, end, end + 10_000, 0, 2**40, 2**63]))
+    return sparse(name, size, numbers, draw(st.sampled_from([data, data, data + b"x", b""])))
 
 
 @st.composite
@@ -198,14 +224,28 @@ def wrapped(draw: st.DrawFn, tar: bytes) -> bytes:
     return draw(mutated_bytes(packed))
 
 
-def bombs(prefix: str) -> st.SearchStrategy[bytes]:
-    """Return compressed tars that expand to the most that an input may expand to."""
-    zeros = tar_of([Member(f"{prefix}whale/sandbox/zeros", bytes(strengths.EXPANDED_BYTES))])
-    long = tar_of([Member(prefix, pax=[(b"comment", bytes(strengths.EXPANDED_BYTES))])])
-    padding = tar_of([Member(prefix, kind=FOLDER)]) + bytes(strengths.EXPANDED_BYTES)
-    packed = [gzip.compress(tar, mtime=0) for tar in (zeros, long, padding)]
-    packed += [_zstd(tar) for tar in (zeros, long, padding)]
-    return st.integers(0, len(packed) - 1).map(lambda at: packed[at])
+@st.composite
+def bombs(draw: st.DrawFn, prefix: str) -> bytes:
+    """Return a compressed tar that expands to a multiple of itself."""
+    size = draw(strengths.sizes(1024**2, strengths.EXPANDED_BYTES))
+    return bomb(prefix, draw(st.sampled_from(BOMBS)), size, draw(st.sampled_from(PACKERS)))
+
+
+BOMBS = ("file", "pax", "padding")
+PACKERS = ("gzip", "zstd")
+
+
+def bomb(prefix: str, what: str, size: int, packer: str) -> bytes:
+    """Return a compressed tar of a kata, with so many zeros in a file, a header, or behind it."""
+    zeros = bytes(size)
+    match what:
+        case "file":
+            tar = tar_of([Member(f"{prefix}whale/sandbox/zeros", zeros)])
+        case "pax":
+            tar = tar_of([Member(prefix, pax=[(b"comment", zeros)])])
+        case _:
+            tar = tar_of([Member(prefix, kind=FOLDER)]) + zeros
+    return gzip.compress(tar, 1, mtime=0) if packer == "gzip" else _zstd(tar)
 
 
 def _zstd(content: bytes) -> bytes:

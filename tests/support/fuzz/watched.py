@@ -2,11 +2,11 @@
 
 import os
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 from google.protobuf.descriptor import MethodDescriptor
@@ -22,6 +22,13 @@ CALL_SECONDS = 60
 OPEN_SECONDS = 0.5
 # How long a service may go on with a call whose deadline has passed.
 LATE_SECONDS = 2
+
+# How long what is left of calls may take to end, on a busy machine.
+REST_SECONDS = 20
+
+# The time over which work is measured, and how often it is looked at.
+_WORK_SECONDS = 0.5
+_SAMPLES = 10
 
 # Three quarters of the memory that docker-compose.yml gives each service.
 MAX_KIBIBYTES = 2 * 1024**2 * 3 // 4
@@ -104,10 +111,12 @@ class Watched:
 
     def check_at_rest(self) -> None:
         """Assert that nothing stays of the calls: no work, no descriptor, no thread."""
-        wait_until(self._is_idle, 20)
+        wait_until(self._is_idle, REST_SECONDS)
         try:
-            wait_until(lambda: self._count("fd") <= self._descriptors + _FEW_DESCRIPTORS, 20)
-            wait_until(lambda: self._count("task") <= MAX_THREADS, 20)
+            wait_until(
+                lambda: self._count("fd") <= self._descriptors + _FEW_DESCRIPTORS, REST_SECONDS
+            )
+            wait_until(lambda: self._count("task") <= MAX_THREADS, REST_SECONDS)
         except AssertionError as error:
             error.add_note(f"{self._count('task')} threads, and {self._open_files()}")
             raise
@@ -120,10 +129,21 @@ class Watched:
         return len(os.listdir(f"/proc/{self.service.pid}/{folder}"))
 
     def _is_idle(self) -> bool:
-        """Whether the service used less than a third of a core just now."""
+        """Whether the service rested just now, and used less than a third of a core."""
         before = self._cpu_seconds()
-        time.sleep(0.5)  # the time over which work is measured
-        return self._cpu_seconds() - before < 0.5 / 3
+        rested = False
+        for _ in range(_SAMPLES):
+            time.sleep(_WORK_SECONDS / _SAMPLES)
+            rested = rested or not self._wants_to_run()
+        return rested and self._cpu_seconds() - before < _WORK_SECONDS / 3
+
+    def _wants_to_run(self) -> bool:
+        """Whether a thread runs, or waits for a processor, as on a busy machine."""
+        states = []
+        for task in Path(f"/proc/{self.service.pid}/task").iterdir():
+            with suppress(FileNotFoundError, ProcessLookupError):  # it ended
+                states.append((task / "stat").read_text().rpartition(")")[2].split()[0])
+        return "R" in states
 
     def _cpu_seconds(self) -> float:
         stat = Path(f"/proc/{self.service.pid}/stat").read_text().rpartition(")")[2].split()
@@ -139,12 +159,42 @@ def watched(service: Service) -> Iterator[Watched]:
 
 @dataclass
 class World:
-    """The services, each under watch, and the katas behind the storer."""
+    """The services, each under watch, the katas behind the storer, and the folder of each kata."""
 
     storer: Watched
     runner: Watched
+    folder: Callable[[str], Path]
 
     @property
     def katas(self) -> Katas:
-        """The katas behind the storer."""
-        return Katas(storer_pb2_grpc.StorerServiceStub(self.storer.channel))
+        """The katas behind the storer; each call has a deadline."""
+        channel = grpc.intercept_channel(self.storer.channel, _Deadline())
+        return Katas(storer_pb2_grpc.StorerServiceStub(channel))
+
+
+class _Details(NamedTuple):
+    """The details of a call, in the form that gRPC has for them."""
+
+    method: str
+    timeout: float | None
+    metadata: Any
+    credentials: Any
+    wait_for_ready: bool | None
+    compression: Any
+
+
+class _Deadline(
+    grpc.UnaryUnaryClientInterceptor,  # type: ignore[type-arg]  # not generic when it runs
+    grpc.UnaryStreamClientInterceptor,  # type: ignore[type-arg]  # not generic when it runs
+    grpc.StreamUnaryClientInterceptor,  # type: ignore[type-arg]  # not generic when it runs
+    grpc.StreamStreamClientInterceptor,  # type: ignore[type-arg]  # not generic when it runs
+):
+    """Gives each call a deadline, as it would else wait for a service that hangs."""
+
+    def _intercept(self, call: Any, details: Any, request: Any) -> Any:
+        return call(_Details(*details)._replace(timeout=details.timeout or CALL_SECONDS), request)
+
+    intercept_unary_unary: Any = _intercept
+    intercept_unary_stream: Any = _intercept
+    intercept_stream_unary: Any = _intercept
+    intercept_stream_stream: Any = _intercept

@@ -100,6 +100,13 @@ def test_commas_and_brackets_in_strings_are_no_values(monkeypatch: pytest.Monkey
     assert json_files.loads(content, dict) == {"a": text, "b": text}
 
 
+def test_quotes_without_an_end_are_passed_over_once() -> None:
+    # A search that tries each quote as the beginning of a string would take hours.
+    text = b"[" + b"," * limits.MAX_JSON_VALUES + b'"' + b'\\"' * 10_000_000 + b"\\"
+    with pytest.raises(Unreadable, match="more than"):
+        json_files.loads(text, list)
+
+
 def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "file.json"
     with path.open("wb") as file:

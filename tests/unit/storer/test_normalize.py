@@ -577,6 +577,31 @@ def test_an_avatar_without_lights_started_and_never_tested(
     assert (start.number, submission.files) == (0, {"a": b"b"})
 
 
+TOO_LARGE = {"a": "x" * (visible_files.MAX_FILE_BYTES + 1)}
+
+
+@pytest.mark.parametrize("content", [TOO_LARGE, {"../x": ""}])
+def test_an_avatar_with_files_that_no_light_may_have_is_set_aside_where_each_light_is_a_folder(
+    incoming: Incoming, content: object
+) -> None:
+    incoming.light()
+    incoming.light()
+    incoming.write()
+    shutil.rmtree(incoming.git)
+    (incoming.whale / "1").mkdir()
+    (incoming.whale / "1" / "manifest.json").write_text(json.dumps(content))
+    incoming.is_set_aside("whale/1/manifest.json: ")
+
+
+def test_a_kata_with_files_that_no_light_may_have_is_refused(incoming: Incoming) -> None:
+    incoming.light()
+    incoming.write()
+    manifest = {"id": ID, "created": TIME, "visible_files": TOO_LARGE}
+    (incoming.folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(KataDamaged, match="bytes are more than"):
+        incoming.normalize()
+
+
 def test_a_lost_list_of_lights_is_made_from_git(incoming: Incoming) -> None:
     incoming.light()
     incoming.light()

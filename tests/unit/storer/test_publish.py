@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,37 @@ def test_an_interrupted_recovery_is_completed_by_the_next(folder: Path) -> None:
         shutil.copytree(folder, copy)
         publish.recover(copy)
         assert read(copy) == NEW
+
+
+@pytest.mark.parametrize("step", range(7))
+def test_a_folder_that_a_starting_container_makes_meanwhile_goes(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    """A container of a run makes its working folder when it starts, if there is none."""
+    write(folder, OLD)
+    rename, renames = Path.rename, count()
+
+    def renamed(path: Path, target: Path) -> Path:
+        if next(renames) == step:
+            (folder / "whale" / "sandbox").mkdir(parents=True, exist_ok=True)
+        return rename(path, target)
+
+    with publish.staging(folder) as staged:
+        write(staged.folder, NEW)
+        monkeypatch.setattr(Path, "rename", renamed)
+        publish.publish(staged, folder)
+    assert next(renames) > step
+    assert read(folder) == NEW
+    assert not publish.is_interrupted(folder)
+    assert not (folder / "whale" / "sandbox").exists()
+
+
+def test_a_publish_that_such_a_folder_interrupted_is_completed(folder: Path) -> None:
+    write(folder / publish.MOVING, NEW)
+    write(folder / publish.REPLACED, OLD)
+    (folder / "whale" / "sandbox").mkdir(parents=True)
+    publish.recover(folder)
+    assert read(folder) == NEW
 
 
 def test_a_failed_publish_leaves_the_old_kata(folder: Path) -> None:
