@@ -13,7 +13,7 @@ from storer.api import converters
 from storer.api.streaming import Streams
 from storer.backup import backup
 from storer.backup.backup import Backup
-from storer.backup.catalog import Catalog
+from storer.backup.catalog import Catalog, State
 from storer.backup.restore_many import Finished, Outcome, Report, RestoreOptions, restore_katas
 from storer.katas.repository import Katas
 
@@ -43,8 +43,17 @@ async def answer_backup_katas(
     compression = converters.compression_from(request.compression)
     begun = await threads.run_long(_begin, katas, catalog, request)
     header = storer_pb2.BackupKatasHeader(filename=backup.filename(compression), token=begun.token)
-    async for part in streams.send(begun.tar(compression), header, storer_pb2.BackupKatasResponse):
-        yield part
+    message = storer_pb2.BackupKatasResponse
+    async for part in streams.send(begun.tar(compression), header, message):
+        is_end = isinstance(part, message) and part.HasField("end")
+        if not is_end:
+            yield part
+        for failed in begun.take_failures():
+            failure = storer_pb2.BackupFailure(kata_id=failed.kata_id, reason=failed.reason)
+            yield message(failure=failure)
+        if is_end:
+            yield message(summary=_backup_summary_to(begun.counts))
+            yield part
 
 
 async def answer_restore_katas(
@@ -83,6 +92,15 @@ def _begin(katas: Katas, catalog: Catalog, request: storer_pb2.BackupKatasReques
 def _report_to(report: Report) -> storer_pb2.RestoreReport:
     return storer_pb2.RestoreReport(
         kata_id=report.kata_id, outcome=_OUTCOMES[report.outcome], reason=report.reason
+    )
+
+
+def _backup_summary_to(counts: Counter[State]) -> storer_pb2.BackupSummary:
+    return storer_pb2.BackupSummary(
+        sent_count=counts[State.SENT],
+        unchanged_count=counts[State.UNCHANGED],
+        deleted_count=counts[State.DELETED],
+        failed_count=counts[State.FAILED],
     )
 
 

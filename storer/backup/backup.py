@@ -12,6 +12,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+from collections import Counter
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import replace
@@ -54,6 +55,17 @@ class Backup:
     def token(self) -> str:
         """The token that names the backup."""
         return self._unfinished.token
+
+    @property
+    def counts(self) -> Counter[State]:
+        """How many katas had which state so far."""
+        return self._unfinished.counts
+
+    def take_failures(self) -> Iterator[Entry]:
+        """Yield the katas that could not be read and were not yielded before. For any thread."""
+        failures = self._unfinished.failures
+        while failures:
+            yield failures.popleft()
 
     def tar(self, compression: Compression) -> Generator[bytes, None, None]:
         """Yield the tar, in chunks. Raises UnknownBackup."""

@@ -309,6 +309,36 @@ def test_a_backup_is_restored_and_the_next_has_only_what_changed(
         assert not any(kata_id[2:] in name for name in tar.getnames())
 
 
+def test_a_backup_names_and_counts_the_katas_that_it_lacks(
+    storer_line: CommandLine, katas: Katas, folder: Callable[[str], Path], kata_id: str
+) -> None:
+    damaged = katas.started("lion")
+    (folder(damaged) / "lion/.git/refs/tags/0").write_bytes(b"nonsense")
+    named = f"cyber-dojo: kata {damaged} is not in the backup: "
+    try:
+        done = storer_line.run("backup", "-o", "all.tar")
+        assert done.code == 9
+        (complaint,) = done.complaint.splitlines()
+        assert complaint.startswith(named)
+        assert "lion" in complaint
+        assert re.search(r"  [\d.]+ [KM]iB, \d+ katas? sent, 1 failed; token \S+\n\Z", done.text)
+        in_json = storer_line.run("backup", "-o", "all.tar", "--json")
+        assert in_json.code == 9
+        (record,) = in_json.records()
+        assert [each["id"] for each in record["failed"]] == [damaged]
+        assert record["sent"] >= 1
+        piped = storer_line.run("backup", "-o", "-")
+        assert piped.code == 9
+        first, last = piped.complaint.splitlines()
+        assert first.startswith(named)
+        assert re.search(r"\d+ katas? sent, 1 failed: the next backup tries ", last)
+        (storer_line.folder / "piped.tar").write_bytes(piped.stdout)
+        with tarfile.open(storer_line.folder / "piped.tar") as tar:
+            assert f"{kata_id[:2]}/{kata_id[2:]}.json" in tar.getnames()
+    finally:
+        katas.delete(damaged)
+
+
 def test_a_backup_resumes_after_the_last_complete_kata_when_the_storer_is_back(
     elsewhere: DataContainers,
     start_storer: Callable[..., Service],

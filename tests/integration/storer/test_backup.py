@@ -317,6 +317,9 @@ def test_a_damaged_archive_does_not_end_the_backup(archiving: Katas, tmp_path: P
     path.write_bytes(content)
     made = backup(archiving)
     assert made.states == {damaged: "failed", whole: "sent"}
+    assert made.counts == {"sent": 1, "failed": 1}
+    assert "damaged" in made.failures.pop(damaged)
+    assert not made.failures
     assert "damaged" in seal_of(made.tar, damaged)["error"]
 
 
@@ -400,6 +403,8 @@ def test_a_damaged_kata_does_not_end_the_backup(
     (folder(three[1]) / "whale/manifest.json").unlink()
     made = backup(katas)
     assert made.states == {three[0]: "failed", three[1]: "failed", three[2]: "sent"}
+    assert set(made.failures) == {three[0], three[1]}
+    assert made.counts == {"sent": 1, "failed": 2}
     assert "error" in seal_of(made.tar, three[0])
     assert "error" in seal_of(made.tar, three[1])
     assert backup(katas, since_token=made.token).states[three[0]] == "failed"

@@ -24,6 +24,8 @@ class Backup:
     tar: bytes
     token: str
     filename: str
+    failures: dict[str, str] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
 
     @property
     def manifest(self) -> dict[str, Any]:
@@ -51,7 +53,13 @@ def backup(katas: Katas, **fields: Any) -> Backup:
     """Make a complete backup."""
     parts = list(katas.stub.BackupKatas(storer_pb2.BackupKatasRequest(**fields)))
     header = parts[0].header
-    return Backup(content_of(parts), header.token, header.filename)
+    failures = {
+        part.failure.kata_id: part.failure.reason for part in parts if part.HasField("failure")
+    }
+    summary = parts.pop(-2).summary
+    counts = {field.name.removesuffix("_count"): count for field, count in summary.ListFields()}
+    content = content_of([part for part in parts if not part.HasField("failure")])
+    return Backup(content, header.token, header.filename, failures, counts)
 
 
 def restore_into(
