@@ -16,6 +16,7 @@ from storer.backup.backup import Backup
 from storer.backup.catalog import Catalog, State
 from storer.backup.restore_many import Finished, Outcome, Report, RestoreOptions, restore_katas
 from storer.katas.repository import Katas
+from storer.verify.katas import Verifier
 
 _OUTCOMES = {
     Outcome.RESTORED: storer_pb2.RESTORE_OUTCOME_RESTORED,
@@ -26,6 +27,7 @@ _OUTCOMES = {
     Outcome.DELETED: storer_pb2.RESTORE_OUTCOME_DELETED,
     Outcome.KEPT: storer_pb2.RESTORE_OUTCOME_KEPT,
     Outcome.MISSING: storer_pb2.RESTORE_OUTCOME_MISSING,
+    Outcome.SOUND: storer_pb2.RESTORE_OUTCOME_SOUND,
 }
 
 
@@ -57,16 +59,19 @@ async def answer_backup_katas(
 
 
 async def answer_restore_katas(
-    streams: Streams, katas: Katas, requests: AsyncIterator[storer_pb2.RestoreKatasRequest]
+    streams: Streams,
+    katas: Katas,
+    verifier: Verifier,
+    requests: AsyncIterator[storer_pb2.RestoreKatasRequest],
 ) -> AsyncIterator[storer_pb2.RestoreKatasResponse]:
     """Yield the responses of RestoreKatas. Raises InvalidArgument."""
     first = await anext(aiter(requests), None)
     if first is None or not first.HasField("header"):
         raise InvalidArgument("header", "has to come first")
-    options = RestoreOptions(first.header.overwrite, first.header.apply_deletions)
+    options = _restore_options(first.header)
     counts = Counter[Outcome]()
     async for each in streams.exchange(
-        requests, lambda pieces: restore_katas(katas, pieces, options)
+        requests, lambda pieces: restore_katas(katas, verifier, pieces, options)
     ):
         if isinstance(each, Report):
             counts[each.outcome] += 1
@@ -89,9 +94,28 @@ def _begin(katas: Katas, catalog: Catalog, request: storer_pb2.BackupKatasReques
     return backup.resume(katas, catalog, request.resume_token, request.after_kata_id)
 
 
+def _restore_options(header: storer_pb2.RestoreKatasHeader) -> RestoreOptions:
+    is_forced = header.overwrite or header.only_damaged or header.apply_deletions
+    if header.discard_lights and not is_forced:
+        raise InvalidArgument(
+            "header.discard_lights", "requires overwrite, only_damaged or apply_deletions"
+        )
+    return RestoreOptions(
+        overwrite=header.overwrite,
+        apply_deletions=header.apply_deletions,
+        discard_lights=header.discard_lights,
+        kata_ids=frozenset(kata_ids.check(each, "header.kata_ids") for each in header.kata_ids),
+        only_damaged=header.only_damaged,
+        dry_run=header.dry_run,
+    )
+
+
 def _report_to(report: Report) -> storer_pb2.RestoreReport:
     return storer_pb2.RestoreReport(
-        kata_id=report.kata_id, outcome=_OUTCOMES[report.outcome], reason=report.reason
+        kata_id=report.kata_id,
+        outcome=_OUTCOMES[report.outcome],
+        reason=report.reason,
+        lost_light_count=report.lost_lights,
     )
 
 

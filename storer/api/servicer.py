@@ -30,6 +30,7 @@ from storer.katas.details import Details
 from storer.katas.repository import Katas
 from storer.katas.watch import Watches
 from storer.start_points.start_points import RED_AMBER_GREEN, StartPoints
+from storer.verify.katas import Verifier
 from storer.workers.archiver import Archiver
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -343,7 +344,10 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         self, request_iterator: AsyncIterator[storer_pb2.RestoreKatasRequest], context: Context
     ) -> AsyncIterator[storer_pb2.RestoreKatasResponse]:
         """Create katas from a tar, and report each."""
-        async for part in answer_restore_katas(self._streams, self._katas, request_iterator):
+        verifier = Verifier(self._containers, self._katas, mend=False)
+        async for part in answer_restore_katas(
+            self._streams, self._katas, verifier, request_iterator
+        ):
             yield part
 
     def _with_colour_rule(self, manifest: storer_pb2.Manifest) -> storer_pb2.Manifest:

@@ -1,9 +1,11 @@
-"""Whether a kata's history continues the history of another kata of the same id."""
+"""Whether a kata's history continues that of another kata of the same id, and what it lacks."""
+
+import contextlib
 
 import pygit2
 
 from dojo.errors import KataDamaged
-from storer.kata.head import head_of
+from storer.kata.head import head_of, newest
 from storer.kata.kata import Kata
 
 
@@ -27,6 +29,25 @@ def is_ancestor(was: Kata, now: Kata) -> bool:
         if _commit(now, name, number) != old:
             return False
     return True
+
+
+def lights_only_in(was: Kata, now: Kata) -> dict[str, range]:
+    """Return the numbers of the lights that `was` has and `now` has not, by avatar.
+
+    Avatars of `was` that can't be read are left out. Raises KataDamaged if `now` can't be read.
+    """
+    found: dict[str, range] = {}
+    theirs = {name: newest(now, name)[0] for name in now.avatar_names()}
+    for name in was.avatar_names():
+        # What can't be read is lost already.
+        with contextlib.suppress(KataDamaged, OSError, ValueError):
+            number, _ = newest(was, name)
+            shared = min(number, theirs.get(name, -1))
+            while shared >= 0 and _commit(was, name, shared) != _commit(now, name, shared):
+                shared -= 1
+            if shared < number:
+                found[name] = range(shared + 1, number + 1)
+    return found
 
 
 def _commit(kata: Kata, avatar: str, number: int) -> pygit2.Oid:

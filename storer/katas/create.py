@@ -74,11 +74,12 @@ def stage_and_publish(
         names = normalize.normalize(staged.folder, kata_id)
         with locks.locked(folder):
             publish.recover(folder)
-            if not is_wanted(staged.folder):
-                return None
-            folder.chmod(PASSAGE)
-            publish.publish(staged, folder)
-    return names
+            if is_published := is_wanted(staged.folder):
+                folder.chmod(PASSAGE)
+                publish.publish(staged, folder)
+    if not is_published:
+        _lock_and_delete_unfinished(containers, kata_id)
+    return names if is_published else None
 
 
 @contextmanager

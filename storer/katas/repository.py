@@ -217,8 +217,10 @@ class Katas:
         """
 
         def is_wanted_here(incoming: Path) -> bool:
-            existing = self._unchecked_kata(kata_id) if self._containers.exists(kata_id) else None
-            return is_wanted(Kata.detached(incoming, kata_id), existing)
+            existing = self._unchecked_kata(kata_id)
+            # A kata without its manifest.json is invisible, but its avatars are a participant's.
+            is_here = self._containers.exists(kata_id) or existing.avatar_names()
+            return is_wanted(Kata.detached(incoming, kata_id), existing if is_here else None)
 
         # An existing kata that can't be fetched is no reason to refuse the incoming one.
         with contextlib.suppress(KataNotFound, KataDamaged):

@@ -303,10 +303,36 @@ def test_a_backup_is_restored_and_the_next_has_only_what_changed(
     assert done.code == 0, done.complaint
     assert f"{kata_id}  restored\n" in done.text
     records = storer_line.run("restore", "--json", stdin=piped.stdout).records()
-    assert {"id": other, "outcome": "replaced", "reason": None} in records
+    assert {"id": other, "outcome": "replaced", "reason": None, "lost_lights": 0} in records
     assert len(katas.lights(other, "bear")) == 2
     with tarfile.open(tmp_path / "next.tar") as tar:
         assert not any(kata_id[2:] in name for name in tar.getnames())
+
+
+def test_a_restore_says_which_lights_would_go_and_takes_them_only_when_told(
+    storer_line: CommandLine, katas: Katas, kata_id: str
+) -> None:
+    storer_line.run("backup", kata_id, "-o", "old.tar")
+    katas.record(kata_id, "whale")
+    for options in ((), ("--overwrite",), ("--only-damaged", "--dry-run", "--discard-lights")):
+        done = storer_line.run("restore", "old.tar", kata_id, *options)
+        if "--only-damaged" in options:
+            assert (done.code, done.text) == (0, "1 sound; nothing was changed: a dry run\n")
+            continue
+        assert done.code == 1
+        lost = "it has 1 light that the backup has not: whale 5"
+        assert done.text == f"{kata_id}  skipped: {lost}\n1 skipped\n"
+        assert done.complaint == (
+            "cyber-dojo: 1 kata kept lights that the backup has not; to give them up for ever, "
+            "restore with --overwrite --discard-lights\n"
+        )
+    assert storer_line.run("restore", "old.tar", "--discard-lights").code == 2
+    forced = ("restore", "old.tar", kata_id, "--overwrite", "--discard-lights")
+    rehearsed, done = storer_line.run(*forced, "--dry-run"), storer_line.run(*forced)
+    said = f"{kata_id}  replaced: without 1 light that the backup has not: whale 5\n1 replaced"
+    assert rehearsed.text == f"{said}; nothing was changed: a dry run\n"
+    assert (done.code, done.text) == (0, f"{said}\n")
+    assert len(katas.lights(kata_id, "whale")) == 5
 
 
 def test_a_backup_names_and_counts_the_katas_that_it_lacks(

@@ -176,7 +176,11 @@ class History:
             return
         found = self._backups[backup % len(self._backups)]
         told = backups.restore_into(
-            self._katas, found.content, overwrite=overwrite, apply_deletions=deletions
+            self._katas,
+            found.content,
+            overwrite=overwrite,
+            discard_lights=overwrite,
+            apply_deletions=deletions,
         )
         for kata_id, model in found.models.items():
             here = self._models.get(kata_id)

@@ -45,6 +45,7 @@ class Restored:
 
     outcomes: dict[str, str] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
+    lost_lights: dict[str, int] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     token: str = ""
 
@@ -63,7 +64,7 @@ def backup(katas: Katas, **fields: Any) -> Backup:
 
 
 def restore_into(
-    katas: Katas | Stub, tar: bytes, into: Restored | None = None, **header: bool
+    katas: Katas | Stub, tar: bytes, into: Restored | None = None, **header: Any
 ) -> Restored:
     """Restore katas; add the answer to `into`, which keeps the reports before an error."""
     stub = katas.stub if isinstance(katas, Katas) else katas
@@ -73,6 +74,7 @@ def restore_into(
             outcome = name_of(each.report.outcome)
             restored.outcomes[each.report.kata_id] = outcome
             restored.reasons[each.report.kata_id] = each.report.reason
+            restored.lost_lights[each.report.kata_id] = each.report.lost_light_count
         else:
             restored.token = each.summary.token
             restored.counts = {name_of(count.outcome): count.katas for count in each.summary.counts}
@@ -84,7 +86,7 @@ def name_of(outcome: Any) -> str:
     return OUTCOMES.Name(outcome).removeprefix("RESTORE_OUTCOME_").lower()
 
 
-def requests(tar: bytes, **header: bool) -> Iterator[storer_pb2.RestoreKatasRequest]:
+def requests(tar: bytes, **header: Any) -> Iterator[storer_pb2.RestoreKatasRequest]:
     """Yield the requests by which RestoreKatas gets a tar."""
     yield storer_pb2.RestoreKatasRequest(header=storer_pb2.RestoreKatasHeader(**header))
     for data in rechunk([tar]):
