@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,6 +17,7 @@ from dojo.engine.monitor import EngineMonitor
 from dojo.service import serving
 from dojo.service.call_threads import CallThreads
 from dojo.service.memory import Memory, limit_bytes, return_freed_blocks
+from dojo.service.settings import BadSettings
 from storer.api.comparisons import Comparisons
 from storer.api.light_messages import LightMessages
 from storer.api.servicer import StorerServicer
@@ -31,11 +33,14 @@ from storer.katas.changes import Changes
 from storer.katas.import_source import KatasDirectory
 from storer.katas.listing import Places
 from storer.katas.repository import Katas
+from storer.katas.tombstones import Tombstones
 from storer.katas.watch import Watches
 from storer.settings import StorerSettings
 from storer.start_points.start_points import StartPoints
+from storer.verify.katas import Verifier
 from storer.workers.archiver import Archiver, Policy
 from storer.workers.replicator import Replicator
+from storer.workers.source_remover import SourceRemover
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,7 @@ class Storer:
     watches: Watches
     archiver: Archiver
     replicator: Replicator
+    remover: SourceRemover
     servicer: StorerServicer
     start_points: StartPointsServicer
 
@@ -62,9 +68,12 @@ def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
     Raises ArchiveUnavailable.
     """
     libgit2.configure()
-    places = Places(
-        data_containers, open_archive(settings.archive), KatasDirectory(settings.katas_directory)
+    directory = KatasDirectory(
+        settings.katas_directory,
+        Tombstones(data_containers),
+        removes=settings.katas_directory_mode == "rw",
     )
+    places = Places(data_containers, open_archive(settings.archive), directory)
     active_calls, changes, checkpointer = ActiveCalls(), Changes(), Checkpointer()
     katas = Katas(places, active_calls, changes, checkpointer)
     threads = CallThreads(limits.WORKING_CALLS, "domain")
@@ -80,6 +89,9 @@ def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
     changes.subscribe(lambda kata_id: loop.call_soon_threadsafe(watches.changed, kata_id))
     changes.subscribe(replicator.changed)
     start_points = StartPoints(settings.start_points)
+    remover = SourceRemover(
+        katas, directory, data_containers, Verifier(data_containers, katas, mend=False)
+    )
     servicer = StorerServicer(
         katas=katas,
         watches=watches,
@@ -98,6 +110,7 @@ def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
         watches=watches,
         archiver=archiver,
         replicator=replicator,
+        remover=remover,
         servicer=servicer,
         start_points=StartPointsServicer(start_points),
     )
@@ -105,9 +118,18 @@ def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
 
 def _run(settings: StorerSettings) -> None:
     return_freed_blocks()
+    _require_writable_directory(settings)
     data_containers = serving.connect(settings)
     block_groups.spread_subfolders(data_containers.volume_root)
     asyncio.run(_serve(settings, data_containers))
+
+
+def _require_writable_directory(settings: StorerSettings) -> None:
+    """Raise BadSettings if katas shall be removed from a katas directory that can't be written."""
+    directory = settings.katas_directory
+    if settings.katas_directory_mode == "rw" and directory and not os.access(directory, os.W_OK):
+        reason = f"requires that {directory} can be written: mount it writable, or set ro"
+        raise BadSettings([f"CYBER_DOJO_KATAS_DIRECTORY_MODE='rw' {reason}"])
 
 
 async def _serve(settings: StorerSettings, data_containers: DataContainers) -> None:
@@ -118,6 +140,7 @@ async def _serve(settings: StorerSettings, data_containers: DataContainers) -> N
         storer.checkpointer.start()
         storer.archiver.start()
         storer.replicator.start()
+        storer.remover.start()
 
     services = {
         _full_name(storer_pb2.DESCRIPTOR): partial(
@@ -136,7 +159,7 @@ async def _serve(settings: StorerSettings, data_containers: DataContainers) -> N
         memory=Memory(limit_bytes()),
         on_stop=[
             partial(asyncio.to_thread, each.stop)
-            for each in (storer.archiver, storer.replicator, storer.checkpointer)
+            for each in (storer.archiver, storer.replicator, storer.remover, storer.checkpointer)
         ],
     )
 

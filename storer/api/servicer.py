@@ -137,7 +137,9 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
     ) -> storer_pb2.ImportKataResponse:
         """Import a kata from the katas directory."""
         kata_id = kata_ids.check(request.kata_id)
-        names, was_imported = await self._threads.run(self._katas.import_, kata_id)
+        names, was_imported = await self._threads.run(
+            partial(self._katas.import_, kata_id, undelete=request.undelete)
+        )
         return storer_pb2.ImportKataResponse(avatars=names, already_imported=was_imported)
 
     async def ForkKata(
@@ -156,8 +158,8 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
     ) -> storer_pb2.DeleteKataResponse:
         """Delete a kata's data-container and volume."""
         kata_id = kata_ids.check(request.kata_id)
-        await self._threads.run_long(self._katas.delete, kata_id)
-        return storer_pb2.DeleteKataResponse()
+        stays = await self._threads.run_long(self._katas.delete, kata_id)
+        return storer_pb2.DeleteKataResponse(stays_in_katas_directory=stays)
 
     async def ArchiveKata(
         self, request: storer_pb2.ArchiveKataRequest, context: Context

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import IO
 
 from dojo import kata_ids
-from dojo.engine.client import translating_errors
 from dojo.engine.data_containers import DataContainers
 from dojo.errors import UnknownBackup
 from storer.fs import durable
@@ -193,11 +192,7 @@ class Catalog:
         """Return the folder of the volume; create the volume if there is none."""
         folder = self._containers.backups_folder
         if not folder.is_dir():
-            namespace = self._containers.namespace
-            with translating_errors():
-                self._containers.engine.api.create_volume(
-                    namespace.backups, labels=namespace.labels("backups")
-                )
+            self._containers.create_plain_volume(self._containers.namespace.backups, "backups")
         return folder
 
 

@@ -175,8 +175,13 @@ class Katas:
         with self.using(kata_id, importing=importing) as kata:
             return {avatar.name: avatar.lights() for avatar in kata.avatars()}
 
-    def import_(self, kata_id: str) -> tuple[list[str], bool]:
-        """Fetch a kata; return its avatars, and whether it was in a data-container before."""
+    def import_(self, kata_id: str, *, undelete: bool = False) -> tuple[list[str], bool]:
+        """Fetch a kata; return its avatars, and whether it was in a data-container before.
+
+        With `undelete` also from the katas directory if it was deleted.
+        """
+        if undelete:
+            self._places.katas_directory.show(kata_id)
         before = self._containers.exists(kata_id)
         with self.using(kata_id) as kata:
             return kata.avatar_names(), before
@@ -232,13 +237,11 @@ class Katas:
                 self._supersede(kata_id)
             self._changes.publish(kata_id)
 
-    def delete(self, kata_id: str) -> None:
-        """Delete a kata's container and volume, and the kata in the archive.
-
-        Raises KataNotFound; ArchiveUnavailable or EngineUnavailable if nothing was deleted.
-        """
-        delete.delete(self._places, kata_id)
+    def delete(self, kata_id: str) -> bool:
+        """Delete a kata everywhere, as `storer.katas.delete.delete` does."""
+        stays_in_directory = delete.delete(self._places, kata_id)
         self._changes.publish(kata_id)
+        return stays_in_directory
 
     def archive_kata(
         self, kata_id: str, is_watched: Callable[[str], bool], *, with_products: bool
@@ -265,6 +268,7 @@ class Katas:
     def sweep(self) -> None:
         """Remove what processes that died left incomplete. Call this when a storer starts."""
         create.sweep(self._places)
+        self._places.katas_directory.sweep()
 
     def _unchecked_kata(self, kata_id: str) -> Kata:
         """Return a kata without checking that it exists. For the holder of its lock."""
