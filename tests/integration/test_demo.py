@@ -120,6 +120,7 @@ def composed(
             "COMPOSE_PROJECT_NAME": namespace.name,
             "DOCKER_HOST": engine.url,
             "CYBER_DOJO_NAMESPACE": namespace.name,
+            "CYBER_DOJO_TAG": "latest",
             "CYBER_DOJO_STORER_PORT": storer_port,
             "CYBER_DOJO_RUNNER_PORT": runner_port,
             "CYBER_DOJO_KATAS_DIRECTORY": str(tmp_path_factory.mktemp("katas")),
