@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +15,7 @@ from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
 from dojo import limits
 from dojo.engine.data_containers import DataContainers
 from dojo.engine.monitor import EngineMonitor
+from dojo.errors import ArchiveUnavailable
 from dojo.service import serving
 from dojo.service.call_threads import CallThreads
 from dojo.service.memory import Memory, limit_bytes, return_freed_blocks
@@ -65,7 +67,7 @@ def main() -> None:
 def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
     """Build a storer without starting any part of it. Call this in its event loop.
 
-    Raises ArchiveUnavailable.
+    Raises ArchiveUnavailable or ArchiveOfAnother.
     """
     libgit2.configure()
     directory = KatasDirectory(
@@ -73,7 +75,10 @@ def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
         Tombstones(data_containers),
         removes=settings.katas_directory_mode == "rw",
     )
-    places = Places(data_containers, open_archive(settings.archive), directory)
+    archive = open_archive(settings.archive, settings.namespace.name)
+    with contextlib.suppress(ArchiveUnavailable):  # a store that is back later is claimed then
+        archive.claim()
+    places = Places(data_containers, archive, directory)
     active_calls, changes, checkpointer = ActiveCalls(), Changes(), Checkpointer()
     katas = Katas(places, active_calls, changes, checkpointer)
     threads = CallThreads(limits.WORKING_CALLS, "domain")

@@ -20,7 +20,7 @@ from dojo.engine.client import Engine
 from dojo.engine.data_containers import DataContainers
 from dojo.engine.monitor import EngineMonitor
 from dojo.engine.volumes import VolumesOutOfSight
-from dojo.errors import ArchiveUnavailable, EngineUnavailable
+from dojo.errors import ArchiveOfAnother, ArchiveUnavailable, EngineUnavailable
 from dojo.service import log
 from dojo.service.interceptor import StatusInterceptor
 from dojo.service.memory import Memory
@@ -162,5 +162,11 @@ def run(name: str, kind: type[S], main: Callable[[S], None]) -> None:
         for problem in error.problems:
             print(f"{name}: {problem}", file=sys.stderr)
         sys.exit(2)
-    except (ArchiveUnavailable, EngineUnavailable, VolumesOutOfSight, CannotListen) as error:
+    except (
+        ArchiveOfAnother,
+        ArchiveUnavailable,
+        EngineUnavailable,
+        VolumesOutOfSight,
+        CannotListen,
+    ) as error:
         sys.exit(f"{name}: {error}")

@@ -25,9 +25,11 @@ from itertools import product
 from typing import IO, Protocol
 
 from dojo import kata_ids
-from dojo.errors import ArchiveDamaged, KataNotFound
+from dojo.errors import ArchiveDamaged, ArchiveOfAnother, KataNotFound
 
 _END = ".tar.zst"
+_OWNER = ".namespace"
+_MAX_OWNER_BYTES = 1024
 _COPY = re.compile(r"([0-9a-f]{16})\.([0-9]{6})\.tar\.zst\Z")
 
 _CHARACTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -181,6 +183,7 @@ class Archive(ABC):
     @abstractmethod
     def delete(self, kata_id: str) -> None:
         """Delete an archived kata, if there is one."""
+        self.claim()
 
     @abstractmethod
     def copies(self, kata_id: str) -> list[Copy]:
@@ -193,6 +196,10 @@ class Archive(ABC):
     @abstractmethod
     def put_copy(self, kata_id: str, copy: Copy, pieces: Iterator[bytes]) -> None:
         """Add a copy, durably and atomically."""
+
+    @abstractmethod
+    def claim(self) -> None:
+        """Mark the archive as this namespace's. Raises ArchiveOfAnother or ArchiveUnavailable."""
 
     @abstractmethod
     def sweep(self) -> None:
@@ -240,15 +247,39 @@ class NoArchive(Archive):
         """Raise LookupError: the caller has to check `is_configured`."""
         raise LookupError("there is no archive")
 
+    def claim(self) -> None:
+        """Do nothing."""
+
     def sweep(self) -> None:
         """Do nothing."""
 
 
 class StoredArchive(Archive):
-    """The archived katas in a store."""
+    """The archived katas in a store.
 
-    def __init__(self, store: Store) -> None:
+    The first storer that writes there marks the store with its namespace. For a storer of another
+    namespace every write raises ArchiveOfAnother: it would replace and delete only copies.
+    """
+
+    def __init__(self, store: Store, namespace: str) -> None:
+        """Use the store for the katas of `namespace`; nothing is read yet."""
         self._store = store
+        self._namespace = namespace
+        self._is_ours = False
+
+    def claim(self) -> None:
+        """Mark the store as this namespace's. Raises ArchiveOfAnother or ArchiveUnavailable."""
+        if self._is_ours:
+            return
+        try:
+            with self._store.open(_OWNER) as file:
+                owner = file.read(_MAX_OWNER_BYTES).decode(errors="replace").strip()
+        except FileNotFoundError:
+            owner = self._namespace
+            self._store.write(_OWNER, iter([f"{owner}\n".encode()]))
+        if owner != self._namespace:
+            raise ArchiveOfAnother(owner, self._namespace)
+        self._is_ours = True
 
     def ids(self, prefix: str = "", *, ignore_case: bool = False, after: str = "") -> Iterator[str]:
         """Yield the ids that begin with `prefix` and come after `after`, in order."""
@@ -284,6 +315,7 @@ class StoredArchive(Archive):
 
     def put(self, kata_id: str, pieces: Iterator[bytes]) -> str:
         """Archive a kata; return the digest of its tar."""
+        self.claim()
         digest = hashlib.sha256()
         self._store.write(_key(kata_id), _seal(pieces, digest))
         for copy in self.copies(kata_id):
@@ -311,6 +343,7 @@ class StoredArchive(Archive):
 
     def put_copy(self, kata_id: str, copy: Copy, pieces: Iterator[bytes]) -> None:
         """Add a copy, durably and atomically."""
+        self.claim()
         self._store.write(_copy_key(kata_id, copy), _seal(pieces, hashlib.sha256()))
 
     def sweep(self) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -439,3 +440,28 @@ def test_an_archive_that_is_missing_loses_nothing(
     assert len(katas.lights(archived, "whale")) == 4
     archive(katas, kata_id)
     assert not data_containers.folder(kata_id).exists()
+
+
+def test_an_archive_of_another_namespace_is_refused(
+    katas: Katas, place: Path, elsewhere: DataContainers
+) -> None:
+    kata_id = played(katas)
+    archive(katas, kata_id)
+    environ = {
+        **os.environ,
+        "CYBER_DOJO_NAMESPACE": elsewhere.namespace.name,
+        "CYBER_DOJO_STORER_LISTEN": "127.0.0.1:0",
+        "CYBER_DOJO_ARCHIVE": str(place),
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "storer", "serve"],
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert "the archive is of the namespace " in done.stderr
+    assert "CYBER_DOJO_ARCHIVE_DIRECTORY" in done.stderr
+    assert objects(place, kata_id)
