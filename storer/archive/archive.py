@@ -141,6 +141,9 @@ class Store(Protocol):
     def open(self, key: str) -> AbstractContextManager[IO[bytes]]:
         """Open the file of this key; raise FileNotFoundError if there is none."""
 
+    def read_end(self, key: str, size: int) -> bytes:
+        """Return the last `size` bytes of a file; raise FileNotFoundError if there is none."""
+
     def write(self, key: str, pieces: Iterator[bytes]) -> None:
         """Write or replace the file of this key, durably and atomically."""
 
@@ -164,6 +167,13 @@ class Archive(ABC):
     @abstractmethod
     def find(self, kata_id: str) -> ArchivedKata | None:
         """Return an archived kata's size and stamp without reading it; None if there is none."""
+
+    @abstractmethod
+    def head(self, kata_id: str) -> str:
+        """Return the head of an archived kata, without its copies; "" if the tar has none.
+
+        Only the end of the tar is read. Raises KataNotFound.
+        """
 
     @abstractmethod
     def open(self, kata_id: str) -> AbstractContextManager[SealedReader]:
@@ -223,6 +233,10 @@ class NoArchive(Archive):
     def find(self, kata_id: str) -> ArchivedKata | None:
         """Return None."""
         return None
+
+    def head(self, kata_id: str) -> str:
+        """Raise KataNotFound."""
+        raise KataNotFound(kata_id, "there is no archive")
 
     def open(self, kata_id: str) -> AbstractContextManager[SealedReader]:
         """Raise KataNotFound."""
@@ -306,6 +320,14 @@ class StoredArchive(Archive):
         copies = self.copies(kata_id)
         suffix = f"+{len(copies)}.{copies[-1].base}.{copies[-1].number}" if copies else ""
         return ArchivedKata(kata_id, size_bytes, stamp + suffix)
+
+    def head(self, kata_id: str) -> str:
+        """Return the head of an archived kata, from the end of its tar."""
+        try:
+            end = self._store.read_end(_key(kata_id), HEAD_BYTES + _SEAL_BYTES)
+        except FileNotFoundError:
+            raise KataNotFound(kata_id, "it is not in the archive") from None
+        return head_in(end[:-_SEAL_BYTES])
 
     @contextmanager
     def open(self, kata_id: str) -> Iterator[SealedReader]:

@@ -155,9 +155,14 @@ class Backup:
             raise KataNotFound(kata_id, "it was deleted during the backup")
         if previous is not None and previous.stamp == archived.stamp:
             return _unchanged(previous)
+        head = previous.head if previous is not None else ""
         if archive.copies(kata_id):  # left by a lost machine: fetching merges them with their base
             with self._katas.using(kata_id, touching=False) as kata:
+                if previous is not None and head and head_of(kata).digest == head:
+                    return _unchanged(previous)
                 return Snapshot(kata, opened)
+        if previous is not None and head and archive.head(kata_id) == head:
+            return replace(_unchanged(previous), stamp=archived.stamp)
         return archived
 
 

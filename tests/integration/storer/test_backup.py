@@ -302,11 +302,29 @@ def test_a_kata_that_is_archived_during_a_backup_is_in_it(
     token = backup(archiving).token
     archiving.record(made[0], "whale")
     for kata_id, fields in ((made[1], {}), (made[2], {"since_token": token})):
+        archiving.record(kata_id, "whale")
         begun = Begun(archiving, **fields)
         archiving.stub.ArchiveKata(storer_pb2.ArchiveKataRequest(kata_id=kata_id))
         states = Backup(begun.rest(), begun.token, "").states
         assert states[kata_id] == "sent"
         assert set(states) == set(made)
+
+
+def test_a_kata_that_was_only_archived_or_fetched_is_not_sent_again(archiving: Katas) -> None:
+    kata_id, changed = archiving.started("whale"), archiving.started("whale")
+    for each in (kata_id, changed):
+        archiving.record(each, "whale")
+    made = backup(archiving)
+    archiving.record(changed, "whale")
+    for each in (kata_id, changed):
+        archiving.stub.ArchiveKata(storer_pb2.ArchiveKataRequest(kata_id=each))
+    made = backup(archiving, since_token=made.token)
+    assert made.states == {kata_id: "unchanged", changed: "sent"}
+    unchanged = {kata_id: "unchanged", changed: "unchanged"}
+    made = backup(archiving, since_token=made.token)
+    assert made.states == unchanged
+    archiving.import_(kata_id)
+    assert backup(archiving, since_token=made.token).states == unchanged
 
 
 def test_a_damaged_archive_does_not_end_the_backup(archiving: Katas, tmp_path: Path) -> None:
