@@ -10,8 +10,18 @@ state() {
     docker inspect --format '{{.State.Health.Status}} {{.RestartCount}}' "$1"
 }
 
-# New images of start points get new volumes, and the storer is recreated to mount them.
+# anonymous_volumes: prints the volumes that hold the start points now.
+anonymous_volumes() {
+    scripts/compose ps --all --quiet languages exercises | xargs --no-run-if-empty docker inspect \
+        --format '{{range .Mounts}}{{if eq .Type "volume"}}{{println .Name}}{{end}}{{end}}' | sed '/^$/d' | sort
+}
+
+# New images of start points get new volumes, and the storer is recreated to mount them. Compose
+# leaves the former volumes behind.
+former_volumes=$(anonymous_volumes)
 logged compose-up scripts/compose up --detach --renew-anon-volumes --always-recreate-deps
+comm -23 <(echo "$former_volumes") <(anonymous_volumes) | sed '/^$/d' |
+    xargs --no-run-if-empty docker volume rm >/dev/null
 for service in storer runner; do
     container=$(scripts/compose ps --quiet "$service")
     until read -r health restarts < <(state "$container") && [ "$health" = healthy ]; do

@@ -227,6 +227,20 @@ def test_starting_the_pair_fails_if_other_machines_reach_it(
         composed.up()
 
 
+def test_starting_the_pair_again_leaves_no_volume_behind(
+    composed: Composed, engine: Engine
+) -> None:
+    def anonymous() -> set[str]:
+        mounts = engine.api.inspect_container(composed.container("storer"))["Mounts"]
+        return {each["Name"] for each in mounts if each["Type"] == "volume"}
+
+    before = anonymous()
+    composed.up()
+    assert len(anonymous()) == len(before) == 2
+    left = {each["Name"] for each in engine.api.volumes()["Volumes"]} & (before - anonymous())
+    assert not left
+
+
 def checking(network: str, script: str, *arguments: str) -> str:
     """Return what one of the scripts prints in a container with that network."""
     image = "cyber-dojo/storer"
