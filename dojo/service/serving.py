@@ -66,8 +66,9 @@ async def serve(
     interceptors: Sequence[grpc.aio.ServerInterceptor] = (),  # type: ignore[type-arg]
     options: Sequence[tuple[str, int]] = (),
     memory: Memory | None = None,
+    grace_seconds: float = GRACE_SECONDS,
 ) -> None:
-    """Serve until SIGTERM or SIGINT, then let the calls in progress end.
+    """Serve until SIGTERM or SIGINT, then let the calls in progress end, for `grace_seconds`.
 
     `services` maps the full name of each service to a function that adds it to a server. Each is
     SERVING, for standard health checking, while the engine answers. `on_stopping` is called
@@ -128,7 +129,7 @@ async def serve(
     for call in on_stopping:
         call()
     await checks.enter_graceful_shutdown()
-    await server.stop(GRACE_SECONDS)
+    await server.stop(grace_seconds)
     monitor.stop()
     for finish in on_stop:
         await finish()
