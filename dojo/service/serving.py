@@ -149,6 +149,15 @@ async def _report_health(checks: Any, services: list[str], monitor: EngineMonito
         await asyncio.sleep(HEALTH_SECONDS)
 
 
+def _configure_log(settings: CommonSettings) -> None:
+    """Configure the log. Raises BadSettings if its file can't be written."""
+    try:
+        log.configure(settings.log_level, settings.log_file)
+    except OSError as error:
+        reason = f"can't be written: {error.strerror}"
+        raise BadSettings([f"CYBER_DOJO_LOG_FILE='{settings.log_file}' {reason}"]) from error
+
+
 def run(name: str, kind: type[S], main: Callable[[S], None]) -> None:
     """Run a service's main with its settings, read from the environment.
 
@@ -157,7 +166,7 @@ def run(name: str, kind: type[S], main: Callable[[S], None]) -> None:
     """
     try:
         settings = load(kind, os.environ)
-        log.configure(settings.log_level)
+        _configure_log(settings)
         main(settings)
     except BadSettings as error:
         for problem in error.problems:

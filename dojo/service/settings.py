@@ -122,3 +122,9 @@ class CommonSettings:
         "info",
         "the lowest level that is logged",
     )
+    log_file: Path | None = setting(
+        "CYBER_DOJO_LOG_FILE",
+        absolute_path,
+        None,
+        "a file to which what is logged is appended too; each service needs one of its own",
+    )

@@ -125,6 +125,7 @@ def composed(
             "CYBER_DOJO_RUNNER_PORT": runner_port,
             "CYBER_DOJO_KATAS_DIRECTORY": str(tmp_path_factory.mktemp("katas")),
             "CYBER_DOJO_ARCHIVE_DIRECTORY": str(tmp_path_factory.mktemp("archive")),
+            "CYBER_DOJO_LOG_DIRECTORY": str(tmp_path_factory.mktemp("log")),
         }
     )
     try:

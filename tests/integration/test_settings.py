@@ -54,6 +54,14 @@ def test_all_bad_settings_are_named_at_once(module: str) -> None:
         assert any(line.startswith(f"{module}: {name}={value!r} is n") for line in said(done))
 
 
+@each_service
+def test_a_log_file_that_can_not_be_written_is_named(module: str) -> None:
+    done = start(module, CYBER_DOJO_LOG_FILE="/nowhere/a.log")
+    assert done.returncode == 2
+    reason = "can't be written: No such file or directory"
+    assert said(done) == [f"{module}: CYBER_DOJO_LOG_FILE='/nowhere/a.log' {reason}"]
+
+
 def test_compose_refuses_a_mistyped_setting() -> None:
     done = subprocess.run(
         ["scripts/compose", "config"],
