@@ -51,7 +51,10 @@ def main() -> None:
     parser.add_argument("--keep", action="store_true", help="don't delete the kata at the end")
     arguments = parser.parse_args()
     begun = time.monotonic()
-    options = [("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)]
+    options = [
+        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.enable_http_proxy", 0),  # a proxy is for the web, not for these
+    ]
     with (
         grpc.insecure_channel(arguments.storer, options) as storer,
         grpc.insecure_channel(arguments.runner, options) as runner,

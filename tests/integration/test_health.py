@@ -127,6 +127,8 @@ def test_the_healthcheck_command_says_that_a_service_is_serving(
     wait_until(lambda: check(connect(service.address), "") == SERVING)
     done = run_healthcheck(service.address)
     assert (done.returncode, done.stdout) == (0, f"{service.address}: serving\n")
+    proxied = run_healthcheck(service.address, http_proxy="http://127.0.0.1:1", no_proxy="")
+    assert (proxied.returncode, proxied.stdout) == (done.returncode, done.stdout)
 
 
 @each_service
