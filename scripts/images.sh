@@ -55,8 +55,8 @@ build() {
     fi
     say "building $image$progress"
     to_be_replaced "$image"
-    logged "image-$(basename "$image")" docker build --network none --tag "$image" \
-        --label "cyber-dojo.inputs=$inputs" "$@" "$context"
+    logged "image-$(basename "$image")" docker_build "$context" --network none --tag "$image" \
+        --label "cyber-dojo.inputs=$inputs" "$@"
     also_latest "$image"
 }
 

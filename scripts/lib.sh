@@ -2,6 +2,7 @@
 # What the scripts share. They source this file first; it changes to the top of the checkout.
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
+umask 022 # what is made here ends in images, where other users read it
 mkdir -p build/logs
 
 say() {
@@ -79,6 +80,12 @@ also_latest() {
 # up_to_date IMAGE INPUTS: whether the image was built from inputs with that digest.
 up_to_date() {
     [ "$(docker image inspect --format '{{index .Config.Labels "cyber-dojo.inputs"}}' "$1" 2>/dev/null)" = "$2" ]
+}
+
+# docker_build CONTEXT OPTION...: builds an image whose files everybody can read, whatever umask the
+# checkout was made under. The context is CONTEXT's files.
+docker_build() {
+    tar --create --directory "$1" --mode=u=rwX,go=rX --owner=0 --group=0 --numeric-owner . | docker build "${@:2}" -
 }
 
 # The ids of our images whose names newer ones have taken, or are about to take.

@@ -26,8 +26,8 @@ for kind in languages exercises; do
     if ! up_to_date "$image" "$inputs"; then
         say "building $image"
         to_be_replaced "$image"
-        logged "image-$kind" docker build --network none --tag "$image" \
-            --label "cyber-dojo.inputs=$inputs" --build-arg "kind=$kind" "$context/$kind"
+        logged "image-$kind" docker_build "$context/$kind" --network none --tag "$image" \
+            --label "cyber-dojo.inputs=$inputs" --build-arg "kind=$kind"
     fi
     also_latest "$image"
 done

@@ -1,7 +1,9 @@
 """Which images a checkout builds and uses, whatever else is on the engine."""
 
+import io
 import os
 import subprocess
+import tarfile
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -87,3 +89,39 @@ def test_a_replaced_image_stays_for_going_back(engine: Engine, image: str, tmp_p
             tag: "2" if tag.endswith("-previous") else "3" for tag in tags
         }
         assert ("latest" in found) == (not namespace)
+
+
+def test_files_of_a_private_checkout_can_be_read_by_everybody_in_an_image(
+    engine: Engine, image: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "context" / "folder"
+    folder.mkdir(parents=True)
+    (tmp_path / "context" / "Dockerfile").write_text("FROM scratch\nCOPY folder /folder\nCMD x\n")
+    for name, mode in (("read", 0o600), ("run", 0o700), ("open", 0o666)):
+        (folder / name).touch()
+        (folder / name).chmod(mode)
+    folder.chmod(0o700)
+    (tmp_path / "context").chmod(0o700)
+    build = '. scripts/lib.sh; docker_build "$1" --quiet --tag "$2"; umask'
+    done = subprocess.run(
+        ["bash", "-ec", f"umask 077; {build}", "build", tmp_path / "context", image],
+        cwd=TOP,
+        env={**os.environ, "DOCKER_HOST": engine.url},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.endswith("0022\n")
+    container = engine.api.create_container(image)["Id"]
+    try:
+        content = b"".join(engine.api.get_archive(container, "/folder")[0])
+    finally:
+        engine.api.remove_container(container)
+    with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+        found = {member.name: oct(member.mode & 0o777) for member in tar}
+    assert found == {
+        "folder": "0o755",
+        "folder/read": "0o644",
+        "folder/run": "0o755",
+        "folder/open": "0o644",
+    }
