@@ -113,7 +113,8 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         prefix = kata_ids.check_prefix(request.prefix)
         size = converters.page_size(request.page_size, DEFAULT_PAGE_KATAS, MAX_PAGE_KATAS)
         after = page_tokens.after_kata(request.page_token)
-        found = await self._threads.run_long(self._katas.page, prefix, after, size + 1)
+        page = partial(self._katas.page, prefix, after, size + 1, ignore_case=request.ignore_case)
+        found = await self._threads.run_long(page)
         details: dict[str, Details] = {}
         if request.with_details:
             details = await self._threads.run_long(self._katas.details, found[:size])

@@ -27,6 +27,7 @@ from storer.archive.archive import Archive, ArchivedKata, Copy, head_frame
 from storer.archive.extract import extract
 from storer.fs import durable, json_files, tree
 from storer.fs.json_files import Unreadable
+from storer.git.libgit2 import in_words
 from storer.kata import sandbox
 from storer.kata.ancestry import is_ancestor
 from storer.kata.avatar import MANIFEST
@@ -60,7 +61,7 @@ def put(archive: Archive, kata: Kata, *, with_products: bool) -> None:
         try:
             packed = opened.enter_context(pack_objects(kata, taken.references))
         except (pygit2.GitError, KeyError, ValueError) as error:
-            raise KataDamaged(kata.kata_id, ".git", str(error)) from error
+            raise KataDamaged(kata.kata_id, ".git", in_words(error)) from error
         archive.put(kata.kata_id, tar(taken, packed, leave_out))
 
 

@@ -28,6 +28,7 @@ from storer.archive.archive import HEAD_BYTES, Archive, ArchivedKata, head_in
 from storer.backup.catalog import Catalog, Entry, State, UnfinishedManifest
 from storer.backup.download import Compression, compress
 from storer.fs import durable
+from storer.git.libgit2 import in_words
 from storer.kata.head import head_of
 from storer.katas.repository import Katas
 from storer.tar import headers, snapshot
@@ -113,7 +114,7 @@ class Backup:
         except OSError as error:
             entry = _failed(kata_id, previous, f"it can't be read: {error.strerror}")
         except (pygit2.GitError, KeyError, ValueError) as error:  # damage that no check expects
-            entry = _failed(kata_id, previous, f"it can't be read: {error}")
+            entry = _failed(kata_id, previous, f"it can't be read: {in_words(error)}")
         self._unfinished.add(entry)
         if entry.state is not State.UNCHANGED:
             yield _seal(entry)

@@ -10,3 +10,9 @@ def configure() -> None:
     pygit2.settings.enable_fsync_gitdir(True)  # noqa: FBT003 - its only argument
     for level in (ConfigLevel.SYSTEM, ConfigLevel.GLOBAL, ConfigLevel.XDG):
         pygit2.settings.search_path[level] = ""  # a ~/.gitconfig would change histories
+
+
+def in_words(error: Exception) -> str:
+    """Return what an error of a read of git says. A KeyError only names what is missing."""
+    is_missing = isinstance(error, KeyError) and error.args
+    return f"{error.args[0]} is missing" if is_missing else str(error)

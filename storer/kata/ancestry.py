@@ -5,7 +5,9 @@ import contextlib
 import pygit2
 
 from dojo.errors import KataDamaged
+from storer.git.libgit2 import in_words
 from storer.kata.head import head_of, newest
+from storer.kata.history import GIT
 from storer.kata.kata import Kata
 
 
@@ -56,4 +58,4 @@ def _commit(kata: Kata, avatar: str, number: int) -> pygit2.Oid:
         repository = kata.avatar(avatar).open_history().open_repository()
         return repository.references[tag].peel(pygit2.Commit).id
     except (KeyError, pygit2.GitError) as error:
-        raise KataDamaged(kata.kata_id, f"{avatar}/{tag}", str(error)) from error
+        raise KataDamaged(kata.kata_id, f"{avatar}/{GIT}", in_words(error)) from error

@@ -183,4 +183,4 @@ def _delete_unfinished(containers: DataContainers, kata_id: str) -> None:
     if not containers.exists(kata_id) and not is_needed:
         with contextlib.suppress(DojoError):  # the next sweep tries again
             containers.delete(kata_id)
-            _log.info("unfinished kata deleted", kata=kata_id)
+            _log.debug("data-container removed, as no kata came into it", kata=kata_id)

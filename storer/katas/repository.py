@@ -130,9 +130,11 @@ class Katas:
         """Return the ids that begin with a partial id, and whether there are more of them."""
         return listing.complete(self._places, partial_id)
 
-    def page(self, prefix: str, after: str, count: int) -> list[ListedKata]:
+    def page(
+        self, prefix: str, after: str, count: int, *, ignore_case: bool = False
+    ) -> list[ListedKata]:
         """Return the first `count` katas whose ids begin with `prefix` and come after `after`."""
-        return listing.page(self._places, prefix, after, count)
+        return listing.page(self._places, prefix, after, count, ignore_case=ignore_case)
 
     def details(self, listed: Iterable[ListedKata]) -> dict[str, Details]:
         """Return the details of each kata, except those that only the archive has."""

@@ -21,6 +21,7 @@ from dojo import avatars, kata_ids, locks, waits
 from dojo.engine.data_containers import MANIFEST, DataContainers
 from dojo.errors import KataDamaged, KataNotFound, LockHeld
 from storer.archive.archive import Archive
+from storer.git.libgit2 import in_words
 from storer.kata.kata import STARTING, Kata
 from storer.katas import publish
 from storer.katas.create import UNFINISHED_SECONDS
@@ -172,7 +173,7 @@ class Verifier:
                     isinstance(error, OSError) and error.errno in _NO_ROOM
                 ):
                     raise
-                finding = Finding("", Kind.HISTORY, f"can't be read: {error}")
+                finding = Finding("", Kind.HISTORY, f"can't be read: {in_words(error)}")
                 return AvatarResult([(finding, False)], 0, 0)
 
     def _check_whole(self, folder: Path, kata_id: str) -> list[tuple[Finding, bool]]:

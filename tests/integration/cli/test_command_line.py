@@ -54,6 +54,9 @@ def test_katas_are_listed_wherever_they_are_and_none_is_imported(
         assert records[kata_id]["language"] == "C (gcc), assert"
         assert records[SPIDER.id]["where"] == "directory"
         assert records[SPIDER.id]["lights"] == SPIDER.newest
+    for each in (kata_id, SPIDER.id):
+        (found,) = storer_line.run("ls", each.lower(), "--json").records()
+        assert found["id"] == each
     done = storer_line.run("ls", kata_id[:4])
     assert (done.code, done.stderr) == (0, b"")
     heading, *rows = done.text.splitlines()
