@@ -242,6 +242,21 @@ def test_starting_the_pair_again_leaves_no_volume_behind(
     assert not left
 
 
+def test_the_logs_stay_when_the_containers_are_replaced(composed: Composed) -> None:
+    folder = Path(composed.environ["CYBER_DOJO_LOG_DIRECTORY"])
+    files = [folder / "storer.log", folder / "runner.log"]
+    before = {file: file.read_text() for file in files}
+    container = composed.container("storer")
+    composed.compose("rm", "--force", "--stop", "storer", "runner")
+    composed.up()
+    assert composed.container("storer") != container
+    for file in files:
+        now = file.read_text()
+        assert now.startswith(before[file])
+        assert '"event": "stopped"' in now.removeprefix(before[file])
+        assert '"event": "serving"' in now.removeprefix(before[file])
+
+
 def checking(network: str, script: str, *arguments: str) -> str:
     """Return what one of the scripts prints in a container with that network."""
     image = "cyber-dojo/storer"
