@@ -43,8 +43,10 @@ class UnexpectedResult(Exception):
 def main() -> None:
     """Show everything; exit with 1 if a result is not what it should be."""
     parser = argparse.ArgumentParser(description="Show what storer and runner do.")
-    parser.add_argument("--storer", default="127.0.0.1:4577", metavar="HOST:PORT")
-    parser.add_argument("--runner", default="127.0.0.1:4597", metavar="HOST:PORT")
+    storer_port = os.environ.get("CYBER_DOJO_STORER_PORT") or "4577"
+    runner_port = os.environ.get("CYBER_DOJO_RUNNER_PORT") or "4597"
+    parser.add_argument("--storer", default=f"127.0.0.1:{storer_port}", metavar="HOST:PORT")
+    parser.add_argument("--runner", default=f"127.0.0.1:{runner_port}", metavar="HOST:PORT")
     parser.add_argument(
         "--namespace", default=os.environ.get("CYBER_DOJO_NAMESPACE") or "cyber-dojo"
     )
