@@ -464,6 +464,16 @@ def test_a_backup_whose_end_alone_did_not_arrive_is_resumed(katas: Katas, three:
     assert backup(katas, since_token=token).states == dict.fromkeys(three, "unchanged")
 
 
+def test_a_resumed_backup_counts_and_names_what_failed_before_it_broke(
+    katas: Katas, three: list[str], folder: Callable[[str], Path]
+) -> None:
+    (folder(three[0]) / "whale/.git/refs/tags/1").write_bytes(b"nonsense")
+    token = backup(katas).token
+    resumed = backup(katas, resume_token=token, after_kata_id=three[1])
+    assert set(resumed.failures) == {three[0]}
+    assert resumed.counts == {"sent": 2, "failed": 1}
+
+
 def test_an_interrupted_backup_can_start_again(
     katas: Katas, three: list[str], broken: Begun
 ) -> None:
