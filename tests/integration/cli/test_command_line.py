@@ -191,7 +191,7 @@ def test_a_kata_is_deleted_after_a_confirmation(
     assert storer_line.on_terminal("rm", kata_id, typed=b"yes\n").code == 0
     other = katas.create()
     assert storer_line.run("rm", "--yes", other, "--json").records() == [
-        {"id": other, "deleted": True}
+        {"id": other, "deleted": True, "stays_in_katas_directory": False}
     ]
     assert storer_line.run("show", kata_id).code == 3
 
