@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 
 from cyberdojo.storer.v1 import storer_pb2
 from dojo import kata_ids
@@ -46,16 +47,17 @@ async def answer_backup_katas(
     begun = await threads.run_long(_begin, katas, catalog, request)
     header = storer_pb2.BackupKatasHeader(filename=backup.filename(compression), token=begun.token)
     message = storer_pb2.BackupKatasResponse
-    async for part in streams.send(begun.tar(compression), header, message):
-        is_end = isinstance(part, message) and part.HasField("end")
-        if not is_end:
-            yield part
-        for failed in begun.take_failures():
-            failure = storer_pb2.BackupFailure(kata_id=failed.kata_id, reason=failed.reason)
-            yield message(failure=failure)
-        if is_end:
-            yield message(summary=_backup_summary_to(begun.counts))
-            yield part
+    async with aclosing(streams.send(begun.tar(compression), header, message)) as parts:
+        async for part in parts:
+            is_end = isinstance(part, message) and part.HasField("end")
+            if not is_end:
+                yield part
+            for failed in begun.take_failures():
+                failure = storer_pb2.BackupFailure(kata_id=failed.kata_id, reason=failed.reason)
+                yield message(failure=failure)
+            if is_end:
+                yield message(summary=_backup_summary_to(begun.counts))
+                yield part
 
 
 async def answer_restore_katas(

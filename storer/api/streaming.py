@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
 from functools import cache
 from typing import Any, TypeVar
 
@@ -44,7 +44,7 @@ class Streams:
         pieces: Generator[bytes, None, None],
         header: _Header | Callable[[], _Header],
         message: Any,
-    ) -> AsyncIterator[Any]:
+    ) -> AsyncGenerator[Any, None]:
         """Yield the messages of a stream. A thread makes each piece while the one before is sent.
 
         `header` is the header, or the filename for it, or a function that returns either, which is
