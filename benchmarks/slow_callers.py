@@ -35,8 +35,10 @@ LARGE_FILES = {
     **{f"{number}.txt": bytes([65 + number]) * 15 * MIB for number in range(3)},
 }
 
-# Less than the storer waits for the next part of a stream.
+# Less than the storer waits for the next part of a stream. Whoever has sent so many bytes may then
+# trickle for a quarter of an hour.
 _TRICKLE_SECONDS = 20
+_SENT_BYTES = 15 * 60 * limits.MIN_SENT_BYTES_PER_SECOND
 
 _OPTIONS = [
     ("grpc.max_receive_message_length", -1),
@@ -65,6 +67,7 @@ def prepare(stub: storer_pb2_grpc.StorerServiceStub, objects: int) -> Katas:
     chance = random.Random(11)  # noqa: S311 - no secret
     lines = limits.MAX_COMPARED_LINES // 2 - 1
     compared, large, held, run, run_stream = (_started(stub) for _ in range(5))
+    _record(stub, held, {"a": chance.randbytes(_SENT_BYTES)})
     for _ in range(2):
         numbers = b"".join(b"%d\n" % chance.randrange(1000) for _ in range(lines))
         _record(stub, compared, {"a": numbers})
@@ -133,20 +136,24 @@ class Caller:
                     self.rounds[grpc.StatusCode.OK] += 1
 
 
-# 64 callers: how many make which call. Half of a runner's slots on two cores stay for others.
+# As many restores as have a share of the memory; one more is refused at once.
+RESTORES = limits.MEMORY_BYTES * limits.RESTORES_MEMORY_PERCENT // 100 // limits.RESTORE_BYTES
+
+# 64 callers: how many make which call. There are RESTORES of the three kinds of restores. Half of a
+# runner's slots on two cores stay for others.
 MIX = {
     "DiffLights": 6,
     "DownloadPatch": 6,
-    "RestoreKata": 8,
-    "RestoreKatas": 4,
-    "RestoreKata, many objects": 2,
-    "BackupKatas": 5,
-    "DownloadKata": 6,
+    "RestoreKata": 4,
+    "RestoreKatas": 3,
+    "RestoreKata, many objects": 1,
+    "BackupKatas": 7,
+    "DownloadKata": 8,
     "VerifyKatas": 4,
     "ForkKata": 2,
     "RecordTest": 3,
     "GetFiles": 3,
-    "GetKata, held": 5,
+    "GetKata, held": 7,
     "WatchKata": 4,
     "Run": 1,
     "RunStream": 1,
@@ -154,10 +161,7 @@ MIX = {
 }
 
 # The calls that do not end before they are stopped: the caller is what they wait for.
-ENDLESS = {
-    *("RestoreKata", "RestoreKatas", "BackupKatas", "DownloadKata", "WatchKata"),
-    *("Run, never sent", "RunStream"),
-}
+ENDLESS = {"RestoreKata", "RestoreKatas", "BackupKatas", "DownloadKata", "WatchKata", "RunStream"}
 
 
 @contextmanager
@@ -306,7 +310,7 @@ def _run_stream(katas: Katas, caller: Caller) -> None:
 
 
 def _send_nothing(_: Katas, caller: Caller) -> None:
-    """Call, and keep the request."""
+    """Call, and keep the request for as long as the runner waits."""
 
     def nothing() -> Iterator[bytes]:
         caller.begun()

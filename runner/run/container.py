@@ -1,9 +1,10 @@
 """The container of one run: creating, running and removing it. Only this module knows how."""
 
 import contextlib
+import posixpath
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import PurePath, PurePosixPath
@@ -44,6 +45,9 @@ _REMOVED = {404, 409}
 # What the engine says of an image that has a file where a folder is to be mounted.
 _NOT_THE_SAME_KIND = "mount a directory onto a file"
 _A_FILE_IN_THE_WAY = "it has a file where a run has a folder, or a folder where a run has a file"
+# The engine's answer for a container that can't be started as it was asked for.
+_BAD_REQUEST = 400
+_VOLUMES = "it declares volumes, and "
 # How often the kata's handle is created again for one run, while something else removes it.
 _MAX_ATTEMPTS = 3
 
@@ -104,15 +108,17 @@ class RunContainer:
         # Not only digits: programs would take such a name for an address, and not look it up.
         self._hostname = f"{key.avatar}-{token}"
         self._id = ""
+        self._covered: list[str] = []
         self._pipes: Pipes | None = None
         self._init: InitProcess | None = None
 
     def start(self, folder: AvatarFolder) -> None:
         """Create and start the container, and wait until it waits in the sandbox in `folder`.
 
-        Raises ImageMissing if the image is not on this host, ImageUnusable if it has no `sh`, or a
-        file where a folder is mounted, and EngineUnavailable. If the kata or the avatar's folder is
-        removed at the same time, raises any error of the disk or the engine.
+        Raises ImageMissing if the image is not on this host, ImageUnusable if it has no `sh`, a
+        file where a folder is mounted, or a volume that nothing can be run with, and
+        EngineUnavailable. If the kata or the avatar's folder is removed at the same time, raises
+        any error of the disk or the engine.
         """
         kata_id = self.key.kata_id
         # Deleting the kata takes this lock exclusively. Without it, this container could come to
@@ -133,6 +139,9 @@ class RunContainer:
                     raise RunLost("its container was removed") from None
                 if _NOT_THE_SAME_KIND in str(error.explanation):
                     raise ImageUnusable(self.key.image_name, _A_FILE_IN_THE_WAY) from None
+                if error.status_code == _BAD_REQUEST and self._covered:
+                    reason = f"nothing can be run without what it has at {', '.join(self._covered)}"
+                    raise ImageUnusable(self.key.image_name, _VOLUMES + reason) from None
                 raise
             self._init = InitProcess.find(self._state()["Pid"], self._id)
             if not self._pipes.wait_until_ready(ANSWER_SECONDS, self._has_ended):
@@ -278,6 +287,8 @@ class RunContainer:
         tmp_bytes = settings.tmp_bytes + entrypoint.HOME_BYTES
         pipes_path = PurePosixPath(key.avatar, self._folder_name)
         volume = self._data_containers.mountpoint(key.kata_id)
+        volumes = self._data_containers.engine.image_volumes(self._image)
+        self._covered = _paths_to_cover(key.image_name, volumes)
         config = {
             "Image": self._image,
             "Entrypoint": entrypoint.entrypoint(str(naming.mount_path(key.kata_id) / pipes_path)),
@@ -296,7 +307,7 @@ class RunContainer:
                 "Mounts": [
                     _bind(volume / pipes_path / _HOSTS, "/etc/hosts", read_only=True),
                     _bind(volume / key.avatar / naming.SANDBOX, str(naming.SANDBOX_ELSEWHERE)),
-                    *_covering_mounts(self._data_containers.engine.image_volumes(self._image)),
+                    *map(_covering_mount, self._covered),
                 ],
                 "NetworkMode": "none",
                 # The files of a sandbox have the avatar's user id, so a container has the
@@ -350,19 +361,31 @@ def _bind(path: PurePath, target: str, *, read_only: bool = False) -> dict[str, 
     return {"Type": "bind", "Source": str(path), "Target": target, "ReadOnly": read_only}
 
 
-def _covering_mounts(paths: Iterable[str]) -> Iterator[dict[str, Any]]:
-    """Yield mounts for the paths that the image declares as volumes.
+def _paths_to_cover(image_name: str, volumes: Iterable[str]) -> list[str]:
+    """Return the paths, of those that an image declares as volumes, that have to be covered.
 
-    The engine would make writable volumes on the disk there. What the image has at the paths is
-    not seen.
+    The engine would make writable volumes on the disk there. Raises ImageUnusable for what can't be
+    covered. That is also what is in a sandbox: the engine would make folders in it, as root.
     """
-    for path in {str(PurePosixPath(path)) for path in paths} - _MOUNTED:
-        mount: dict[str, Any] = {"Type": "tmpfs", "Target": path}
-        if path == _SHM:
-            mount["TmpfsOptions"] = {"SizeBytes": _SHM_BYTES, "Mode": 0o1777}
-        else:
-            mount["ReadOnly"] = True
-        yield mount
+    paths = set()
+    for volume in volumes:
+        path = posixpath.normpath("/" + volume.lstrip("/"))
+        is_in_a_sandbox = any(
+            folder in PurePosixPath(path).parents
+            for folder in (naming.SANDBOX_ELSEWHERE, naming.KATAS_ROOT)
+        )
+        if not volume.startswith("/") or path == "/" or is_in_a_sandbox:
+            raise ImageUnusable(image_name, f"{_VOLUMES}a run can have none at {volume}")
+        paths.add(path)
+    return sorted(paths - _MOUNTED)
+
+
+def _covering_mount(path: str) -> dict[str, Any]:
+    """Return a mount over what the image has there. Only shared memory can be written."""
+    mount: dict[str, Any] = {"Type": "tmpfs", "Target": path}
+    if path == _SHM:
+        return {**mount, "TmpfsOptions": {"SizeBytes": _SHM_BYTES, "Mode": 0o1777}}
+    return {**mount, "ReadOnly": True}
 
 
 def _ulimit(name: str, limit: int) -> dict[str, str | int]:

@@ -11,13 +11,12 @@ import grpc
 import pytest
 
 from benchmarks import slow_callers
-from benchmarks.slow_callers import ENDLESS, LARGE_FILES, MIX
+from benchmarks.slow_callers import ENDLESS, LARGE_FILES, MIX, RESTORES
 from cyberdojo.runner.v1 import runner_pb2_grpc
 from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
 from dojo import locks
 from dojo.engine.data_containers import DataContainers
 from dojo.limits import WORKING_CALLS
-from storer.api.streaming import RECEIVER_THREADS
 from storer.katas import publish
 from support.fuzz.watched import Watched, watched
 from support.kata_folders import Kata
@@ -75,6 +74,7 @@ def test_64_slow_callers_hold_up_no_others_and_leave_nothing(
             storer.service.address, runner.service.address, slow, MIX
         ) as callers:
             assert len(callers) == 64
+            assert sum("Restore" in caller.name for caller in callers) == RESTORES
             for caller in callers:
                 assert caller.has_begun.wait(SECONDS), caller.name
             for number in range(1, ROUNDS + 1):
@@ -99,9 +99,9 @@ def test_64_slow_callers_hold_up_no_others_and_leave_nothing(
         each.check_at_rest()
     _assert_all_is_there_for_others(katas, runs, other, slow)
     with slow_callers.slow_callers(
-        storer.service.address, runner.service.address, slow, {"RestoreKata": RECEIVER_THREADS}
+        storer.service.address, runner.service.address, slow, {"RestoreKata": RESTORES}
     ):
-        wait_until(lambda: len(_staged(data_containers)) == RECEIVER_THREADS)
+        wait_until(lambda: len(_staged(data_containers)) == RESTORES)
     wait_until(lambda: not _staged(data_containers))
 
 

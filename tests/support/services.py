@@ -129,9 +129,9 @@ def wait_until(condition: Callable[[], object], seconds: float = WAIT_SECONDS) -
         time.sleep(0.02)
 
 
-def files_in_use(service: Service) -> list[str]:
-    """Return the paths of the files that a service has open or mapped."""
-    process = Path(f"/proc/{service.pid}")
+def files_in_use(pid: int) -> list[str]:
+    """Return the paths of the files that a process has open or mapped; `socket:[INODE]` too."""
+    process = Path(f"/proc/{pid}")
     lines = (process / "maps").read_text().splitlines()
     found = [line.split(maxsplit=5)[5] for line in lines if "/" in line]
     for descriptor in (process / "fd").iterdir():

@@ -368,6 +368,28 @@ def test_a_backup_names_and_counts_the_katas_that_it_lacks(
         katas.delete(damaged)
 
 
+def test_links_that_were_not_restored_are_named_below_their_kata(
+    storer_line: CommandLine, katas: Katas, kata_id: str, tmp_path: Path
+) -> None:
+    (tmp_path / "links.tar").write_bytes(katas.tar(kata_id))
+    links = [f"{kata_id[:2]}/{kata_id[2:]}/whale/sandbox/{number}" for number in range(5)]
+    with tarfile.open(tmp_path / "links.tar", "a") as tar:
+        for name in links:
+            link = tarfile.TarInfo(name)
+            link.type, link.linkname = tarfile.SYMTYPE, "/etc"
+            tar.addfile(link)
+    katas.delete(kata_id)
+    done = storer_line.run("restore", "links.tar")
+    assert done.code == 0, done.complaint
+    said = done.text.split(f"{kata_id}  restored\n")[1].splitlines()[0]
+    assert said.startswith("          without links that lead out of their sandbox: ")
+    assert [name for name in links if name in said] == links[:3]
+    assert said.endswith(" and 2 more")
+    katas.delete(kata_id)
+    record = storer_line.run("restore", "links.tar", "--json").records()[0]
+    assert record["left_out"]["count"] == len(record["left_out"]["names"]) == 5
+
+
 def test_a_backup_resumes_after_the_last_complete_kata_when_the_storer_is_back(
     elsewhere: DataContainers,
     start_storer: Callable[..., Service],

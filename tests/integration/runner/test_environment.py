@@ -139,6 +139,43 @@ def test_what_an_image_declares_takes_nothing_from_the_limits_of_a_run(
     wait_until(lambda: anonymous_volumes(engine) <= before)
 
 
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("/sandbox/data", "a run can have none at /sandbox/data"),
+        ("//sandbox/../sandbox/data", "a run can have none at //sandbox/../sandbox/data"),
+        ("/usr/src/cyber-dojo/katas/49", "a run can have none at /usr/src/cyber-dojo/katas/49"),
+        ("data", "a run can have none at data"),
+        ("/", "a run can have none at /"),
+        ("/dev", "nothing can be run without what it has at /dev"),
+        ("/usr", "nothing can be run without what it has at /usr"),
+    ],
+)
+def test_an_image_with_a_volume_that_no_run_can_have_is_refused(
+    run: Run, build: Callable[[str], str], sandbox: Path, path: str, reason: str
+) -> None:
+    image = build(f"VOLUME {path}")
+    error = refused(lambda: run(image_name=image), grpc.StatusCode.FAILED_PRECONDITION)
+    says = f"image {image} can't be used: it declares volumes, and {reason}"
+    assert says in error.details()
+    assert not (sandbox / "data").exists()
+
+
+@pytest.mark.parametrize("path", ["//tmp", "/data/../tmp/", "/tmp/inner"])  # noqa: S108
+def test_a_volume_that_an_image_declares_in_another_way_is_covered_too(
+    run: Run, build: Callable[[str], str], engine: Engine, path: str
+) -> None:
+    before = anonymous_volumes(engine)
+    response = run(
+        "touch /tmp/x && echo kept\n"
+        "touch /tmp/inner/x && echo written\n"
+        'awk \'$2 ~ "^/tmp" && $3 != "tmpfs"\' /proc/mounts\n',
+        image_name=build(f"VOLUME {path}"),
+    )
+    assert response.stdout.content == b"kept\n"
+    wait_until(lambda: anonymous_volumes(engine) <= before)
+
+
 def test_home_is_writable_and_new_in_each_run(run_in_each: Run) -> None:
     script = "cat ~/made ~/.made; echo made > ~/made; echo made > ~/.made; cat ~/made"
     for _ in range(2):

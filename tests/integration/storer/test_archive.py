@@ -473,7 +473,7 @@ def test_no_pack_of_a_deleted_kata_stays_open(storer_with_archive: Service, kata
     for kata_id in played_ids:
         katas.delete(kata_id)
     left = re.compile("|".join(played_ids))
-    wait_until(lambda: not list(filter(left.search, files_in_use(storer_with_archive))))
+    wait_until(lambda: not list(filter(left.search, files_in_use(storer_with_archive.pid))))
 
 
 def test_an_archive_of_another_namespace_is_refused(

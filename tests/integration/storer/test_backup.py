@@ -518,7 +518,8 @@ def test_a_client_that_disconnects_leaves_no_file_open(
     broken.call.cancel()
     root = str(data_containers.volume_root / data_containers.namespace.name)
 
-    wait_until(lambda: not [path for path in files_in_use(storer_service) if path.startswith(root)])
+    pid = storer_service.pid
+    wait_until(lambda: not [path for path in files_in_use(pid) if path.startswith(root)])
 
 
 def test_simultaneous_backups_are_each_whole(katas: Katas, three: list[str]) -> None:

@@ -75,7 +75,7 @@ def held(katas: Katas, folder: Callable[[str], Path]) -> tuple[str, Path]:
 
 def open_files(service: Service, kata_id: str) -> list[str]:
     """Return the files of a kata that a storer has open."""
-    return [path for path in files_in_use(service) if kata_id in path]
+    return [path for path in files_in_use(service.pid) if kata_id in path]
 
 
 def names(top: Path) -> set[str]:
