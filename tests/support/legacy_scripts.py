@@ -120,6 +120,24 @@ LEGACY_SCRIPTS = [
         makefile("-std=c++11 -g -Wall -Wextra -Werror -pthread", "-lgtest -lgtest_main"),
     ),
     LegacyScript(
+        "gpp_googletest",
+        "a parameter of type auto",
+        "make\n",
+        makefile("-std=c++14 -Wall -Wextra -Werror -pthread", "-lgtest -lgtest_main"),
+        edits=(
+            (
+                "hiker.tests.cpp",
+                "namespace {\n",
+                "static auto same(auto n) { return n; }\nnamespace {\n",
+            ),
+            (
+                "hiker.tests.cpp",
+                "EXPECT_EQ(42, answer());",
+                "EXPECT_EQ(42, same(answer()));",
+            ),
+        ),
+    ),
+    LegacyScript(
         "clangpp_googletest",
         "sanitizers",
         "make\n",
