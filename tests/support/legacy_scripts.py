@@ -68,6 +68,13 @@ NODE = """\
     """
 JSHINTRC = {".jshintrc": '{"esversion": 9, "node": true, "mocha": true, "jasmine": true}\n'}
 
+# What these headers brought along until GCC 9.
+LEGACY_HEADERS = """\
+#include <map>
+typedef std::map<std::string, size_t> Sizes;
+inline void fail(const std::string& why) { throw std::invalid_argument(why); }
+int answer();"""
+
 EACH_RUBY_TEST = """\
     for test_file in *test*.rb
     do
@@ -108,6 +115,16 @@ LEGACY_SCRIPTS = [
     ),
     LegacyScript(
         "gpp_assert", "g++ by its variable", "make\n", makefile("-std=c++11 -Wall -Wextra")
+    ),
+    *(
+        LegacyScript(
+            image,
+            "headers that include others",
+            "make\n",
+            makefile("-std=c++11 -Wall -Wextra -Werror -pedantic"),
+            edits=(("hiker.hpp", "int answer();", LEGACY_HEADERS),),
+        )
+        for image in ("gpp_assert", "clangpp_assert")
     ),
     LegacyScript("clangpp_assert", "sanitizers", "make\n", makefile(f"-std=c++1z {UNDEFINED}")),
     LegacyScript(
