@@ -237,6 +237,17 @@ LEGACY_SCRIPTS = [
         "if [ $? == 0 ]; then\n  node *-test.js\nfi\n",
         JSHINTRC,
     ),
+    *(
+        LegacyScript("javascript-node_assert", script, f"{script} hiker-test.js\n")
+        for script in (
+            "$(n bin 0.12)/node",
+            "$(n bin 0.12)",
+            "n use 0.12",
+            "n io use 3.3.1",
+            "n exec 0.12 node",
+            "n 0.12 && node",
+        )
+    ),
     LegacyScript("python_unittest", "modules by their files", "python -m unittest *test*.py\n"),
     LegacyScript(
         "python_unittest",
