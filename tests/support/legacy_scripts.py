@@ -277,6 +277,20 @@ LEGACY_SCRIPTS = [
     ),
     LegacyScript(
         "csharp_nunit",
+        "the places and the words of NUnit 3",
+        """\
+        NUNIT_PATH=/nunit/lib/net45
+        export MONO_PATH=${NUNIT_PATH}
+        mcs -t:library -r:${NUNIT_PATH}/nunit.framework.dll -out:RunTests.dll *.cs
+        if [ $? -eq 0 ]; then
+          NUNIT_RUNNERS_PATH=/nunit/tools
+          mono ${NUNIT_RUNNERS_PATH}/nunit3-console.exe --noheader ./RunTests.dll
+        fi
+        """,
+        patterns=(r"Test Count: \d+, Passed: \d+, Failed: [1-9]", r"Overall result: Passed"),
+    ),
+    LegacyScript(
+        "csharp_nunit",
         "dmcs",
         """\
         NUNIT=/usr/lib/cli/nunit.framework-2.6/nunit.framework.dll
