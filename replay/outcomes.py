@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass, replace
 
 from cyberdojo.colour.v1 import colour_pb2
+from replay.causes import cause
 
 COLOURS = ("red", "amber", "green", "timed_out", "faulty")
 
@@ -23,6 +24,7 @@ class Ran:
 
     `recorded` and `now` are names of colours. The outputs are clipped, with a replacement
     character for bytes that are not UTF-8. The recorded output ends with its standard error.
+    `cause` explains another colour, once the outputs are left out.
     """
 
     kata_id: str
@@ -39,6 +41,7 @@ class Ran:
     recorded_output: str = ""
     stdout: str = ""
     stderr: str = ""
+    cause: str = ""
 
     @property
     def is_same(self) -> bool:
@@ -46,8 +49,12 @@ class Ran:
         return self.recorded == self.now
 
     def without_outputs(self) -> "Ran":
-        """Return a copy for the report, which needs no outputs and so little memory."""
-        return replace(self, recorded_output="", stdout="", stderr="")
+        """Return a copy for the report, which needs the cause, no outputs, and so little memory."""
+        explained = "" if self.is_same else self.reason or self._cause()
+        return replace(self, recorded_output="", stdout="", stderr="", cause=explained)
+
+    def _cause(self) -> str:
+        return cause(self.now, self.recorded_output, self.stdout, self.stderr)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from replay.outcomes import COLOURS, Outcome, Ran, Skipped
+from replay.outcomes import COLOURS, Outcome, Ran, Skipped, place
 
 FORMAT = "replay/1"
 NO_IMAGE = "(no image is known)"
@@ -55,6 +55,31 @@ class ImageCount:
         )
 
 
+@dataclass(frozen=True)
+class Cause:
+    """What gave lights another colour, and those lights: at least one."""
+
+    cause: str
+    recorded: str
+    now: str
+    lights: list[Ran]
+
+    @property
+    def image_names(self) -> list[str]:
+        """The images of the lights, in the order of their names."""
+        return sorted({each.image_name for each in self.lights})
+
+
+def causes(counts: Iterable[ImageCount]) -> list[Cause]:
+    """Return the lights that differ, grouped by their colours and cause; large groups first."""
+    groups: dict[tuple[str, str, str], list[Ran]] = defaultdict(list)
+    for counted in counts:
+        for each in counted.differing:
+            groups[each.cause, each.recorded, each.now].append(each)
+    found = [Cause(*key, lights) for key, lights in groups.items()]
+    return sorted(found, key=lambda each: -len(each.lights))
+
+
 def count(outcomes: Iterable[Outcome]) -> dict[str, ImageCount]:
     """Return the counts by image, in the order of the images' names."""
     counts: dict[str, ImageCount] = defaultdict(ImageCount)
@@ -100,6 +125,16 @@ def to_json(counts: dict[str, ImageCount], katas: int, sources: list[str]) -> di
         "sources": sources,
         "katas": katas,
         "totals": _counted(total(counts.values())),
+        "causes": [
+            {
+                "cause": each.cause,
+                "recorded": each.recorded,
+                "now": each.now,
+                "image_names": each.image_names,
+                "lights": [place(light) for light in each.lights],
+            }
+            for each in causes(counts.values())
+        ],
         "images": [{"image_name": name, **_counted(each, each)} for name, each in counts.items()],
     }
 
@@ -133,6 +168,7 @@ def _counted(counted: ImageCount, detailed: ImageCount | None = None) -> dict[st
             "recorded": each.recorded,
             "now": each.now,
             "reason": each.reason,
+            "cause": each.cause,
             "status": each.status,
             "seconds": each.seconds,
             "max_seconds": each.max_seconds,

@@ -1,4 +1,4 @@
-"""The report for people: a table by image, the lights that differ, and what could not be run."""
+"""The report for people: a table by image, what differs and why, and what could not be run."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -6,9 +6,17 @@ from collections.abc import Mapping
 from cli.terminal.screen import Piece, Screen
 from cli.terminal.tables import Column, Table
 from replay.outcomes import COLOURS, place
-from replay.report.counts import ImageCount, percentile, recorded_colours, same_percent, total
+from replay.report.counts import (
+    ImageCount,
+    causes,
+    percentile,
+    recorded_colours,
+    same_percent,
+    total,
+)
 
 _MAX_LISTED = 200
+_MAX_PLACES = 3
 _COLUMNS = (
     Column("image", overflow="fold"),
     *(Column(name, is_right=True) for name in ("lights", "ran", "same", "%")),
@@ -28,7 +36,11 @@ def show(screen: Screen, counts: dict[str, ImageCount]) -> None:
     if len(counts) > 1:
         _add_rows(table, "all", total(counts.values()))
     table.show(screen)
-    for title, lines in (("Differing", _differing(counts)), ("Not run", _skipped(counts))):
+    for title, lines in (
+        ("Causes", _causes(counts)),
+        ("Differing", _differing(counts)),
+        ("Not run", _skipped(counts)),
+    ):
         if lines:
             screen.say()
             screen.say(title, style="bold")
@@ -73,6 +85,27 @@ def _cells(row: Mapping[str, int]) -> list[str]:
     return [str(row.get(colour, 0) or ".") for colour in COLOURS]
 
 
+def _causes(counts: dict[str, ImageCount]) -> list[list[Piece]]:
+    """Return a line for each cause of other colours, those of most lights first."""
+    return [
+        [
+            f"{len(each.lights)}  ",
+            (each.recorded, each.recorded),
+            " -> ",
+            (each.now, each.now),
+            f"  {each.cause}",
+            (f"  {_some([place(light) for light in each.lights])}", "dim"),
+        ]
+        for each in causes(counts.values())[:_MAX_LISTED]
+    ]
+
+
+def _some(places: list[str]) -> str:
+    """Return the first three places, and how many more there are."""
+    more = f" and {len(places) - _MAX_PLACES} more" if len(places) > _MAX_PLACES else ""
+    return ", ".join(places[:_MAX_PLACES]) + more
+
+
 def _differing(counts: dict[str, ImageCount]) -> list[list[Piece]]:
     """Return a line for each light with another colour now."""
     found = [each for counted in counts.values() for each in counted.differing]
@@ -105,6 +138,5 @@ def _skipped(counts: dict[str, ImageCount]) -> list[list[Piece]]:
     lines: list[list[Piece]] = []
     for reason, where in places.items():
         how_many = "an unknown number of" if unknown[reason] else str(lights[reason])
-        shown = ", ".join(where[:3]) + (f" and {len(where) - 3} more" if len(where) > 3 else "")
-        lines.append([f"{how_many} lights: {reason}", f" ({shown})" if any(where) else ""])
+        lines.append([f"{how_many} lights: {reason}", f" ({_some(where)})" if any(where) else ""])
     return lines

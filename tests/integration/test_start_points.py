@@ -209,12 +209,15 @@ EXTRA_FILES = [
     ("javascript-node_assert", "z-test.js", b'require("assert").equal(1, 2)', "RED"),
     ("prolog_plunit", "a.plt", b":- begin_tests(a).\ntest(a) :- fail.\n:- end_tests(a).\n", "RED"),
     ("python_pytest", "test_z.py", b"def test_z(): assert False", "RED"),
+    ("python_behave", "environment.py", b"def after_feature(*_): raise ValueError", "RED"),
     # The second file can't be run.
     ("haskell_hunit", "test_z.hs", b"main = (", "AMBER"),
     ("javascript-node_assert", "z-test.js", b"(", "AMBER"),
     ("javascript-node_assert", "z-test.js", b"missing()", "AMBER"),
     ("prolog_plunit", "z.plt", b":- begin_tests(z.", "AMBER"),
     ("python_pytest", "test_z.py", b"(", "AMBER"),
+    ("python_pytest", "test_z.py", b"import pytest\ndef test_z(): pytest.exit('bye')", "AMBER"),
+    ("python_behave", "environment.py", b"def after_all(_): raise ValueError", "AMBER"),
     ("python_unittest", "test_z.py", b"(", "AMBER"),
     # The tests in the second file pass, or it has none.
     ("clojure_test", "z_test.clj",

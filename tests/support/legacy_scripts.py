@@ -68,6 +68,13 @@ NODE = """\
     """
 JSHINTRC = {".jshintrc": '{"esversion": 9, "node": true, "mocha": true, "jasmine": true}\n'}
 
+# What these headers brought along until GCC 9.
+LEGACY_HEADERS = """\
+#include <map>
+typedef std::map<std::string, size_t> Sizes;
+inline void fail(const std::string& why) { throw std::invalid_argument(why); }
+int answer();"""
+
 EACH_RUBY_TEST = """\
     for test_file in *test*.rb
     do
@@ -109,6 +116,16 @@ LEGACY_SCRIPTS = [
     LegacyScript(
         "gpp_assert", "g++ by its variable", "make\n", makefile("-std=c++11 -Wall -Wextra")
     ),
+    *(
+        LegacyScript(
+            image,
+            "headers that include others",
+            "make\n",
+            makefile("-std=c++11 -Wall -Wextra -Werror -pedantic"),
+            edits=(("hiker.hpp", "int answer();", LEGACY_HEADERS),),
+        )
+        for image in ("gpp_assert", "clangpp_assert")
+    ),
     LegacyScript("clangpp_assert", "sanitizers", "make\n", makefile(f"-std=c++1z {UNDEFINED}")),
     LegacyScript(
         "clangpp_assert", "a search for leaks", "make\n", makefile("-std=c++1z -fsanitize=address")
@@ -118,6 +135,24 @@ LEGACY_SCRIPTS = [
         "libraries by their names",
         "make\n",
         makefile("-std=c++11 -g -Wall -Wextra -Werror -pthread", "-lgtest -lgtest_main"),
+    ),
+    LegacyScript(
+        "gpp_googletest",
+        "a parameter of type auto",
+        "make\n",
+        makefile("-std=c++14 -Wall -Wextra -Werror -pthread", "-lgtest -lgtest_main"),
+        edits=(
+            (
+                "hiker.tests.cpp",
+                "namespace {\n",
+                "static auto same(auto n) { return n; }\nnamespace {\n",
+            ),
+            (
+                "hiker.tests.cpp",
+                "EXPECT_EQ(42, answer());",
+                "EXPECT_EQ(42, same(answer()));",
+            ),
+        ),
     ),
     LegacyScript(
         "clangpp_googletest",
@@ -202,6 +237,17 @@ LEGACY_SCRIPTS = [
         "if [ $? == 0 ]; then\n  node *-test.js\nfi\n",
         JSHINTRC,
     ),
+    *(
+        LegacyScript("javascript-node_assert", script, f"{script} hiker-test.js\n")
+        for script in (
+            "$(n bin 0.12)/node",
+            "$(n bin 0.12)",
+            "n use 0.12",
+            "n io use 3.3.1",
+            "n exec 0.12 node",
+            "n 0.12 && node",
+        )
+    ),
     LegacyScript("python_unittest", "modules by their files", "python -m unittest *test*.py\n"),
     LegacyScript(
         "python_unittest",
@@ -228,6 +274,20 @@ LEGACY_SCRIPTS = [
           mono /nunit/NUnit.Runners.2.6.1/tools/nunit-console.exe -nologo ./RunTests.dll
         fi
         """,
+    ),
+    LegacyScript(
+        "csharp_nunit",
+        "the places and the words of NUnit 3",
+        """\
+        NUNIT_PATH=/nunit/lib/net45
+        export MONO_PATH=${NUNIT_PATH}
+        mcs -t:library -r:${NUNIT_PATH}/nunit.framework.dll -out:RunTests.dll *.cs
+        if [ $? -eq 0 ]; then
+          NUNIT_RUNNERS_PATH=/nunit/tools
+          mono ${NUNIT_RUNNERS_PATH}/nunit3-console.exe --noheader ./RunTests.dll
+        fi
+        """,
+        patterns=(r"Test Count: \d+, Passed: \d+, Failed: [1-9]", r"Overall result: Passed"),
     ),
     LegacyScript(
         "csharp_nunit",

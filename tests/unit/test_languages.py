@@ -69,3 +69,11 @@ def test_each_image_is_tested_with_a_legacy_script() -> None:
 def test_c_and_cpp_are_compiled_alike() -> None:
     specs = [(IMAGES / name / "specs").read_bytes() for name in ("gcc_assert", "gpp_assert")]
     assert specs[0] == specs[1]
+
+
+def test_both_compilers_of_cpp_have_the_same_legacy_headers() -> None:
+    headers = [
+        {path.name: path.read_bytes() for path in (IMAGES / name / "legacy").iterdir()}
+        for name in ("gpp_assert", "clangpp_assert")
+    ]
+    assert headers[0] == headers[1]

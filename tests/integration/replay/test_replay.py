@@ -172,6 +172,8 @@ def assert_as_expected(tmp_path: Path) -> None:
     (skipped,) = gcc["skipped"]
     assert (skipped["kata_id"], skipped["avatar"], skipped["lights"]) == (DAMAGED, "owl", None)
     assert "owl/increments.json" in skipped["reason"]
+    (cause,) = report(tmp_path)["causes"]
+    assert (cause["cause"], cause["lights"]) == ("syntax error", [f"{WHALE}/whale/5"])
     assert report(tmp_path)["totals"]["same"] == 6
     assert report(tmp_path)["is_complete"]
 
