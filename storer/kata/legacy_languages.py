@@ -37,7 +37,11 @@ _LANGUAGES = (
     ("Haskell, HUnit", "haskell_hunit", ("Haskell", "Haskell-hunit")),
     ("Java, JMock", "java_jmock", ("Java-JMock", "Java-1.8_JMock")),
     ("Java, JUnit", "java_junit", ("Java", "Java-JUnit", "Java-1.8_JUnit")),
-    ("Java, Mockito", "java_mockito", ("Java-Mockito", "Java-1.8_Mockito")),
+    (
+        "Java, Mockito",
+        "java_mockito",
+        ("Java-Mockito", "Java-JUnit-Mockito", "Java-1.8_Mockito"),
+    ),
     ("Javascript, assert", "javascript-node_assert", ("Javascript", "Javascript-assert")),
     ("Javascript, jasmine", "javascript-node_jasmine", ("Javascript-jasmine",)),
     (

@@ -165,7 +165,9 @@ LEGACY_SCRIPTS = [
     LegacyScript("java_junit", "jars in a folder", JUNIT.format(jars="/junit/*.jar")),
     LegacyScript("java_junit", "jars beside it", JUNIT.format(jars="*.jar")),
     LegacyScript("java_mockito", "jars in a folder", JUNIT.format(jars="/mockito/*.jar")),
+    LegacyScript("java_mockito", "jars beside it", JUNIT.format(jars="*.jar")),
     LegacyScript("java_jmock", "jars in a folder", JUNIT.format(jars="/jmock/*.jar")),
+    LegacyScript("java_jmock", "jars beside it", JUNIT.format(jars="*.jar")),
     LegacyScript(
         "javascript-node_jasmine",
         "a version of Node, and jshint",

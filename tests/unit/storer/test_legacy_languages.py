@@ -12,6 +12,7 @@ from storer.kata import legacy_languages
         ("C++", "cassert", "gpp_assert"),
         ("C#", "nunit", "csharp_nunit"),
         ("Java-1.8_JUnit", "junit", "java_junit"),
+        ("Java-JUnit-Mockito", "junit", "java_mockito"),
         ("Ruby-TestUnit", "ruby_test_unit", "ruby_test_unit"),
         ("C++ (g++)-GoogleTest", "", "gpp_googletest"),
         ("Javascript-mocha_chai_sinon", "mocha", "javascript-node_mocha_chai_sinon"),
