@@ -56,6 +56,8 @@ UNABLE = [
     ("gpp_catch", "hiker.cpp", b"return", b"retrun"),
     ("gpp_cpputest", "hiker.cpp", b"return", b"retrun"),
     ("gpp_googletest", "hiker.cpp", b"return", b"retrun"),
+    ("clangpp_googlemock", "hiker.cpp", b"return", b"retrun"),
+    ("gpp_googlemock", "hiker.cpp", b"return", b"retrun"),
     ("csharp_nunit", "Hiker.cs", b"return", b"retrun"),
     ("fsharp_nunit", "Hiker.fs", b"6 * 9", b"6 *"),
     ("gpp_boosttest", "hiker.cpp", b"return", b"retrun"),
@@ -83,6 +85,7 @@ UNABLE = [
     ("vhdl_assert", "hiker.vhdl", b"6 * 9", b"6 *"),
     # The tests can't be parsed or compiled.
     ("gpp_googletest", "hiker.tests.cpp", b"answer());", b"answer())"),
+    ("gpp_googlemock", "hiker.tests.cpp", b"answer();", b"answer()"),
     ("csharp_nunit", "HikerTest.cs", b"Answer());", b"Answer())"),
     ("fsharp_nunit", "HikerTest.fs", b"answer ())", b"answer ("),
     ("gpp_boosttest", "hiker.tests.cpp", b"== 42);", b"== 42"),
@@ -114,6 +117,8 @@ UNABLE = [
     ("gpp_cpputest", "hiker.cpp", b"return 6 * 9", b"__builtin_trap()"),
     ("gpp_googletest", "hiker.cpp", b"return 6 * 9", b"__builtin_trap()"),
     ("clangpp_googletest", "hiker.cpp", b"return 6 * 9", b"__builtin_trap()"),
+    ("clangpp_googlemock", "hiker.cpp", b"return answer", b"__builtin_trap()"),
+    ("gpp_googlemock", "hiker.cpp", b"return answer", b"__builtin_trap()"),
     ("csharp_nunit", "Hiker.cs", b"return 6 * 9", b"System.Environment.Exit(0); return 42"),
     ("fsharp_nunit", "Hiker.fs", b"6 * 9", b"exit 0"),
     ("gpp_boosttest", "hiker.cpp", b"return 6 * 9", b"__builtin_trap()"),
@@ -189,6 +194,12 @@ UNTESTED = [
         b"TEST(Hiker, AnswerToLifeTheUniverseAndEverything)",
         b"[[maybe_unused]] void unused()",
     ),
+    (
+        "gpp_googlemock",
+        "hiker.tests.cpp",
+        b"TEST(Hiker, PublishesTheAnswerToLifeTheUniverseAndEverything)",
+        b"[[maybe_unused]] void unused()",
+    ),
     ("csharp_nunit", "HikerTest.cs", b"[Test]", b""),
     ("fsharp_nunit", "HikerTest.fs", b"[<Test>]", b""),
     ("ruby_mini_test", "test_hiker.rb", b"def test_", b"def _"),
@@ -216,6 +227,12 @@ EXTRA_FILES = [
     ("prolog_plunit", "z.plt", b":- begin_tests(z.", "AMBER"),
     ("python_pytest", "test_z.py", b"(", "AMBER"),
     ("python_unittest", "test_z.py", b"(", "AMBER"),
+    # A mock that is never deleted can't tell whether it was called.
+    *((name, "z.tests.cpp", b"""
+#include <gmock/gmock.h>
+struct Towel { MOCK_METHOD(void, wave, ()); };
+TEST(Z, Leaks) { EXPECT_CALL(*new Towel, wave()); }
+""", "AMBER") for name in ("clangpp_googlemock", "gpp_googlemock")),
     # The tests in the second file pass, or it has none.
     ("clojure_test", "z_test.clj",
      b"(ns z-test (:use clojure.test)) (deftest z (is @(future true)))", "GREEN"),

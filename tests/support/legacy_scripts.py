@@ -130,6 +130,33 @@ LEGACY_SCRIPTS = [
         ),
     ),
     LegacyScript(
+        "gpp_googlemock",
+        "coverage",
+        "make\n",
+        makefile(
+            "-std=c++17 -Wpedantic -Wall -Wextra -fprofile-arcs -ftest-coverage",
+            "-lgtest -lgmock -lgmock_main -pthread",
+            "--gtest_shuffle",
+        ),
+        edits=(
+            (
+                "hiker.tests.cpp",
+                "MOCK_METHOD(void, publish, (int answer), (override));",
+                "MOCK_METHOD1(publish, void(int answer));",
+            ),
+        ),
+    ),
+    LegacyScript(
+        "clangpp_googlemock",
+        "sanitizers",
+        "make\n",
+        makefile(
+            f"-std=c++2a -Wall -Wextra {UNDEFINED} -fsanitize=leak,address",
+            "-lgtest -lgmock -lgmock_main -pthread",
+            "--gtest_shuffle",
+        ),
+    ),
+    LegacyScript(
         "gpp_catch",
         "one header",
         "make\n",
