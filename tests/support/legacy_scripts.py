@@ -231,6 +231,14 @@ LEGACY_SCRIPTS = [
         "if [ $? == 0 ]; then\n  node *-test.js\nfi\n",
         JSHINTRC,
     ),
+    *(
+        LegacyScript("javascript-node_assert", script.splitlines()[0], script)
+        for script in (
+            "n 0.12\nnode hiker-test.js\n",
+            "n exec 4.2.1 node hiker-test.js\n",
+            "`n bin 9.4.0` hiker-test.js\n",
+        )
+    ),
     LegacyScript("python_unittest", "modules by their files", "python -m unittest *test*.py\n"),
     LegacyScript(
         "python_unittest",
