@@ -45,6 +45,7 @@ _LANGUAGES = (
         ("Java-Mockito", "Java-JUnit-Mockito", "Java-1.8_Mockito"),
     ),
     ("Javascript, assert", "javascript-node_assert", ("Javascript", "Javascript-assert")),
+    ("Javascript, assert+jQuery", "javascript-node_assert-jquery", ("Javascript-assert+jQuery",)),
     ("Javascript, jasmine", "javascript-node_jasmine", ("Javascript-jasmine",)),
     (
         "Javascript, Mocha+chai+sinon",

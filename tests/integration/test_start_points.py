@@ -66,6 +66,7 @@ UNABLE = [
     ("java_mockito", "Hiker.java", b"return", b"retrun"),
     ("java_junit", "Hiker.java", b"return", b"retrun"),
     ("javascript-node_assert", "hiker.js", b"6 * 9", b"6 *"),
+    ("javascript-node_assert-jquery", "hiker.js", b"6 * 9", b"6 *"),
     ("javascript-node_jasmine", "hiker.js", b"6 * 9", b"6 *"),
     ("javascript-node_mocha_chai_sinon", "hiker.js", b"6 * 9", b"6 *"),
     ("php_phpunit", "Hiker.php", b"6 * 9", b"6 *"),
@@ -127,6 +128,9 @@ UNABLE = [
     ("java_mockito", "Hiker.java", b"int answer = 6 * 9", b"int answer = 42; System.exit(0)"),
     ("java_junit", "Hiker.java", b"return 6 * 9", b"System.exit(0); return 42"),
     ("javascript-node_assert", "hiker.js", b"return 6 * 9", b"process.exit(0)"),
+    ("javascript-node_assert-jquery", "hiker.js", b"6 * 9", b"process.exit(0)"),
+    # The page that the tests read is not there.
+    ("javascript-node_assert-jquery", "hiker-test.js", b'"hiker.html"', b'"missing.html"'),
     ("javascript-node_jasmine", "hiker.js", b"return 6 * 9", b"process.exit(0)"),
     ("javascript-node_mocha_chai_sinon", "hiker.js", b"return 6 * 9", b"process.exit(0)"),
     ("php_phpunit", "Hiker.php", b"return 6 * 9", b"exit(0)"),

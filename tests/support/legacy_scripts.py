@@ -239,6 +239,19 @@ LEGACY_SCRIPTS = [
             "`n bin 9.4.0` hiker-test.js\n",
         )
     ),
+    LegacyScript(
+        "javascript-node_assert-jquery",
+        "a version of Node by its path",
+        """\
+        NODE_VERSION=9.4.0
+        if [ -f .jshintrc ]
+          then
+            n use $NODE_VERSION /usr/lib/node_modules/jshint/bin/jshint --config .jshintrc *.js
+        fi
+        `n bin $NODE_VERSION` *-test.js
+        """,
+        JSHINTRC,
+    ),
     LegacyScript("python_unittest", "modules by their files", "python -m unittest *test*.py\n"),
     LegacyScript(
         "python_unittest",
