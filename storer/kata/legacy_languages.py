@@ -39,6 +39,7 @@ _LANGUAGES = (
     ("Haskell, HUnit", "haskell_hunit", ("Haskell", "Haskell-hunit")),
     ("Java, JMock", "java_jmock", ("Java-JMock", "Java-1.8_JMock")),
     ("Java, JUnit", "java_junit", ("Java", "Java-JUnit", "Java-1.8_JUnit")),
+    ("Java, JUnit-Sqlite", "java_junit_sqlite", ("Java-JUnit-Sqlite",)),
     (
         "Java, Mockito",
         "java_mockito",

@@ -63,6 +63,7 @@ UNABLE = [
     ("gpp_boosttest", "hiker.cpp", b"return", b"retrun"),
     ("haskell_hunit", "Hiker.hs", b"6 * 9", b"6 *"),
     ("java_jmock", "Hiker.java", b"return", b"retrun"),
+    ("java_junit_sqlite", "Hiker.java", b"this.guide = guide", b"this.giude = guide"),
     ("java_mockito", "Hiker.java", b"return", b"retrun"),
     ("java_junit", "Hiker.java", b"return", b"retrun"),
     ("javascript-node_assert", "hiker.js", b"6 * 9", b"6 *"),
@@ -125,6 +126,7 @@ UNABLE = [
     ("gpp_boosttest", "hiker.cpp", b"return 6 * 9", b"__builtin_trap()"),
     ("haskell_hunit", "Hiker.hs", b"6 * 9", b'error "towel"'),
     ("java_jmock", "Hiker.java", b"int answer = 6 * 9", b"int answer = 42; System.exit(0)"),
+    ("java_junit_sqlite", "Hiker.java", b"= guide;", b"= guide; System.exit(0);"),
     ("java_mockito", "Hiker.java", b"int answer = 6 * 9", b"int answer = 42; System.exit(0)"),
     ("java_junit", "Hiker.java", b"return 6 * 9", b"System.exit(0); return 42"),
     ("javascript-node_assert", "hiker.js", b"return 6 * 9", b"process.exit(0)"),
@@ -214,6 +216,7 @@ UNTESTED = [
         b"before do",
     ),
     ("java_junit", "HikerTest.java", b"@Test", b""),
+    ("java_junit_sqlite", "HikerTest.java", b"@Test", b""),
     ("java_jmock", "HikerTest.java", b"@Test", b""),
     ("java_mockito", "HikerTest.java", b"@Test", b""),
 ]
@@ -246,7 +249,7 @@ TEST(Z, Leaks) { EXPECT_CALL(*new Towel, wave()); }
     ("prolog_plunit", "b.pl", b":- module(b, [b/1]).\nb(1).\n", "GREEN"),
 ]  # fmt: skip
 # JUnit calls the lack of tests a failure.
-UNTESTED_IS_RED = {"java_junit", "java_jmock", "java_mockito"}
+UNTESTED_IS_RED = {"java_junit", "java_junit_sqlite", "java_jmock", "java_mockito"}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

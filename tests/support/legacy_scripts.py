@@ -196,6 +196,12 @@ LEGACY_SCRIPTS = [
     LegacyScript("java_jmock", "jars in a folder", JUNIT.format(jars="/jmock/*.jar")),
     LegacyScript("java_jmock", "jars beside it", JUNIT.format(jars="*.jar")),
     LegacyScript(
+        "java_junit_sqlite",
+        "a database that all katas share",
+        JUNIT.format(jars="/junit/*.jar") + "\nchmod 0775 /sandboxes/shared/*\n",
+        edits=(("HikerTest.java", ":memory:", "/sandboxes/shared/change-me.db"),),
+    ),
+    LegacyScript(
         "javascript-node_jasmine",
         "a version of Node, and jshint",
         NODE.format(
