@@ -39,7 +39,9 @@ UNABLE = [
     ("python_pytest", "hiker.py", b"return 6 * 9", b"return 6 *"),
     ("python_unittest", "hiker.py", b"return 6 * 9", b"return 6 *"),
     ("python_behave", "hiker.py", b"return 6 * 9", b"return 6 *"),
+    ("python2_unittest", "hiker.py", b"return 6 * 9", b"return 6 *"),
     # The tests themselves can't be parsed.
+    ("python2_unittest", "test_hiker.py", b"hiker.answer())", b"hiker.answer()"),
     ("python_pytest", "test_hiker.py", b"== 42", b"=="),
     ("python_unittest", "test_hiker.py", b"hiker.answer())", b"hiker.answer()"),
     ("python_behave", "steps/hiker_steps.py", b"def has_a_towel", b"def has a towel"),
@@ -193,6 +195,7 @@ UNABLE = [
 
 # There are no tests: the legacy rules of these languages made that green, as nothing failed.
 UNTESTED = [
+    ("python2_unittest", "test_hiker.py", b"def test_", b"def _"),
     ("python_unittest", "test_hiker.py", b"def test_", b"def _"),
     (
         "gpp_googletest",
@@ -233,6 +236,7 @@ EXTRA_FILES = [
     ("javascript-node_assert", "z-test.js", b"missing()", "AMBER"),
     ("prolog_plunit", "z.plt", b":- begin_tests(z.", "AMBER"),
     ("python_pytest", "test_z.py", b"(", "AMBER"),
+    ("python2_unittest", "test_z.py", b"(", "AMBER"),
     ("python_unittest", "test_z.py", b"(", "AMBER"),
     # A mock that is never deleted can't tell whether it was called.
     *((name, "z.tests.cpp", b"""

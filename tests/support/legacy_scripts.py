@@ -258,6 +258,12 @@ LEGACY_SCRIPTS = [
         """,
         JSHINTRC,
     ),
+    LegacyScript(
+        "python2_unittest",
+        "a test as a program",
+        "python test_hiker.py\n",
+        edits=(("hiker.py", "return", 'print "no function: a statement"\n    return'),),
+    ),
     LegacyScript("python_unittest", "modules by their files", "python -m unittest *test*.py\n"),
     LegacyScript(
         "python_unittest",
