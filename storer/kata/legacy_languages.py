@@ -19,6 +19,7 @@ class Language:
 # The display name of today, the image, and the legacy names.
 _LANGUAGES = (
     ("Bash, shunit2", "bash_shunit2", ("BASH", "BASH-shunit2", "Bash-shunit2")),
+    ("C (clang), assert", "clang_assert", ("C (clang)-assert",)),
     ("C (gcc), assert", "gcc_assert", ("C", "C-assert", "C (gcc)-assert")),
     ("C (gcc), CppUTest", "gcc_cpputest", ("C-CppUTest", "C (gcc)-CppUTest")),
     ("C#, NUnit", "csharp_nunit", ("C#", "C#-NUnit")),

@@ -51,6 +51,7 @@ UNABLE = [
     # The feature can't be parsed.
     ("python_behave", "hiker.feature", b"    When", b"    Whenever"),
     # The other languages: the code can't be parsed or compiled.
+    ("clang_assert", "hiker.c", b"return", b"retrun"),
     ("clangpp_assert", "hiker.cpp", b"return", b"retrun"),
     ("clangpp_googletest", "hiker.cpp", b"return", b"retrun"),
     ("gcc_cpputest", "hiker.c", b"return", b"retrun"),
@@ -116,6 +117,7 @@ UNABLE = [
     ("rust_test", "hiker_test.rs", b"answer());", b"answer();"),
     ("vhdl_assert", "hiker_test.vhdl", b"= 42", b"="),
     # The code crashes or exits.
+    ("clang_assert", "hiker.c", b"return 6 * 9", b"__builtin_trap()"),
     ("gpp_assert", "hiker.cpp", b"return 6 * 9", b"__builtin_trap()"),
     ("gpp_catch", "hiker.cpp", b"return 6 * 9", b"__builtin_trap()"),
     ("gpp_cpputest", "hiker.cpp", b"return 6 * 9", b"__builtin_trap()"),

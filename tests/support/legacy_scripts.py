@@ -109,6 +109,21 @@ LEGACY_SCRIPTS = [
     LegacyScript(
         "gpp_assert", "g++ by its variable", "make\n", makefile("-std=c++11 -Wall -Wextra")
     ),
+    LegacyScript(
+        "clang_assert",
+        "sanitizers",
+        "make\n",
+        {
+            "makefile": f"""\
+            CFLAGS += -I. -Wall -Wextra -Werror -std=c11 {UNDEFINED}
+            .PHONY: test.output
+            test.output: test makefile
+            \t@./$<
+            test: makefile $(wildcard *.c)
+            \t@$(CC) $(CFLAGS) -O $(wildcard *.c) -o $@
+            """
+        },
+    ),
     LegacyScript("clangpp_assert", "sanitizers", "make\n", makefile(f"-std=c++1z {UNDEFINED}")),
     LegacyScript(
         "clangpp_assert", "a search for leaks", "make\n", makefile("-std=c++1z -fsanitize=address")

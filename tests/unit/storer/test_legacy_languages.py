@@ -9,6 +9,7 @@ from storer.kata import legacy_languages
     ("legacy_name", "framework", "image"),
     [
         ("C", "cassert", "gcc_assert"),
+        ("C (clang)-assert", "", "clang_assert"),
         ("C++", "cassert", "gpp_assert"),
         ("C#", "nunit", "csharp_nunit"),
         ("Java-1.8_JUnit", "junit", "java_junit"),
