@@ -37,6 +37,8 @@ _LANGUAGES = (
     ("Erlang, eunit", "erlang_eunit", ("Erlang", "Erlang-eunit")),
     ("F#, NUnit", "fsharp_nunit", ("F#", "F#-NUnit")),
     ("Go, testing", "go_testing", ("Go", "Go-testing")),
+    ("Groovy, JUnit", "groovy_junit", ("Groovy-JUnit",)),
+    ("Groovy, Spock", "groovy_spock", ("Groovy-Spock",)),
     ("Haskell, HUnit", "haskell_hunit", ("Haskell", "Haskell-hunit")),
     ("Java, JMock", "java_jmock", ("Java-JMock", "Java-1.8_JMock")),
     ("Java, JUnit", "java_junit", ("Java", "Java-JUnit", "Java-1.8_JUnit")),

@@ -69,6 +69,8 @@ UNABLE = [
     ("java_junit_sqlite", "Hiker.java", b"this.guide = guide", b"this.giude = guide"),
     ("java_mockito", "Hiker.java", b"return", b"retrun"),
     ("java_junit", "Hiker.java", b"return", b"retrun"),
+    ("groovy_junit", "Hiker.groovy", b"6 * 9", b"6 *"),
+    ("groovy_spock", "Hiker.groovy", b"6 * 9", b"6 *"),
     ("javascript-node_assert", "hiker.js", b"6 * 9", b"6 *"),
     ("javascript-node_assert-jquery", "hiker.js", b"6 * 9", b"6 *"),
     ("javascript-node_jasmine", "hiker.js", b"6 * 9", b"6 *"),
@@ -98,6 +100,8 @@ UNABLE = [
     ("java_jmock", "HikerTest.java", b"publish(42);", b"publish(42)"),
     ("java_mockito", "HikerTest.java", b"publish(42);", b"publish(42)"),
     ("java_junit", "HikerTest.java", b"answer());", b"answer())"),
+    ("groovy_junit", "HikerTest.groovy", b"Hiker.answer()", b"Hiker.answer("),
+    ("groovy_spock", "HikerSpec.groovy", b"Hiker.answer()", b"Hiker.answer("),
     ("javascript-node_assert", "hiker-test.js", b"answer(), 42", b"answer(, 42"),
     ("javascript-node_jasmine", "hiker-spec.js", b"toEqual(42)", b"toEqual(42"),
     ("javascript-node_mocha_chai_sinon", "hiker-test.js", b"equal(42)", b"equal(42"),
@@ -133,6 +137,8 @@ UNABLE = [
     ("java_junit_sqlite", "Hiker.java", b"= guide;", b"= guide; System.exit(0);"),
     ("java_mockito", "Hiker.java", b"int answer = 6 * 9", b"int answer = 42; System.exit(0)"),
     ("java_junit", "Hiker.java", b"return 6 * 9", b"System.exit(0); return 42"),
+    ("groovy_junit", "Hiker.groovy", b"6 * 9", b"System.exit(0)"),
+    ("groovy_spock", "Hiker.groovy", b"6 * 9", b"System.exit(0)"),
     ("javascript-node_assert", "hiker.js", b"return 6 * 9", b"process.exit(0)"),
     ("javascript-node_assert-jquery", "hiker.js", b"6 * 9", b"process.exit(0)"),
     # The page that the tests read is not there.
@@ -172,6 +178,7 @@ UNABLE = [
         b"runTestTT tests",
         b"runTestTT (const (TestList []) tests)",
     ),
+    ("groovy_spock", "HikerSpec.groovy", b"expect:", b""),
     ("javascript-node_jasmine", "hiker-spec.js", b"it(", b"void ("),
     ("javascript-node_mocha_chai_sinon", "hiker-test.js", b"it(", b"void ("),
     ("php_phpunit", "HikerTest.php", b"testTheAnswer", b"theAnswer"),
@@ -220,6 +227,7 @@ UNTESTED = [
         b'it "to life, the universe and everything is 42" do',
         b"before do",
     ),
+    ("groovy_junit", "HikerTest.groovy", b"@Test", b""),
     ("java_junit", "HikerTest.java", b"@Test", b""),
     ("java_junit_sqlite", "HikerTest.java", b"@Test", b""),
     ("java_jmock", "HikerTest.java", b"@Test", b""),
@@ -240,6 +248,17 @@ EXTRA_FILES = [
     ("python_pytest", "test_z.py", b"(", "AMBER"),
     ("python2_unittest", "test_z.py", b"(", "AMBER"),
     ("python_unittest", "test_z.py", b"(", "AMBER"),
+    # A mock of a class, not of an interface.
+    ("groovy_spock", "TowelSpec.groovy", b"""
+class Towel { void wave() { throw new Error() } }
+class TowelSpec extends spock.lang.Specification {
+    def "waves"() {
+        def towel = Mock(Towel)
+        when: towel.wave()
+        then: 1 * towel.wave()
+    }
+}
+""", "GREEN"),
     # A mock that is never deleted can't tell whether it was called.
     *((name, "z.tests.cpp", b"""
 #include <gmock/gmock.h>
@@ -255,7 +274,7 @@ TEST(Z, Leaks) { EXPECT_CALL(*new Towel, wave()); }
     ("prolog_plunit", "b.pl", b":- module(b, [b/1]).\nb(1).\n", "GREEN"),
 ]  # fmt: skip
 # JUnit calls the lack of tests a failure.
-UNTESTED_IS_RED = {"java_junit", "java_junit_sqlite", "java_jmock", "java_mockito"}
+UNTESTED_IS_RED = {"groovy_junit", "java_junit", "java_junit_sqlite", "java_jmock", "java_mockito"}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

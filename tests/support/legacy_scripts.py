@@ -57,6 +57,17 @@ JUNIT = """\
     fi
     """
 
+GROOVY = """\
+    rm -f *.class
+    GROOVY_HOME=/groovy-2.2.0
+    PATH=$GROOVY_HOME/bin:$PATH
+    groovyc {options} *.groovy
+    if [ $? -eq 0 ]; then
+      java -cp .:$(ls {jars} | xargs | sed -e 's/ /:/g') org.junit.runner.JUnitCore \\
+        `ls -1 *{tests}*.class | sed 's/\\(.*\\)\\..*/\\1/'`
+    fi
+    """
+
 NODE = """\
     NODE_VERSION=8.4.0
     if [ -f .jshintrc ]; then
@@ -215,6 +226,25 @@ LEGACY_SCRIPTS = [
         "a database that all katas share",
         JUNIT.format(jars="/junit/*.jar") + "\nchmod 0775 /sandboxes/shared/*\n",
         edits=(("HikerTest.java", ":memory:", "/sandboxes/shared/change-me.db"),),
+    ),
+    LegacyScript(
+        "groovy_junit",
+        "jars in a folder",
+        GROOVY.format(options="", jars="/groovy/*.jar", tests="Test"),
+    ),
+    LegacyScript(
+        "groovy_junit", "jars beside it", GROOVY.format(options="", jars="*.jar", tests="Test")
+    ),
+    *(
+        LegacyScript(
+            "groovy_spock",
+            spock,
+            GROOVY.format(options=f"-cp {spock}", jars=jars, tests="Spec"),
+        )
+        for spock, jars in (
+            ("/groovy/spock-core-1.0-groovy-2.4.jar", "/groovy/*.jar"),
+            ("spock-core-0.7-groovy-2.0.jar", "*.jar"),
+        )
     ),
     LegacyScript(
         "javascript-node_jasmine",
