@@ -33,6 +33,7 @@ _LANGUAGES = (
     ("C++ (g++), GoogleMock", "gpp_googlemock", ("C++-GoogleMock", "C++ (g++)-GoogleMock")),
     ("C++ (g++), GoogleTest", "gpp_googletest", ("C++-GoogleTest", "C++ (g++)-GoogleTest")),
     ("Clojure, .test", "clojure_test", ("Clojure", "Clojure-.test")),
+    ("CoffeeScript, jasmine", "coffeescript_jasmine", ("CoffeeScript", "CoffeeScript-jasmine")),
     ("Elixir, ExUnit", "elixir_exunit", ("Elixir", "Elixir-ExUnit")),
     ("Erlang, eunit", "erlang_eunit", ("Erlang", "Erlang-eunit")),
     ("F#, NUnit", "fsharp_nunit", ("F#", "F#-NUnit")),

@@ -256,6 +256,11 @@ LEGACY_SCRIPTS = [
         JSHINTRC,
     ),
     LegacyScript(
+        "coffeescript_jasmine",
+        "jasmine-node",
+        "jasmine-node --noColor --coffee .\n",
+    ),
+    LegacyScript(
         "javascript-node_jasmine",
         "jasmine-node",
         "jasmine-node --noColor .\n",

@@ -12,6 +12,7 @@ from storer.kata import legacy_languages
         ("C (clang)-assert", "", "clang_assert"),
         ("C++", "cassert", "gpp_assert"),
         ("C#", "nunit", "csharp_nunit"),
+        ("CoffeeScript", "jasmine", "coffeescript_jasmine"),
         ("Groovy-Spock", "groovy_spock", "groovy_spock"),
         ("Java-1.8_JUnit", "junit", "java_junit"),
         ("Java-JUnit-Mockito", "junit", "java_mockito"),
