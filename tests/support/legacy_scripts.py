@@ -247,6 +247,25 @@ LEGACY_SCRIPTS = [
         )
     ),
     LegacyScript(
+        "javascript-node_assert-jquery",
+        "a version of Node by its path",
+        """\
+        NODE_VERSION=9.4.0
+        if [ -f .jshintrc ]
+          then
+            n use $NODE_VERSION /usr/lib/node_modules/jshint/bin/jshint --config .jshintrc *.js
+        fi
+        `n bin $NODE_VERSION` *-test.js
+        """,
+        JSHINTRC,
+    ),
+    LegacyScript(
+        "python2_unittest",
+        "a test as a program",
+        "python test_hiker.py\n",
+        edits=(("hiker.py", "return", 'print "no function: a statement"\n    return'),),
+    ),
+    LegacyScript(
         "javascript-node_jasmine",
         "a version of Node, and jshint",
         NODE.format(
@@ -288,31 +307,15 @@ LEGACY_SCRIPTS = [
         JSHINTRC,
     ),
     *(
-        LegacyScript("javascript-node_assert", script.splitlines()[0], script)
+        LegacyScript("javascript-node_assert", script, f"{script} hiker-test.js\n")
         for script in (
-            "n 0.12\nnode hiker-test.js\n",
-            "n exec 4.2.1 node hiker-test.js\n",
-            "`n bin 9.4.0` hiker-test.js\n",
+            "$(n bin 0.12)/node",
+            "$(n bin 0.12)",
+            "n use 0.12",
+            "n io use 3.3.1",
+            "n exec 0.12 node",
+            "n 0.12 && node",
         )
-    ),
-    LegacyScript(
-        "javascript-node_assert-jquery",
-        "a version of Node by its path",
-        """\
-        NODE_VERSION=9.4.0
-        if [ -f .jshintrc ]
-          then
-            n use $NODE_VERSION /usr/lib/node_modules/jshint/bin/jshint --config .jshintrc *.js
-        fi
-        `n bin $NODE_VERSION` *-test.js
-        """,
-        JSHINTRC,
-    ),
-    LegacyScript(
-        "python2_unittest",
-        "a test as a program",
-        "python test_hiker.py\n",
-        edits=(("hiker.py", "return", 'print "no function: a statement"\n    return'),),
     ),
     LegacyScript("python_unittest", "modules by their files", "python -m unittest *test*.py\n"),
     LegacyScript(
