@@ -39,7 +39,9 @@ UNABLE = [
     ("python_pytest", "hiker.py", b"return 6 * 9", b"return 6 *"),
     ("python_unittest", "hiker.py", b"return 6 * 9", b"return 6 *"),
     ("python_behave", "hiker.py", b"return 6 * 9", b"return 6 *"),
+    ("python2_unittest", "hiker.py", b"return 6 * 9", b"return 6 *"),
     # The tests themselves can't be parsed.
+    ("python2_unittest", "test_hiker.py", b"hiker.answer())", b"hiker.answer()"),
     ("python_pytest", "test_hiker.py", b"== 42", b"=="),
     ("python_unittest", "test_hiker.py", b"hiker.answer())", b"hiker.answer()"),
     ("python_behave", "steps/hiker_steps.py", b"def has_a_towel", b"def has a towel"),
@@ -49,6 +51,7 @@ UNABLE = [
     # The feature can't be parsed.
     ("python_behave", "hiker.feature", b"    When", b"    Whenever"),
     # The other languages: the code can't be parsed or compiled.
+    ("clang_assert", "hiker.c", b"return", b"retrun"),
     ("clangpp_assert", "hiker.cpp", b"return", b"retrun"),
     ("clangpp_googletest", "hiker.cpp", b"return", b"retrun"),
     ("gcc_cpputest", "hiker.c", b"return", b"retrun"),
@@ -56,14 +59,21 @@ UNABLE = [
     ("gpp_catch", "hiker.cpp", b"return", b"retrun"),
     ("gpp_cpputest", "hiker.cpp", b"return", b"retrun"),
     ("gpp_googletest", "hiker.cpp", b"return", b"retrun"),
+    ("clangpp_googlemock", "hiker.cpp", b"return", b"retrun"),
+    ("gpp_googlemock", "hiker.cpp", b"return", b"retrun"),
     ("csharp_nunit", "Hiker.cs", b"return", b"retrun"),
     ("fsharp_nunit", "Hiker.fs", b"6 * 9", b"6 *"),
     ("gpp_boosttest", "hiker.cpp", b"return", b"retrun"),
     ("haskell_hunit", "Hiker.hs", b"6 * 9", b"6 *"),
     ("java_jmock", "Hiker.java", b"return", b"retrun"),
+    ("java_junit_sqlite", "Hiker.java", b"this.guide = guide", b"this.giude = guide"),
     ("java_mockito", "Hiker.java", b"return", b"retrun"),
     ("java_junit", "Hiker.java", b"return", b"retrun"),
+    ("groovy_junit", "Hiker.groovy", b"6 * 9", b"6 *"),
+    ("groovy_spock", "Hiker.groovy", b"6 * 9", b"6 *"),
+    ("coffeescript_jasmine", "hiker.coffee", b"6 * 9", b"6 *"),
     ("javascript-node_assert", "hiker.js", b"6 * 9", b"6 *"),
+    ("javascript-node_assert-jquery", "hiker.js", b"6 * 9", b"6 *"),
     ("javascript-node_jasmine", "hiker.js", b"6 * 9", b"6 *"),
     ("javascript-node_mocha_chai_sinon", "hiker.js", b"6 * 9", b"6 *"),
     ("php_phpunit", "Hiker.php", b"6 * 9", b"6 *"),
@@ -83,6 +93,7 @@ UNABLE = [
     ("vhdl_assert", "hiker.vhdl", b"6 * 9", b"6 *"),
     # The tests can't be parsed or compiled.
     ("gpp_googletest", "hiker.tests.cpp", b"answer());", b"answer())"),
+    ("gpp_googlemock", "hiker.tests.cpp", b"answer();", b"answer()"),
     ("csharp_nunit", "HikerTest.cs", b"Answer());", b"Answer())"),
     ("fsharp_nunit", "HikerTest.fs", b"answer ())", b"answer ("),
     ("gpp_boosttest", "hiker.tests.cpp", b"== 42);", b"== 42"),
@@ -90,6 +101,9 @@ UNABLE = [
     ("java_jmock", "HikerTest.java", b"publish(42);", b"publish(42)"),
     ("java_mockito", "HikerTest.java", b"publish(42);", b"publish(42)"),
     ("java_junit", "HikerTest.java", b"answer());", b"answer())"),
+    ("groovy_junit", "HikerTest.groovy", b"Hiker.answer()", b"Hiker.answer("),
+    ("groovy_spock", "HikerSpec.groovy", b"Hiker.answer()", b"Hiker.answer("),
+    ("coffeescript_jasmine", "hiker-spec.coffee", b"answer()", b"answer("),
     ("javascript-node_assert", "hiker-test.js", b"answer(), 42", b"answer(, 42"),
     ("javascript-node_jasmine", "hiker-spec.js", b"toEqual(42)", b"toEqual(42"),
     ("javascript-node_mocha_chai_sinon", "hiker-test.js", b"equal(42)", b"equal(42"),
@@ -109,19 +123,29 @@ UNABLE = [
     ("rust_test", "hiker_test.rs", b"answer());", b"answer();"),
     ("vhdl_assert", "hiker_test.vhdl", b"= 42", b"="),
     # The code crashes or exits.
+    ("clang_assert", "hiker.c", b"return 6 * 9", b"__builtin_trap()"),
     ("gpp_assert", "hiker.cpp", b"return 6 * 9", b"__builtin_trap()"),
     ("gpp_catch", "hiker.cpp", b"return 6 * 9", b"__builtin_trap()"),
     ("gpp_cpputest", "hiker.cpp", b"return 6 * 9", b"__builtin_trap()"),
     ("gpp_googletest", "hiker.cpp", b"return 6 * 9", b"__builtin_trap()"),
     ("clangpp_googletest", "hiker.cpp", b"return 6 * 9", b"__builtin_trap()"),
+    ("clangpp_googlemock", "hiker.cpp", b"return answer", b"__builtin_trap()"),
+    ("gpp_googlemock", "hiker.cpp", b"return answer", b"__builtin_trap()"),
     ("csharp_nunit", "Hiker.cs", b"return 6 * 9", b"System.Environment.Exit(0); return 42"),
     ("fsharp_nunit", "Hiker.fs", b"6 * 9", b"exit 0"),
     ("gpp_boosttest", "hiker.cpp", b"return 6 * 9", b"__builtin_trap()"),
     ("haskell_hunit", "Hiker.hs", b"6 * 9", b'error "towel"'),
     ("java_jmock", "Hiker.java", b"int answer = 6 * 9", b"int answer = 42; System.exit(0)"),
+    ("java_junit_sqlite", "Hiker.java", b"= guide;", b"= guide; System.exit(0);"),
     ("java_mockito", "Hiker.java", b"int answer = 6 * 9", b"int answer = 42; System.exit(0)"),
     ("java_junit", "Hiker.java", b"return 6 * 9", b"System.exit(0); return 42"),
+    ("groovy_junit", "Hiker.groovy", b"6 * 9", b"System.exit(0)"),
+    ("groovy_spock", "Hiker.groovy", b"6 * 9", b"System.exit(0)"),
+    ("coffeescript_jasmine", "hiker.coffee", b"6 * 9", b"process.exit 0"),
     ("javascript-node_assert", "hiker.js", b"return 6 * 9", b"process.exit(0)"),
+    ("javascript-node_assert-jquery", "hiker.js", b"6 * 9", b"process.exit(0)"),
+    # The page that the tests read is not there.
+    ("javascript-node_assert-jquery", "hiker-test.js", b'"hiker.html"', b'"missing.html"'),
     ("javascript-node_jasmine", "hiker.js", b"return 6 * 9", b"process.exit(0)"),
     ("javascript-node_mocha_chai_sinon", "hiker.js", b"return 6 * 9", b"process.exit(0)"),
     ("php_phpunit", "Hiker.php", b"return 6 * 9", b"exit(0)"),
@@ -157,6 +181,8 @@ UNABLE = [
         b"runTestTT tests",
         b"runTestTT (const (TestList []) tests)",
     ),
+    ("groovy_spock", "HikerSpec.groovy", b"expect:", b""),
+    ("coffeescript_jasmine", "hiker-spec.coffee", b"  it ", b"  xdescribe "),
     ("javascript-node_jasmine", "hiker-spec.js", b"it(", b"void ("),
     ("javascript-node_mocha_chai_sinon", "hiker-test.js", b"it(", b"void ("),
     ("php_phpunit", "HikerTest.php", b"testTheAnswer", b"theAnswer"),
@@ -182,11 +208,18 @@ UNABLE = [
 
 # There are no tests: the legacy rules of these languages made that green, as nothing failed.
 UNTESTED = [
+    ("python2_unittest", "test_hiker.py", b"def test_", b"def _"),
     ("python_unittest", "test_hiker.py", b"def test_", b"def _"),
     (
         "gpp_googletest",
         "hiker.tests.cpp",
         b"TEST(Hiker, AnswerToLifeTheUniverseAndEverything)",
+        b"[[maybe_unused]] void unused()",
+    ),
+    (
+        "gpp_googlemock",
+        "hiker.tests.cpp",
+        b"TEST(Hiker, PublishesTheAnswerToLifeTheUniverseAndEverything)",
         b"[[maybe_unused]] void unused()",
     ),
     ("csharp_nunit", "HikerTest.cs", b"[Test]", b""),
@@ -198,7 +231,9 @@ UNTESTED = [
         b'it "to life, the universe and everything is 42" do',
         b"before do",
     ),
+    ("groovy_junit", "HikerTest.groovy", b"@Test", b""),
     ("java_junit", "HikerTest.java", b"@Test", b""),
+    ("java_junit_sqlite", "HikerTest.java", b"@Test", b""),
     ("java_jmock", "HikerTest.java", b"@Test", b""),
     ("java_mockito", "HikerTest.java", b"@Test", b""),
 ]
@@ -218,7 +253,25 @@ EXTRA_FILES = [
     ("python_pytest", "test_z.py", b"(", "AMBER"),
     ("python_pytest", "test_z.py", b"import pytest\ndef test_z(): pytest.exit('bye')", "AMBER"),
     ("python_behave", "environment.py", b"def after_all(_): raise ValueError", "AMBER"),
+    ("python2_unittest", "test_z.py", b"(", "AMBER"),
     ("python_unittest", "test_z.py", b"(", "AMBER"),
+    # A mock of a class, not of an interface.
+    ("groovy_spock", "TowelSpec.groovy", b"""
+class Towel { void wave() { throw new Error() } }
+class TowelSpec extends spock.lang.Specification {
+    def "waves"() {
+        def towel = Mock(Towel)
+        when: towel.wave()
+        then: 1 * towel.wave()
+    }
+}
+""", "GREEN"),
+    # A mock that is never deleted can't tell whether it was called.
+    *((name, "z.tests.cpp", b"""
+#include <gmock/gmock.h>
+struct Towel { MOCK_METHOD(void, wave, ()); };
+TEST(Z, Leaks) { EXPECT_CALL(*new Towel, wave()); }
+""", "AMBER") for name in ("clangpp_googlemock", "gpp_googlemock")),
     # The tests in the second file pass, or it has none.
     ("clojure_test", "z_test.clj",
      b"(ns z-test (:use clojure.test)) (deftest z (is @(future true)))", "GREEN"),
@@ -230,7 +283,7 @@ EXTRA_FILES = [
 # Each family of compilers has its own program that names the lines in a sanitizer's report.
 SANITIZERS = [("gcc_assert", "gcc"), ("gpp_assert", "g++"), ("clangpp_assert", "clang++")]
 # JUnit calls the lack of tests a failure.
-UNTESTED_IS_RED = {"java_junit", "java_jmock", "java_mockito"}
+UNTESTED_IS_RED = {"groovy_junit", "java_junit", "java_junit_sqlite", "java_jmock", "java_mockito"}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -57,6 +57,17 @@ JUNIT = """\
     fi
     """
 
+GROOVY = """\
+    rm -f *.class
+    GROOVY_HOME=/groovy-2.2.0
+    PATH=$GROOVY_HOME/bin:$PATH
+    groovyc {options} *.groovy
+    if [ $? -eq 0 ]; then
+      java -cp .:$(ls {jars} | xargs | sed -e 's/ /:/g') org.junit.runner.JUnitCore \\
+        `ls -1 *{tests}*.class | sed 's/\\(.*\\)\\..*/\\1/'`
+    fi
+    """
+
 NODE = """\
     NODE_VERSION=8.4.0
     if [ -f .jshintrc ]; then
@@ -126,6 +137,21 @@ LEGACY_SCRIPTS = [
         )
         for image in ("gpp_assert", "clangpp_assert")
     ),
+    LegacyScript(
+        "clang_assert",
+        "sanitizers",
+        "make\n",
+        {
+            "makefile": f"""\
+            CFLAGS += -I. -Wall -Wextra -Werror -std=c11 {UNDEFINED}
+            .PHONY: test.output
+            test.output: test makefile
+            \t@./$<
+            test: makefile $(wildcard *.c)
+            \t@$(CC) $(CFLAGS) -O $(wildcard *.c) -o $@
+            """
+        },
+    ),
     LegacyScript("clangpp_assert", "sanitizers", "make\n", makefile(f"-std=c++1z {UNDEFINED}")),
     LegacyScript(
         "clangpp_assert", "a search for leaks", "make\n", makefile("-std=c++1z -fsanitize=address")
@@ -165,6 +191,33 @@ LEGACY_SCRIPTS = [
         ),
     ),
     LegacyScript(
+        "gpp_googlemock",
+        "coverage",
+        "make\n",
+        makefile(
+            "-std=c++17 -Wpedantic -Wall -Wextra -fprofile-arcs -ftest-coverage",
+            "-lgtest -lgmock -lgmock_main -pthread",
+            "--gtest_shuffle",
+        ),
+        edits=(
+            (
+                "hiker.tests.cpp",
+                "MOCK_METHOD(void, publish, (int answer), (override));",
+                "MOCK_METHOD1(publish, void(int answer));",
+            ),
+        ),
+    ),
+    LegacyScript(
+        "clangpp_googlemock",
+        "sanitizers",
+        "make\n",
+        makefile(
+            f"-std=c++2a -Wall -Wextra {UNDEFINED} -fsanitize=leak,address",
+            "-lgtest -lgmock -lgmock_main -pthread",
+            "--gtest_shuffle",
+        ),
+    ),
+    LegacyScript(
         "gpp_catch",
         "one header",
         "make\n",
@@ -200,7 +253,53 @@ LEGACY_SCRIPTS = [
     LegacyScript("java_junit", "jars in a folder", JUNIT.format(jars="/junit/*.jar")),
     LegacyScript("java_junit", "jars beside it", JUNIT.format(jars="*.jar")),
     LegacyScript("java_mockito", "jars in a folder", JUNIT.format(jars="/mockito/*.jar")),
+    LegacyScript("java_mockito", "jars beside it", JUNIT.format(jars="*.jar")),
     LegacyScript("java_jmock", "jars in a folder", JUNIT.format(jars="/jmock/*.jar")),
+    LegacyScript("java_jmock", "jars beside it", JUNIT.format(jars="*.jar")),
+    LegacyScript(
+        "java_junit_sqlite",
+        "a database that all katas share",
+        JUNIT.format(jars="/junit/*.jar") + "\nchmod 0775 /sandboxes/shared/*\n",
+        edits=(("HikerTest.java", ":memory:", "/sandboxes/shared/change-me.db"),),
+    ),
+    LegacyScript(
+        "groovy_junit",
+        "jars in a folder",
+        GROOVY.format(options="", jars="/groovy/*.jar", tests="Test"),
+    ),
+    LegacyScript(
+        "groovy_junit", "jars beside it", GROOVY.format(options="", jars="*.jar", tests="Test")
+    ),
+    *(
+        LegacyScript(
+            "groovy_spock",
+            spock,
+            GROOVY.format(options=f"-cp {spock}", jars=jars, tests="Spec"),
+        )
+        for spock, jars in (
+            ("/groovy/spock-core-1.0-groovy-2.4.jar", "/groovy/*.jar"),
+            ("spock-core-0.7-groovy-2.0.jar", "*.jar"),
+        )
+    ),
+    LegacyScript(
+        "javascript-node_assert-jquery",
+        "a version of Node by its path",
+        """\
+        NODE_VERSION=9.4.0
+        if [ -f .jshintrc ]
+          then
+            n use $NODE_VERSION /usr/lib/node_modules/jshint/bin/jshint --config .jshintrc *.js
+        fi
+        `n bin $NODE_VERSION` *-test.js
+        """,
+        JSHINTRC,
+    ),
+    LegacyScript(
+        "python2_unittest",
+        "a test as a program",
+        "python test_hiker.py\n",
+        edits=(("hiker.py", "return", 'print "no function: a statement"\n    return'),),
+    ),
     LegacyScript(
         "javascript-node_jasmine",
         "a version of Node, and jshint",
@@ -209,6 +308,11 @@ LEGACY_SCRIPTS = [
             "JASMINE_CONFIG_PATH=./jasmine.json"
         ),
         JSHINTRC,
+    ),
+    LegacyScript(
+        "coffeescript_jasmine",
+        "jasmine-node",
+        "jasmine-node --noColor --coffee .\n",
     ),
     LegacyScript(
         "javascript-node_jasmine",

@@ -9,11 +9,16 @@ from storer.kata import legacy_languages
     ("legacy_name", "framework", "image"),
     [
         ("C", "cassert", "gcc_assert"),
+        ("C (clang)-assert", "", "clang_assert"),
         ("C++", "cassert", "gpp_assert"),
         ("C#", "nunit", "csharp_nunit"),
+        ("CoffeeScript", "jasmine", "coffeescript_jasmine"),
+        ("Groovy-Spock", "groovy_spock", "groovy_spock"),
         ("Java-1.8_JUnit", "junit", "java_junit"),
+        ("Java-JUnit-Mockito", "junit", "java_mockito"),
         ("Ruby-TestUnit", "ruby_test_unit", "ruby_test_unit"),
         ("C++ (g++)-GoogleTest", "", "gpp_googletest"),
+        ("C++-GoogleMock", "", "gpp_googlemock"),
         ("Javascript-mocha_chai_sinon", "mocha", "javascript-node_mocha_chai_sinon"),
         ("Python-py.test", "python_pytest", "python_pytest"),
         ("python, PyTest", "", "python_pytest"),
@@ -28,7 +33,7 @@ def test_a_legacy_name_leads_to_an_image(legacy_name: str, framework: str, image
 
 @pytest.mark.parametrize(
     ("legacy_name", "framework"),
-    [("", "cassert"), ("F#-NUnit-legacy", "nunit"), ("Groovy-JUnit", "junit"), ("", "")],
+    [("", "cassert"), ("F#-NUnit-legacy", "nunit"), ("Scala-scalatest", "junit"), ("", "")],
 )
 def test_an_unknown_legacy_name_leads_to_no_image(legacy_name: str, framework: str) -> None:
     assert legacy_languages.find(legacy_name, framework) is None

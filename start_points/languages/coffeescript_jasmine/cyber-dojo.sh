@@ -1,0 +1,1 @@
+jasmine --no-color --require=/usr/share/nodejs/coffeescript/register.js ./*-spec.coffee

@@ -1,0 +1,1 @@
+exports.answer = -> 6 * 9

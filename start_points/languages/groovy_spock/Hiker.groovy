@@ -1,0 +1,5 @@
+class Hiker {
+    static answer() {
+        6 * 9
+    }
+}

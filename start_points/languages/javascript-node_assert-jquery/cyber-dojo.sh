@@ -1,0 +1,1 @@
+for test in *-test.js; do node "$test" || exit; done

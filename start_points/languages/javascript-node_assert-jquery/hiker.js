@@ -1,0 +1,5 @@
+"use strict";
+
+exports.publish = function ($) {
+    $("#answer").text(6 * 9);
+};
