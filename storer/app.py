@@ -17,7 +17,7 @@ from dojo.engine.data_containers import DataContainers
 from dojo.engine.monitor import EngineMonitor
 from dojo.errors import ArchiveUnavailable
 from dojo.service import serving
-from dojo.service.call_threads import CallThreads
+from dojo.service.call_threads import CallThreads, ShortWork
 from dojo.service.memory import limit_bytes, return_freed_blocks
 from dojo.service.settings import BadSettings
 from dojo.shares import Memory
@@ -82,7 +82,8 @@ def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
     places = Places(data_containers, archive, directory)
     active_calls, changes, checkpointer = ActiveCalls(), Changes(), Checkpointer()
     katas = Katas(places, active_calls, changes, checkpointer)
-    threads = CallThreads(limits.WORKING_CALLS, "domain")
+    short = ShortWork()
+    threads = CallThreads(limits.WORKING_CALLS, "domain", short)
     watches = Watches(lambda kata_id: threads.run(katas.lights, kata_id, importing=False))
     policy = Policy(
         settings.archive_after_seconds,
@@ -106,7 +107,7 @@ def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
         data_containers=data_containers,
         start_points=start_points,
         light_messages=LightMessages(),
-        streams=Streams(threads, CallThreads(RECEIVER_THREADS, "receiver")),
+        streams=Streams(threads, CallThreads(RECEIVER_THREADS, "receiver", short, is_long=True)),
         comparisons=Comparisons(threads),
         threads=threads,
     )
