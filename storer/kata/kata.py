@@ -4,7 +4,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -68,6 +68,7 @@ class Kata:
         self._checkpointer = checkpointer
         self._use = use
         self._manifest_json: dict[str, Any] | None = None
+        self._created: datetime | None = None
 
     @classmethod
     def detached(cls, folder: Path, kata_id: str) -> Self:
@@ -81,12 +82,8 @@ class Kata:
         """
         if self._manifest_json is None:
             if self._use is not None and self._has_large_manifest():
-                refusal = MemoryExhausted("other calls read large manifests of katas")
-                self._use.enter_context(waits.one_of(_LARGE_MANIFESTS, refusal))
-            try:
-                self._manifest_json = json_files.read(self.folder / MANIFEST, dict)
-            except Unreadable as error:
-                raise KataDamaged(self.kata_id, MANIFEST, str(error)) from error
+                self._use.enter_context(_one_large_manifest())
+            self._manifest_json = self._load_manifest_json()
         return self._manifest_json
 
     def read_manifest(self) -> Manifest:
@@ -97,11 +94,14 @@ class Kata:
             raise KataDamaged(self.kata_id, MANIFEST, str(error)) from error
 
     def read_created(self) -> datetime:
-        """Return when the kata was created. Raises KataDamaged."""
-        try:
-            return manifest.created(self.read_manifest_json())
-        except Unreadable as error:
-            raise KataDamaged(self.kata_id, MANIFEST, str(error)) from error
+        """Return when the kata was created. Raises as `read_manifest_json` does.
+
+        Holds no large manifest when it returns: an avatar's lock may be held here, for which a call
+        that holds one could wait.
+        """
+        if self._created is None:
+            self._created = self._load_created()
+        return self._created
 
     def avatar_names(self) -> list[str]:
         """Return the names of the started avatars, in alphabetical order."""
@@ -165,6 +165,22 @@ class Kata:
                 durable.sync_folder(self.folder)
         return name, files
 
+    def _load_manifest_json(self) -> dict[str, Any]:
+        try:
+            value: dict[str, Any] = json_files.read(self.folder / MANIFEST, dict)
+        except Unreadable as error:
+            raise KataDamaged(self.kata_id, MANIFEST, str(error)) from error
+        return value
+
+    def _load_created(self) -> datetime:
+        try:
+            if self._manifest_json is None and self._use is not None and self._has_large_manifest():
+                with _one_large_manifest():
+                    return manifest.created(self._load_manifest_json())
+            return manifest.created(self.read_manifest_json())
+        except Unreadable as error:
+            raise KataDamaged(self.kata_id, MANIFEST, str(error)) from error
+
     def _has_large_manifest(self) -> bool:
         with suppress(FileNotFoundError):  # who reads it says so
             return (self.folder / MANIFEST).stat().st_size > limits.LARGE_MANIFEST_BYTES
@@ -175,3 +191,9 @@ class Kata:
         return Avatar(
             folder, self.kata_id, folder.name, created, cache=cache, checkpointer=checkpointer
         )
+
+
+def _one_large_manifest() -> AbstractContextManager[None]:
+    """Wait until no other call holds a large manifest; raise MemoryExhausted after too long."""
+    refusal = MemoryExhausted("other calls read large manifests of katas")
+    return waits.one_of(_LARGE_MANIFESTS, refusal)
