@@ -25,6 +25,7 @@ from dojo.waits import CallEnded, CallWork
 from storer.fs import json_files, tree
 from storer.git import object_writer, packed_sizes
 from storer.git.object_writer import FILE, FOLDER, NewObjects
+from storer.git.reader import GitReader
 from storer.kata import diff
 from storer.kata.kata import Kata
 from storer.katas import normalize
@@ -393,6 +394,25 @@ def test_a_packed_object_that_expands_in_a_kata_that_is_there_is_told_as_damage(
         whale.open_history().open_whole_repository()
     assert peak_mib() - before < 60
     assert whale.submission(0)[1].files == FILES
+
+
+def test_a_packed_object_that_expands_is_told_as_damage_after_a_call_ended_in_between(
+    incoming: Incoming,
+) -> None:
+    name, zeros = zeros_in_pack(3200)
+    write_pack(incoming.git, [zeros])
+    reader = GitReader(incoming.git)
+
+    def read_for_nobody() -> None:
+        call = CallWork(lambda: True)
+        waits.work_for(call)
+        call.end()
+        reader.read(name)
+
+    with pytest.raises(CallEnded):
+        contextvars.copy_context().run(read_for_nobody)
+    with pytest.raises(ValueError, match=f"{name}: a blob has .* bytes, more than"):
+        reader.read(name)
 
 
 def test_deltas_that_need_too_much_together_are_told_as_damage(
