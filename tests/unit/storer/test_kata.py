@@ -1,4 +1,4 @@
-"""A kata's manifest.json: few hold a large one at a time, and nobody holds it for its time alone."""
+"""A kata's manifest.json: one call holds a large one at a time, and none for its time alone."""
 
 import contextvars
 import json
