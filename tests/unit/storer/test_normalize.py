@@ -226,6 +226,20 @@ def test_references_that_would_be_in_the_way_are_not_taken(incoming: Incoming, n
 # --- What expands
 
 
+@pytest.mark.parametrize("path", ["objects/pack/{}", "objects/ab/{}", "refs/{}", "refs/heads/-{}"])
+def test_too_many_files_that_are_not_taken_are_set_aside(
+    incoming: Incoming, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    incoming.light()
+    incoming.write()
+    for number in range(100):
+        junk = incoming.git / path.format(number)
+        junk.parent.mkdir(exist_ok=True)
+        junk.write_bytes(b"")
+    monkeypatch.setattr(normalize, "GIT_OBJECTS", 90)
+    incoming.is_set_aside("more than 90 entries")
+
+
 def bomb(new: NewObjects, levels: int, leaf: str, mode: str = FILE) -> str:
     """Return a tree with ten files in ten folders in ten folders…"""
     at = new.tree({b"f%d" % n: (mode, leaf) for n in range(10)})
