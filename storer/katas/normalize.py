@@ -49,7 +49,7 @@ def normalize(folder: Path, kata_id: str) -> list[str]:
     created = kata.read_created()
     if kata.read_manifest_json().get("id", kata_id) != kata_id:
         stated_id = kata.read_manifest_json()["id"]
-        raise KataDamaged(kata_id, MANIFEST, f"its id is {stated_id!r}")
+        raise KataDamaged(kata_id, MANIFEST, f"its id is {stated_id!r:.80}")
     _check_files(manifest.visible_files, kata_id, MANIFEST)
     names = sorted(path.name for path in folder.iterdir() if avatars.is_name(path.name))
     start = Light(number=0, colour="", time=created)

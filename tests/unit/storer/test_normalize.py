@@ -627,6 +627,15 @@ def test_an_avatar_with_files_that_no_light_may_have_is_set_aside_where_each_lig
     incoming.is_set_aside("whale/1/manifest.json: ")
 
 
+def test_a_kata_with_another_id_is_refused_with_a_part_of_it(incoming: Incoming) -> None:
+    incoming.light()
+    manifest = json.loads((incoming.folder / "manifest.json").read_text())
+    (incoming.folder / "manifest.json").write_text(json.dumps({**manifest, "id": "4" * 100_000}))
+    with pytest.raises(KataDamaged, match="its id is '444") as raised:
+        incoming.normalize()
+    assert len(str(raised.value)) < 200
+
+
 def test_a_kata_with_files_that_no_light_may_have_is_refused(incoming: Incoming) -> None:
     incoming.light()
     incoming.write()
