@@ -4,7 +4,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -30,7 +30,7 @@ from storer.kata.manifest import Manifest
 
 STARTING = ".starting"
 
-# A large manifest takes ten times the memory of its visible files while it is read.
+# A large manifest takes several times the memory of its visible files.
 _LARGE_MANIFESTS = threading.BoundedSemaphore(1)
 
 
@@ -82,7 +82,8 @@ class Kata:
         """
         if self._manifest_json is None:
             if self._use is not None and self._has_large_manifest():
-                self._use.enter_context(_one_large_manifest())
+                refusal = MemoryExhausted("other calls hold large manifests of katas")
+                self._use.enter_context(waits.one_of(_LARGE_MANIFESTS, refusal))
             self._manifest_json = self._load_manifest_json()
         return self._manifest_json
 
@@ -94,10 +95,10 @@ class Kata:
             raise KataDamaged(self.kata_id, MANIFEST, str(error)) from error
 
     def read_created(self) -> datetime:
-        """Return when the kata was created. Raises as `read_manifest_json` does.
+        """Return when the kata was created. Raises KataDamaged, or MemoryExhausted.
 
-        Holds no large manifest when it returns: an avatar's lock may be held here, for which a call
-        that holds one could wait.
+        Does not wait for those who hold a large manifest, and holds none when it returns: the
+        caller may hold the lock of an avatar, for which one of those could wait.
         """
         if self._created is None:
             self._created = self._load_created()
@@ -173,17 +174,17 @@ class Kata:
         return value
 
     def _load_created(self) -> datetime:
+        is_kept = self._manifest_json is not None or not self._has_large_manifest()
         try:
-            if self._manifest_json is None and self._use is not None and self._has_large_manifest():
-                with _one_large_manifest():
-                    return manifest.created(self._load_manifest_json())
-            return manifest.created(self.read_manifest_json())
+            return manifest.created(
+                self.read_manifest_json() if is_kept else self._load_manifest_json()
+            )
         except Unreadable as error:
             raise KataDamaged(self.kata_id, MANIFEST, str(error)) from error
 
     def _has_large_manifest(self) -> bool:
         with suppress(FileNotFoundError):  # who reads it says so
-            return (self.folder / MANIFEST).stat().st_size > limits.LARGE_MANIFEST_BYTES
+            return (self.folder / MANIFEST).stat().st_size > limits.LARGE_JSON_BYTES
         return False
 
     def _avatar(self, folder: Path, created: Callable[[], datetime]) -> Avatar:
@@ -191,9 +192,3 @@ class Kata:
         return Avatar(
             folder, self.kata_id, folder.name, created, cache=cache, checkpointer=checkpointer
         )
-
-
-def _one_large_manifest() -> AbstractContextManager[None]:
-    """Wait until no other call holds a large manifest; raise MemoryExhausted after too long."""
-    refusal = MemoryExhausted("other calls read large manifests of katas")
-    return waits.one_of(_LARGE_MANIFESTS, refusal)

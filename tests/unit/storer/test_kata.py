@@ -27,7 +27,7 @@ def folder(tmp_path: Path) -> Path:
         "id": ID,
         "created": [2020, 1, 1, 0, 0, 0],
         "display_name": "C",
-        "visible_files": {"a": "b" * limits.LARGE_MANIFEST_BYTES},
+        "visible_files": {"a": "b" * limits.LARGE_JSON_BYTES},
     }
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
     return tmp_path
