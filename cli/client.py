@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import grpc
 
 from cyberdojo.storer.v1 import storer_pb2_grpc
-from dojo import limits
+from dojo.channels import open_channel
 
 # How long a storer may take to start again before the command fails.
 RETURN_SECONDS = 30.0
@@ -24,13 +24,11 @@ class Client:
 
 def connect(address: str) -> Client:
     """Return a client of the storer at host:port; nothing is sent yet."""
-    options = [
-        ("grpc.max_receive_message_length", limits.MESSAGE_BYTES),
-        ("grpc.enable_http_proxy", 0),  # an operator's proxy is for the web, not for the storer
+    channel = open_channel(
+        address,
         ("grpc.initial_reconnect_backoff_ms", 200),
         ("grpc.max_reconnect_backoff_ms", 2000),
-    ]
-    channel = grpc.insecure_channel(address, options)
+    )
     return Client(address, channel, storer_pb2_grpc.StorerServiceStub(channel))
 
 

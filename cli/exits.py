@@ -15,6 +15,7 @@ REFUSED = 5
 DAMAGED = 6
 FULL = 7
 DEFECT = 8
+PARTIAL = 9  # a backup is made, and lacks katas that could not be read
 INTERRUPTED = 130
 
 _CODES = {

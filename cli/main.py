@@ -80,7 +80,7 @@ class _Commands(click.Group):
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 good; 1 something was found or not restored; 2 usage; 3 not found; "
     "4 the storer or its engine does not answer; 5 refused; 6 damaged; 7 no room; 8 a defect; "
-    "130 interrupted.",
+    "9 a backup that lacks katas; 130 interrupted.",
 )
 @click.version_option(package_name=PROGRAM, prog_name=PROGRAM, message="%(prog)s %(version)s")
 def command() -> None:

@@ -197,6 +197,17 @@ class ArchiveUnavailable(DojoError):
         super().__init__(f"the archive does not answer: {reason}")
 
 
+class ArchiveOfAnother(DojoError):
+    """The archive belongs to another namespace, whose only copies it may hold."""
+
+    def __init__(self, owner: str, namespace: str) -> None:
+        super().__init__(
+            f"the archive is of the namespace {owner!r}, and this is {namespace!r}: name another "
+            "place in CYBER_DOJO_ARCHIVE (with compose: CYBER_DOJO_ARCHIVE_DIRECTORY); or, if that "
+            "namespace has given the archive up, delete the file .namespace in it"
+        )
+
+
 class StorerUnavailable(DojoError):
     """The storer can't say whether the kata exists."""
 

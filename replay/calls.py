@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import grpc
 
-from dojo import limits
+from dojo.channels import open_channel
 from replay.errors import ReplayStopped
 
 T = TypeVar("T")
@@ -33,11 +33,7 @@ class Refused(Exception):
 
 def channel(address: str) -> grpc.Channel:
     """Return a channel to a service. Any thread may use it."""
-    options = [
-        ("grpc.max_receive_message_length", limits.MESSAGE_BYTES),
-        ("grpc.max_send_message_length", -1),
-    ]
-    return grpc.insecure_channel(address, options=options)
+    return open_channel(address, ("grpc.max_send_message_length", -1))
 
 
 class Calls:

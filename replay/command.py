@@ -13,8 +13,10 @@ import docker.errors
 
 from cli.terminal.complaint import PROGRAM, complain
 from cli.terminal.screen import Screen
+from dojo import image_names
+from dojo.engine.client import Engine
 from dojo.engine.volumes import VolumesOutOfSight
-from dojo.errors import DojoError
+from dojo.errors import DojoError, InvalidArgument
 from dojo.service import log, serving
 from dojo.service.settings import BadSettings, CommonSettings, load
 from replay.calls import Refused
@@ -67,6 +69,7 @@ def _replay(screen: Screen, options: Options, found: recorded.Found, journal: Jo
     settings = load(CommonSettings, os.environ)
     log.configure("error")
     data_containers = serving.connect(replace(settings, namespace=namespace(settings.namespace)))
+    _require_candidates(data_containers.engine, options)
     progress = Progress()
     status = ENOUGH_SAME
     with ExitStack() as stack:
@@ -92,6 +95,20 @@ def _replay(screen: Screen, options: Options, found: recorded.Found, journal: Jo
     if options.show:
         return status or _tell_shown(screen, options, journal, session.outcomes)
     return _report(screen, options, session, status)
+
+
+def _require_candidates(engine: Engine, options: Options) -> None:
+    """Raise NothingToReplay if the engine lacks an image that shall replace another."""
+    for replaced, candidate in options.replacements.items():
+        try:
+            is_here = engine.has_image(image_names.tagged(image_names.check(candidate)))
+        except InvalidArgument as error:
+            raise NothingToReplay(f"--replace {replaced}={candidate}: {error.reason}") from error
+        if not is_here:
+            raise NothingToReplay(
+                f"--replace {replaced}={candidate}: the image {candidate} is not on this host; "
+                "docker images lists those that are"
+            )
 
 
 def _directories(found: recorded.Found, scratch: Path) -> tuple[list[Path], list[Skipped]]:
@@ -122,9 +139,16 @@ def _report(screen: Screen, options: Options, session: Session, status: int) -> 
         options.json.write_text(json.dumps(value, indent=1) + "\n")
     if status != ENOUGH_SAME:
         return _say("not everything was replayed: run the same command again to resume", status)
-    percent = counting.same_percent(counting.total(counts.values()))
+    together = counting.total(counts.values())
+    percent = counting.same_percent(together)
     if percent is None:
         return _say("no light ran", TOO_FEW_SAME)
+    if counting.ran_percent(together) < options.min_ran:
+        return _say(
+            f"{together.lights - together.ran} of {together.lights} lights did not run, for the "
+            "reasons above; --min-ran says how many have to",
+            TOO_FEW_SAME,
+        )
     return ENOUGH_SAME if percent >= options.min_same else TOO_FEW_SAME
 
 

@@ -29,4 +29,5 @@ class Options:
     is_fresh: bool
     show: Light | None
     min_same: float
+    min_ran: float
     min_seconds: int

@@ -16,7 +16,7 @@ from dojo.service.memory import return_freed_blocks
 from dojo.service.serving import CannotListen
 from dojo.service.settings import BadSettings
 from runner.api.admission import Admission
-from runner.api.servicer import RunnerServicer
+from runner.api.servicer import MAX_SECONDS, RunnerServicer
 from runner.colour.image_rules import ImageRules
 from runner.colour.judge import Judge
 from runner.colour.lambda_evaluator import LambdaEvaluator
@@ -92,7 +92,11 @@ def _run(settings: RunnerSettings) -> None:
     ]
     monitor = EngineMonitor(data_containers, pool.images_changed)
     try:
-        asyncio.run(_serve(settings.listen, servicer, monitor, on_stop, on_listening))
+        asyncio.run(
+            _serve(
+                settings.listen, servicer, monitor, on_stop, on_listening, stopping=admission.stop
+            )
+        )
     except CannotListen as error:
         others = "; ".join(presence.others()) or "none"
         raise CannotListen(
@@ -106,13 +110,17 @@ async def _serve(
     monitor: EngineMonitor,
     on_stop: Sequence[Callable[[], Awaitable[None]]],
     on_listening: Callable[[], None],
+    *,
+    stopping: Callable[[], None],
 ) -> None:
     add = partial(runner_pb2_grpc.add_RunnerServiceServicer_to_server, servicer)
     await serving.serve(
         listen,
         {SERVICE: add},
         monitor,
+        on_stopping=[stopping],
         on_stop=on_stop,
+        grace_seconds=MAX_SECONDS + serving.GRACE_SECONDS,  # the longest run, and its end
         on_listening=on_listening,
     )
 

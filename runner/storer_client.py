@@ -7,6 +7,7 @@ import grpc
 import structlog
 
 from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
+from dojo.channels import open_channel
 from dojo.errors import DojoError, Exhausted, KataDamaged, KataNotFound, StorerUnavailable
 
 T = TypeVar("T")
@@ -23,9 +24,7 @@ class StorerClient:
     def __init__(self, address: str | None) -> None:
         """`address` is the storer's `host:port`. Without it, no kata can be imported."""
         self._address = address
-        self._stub = (
-            storer_pb2_grpc.StorerServiceStub(grpc.insecure_channel(address)) if address else None
-        )
+        self._stub = storer_pb2_grpc.StorerServiceStub(open_channel(address)) if address else None
 
     def import_on_miss(self, kata_id: str, call: Callable[[], T]) -> T:
         """Return what `call` returns. If it raises KataNotFound, import the kata and call again.

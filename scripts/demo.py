@@ -43,15 +43,20 @@ class UnexpectedResult(Exception):
 def main() -> None:
     """Show everything; exit with 1 if a result is not what it should be."""
     parser = argparse.ArgumentParser(description="Show what storer and runner do.")
-    parser.add_argument("--storer", default="127.0.0.1:4577", metavar="HOST:PORT")
-    parser.add_argument("--runner", default="127.0.0.1:4597", metavar="HOST:PORT")
+    storer_port = os.environ.get("CYBER_DOJO_STORER_PORT") or "4577"
+    runner_port = os.environ.get("CYBER_DOJO_RUNNER_PORT") or "4597"
+    parser.add_argument("--storer", default=f"127.0.0.1:{storer_port}", metavar="HOST:PORT")
+    parser.add_argument("--runner", default=f"127.0.0.1:{runner_port}", metavar="HOST:PORT")
     parser.add_argument(
         "--namespace", default=os.environ.get("CYBER_DOJO_NAMESPACE") or "cyber-dojo"
     )
     parser.add_argument("--keep", action="store_true", help="don't delete the kata at the end")
     arguments = parser.parse_args()
     begun = time.monotonic()
-    options = [("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)]
+    options = [
+        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.enable_http_proxy", 0),  # a proxy is for the web, not for these
+    ]
     with (
         grpc.insecure_channel(arguments.storer, options) as storer,
         grpc.insecure_channel(arguments.runner, options) as runner,

@@ -6,6 +6,9 @@
 # cyberdojofoundation/<folder in images/languages>. Without NAME: the services, ruby_lambdas and
 # the languages in images/suite.txt. With --all: all of them. Base images are built first.
 #
+# The first three have the tag that scripts/lib.sh says; what it stood for before stays, with
+# -previous behind the tag.
+#
 # No build needs a network: the host downloads everything beforehand. Each image is kept when it
 # is complete, so the next call continues after an interruption.
 set -euo pipefail
@@ -46,11 +49,15 @@ build() {
     shift 2
     mapfile -t bases < <(bases_of "$context")
     inputs=$({ digest "$context"; docker image inspect --format '{{.Id}}' "${bases[@]}"; echo "$@"; } | sha256sum | cut -c 1-64)
-    up_to_date "$image" "$inputs" && return
+    if up_to_date "$image" "$inputs"; then
+        also_latest "$image"
+        return
+    fi
     say "building $image$progress"
     to_be_replaced "$image"
-    logged "image-$(basename "$image")" docker build --network none --tag "$image" \
-        --label "cyber-dojo.inputs=$inputs" "$@" "$context"
+    logged "image-$(basename "$image")" docker_build "$context" --network none --tag "$image" \
+        --label "cyber-dojo.inputs=$inputs" "$@"
+    also_latest "$image"
 }
 
 # npm_packages FOLDER CONTEXT: copies FOLDER to CONTEXT and installs there the Node packages that
@@ -78,8 +85,8 @@ language() {
 
 services() {
     scripts/services-context.sh build/context/services
-    build cyber-dojo/storer build/context/services --target storer
-    build cyber-dojo/runner build/context/services --target runner
+    build "cyber-dojo/storer:$CYBER_DOJO_TAG" build/context/services --target storer
+    build "cyber-dojo/runner:$CYBER_DOJO_TAG" build/context/services --target runner
 }
 
 names=()
@@ -102,7 +109,7 @@ for name in "${names[@]}"; do
     progress=" ($count of ${#names[@]})"
     case $name in
         services) services ;;
-        ruby_lambdas) build cyber-dojo/ruby_lambdas images/ruby_lambdas ;;
+        ruby_lambdas) build "cyber-dojo/ruby_lambdas:$CYBER_DOJO_TAG" images/ruby_lambdas ;;
         *) language "$name" ;;
     esac
 done

@@ -2,6 +2,7 @@
 # What the scripts share. They source this file first; it changes to the top of the checkout.
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
+umask 022 # what is made here ends in images, where other users read it
 mkdir -p build/logs
 
 say() {
@@ -58,17 +59,45 @@ install_packages() {
         apt-get install --yes --no-install-recommends -o DPkg::Lock::Timeout=300 "${missing[@]}"
 }
 
+# The tag of this checkout's own images (cyber-dojo/*): the version, and the namespace unless it is
+# the default one. Neither another version nor a pair with another namespace replaces them. With the
+# tag of former images in CYBER_DOJO_TAG, compose goes back to those.
+version=$(sed -n 's/^version = "\(.*\)"$/\1/p' pyproject.toml)
+if [ -z "${CYBER_DOJO_TAG:-}" ]; then
+    CYBER_DOJO_TAG=$version
+    case ${CYBER_DOJO_NAMESPACE:-cyber-dojo} in
+        cyber-dojo) ;;
+        *) CYBER_DOJO_TAG=$version-$CYBER_DOJO_NAMESPACE ;;
+    esac
+fi
+export CYBER_DOJO_TAG
+
+# also_latest IMAGE: gives the image the tag latest too, if it is of the default namespace.
+also_latest() {
+    [ "$1" != "${1%:*}:$version" ] || docker image tag "$1" "${1%:*}:latest"
+}
+
 # up_to_date IMAGE INPUTS: whether the image was built from inputs with that digest.
 up_to_date() {
     [ "$(docker image inspect --format '{{index .Config.Labels "cyber-dojo.inputs"}}' "$1" 2>/dev/null)" = "$2" ]
+}
+
+# docker_build CONTEXT OPTION...: builds an image whose files everybody can read, whatever umask the
+# checkout was made under. The context is CONTEXT's files.
+docker_build() {
+    tar --create --directory "$1" --mode=u=rwX,go=rX --owner=0 --group=0 --numeric-owner . | docker build "${@:2}" -
 }
 
 # The ids of our images whose names newer ones have taken, or are about to take.
 replaced_images=build/replaced-images
 
 # to_be_replaced IMAGE: records the id of an image that is about to be built again. An image that
-# was not built here has no label and is not recorded, so it is never removed.
+# was not built here has no label and is not recorded, so it is never removed. One of this
+# checkout's own stays, with -previous behind its tag.
 to_be_replaced() {
+    case $1 in
+        *:"$CYBER_DOJO_TAG") docker image tag "$1" "$1-previous" 2>/dev/null || true ;;
+    esac
     docker image inspect --format '{{if index .Config.Labels "cyber-dojo.inputs"}}{{.Id}}{{end}}' "$1" \
         >>$replaced_images 2>/dev/null || true
 }

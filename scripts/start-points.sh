@@ -2,7 +2,7 @@
 # scripts/start-points.sh [FOLDER]
 #
 # Checks and indexes start points, and builds the images that are mounted into the storer:
-# cyber-dojo/languages and cyber-dojo/exercises. FOLDER has languages/ and exercises/ with a
+# cyber-dojo/languages and cyber-dojo/exercises, with the tag of scripts/lib.sh. FOLDER has languages/ and exercises/ with a
 # folder for each start point; the default is this project's start_points/.
 set -euo pipefail
 folder=$(realpath "${1:-$(dirname "$0")/../start_points}")
@@ -23,10 +23,13 @@ for kind in languages exercises; do
     cp images/start_points/Dockerfile "$context/$kind/"
     base=$(docker image inspect --format '{{.Id}}' cyber-dojo/base-services)
     inputs=$({ digest "$context/$kind"; echo "$base"; } | sha256sum | cut -c 1-64)
-    up_to_date "cyber-dojo/$kind" "$inputs" && continue
-    say "building cyber-dojo/$kind"
-    to_be_replaced "cyber-dojo/$kind"
-    logged "image-$kind" docker build --network none --tag "cyber-dojo/$kind" \
-        --label "cyber-dojo.inputs=$inputs" --build-arg "kind=$kind" "$context/$kind"
+    image=cyber-dojo/$kind:$CYBER_DOJO_TAG
+    if ! up_to_date "$image" "$inputs"; then
+        say "building $image"
+        to_be_replaced "$image"
+        logged "image-$kind" docker_build "$context/$kind" --network none --tag "$image" \
+            --label "cyber-dojo.inputs=$inputs" --build-arg "kind=$kind"
+    fi
+    also_latest "$image"
 done
 remove_replaced

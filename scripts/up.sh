@@ -10,8 +10,18 @@ state() {
     docker inspect --format '{{.State.Health.Status}} {{.RestartCount}}' "$1"
 }
 
-# New images of start points get new volumes, and the storer is recreated to mount them.
+# anonymous_volumes: prints the volumes that hold the start points now.
+anonymous_volumes() {
+    scripts/compose ps --all --quiet languages exercises | xargs --no-run-if-empty docker inspect \
+        --format '{{range .Mounts}}{{if eq .Type "volume"}}{{println .Name}}{{end}}{{end}}' | sed '/^$/d' | sort
+}
+
+# New images of start points get new volumes, and the storer is recreated to mount them. Compose
+# leaves the former volumes behind.
+former_volumes=$(anonymous_volumes)
 logged compose-up scripts/compose up --detach --renew-anon-volumes --always-recreate-deps
+comm -23 <(echo "$former_volumes") <(anonymous_volumes) | sed '/^$/d' |
+    xargs --no-run-if-empty docker volume rm >/dev/null
 for service in storer runner; do
     container=$(scripts/compose ps --quiet "$service")
     until read -r health restarts < <(state "$container") && [ "$health" = healthy ]; do
@@ -25,4 +35,18 @@ for service in storer runner; do
         sleep 0.3
     done
 done
-say "storer listens on $(scripts/compose port storer 4577), runner on $(scripts/compose port runner 4597)"
+
+# Nobody but this machine may reach the services: they ask for no password. A container on the
+# engine's bridge stands for another machine, because it has a network of its own and a route to
+# every address of this one.
+python_in_container() {
+    docker run --rm --interactive --read-only --cap-drop ALL --network "$1" --entrypoint python3 "$image" "${@:2}"
+}
+image=$(docker inspect --format '{{.Image}}' "$container")
+ports=("${CYBER_DOJO_STORER_PORT:-4577}" "${CYBER_DOJO_RUNNER_PORT:-4597}")
+addresses=$(python_in_container host - <scripts/local_addresses.py)
+# shellcheck disable=SC2086  # one argument for each address
+open=$(python_in_container bridge - "${ports[*]}" $addresses <scripts/answering.py)
+[ -z "$open" ] || fail "other machines can reach the services at ${open//$'\n'/, }" \
+    "stop them (make down), and start them from the docker-compose.yml of this checkout, which has them listen on 127.0.0.1"
+say "storer listens on 127.0.0.1:${ports[0]}, runner on 127.0.0.1:${ports[1]}"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 from dataclasses import dataclass
 from functools import partial
 
@@ -13,9 +15,11 @@ from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
 from dojo import limits
 from dojo.engine.data_containers import DataContainers
 from dojo.engine.monitor import EngineMonitor
+from dojo.errors import ArchiveUnavailable
 from dojo.service import serving
 from dojo.service.call_threads import CallThreads
 from dojo.service.memory import limit_bytes, return_freed_blocks
+from dojo.service.settings import BadSettings
 from dojo.shares import Memory
 from storer.api.comparisons import Comparisons
 from storer.api.light_messages import LightMessages
@@ -32,11 +36,14 @@ from storer.katas.changes import Changes
 from storer.katas.import_source import KatasDirectory
 from storer.katas.listing import Places
 from storer.katas.repository import Katas
+from storer.katas.tombstones import Tombstones
 from storer.katas.watch import Watches
 from storer.settings import StorerSettings
 from storer.start_points.start_points import StartPoints
+from storer.verify.katas import Verifier
 from storer.workers.archiver import Archiver, Policy
 from storer.workers.replicator import Replicator
+from storer.workers.source_remover import SourceRemover
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,7 @@ class Storer:
     watches: Watches
     archiver: Archiver
     replicator: Replicator
+    remover: SourceRemover
     servicer: StorerServicer
     start_points: StartPointsServicer
 
@@ -60,12 +68,18 @@ def main() -> None:
 def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
     """Build a storer without starting any part of it. Call this in its event loop.
 
-    Raises ArchiveUnavailable.
+    Raises ArchiveUnavailable or ArchiveOfAnother.
     """
     libgit2.configure()
-    places = Places(
-        data_containers, open_archive(settings.archive), KatasDirectory(settings.katas_directory)
+    directory = KatasDirectory(
+        settings.katas_directory,
+        Tombstones(data_containers),
+        removes=settings.katas_directory_mode == "rw",
     )
+    archive = open_archive(settings.archive, settings.namespace.name)
+    with contextlib.suppress(ArchiveUnavailable):  # a store that is back later is claimed then
+        archive.claim()
+    places = Places(data_containers, archive, directory)
     active_calls, changes, checkpointer = ActiveCalls(), Changes(), Checkpointer()
     katas = Katas(places, active_calls, changes, checkpointer)
     threads = CallThreads(limits.WORKING_CALLS, "domain")
@@ -81,6 +95,9 @@ def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
     changes.subscribe(lambda kata_id: loop.call_soon_threadsafe(watches.changed, kata_id))
     changes.subscribe(replicator.changed)
     start_points = StartPoints(settings.start_points)
+    remover = SourceRemover(
+        katas, directory, data_containers, Verifier(data_containers, katas, mend=False)
+    )
     servicer = StorerServicer(
         katas=katas,
         watches=watches,
@@ -99,6 +116,7 @@ def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
         watches=watches,
         archiver=archiver,
         replicator=replicator,
+        remover=remover,
         servicer=servicer,
         start_points=StartPointsServicer(start_points),
     )
@@ -106,9 +124,18 @@ def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
 
 def _run(settings: StorerSettings) -> None:
     return_freed_blocks()
+    _require_writable_directory(settings)
     data_containers = serving.connect(settings)
     block_groups.spread_subfolders(data_containers.volume_root)
     asyncio.run(_serve(settings, data_containers))
+
+
+def _require_writable_directory(settings: StorerSettings) -> None:
+    """Raise BadSettings if katas shall be removed from a katas directory that can't be written."""
+    directory = settings.katas_directory
+    if settings.katas_directory_mode == "rw" and directory and not os.access(directory, os.W_OK):
+        reason = f"requires that {directory} can be written: mount it writable, or set ro"
+        raise BadSettings([f"CYBER_DOJO_KATAS_DIRECTORY_MODE='rw' {reason}"])
 
 
 async def _serve(settings: StorerSettings, data_containers: DataContainers) -> None:
@@ -119,6 +146,7 @@ async def _serve(settings: StorerSettings, data_containers: DataContainers) -> N
         storer.checkpointer.start()
         storer.archiver.start()
         storer.replicator.start()
+        storer.remover.start()
 
     services = {
         _full_name(storer_pb2.DESCRIPTOR): partial(
@@ -137,7 +165,7 @@ async def _serve(settings: StorerSettings, data_containers: DataContainers) -> N
         memory=Memory(limit_bytes()),
         on_stop=[
             partial(asyncio.to_thread, each.stop)
-            for each in (storer.archiver, storer.replicator, storer.checkpointer)
+            for each in (storer.archiver, storer.replicator, storer.remover, storer.checkpointer)
         ],
     )
 

@@ -30,7 +30,14 @@ class StorerSettings(CommonSettings):
         "CYBER_DOJO_KATAS_DIRECTORY",
         absolute_path,
         None,
-        "a katas directory to import from; the storer never writes there",
+        "a katas directory to import from",
+    )
+    katas_directory_mode: str = setting(
+        "CYBER_DOJO_KATAS_DIRECTORY_MODE",
+        one_of("ro", "rw"),
+        "ro",
+        "ro: the katas directory is never written. rw: a kata is removed there once it is in a "
+        "data-container and verified, and when it is deleted",
     )
     start_points: Path | None = setting(
         "CYBER_DOJO_START_POINTS",

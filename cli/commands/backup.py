@@ -17,7 +17,8 @@ from cli.storer_command import Session, storer_command
 from cli.tar_cut_point import CutPoint
 from cli.terminal.complaint import CommandFailed, complain
 from cli.terminal.progress import Progress
-from cli.terminal.quantities import size
+from cli.terminal.quantities import counted, size
+from cli.terminal.screen import Screen
 from cyberdojo.storer.v1 import storer_pb2
 from dojo import kata_ids
 from dojo.chunks import Digest
@@ -63,7 +64,10 @@ def command(
     since_last: Path | None,
     token_file: Path | None,
 ) -> int:
-    """Back up all katas, or those whose ids begin with PREFIX, as one tar."""
+    """Back up all katas, or those whose ids begin with PREFIX, as one tar.
+
+    Exits with 9 if the backup is made and lacks katas that could not be read; each is named.
+    """
     if since and since_last:
         raise click.UsageError("--since and --since-last exclude each other")
     output = output or f"katas.tar{outputs.ENDINGS[compression]}"
@@ -83,21 +87,43 @@ def command(
     if token_file is not None:
         with outputs.translating_os_errors(str(token_file)):
             _write_token(token_file, backup.token)
-    if output == outputs.STDOUT:
-        return exits.GOOD
-    if session.screen.as_json:
-        session.screen.record(
-            {
-                "file": output,
-                "bytes": backup.size_bytes,
-                "token": backup.token,
-                "full": not backup.since,
-            }
-        )
-    else:
-        kind = "what changed" if backup.since else "all katas"
-        session.screen.say(f"{output}  {size(backup.size_bytes)}, {kind}; token {backup.token}")
-    return exits.GOOD
+    if output != outputs.STDOUT:
+        _summarize(session.screen, output, backup)
+    elif backup.failures:
+        complain(f"{_counted(backup.summary)}: the next backup tries the failed ones again")
+    return exits.PARTIAL if backup.failures else exits.GOOD
+
+
+def _summarize(screen: Screen, output: str, backup: _Backup) -> None:
+    summary = backup.summary
+    if not screen.as_json:
+        said = f"{output}  {size(backup.size_bytes)}, {_counted(summary)}; token {backup.token}"
+        screen.say(said)
+        return
+    screen.record(
+        {
+            "file": output,
+            "bytes": backup.size_bytes,
+            "token": backup.token,
+            "full": not backup.since,
+            "sent": summary.sent_count,
+            "unchanged": summary.unchanged_count,
+            "deleted": summary.deleted_count,
+            "failed": [
+                {"id": kata_id, "reason": reason} for kata_id, reason in backup.failures.items()
+            ],
+        }
+    )
+
+
+def _counted(summary: storer_pb2.BackupSummary) -> str:
+    """Return the counts in words: those of sent and failed katas, and others that are not 0."""
+    others = (
+        (summary.unchanged_count, "unchanged"),
+        (summary.deleted_count, "deleted"),
+    )
+    words = [f"{counted(summary.sent_count, 'kata')} sent", f"{summary.failed_count} failed"]
+    return ", ".join([*words, *(f"{count} {what}" for count, what in others if count)])
 
 
 def _refuse_unknown(client: Client, prefix: str) -> None:
@@ -121,6 +147,8 @@ class _Backup:
         self.since = options.since or _read_token(options.since_last)
         self.token = ""
         self.size_bytes = 0
+        self.summary = storer_pb2.BackupSummary()
+        self.failures: dict[str, str] = {}  # the reason why a kata is not in the backup, by its id
         self._resumed_bytes = 0
 
     def to_pipe(self, file: IO[bytes], progress: Progress) -> None:
@@ -214,6 +242,10 @@ class _Backup:
         for part in self._client.stub.BackupKatas(request):
             if part.HasField("header"):
                 self.token = part.header.token
+            elif part.HasField("failure"):
+                self._note(part.failure, progress)
+            elif part.HasField("summary"):
+                self.summary = part.summary
             elif part.HasField("end"):
                 if part.end.sha256 != digest.sha256:
                     break
@@ -227,6 +259,13 @@ class _Backup:
                 what = f"{cut_point.kata_id} " if cut_point.kata_id else ""
                 progress.show_bytes(f"{what}backup", self.size_bytes, before)
         raise CommandFailed("the backup is incomplete: discard it and try again", exits.UNAVAILABLE)
+
+    def _note(self, failure: storer_pb2.BackupFailure, progress: Progress) -> None:
+        """Name a kata that is not in the backup, once: a resumed stream names it again."""
+        if failure.kata_id not in self.failures:
+            progress.clear()
+            complain(f"kata {failure.kata_id} is not in the backup: {failure.reason}")
+        self.failures[failure.kata_id] = failure.reason
 
 
 def _read_token(path: Path | None) -> str:

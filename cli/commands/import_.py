@@ -12,11 +12,15 @@ from cyberdojo.storer.v1 import storer_pb2
 
 @storer_command
 @click.argument("ids", type=KataId(), nargs=-1, required=True, metavar="ID...")
-def command(session: Session, ids: tuple[str, ...]) -> int:
+@click.option(
+    "--undelete", is_flag=True, help="Import katas too that were deleted, from the katas directory."
+)
+def command(session: Session, ids: tuple[str, ...], *, undelete: bool) -> int:
     """Import katas into data-containers, as the first call that uses a kata does by itself."""
 
     def act(kata_id: str) -> tuple[str, dict[str, object]]:
-        done = session.client.stub.ImportKata(storer_pb2.ImportKataRequest(kata_id=kata_id))
+        request = storer_pb2.ImportKataRequest(kata_id=kata_id, undelete=undelete)
+        done = session.client.stub.ImportKata(request)
         what = "was here already" if done.already_imported else "imported"
         damaged = damaged_avatars.to_json(done.damaged)
         said = "".join(f"; {each}" for each in damaged_avatars.lines(done.damaged))

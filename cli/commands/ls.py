@@ -39,7 +39,7 @@ _WHERE = {
 @storer_command
 @click.argument("prefix", default="")
 def command(session: Session, prefix: str) -> int:
-    """List all katas, or those whose ids begin with PREFIX, wherever they are."""
+    """List all katas, or those whose ids begin with PREFIX in any case, wherever they are."""
     count = 0
     for page in _pages(session.client, prefix):
         if session.screen.as_json:
@@ -64,7 +64,9 @@ def _show(screen: Screen, page: list[storer_pb2.ListedKata], *, with_headings: b
 
 
 def _pages(client: Client, prefix: str) -> Iterator[list[storer_pb2.ListedKata]]:
-    request = storer_pb2.ListKatasRequest(prefix=prefix, page_size=_PAGE, with_details=True)
+    request = storer_pb2.ListKatasRequest(
+        prefix=prefix, page_size=_PAGE, with_details=True, ignore_case=True
+    )
     while True:
         response = client.stub.ListKatas(request)
         yield list(response.katas)

@@ -48,7 +48,7 @@ _PATH = click.Path(path_type=Path)
 
 
 @click.command(
-    epilog="Exit codes: 0 --min-same is reached; 1 --min-same is not reached; 2 usage; "
+    epilog="Exit codes: 0 --min-same and --min-ran are reached; 1 one of them is not; 2 usage; "
     "3 the replay could not continue; 130 interrupted."
 )
 @click.argument("sources", type=_PATH, nargs=-1, metavar="[SOURCE]...")
@@ -111,6 +111,14 @@ _PATH = click.Path(path_type=Path)
     help="The percentage of the lights that ran which must have the recorded colour.",
 )
 @click.option(
+    "--min-ran",
+    type=click.FloatRange(0, 100),
+    default=100.0,
+    show_default=True,
+    metavar="PERCENT",
+    help="The percentage of the lights which must run; lower it where images are missing.",
+)
+@click.option(
     "--min-seconds",
     type=click.IntRange(1, 60),
     default=1,
@@ -133,6 +141,7 @@ def command(
     state: Path,
     show: Light | None,
     min_same: float,
+    min_ran: float,
     min_seconds: int,
     is_fresh: bool,
 ) -> None:
@@ -161,6 +170,7 @@ def command(
         is_fresh=is_fresh,
         show=show,
         min_same=min_same,
+        min_ran=min_ran,
         min_seconds=min_seconds,
     )
     ctx.exit(main(options))

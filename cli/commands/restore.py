@@ -14,9 +14,11 @@ import grpc
 
 from cli import exits, outputs
 from cli.client import Client
+from cli.parameters import KataId
 from cli.storer_command import Session, storer_command
-from cli.terminal.complaint import CommandFailed
+from cli.terminal.complaint import CommandFailed, complain
 from cli.terminal.progress import Progress
+from cli.terminal.quantities import counted
 from cli.terminal.screen import Screen
 from cyberdojo.storer.v1 import storer_pb2
 from dojo.chunks import CHUNK_BYTES, Digest
@@ -32,19 +34,36 @@ _FAILURES = {
 
 @storer_command
 @click.argument("file", type=click.Path(), default=outputs.STDOUT)
-@click.option("--overwrite", is_flag=True, help="Replace katas that are newer or have diverged.")
+@click.argument("ids", type=KataId(), nargs=-1, metavar="[ID...]")
+@click.option("--only-damaged", is_flag=True, help="Restore only katas that are damaged here.")
+@click.option(
+    "--overwrite", is_flag=True, help="Replace katas that are damaged or have another manifest."
+)
+@click.option(
+    "--discard-lights",
+    is_flag=True,
+    help="With --overwrite, --only-damaged or --apply-deletions: also if lights go for ever that "
+    "are not in the backup.",
+)
 @click.option(
     "--apply-deletions", is_flag=True, help="Delete katas that the backup says were deleted."
 )
-def command(session: Session, file: str, *, overwrite: bool, apply_deletions: bool) -> int:
-    """Restore katas from a backup, or from any tar of a katas directory.
+@click.option("--dry-run", is_flag=True, help="Change nothing; show what would be done.")
+def command(session: Session, file: str, ids: tuple[str, ...], **options: bool) -> int:
+    """Restore katas from a backup, or from any tar of a katas directory: all, or those with an ID.
 
     Without FILE, or with -, the backup is read from a pipe. Exits with 1 if a kata is not now as
     the backup has it.
     """
+    if options["discard_lights"] and not (
+        options["overwrite"] or options["only_damaged"] or options["apply_deletions"]
+    ):
+        raise click.UsageError(
+            "--discard-lights needs --overwrite, --only-damaged or --apply-deletions"
+        )
     if file == outputs.STDOUT and sys.stdin.isatty():
         raise CommandFailed("a terminal has no backup: name a file, or use a pipe", exits.USAGE)
-    header = storer_pb2.RestoreKatasHeader(overwrite=overwrite, apply_deletions=apply_deletions)
+    header = storer_pb2.RestoreKatasHeader(kata_ids=ids, **options)
     with contextlib.ExitStack() as opened:
         # Unbuffered: a buffer has a lock, which a thread that still waits for the pipe would hold
         # at the exit of a restore that ended early.
@@ -100,14 +119,21 @@ def _restore(
     progress: Progress,
     screen: Screen,
 ) -> int:
-    failures = 0
+    failures = stay = 0
     for part in client.stub.RestoreKatas(_requests(source, header, progress)):
         progress.clear()
         if part.HasField("summary"):
-            _summarize(screen, part.summary)
+            _summarize(screen, part.summary, is_dry_run=header.dry_run)
+            if stay:
+                complain(
+                    f"{counted(stay, 'kata')} kept lights that the backup has not; to give them "
+                    "up for ever, restore with --overwrite --discard-lights"
+                )
             return exits.FOUND if failures else exits.GOOD
-        failures += part.report.outcome in _FAILURES
-        _report(screen, part.report)
+        report = part.report
+        failures += report.outcome in _FAILURES
+        stay += report.outcome == storer_pb2.RESTORE_OUTCOME_SKIPPED and report.lost_light_count > 0
+        _report(screen, report)
     raise CommandFailed("the storer stopped before the end: restore again", exits.UNAVAILABLE)
 
 
@@ -135,12 +161,17 @@ def _report(screen: Screen, report: storer_pb2.RestoreReport) -> None:
             "id": report.kata_id,
             "outcome": outcome,
             "reason": report.reason or None,
+            "lost_lights": report.lost_light_count,
         }
         if report.HasField("left_out"):
             value["left_out"] = {"count": report.left_out.count, "names": [*report.left_out.names]}
         screen.record(value)
         return
+    if report.outcome == storer_pb2.RESTORE_OUTCOME_SOUND:
+        return  # there can be thousands, and nothing was wanted of them: they are counted
     colour = "red" if report.outcome in _FAILURES else ""
+    if report.outcome == storer_pb2.RESTORE_OUTCOME_REPLACED and report.lost_light_count:
+        colour = "red"
     if report.outcome == storer_pb2.RESTORE_OUTCOME_UNCHANGED:
         colour = "dim"
     reason = f": {report.reason}" if report.reason else ""
@@ -152,10 +183,11 @@ def _report(screen: Screen, report: storer_pb2.RestoreReport) -> None:
     screen.flush()
 
 
-def _summarize(screen: Screen, summary: storer_pb2.RestoreSummary) -> None:
+def _summarize(screen: Screen, summary: storer_pb2.RestoreSummary, *, is_dry_run: bool) -> None:
     if screen.as_json:
         counts = {_outcome(each.outcome): each.katas for each in summary.counts}
-        screen.record({"counts": counts, "token": summary.token or None})
+        screen.record({"counts": counts, "token": summary.token or None, "dry_run": is_dry_run})
         return
-    counted = ", ".join(f"{each.katas} {_outcome(each.outcome)}" for each in summary.counts)
-    screen.say(counted or "the backup has no kata")
+    words = ", ".join(f"{each.katas} {_outcome(each.outcome)}" for each in summary.counts)
+    said = words or "the backup has no kata"
+    screen.say(f"{said}; nothing was changed: a dry run" if is_dry_run else said)

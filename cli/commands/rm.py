@@ -25,8 +25,10 @@ def command(session: Session, ids: tuple[str, ...], *, yes: bool) -> int:
             return exits.REFUSED
 
     def act(kata_id: str) -> tuple[str, dict[str, object]]:
-        session.client.stub.DeleteKata(storer_pb2.DeleteKataRequest(kata_id=kata_id))
-        return "deleted", {"deleted": True}
+        done = session.client.stub.DeleteKata(storer_pb2.DeleteKataRequest(kata_id=kata_id))
+        stays = done.stays_in_katas_directory
+        note = "; its files stay in the katas directory, which is read-only" if stays else ""
+        return f"deleted{note}", {"deleted": True, "stays_in_katas_directory": stays}
 
     return for_each_kata(session, ids, act)
 

@@ -9,12 +9,14 @@ import sys
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from dojo.channels import open_channel
+
 SECONDS = 3.0
 
 
 def main(address: str) -> None:
     """Check the service at `address` (host:port)."""
-    with grpc.insecure_channel(address) as channel:
+    with open_channel(address) as channel:
         try:
             answer = health_pb2_grpc.HealthStub(channel).Check(
                 health_pb2.HealthCheckRequest(), timeout=SECONDS, wait_for_ready=False

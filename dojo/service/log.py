@@ -1,13 +1,23 @@
-"""Logs: one JSON object a line, on standard error."""
+"""Logs: one JSON object a line, on standard error, and in a file that outlives the container."""
 
 import logging
 import sys
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+from typing import Any
 
 import structlog
 
+# A file that is full becomes NAME.1, the older ones NAME.2 and so on.
+FILE_BYTES = 10 * 1024**2
+FORMER_FILES = 9
 
-def configure(level: str) -> None:
-    """Write events of at least `level` (debug, info, warning, error) as JSON lines."""
+
+def configure(level: str, file: Path | None = None) -> None:
+    """Write events of at least `level` (debug, info, warning, error) as JSON lines.
+
+    They are appended to `file` too, if it is given. Raises OSError if it can't be written.
+    """
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -15,6 +25,7 @@ def configure(level: str) -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
             structlog.processors.JSONRenderer(),
+            *([_Copy(file)] if file is not None else []),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.getLevelNamesMapping()[level.upper()]
@@ -22,3 +33,16 @@ def configure(level: str) -> None:
         # Writes a line in one call, so that another thread's output can't end up inside it.
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
     )
+
+
+class _Copy:
+    """Appends each line to a file, and passes it on. Any thread may use it."""
+
+    def __init__(self, file: Path) -> None:
+        self._handler = RotatingFileHandler(
+            file, maxBytes=FILE_BYTES, backupCount=FORMER_FILES, encoding="utf-8"
+        )
+
+    def __call__(self, logger: Any, method: str, line: Any) -> str:
+        self._handler.handle(logging.makeLogRecord({"msg": line}))
+        return str(line)

@@ -20,7 +20,7 @@ from dojo.engine.client import Engine
 from dojo.engine.data_containers import DataContainers
 from dojo.engine.monitor import EngineMonitor
 from dojo.engine.volumes import VolumesOutOfSight
-from dojo.errors import ArchiveUnavailable, EngineUnavailable
+from dojo.errors import ArchiveOfAnother, ArchiveUnavailable, EngineUnavailable
 from dojo.service import log
 from dojo.service.interceptor import StatusInterceptor
 from dojo.service.memory import limit_bytes
@@ -77,8 +77,9 @@ async def serve(
     on_stop: Sequence[Callable[[], Awaitable[None]]] = (),
     on_listening: Callable[[], None] = lambda: None,
     memory: Memory | None = None,
+    grace_seconds: float = GRACE_SECONDS,
 ) -> None:
-    """Serve until SIGTERM or SIGINT, then let the calls in progress end.
+    """Serve until SIGTERM or SIGINT, then let the calls in progress end, for `grace_seconds`.
 
     `services` maps the full name of each service to a function that adds it to a server. Each is
     SERVING, for standard health checking, while the engine answers. `on_stopping` is called
@@ -143,7 +144,7 @@ async def serve(
     for call in on_stopping:
         call()
     await checks.enter_graceful_shutdown()
-    await server.stop(GRACE_SECONDS)
+    await server.stop(grace_seconds)
     monitor.stop()
     for finish in on_stop:
         await finish()
@@ -163,6 +164,15 @@ async def _report_health(checks: Any, services: list[str], monitor: EngineMonito
         await asyncio.sleep(HEALTH_SECONDS)
 
 
+def _configure_log(settings: CommonSettings) -> None:
+    """Configure the log. Raises BadSettings if its file can't be written."""
+    try:
+        log.configure(settings.log_level, settings.log_file)
+    except OSError as error:
+        reason = f"can't be written: {error.strerror}"
+        raise BadSettings([f"CYBER_DOJO_LOG_FILE='{settings.log_file}' {reason}"]) from error
+
+
 def run(name: str, kind: type[S], main: Callable[[S], None]) -> None:
     """Run a service's main with its settings, read from the environment.
 
@@ -171,11 +181,17 @@ def run(name: str, kind: type[S], main: Callable[[S], None]) -> None:
     """
     try:
         settings = load(kind, os.environ)
-        log.configure(settings.log_level)
+        _configure_log(settings)
         main(settings)
     except BadSettings as error:
         for problem in error.problems:
             print(f"{name}: {problem}", file=sys.stderr)
         sys.exit(2)
-    except (ArchiveUnavailable, EngineUnavailable, VolumesOutOfSight, CannotListen) as error:
+    except (
+        ArchiveOfAnother,
+        ArchiveUnavailable,
+        EngineUnavailable,
+        VolumesOutOfSight,
+        CannotListen,
+    ) as error:
         sys.exit(f"{name}: {error}")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from dojo.naming import Namespace
+from dojo.service import setting_names
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -33,10 +34,10 @@ def load(kind: type[S], environ: Mapping[str, str]) -> S:
     """Return a `kind` (a dataclass of settings) read from `environ`.
 
     A variable that is absent or empty leaves the default. Raises BadSettings naming every
-    variable that can't be used.
+    variable that can't be used, or that is called like a setting and is none.
     """
     values: dict[str, object] = {}
-    problems: list[str] = []
+    problems = list(setting_names.unknown(environ))
     for declared in fields(kind):  # type: ignore[arg-type]  # a dataclass, as documented
         name = declared.metadata["name"]
         text = environ.get(name, "")
@@ -120,4 +121,10 @@ class CommonSettings:
         one_of("debug", "info", "warning", "error"),
         "info",
         "the lowest level that is logged",
+    )
+    log_file: Path | None = setting(
+        "CYBER_DOJO_LOG_FILE",
+        absolute_path,
+        None,
+        "a file to which what is logged is appended too; each service needs one of its own",
     )

@@ -33,6 +33,7 @@ STATUSES: Mapping[type[errors.DojoError], grpc.StatusCode] = {
     errors.Busy: grpc.StatusCode.UNAVAILABLE,
     errors.KataInUse: grpc.StatusCode.FAILED_PRECONDITION,
     errors.ArchiveMissing: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.ArchiveOfAnother: grpc.StatusCode.FAILED_PRECONDITION,
     errors.ArchiveConflict: grpc.StatusCode.FAILED_PRECONDITION,
     errors.Stopping: grpc.StatusCode.UNAVAILABLE,
     errors.RunLost: grpc.StatusCode.UNAVAILABLE,

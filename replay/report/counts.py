@@ -76,6 +76,16 @@ def same_percent(counted: ImageCount) -> float | None:
     return 100 * counted.same / counted.ran if counted.ran else None
 
 
+def ran_percent(counted: ImageCount) -> float:
+    """Return the percentage of the lights that ran.
+
+    What was skipped without its number of lights being known counts as one light.
+    """
+    unknown = sum(each.lights is None for each in counted.skipped)
+    lights = counted.lights + unknown
+    return 100 * counted.ran / lights if lights else 100
+
+
 def percentile(values: Sequence[float], percent: int) -> float | None:
     """Return the smallest value that `percent` of the values do not exceed; None if none."""
     if not values:

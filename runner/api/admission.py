@@ -9,9 +9,10 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
+from typing import Any
 
 from dojo import limits
-from dojo.errors import RunsExhausted
+from dojo.errors import RunsExhausted, Stopping
 
 # The weight of the newest run in the average time that runs hold a slot.
 _NEWEST_WEIGHT = 0.1
@@ -27,7 +28,8 @@ class Admission:
         while_waiting: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         """Each run that waits does so inside a context of `while_waiting`."""
-        self._waiting = 0
+        self._waiting: set[asyncio.Task[Any] | None] = set()
+        self._is_stopping = False
         self.max_running = max_concurrent_runs
         self._max_waiting = max_waiting_runs
         self._average_seconds = 1.0
@@ -37,6 +39,13 @@ class Admission:
         self._interested: dict[tuple[str, str], int] = {}
         self._runs_of: Counter[tuple[str, ...]] = Counter()
         self._request_bytes = 0
+
+    def stop(self) -> None:
+        """Refuse the runs that wait, and all that come; those that go on are left alone."""
+        self._is_stopping = True
+        for task in self._waiting:
+            if task is not None:
+                task.cancel()
 
     @contextmanager
     def held(self, kata_id: str, avatar: str, request_bytes: int) -> Iterator[None]:
@@ -108,20 +117,31 @@ class Admission:
 
     @contextmanager
     def _waiting_if(self, *, needed: bool) -> Iterator[None]:
-        """Count a run that waits, if it needs to wait; raise RunsExhausted if too many do."""
+        """Count a run that waits, if it needs to wait.
+
+        Raises RunsExhausted if too many do, and Stopping if the runner stops.
+        """
+        if self._is_stopping:
+            raise Stopping
         if not needed:
             yield
             return
-        if self._waiting >= self._max_waiting:
-            raise RunsExhausted(f"{self._waiting} runs wait already", self._seconds_of_waiting)
-        self._waiting += 1
+        if len(self._waiting) >= self._max_waiting:
+            reason = f"{len(self._waiting)} runs wait already"
+            raise RunsExhausted(reason, self._seconds_of_waiting)
+        task = asyncio.current_task()
+        self._waiting.add(task)
         try:
             with self._while_waiting():
                 yield
+        except asyncio.CancelledError:
+            if self._is_stopping:
+                raise Stopping from None
+            raise
         finally:
-            self._waiting -= 1
+            self._waiting.discard(task)
 
     @property
     def _seconds_of_waiting(self) -> float:
         """In how many seconds the runs that wait now will have begun, at least one."""
-        return max(1.0, self._average_seconds * self._waiting / self.max_running)
+        return max(1.0, self._average_seconds * len(self._waiting) / self.max_running)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 
 from cyberdojo.storer.v1 import storer_pb2
 from dojo import kata_ids
@@ -13,9 +14,10 @@ from storer.api import converters
 from storer.api.streaming import Streams
 from storer.backup import backup
 from storer.backup.backup import Backup
-from storer.backup.catalog import Catalog
+from storer.backup.catalog import Catalog, State
 from storer.backup.restore_many import Finished, Outcome, Report, RestoreOptions, restore_katas
 from storer.katas.repository import Katas
+from storer.verify.katas import Verifier
 
 _OUTCOMES = {
     Outcome.RESTORED: storer_pb2.RESTORE_OUTCOME_RESTORED,
@@ -26,6 +28,7 @@ _OUTCOMES = {
     Outcome.DELETED: storer_pb2.RESTORE_OUTCOME_DELETED,
     Outcome.KEPT: storer_pb2.RESTORE_OUTCOME_KEPT,
     Outcome.MISSING: storer_pb2.RESTORE_OUTCOME_MISSING,
+    Outcome.SOUND: storer_pb2.RESTORE_OUTCOME_SOUND,
 }
 
 
@@ -43,24 +46,32 @@ async def answer_backup_katas(
     compression = converters.compression_from(request.compression)
     begun = await threads.run_long(_begin, katas, catalog, request)
     header = storer_pb2.BackupKatasHeader(filename=backup.filename(compression), token=begun.token)
-    async for part in streams.send(
-        begun.tar(compression),
-        header,
-        storer_pb2.BackupKatasResponse,
-        held_bytes=backup.MAX_HELD_BYTES,
-    ):
-        yield part
+    message = storer_pb2.BackupKatasResponse
+    sent = streams.send(begun.tar(compression), header, message, held_bytes=backup.MAX_HELD_BYTES)
+    async with aclosing(sent) as parts:
+        async for part in parts:
+            is_end = isinstance(part, message) and part.HasField("end")
+            if not is_end:
+                yield part
+            for failed in begun.take_failures():
+                failure = storer_pb2.BackupFailure(kata_id=failed.kata_id, reason=failed.reason)
+                yield message(failure=failure)
+            if is_end:
+                yield message(summary=_backup_summary_to(begun.counts))
+                yield part
 
 
 async def answer_restore_katas(
-    streams: Streams, katas: Katas, requests: AsyncIterator[storer_pb2.RestoreKatasRequest]
+    streams: Streams,
+    katas: Katas,
+    verifier: Verifier,
+    requests: AsyncIterator[storer_pb2.RestoreKatasRequest],
 ) -> AsyncIterator[storer_pb2.RestoreKatasResponse]:
     """Yield the responses of RestoreKatas. Raises InvalidArgument."""
-    first = await streams.header(requests)
-    options = RestoreOptions(first.header.overwrite, first.header.apply_deletions)
+    options = _restore_options((await streams.header(requests)).header)
     counts = Counter[Outcome]()
     async for each in streams.exchange(
-        requests, lambda pieces: restore_katas(katas, pieces, options)
+        requests, lambda pieces: restore_katas(katas, verifier, pieces, options)
     ):
         if isinstance(each, Report):
             counts[each.outcome] += 1
@@ -83,12 +94,38 @@ def _begin(katas: Katas, catalog: Catalog, request: storer_pb2.BackupKatasReques
     return backup.resume(katas, catalog, request.resume_token, request.after_kata_id)
 
 
+def _restore_options(header: storer_pb2.RestoreKatasHeader) -> RestoreOptions:
+    is_forced = header.overwrite or header.only_damaged or header.apply_deletions
+    if header.discard_lights and not is_forced:
+        raise InvalidArgument(
+            "header.discard_lights", "requires overwrite, only_damaged or apply_deletions"
+        )
+    return RestoreOptions(
+        overwrite=header.overwrite,
+        apply_deletions=header.apply_deletions,
+        discard_lights=header.discard_lights,
+        kata_ids=frozenset(kata_ids.check(each, "header.kata_ids") for each in header.kata_ids),
+        only_damaged=header.only_damaged,
+        dry_run=header.dry_run,
+    )
+
+
 def _report_to(report: Report) -> storer_pb2.RestoreReport:
     return storer_pb2.RestoreReport(
         kata_id=report.kata_id,
         outcome=_OUTCOMES[report.outcome],
         reason=report.reason,
+        lost_light_count=report.lost_lights,
         left_out=converters.left_out_to(report.left_out),
+    )
+
+
+def _backup_summary_to(counts: Counter[State]) -> storer_pb2.BackupSummary:
+    return storer_pb2.BackupSummary(
+        sent_count=counts[State.SENT],
+        unchanged_count=counts[State.UNCHANGED],
+        deleted_count=counts[State.DELETED],
+        failed_count=counts[State.FAILED],
     )
 
 

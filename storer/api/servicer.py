@@ -33,6 +33,7 @@ from storer.katas.details import Details
 from storer.katas.repository import Katas, avatars_of
 from storer.katas.watch import Watches
 from storer.start_points.start_points import StartPoints
+from storer.verify.katas import Verifier
 from storer.workers.archiver import Archiver
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -120,7 +121,8 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         prefix = kata_ids.check_prefix(request.prefix)
         size = converters.page_size(request.page_size, DEFAULT_PAGE_KATAS, MAX_PAGE_KATAS)
         after = page_tokens.after_kata(request.page_token)
-        found = await self._threads.run_long(self._katas.page, prefix, after, size + 1)
+        page = partial(self._katas.page, prefix, after, size + 1, ignore_case=request.ignore_case)
+        found = await self._threads.run_long(page)
         details: dict[str, Details] = {}
         if request.with_details:
             details = await self._threads.run_long(self._katas.details, found[:size])
@@ -144,7 +146,9 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
     ) -> storer_pb2.ImportKataResponse:
         """Import a kata from the katas directory."""
         kata_id = kata_ids.check(request.kata_id)
-        found, was_imported = await self._threads.run(self._katas.import_, kata_id)
+        found, was_imported = await self._threads.run(
+            partial(self._katas.import_, kata_id, undelete=request.undelete)
+        )
         return storer_pb2.ImportKataResponse(
             avatars=found.names,
             already_imported=was_imported,
@@ -167,8 +171,8 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
     ) -> storer_pb2.DeleteKataResponse:
         """Delete a kata's data-container and volume."""
         kata_id = kata_ids.check(request.kata_id)
-        await self._threads.run_long(self._katas.delete, kata_id)
-        return storer_pb2.DeleteKataResponse()
+        stays = await self._threads.run_long(self._katas.delete, kata_id)
+        return storer_pb2.DeleteKataResponse(stays_in_katas_directory=stays)
 
     async def ArchiveKata(
         self, request: storer_pb2.ArchiveKataRequest, context: Context
@@ -370,7 +374,10 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         self, request_iterator: AsyncIterator[storer_pb2.RestoreKatasRequest], context: Context
     ) -> AsyncIterator[storer_pb2.RestoreKatasResponse]:
         """Create katas from a tar, and report each."""
-        async for part in answer_restore_katas(self._streams, self._katas, request_iterator):
+        verifier = Verifier(self._containers, self._katas, mend=False)
+        async for part in answer_restore_katas(
+            self._streams, self._katas, verifier, request_iterator
+        ):
             yield part
 
     def _with_colour_rule(self, manifest: storer_pb2.Manifest) -> storer_pb2.Manifest:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
 from contextlib import ExitStack
 from functools import cache
 from typing import Any, TypeVar
@@ -56,7 +56,7 @@ class Streams:
         header: _Header | Callable[[], _Header],
         message: Any,
         held_bytes: int = 0,
-    ) -> AsyncIterator[Any]:
+    ) -> AsyncGenerator[Any, None]:
         """Yield the messages of a stream. A thread makes each piece while the one before is sent.
 
         `header` is the header, or the filename for it, or a function that returns either, which is

@@ -25,9 +25,11 @@ from itertools import product
 from typing import IO, Protocol
 
 from dojo import kata_ids
-from dojo.errors import ArchiveDamaged, KataNotFound
+from dojo.errors import ArchiveDamaged, ArchiveOfAnother, KataNotFound
 
 _END = ".tar.zst"
+_OWNER = ".namespace"
+_MAX_OWNER_BYTES = 1024
 _COPY = re.compile(r"([0-9a-f]{16})\.([0-9]{6})\.tar\.zst\Z")
 
 _CHARACTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -139,6 +141,9 @@ class Store(Protocol):
     def open(self, key: str) -> AbstractContextManager[IO[bytes]]:
         """Open the file of this key; raise FileNotFoundError if there is none."""
 
+    def read_end(self, key: str, size: int) -> bytes:
+        """Return the last `size` bytes of a file; raise FileNotFoundError if there is none."""
+
     def write(self, key: str, pieces: Iterator[bytes]) -> None:
         """Write or replace the file of this key, durably and atomically."""
 
@@ -164,6 +169,13 @@ class Archive(ABC):
         """Return an archived kata's size and stamp without reading it; None if there is none."""
 
     @abstractmethod
+    def head(self, kata_id: str) -> str:
+        """Return the head of an archived kata, without its copies; "" if the tar has none.
+
+        Only the end of the tar is read. Raises KataNotFound.
+        """
+
+    @abstractmethod
     def open(self, kata_id: str) -> AbstractContextManager[SealedReader]:
         """Give the compressed tar of an archived kata, without its copies.
 
@@ -181,6 +193,7 @@ class Archive(ABC):
     @abstractmethod
     def delete(self, kata_id: str) -> None:
         """Delete an archived kata, if there is one."""
+        self.claim()
 
     @abstractmethod
     def copies(self, kata_id: str) -> list[Copy]:
@@ -193,6 +206,10 @@ class Archive(ABC):
     @abstractmethod
     def put_copy(self, kata_id: str, copy: Copy, pieces: Iterator[bytes]) -> None:
         """Add a copy, durably and atomically."""
+
+    @abstractmethod
+    def claim(self) -> None:
+        """Mark the archive as this namespace's. Raises ArchiveOfAnother or ArchiveUnavailable."""
 
     @abstractmethod
     def sweep(self) -> None:
@@ -217,6 +234,10 @@ class NoArchive(Archive):
         """Return None."""
         return None
 
+    def head(self, kata_id: str) -> str:
+        """Raise KataNotFound."""
+        raise KataNotFound(kata_id, "there is no archive")
+
     def open(self, kata_id: str) -> AbstractContextManager[SealedReader]:
         """Raise KataNotFound."""
         raise KataNotFound(kata_id, "there is no archive")
@@ -240,15 +261,39 @@ class NoArchive(Archive):
         """Raise LookupError: the caller has to check `is_configured`."""
         raise LookupError("there is no archive")
 
+    def claim(self) -> None:
+        """Do nothing."""
+
     def sweep(self) -> None:
         """Do nothing."""
 
 
 class StoredArchive(Archive):
-    """The archived katas in a store."""
+    """The archived katas in a store.
 
-    def __init__(self, store: Store) -> None:
+    The first storer that writes there marks the store with its namespace. For a storer of another
+    namespace every write raises ArchiveOfAnother: it would replace and delete only copies.
+    """
+
+    def __init__(self, store: Store, namespace: str) -> None:
+        """Use the store for the katas of `namespace`; nothing is read yet."""
         self._store = store
+        self._namespace = namespace
+        self._is_ours = False
+
+    def claim(self) -> None:
+        """Mark the store as this namespace's. Raises ArchiveOfAnother or ArchiveUnavailable."""
+        if self._is_ours:
+            return
+        try:
+            with self._store.open(_OWNER) as file:
+                owner = file.read(_MAX_OWNER_BYTES).decode(errors="replace").strip()
+        except FileNotFoundError:
+            owner = self._namespace
+            self._store.write(_OWNER, iter([f"{owner}\n".encode()]))
+        if owner != self._namespace:
+            raise ArchiveOfAnother(owner, self._namespace)
+        self._is_ours = True
 
     def ids(self, prefix: str = "", *, ignore_case: bool = False, after: str = "") -> Iterator[str]:
         """Yield the ids that begin with `prefix` and come after `after`, in order."""
@@ -276,6 +321,14 @@ class StoredArchive(Archive):
         suffix = f"+{len(copies)}.{copies[-1].base}.{copies[-1].number}" if copies else ""
         return ArchivedKata(kata_id, size_bytes, stamp + suffix)
 
+    def head(self, kata_id: str) -> str:
+        """Return the head of an archived kata, from the end of its tar."""
+        try:
+            end = self._store.read_end(_key(kata_id), HEAD_BYTES + _SEAL_BYTES)
+        except FileNotFoundError:
+            raise KataNotFound(kata_id, "it is not in the archive") from None
+        return head_in(end[:-_SEAL_BYTES])
+
     @contextmanager
     def open(self, kata_id: str) -> Iterator[SealedReader]:
         """Give the compressed tar of an archived kata, without its copies."""
@@ -284,6 +337,7 @@ class StoredArchive(Archive):
 
     def put(self, kata_id: str, pieces: Iterator[bytes]) -> str:
         """Archive a kata; return the digest of its tar."""
+        self.claim()
         digest = hashlib.sha256()
         self._store.write(_key(kata_id), _seal(pieces, digest))
         for copy in self.copies(kata_id):
@@ -311,6 +365,7 @@ class StoredArchive(Archive):
 
     def put_copy(self, kata_id: str, copy: Copy, pieces: Iterator[bytes]) -> None:
         """Add a copy, durably and atomically."""
+        self.claim()
         self._store.write(_copy_key(kata_id, copy), _seal(pieces, hashlib.sha256()))
 
     def sweep(self) -> None:

@@ -60,6 +60,12 @@ class DirectoryStore:
                 file = opened.enter_context((self._top / key).open("rb"))
             yield file
 
+    def read_end(self, key: str, size: int) -> bytes:
+        """Return the last bytes of a file; raise FileNotFoundError if there is none."""
+        with self.open(key) as file, self._translating_errors():
+            file.seek(max(0, os.fstat(file.fileno()).st_size - size))
+            return file.read(size)
+
     def write(self, key: str, pieces: Iterator[bytes]) -> None:
         """Write a file under a temporary name, sync it to disk, and rename it."""
         path = self._top / key

@@ -20,8 +20,11 @@ def check(text: str) -> str:
     return text
 
 
-def open_archive(text: str) -> Archive:
-    """Open the archive that the setting names; raise ArchiveUnavailable if that is impossible."""
+def open_archive(text: str, namespace: str) -> Archive:
+    """Open the archive that the setting names, for the katas of a namespace.
+
+    Raises ArchiveUnavailable if that is impossible.
+    """
     if not text:
         return NoArchive()
     found = urlsplit(text)
@@ -29,5 +32,5 @@ def open_archive(text: str) -> Archive:
         # Imported only if used: boto3 takes longer to import than all the rest, and more memory.
         from storer.archive.s3_store import S3Store  # noqa: PLC0415
 
-        return StoredArchive(S3Store(found.netloc, found.path))
-    return StoredArchive(DirectoryStore(Path(unquote(found.path))))
+        return StoredArchive(S3Store(found.netloc, found.path), namespace)
+    return StoredArchive(DirectoryStore(Path(unquote(found.path))), namespace)

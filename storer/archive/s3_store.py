@@ -80,6 +80,15 @@ class S3Store:
         with contextlib.closing(found["Body"]) as body:
             yield cast("IO[bytes]", _Body(self, body))
 
+    def read_end(self, key: str, size: int) -> bytes:
+        """Return the last bytes of an object; raise FileNotFoundError if there is none."""
+        with self._translating_errors():
+            found = self._client.get_object(
+                Bucket=self._bucket, Key=self._prefix + key, Range=f"bytes=-{size}"
+            )
+            with contextlib.closing(found["Body"]) as body:
+                return cast("bytes", body.read())
+
     def write(self, key: str, pieces: Iterator[bytes]) -> None:
         """Write an object; it becomes visible when all of it was sent."""
         with self._translating_errors():

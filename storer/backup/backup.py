@@ -12,6 +12,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+from collections import Counter
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import replace
@@ -27,6 +28,7 @@ from storer.archive.archive import HEAD_BYTES, Archive, ArchivedKata, head_in
 from storer.backup.catalog import Catalog, Entry, State, UnfinishedManifest
 from storer.backup.download import Compression, compress
 from storer.fs import durable
+from storer.git.libgit2 import in_words
 from storer.kata.head import head_of
 from storer.katas.repository import Katas
 from storer.tar import headers, snapshot
@@ -54,6 +56,17 @@ class Backup:
     def token(self) -> str:
         """The token that names the backup."""
         return self._unfinished.token
+
+    @property
+    def counts(self) -> Counter[State]:
+        """How many katas had which state so far."""
+        return self._unfinished.counts
+
+    def take_failures(self) -> Iterator[Entry]:
+        """Yield the katas that could not be read and were not yielded before. For any thread."""
+        failures = self._unfinished.failures
+        while failures:
+            yield failures.popleft()
 
     def tar(self, compression: Compression) -> Generator[bytes, None, None]:
         """Yield the tar, in chunks. Raises UnknownBackup."""
@@ -101,7 +114,7 @@ class Backup:
         except OSError as error:
             entry = _failed(kata_id, previous, f"it can't be read: {error.strerror}")
         except (pygit2.GitError, KeyError, ValueError) as error:  # damage that no check expects
-            entry = _failed(kata_id, previous, f"it can't be read: {error}")
+            entry = _failed(kata_id, previous, f"it can't be read: {in_words(error)}")
         self._unfinished.add(entry)
         if entry.state is not State.UNCHANGED:
             yield _seal(entry)
@@ -143,9 +156,14 @@ class Backup:
             raise KataNotFound(kata_id, "it was deleted during the backup")
         if previous is not None and previous.stamp == archived.stamp:
             return _unchanged(previous)
+        head = previous.head if previous is not None else ""
         if archive.copies(kata_id):  # left by a lost machine: fetching merges them with their base
             with self._katas.using(kata_id, touching=False) as kata:
+                if previous is not None and head and head_of(kata).digest == head:
+                    return _unchanged(previous)
                 return Snapshot(kata, opened)
+        if previous is not None and head and archive.head(kata_id) == head:
+            return replace(_unchanged(previous), stamp=archived.stamp)
         return archived
 
 

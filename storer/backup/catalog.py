@@ -13,6 +13,7 @@ import json
 import os
 import re
 import secrets
+from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
@@ -20,7 +21,6 @@ from pathlib import Path
 from typing import IO
 
 from dojo import kata_ids
-from dojo.engine.client import translating_errors
 from dojo.engine.data_containers import DataContainers
 from dojo.errors import UnknownBackup
 from storer.fs import durable
@@ -80,7 +80,11 @@ class BackupManifest:
 
 
 class UnfinishedManifest:
-    """The manifest of a backup in progress. Belongs to one thread at a time."""
+    """The manifest of a backup in progress. Belongs to one thread at a time.
+
+    `counts` has the number of entries of each state; `failures` those of failed katas that nobody
+    has taken from it.
+    """
 
     def __init__(self, path: Path, token: str, since: str, prefix: str) -> None:
         self.token = token
@@ -90,6 +94,8 @@ class UnfinishedManifest:
         # Line-buffered: once a caller has a kata's seal, the kata's line is in the file.
         self._file = path.open("w+", buffering=1, encoding="ascii")
         self._is_first = True
+        self.counts = Counter[State]()
+        self.failures = deque[Entry]()
         head = json.dumps({"token": token, "since": since, "prefix": prefix, "katas": []})
         self._file.write(head.removesuffix("]}") + "\n")
 
@@ -99,6 +105,9 @@ class UnfinishedManifest:
         fields = {key: value for key, value in asdict(entry).items() if value}
         self._file.write(separator + json.dumps(fields, separators=(",", ":")) + "\n")
         self._is_first = False
+        self.counts[entry.state] += 1
+        if entry.state is State.FAILED:
+            self.failures.append(entry)
 
     def finish(self) -> tuple[int, Iterator[bytes]]:
         """Complete the manifest; return its size in bytes, and its content."""
@@ -183,11 +192,7 @@ class Catalog:
         """Return the folder of the volume; create the volume if there is none."""
         folder = self._containers.backups_folder
         if not folder.is_dir():
-            namespace = self._containers.namespace
-            with translating_errors(self._containers.volume_root):
-                self._containers.engine.api.create_volume(
-                    namespace.backups, labels=namespace.labels("backups")
-                )
+            self._containers.create_plain_volume(self._containers.namespace.backups, "backups")
         return folder
 
 

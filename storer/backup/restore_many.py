@@ -5,7 +5,7 @@ seal proves that. In any other tar, a kata is whole if another kata or the tar's
 """
 
 import json
-from collections.abc import Collection, Generator, Iterator
+from collections.abc import Collection, Generator, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from itertools import pairwise
@@ -18,11 +18,12 @@ from storer.backup import catalog
 from storer.backup.backup import COMMENT, MANIFEST
 from storer.backup.catalog import BadManifest, Entry, State
 from storer.backup.restore import KataBudget
-from storer.kata.ancestry import is_ancestor
+from storer.kata.ancestry import is_ancestor, lights_only_in
 from storer.kata.head import head_of
 from storer.kata.kata import Kata
 from storer.katas.repository import Katas
 from storer.tar.untrusted_reader import InvalidKata, LeftOut, Tar, translate_tar_errors
+from storer.verify.katas import Verifier
 
 _SEAL = ".json"
 _MAX_SEAL_BYTES = 64 * 1024
@@ -40,15 +41,20 @@ class Outcome(Enum):
     DELETED = auto()
     KEPT = auto()
     MISSING = auto()
+    SOUND = auto()
 
 
 @dataclass(frozen=True)
 class Report:
-    """What happened to a kata, and why."""
+    """What happened to a kata, and why.
+
+    `lost_lights` is how many lights the existing kata had, or has, that the backup has not.
+    """
 
     kata_id: str
     outcome: Outcome
     reason: str = ""
+    lost_lights: int = 0
     left_out: LeftOut = field(default_factory=LeftOut)
 
 
@@ -63,14 +69,24 @@ class Finished:
 class RestoreOptions:
     """What the caller allows; `protos/cyberdojo/storer/v1/storer.proto` explains the fields."""
 
-    overwrite: bool
-    apply_deletions: bool
+    overwrite: bool = False
+    apply_deletions: bool = False
+    discard_lights: bool = False
+    kata_ids: frozenset[str] = frozenset()
+    only_damaged: bool = False
+    dry_run: bool = False
+
+    def selects(self, kata_id: str) -> bool:
+        """Return whether the caller wants this kata."""
+        return not self.kata_ids or kata_id in self.kata_ids
 
 
 def restore_katas(
-    katas: Katas, pieces: Iterator[bytes], options: RestoreOptions
+    katas: Katas, verifier: Verifier, pieces: Iterator[bytes], options: RestoreOptions
 ) -> Generator[Report | Finished, None, None]:
     """Restore katas from the tar whose bytes are `pieces`; yield what happened to each.
+
+    `verifier` tells which katas are damaged here.
 
     `pieces` must raise if the stream is incomplete. Raises InvalidArgument where the tar breaks
     off, or MemoryExhausted: the katas reported until then are restored, and nothing of the others
@@ -80,16 +96,22 @@ def restore_katas(
         with translate_tar_errors():
             tar_katas = _KatasInTar(Tar(pieces, holding))
         token = ""
-        refused: set[str] = set()
+        told: set[str] = set()
+        unseen = set(options.kata_ids)
         while (kata_id := tar_katas.next_kata()) is not None:
-            if kata_id:
-                report = _restore(katas, tar_katas, kata_id, options)
-                if report.outcome is Outcome.REFUSED:
-                    refused.add(kata_id)
+            if kata_id and not options.selects(kata_id):
+                tar_katas.skip(kata_id)
+            elif kata_id:
+                report = _restore(katas, verifier, tar_katas, kata_id, options)
+                if report.outcome is Outcome.REFUSED or options.dry_run:
+                    told.add(kata_id)
+                unseen.discard(kata_id)
                 yield report
             else:
-                token = yield from _apply_manifest(katas, tar_katas, options, refused)
+                token = yield from _apply_manifest(katas, tar_katas, options, told, unseen)
         tar_katas.finish()
+        for kata_id in sorted(unseen):
+            yield Report(kata_id, Outcome.MISSING, "the backup has no such kata")
         yield Finished(token)
 
 
@@ -209,7 +231,13 @@ def _top(parts: tuple[str, ...]) -> tuple[str, ...] | None:
     return None
 
 
-def _restore(katas: Katas, tar_katas: _KatasInTar, kata_id: str, options: RestoreOptions) -> Report:
+def _restore(
+    katas: Katas,
+    verifier: Verifier,
+    tar_katas: _KatasInTar,
+    kata_id: str,
+    options: RestoreOptions,
+) -> Report:
     """Restore the current kata, and advance past it."""
     waits.wait_longer()
     decided: list[Report] = []
@@ -223,13 +251,18 @@ def _restore(katas: Katas, tar_katas: _KatasInTar, kata_id: str, options: Restor
 
     def is_wanted(incoming: Kata, existing: Kata | None) -> bool:
         decided.append(_decide(kata_id, incoming, existing, options))
-        return decided[0].outcome in {Outcome.RESTORED, Outcome.REPLACED}
+        is_to_be_published = decided[0].outcome in {Outcome.RESTORED, Outcome.REPLACED}
+        return is_to_be_published and not options.dry_run
 
     try:
+        if options.only_damaged and not _is_damaged(verifier, kata_id):
+            tar_katas.skip(kata_id)
+            return Report(kata_id, Outcome.SOUND)
         if tar_katas.kata_and_path()[1] is None:  # only a seal, which says why the kata is missing
             with translate_tar_errors():
                 tar_katas.check_seal()
-        katas.restore_if_wanted(kata_id, fill, is_wanted, overwrite=options.overwrite)
+        is_forced = options.overwrite or options.only_damaged
+        katas.restore_if_wanted(kata_id, fill, is_wanted, overwrite=is_forced)
     except (InvalidKata, LockHeld) as error:
         if not is_read:
             tar_katas.skip(kata_id)
@@ -241,40 +274,76 @@ def _restore(katas: Katas, tar_katas: _KatasInTar, kata_id: str, options: Restor
     return replace(report, left_out=tar_katas.tar.left_out) if is_new else report
 
 
+def _is_damaged(verifier: Verifier, kata_id: str) -> bool:
+    try:
+        return bool(verifier.damage_of(kata_id))
+    except (KataNotFound, FileNotFoundError):  # it is not here, or was deleted meanwhile
+        return False
+
+
 def _decide(kata_id: str, incoming: Kata, existing: Kata | None, options: RestoreOptions) -> Report:
     """Decide what to do with an incoming kata."""
     damaged = "; ".join(map(str, incoming.lights()[1]))
     if existing is None:
         return Report(kata_id, Outcome.RESTORED, damaged)
-    if head_of(existing) == head_of(incoming):
-        return Report(kata_id, Outcome.UNCHANGED)
-    if options.overwrite:
-        return Report(kata_id, Outcome.REPLACED, damaged)
+    damage, is_same, is_continued = "", False, False
     try:
-        if is_ancestor(existing, incoming):
-            return Report(kata_id, Outcome.REPLACED, damaged)
-        is_newer = is_ancestor(incoming, existing)
-    except KataDamaged as error:
-        return Report(kata_id, Outcome.SKIPPED, f"the existing kata stays: {error}")
-    reason = "the existing kata is newer" if is_newer else "the existing kata has other lights"
-    if damaged:
-        reason += f"; of the incoming one, {damaged}"
-    return Report(kata_id, Outcome.SKIPPED, reason)
+        is_same = head_of(existing) == head_of(incoming)
+        is_continued = not is_same and is_ancestor(existing, incoming)
+        existing.read_manifest()
+        if not is_same:
+            damage = "; ".join(map(str, existing.lights()[1]))
+    except (KataDamaged, KataNotFound) as error:
+        damage = str(error)
+    if is_same and not (damage or options.only_damaged):
+        return Report(kata_id, Outcome.UNCHANGED)
+    lost = lights_only_in(existing, incoming)
+    count = sum(len(numbers) for numbers in lost.values())
+    without = f"{_counted(count)} that the backup has not: {_listed(lost)}" if lost else ""
+    if lost and not options.discard_lights:
+        reason, outcome = f"it has {without}", Outcome.SKIPPED
+    elif options.overwrite or options.only_damaged or (is_continued and not damage):
+        reason, outcome = f"without {without}" if lost else "", Outcome.REPLACED
+    else:
+        differs = "its manifest.json differs from that in the backup, and its lights do not"
+        reason, outcome = f"{damage or differs}. Restore it with overwrite", Outcome.SKIPPED
+    reasons = [reason, f"in the backup, {damaged}" if damaged else ""]
+    return Report(kata_id, outcome, "; ".join(filter(None, reasons)), count)
+
+
+def _counted(lights: int) -> str:
+    return "1 light" if lights == 1 else f"{lights} lights"
+
+
+def _listed(lights: Mapping[str, range]) -> str:
+    """Return lights in words, such as `whale 400 to 469, zebra 3`."""
+    return ", ".join(
+        f"{avatar} {numbers[0]}" + (f" to {numbers[-1]}" if len(numbers) > 1 else "")
+        for avatar, numbers in lights.items()
+    )
 
 
 def _apply_manifest(
-    katas: Katas, tar_katas: _KatasInTar, options: RestoreOptions, refused: Collection[str]
+    katas: Katas,
+    tar_katas: _KatasInTar,
+    options: RestoreOptions,
+    told: Collection[str],
+    unseen: set[str],
 ) -> Generator[Report, None, str]:
     """Apply the backup's manifest to katas that are not in its tar; return the backup's token.
 
-    Katas that were `refused` have a report already and get no other.
+    Katas in `told` have a report already and get no other. Those that the manifest has are removed
+    from `unseen`.
     """
     try:
         with translate_tar_errors():
             manifest = catalog.read(tar_katas.tar.content())
             for entry in manifest.entries():
-                report = _apply_entry(katas, entry, options)
-                if report is not None and entry.kata_id not in refused:
+                if not options.selects(entry.kata_id):
+                    continue
+                report = _apply_entry(katas, entry, options, is_wanted=entry.kata_id in unseen)
+                unseen.discard(entry.kata_id)
+                if report is not None and entry.kata_id not in told:
                     yield report
             token = manifest.token
     except BadManifest as error:
@@ -284,18 +353,23 @@ def _apply_manifest(
     return token
 
 
-def _apply_entry(katas: Katas, entry: Entry, options: RestoreOptions) -> Report | None:
+def _apply_entry(
+    katas: Katas, entry: Entry, options: RestoreOptions, *, is_wanted: bool
+) -> Report | None:
+    """Apply an entry; `is_wanted`: the caller named the kata, and it was not in the tar."""
     is_stored = katas.is_stored(entry.kata_id)
     if entry.state is not State.DELETED:
-        if is_stored:
+        if (is_stored or options.only_damaged) and not is_wanted:
             return None
         return Report(entry.kata_id, Outcome.MISSING, entry.reason or "an earlier backup has it")
     if not is_stored:
         return None
     if not options.apply_deletions:
         return Report(entry.kata_id, Outcome.KEPT, "the request does not apply deletions")
-    if not options.overwrite and not _is_unchanged(katas, entry):
+    if not options.discard_lights and not _is_unchanged(katas, entry):
         return Report(entry.kata_id, Outcome.KEPT, "it changed after the backup that deletes it")
+    if options.dry_run:
+        return Report(entry.kata_id, Outcome.DELETED)
     try:
         katas.delete(entry.kata_id)
     except KataNotFound:

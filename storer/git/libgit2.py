@@ -26,3 +26,9 @@ def opened(git: Path) -> pygit2.Repository:
     repository.references = References(weakref.proxy(repository))
     del repository.branches, repository.remotes, repository.submodules
     return repository
+
+
+def in_words(error: Exception) -> str:
+    """Return what an error of a read of git says. A KeyError only names what is missing."""
+    is_missing = isinstance(error, KeyError) and error.args
+    return f"{error.args[0]} is missing" if is_missing else str(error)

@@ -1,9 +1,12 @@
-"""Whether a kata's history continues the history of another kata of the same id."""
+"""Whether a kata's history continues that of another kata of the same id, and what it lacks."""
+
+import contextlib
 
 import pygit2
 
 from dojo.errors import KataDamaged
-from storer.kata.head import DAMAGED, head_of
+from storer.git.libgit2 import in_words
+from storer.kata.head import DAMAGED, head_of, newest
 from storer.kata.history import GIT
 from storer.kata.kata import Kata
 
@@ -17,16 +20,16 @@ def is_ancestor(was: Kata, now: Kata) -> bool:
     before, after = head_of(was), head_of(now)
     if before.manifest_sha256 != after.manifest_sha256:
         return False
-    newest = {name: (number, tag) for name, number, tag in after.lights}
+    ends = {name: (number, tag) for name, number, tag in after.lights}
     for name, number, tag in before.lights:
-        if name not in newest or newest[name][0] < number:
+        if name not in ends or ends[name][0] < number:
             return False
         if number == DAMAGED:
-            if newest[name] != (number, tag):
+            if ends[name] != (number, tag):
                 return False
             continue
         old = _commit(was, name, number)
-        new = _commit(now, name, newest[name][0])
+        new = _commit(now, name, ends[name][0])
         if not _continues(now, name, old, new) or _commit(now, name, number) != old:
             return False
     return True
@@ -38,7 +41,26 @@ def _continues(kata: Kata, avatar: str, old: pygit2.Oid, new: pygit2.Oid) -> boo
         repository = kata.avatar(avatar).open_history().open_whole_repository()
         return old in repository and (new == old or repository.descendant_of(new, old))
     except (KeyError, pygit2.GitError) as error:
-        raise KataDamaged(kata.kata_id, f"{avatar}/{GIT}", str(error)) from error
+        raise KataDamaged(kata.kata_id, f"{avatar}/{GIT}", in_words(error)) from error
+
+
+def lights_only_in(was: Kata, now: Kata) -> dict[str, range]:
+    """Return the numbers of the lights that `was` has and `now` has not, by avatar.
+
+    Avatars of `was` that can't be read are left out.
+    """
+    found: dict[str, range] = {}
+    theirs = {name: newest(now, name)[0] for name in now.avatar_names()}
+    for name in was.avatar_names():
+        # What can't be read is lost already.
+        with contextlib.suppress(KataDamaged, OSError, ValueError):
+            number, _ = newest(was, name)
+            shared = min(number, theirs.get(name, DAMAGED))
+            while shared >= 0 and _commit(was, name, shared) != _commit(now, name, shared):
+                shared -= 1
+            if shared < number:
+                found[name] = range(shared + 1, number + 1)
+    return found
 
 
 def _commit(kata: Kata, avatar: str, number: int) -> pygit2.Oid:
@@ -47,4 +69,4 @@ def _commit(kata: Kata, avatar: str, number: int) -> pygit2.Oid:
         repository = kata.avatar(avatar).open_history().open_whole_repository()
         return repository.references[tag].peel(pygit2.Commit).id
     except (KeyError, pygit2.GitError) as error:
-        raise KataDamaged(kata.kata_id, f"{avatar}/{tag}", str(error)) from error
+        raise KataDamaged(kata.kata_id, f"{avatar}/{GIT}", in_words(error)) from error

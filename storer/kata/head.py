@@ -63,12 +63,15 @@ def head_of(kata: Kata, names: Iterable[str] | None = None) -> Head:
     except FileNotFoundError:
         raise KataNotFound(kata.kata_id) from None
     names = kata.avatar_names() if names is None else names
-    lights = tuple((name, *_newest(kata, name)) for name in names)
+    lights = tuple((name, *newest(kata, name)) for name in names)
     return Head(lights, hashlib.sha256(manifest).hexdigest())
 
 
-def _newest(kata: Kata, name: str) -> tuple[int, str]:
-    """Return the number of an avatar's newest light, and the object that its tag names."""
+def newest(kata: Kata, name: str) -> tuple[int, str]:
+    """Return the number of an avatar's newest light, and the object that its tag names.
+
+    Of a damaged avatar, return what `Head` has of it.
+    """
     found = _newest_from_files(kata.folder / name)
     if found is not None:
         return found

@@ -25,6 +25,7 @@ from dojo.limits import GIT_DEPTH
 from dojo.naming import SANDBOX
 from storer.fs import json_files
 from storer.fs.json_files import Unreadable
+from storer.git.libgit2 import in_words
 from storer.git.reader import GitReader, TreeEntry
 from storer.kata import light
 from storer.kata.light import Light, Submission
@@ -235,7 +236,8 @@ class History:
             yield
         except _READING_ERRORS as error:
             path = Path(self._avatar) / GIT / what
-            raise KataDamaged(self._kata_id, path, str(error) or type(error).__name__) from error
+            reason = in_words(error) or type(error).__name__
+            raise KataDamaged(self._kata_id, path, reason) from error
 
 
 class _Files:

@@ -73,12 +73,13 @@ def stage_and_publish(
         names = normalize.normalize(staged.folder, kata_id)
         with locks.locked(folder):
             publish.recover(folder)
-            if not is_wanted(staged.folder):
-                return None
-            waits.check()  # from here on, the kata is replaced as a whole
-            folder.chmod(PASSAGE)
-            publish.publish(staged, folder)
-    return names
+            if is_published := is_wanted(staged.folder):
+                waits.check()  # from here on, the kata is replaced as a whole
+                folder.chmod(PASSAGE)
+                publish.publish(staged, folder)
+    if not is_published:
+        _lock_and_delete_unfinished(containers, kata_id)
+    return names if is_published else None
 
 
 @contextmanager
@@ -182,4 +183,4 @@ def _delete_unfinished(containers: DataContainers, kata_id: str) -> None:
     if not containers.exists(kata_id) and not is_needed:
         with contextlib.suppress(DojoError):  # the next sweep tries again
             containers.delete(kata_id)
-            _log.info("unfinished kata deleted", kata=kata_id)
+            _log.debug("data-container removed, as no kata came into it", kata=kata_id)

@@ -20,15 +20,30 @@ from storer.katas.listing import Places
 _log = structlog.get_logger()
 
 
-def delete(places: Places, kata_id: str) -> None:
-    """Delete a kata's container and volume, and the kata in the archive.
+def delete(places: Places, kata_id: str) -> bool:
+    """Delete a kata everywhere: in a data-container, in the archive, in the katas directory.
 
-    Raises KataNotFound; ArchiveUnavailable or EngineUnavailable if nothing was deleted.
+    Return whether the katas directory still has it, because it may not be written; the kata stays
+    away all the same. Raises KataNotFound; ArchiveUnavailable or EngineUnavailable if nothing was
+    deleted.
     """
-    containers = places.data_containers
-    if not containers.exists(kata_id) and places.archive.find(kata_id) is None:
-        raise KataNotFound(kata_id, "neither a data-container nor the archive has this kata")
-    folder = containers.folder(kata_id)
+    containers, directory = places.data_containers, places.katas_directory
+    is_stored = containers.exists(kata_id) or places.archive.find(kata_id) is not None
+    if not is_stored and directory.folder(kata_id) is None:
+        raise KataNotFound(kata_id, "no data-container, archive or katas directory has this kata")
+    # First: if this process dies before the end, the next call must not import the kata again.
+    is_in_directory = directory.hide(kata_id)
+    _delete_stored(places, kata_id)
+    is_gone = directory.remove(kata_id)
+    if is_in_directory and is_gone:
+        directory.show(kata_id)  # no tombstone is needed any more
+    _log.info("kata deleted", stays_in_katas_directory=not is_gone)
+    return not is_gone
+
+
+def _delete_stored(places: Places, kata_id: str) -> None:
+    """Delete a kata's container and volume, and the kata in the archive."""
+    containers, folder = places.data_containers, places.data_containers.folder(kata_id)
     while True:
         try:
             with locks.locked(folder):
@@ -43,7 +58,6 @@ def delete(places: Places, kata_id: str) -> None:
             places.archive.delete(kata_id)
             if not folder.exists():  # if it exists, another call has just fetched it
                 break
-    _log.info("kata deleted")
 
 
 def archive(

@@ -1,20 +1,90 @@
-"""A katas directory on the host, `49/3A06504A/...`, which the storer reads and never writes."""
+"""A katas directory on the host, `49/3A06504A/...`.
 
+The storer reads it. It writes there only if it is told to remove what it has imported or deleted.
+"""
+
+import contextlib
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import structlog
+
 from dojo import kata_ids
+from storer.fs import durable
+from storer.katas.tombstones import Tombstones
+
+# The end of the name of a kata's folder while it is removed.
+_REMOVED = ".removed"
+
+_log = structlog.get_logger()
 
 
 class KatasDirectory:
-    """The katas in a folder; there are none if `path` is None."""
+    """The katas in a folder, without those that were deleted; there are none if `path` is None."""
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        tombstones: Tombstones | None = None,
+        *,
+        removes: bool = False,
+    ) -> None:
+        """Remove deleted katas from the folder if `removes`, and only hide them if not."""
         self._path = path
+        self._tombstones = tombstones
+        self.removes = removes
 
     def folder(self, kata_id: str) -> Path | None:
         """Return the kata's folder, or None if the directory has no such kata."""
+        folder = self._folder(kata_id)
+        if folder is None or (self._tombstones is not None and self._tombstones.has(kata_id)):
+            return None
+        return folder
+
+    def hide(self, kata_id: str) -> bool:
+        """Keep a kata away that is deleted; return whether the directory has it."""
+        is_here = self._folder(kata_id) is not None
+        if is_here and self._tombstones is not None:
+            self._tombstones.add(kata_id)
+        return is_here
+
+    def show(self, kata_id: str) -> None:
+        """Give a kata again that was deleted, if the directory still has it."""
+        if self._tombstones is not None:
+            self._tombstones.remove(kata_id)
+
+    def remove(self, kata_id: str) -> bool:
+        """Remove a kata's folder if that is allowed; return whether it is gone.
+
+        Nobody ever finds a part of it. What can't be removed stays, and is logged.
+        """
+        folder = self._folder(kata_id)
+        if folder is None:
+            return True
+        if not self.removes:
+            return False
+        removed = folder.with_name(f".{folder.name}{_REMOVED}")
+        try:
+            folder.rename(removed)
+            durable.sync_folder(folder.parent)
+            shutil.rmtree(removed)
+            with contextlib.suppress(OSError):  # other katas are in it
+                folder.parent.rmdir()
+        except OSError as error:
+            _log.warning("kata stays in the katas directory", kata=kata_id, reason=str(error))
+            return False
+        _log.info("kata removed from the katas directory", kata=kata_id, path=str(folder))
+        return True
+
+    def sweep(self) -> None:
+        """Remove what a process that died had begun to remove."""
+        if self._path is not None and self.removes:
+            for left in self._path.glob(f"[!.]*/.*{_REMOVED}"):
+                shutil.rmtree(left)
+
+    def _folder(self, kata_id: str) -> Path | None:
         if self._path is None:
             return None
         folder = self._path / kata_ids.outer(kata_id) / kata_ids.inner(kata_id)
@@ -27,12 +97,14 @@ class KatasDirectory:
         """
         fold = str.lower if ignore_case else str
         wanted = fold(prefix)
+        deleted = self._tombstones.ids() if self._tombstones is not None else set()
         for outer in _names(self._path):
             if len(outer) != 2 or not fold(outer).startswith(wanted[:2]):
                 continue
             for inner in _names(self._path, outer):
                 kata_id = outer + inner
-                if kata_ids.is_whole(kata_id) and fold(kata_id).startswith(wanted):
+                is_kata = kata_ids.is_whole(kata_id) and kata_id not in deleted
+                if is_kata and fold(kata_id).startswith(wanted):
                     yield kata_id
 
 

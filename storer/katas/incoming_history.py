@@ -18,6 +18,7 @@ from dojo.naming import SANDBOX
 from storer.fs import durable, json_files
 from storer.fs.json_files import Unreadable
 from storer.git import untrusted_repository
+from storer.git.libgit2 import in_words
 from storer.git.reader import GitReader, TreeEntry, entries
 from storer.git.untrusted_repository import Damaged, Remove, Taken
 from storer.kata import light
@@ -67,7 +68,7 @@ def take(
     except Damaged as error:
         raise KataDamaged(kata_id, f"{avatar}/{GIT}/{error.path}", error.reason) from None
     except (pygit2.GitError, KeyError, ValueError) as error:
-        raise KataDamaged(kata_id, f"{avatar}/{GIT}", str(error)) from error
+        raise KataDamaged(kata_id, f"{avatar}/{GIT}", in_words(error)) from error
     return history, taken.light_numbers
 
 

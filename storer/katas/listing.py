@@ -64,13 +64,16 @@ def complete(places: Places, partial_id: str) -> tuple[list[str], bool]:
     return ordered[:MAX_COMPLETIONS], len(ordered) > MAX_COMPLETIONS
 
 
-def page(places: Places, prefix: str, after: str, count: int) -> list[ListedKata]:
+def page(
+    places: Places, prefix: str, after: str, count: int, *, ignore_case: bool = False
+) -> list[ListedKata]:
     """Return the first `count` katas whose ids begin with `prefix` and come after `after`."""
-    old = places.katas_directory
+    archived = places.archive.ids(prefix, ignore_case=ignore_case, after=after)
+    legacy = places.katas_directory.kata_ids(prefix, ignore_case=ignore_case)
     merged = heapq.merge(
-        _contained(places, prefix, after),
-        ((kata_id, "archive") for kata_id in places.archive.ids(prefix, after=after)),
-        ((kata_id, "directory") for kata_id in old.kata_ids(prefix) if kata_id > after),
+        _contained(places, prefix, after, ignore_case=ignore_case),
+        ((kata_id, "archive") for kata_id in archived),
+        ((kata_id, "directory") for kata_id in legacy if kata_id > after),
     )
     each_once = (
         (kata_id, {place for _, place in found})
@@ -109,17 +112,20 @@ def stored_ids(places: Places, prefix: str, after: str) -> Iterator[str]:
     yield from (kata_id for kata_id, _ in groupby(merged))
 
 
-def _contained(places: Places, prefix: str, after: str) -> Iterator[tuple[str, str]]:
+def _contained(
+    places: Places, prefix: str, after: str, *, ignore_case: bool = False
+) -> Iterator[tuple[str, str]]:
     """Yield the ids of katas in data-containers, in order, each with its place.
 
     A kata that is archived during the listing is included: the archive may have been listed
     before the kata was in it.
     """
     containers = places.data_containers
+    fold = str.lower if ignore_case else str
     contained = sorted(
         kata_id
         for kata_id in containers.kata_ids()
-        if kata_id.startswith(prefix) and kata_id > after
+        if fold(kata_id).startswith(fold(prefix)) and kata_id > after
     )
     for kata_id in contained:
         if containers.exists(kata_id):

@@ -144,9 +144,11 @@ class Katas:
         """Return the ids that begin with a partial id, and whether there are more of them."""
         return listing.complete(self._places, partial_id)
 
-    def page(self, prefix: str, after: str, count: int) -> list[ListedKata]:
+    def page(
+        self, prefix: str, after: str, count: int, *, ignore_case: bool = False
+    ) -> list[ListedKata]:
         """Return the first `count` katas whose ids begin with `prefix` and come after `after`."""
-        return listing.page(self._places, prefix, after, count)
+        return listing.page(self._places, prefix, after, count, ignore_case=ignore_case)
 
     def details(self, listed: Iterable[ListedKata]) -> dict[str, Details]:
         """Return the details of each kata, except those that only the archive has."""
@@ -189,8 +191,13 @@ class Katas:
         with self.using(kata_id, importing=importing) as kata:
             return kata.lights()[0]
 
-    def import_(self, kata_id: str) -> tuple[Avatars, bool]:
-        """Fetch a kata; return its avatars, and whether it was in a data-container before."""
+    def import_(self, kata_id: str, *, undelete: bool = False) -> tuple[Avatars, bool]:
+        """Fetch a kata; return its avatars, and whether it was in a data-container before.
+
+        With `undelete` also from the katas directory if it was deleted.
+        """
+        if undelete:
+            self._places.katas_directory.show(kata_id)
         before = self._containers.exists(kata_id)
         with self.using(kata_id) as kata:
             return avatars_of(kata), before
@@ -257,13 +264,11 @@ class Katas:
                 self._supersede(kata_id)
             self._changes.publish(kata_id)
 
-    def delete(self, kata_id: str) -> None:
-        """Delete a kata's container and volume, and the kata in the archive.
-
-        Raises KataNotFound; ArchiveUnavailable or EngineUnavailable if nothing was deleted.
-        """
-        delete.delete(self._places, kata_id)
+    def delete(self, kata_id: str) -> bool:
+        """Delete a kata everywhere, as `storer.katas.delete.delete` does."""
+        stays_in_directory = delete.delete(self._places, kata_id)
         self._changes.publish(kata_id)
+        return stays_in_directory
 
     def archive_kata(
         self, kata_id: str, is_watched: Callable[[str], bool], *, with_products: bool
@@ -290,6 +295,7 @@ class Katas:
     def sweep(self) -> None:
         """Remove what processes that died left incomplete. Call this when a storer starts."""
         create.sweep(self._places)
+        self._places.katas_directory.sweep()
 
     def _unchecked_kata(self, kata_id: str) -> Kata:
         """Return a kata without checking that it exists. For the holder of its lock."""
@@ -297,8 +303,12 @@ class Katas:
         return Kata(folder, kata_id, self._cache, self._checkpointer)
 
     def _existing(self, kata_id: str) -> Kata | None:
-        """Return the kata if a data-container has it. For the holder of its lock."""
-        return self._unchecked_kata(kata_id) if self._containers.exists(kata_id) else None
+        """Return the kata if a data-container has it. For the holder of its lock.
+
+        A kata without its manifest.json is invisible, but its avatars are a participant's.
+        """
+        kata = self._unchecked_kata(kata_id)
+        return kata if self._containers.exists(kata_id) or kata.avatar_names() else None
 
     def _fetch_existing(self, kata_id: str) -> None:
         """Fetch the kata that another is to replace, so that the two can be compared.

@@ -21,6 +21,7 @@ import structlog
 from dojo import free_space
 from dojo.errors import DiskFull
 from storer.fs import durable, tree
+from storer.git.libgit2 import in_words
 from storer.git.reader import GitReader
 from storer.kata.history import GIT
 from storer.kata.kata import Kata
@@ -91,7 +92,7 @@ def pack_objects(kata: Kata, references: Mapping[PurePosixPath, bytes]) -> Itera
                 _pack(git, folder)
                 packed.files[at / "packed-refs"] = _packed_references(references, at)
             except (pygit2.GitError, KeyError, ValueError) as error:
-                _log.warning("avatar not packed", avatar=name, reason=str(error))
+                _log.warning("avatar not packed", avatar=name, reason=in_words(error))
                 packed.damaged.add(name)
                 continue
             for path in folder.iterdir():

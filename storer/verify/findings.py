@@ -20,6 +20,10 @@ class Kind(Enum):
     DAMAGED = "damaged"
 
 
+# What mending does not bring back: it takes a backup.
+DAMAGE = frozenset({Kind.MANIFEST, Kind.HISTORY, Kind.LIGHTS, Kind.ARCHIVE})
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """Something that is wrong.

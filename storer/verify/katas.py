@@ -21,6 +21,7 @@ from dojo import avatars, kata_ids, locks, waits
 from dojo.engine.data_containers import MANIFEST, DataContainers
 from dojo.errors import KataDamaged, KataNotFound, LockHeld
 from storer.archive.archive import Archive
+from storer.git.libgit2 import in_words
 from storer.kata.kata import STARTING, Kata
 from storer.katas import publish
 from storer.katas.create import UNFINISHED_SECONDS
@@ -33,7 +34,7 @@ from storer.verify.avatar import (
     check_passage,
     with_avatar_path,
 )
-from storer.verify.findings import Finding, Kind
+from storer.verify.findings import DAMAGE, Finding, Kind
 
 # What reading git's files raises for damage that no check expects: it must not end the check of all
 # other katas.
@@ -105,6 +106,22 @@ class Verifier:
                 yield KataFinding(kata_id, "", busy, mended=False)
             self.counts.katas += 1
             yield Progress(kata_id)
+
+    def damage_of(self, kata_id: str) -> str:
+        """Return what is damaged of a kata, "" if nothing is: what only a backup can mend.
+
+        A kata in a data-container is judged by that, any other by the archive. Raises LockHeld,
+        KataNotFound or ArchiveUnavailable.
+        """
+        if self._containers.folder(kata_id).exists():
+            found = [each.finding for each in self._check_kata(kata_id) if each is not None]
+        else:
+            checked = archived.check(self._archive, kata_id)
+            if checked is None:
+                raise KataNotFound(kata_id)
+            found = checked.findings
+        damage = [each for each in found if each.kind in DAMAGE]
+        return f"{damage[0].path}: {damage[0].what}".removeprefix(": ") if damage else ""
 
     def archived(self, prefix: str, ids: list[str]) -> Iterator[KataFinding | Progress]:
         """Verify the archived katas with a prefix, or these ids; skip those not in the archive.
@@ -245,7 +262,9 @@ def check_ids(containers: DataContainers, archive: Archive, ids: Iterable[str]) 
 
 def _unreadable(error: Exception) -> AvatarResult:
     """Return the result for an avatar that can't be checked, for a reason that no check expects."""
-    return AvatarResult([(Finding("", Kind.HISTORY, f"can't be read: {error}"), False)], 0, 0)
+    return AvatarResult(
+        [(Finding("", Kind.HISTORY, f"can't be read: {in_words(error)}"), False)], 0, 0
+    )
 
 
 def _check_manifest(folder: Path, kata_id: str) -> Iterator[Finding]:

@@ -11,9 +11,10 @@ is being recorded.
 
 import filecmp
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from functools import cached_property, partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +54,6 @@ class LightsCheck:
 
     def findings(self) -> Iterator[Finding]:
         """Yield everything that is wrong. Raises KataDamaged if a commit can't be read."""
-        if 0 not in self._commits:
-            yield Finding(f"{GIT}/{_TAGS}0", Kind.LIGHTS, "light 0 has no tag")
         yield from self._check_increments()
         yield from self._check_tags()
         newest = self._newest
@@ -133,45 +132,73 @@ class LightsCheck:
         except Unreadable:
             listed = set()
         newest = self._newest
+        lost = [number for number in range(newest + 1) if number not in self._commits]
+        for first, last in _runs(lost):
+            yield from self._lost_tags(first, last, listed)
         for number in range(1, newest + 1):
-            path = f"{GIT}/{_TAGS}{number}"
-            if number not in self._commits:
-                found = self._lost_commit(number)
-                is_legacy = number + 1 in self._commits and number + 1 not in self._lights
-                if number in listed or found or not is_legacy:
-                    mend = partial(self._write_reference, f"{_TAGS}{number}", found or "")
-                    what = f"light {number} has no tag"
-                    yield Finding(path, Kind.LIGHTS, what, mend if found else None)
-            elif number - 1 in self._commits:
+            if number in self._commits and number - 1 in self._commits:
                 parents = [str(each) for each in self._commits[number].parent_ids]
                 if parents != [str(self._commits[number - 1].id)]:
                     what = f"the commit of light {number} does not follow light {number - 1}'s"
-                    yield Finding(path, Kind.LIGHTS, what)
+                    yield Finding(f"{GIT}/{_TAGS}{number}", Kind.LIGHTS, what)
         if 0 in self._commits and self._commits[0].parent_ids:
             yield Finding(f"{GIT}/{_TAGS}0", Kind.LIGHTS, "the commit of light 0 has a parent")
 
-    def _lost_commit(self, number: int) -> str | None:
-        """Return the commit that the lost tag of a light must have named, if that is certain.
+    def _lost_tags(self, first: int, last: int, listed: Collection[int]) -> Iterator[Finding]:
+        """Yield one finding for the lights `first` to `last`, all of which have no tag."""
+        commits = self._lost_commits(first, last)
+        is_legacy = last + 1 in self._commits and last + 1 not in self._lights
+        is_known = first == 0 or any(number in listed for number in range(first, last + 1))
+        if is_legacy and not (commits or is_known):
+            return
 
-        The commit's light.json has the light's number, and its neighbours are the right commits.
+        def write_tags() -> None:
+            for number, commit in commits.items():
+                self._write_reference(f"{_TAGS}{number}", commit)
+
+        is_one = first == last
+        what = f"light {first} has no tag" if is_one else f"lights {first} to {last} have no tags"
+        path = f"{GIT}/{_TAGS}{first if is_one else ''}".rstrip("/")
+        yield Finding(path, Kind.LIGHTS, what, write_tags if commits else None)
+
+    def _lost_commits(self, first: int, last: int) -> dict[int, str]:
+        """Return the commits that the lost tags of lights must have named; none if not certain.
+
+        Each commit's light.json has the light's number, and the commits before and after them are
+        those of the neighbours, or the branch's and the first.
         """
-        following = self._commits.get(number + 1)
-        found: object
-        if following is not None and len(following.parent_ids) == 1:
-            found = self._repository.get(following.parent_ids[0])
-        else:
-            found = self._branch_commit()
-        before = self._commits.get(number - 1)
-        if not isinstance(found, pygit2.Commit) or before is None:
+        following = self._commits.get(last + 1)
+        found: object = self._branch_commit() if following is None else self._parent(following)
+        commits: dict[int, str] = {}
+        for number in range(last, first - 1, -1):
+            if not isinstance(found, pygit2.Commit):
+                return {}
+            stated = self._stated_number(found)
+            if stated != number and not (number == 0 and stated is None):
+                return {}
+            commits[number] = str(found.id)
+            before, found = found, self._parent(found)
+            if number == 0:
+                return {} if before.parent_ids else commits
+        neighbour = self._commits.get(first - 1)
+        if neighbour is None or not isinstance(found, pygit2.Commit):
+            return {}
+        return commits if found.id == neighbour.id else {}
+
+    def _parent(self, commit: pygit2.Commit) -> pygit2.Object | None:
+        """Return the commit's parent, if it has one and no other, and it can be read."""
+        if len(commit.parent_ids) != 1:
             return None
-        if [str(each) for each in found.parent_ids] != [str(before.id)]:
-            return None
+        found: pygit2.Object | None = self._repository.get(commit.parent_ids[0])
+        return found
+
+    def _stated_number(self, commit: pygit2.Commit) -> object:
+        """Return the number in the commit's light.json; None if there is none."""
         try:
-            described = found.tree[LIGHT_JSON]
-            stated = json_files.loads(described.read_raw(), dict)
+            stated = json_files.loads(commit.tree[LIGHT_JSON].read_raw(), dict)
         except (KeyError, pygit2.GitError, Unreadable):
             return None
-        return str(found.id) if stated.get("number") == number else None
+        return stated.get("number")
 
     def _branch_commit(self) -> pygit2.Commit | None:
         try:
@@ -314,6 +341,13 @@ def _parse_all(value: list[object]) -> list[Light]:
 def _increments_json(lights: list[Any]) -> bytes:
     values = (light.to_json(each) if isinstance(each, Light) else each for each in lights)
     return b"[" + b",\n".join(json_files.dumps(each) for each in values) + b"]\n"
+
+
+def _runs(numbers: list[int]) -> Iterator[tuple[int, int]]:
+    """Yield the first and the last number of each run of consecutive numbers."""
+    for _, run in groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0]):
+        found = [number for _, number in run]
+        yield found[0], found[-1]
 
 
 def _lights_are(numbers: list[int]) -> str:

@@ -49,8 +49,9 @@ def namespace(engine: Engine) -> Iterator[Namespace]:
     yield namespace
     with contextlib.suppress(docker.errors.ImageNotFound):  # no kata was made
         engine.api.remove_image(namespace.kata_image)
-    with contextlib.suppress(docker.errors.NotFound):  # no backup was made
-        engine.api.remove_volume(namespace.backups)
+    for volume in (namespace.backups, namespace.deleted):
+        with contextlib.suppress(docker.errors.NotFound):  # no backup was made, nothing deleted
+            engine.api.remove_volume(volume)
     for lock in engine.volume_root().glob(f"{namespace.name}-runner-*.lock"):
         lock.unlink()  # of a runner that a test killed
     left = list(_left_behind(engine, namespace))

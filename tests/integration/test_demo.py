@@ -1,14 +1,18 @@
 """The demo, and the services as docker compose starts them."""
 
+import contextlib
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import grpc
 import pytest
+import yaml
 
 from cyberdojo.startpoints.v1 import startpoints_pb2, startpoints_pb2_grpc
 from dojo.engine.client import Engine
@@ -61,6 +65,16 @@ class Composed:
 
     environ: Mapping[str, str]
 
+    @property
+    def storer(self) -> str:
+        """The storer's address."""
+        return f"127.0.0.1:{self.environ['CYBER_DOJO_STORER_PORT']}"
+
+    @property
+    def runner(self) -> str:
+        """The runner's address."""
+        return f"127.0.0.1:{self.environ['CYBER_DOJO_RUNNER_PORT']}"
+
     def compose(self, *arguments: str) -> str:
         """Run compose; return its output."""
         return self._run("scripts/compose", *arguments)
@@ -73,12 +87,25 @@ class Composed:
         """Return the id of a service's container."""
         return self.compose("ps", "--quiet", service).strip()
 
-    def _run(self, *command: str) -> str:
-        done = subprocess.run(
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """Run a command, whether it succeeds or fails."""
+        return subprocess.run(
             command, cwd=TOP, env=self.environ, capture_output=True, text=True, check=False
         )
+
+    def _run(self, *command: str) -> str:
+        done = self.run(*command)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
+
+
+def free_ports(count: int) -> list[str]:
+    """Return ports of 127.0.0.1 on which nothing listens."""
+    with contextlib.ExitStack() as open_sockets:
+        taken = [open_sockets.enter_context(socket.socket()) for _ in range(count)]
+        for each in taken:
+            each.bind(("127.0.0.1", 0))
+        return [str(each.getsockname()[1]) for each in taken]
 
 
 @pytest.fixture(scope="module")
@@ -86,16 +113,19 @@ def composed(
     engine: Engine, namespace: Namespace, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Composed]:
     """The services, started by compose on free ports."""
+    storer_port, runner_port = free_ports(2)
     pair = Composed(
         {
             **os.environ,
             "COMPOSE_PROJECT_NAME": namespace.name,
             "DOCKER_HOST": engine.url,
             "CYBER_DOJO_NAMESPACE": namespace.name,
-            "CYBER_DOJO_STORER_PORT": "0",
-            "CYBER_DOJO_RUNNER_PORT": "0",
+            "CYBER_DOJO_TAG": "latest",
+            "CYBER_DOJO_STORER_PORT": storer_port,
+            "CYBER_DOJO_RUNNER_PORT": runner_port,
             "CYBER_DOJO_KATAS_DIRECTORY": str(tmp_path_factory.mktemp("katas")),
             "CYBER_DOJO_ARCHIVE_DIRECTORY": str(tmp_path_factory.mktemp("archive")),
+            "CYBER_DOJO_LOG_DIRECTORY": str(tmp_path_factory.mktemp("log")),
         }
     )
     try:
@@ -108,17 +138,14 @@ def composed(
 def test_the_pair_does_the_main_job_behind_compose(
     composed: Composed, namespace: Namespace, engine: Engine
 ) -> None:
-    storer, runner = (
-        composed.compose("port", service, port).strip()
-        for service, port in (("storer", "4577"), ("runner", "4597"))
-    )
-    assert "the next test works" in demo(storer, runner, namespace, engine)
+    said = demo(composed.storer, composed.runner, namespace, engine)
+    assert "the next test works" in said
 
 
 def test_the_storer_behind_compose_serves_start_points_that_it_cannot_write(
     composed: Composed, engine: Engine, connect: Callable[[str], grpc.Channel]
 ) -> None:
-    channel = connect(composed.compose("port", "storer", "4577").strip())
+    channel = connect(composed.storer)
     stub = startpoints_pb2_grpc.StartPointsServiceStub(channel)
     languages = stub.ListLanguages(startpoints_pb2.ListLanguagesRequest()).languages
     assert "C (gcc), assert" in [each.display_name for each in languages]
@@ -136,24 +163,111 @@ def test_the_command_is_there_in_both_containers(composed: Composed, service: st
     assert said.endswith(": all as it should be\n")
 
 
-def test_the_pair_is_closed_to_other_machines_and_limited(
-    composed: Composed, engine: Engine
-) -> None:
-    for service, port in (("storer", "4577/tcp"), ("runner", "4597/tcp")):
+def test_the_pair_is_limited(composed: Composed, engine: Engine) -> None:
+    for service in ("storer", "runner"):
         container = composed.container(service)
         # On a busy machine a healthcheck can time out now and then.
         wait_until(partial(is_healthy, engine, container), seconds=120)
-        found = engine.api.inspect_container(container)
-        bindings = found["NetworkSettings"]["Ports"]
-        assert [each["HostIp"] for each in bindings[port]] == ["127.0.0.1"]
-        assert list(bindings) == [port]
-        host = found["HostConfig"]
+        host = engine.api.inspect_container(container)["HostConfig"]
         assert host["RestartPolicy"]["Name"] == "unless-stopped"
         assert host["ReadonlyRootfs"]
         assert host["CapDrop"] == ["ALL"]
         assert host["Memory"] == 2 * 1024**3
         assert host["PidsLimit"] == 2048
         assert host["LogConfig"]["Config"]["max-size"] == "10m"
+
+
+def test_the_pair_has_no_address_that_another_machine_could_route_to(
+    composed: Composed, engine: Engine
+) -> None:
+    for service in ("storer", "runner"):
+        networks = engine.api.inspect_container(composed.container(service))["NetworkSettings"]
+        addresses = [each["IPAddress"] for each in networks["Networks"].values()]
+        assert addresses == [""]
+        assert not networks["Ports"]
+
+
+def test_only_the_machine_itself_reaches_the_pair(composed: Composed) -> None:
+    machine = checking("host", "local_addresses.py").split()
+    ports = [each.rpartition(":")[2] for each in (composed.storer, composed.runner)]
+    answering = checking("host", "answering.py", " ".join(ports), "127.0.0.1")
+    assert answering == "".join(f"127.0.0.1 port {port}\n" for port in ports)
+    assert not checking("bridge", "answering.py", " ".join(ports), *machine)
+
+
+def test_starting_the_pair_fails_if_other_machines_reach_it(
+    composed: Composed, tmp_path: Path
+) -> None:
+    everywhere = tmp_path / "everywhere.yml"
+    everywhere.write_text(
+        yaml.safe_dump(
+            {
+                "version": "2.4",
+                "services": {
+                    "storer": {
+                        "environment": {
+                            "CYBER_DOJO_STORER_LISTEN": composed.storer.replace(
+                                "127.0.0.1", "0.0.0.0"
+                            )
+                        }
+                    }
+                },
+            }
+        )
+    )
+    open_pair = Composed(
+        {**composed.environ, "COMPOSE_FILE": f"{TOP}/docker-compose.yml:{everywhere}"}
+    )
+    try:
+        done = open_pair.run("scripts/up.sh")
+        assert done.returncode == 1
+        assert "other machines can reach the services at " in done.stderr
+        assert f" port {composed.environ['CYBER_DOJO_STORER_PORT']}" in done.stderr
+        assert "make down" in done.stderr
+    finally:
+        composed.up()
+
+
+def test_starting_the_pair_again_leaves_no_volume_behind(
+    composed: Composed, engine: Engine
+) -> None:
+    def anonymous() -> set[str]:
+        mounts = engine.api.inspect_container(composed.container("storer"))["Mounts"]
+        return {each["Name"] for each in mounts if each["Type"] == "volume"}
+
+    before = anonymous()
+    composed.up()
+    assert len(anonymous()) == len(before) == 2
+    left = {each["Name"] for each in engine.api.volumes()["Volumes"]} & (before - anonymous())
+    assert not left
+
+
+def test_the_logs_stay_when_the_containers_are_replaced(composed: Composed) -> None:
+    folder = Path(composed.environ["CYBER_DOJO_LOG_DIRECTORY"])
+    files = [folder / "storer.log", folder / "runner.log"]
+    before = {file: file.read_text() for file in files}
+    container = composed.container("storer")
+    composed.compose("rm", "--force", "--stop", "storer", "runner")
+    composed.up()
+    assert composed.container("storer") != container
+    for file in files:
+        now = file.read_text()
+        assert now.startswith(before[file])
+        assert '"event": "stopped"' in now.removeprefix(before[file])
+        assert '"event": "serving"' in now.removeprefix(before[file])
+
+
+def checking(network: str, script: str, *arguments: str) -> str:
+    """Return what one of the scripts prints in a container with that network."""
+    image = "cyber-dojo/storer"
+    options = ["--rm", "--interactive", "--network", network, "--entrypoint", "python3", image, "-"]
+    done = subprocess.run(
+        ["docker", "run", *options, *arguments],
+        input=(TOP / "scripts" / script).read_bytes(),
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    return done.stdout.decode()
 
 
 def is_healthy(engine: Engine, container: str) -> bool:

@@ -5,10 +5,22 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
+from dojo.engine.data_containers import DataContainers
 from support.paths import TOP
 from support.services import Service
+from support.storer.fixtures import delete_all
+
+
+@pytest.fixture(autouse=True)
+def _tidy(data_containers: DataContainers) -> Iterator[None]:
+    """Deletes the katas of the examples, and lets deleted ones be imported again."""
+    yield
+    delete_all(data_containers)
 
 
 def test_the_examples_for_callers_run_as_they_stand(

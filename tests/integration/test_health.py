@@ -159,6 +159,8 @@ def test_the_healthcheck_command_says_that_a_service_is_serving(
     wait_until(lambda: check(connect(service.address), "") == SERVING)
     done = run_healthcheck(service.address)
     assert (done.returncode, done.stdout) == (0, f"{service.address}: serving\n")
+    proxied = run_healthcheck(service.address, http_proxy="http://127.0.0.1:1", no_proxy="")
+    assert (proxied.returncode, proxied.stdout) == (done.returncode, done.stdout)
 
 
 @each_service
@@ -199,6 +201,34 @@ def test_a_run_in_progress_ends_before_the_runner_does(
     (sandbox / "wait").unlink()
     assert call.result().stdout.content == b"end\n"
     service.wait()
+
+
+def test_the_longest_run_ends_before_the_runner_does_and_a_waiting_one_is_refused(
+    kata: Kata, start_service: Callable[..., Service], connect: Connect
+) -> None:
+    service = start_service("runner", CYBER_DOJO_RUNNER_MAX_CONCURRENT_RUNS="1")
+    try:
+        runner = runner_pb2_grpc.RunnerServiceStub(connect(service.address))
+        calls = []
+        for avatar in ("whale", "zebra"):
+            kata.start_avatar(avatar)
+            request = runner_pb2.RunRequest(
+                kata_id=kata.id,
+                avatar=avatar,
+                image_name="cyberdojofoundation/python_pytest",
+                files={"cyber-dojo.sh": b"touch begun; sleep 1000"},
+                max_seconds=15,
+            )
+            calls.append(runner.Run.future(request, timeout=120))
+            if avatar == "whale":
+                wait_until((kata.sandbox("whale") / "begun").exists)
+        service.send_signal(signal.SIGTERM)
+        # Longer than all other calls have, and within the time that a run may take.
+        assert calls[0].result().outcome == colour_pb2.COLOUR_TIMED_OUT
+        assert calls[1].code() is grpc.StatusCode.UNAVAILABLE
+        assert not (kata.sandbox("zebra") / "begun").exists()
+    finally:
+        service.wait()
 
 
 def test_lights_that_are_being_recorded_are_recorded_before_the_storer_ends(

@@ -9,6 +9,7 @@ import pytest
 
 from dojo.engine.client import Engine
 from dojo.naming import Namespace
+from support.paths import TOP
 
 MODULES = ("storer", "runner")
 DEFAULT_PORTS = {"storer": 4577, "runner": 4597}
@@ -51,6 +52,30 @@ def test_all_bad_settings_are_named_at_once(module: str) -> None:
     assert len(said(done)) == len(bad)
     for name, value in bad.items():
         assert any(line.startswith(f"{module}: {name}={value!r} is n") for line in said(done))
+
+
+@each_service
+def test_a_log_file_that_can_not_be_written_is_named(module: str) -> None:
+    done = start(module, CYBER_DOJO_LOG_FILE="/nowhere/a.log")
+    assert done.returncode == 2
+    reason = "can't be written: No such file or directory"
+    assert said(done) == [f"{module}: CYBER_DOJO_LOG_FILE='/nowhere/a.log' {reason}"]
+
+
+def test_compose_refuses_a_mistyped_setting() -> None:
+    done = subprocess.run(
+        ["scripts/compose", "config"],
+        cwd=TOP,
+        env={**os.environ, "CYBER_DOJO_RUNNER_MAX_CONCURRENT_RUN": "4"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith(
+        "** CYBER_DOJO_RUNNER_MAX_CONCURRENT_RUN is no setting; "
+        "CYBER_DOJO_RUNNER_MAX_CONCURRENT_RUNS is one\n"
+    )
 
 
 def test_a_runtime_that_the_engine_does_not_have_is_named_with_those_that_it_has(

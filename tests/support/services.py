@@ -149,10 +149,11 @@ def code_of(call: Callable[[], object]) -> grpc.StatusCode:
     return grpc.StatusCode.OK
 
 
-def run_healthcheck(address: str) -> subprocess.CompletedProcess[str]:
+def run_healthcheck(address: str, **environ: str) -> subprocess.CompletedProcess[str]:
     """Run the healthcheck command for a service."""
     return subprocess.run(
         [sys.executable, "-m", "dojo.service.healthcheck", address],
+        env={**os.environ, **environ},
         capture_output=True,
         text=True,
         check=False,

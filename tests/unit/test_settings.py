@@ -1,13 +1,17 @@
 """Settings: how they are read, and that all bad ones are reported together."""
 
+import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from dojo.naming import Namespace
+from dojo.service import setting_names
 from dojo.service.settings import BadSettings, load
 from runner.settings import RunnerSettings
 from storer.settings import StorerSettings
+from support.paths import TOP
 
 LISTEN = "CYBER_DOJO_STORER_LISTEN"
 
@@ -38,6 +42,32 @@ def test_settings_are_read_from_the_environment() -> None:
     assert found.volume_root == Path("/volumes")
     assert found.listen == "[::1]:0"
     assert found.archive == "s3://bucket/prefix"
+
+
+def test_the_names_of_all_settings_are_known() -> None:
+    of_services = {
+        each.metadata["name"] for kind in (StorerSettings, RunnerSettings) for each in fields(kind)
+    }
+    assert of_services - setting_names.NAMES == {"DOCKER_HOST"}
+    used = set(re.findall(r"\$\{(CYBER_DOJO_\w+)", (TOP / "docker-compose.yml").read_text()))
+    for script in [*(TOP / "scripts").iterdir(), *(TOP / "images").rglob("*.sh")]:
+        used |= set(re.findall(r"\$\{(CYBER_DOJO_\w+):-", script.read_text()))
+    assert used - setting_names.NAMES == set()
+
+
+@pytest.mark.parametrize("kind", [StorerSettings, RunnerSettings])
+def test_a_mistyped_setting_is_named_with_the_one_that_was_meant(
+    kind: type[StorerSettings] | type[RunnerSettings],
+) -> None:
+    runs = "CYBER_DOJO_RUNNER_MAX_CONCURRENT_RUN"
+    assert problems(kind, **{runs: "4", "CYBER_DOJO_LOGLEVEL": "info"}) == [
+        f"{runs} is no setting: {runs}S is one",
+        "CYBER_DOJO_LOGLEVEL is no setting: CYBER_DOJO_LOG_LEVEL is one",
+    ]
+    # The other service, compose and the tests share the environment.
+    of_others = {"CYBER_DOJO_STORER_PORT": "1", "CYBER_DOJO_TEST_RUN": "1", "CYBER_DOJO_X": ""}
+    known = dict.fromkeys(["CYBER_DOJO_STORER", "CYBER_DOJO_STORER_LISTEN"], "127.0.0.1:1")
+    load(kind, {**of_others, **known})
 
 
 def test_all_bad_settings_are_named_at_once() -> None:

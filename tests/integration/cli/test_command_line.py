@@ -54,6 +54,9 @@ def test_katas_are_listed_wherever_they_are_and_none_is_imported(
         assert records[kata_id]["language"] == "C (gcc), assert"
         assert records[SPIDER.id]["where"] == "directory"
         assert records[SPIDER.id]["lights"] == SPIDER.newest
+    for each in (kata_id, SPIDER.id):
+        (found,) = storer_line.run("ls", each.lower(), "--json").records()
+        assert found["id"] == each
     done = storer_line.run("ls", kata_id[:4])
     assert (done.code, done.stderr) == (0, b"")
     heading, *rows = done.text.splitlines()
@@ -188,7 +191,7 @@ def test_a_kata_is_deleted_after_a_confirmation(
     assert storer_line.on_terminal("rm", kata_id, typed=b"yes\n").code == 0
     other = katas.create()
     assert storer_line.run("rm", "--yes", other, "--json").records() == [
-        {"id": other, "deleted": True}
+        {"id": other, "deleted": True, "stays_in_katas_directory": False}
     ]
     assert storer_line.run("show", kata_id).code == 3
 
@@ -303,10 +306,66 @@ def test_a_backup_is_restored_and_the_next_has_only_what_changed(
     assert done.code == 0, done.complaint
     assert f"{kata_id}  restored\n" in done.text
     records = storer_line.run("restore", "--json", stdin=piped.stdout).records()
-    assert {"id": other, "outcome": "replaced", "reason": None} in records
+    assert {"id": other, "outcome": "replaced", "reason": None, "lost_lights": 0} in records
     assert len(katas.lights(other, "bear")) == 2
     with tarfile.open(tmp_path / "next.tar") as tar:
         assert not any(kata_id[2:] in name for name in tar.getnames())
+
+
+def test_a_restore_says_which_lights_would_go_and_takes_them_only_when_told(
+    storer_line: CommandLine, katas: Katas, kata_id: str
+) -> None:
+    storer_line.run("backup", kata_id, "-o", "old.tar")
+    katas.record(kata_id, "whale")
+    for options in ((), ("--overwrite",), ("--only-damaged", "--dry-run", "--discard-lights")):
+        done = storer_line.run("restore", "old.tar", kata_id, *options)
+        if "--only-damaged" in options:
+            assert (done.code, done.text) == (0, "1 sound; nothing was changed: a dry run\n")
+            continue
+        assert done.code == 1
+        lost = "it has 1 light that the backup has not: whale 5"
+        assert done.text == f"{kata_id}  skipped: {lost}\n1 skipped\n"
+        assert done.complaint == (
+            "cyber-dojo: 1 kata kept lights that the backup has not; to give them up for ever, "
+            "restore with --overwrite --discard-lights\n"
+        )
+    assert storer_line.run("restore", "old.tar", "--discard-lights").code == 2
+    forced = ("restore", "old.tar", kata_id, "--overwrite", "--discard-lights")
+    rehearsed, done = storer_line.run(*forced, "--dry-run"), storer_line.run(*forced)
+    said = f"{kata_id}  replaced: without 1 light that the backup has not: whale 5\n1 replaced"
+    assert rehearsed.text == f"{said}; nothing was changed: a dry run\n"
+    assert (done.code, done.text) == (0, f"{said}\n")
+    assert len(katas.lights(kata_id, "whale")) == 5
+
+
+def test_a_backup_names_and_counts_the_katas_that_it_lacks(
+    storer_line: CommandLine, katas: Katas, folder: Callable[[str], Path], kata_id: str
+) -> None:
+    damaged = katas.started("lion")
+    (folder(damaged) / "lion/.git/refs/tags/0").write_bytes(b"nonsense")
+    named = f"cyber-dojo: kata {damaged} is not in the backup: "
+    try:
+        done = storer_line.run("backup", "-o", "all.tar")
+        assert done.code == 9
+        (complaint,) = done.complaint.splitlines()
+        assert complaint.startswith(named)
+        assert "lion" in complaint
+        assert re.search(r"  [\d.]+ [KM]iB, \d+ katas? sent, 1 failed; token \S+\n\Z", done.text)
+        in_json = storer_line.run("backup", "-o", "all.tar", "--json")
+        assert in_json.code == 9
+        (record,) = in_json.records()
+        assert [each["id"] for each in record["failed"]] == [damaged]
+        assert record["sent"] >= 1
+        piped = storer_line.run("backup", "-o", "-")
+        assert piped.code == 9
+        first, last = piped.complaint.splitlines()
+        assert first.startswith(named)
+        assert re.search(r"\d+ katas? sent, 1 failed: the next backup tries ", last)
+        (storer_line.folder / "piped.tar").write_bytes(piped.stdout)
+        with tarfile.open(storer_line.folder / "piped.tar") as tar:
+            assert f"{kata_id[:2]}/{kata_id[2:]}.json" in tar.getnames()
+    finally:
+        katas.delete(damaged)
 
 
 def test_a_backup_resumes_after_the_last_complete_kata_when_the_storer_is_back(

@@ -195,7 +195,10 @@ def test_a_katas_directory_is_replayed_and_what_can_not_be_run_is_reported(
 
 
 def test_enough_lights_with_the_recorded_colour_are_a_success(replay: Replay, katas: Path) -> None:
-    assert replay(katas, "--min-same", "85").returncode == 0
+    done = replay(katas, "--min-same", "85")
+    assert done.returncode == 1
+    assert "2 of 9 lights did not run, for the reasons above; --min-ran" in done.stderr
+    assert replay(katas, "--min-same", "85", "--min-ran", "70").returncode == 0
 
 
 @pytest.mark.parametrize("compression", ["gz", "zst", "xz", ""])
@@ -342,6 +345,21 @@ def test_an_image_can_be_replaced_by_a_candidate(
     assert of_image(tmp_path, gcc)["image_ids"] != before
 
 
+def test_a_candidate_that_is_not_there_ends_the_replay_at_once(
+    replay: Replay, katas: Path, tmp_path: Path
+) -> None:
+    gcc = "cyberdojofoundation/gcc_assert"
+    for candidate, reason in (
+        (f"{gcc}_mistyped", f"the image {gcc}_mistyped is not on this host"),
+        ("Mine;", "Mine;"),
+    ):
+        done = replay(katas, "--replace", f"{gcc}={candidate}")
+        assert done.returncode == 2
+        assert reason in done.stderr
+        assert not done.stdout
+        assert not (tmp_path / "report.json").exists()
+
+
 def test_an_untagged_image_stands_in_for_a_tag_that_is_not_on_this_host(
     replay: Replay, tmp_path: Path
 ) -> None:
@@ -400,7 +418,8 @@ def test_a_light_that_can_not_be_run_does_not_stop_the_next_one(
     ]
     write_kata(top, WHALE, "whale", lights)
     done = replay(top)
-    assert done.returncode == 0
+    assert done.returncode == 1
+    assert "2 of 3 lights did not run" in done.stderr
     (image,) = report(tmp_path)["images"]
     assert (image["lights"], image["ran"], image["same"]) == (3, 1, 1)
     assert [each["number"] for each in image["skipped"]] == [1, 2]

@@ -53,8 +53,10 @@ def asking_runner(
     start_runner: Callable[..., Service],
     client: Callable[[Service], Stub],
 ) -> Stub:
-    """A runner that can call the storer."""
-    return client(start_runner(CYBER_DOJO_STORER=storer_service_with_archive.address))
+    """A runner that can call the storer, on a machine with a proxy for the web."""
+    address = storer_service_with_archive.address
+    proxy = {"http_proxy": "http://127.0.0.1:1", "no_proxy": ""}
+    return client(start_runner(CYBER_DOJO_STORER=address, **proxy))
 
 
 @pytest.fixture

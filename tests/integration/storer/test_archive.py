@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -473,3 +474,28 @@ def test_no_pack_of_a_deleted_kata_stays_open(storer_with_archive: Service, kata
         katas.delete(kata_id)
     left = re.compile("|".join(played_ids))
     wait_until(lambda: not list(filter(left.search, files_in_use(storer_with_archive))))
+
+
+def test_an_archive_of_another_namespace_is_refused(
+    katas: Katas, place: Path, elsewhere: DataContainers
+) -> None:
+    kata_id = played(katas)
+    archive(katas, kata_id)
+    environ = {
+        **os.environ,
+        "CYBER_DOJO_NAMESPACE": elsewhere.namespace.name,
+        "CYBER_DOJO_STORER_LISTEN": "127.0.0.1:0",
+        "CYBER_DOJO_ARCHIVE": str(place),
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "storer", "serve"],
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert "the archive is of the namespace " in done.stderr
+    assert "CYBER_DOJO_ARCHIVE_DIRECTORY" in done.stderr
+    assert objects(place, kata_id)

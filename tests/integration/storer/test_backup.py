@@ -309,11 +309,29 @@ def test_a_kata_that_is_archived_during_a_backup_is_in_it(
     token = backup(archiving).token
     archiving.record(made[0], "whale")
     for kata_id, fields in ((made[1], {}), (made[2], {"since_token": token})):
+        archiving.record(kata_id, "whale")
         begun = Begun(archiving, **fields)
         archiving.stub.ArchiveKata(storer_pb2.ArchiveKataRequest(kata_id=kata_id))
         states = Backup(begun.rest(), begun.token, "").states
         assert states[kata_id] == "sent"
         assert set(states) == set(made)
+
+
+def test_a_kata_that_was_only_archived_or_fetched_is_not_sent_again(archiving: Katas) -> None:
+    kata_id, changed = archiving.started("whale"), archiving.started("whale")
+    for each in (kata_id, changed):
+        archiving.record(each, "whale")
+    made = backup(archiving)
+    archiving.record(changed, "whale")
+    for each in (kata_id, changed):
+        archiving.stub.ArchiveKata(storer_pb2.ArchiveKataRequest(kata_id=each))
+    made = backup(archiving, since_token=made.token)
+    assert made.states == {kata_id: "unchanged", changed: "sent"}
+    unchanged = {kata_id: "unchanged", changed: "unchanged"}
+    made = backup(archiving, since_token=made.token)
+    assert made.states == unchanged
+    archiving.import_(kata_id)
+    assert backup(archiving, since_token=made.token).states == unchanged
 
 
 def test_a_damaged_archive_does_not_end_the_backup(archiving: Katas, tmp_path: Path) -> None:
@@ -324,6 +342,9 @@ def test_a_damaged_archive_does_not_end_the_backup(archiving: Katas, tmp_path: P
     path.write_bytes(content)
     made = backup(archiving)
     assert made.states == {damaged: "failed", whole: "sent"}
+    assert made.counts == {"sent": 1, "failed": 1}
+    assert "damaged" in made.failures.pop(damaged)
+    assert not made.failures
     assert "damaged" in seal_of(made.tar, damaged)["error"]
 
 
@@ -456,6 +477,16 @@ def test_a_backup_whose_end_alone_did_not_arrive_is_resumed(katas: Katas, three:
     assert resumed.states == dict.fromkeys(three, "sent")
     assert f"{three[2][:2]}/{three[2][2:]}.json" in contents(resumed.tar)
     assert backup(katas, since_token=token).states == dict.fromkeys(three, "unchanged")
+
+
+def test_a_resumed_backup_counts_and_names_what_failed_before_it_broke(
+    katas: Katas, three: list[str], folder: Callable[[str], Path]
+) -> None:
+    (folder(three[0]) / "whale/.git/refs/tags/1").write_bytes(b"nonsense")
+    token = backup(katas).token
+    resumed = backup(katas, resume_token=token, after_kata_id=three[1])
+    assert set(resumed.failures) == {three[0]}
+    assert resumed.counts == {"sent": 2, "failed": 1}
 
 
 def test_an_interrupted_backup_can_start_again(

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -392,3 +393,111 @@ def test_a_legacy_language_without_an_image_keeps_its_name(
     (DOLPHIN.folder(directory) / "manifest.json").write_text(json.dumps(old))
     found = katas.get(DOLPHIN.id).manifest
     assert (found.display_name, found.image_name) == ("Fortran-FUnit", "")
+
+
+@pytest.fixture
+def own_directory(katas_directory: Path, tmp_path: Path) -> Path:
+    """A copy of the katas directory that a test may change."""
+    copied = tmp_path / "katas"
+    shutil.copytree(katas_directory, copied, symlinks=True)
+    return copied
+
+
+@pytest.fixture
+def start_on_own_directory(
+    start_storer: Callable[..., Service],
+    client: Callable[[Service], Katas],
+    elsewhere: DataContainers,
+    own_directory: Path,
+) -> Callable[..., tuple[Service, Katas]]:
+    """Starts a storer with that katas directory, in another namespace."""
+
+    def start(**environ: str) -> tuple[Service, Katas]:
+        service = start_storer(
+            CYBER_DOJO_NAMESPACE=elsewhere.namespace.name,
+            CYBER_DOJO_KATAS_DIRECTORY=str(own_directory),
+            **environ,
+        )
+        return service, client(service)
+
+    return start
+
+
+def wait_for_log(service: Service, event: str, kata: LegacyKata) -> dict[str, Any]:
+    return service.wait_for_event(
+        lambda found: found["event"] == event and found["kata"] == kata.id
+    )
+
+
+def source_of(directory: Path, kata: LegacyKata) -> Path:
+    return directory / kata.id[:2] / kata.id[2:]
+
+
+@pytest.mark.parametrize("is_imported", [True, False])
+def test_a_deleted_kata_stays_away_though_the_katas_directory_has_it(
+    start_on_own_directory: Callable[..., tuple[Service, Katas]],
+    own_directory: Path,
+    *,
+    is_imported: bool,
+) -> None:
+    before = listing(own_directory)
+    service, katas = start_on_own_directory()
+    if is_imported:
+        katas.import_(SPIDER.id)
+    request = storer_pb2.DeleteKataRequest(kata_id=SPIDER.id)
+    assert katas.stub.DeleteKata(request).stays_in_katas_directory
+    service.stop()
+    _, katas = start_on_own_directory()
+    page = katas.stub.ListKatas(storer_pb2.ListKatasRequest(prefix=SPIDER.id))
+    assert not page.katas
+    partial = storer_pb2.CompleteKataIdRequest(partial_id=SPIDER.id[:6])
+    assert not katas.stub.CompleteKataId(partial).kata_ids
+    for call in (katas.get, katas.import_, katas.delete):
+        with refused(grpc.StatusCode.NOT_FOUND):
+            call(SPIDER.id)
+    assert listing(own_directory) == before
+    again = katas.stub.ImportKata(storer_pb2.ImportKataRequest(kata_id=SPIDER.id, undelete=True))
+    assert list(again.avatars) == [SPIDER.avatar]
+    assert len(katas.lights(SPIDER.id, SPIDER.avatar)) == SPIDER.newest + 1
+
+
+def test_katas_of_a_writable_katas_directory_are_removed_there_once_they_are_imported(
+    start_on_own_directory: Callable[..., tuple[Service, Katas]], own_directory: Path
+) -> None:
+    service, katas = start_on_own_directory()
+    imported = (SPIDER, WOLF)
+    for kata in imported:
+        katas.import_(kata.id)
+    katas.record(SPIDER.id, SPIDER.avatar)
+    service.stop()
+    service, katas = start_on_own_directory(CYBER_DOJO_KATAS_DIRECTORY_MODE="rw")
+    for kata in imported:
+        wait_for_log(service, "kata removed from the katas directory", kata)
+        assert not source_of(own_directory, kata).exists()
+    assert source_of(own_directory, DOLPHIN).exists()
+    assert not list(own_directory.glob("*/.*"))
+    assert len(katas.lights(SPIDER.id, SPIDER.avatar)) == SPIDER.newest + 2
+    katas.delete(SPIDER.id)
+    deleted = storer_pb2.DeleteKataRequest(kata_id=DOLPHIN.id)
+    assert not katas.stub.DeleteKata(deleted).stays_in_katas_directory
+    assert not source_of(own_directory, DOLPHIN).exists()
+    with refused(grpc.StatusCode.NOT_FOUND):
+        katas.get(DOLPHIN.id)
+
+
+def test_a_kata_that_is_damaged_or_lacks_lights_is_not_removed_from_the_katas_directory(
+    start_on_own_directory: Callable[..., tuple[Service, Katas]],
+    own_directory: Path,
+    elsewhere: DataContainers,
+) -> None:
+    service, katas = start_on_own_directory()
+    katas.import_(SPIDER.id)
+    katas.import_(WOLF.id)
+    service.stop()
+    (elsewhere.folder(SPIDER.id) / SPIDER.avatar / "increments.json").write_bytes(b"[")
+    shutil.rmtree(elsewhere.folder(WOLF.id) / WOLF.avatar)
+    service, _ = start_on_own_directory(CYBER_DOJO_KATAS_DIRECTORY_MODE="rw")
+    for kata in (SPIDER, WOLF):
+        told = wait_for_log(service, "kata stays in the katas directory", kata)
+        assert kata.avatar in told["reason"]
+        assert source_of(own_directory, kata).exists()

@@ -248,7 +248,7 @@ def test_a_kata_of_the_katas_directory_is_replaced_only_on_request(
 ) -> None:
     katas.record(SPIDER.id, "spider")
     tar = katas.tar(SPIDER.id)
-    katas.delete(SPIDER.id)
+    data_containers.delete(SPIDER.id)
     with refused(grpc.StatusCode.ALREADY_EXISTS, says=SPIDER.id):
         katas.restore(tar)
     assert not data_containers.folder(SPIDER.id).exists()

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -181,7 +182,7 @@ def test_restoring_again_changes_nothing(
     assert restore_into(katas_elsewhere, more.tar).outcomes == {three[0]: "unchanged"}
     again = restore_into(katas_elsewhere, full.tar)
     assert again.outcomes == {**dict.fromkeys(three, "unchanged"), three[0]: "skipped"}
-    assert "newer" in again.reasons[three[0]]
+    assert again.reasons[three[0]] == "it has 1 light that the backup has not: whale 2"
     assert {each: (elsewhere.folder(each) / "whale").stat().st_ino for each in three} == before
 
 
@@ -201,7 +202,7 @@ def test_an_increment_without_its_base_reports_what_is_missing(
 # --- Into an installation in use
 
 
-def test_a_newer_existing_kata_stays_unless_overwriting_is_requested(
+def test_a_newer_existing_kata_stays_unless_its_lights_are_given_up(
     katas: Katas, three: list[str]
 ) -> None:
     tar = backup(katas).tar
@@ -213,8 +214,20 @@ def test_a_newer_existing_kata_stays_unless_overwriting_is_requested(
         three[1]: "skipped",
         three[2]: "unchanged",
     }
+    headers: list[dict[str, Any]] = [{}, {"overwrite": True}, {"overwrite": True, "dry_run": True}]
+    for header in headers:
+        restored = restore_into(katas, tar, **header)
+        assert restored.counts == {"skipped": 2, "unchanged": 1}
+        assert restored.lost_lights == {three[0]: 1, three[1]: 1, three[2]: 0}
+        assert restored.reasons[three[1]] == "it has 1 light that the backup has not: fox 0"
     assert len(katas.lights(three[0], "whale")) == 3
-    assert restore_into(katas, tar, overwrite=True).counts == {"replaced": 2, "unchanged": 1}
+    forced: dict[str, Any] = {"overwrite": True, "discard_lights": True}
+    rehearsed = restore_into(katas, tar, **forced, dry_run=True)
+    assert rehearsed.counts == {"replaced": 2, "unchanged": 1}
+    assert rehearsed.lost_lights == {three[0]: 1, three[1]: 1, three[2]: 0}
+    assert rehearsed.reasons[three[0]] == "without 1 light that the backup has not: whale 2"
+    assert len(katas.lights(three[0], "whale")) == 3
+    assert restore_into(katas, tar, **forced).outcomes == rehearsed.outcomes
     assert len(katas.lights(three[0], "whale")) == 2
     assert list(katas.get(three[1]).avatars) == ["bat", "whale"]
 
@@ -229,10 +242,109 @@ def test_an_existing_kata_with_another_history_stays_unless_overwriting_is_reque
     tar = backup(katas, prefix=three[0]).tar
     restored = restore_into(katas_elsewhere, tar)
     assert restored.outcomes == {three[0]: "skipped"}
-    assert "other lights" in restored.reasons[three[0]]
+    assert restored.reasons[three[0]] == "it has 1 light that the backup has not: whale 2"
     assert set(katas_elsewhere.files(three[0], "whale").files) == {"here"}
-    assert restore_into(katas_elsewhere, tar, overwrite=True).counts == {"replaced": 1}
+    forced: dict[str, Any] = {"overwrite": True, "discard_lights": True}
+    assert restore_into(katas_elsewhere, tar, **forced).counts == {"replaced": 1}
     assert_same(katas, katas_elsewhere, three[:1])
+
+
+def test_only_the_named_katas_are_restored(
+    katas: Katas, three: list[str], katas_elsewhere: Katas, elsewhere: DataContainers
+) -> None:
+    full = backup(katas)
+    katas.record(three[0], "whale")
+    more = backup(katas, since_token=full.token)
+    unknown = "0123456789"
+    restored = restore_into(katas_elsewhere, full.tar, kata_ids=[three[1], unknown])
+    assert restored.outcomes == {three[1]: "restored", unknown: "missing"}
+    assert restored.reasons[unknown] == "the backup has no such kata"
+    assert ids_in(elsewhere) == {three[1]}
+    later = restore_into(katas_elsewhere, more.tar, kata_ids=[three[1]])
+    assert later.outcomes == {three[1]: "missing"}
+    assert later.reasons[three[1]] == "an earlier backup has it"
+    with refused(grpc.StatusCode.INVALID_ARGUMENT, field="header.kata_ids"):
+        restore_into(katas_elsewhere, full.tar, kata_ids=["nonsense"])
+    with refused(grpc.StatusCode.INVALID_ARGUMENT, field="header.discard_lights"):
+        restore_into(katas_elsewhere, full.tar, discard_lights=True)
+
+
+def test_a_dry_run_restores_nothing(
+    katas: Katas, three: list[str], katas_elsewhere: Katas, elsewhere: DataContainers
+) -> None:
+    full = backup(katas)
+    assert restore_into(katas_elsewhere, full.tar, dry_run=True).counts == {"restored": 3}
+    assert ids_in(elsewhere) == set()
+    katas.delete(three[0])
+    more = backup(katas, since_token=full.token).tar
+    restore_into(katas_elsewhere, full.tar)
+    rehearsed = restore_into(katas_elsewhere, more, dry_run=True, apply_deletions=True)
+    assert rehearsed.outcomes == {three[0]: "deleted"}
+    assert ids_in(elsewhere) == set(three)
+
+
+def _break_manifest(kata: Path) -> None:
+    (kata / "manifest.json").write_bytes(b'{"id": ')
+
+
+def _lose_manifest(kata: Path) -> None:
+    (kata / "manifest.json").unlink()
+
+
+def _lose_objects(kata: Path) -> None:
+    for path in (kata / "whale/.git/objects").rglob("*"):
+        if path.is_file():
+            path.unlink()
+
+
+@pytest.mark.parametrize("damage", [_break_manifest, _lose_manifest, _lose_objects])
+def test_a_damaged_kata_is_restored_and_no_other_goes_back(
+    katas: Katas, three: list[str], folder: Callable[[str], Path], damage: Callable[[Path], None]
+) -> None:
+    lights = katas.lights(three[1], "whale")
+    tar = backup(katas).tar
+    katas.record(three[0], "whale")
+    damage(folder(three[1]))
+    for is_dry in (True, False):
+        restored = restore_into(katas, tar, only_damaged=True, dry_run=is_dry)
+        assert restored.outcomes == {
+            three[0]: "sound",
+            three[1]: "replaced",
+            three[2]: "sound",
+        }
+    assert katas.lights(three[1], "whale") == lights
+    assert len(katas.lights(three[0], "whale")) == 3
+    assert restore_into(katas, tar, only_damaged=True).counts == {"sound": 3}
+
+
+def test_a_damaged_kata_keeps_its_newer_lights_until_they_are_given_up(
+    katas: Katas, three: list[str], folder: Callable[[str], Path]
+) -> None:
+    tar = backup(katas).tar
+    katas.record(three[0], "whale")
+    katas.record(three[0], "whale")
+    _break_manifest(folder(three[0]))
+    headers: list[dict[str, Any]] = [{"only_damaged": True}, {"overwrite": True}]
+    for header in headers:
+        restored = restore_into(katas, tar, kata_ids=[three[0]], **header)
+        assert restored.outcomes == {three[0]: "skipped"}
+        assert restored.lost_lights == {three[0]: 2}
+        assert restored.reasons[three[0]] == "it has 2 lights that the backup has not: whale 2 to 3"
+    damaged = restore_into(katas, tar, only_damaged=True, discard_lights=True)
+    assert damaged.outcomes[three[0]] == "replaced"
+    assert len(katas.lights(three[0], "whale")) == 2
+
+
+def test_a_kata_whose_manifest_alone_differs_is_told_so(
+    katas: Katas, three: list[str], folder: Callable[[str], Path]
+) -> None:
+    tar = backup(katas, prefix=three[0]).tar
+    _break_manifest(folder(three[0]))
+    restored = restore_into(katas, tar)
+    assert restored.outcomes == {three[0]: "skipped"}
+    assert "manifest.json" in restored.reasons[three[0]]
+    assert restored.reasons[three[0]].endswith(". Restore it with overwrite")
+    assert restore_into(katas, tar, overwrite=True).outcomes == {three[0]: "replaced"}
 
 
 def test_deleted_katas_stay_unless_deletion_is_requested(
@@ -248,7 +360,7 @@ def test_deleted_katas_stay_unless_deletion_is_requested(
     applied = restore_into(katas_elsewhere, more.tar, apply_deletions=True)
     assert applied.outcomes == {three[0]: "kept", three[1]: "deleted", three[2]: "deleted"}
     assert "changed after" in applied.reasons[three[0]]
-    forced = restore_into(katas_elsewhere, more.tar, apply_deletions=True, overwrite=True)
+    forced = restore_into(katas_elsewhere, more.tar, apply_deletions=True, discard_lights=True)
     assert forced.outcomes == {three[0]: "deleted"}
     with refused(grpc.StatusCode.NOT_FOUND):
         katas_elsewhere.get(three[0])

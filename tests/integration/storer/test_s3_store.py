@@ -12,6 +12,7 @@ import pytest
 from cyberdojo.storer.v1 import storer_pb2
 from dojo.engine.data_containers import DataContainers
 from support.services import Service
+from support.storer.backups import backup
 from support.storer.copies import wait_until_copied
 from support.storer.s3 import S3Server
 from support.storer.storing import FILES, Katas, refused
@@ -66,16 +67,27 @@ def test_a_kata_is_archived_in_the_store_found_and_fetched(
     archive(katas, kata_id)
     assert not data_containers.folder(kata_id).exists()
     key = f"some/where/{kata_id[:2].lower()}/{kata_id.lower()}.{kata_id}.tar.zst"
-    assert [each.key for each in bucket.objects.all()] == [key]
+    mark = "some/where/.namespace"
+    assert [each.key for each in bucket.objects.all()] == [mark, key]
     request = storer_pb2.CompleteKataIdRequest(partial_id=kata_id[:6].lower())
     assert list(katas.stub.CompleteKataId(request).kata_ids) == [kata_id]
     listed = katas.stub.ListKatas(storer_pb2.ListKatasRequest(prefix=kata_id[:1])).katas
     assert [each.source for each in listed] == [storer_pb2.KATA_SOURCE_ARCHIVE]
     assert katas.lights(kata_id, "whale") == lights
     katas.delete(kata_id)
-    assert list(bucket.objects.all()) == []
+    assert [each.key for each in bucket.objects.all()] == [mark]
     with refused(grpc.StatusCode.NOT_FOUND):
         katas.get(kata_id)
+
+
+def test_an_incremental_backup_reads_only_the_end_of_what_was_archived_in_the_store(
+    start: Callable[..., Katas],
+) -> None:
+    katas = start()
+    kata_id = katas.started("whale")
+    made = backup(katas)
+    archive(katas, kata_id)
+    assert backup(katas, since_token=made.token).states == {kata_id: "unchanged"}
 
 
 def test_a_large_kata_is_uploaded_in_parts(
@@ -87,7 +99,7 @@ def test_a_large_kata_is_uploaded_in_parts(
     content = os.urandom(20 * 1024**2)
     product.write_bytes(content)
     archive(katas, kata_id)
-    (stored,) = bucket.objects.all()
+    _, stored = bucket.objects.all()  # the first is the mark
     assert stored.size > 8 * 1024**2
     katas.import_(kata_id)
     assert product.read_bytes() == content

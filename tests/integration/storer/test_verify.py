@@ -230,6 +230,25 @@ def test_a_lost_tag_is_restored(katas: Katas, kata_id: str, whale: Path, number:
     assert verify(katas, kata_id).kinds() == []
 
 
+@pytest.mark.parametrize("numbers", [[0], [1, 2], [2, 3], [0, 1, 2, 3]])
+def test_a_lost_set_of_tags_is_one_finding_and_is_restored(
+    katas: Katas, kata_id: str, whale: Path, numbers: list[int]
+) -> None:
+    before = [git(whale, "rev-parse", str(number)) for number in numbers]
+    for number in numbers:
+        (whale / ".git/refs/tags" / str(number)).unlink()
+    path = "whale/.git/refs/tags" + (f"/{numbers[0]}" if len(numbers) == 1 else "")
+    verified = verify(katas, kata_id, mend=True)
+    assert verified.kinds()[0] == ("LIGHTS", path, True)
+    assert [kind for kind, *_ in verified.kinds()].count("LIGHTS") == 1
+    if len(numbers) > 1:
+        what = f"lights {numbers[0]} to {numbers[-1]} have no tags"
+        assert verified.findings[0].what == what
+    assert [git(whale, "rev-parse", str(number)) for number in numbers] == before
+    verify(katas, kata_id, mend=True)
+    assert verify(katas, kata_id).kinds() == []
+
+
 def test_a_tag_that_a_crash_left_empty_is_restored(katas: Katas, kata_id: str, whale: Path) -> None:
     (whale / ".git/refs/tags/2").write_bytes(b"")
     assert verify(katas, kata_id, mend=True).kinds() == [("LIGHTS", "whale/.git/refs/tags/2", True)]

@@ -195,7 +195,11 @@ class History:
             return
         found = self._backups[backup % len(self._backups)]
         told = backups.restore_into(
-            self._katas, found.content, overwrite=overwrite, apply_deletions=deletions
+            self._katas,
+            found.content,
+            overwrite=overwrite,
+            discard_lights=overwrite,
+            apply_deletions=deletions,
         )
         expected = {name: self._after_restore(found, name, overwrite) for name in found.sent}
         for name in found.models.keys() - found.sent - self._models.keys():

@@ -25,6 +25,8 @@ class Backup:
     tar: bytes
     token: str
     filename: str
+    failures: dict[str, str] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
 
     @property
     def manifest(self) -> dict[str, Any]:
@@ -45,6 +47,7 @@ class Restored:
     outcomes: dict[str, str] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
     left_out: dict[str, list[str]] = field(default_factory=dict)
+    lost_lights: dict[str, int] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     token: str = ""
 
@@ -53,11 +56,17 @@ def backup(katas: Katas, **fields: Any) -> Backup:
     """Make a complete backup."""
     parts = list(katas.stub.BackupKatas(storer_pb2.BackupKatasRequest(**fields)))
     header = parts[0].header
-    return Backup(content_of(parts), header.token, header.filename)
+    failures = {
+        part.failure.kata_id: part.failure.reason for part in parts if part.HasField("failure")
+    }
+    summary = parts.pop(-2).summary
+    counts = {field.name.removesuffix("_count"): count for field, count in summary.ListFields()}
+    content = content_of([part for part in parts if not part.HasField("failure")])
+    return Backup(content, header.token, header.filename, failures, counts)
 
 
 def restore_into(
-    katas: Katas | Stub, tar: bytes, into: Restored | None = None, **header: bool
+    katas: Katas | Stub, tar: bytes, into: Restored | None = None, **header: Any
 ) -> Restored:
     """Restore katas; add the answer to `into`, which keeps the reports before an error."""
     stub = katas.stub if isinstance(katas, Katas) else katas
@@ -69,6 +78,7 @@ def restore_into(
             restored.reasons[each.report.kata_id] = each.report.reason
             if each.report.HasField("left_out"):
                 restored.left_out[each.report.kata_id] = list(each.report.left_out.names)
+            restored.lost_lights[each.report.kata_id] = each.report.lost_light_count
         else:
             restored.token = each.summary.token
             restored.counts = {name_of(count.outcome): count.katas for count in each.summary.counts}
@@ -80,7 +90,7 @@ def name_of(outcome: Any) -> str:
     return OUTCOMES.Name(outcome).removeprefix("RESTORE_OUTCOME_").lower()
 
 
-def requests(tar: bytes, **header: bool) -> Iterator[storer_pb2.RestoreKatasRequest]:
+def requests(tar: bytes, **header: Any) -> Iterator[storer_pb2.RestoreKatasRequest]:
     """Yield the requests by which RestoreKatas gets a tar."""
     yield storer_pb2.RestoreKatasRequest(header=storer_pb2.RestoreKatasHeader(**header))
     for data in rechunk([tar]):

@@ -111,11 +111,13 @@ def defects(service: Service) -> list[str]:
 
 
 def delete_all(data_containers: DataContainers) -> None:
-    """Delete every kata of a namespace, unfinished ones too, and the volume of backups."""
+    """Delete every kata of a namespace, unfinished ones too, and what the storer remembers."""
     for kata_id in list(data_containers.kata_ids()):
         data_containers.delete(kata_id)
-    with contextlib.suppress(docker.errors.NotFound):
-        data_containers.engine.api.remove_volume(data_containers.namespace.backups)
+    namespace = data_containers.namespace
+    for volume in (namespace.backups, namespace.deleted):
+        with contextlib.suppress(docker.errors.NotFound):
+            data_containers.engine.api.remove_volume(volume)
 
 
 @pytest.fixture

@@ -31,7 +31,9 @@ def katas_of(namespace: str, archive: str) -> Katas:
     root = settings.volume_root or engine.volume_root()
     containers = DataContainers(engine, Namespace(namespace), root)
     libgit2.configure()
-    places = Places(containers, open_archive(archive), KatasDirectory(None))
+    places = Places(
+        containers, open_archive(archive, containers.namespace.name), KatasDirectory(None)
+    )
     return Katas(places, ActiveCalls(), Changes(), Checkpointer())
 
 

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from dojo import avatars, limits
-from dojo.errors import RunsExhausted
+from dojo.errors import RunsExhausted, Stopping
 from runner.api.admission import Admission
 
 ID = "7C4E19D2B6"
@@ -195,3 +195,20 @@ def refused(admission: Admission, kata_id: str, avatar: str, size_bytes: int) ->
     with pytest.raises(RunsExhausted) as caught, admission.held(kata_id, avatar, size_bytes):
         pass
     return caught.value
+
+
+def test_when_the_runner_stops_what_waits_is_refused_and_what_goes_on_ends() -> None:
+    async def test(runs: Runs) -> None:
+        await runs.start("one", "whale")
+        await runs.start("its turn", "whale")
+        await runs.start("two", "zebra")
+        await runs.start("a slot", "lion")
+        runs.admission.stop()
+        await runs.start("late", "bat")
+        for name in ("its turn", "a slot", "late"):
+            assert isinstance(await runs.error(name), Stopping)
+        for name in ("one", "two"):
+            await runs.end(name)
+        assert runs.begun == ["one", "two"]
+
+    admitted(test)

@@ -156,7 +156,7 @@ def tar_of(kata: Kata) -> bytes:
 
 
 def by_the_archive(kata: Kata, back: Path) -> Path:
-    archive = open_archive(str(back / "archive"))
+    archive = open_archive(str(back / "archive"), "test")
     store_kata.put(archive, kata, with_products=True)
     (back / "kata").mkdir()
     store_kata.get(archive, ID, back / "kata")

@@ -141,7 +141,7 @@ def test_holes_stay_holes_in_the_archive_and_when_a_kata_is_copied(
 ) -> None:
     original = kata.folder / "whale/sandbox"
     fill(original)
-    archive = open_archive(str(tmp_path / "archive"))
+    archive = open_archive(str(tmp_path / "archive"), "test")
     store_kata.put(archive, kata, with_products=True)
     there, copied = tmp_path / "there", tmp_path / "copied"
     there.mkdir()
