@@ -10,7 +10,7 @@ GIT_BYTES = 8 * 1024**3
 """All git objects of a kata together, expanded."""
 
 GIT_OBJECTS = 1_000_000
-"""The git objects of a kata."""
+"""The git objects of a kata, and the other files in its repositories."""
 
 GIT_BLOB_BYTES = 64 * 1024**2
 """A blob: a file, or the JSON of a legacy light with all of its files."""
@@ -74,8 +74,8 @@ MAX_JSON_VALUES = 1_000_000
 MAX_MANIFEST_BYTES = 1024**2
 """The JSON of a manifest that a kata is created from, its visible files not counted."""
 
-LARGE_MANIFEST_BYTES = 1024**2
-"""The manifest.json of a kata; of larger ones, one is held at a time."""
+LARGE_JSON_BYTES = 1024**2
+"""A JSON file of a kata; of larger ones, one is read at a time, and one manifest.json is held."""
 
 # --- Comparing two lights (DiffLights, DownloadPatch)
 

@@ -15,6 +15,7 @@ SANDBOX = "sandbox"
 
 # Where other servers mount the sandbox of a run. Scripts that were written for those find it there.
 SANDBOX_ELSEWHERE = PurePosixPath("/sandbox")
+
 # The file in the folder of an avatar that came in damaged; it says what is wrong.
 DAMAGED_JSON = "damaged.json"
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby, islice
 
-from dojo import visible_files
+from dojo import free_space, visible_files
 from dojo.errors import DiskFull
 from runner.sandbox import safe_fs
 from runner.sandbox.safe_fs import Entry
@@ -70,8 +70,7 @@ class Sandbox:
 
     def free_bytes(self) -> int:
         """Return how much room the sandbox's disk has."""
-        found = os.fstatvfs(self._descriptor)
-        return found.f_bavail * found.f_frsize
+        return free_space.free_bytes(self._descriptor)
 
     def require_free(self, min_free_bytes: int) -> None:
         """Raise DiskFull if the sandbox's disk has less room than `min_free_bytes`."""

@@ -34,10 +34,19 @@ _Header = str | storer_pb2.StreamHeader | storer_pb2.BackupKatasHeader
 class Streams:
     """The streams in progress, both directions. Belongs to the event loop's thread."""
 
-    def __init__(self, threads: CallThreads, receivers: CallThreads) -> None:
-        """Wait for what callers send in threads of `receivers`, away from all other calls."""
+    def __init__(
+        self,
+        threads: CallThreads,
+        receivers: CallThreads,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Wait for what callers send in threads of `receivers`, away from all other calls.
+
+        The seconds of `clock` tell how slow a caller is.
+        """
         self._threads = threads
         self._receivers = receivers
+        self._clock = clock
         # Tasks that close streams of callers who disconnected while a thread was working for them.
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -109,7 +118,7 @@ class Streams:
         match. A thread waits for the caller, however slow; these threads serve nothing else, so a
         slow restore can't keep other calls waiting.
         """
-        pieces = _pieces(requests, asyncio.get_running_loop())
+        pieces = _pieces(requests, asyncio.get_running_loop(), self._clock)
         return await self._receivers.run(consume, pieces)
 
     async def exchange(
@@ -122,7 +131,7 @@ class Streams:
         The threads and errors are those of `receive`. The generator is closed in the end, even if
         the caller disconnects.
         """
-        values = consume(_pieces(requests, asyncio.get_running_loop()))
+        values = consume(_pieces(requests, asyncio.get_running_loop(), self._clock))
         work = _Work()
         next_task: asyncio.Task[T | None] | None = None
 
@@ -207,9 +216,11 @@ def _prefix_of_chunk(message: Any) -> bytes:
     return serialized[:-CHUNK_BYTES]
 
 
-def _pieces(requests: AsyncIterator[Part], loop: asyncio.AbstractEventLoop) -> Iterator[bytes]:
+def _pieces(
+    requests: AsyncIterator[Part], loop: asyncio.AbstractEventLoop, clock: Callable[[], float]
+) -> Iterator[bytes]:
     digest = Digest()
-    sender = _Sender(requests, loop)
+    sender = _Sender(requests, loop, clock)
     while (part := sender.part(digest.size_bytes)) is not None:
         if part.HasField("header"):
             raise InvalidArgument("header", "was sent twice")
@@ -229,9 +240,15 @@ def _pieces(requests: AsyncIterator[Part], loop: asyncio.AbstractEventLoop) -> I
 class _Sender:
     """A caller who sends a stream. A slow one is given up, as it keeps others from restoring."""
 
-    def __init__(self, requests: AsyncIterator[Any], loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        requests: AsyncIterator[Any],
+        loop: asyncio.AbstractEventLoop,
+        clock: Callable[[], float],
+    ) -> None:
         self._requests = requests
         self._loop = loop
+        self._clock = clock
         self._waited_seconds = 0.0
 
     def part(self, received_bytes: int) -> Any:
@@ -245,7 +262,7 @@ class _Sender:
 
         allowed = IDLE_SECONDS + received_bytes / limits.MIN_SENT_BYTES_PER_SECOND
         left_seconds = min(IDLE_SECONDS, allowed - self._waited_seconds)
-        begun = time.monotonic()
+        begun = self._clock()
         future = asyncio.run_coroutine_threadsafe(next_value(), self._loop)
         try:
             return future.result(max(0.0, left_seconds))
@@ -258,7 +275,7 @@ class _Sender:
                 else f"less than {limits.MIN_SENT_BYTES_PER_SECOND} bytes arrived in a second",
             ) from None
         finally:
-            self._waited_seconds += time.monotonic() - begun
+            self._waited_seconds += self._clock() - begun
 
 
 def _nothing_arrived() -> str:

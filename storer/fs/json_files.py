@@ -5,13 +5,19 @@ import errno
 import json
 import os
 import re
+import threading
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from dojo import limits
+from dojo import limits, waits
+from dojo.errors import MemoryExhausted
 
 _PIECE_BYTES = 256 * 1024
+
+# JSON takes ten times its bytes of memory while it is read. Whoever holds this waits for nothing.
+_LARGE = threading.BoundedSemaphore(1)
 
 # What a disk, or a file system that has digests, says of content that it has lost.
 _BROKEN = {errno.EIO, errno.EUCLEAN, errno.EBADMSG, errno.ELOOP}
@@ -48,11 +54,14 @@ def read(
     """Return the object or list, as `kind` says, in a JSON file; raise Unreadable without one.
 
     With `unique_keys`, an object that has a key twice is unreadable; else the last one counts.
+    Raises MemoryExhausted if others read large files for too long.
     """
     try:
         with path.open("rb") as file:
-            _check_size(os.fstat(file.fileno()).st_size)
-            content = file.read()
+            size = os.fstat(file.fileno()).st_size
+            _check_size(size)
+            with _one_at_a_time(size):
+                return _parse(file.read(), kind, unique_keys=unique_keys)
     except FileNotFoundError:
         raise Unreadable("is missing") from None
     except (IsADirectoryError, NotADirectoryError):
@@ -61,13 +70,24 @@ def read(
         if error.errno in _BROKEN:
             raise Unreadable(f"can't be read: {error.strerror}") from error
         raise
-    return loads(content, kind, unique_keys=unique_keys)
 
 
-def loads(
+def loads(content: bytes, kind: type[dict[str, Any]] | type[list[Any]]) -> Any:
+    """Return the object or list in JSON text, as `read` does, with the same errors."""
+    with _one_at_a_time(len(content)):
+        return _parse(content, kind)
+
+
+def _one_at_a_time(size: int) -> AbstractContextManager[None]:
+    """Wait, for large JSON, until nobody else reads such. Raises MemoryExhausted."""
+    if size <= limits.LARGE_JSON_BYTES:
+        return nullcontext()
+    return waits.one_of(_LARGE, MemoryExhausted("other calls read large JSON files"))
+
+
+def _parse(
     content: bytes, kind: type[dict[str, Any]] | type[list[Any]], *, unique_keys: bool = False
 ) -> Any:
-    """Return the object or list in JSON text, as `read` does; raise Unreadable without one."""
     _check_size(len(content))
     _check_values(content)
     try:

@@ -23,9 +23,9 @@ def to_list(time: datetime) -> list[int]:
 def from_list(parts: object) -> datetime:
     """Return the time that a list of parts stands for; raise ValueError if there is none."""
     if not isinstance(parts, list) or len(parts) not in {6, 7}:
-        raise ValueError(f"{parts!r} is not a time: [year, month, day, hour, minute, second]")
+        raise ValueError(f"{parts!r:.80} is not a time: [year, month, day, hour, minute, second]")
     if not all(isinstance(part, int) for part in parts):
-        raise ValueError(f"{parts!r} is not a time: its parts are whole numbers")
+        raise ValueError(f"{parts!r:.80} is not a time: its parts are whole numbers")
     year, month, day, *rest = parts
     try:
         return datetime(year, month, day, *rest, tzinfo=UTC)  # type: ignore[misc]  # rest: 3 or 4

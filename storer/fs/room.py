@@ -3,11 +3,10 @@
 All that are written at the same time are bounded together, as each looks at what the disk has left.
 """
 
-import os
 from pathlib import Path
 from typing import IO
 
-from dojo import limits
+from dojo import free_space, limits
 from dojo.errors import DiskFull
 
 _CHECK_BYTES = 4 * 1024 * 1024
@@ -26,10 +25,9 @@ class Room:
         self._unchecked_bytes += size
         if self._unchecked_bytes < self._allowed_bytes:
             return
-        disk = os.statvfs(folder)
-        share = disk.f_blocks * disk.f_frsize * limits.FREE_DISK_PERCENT // 100
+        share = free_space.size_bytes(folder) * limits.FREE_DISK_PERCENT // 100
         kept = min(limits.FREE_DISK_BYTES, share)
-        if disk.f_bavail * disk.f_frsize < kept:
+        if free_space.free_bytes(folder) < kept:
             raise DiskFull(f"its last {kept} bytes are for other calls than restores")
         self._unchecked_bytes = 0
         self._allowed_bytes = min(_CHECK_BYTES, kept // 4)

@@ -32,14 +32,18 @@ _USUAL_BYTES = 4096  # almost all objects have less, and one read is enough for 
 def read(git: Path, name: str, *budgets: Budget) -> tuple[str, bytes] | None:
     """Return an object's kind and content; None if there is no such loose object.
 
-    Draws on the budgets what the object's header says, before the object is held. Raises
-    ValueError, saying how, if the object is damaged, or BudgetExceeded.
+    Draws the object's size on the budgets; one that is not small is drawn before it is held, as its
+    header says. Raises ValueError, saying how, if the object is damaged, or BudgetExceeded.
     """
     path = f"{git}/objects/{name[:2]}/{name[2:]}"
     try:
         compressed = read_file(path, _HEAD_BYTES if budgets else None)
         if not budgets:
             return parse(compressed, name)
+        if (small := _parse_if_small(compressed, name)) is not None:
+            for budget in budgets:
+                budget.take_bytes(len(small[1]))
+            return small
         most = _draw(compressed[:_HEAD_BYTES], name, budgets)
         if len(compressed) == _HEAD_BYTES:
             compressed = read_file(path)
@@ -120,6 +124,24 @@ def parse(compressed: bytes, name: str, most: int = _MAX_EXPANDED_BYTES) -> tupl
         raise ValueError(f"it can't be decompressed: {error}") from None
     if not decompressor.eof:
         raise ValueError("it is cut off" if compressed else "it is empty")
+    return _checked(whole, name)
+
+
+def _parse_if_small(compressed: bytes, name: str) -> tuple[str, bytes] | None:
+    """Return what `parse` does for a small object; None for any other, and for most damage.
+
+    To expand it once takes less time than to look at its header first.
+    """
+    decompressor = zlib.decompressobj()
+    try:
+        whole = decompressor.decompress(compressed, _USUAL_BYTES)
+    except zlib.error:
+        return None
+    return _checked(whole, name) if decompressor.eof else None
+
+
+def _checked(whole: bytes, name: str) -> tuple[str, bytes]:
+    """Return the kind and content of an object that is expanded. Raises ValueError."""
     if hashlib.sha1(whole, usedforsecurity=False).hexdigest() != name:
         raise ValueError("its content does not match its name")
     header, _, content = whole.partition(b"\0")

@@ -71,8 +71,9 @@ class GitReader:
         The first call opens it, which is slow.
         """
         if self._repository is None:
-            self._repository = libgit2.opened(self._git)
-            self._too_large = packed_sizes.too_large(self._git)
+            opened = libgit2.opened(self._git)
+            self._too_large = packed_sizes.too_large(self._git)  # first: a call can end in there
+            self._repository = opened
         return self._repository
 
     def open_whole_repository(self) -> pygit2.Repository:

@@ -95,7 +95,7 @@ def take(git: Path, budget: Budget, remove: Remove = remove) -> Taken:
     strip(git, remove)
     taken = Taken()
     _take_objects(git / _OBJECTS, taken, budget, remove)
-    _take_references(git, taken, remove)
+    _take_references(git, taken, budget, remove)
     _check_head(git, remove)
     return taken
 
@@ -134,10 +134,13 @@ def _take_objects(folder: Path, taken: Taken, budget: Budget, remove: Remove) ->
                     continue
                 taken.broken[name] = reason
             elif _PACK.fullmatch(path) and is_file:
+                budget.take_entry()
                 packs_found.append(folder / path)
                 continue
             elif _OBJECT_FOLDER.fullmatch(path) and not is_file:
                 continue
+            else:
+                budget.take_entry()  # it is remembered, as an object is
             unwanted.append(folder / path)
     for each in unwanted:
         remove(each)
@@ -171,7 +174,7 @@ def _take_pack(path: Path, taken: Taken, budget: Budget, remove: Remove) -> None
     path.with_suffix(".idx").write_bytes(index)
 
 
-def _take_references(git: Path, taken: Taken, remove: Remove) -> None:
+def _take_references(git: Path, taken: Taken, budget: Budget, remove: Remove) -> None:
     packed_refs, references = git / _PACKED_REFS, git / _REFS
     if packed_refs.is_file():
         size = packed_refs.stat().st_size
@@ -188,7 +191,7 @@ def _take_references(git: Path, taken: Taken, remove: Remove) -> None:
         remove(references)
         references.mkdir()
     with closing(tree.walk(references, lambda path: len(path.parts) == 1)) as entries:
-        for path in [references / entry.path for entry in entries]:
+        for path in [references / entry.path for entry in _taken(entries, budget)]:
             name = str(path.relative_to(git))
             target = _target(path)
             if target is not None and is_reference_name(name):
@@ -200,6 +203,12 @@ def _take_references(git: Path, taken: Taken, remove: Remove) -> None:
             taken.kind(target)
         except Damaged as error:
             raise Damaged(error.path, f"{error.reason}; {name} needs it") from None
+
+
+def _taken(entries: Iterable[tree.Entry], budget: Budget) -> Iterator[tree.Entry]:
+    for entry in entries:
+        budget.take_entry()
+        yield entry
 
 
 def _packed_references(lines: Iterable[bytes]) -> Iterator[tuple[str, str]]:

@@ -30,7 +30,7 @@ from storer.kata.manifest import Manifest
 
 STARTING = ".starting"
 
-# A large manifest takes ten times the memory of its visible files while it is read.
+# A large manifest takes several times the memory of its visible files.
 _LARGE_MANIFESTS = threading.BoundedSemaphore(1)
 
 
@@ -68,6 +68,7 @@ class Kata:
         self._checkpointer = checkpointer
         self._use = use
         self._manifest_json: dict[str, Any] | None = None
+        self._created: datetime | None = None
 
     @classmethod
     def detached(cls, folder: Path, kata_id: str) -> Self:
@@ -81,12 +82,9 @@ class Kata:
         """
         if self._manifest_json is None:
             if self._use is not None and self._has_large_manifest():
-                refusal = MemoryExhausted("other calls read large manifests of katas")
+                refusal = MemoryExhausted("other calls hold large manifests of katas")
                 self._use.enter_context(waits.one_of(_LARGE_MANIFESTS, refusal))
-            try:
-                self._manifest_json = json_files.read(self.folder / MANIFEST, dict)
-            except Unreadable as error:
-                raise KataDamaged(self.kata_id, MANIFEST, str(error)) from error
+            self._manifest_json = self._load_manifest_json()
         return self._manifest_json
 
     def read_manifest(self) -> Manifest:
@@ -97,11 +95,14 @@ class Kata:
             raise KataDamaged(self.kata_id, MANIFEST, str(error)) from error
 
     def read_created(self) -> datetime:
-        """Return when the kata was created. Raises KataDamaged."""
-        try:
-            return manifest.created(self.read_manifest_json())
-        except Unreadable as error:
-            raise KataDamaged(self.kata_id, MANIFEST, str(error)) from error
+        """Return when the kata was created. Raises KataDamaged, or MemoryExhausted.
+
+        Does not wait for those who hold a large manifest, and holds none when it returns: the
+        caller may hold the lock of an avatar, for which one of those could wait.
+        """
+        if self._created is None:
+            self._created = self._load_created()
+        return self._created
 
     def avatar_names(self) -> list[str]:
         """Return the names of the started avatars, in alphabetical order."""
@@ -165,9 +166,25 @@ class Kata:
                 durable.sync_folder(self.folder)
         return name, files
 
+    def _load_manifest_json(self) -> dict[str, Any]:
+        try:
+            value: dict[str, Any] = json_files.read(self.folder / MANIFEST, dict)
+        except Unreadable as error:
+            raise KataDamaged(self.kata_id, MANIFEST, str(error)) from error
+        return value
+
+    def _load_created(self) -> datetime:
+        is_kept = self._manifest_json is not None or not self._has_large_manifest()
+        try:
+            return manifest.created(
+                self.read_manifest_json() if is_kept else self._load_manifest_json()
+            )
+        except Unreadable as error:
+            raise KataDamaged(self.kata_id, MANIFEST, str(error)) from error
+
     def _has_large_manifest(self) -> bool:
         with suppress(FileNotFoundError):  # who reads it says so
-            return (self.folder / MANIFEST).stat().st_size > limits.LARGE_MANIFEST_BYTES
+            return (self.folder / MANIFEST).stat().st_size > limits.LARGE_JSON_BYTES
         return False
 
     def _avatar(self, folder: Path, created: Callable[[], datetime]) -> Avatar:

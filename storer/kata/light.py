@@ -67,13 +67,13 @@ def from_json(value: object) -> Light:
     Raises Unreadable for any other value. Some legacy katas have `outcome` instead of `colour`.
     """
     if not isinstance(value, Mapping):
-        raise Unreadable(f"{value!r} is not a light")
+        raise Unreadable(f"{value!r:.80} is not a light")
     number, status, duration = value.get("number"), value.get("status"), value.get("duration")
     colour = value.get("colour", value.get("outcome", ""))
     if not _is_number(number, MAX_NUMBER):
-        raise Unreadable(f"{number!r} is not a light's number")
+        raise Unreadable(f"{number!r:.80} is not a light's number")
     if colour not in COLOURS and not (number == 0 and colour == ""):
-        raise Unreadable(f"light {number}: {colour!r} is not a colour")
+        raise Unreadable(f"light {number}: {colour!r:.80} is not a colour")
     try:
         time = json_times.from_list(value.get("time"))
     except ValueError as error:

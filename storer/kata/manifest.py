@@ -190,7 +190,7 @@ def _get(value: Mapping[str, Any], key: str, kind: type, default: Any) -> Any:
         return default
     if not isinstance(found, kind) or isinstance(found, bool):
         expected = "text" if kind is str else "a whole number"
-        raise Unreadable(f"{key}: has to be {expected}, and is {found!a}")
+        raise Unreadable(f"{key}: has to be {expected}, and is {found!a:.80}")
     if kind is str and not json_files.is_text(found):
         raise Unreadable(f"{key}: is not UTF-8")
     if isinstance(found, int) and not 0 <= found < 2**31:
@@ -212,7 +212,7 @@ def _strings(value: Mapping[str, Any], key: str) -> list[str]:
     if isinstance(found, str):
         found = [found]
     if not isinstance(found, list) or not all(map(json_files.is_text, found)):
-        raise Unreadable(f"{key}: {found!a} is not a list of strings")
+        raise Unreadable(f"{key}: {found!a:.80} is not a list of strings")
     return found
 
 
@@ -245,7 +245,7 @@ def _others(value: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
     others = {key: other for key, other in value.items() if key not in known}
     for key, other in others.items():
         if not json_files.is_text(key) or not _fits_struct(other, _MAX_NESTING):
-            raise Unreadable(f"{key!a}: the key or its value does not fit into a message")
+            raise Unreadable(f"{key!a:.80}: the key or its value does not fit into a message")
     return others
 
 

@@ -44,22 +44,27 @@ def normalize(folder: Path, kata_id: str) -> list[str]:
     Raises KataDamaged, naming the file, if the kata can't be used without a file; and CallEnded if
     nobody waits for the kata any more.
     """
-    kata = Kata.detached(folder, kata_id)
-    manifest = kata.read_manifest()
-    created = kata.read_created()
-    if kata.read_manifest_json().get("id", kata_id) != kata_id:
-        stated_id = kata.read_manifest_json()["id"]
-        raise KataDamaged(kata_id, MANIFEST, f"its id is {stated_id!r}")
-    _check_files(manifest.visible_files, kata_id, MANIFEST)
+    files, created = _read_manifest(folder, kata_id)
     names = sorted(path.name for path in folder.iterdir() if avatars.is_name(path.name))
     start = Light(number=0, colour="", time=created)
     with Holding() as holding:
         budget, wasted = _git_budget(holding), _git_budget(holding)
-        incoming = _Incoming(kata_id, start, manifest.visible_files, budget, wasted)
+        incoming = _Incoming(kata_id, start, files, budget, wasted)
         for name in names:
             _take_avatar(folder / name, incoming)
     _restrict_access(folder, names)
     return names
+
+
+def _read_manifest(folder: Path, kata_id: str) -> tuple[dict[str, bytes], datetime]:
+    """Return what avatars start with, and when the kata was created. Raises KataDamaged."""
+    kata = Kata.detached(folder, kata_id)
+    files, created = kata.read_manifest().visible_files, kata.read_created()
+    stated_id = kata.read_manifest_json().get("id", kata_id)
+    if stated_id != kata_id:
+        raise KataDamaged(kata_id, MANIFEST, f"its id is {stated_id!r:.80}")
+    _check_files(files, kata_id, MANIFEST)
+    return files, created
 
 
 def _git_budget(holding: Holding) -> Budget:

@@ -212,7 +212,7 @@ CASES: dict[str, Case] = {
     "DOWNLOAD_BYTES": _downloads,
     "STREAM_MESSAGE_BYTES": _stream_message,
     "MAX_MANIFEST_BYTES": _manifest,
-    "LARGE_MANIFEST_BYTES": _large_manifests,
+    "LARGE_JSON_BYTES": _large_manifests,
     "WORKING_CALLS": _working_calls,
     "LARGE_WORKING_CALLS": _large_working_calls,
     "MAX_FETCHES": _fetches,

@@ -1,4 +1,7 @@
-"""Katas in tars that are twice as large as a bound allows: RestoreKata refuses each by its name."""
+"""Katas in tars that are twice as large as a bound allows: RestoreKata refuses each by its name.
+
+What a bound of one avatar's history does not allow, is set aside, and the bound is named as well.
+"""
 
 import hashlib
 import struct
@@ -9,6 +12,7 @@ from itertools import pairwise
 import grpc
 import zstandard
 
+from cyberdojo.storer.v1 import storer_pb2
 from dojo import limits
 from support.bounds.pair import Case, Pair
 from support.fuzz import git_objects, katas, tars
@@ -30,7 +34,7 @@ def _git_bytes(pair: Pair) -> None:
     base, delta = _large_delta(made.repository)
     count = 2 * limits.GIT_BYTES // (_COPIES * 0xFFFF) + 1
     deltas = {number.to_bytes(20): (base, delta) for number in range(count)}
-    _refuse_repository(pair, made, made.repository.packed(deltas), f"{limits.GIT_BYTES} bytes")
+    _set_aside_repository(pair, made, made.repository.packed(deltas), f"{limits.GIT_BYTES} bytes")
 
 
 def _git_objects(pair: Pair) -> None:
@@ -40,14 +44,14 @@ def _git_objects(pair: Pair) -> None:
     pack = b"PACK" + struct.pack(">II", 2, count) + blob * count
     pack += hashlib.sha1(pack, usedforsecurity=False).digest()
     files = {**made.repository.files, f"objects/pack/pack-{'0' * 40}.pack": pack}
-    _refuse_repository(pair, made, files, f"{limits.GIT_OBJECTS} entries")
+    _set_aside_repository(pair, made, files, f"{limits.GIT_OBJECTS} entries")
 
 
 def _git_blob(pair: Pair) -> None:
     made = katas.avatar()
     content = bytes(2 * limits.GIT_BLOB_BYTES)
     katas.point(made.repository, _NEWEST, katas.sandbox(made.repository, {"large": content}))
-    _refuse_repository(pair, made, made.repository.loose(), f"a blob has {len(content)} bytes")
+    _set_aside_repository(pair, made, made.repository.loose(), f"a blob has {len(content)} bytes")
 
 
 def _git_tree(pair: Pair) -> None:
@@ -60,7 +64,7 @@ def _git_tree(pair: Pair) -> None:
     tree = made.repository.tree([(katas.FILE_MODE, each, blob) for each in names])
     katas.point(made.repository, _NEWEST, tree)
     says = f"a tree has {count * entry_bytes} bytes"
-    _refuse_repository(pair, made, made.repository.loose(), says)
+    _set_aside_repository(pair, made, made.repository.loose(), says)
 
 
 def _git_other(pair: Pair) -> None:
@@ -69,7 +73,7 @@ def _git_other(pair: Pair) -> None:
     commit = made.repository.commit(tree, message=b"x" * (2 * limits.GIT_OTHER_BYTES))
     made.repository.reference("refs/tags/2", commit)
     says = f"more than {limits.GIT_OTHER_BYTES}"
-    _refuse_repository(pair, made, made.repository.loose(), says)
+    _set_aside_repository(pair, made, made.repository.loose(), says)
 
 
 def _git_held_deltas(pair: Pair) -> None:
@@ -85,7 +89,7 @@ def _git_held_deltas(pair: Pair) -> None:
         deltas[b"+" + name[1:]] = (before, little)
         deltas[name] = (before, again)
     says = f"deltas need more than {limits.GIT_HELD_DELTA_BYTES} bytes"
-    _refuse_repository(pair, made, made.repository.packed(deltas), says)
+    _set_aside_repository(pair, made, made.repository.packed(deltas), says)
 
 
 def _git_tree_files(pair: Pair) -> None:
@@ -98,7 +102,9 @@ def _git_tree_files(pair: Pair) -> None:
     katas.point(
         repository, _NEWEST, repository.tree([(katas.FOLDER_MODE, name, folder) for name in names])
     )
-    _refuse_repository(pair, made, repository.loose(), f"files, more than {limits.GIT_TREE_FILES}")
+    _set_aside_repository(
+        pair, made, repository.loose(), f"files, more than {limits.GIT_TREE_FILES}"
+    )
 
 
 def _git_depth(pair: Pair) -> None:
@@ -108,7 +114,7 @@ def _git_depth(pair: Pair) -> None:
         tree = made.repository.tree([(katas.FOLDER_MODE, b"a", tree)])
     katas.point(made.repository, _NEWEST, tree)
     says = f"more than {limits.GIT_DEPTH} levels"
-    _refuse_repository(pair, made, made.repository.loose(), says)
+    _set_aside_repository(pair, made, made.repository.loose(), says)
 
 
 def _kata_bytes(pair: Pair) -> None:
@@ -204,20 +210,28 @@ def _sparse(content: bytes, size: int) -> tars.Member:
     return tars.Member(f"{katas.PREFIX}whale/sandbox/holes", content, pax=records)
 
 
-def _refuse_repository(pair: Pair, avatar: katas.Avatar, git: katas.Files, says: str) -> None:
-    """Restore a kata whose whale has these files in its repository; assert the refusal."""
+def _set_aside_repository(pair: Pair, avatar: katas.Avatar, git: katas.Files, says: str) -> None:
+    """Restore a kata whose whale has these files in its repository; assert why it is set aside."""
     files = katas.files_of({"whale": avatar})
     files = {name: content for name, content in files.items() if "/.git/" not in name}
     files |= {f"whale/.git/{name}": content for name, content in git.items()}
-    _refuse(pair, [_members(files), bytes(2 * tars.BLOCK)], says, _NOT_USABLE)
+    tar = _compressed([_members(files), bytes(2 * tars.BLOCK)])
+    restored = pair.katas.stub.RestoreKata(restore_requests(tar, overwrite=True))
+    (damaged,) = restored.damaged
+    assert damaged.avatar == "whale"
+    assert says in damaged.reason
+    pair.katas.stub.DeleteKata(storer_pb2.DeleteKataRequest(kata_id=restored.kata_id))
 
 
 def _refuse(pair: Pair, tar: Iterable[bytes], says: str, code: grpc.StatusCode = _INVALID) -> None:
     """Restore a kata from the pieces of a tar; assert that it is refused, and not there."""
-    compressor = zstandard.ZstdCompressor().compressobj()
-    pieces = [*(compressor.compress(piece) for piece in tar), compressor.flush()]
     field = "data" if code is _INVALID else None
     with refused(code, field=field, says=says):
-        pair.katas.stub.RestoreKata(restore_requests(b"".join(pieces), overwrite=True))
+        pair.katas.stub.RestoreKata(restore_requests(_compressed(tar), overwrite=True))
     with refused(grpc.StatusCode.NOT_FOUND):
         pair.katas.get(katas.KATA)
+
+
+def _compressed(tar: Iterable[bytes]) -> bytes:
+    compressor = zstandard.ZstdCompressor().compressobj()
+    return b"".join([*map(compressor.compress, tar), compressor.flush()])

@@ -3,6 +3,7 @@
 import json
 import tracemalloc
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -138,3 +139,29 @@ def test_a_missing_file_or_a_folder_is_unreadable(tmp_path: Path) -> None:
 def test_a_value_that_does_not_map_names_to_contents_is_unreadable(value: object) -> None:
     with pytest.raises(Unreadable):
         json_files.read_files(value)
+
+
+# --- Large files
+
+
+@pytest.mark.parametrize("is_file", [False, True])
+def test_large_files_take_their_memory_one_after_another(tmp_path: Path, *, is_file: bool) -> None:
+    path = tmp_path / "large.json"
+    size = 4 * limits.LARGE_JSON_BYTES
+    path.write_text(json.dumps({"a": "x" * size}))
+    content = path.read_bytes()
+
+    def read() -> None:
+        if is_file:
+            json_files.read(path, dict)
+        else:
+            json_files.loads(content, dict)
+
+    with peak_of() as peak:
+        read()
+        alone = peak()
+    assert alone > 2 * size
+    with ThreadPoolExecutor(16) as threads, peak_of() as peak:
+        for done in [threads.submit(read) for _ in range(64)]:
+            done.result()
+        assert peak() < 3 * alone

@@ -52,6 +52,7 @@ def test_a_legacy_colour_is_called_outcome_at_times() -> None:
     assert (found.colour, found.time) == ("red", datetime(2014, 2, 11, 10, 10, 10, tzinfo=UTC))
 
 
+LONG = "x" * 100_000
 GOOD = {"colour": "red", "time": [2014, 2, 11, 10, 10, 10], "number": 1}
 
 
@@ -72,6 +73,16 @@ def test_what_stands_for_no_light_is_unreadable(value: object) -> None:
     assert light.from_json(GOOD)
     with pytest.raises(Unreadable):
         light.from_json(value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [[LONG], {**GOOD, "number": LONG}, {**GOOD, "colour": LONG}, {**GOOD, "time": [LONG]}],
+)
+def test_a_large_value_is_told_in_part(value: object) -> None:
+    with pytest.raises(Unreadable, match=r"'xxx.* is not") as raised:
+        light.from_json(value)
+    assert len(str(raised.value)) < 200
 
 
 @pytest.mark.parametrize(

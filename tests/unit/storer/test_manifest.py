@@ -198,6 +198,20 @@ def test_what_can_not_be_understood_or_told_is_unreadable(key: str, value: objec
         manifest.from_json({**GOOD, key: value})
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("tab_size", "x" * 100_000),
+        ("hidden_filenames", {"x" * 100_000: 1}),
+        ("x" * 100_000, "\ud800"),
+    ],
+)
+def test_a_large_value_is_told_in_part(key: str, value: object) -> None:
+    with pytest.raises(Unreadable) as raised:
+        manifest.from_json({**GOOD, key: value})
+    assert len(str(raised.value)) < 200
+
+
 CHECKS: list[tuple[Callable[[], Manifest], str]] = [
     (lambda: Manifest("", "b", visible_files={"a": b""}), "manifest.display_name"),
     (lambda: Manifest("a", "", visible_files={"a": b""}), "manifest.image_name"),

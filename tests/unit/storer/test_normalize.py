@@ -25,6 +25,7 @@ from dojo.waits import CallEnded, CallWork
 from storer.fs import json_files, tree
 from storer.git import object_writer, packed_sizes
 from storer.git.object_writer import FILE, FOLDER, NewObjects
+from storer.git.reader import GitReader
 from storer.kata import diff
 from storer.kata.kata import Kata
 from storer.katas import normalize
@@ -225,6 +226,20 @@ def test_references_that_would_be_in_the_way_are_not_taken(incoming: Incoming, n
 # --- What expands
 
 
+@pytest.mark.parametrize("path", ["objects/pack/{}", "objects/ab/{}", "refs/{}", "refs/heads/-{}"])
+def test_too_many_files_that_are_not_taken_are_set_aside(
+    incoming: Incoming, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    incoming.light()
+    incoming.write()
+    for number in range(100):
+        junk = incoming.git / path.format(number)
+        junk.parent.mkdir(exist_ok=True)
+        junk.write_bytes(b"")
+    monkeypatch.setattr(normalize, "GIT_OBJECTS", 90)
+    incoming.is_set_aside("more than 90 entries")
+
+
 def bomb(new: NewObjects, levels: int, leaf: str, mode: str = FILE) -> str:
     """Return a tree with ten files in ten folders in ten folders…"""
     at = new.tree({b"f%d" % n: (mode, leaf) for n in range(10)})
@@ -393,6 +408,25 @@ def test_a_packed_object_that_expands_in_a_kata_that_is_there_is_told_as_damage(
         whale.open_history().open_whole_repository()
     assert peak_mib() - before < 60
     assert whale.submission(0)[1].files == FILES
+
+
+def test_a_packed_object_that_expands_is_told_as_damage_after_a_call_ended_in_between(
+    incoming: Incoming,
+) -> None:
+    name, zeros = zeros_in_pack(3200)
+    write_pack(incoming.git, [zeros])
+    reader = GitReader(incoming.git)
+
+    def read_for_nobody() -> None:
+        call = CallWork(lambda: True)
+        waits.work_for(call)
+        call.end()
+        reader.read(name)
+
+    with pytest.raises(CallEnded):
+        contextvars.copy_context().run(read_for_nobody)
+    with pytest.raises(ValueError, match=f"{name}: a blob has .* bytes, more than"):
+        reader.read(name)
 
 
 def test_deltas_that_need_too_much_together_are_told_as_damage(
@@ -591,6 +625,15 @@ def test_an_avatar_with_files_that_no_light_may_have_is_set_aside_where_each_lig
     (incoming.whale / "1").mkdir()
     (incoming.whale / "1" / "manifest.json").write_text(json.dumps(content))
     incoming.is_set_aside("whale/1/manifest.json: ")
+
+
+def test_a_kata_with_another_id_is_refused_with_a_part_of_it(incoming: Incoming) -> None:
+    incoming.light()
+    manifest = json.loads((incoming.folder / "manifest.json").read_text())
+    (incoming.folder / "manifest.json").write_text(json.dumps({**manifest, "id": "4" * 100_000}))
+    with pytest.raises(KataDamaged, match="its id is '444") as raised:
+        incoming.normalize()
+    assert len(str(raised.value)) < 200
 
 
 def test_a_kata_with_files_that_no_light_may_have_is_refused(incoming: Incoming) -> None:

@@ -1,0 +1,80 @@
+"""A kata's manifest.json: one call holds a large one at a time, and none for its time alone."""
+
+import contextvars
+import json
+from collections.abc import Callable
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from dojo import limits, waits
+from dojo.errors import MemoryExhausted
+from dojo.waits import CallWork
+from storer.fs.checkpointer import Checkpointer
+from storer.kata.kata import Kata
+from storer.kata.lights import LightsCache
+
+ID = "493A06504A"
+CREATED = datetime(2020, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return the folder of a kata with a large manifest.json."""
+    manifest = {
+        "id": ID,
+        "created": [2020, 1, 1, 0, 0, 0],
+        "display_name": "C",
+        "visible_files": {"a": "b" * limits.LARGE_JSON_BYTES},
+    }
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    return tmp_path
+
+
+def used(folder: Path, use: ExitStack) -> Kata:
+    return Kata(folder, ID, LightsCache(), Checkpointer(), use)
+
+
+def for_a_call(work: Callable[[], None]) -> None:
+    """Do work that waits for a large manifest only for a moment."""
+
+    def do() -> None:
+        waits.work_for(CallWork(lambda: True, lock_seconds=0.1))
+        work()
+
+    contextvars.copy_context().run(do)
+
+
+def test_one_call_holds_a_large_manifest_at_a_time(folder: Path) -> None:
+    def read_two() -> None:
+        with ExitStack() as first, ExitStack() as second:
+            used(folder, first).read_manifest()
+            with pytest.raises(MemoryExhausted):
+                used(folder, second).read_manifest()
+        with ExitStack() as third:
+            used(folder, third).read_manifest()
+
+    for_a_call(read_two)
+
+
+def test_a_call_that_needs_the_time_alone_does_not_hold_a_large_manifest(folder: Path) -> None:
+    def read_two() -> None:
+        with ExitStack() as first, ExitStack() as second:
+            kata = used(folder, first)
+            assert kata.read_created() == CREATED
+            used(folder, second).read_manifest()
+            assert kata.read_created() == CREATED
+
+    for_a_call(read_two)
+
+
+def test_a_call_that_holds_a_large_manifest_reads_its_time_from_there(folder: Path) -> None:
+    def read_both() -> None:
+        with ExitStack() as use:
+            kata = used(folder, use)
+            kata.read_manifest()
+            assert kata.read_created() == CREATED
+
+    for_a_call(read_both)
