@@ -160,7 +160,7 @@ MEMORY_BYTES = 2 * 1024**3
 RECEIVED_MEMORY_PERCENT = 13
 CALLS_MEMORY_PERCENT = 25
 RESTORES_MEMORY_PERCENT = 25
-DOWNLOADS_MEMORY_PERCENT = 10
+DOWNLOADS_MEMORY_PERCENT = 12
 
 # A message of a restore, and what a restore takes: gRPC can hold a larger message before anybody
 # knows how large it is.

@@ -1,12 +1,15 @@
 #!/usr/bin/env bash
 # scripts/fuzz.sh
 #
-# Fuzzes the services for FUZZ_SECONDS (3600 by default), with one random seed after another, or
-# with FUZZ_SEED alone. Ends with the first finding: prints its seed and the file with its input.
+# Sends the double of each bound, also of those that take minutes. Then fuzzes the services for
+# FUZZ_SECONDS (3600 by default), with one random seed after another, or with FUZZ_SEED alone. Ends
+# with the first finding: prints its seed and the file with its input.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
 seconds=${FUZZ_SECONDS:-3600}
+say "sending the double of each bound"
+.venv/bin/python -m pytest tests/integration/test_bounds.py --all-bounds --quiet --tb=short
 findings=build/fuzz
 rm -rf "$findings"
 rounds=0

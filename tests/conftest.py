@@ -23,6 +23,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "and not only of those in images/suite.txt",
     )
     parser.addoption(
+        "--all-bounds",
+        action="store_true",
+        help="also send the double of bounds that take minutes and gigabytes to reach",
+    )
+    parser.addoption(
         "--kills",
         type=int,
         default=20,

@@ -72,9 +72,10 @@ class Streams:
         next_task: asyncio.Task[bytes | None] | None = None
         holding = ExitStack()
         try:
-            holding.enter_context(shares.downloading(held_bytes))
             next_task = self._next_piece(pieces, digest, work)
             piece = await asyncio.shield(next_task)
+            # Not before: a call that waits for its kata holds nothing that others need.
+            holding.enter_context(shares.downloading(held_bytes))
             started = header() if callable(header) else header
             if isinstance(started, str):
                 started = storer_pb2.StreamHeader(filename=started)

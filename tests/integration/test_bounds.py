@@ -59,7 +59,11 @@ def _names(case: Case) -> str:
 
 @pytest.mark.timeout(1200)  # some read all that is allowed, on a machine that may be busy
 @pytest.mark.parametrize("case", dict.fromkeys(CASES.values()), ids=_names)
-def test_the_double_of_a_bound_is_answered_within_the_memory(pair: Pair, case: Case) -> None:
+def test_the_double_of_a_bound_is_answered_within_the_memory(
+    pair: Pair, case: Case, request: pytest.FixtureRequest
+) -> None:
+    if case in katas.HEAVY and not request.config.getoption("all_bounds"):
+        pytest.skip("it needs --all-bounds")
     services = (pair.world.storer, pair.world.runner)
     for each in services:
         each.check()  # the peak of memory begins anew

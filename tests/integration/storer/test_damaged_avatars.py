@@ -301,7 +301,8 @@ def test_a_damaged_avatar_does_not_replace_a_whole_one(katas: Katas, tmp_path: P
     tar = (tmp_path / "kata.tar").read_bytes()
     with refused(DATA_LOSS, says="the whale that is here is whole, and stays"):
         katas.restore(tar, overwrite=True)
-    restored = restore_into(katas, tar, overwrite=True)
+    assert restore_into(katas, tar, overwrite=True).outcomes == {ID: "skipped"}
+    restored = restore_into(katas, tar, overwrite=True, discard_lights=True)
     assert restored.outcomes == {ID: "refused"}
     assert "the whale that is here is whole, and stays" in restored.reasons[ID]
     assert restore_into(katas, tar).outcomes == {ID: "skipped"}

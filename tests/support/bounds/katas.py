@@ -167,7 +167,14 @@ def _json_values(pair: Pair) -> None:
     _refuse(pair, [_members(files), bytes(2 * tars.BLOCK)], says, _NOT_USABLE)
 
 
+def _git_references(pair: Pair) -> None:
+    made = katas.avatar()
+    files = {**made.repository.loose(), "packed-refs": bytes(2 * limits.GIT_REFERENCES_BYTES)}
+    _set_aside_repository(pair, made, files, f"more than {limits.GIT_REFERENCES_BYTES}")
+
+
 CASES: dict[str, Case] = {
+    "GIT_REFERENCES_BYTES": _git_references,
     "GIT_BYTES": _git_bytes,
     "GIT_OBJECTS": _git_objects,
     "GIT_BLOB_BYTES": _git_blob,
@@ -184,6 +191,9 @@ CASES: dict[str, Case] = {
     "MAX_JSON_BYTES": _json_bytes,
     "MAX_JSON_VALUES": _json_values,
 }
+
+# They take minutes, and gigabytes of the disk.
+HEAVY = {_git_bytes, _git_objects, _kata_members, _json_bytes}
 
 
 def _large_delta(repository: Repository) -> tuple[bytes, bytes]:
