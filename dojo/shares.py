@@ -68,6 +68,50 @@ def use(memory: Memory | None) -> None:
     _CURRENT.set(memory)
 
 
+class Restore:
+    """What a stream that comes in holds while something of it may arrive. Any thread may use it."""
+
+    def __init__(self, memory: Memory) -> None:
+        """Hold it, for what runs in this context. Raises MemoryExhausted."""
+        self._share = memory.restores
+        self._is_held = False
+        self._lock = threading.Lock()
+        self.hold()
+        _RESTORE.set(self)
+
+    def hold(self) -> None:
+        """Hold it, if it was given back; raise MemoryExhausted if too few are left."""
+        with self._lock:
+            if not self._is_held:
+                self._share.take(limits.RESTORE_BYTES)
+                self._is_held = True
+
+    def give_back(self) -> None:
+        """Give it back, if it is held."""
+        with self._lock:
+            if self._is_held:
+                self._share.take(-limits.RESTORE_BYTES)
+                self._is_held = False
+
+
+_RESTORE: ContextVar[Restore | None] = ContextVar("restore", default=None)
+
+
+def hold_restore() -> None:
+    """Have the stream of this context, if there is one, hold its memory: more is to arrive.
+
+    Raises MemoryExhausted.
+    """
+    if (restore := _RESTORE.get()) is not None:
+        restore.hold()
+
+
+def give_back_restore() -> None:
+    """Give back what the stream of this context holds, if there is one: it waits for others."""
+    if (restore := _RESTORE.get()) is not None:
+        restore.give_back()
+
+
 @contextmanager
 def downloading(size: int = 0) -> Iterator[None]:
     """Take what a stream to a caller holds, and `size` bytes more. Raises MemoryExhausted."""

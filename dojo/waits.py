@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from dojo import limits
+from dojo import limits, shares
 
 # How often a thread that waits for a permit finds out whether its call has ended.
 _CHECK_SECONDS = 0.5
@@ -60,6 +60,7 @@ class CallWork:
 
     def give_up_place(self) -> bool:
         """Let another call work; return False if too many calls wait already."""
+        shares.give_back_restore()
         return self._give_up_place()
 
     @contextmanager

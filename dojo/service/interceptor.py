@@ -117,7 +117,7 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
             with ExitStack() as taken:
                 try:
                     if self._memory is not None:
-                        taken.enter_context(self._memory.restores.taken(limits.RESTORE_BYTES))
+                        taken.callback(shares.Restore(self._memory).give_back)
                     return await respond(_parsed_each(requests), context)
                 except asyncio.CancelledError:
                     _log.info("cancelled")

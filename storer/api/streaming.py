@@ -229,6 +229,7 @@ def _pieces(
             _check_end(part.end, digest)
             if sender.part(digest.size_bytes) is not None:
                 raise InvalidArgument("end", "has to come last")
+            shares.give_back_restore()
             return
         if len(part.data) > MAX_DATA_BYTES:
             reason = f"{len(part.data)} bytes are more than {MAX_DATA_BYTES}"
@@ -255,11 +256,14 @@ class _Sender:
     def part(self, received_bytes: int) -> Any:
         """Return the next message, or None at the end of the stream. Not for the event loop.
 
-        Blocks. Raises InvalidArgument if nothing arrives for a while, or too little in all.
+        Blocks. Raises InvalidArgument if nothing arrives for a while, or too little in all; and
+        MemoryExhausted.
         """
 
         async def next_value() -> Any:
             return await anext(self._requests, None)
+
+        shares.hold_restore()
 
         allowed = IDLE_SECONDS + received_bytes / limits.MIN_SENT_BYTES_PER_SECOND
         left_seconds = min(IDLE_SECONDS, allowed - self._waited_seconds)

@@ -241,8 +241,9 @@ def _read_light_folder(light_folder: Path, kata_id: str) -> Submission:
         files = json_files.read_files(json_files.read(light_folder / MANIFEST, dict))
     except Unreadable as error:
         raise KataDamaged(kata_id, path, str(error)) from error
+    output = files.pop(OUTPUT, b"")
     _check_files(files, kata_id, path)
-    return Submission(files=files, stdout=files.pop(OUTPUT, b""))
+    return Submission(files=files, stdout=output)
 
 
 def _restrict_access(folder: Path, names: list[str]) -> None:

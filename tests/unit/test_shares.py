@@ -9,6 +9,7 @@ import pytest
 from dojo import limits, shares
 from dojo.errors import MemoryExhausted
 from dojo.shares import Holding, Memory, Share
+from dojo.waits import CallWork
 
 LIMIT = 2 * 1024**3
 
@@ -86,3 +87,23 @@ def test_what_work_holds_comes_back_at_its_end() -> None:
 def test_work_for_no_call_takes_nothing() -> None:
     with Holding() as holding:
         holding.add(2**60)
+
+
+def test_a_restore_that_waits_for_its_kata_holds_nothing() -> None:
+    memory = Memory(limits.MESSAGE_BYTES)  # of one restore
+
+    def restore() -> None:
+        restoring = shares.Restore(memory)
+        with pytest.raises(MemoryExhausted):
+            shares.Restore(memory)
+        CallWork(lambda: True).give_up_place()
+        with memory.restores.taken(limits.RESTORE_BYTES), pytest.raises(MemoryExhausted):
+            restoring.hold()
+        for _ in range(2):
+            restoring.hold()
+        for _ in range(2):
+            restoring.give_back()
+        with memory.restores.taken(limits.RESTORE_BYTES):
+            pass
+
+    contextvars.copy_context().run(restore)

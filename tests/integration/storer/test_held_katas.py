@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 from google.protobuf.message import Message
 
@@ -53,7 +54,11 @@ def test_calls_that_wait_for_a_kata_hold_up_no_calls_for_others(
             for _ in range(CALLERS)
         ]
         use_in_every_way(katas, other)
-        assert not any(each.done() for each in calls)
+        ended = [each for each in calls if each.done()]
+        # Only so many restores are received at once: more are to be tried again.
+        assert {each.code() for each in ended} <= (
+            {grpc.StatusCode.RESOURCE_EXHAUSTED} if rpc == "RestoreKata" else set()
+        )
     for each in calls:
         if hasattr(each, "result") and rpc not in {"WatchKata", "DownloadKata", "DownloadPatch"}:
             each.exception(SECONDS)

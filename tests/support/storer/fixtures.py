@@ -30,7 +30,8 @@ def _tidy(request: pytest.FixtureRequest, data_containers: DataContainers) -> It
     yield
     delete_all(data_containers)
     if service:
-        assert not "".join(defects(service)[before:])
+        found = "".join(defects(service)[before:])
+        assert not found, found
 
 
 @pytest.fixture
