@@ -188,15 +188,14 @@ class Client:
         self._count("restore")
 
     def _delete(self, katas: Katas, kata_id: str) -> None:
-        # A kata in the katas directory is still there, and is found again.
-        deleting = self._stepping(kata_id, self._imports.get(kata_id))
+        deleting = self._stepping(kata_id, None)
         with deleting, _losing(), suppress_refusal(grpc.StatusCode.NOT_FOUND):
             katas.delete(kata_id)
             self._count("delete")
         self._tars.pop(kata_id, None)
-        if kata_id in self._imports:
-            with _losing():
-                katas.import_(kata_id)
+        if kata_id in self._imports:  # the katas directory still has it
+            with self._stepping(kata_id, self._imports[kata_id]), _losing():
+                katas.import_(kata_id, undelete=True)
             self._count("import")
 
     def _start_shared(self, katas: Katas, kata_id: str) -> None:

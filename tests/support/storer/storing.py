@@ -76,9 +76,10 @@ class Katas:
         """Read a kata."""
         return self.stub.GetKata(storer_pb2.GetKataRequest(kata_id=kata_id))
 
-    def import_(self, kata_id: str) -> storer_pb2.ImportKataResponse:
+    def import_(self, kata_id: str, *, undelete: bool = False) -> storer_pb2.ImportKataResponse:
         """Import a kata."""
-        return self.stub.ImportKata(storer_pb2.ImportKataRequest(kata_id=kata_id))
+        request = storer_pb2.ImportKataRequest(kata_id=kata_id, undelete=undelete)
+        return self.stub.ImportKata(request)
 
     def delete(self, kata_id: str) -> None:
         """Delete a kata."""
