@@ -89,8 +89,8 @@ def test_64_slow_callers_hold_up_no_others_and_leave_nothing(
                 assert caller.name not in ENDLESS or not caller.rounds, caller.name
             assert len(_staged(data_containers)) >= MIX["RestoreKata"] + MIX["RestoreKatas"]
         # All have left, in the middle of their calls. The lock is still held.
-        wait_until(lambda: not children_of(storer.service.pid))
-        wait_until(lambda: not _staged(data_containers))
+        wait_until(lambda: not children_of(storer.service.pid), SECONDS)
+        wait_until(lambda: not _staged(data_containers), SECONDS)
     for caller in callers:
         assert {code_to_judge(error) for error in caller.errors} <= ALLOWED, caller.name
     for kata in (slow.compared, slow.large, slow.held, slow.run, slow.run_stream):
@@ -102,8 +102,8 @@ def test_64_slow_callers_hold_up_no_others_and_leave_nothing(
     with slow_callers.slow_callers(
         storer.service.address, runner.service.address, slow, {"RestoreKata": RESTORES}
     ):
-        wait_until(lambda: len(_staged(data_containers)) == RESTORES)
-    wait_until(lambda: not _staged(data_containers))
+        wait_until(lambda: len(_staged(data_containers)) == RESTORES, SECONDS)
+    wait_until(lambda: not _staged(data_containers), SECONDS)
 
 
 def _assert_all_is_there_for_others(
