@@ -26,21 +26,18 @@ class CallEnded(Exception):
 class CallWork:
     """What one thread does for one call."""
 
-    __slots__ = ("_give_up_place", "_has_ended", "_stand_aside", "_waking", "lock_seconds")
+    __slots__ = ("_give_up_place", "_has_ended", "_waking", "lock_seconds")
 
     def __init__(
         self,
         give_up_place: Callable[[], bool],
         lock_seconds: float = limits.LOCK_WAIT_SECONDS,
-        stand_aside: Callable[[], None] | None = None,
     ) -> None:
         """`give_up_place` says whether the place is given up now; any thread may call it.
 
-        The work waits for one lock no longer than `lock_seconds`. Long work may `stand_aside` for
-        shorter work whenever it checks.
+        The work waits for one lock no longer than `lock_seconds`.
         """
         self.lock_seconds = lock_seconds
-        self._stand_aside = stand_aside
         self._give_up_place = give_up_place
         self._has_ended = False
         self._waking: threading.Event | None = None
@@ -52,11 +49,9 @@ class CallWork:
             waking.set()
 
     def check(self) -> None:
-        """Raise CallEnded if nobody waits for the answer any more. Long work stands aside here."""
+        """Raise CallEnded if nobody waits for the answer any more."""
         if self._has_ended:
             raise CallEnded
-        if self._stand_aside is not None:
-            self._stand_aside()
 
     def give_up_place(self) -> bool:
         """Let another call work; return False if too many calls wait already."""

@@ -17,7 +17,7 @@ from dojo.engine.data_containers import DataContainers
 from dojo.engine.monitor import EngineMonitor
 from dojo.errors import ArchiveUnavailable
 from dojo.service import serving
-from dojo.service.call_threads import CallThreads, ShortWork
+from dojo.service.call_threads import CallThreads
 from dojo.service.memory import limit_bytes, return_freed_blocks
 from dojo.service.settings import BadSettings
 from dojo.shares import Memory
@@ -82,8 +82,7 @@ def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
     places = Places(data_containers, archive, directory)
     active_calls, changes, checkpointer = ActiveCalls(), Changes(), Checkpointer()
     katas = Katas(places, active_calls, changes, checkpointer)
-    short = ShortWork()
-    threads = CallThreads(limits.WORKING_CALLS, "domain", short)
+    threads = CallThreads(limits.WORKING_CALLS, "domain")
     watches = Watches(lambda kata_id: threads.run(katas.lights, kata_id, importing=False))
     policy = Policy(
         settings.archive_after_seconds,
@@ -107,7 +106,7 @@ def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
         data_containers=data_containers,
         start_points=start_points,
         light_messages=LightMessages(),
-        streams=Streams(threads, CallThreads(RECEIVER_THREADS, "receiver", short, is_long=True)),
+        streams=Streams(threads, CallThreads(RECEIVER_THREADS, "receiver")),
         comparisons=Comparisons(threads),
         threads=threads,
     )

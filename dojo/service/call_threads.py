@@ -2,9 +2,6 @@
 
 A limited number of them work at the same time. One that waits for somebody else, for a lock or the
 archive, gives up its place (`dojo.waits`), so calls that wait hold up no others.
-
-Only one thread at a time has Python's lock. So long work stands aside, whenever it checks whether
-its call has ended, while short work is in progress.
 """
 
 from __future__ import annotations
@@ -13,7 +10,6 @@ import asyncio
 import contextlib
 import contextvars
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
@@ -21,60 +17,15 @@ from typing import Any, ParamSpec, TypeVar
 from dojo import limits, waits
 from dojo.waits import CallWork
 
-# How long work stands aside at most, before it goes on for some time all the same.
-ASIDE_SECONDS = 0.02
-GOING_ON_SECONDS = 0.001
-
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-class ShortWork:
-    """The short work in progress. Its methods are for the event loop's thread."""
-
-    def __init__(self) -> None:
-        self._count = 0
-        self._none = threading.Event()
-        self._none.set()
-
-    def begin(self) -> None:
-        """Count one more."""
-        self._count += 1
-        self._none.clear()
-
-    def end(self) -> None:
-        """Count one less."""
-        self._count -= 1
-        if not self._count:
-            self._none.set()
-
-    def stander(self) -> Callable[[], None]:
-        """Return a function for one thread that does long work, which stands aside there."""
-        none, goes_on_until = self._none, 0.0
-
-        def stand_aside() -> None:
-            nonlocal goes_on_until
-            if none.is_set() or time.monotonic() < goes_on_until:
-                return
-            none.wait(ASIDE_SECONDS)
-            goes_on_until = time.monotonic() + GOING_ON_SECONDS
-
-        return stand_aside
 
 
 class CallThreads:
     """Runs the work of calls in threads. Belongs to the event loop's thread."""
 
-    def __init__(
-        self, working: int, name: str, short: ShortWork | None = None, *, is_long: bool = False
-    ) -> None:
-        """Let `working` calls work at the same time, in threads of this name.
-
-        Long work stands aside for `short`, which several of these may count together. If `is_long`,
-        all of the work is long.
-        """
-        self._short = short or ShortWork()
-        self._is_long = is_long
+    def __init__(self, working: int, name: str) -> None:
+        """Let `working` calls work at the same time, in threads of this name."""
         self._loop = asyncio.get_running_loop()
         self._places = asyncio.Semaphore(working)
         self._long_places = asyncio.Semaphore(max(1, working // 2))
@@ -90,8 +41,7 @@ class CallThreads:
         If this is cancelled, the work stops at its next wait for a lock or its next check.
         """
         await self._places.acquire()
-        short = None if self._is_long else self._short
-        return await self._run(_Place(self, short, self._places), work, *args, **kwargs)
+        return await self._run(_Place(self, self._places), work, *args, **kwargs)
 
     async def run_large(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Do as `run` does, for work that may hold large files: few work on such at a time."""
@@ -114,13 +64,12 @@ class CallThreads:
         except BaseException:
             few_places.release()
             raise
-        return await self._run(_Place(self, None, self._places, few_places), work, *args, **kwargs)
+        return await self._run(_Place(self, self._places, few_places), work, *args, **kwargs)
 
     async def _run(
         self, place: _Place, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        stand_aside = None if place.short is not None else self._short.stander()
-        call = CallWork(place.give_up, stand_aside=stand_aside)
+        call = CallWork(place.give_up)
         context = contextvars.copy_context()
         context.run(waits.work_for, call)
         # The thread sets this itself: to wrap its future takes a third of the way there and back.
@@ -169,18 +118,12 @@ class CallThreads:
 class _Place:
     """The place of one work among those that work at the same time."""
 
-    __slots__ = ("_is_given_up", "_semaphores", "_threads", "short")
+    __slots__ = ("_is_given_up", "_semaphores", "_threads")
 
-    def __init__(
-        self, threads: CallThreads, short: ShortWork | None, *semaphores: asyncio.Semaphore
-    ) -> None:
-        """`short` counts the work, if it is short."""
+    def __init__(self, threads: CallThreads, *semaphores: asyncio.Semaphore) -> None:
         self._threads = threads
         self._semaphores = semaphores
         self._is_given_up = False
-        self.short = short
-        if short is not None:
-            short.begin()
 
     def give_up(self) -> bool:
         """Let another work have the place. For the thread that does the work.
@@ -203,7 +146,5 @@ class _Place:
             self._release()
 
     def _release(self) -> None:
-        if self.short is not None:
-            self.short.end()
         for semaphore in self._semaphores:
             semaphore.release()

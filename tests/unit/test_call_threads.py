@@ -10,8 +10,7 @@ import pytest
 
 from dojo import limits, locks, waits
 from dojo.errors import LockHeld
-from dojo.service import call_threads
-from dojo.service.call_threads import CallThreads, ShortWork
+from dojo.service.call_threads import CallThreads
 from dojo.waits import CallEnded
 
 PLACES = 4
@@ -52,7 +51,7 @@ def test_calls_that_wait_for_a_lock_hold_up_no_others(busy: Path, tmp_path: Path
 def test_a_lock_that_is_held_for_too_long_is_refused_by_its_kata(
     busy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waits.CallWork.__init__, "__defaults__", (0.05, None))
+    monkeypatch.setattr(waits.CallWork.__init__, "__defaults__", (0.05,))
 
     async def main() -> None:
         with (
@@ -176,65 +175,5 @@ def test_a_lock_of_another_process_is_noticed(busy: Path) -> None:
         await threads.run(lambda: None)
         os.close(descriptor)
         assert await asyncio.gather(*waiting) == ["_data"] * CALLERS
-
-    asyncio.run(main())
-
-
-def test_long_work_stands_aside_while_short_work_is_in_progress(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(call_threads, "ASIDE_SECONDS", 60)
-
-    async def main() -> None:
-        counted = ShortWork()
-        threads = CallThreads(PLACES, "test", counted)
-        others = CallThreads(PLACES, "others", counted, is_long=True)
-        is_over = threading.Event()
-        has_begun = threading.Event()
-
-        def short() -> None:
-            has_begun.set()
-            assert is_over.wait(60)
-
-        in_progress = asyncio.create_task(threads.run(short))
-        await asyncio.to_thread(has_begun.wait)
-        long = [
-            asyncio.create_task(run(waits.check))
-            for run in (threads.run_long, threads.run_large, others.run)
-        ]
-        await threads.run(waits.check)  # other short work does not stand aside
-        assert not any(each.done() for each in long)
-        is_over.set()
-        await in_progress
-        await asyncio.gather(*long)
-
-    asyncio.run(main())
-
-
-def test_long_work_goes_on_for_a_while_although_there_is_always_short_work(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(call_threads, "ASIDE_SECONDS", 0.001)
-    monkeypatch.setattr(call_threads, "GOING_ON_SECONDS", 1000)
-    short = ShortWork()
-    short.begin()
-    stand_aside = short.stander()
-    stand_aside()
-    monkeypatch.setattr(call_threads, "ASIDE_SECONDS", 1000)
-    stand_aside()
-
-
-def test_work_that_waits_for_a_lock_holds_up_no_long_work(
-    busy: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(call_threads, "ASIDE_SECONDS", 60)
-
-    async def main() -> None:
-        threads = CallThreads(PLACES, "test")
-        with locks.locked(busy):
-            waiting = asyncio.create_task(threads.run(use, busy))
-            await threads.run_long(waits.check)
-            assert not waiting.done()
-        assert await waiting == "_data"
 
     asyncio.run(main())
