@@ -16,10 +16,11 @@ MAX_NAME_BYTES = 255
 MAX_FILE_BYTES = 16 * 1024 * 1024
 MAX_TOTAL_BYTES = 48 * 1024 * 1024
 
-# Matches most names quickly: letters, digits and few others, no part that starts with a dot.
-_PART = r"[A-Za-z0-9_][A-Za-z0-9_.+-]*"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _NOT_UTF_8 = re.compile(r"[\ud800-\udfff]")  # what a byte becomes that is no part of a character
+
+# Matches most names quickly: letters, digits and few others, no part that starts with a dot.
+_PART = r"[A-Za-z0-9_][A-Za-z0-9_.+-]*"
 _PLAIN = re.compile(rf"{_PART}(?:/{_PART})*")
 
 

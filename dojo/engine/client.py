@@ -103,24 +103,26 @@ class Engine:
 
     def image_id(self, name: str) -> str | None:
         """Return the id of the image of this name; None if it is not on the engine's machine."""
-        with translating_errors():
-            try:
-                return str(self.api.inspect_image(name)["Id"])
-            except docker.errors.ImageNotFound:
-                return None
+        found = self._image(name)
+        return None if found is None else str(found["Id"])
 
     def image_volumes(self, name: str) -> list[str]:
         """Return the paths that an image declares as volumes; [] if the image is not there."""
-        with translating_errors():
-            try:
-                config = self.api.inspect_image(name).get("Config") or {}
-            except docker.errors.ImageNotFound:
-                return []
+        config = (self._image(name) or {}).get("Config") or {}
         return sorted(config.get("Volumes") or ())
 
     def has_image(self, name: str) -> bool:
         """Say whether an image of this name is on the engine's machine."""
         return self.image_id(name) is not None
+
+    def _image(self, name: str) -> Mapping[str, Any] | None:
+        """Return what the engine knows of an image; None if it is not on the engine's machine."""
+        with translating_errors():
+            try:
+                found: Mapping[str, Any] = self.api.inspect_image(name)
+            except docker.errors.ImageNotFound:
+                return None
+        return found
 
     def container_state(self, container: str) -> Mapping[str, Any] | None:
         """Return a container's state; None if it was removed or is being removed."""

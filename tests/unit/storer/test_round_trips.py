@@ -7,7 +7,7 @@ import subprocess
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -21,9 +21,7 @@ from storer.archive.location import open_archive
 from storer.fs import tree
 from storer.kata import avatar
 from storer.kata.kata import Kata
-from storer.tar import snapshot
-from storer.tar.snapshot import Snapshot
-from storer.tar.untrusted_reader import Tar, translate_tar_errors
+from support.storer.kata_tars import tar_of, unpack_as_restored
 from support.storer.storing import STARTED
 
 ID = "0123456789"
@@ -150,11 +148,6 @@ def target_of(link: Path) -> str:
     return os.readlink(link)  # noqa: PTH115 - exactly as it is, which a Path would normalize
 
 
-def tar_of(kata: Kata) -> bytes:
-    with ExitStack() as opened:
-        return b"".join(snapshot.members(Snapshot(kata, opened))) + snapshot.END
-
-
 def by_the_archive(kata: Kata, back: Path) -> Path:
     archive = open_archive(str(back / "archive"), "test")
     store_kata.put(archive, kata, with_products=True)
@@ -179,25 +172,12 @@ def test_a_sandbox_comes_back_as_it_was(
         assert listing(way(kata, back)) == listing(kata.folder / "whale/sandbox")
 
 
-def unpacked(tar: bytes, folder: Path) -> Tar:
-    """Unpack a tar as restoring does."""
-    with translate_tar_errors():
-        read = Tar(iter([tar]))
-        while read.member is not None:
-            if len(read.parts()) > 2:
-                read.unpack(folder, PurePosixPath(*read.parts()[2:]))
-            read.advance()
-        read.finish_kata()
-        read.finish()
-    return read
-
-
 @given(program=trees)
 @example(program=VENV)
 def test_a_restored_sandbox_is_as_it_was_but_for_what_is_told(program: list[Made]) -> None:
     with made_by(program) as (back, kata):
         original = kata.folder / "whale/sandbox"
-        read = unpacked(tar_of(kata), back)
+        read = unpack_as_restored(tar_of(kata), back)
         found = listing(back / "whale/sandbox")
         expected = listing(original)
         leads_out = [
@@ -225,7 +205,7 @@ def test_what_is_left_out_is_named_but_not_without_end(tmp_path: Path) -> None:
             header = tarfile.TarInfo(f"{TOP}/whale/sandbox/{number}\x1b")
             header.type, header.linkname = tarfile.SYMTYPE, "/etc/passwd"
             tar.addfile(header)
-    left_out = unpacked(buffer.getvalue(), tmp_path).left_out
+    left_out = unpack_as_restored(buffer.getvalue(), tmp_path).left_out
     assert left_out.count == 250
     assert len(left_out.names) == 100
     assert "0\\x1b" in left_out.names[0]
@@ -240,6 +220,6 @@ def test_what_a_mac_puts_beside_files_is_not_restored(tmp_path: Path) -> None:
             header = tarfile.TarInfo(f"{TOP}/whale/sandbox/{name}")
             header.size = len(content)
             tar.addfile(header, io.BytesIO(content))
-    unpacked(buffer.getvalue(), tmp_path)
+    unpack_as_restored(buffer.getvalue(), tmp_path)
     found = sorted(os.listdir(tmp_path / "whale/sandbox"))
     assert found == ["._mine", "hiker.c"]

@@ -8,7 +8,7 @@ import tarfile
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import pytest
 
@@ -20,7 +20,7 @@ from storer.kata import avatar
 from storer.kata.kata import Kata
 from storer.tar import snapshot
 from storer.tar.snapshot import Snapshot
-from storer.tar.untrusted_reader import Tar, translate_tar_errors
+from support.storer.kata_tars import tar_of, unpack_as_restored
 from support.storer.storing import STARTED
 
 ID = "0123456789"
@@ -66,11 +66,6 @@ def test_a_copy_without_sandbox_does_not_look_into_the_sandbox(kata: Kata) -> No
     assert not any("sandbox" in name for name in names)
 
 
-def tar_of(kata: Kata) -> bytes:
-    with ExitStack() as opened:
-        return b"".join(snapshot.members(Snapshot(kata, opened))) + snapshot.END
-
-
 # Pieces of data in files with holes: each a place and a content.
 HOLES: dict[str, tuple[int, list[tuple[int, bytes]]]] = {
     "nothing but a hole": (128 * MIB, []),
@@ -112,14 +107,9 @@ def by_tarfile(tar: bytes, folder: Path) -> None:
 
 
 def by_restoring(tar: bytes, folder: Path) -> None:
-    (folder / ID[:2] / ID[2:]).mkdir(parents=True, exist_ok=True)
-    with translate_tar_errors():
-        read = Tar(iter([tar]))
-        while read.member is not None:
-            if len(read.parts()) > 2:
-                read.unpack(folder / ID[:2] / ID[2:], PurePosixPath(*read.parts()[2:]))
-            read.advance()
-        read.finish()
+    kata = folder / ID[:2] / ID[2:]
+    kata.mkdir(parents=True, exist_ok=True)
+    unpack_as_restored(tar, kata)
 
 
 @pytest.mark.parametrize("unpack", [by_gnu_tar, by_tarfile, by_restoring])
