@@ -230,8 +230,11 @@ class RunContainer:
         if not signs and b"Killed" not in ended.stderr.both_ends + ended.stdout.both_ends:
             return ended
         self._wait()
-        state = self._state()
-        return replace(ended, is_out_of_memory=state["OOMKilled"], was_killed=was_killed)
+        is_out_of_memory = self._state()["OOMKilled"]
+        # An engine that is being stopped kills all containers, and may still tell of it.
+        if was_killed and not is_out_of_memory and not self._data_containers.engine.listens():
+            raise EngineUnavailable("it was stopped during the run")
+        return replace(ended, is_out_of_memory=is_out_of_memory, was_killed=was_killed)
 
     def _wait(self) -> None:
         """Wait until the engine knows that all processes have ended."""
