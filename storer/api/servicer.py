@@ -17,7 +17,7 @@ from dojo.errors import KataNotFound
 from dojo.service.call_threads import CallThreads
 from storer.api import converters, page_tokens
 from storer.api.backup_servicer import answer_backup_katas, answer_restore_katas
-from storer.api.comparer import Output
+from storer.api.comparer import DIFF_OUTPUTS, Output
 from storer.api.comparisons import Comparisons
 from storer.api.light_messages import LightMessages
 from storer.api.streaming import Streams
@@ -253,16 +253,22 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         """Stream lights as they are recorded."""
         kata_id = kata_ids.check(request.kata_id)
         seen = converters.seen_from(dict(request.seen))
+        has_caught_up = False
         while True:
             # Only here: if the watch fetched the kata, it would import a deleted one again.
             await self._threads.run(self._katas.import_, kata_id)
             try:
                 async with aclosing(self._watches.watch(kata_id, seen)) as lights:
-                    async for avatar, light in lights:
-                        seen[avatar] = light.number
-                        yield storer_pb2.WatchKataResponse(
-                            avatar=avatar, light=converters.light_to(light)
-                        )
+                    async for happened in lights:
+                        if happened is not None:
+                            avatar, light = happened
+                            seen[avatar] = light.number
+                            yield storer_pb2.WatchKataResponse(
+                                avatar=avatar, light=converters.light_to(light)
+                            )
+                        elif not has_caught_up:
+                            has_caught_up = True
+                            yield storer_pb2.WatchKataResponse(caught_up=True)
             except KataNotFound:
                 # Another storer, which does not know this one's watchers, may have archived it.
                 if not await self._threads.run(self._katas.is_stored, kata_id):
@@ -302,8 +308,9 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         kata_id, name = converters.kata_and_avatar(request.kata_id, request.avatar)
         was, now = _light_numbers(request)
 
+        output = DIFF_OUTPUTS[request.changed_only, request.counts_only]
         read = partial(self._read_two, kata_id, name, was, now)
-        return await self._comparisons.compare(Output.LINES, read)
+        return await self._comparisons.compare(output, read)
 
     async def DownloadPatch(
         self, request: storer_pb2.DownloadPatchRequest, context: Context
