@@ -14,7 +14,7 @@ import structlog
 
 from cyberdojo.colour.v1 import colour_pb2
 from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
-from dojo import avatars, image_names, kata_ids, visible_files
+from dojo import avatars, image_names, kata_ids, run_seconds, visible_files
 from dojo.errors import DojoError, InvalidArgument
 from runner.api.admission import Admission
 from runner.api.pulls import Pulls
@@ -30,8 +30,6 @@ from runner.run.service import RunService
 from runner.sandbox.changes import Why
 
 _log = structlog.get_logger()
-
-MIN_SECONDS, MAX_SECONDS = 1, 60
 
 # Validating a submission up to this size takes less time than waking a thread for it.
 SMALL_FILES, SMALL_PATTERNS, SMALL_BYTES = 64, 8, 256 * 1024
@@ -266,15 +264,12 @@ def _validated(request: runner_pb2.RunRequest) -> Submission:
     visible_files.check(files)
     if visible_files.CYBER_DOJO_SH not in files:
         raise InvalidArgument("files", f"{visible_files.CYBER_DOJO_SH} is not among them")
-    if not MIN_SECONDS <= request.max_seconds <= MAX_SECONDS:
-        reason = f"{request.max_seconds} is not from {MIN_SECONDS} to {MAX_SECONDS}"
-        raise InvalidArgument("max_seconds", reason)
     return Submission(
         kata_id=request.kata_id,
         avatar=request.avatar,
         image_name=request.image_name,
         files=files,
-        max_seconds=request.max_seconds,
+        max_seconds=run_seconds.check(request.max_seconds, "max_seconds"),
         colour_rule=_colour_rule(request.colour_rule),
     )
 

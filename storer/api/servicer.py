@@ -162,7 +162,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
     ) -> storer_pb2.ForkKataResponse:
         """Create a kata that starts from a light's files."""
         kata_id, avatar = converters.kata_and_avatar(request.kata_id, request.avatar)
-        number = converters.light_number(request.light_number)
+        number = converters.light_number(request)
         given = request.HasField("created")
         created = converters.time_from(request.created, "created", given=given)
         repeatable = converters.creating_request_from(request)
@@ -289,7 +289,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
     async def GetFiles(self, request: storer_pb2.GetFilesRequest, context: Context) -> Any:
         """Read the visible files and the output of a light; return the response, serialized."""
         kata_id, name = converters.kata_and_avatar(request.kata_id, request.avatar)
-        number = converters.light_number(request.light_number)
+        number = converters.light_number(request)
 
         def read() -> bytes:
             with self._katas.using(kata_id) as kata:
@@ -416,5 +416,5 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
 def _light_numbers(
     request: storer_pb2.DiffLightsRequest | storer_pb2.DownloadPatchRequest,
 ) -> tuple[int, int]:
-    was = converters.light_number(request.was_number, "was_number")
-    return was, converters.light_number(request.now_number, "now_number")
+    was = converters.light_number(request, "was_number")
+    return was, converters.light_number(request, "now_number")
