@@ -7,13 +7,22 @@ packages are imported then, and until then a step costs next to nothing.
 
 from __future__ import annotations
 
+import logging
 import re
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
+import structlog
+
+_log = structlog.get_logger()
+
 TRACEPARENT = "traceparent"
+
+# How long a service that stops waits for the receiver to take the last traces.
+_STOP_SECONDS = 2.0
 
 # The version that is known, or a later one that begins like it; neither id may be zero.
 _VALID = re.compile(
@@ -55,6 +64,9 @@ def configure(endpoint: str, service: str) -> Callable[[], None]:
         TraceContextTextMapPropagator,
     )
 
+    logger = logging.getLogger("opentelemetry")
+    logger.addHandler(_IntoOurLog())
+    logger.propagate = False
     provider = TracerProvider(
         resource=Resource.create({"service.name": service}), shutdown_on_exit=False
     )
@@ -69,9 +81,26 @@ def configure(endpoint: str, service: str) -> Callable[[], None]:
     def stop() -> None:
         global _tracing  # noqa: PLW0603 - as above
         _tracing = None
-        provider.shutdown()
+        # A receiver that does not answer must not hold up a service that stops.
+        sending = threading.Thread(target=provider.shutdown, name="last-traces", daemon=True)
+        sending.start()
+        sending.join(_STOP_SECONDS)
+        if sending.is_alive():
+            _log.warning("traces not sent", reason="the receiver did not take the last of them")
 
     return stop
+
+
+class _IntoOurLog(logging.Handler):
+    """Logs what OpenTelemetry tells: it would write lines of its own into the middle of our log."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Log a record: an attempt that is repeated for those who debug, what was given up for all.
+
+        The message names the receiver, and nothing of what was traced.
+        """
+        is_lost = record.levelno >= logging.ERROR
+        (_log.warning if is_lost else _log.debug)("traces not sent", reason=record.getMessage())
 
 
 def received(metadata: Iterable[tuple[str, str | bytes]] | None) -> str:

@@ -1,17 +1,16 @@
 """An operator sees what both services do: metrics, traces across them, and lines for calls."""
 
-import urllib.request
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import grpc
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
-from cyberdojo.runner.v1 import runner_pb2_grpc
+from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
 from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
 from runner.metrics import STEPS
 from support.kata_folders import Kata
+from support.prometheus import scraped, value
 from support.runner.submissions import AVATAR, GREEN, PYTHON, held, request
 from support.services import Service, wait_until
 from support.trace_receiver import TraceReceiver, trace_receiver
@@ -20,8 +19,6 @@ TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 CALLER = "00f067aa0ba902b7"
 TRACEPARENT = (("traceparent", f"00-{TRACE}-{CALLER}-01"),)
 IMAGE = f"{PYTHON}:latest"
-
-Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
 class Pair(NamedTuple):
@@ -68,22 +65,6 @@ def pair(
         for service in (runner, storer):
             service.stop()
             assert not [each for each in service.events() if each["level"] == "error"]
-
-
-def scraped(service: Service) -> Samples:
-    """Return what Prometheus would read: samples by their names and labels."""
-    event = service.wait_for_event(lambda event: event["event"] == "serving metrics")
-    with urllib.request.urlopen(f"http://{event['listen']}/metrics") as answer:
-        text = answer.read().decode()
-    return {
-        (sample.name, frozenset(sample.labels.items())): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
-
-
-def value(samples: Samples, name: str, **labels: str) -> float:
-    return samples[name, frozenset(labels.items())]
 
 
 def of_call(method: str, code: str = "OK", service: str = "RunnerService") -> dict[str, str]:
@@ -174,3 +155,16 @@ def test_labels_are_bounded_whatever_callers_send(pair: Pair, started_kata: Kata
     for samples in (scraped(pair.runner_service), scraped(pair.storer_service)):
         texts |= {text for _, labels in samples for _, text in labels}
     assert not [each for each in texts if "nobody" in each or started_kata.id in each]
+
+
+def test_a_receiver_that_does_not_answer_is_told_of_and_holds_up_nothing(
+    start_service: Callable[..., Service], connect: Callable[[str], grpc.Channel]
+) -> None:
+    service = start_service("runner", CYBER_DOJO_TRACES="http://127.0.0.1:1")
+    runner = runner_pb2_grpc.RunnerServiceStub(connect(service.address))
+    assert runner.ListImages(runner_pb2.ListImagesRequest(page_size=1)).images
+    service.stop()
+    assert [each["event"] for each in service.events() if each["level"] == "warning"] == [
+        "traces not sent"
+    ]
+    assert len(service.events()) == len(service._lines)  # nothing else writes there
