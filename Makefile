@@ -46,7 +46,10 @@ up: images ## start the services: storer on 127.0.0.1:4577, runner on 127.0.0.1:
 	@scripts/up.sh
 
 down: ## stop the services; the katas stay
-	@scripts/compose down --volumes
+	@scripts/compose --profile prometheus down --volumes
+
+prometheus: image-prometheus ## start a Prometheus beside the services, on 127.0.0.1:9090
+	@scripts/compose --profile prometheus up --detach --no-deps prometheus
 
 demo: up ## set up, start the services, and show what they do
 	@$(python) scripts/demo.py
@@ -110,5 +113,5 @@ format: .venv/.installed ## format the code
 clean: ## remove what make created in this folder; images and katas stay
 	rm -rf build cyberdojo .venv tests/node/node_modules *.egg-info
 
-.PHONY: help setup engine protos images images-all up down demo test test-unit fuzz fuzz-case coverage test-languages bench lint lint-protos \
+.PHONY: help setup engine protos images images-all up down prometheus demo test test-unit fuzz fuzz-case coverage test-languages bench lint lint-protos \
 	release-protos lock lock-check upgrade types format clean

@@ -16,6 +16,7 @@ from dojo.service import serving
 from dojo.service.memory import return_freed_blocks
 from dojo.service.serving import CannotListen
 from dojo.service.settings import BadSettings
+from runner import metrics
 from runner.api.admission import Admission
 from runner.api.servicer import RunnerServicer
 from runner.colour.image_rules import ImageRules
@@ -91,12 +92,13 @@ def _run(settings: RunnerSettings) -> None:
         partial(asyncio.to_thread, lambda_evaluator.close),
         partial(asyncio.to_thread, presence.end),
     ]
+    metrics.WARM_CONTAINERS.set_function(pool.count)
+    metrics.RUNS_WAITING.set_function(admission.count_waiting)
+    metrics.MAX_RUNS.set(admission.max_running)
     monitor = EngineMonitor(data_containers, pool.images_changed)
     try:
         asyncio.run(
-            _serve(
-                settings.listen, servicer, monitor, on_stop, on_listening, stopping=admission.stop
-            )
+            _serve(settings, servicer, monitor, on_stop, on_listening, stopping=admission.stop)
         )
     except CannotListen as error:
         others = "; ".join(presence.others()) or "none"
@@ -106,7 +108,7 @@ def _run(settings: RunnerSettings) -> None:
 
 
 async def _serve(
-    listen: str,
+    settings: RunnerSettings,
     servicer: RunnerServicer,
     monitor: EngineMonitor,
     on_stop: Sequence[Callable[[], Awaitable[None]]],
@@ -116,7 +118,7 @@ async def _serve(
 ) -> None:
     add = partial(runner_pb2_grpc.add_RunnerServiceServicer_to_server, servicer)
     await serving.serve(
-        listen,
+        settings.listen,
         {SERVICE: add},
         monitor,
         on_stopping=[stopping],
@@ -124,6 +126,8 @@ async def _serve(
         grace_seconds=run_seconds.MAX_SECONDS
         + serving.GRACE_SECONDS,  # the longest run, and its end
         on_listening=on_listening,
+        metrics_listen=settings.metrics_listen,
+        logs_calls=settings.logs_calls,
     )
 
 

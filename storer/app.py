@@ -21,11 +21,13 @@ from dojo.service.call_threads import CallThreads
 from dojo.service.memory import limit_bytes, return_freed_blocks
 from dojo.service.settings import BadSettings
 from dojo.shares import Memory
+from storer import metrics
 from storer.api.comparisons import Comparisons
 from storer.api.light_messages import LightMessages
 from storer.api.servicer import StorerServicer
 from storer.api.start_points_servicer import StartPointsServicer
 from storer.api.streaming import RECEIVER_THREADS, Streams
+from storer.archive import location
 from storer.archive.location import open_archive
 from storer.backup.catalog import Catalog
 from storer.fs import block_groups
@@ -44,6 +46,7 @@ from storer.verify.katas import Verifier
 from storer.workers.archiver import Archiver, Policy
 from storer.workers.replicator import Replicator
 from storer.workers.source_remover import SourceRemover
+from storer.workers.survey import Survey
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,7 @@ class Storer:
     archiver: Archiver
     replicator: Replicator
     remover: SourceRemover
+    survey: Survey
     servicer: StorerServicer
     start_points: StartPointsServicer
 
@@ -94,6 +98,15 @@ def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
     loop = asyncio.get_running_loop()
     changes.subscribe(lambda kata_id: loop.call_soon_threadsafe(watches.changed, kata_id))
     changes.subscribe(replicator.changed)
+    metrics.ARCHIVE_COPY_LAG_SECONDS.set_function(replicator.lag_seconds)
+    metrics.MAX_DATA_CONTAINERS.set(settings.max_data_containers)
+    for state, doubtful in (("pending", False), ("doubtful", True)):
+        count = partial(checkpointer.count, doubtful=doubtful)
+        metrics.WRITE_AHEAD_LOGS.labels(state).set_function(count)
+    disks = {"volumes": data_containers.volume_root}
+    if (archive_directory := location.directory(settings.archive)) is not None:
+        disks["archive"] = archive_directory
+    catalog = Catalog(data_containers)
     start_points = StartPoints(settings.start_points)
     remover = SourceRemover(
         katas, directory, data_containers, Verifier(data_containers, katas, mend=False)
@@ -102,7 +115,7 @@ def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
         katas=katas,
         watches=watches,
         archiver=archiver,
-        catalog=Catalog(data_containers),
+        catalog=catalog,
         data_containers=data_containers,
         start_points=start_points,
         light_messages=LightMessages(),
@@ -117,6 +130,7 @@ def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
         archiver=archiver,
         replicator=replicator,
         remover=remover,
+        survey=Survey(data_containers, checkpointer, catalog, disks),
         servicer=servicer,
         start_points=StartPointsServicer(start_points),
     )
@@ -147,6 +161,8 @@ async def _serve(settings: StorerSettings, data_containers: DataContainers) -> N
         storer.archiver.start()
         storer.replicator.start()
         storer.remover.start()
+        if settings.metrics_listen is not None:
+            storer.survey.start()
 
     services = {
         _full_name(storer_pb2.DESCRIPTOR): partial(
@@ -165,8 +181,16 @@ async def _serve(settings: StorerSettings, data_containers: DataContainers) -> N
         memory=Memory(limit_bytes()),
         on_stop=[
             partial(asyncio.to_thread, each.stop)
-            for each in (storer.archiver, storer.replicator, storer.remover, storer.checkpointer)
+            for each in (
+                storer.survey,
+                storer.archiver,
+                storer.replicator,
+                storer.remover,
+                storer.checkpointer,
+            )
         ],
+        metrics_listen=settings.metrics_listen,
+        logs_calls=settings.logs_calls,
     )
 
 

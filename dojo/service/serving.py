@@ -5,16 +5,18 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import grpc.aio
 import structlog
+from google.protobuf import descriptor_pool
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from dojo import channels, limits
+from dojo import channels, limits, metrics, traces
 from dojo.engine import volumes
 from dojo.engine.client import Engine
 from dojo.engine.data_containers import DataContainers
@@ -22,8 +24,10 @@ from dojo.engine.monitor import EngineMonitor
 from dojo.engine.volumes import VolumesOutOfSight
 from dojo.errors import ArchiveOfAnother, ArchiveUnavailable, EngineUnavailable
 from dojo.service import log
+from dojo.service.call_recorder import CallRecorder
 from dojo.service.interceptor import StatusInterceptor
 from dojo.service.memory import limit_bytes
+from dojo.service.metrics_server import MetricsServer
 from dojo.service.receiving import Receiving
 from dojo.service.settings import BadSettings, CommonSettings, load
 from dojo.shares import Memory
@@ -94,6 +98,8 @@ async def serve(
     on_stopping: Sequence[Callable[[], None]] = (),
     on_stop: Sequence[Callable[[], Awaitable[None]]] = (),
     on_listening: Callable[[], None] = lambda: None,
+    metrics_listen: str | None = None,
+    logs_calls: bool = False,
     memory: Memory | None = None,
     grace_seconds: float = GRACE_SECONDS,
 ) -> None:
@@ -104,6 +110,7 @@ async def serve(
     before the wait for those calls, to end calls that would not end by themselves. `on_stop` is
     awaited when no call is left. `on_listening` is called in a thread when the address is ours,
     before any call is served: a second service on the same address has changed nothing by then.
+    Prometheus finds the metrics at `metrics_listen`; with `logs_calls` each call has a log line.
     All calls together take no more than their part of `memory`. Raises CannotListen.
     """
     sys.setswitchinterval(LOCK_SECONDS)
@@ -111,7 +118,10 @@ async def serve(
         ThreadPoolExecutor(THREADS, thread_name_prefix="domain")
     )
     server = grpc.aio.server(
-        interceptors=[StatusInterceptor(Receiving(limit_bytes()), memory)],
+        interceptors=[
+            CallRecorder(_methods(services), logs_calls=logs_calls),
+            StatusInterceptor(Receiving(limit_bytes()), memory),
+        ],
         options=server_options(),
     )
     for add in services.values():
@@ -123,9 +133,9 @@ async def serve(
     try:
         port = server.add_insecure_port(listen)
     except RuntimeError:
-        raise CannotListen(
-            f"can't listen on {listen}: another program does, or it is no address of this machine"
-        ) from None
+        raise CannotListen(_not_free(listen)) from None
+    metrics.ENGINE_UP.set_function(lambda: monitor.is_up)
+    metrics_server = None if metrics_listen is None else _serve_metrics(metrics_listen)
     await asyncio.to_thread(on_listening)
     monitor.start()
     # The objects so far live as long as the process: the garbage collector would only hold up
@@ -150,7 +160,29 @@ async def serve(
     monitor.stop()
     for finish in on_stop:
         await finish()
+    if metrics_server is not None:
+        await asyncio.to_thread(metrics_server.stop)
     _log.info("stopped")
+
+
+def _not_free(listen: str) -> str:
+    return f"can't listen on {listen}: another program does, or it is no address of this machine"
+
+
+def _serve_metrics(listen: str) -> MetricsServer:
+    try:
+        server = MetricsServer(listen)
+    except OSError:
+        raise CannotListen(_not_free(listen)) from None
+    _log.info("serving metrics", listen=server.address)
+    return server
+
+
+def _methods(services: Iterable[str]) -> list[str]:
+    """Return the full names (/package.Service/Method) of the services' methods."""
+    pool = descriptor_pool.Default()
+    found = [pool.FindServiceByName(each) for each in services]
+    return [f"/{service.full_name}/{each.name}" for service in found for each in service.methods]
 
 
 async def _report_health(checks: Any, services: list[str], monitor: EngineMonitor) -> None:
@@ -175,6 +207,23 @@ def _configure_log(settings: CommonSettings) -> None:
         raise BadSettings([f"CYBER_DOJO_LOG_FILE='{settings.log_file}' {reason}"]) from error
 
 
+@contextmanager
+def _tracing(name: str, settings: CommonSettings) -> Iterator[None]:
+    """Send traces during the block, if the settings say where to; raise BadSettings if we can't."""
+    if not settings.traces:
+        yield
+        return
+    try:
+        stop = traces.configure(settings.traces, f"cyber-dojo-{name}")
+    except ImportError as error:
+        reason = f"requires packages that are not here: {error}; install cyber-dojo[traces]"
+        raise BadSettings([f"CYBER_DOJO_TRACES={settings.traces!r} {reason}"]) from error
+    try:
+        yield
+    finally:
+        stop()
+
+
 def run(name: str, kind: type[S], main: Callable[[S], None]) -> None:
     """Run a service's main with its settings, read from the environment.
 
@@ -184,7 +233,8 @@ def run(name: str, kind: type[S], main: Callable[[S], None]) -> None:
     try:
         settings = load(kind, os.environ)
         _configure_log(settings)
-        main(settings)
+        with _tracing(name, settings):
+            main(settings)
     except BadSettings as error:
         for problem in error.problems:
             print(f"{name}: {problem}", file=sys.stderr)

@@ -57,6 +57,10 @@ class Admission:
             if task is not None:
                 task.cancel()
 
+    def count_waiting(self) -> int:
+        """Return how many runs wait. Any thread may ask."""
+        return len(self._waiting)
+
     @contextmanager
     def held(self, kata_id: str, avatar: str, request_bytes: int) -> Iterator[None]:
         """Count a run for as long as its request is in memory.

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from runner import metrics
 from runner.colour.colour import Colour
 from runner.colour.judge import Judge
 from runner.colour.rules import ColourRule
@@ -49,6 +50,8 @@ class Result:
     outcome: Colour
     reason: str
     changes: Changes
+    waited_seconds: float
+    is_warm: bool
 
 
 class RunCancelled(Exception):
@@ -84,6 +87,8 @@ class Run:
         self._watchdog = Watchdog(self._kill, self._disk_excess, submission.max_seconds)
         self.is_last = False
         """Whether the avatar was released since: no container is to wait for its next run."""
+        self.waited_seconds = 0.0
+        """How long the run waited for its turn and for a slot."""
 
     def cancel(self) -> None:
         """End the run soon, and remove its container."""
@@ -115,24 +120,28 @@ class Run:
         submission, limits = self.submission, self._disk_limits
         self._raise_if_cancelled()
         # Before a file is written: a submission for a missing image changes nothing.
-        self._container, is_warm = self._take_container(sandbox)
-        sandbox.require_free(limits.min_free_bytes)
-        sandbox.submit(submission.files)
-        before = file_versions.versions(sandbox, limits.files)
-        ended = self._container.run(self._watchdog, self._on_output)
+        with metrics.step("container"):
+            self._container, is_warm = self._take_container(sandbox)
+        with metrics.step("files"):
+            sandbox.require_free(limits.min_free_bytes)
+            sandbox.submit(submission.files)
+            before = file_versions.versions(sandbox, limits.files)
+        with metrics.step("program"):
+            ended = self._container.run(self._watchdog, self._on_output)
         self._raise_if_cancelled()
         reason = self._watchdog.reason
         if self._watchdog.ended_by is EndedBy.ITSELF and (excess := self._disk_excess()):
             reason = excess
         if self._watchdog.ended_by is EndedBy.DISK_LIMIT or reason:
             quota.shrink(sandbox, before, limits)
-        result = self._result(ended, reason, sandbox, before)
+        result = self._result(ended, reason, sandbox, before, is_warm=is_warm)
         # A kata that was deleted or replaced during the run gets no result.
         self._sandboxes.require_same(submission.kata_id, submission.avatar, sandbox.folder)
         _log.info(
             "run",
             image=submission.image_name,
             warm=is_warm,
+            waited_seconds=round(self.waited_seconds, 3),
             outcome=result.outcome.value,
             status=ended.status,
             seconds=round(ended.duration_seconds, 3),
@@ -152,7 +161,13 @@ class Run:
         return self._starter.start_in(sandbox.folder, key), False
 
     def _result(
-        self, ended: Exit, reason: str, sandbox: Sandbox, before: Mapping[str, FileVersion]
+        self,
+        ended: Exit,
+        reason: str,
+        sandbox: Sandbox,
+        before: Mapping[str, FileVersion],
+        *,
+        is_warm: bool,
     ) -> Result:
         submission = self.submission
         reasons = [reason] if reason else []
@@ -169,17 +184,25 @@ class Run:
             outcome = Colour.FAULTY
             reasons.append("all of its processes were killed at once")
         else:
-            judgement = self._judge.judge(
-                submission.colour_rule,
-                submission.image_name,
-                ended.stdout.both_ends,
-                ended.stderr.both_ends,
-                ended.status,
-            )
+            with metrics.step("colour"):
+                judgement = self._judge.judge(
+                    submission.colour_rule,
+                    submission.image_name,
+                    ended.stdout.both_ends,
+                    ended.stderr.both_ends,
+                    ended.status,
+                )
             outcome = judgement.colour
             reasons += [judgement.reason] if judgement.reason else []
         found = changes.since(before, submission.files, sandbox, self._disk_limits.files)
-        return Result(ended, outcome, "; ".join(reasons), found)
+        return Result(
+            ended,
+            outcome,
+            "; ".join(reasons),
+            found,
+            waited_seconds=self.waited_seconds,
+            is_warm=is_warm,
+        )
 
     def _kill(self) -> bool:
         return self._container is not None and self._container.kill()

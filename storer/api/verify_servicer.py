@@ -12,6 +12,7 @@ from dojo import kata_ids
 from dojo.engine.data_containers import DataContainers
 from dojo.errors import InvalidArgument
 from dojo.service.call_threads import CallThreads
+from storer import metrics
 from storer.api import converters
 from storer.katas.repository import Katas
 from storer.verify.findings import Kind
@@ -35,6 +36,10 @@ _KINDS = {
     Kind.ARCHIVE: storer_pb2.FINDING_KIND_ARCHIVE,
     Kind.DAMAGED: storer_pb2.FINDING_KIND_DAMAGED,
 }
+
+for _kind in Kind:
+    for _mended in ("yes", "no"):
+        metrics.FINDINGS.labels(_kind.value, _mended)
 
 
 async def answer_verify_katas(
@@ -67,6 +72,8 @@ async def answer_verify_katas(
             )
             yield storer_pb2.VerifyKatasResponse(progress=progress)
         else:
+            mended = "yes" if each.mended else "no"
+            metrics.FINDINGS.labels(each.finding.kind.value, mended).inc()
             summary.finding_count += 1
             summary.mended_count += each.mended
             summary.harmless_count += each.finding.kind is Kind.DANGLING

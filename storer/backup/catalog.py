@@ -163,6 +163,12 @@ class Catalog:
                 raise
         return resumed
 
+    def last_time(self) -> float:
+        """Return when the last backup was complete, in seconds since 1970; 0 if there is none."""
+        folder = self._containers.backups_folder
+        finished = _files(folder, _FINISHED) if folder.is_dir() else []
+        return max((path.stat().st_mtime for path in finished), default=0)
+
     @contextlib.contextmanager
     def open_finished(self, token: str) -> Iterator[BackupManifest]:
         """Open the manifest of a complete backup. Raises UnknownBackup."""

@@ -24,6 +24,7 @@ import zstandard
 from dojo import locks
 from dojo.engine.data_containers import DataContainers
 from dojo.errors import ArchiveConflict, DojoError, KataDamaged, KataNotFound
+from storer import metrics
 from storer.archive import store_kata
 from storer.archive.archive import Archive, Copy
 from storer.fs import durable, json_files
@@ -84,6 +85,8 @@ class Replicator:
         self._delay_seconds = seconds / 2
         self._is_enabled = bool(seconds) and katas.archive.is_configured
         self._due: dict[str, float] = {}
+        # When each kata that is not copied yet was changed first.
+        self._behind: dict[str, float] = {}
         self._woken = threading.Condition()
         self._is_stopped = False
         self._thread = threading.Thread(target=self._run, name="replicator", daemon=True)
@@ -96,9 +99,17 @@ class Replicator:
     def changed(self, kata_id: str) -> None:
         """Copy a kata soon."""
         if self._is_enabled:
+            now = time.monotonic()
             with self._woken:
-                self._due.setdefault(kata_id, time.monotonic() + self._delay_seconds)
+                self._due.setdefault(kata_id, now + self._delay_seconds)
+                self._behind.setdefault(kata_id, now)
                 self._woken.notify()
+
+    def lag_seconds(self) -> float:
+        """Return the age of the oldest change that is not copied yet; 0 if all are."""
+        now = time.monotonic()
+        with self._woken:
+            return now - min(self._behind.values(), default=now)
 
     def stop(self) -> None:
         """Copy the katas that are due, and stop."""
@@ -116,11 +127,12 @@ class Replicator:
                 with self._katas.using(kata_id, importing=False, touching=False) as kata:
                     self._copy(kata)
             except KataNotFound:
-                continue
+                self._settle(kata_id)
             except (ArchiveConflict, KataDamaged) as error:  # a retry would find the same
-                _log.warning("not copied", kata=kata_id, reason=str(error))
+                self._tell_failure(kata_id, error)
+                self._settle(kata_id)
             except DojoError as error:
-                _log.warning("not copied", kata=kata_id, reason=str(error))
+                self._tell_failure(kata_id, error)
                 self._retry(kata_id)
             except Exception as error:  # noqa: BLE001 - other katas can still be copied
                 _log.error("defect", kata=kata_id, exc_info=error)
@@ -131,8 +143,21 @@ class Replicator:
         try:
             copy(self._katas.archive, kata)
         except (OSError, KataNotFound) as error:  # runs and git may replace files meanwhile
-            _log.warning("not copied", kata=kata.kata_id, reason=str(error))
+            self._tell_failure(kata.kata_id, error)
             self._retry(kata.kata_id)
+        else:
+            self._settle(kata.kata_id)
+
+    def _tell_failure(self, kata_id: str, error: Exception) -> None:
+        metrics.ARCHIVE_FAILURES.labels(metrics.COPY).inc()
+        _log.warning("not copied", kata=kata_id, reason=str(error))
+
+    def _settle(self, kata_id: str) -> None:
+        """Record that no change of a kata is left to copy, but those that came meanwhile."""
+        with self._woken:
+            del self._behind[kata_id]
+            if kata_id in self._due:
+                self._behind[kata_id] = self._due[kata_id] - self._delay_seconds
 
     def _next(self) -> str:
         """Wait for the next kata that is due and return its id; _NONE when there is no more."""
