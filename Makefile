@@ -49,7 +49,7 @@ down: ## stop the services; the katas stay
 	@scripts/compose down --volumes
 
 demo: up ## set up, start the services, and show what they do
-	@$(python) scripts/demo.py
+	@bash -c '. scripts/lib.sh && exec $(python) scripts/demo.py'
 
 ## The code
 

@@ -21,7 +21,7 @@ from dojo.engine.data_containers import DataContainers
 from dojo.engine.monitor import EngineMonitor
 from dojo.engine.volumes import VolumesOutOfSight
 from dojo.errors import ArchiveOfAnother, ArchiveUnavailable, EngineUnavailable
-from dojo.service import log
+from dojo.service import log, settings_file
 from dojo.service.interceptor import StatusInterceptor
 from dojo.service.memory import limit_bytes
 from dojo.service.receiving import Receiving
@@ -174,12 +174,13 @@ def _configure_log(settings: CommonSettings) -> None:
 
 
 def run(name: str, kind: type[S], main: Callable[[S], None]) -> None:
-    """Run a service's main with its settings, read from the environment.
+    """Run a service's main with its settings, read from the environment and the settings' file.
 
     Prints what an operator has to mend, and exits: with 2 for bad settings, with 1 if something
     that the service needs is missing.
     """
     try:
+        settings_file.apply(os.environ)
         settings = load(kind, os.environ)
         _configure_log(settings)
         main(settings)

@@ -20,13 +20,16 @@ class BadSettings(Exception):
         self.problems = problems
 
 
-def setting(name: str, parse: Callable[[str], T], default: T, meaning: str) -> T:
+def setting(
+    name: str, parse: Callable[[str], T], default: T, meaning: str, *, is_secret: bool = False
+) -> T:
     """Declare a dataclass field that is read from the environment variable `name`.
 
     `parse` takes the variable's text and raises ValueError, with a reason, if it can't be
-    used. `meaning` is for the documentation: a test insists that docs/running.md has it.
+    used. `meaning` is for the documentation: a test insists that docs/running.md has it. Nobody is
+    told the value of one that `is_secret`.
     """
-    metadata = {"name": name, "parse": parse, "meaning": meaning}
+    metadata = {"name": name, "parse": parse, "meaning": meaning, "is_secret": is_secret}
     return field(default=default, metadata=metadata)
 
 
@@ -46,7 +49,8 @@ def load(kind: type[S], environ: Mapping[str, str]) -> S:
         try:
             values[declared.name] = declared.metadata["parse"](text)
         except ValueError as error:
-            problems.append(f"{name}={text!r} {error}")
+            shown = "..." if declared.metadata["is_secret"] else repr(text)
+            problems.append(f"{name}={shown} {error}")
     if problems:
         raise BadSettings(problems)
     return kind(**values)
