@@ -33,6 +33,7 @@ COMMANDS = {
         "replay": ("cli.commands.replay:command", "Run recorded lights again."),
     },
     "Services": {
+        "status": ("cli.commands.status:command", "Show how both services are."),
         "storer": ("storer.__main__:command", "The service that keeps katas."),
         "runner": ("runner.__main__:command", "The service that runs their tests."),
     },

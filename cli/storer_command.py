@@ -22,6 +22,7 @@ from cli.terminal.screen import Screen
 
 ADDRESS = "127.0.0.1:4577"
 ADDRESS_VARIABLE = "CYBER_DOJO_STORER"
+RUNNER_ADDRESS = "127.0.0.1:4597"
 
 
 @dataclass(frozen=True)
@@ -53,16 +54,22 @@ def storer_command(run: Callable[..., int]) -> click.Command:
     return click.Command(None, callback=perform, params=params, help=run.__doc__)
 
 
+def default_address(address: str, port_variable: str) -> str:
+    """Return the address of a service that compose started: with the port of the setting."""
+    host, _, port = address.rpartition(":")
+    return f"{host}:{os.environ.get(port_variable) or port}"
+
+
 def _shared_options() -> list[click.Parameter]:
     return [
         click.Option(
             ["--address"],
             type=Address(),
             metavar="HOST:PORT",
-            default=ADDRESS,
+            default=lambda: default_address(ADDRESS, "CYBER_DOJO_STORER_PORT"),
             envvar=ADDRESS_VARIABLE,
             is_eager=True,  # completion needs the address before the arguments
-            show_default=True,
+            show_default=ADDRESS,
             show_envvar=True,
             help="The storer's address.",
         ),

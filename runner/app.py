@@ -9,12 +9,14 @@ from functools import partial
 import structlog
 
 from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
+from cyberdojo.status.v1 import status_pb2
 from dojo.engine.client import Engine
 from dojo.engine.monitor import EngineMonitor
-from dojo.service import serving
+from dojo.service import serving, status_servicer
 from dojo.service.memory import return_freed_blocks
 from dojo.service.serving import CannotListen
 from dojo.service.settings import BadSettings
+from dojo.service.status_servicer import StatusServicer
 from runner.api.admission import Admission
 from runner.api.servicer import MAX_SECONDS, RunnerServicer
 from runner.colour.image_rules import ImageRules
@@ -91,10 +93,22 @@ def _run(settings: RunnerSettings) -> None:
         partial(asyncio.to_thread, presence.end),
     ]
     monitor = EngineMonitor(data_containers, pool.images_changed)
+    status = StatusServicer(
+        settings,
+        monitor,
+        {"volumes": data_containers.volume_root},
+        partial(_describe, admission, pool),
+    )
     try:
         asyncio.run(
             _serve(
-                settings.listen, servicer, monitor, on_stop, on_listening, stopping=admission.stop
+                settings,
+                servicer,
+                monitor,
+                on_stop,
+                on_listening,
+                stopping=admission.stop,
+                status=status,
             )
         )
     except CannotListen as error:
@@ -105,23 +119,37 @@ def _run(settings: RunnerSettings) -> None:
 
 
 async def _serve(
-    listen: str,
+    settings: RunnerSettings,
     servicer: RunnerServicer,
     monitor: EngineMonitor,
     on_stop: Sequence[Callable[[], Awaitable[None]]],
     on_listening: Callable[[], None],
     *,
     stopping: Callable[[], None],
+    status: StatusServicer,
 ) -> None:
     add = partial(runner_pb2_grpc.add_RunnerServiceServicer_to_server, servicer)
     await serving.serve(
-        listen,
-        {SERVICE: add},
+        settings.listen,
+        {SERVICE: add, status_servicer.SERVICE: status.add_to},
         monitor,
         on_stopping=[stopping],
         on_stop=on_stop,
         grace_seconds=MAX_SECONDS + serving.GRACE_SECONDS,  # the longest run, and its end
         on_listening=on_listening,
+    )
+
+
+def _describe(admission: Admission, pool: Pool, status: status_pb2.GetStatusResponse) -> None:
+    """Add what the runner is doing to its status."""
+    status.runner.CopyFrom(
+        status_pb2.RunnerStatus(
+            running_count=admission.count_running(),
+            max_running_count=admission.max_running,
+            waiting_count=admission.count_waiting(),
+            warm_container_count=pool.count(),
+            starting_container_count=pool.count_starting(),
+        )
     )
 
 

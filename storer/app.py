@@ -5,27 +5,33 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+import grpc.aio
 from google.protobuf.descriptor import FileDescriptor
 
 from cyberdojo.startpoints.v1 import startpoints_pb2, startpoints_pb2_grpc
+from cyberdojo.status.v1 import status_pb2
 from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
 from dojo import limits
 from dojo.engine.data_containers import DataContainers
 from dojo.engine.monitor import EngineMonitor
 from dojo.errors import ArchiveUnavailable
-from dojo.service import serving
+from dojo.service import serving, status_servicer
 from dojo.service.call_threads import CallThreads
 from dojo.service.memory import limit_bytes, return_freed_blocks
 from dojo.service.settings import BadSettings
+from dojo.service.status_servicer import StatusServicer
 from dojo.shares import Memory
 from storer.api.comparisons import Comparisons
 from storer.api.light_messages import LightMessages
 from storer.api.servicer import StorerServicer
 from storer.api.start_points_servicer import StartPointsServicer
+from storer.api.status import StorerDescription
 from storer.api.streaming import RECEIVER_THREADS, Streams
+from storer.archive import location
 from storer.archive.location import open_archive
 from storer.backup.catalog import Catalog
 from storer.fs import block_groups
@@ -58,6 +64,7 @@ class Storer:
     remover: SourceRemover
     servicer: StorerServicer
     start_points: StartPointsServicer
+    describe: Callable[[status_pb2.GetStatusResponse], None]
 
 
 def main() -> None:
@@ -98,11 +105,12 @@ def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
     remover = SourceRemover(
         katas, directory, data_containers, Verifier(data_containers, katas, mend=False)
     )
+    catalog = Catalog(data_containers)
     servicer = StorerServicer(
         katas=katas,
         watches=watches,
         archiver=archiver,
-        catalog=Catalog(data_containers),
+        catalog=catalog,
         data_containers=data_containers,
         start_points=start_points,
         light_messages=LightMessages(),
@@ -119,6 +127,9 @@ def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
         remover=remover,
         servicer=servicer,
         start_points=StartPointsServicer(start_points),
+        describe=StorerDescription(
+            settings.archive, data_containers, active_calls, archiver, replicator, catalog
+        ).add_to,
     )
 
 
@@ -148,18 +159,24 @@ async def _serve(settings: StorerSettings, data_containers: DataContainers) -> N
         storer.replicator.start()
         storer.remover.start()
 
-    services = {
+    monitor = EngineMonitor(data_containers)
+    disks = {"volumes": data_containers.volume_root}
+    if (archive := location.directory(settings.archive)) is not None:
+        disks["archive"] = archive
+    status = StatusServicer(settings, monitor, disks, storer.describe)
+    services: dict[str, Callable[[grpc.aio.Server], None]] = {
         _full_name(storer_pb2.DESCRIPTOR): partial(
             storer_pb2_grpc.add_StorerServiceServicer_to_server, storer.servicer
         ),
         _full_name(startpoints_pb2.DESCRIPTOR): partial(
             startpoints_pb2_grpc.add_StartPointsServiceServicer_to_server, storer.start_points
         ),
+        status_servicer.SERVICE: status.add_to,
     }
     await serving.serve(
         settings.listen,
         services,
-        EngineMonitor(data_containers),
+        monitor,
         on_listening=on_listening,
         on_stopping=[storer.watches.stop],
         memory=Memory(limit_bytes()),

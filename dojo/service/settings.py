@@ -1,7 +1,8 @@
 """Settings: read from the environment once, at start-up, and checked all at once."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from enum import Enum, auto
 from pathlib import Path
 from typing import TypeVar
 
@@ -54,6 +55,41 @@ def load(kind: type[S], environ: Mapping[str, str]) -> S:
     if problems:
         raise BadSettings(problems)
     return kind(**values)
+
+
+class Origin(Enum):
+    """Where the value of a setting is from."""
+
+    DEFAULT = auto()
+    ENVIRONMENT = auto()
+    FILE = auto()
+
+
+@dataclass(frozen=True)
+class InForce:
+    """A setting as a service uses it. The `text` of a secret is empty."""
+
+    name: str
+    text: str
+    origin: Origin
+    is_secret: bool
+
+
+def in_force(
+    settings: object, environ: Mapping[str, str], set_by_file: Collection[str]
+) -> Iterator[InForce]:
+    """Yield all settings of a dataclass that `load` made from `environ`.
+
+    `set_by_file` has the names of the variables that the settings' file set.
+    """
+    for declared in fields(settings):  # type: ignore[arg-type]  # a dataclass, as documented
+        name, is_secret = declared.metadata["name"], declared.metadata["is_secret"]
+        value = getattr(settings, declared.name)
+        origin = Origin.DEFAULT
+        if environ.get(name):
+            origin = Origin.FILE if name in set_by_file else Origin.ENVIRONMENT
+        text = "" if value is None or is_secret else str(value)
+        yield InForce(name, text, origin, is_secret and value != declared.default)
 
 
 def address(text: str) -> str:

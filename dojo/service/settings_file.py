@@ -42,9 +42,7 @@ def apply(environ: MutableMapping[str, str]) -> None:
         return
     except OSError as error:
         raise BadSettings([f"{path}: can't be read: {error.strerror}"]) from error
-    added = {
-        name: value for name, value in _parse(path, text).items() if name not in environ
-    }
+    added = {name: value for name, value in _parse(path, text).items() if name not in environ}
     if added:
         environ.update(added)
         environ[SET_BY_FILE] = " ".join(added)

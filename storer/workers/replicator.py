@@ -84,6 +84,8 @@ class Replicator:
         self._delay_seconds = seconds / 2
         self._is_enabled = bool(seconds) and katas.archive.is_configured
         self._due: dict[str, float] = {}
+        self._uncopied_since: dict[str, float] = {}
+        self.problem = ""  # why the last attempt to copy failed
         self._woken = threading.Condition()
         self._is_stopped = False
         self._thread = threading.Thread(target=self._run, name="replicator", daemon=True)
@@ -97,8 +99,20 @@ class Replicator:
         """Copy a kata soon."""
         if self._is_enabled:
             with self._woken:
-                self._due.setdefault(kata_id, time.monotonic() + self._delay_seconds)
+                now = time.monotonic()
+                self._due.setdefault(kata_id, now + self._delay_seconds)
+                self._uncopied_since.setdefault(kata_id, now)
                 self._woken.notify()
+
+    def lag(self) -> tuple[int, float | None]:
+        """Return how many katas have changes that were not copied, and the oldest's age in seconds.
+
+        None if there is none. Any thread may ask.
+        """
+        with self._woken:
+            oldest = min(self._uncopied_since.values(), default=None)
+            age = None if oldest is None else time.monotonic() - oldest
+            return len(self._uncopied_since), age
 
     def stop(self) -> None:
         """Copy the katas that are due, and stop."""
@@ -112,15 +126,16 @@ class Replicator:
         for kata_id in list(self._containers.kata_ids()):
             self.changed(kata_id)
         while (kata_id := self._next()) != _NONE:
+            begun = time.monotonic()
             try:
                 with self._katas.using(kata_id, importing=False, touching=False) as kata:
                     self._copy(kata)
             except KataNotFound:
-                continue
+                self._settle(kata_id, begun)
             except (ArchiveConflict, KataDamaged) as error:  # a retry would find the same
-                _log.warning("not copied", kata=kata_id, reason=str(error))
+                self._failed(kata_id, str(error))
             except DojoError as error:
-                _log.warning("not copied", kata=kata_id, reason=str(error))
+                self._failed(kata_id, str(error))
                 self._retry(kata_id)
             except Exception as error:  # noqa: BLE001 - other katas can still be copied
                 _log.error("defect", kata=kata_id, exc_info=error)
@@ -128,11 +143,26 @@ class Replicator:
 
     def _copy(self, kata: Kata) -> None:
         """Copy a kata, later if files of it change or can't be read now."""
+        begun = time.monotonic()
         try:
             copy(self._katas.archive, kata)
         except (OSError, KataNotFound) as error:  # runs and git may replace files meanwhile
-            _log.warning("not copied", kata=kata.kata_id, reason=str(error))
+            self._failed(kata.kata_id, str(error))
             self._retry(kata.kata_id)
+        else:
+            self._settle(kata.kata_id, begun)
+            self.problem = ""
+
+    def _failed(self, kata_id: str, reason: str) -> None:
+        _log.warning("not copied", kata=kata_id, reason=reason)
+        self.problem = f"kata {kata_id}: {reason}"
+
+    def _settle(self, kata_id: str, begun: float) -> None:
+        """Note that nothing of a kata waits but what changed after its copy had begun."""
+        with self._woken:
+            self._uncopied_since.pop(kata_id, None)
+            if kata_id in self._due:
+                self._uncopied_since[kata_id] = begun
 
     def _next(self) -> str:
         """Wait for the next kata that is due and return its id; _NONE when there is no more."""

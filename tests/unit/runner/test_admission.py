@@ -212,3 +212,18 @@ def test_when_the_runner_stops_what_waits_is_refused_and_what_goes_on_ends() -> 
         assert runs.begun == ["one", "two"]
 
     admitted(test)
+
+
+def test_runs_that_go_on_and_runs_that_wait_are_counted() -> None:
+    async def test(runs: Runs) -> None:
+        admission = runs.admission
+        await runs.start("first", "bear")
+        await runs.start("second", "bear")
+        await runs.start("third", "bee")
+        await runs.start("fourth", "cheetah")
+        assert (admission.count_running(), admission.count_waiting()) == (2, 2)
+        for name in ("first", "third", "fourth", "second"):
+            await runs.end(name)
+        assert (admission.count_running(), admission.count_waiting()) == (0, 0)
+
+    admitted(test)
