@@ -24,7 +24,7 @@ import zstandard
 from dojo import locks
 from dojo.engine.data_containers import DataContainers
 from dojo.errors import ArchiveConflict, DojoError, KataDamaged, KataNotFound
-from storer.archive import store_kata
+from storer.archive import index, store_kata
 from storer.archive.archive import Archive, Copy
 from storer.fs import durable, json_files
 from storer.fs.json_files import Unreadable
@@ -212,6 +212,7 @@ def copy(archive: Archive, kata: Kata) -> None:
         stamp = written.stamp if written is not None else ""
         if written is not None:
             store_kata.supersede(written, kata.folder)
+            index.write(archive, kata)
         now = _Note(base, number, stamp, taken.head.digest, taken.head.manifest_sha256, lights)
         durable.replace(kata.folder / _NOTE, json_files.dumps(asdict(now)), sync=False)
     _log.debug("kata copied", kata=kata.kata_id, copy=number)
