@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 
 import click
@@ -17,6 +18,8 @@ from cli.terminal.complaint import complain
 from cli.terminal.quantities import counted
 from cyberdojo.storer.v1 import storer_pb2
 from dojo import avatars
+
+_PLACE = re.compile(r":? line \d+ column \d+ \(char \d+\)")  # of an error in JSON
 
 _NAMED = 5  # katas that a line of the summary names
 
@@ -108,8 +111,12 @@ def _only_in_directory(session: Session) -> list[str]:
 
 
 def _reason(said: str, kata_id: str) -> str:
-    """Return what a refusal says, without the kata and the avatar: many have the same reason."""
-    said = said.replace(f"kata {kata_id}: ", "").replace(kata_id, "...")
+    """Return what a refusal says, without the kata, the avatar and the place in a file.
+
+    So many katas have the same reason.
+    """
+    said = re.sub(rf"^kata {kata_id}( is damaged)?: ", "", said).replace(kata_id, "...")
+    said = _PLACE.sub("", said)
     folder, slash, rest = said.partition("/")
     return f"*/{rest}" if slash and avatars.is_name(folder) else said
 
