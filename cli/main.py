@@ -29,6 +29,7 @@ COMMANDS = {
         "download": ("cli.commands.download:command", "Download a kata as a tar."),
         "verify": ("cli.commands.verify:command", "Check katas and mend them."),
         "backup": ("cli.commands.backup:command", "Back katas up."),
+        "backups": ("cli.commands.backups:command", "List and check backups."),
         "restore": ("cli.commands.restore:command", "Restore katas from a backup."),
         "replay": ("cli.commands.replay:command", "Run recorded lights again."),
     },

@@ -16,7 +16,11 @@ from dojo.engine.data_containers import DataContainers
 from dojo.errors import KataNotFound
 from dojo.service.call_threads import CallThreads
 from storer.api import converters, page_tokens
-from storer.api.backup_servicer import answer_backup_katas, answer_restore_katas
+from storer.api.backup_servicer import (
+    answer_backup_katas,
+    answer_list_backups,
+    answer_restore_katas,
+)
 from storer.api.comparer import Output
 from storer.api.comparisons import Comparisons
 from storer.api.light_messages import LightMessages
@@ -375,6 +379,12 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
             self._threads, self._streams, self._katas, self._catalog, request
         ):
             yield part
+
+    async def ListBackups(
+        self, request: storer_pb2.ListBackupsRequest, context: Context
+    ) -> storer_pb2.ListBackupsResponse:
+        """List the backups that are remembered."""
+        return await answer_list_backups(self._threads, self._catalog)
 
     async def RestoreKatas(
         self, request_iterator: AsyncIterator[storer_pb2.RestoreKatasRequest], context: Context
