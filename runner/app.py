@@ -40,12 +40,13 @@ _log = structlog.get_logger()
 SERVICE = runner_pb2.DESCRIPTOR.services_by_name["RunnerService"].full_name
 
 
-def main() -> None:
-    """Serve until told to stop."""
-    serving.run("runner", RunnerSettings, _run)
+def main(take_over_seconds: float) -> None:
+    """Serve until told to stop; wait so long for the address if another service has it."""
+    run = partial(_run, take_over_seconds=take_over_seconds)
+    serving.run("runner", RunnerSettings, run)
 
 
-def _run(settings: RunnerSettings) -> None:
+def _run(settings: RunnerSettings, *, take_over_seconds: float) -> None:
     _raise_open_files_limit()
     return_freed_blocks()
     data_containers = serving.connect(settings)
@@ -109,6 +110,7 @@ def _run(settings: RunnerSettings) -> None:
                 on_listening,
                 stopping=admission.stop,
                 status=status,
+                take_over_seconds=take_over_seconds,
             )
         )
     except CannotListen as error:
@@ -127,6 +129,7 @@ async def _serve(
     *,
     stopping: Callable[[], None],
     status: StatusServicer,
+    take_over_seconds: float,
 ) -> None:
     add = partial(runner_pb2_grpc.add_RunnerServiceServicer_to_server, servicer)
     await serving.serve(
@@ -137,6 +140,7 @@ async def _serve(
         on_stop=on_stop,
         grace_seconds=MAX_SECONDS + serving.GRACE_SECONDS,  # the longest run, and its end
         on_listening=on_listening,
+        take_over_seconds=take_over_seconds,
     )
 
 

@@ -88,7 +88,7 @@ read_settings() {
         refuse_unknown "$name" "$where"
         [[ $name = CYBER_DOJO_* || $name =~ ^(COMPOSE|DOCKER|AWS)_[A-Z0-9_]+$ ]] || fail "$where$name is no setting"
         case $name in
-            CYBER_DOJO_SETTINGS_FILE | CYBER_DOJO_SET_BY_FILE) fail "$where$name can't be in the file" ;;
+            CYBER_DOJO_SETTINGS_FILE) fail "$where$name can't be in the file" ;;
         esac
         [[ $seen != *" $name "* ]] || fail "$where$name is set above"
         seen+="$name "
@@ -100,7 +100,7 @@ read_settings() {
             set_by_file+=("$name")
         fi
     done <"$file"
-    [ ${#set_by_file[@]} = 0 ] || export CYBER_DOJO_SET_BY_FILE="${set_by_file[*]}"
+    [ ${#set_by_file[@]} = 0 ] || export SETTINGS_SET_BY_FILE="${set_by_file[*]}"
 }
 
 mapfile -t known_settings < <(grep -o 'CYBER_DOJO_[A-Z_]*[A-Z]' dojo/service/setting_names.py)

@@ -67,9 +67,10 @@ class Storer:
     describe: Callable[[status_pb2.GetStatusResponse], None]
 
 
-def main() -> None:
-    """Serve until told to stop."""
-    serving.run("storer", StorerSettings, _run)
+def main(take_over_seconds: float) -> None:
+    """Serve until told to stop; wait so long for the address if another service has it."""
+    run = partial(_run, take_over_seconds=take_over_seconds)
+    serving.run("storer", StorerSettings, run)
 
 
 def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
@@ -133,12 +134,12 @@ def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
     )
 
 
-def _run(settings: StorerSettings) -> None:
+def _run(settings: StorerSettings, *, take_over_seconds: float) -> None:
     return_freed_blocks()
     _require_writable_directory(settings)
     data_containers = serving.connect(settings)
     block_groups.spread_subfolders(data_containers.volume_root)
-    asyncio.run(_serve(settings, data_containers))
+    asyncio.run(_serve(settings, data_containers, take_over_seconds))
 
 
 def _require_writable_directory(settings: StorerSettings) -> None:
@@ -149,7 +150,9 @@ def _require_writable_directory(settings: StorerSettings) -> None:
         raise BadSettings([f"CYBER_DOJO_KATAS_DIRECTORY_MODE='rw' {reason}"])
 
 
-async def _serve(settings: StorerSettings, data_containers: DataContainers) -> None:
+async def _serve(
+    settings: StorerSettings, data_containers: DataContainers, take_over_seconds: float
+) -> None:
     storer = build(settings, data_containers)
 
     def on_listening() -> None:
@@ -179,6 +182,7 @@ async def _serve(settings: StorerSettings, data_containers: DataContainers) -> N
         monitor,
         on_listening=on_listening,
         on_stopping=[storer.watches.stop],
+        take_over_seconds=take_over_seconds,
         memory=Memory(limit_bytes()),
         on_stop=[
             partial(asyncio.to_thread, each.stop)

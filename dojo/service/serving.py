@@ -21,7 +21,7 @@ from dojo.engine.data_containers import DataContainers
 from dojo.engine.monitor import EngineMonitor
 from dojo.engine.volumes import VolumesOutOfSight
 from dojo.errors import ArchiveOfAnother, ArchiveUnavailable, EngineUnavailable
-from dojo.service import log, settings_file
+from dojo.service import log, settings_file, take_over
 from dojo.service.interceptor import StatusInterceptor
 from dojo.service.memory import limit_bytes
 from dojo.service.receiving import Receiving
@@ -78,6 +78,7 @@ async def serve(
     on_listening: Callable[[], None] = lambda: None,
     memory: Memory | None = None,
     grace_seconds: float = GRACE_SECONDS,
+    take_over_seconds: float = 0.0,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then let the calls in progress end, for `grace_seconds`.
 
@@ -86,7 +87,8 @@ async def serve(
     before the wait for those calls, to end calls that would not end by themselves. `on_stop` is
     awaited when no call is left. `on_listening` is called in a thread when the address is ours,
     before any call is served: a second service on the same address has changed nothing by then.
-    All calls together take no more than their part of `memory`. Raises CannotListen.
+    All calls together take no more than their part of `memory`. If another service has the address,
+    waits `take_over_seconds` for it, with everything ready. Raises CannotListen.
     """
     sys.setswitchinterval(LOCK_SECONDS)
     asyncio.get_running_loop().set_default_executor(
@@ -118,6 +120,7 @@ async def serve(
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     names = [*services, health.SERVICE_NAME, reflection.SERVICE_NAME]
     reflection.enable_server_reflection(names, server)
+    await take_over.wait_until_free(listen, take_over_seconds)
     try:
         port = server.add_insecure_port(listen)
     except RuntimeError:

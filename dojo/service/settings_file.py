@@ -12,9 +12,10 @@ from pathlib import Path
 from dojo.service import setting_names
 from dojo.service.settings import BadSettings
 
-# The setting that names another file, and the one in which those who read it note what it set.
+# The setting that names another file, and the variable in which those who read it note what it set.
+# An older version would refuse that if it were called like a setting.
 FILE = "CYBER_DOJO_SETTINGS_FILE"
-SET_BY_FILE = "CYBER_DOJO_SET_BY_FILE"
+SET_BY_FILE = "SETTINGS_SET_BY_FILE"
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
 _MAX_BYTES = 64 * 1024
@@ -81,7 +82,7 @@ def _reasons(name: str, value: str, found: Mapping[str, str]) -> Iterator[str]:
         yield from setting_names.unknown({name: "set"})
     elif not _FOREIGN.match(name):
         yield f"{name} is no setting"
-    if name in {FILE, SET_BY_FILE}:
+    if name == FILE:
         yield f"{name} can't be in the file"
     if name in found:
         yield f"{name} is set above"
