@@ -52,7 +52,7 @@ prometheus: image-prometheus ## start a Prometheus beside the services, on 127.0
 	@scripts/compose --profile prometheus up --detach --no-deps prometheus
 
 demo: up ## set up, start the services, and show what they do
-	@$(python) scripts/demo.py
+	@bash -c '. scripts/lib.sh && exec $(python) scripts/demo.py'
 
 ## The code
 

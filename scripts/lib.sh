@@ -59,6 +59,56 @@ install_packages() {
         apt-get install --yes --no-install-recommends -o DPkg::Lock::Timeout=300 "${missing[@]}"
 }
 
+# refuse_unknown NAME [WHERE]: fails if NAME is called like a setting and is none, and names the one
+# that begins most alike. Compose passes on the settings that it knows, and ignores others without
+# a word.
+refuse_unknown() {
+    local each length meant most=0
+    [[ $1 = CYBER_DOJO_* && " ${known_settings[*]} " != *" $1 "* ]] || return 0
+    for each in "${known_settings[@]}"; do
+        length=${#each}
+        until [ "${1:0:length}" = "${each:0:length}" ]; do length=$((length - 1)); done
+        [ "$length" -le "$most" ] || { most=$length meant=$each; }
+    done
+    fail "${2:-}$1 is no setting; $meant is one" "docs/running.md lists the settings"
+}
+
+# read_settings: exports what .env sets and the environment has not. It reads the file as
+# dojo/service/settings_file.py does, and refuses the same.
+read_settings() {
+    local file=${CYBER_DOJO_SETTINGS_FILE:-.env} line where number=0 name value set_by_file=() seen=" "
+    if [ -z "${CYBER_DOJO_SETTINGS_FILE:-}" ] && [ ! -e "$file" ]; then return 0; fi
+    [ -r "$file" ] || fail "$file, the file with the settings, can't be read"
+    while IFS= read -r line || [ -n "$line" ]; do
+        number=$((number + 1))
+        where="$file:$number: "
+        [[ $line =~ [^[:space:]] && $line != "#"* ]] || continue
+        [[ $line =~ ^([A-Za-z_][A-Za-z0-9_]*)=(.*)$ ]] || fail "${where}is not NAME=value"
+        name=${BASH_REMATCH[1]} value=${BASH_REMATCH[2]}
+        refuse_unknown "$name" "$where"
+        [[ $name = CYBER_DOJO_* || $name =~ ^(COMPOSE|DOCKER|AWS)_[A-Z0-9_]+$ ]] || fail "$where$name is no setting"
+        case $name in
+            CYBER_DOJO_SETTINGS_FILE) fail "$where$name can't be in the file" ;;
+        esac
+        [[ $seen != *" $name "* ]] || fail "$where$name is set above"
+        seen+="$name "
+        [[ ! $value =~ ^[[:space:]]|[[:space:]]$ ]] || fail "$where$name: there are blanks around its value"
+        [[ $value != *[\"\'\\\$\`]* && ! $value =~ (^|[[:space:]])# ]] ||
+            fail "$where$name: write the value as it is, without quotes, backslashes, \$, \` or a comment"
+        if [ -z "${!name+set}" ]; then
+            export "$name=$value"
+            set_by_file+=("$name")
+        fi
+    done <"$file"
+    [ ${#set_by_file[@]} = 0 ] || export SETTINGS_SET_BY_FILE="${set_by_file[*]}"
+}
+
+mapfile -t known_settings < <(grep -o 'CYBER_DOJO_[A-Z_]*[A-Z]' dojo/service/setting_names.py)
+for name in $(compgen -e CYBER_DOJO_); do
+    [ -z "${!name}" ] || refuse_unknown "$name"
+done
+read_settings
+
 # The tag of this checkout's own images (cyber-dojo/*): the version, and the namespace unless it is
 # the default one. Neither another version nor a pair with another namespace replaces them. With the
 # tag of former images in CYBER_DOJO_TAG, compose goes back to those.

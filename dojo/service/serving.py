@@ -23,7 +23,7 @@ from dojo.engine.data_containers import DataContainers
 from dojo.engine.monitor import EngineMonitor
 from dojo.engine.volumes import VolumesOutOfSight
 from dojo.errors import ArchiveOfAnother, ArchiveUnavailable, EngineUnavailable
-from dojo.service import log
+from dojo.service import log, settings_file, take_over
 from dojo.service.call_recorder import CallRecorder
 from dojo.service.interceptor import StatusInterceptor
 from dojo.service.memory import limit_bytes
@@ -102,6 +102,7 @@ async def serve(
     logs_calls: bool = False,
     memory: Memory | None = None,
     grace_seconds: float = GRACE_SECONDS,
+    take_over_seconds: float = 0.0,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then let the calls in progress end, for `grace_seconds`.
 
@@ -111,7 +112,8 @@ async def serve(
     awaited when no call is left. `on_listening` is called in a thread when the address is ours,
     before any call is served: a second service on the same address has changed nothing by then.
     Prometheus finds the metrics at `metrics_listen`; with `logs_calls` each call has a log line.
-    All calls together take no more than their part of `memory`. Raises CannotListen.
+    All calls together take no more than their part of `memory`. If another service has the address,
+    waits `take_over_seconds` for it, with everything ready. Raises CannotListen.
     """
     sys.setswitchinterval(LOCK_SECONDS)
     asyncio.get_running_loop().set_default_executor(
@@ -130,6 +132,7 @@ async def serve(
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     names = [*services, health.SERVICE_NAME, reflection.SERVICE_NAME]
     reflection.enable_server_reflection(names, server)
+    await take_over.wait_until_free(listen, take_over_seconds)
     try:
         port = server.add_insecure_port(listen)
     except RuntimeError:
@@ -225,12 +228,13 @@ def _tracing(name: str, settings: CommonSettings) -> Iterator[None]:
 
 
 def run(name: str, kind: type[S], main: Callable[[S], None]) -> None:
-    """Run a service's main with its settings, read from the environment.
+    """Run a service's main with its settings, read from the environment and the settings' file.
 
     Prints what an operator has to mend, and exits: with 2 for bad settings, with 1 if something
     that the service needs is missing.
     """
     try:
+        settings_file.apply(os.environ)
         settings = load(kind, os.environ)
         _configure_log(settings)
         with _tracing(name, settings):

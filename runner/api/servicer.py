@@ -205,9 +205,7 @@ class RunnerServicer(runner_pb2_grpc.RunnerServiceServicer):
         try:
             async with AsyncExitStack() as held:
                 with metrics.step("queue") as waiting:
-                    turn = self._admission.turn(
-                        submission.kata_id, submission.avatar, on_waiting
-                    )
+                    turn = self._admission.turn(submission.kata_id, submission.avatar, on_waiting)
                     await held.enter_async_context(turn)
                     await held.enter_async_context(self._admission.slot(on_waiting))
                 run.waited_seconds = waiting.seconds

@@ -24,8 +24,7 @@ from storer.kata.kata import DamagedAvatar
 from storer.kata.light import MAX_NUMBER, MAX_SECONDS, MAX_STATUS, Light, Submission
 from storer.kata.manifest import DEFAULT_TAB_SIZE, Manifest
 from storer.kata.request import Request
-from storer.katas.details import Details
-from storer.katas.listing import ListedKata
+from storer.katas.listing import ListedDetails, ListedKata
 from storer.tar.untrusted_reader import LeftOut
 
 MAX_REQUEST_ID = 100
@@ -303,10 +302,11 @@ def source_to(listed: ListedKata) -> storer_pb2.KataSource.ValueType:
     return storer_pb2.KATA_SOURCE_KATAS_DIRECTORY
 
 
-def details_to(found: Details | None) -> storer_pb2.KataDetails | None:
+def details_to(listed: ListedDetails | None) -> storer_pb2.KataDetails | None:
     """Return the details of a kata as a message, or None if they are unknown."""
-    if found is None:
+    if listed is None:
         return None
+    found = listed.details
     return storer_pb2.KataDetails(
         display_name=found.display_name,
         exercise=found.exercise,
@@ -315,6 +315,7 @@ def details_to(found: Details | None) -> storer_pb2.KataDetails | None:
         light_count=found.light_count,
         newest=None if found.newest is None else time_to(found.newest),
         problem=found.problem,
+        size_bytes=listed.size_bytes,
     )
 
 

@@ -16,7 +16,11 @@ from dojo.engine.data_containers import DataContainers
 from dojo.errors import KataNotFound
 from dojo.service.call_threads import CallThreads
 from storer.api import converters, page_tokens
-from storer.api.backup_servicer import answer_backup_katas, answer_restore_katas
+from storer.api.backup_servicer import (
+    answer_backup_katas,
+    answer_list_backups,
+    answer_restore_katas,
+)
 from storer.api.comparer import DIFF_OUTPUTS, Output
 from storer.api.comparisons import Comparisons
 from storer.api.light_messages import LightMessages
@@ -29,7 +33,7 @@ from storer.kata.diff import Comparison
 from storer.kata.kata import DamagedAvatar
 from storer.kata.light import Light
 from storer.kata.manifest import RED_AMBER_GREEN
-from storer.katas.details import Details
+from storer.katas.listing import ListedDetails
 from storer.katas.repository import Katas, avatars_of
 from storer.katas.watch import Watches
 from storer.start_points.start_points import StartPoints
@@ -125,9 +129,15 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         after = page_tokens.after_kata(request.page_token)
         page = partial(self._katas.page, prefix, after, size + 1, ignore_case=request.ignore_case)
         found = await self._threads.run_long(page)
-        details: dict[str, Details] = {}
-        if request.with_details:
-            details = await self._threads.run_long(self._katas.details, found[:size])
+        details: dict[str, ListedDetails] = {}
+        if request.with_details or request.with_sizes or request.check_index:
+            read = partial(
+                self._katas.details,
+                found[:size],
+                with_sizes=request.with_sizes,
+                checks_index=request.check_index,
+            )
+            details = await self._threads.run_long(read)
         response = storer_pb2.ListKatasResponse(
             katas=(
                 storer_pb2.ListedKata(
@@ -388,6 +398,12 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
             self._threads, self._streams, self._katas, self._catalog, request
         ):
             yield part
+
+    async def ListBackups(
+        self, request: storer_pb2.ListBackupsRequest, context: Context
+    ) -> storer_pb2.ListBackupsResponse:
+        """List the backups that are remembered."""
+        return await answer_list_backups(self._threads, self._catalog)
 
     async def RestoreKatas(
         self, request_iterator: AsyncIterator[storer_pb2.RestoreKatasRequest], context: Context

@@ -41,8 +41,7 @@ from storer.kata.request import Request
 from storer.katas import create, delete, fetch, listing
 from storer.katas.activity import ActiveCalls
 from storer.katas.changes import Changes
-from storer.katas.details import Details
-from storer.katas.listing import ListedKata, Places
+from storer.katas.listing import ListedDetails, ListedKata, Places
 
 # How often to fetch a kata that another process archives again before it can be locked.
 _ATTEMPTS = 10
@@ -138,6 +137,10 @@ class Katas:
         """Yield, in order, the ids of the katas in data-containers and in the archive."""
         return listing.stored_ids(self._places, prefix, after)
 
+    def ids_in_directory(self, prefix: str) -> Iterator[str]:
+        """Yield the ids of the katas in the katas directory, also if they are elsewhere too."""
+        return iter(self._places.katas_directory.kata_ids(prefix))
+
     def is_stored(self, kata_id: str) -> bool:
         """Say whether a kata is in a data-container or in the archive."""
         return self._containers.exists(kata_id) or self.archive.find(kata_id) is not None
@@ -152,9 +155,17 @@ class Katas:
         """Return the first `count` katas whose ids begin with `prefix` and come after `after`."""
         return listing.page(self._places, prefix, after, count, ignore_case=ignore_case)
 
-    def details(self, listed: Iterable[ListedKata]) -> dict[str, Details]:
-        """Return the details of each kata, except those that only the archive has."""
-        return listing.details(self._places, listed)
+    def details(
+        self,
+        listed: Iterable[ListedKata],
+        *,
+        with_sizes: bool = False,
+        checks_index: bool = False,
+    ) -> dict[str, ListedDetails]:
+        """Return the details of each kata, as `listing.details` does."""
+        return listing.details(
+            self._places, listed, with_sizes=with_sizes, checks_index=checks_index
+        )
 
     def create(self, created_from: Manifest, created: datetime, request: Request | None) -> str:
         """Create a kata from a manifest; return its id. Raises InvalidArgument.
