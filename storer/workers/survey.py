@@ -74,9 +74,7 @@ class Survey:
         metrics.DATA_CONTAINERS.set(sum(1 for _ in self._containers.kata_ids()))
         for name, folder in self._disks.items():
             _look_at_disk(name, folder)
-        last = self._catalog.last_finished()
-        if last is not None and last.finished is not None:
-            metrics.LAST_BACKUP_TIME.set(last.finished.timestamp())
+        metrics.LAST_BACKUP_TIME.set(self._catalog.last_time())
         metrics.SURVEY_TIME.set(time.time())
 
     def count_foreign_logs(self) -> None:
