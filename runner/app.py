@@ -143,8 +143,8 @@ async def _serve(
         monitor,
         on_stopping=[stopping],
         on_stop=on_stop,
-        grace_seconds=run_seconds.MAX_SECONDS
-        + serving.GRACE_SECONDS,  # the longest run, and its end
+        # The longest run, and its end.
+        grace_seconds=run_seconds.MAX_SECONDS + serving.GRACE_SECONDS,
         on_listening=on_listening,
         metrics_listen=settings.metrics_listen,
         logs_calls=settings.logs_calls,
