@@ -113,14 +113,34 @@ read_settings
 # the default one. Neither another version nor a pair with another namespace replaces them. With the
 # tag of former images in CYBER_DOJO_TAG, compose goes back to those.
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' pyproject.toml)
-if [ -z "${CYBER_DOJO_TAG:-}" ]; then
-    CYBER_DOJO_TAG=$version
-    case ${CYBER_DOJO_NAMESPACE:-cyber-dojo} in
-        cyber-dojo) ;;
-        *) CYBER_DOJO_TAG=$version-$CYBER_DOJO_NAMESPACE ;;
-    esac
-fi
-export CYBER_DOJO_TAG
+case ${CYBER_DOJO_NAMESPACE:-cyber-dojo} in
+    cyber-dojo) suffix= ;;
+    *) suffix=-$CYBER_DOJO_NAMESPACE ;;
+esac
+export CYBER_DOJO_TAG="${CYBER_DOJO_TAG:-$version$suffix}"
+
+# id_of IMAGE: prints the id of an image; nothing if it is not there.
+id_of() {
+    docker image inspect --format '{{.Id}}' "$1" 2>/dev/null || true
+}
+
+# keep_running IMAGE...: tags the images that run now as :running. If one of them replaces another,
+# those that ran before become :previous, all of them, so that scripts/rollback.sh finds what
+# belongs together.
+keep_running() {
+    local image before replaces=no ids=()
+    for image; do
+        ids+=("$(id_of "$image")")
+        before=$(id_of "${image%:*}:running$suffix")
+        [ -z "$before" ] || [ "$before" = "${ids[-1]}" ] || replaces=yes
+    done
+    for image; do
+        before=$(id_of "${image%:*}:running$suffix")
+        [ $replaces = no ] || [ -z "$before" ] || docker image tag "$before" "${image%:*}:previous$suffix"
+        [ -z "${ids[0]}" ] || docker image tag "${ids[0]}" "${image%:*}:running$suffix"
+        ids=("${ids[@]:1}")
+    done
+}
 
 # also_latest IMAGE: gives the image the tag latest too, if it is of the default namespace.
 also_latest() {
@@ -142,12 +162,8 @@ docker_build() {
 replaced_images=build/replaced-images
 
 # to_be_replaced IMAGE: records the id of an image that is about to be built again. An image that
-# was not built here has no label and is not recorded, so it is never removed. One of this
-# checkout's own stays, with -previous behind its tag.
+# was not built here has no label and is not recorded, so it is never removed.
 to_be_replaced() {
-    case $1 in
-        *:"$CYBER_DOJO_TAG") docker image tag "$1" "$1-previous" 2>/dev/null || true ;;
-    esac
     docker image inspect --format '{{if index .Config.Labels "cyber-dojo.inputs"}}{{.Id}}{{end}}' "$1" \
         >>$replaced_images 2>/dev/null || true
 }
