@@ -149,6 +149,37 @@ class ComparisonLost(Busy):
         )
 
 
+class ProcessesExhausted(Exhausted, Busy):
+    """As many processes as are allowed do such work already."""
+
+    retry_seconds = 5.0
+
+    def __init__(self, work: str) -> None:
+        super().__init__(
+            f"other calls {work}, and have done so for long; "
+            f"call again in {self.retry_seconds:.0f} s"
+        )
+
+
+class ProcessTooLarge(Exhausted):
+    """A process would take more memory for its work than it may."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"it would take more than {size} bytes of memory")
+
+
+class ProcessLost(Busy):
+    """The process that worked for a call was killed, and another one can work."""
+
+    retry_seconds = 2.0
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the process that worked for the call was killed, as happens where the memory of the "
+            f"container is used up; call again in {self.retry_seconds:.0f} s"
+        )
+
+
 class PullsExhausted(Exhausted, Busy):
     """As many images as are allowed are being pulled already."""
 

@@ -102,6 +102,23 @@ MAX_COMPARING_SECONDS = 60
 # How long a call waits for such a process, before it is told to come again.
 COMPARING_WAIT_SECONDS = 10
 
+# --- Other processes of the storer: its own would hold up all other calls meanwhile
+
+# A light is large with more bytes of files than this, and a manifest.json with more of its own.
+# It is read, and written into a new kata, in a process.
+LARGE_LIGHT_BYTES = 1024 * 1024
+
+# The processes that read and record large lights, and that check katas, at the same time; and the
+# memory of each.
+MAX_LARGE_LIGHT_PROCESSES = 2
+MAX_CHECKING_PROCESSES = 1
+PROCESS_BYTES = 512 * 1024 * 1024
+
+# The avatars of one call that are checked in the storer's own process: small ones, for so long.
+SMALL_CHECKED_FILES = 2000
+SMALL_CHECKED_BYTES = 1024 * 1024
+SMALL_CHECKED_SECONDS = 0.2
+
 # --- What the runner reads, and runs
 
 # The disk space of a sandbox, and its files and folders, unless settings of the runner differ.
@@ -129,9 +146,6 @@ MAX_PULLS = 8
 # How many calls of the storer work at the same time. At most half of them are long ones: lists,
 # streams, and what deletes or archives a kata.
 WORKING_CALLS = 64
-
-# How many of them read all files of a light, which can be large, at the same time.
-LARGE_WORKING_CALLS = 4
 
 # How long a call for one kata waits for a lock: of the kata, or of one of its avatars.
 LOCK_WAIT_SECONDS = 30.0

@@ -16,6 +16,7 @@ from dojo import limits
 from dojo.engine.data_containers import DataContainers
 from dojo.engine.monitor import EngineMonitor
 from dojo.errors import ArchiveUnavailable
+from dojo.processes import Processes
 from dojo.service import serving
 from dojo.service.call_threads import CallThreads
 from dojo.service.memory import limit_bytes, return_freed_blocks
@@ -56,6 +57,7 @@ class Storer:
     archiver: Archiver
     replicator: Replicator
     remover: SourceRemover
+    processes: list[Processes]
     servicer: StorerServicer
     start_points: StartPointsServicer
 
@@ -95,8 +97,10 @@ def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
     changes.subscribe(lambda kata_id: loop.call_soon_threadsafe(watches.changed, kata_id))
     changes.subscribe(replicator.changed)
     start_points = StartPoints(settings.start_points)
+    checking = Processes(limits.MAX_CHECKING_PROCESSES, "check katas")
+    large = Processes(limits.MAX_LARGE_LIGHT_PROCESSES, "read or record large lights")
     remover = SourceRemover(
-        katas, directory, data_containers, Verifier(data_containers, katas, mend=False)
+        katas, directory, data_containers, Verifier(data_containers, katas, checking, mend=False)
     )
     servicer = StorerServicer(
         katas=katas,
@@ -108,6 +112,8 @@ def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
         light_messages=LightMessages(),
         streams=Streams(threads, CallThreads(RECEIVER_THREADS, "receiver")),
         comparisons=Comparisons(threads),
+        checking=checking,
+        large=large,
         threads=threads,
     )
     return Storer(
@@ -117,6 +123,7 @@ def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
         archiver=archiver,
         replicator=replicator,
         remover=remover,
+        processes=[checking, large],
         servicer=servicer,
         start_points=StartPointsServicer(start_points),
     )
@@ -164,8 +171,16 @@ async def _serve(settings: StorerSettings, data_containers: DataContainers) -> N
         on_stopping=[storer.watches.stop],
         memory=Memory(limit_bytes()),
         on_stop=[
-            partial(asyncio.to_thread, each.stop)
-            for each in (storer.archiver, storer.replicator, storer.remover, storer.checkpointer)
+            *(partial(asyncio.to_thread, each.stop) for each in storer.processes),
+            *(
+                partial(asyncio.to_thread, each.stop)
+                for each in (
+                    storer.archiver,
+                    storer.replicator,
+                    storer.remover,
+                    storer.checkpointer,
+                )
+            ),
         ],
     )
 

@@ -14,8 +14,9 @@ from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
 from dojo import avatars, chunks, kata_ids
 from dojo.engine.data_containers import DataContainers
 from dojo.errors import KataNotFound
+from dojo.processes import Processes
 from dojo.service.call_threads import CallThreads
-from storer.api import converters, page_tokens
+from storer.api import converters, large_lights, page_tokens
 from storer.api.backup_servicer import answer_backup_katas, answer_restore_katas
 from storer.api.comparer import Output
 from storer.api.comparisons import Comparisons
@@ -64,6 +65,8 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         light_messages: LightMessages,
         streams: Streams,
         comparisons: Comparisons,
+        checking: Processes,
+        large: Processes,
         threads: CallThreads,
     ) -> None:
         self._katas = katas
@@ -75,6 +78,8 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         self._light_messages = light_messages
         self._streams = streams
         self._comparisons = comparisons
+        self._checking = checking
+        self._large = large
         self._threads = threads
 
     async def CreateKata(
@@ -163,7 +168,9 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         number = converters.light_number(request.light_number)
         given = request.HasField("created")
         created = converters.time_from(request.created, "created", given=given)
-        forked = await self._threads.run_large(self._katas.fork, kata_id, avatar, number, created)
+        forked = await self._threads.run(
+            self._katas.fork, kata_id, avatar, number, created, self._large
+        )
         return storer_pb2.ForkKataResponse(kata_id=forked)
 
     async def DeleteKata(
@@ -281,15 +288,9 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
 
         def read() -> bytes:
             with self._katas.using(kata_id) as kata:
-                light, submission = kata.avatar(name).submission(number)
-            return storer_pb2.GetFilesResponse(
-                light=converters.light_to(light),
-                files=submission.files,
-                stdout=submission.stdout,
-                stderr=submission.stderr,
-            ).SerializeToString()
+                return large_lights.files_of(kata.avatar(name), number, self._large)
 
-        return await self._threads.run_large(read)
+        return await self._threads.run(read)
 
     async def DiffLights(self, request: storer_pb2.DiffLightsRequest, context: Context) -> Any:
         """Compare two lights, line by line; return the response, serialized."""
@@ -357,7 +358,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
     ) -> AsyncIterator[storer_pb2.VerifyKatasResponse]:
         """Verify katas, and mend them if requested."""
         async for part in answer_verify_katas(
-            self._threads, self._containers, self._katas, request
+            self._threads, self._containers, self._katas, self._checking, request
         ):
             yield part
 
@@ -374,7 +375,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         self, request_iterator: AsyncIterator[storer_pb2.RestoreKatasRequest], context: Context
     ) -> AsyncIterator[storer_pb2.RestoreKatasResponse]:
         """Create katas from a tar, and report each."""
-        verifier = Verifier(self._containers, self._katas, mend=False)
+        verifier = Verifier(self._containers, self._katas, self._checking, mend=False)
         async for part in answer_restore_katas(
             self._streams, self._katas, verifier, request_iterator
         ):

@@ -10,6 +10,7 @@ from pathlib import Path
 import structlog
 
 from dojo import avatars, locks
+from dojo.budget import SmallBudget
 from dojo.errors import DiskFull, DiskReadOnly, KataDamaged, LightNotFound, StaleNumber
 from storer.fs import durable, in_place, json_files
 from storer.fs.checkpointer import Checkpointer
@@ -85,10 +86,14 @@ class Avatar:
                 return each
         raise LightNotFound(self.kata_id, self.name, number, lights[-1].number)
 
-    def submission(self, number: int) -> tuple[Light, Submission]:
-        """Return light `number` (-1 is the newest) with its files and output."""
+    def submission(self, number: int, max_bytes: int | None = None) -> tuple[Light, Submission]:
+        """Return light `number` (-1 is the newest) with its files and output.
+
+        Raises NotSmall if these have more than `max_bytes`.
+        """
         light = self.light(number)
-        return light, self.open_history().submission(light.number)
+        budget = None if max_bytes is None else SmallBudget(max_bytes=max_bytes)
+        return light, self.open_history().submission(light.number, budget)
 
     def record(self, light: Light, submission: Submission, expected: int | None) -> Light:
         """Record a test as the next light and return it, with its number.

@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from dojo.errors import (
     KataDamaged,
     KataNotFound,
 )
+from dojo.processes import Processes
 from storer.archive import store_kata
 from storer.fs.checkpointer import Checkpointer
 from storer.kata import manifest
@@ -36,7 +37,7 @@ from storer.kata.kata import DamagedAvatar, Kata
 from storer.kata.light import Light, Submission
 from storer.kata.lights import LightsCache
 from storer.kata.manifest import Manifest
-from storer.katas import create, delete, fetch, listing
+from storer.katas import create, delete, fetch, fork, listing
 from storer.katas.activity import ActiveCalls
 from storer.katas.changes import Changes
 from storer.katas.details import Details
@@ -159,14 +160,17 @@ class Katas:
         manifest.check(created_from)
         return self._create(created_from, created)
 
-    def fork(self, kata_id: str, avatar: str, number: int, created: datetime) -> str:
-        """Create a kata with the files of a light (-1: the newest); return its id."""
-        with self.using(kata_id) as kata:
-            light, submission = kata.avatar(avatar).submission(number)
-            parent = kata.read_manifest()
-        forked_from = {"id": kata_id, "avatar": avatar, "number": light.number}
-        other = {**parent.other, "forked_from": forked_from}
-        return self._create(replace(parent, visible_files=submission.files, other=other), created)
+    def fork(
+        self, kata_id: str, avatar: str, number: int, created: datetime, processes: Processes
+    ) -> str:
+        """Create a kata with the files of a light (-1: the newest); return its id.
+
+        Large files are read in one of the `processes`.
+        """
+        with contextlib.ExitStack() as held:
+            with self.using(kata_id) as kata:
+                described, files = fork.describe(kata, avatar, number, processes, held)
+            return self._create(described, created, files)
 
     def start_avatar(
         self, kata_id: str, order: Sequence[str], time: datetime
@@ -341,9 +345,11 @@ class Katas:
             if (archived := self.archive.find(kata_id)) is not None:
                 store_kata.supersede(archived, self._containers.folder(kata_id))
 
-    def _create(self, described: Manifest, created: datetime) -> str:
+    def _create(
+        self, described: Manifest, created: datetime, files: Iterable[bytes] | None = None
+    ) -> str:
         kata_id = create.create(
-            self._places, lambda kata_id: manifest.dump(described, kata_id, created)
+            self._places, lambda kata_id: manifest.dump(described, kata_id, created, files)
         )
         _log.info("kata created", kata=kata_id)
         self._changes.publish(kata_id)
