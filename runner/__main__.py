@@ -2,6 +2,8 @@
 
 import click
 
+from dojo.service import memory
+
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def command() -> None:
@@ -14,6 +16,7 @@ def serve() -> None:
 
     Settings are environment variables: docs/running.md lists them.
     """
+    memory.use_large_pages()  # before the imports, which it has done again
     from runner import app  # noqa: PLC0415 - help needs nothing of it
 
     app.main()

@@ -16,6 +16,7 @@ from structlog.contextvars import bind_contextvars
 
 from dojo import limits, shares
 from dojo.errors import InvalidArgument, MemoryExhausted
+from dojo.service.pacing import Pace
 from dojo.service.receiving import Receiving
 from dojo.service.statuses import status_of
 from dojo.shares import Memory
@@ -37,6 +38,7 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
     def __init__(self, receiving: Receiving, memory: Memory | None = None) -> None:
         self._receiving = receiving
         self._memory = memory
+        self._pace = Pace()
 
     async def intercept_service(
         self,
@@ -60,7 +62,7 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         # A single request too is received as a stream: when this asks for it, and not before.
         if handler.unary_unary:
             return grpc.stream_unary_rpc_method_handler(
-                self._receiving_one(handler, rpc, _respond(handler.unary_unary, self._memory)),
+                self._receiving_one(handler, rpc, self._respond(handler.unary_unary)),
                 **codecs,
             )
         if handler.unary_stream:
@@ -78,7 +80,7 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
             )
         if handler.stream_unary:
             return grpc.stream_unary_rpc_method_handler(
-                self._receiving_many(rpc, _respond(handler.stream_unary, self._memory)), **codecs
+                self._receiving_many(rpc, self._respond(handler.stream_unary)), **codecs
             )
         raise NotImplementedError("there are no other kinds of RPC")
 
@@ -141,8 +143,23 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
                 taken.enter_context(self._memory.calls.taken(limits.REQUEST_FACTOR * size))
             except MemoryExhausted:
                 message = b""  # the traceback would keep it until the caller has the answer
+                await self._pace.turn(size)  # it took its time all the same
                 raise
+            await self._pace.turn(size)
         return parse(message)
+
+    def _respond(self, behaviour: Any) -> _Respond:
+        async def respond(request: Any, context: _Context) -> Any:
+            response = await behaviour(request, context)
+            if self._memory is not None:
+                response = response if isinstance(response, bytes) else response.SerializeToString()
+                size = len(response)
+                if size > limits.SMALL_BYTES:
+                    _take_until_sent(self._memory, size, context)
+                    await self._pace.turn(size)
+            return response
+
+        return respond
 
 
 class _MalformedRequest:
@@ -193,18 +210,6 @@ def _parsed(request: Any) -> Any:
 async def _parsed_each(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
     async for request in requests:
         yield _parsed(request)
-
-
-def _respond(behaviour: Any, memory: Memory | None) -> _Respond:
-    async def respond(request: Any, context: _Context) -> Any:
-        response = await behaviour(request, context)
-        if memory is not None:
-            response = response if isinstance(response, bytes) else response.SerializeToString()
-            if len(response) > limits.SMALL_BYTES:
-                _take_until_sent(memory, len(response), context)
-        return response
-
-    return respond
 
 
 def _take_until_sent(memory: Memory, size: int, context: _Context) -> None:
