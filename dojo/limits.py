@@ -168,8 +168,8 @@ MESSAGE_BYTES = 64 * 1024 * 1024
 # What a service may take, unless its container has less.
 MEMORY_BYTES = 2 * 1024**3
 
-# The parts of that for messages while they arrive (half of them slow ones), for calls of the storer
-# that hold large files, for restores, and for streams to callers. The rest is for the program, and
+# The parts of that for large messages while they arrive, for calls of the storer that hold large
+# files, for restores, and for streams to callers. The rest is for the program, and
 # for files between the disk and a response.
 RECEIVED_MEMORY_PERCENT = 13
 CALLS_MEMORY_PERCENT = 25
@@ -198,6 +198,8 @@ RESPONSE_FACTOR = 2
 # takes a tenth of the time that it has for all calls. More are kept waiting.
 LARGE_MESSAGES_BYTES_PER_SECOND = 64 * 1024 * 1024
 
-# How long a request may take to arrive before it counts as slow, and how long after that.
+# How long a request may take to arrive before it counts as large, and how long then, before it can
+# be given up for another one, and in any case.
+SMALL_RECEIVE_SECONDS = 0.25
 FAST_RECEIVE_SECONDS = 0.5
 RECEIVE_SECONDS = 20.0

@@ -57,6 +57,14 @@ def file() -> BinaryIO:
     return _files[0]
 
 
+def given(sizes: Iterable[int]) -> list[bytes]:
+    """Return what the service gave, which has these sizes, and empty the file."""
+    found = [file().read(size) for size in sizes]
+    file().seek(0)
+    file().truncate()
+    return found
+
+
 def leave(pieces: Iterable[bytes]) -> None:
     """Leave bytes for the service that it asks for in pieces, by `write_next`."""
     _left[:] = [iter(pieces)]

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -72,6 +72,22 @@ class Process:
         memory, and ProcessLost if somebody kills it.
         """
         self.clear()
+        return self._call(work, *args, **kwargs)
+
+    def call_with(
+        self, given: Iterable[bytes], work: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Do as `call` does, for a function that finds bytes by `process_main.given`."""
+        self.clear()
+        at = 0
+        for content in given:
+            rest = memoryview(content)
+            while rest:
+                written = os.pwrite(self._file, rest, at)
+                rest, at = rest[written:], at + written
+        return self._call(work, *args, **kwargs)
+
+    def _call(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         try:
             self._connection.send((work, args, kwargs))
             while not self._connection.poll(_WATCH_SECONDS):

@@ -1,16 +1,18 @@
-"""Answers with large lights, which are made in a process of their own.
+"""Large lights, which are put into messages and JSON in a process of their own.
 
-To put tens of megabytes into a message holds Python's lock for as long as dozens of calls take.
+To do that with tens of megabytes holds Python's lock for as long as dozens of calls take.
 """
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from cyberdojo.storer.v1 import storer_pb2
 from dojo import limits, process_main
 from dojo.budget import NotSmall
-from dojo.processes import Processes
+from dojo.processes import Process, Processes
 from storer.api import converters
+from storer.fs import json_files
 from storer.git import libgit2
 from storer.kata.avatar import Avatar
 from storer.kata.history import History
@@ -30,6 +32,18 @@ def files_of(avatar: Avatar, number: int, processes: Processes) -> bytes:
     with processes.one() as process:
         process.call(_write_answer, avatar.folder, avatar.kata_id, light)
         return process.written()
+
+
+def dump_files(process: Process, files: Mapping[str, bytes]) -> Iterator[bytes]:
+    """Yield the JSON of files, as `json_files.dump_files` makes it, in pieces from a process."""
+    sizes = {name: len(content) for name, content in files.items()}
+    process.call_with(files.values(), _dump_files, sizes)
+    yield from process.pieces()
+
+
+def _dump_files(sizes: Mapping[str, int]) -> None:
+    contents = process_main.given(sizes.values())
+    process_main.leave(json_files.file_pieces(dict(zip(sizes, contents, strict=True))))
 
 
 def _write_answer(folder: Path, kata_id: str, light: Light) -> None:

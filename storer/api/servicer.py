@@ -11,7 +11,7 @@ from typing import Any
 import grpc.aio
 
 from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
-from dojo import avatars, chunks, kata_ids
+from dojo import avatars, chunks, kata_ids, limits
 from dojo.engine.data_containers import DataContainers
 from dojo.errors import KataNotFound
 from dojo.processes import Processes
@@ -276,7 +276,12 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         kata_id, name = converters.kata_and_avatar(request.kata_id, request.avatar)
 
         def record() -> Light:
-            return self._katas.record(kata_id, name, *converters.light_from(request))
+            light = converters.light_from(request)
+            if light[1].size <= limits.LARGE_LIGHT_BYTES:
+                return self._katas.record(kata_id, name, *light)
+            with self._large.one() as process:
+                dump = partial(large_lights.dump_files, process)
+                return self._katas.record(kata_id, name, *light, dump_files=dump)
 
         recorded = await self._threads.run(record)
         return storer_pb2.RecordTestResponse(light=converters.light_to(recorded))

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -163,6 +163,10 @@ def dump_files(files: Mapping[str, bytes]) -> bytes | Iterator[bytes]:
     if sum(map(len, files.values())) <= _PIECE_BYTES:
         return dumps({name: from_bytes(content) for name, content in files.items()})
     return _large_pieces(files)
+
+
+DumpFiles = Callable[[Mapping[str, bytes]], bytes | Iterator[bytes]]
+"""What makes the JSON of files, as `dump_files` does."""
 
 
 def file_pieces(files: Mapping[str, bytes]) -> Iterator[bytes]:

@@ -31,7 +31,9 @@ from dojo.errors import (
 )
 from dojo.processes import Processes
 from storer.archive import store_kata
+from storer.fs import json_files
 from storer.fs.checkpointer import Checkpointer
+from storer.fs.json_files import DumpFiles
 from storer.kata import manifest
 from storer.kata.kata import DamagedAvatar, Kata
 from storer.kata.light import Light, Submission
@@ -182,11 +184,18 @@ class Katas:
         return started
 
     def record(
-        self, kata_id: str, avatar: str, light: Light, submission: Submission, expected: int | None
+        self,
+        kata_id: str,
+        avatar: str,
+        light: Light,
+        submission: Submission,
+        expected: int | None,
+        *,
+        dump_files: DumpFiles = json_files.dump_files,
     ) -> Light:
         """Record a test, as `Avatar.record` does."""
         with self.using(kata_id) as kata:
-            recorded = kata.avatar(avatar).record(light, submission, expected)
+            recorded = kata.avatar(avatar).record(light, submission, expected, dump_files)
         self._changes.publish(kata_id)
         return recorded
 
