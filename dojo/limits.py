@@ -195,8 +195,8 @@ REQUEST_FACTOR = 8
 RESPONSE_FACTOR = 2
 
 # How many bytes of requests and responses that are not small a storer copies in a second, which
-# takes a tenth of the time that it has for all calls. More are kept waiting.
-LARGE_MESSAGES_BYTES_PER_SECOND = 64 * 1024 * 1024
+# takes a twentieth of the time that it has for all calls. More are kept waiting.
+LARGE_MESSAGES_BYTES_PER_SECOND = 32 * 1024 * 1024
 
 # How long a request may take to arrive before it counts as large, and how long then, before it can
 # be given up for another one, and in any case.

@@ -22,7 +22,7 @@ from dojo.chunks import CHUNK_BYTES
 from dojo.waits import CallWork
 
 _PR_SET_PDEATHSIG = 1
-_NICENESS = 10  # the calls of others come first
+_NICENESS = 5  # the calls of others come first
 
 
 class Failure(NamedTuple):
