@@ -214,6 +214,16 @@ class DiskReadOnly(DojoError):
         super().__init__(f"the disk can't be written to: {what}; repair it and mount it again")
 
 
+class DiskFailed(DojoError):
+    """The disk failed to read or write something, or its file system is damaged."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"the disk fails: {what}; the service's log says where, the kernel's says why: "
+            "repair or replace the disk"
+        )
+
+
 class EngineUnavailable(DojoError):
     """The docker engine does not answer."""
 

@@ -26,6 +26,7 @@ STATUSES: Mapping[type[errors.DojoError], grpc.StatusCode] = {
     errors.Exhausted: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.UnknownBackup: grpc.StatusCode.FAILED_PRECONDITION,
     errors.DiskReadOnly: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.DiskFailed: grpc.StatusCode.FAILED_PRECONDITION,
     errors.EngineUnavailable: grpc.StatusCode.UNAVAILABLE,
     errors.ArchiveUnavailable: grpc.StatusCode.UNAVAILABLE,
     errors.StorerUnavailable: grpc.StatusCode.UNAVAILABLE,
@@ -50,17 +51,23 @@ MAX_TEXT_BYTES = 1000
 # The operating system's errors for a disk, or a quota, that is full.
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 
+# Those for a disk that fails, and for a file system that is damaged.
+_DISK_FAILED = {errno.EIO, errno.EUCLEAN, errno.EBADMSG}
+
 
 def status_of(error: Exception) -> status_pb2.Status:
     """Return the status, with its details, that a caller gets for `error`.
 
-    An error that is no DojoError, and does not say that the disk can't be written to, is a defect
-    of ours. It becomes INTERNAL: the caller gets a reference to the log, and no details.
+    An error that is no DojoError, and does not tell of the disk, is a defect of ours. It
+    becomes INTERNAL: the caller gets a reference to the log, and no details.
     """
     if isinstance(error, OSError) and error.errno in _DISK_FULL:
         error = errors.DiskFull(str(error.strerror))
     elif isinstance(error, OSError) and error.errno == errno.EROFS:
         error = errors.DiskReadOnly(str(error.strerror))
+    elif isinstance(error, OSError) and error.errno in _DISK_FAILED:
+        _log.error("disk failed", exc_info=error)
+        error = errors.DiskFailed(str(error.strerror))
     for kind in type(error).__mro__:
         if kind in STATUSES:
             return _status(STATUSES[kind], str(error), _details(error))
