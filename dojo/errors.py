@@ -200,6 +200,13 @@ class MemoryExhausted(Exhausted, Busy):
         super().__init__(f"no memory is left for this call: {reason}; call again in 2 s")
 
 
+class NothingRead(Exhausted):
+    """A caller does not read its answers, while the call holds memory that others could have."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"the answers were not read for {seconds:.0f} seconds")
+
+
 class DiskFull(Exhausted):
     """There is no room left on the disk."""
 

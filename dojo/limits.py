@@ -181,6 +181,9 @@ DOWNLOADS_MEMORY_PERCENT = 12
 STREAM_MESSAGE_BYTES = 1024 * 1024 + 64 * 1024
 RESTORE_BYTES = MESSAGE_BYTES
 
+# How long a caller who restores katas may leave the report of one unread.
+UNREAD_SECONDS = 60.0
+
 # How slow a caller may send a restore, on average, after the first minute.
 MIN_SENT_BYTES_PER_SECOND = 4096
 

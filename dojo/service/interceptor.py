@@ -15,7 +15,7 @@ from grpc_status import rpc_status
 from structlog.contextvars import bind_contextvars
 
 from dojo import limits, shares
-from dojo.errors import InvalidArgument, MemoryExhausted
+from dojo.errors import InvalidArgument, MemoryExhausted, NothingRead
 from dojo.service.pacing import Pace
 from dojo.service.receiving import Receiving
 from dojo.service.statuses import status_of
@@ -76,7 +76,10 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         )
         if handler.stream_stream:
             return grpc.stream_stream_rpc_method_handler(
-                self._receiving_many(rpc, _respond_in_parts(handler.stream_stream)), **codecs
+                self._receiving_many(
+                    rpc, _respond_in_parts(handler.stream_stream, limits.UNREAD_SECONDS)
+                ),
+                **codecs,
             )
         if handler.stream_unary:
             return grpc.stream_unary_rpc_method_handler(
@@ -125,6 +128,7 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
                     _log.info("cancelled")
                     raise
                 except Exception as error:  # noqa: BLE001 - whatever it is, it becomes a status
+                    taken.close()  # a caller who reads nothing does not get the status either
                     await _abort(context, error)
 
         return call
@@ -219,13 +223,19 @@ def _take_until_sent(memory: Memory, size: int, context: _Context) -> None:
     context.add_done_callback(lambda _: taken.close())  # type: ignore[arg-type]  # any context
 
 
-def _respond_in_parts(behaviour: Any) -> _Respond:
+def _respond_in_parts(behaviour: Any, unread_seconds: float | None = None) -> _Respond:
+    """Return what responds by a stream; it gives a caller up who reads nothing for so long."""
+
     # This writes the responses. If it yielded them, a caller that leaves while a response waits to
     # be sent would cancel gRPC's loop around it, and never the behaviour.
     async def respond(request: Any, context: _Context) -> None:
         async with aclosing(behaviour(request, context)) as responses:
             async for response in responses:
-                await _write(context, response)
+                try:
+                    async with asyncio.timeout(unread_seconds):
+                        await _write(context, response)
+                except TimeoutError:
+                    raise NothingRead(unread_seconds or 0.0) from None
 
     return respond
 
