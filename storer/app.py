@@ -19,6 +19,7 @@ from dojo import limits
 from dojo.engine.data_containers import DataContainers
 from dojo.engine.monitor import EngineMonitor
 from dojo.errors import ArchiveUnavailable
+from dojo.processes import Processes
 from dojo.service import serving, status_servicer
 from dojo.service.call_threads import CallThreads
 from dojo.service.memory import limit_bytes, return_freed_blocks
@@ -65,6 +66,7 @@ class Storer:
     replicator: Replicator
     remover: SourceRemover
     survey: Survey
+    processes: list[Processes]
     servicer: StorerServicer
     start_points: StartPointsServicer
     describe: Callable[[status_pb2.GetStatusResponse], None]
@@ -115,10 +117,11 @@ def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
         disks["archive"] = archive_directory
     catalog = Catalog(data_containers)
     start_points = StartPoints(settings.start_points)
+    checking = Processes(limits.MAX_CHECKING_PROCESSES, "check katas")
+    large = Processes(limits.MAX_LARGE_LIGHT_PROCESSES, "read or record large lights")
     remover = SourceRemover(
-        katas, directory, data_containers, Verifier(data_containers, katas, mend=False)
+        katas, directory, data_containers, Verifier(data_containers, katas, checking, mend=False)
     )
-    catalog = Catalog(data_containers)
     servicer = StorerServicer(
         katas=katas,
         watches=watches,
@@ -129,6 +132,8 @@ def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
         light_messages=LightMessages(),
         streams=Streams(threads, CallThreads(RECEIVER_THREADS, "receiver")),
         comparisons=Comparisons(threads),
+        checking=checking,
+        large=large,
         threads=threads,
     )
     return Storer(
@@ -139,6 +144,7 @@ def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
         replicator=replicator,
         remover=remover,
         survey=Survey(data_containers, checkpointer, catalog, disks),
+        processes=[checking, large],
         servicer=servicer,
         start_points=StartPointsServicer(start_points),
         describe=StorerDescription(
@@ -200,14 +206,17 @@ async def _serve(
         take_over_seconds=take_over_seconds,
         memory=Memory(limit_bytes()),
         on_stop=[
-            partial(asyncio.to_thread, each.stop)
-            for each in (
-                storer.survey,
-                storer.archiver,
-                storer.replicator,
-                storer.remover,
-                storer.checkpointer,
-            )
+            *(partial(asyncio.to_thread, each.stop) for each in storer.processes),
+            *(
+                partial(asyncio.to_thread, each.stop)
+                for each in (
+                    storer.survey,
+                    storer.archiver,
+                    storer.replicator,
+                    storer.remover,
+                    storer.checkpointer,
+                )
+            ),
         ],
         metrics_listen=settings.metrics_listen,
         logs_calls=settings.logs_calls,

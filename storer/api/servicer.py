@@ -11,11 +11,12 @@ from typing import Any
 import grpc.aio
 
 from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
-from dojo import avatars, chunks, kata_ids
+from dojo import avatars, chunks, kata_ids, limits
 from dojo.engine.data_containers import DataContainers
 from dojo.errors import KataNotFound
+from dojo.processes import Processes
 from dojo.service.call_threads import CallThreads
-from storer.api import converters, page_tokens
+from storer.api import converters, large_lights, page_tokens
 from storer.api.backup_servicer import (
     answer_backup_katas,
     answer_list_backups,
@@ -68,6 +69,8 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         light_messages: LightMessages,
         streams: Streams,
         comparisons: Comparisons,
+        checking: Processes,
+        large: Processes,
         threads: CallThreads,
     ) -> None:
         self._katas = katas
@@ -79,6 +82,8 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         self._light_messages = light_messages
         self._streams = streams
         self._comparisons = comparisons
+        self._checking = checking
+        self._large = large
         self._threads = threads
 
     async def CreateKata(
@@ -176,8 +181,9 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         given = request.HasField("created")
         created = converters.time_from(request.created, "created", given=given)
         repeatable = converters.creating_request_from(request)
-        forked = await self._threads.run_large(
-            self._katas.fork, kata_id, avatar, number, created, repeatable
+        forked = await self._threads.run(
+            partial(self._katas.fork, processes=self._large),
+            *(kata_id, avatar, number, created, repeatable),
         )
         return storer_pb2.ForkKataResponse(kata_id=forked)
 
@@ -291,7 +297,12 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         kata_id, name = converters.kata_and_avatar(request.kata_id, request.avatar)
 
         def record() -> Light:
-            return self._katas.record(kata_id, name, *converters.light_from(request))
+            light = converters.light_from(request)
+            if light[1].size <= limits.LARGE_LIGHT_BYTES:
+                return self._katas.record(kata_id, name, *light)
+            with self._large.one() as process:
+                dump = partial(large_lights.dump_files, process)
+                return self._katas.record(kata_id, name, *light, dump_files=dump)
 
         recorded = await self._threads.run(record)
         return storer_pb2.RecordTestResponse(light=converters.light_to(recorded))
@@ -303,15 +314,9 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
 
         def read() -> bytes:
             with self._katas.using(kata_id) as kata:
-                light, submission = kata.avatar(name).submission(number)
-            return storer_pb2.GetFilesResponse(
-                light=converters.light_to(light),
-                files=submission.files,
-                stdout=submission.stdout,
-                stderr=submission.stderr,
-            ).SerializeToString()
+                return large_lights.files_of(kata.avatar(name), number, self._large)
 
-        return await self._threads.run_large(read)
+        return await self._threads.run(read)
 
     async def DiffLights(self, request: storer_pb2.DiffLightsRequest, context: Context) -> Any:
         """Compare two lights, line by line; return the response, serialized."""
@@ -386,7 +391,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
     ) -> AsyncIterator[storer_pb2.VerifyKatasResponse]:
         """Verify katas, and mend them if requested."""
         async for part in answer_verify_katas(
-            self._threads, self._containers, self._katas, request
+            self._threads, self._containers, self._katas, self._checking, request
         ):
             yield part
 
@@ -409,7 +414,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         self, request_iterator: AsyncIterator[storer_pb2.RestoreKatasRequest], context: Context
     ) -> AsyncIterator[storer_pb2.RestoreKatasResponse]:
         """Create katas from a tar, and report each."""
-        verifier = Verifier(self._containers, self._katas, mend=False)
+        verifier = Verifier(self._containers, self._katas, self._checking, mend=False)
         async for part in answer_restore_katas(
             self._streams, self._katas, verifier, request_iterator
         ):

@@ -12,6 +12,7 @@ from cyberdojo.storer.v1 import storer_pb2
 from dojo import kata_ids
 from dojo.engine.data_containers import DataContainers
 from dojo.errors import InvalidArgument
+from dojo.processes import Processes
 from dojo.service.call_threads import CallThreads
 from storer import metrics
 from storer.api import converters
@@ -47,6 +48,7 @@ async def answer_verify_katas(
     threads: CallThreads,
     containers: DataContainers,
     katas: Katas,
+    processes: Processes,
     request: storer_pb2.VerifyKatasRequest,
 ) -> AsyncIterator[storer_pb2.VerifyKatasResponse]:
     """Yield the responses of VerifyKatas.
@@ -57,7 +59,7 @@ async def answer_verify_katas(
     share = _share(request.share_percent)
     if request.kata_ids and prefix:
         raise InvalidArgument("kata_ids", "can't be given with a prefix")
-    verifier = Verifier(containers, katas, mend=request.mend)
+    verifier = Verifier(containers, katas, processes, mend=request.mend)
     if request.kata_ids:
         ids = await threads.run_long(check_ids, containers, katas.archive, request.kata_ids)
     else:

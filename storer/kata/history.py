@@ -123,15 +123,19 @@ class History:
         with self._reading(tag_of(number)):
             return datetime.fromtimestamp(commit.commit_time, UTC)
 
-    def submission(self, number: int) -> Submission:
-        """Return the visible files and the output of light `number`."""
+    def submission(self, number: int, budget: Budget | None = None) -> Submission:
+        """Return the visible files and the output of light `number`.
+
+        What is read of them is drawn on the budget before it is held.
+        """
+        budgets = () if budget is None else (budget,)
         root = self._root(number)
         if LIGHT_JSON.encode() not in root:
-            files = self._legacy_files(number, root)
+            files = self._legacy_files(number, root, *budgets)
             return Submission(files=files, stdout=files.pop(OUTPUT, b""))
-        value = self._json_in(root, number, LIGHT_JSON)
+        value = self._json_in(root, number, LIGHT_JSON, *budgets)
         return Submission(
-            files=self._files_in(root, number, {}),
+            files=self._files_in(root, number, {}, *budgets),
             stdout=json_files.to_bytes(str(value.get("stdout", ""))),
             stderr=json_files.to_bytes(str(value.get("stderr", ""))),
         )

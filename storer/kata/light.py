@@ -44,6 +44,11 @@ class Submission:
     stdout: bytes = b""
     stderr: bytes = b""
 
+    @property
+    def size(self) -> int:
+        """The bytes of the files."""
+        return sum(map(len, self.files.values()))
+
 
 def to_json(light: Light) -> dict[str, Any]:
     """Return a light as an element of increments.json."""

@@ -4,7 +4,7 @@ The keys are those that dojo servers have always used. Unknown keys are kept unc
 of an imported kata is not rewritten.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -139,15 +139,21 @@ def _check_patterns(given: list[dict[str, str]]) -> None:
 
 
 def dump(
-    manifest: Manifest, kata_id: str, created: datetime, request: Request | None = None
+    manifest: Manifest,
+    kata_id: str,
+    created: datetime,
+    request: Request | None = None,
+    files: Iterable[bytes] | None = None,
 ) -> Iterator[bytes]:
-    """Yield the manifest.json of a new kata in pieces: JSON makes six bytes of some bytes."""
+    """Yield the manifest.json of a new kata in pieces: JSON makes six bytes of some bytes.
+
+    `files` is the JSON of the visible files, in pieces, if the manifest does not have them.
+    """
     head = _head(manifest, kata_id, created)
     if request is not None:
         head[REQUEST] = request_json.to_json(request)
     yield json_files.dumps(head)[:-1] + b',"visible_files":'
-    files = json_files.dump_files(manifest.visible_files)
-    yield from (files,) if isinstance(files, bytes) else files
+    yield from json_files.file_pieces(manifest.visible_files) if files is None else files
     yield b"}"
 
 

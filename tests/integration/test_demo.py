@@ -1,5 +1,6 @@
 """The demo, and the services as docker compose starts them."""
 
+import contextlib
 import os
 import subprocess
 import sys
