@@ -53,6 +53,15 @@ class Sandbox:
         """Yield the files and folders in the sandbox, each folder before its content."""
         return islice(safe_fs.walk(self._descriptor), max_entries)
 
+    def entry(self, path: str) -> Entry | None:
+        """Return what is at a path; None if nothing is."""
+        with safe_fs.opened_parent(path, self._descriptor) as place:
+            if place is None:
+                return None
+            parent, name = place
+            found = safe_fs.status(name, parent)
+            return None if found is None else Entry(path, found)
+
     def read(self, path: str, limit_bytes: int) -> bytes | None:
         """Return the first `limit_bytes` of a regular file; None if it is not a regular file."""
         with safe_fs.opened_parent(path, self._descriptor) as place:
