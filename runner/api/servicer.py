@@ -16,6 +16,7 @@ from cyberdojo.colour.v1 import colour_pb2
 from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
 from dojo import avatars, image_names, kata_ids, visible_files
 from dojo.errors import DojoError, InvalidArgument
+from runner.api import results_message
 from runner.api.admission import Admission
 from runner.api.pulls import Pulls
 from runner.colour.colour import Colour
@@ -271,6 +272,9 @@ def _validated(request: runner_pb2.RunRequest) -> Submission:
     if not MIN_SECONDS <= request.max_seconds <= MAX_SECONDS:
         reason = f"{request.max_seconds} is not from {MIN_SECONDS} to {MAX_SECONDS}"
         raise InvalidArgument("max_seconds", reason)
+    filename = request.results_filename
+    if filename and (fault := visible_files.name_fault(filename)) is not None:
+        raise InvalidArgument("results_filename", fault)
     return Submission(
         kata_id=request.kata_id,
         avatar=request.avatar,
@@ -278,6 +282,7 @@ def _validated(request: runner_pb2.RunRequest) -> Submission:
         files=files,
         max_seconds=request.max_seconds,
         colour_rule=_colour_rule(request.colour_rule),
+        results_filename=filename,
     )
 
 
@@ -311,6 +316,8 @@ def _run_response(result: Result) -> runner_pb2.RunResponse:
         ),
     )
     response.duration.FromTimedelta(dt.timedelta(seconds=result.exit.duration_seconds))
+    if result.test_results is not None:
+        results_message.write(result.test_results, response.test_results)
     return response
 
 

@@ -8,6 +8,8 @@ import structlog
 from runner.colour.colour import Colour
 from runner.colour.judge import Judge
 from runner.colour.rules import ColourRule
+from runner.results import file as results_file
+from runner.results.results import Results
 from runner.run.container import Exit, RunContainer, RunKey
 from runner.run.pool import Pool
 from runner.run.starter import ContainerStarter
@@ -34,6 +36,7 @@ class Submission:
     files: Mapping[str, bytes]
     max_seconds: int
     colour_rule: ColourRule | None
+    results_filename: str = ""
 
     @property
     def key(self) -> RunKey:
@@ -49,6 +52,7 @@ class Result:
     outcome: Colour
     reason: str
     changes: Changes
+    test_results: Results | None = None
 
 
 class RunCancelled(Exception):
@@ -178,8 +182,12 @@ class Run:
             )
             outcome = judgement.colour
             reasons += [judgement.reason] if judgement.reason else []
-        found = changes.since(before, submission.files, sandbox, self._disk_limits.files)
-        return Result(ended, outcome, "; ".join(reasons), found)
+        filename = submission.results_filename
+        found = changes.since(
+            before, submission.files, sandbox, self._disk_limits.files, left_out={filename}
+        )
+        results = results_file.read(filename, sandbox, before) if filename else None
+        return Result(ended, outcome, "; ".join(reasons), found, results)
 
     def _kill(self) -> bool:
         return self._container is not None and self._container.kill()

@@ -5,7 +5,7 @@ No submission undoes a change unseen: what is not told with its content is named
 They are collected when all processes of the run have ended, so nothing changes any more.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
@@ -57,12 +57,13 @@ def since(
     submitted: Mapping[str, bytes],
     sandbox: Sandbox,
     max_entries: int,
+    left_out: Collection[str] = (),
 ) -> Changes:
     """Return the changes since `before`, the versions of files after `submitted` was written.
 
     Looks at `max_entries` files and folders at most. Of the files that were not submitted, leaves
-    out hidden ones and those that are not text. Names each submitted file that changed and whose
-    content is not told, and some files with names that no visible file can have.
+    out hidden ones, those that are not text, and `left_out`. Names each submitted file that changed
+    and whose content is not told, and some files with names that no visible file can have.
     """
     candidates: list[str] = []
     odd: list[NamedChange] = []
@@ -78,7 +79,7 @@ def since(
             present.add(entry.path)
         if before.get(entry.path) == version(entry):
             continue
-        if entry.path in submitted or _can_be_shown(entry.path):
+        if entry.path in submitted or (entry.path not in left_out and _can_be_shown(entry.path)):
             candidates.append(entry.path)
         elif len(odd) < _MAX_ODD_NAMES and not (
             _is_hidden(entry.path) or visible_files.is_text(entry.path)
