@@ -7,7 +7,7 @@ of tests are told by the line of the outer one.
 import re
 from dataclasses import dataclass, field
 
-from runner.results.results import MAX_MESSAGE, Collector, Malformed, Results, Status
+from runner.results.results import MAX_MESSAGE, Collector, Malformed, Status
 
 _TEST = re.compile(r"(not )?ok\b[ \t]*(?:\d+\b)?[ \t]*(?:-[ \t]+)?(.*)")
 _PLAN = re.compile(r"1\.\.(\d{1,9})\b")
@@ -28,9 +28,9 @@ class _Test:
     size: int = 0
 
 
-def read(content: bytes) -> Results:
-    """Return the results in a TAP file; raise Malformed."""
-    collector, test, planned, bail_out, count = Collector(), None, None, "", 0
+def read(content: bytes, collector: Collector) -> str:
+    """Add the tests in a TAP file, and return its message about all of them; raise Malformed."""
+    test, planned, count, bail_out = None, None, 0, ""
     for line in content.decode(errors="replace").splitlines():
         if (found := _TEST.match(line)) is not None:
             _finish(collector, test)
@@ -44,10 +44,9 @@ def read(content: bytes) -> Results:
     _finish(collector, test)
     if test is None and planned is None and not bail_out:
         raise Malformed("it is neither XML, JSON nor TAP")
-    message = bail_out
     if not bail_out and planned is not None and planned != count:
-        message = f"{planned} tests were planned, and {count} are told"
-    return collector.results(message)
+        return f"{planned} tests were planned, and {count} are told"
+    return bail_out
 
 
 def _test(*, is_ok: bool, description: str) -> _Test:

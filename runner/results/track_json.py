@@ -7,7 +7,7 @@ from version 2, `tests`, each with `name`, `status` (pass, fail or error) and `m
 import json
 from typing import Any
 
-from runner.results.results import Collector, Malformed, Results, Status
+from runner.results.results import Collector, Malformed, Status
 
 _STATUSES = {
     "pass": Status.PASSED,
@@ -17,8 +17,8 @@ _STATUSES = {
 }
 
 
-def read(content: bytes) -> Results:
-    """Return the results in a JSON file; raise Malformed."""
+def read(content: bytes, collector: Collector) -> str:
+    """Add the tests in a JSON file, and return its message about all of them; raise Malformed."""
     try:
         value = json.loads(content.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
@@ -30,7 +30,6 @@ def read(content: bytes) -> Results:
         tests = []
     if not isinstance(tests, list):
         raise Malformed("it is JSON, and its tests are no list")
-    collector = Collector()
     for place, each in enumerate(tests):
         if not isinstance(each, dict) or _STATUSES.get(str(each.get("status"))) is None:
             statuses = ", ".join(_STATUSES)
@@ -41,7 +40,7 @@ def read(content: bytes) -> Results:
             seconds=_seconds(each),
             message=_text(each.get("message")),
         )
-    return collector.results(_text(value.get("message")))
+    return _text(value.get("message"))
 
 
 def _seconds(test: dict[str, Any]) -> float | None:

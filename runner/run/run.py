@@ -184,7 +184,7 @@ class Run:
             reasons += [judgement.reason] if judgement.reason else []
         filename = submission.results_filename
         found = changes.since(
-            before, submission.files, sandbox, self._disk_limits.files, left_out={filename}
+            before, submission.files, sandbox, self._disk_limits.files, left_out=filename
         )
         results = results_file.read(filename, sandbox, before) if filename else None
         return Result(ended, outcome, "; ".join(reasons), found, results)

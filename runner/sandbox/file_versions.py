@@ -19,9 +19,3 @@ def version(entry: Entry) -> FileVersion:
 def versions(sandbox: Sandbox, max_entries: int) -> dict[str, FileVersion]:
     """Return the version of each path in the sandbox, of `max_entries` at most."""
     return {entry.path: version(entry) for entry in sandbox.walk(max_entries)}
-
-
-def version_of(sandbox: Sandbox, path: str) -> FileVersion | None:
-    """Return the version of a regular file; None if there is none at this path."""
-    entry = sandbox.entry(path)
-    return None if entry is None or not entry.is_file else version(entry)

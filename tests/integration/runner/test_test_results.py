@@ -39,9 +39,9 @@ def test_a_later_run_that_writes_no_results_does_not_tell_those_of_an_earlier_on
         ("true", "the run wrote no file tap"),
         ("ln -s /etc/passwd tap", "the run wrote no file tap"),
         ("mkfifo tap", "the run wrote no file tap"),
-        ("truncate -s 100M tap", "tap: it has more than 1048576 bytes"),
-        ("echo '<!DOCTYPE a [<!ENTITY a \"a\">]><testsuite/>' >tap", "tap: it is XML with a doc"),
-        ("echo '<testsuite><testcase' > tap", "tap: it is no XML"),
+        ("truncate -s 100M tap", "'tap': 1048576 bytes are the most that are read"),
+        ("echo '<!DOCTYPE a [<!ENTITY a \"a\">]><testsuite/>' >tap", "'tap': it is XML with a doc"),
+        ("echo '<testsuite><testcase' > tap", "'tap': it is no XML"),
     ],
 )
 def test_a_file_that_can_not_be_read_leaves_the_colour_as_it_is(

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from runner.results.results import (
     MAX_MESSAGES,
     MAX_NAME,
     MAX_TESTS,
+    Collector,
     Malformed,
     Results,
     Status,
@@ -63,9 +65,17 @@ TRACK = {
 }
 
 
+Read = Callable[[bytes, Collector], str]
+
+
+def results(read: Read, content: bytes) -> Results:
+    collector = Collector()
+    return collector.results(read(content, collector))
+
+
 def test_junit_xml_is_read() -> None:
     answer = "def test_answer():\n>       assert answer() == 42\nE       assert 54 == 42"
-    found = junit_xml.read(PYTEST)
+    found = results(junit_xml.read, PYTEST)
     assert found.tests == (
         TestResult("test_life", PASSED, "test_hiker", 0.001),
         TestResult("test_answer", FAILED, "test_hiker", 0.002, f"assert 54 == 42\n{answer}"),
@@ -77,11 +87,11 @@ def test_junit_xml_is_read() -> None:
 
 def test_a_text_that_begins_with_its_summary_tells_it_once() -> None:
     case = b'<testcase name="a"><failure message="no">no: 54</failure></testcase>'
-    assert junit_xml.read(case).tests == (TestResult("a", FAILED, message="no: 54"),)
+    assert results(junit_xml.read, case).tests == (TestResult("a", FAILED, message="no: 54"),)
 
 
 def test_tap_is_read() -> None:
-    found = tap.read(TAP)
+    found = results(tap.read, TAP)
     assert found.tests == (
         TestResult("life", PASSED),
         TestResult(
@@ -104,12 +114,12 @@ def test_tap_is_read() -> None:
     ],
 )
 def test_tap_that_ends_early_says_so(content: bytes, count: int, message: str) -> None:
-    found = tap.read(content)
+    found = results(tap.read, content)
     assert (len(found.tests), found.message) == (count, message)
 
 
 def test_the_json_of_a_track_is_read() -> None:
-    assert track_json.read(json.dumps(TRACK).encode()).tests == (
+    assert results(track_json.read, json.dumps(TRACK).encode()).tests == (
         TestResult("life", PASSED),
         TestResult("the answer", FAILED, seconds=0.5, message="expected 42"),
         TestResult("setup", ERROR, message="no ?"),
@@ -118,7 +128,7 @@ def test_the_json_of_a_track_is_read() -> None:
 
 def test_the_json_of_a_track_can_have_one_message_for_all() -> None:
     content = {"version": 2, "status": "error", "message": "hiker.c:3: expected ;", "tests": None}
-    assert track_json.read(json.dumps(content).encode()) == Results(
+    assert results(track_json.read, json.dumps(content).encode()) == Results(
         (), dict.fromkeys(Status, 0), "hiker.c:3: expected ;"
     )
 
@@ -153,7 +163,7 @@ def test_what_can_not_be_read_is_a_fault_with_its_reason(
     (folder / "results").write_bytes(content)
     found = file.read("results", sandbox, {})
     assert not found.tests
-    assert found.fault.startswith(f"results: {reason}")
+    assert found.fault.startswith(f"'results': {reason}")
 
 
 @pytest.mark.parametrize("name", ["results.xml", "build/results.xml"])
@@ -171,24 +181,53 @@ def test_a_file_that_the_run_did_not_write_is_a_fault(
     assert len(file.read(name, sandbox, before).tests) == 4
 
 
-def test_a_link_a_fifo_and_a_folder_are_no_files(sandbox: Sandbox, folder: Path) -> None:
+def test_a_link_and_a_fifo_are_no_files(sandbox: Sandbox, folder: Path) -> None:
     (folder / "secret.xml").write_bytes(PYTEST)
     (folder / "link").symlink_to(folder / "secret.xml")
     os.mkfifo(folder / "fifo")
-    for name in ("link", "fifo", "."):
+    for name in ("link", "fifo"):
         assert file.read(name, sandbox, {}).fault == f"the run wrote no file {name}"
 
 
 def test_a_file_that_is_too_large_is_a_fault(sandbox: Sandbox, folder: Path) -> None:
     with (folder / "results").open("wb") as holes:
         holes.truncate(10**9)
-    reason = f"results: it has more than {file.MAX_BYTES} bytes"
+    reason = f"'results': {file.MAX_BYTES} bytes are the most that are read"
     assert file.read("results", sandbox, {}).fault == reason
+
+
+def test_the_files_of_a_folder_are_read_in_the_order_of_their_names(
+    sandbox: Sandbox, folder: Path
+) -> None:
+    inside = folder / "results"
+    inside.mkdir()
+    (inside / "inner").mkdir()
+    (inside / "link").symlink_to(folder / "a")
+    for name in ("b", "a", "of an earlier run"):
+        (inside / name).write_text(f"1..2\nok 1 - {name}\n")
+    before = file_versions.versions(sandbox, 10)
+    del before["results/a"], before["results/b"]
+    found = file.read("results", sandbox, before)
+    assert [each.name for each in found.tests] == ["a", "b"]
+    assert found.message == "\n".join(["2 tests were planned, and 1 are told"] * 2)
+    (inside / "b").write_bytes(b"\0")
+    assert file.read("results", sandbox, before).fault == (
+        "'results/b': it is neither XML, JSON nor TAP"
+    )
+
+
+def test_the_files_of_a_folder_are_bounded_together(sandbox: Sandbox, folder: Path) -> None:
+    inside = folder / "results"
+    inside.mkdir()
+    for number in range(3):
+        (inside / str(number)).write_bytes(b"ok\n" * (file.MAX_BYTES // 8))
+    found = file.read("results", sandbox, {})
+    assert found.fault == f"'results/2': {file.MAX_BYTES} bytes are the most that are read"
 
 
 def test_long_names_and_messages_are_cut_off_and_tests_too_many_are_counted() -> None:
     long = b'<testcase name="%s"><failure message="%s"/></testcase>' % (b"n" * 999, b"m" * 9999)
-    found = junit_xml.read(b"<testsuite>" + long * 3000 + b"</testsuite>")
+    found = results(junit_xml.read, b"<testsuite>" + long * 3000 + b"</testsuite>")
     assert found.counts[FAILED] == 3000
     assert found.is_truncated
     assert len(found.tests) == MAX_TESTS
@@ -200,7 +239,7 @@ def test_long_names_and_messages_are_cut_off_and_tests_too_many_are_counted() ->
 @pytest.mark.parametrize("seconds", ["", "soon", "nan", "inf", "-1", "1e300"])
 def test_what_is_no_duration_is_left_out(seconds: str) -> None:
     case = f'<testcase name="a" time="{seconds}"/>'.encode()
-    assert junit_xml.read(case).tests[0].seconds is None
+    assert results(junit_xml.read, case).tests[0].seconds is None
 
 
 @given(st.binary(max_size=300) | st.sampled_from([PYTEST, TAP, LAUGHS]).map(bytes), st.data())
@@ -209,5 +248,5 @@ def test_whatever_a_run_writes_has_results_or_a_reason(content: bytes, data: st.
     changed = cut + data.draw(st.binary(max_size=5)) + content[len(cut) :]
     for read in (junit_xml.read, tap.read, track_json.read):
         with contextlib.suppress(Malformed):
-            found = read(changed)
+            found = results(read, changed)
             assert len(found.tests) == sum(found.counts.values())
