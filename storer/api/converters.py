@@ -174,6 +174,7 @@ def manifest_from(message: storer_pb2.Manifest) -> Manifest:
         highlight_filenames=list(message.highlight_filenames),
         progress_regexs=list(message.progress_regexs),
         hidden_filenames=list(message.hidden_filenames),
+        results_filename=message.results_filename,
         other=_other_from(message.other),
     )
 
@@ -191,6 +192,7 @@ def manifest_to(manifest: Manifest) -> storer_pb2.Manifest:
         highlight_filenames=manifest.highlight_filenames,
         progress_regexs=manifest.progress_regexs,
         hidden_filenames=manifest.hidden_filenames,
+        results_filename=manifest.results_filename,
     )
     if manifest.colour_patterns is not None:
         message.colour_rule.patterns.patterns.extend(
