@@ -15,7 +15,7 @@ from dojo import avatars, chunks, kata_ids
 from dojo.engine.data_containers import DataContainers
 from dojo.errors import KataNotFound
 from dojo.service.call_threads import CallThreads
-from storer.api import converters, page_tokens
+from storer.api import converters, facts_converters, page_tokens
 from storer.api.backup_servicer import answer_backup_katas, answer_restore_katas
 from storer.api.comparer import Output
 from storer.api.comparisons import Comparisons
@@ -288,12 +288,14 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         def read() -> bytes:
             with self._katas.using(kata_id) as kata:
                 light, submission = kata.avatar(name).submission(number)
-            return storer_pb2.GetFilesResponse(
+            response = storer_pb2.GetFilesResponse(
                 light=converters.light_to(light),
                 files=submission.files,
                 stdout=submission.stdout,
                 stderr=submission.stderr,
-            ).SerializeToString()
+            )
+            facts_converters.results_to(submission.test_results, response)
+            return response.SerializeToString()
 
         return await self._threads.run_large(read)
 

@@ -27,6 +27,7 @@ from dojo.errors import (
     ArchiveDamaged,
     ArchiveUnavailable,
     EngineUnavailable,
+    InvalidArgument,
     KataDamaged,
     KataNotFound,
 )
@@ -35,6 +36,7 @@ from storer.fs.checkpointer import Checkpointer
 from storer.kata import manifest
 from storer.kata.kata import DamagedAvatar, Kata
 from storer.kata.light import Light, Submission
+from storer.kata.light_facts import Source
 from storer.kata.lights import LightsCache
 from storer.kata.manifest import Manifest
 from storer.kata.request import Request
@@ -192,11 +194,38 @@ class Katas:
     def record(
         self, kata_id: str, avatar: str, light: Light, submission: Submission, expected: int | None
     ) -> Light:
-        """Record a test, as `Avatar.record` does."""
+        """Record a test, as `Avatar.record` does.
+
+        A light with a source has that one's files, and all of its outcome if it has no colour yet.
+        """
+        if light.facts.source is not None:
+            light, submission = self._taken(light, submission, light.facts.source)
         with self.using(kata_id) as kata:
             recorded = kata.avatar(avatar).record(light, submission, expected)
         self._changes.publish(kata_id)
         return recorded
+
+    def _taken(
+        self, light: Light, submission: Submission, source: Source
+    ) -> tuple[Light, Submission]:
+        """Return a light and its submission with what is taken from its source."""
+        with self.using(source.kata_id) as kata:
+            found, taken = kata.avatar(source.avatar).submission(source.number)
+        if light.colour:
+            return light, replace(submission, files=taken.files)
+        if not found.colour:
+            raise InvalidArgument("colour", "is required: light 0 has none to take")
+        outcome = {
+            name: getattr(found, name) for name in ("colour", "duration", "status", "reason")
+        }
+        facts = replace(
+            light.facts,
+            is_special=found.facts.is_special,
+            is_stdout_truncated=found.facts.is_stdout_truncated,
+            is_stderr_truncated=found.facts.is_stderr_truncated,
+            test_counts=found.facts.test_counts,
+        )
+        return replace(light, facts=facts, **outcome), taken
 
     def lights(self, kata_id: str, *, importing: bool = True) -> dict[str, tuple[Light, ...]]:
         """Return the lights of each avatar, except those whose lights can't be read."""
