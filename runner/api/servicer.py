@@ -307,6 +307,7 @@ def _run_response(result: Result) -> runner_pb2.RunResponse:
         status=result.exit.status,
         outcome=_COLOURS[result.outcome],
         reason=result.reason,
+        special=result.is_special,
         changed_files=result.changes.files,
         changed_files_truncated=result.changes.is_truncated,
         deleted_filenames=result.changes.deleted_filenames,

@@ -23,6 +23,9 @@ from runner.sandbox.sandboxes import Sandboxes
 
 _log = structlog.get_logger()
 
+# A run that leaves this file has its colour told as a special one.
+_SPECIAL = "outcome.special"
+
 OnOutput = Callable[[str, bytes], None]
 
 
@@ -53,6 +56,7 @@ class Result:
     reason: str
     changes: Changes
     test_results: Results | None = None
+    is_special: bool = False
 
 
 class RunCancelled(Exception):
@@ -184,10 +188,24 @@ class Run:
             reasons += [judgement.reason] if judgement.reason else []
         filename = submission.results_filename
         found = changes.since(
-            before, submission.files, sandbox, self._disk_limits.files, left_out=filename
+            before,
+            submission.files,
+            sandbox,
+            self._disk_limits.files,
+            left_out=[_SPECIAL, *filter(None, [filename])],
         )
         results = results_file.read(filename, sandbox, before) if filename else None
-        return Result(ended, outcome, "; ".join(reasons), found, results)
+        return Result(
+            ended, outcome, "; ".join(reasons), found, results, self._is_special(sandbox, before)
+        )
+
+    def _is_special(self, sandbox: Sandbox, before: Mapping[str, FileVersion]) -> bool:
+        """Say whether the file that makes a colour special was submitted, or left by this run."""
+        entry = sandbox.entry(_SPECIAL)
+        if entry is None or not entry.is_file:
+            return False
+        is_new = before.get(_SPECIAL) != file_versions.version(entry)
+        return is_new or _SPECIAL in self.submission.files
 
     def _kill(self) -> bool:
         return self._container is not None and self._container.kill()

@@ -61,3 +61,13 @@ def test_no_file_named_is_no_results(run: Run) -> None:
 def test_a_name_that_leads_out_is_refused(runner: Stub, kata: Kata, name: str) -> None:
     asked = request(kata, results_filename=name)
     assert bad_field(lambda: runner.Run(asked, timeout=60)) == "results_filename"
+
+
+def test_a_run_that_leaves_the_file_for_it_has_a_special_colour(run: Run) -> None:
+    response = run("touch outcome.special; echo tests: passed")
+    assert response.special
+    assert response.outcome == GREEN
+    assert "outcome.special" not in response.changed_files
+    assert not run().special  # it is that of the earlier run
+    assert run(files={"outcome.special": b""}).special
+    assert not run("rm outcome.special; mkdir outcome.special").special
