@@ -17,6 +17,7 @@ from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
 from dojo import avatars, image_names, kata_ids, run_seconds, visible_files
 from dojo.errors import DojoError, InvalidArgument
 from runner import metrics
+from runner.api import results_message
 from runner.api.admission import Admission
 from runner.api.pulls import Pulls
 from runner.api.stream_parts import StreamParts
@@ -270,6 +271,9 @@ def _validated(request: runner_pb2.RunRequest) -> Submission:
     visible_files.check(files)
     if visible_files.CYBER_DOJO_SH not in files:
         raise InvalidArgument("files", f"{visible_files.CYBER_DOJO_SH} is not among them")
+    filename = request.results_filename
+    if filename and (fault := visible_files.name_fault(filename)) is not None:
+        raise InvalidArgument("results_filename", fault)
     return Submission(
         kata_id=request.kata_id,
         avatar=request.avatar,
@@ -277,6 +281,7 @@ def _validated(request: runner_pb2.RunRequest) -> Submission:
         files=files,
         max_seconds=run_seconds.check(request.max_seconds, "max_seconds"),
         colour_rule=_colour_rule(request.colour_rule),
+        results_filename=filename,
     )
 
 
@@ -301,6 +306,7 @@ def _run_response(result: Result) -> runner_pb2.RunResponse:
         status=result.exit.status,
         outcome=_COLOURS[result.outcome],
         reason=result.reason,
+        special=result.is_special,
         changed_files=result.changes.files,
         changed_files_truncated=result.changes.is_truncated,
         deleted_filenames=result.changes.deleted_filenames,
@@ -311,6 +317,8 @@ def _run_response(result: Result) -> runner_pb2.RunResponse:
     )
     response.duration.FromTimedelta(dt.timedelta(seconds=result.exit.duration_seconds))
     response.waited.FromTimedelta(dt.timedelta(seconds=result.waited_seconds))
+    if result.test_results is not None:
+        results_message.write(result.test_results, response.test_results)
     return response
 
 

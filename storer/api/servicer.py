@@ -34,6 +34,7 @@ from storer.kata.diff import Comparison
 from storer.kata.kata import DamagedAvatar
 from storer.kata.light import Light
 from storer.kata.manifest import RED_AMBER_GREEN
+from storer.katas import light_source
 from storer.katas.listing import ListedDetails
 from storer.katas.repository import Katas, avatars_of
 from storer.katas.watch import Watches
@@ -296,15 +297,16 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         """Record a test as the avatar's next light."""
         kata_id, name = converters.kata_and_avatar(request.kata_id, request.avatar)
 
-        def record() -> Light:
-            light = converters.light_from(request)
-            if light[1].size <= limits.LARGE_LIGHT_BYTES:
-                return self._katas.record(kata_id, name, *light)
+        def work() -> Light:
+            light, submission, expected = converters.light_from(request)
+            light, submission = light_source.take(self._katas, light, submission)
+            record = partial(self._katas.record, kata_id, name, light, submission, expected)
+            if submission.size <= limits.LARGE_LIGHT_BYTES:
+                return record()
             with self._large.one() as process:
-                dump = partial(large_lights.dump_files, process)
-                return self._katas.record(kata_id, name, *light, dump_files=dump)
+                return record(dump_files=partial(large_lights.dump_files, process))
 
-        recorded = await self._threads.run(record)
+        recorded = await self._threads.run(work)
         return storer_pb2.RecordTestResponse(light=converters.light_to(recorded))
 
     async def GetFiles(self, request: storer_pb2.GetFilesRequest, context: Context) -> Any:

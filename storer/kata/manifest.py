@@ -63,6 +63,7 @@ class Manifest:
     highlight_filenames: list[str] = field(default_factory=list)
     progress_regexs: list[str] = field(default_factory=list)
     hidden_filenames: list[str] = field(default_factory=list)
+    results_filename: str = ""
     other: dict[str, Any] = field(default_factory=dict)
 
 
@@ -83,6 +84,7 @@ KEYS = frozenset(
         "highlight_filenames",
         "progress_regexs",
         "hidden_filenames",
+        "results_filename",
         REQUEST,
     }
 )
@@ -104,6 +106,9 @@ def check(manifest: Manifest) -> None:
         raise InvalidArgument("manifest.visible_files", "at least one file is required")
     visible_files.check(manifest.visible_files, "manifest.visible_files")
     _check_patterns(manifest.colour_patterns or [])
+    name = manifest.results_filename
+    if name and (fault := visible_files.name_fault(name)) is not None:
+        raise InvalidArgument("manifest.results_filename", fault)
     source = manifest.ruby_lambda
     if source is not None and (fault := ruby_lambdas.fault(source)) is not None:
         raise InvalidArgument("manifest.colour_rule.ruby_lambda.source", fault)
@@ -184,6 +189,7 @@ def from_json(value: Mapping[str, Any]) -> Manifest:
         highlight_filenames=_strings(value, "highlight_filenames"),
         progress_regexs=_strings(value, "progress_regexs"),
         hidden_filenames=_strings(value, "hidden_filenames"),
+        results_filename=_get(value, "results_filename", str, ""),
         other=_others(value, not_other),
     )
 
@@ -292,6 +298,8 @@ def _head(manifest: Manifest, kata_id: str, created: datetime) -> dict[str, Any]
         "progress_regexs": manifest.progress_regexs,
         "hidden_filenames": manifest.hidden_filenames,
     }
+    if manifest.results_filename:
+        known["results_filename"] = manifest.results_filename
     if manifest.exercise:
         known["exercise"] = manifest.exercise
     if manifest.colour_patterns is not None:
