@@ -22,7 +22,7 @@ from runner.colour.colour import Colour
 from runner.colour.rules import ColourPatterns, ColourRule, Pattern, RubyLambda, Stream
 from runner.engine.images import Images, Progress
 from runner.run.capture import Capture
-from runner.run.container import RunKey
+from runner.run.container_config import RunKey
 from runner.run.pool import Pool
 from runner.run.run import OnOutput, Result, Run, RunCancelled, Submission
 from runner.run.service import RunService
