@@ -10,6 +10,8 @@ MIB = 1024 * KIB
 GIB = 1024 * MIB
 TIB = 1024 * GIB
 
+_RUNS_OF_CONTAINER = 1000
+
 
 @dataclass(frozen=True)
 class RunnerSettings(CommonSettings):
@@ -58,7 +60,7 @@ class RunnerSettings(CommonSettings):
         whole_number(1, 1_000_000),
         None,
         "runs that one container serves, one after the other; 1: each run has a container of its "
-        "own. By default 1",
+        "own. By default 1000, and 1 with a runtime of CYBER_DOJO_RUN_RUNTIME",
     )
     max_container_seconds: int = setting(
         "CYBER_DOJO_RUNNER_MAX_CONTAINER_SECONDS",
@@ -157,4 +159,4 @@ class RunnerSettings(CommonSettings):
     @property
     def runs_of_container(self) -> int:
         """How many runs one container may serve."""
-        return self.max_runs_of_container or 1
+        return self.max_runs_of_container or (1 if self.runtime else _RUNS_OF_CONTAINER)
