@@ -21,6 +21,7 @@ from runner.api.pulls import Pulls
 from runner.colour.colour import Colour
 from runner.colour.rules import ColourPatterns, ColourRule, Pattern, RubyLambda, Stream
 from runner.engine.images import Images, Progress
+from runner.launch.control_group import Usage
 from runner.run.capture import Capture
 from runner.run.container_config import RunKey
 from runner.run.pool import Pool
@@ -311,7 +312,18 @@ def _run_response(result: Result) -> runner_pb2.RunResponse:
         ),
     )
     response.duration.FromTimedelta(dt.timedelta(seconds=result.exit.duration_seconds))
+    if result.exit.usage is not None:
+        response.usage.CopyFrom(_usage(result.exit.usage))
     return response
+
+
+def _usage(usage: Usage) -> runner_pb2.Usage:
+    message = runner_pb2.Usage(
+        peak_memory_bytes=usage.peak_memory_bytes, written_bytes=usage.written_bytes
+    )
+    if usage.processor_seconds is not None:
+        message.processor_time.FromTimedelta(dt.timedelta(seconds=usage.processor_seconds))
+    return message
 
 
 def _output(capture: Capture) -> runner_pb2.Output:

@@ -20,6 +20,7 @@ from dojo.engine.client import ANSWER_SECONDS, translating_errors
 from dojo.engine.data_containers import DataContainers
 from dojo.errors import EngineUnavailable, ImageMissing, ImageUnusable, RunLost
 from runner.engine.container_remover import RUN_KIND, ContainerRemover
+from runner.launch.control_group import Usage
 from runner.launch.init_process import InitProcess
 from runner.launch.launcher import Launcher, Launchers, LaunchFailed, Place
 from runner.run import container_config, entrypoint, streams
@@ -55,7 +56,7 @@ class Exit:
     `status` is its exit status, 128 + N after signal N. `duration_seconds` is the time from its
     start to its end. `was_killed` says that all of its processes were killed at once, and not by
     the watchdog. `is_status_spoilt` says that the program wrote to the pipe of the exit status, so
-    that it is not known.
+    that it is not known. `usage` is None in a container of the run's own.
     """
 
     stdout: Capture
@@ -65,6 +66,7 @@ class Exit:
     is_out_of_memory: bool = False
     was_killed: bool = False
     is_status_spoilt: bool = False
+    usage: Usage | None = None
 
 
 class RunContainer:
@@ -255,6 +257,7 @@ class RunContainer:
         with contextlib.closing(UnnamedPipes(avatars.uid(self.key.avatar))) as pipes:
             self._program = launcher.start_program(pipes.handed)
             pipes.close_handed()
+            usage = launcher.control_group.begin_usage()
             try:
                 ended = self._follow(pipes, self._program, watchdog, on_output)
             finally:
@@ -266,7 +269,7 @@ class RunContainer:
             return self._with_cause(ended)
         is_out_of_memory = launcher.control_group.killed_for_memory() > kills
         self._is_broken = is_out_of_memory or ended.was_killed or ended.is_status_spoilt
-        return replace(ended, is_out_of_memory=is_out_of_memory)
+        return replace(ended, is_out_of_memory=is_out_of_memory, usage=usage())
 
     def _follow(
         self,

@@ -230,3 +230,21 @@ def test_a_container_serves_for_a_limited_time(
     run = runs_in(runner, started_kata)
     first = hostname(run)
     wait_until(lambda: hostname(run) != first)
+
+
+def test_a_run_tells_what_it_used_and_not_what_the_one_before_did(
+    run: Run, single_runner: Stub, started_kata: Kata
+) -> None:
+    works = b"""import time
+kept = b"x" * (200 << 20)
+while time.process_time() < 1:
+    pass
+"""
+    used = run("python3 works.py", {"works.py": works}).usage
+    assert used.processor_time.ToTimedelta().total_seconds() >= 1
+    assert 200 << 20 <= used.peak_memory_bytes <= 512 << 20
+    used = run("true").usage
+    assert 0 < used.processor_time.ToTimedelta().total_seconds() < 1
+    assert 0 < used.peak_memory_bytes < 200 << 20
+    single = runs_in(single_runner, started_kata)("true")
+    assert not single.HasField("usage")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.launch.control_group import ControlGroup
+from runner.launch.control_group import ControlGroup, Usage
 
 MIB = 1024**2
 V1 = {
@@ -47,19 +47,50 @@ def make(tmp_path: Path) -> Iterator[Make]:
         group.close()
 
 
+def rewrite(path: Path, text: str) -> None:
+    """Replace a file's content, as the kernel does."""
+    with path.open("r+") as file:
+        file.truncate()
+        file.write(text)
+
+
 @pytest.mark.parametrize("files", [V1, V2], ids=["v1", "v2"])
 def test_both_versions_tell_the_same(make: Make, files: dict[str, str]) -> None:
     group = make(files)
     assert group.killed_for_memory() == 3
     assert group.held_bytes() == 10 * MIB
-    assert group.processor_seconds() == 2.5
-    assert group.peak_bytes() == 200 * MIB
-    assert group.begin_peak()
+
+
+@pytest.mark.parametrize(
+    ("files", "later", "expected"),
+    [
+        (
+            V1,
+            {"cpuacct.usage": "4000000000\n", "memory.max_usage_in_bytes": "300\n"},
+            Usage(1.5, 300, None),
+        ),
+        (
+            {**V2, "io.stat": "8:0 rbytes=5 wbytes=10\n8:16 rbytes=5 wbytes=20 wios=7\n"},
+            {
+                "cpu.stat": "usage_usec 4000000\n",
+                "memory.peak": "300\n",
+                "io.stat": "8:0 rbytes=5 wbytes=110\n8:16 rbytes=5 wbytes=25\n",
+            },
+            Usage(1.5, 300, 105),
+        ),
+    ],
+    ids=["v1", "v2"],
+)
+def test_what_a_run_used_is_what_was_added(
+    make: Make, tmp_path: Path, files: dict[str, str], later: dict[str, str], expected: Usage
+) -> None:
+    usage = make(files).begin_usage()
+    for name, text in later.items():
+        rewrite(tmp_path / name, text)
+    assert usage() == expected
 
 
 def test_a_kernel_that_tells_nothing_has_killed_nothing(make: Make) -> None:
     group = make({})
     assert (group.killed_for_memory(), group.held_bytes()) == (0, 0)
-    assert group.processor_seconds() is None
-    assert group.peak_bytes() is None
-    assert not group.begin_peak()
+    assert group.begin_usage()() == Usage(None, None, None)
