@@ -12,6 +12,7 @@ from pathlib import Path
 from benchmarks import (
     figures,
     runner_builds,
+    runner_class,
     runner_lambdas,
     runner_memory,
     runner_overhead,
@@ -33,6 +34,7 @@ MEASURES = {
     "storer_backup": storer_backup.measure,
     "runner_overhead": runner_overhead.measure,
     "runner_builds": runner_builds.measure,
+    "runner_class": runner_class.measure,
     "runner_memory": runner_memory.measure,
     "runner_lambdas": runner_lambdas.measure,
     "storer_archive": storer_archive.measure,

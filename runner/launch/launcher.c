@@ -11,7 +11,7 @@
 // It is called with the descriptor of the socket and NAME=VALUE arguments (see `parse`), and after
 // `--` the command of each run. It reports on the socket, in one message:
 //   "ready NAME..." with descriptors of the files of that name in the container's control groups
-//   "failed ..." and why; then it ends
+//   "gone ..." if the container has ended, or "failed ..." and why; then it ends
 // An order is any message with the descriptors of the run's output, errors and exit status, which
 // become 3, 4 and 5. The answer is
 //   "started" with a descriptor of the first process of the run (pidfd_open(2))
@@ -25,6 +25,7 @@
 #include <grp.h>
 #include <linux/capability.h>
 #include <linux/filter.h>
+#include <linux/keyctl.h>
 #include <linux/seccomp.h>
 #include <net/if.h>
 #include <sched.h>
@@ -97,8 +98,8 @@ static int complaints = -1;
 static _Noreturn void fail(const char *format, ...)
 {
     int error = errno;
-    char text[MAX_MESSAGE] = "failed ";
-    size_t length = strlen(text);
+    char text[MAX_MESSAGE];
+    size_t length = snprintf(text, sizeof text, "%s ", error == ESRCH ? "gone" : "failed");
     va_list arguments;
     va_start(arguments, format);
     length += vsnprintf(text + length, sizeof text - length, format, arguments);
@@ -205,8 +206,10 @@ static void parse(int count, char **arguments)
             char path[64];
             snprintf(path, sizeof path, "/proc/%d", atoi(value));
             container = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-            if (container < 0)
+            if (container < 0) {
+                errno = errno == ENOENT ? ESRCH : errno;
                 fail("opening the container's first process");
+            }
         } else if (strcmp(name, "container") == 0)
             container_id = value;
         else if (strcmp(name, "folder") == 0)
@@ -450,8 +453,10 @@ static void enter_container(void)
     enum { COUNT = sizeof spaces / sizeof *spaces };
     int files[COUNT];
     for (int number = 0; number < COUNT; number++)
-        if ((files[number] = openat(container, spaces[number].path, O_RDONLY | O_CLOEXEC)) < 0)
+        if ((files[number] = openat(container, spaces[number].path, O_RDONLY | O_CLOEXEC)) < 0) {
+            errno = errno == ENOENT ? ESRCH : errno; // what has ended has no namespaces
             fail("opening the container's %s", spaces[number].path);
+        }
     for (int number = 0; number < COUNT; number++) {
         if (setns(files[number], spaces[number].kind) < 0)
             fail("entering the container's %s", spaces[number].path);
@@ -574,6 +579,9 @@ static _Noreturn void be_first(const int *streams, int told_by)
     if (!write_text("/proc/self/oom_score_adj", oom_score))
         fail("setting the score for a lack of memory");
     give_up_rights();
+    // The run's user is ours from here on, and must not trace or read this process.
+    if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+        fail("forbidding to be traced");
     pid_t program = fork();
     if (program < 0)
         fail("starting the command");
@@ -697,6 +705,9 @@ int main(int count, char **arguments)
     sigprocmask(SIG_SETMASK, &none, NULL);
     umask(022);
 
+    // No key of the runner's is to be a run's. Where the call is forbidden, the runner has a container
+    // of its own, and with it keys of its own; a run can't ask for any in any case.
+    syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL);
     parse(count, arguments);
     learn();
     char names[MAX_MESSAGE] = "ready";
@@ -711,8 +722,10 @@ int main(int count, char **arguments)
     enter_container();
     // Only a child is in the container's process namespace, and ends with it.
     pid_t child = fork();
-    if (child < 0)
+    if (child < 0) {
+        errno = errno == ENOMEM ? ESRCH : errno; // the kernel's answer if the namespace ends
         fail("starting the launcher");
+    }
     if (child > 0)
         _exit(0);
     signal(SIGCHLD, SIG_IGN); // nobody waits for a run but the runner, which has its descriptor

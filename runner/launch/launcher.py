@@ -28,7 +28,7 @@ PROCESSES = 3
 
 _MAX_MESSAGE_BYTES = 512
 _MAX_DESCRIPTORS = 8
-_READY, _STARTED, _HERE = "ready", "started", "here"
+_READY, _STARTED, _HERE, _GONE = "ready", "started", "here", "gone"
 
 
 class CannotLaunch(Exception):
@@ -37,6 +37,10 @@ class CannotLaunch(Exception):
 
 class LaunchFailed(RunLost):
     """A program could not be started in a container. It has not begun, so another one may try."""
+
+
+class ContainerGone(LaunchFailed):
+    """It could not be started because the container seems to have ended."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,7 @@ class Launchers:
         os.write(self._filter, seccomp_program)
 
     def start(self, place: Place) -> "Launcher":
-        """Start a launcher in a container. Raises LaunchFailed."""
+        """Start a launcher in a container. Raises LaunchFailed, and in particular ContainerGone."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             try:
@@ -173,7 +177,9 @@ def _receive(connection: socket.socket, wanted: str) -> tuple[list[str], list[in
     if word != wanted:
         for descriptor in descriptors:
             os.close(descriptor)
-        raise LaunchFailed(f"the launcher failed: {rest}" if message else "the launcher has ended")
+        if not message or word == _GONE:
+            raise ContainerGone(f"the launcher has ended: {rest}")
+        raise LaunchFailed(f"the launcher failed: {rest}")
     return rest.split(), descriptors
 
 

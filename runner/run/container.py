@@ -22,7 +22,7 @@ from dojo.errors import EngineUnavailable, ImageMissing, ImageUnusable, RunLost
 from runner.engine.container_remover import RUN_KIND, ContainerRemover
 from runner.launch.control_group import Usage
 from runner.launch.init_process import InitProcess
-from runner.launch.launcher import Launcher, Launchers, LaunchFailed, Place
+from runner.launch.launcher import ContainerGone, Launcher, Launchers, LaunchFailed, Place
 from runner.run import container_config, entrypoint, streams
 from runner.run.capture import Capture
 from runner.run.container_config import Parts, RunKey
@@ -45,6 +45,8 @@ _A_FILE_IN_THE_WAY = "it has a file where a run has a folder, or a folder where 
 _BAD_REQUEST = 400
 # How often the kata's handle is created again for one run, while something else removes it.
 _MAX_ATTEMPTS = 3
+# How long a container may take to end whose processes have all been killed.
+_ENDING_SECONDS = 5
 # A container that holds more than this part of its memory between two runs is let go.
 _HELD_PART = 16
 
@@ -240,7 +242,7 @@ class RunContainer:
         try:
             self._launcher = launchers.start(place)
         except LaunchFailed as error:
-            if self._has_ended() or not self._runs_still():
+            if isinstance(error, ContainerGone) and self._ends():
                 raise RunLost("its container was removed") from None
             # It can serve one run all the same.
             _log.warning("no launcher", container=self._name, reason=str(error))
@@ -264,8 +266,7 @@ class RunContainer:
                 self._program.close()
                 self._program = None
         # One that was killed together with its launcher was killed with its container.
-        if ended.was_killed and self._init is not None and not launcher.answers():
-            self._init.wait(ANSWER_SECONDS)
+        if ended.was_killed and not launcher.answers() and self._ends():
             return self._with_cause(ended)
         is_out_of_memory = launcher.control_group.killed_for_memory() > kills
         self._is_broken = is_out_of_memory or ended.was_killed or ended.is_status_spoilt
@@ -305,6 +306,10 @@ class RunContainer:
         if self._init is not None:
             return self._init.has_ended()
         return not self._state()["Running"]
+
+    def _ends(self) -> bool:
+        """Wait a moment for the container to end; say whether it has."""
+        return self._init is not None and self._init.wait(_ENDING_SECONDS)
 
     def _with_cause(self, ended: Exit) -> Exit:
         """Ask the engine how the run ended, if there are signs that the kernel killed a process.
