@@ -6,14 +6,14 @@
 // network, hostname) that gives up all rights and becomes what a container's first process is.
 //
 // A program can't reach this process: it is in no process namespace that the program sees, it takes
-// nothing but the runner's orders, and each program gets three descriptors and no other.
+// nothing but the runner's orders, and each program gets four descriptors and no other.
 //
 // It is called with the descriptor of the socket and NAME=VALUE arguments (see `parse`), and after
 // `--` the command of each run. It reports on the socket, in one message:
 //   "ready NAME..." with descriptors of the files of that name in the container's control groups
 //   "gone ..." if the container has ended, or "failed ..." and why; then it ends
-// An order is any message with the descriptors of the run's output, errors and exit status, which
-// become 3, 4 and 5. The answer is
+// An order is any message with the descriptors of what the run reads, and of its output, errors and
+// exit status. They become 0, 3, 4 and 5. The answer is
 //   "started" with a descriptor of the first process of the run (pidfd_open(2))
 //   "failed ..." and why
 // A message without descriptors is answered with "here".
@@ -49,7 +49,7 @@
 #define CLONE_PIDFD 0x00001000
 #endif
 
-enum { STREAMS = 3, FIRST_STREAM = 3, MAX_FILES = 8, MAX_GROUPS = 64, MAX_PATHS = 64 };
+enum { STREAMS = 4, FIRST_OUTPUT = 3, MAX_FILES = 8, MAX_GROUPS = 64, MAX_PATHS = 64 };
 enum { MAX_MESSAGE = 512, MAX_TEXT = 256 * 1024, MAX_INSTRUCTIONS = 4096, LIMITS = RLIM_NLIMITS };
 
 // What this program was told, and what it learnt of the container.
@@ -62,6 +62,7 @@ static const char *shm_options = "";
 static char *masked[MAX_PATHS];
 static char *readonly[MAX_PATHS];
 static char **command;
+static char program_path[4096];     // what is executed: the command's first word, as a path
 static uid_t user;
 static gid_t groups[MAX_GROUPS];
 static int group_count;
@@ -489,6 +490,28 @@ static void make_template(void)
             fail("unmounting %s", own_mounts[number]);
 }
 
+// Finds the command by the container's PATH. It is found once, and not in the sandbox or relative to
+// it: an earlier run may have put a program there, which must not run before the next run begins.
+static void find_command(void)
+{
+    const char *path = getenv("PATH");
+    const char *sandboxes[] = {working_folder, "/sandbox"};
+    for (const char *at = path == NULL ? "" : path; *at != '\0'; at += *at == ':') {
+        int length = strcspn(at, ":");
+        const char *folder = at;
+        at += length;
+        bool is_trusted = *folder == '/';
+        for (int number = 0; number < 2; number++)
+            if (strncmp(folder, sandboxes[number], strlen(sandboxes[number])) == 0)
+                is_trusted = false;
+        snprintf(program_path, sizeof program_path, "%.*s/%s", length, folder, command[0]);
+        if (is_trusted && access(program_path, X_OK) == 0)
+            return;
+    }
+    errno = ENOENT;
+    fail("finding %s", command[0]);
+}
+
 static void mask(const char *path)
 {
     struct stat found;
@@ -586,26 +609,25 @@ static _Noreturn void be_first(const int *streams, int told_by)
     if (program < 0)
         fail("starting the command");
     if (program == 0) {
-        // Above all of the descriptors that they are moved to.
-        int above[STREAMS];
+        // Copied first: one of them may have the number that another one is to get.
+        int copies[STREAMS];
         int empty = open("/dev/null", O_RDWR | O_CLOEXEC);
         int pipe_above = fcntl(told_by, F_DUPFD_CLOEXEC, 64);
         if (empty < 0 || pipe_above < 0)
             fail("the command's descriptors");
         complaints = pipe_above;
         for (int number = 0; number < STREAMS; number++)
-            if ((above[number] = fcntl(streams[number], F_DUPFD_CLOEXEC, 64)) < 0)
+            if ((copies[number] = fcntl(streams[number], F_DUPFD_CLOEXEC, 64)) < 0)
                 fail("the command's descriptors");
-        for (int number = 0; number < FIRST_STREAM; number++)
-            if (dup2(empty, number) < 0)
-                fail("the command's descriptors");
-        for (int number = 0; number < STREAMS; number++)
-            if (dup2(above[number], FIRST_STREAM + number) < 0)
+        if (dup2(copies[0], 0) < 0 || dup2(empty, 1) < 0 || dup2(empty, 2) < 0)
+            fail("the command's descriptors");
+        for (int number = 1; number < STREAMS; number++)
+            if (dup2(copies[number], FIRST_OUTPUT + number - 1) < 0)
                 fail("the command's descriptors");
         if (chdir(working_folder) < 0)
             fail("entering the sandbox");
-        execvp(command[0], command);
-        fail("starting %s", command[0]);
+        execve(program_path, command, environ);
+        fail("starting %s", program_path);
     }
     // Among them are the run's pipes, and the one for complaints.
     if (syscall(SYS_close_range, 0U, ~0U, 0U) < 0)
@@ -734,6 +756,7 @@ int main(int count, char **arguments)
     make_template();
     if (chdir("/") < 0)
         fail("entering the container");
+    find_command();
     if (!send_message(names, files, file_count))
         return 1;
     for (int number = 0; number < file_count; number++)

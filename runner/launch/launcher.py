@@ -131,23 +131,33 @@ class Launcher:
         self.control_group = control_group
         self._connection = connection
 
-    def is_ready(self) -> bool:
-        """Say whether the launcher still waits."""
+    def is_there(self) -> bool:
+        """Say whether the launcher has not ended."""
         poll = select.poll()
-        poll.register(self._connection, select.POLLIN)
+        poll.register(self._connection, 0)  # that the other end is closed is always told
         return not poll.poll(0)
 
-    def start_program(self, descriptors: Sequence[int]) -> InitProcess:
-        """Start the command; return the first of its processes, with which all others end.
+    def order(self, descriptors: Sequence[int]) -> None:
+        """Order the start of the command; `ordered()` tells what came of it.
 
-        `descriptors` become its descriptors 3, 4 and 5. Raises LaunchFailed.
+        `descriptors` become its descriptors 0, 3, 4 and 5. Raises LaunchFailed.
         """
         try:
             socket.send_fds(self._connection, [b"start"], descriptors)
         except OSError as error:
-            raise LaunchFailed(f"the launcher has ended: {error}") from error
-        _, (process,) = _receive(self._connection, _STARTED)
-        return InitProcess(process)
+            raise ContainerGone(f"the launcher has ended: {error}") from error
+
+    def ordered(self) -> InitProcess:
+        """Return the first process of the command that was ordered; all others end with it.
+
+        Raises LaunchFailed if it could not be started, or has ended already.
+        """
+        _, (descriptor,) = _receive(self._connection, _STARTED)
+        process = InitProcess(descriptor)
+        if process.has_ended():
+            process.close()
+            raise LaunchFailed("its first process has ended before it began")
+        return process
 
     def answers(self) -> bool:
         """Ask the launcher whether it still is there. One that has been killed is not."""

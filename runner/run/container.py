@@ -110,6 +110,7 @@ class RunContainer:
         self._pipes: Pipes | None = None
         self._init: InitProcess | None = None
         self._launcher: Launcher | None = None
+        self._next: UnnamedPipes | None = None
         self._program: InitProcess | None = None
         self._started = time.monotonic()
         self._runs = 0
@@ -156,12 +157,30 @@ class RunContainer:
                 self._raise_why_not_ready(self._state())
         if self._launchers is not None and self._init is not None:
             self._start_launcher(self._launchers, found)
+            self.prepare_next()
 
     def is_waiting(self) -> bool:
         """Say whether the container still waits for a run. Somebody may have removed it."""
         if self._pipes is None or not self._pipes.is_waiting():
             return False
-        return self._launcher is None or self._launcher.is_ready()
+        return self._launcher is None or (self._next is not None and self._launcher.is_there())
+
+    def prepare_next(self) -> bool:
+        """Have the next run's shell wait in its namespaces; say whether that was ordered.
+
+        What comes of it shows when the run begins.
+        """
+        if self._launcher is None:
+            return False
+        pipes = UnnamedPipes(avatars.uid(self.key.avatar))
+        try:
+            self._launcher.order(pipes.handed)
+        except LaunchFailed:
+            pipes.close()
+            return False
+        pipes.close_handed()
+        self._next = pipes
+        return True
 
     def may_run_again(self) -> bool:
         """Say whether the container may serve one more run after those that it has served."""
@@ -170,7 +189,7 @@ class RunContainer:
         if time.monotonic() > self._started + self._settings.max_container_seconds:
             return False
         held_bytes = self._launcher.control_group.held_bytes()
-        return held_bytes <= self._settings.memory_bytes // _HELD_PART and self.is_waiting()
+        return held_bytes <= self._settings.memory_bytes // _HELD_PART
 
     def run(
         self, watchdog: Watchdog, on_output: Callable[[str, bytes], None] | None = None
@@ -215,6 +234,9 @@ class RunContainer:
         if self._launcher is not None:
             self._launcher.close()
             self._launcher = None
+        if self._next is not None:
+            self._next.close()
+            self._next = None
         if self._pipes is not None:
             self._pipes.close()
             self._pipes = None
@@ -256,9 +278,12 @@ class RunContainer:
         self._runs += 1
         self._is_broken = True  # until the run has ended as it should
         kills = launcher.control_group.killed_for_memory()
-        with contextlib.closing(UnnamedPipes(avatars.uid(self.key.avatar))) as pipes:
-            self._program = launcher.start_program(pipes.handed)
-            pipes.close_handed()
+        pipes, self._next = self._next, None
+        if pipes is None:
+            raise LaunchFailed("the launcher has ended")
+        with contextlib.closing(pipes):
+            self._program = launcher.ordered()
+            pipes.tell(entrypoint.GO)
             usage = launcher.control_group.begin_usage()
             try:
                 ended = self._follow(pipes, self._program, watchdog, on_output)

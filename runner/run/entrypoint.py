@@ -49,7 +49,8 @@ trap : TERM
 echo $? >&5
 """
 
-# What the runner says to a container that waits: the container's own run begins, or the launcher's.
+# What the runner says to a shell that waits: its run begins; or, to a container's own, that one of
+# the launcher's runs has begun or ended.
 GO, BUSY, FREE = "go", "busy", "free"
 
 # Gets the folder of the container's pipes, and waits. Until the run begins, the script starts no
@@ -69,6 +70,13 @@ done
 {_RUN}
 """
 
+# One of the runs in a container that serves many. The launcher has given it its pipes.
+_WAIT_FOR_ONE = f"""
+{_PREPARE}
+read -r word || exit
+{_RUN}
+"""
+
 
 def entrypoint(pipes_folder: str) -> Sequence[str]:
     """Return the command of a container whose pipes are in `pipes_folder`."""
@@ -76,8 +84,11 @@ def entrypoint(pipes_folder: str) -> Sequence[str]:
 
 
 def command() -> Sequence[str]:
-    """Return the command of one of the runs in a container; its pipes are descriptors 3, 4, 5."""
-    return ["sh", "-c", _PREPARE + _RUN, "sh", _CLEANERS]
+    """Return the command of one of the runs in a container.
+
+    It waits for a line on descriptor 0, and writes to 3, 4 and 5.
+    """
+    return ["sh", "-c", _WAIT_FOR_ONE, "sh", _CLEANERS]
 
 
 def environment(kata_id: str, avatar: str, image_name: str) -> Sequence[str]:

@@ -15,10 +15,9 @@ import select
 import time
 from collections.abc import Callable
 
-from runner.run.streams import ERR, OUT, STATUS, Streams
+from runner.run.streams import ERR, IN, OUT, STATUS, Streams
 from runner.sandbox import safe_fs
 
-IN = "in"
 _NAMES = (IN, OUT, ERR, STATUS)
 _PREFIX = ".run-"
 # A folder of pipes that is older than this was left by a runner that was killed.
@@ -94,10 +93,6 @@ class Pipes(Streams):
         poll = select.poll()
         poll.register(self._descriptors[STATUS], select.POLLIN)
         return not poll.poll(0)
-
-    def tell(self, word: str) -> None:
-        """Tell the container something: one of the words of `entrypoint`."""
-        os.write(self._descriptors[IN], f"{word}\n".encode())
 
     def close(self) -> None:
         """Close the pipes, which ends a container that still waits."""

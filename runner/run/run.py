@@ -159,7 +159,9 @@ class Run:
 
     def _give_back(self, container: RunContainer) -> None:
         """Have the container wait for the avatar's next run, if it may serve one."""
-        if not self.is_last and container.may_run_again() and self._pool.give_back(container):
+        if self.is_last or not container.may_run_again() or not container.prepare_next():
+            return
+        if self._pool.give_back(container):
             self._container = None
             self._is_given_back = True
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 
 from runner.launch.init_process import InitProcess
 
-OUT, ERR, STATUS = "out", "err", "status"
+IN, OUT, ERR, STATUS = "in", "out", "err", "status"
 _END = "end"
 _READ_BYTES = 64 * 1024
 
@@ -32,6 +32,10 @@ class Streams:
     def __init__(self) -> None:
         self._descriptors: dict[str, int] = {}
         self._status = b""
+
+    def tell(self, word: str) -> None:
+        """Tell the shell that waits something: one of the words of `entrypoint`."""
+        os.write(self._descriptors[IN], f"{word}\n".encode())
 
     def follow(
         self,
@@ -122,12 +126,14 @@ class UnnamedPipes(Streams):
     def __init__(self, uid: int) -> None:
         """Make the pipes, for a program of this user and group.
 
-        `handed` are the program's ends, for output, errors and the exit status. They are the
-        caller's to hand over, and to close with `close_handed()`.
+        `handed` are the program's ends: what it waits for, its output, errors and exit status. They
+        are the caller's to hand over, and to close with `close_handed()`.
         """
         super().__init__()
         self.handed: list[int] = []
         try:
+            waits, self._descriptors[IN] = os.pipe2(os.O_CLOEXEC)
+            self.handed.append(waits)
             for name in (OUT, ERR, STATUS):
                 self._descriptors[name], ours = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
                 self.handed.append(ours)
