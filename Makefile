@@ -12,12 +12,15 @@ help: ## show this list
 
 ## Set-up
 
-setup: engine protos ## install and start what is missing: docker, Python packages, generated code
+setup: engine protos launcher ## install and start what is missing: docker, Python packages, generated code
 
 engine:
 	@scripts/engine.sh
 
 protos: cyberdojo/__init__.py ## generate cyberdojo/ from protos/
+
+launcher: ## compile the program that starts runs, runner/launch/launcher.c
+	@scripts/launcher.sh
 
 .venv/.installed: pyproject.toml requirements/dev.txt
 	@scripts/venv.sh
@@ -31,11 +34,11 @@ tests/node/node_modules/.package-lock.json: tests/node/package-lock.json
 
 ## The services
 
-images: engine protos ## build the images of the services, and of the languages in images/suite.txt
+images: engine protos launcher ## build the images of the services, and of the languages in images/suite.txt
 	@scripts/images.sh
 	@scripts/start-points.sh
 
-images-all: engine protos ## build the images of the services and of all languages
+images-all: engine protos launcher ## build the images of the services and of all languages
 	@scripts/images.sh --all
 	@scripts/start-points.sh
 
@@ -114,7 +117,7 @@ format: .venv/.installed ## format the code
 	@.venv/bin/ruff format
 
 clean: ## remove what make created in this folder; images and katas stay
-	rm -rf build cyberdojo .venv tests/node/node_modules *.egg-info
+	rm -rf build cyberdojo runner/launch/launcher .venv tests/node/node_modules *.egg-info
 
-.PHONY: help setup engine protos images images-all up rollback down prometheus demo test test-unit fuzz fuzz-case coverage test-languages bench lint lint-protos \
+.PHONY: help setup engine protos launcher images images-all up rollback down prometheus demo test test-unit fuzz fuzz-case coverage test-languages bench lint lint-protos \
 	release-protos lock lock-check upgrade types format clean
