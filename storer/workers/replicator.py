@@ -155,7 +155,7 @@ class Replicator:
     def _settle(self, kata_id: str) -> None:
         """Record that no change of a kata is left to copy, but those that came meanwhile."""
         with self._woken:
-            del self._behind[kata_id]
+            self._behind.pop(kata_id, None)
             if kata_id in self._due:
                 self._behind[kata_id] = self._due[kata_id] - self._delay_seconds
 
