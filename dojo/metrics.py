@@ -18,7 +18,7 @@ from prometheus_client import (
 )
 
 # Else each counter has a second sample, for when it was made: twice as much to read, and of no use.
-disable_created_metrics()
+disable_created_metrics()  # type: ignore[no-untyped-call]  # as it is in the package
 
 REGISTRY = CollectorRegistry()
 ProcessCollector(registry=REGISTRY)
