@@ -35,6 +35,7 @@ _KINDS = {
     Kind.DANGLING: storer_pb2.FINDING_KIND_DANGLING,
     Kind.ARCHIVE: storer_pb2.FINDING_KIND_ARCHIVE,
     Kind.DAMAGED: storer_pb2.FINDING_KIND_DAMAGED,
+    Kind.LARGE: storer_pb2.FINDING_KIND_LARGE,
 }
 
 

@@ -158,6 +158,14 @@ def read_all(kata: Kata) -> None:
 HARMLESS = {"dangling", "lights"}
 
 
+def test_a_check_counts_the_objects_of_an_avatar(incoming: Incoming) -> None:
+    incoming.light()
+    incoming.normalize()
+    checked = AvatarCheck(incoming.whale, ID).check(mend=False)
+    objects = [path for path in (incoming.git / "objects").rglob("*") if path.is_file()]
+    assert checked.object_count == len(objects) > 3
+
+
 def test_a_whole_kata_can_be_read(incoming: Incoming) -> None:
     incoming.light()
     incoming.light({**FILES, "new": b""})
