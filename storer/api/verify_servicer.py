@@ -37,6 +37,7 @@ _KINDS = {
     Kind.DANGLING: storer_pb2.FINDING_KIND_DANGLING,
     Kind.ARCHIVE: storer_pb2.FINDING_KIND_ARCHIVE,
     Kind.DAMAGED: storer_pb2.FINDING_KIND_DAMAGED,
+    Kind.LARGE: storer_pb2.FINDING_KIND_LARGE,
 }
 
 for _kind in Kind:
