@@ -42,14 +42,14 @@ images-all: engine protos ## build the images of the services and of all languag
 image-%: engine ## build one language image, and its base images: make image-gcc_assert
 	@scripts/images.sh $*
 
-up: images ## start the services: storer on 127.0.0.1:4577, runner on 127.0.0.1:4597
+up: images ## start the services: storer on 127.0.0.1:4577, runner on 127.0.0.1:4597; TLS=1: with TLS and tokens
 	@scripts/up.sh
 
 down: ## stop the services; the katas stay
 	@scripts/compose down --volumes
 
-demo: up ## set up, start the services, and show what they do
-	@$(python) scripts/demo.py
+demo: up ## set up, start the services, and show what they do; TLS=1: with TLS and tokens
+	@scripts/with-access $(python) scripts/demo.py
 
 ## The code
 

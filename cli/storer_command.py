@@ -16,9 +16,10 @@ import grpc
 from cli import exits, outputs
 from cli.client import Client, connect
 from cli.parameters import Address
-from cli.terminal.complaint import complain
+from cli.terminal.complaint import CommandFailed, complain
 from cli.terminal.progress import Progress
 from cli.terminal.screen import Screen
+from dojo.service.settings import BadSettings, CallerSettings, load
 
 ADDRESS = "127.0.0.1:4577"
 ADDRESS_VARIABLE = "CYBER_DOJO_STORER"
@@ -86,7 +87,11 @@ def _perform(
     signal.signal(
         signal.SIGTERM, signal.default_int_handler
     )  # so that incomplete files are removed
-    session = Session(connect(address), Screen(as_json=as_json), forces_progress)
+    try:
+        client = connect(address, load(CallerSettings, os.environ))
+    except BadSettings as error:
+        raise CommandFailed(str(error), exits.USAGE) from error
+    session = Session(client, Screen(as_json=as_json), forces_progress)
     try:
         code = run(session, **arguments)
         sys.stdout.flush()

@@ -24,6 +24,18 @@ class InvalidArgument(DojoError):
         self.reason = reason
 
 
+class Unauthenticated(DojoError):
+    """Nobody knows the caller."""
+
+
+class NotAllowed(DojoError):
+    """The caller's role may not call this RPC."""
+
+    def __init__(self, name: str, role: str, method: str, allowed: list[str]) -> None:
+        rpc = method.rpartition("/")[2]
+        super().__init__(f"{name} has the role {role}; {rpc} takes {' or '.join(allowed)}")
+
+
 class NotFound(DojoError):
     """The thing that the caller asked for does not exist."""
 

@@ -9,6 +9,8 @@ from functools import partial
 import structlog
 
 from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
+from dojo.access import access
+from dojo.access.access import Access
 from dojo.engine.client import Engine
 from dojo.engine.monitor import EngineMonitor
 from dojo.service import serving
@@ -46,6 +48,8 @@ def main() -> None:
 def _run(settings: RunnerSettings) -> None:
     _raise_open_files_limit()
     return_freed_blocks()
+    accessible = access.from_settings(settings, settings.listen)
+    storer = StorerClient(settings.storer, settings)
     data_containers = serving.connect(settings)
     engine, namespace = data_containers.engine, data_containers.namespace
     _require_runtime(engine, settings.runtime)
@@ -77,7 +81,7 @@ def _run(settings: RunnerSettings) -> None:
         starter=starter,
         remover=remover,
         judge=Judge(lambda_evaluator, ImageRules(engine, namespace, remover)),
-        storer=StorerClient(settings.storer),
+        storer=storer,
         disk_limits=_disk_limits(settings),
     )
     admission = Admission(
@@ -94,7 +98,13 @@ def _run(settings: RunnerSettings) -> None:
     try:
         asyncio.run(
             _serve(
-                settings.listen, servicer, monitor, on_stop, on_listening, stopping=admission.stop
+                settings.listen,
+                servicer,
+                monitor,
+                on_stop,
+                on_listening,
+                accessible=accessible,
+                stopping=admission.stop,
             )
         )
     except CannotListen as error:
@@ -111,6 +121,7 @@ async def _serve(
     on_stop: Sequence[Callable[[], Awaitable[None]]],
     on_listening: Callable[[], None],
     *,
+    accessible: Access,
     stopping: Callable[[], None],
 ) -> None:
     add = partial(runner_pb2_grpc.add_RunnerServiceServicer_to_server, servicer)
@@ -118,6 +129,7 @@ async def _serve(
         listen,
         {SERVICE: add},
         monitor,
+        accessible,
         on_stopping=[stopping],
         on_stop=on_stop,
         grace_seconds=MAX_SECONDS + serving.GRACE_SECONDS,  # the longest run, and its end

@@ -13,6 +13,9 @@ from google.protobuf.descriptor import FileDescriptor
 from cyberdojo.startpoints.v1 import startpoints_pb2, startpoints_pb2_grpc
 from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
 from dojo import limits
+from dojo.access import access
+from dojo.access.access import Access
+from dojo.access.audit import Audit
 from dojo.engine.data_containers import DataContainers
 from dojo.engine.monitor import EngineMonitor
 from dojo.errors import ArchiveUnavailable
@@ -68,9 +71,10 @@ def main() -> None:
 def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
     """Build a storer without starting any part of it. Call this in its event loop.
 
-    Raises ArchiveUnavailable or ArchiveOfAnother.
+    Raises ArchiveUnavailable, ArchiveOfAnother or BadSettings.
     """
     libgit2.configure()
+    audit = _audit(settings)
     directory = KatasDirectory(
         settings.katas_directory,
         Tombstones(data_containers),
@@ -96,7 +100,7 @@ def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
     changes.subscribe(replicator.changed)
     start_points = StartPoints(settings.start_points)
     remover = SourceRemover(
-        katas, directory, data_containers, Verifier(data_containers, katas, mend=False)
+        katas, directory, data_containers, Verifier(data_containers, katas, mend=False), audit
     )
     servicer = StorerServicer(
         katas=katas,
@@ -109,6 +113,7 @@ def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
         streams=Streams(threads, CallThreads(RECEIVER_THREADS, "receiver")),
         comparisons=Comparisons(threads),
         threads=threads,
+        audit=audit,
     )
     return Storer(
         katas=katas,
@@ -125,9 +130,19 @@ def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
 def _run(settings: StorerSettings) -> None:
     return_freed_blocks()
     _require_writable_directory(settings)
+    accessible = access.from_settings(settings, settings.listen)
     data_containers = serving.connect(settings)
     block_groups.spread_subfolders(data_containers.volume_root)
-    asyncio.run(_serve(settings, data_containers))
+    asyncio.run(_serve(settings, data_containers, accessible))
+
+
+def _audit(settings: StorerSettings) -> Audit:
+    """Return the audit log. Raises BadSettings if its file can't be written."""
+    try:
+        return Audit(settings.audit_file)
+    except OSError as error:
+        reason = f"can't be written: {error.strerror}"
+        raise BadSettings([f"CYBER_DOJO_AUDIT_FILE='{settings.audit_file}' {reason}"]) from error
 
 
 def _require_writable_directory(settings: StorerSettings) -> None:
@@ -138,7 +153,9 @@ def _require_writable_directory(settings: StorerSettings) -> None:
         raise BadSettings([f"CYBER_DOJO_KATAS_DIRECTORY_MODE='rw' {reason}"])
 
 
-async def _serve(settings: StorerSettings, data_containers: DataContainers) -> None:
+async def _serve(
+    settings: StorerSettings, data_containers: DataContainers, accessible: Access
+) -> None:
     storer = build(settings, data_containers)
 
     def on_listening() -> None:
@@ -160,6 +177,7 @@ async def _serve(settings: StorerSettings, data_containers: DataContainers) -> N
         settings.listen,
         services,
         EngineMonitor(data_containers),
+        accessible,
         on_listening=on_listening,
         on_stopping=[storer.watches.stop],
         memory=Memory(limit_bytes()),

@@ -79,3 +79,9 @@ class StorerSettings(CommonSettings):
         "seconds within which recorded tests are copied to the archive, so that a lost machine "
         "loses no older ones; 0: only idle katas are archived",
     )
+    audit_file: Path | None = setting(
+        "CYBER_DOJO_AUDIT_FILE",
+        absolute_path,
+        None,
+        "a file to which the audit log is appended; by default it is in the log",
+    )

@@ -15,6 +15,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from dojo import limits
+from dojo.access.access import Access
 from dojo.engine import volumes
 from dojo.engine.client import Engine
 from dojo.engine.data_containers import DataContainers
@@ -40,6 +41,8 @@ PING_SECONDS = 1
 # A connection on which nothing comes for so long is pinged, and closed if no answer comes.
 KEEPALIVE_SECONDS = 20
 KEEPALIVE_TIMEOUT_SECONDS = 10
+# A connection has this time to become one of HTTP/2, and of TLS where there is TLS.
+HANDSHAKE_SECONDS = 20
 GRACE_SECONDS = 10.0
 
 # Threads that run domain calls. There are more than cores, because the calls wait for the engine,
@@ -72,6 +75,7 @@ async def serve(
     listen: str,
     services: Mapping[str, Callable[[grpc.aio.Server], None]],
     monitor: EngineMonitor,
+    access: Access,
     *,
     on_stopping: Sequence[Callable[[], None]] = (),
     on_stop: Sequence[Callable[[], Awaitable[None]]] = (),
@@ -82,7 +86,8 @@ async def serve(
     """Serve until SIGTERM or SIGINT, then let the calls in progress end, for `grace_seconds`.
 
     `services` maps the full name of each service to a function that adds it to a server. Each is
-    SERVING, for standard health checking, while the engine answers. `on_stopping` is called
+    SERVING, for standard health checking, while the engine answers. `access` says who may call,
+    and how the address is protected. `on_stopping` is called
     before the wait for those calls, to end calls that would not end by themselves. `on_stop` is
     awaited when no call is left. `on_listening` is called in a thread when the address is ours,
     before any call is served: a second service on the same address has changed nothing by then.
@@ -93,7 +98,7 @@ async def serve(
         ThreadPoolExecutor(THREADS, thread_name_prefix="domain")
     )
     server = grpc.aio.server(
-        interceptors=[StatusInterceptor(Receiving(limit_bytes()), memory)],
+        interceptors=[access.gate, StatusInterceptor(Receiving(limit_bytes()), memory)],
         options=[
             ("grpc.max_receive_message_length", limits.MESSAGE_BYTES),
             ("grpc.max_send_message_length", -1),
@@ -110,6 +115,8 @@ async def serve(
             ("grpc.keepalive_time_ms", KEEPALIVE_SECONDS * 1000),
             ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_SECONDS * 1000),
             ("grpc.http2.max_pings_without_data", 0),
+            # gRPC's default is two minutes, in which a connection that says nothing is held open.
+            ("grpc.server_handshake_timeout_ms", HANDSHAKE_SECONDS * 1000),
         ],
     )
     for add in services.values():
@@ -119,7 +126,7 @@ async def serve(
     names = [*services, health.SERVICE_NAME, reflection.SERVICE_NAME]
     reflection.enable_server_reflection(names, server)
     try:
-        port = server.add_insecure_port(listen)
+        port = access.add_port(server, listen)
     except RuntimeError:
         raise CannotListen(
             f"can't listen on {listen}: another program does, or it is no address of this machine"

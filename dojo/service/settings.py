@@ -1,5 +1,6 @@
 """Settings: read from the environment once, at start-up, and checked all at once."""
 
+import ipaddress
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -20,11 +21,29 @@ class BadSettings(Exception):
         self.problems = problems
 
 
+class Secret:
+    """A text that nothing shows but `reveal`."""
+
+    def __init__(self, text: str) -> None:
+        """Take a text without blanks. Raises ValueError, which does not say the text either."""
+        if not (text.isascii() and text.isprintable() and " " not in text):
+            raise ValueError("has blanks or letters that no token has")
+        self._text = text
+
+    def __repr__(self) -> str:
+        return "(secret)"
+
+    def reveal(self) -> str:
+        """Return the text."""
+        return self._text
+
+
 def setting(name: str, parse: Callable[[str], T], default: T, meaning: str) -> T:
     """Declare a dataclass field that is read from the environment variable `name`.
 
     `parse` takes the variable's text and raises ValueError, with a reason, if it can't be
-    used. `meaning` is for the documentation: a test insists that docs/running.md has it.
+    used; no message shows the text of a Secret. `meaning` is for the documentation: a test insists
+    that docs/running.md has it.
     """
     metadata = {"name": name, "parse": parse, "meaning": meaning}
     return field(default=default, metadata=metadata)
@@ -46,7 +65,8 @@ def load(kind: type[S], environ: Mapping[str, str]) -> S:
         try:
             values[declared.name] = declared.metadata["parse"](text)
         except ValueError as error:
-            problems.append(f"{name}={text!r} {error}")
+            shown = "" if declared.metadata["parse"] is Secret else f"={text!r}"
+            problems.append(f"{name}{shown} {error}")
     if problems:
         raise BadSettings(problems)
     return kind(**values)
@@ -58,6 +78,17 @@ def address(text: str) -> str:
     if not (colon and host and port.isascii() and port.isdigit() and int(port) < 65536):
         raise ValueError("is not host:port")
     return text
+
+
+def is_loopback(listen: str) -> bool:
+    """Say whether only programs of this machine can reach an address (host:port)."""
+    host = listen.rpartition(":")[0].removeprefix("[").removesuffix("]")
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name can become any address
+        return False
 
 
 def absolute_path(text: str) -> Path:
@@ -95,7 +126,51 @@ def one_of(*choices: str) -> Callable[[str], str]:
 
 
 @dataclass(frozen=True)
-class CommonSettings:
+class CallerSettings:
+    """How programs call the services: the runner, commands, the health check, benchmarks."""
+
+    ca: Path | None = setting(
+        "CYBER_DOJO_CA",
+        absolute_path,
+        None,
+        "calls are made with TLS, to services whose certificates are of the CAs in this PEM file",
+    )
+    token: Secret | None = setting(
+        "CYBER_DOJO_TOKEN",
+        Secret,
+        None,
+        "the token that calls are made with",
+    )
+    token_file: Path | None = setting(
+        "CYBER_DOJO_TOKEN_FILE",
+        absolute_path,
+        None,
+        "a file with that token; it is read again when it changes",
+    )
+    client_certificate: Path | None = setting(
+        "CYBER_DOJO_CLIENT_CERTIFICATE",
+        absolute_path,
+        None,
+        "the client certificate that calls are made with, as PEM",
+    )
+    client_key: Path | None = setting(
+        "CYBER_DOJO_CLIENT_KEY",
+        absolute_path,
+        None,
+        "the key of the client certificate, as PEM",
+    )
+
+    unprotected: str = setting(
+        "CYBER_DOJO_UNPROTECTED",
+        one_of("refuse", "allow"),
+        "refuse",
+        "whether a service may listen where other machines reach it, and a token be sent there, "
+        "without what protects them: refuse or allow",
+    )
+
+
+@dataclass(frozen=True)
+class CommonSettings(CallerSettings):
     """The settings of both services."""
 
     namespace: Namespace = setting(
@@ -127,4 +202,31 @@ class CommonSettings:
         absolute_path,
         None,
         "a file to which what is logged is appended too; each service needs one of its own",
+    )
+    tls_certificate: Path | None = setting(
+        "CYBER_DOJO_TLS_CERTIFICATE",
+        absolute_path,
+        None,
+        "the service's certificate and the chain behind it, as PEM; it is read again when it "
+        "changes. With it, the service speaks TLS only",
+    )
+    tls_key: Path | None = setting(
+        "CYBER_DOJO_TLS_KEY",
+        absolute_path,
+        None,
+        "the key of that certificate, as PEM without a password; it is read again when it changes",
+    )
+    tls_client_ca: Path | None = setting(
+        "CYBER_DOJO_TLS_CLIENT_CA",
+        absolute_path,
+        None,
+        "CAs, as PEM, of which every caller has to have a client certificate; they are read again "
+        "when they change",
+    )
+    callers: Path | None = setting(
+        "CYBER_DOJO_CALLERS",
+        absolute_path,
+        None,
+        "the file of callers and their roles; it is read again when it changes. Without it, "
+        "everybody who reaches the service may do everything",
     )

@@ -12,6 +12,7 @@ import grpc.aio
 
 from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
 from dojo import avatars, chunks, kata_ids
+from dojo.access.audit import Audit
 from dojo.engine.data_containers import DataContainers
 from dojo.errors import KataNotFound
 from dojo.service.call_threads import CallThreads
@@ -65,7 +66,9 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         streams: Streams,
         comparisons: Comparisons,
         threads: CallThreads,
+        audit: Audit,
     ) -> None:
+        self._audit = audit
         self._katas = katas
         self._watches = watches
         self._archiver = archiver
@@ -146,9 +149,12 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
     ) -> storer_pb2.ImportKataResponse:
         """Import a kata from the katas directory."""
         kata_id = kata_ids.check(request.kata_id)
-        found, was_imported = await self._threads.run(
-            partial(self._katas.import_, kata_id, undelete=request.undelete)
-        )
+        import_ = partial(self._katas.import_, kata_id, undelete=request.undelete)
+        if request.undelete:
+            with self._audit.doing("ImportKata", kata=kata_id, undelete=True):
+                found, was_imported = await self._threads.run(import_)
+        else:
+            found, was_imported = await self._threads.run(import_)
         return storer_pb2.ImportKataResponse(
             avatars=found.names,
             already_imported=was_imported,
@@ -171,7 +177,9 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
     ) -> storer_pb2.DeleteKataResponse:
         """Delete a kata's data-container and volume."""
         kata_id = kata_ids.check(request.kata_id)
-        stays = await self._threads.run_long(self._katas.delete, kata_id)
+        with self._audit.doing("DeleteKata", kata=kata_id) as deed:
+            stays = await self._threads.run_long(self._katas.delete, kata_id)
+            deed.about["stays_in_katas_directory"] = stays
         return storer_pb2.DeleteKataResponse(stays_in_katas_directory=stays)
 
     async def ArchiveKata(
@@ -179,7 +187,8 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
     ) -> storer_pb2.ArchiveKataResponse:
         """Put a kata into the archive."""
         kata_id = kata_ids.check(request.kata_id)
-        await self._threads.run_long(self._archiver.archive, kata_id)
+        with self._audit.doing("ArchiveKata", kata=kata_id):
+            await self._threads.run_long(self._archiver.archive, kata_id)
         return storer_pb2.ArchiveKataResponse()
 
     async def StartAvatar(self, request: storer_pb2.StartAvatarRequest, context: Context) -> Any:
@@ -344,7 +353,9 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         def unpack(pieces: Iterator[bytes]) -> restore.Restored:
             return restore.restore(self._katas, pieces, overwrite=overwrite)
 
-        restored = await self._streams.receive(request_iterator, unpack)
+        with self._audit.doing("RestoreKata", overwrite=overwrite) as deed:
+            restored = await self._streams.receive(request_iterator, unpack)
+            deed.about["kata"] = restored.kata_id
         return storer_pb2.RestoreKataResponse(
             kata_id=restored.kata_id,
             avatars=restored.avatars.names,
@@ -357,7 +368,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
     ) -> AsyncIterator[storer_pb2.VerifyKatasResponse]:
         """Verify katas, and mend them if requested."""
         async for part in answer_verify_katas(
-            self._threads, self._containers, self._katas, request
+            self._threads, self._containers, self._katas, request, audit=self._audit
         ):
             yield part
 
@@ -366,7 +377,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
     ) -> AsyncIterator[storer_pb2.BackupKatasResponse]:
         """Stream all katas, or those that changed, as a tar."""
         async for part in answer_backup_katas(
-            self._threads, self._streams, self._katas, self._catalog, request
+            self._threads, self._streams, self._katas, self._catalog, request, audit=self._audit
         ):
             yield part
 
@@ -376,7 +387,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         """Create katas from a tar, and report each."""
         verifier = Verifier(self._containers, self._katas, mend=False)
         async for part in answer_restore_katas(
-            self._streams, self._katas, verifier, request_iterator
+            self._streams, self._katas, verifier, request_iterator, audit=self._audit
         ):
             yield part
 

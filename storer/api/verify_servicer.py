@@ -9,6 +9,7 @@ from itertools import chain
 
 from cyberdojo.storer.v1 import storer_pb2
 from dojo import kata_ids
+from dojo.access.audit import Audit
 from dojo.engine.data_containers import DataContainers
 from dojo.errors import InvalidArgument
 from dojo.service.call_threads import CallThreads
@@ -42,6 +43,8 @@ async def answer_verify_katas(
     containers: DataContainers,
     katas: Katas,
     request: storer_pb2.VerifyKatasRequest,
+    *,
+    audit: Audit,
 ) -> AsyncIterator[storer_pb2.VerifyKatasResponse]:
     """Yield the responses of VerifyKatas.
 
@@ -67,6 +70,8 @@ async def answer_verify_katas(
             )
             yield storer_pb2.VerifyKatasResponse(progress=progress)
         else:
+            if each.mended:
+                audit.record("VerifyKatas", "mended", kata=each.kata_id, **_where(each))
             summary.finding_count += 1
             summary.mended_count += each.mended
             summary.harmless_count += each.finding.kind is Kind.DANGLING
@@ -75,6 +80,8 @@ async def answer_verify_katas(
     summary.avatar_count = verifier.counts.avatars
     summary.light_count = verifier.counts.lights
     summary.size_bytes = verifier.counts.size_bytes
+    if request.mend:
+        audit.record("VerifyKatas", "done", katas=len(ids), mended=summary.mended_count)
     yield storer_pb2.VerifyKatasResponse(summary=summary)
 
 
@@ -104,6 +111,10 @@ async def _paced(
         if pause >= _MIN_PAUSE_SECONDS:
             worked = 0.0
             await asyncio.sleep(pause)
+
+
+def _where(found: KataFinding) -> dict[str, str]:
+    return {"avatar": found.avatar, "what": converters.text(found.finding.what)}
 
 
 def _finding_to(found: KataFinding) -> storer_pb2.KataFinding:

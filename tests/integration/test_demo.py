@@ -126,6 +126,7 @@ def composed(
             "CYBER_DOJO_KATAS_DIRECTORY": str(tmp_path_factory.mktemp("katas")),
             "CYBER_DOJO_ARCHIVE_DIRECTORY": str(tmp_path_factory.mktemp("archive")),
             "CYBER_DOJO_LOG_DIRECTORY": str(tmp_path_factory.mktemp("log")),
+            "CYBER_DOJO_ACCESS_DIRECTORY": str(tmp_path_factory.mktemp("access")),
         }
     )
     try:
@@ -208,7 +209,8 @@ def test_starting_the_pair_fails_if_other_machines_reach_it(
                         "environment": {
                             "CYBER_DOJO_STORER_LISTEN": composed.storer.replace(
                                 "127.0.0.1", "0.0.0.0"
-                            )
+                            ),
+                            "CYBER_DOJO_UNPROTECTED": "allow",
                         }
                     }
                 },
