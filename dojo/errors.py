@@ -124,6 +124,17 @@ class AvatarsExhausted(Exhausted):
         super().__init__(f"kata {kata_id}: all {tried} of the given avatars have been started")
 
 
+class TooManyGuesses(Exhausted, Busy):
+    """The caller has tried too many ids that no kata has."""
+
+    def __init__(self, retry_seconds: float) -> None:
+        super().__init__(
+            "too many ids were tried that no kata has; katas that were used before can be used; "
+            f"try another id in {retry_seconds:.0f} s"
+        )
+        self.retry_seconds = retry_seconds
+
+
 class RunsExhausted(Exhausted, Busy):
     """As many runs as are allowed wait or go on already; `reason` says which of them."""
 

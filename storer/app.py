@@ -114,6 +114,7 @@ def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
         comparisons=Comparisons(threads),
         threads=threads,
         audit=audit,
+        shortest_partial_id=settings.shortest_partial_id,
     )
     return Storer(
         katas=katas,

@@ -12,6 +12,7 @@ import structlog
 
 from dojo.access import tls, tokens
 from dojo.access.gate import Gate
+from dojo.access.guesses import Guesses
 from dojo.access.tls import BadCertificate, TlsFiles
 from dojo.access.tokens import BadCallers
 from dojo.access.watched_files import WatchedFiles
@@ -32,8 +33,11 @@ _CERTIFICATE, _KEY, _CLIENT_CA, _CALLERS = (
 class Access:
     """How a service is protected."""
 
-    def __init__(self, gate: Gate, credentials: grpc.ServerCredentials | None) -> None:
+    def __init__(
+        self, gate: Gate, guesses: Guesses, credentials: grpc.ServerCredentials | None
+    ) -> None:
         self.gate = gate
+        self.guesses = guesses
         self._credentials = credentials
 
     def add_port(self, server: grpc.aio.Server, listen: str) -> int:
@@ -63,7 +67,7 @@ def from_settings(settings: CommonSettings, listen: str) -> Access:
         )
         known = watched.get
     _log.info("access", tls=credentials is not None, callers=known is not None)
-    return Access(Gate(known), credentials)
+    return Access(Gate(known), Guesses(settings.max_guesses_per_hour), credentials)
 
 
 def _missing(settings: CommonSettings) -> list[str]:

@@ -98,7 +98,10 @@ async def serve(
         ThreadPoolExecutor(THREADS, thread_name_prefix="domain")
     )
     server = grpc.aio.server(
-        interceptors=[access.gate, StatusInterceptor(Receiving(limit_bytes()), memory)],
+        interceptors=[
+            access.gate,
+            StatusInterceptor(Receiving(limit_bytes()), memory, access.guesses),
+        ],
         options=[
             ("grpc.max_receive_message_length", limits.MESSAGE_BYTES),
             ("grpc.max_send_message_length", -1),

@@ -230,3 +230,10 @@ class CommonSettings(CallerSettings):
         "the file of callers and their roles; it is read again when it changes. Without it, "
         "everybody who reaches the service may do everything",
     )
+    max_guesses_per_hour: int = setting(
+        "CYBER_DOJO_MAX_GUESSES_PER_HOUR",
+        whole_number(1, 1_000_000),
+        60,
+        "ids that no kata has, which a caller that is no operator may try in an hour, for each "
+        "participant that it names; a part of an id that completes to nothing counts as five",
+    )

@@ -12,6 +12,7 @@ import grpc.aio
 
 from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
 from dojo import avatars, chunks, kata_ids
+from dojo.access import guesses
 from dojo.access.audit import Audit
 from dojo.engine.data_containers import DataContainers
 from dojo.errors import KataNotFound
@@ -67,8 +68,10 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         comparisons: Comparisons,
         threads: CallThreads,
         audit: Audit,
+        shortest_partial_id: int,
     ) -> None:
         self._audit = audit
+        self._shortest_partial_id = shortest_partial_id
         self._katas = katas
         self._watches = watches
         self._archiver = archiver
@@ -113,8 +116,10 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         self, request: storer_pb2.CompleteKataIdRequest, context: Context
     ) -> storer_pb2.CompleteKataIdResponse:
         """List the ids that a partial id can stand for."""
-        partial_id = kata_ids.check_partial(request.partial_id)
+        partial_id = kata_ids.check_partial(request.partial_id, self._shortest_partial_id)
         found, truncated = await self._threads.run_long(self._katas.complete, partial_id)
+        if not found:
+            guesses.nothing_completed()
         return storer_pb2.CompleteKataIdResponse(kata_ids=found, truncated=truncated)
 
     async def ListKatas(

@@ -6,8 +6,10 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+import grpc
 import pytest
 
 from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
@@ -21,7 +23,7 @@ from dojo.service.settings import CallerSettings, load
 from support.access import Files, make_files
 from support.commands import COMMAND
 from support.paths import TOP
-from support.services import Service, run_healthcheck
+from support.services import Service, code_of, run_healthcheck
 from support.storer.fixtures import delete_all
 
 
@@ -70,6 +72,7 @@ def protected(
         "storer",
         CYBER_DOJO_ARCHIVE=str(tmp_path / "archive"),
         CYBER_DOJO_AUDIT_FILE=str(tmp_path / "audit.log"),
+        CYBER_DOJO_MAX_GUESSES_PER_HOUR="10",
         **settings,
     )
     try:
@@ -117,6 +120,14 @@ def test_the_main_job_is_done_with_tls_and_tokens(protected: Protected) -> None:
         assert archived.returncode == 0, archived.stderr
         image = "cyberdojofoundation/gcc_assert"
         runner.Prepare(runner_pb2.PrepareRequest(**own, image_name=image))
+        # Parts of ids that complete to nothing count as five ids each.
+        parts = [storer_pb2.CompleteKataIdRequest(partial_id=f"{each:06}") for each in range(3)]
+        codes = [code_of(partial(storer.CompleteKataId, each)) for each in parts]
+        exhausted = grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert codes == [grpc.StatusCode.OK, grpc.StatusCode.OK, exhausted]
+        unknown = storer_pb2.GetKataRequest(kata_id="0000000000")
+        assert code_of(partial(storer.GetKata, unknown)) is exhausted
+        storer.GetKata(storer_pb2.GetKataRequest(kata_id=kata_id))  # as it was used before
     protected.storer.wait_for_event(
         lambda event: event["event"] == "kata imported" and event["caller"] == "web"
     )

@@ -154,7 +154,12 @@ async def served(settings: CommonSettings) -> AsyncIterator[Served]:
     """Serve on a free port, as the settings say who may call."""
     accessible = access.from_settings(settings, "127.0.0.1:0")
     receiving = Receiving(limits.MEMORY_BYTES)
-    server = grpc.aio.server(interceptors=[accessible.gate, StatusInterceptor(receiving)])
+    server = grpc.aio.server(
+        interceptors=[
+            accessible.gate,
+            StatusInterceptor(receiving, guesses=accessible.guesses),
+        ]
+    )
     for service in SERVICES:
         handlers = {method.name: _handler(method) for method in service.methods}
         generic = grpc.method_handlers_generic_handler(service.full_name, handlers)
