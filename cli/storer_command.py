@@ -46,7 +46,12 @@ def storer_command(run: Callable[..., int]) -> click.Command:
     """
 
     def perform(address: str, *, json: bool, progress: bool, **arguments: Any) -> None:
-        code = _perform(run, address, as_json=json, forces_progress=progress, arguments=arguments)
+        try:
+            code = _perform(
+                run, address, as_json=json, forces_progress=progress, arguments=arguments
+            )
+        except (KeyboardInterrupt, click.Abort):
+            code = exits.INTERRUPTED
         click.get_current_context().exit(code)
 
     own = getattr(run, "__click_params__", [])
@@ -95,8 +100,6 @@ def _perform(
     try:
         code = run(session, **arguments)
         sys.stdout.flush()
-    except (KeyboardInterrupt, click.Abort):
-        return exits.INTERRUPTED
     except grpc.RpcError as error:
         complain(exits.message_of(error, address))
         return exits.code_of(error)
