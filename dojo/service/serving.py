@@ -34,6 +34,7 @@ _log = structlog.get_logger()
 S = TypeVar("S", bound=CommonSettings)
 
 MAX_PENDING = 20_000  # calls
+MAX_CONNECTIONS = 16_000
 HEALTH_SECONDS = 0.25
 
 # A client may ping a connection this often, whether calls are in progress or not.
@@ -118,6 +119,8 @@ async def serve(
             ("grpc.keepalive_time_ms", KEEPALIVE_SECONDS * 1000),
             ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_SECONDS * 1000),
             ("grpc.http2.max_pings_without_data", 0),
+            # More are closed at once. Half-open ones of TLS take some 50 KB each until they end.
+            ("grpc.max_allowed_incoming_connections", MAX_CONNECTIONS),
             # gRPC's default is two minutes, in which a connection that says nothing is held open.
             ("grpc.server_handshake_timeout_ms", HANDSHAKE_SECONDS * 1000),
         ],
