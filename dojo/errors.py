@@ -29,11 +29,10 @@ class Unauthenticated(DojoError):
 
 
 class NotAllowed(DojoError):
-    """The caller's role may not call this RPC."""
+    """The caller's role may not call this RPC, or not like that."""
 
-    def __init__(self, name: str, role: str, method: str, allowed: list[str]) -> None:
-        rpc = method.rpartition("/")[2]
-        super().__init__(f"{name} has the role {role}; {rpc} takes {' or '.join(allowed)}")
+    def __init__(self, name: str, role: str, what: str, allowed: list[str]) -> None:
+        super().__init__(f"{name} has the role {role}; {what} takes {' or '.join(allowed)}")
 
 
 class NotFound(DojoError):

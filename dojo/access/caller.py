@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote
 
 from dojo.access.roles import Role
+from dojo.errors import NotAllowed
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,16 @@ def use(caller: Caller) -> None:
 def current() -> Caller | None:
     """Return the caller of the call in progress; None for work that is for no call."""
     return _current.get()
+
+
+def require_operator(what: str) -> None:
+    """Raise NotAllowed unless an operator makes the call; `what` names what only operators may do.
+
+    For what a request says: which RPCs a role may call is in `dojo.access.roles`.
+    """
+    who = current()
+    if who is not None and who.role is not Role.OPERATOR:
+        raise NotAllowed(who.name, who.role.value, what, [Role.OPERATOR.value])
 
 
 def address_of(peer: str) -> str:

@@ -115,7 +115,8 @@ class Gate(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         entry = self._entry(found.get("authorization"), context, self._known())
         allowed = roles.roles_of(method)
         if entry.role not in allowed:
-            raise NotAllowed(entry.name, entry.role.value, method, _values(allowed))
+            rpc = method.rpartition("/")[2]
+            raise NotAllowed(entry.name, entry.role.value, rpc, _values(allowed))
         participant = str(found.get(PARTICIPANT_KEY, ""))[:MAX_PARTICIPANT_CHARACTERS]
         return Caller(entry.name, entry.role, address, participant)
 

@@ -12,7 +12,7 @@ import grpc.aio
 
 from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
 from dojo import avatars, chunks, kata_ids
-from dojo.access import guesses
+from dojo.access import caller, guesses
 from dojo.access.audit import Audit
 from dojo.engine.data_containers import DataContainers
 from dojo.errors import KataNotFound
@@ -156,6 +156,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         kata_id = kata_ids.check(request.kata_id)
         import_ = partial(self._katas.import_, kata_id, undelete=request.undelete)
         if request.undelete:
+            caller.require_operator("undelete")
             with self._audit.doing("ImportKata", kata=kata_id, undelete=True):
                 found, was_imported = await self._threads.run(import_)
         else:

@@ -120,6 +120,9 @@ def test_the_main_job_is_done_with_tls_and_tokens(protected: Protected) -> None:
         assert archived.returncode == 0, archived.stderr
         image = "cyberdojofoundation/gcc_assert"
         runner.Prepare(runner_pb2.PrepareRequest(**own, image_name=image))
+        undelete = storer_pb2.ImportKataRequest(kata_id=kata_id, undelete=True)
+        denied = grpc.StatusCode.PERMISSION_DENIED
+        assert code_of(partial(storer.ImportKata, undelete)) is denied
         # Parts of ids that complete to nothing count as five ids each.
         parts = [storer_pb2.CompleteKataIdRequest(partial_id=f"{each:06}") for each in range(3)]
         codes = [code_of(partial(storer.CompleteKataId, each)) for each in parts]
