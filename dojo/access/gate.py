@@ -16,7 +16,7 @@ from structlog.contextvars import bind_contextvars
 from dojo.access import caller as callers
 from dojo.access import roles
 from dojo.access.caller import Caller
-from dojo.access.refusals import Refusals
+from dojo.access.denials import Denials
 from dojo.access.roles import Role
 from dojo.access.tokens import MAX_TOKEN_CHARACTERS, Callers, Entry
 from dojo.errors import DojoError, NotAllowed, Unauthenticated
@@ -44,12 +44,10 @@ class Gate(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
     Belongs to the event loop's thread.
     """
 
-    def __init__(
-        self, known: Callable[[], Callers] | None, refusals: Refusals | None = None
-    ) -> None:
+    def __init__(self, known: Callable[[], Callers] | None, denials: Denials | None = None) -> None:
         """`known` returns the callers that there are now; without it everybody is an operator."""
         self._known = known
-        self.refusals = refusals or Refusals()
+        self.denials = denials or Denials()
         self._second = 0
         self._logged = self._unlogged = 0
 
@@ -142,7 +140,7 @@ class Gate(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
     async def _refuse(self, method: str, context: _Context, address: str, error: DojoError) -> None:
         status = status_of(error)
         code = rpc_status.to_status(status).code
-        self.refusals.count(method, code)
+        self.denials.count(method, code)
         self._log_refusal(rpc=method.rpartition("/")[2], address=address, reason=str(error))
         await context.abort_with_status(  # type: ignore[attr-defined]  # missing in the stubs
             rpc_status.to_status(status)

@@ -67,7 +67,7 @@ def test_each_rpc_takes_the_roles_of_the_table(
                 # Whoever is let in is told that the request can't be parsed.
                 assert code is (INVALID_ARGUMENT if role in allowed else PERMISSION_DENIED), method
                 refused += role not in allowed
-            assert server.access.gate.refusals.counts.total() == refused
+            assert server.access.gate.denials.counts.total() == refused
 
     asyncio.run(main())
 
@@ -82,7 +82,7 @@ def test_no_rpc_is_for_somebody_without_a_valid_token(
         async with served(settings) as server, channel_to(server.address) as channel:
             for method in ROLES:
                 assert await server.call(channel, method, *metadata) is UNAUTHENTICATED, method
-            counts = server.access.gate.refusals.counts
+            counts = server.access.gate.denials.counts
             assert counts == {(method, UNAUTHENTICATED): 1 for method in ROLES}
 
     asyncio.run(main())

@@ -5,7 +5,7 @@ from collections import Counter
 from grpc import StatusCode
 
 
-class Refusals:
+class Denials:
     """Counts refused calls. Belongs to the event loop's thread."""
 
     def __init__(self) -> None:
