@@ -80,11 +80,17 @@ def make(folder: Path, *, hosts: tuple[str, ...], clients: tuple[str, ...], days
 
 
 def _existing(folder: Path, name: str) -> Pair | None:
+    """Return the files of this name; None if there are none. Raises CommandFailed for one alone.
+
+    A new CA in the place of one whose key is kept elsewhere would shut out all callers.
+    """
     certificate, key = _files(folder, name)
-    with outputs.translating_os_errors(str(folder)):
-        if not (certificate.exists() and key.exists()):
-            return None
-        return Pair(certificate.read_bytes(), key.read_bytes())
+    if not (certificate.exists() or key.exists()):
+        return None
+    with outputs.translating_os_errors(str(certificate)):
+        found = certificate.read_bytes()
+    with outputs.translating_os_errors(str(key)):
+        return Pair(found, key.read_bytes())
 
 
 def _write(screen: Screen, folder: Path, name: str, pair: Pair) -> Pair:

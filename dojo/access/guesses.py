@@ -57,22 +57,29 @@ class Guesses:
         For a request that has no id of a kata, nor a part of one, this does nothing.
         """
         who, kata_id = _guesser(), _kata_id(request)
-        is_guess = kata_id or getattr(request, "partial_id", "")
-        if who is None or not is_guess or self._known.get((who[0], kata_id)):
+        if who is None:
             yield
             return
-        guess = _Guess(self, who)
-        guess.check()
-        before = _in_progress.set(guess)
+        names_one = bool(kata_id or getattr(request, "partial_id", ""))
+        call = _Call(self, who, may_guess=names_one and not self._knows(who, kata_id))
+        call.check()
+        before = _in_progress.set(call)
         try:
             yield
         except KataNotFound:
-            self.spend(who, 1)
+            call.spend(1)
             raise
         finally:
             _in_progress.reset(before)
-        if kata_id:
-            self._known.put((who[0], kata_id), value=True)
+        if kata_id and call.may_guess:
+            self.know(who, kata_id)
+
+    def know(self, who: _Who, kata_id: str) -> None:
+        """Remember that a caller has used a kata."""
+        self._known.put((who[0], kata_id), value=True)
+
+    def _knows(self, who: _Who, kata_id: str) -> bool:
+        return self._known.get((who[0], kata_id)) is not None
 
     def check(self, who: _Who) -> None:
         """Raise TooManyGuesses if somebody has no guess left."""
@@ -93,20 +100,23 @@ class Guesses:
 
 
 @dataclass(frozen=True, slots=True)
-class _Guess:
-    """What a call may turn out to be."""
+class _Call:
+    """A call of somebody whose guesses are bounded, and whether it can turn out to be one."""
 
     guesses: Guesses
     who: _Who
+    may_guess: bool
 
     def check(self) -> None:
-        self.guesses.check(self.who)
+        if self.may_guess:
+            self.guesses.check(self.who)
 
     def spend(self, count: int) -> None:
-        self.guesses.spend(self.who, count)
+        if self.may_guess:
+            self.guesses.spend(self.who, count)
 
 
-_in_progress: ContextVar[_Guess | None] = ContextVar("guess", default=None)
+_in_progress: ContextVar[_Call | None] = ContextVar("call", default=None)
 
 
 def check() -> None:
@@ -114,14 +124,20 @@ def check() -> None:
 
     For calls that have waited for their turn: others may have used up the guesses meanwhile.
     """
-    if (guess := _in_progress.get()) is not None:
-        guess.check()
+    if (call := _in_progress.get()) is not None:
+        call.check()
 
 
 def nothing_completed() -> None:
     """Count the call in progress as guesses: there is no id that it could have completed."""
-    if (guess := _in_progress.get()) is not None:
-        guess.spend(COMPLETION_GUESSES)
+    if (call := _in_progress.get()) is not None:
+        call.spend(COMPLETION_GUESSES)
+
+
+def created(kata_id: str) -> None:
+    """Count a kata that the call in progress has created as one that its caller has used."""
+    if (call := _in_progress.get()) is not None:
+        call.guesses.know(call.who, kata_id)
 
 
 def _guesser() -> _Who | None:

@@ -93,7 +93,9 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         def create() -> str:
             return self._katas.create(converters.manifest_from(request.manifest), created)
 
-        return storer_pb2.CreateKataResponse(kata_id=await self._threads.run(create))
+        kata_id = await self._threads.run(create)
+        guesses.created(kata_id)
+        return storer_pb2.CreateKataResponse(kata_id=kata_id)
 
     async def GetKata(self, request: storer_pb2.GetKataRequest, context: Context) -> Any:
         """Read how a kata was created and who has started in it; return that, serialized."""
@@ -176,6 +178,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         given = request.HasField("created")
         created = converters.time_from(request.created, "created", given=given)
         forked = await self._threads.run_large(self._katas.fork, kata_id, avatar, number, created)
+        guesses.created(forked)
         return storer_pb2.ForkKataResponse(kata_id=forked)
 
     async def DeleteKata(

@@ -131,6 +131,9 @@ def test_the_main_job_is_done_with_tls_and_tokens(protected: Protected) -> None:
         unknown = storer_pb2.GetKataRequest(kata_id="0000000000")
         assert code_of(partial(storer.GetKata, unknown)) is exhausted
         storer.GetKata(storer_pb2.GetKataRequest(kata_id=kata_id))  # as it was used before
+        manifest = storer_pb2.Manifest(display_name="a", image_name=image)
+        made = storer.CreateKata(storer_pb2.CreateKataRequest(manifest=manifest)).kata_id
+        storer.GetKata(storer_pb2.GetKataRequest(kata_id=made))
     protected.storer.wait_for_event(
         lambda event: event["event"] == "kata imported" and event["caller"] == "web"
     )

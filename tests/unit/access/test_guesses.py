@@ -87,6 +87,13 @@ def test_katas_that_were_used_before_can_be_used(bounded: Guesses) -> None:
         get(bounded, next(iter(KATAS)))
 
 
+def test_a_kata_that_a_caller_has_created_can_be_used(bounded: Guesses) -> None:
+    tries(bounded)
+    with bounded.watching(storer_pb2.CreateKataRequest()):
+        guesses.created("493A06504A")
+    get(bounded, "493A06504A")
+
+
 def test_one_participant_does_not_guess_for_the_others_nor_one_caller(bounded: Guesses) -> None:
     call_as("web", participant="192.0.2.1")
     assert tries(bounded) == PER_HOUR

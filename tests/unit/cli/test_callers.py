@@ -92,6 +92,18 @@ def test_certificates_are_of_the_ca_beside_them_and_made_again_by_it(tmp_path: P
         assert (folder / f"{name}.key").stat().st_mode & 0o777 == 0o600
 
 
+def test_a_ca_whose_key_is_elsewhere_is_not_replaced(tmp_path: Path) -> None:
+    folder = tmp_path / "tls"
+    arguments = ("certificates", "make", str(folder))
+    assert run(*arguments).exit_code == 0
+    (folder / "ca.key").unlink()
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    done = run(*arguments)
+    assert done.exit_code == 3
+    assert f"{folder}/ca.key: No such file or directory" in done.output
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
 def test_no_client_takes_the_files_of_the_ca(tmp_path: Path) -> None:
     for name in ("ca", "server", "../x"):
         done = run("certificates", "make", str(tmp_path / "tls"), "--client", name)
