@@ -45,7 +45,7 @@ images-all: engine protos launcher ## build the images of the services and of al
 image-%: engine ## build one language image, and its base images: make image-gcc_assert
 	@scripts/images.sh $*
 
-up: images ## start the services: storer on 127.0.0.1:4577, runner on 127.0.0.1:4597
+up: images ## start the services: storer on 127.0.0.1:4577, runner on 127.0.0.1:4597; TLS=1: with TLS and tokens
 	@scripts/up.sh
 
 rollback: engine ## go back to the images that ran before the last make up
@@ -57,8 +57,8 @@ down: ## stop the services; the katas stay
 prometheus: image-prometheus ## start a Prometheus beside the services, on 127.0.0.1:9090
 	@scripts/compose --profile prometheus up --detach --no-deps prometheus
 
-demo: up ## set up, start the services, and show what they do
-	@bash -c '. scripts/lib.sh && exec $(python) scripts/demo.py'
+demo: up ## set up, start the services, and show what they do; TLS=1: with TLS and tokens
+	@scripts/with-access $(python) scripts/demo.py
 
 ## The code
 

@@ -16,9 +16,10 @@ import grpc
 from cli import exits, outputs
 from cli.client import Client, connect
 from cli.parameters import Address
-from cli.terminal.complaint import complain
+from cli.terminal.complaint import CommandFailed, complain
 from cli.terminal.progress import Progress
 from cli.terminal.screen import Screen
+from dojo.service.settings import BadSettings, CallerSettings, load
 
 F = TypeVar("F", bound=Callable[..., int])
 
@@ -54,7 +55,10 @@ def storer_command(run: Callable[..., int]) -> click.Command:
         as_json = json is not None if known_fields else bool(json)
         fields = _fields(json, known_fields) if isinstance(json, str) else []
         screen = Screen(as_json=as_json, fields=fields)
-        code = _perform(run, address, screen, forces_progress=progress, arguments=arguments)
+        try:
+            code = _perform(run, address, screen, forces_progress=progress, arguments=arguments)
+        except (KeyboardInterrupt, click.Abort):
+            code = exits.INTERRUPTED
         click.get_current_context().exit(code)
 
     own = getattr(run, "__click_params__", [])
@@ -133,12 +137,10 @@ def _perform(
     signal.signal(
         signal.SIGTERM, signal.default_int_handler
     )  # so that incomplete files are removed
-    session = Session(connect(address), screen, forces_progress)
+    session = Session(client_of(address), screen, forces_progress)
     try:
         code = run(session, **arguments)
         sys.stdout.flush()
-    except (KeyboardInterrupt, click.Abort):
-        return exits.INTERRUPTED
     except grpc.RpcError as error:
         complain(exits.message_of(error, address))
         return exits.code_of(error)
@@ -150,6 +152,14 @@ def _perform(
     finally:
         session.client.channel.close()
         _flush_or_drop_output()
+
+
+def client_of(address: str) -> Client:
+    """Return a client of the service at host:port, with the settings of a caller."""
+    try:
+        return connect(address, load(CallerSettings, os.environ))
+    except BadSettings as error:
+        raise CommandFailed(str(error), exits.USAGE) from error
 
 
 def _flush_or_drop_output() -> None:

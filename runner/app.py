@@ -11,6 +11,8 @@ import structlog
 from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
 from cyberdojo.status.v1 import status_pb2
 from dojo import run_seconds
+from dojo.access import access
+from dojo.access.access import Access
 from dojo.engine.client import Engine
 from dojo.engine.monitor import EngineMonitor
 from dojo.service import serving, status_servicer
@@ -53,6 +55,8 @@ def main(take_over_seconds: float) -> None:
 def _run(settings: RunnerSettings, *, take_over_seconds: float) -> None:
     _raise_open_files_limit()
     return_freed_blocks()
+    accessible = access.from_settings(settings, settings.listen)
+    storer = StorerClient(settings.storer, settings)
     data_containers = serving.connect(settings)
     engine, namespace = data_containers.engine, data_containers.namespace
     _require_runtime(engine, settings.runtime)
@@ -91,7 +95,7 @@ def _run(settings: RunnerSettings, *, take_over_seconds: float) -> None:
         starter=starter,
         remover=remover,
         judge=Judge(lambda_evaluator, ImageRules(engine, namespace, remover)),
-        storer=StorerClient(settings.storer),
+        storer=storer,
         disk_limits=_disk_limits(settings),
     )
     admission = Admission(
@@ -122,6 +126,7 @@ def _run(settings: RunnerSettings, *, take_over_seconds: float) -> None:
                 monitor,
                 on_stop,
                 on_listening,
+                accessible=accessible,
                 stopping=admission.stop,
                 status=status,
                 take_over_seconds=take_over_seconds,
@@ -141,6 +146,7 @@ async def _serve(
     on_stop: Sequence[Callable[[], Awaitable[None]]],
     on_listening: Callable[[], None],
     *,
+    accessible: Access,
     stopping: Callable[[], None],
     status: StatusServicer,
     take_over_seconds: float,
@@ -150,6 +156,7 @@ async def _serve(
         settings.listen,
         {SERVICE: add, status_servicer.SERVICE: status.add_to},
         monitor,
+        accessible,
         on_stopping=[stopping],
         on_stop=on_stop,
         # The longest run, and its end.

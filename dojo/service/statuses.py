@@ -23,6 +23,8 @@ DOMAIN = "cyber-dojo"
 
 STATUSES: Mapping[type[errors.DojoError], grpc.StatusCode] = {
     errors.InvalidArgument: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
+    errors.NotAllowed: grpc.StatusCode.PERMISSION_DENIED,
     errors.NotFound: grpc.StatusCode.NOT_FOUND,
     errors.RequestIdReused: grpc.StatusCode.ALREADY_EXISTS,
     errors.AlreadyExists: grpc.StatusCode.ALREADY_EXISTS,
@@ -53,6 +55,9 @@ REASONS: Mapping[type[errors.DojoError], refusal_pb2.Reason.ValueType] = {
     errors.InvalidArgument: refusal_pb2.REASON_MALFORMED_FIELD,
     errors.MessageTooLarge: refusal_pb2.REASON_MESSAGE_TOO_LARGE,
     errors.RequestIdReused: refusal_pb2.REASON_REQUEST_ID_REUSED,
+    errors.Unauthenticated: refusal_pb2.REASON_UNKNOWN_CALLER,
+    errors.NotAllowed: refusal_pb2.REASON_NOT_ALLOWED,
+    errors.TooManyGuesses: refusal_pb2.REASON_TOO_MANY_GUESSES,
     errors.KataNotFound: refusal_pb2.REASON_NO_SUCH_KATA,
     errors.AvatarNotFound: refusal_pb2.REASON_NO_SUCH_AVATAR,
     errors.LightNotFound: refusal_pb2.REASON_NO_SUCH_LIGHT,

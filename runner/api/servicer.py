@@ -15,6 +15,7 @@ import structlog
 from cyberdojo.colour.v1 import colour_pb2
 from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
 from dojo import avatars, image_names, kata_ids, run_seconds, visible_files
+from dojo.access import guesses
 from dojo.errors import DojoError, InvalidArgument
 from runner import metrics
 from runner.api import results_message
@@ -245,7 +246,12 @@ class RunnerServicer(runner_pb2_grpc.RunnerServiceServicer):
 async def _in(threads: ThreadPoolExecutor, call: Callable[[A], T], argument: A) -> T:
     """Call in one of the threads, with the fields of the call's log, as asyncio.to_thread does."""
     context = contextvars.copy_context()
-    return await asyncio.get_running_loop().run_in_executor(threads, context.run, call, argument)
+
+    def work() -> T:
+        guesses.check()
+        return call(argument)
+
+    return await asyncio.get_running_loop().run_in_executor(threads, context.run, work)
 
 
 def _mark_retrieved(future: "asyncio.Future[Any]") -> None:
