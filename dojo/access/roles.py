@@ -17,6 +17,7 @@ class Role(Enum):
 
 _STORER = "/cyberdojo.storer.v1.StorerService/"
 _START_POINTS = "/cyberdojo.startpoints.v1.StartPointsService/"
+_STATUS = "/cyberdojo.status.v1.StatusService/"
 _RUNNER = "/cyberdojo.runner.v1.RunnerService/"
 
 _ALL = frozenset(Role)
@@ -45,6 +46,8 @@ ROLES: Mapping[str, frozenset[Role]] = {
     _STORER + "RestoreKata": _OPERATOR,
     _STORER + "BackupKatas": _OPERATOR,
     _STORER + "RestoreKatas": _OPERATOR,
+    _STORER + "ListBackups": _OPERATOR,
+    _STATUS + "GetStatus": _OPERATOR,  # it tells settings
     _START_POINTS + "ListLanguages": _ALL,
     _START_POINTS + "ListExercises": _ALL,
     _START_POINTS + "GetStartPoint": _ALL,

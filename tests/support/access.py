@@ -21,6 +21,7 @@ from grpc_reflection.v1alpha import reflection
 
 from cyberdojo.runner.v1 import runner_pb2
 from cyberdojo.startpoints.v1 import startpoints_pb2
+from cyberdojo.status.v1 import status_pb2
 from cyberdojo.storer.v1 import storer_pb2
 from dojo import limits
 from dojo.access import access, tokens
@@ -34,7 +35,12 @@ from dojo.service.settings import CommonSettings
 
 SERVICES = [
     service
-    for file in (storer_pb2.DESCRIPTOR, startpoints_pb2.DESCRIPTOR, runner_pb2.DESCRIPTOR)
+    for file in (
+        storer_pb2.DESCRIPTOR,
+        startpoints_pb2.DESCRIPTOR,
+        runner_pb2.DESCRIPTOR,
+        status_pb2.DESCRIPTOR,
+    )
     for service in file.services_by_name.values()
 ]
 METHODS = [method for service in SERVICES for method in service.methods]

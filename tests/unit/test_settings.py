@@ -8,7 +8,13 @@ import pytest
 
 from dojo.naming import Namespace
 from dojo.service import setting_names
-from dojo.service.settings import BadSettings, load
+from dojo.service.settings import (
+    BadSettings,
+    CommonSettings,
+    Origin,
+    in_force,
+    load,
+)
 from runner.settings import RunnerSettings
 from storer.settings import StorerSettings
 from support.paths import TOP
@@ -115,3 +121,22 @@ def test_an_archive_is_a_path_or_a_bucket(text: str) -> None:
 def test_an_archive_is_nothing_else(text: str) -> None:
     (found,) = problems(StorerSettings, CYBER_DOJO_ARCHIVE=text)
     assert found.startswith(f"CYBER_DOJO_ARCHIVE={text!r} is no absolute path")
+
+
+def test_each_setting_in_force_has_its_origin_and_secrets_have_no_text() -> None:
+    environ = {"CYBER_DOJO_NAMESPACE": "a", "CYBER_DOJO_LOG_LEVEL": "debug"}
+    environ["CYBER_DOJO_TOKEN"] = "hunter2"  # noqa: S105 - nobody's
+    settings = load(CommonSettings, environ)
+    found = {each.name: each for each in in_force(settings, environ, {"CYBER_DOJO_NAMESPACE"})}
+    shown = [(each.text, each.origin, each.is_secret) for each in found.values()]
+    assert ("a", Origin.FILE, False) in shown
+    assert ("debug", Origin.ENVIRONMENT, False) in shown
+    assert ("", Origin.DEFAULT, False) in shown
+    assert ("", Origin.ENVIRONMENT, True) in shown
+    assert "hunter2" not in str(shown)
+
+
+def test_a_bad_secret_is_not_told() -> None:
+    with pytest.raises(BadSettings) as caught:
+        load(CommonSettings, {"CYBER_DOJO_TOKEN": "hunter 2"})
+    assert caught.value.problems == ["CYBER_DOJO_TOKEN=... has blanks or letters that no token has"]
