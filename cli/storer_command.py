@@ -32,9 +32,10 @@ RUNNER_ADDRESS = "127.0.0.1:4597"
 
 @dataclass(frozen=True)
 class Session:
-    """The storer that a command calls, and the screen that it writes to."""
+    """The storer that a command calls, how services are called, and the screen to write to."""
 
     client: Client
+    settings: CallerSettings
     screen: Screen
     forces_progress: bool
 
@@ -141,6 +142,9 @@ def _perform(
     try:
         code = run(session, **arguments)
         sys.stdout.flush()
+    except BadSettings as error:  # for another service than the storer
+        complain(str(error))
+        return exits.USAGE
     except grpc.RpcError as error:
         complain(exits.message_of(error, address))
         return exits.code_of(error)

@@ -7,7 +7,6 @@ use_access
 
 folder=$CYBER_DOJO_ACCESS_DIRECTORY
 image=cyber-dojo/storer:$CYBER_DOJO_TAG
-docker image inspect "$image" >/dev/null 2>&1 || image=${image%-previous}
 
 # In a container, because the folder may be root's. Afterwards it is the caller's: commands on this
 # machine read the token there.

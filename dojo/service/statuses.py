@@ -54,6 +54,9 @@ STATUSES: Mapping[type[errors.DojoError], grpc.StatusCode] = {
 REASONS: Mapping[type[errors.DojoError], refusal_pb2.Reason.ValueType] = {
     errors.InvalidArgument: refusal_pb2.REASON_MALFORMED_FIELD,
     errors.MessageTooLarge: refusal_pb2.REASON_MESSAGE_TOO_LARGE,
+    errors.Unauthenticated: refusal_pb2.REASON_CALLER_UNKNOWN,
+    errors.NotAllowed: refusal_pb2.REASON_CALLER_NOT_ALLOWED,
+    errors.TooManyGuesses: refusal_pb2.REASON_TOO_MANY_GUESSES,
     errors.RequestIdReused: refusal_pb2.REASON_REQUEST_ID_REUSED,
     errors.Unauthenticated: refusal_pb2.REASON_UNKNOWN_CALLER,
     errors.NotAllowed: refusal_pb2.REASON_NOT_ALLOWED,

@@ -23,7 +23,7 @@ from dojo.service.settings import CallerSettings, load
 from support.access import Files, make_files
 from support.commands import COMMAND
 from support.paths import TOP
-from support.services import Service, code_of, run_healthcheck
+from support.services import Service, code_of, run_healthcheck, wait_until
 from support.storer.fixtures import delete_all
 
 
@@ -95,7 +95,9 @@ def protected(
         storer.stop()
 
 
-def test_the_main_job_is_done_with_tls_and_tokens(protected: Protected) -> None:
+def test_the_main_job_is_done_with_tls_and_tokens(
+    protected: Protected, data_containers: DataContainers
+) -> None:
     addresses = ("--storer", protected.storer.address, "--runner", protected.runner.address)
     done = protected.run(sys.executable, "scripts/demo.py", "--keep", *addresses)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -116,6 +118,7 @@ def test_the_main_job_is_done_with_tls_and_tokens(protected: Protected) -> None:
         (avatar,) = storer.GetKata(storer_pb2.GetKataRequest(kata_id=kata_id)).avatars
         own = {"kata_id": kata_id, "avatar": avatar}
         runner.Release(runner_pb2.ReleaseRequest(**own))
+        wait_until(lambda: not data_containers.holders(kata_id))
         archived = protected.run(*COMMAND, "archive", kata_id)
         assert archived.returncode == 0, archived.stderr
         image = "cyberdojofoundation/gcc_assert"
@@ -131,7 +134,8 @@ def test_the_main_job_is_done_with_tls_and_tokens(protected: Protected) -> None:
         unknown = storer_pb2.GetKataRequest(kata_id="0000000000")
         assert code_of(partial(storer.GetKata, unknown)) is exhausted
         storer.GetKata(storer_pb2.GetKataRequest(kata_id=kata_id))  # as it was used before
-        manifest = storer_pb2.Manifest(display_name="a", image_name=image)
+        files = {"cyber-dojo.sh": b"true\n"}
+        manifest = storer_pb2.Manifest(display_name="a", image_name=image, visible_files=files)
         made = storer.CreateKata(storer_pb2.CreateKataRequest(manifest=manifest)).kata_id
         storer.GetKata(storer_pb2.GetKataRequest(kata_id=made))
     protected.storer.wait_for_event(

@@ -87,8 +87,5 @@ def test_no_message_and_no_representation_shows_a_token() -> None:
     assert settings.token is not None
     assert settings.token.reveal() == "dojo_x"
     assert "dojo_x" not in repr(settings)
-    with pytest.raises(BadSettings) as caught:
-        load(CommonSettings, {"CYBER_DOJO_TOKEN": "dojo_x y"})
-    assert caught.value.problems == ["CYBER_DOJO_TOKEN has blanks or letters that no token has"]
     with pytest.raises(ValueError, match="has blanks"):
         Secret("dojo_ü")
