@@ -138,7 +138,12 @@ def _perform(
     signal.signal(
         signal.SIGTERM, signal.default_int_handler
     )  # so that incomplete files are removed
-    session = Session(client_of(address), screen, forces_progress)
+    try:
+        settings = load(CallerSettings, os.environ)
+        client = connect(address, settings)
+    except BadSettings as error:
+        raise CommandFailed(str(error), exits.USAGE) from error
+    session = Session(client, settings, screen, forces_progress)
     try:
         code = run(session, **arguments)
         sys.stdout.flush()
@@ -156,14 +161,6 @@ def _perform(
     finally:
         session.client.channel.close()
         _flush_or_drop_output()
-
-
-def client_of(address: str) -> Client:
-    """Return a client of the service at host:port, with the settings of a caller."""
-    try:
-        return connect(address, load(CallerSettings, os.environ))
-    except BadSettings as error:
-        raise CommandFailed(str(error), exits.USAGE) from error
 
 
 def _flush_or_drop_output() -> None:

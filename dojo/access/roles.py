@@ -47,7 +47,6 @@ ROLES: Mapping[str, frozenset[Role]] = {
     _STORER + "BackupKatas": _OPERATOR,
     _STORER + "ListBackups": _OPERATOR,
     _STORER + "RestoreKatas": _OPERATOR,
-    _STORER + "ListBackups": _OPERATOR,
     _STATUS + "GetStatus": _OPERATOR,  # it tells settings
     _START_POINTS + "ListLanguages": _ALL,
     _START_POINTS + "ListExercises": _ALL,
@@ -58,7 +57,6 @@ ROLES: Mapping[str, frozenset[Role]] = {
     _RUNNER + "Release": _WEB,
     _RUNNER + "PullImage": _WEB,
     _RUNNER + "ListImages": _ALL,
-    _STATUS + "GetStatus": _OPERATOR,
 }
 """The roles of each RPC, by its full name. A test insists that every RPC is here."""
 

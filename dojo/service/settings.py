@@ -42,9 +42,7 @@ class Secret:
         return self._text
 
 
-def setting(
-    name: str, parse: Callable[[str], T], default: T, meaning: str, *, is_secret: bool = False
-) -> T:
+def setting(name: str, parse: Callable[[str], T], default: T, meaning: str) -> T:
     """Declare a dataclass field that is read from the environment variable `name`.
 
     `parse` takes the variable's text and raises ValueError, with a reason, if it can't be
@@ -190,7 +188,6 @@ class CallerSettings:
         Secret,
         None,
         "the token that calls are made with",
-        is_secret=True,
     )
     token_file: Path | None = setting(
         "CYBER_DOJO_TOKEN_FILE",
