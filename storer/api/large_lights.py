@@ -11,7 +11,7 @@ from cyberdojo.storer.v1 import storer_pb2
 from dojo import limits, process_main
 from dojo.budget import NotSmall
 from dojo.processes import Process, Processes
-from storer.api import converters
+from storer.api import converters, facts_converters
 from storer.fs import json_files
 from storer.git import libgit2
 from storer.kata.avatar import Avatar
@@ -60,5 +60,6 @@ def _answer(light: Light, submission: Submission) -> bytes:
         stdout=submission.stdout,
         stderr=submission.stderr,
     )
+    facts_converters.results_to(submission.test_results, answer)
     serialized: bytes = answer.SerializeToString()
     return serialized

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from itertools import chain
 
 from cyberdojo.storer.v1 import storer_pb2
@@ -13,6 +14,7 @@ from dojo.engine.data_containers import DataContainers
 from dojo.errors import InvalidArgument
 from dojo.processes import Processes
 from dojo.service.call_threads import CallThreads
+from storer import metrics
 from storer.api import converters
 from storer.katas.repository import Katas
 from storer.verify.findings import Kind
@@ -37,6 +39,10 @@ _KINDS = {
     Kind.DAMAGED: storer_pb2.FINDING_KIND_DAMAGED,
     Kind.LARGE: storer_pb2.FINDING_KIND_LARGE,
 }
+
+for _kind in Kind:
+    for _mended in ("yes", "no"):
+        metrics.FINDINGS.labels(_kind.value, _mended)
 
 
 async def answer_verify_katas(
@@ -66,15 +72,21 @@ async def answer_verify_katas(
     async for each in _paced(threads, found, share):
         if isinstance(each, Progress):
             progress = storer_pb2.VerifyProgress(
-                kata_id=each.kata_id, done_count=verifier.counts.katas, total_count=len(ids)
+                kata_id=each.kata_id, done_count=verifier.done_count, total_count=len(ids)
             )
             yield storer_pb2.VerifyKatasResponse(progress=progress)
         else:
+            mended = "yes" if each.mended else "no"
+            metrics.FINDINGS.labels(each.finding.kind.value, mended).inc()
             summary.finding_count += 1
             summary.mended_count += each.mended
             summary.harmless_count += each.finding.kind is Kind.DANGLING
             yield storer_pb2.VerifyKatasResponse(finding=_finding_to(each))
+    if not request.kata_ids:
+        left_out = partial(verifier.left_out, prefix, skips_archive=request.skip_archive)
+        summary.left_out_count = await threads.run_long(left_out)
     summary.kata_count = verifier.counts.katas
+    summary.archived_count = verifier.counts.archived
     summary.avatar_count = verifier.counts.avatars
     summary.light_count = verifier.counts.lights
     summary.size_bytes = verifier.counts.size_bytes

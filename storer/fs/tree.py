@@ -22,6 +22,7 @@ from storer.fs import holes
 # a program can leave, are no part of the kata.
 MAX_DEPTH = 160
 
+_BLOCK_BYTES = 512  # of st_blocks, whatever the disk's own are: stat(2)
 # How large a folder is whose names are all held, to be sorted: on ext4 it has up to 87,000. And how
 # many names of a larger one are held at a time.
 _SMALL_FOLDER_BYTES = 1024**2
@@ -60,6 +61,12 @@ class Member:
     status: os.stat_result
     descriptor: int = -1
     target: str = ""
+
+
+def disk_bytes(top: Path) -> int:
+    """Return how many bytes of its disk a tree takes, as du(1) counts them."""
+    with closing(walk(top)) as entries:
+        return sum(each.status.st_blocks * _BLOCK_BYTES for each in entries)
 
 
 def walk(

@@ -32,6 +32,8 @@ from storer.kata.light import Light, Submission
 from storer.kata.manifest import OUTPUT
 
 GIT = ".git"
+# The key in light.json of the results of each test.
+TEST_RESULTS = "test_results"
 LIGHT_JSON = "light.json"
 MANIFEST_JSON = "manifest.json"
 
@@ -134,10 +136,12 @@ class History:
             files = self._legacy_files(number, root, *budgets)
             return Submission(files=files, stdout=files.pop(OUTPUT, b""))
         value = self._json_in(root, number, LIGHT_JSON, *budgets)
+        results = value.get(TEST_RESULTS)
         return Submission(
             files=self._files_in(root, number, {}, *budgets),
             stdout=json_files.to_bytes(str(value.get("stdout", ""))),
             stderr=json_files.to_bytes(str(value.get("stderr", ""))),
+            test_results=results if isinstance(results, dict) else None,
         )
 
     def files(

@@ -71,9 +71,10 @@ class KataFinding:
 
 @dataclass(slots=True)
 class Counts:
-    """What was checked so far."""
+    """What was checked so far: katas, and how many of them are in the archive alone."""
 
     katas: int = 0
+    archived: int = 0
     avatars: int = 0
     lights: int = 0
     size_bytes: int = 0
@@ -98,6 +99,8 @@ class Verifier:
         self._archive = katas.archive
         self._processes = processes
         self._mend = mend
+        self._counted: set[str] = set()
+        self.done_count = 0  # of the data-containers
         self._checked_seconds = 0.0  # in this process
         self.counts = Counts()
 
@@ -113,18 +116,41 @@ class Verifier:
         for kata_id in ids:
             if not self._containers.folder(kata_id).exists():
                 continue
+            is_kata = self._containers.exists(kata_id)
             try:
                 for each in self._check_kata(kata_id):
+                    is_kata = is_kata or isinstance(each, KataFinding)
                     yield each if isinstance(each, KataFinding) else Progress(kata_id)
             except (KataNotFound, FileNotFoundError):
                 if self._containers.exists(kata_id):
                     raise
+                is_kata = False  # it was deleted, or archived: then it is counted there
             except _NOT_VERIFIED as error:  # the other katas can be verified
                 reason = error.reason if isinstance(error, LockHeld) else error
                 busy = Finding("", Kind.HISTORY, f"not verified: {reason}")
                 yield KataFinding(kata_id, "", busy, mended=False)
-            self.counts.katas += 1
+            if is_kata:
+                self._count(kata_id)
+            self.done_count += 1
             yield Progress(kata_id)
+
+    def _count(self, kata_id: str) -> bool:
+        """Count a kata, unless it was counted before; return whether it was counted now."""
+        is_new = kata_id not in self._counted
+        self._counted.add(kata_id)
+        self.counts.katas += is_new
+        return is_new
+
+    def left_out(self, prefix: str, *, skips_archive: bool) -> int:
+        """Return how many katas with a prefix exist and were not counted.
+
+        They are in the katas directory alone; with `skips_archive` also those in the archive alone.
+        Raises ArchiveUnavailable.
+        """
+        found = set(self._katas.ids_in_directory(prefix))
+        if skips_archive:
+            found.update(self._archive.ids(prefix))
+        return sum(not self._containers.exists(each) for each in found - self._counted)
 
     def damage_of(self, kata_id: str) -> str:
         """Return what is damaged of a kata, "" if nothing is: what only a backup can mend.
@@ -153,8 +179,12 @@ class Verifier:
             if checked is None:
                 continue
             self.counts.size_bytes += checked.size_bytes
-            self.counts.katas += not self._containers.exists(kata_id)
+            self.counts.archived += self._count(kata_id)
             yield from (KataFinding(kata_id, "", each, mended=False) for each in checked.findings)
+            if checked.index_entry is not None:
+                stale = archived.check_index(self._archive, kata_id, checked.index_entry)
+                found = self._mend_all([stale] if stale is not None else [])
+                yield from (KataFinding(kata_id, "", each, mended) for each, mended in found)
 
     def _check_kata(self, kata_id: str) -> Iterator[KataFinding | None]:
         """Yield findings, and None after each part of the work."""
