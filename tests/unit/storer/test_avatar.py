@@ -17,6 +17,7 @@ from storer.kata import avatar
 from storer.kata.avatar import Avatar
 from storer.kata.light import Light, Submission
 from storer.kata.lights import LightsCache
+from storer.kata.request import Request
 from support.storer.storing import STARTED
 
 ID = "0123456789"
@@ -62,12 +63,12 @@ def test_a_light_whose_files_can_not_be_listed_is_recorded_and_listed_with_the_n
         raise error
 
     files = {"a.txt": bytes(MIB)}
-    light = Light(number=0, colour="red", time=STARTED, request_id="1")
+    light = Light(number=0, colour="red", time=STARTED, request=Request("1", "a"))
     assert whale.record(light, Submission(files), None, dump).number == 1
     assert whale.submission(1)[1].files == files
     assert not list(whale.folder.glob(".manifest.json.new"))
     assert whale.record(light, Submission(files), None).number == 1  # the same request
-    again = replace(light, request_id="2")
+    again = replace(light, request=Request("2", "b"))
     assert whale.record(again, Submission(files), 2).number == 2
     found = json.loads((whale.folder / "manifest.json").read_bytes())
     assert json_files.read_files(found) == files
