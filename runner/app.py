@@ -10,6 +10,7 @@ import structlog
 
 from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
 from cyberdojo.status.v1 import status_pb2
+from dojo import run_seconds
 from dojo.engine.client import Engine
 from dojo.engine.monitor import EngineMonitor
 from dojo.service import serving, status_servicer
@@ -17,8 +18,9 @@ from dojo.service.memory import return_freed_blocks
 from dojo.service.serving import CannotListen
 from dojo.service.settings import BadSettings
 from dojo.service.status_servicer import StatusServicer
+from runner import metrics
 from runner.api.admission import Admission
-from runner.api.servicer import MAX_SECONDS, RunnerServicer
+from runner.api.servicer import RunnerServicer
 from runner.colour.image_rules import ImageRules
 from runner.colour.judge import Judge
 from runner.colour.lambda_evaluator import LambdaEvaluator
@@ -93,6 +95,9 @@ def _run(settings: RunnerSettings, *, take_over_seconds: float) -> None:
         partial(asyncio.to_thread, lambda_evaluator.close),
         partial(asyncio.to_thread, presence.end),
     ]
+    metrics.WARM_CONTAINERS.set_function(pool.count)
+    metrics.RUNS_WAITING.set_function(admission.count_waiting)
+    metrics.MAX_RUNS.set(admission.max_running)
     monitor = EngineMonitor(data_containers, pool.images_changed)
     status = StatusServicer(
         settings,
@@ -138,8 +143,11 @@ async def _serve(
         monitor,
         on_stopping=[stopping],
         on_stop=on_stop,
-        grace_seconds=MAX_SECONDS + serving.GRACE_SECONDS,  # the longest run, and its end
+        # The longest run, and its end.
+        grace_seconds=run_seconds.MAX_SECONDS + serving.GRACE_SECONDS,
         on_listening=on_listening,
+        metrics_listen=settings.metrics_listen,
+        logs_calls=settings.logs_calls,
         take_over_seconds=take_over_seconds,
     )
 

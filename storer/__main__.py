@@ -2,6 +2,7 @@
 
 import click
 
+from dojo.service import memory
 from dojo.service.serve_options import take_over_option
 
 
@@ -17,6 +18,7 @@ def serve(*, take_over_seconds: float) -> None:
 
     Settings are environment variables, or in the file .env: docs/running.md lists them.
     """
+    memory.use_large_pages()  # before the imports, which it has done again
     from storer import app  # noqa: PLC0415 - imported late, so that --help is fast
 
     app.main(take_over_seconds)

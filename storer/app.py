@@ -19,12 +19,14 @@ from dojo import limits
 from dojo.engine.data_containers import DataContainers
 from dojo.engine.monitor import EngineMonitor
 from dojo.errors import ArchiveUnavailable
+from dojo.processes import Processes
 from dojo.service import serving, status_servicer
 from dojo.service.call_threads import CallThreads
 from dojo.service.memory import limit_bytes, return_freed_blocks
 from dojo.service.settings import BadSettings
 from dojo.service.status_servicer import StatusServicer
 from dojo.shares import Memory
+from storer import metrics
 from storer.api.comparisons import Comparisons
 from storer.api.light_messages import LightMessages
 from storer.api.servicer import StorerServicer
@@ -50,6 +52,7 @@ from storer.verify.katas import Verifier
 from storer.workers.archiver import Archiver, Policy
 from storer.workers.replicator import Replicator
 from storer.workers.source_remover import SourceRemover
+from storer.workers.survey import Survey
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,8 @@ class Storer:
     archiver: Archiver
     replicator: Replicator
     remover: SourceRemover
+    survey: Survey
+    processes: list[Processes]
     servicer: StorerServicer
     start_points: StartPointsServicer
     describe: Callable[[status_pb2.GetStatusResponse], None]
@@ -102,11 +107,21 @@ def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
     loop = asyncio.get_running_loop()
     changes.subscribe(lambda kata_id: loop.call_soon_threadsafe(watches.changed, kata_id))
     changes.subscribe(replicator.changed)
-    start_points = StartPoints(settings.start_points)
-    remover = SourceRemover(
-        katas, directory, data_containers, Verifier(data_containers, katas, mend=False)
-    )
+    metrics.ARCHIVE_COPY_LAG_SECONDS.set_function(lambda: replicator.lag()[1] or 0)
+    metrics.MAX_DATA_CONTAINERS.set(settings.max_data_containers)
+    for state, doubtful in (("pending", False), ("doubtful", True)):
+        count = partial(checkpointer.count, doubtful=doubtful)
+        metrics.WRITE_AHEAD_LOGS.labels(state).set_function(count)
+    disks = {"volumes": data_containers.volume_root}
+    if (archive_directory := location.directory(settings.archive)) is not None:
+        disks["archive"] = archive_directory
     catalog = Catalog(data_containers)
+    start_points = StartPoints(settings.start_points)
+    checking = Processes(limits.MAX_CHECKING_PROCESSES, "check katas")
+    large = Processes(limits.MAX_LARGE_LIGHT_PROCESSES, "read or record large lights")
+    remover = SourceRemover(
+        katas, directory, data_containers, Verifier(data_containers, katas, checking, mend=False)
+    )
     servicer = StorerServicer(
         katas=katas,
         watches=watches,
@@ -117,6 +132,8 @@ def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
         light_messages=LightMessages(),
         streams=Streams(threads, CallThreads(RECEIVER_THREADS, "receiver")),
         comparisons=Comparisons(threads),
+        checking=checking,
+        large=large,
         threads=threads,
     )
     return Storer(
@@ -126,6 +143,8 @@ def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
         archiver=archiver,
         replicator=replicator,
         remover=remover,
+        survey=Survey(data_containers, checkpointer, catalog, disks),
+        processes=[checking, large],
         servicer=servicer,
         start_points=StartPointsServicer(start_points),
         describe=StorerDescription(
@@ -161,6 +180,8 @@ async def _serve(
         storer.archiver.start()
         storer.replicator.start()
         storer.remover.start()
+        if settings.metrics_listen is not None:
+            storer.survey.start()
 
     monitor = EngineMonitor(data_containers)
     disks = {"volumes": data_containers.volume_root}
@@ -185,9 +206,20 @@ async def _serve(
         take_over_seconds=take_over_seconds,
         memory=Memory(limit_bytes()),
         on_stop=[
-            partial(asyncio.to_thread, each.stop)
-            for each in (storer.archiver, storer.replicator, storer.remover, storer.checkpointer)
+            *(partial(asyncio.to_thread, each.stop) for each in storer.processes),
+            *(
+                partial(asyncio.to_thread, each.stop)
+                for each in (
+                    storer.survey,
+                    storer.archiver,
+                    storer.replicator,
+                    storer.remover,
+                    storer.checkpointer,
+                )
+            ),
         ],
+        metrics_listen=settings.metrics_listen,
+        logs_calls=settings.logs_calls,
     )
 
 

@@ -5,16 +5,18 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import grpc.aio
 import structlog
+from google.protobuf import descriptor_pool
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from dojo import limits
+from dojo import channels, limits, metrics, traces
 from dojo.engine import volumes
 from dojo.engine.client import Engine
 from dojo.engine.data_containers import DataContainers
@@ -22,8 +24,10 @@ from dojo.engine.monitor import EngineMonitor
 from dojo.engine.volumes import VolumesOutOfSight
 from dojo.errors import ArchiveOfAnother, ArchiveUnavailable, EngineUnavailable
 from dojo.service import log, settings_file, take_over
+from dojo.service.call_recorder import CallRecorder
 from dojo.service.interceptor import StatusInterceptor
 from dojo.service.memory import limit_bytes
+from dojo.service.metrics_server import MetricsServer
 from dojo.service.receiving import Receiving
 from dojo.service.settings import BadSettings, CommonSettings, load
 from dojo.shares import Memory
@@ -37,9 +41,6 @@ HEALTH_SECONDS = 0.25
 
 # A client may ping a connection this often, whether calls are in progress or not.
 PING_SECONDS = 1
-# A connection on which nothing comes for so long is pinged, and closed if no answer comes.
-KEEPALIVE_SECONDS = 20
-KEEPALIVE_TIMEOUT_SECONDS = 10
 GRACE_SECONDS = 10.0
 
 # Threads that run domain calls. There are more than cores, because the calls wait for the engine,
@@ -68,6 +69,27 @@ def connect(settings: CommonSettings) -> DataContainers:
 LOCK_SECONDS = 0.001
 
 
+def server_options(
+    keepalive_seconds: float = channels.KEEPALIVE_SECONDS,
+) -> list[tuple[str, int]]:
+    """Return gRPC's options for a server of ours."""
+    return [
+        ("grpc.max_receive_message_length", limits.MESSAGE_BYTES),
+        ("grpc.max_send_message_length", -1),
+        # Else gRPC reads megabytes of messages ahead that nobody has asked for yet.
+        ("grpc.http2.bdp_probe", 0),
+        ("grpc.so_reuseport", 0),  # else a second service could share our port, and our calls
+        # Thousands of watchers call again when a service is restarted. gRPC's default is to cancel
+        # calls beyond 1000 that wait to be accepted.
+        ("grpc.server.max_pending_requests", MAX_PENDING),
+        ("grpc.server.max_pending_requests_hard_limit", MAX_PENDING),
+        # gRPC's default is a ping in five minutes while nothing is sent, as in an idle watch.
+        ("grpc.http2.min_ping_interval_without_data_ms", PING_SECONDS * 1000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        *channels.keepalive_options(keepalive_seconds),
+    ]
+
+
 async def serve(
     listen: str,
     services: Mapping[str, Callable[[grpc.aio.Server], None]],
@@ -76,6 +98,8 @@ async def serve(
     on_stopping: Sequence[Callable[[], None]] = (),
     on_stop: Sequence[Callable[[], Awaitable[None]]] = (),
     on_listening: Callable[[], None] = lambda: None,
+    metrics_listen: str | None = None,
+    logs_calls: bool = False,
     memory: Memory | None = None,
     grace_seconds: float = GRACE_SECONDS,
     take_over_seconds: float = 0.0,
@@ -87,6 +111,7 @@ async def serve(
     before the wait for those calls, to end calls that would not end by themselves. `on_stop` is
     awaited when no call is left. `on_listening` is called in a thread when the address is ours,
     before any call is served: a second service on the same address has changed nothing by then.
+    Prometheus finds the metrics at `metrics_listen`; with `logs_calls` each call has a log line.
     All calls together take no more than their part of `memory`. If another service has the address,
     waits `take_over_seconds` for it, with everything ready. Raises CannotListen.
     """
@@ -95,24 +120,11 @@ async def serve(
         ThreadPoolExecutor(THREADS, thread_name_prefix="domain")
     )
     server = grpc.aio.server(
-        interceptors=[StatusInterceptor(Receiving(limit_bytes()), memory)],
-        options=[
-            ("grpc.max_receive_message_length", limits.MESSAGE_BYTES),
-            ("grpc.max_send_message_length", -1),
-            # Else gRPC reads megabytes of messages ahead that nobody has asked for yet.
-            ("grpc.http2.bdp_probe", 0),
-            ("grpc.so_reuseport", 0),  # else a second service could share our port, and our calls
-            # Thousands of watchers call again when a service is restarted. gRPC's default is to
-            # cancel calls beyond 1000 that wait to be accepted.
-            ("grpc.server.max_pending_requests", MAX_PENDING),
-            ("grpc.server.max_pending_requests_hard_limit", MAX_PENDING),
-            # gRPC's default is a ping in five minutes while nothing is sent, as in an idle watch.
-            ("grpc.http2.min_ping_interval_without_data_ms", PING_SECONDS * 1000),
-            ("grpc.keepalive_permit_without_calls", 1),
-            ("grpc.keepalive_time_ms", KEEPALIVE_SECONDS * 1000),
-            ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_SECONDS * 1000),
-            ("grpc.http2.max_pings_without_data", 0),
+        interceptors=[
+            CallRecorder(_methods(services), logs_calls=logs_calls),
+            StatusInterceptor(Receiving(limit_bytes()), memory),
         ],
+        options=server_options(),
     )
     for add in services.values():
         add(server)
@@ -124,9 +136,9 @@ async def serve(
     try:
         port = server.add_insecure_port(listen)
     except RuntimeError:
-        raise CannotListen(
-            f"can't listen on {listen}: another program does, or it is no address of this machine"
-        ) from None
+        raise CannotListen(_not_free(listen)) from None
+    metrics.ENGINE_UP.set_function(lambda: monitor.is_up)
+    metrics_server = None if metrics_listen is None else _serve_metrics(metrics_listen)
     await asyncio.to_thread(on_listening)
     monitor.start()
     # The objects so far live as long as the process: the garbage collector would only hold up
@@ -151,7 +163,29 @@ async def serve(
     monitor.stop()
     for finish in on_stop:
         await finish()
+    if metrics_server is not None:
+        await asyncio.to_thread(metrics_server.stop)
     _log.info("stopped")
+
+
+def _not_free(listen: str) -> str:
+    return f"can't listen on {listen}: another program does, or it is no address of this machine"
+
+
+def _serve_metrics(listen: str) -> MetricsServer:
+    try:
+        server = MetricsServer(listen)
+    except OSError:
+        raise CannotListen(_not_free(listen)) from None
+    _log.info("serving metrics", listen=server.address)
+    return server
+
+
+def _methods(services: Iterable[str]) -> list[str]:
+    """Return the full names (/package.Service/Method) of the services' methods."""
+    pool = descriptor_pool.Default()
+    found = [pool.FindServiceByName(each) for each in services]
+    return [f"/{service.full_name}/{each.name}" for service in found for each in service.methods]
 
 
 async def _report_health(checks: Any, services: list[str], monitor: EngineMonitor) -> None:
@@ -176,6 +210,23 @@ def _configure_log(settings: CommonSettings) -> None:
         raise BadSettings([f"CYBER_DOJO_LOG_FILE='{settings.log_file}' {reason}"]) from error
 
 
+@contextmanager
+def _tracing(name: str, settings: CommonSettings) -> Iterator[None]:
+    """Send traces during the block, if the settings say where to; raise BadSettings if we can't."""
+    if not settings.traces:
+        yield
+        return
+    try:
+        stop = traces.configure(settings.traces, f"cyber-dojo-{name}")
+    except ImportError as error:
+        reason = f"requires packages that are not here: {error}; install cyber-dojo[traces]"
+        raise BadSettings([f"CYBER_DOJO_TRACES={settings.traces!r} {reason}"]) from error
+    try:
+        yield
+    finally:
+        stop()
+
+
 def run(name: str, kind: type[S], main: Callable[[S], None]) -> None:
     """Run a service's main with its settings, read from the environment and the settings' file.
 
@@ -186,7 +237,8 @@ def run(name: str, kind: type[S], main: Callable[[S], None]) -> None:
         settings_file.apply(os.environ)
         settings = load(kind, os.environ)
         _configure_log(settings)
-        main(settings)
+        with _tracing(name, settings):
+            main(settings)
     except BadSettings as error:
         for problem in error.problems:
             print(f"{name}: {problem}", file=sys.stderr)

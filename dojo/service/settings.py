@@ -9,6 +9,9 @@ from typing import TypeVar
 from dojo.naming import Namespace
 from dojo.service import setting_names
 
+# From the lowest. An event of the level `access` says how one call ended.
+LOG_LEVELS = ("debug", "access", "info", "warning", "error")
+
 T = TypeVar("T")
 S = TypeVar("S")
 
@@ -100,6 +103,15 @@ def address(text: str) -> str:
     return text
 
 
+def endpoint(text: str) -> str:
+    """Parse `http://host:port`, or the same with https."""
+    scheme, separator, rest = text.partition("://")
+    if scheme not in {"http", "https"} or not separator:
+        raise ValueError("does not begin with http:// or https://")
+    address(rest)
+    return text
+
+
 def absolute_path(text: str) -> Path:
     """Parse an absolute path."""
     path = Path(text)
@@ -158,9 +170,10 @@ class CommonSettings:
     )
     log_level: str = setting(
         "CYBER_DOJO_LOG_LEVEL",
-        one_of("debug", "info", "warning", "error"),
+        one_of(*LOG_LEVELS),
         "info",
-        "the lowest level that is logged",
+        "the lowest level that is logged: debug, access (a line for each call), info, warning, "
+        "error",
     )
     log_file: Path | None = setting(
         "CYBER_DOJO_LOG_FILE",
@@ -168,3 +181,22 @@ class CommonSettings:
         None,
         "a file to which what is logged is appended too; each service needs one of its own",
     )
+    metrics_listen: str | None = setting(
+        "CYBER_DOJO_METRICS_LISTEN",
+        address,
+        None,
+        "host:port where Prometheus finds the service's metrics; each service needs one of its "
+        "own, and port 0 takes a free one, which is logged",
+    )
+    traces: str = setting(
+        "CYBER_DOJO_TRACES",
+        endpoint,
+        "",
+        "http://host:port of an OTLP receiver (gRPC) that traces are sent to; https:// for one "
+        "with TLS",
+    )
+
+    @property
+    def logs_calls(self) -> bool:
+        """Whether each call has a line in the log."""
+        return LOG_LEVELS.index(self.log_level) <= LOG_LEVELS.index("access")

@@ -21,9 +21,9 @@ def check(text: str) -> str:
 
 
 def directory(text: str) -> Path | None:
-    """Return the directory that the setting names; None for any other archive."""
+    """Return the directory that the setting names; None if it names none."""
     found = urlsplit(text)
-    return None if not text or found.scheme == "s3" else Path(unquote(found.path))
+    return None if found.scheme == "s3" or not text else Path(unquote(found.path))
 
 
 def open_archive(text: str, namespace: str) -> Archive:
@@ -33,8 +33,7 @@ def open_archive(text: str, namespace: str) -> Archive:
     """
     if not text:
         return NoArchive()
-    folder = directory(text)
-    if folder is not None:
+    if (folder := directory(text)) is not None:
         return StoredArchive(DirectoryStore(folder), namespace)
     # Imported only if used: boto3 takes longer to import than all the rest, and more memory.
     from storer.archive.s3_store import S3Store  # noqa: PLC0415

@@ -127,7 +127,9 @@ class Backup:
                 return found
             if isinstance(found, Snapshot):
                 sha256 = yield from self._digested(snapshot.members(found))
-                return Entry(kata_id, State.SENT, head=found.head.digest, sha256=sha256)
+                # Without a head, the next backup has the kata again: it may be mended by then.
+                head = "" if found.has_head_of_whole else found.head.digest
+                return Entry(kata_id, State.SENT, head=head, sha256=sha256)
             head, members = _archived(self._katas.archive, found, opened)
             sha256 = yield from self._digested(members)
         return Entry(kata_id, State.SENT, head=head, stamp=found.stamp, sha256=sha256)

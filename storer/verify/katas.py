@@ -17,16 +17,24 @@ from pathlib import Path
 
 import pygit2
 
-from dojo import avatars, kata_ids, locks, waits
+from dojo import avatars, kata_ids, limits, locks, waits
 from dojo.engine.data_containers import MANIFEST, DataContainers
-from dojo.errors import KataDamaged, KataNotFound, LockHeld
+from dojo.errors import (
+    KataDamaged,
+    KataNotFound,
+    LockHeld,
+    ProcessesExhausted,
+    ProcessLost,
+    ProcessTooLarge,
+)
+from dojo.processes import Processes
 from storer.archive.archive import Archive
 from storer.git.libgit2 import in_words
 from storer.kata.kata import STARTING, Kata
 from storer.katas import publish
 from storer.katas.create import UNFINISHED_SECONDS
 from storer.katas.repository import Katas
-from storer.verify import archived
+from storer.verify import archived, avatar
 from storer.verify.avatar import (
     AvatarCheck,
     AvatarResult,
@@ -42,6 +50,8 @@ _GIT_ERRORS = (pygit2.GitError, KeyError, ValueError, KataDamaged)
 
 # How often to check an avatar whose files are replaced meanwhile.
 _ATTEMPTS = 3
+
+_NOT_VERIFIED = (LockHeld, ProcessesExhausted, ProcessLost, ProcessTooLarge)
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 
@@ -77,13 +87,18 @@ class Progress:
 class Verifier:
     """The check of the katas of one namespace. Belongs to one thread at a time."""
 
-    def __init__(self, containers: DataContainers, katas: Katas, *, mend: bool) -> None:
+    def __init__(
+        self, containers: DataContainers, katas: Katas, processes: Processes, *, mend: bool
+    ) -> None:
+        """Check large avatars in `processes`, as the check holds Python's lock."""
         self._containers = containers
         self._katas = katas
         self._archive = katas.archive
+        self._processes = processes
         self._mend = mend
         self._counted: set[str] = set()
         self.done_count = 0  # of the data-containers
+        self._checked_seconds = 0.0  # in this process
         self.counts = Counts()
 
     def ids(self, prefix: str) -> list[str]:
@@ -107,8 +122,9 @@ class Verifier:
                 if self._containers.exists(kata_id):
                     raise
                 is_kata = False  # it was deleted, or archived: then it is counted there
-            except LockHeld as error:  # the other katas can be verified
-                busy = Finding("", Kind.HISTORY, f"not verified: {error.reason}")
+            except _NOT_VERIFIED as error:  # the other katas can be verified
+                reason = error.reason if isinstance(error, LockHeld) else error
+                busy = Finding("", Kind.HISTORY, f"not verified: {reason}")
                 yield KataFinding(kata_id, "", busy, mended=False)
             if is_kata:
                 self._count(kata_id)
@@ -201,7 +217,7 @@ class Verifier:
                     # The checks below report what its write-ahead log can't mend.
                     with suppress(KataDamaged):
                         self._katas.recover(kata_id, name)
-                    return AvatarCheck(folder / name, kata_id).check(mend=self._mend)
+                    return self._checked(folder / name, kata_id)
                 except FileNotFoundError as error:  # for a moment, unless the avatar is damaged
                     missing = error
                 except (OSError, *_GIT_ERRORS) as error:
@@ -209,6 +225,16 @@ class Verifier:
                         raise
                     return _unreadable(error)
             return _unreadable(missing)
+
+    def _checked(self, folder: Path, kata_id: str) -> AvatarResult:
+        """Check an avatar, in a process of its own unless that takes little time."""
+        if self._checked_seconds < limits.SMALL_CHECKED_SECONDS and avatar.is_small(folder):
+            begun = time.monotonic()
+            try:
+                return AvatarCheck(folder, kata_id).check(mend=self._mend)
+            finally:
+                self._checked_seconds += time.monotonic() - begun
+        return self._processes.call(avatar.check, folder, kata_id, mend=self._mend)
 
     def _check_whole(self, folder: Path, kata_id: str) -> list[tuple[Finding, bool]]:
         """Return what is wrong with the kata as a whole. For the holder of its lock, shared."""

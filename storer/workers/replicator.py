@@ -24,6 +24,7 @@ import zstandard
 from dojo import locks
 from dojo.engine.data_containers import DataContainers
 from dojo.errors import ArchiveConflict, DojoError, KataDamaged, KataNotFound
+from storer import metrics
 from storer.archive import index, store_kata
 from storer.archive.archive import Archive, Copy
 from storer.fs import durable, json_files
@@ -98,6 +99,7 @@ class Replicator:
     def changed(self, kata_id: str) -> None:
         """Copy a kata soon."""
         if self._is_enabled:
+            now = time.monotonic()
             with self._woken:
                 now = time.monotonic()
                 self._due.setdefault(kata_id, now + self._delay_seconds)
@@ -154,6 +156,7 @@ class Replicator:
             self.problem = ""
 
     def _failed(self, kata_id: str, reason: str) -> None:
+        metrics.ARCHIVE_FAILURES.labels(metrics.COPY).inc()
         _log.warning("not copied", kata=kata_id, reason=reason)
         self.problem = f"kata {kata_id}: {reason}"
 

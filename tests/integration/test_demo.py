@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -20,7 +19,7 @@ from dojo.engine.client import Engine
 from dojo.engine.data_containers import DataContainers
 from dojo.naming import Namespace
 from support.paths import TOP
-from support.services import Service, wait_until
+from support.services import Service, free_ports, wait_until
 
 
 def demo(storer: str, runner: str, namespace: Namespace, engine: Engine) -> str:
@@ -103,15 +102,6 @@ class Composed:
         done = self.run(*command)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
-
-
-def free_ports(count: int) -> list[str]:
-    """Return ports of 127.0.0.1 on which nothing listens."""
-    with contextlib.ExitStack() as open_sockets:
-        taken = [open_sockets.enter_context(socket.socket()) for _ in range(count)]
-        for each in taken:
-            each.bind(("127.0.0.1", 0))
-        return [str(each.getsockname()[1]) for each in taken]
 
 
 @pytest.fixture(scope="module")

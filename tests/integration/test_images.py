@@ -23,7 +23,11 @@ def images_of(**environ: str) -> dict[str, str]:
     left_out = ("CYBER_DOJO_NAMESPACE", "CYBER_DOJO_TAG")
     kept = {name: value for name, value in os.environ.items() if name not in left_out}
     said = subprocess.run(
-        ["scripts/compose", "config"], cwd=TOP, env={**kept, **environ}, stdout=-1, check=True
+        ["scripts/compose", "--profile", "prometheus", "config"],
+        cwd=TOP,
+        env={**kept, **environ},
+        stdout=-1,
+        check=True,
     ).stdout
     services = yaml.safe_load(said)["services"]
     found = {name: each["image"] for name, each in services.items()}
@@ -43,6 +47,7 @@ def test_each_version_and_namespace_has_images_of_its_own() -> None:
             "languages": f"cyber-dojo/languages:{tag}",
             "exercises": f"cyber-dojo/exercises:{tag}",
             "ruby": f"cyber-dojo/ruby_lambdas:{tag}",
+            "prometheus": f"cyber-dojo/prometheus:{tag}",
         }
 
 

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -130,6 +131,15 @@ def wait_until(condition: Callable[[], object], seconds: float = WAIT_SECONDS) -
     while not condition():
         assert time.monotonic() < end, f"the condition was not met within {seconds} s"
         time.sleep(0.02)
+
+
+def free_ports(count: int) -> list[str]:
+    """Return ports of 127.0.0.1 on which nothing listens."""
+    with contextlib.ExitStack() as open_sockets:
+        taken = [open_sockets.enter_context(socket.socket()) for _ in range(count)]
+        for each in taken:
+            each.bind(("127.0.0.1", 0))
+        return [str(each.getsockname()[1]) for each in taken]
 
 
 def files_in_use(pid: int) -> list[str]:
