@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 
 from cyberdojo.runner.v1 import runner_pb2
 from cyberdojo.startpoints.v1 import startpoints_pb2
+from cyberdojo.status.v1 import status_pb2
 from cyberdojo.storer.v1 import storer_pb2
 from support.fuzz import katas, strengths, tars
 
 STORER = [
     method
-    for service in ("StorerService", "StartPointsService")
-    for file in (storer_pb2, startpoints_pb2)
+    for service in ("StorerService", "StartPointsService", "StatusService")
+    for file in (storer_pb2, startpoints_pb2, status_pb2)
     if service in file.DESCRIPTOR.services_by_name
     for method in file.DESCRIPTOR.services_by_name[service].methods
 ]
