@@ -6,8 +6,8 @@
 # cyberdojofoundation/<folder in images/languages>. Without NAME: the services, ruby_lambdas and
 # the languages in images/suite.txt. With --all: all of them. Base images are built first.
 #
-# The first four have the tag that scripts/lib.sh says; what it stood for before stays, with
-# -previous behind the tag.
+# The first four have the tag that scripts/lib.sh says. What runs stays, whatever is built: up.sh
+# gives it tags of its own.
 #
 # No build needs a network: the host downloads everything beforehand. Each image is kept when it
 # is complete, so the next call continues after an interruption.

@@ -16,14 +16,14 @@ from google.protobuf import descriptor_pool
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from dojo import limits, metrics, traces
+from dojo import channels, limits, metrics, traces
 from dojo.engine import volumes
 from dojo.engine.client import Engine
 from dojo.engine.data_containers import DataContainers
 from dojo.engine.monitor import EngineMonitor
 from dojo.engine.volumes import VolumesOutOfSight
 from dojo.errors import ArchiveOfAnother, ArchiveUnavailable, EngineUnavailable
-from dojo.service import log
+from dojo.service import log, settings_file, take_over
 from dojo.service.call_recorder import CallRecorder
 from dojo.service.interceptor import StatusInterceptor
 from dojo.service.memory import limit_bytes
@@ -41,9 +41,6 @@ HEALTH_SECONDS = 0.25
 
 # A client may ping a connection this often, whether calls are in progress or not.
 PING_SECONDS = 1
-# A connection on which nothing comes for so long is pinged, and closed if no answer comes.
-KEEPALIVE_SECONDS = 20
-KEEPALIVE_TIMEOUT_SECONDS = 10
 GRACE_SECONDS = 10.0
 
 # Threads that run domain calls. There are more than cores, because the calls wait for the engine,
@@ -72,6 +69,27 @@ def connect(settings: CommonSettings) -> DataContainers:
 LOCK_SECONDS = 0.001
 
 
+def server_options(
+    keepalive_seconds: float = channels.KEEPALIVE_SECONDS,
+) -> list[tuple[str, int]]:
+    """Return gRPC's options for a server of ours."""
+    return [
+        ("grpc.max_receive_message_length", limits.MESSAGE_BYTES),
+        ("grpc.max_send_message_length", -1),
+        # Else gRPC reads megabytes of messages ahead that nobody has asked for yet.
+        ("grpc.http2.bdp_probe", 0),
+        ("grpc.so_reuseport", 0),  # else a second service could share our port, and our calls
+        # Thousands of watchers call again when a service is restarted. gRPC's default is to cancel
+        # calls beyond 1000 that wait to be accepted.
+        ("grpc.server.max_pending_requests", MAX_PENDING),
+        ("grpc.server.max_pending_requests_hard_limit", MAX_PENDING),
+        # gRPC's default is a ping in five minutes while nothing is sent, as in an idle watch.
+        ("grpc.http2.min_ping_interval_without_data_ms", PING_SECONDS * 1000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        *channels.keepalive_options(keepalive_seconds),
+    ]
+
+
 async def serve(
     listen: str,
     services: Mapping[str, Callable[[grpc.aio.Server], None]],
@@ -84,6 +102,7 @@ async def serve(
     logs_calls: bool = False,
     memory: Memory | None = None,
     grace_seconds: float = GRACE_SECONDS,
+    take_over_seconds: float = 0.0,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then let the calls in progress end, for `grace_seconds`.
 
@@ -93,7 +112,8 @@ async def serve(
     awaited when no call is left. `on_listening` is called in a thread when the address is ours,
     before any call is served: a second service on the same address has changed nothing by then.
     Prometheus finds the metrics at `metrics_listen`; with `logs_calls` each call has a log line.
-    All calls together take no more than their part of `memory`. Raises CannotListen.
+    All calls together take no more than their part of `memory`. If another service has the address,
+    waits `take_over_seconds` for it, with everything ready. Raises CannotListen.
     """
     sys.setswitchinterval(LOCK_SECONDS)
     asyncio.get_running_loop().set_default_executor(
@@ -104,23 +124,7 @@ async def serve(
             CallRecorder(_methods(services), logs_calls=logs_calls),
             StatusInterceptor(Receiving(limit_bytes()), memory),
         ],
-        options=[
-            ("grpc.max_receive_message_length", limits.MESSAGE_BYTES),
-            ("grpc.max_send_message_length", -1),
-            # Else gRPC reads megabytes of messages ahead that nobody has asked for yet.
-            ("grpc.http2.bdp_probe", 0),
-            ("grpc.so_reuseport", 0),  # else a second service could share our port, and our calls
-            # Thousands of watchers call again when a service is restarted. gRPC's default is to
-            # cancel calls beyond 1000 that wait to be accepted.
-            ("grpc.server.max_pending_requests", MAX_PENDING),
-            ("grpc.server.max_pending_requests_hard_limit", MAX_PENDING),
-            # gRPC's default is a ping in five minutes while nothing is sent, as in an idle watch.
-            ("grpc.http2.min_ping_interval_without_data_ms", PING_SECONDS * 1000),
-            ("grpc.keepalive_permit_without_calls", 1),
-            ("grpc.keepalive_time_ms", KEEPALIVE_SECONDS * 1000),
-            ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_SECONDS * 1000),
-            ("grpc.http2.max_pings_without_data", 0),
-        ],
+        options=server_options(),
     )
     for add in services.values():
         add(server)
@@ -128,6 +132,7 @@ async def serve(
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     names = [*services, health.SERVICE_NAME, reflection.SERVICE_NAME]
     reflection.enable_server_reflection(names, server)
+    await take_over.wait_until_free(listen, take_over_seconds)
     try:
         port = server.add_insecure_port(listen)
     except RuntimeError:
@@ -223,12 +228,13 @@ def _tracing(name: str, settings: CommonSettings) -> Iterator[None]:
 
 
 def run(name: str, kind: type[S], main: Callable[[S], None]) -> None:
-    """Run a service's main with its settings, read from the environment.
+    """Run a service's main with its settings, read from the environment and the settings' file.
 
     Prints what an operator has to mend, and exits: with 2 for bad settings, with 1 if something
     that the service needs is missing.
     """
     try:
+        settings_file.apply(os.environ)
         settings = load(kind, os.environ)
         _configure_log(settings)
         with _tracing(name, settings):

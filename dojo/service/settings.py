@@ -1,7 +1,8 @@
 """Settings: read from the environment once, at start-up, and checked all at once."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from enum import Enum, auto
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,13 +24,16 @@ class BadSettings(Exception):
         self.problems = problems
 
 
-def setting(name: str, parse: Callable[[str], T], default: T, meaning: str) -> T:
+def setting(
+    name: str, parse: Callable[[str], T], default: T, meaning: str, *, is_secret: bool = False
+) -> T:
     """Declare a dataclass field that is read from the environment variable `name`.
 
     `parse` takes the variable's text and raises ValueError, with a reason, if it can't be
-    used. `meaning` is for the documentation: a test insists that docs/running.md has it.
+    used. `meaning` is for the documentation: a test insists that docs/running.md has it. Nobody is
+    told the value of one that `is_secret`.
     """
-    metadata = {"name": name, "parse": parse, "meaning": meaning}
+    metadata = {"name": name, "parse": parse, "meaning": meaning, "is_secret": is_secret}
     return field(default=default, metadata=metadata)
 
 
@@ -49,10 +53,46 @@ def load(kind: type[S], environ: Mapping[str, str]) -> S:
         try:
             values[declared.name] = declared.metadata["parse"](text)
         except ValueError as error:
-            problems.append(f"{name}={text!r} {error}")
+            shown = "..." if declared.metadata["is_secret"] else repr(text)
+            problems.append(f"{name}={shown} {error}")
     if problems:
         raise BadSettings(problems)
     return kind(**values)
+
+
+class Origin(Enum):
+    """Where the value of a setting is from."""
+
+    DEFAULT = auto()
+    ENVIRONMENT = auto()
+    FILE = auto()
+
+
+@dataclass(frozen=True)
+class InForce:
+    """A setting as a service uses it. The `text` of a secret is empty."""
+
+    name: str
+    text: str
+    origin: Origin
+    is_secret: bool
+
+
+def in_force(
+    settings: object, environ: Mapping[str, str], set_by_file: Collection[str]
+) -> Iterator[InForce]:
+    """Yield all settings of a dataclass that `load` made from `environ`.
+
+    `set_by_file` has the names of the variables that the settings' file set.
+    """
+    for declared in fields(settings):  # type: ignore[arg-type]  # a dataclass, as documented
+        name, is_secret = declared.metadata["name"], declared.metadata["is_secret"]
+        value = getattr(settings, declared.name)
+        origin = Origin.DEFAULT
+        if environ.get(name):
+            origin = Origin.FILE if name in set_by_file else Origin.ENVIRONMENT
+        text = "" if value is None or is_secret else str(value)
+        yield InForce(name, text, origin, is_secret and value != declared.default)
 
 
 def address(text: str) -> str:

@@ -9,6 +9,8 @@ from runner import metrics
 from runner.colour.colour import Colour
 from runner.colour.judge import Judge
 from runner.colour.rules import ColourRule
+from runner.results import file as results_file
+from runner.results.results import Results
 from runner.run.container import Exit, RunContainer, RunKey
 from runner.run.pool import Pool
 from runner.run.starter import ContainerStarter
@@ -21,6 +23,9 @@ from runner.sandbox.sandbox import Sandbox
 from runner.sandbox.sandboxes import Sandboxes
 
 _log = structlog.get_logger()
+
+# A run that leaves this file has its colour told as a special one.
+_SPECIAL = "outcome.special"
 
 OnOutput = Callable[[str, bytes], None]
 
@@ -35,6 +40,7 @@ class Submission:
     files: Mapping[str, bytes]
     max_seconds: int
     colour_rule: ColourRule | None
+    results_filename: str = ""
 
     @property
     def key(self) -> RunKey:
@@ -52,6 +58,8 @@ class Result:
     changes: Changes
     waited_seconds: float
     is_warm: bool
+    test_results: Results | None = None
+    is_special: bool = False
 
 
 class RunCancelled(Exception):
@@ -194,7 +202,15 @@ class Run:
                 )
             outcome = judgement.colour
             reasons += [judgement.reason] if judgement.reason else []
-        found = changes.since(before, submission.files, sandbox, self._disk_limits.files)
+        filename = submission.results_filename
+        found = changes.since(
+            before,
+            submission.files,
+            sandbox,
+            self._disk_limits.files,
+            left_out=[_SPECIAL, *filter(None, [filename])],
+        )
+        results = results_file.read(filename, sandbox, before) if filename else None
         return Result(
             ended,
             outcome,
@@ -202,7 +218,17 @@ class Run:
             found,
             waited_seconds=self.waited_seconds,
             is_warm=is_warm,
+            test_results=results,
+            is_special=self._is_special(sandbox, before),
         )
+
+    def _is_special(self, sandbox: Sandbox, before: Mapping[str, FileVersion]) -> bool:
+        """Say whether the file that makes a colour special was submitted, or left by this run."""
+        entry = sandbox.entry(_SPECIAL)
+        if entry is None or not entry.is_file:
+            return False
+        is_new = before.get(_SPECIAL) != file_versions.version(entry)
+        return is_new or _SPECIAL in self.submission.files
 
     def _kill(self) -> bool:
         return self._container is not None and self._container.kill()

@@ -11,13 +11,18 @@ from typing import Any
 import grpc.aio
 
 from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
-from dojo import avatars, chunks, kata_ids
+from dojo import avatars, chunks, kata_ids, limits
 from dojo.engine.data_containers import DataContainers
 from dojo.errors import KataNotFound
+from dojo.processes import Processes
 from dojo.service.call_threads import CallThreads
-from storer.api import converters, page_tokens
-from storer.api.backup_servicer import answer_backup_katas, answer_restore_katas
-from storer.api.comparer import Output
+from storer.api import converters, large_lights, page_tokens
+from storer.api.backup_servicer import (
+    answer_backup_katas,
+    answer_list_backups,
+    answer_restore_katas,
+)
+from storer.api.comparer import DIFF_OUTPUTS, Output
 from storer.api.comparisons import Comparisons
 from storer.api.light_messages import LightMessages
 from storer.api.streaming import Streams
@@ -29,7 +34,8 @@ from storer.kata.diff import Comparison
 from storer.kata.kata import DamagedAvatar
 from storer.kata.light import Light
 from storer.kata.manifest import RED_AMBER_GREEN
-from storer.katas.details import Details
+from storer.katas import light_source
+from storer.katas.listing import ListedDetails
 from storer.katas.repository import Katas, avatars_of
 from storer.katas.watch import Watches
 from storer.start_points.start_points import StartPoints
@@ -64,6 +70,8 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         light_messages: LightMessages,
         streams: Streams,
         comparisons: Comparisons,
+        checking: Processes,
+        large: Processes,
         threads: CallThreads,
     ) -> None:
         self._katas = katas
@@ -75,6 +83,8 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         self._light_messages = light_messages
         self._streams = streams
         self._comparisons = comparisons
+        self._checking = checking
+        self._large = large
         self._threads = threads
 
     async def CreateKata(
@@ -85,7 +95,9 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         created = converters.time_from(request.created, "created", given=given)
 
         def create() -> str:
-            return self._katas.create(converters.manifest_from(request.manifest), created)
+            repeatable = converters.creating_request_from(request)
+            described = converters.manifest_from(request.manifest)
+            return self._katas.create(described, created, repeatable)
 
         return storer_pb2.CreateKataResponse(kata_id=await self._threads.run(create))
 
@@ -123,9 +135,15 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         after = page_tokens.after_kata(request.page_token)
         page = partial(self._katas.page, prefix, after, size + 1, ignore_case=request.ignore_case)
         found = await self._threads.run_long(page)
-        details: dict[str, Details] = {}
-        if request.with_details:
-            details = await self._threads.run_long(self._katas.details, found[:size])
+        details: dict[str, ListedDetails] = {}
+        if request.with_details or request.with_sizes or request.check_index:
+            read = partial(
+                self._katas.details,
+                found[:size],
+                with_sizes=request.with_sizes,
+                checks_index=request.check_index,
+            )
+            details = await self._threads.run_long(read)
         response = storer_pb2.ListKatasResponse(
             katas=(
                 storer_pb2.ListedKata(
@@ -160,10 +178,14 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
     ) -> storer_pb2.ForkKataResponse:
         """Create a kata that starts from a light's files."""
         kata_id, avatar = converters.kata_and_avatar(request.kata_id, request.avatar)
-        number = converters.light_number(request.light_number)
+        number = converters.light_number(request)
         given = request.HasField("created")
         created = converters.time_from(request.created, "created", given=given)
-        forked = await self._threads.run_large(self._katas.fork, kata_id, avatar, number, created)
+        repeatable = converters.creating_request_from(request)
+        forked = await self._threads.run(
+            partial(self._katas.fork, processes=self._large),
+            *(kata_id, avatar, number, created, repeatable),
+        )
         return storer_pb2.ForkKataResponse(kata_id=forked)
 
     async def DeleteKata(
@@ -189,9 +211,10 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         if not order:
             order = random.sample(avatars.NAMES, len(avatars.NAMES))
         time = converters.time_from(request.time, "time", given=request.HasField("time"))
+        repeatable = converters.request_from(request)
 
         def start() -> bytes:
-            name, files = self._katas.start_avatar(kata_id, order, time)
+            name, files = self._katas.start_avatar(kata_id, order, time, repeatable)
             response = storer_pb2.StartAvatarResponse(avatar=name, visible_files=files)
             return response.SerializeToString()
 
@@ -247,16 +270,22 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         """Stream lights as they are recorded."""
         kata_id = kata_ids.check(request.kata_id)
         seen = converters.seen_from(dict(request.seen))
+        has_caught_up = False
         while True:
             # Only here: if the watch fetched the kata, it would import a deleted one again.
             await self._threads.run(self._katas.import_, kata_id)
             try:
                 async with aclosing(self._watches.watch(kata_id, seen)) as lights:
-                    async for avatar, light in lights:
-                        seen[avatar] = light.number
-                        yield storer_pb2.WatchKataResponse(
-                            avatar=avatar, light=converters.light_to(light)
-                        )
+                    async for happened in lights:
+                        if happened is not None:
+                            avatar, light = happened
+                            seen[avatar] = light.number
+                            yield storer_pb2.WatchKataResponse(
+                                avatar=avatar, light=converters.light_to(light)
+                            )
+                        elif not has_caught_up:
+                            has_caught_up = True
+                            yield storer_pb2.WatchKataResponse(caught_up=True)
             except KataNotFound:
                 # Another storer, which does not know this one's watchers, may have archived it.
                 if not await self._threads.run(self._katas.is_stored, kata_id):
@@ -268,36 +297,37 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         """Record a test as the avatar's next light."""
         kata_id, name = converters.kata_and_avatar(request.kata_id, request.avatar)
 
-        def record() -> Light:
-            return self._katas.record(kata_id, name, *converters.light_from(request))
+        def work() -> Light:
+            light, submission, expected = converters.light_from(request)
+            light, submission = light_source.take(self._katas, light, submission)
+            record = partial(self._katas.record, kata_id, name, light, submission, expected)
+            if submission.size <= limits.LARGE_LIGHT_BYTES:
+                return record()
+            with self._large.one() as process:
+                return record(dump_files=partial(large_lights.dump_files, process))
 
-        recorded = await self._threads.run(record)
+        recorded = await self._threads.run(work)
         return storer_pb2.RecordTestResponse(light=converters.light_to(recorded))
 
     async def GetFiles(self, request: storer_pb2.GetFilesRequest, context: Context) -> Any:
         """Read the visible files and the output of a light; return the response, serialized."""
         kata_id, name = converters.kata_and_avatar(request.kata_id, request.avatar)
-        number = converters.light_number(request.light_number)
+        number = converters.light_number(request)
 
         def read() -> bytes:
             with self._katas.using(kata_id) as kata:
-                light, submission = kata.avatar(name).submission(number)
-            return storer_pb2.GetFilesResponse(
-                light=converters.light_to(light),
-                files=submission.files,
-                stdout=submission.stdout,
-                stderr=submission.stderr,
-            ).SerializeToString()
+                return large_lights.files_of(kata.avatar(name), number, self._large)
 
-        return await self._threads.run_large(read)
+        return await self._threads.run(read)
 
     async def DiffLights(self, request: storer_pb2.DiffLightsRequest, context: Context) -> Any:
         """Compare two lights, line by line; return the response, serialized."""
         kata_id, name = converters.kata_and_avatar(request.kata_id, request.avatar)
         was, now = _light_numbers(request)
 
+        output = DIFF_OUTPUTS[request.changed_only, request.counts_only]
         read = partial(self._read_two, kata_id, name, was, now)
-        return await self._comparisons.compare(Output.LINES, read)
+        return await self._comparisons.compare(output, read)
 
     async def DownloadPatch(
         self, request: storer_pb2.DownloadPatchRequest, context: Context
@@ -339,12 +369,18 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
     ) -> storer_pb2.RestoreKataResponse:
         """Create a kata from a tar."""
         first = await self._streams.header(request_iterator)
-        overwrite = first.header.overwrite
+        digest = chunks.Digest()
+        repeatable = None
+        if first.header.request_id:
+            repeatable = partial(converters.request_from, first.header, digest, "header.request_id")
+            repeatable()  # it is checked now, and the tar's digest is known at its end
 
         def unpack(pieces: Iterator[bytes]) -> restore.Restored:
-            return restore.restore(self._katas, pieces, overwrite=overwrite)
+            return restore.restore(
+                self._katas, pieces, overwrite=first.header.overwrite, request=repeatable
+            )
 
-        restored = await self._streams.receive(request_iterator, unpack)
+        restored = await self._streams.receive(request_iterator, unpack, digest)
         return storer_pb2.RestoreKataResponse(
             kata_id=restored.kata_id,
             avatars=restored.avatars.names,
@@ -357,7 +393,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
     ) -> AsyncIterator[storer_pb2.VerifyKatasResponse]:
         """Verify katas, and mend them if requested."""
         async for part in answer_verify_katas(
-            self._threads, self._containers, self._katas, request
+            self._threads, self._containers, self._katas, self._checking, request
         ):
             yield part
 
@@ -370,11 +406,17 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         ):
             yield part
 
+    async def ListBackups(
+        self, request: storer_pb2.ListBackupsRequest, context: Context
+    ) -> storer_pb2.ListBackupsResponse:
+        """List the backups that are remembered."""
+        return await answer_list_backups(self._threads, self._catalog)
+
     async def RestoreKatas(
         self, request_iterator: AsyncIterator[storer_pb2.RestoreKatasRequest], context: Context
     ) -> AsyncIterator[storer_pb2.RestoreKatasResponse]:
         """Create katas from a tar, and report each."""
-        verifier = Verifier(self._containers, self._katas, mend=False)
+        verifier = Verifier(self._containers, self._katas, self._checking, mend=False)
         async for part in answer_restore_katas(
             self._streams, self._katas, verifier, request_iterator
         ):
@@ -397,5 +439,5 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
 def _light_numbers(
     request: storer_pb2.DiffLightsRequest | storer_pb2.DownloadPatchRequest,
 ) -> tuple[int, int]:
-    was = converters.light_number(request.was_number, "was_number")
-    return was, converters.light_number(request.now_number, "now_number")
+    was = converters.light_number(request, "was_number")
+    return was, converters.light_number(request, "now_number")

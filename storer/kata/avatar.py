@@ -1,7 +1,7 @@
 """An avatar: its folder, its lights, and the recording of tests."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -10,16 +10,27 @@ from pathlib import Path
 import structlog
 
 from dojo import avatars, locks
-from dojo.errors import DiskFull, DiskReadOnly, KataDamaged, LightNotFound, StaleNumber
+from dojo.budget import SmallBudget
+from dojo.errors import (
+    Busy,
+    DiskFull,
+    DiskReadOnly,
+    Exhausted,
+    KataDamaged,
+    LightNotFound,
+    StaleNumber,
+)
+from dojo.waits import CallEnded
 from storer.fs import durable, in_place, json_files
 from storer.fs.checkpointer import Checkpointer
-from storer.fs.json_files import Unreadable
+from storer.fs.json_files import DumpFiles, Unreadable
 from storer.fs.write_ahead_log import Entry, WriteAheadLog
 from storer.kata import damaged, sandbox
 from storer.kata.history import GIT, LIGHT_JSON, History
 from storer.kata.light import Light, Submission
 from storer.kata.lights import INCREMENTS, Lights, LightsCache
 from storer.kata.recorder import Recorder, Tip
+from storer.kata.request import Request
 
 MANIFEST = "manifest.json"
 NEWEST = -1
@@ -85,17 +96,28 @@ class Avatar:
                 return each
         raise LightNotFound(self.kata_id, self.name, number, lights[-1].number)
 
-    def submission(self, number: int) -> tuple[Light, Submission]:
-        """Return light `number` (-1 is the newest) with its files and output."""
-        light = self.light(number)
-        return light, self.open_history().submission(light.number)
+    def submission(self, number: int, max_bytes: int | None = None) -> tuple[Light, Submission]:
+        """Return light `number` (-1 is the newest) with its files and output.
 
-    def record(self, light: Light, submission: Submission, expected: int | None) -> Light:
+        Raises NotSmall if these have more than `max_bytes`.
+        """
+        light = self.light(number)
+        budget = None if max_bytes is None else SmallBudget(max_bytes=max_bytes)
+        return light, self.open_history().submission(light.number, budget)
+
+    def record(
+        self,
+        light: Light,
+        submission: Submission,
+        expected: int | None,
+        dump_files: DumpFiles = json_files.dump_files,
+    ) -> Light:
         """Record a test as the next light and return it, with its number.
 
         `expected` is the number that the caller expects, or None. Raises StaleNumber if that is not
-        the next one. If the `request_id` was recorded before, its light is returned, and nothing is
-        recorded.
+        the next one. If the light's request was recorded before, its light is returned, and nothing
+        is recorded; raises RequestIdReused if that was another request with the same id.
+        `dump_files` makes the JSON of the files.
         """
         with locks.locked(self.folder):
             recorder = self._recover()
@@ -105,8 +127,11 @@ class Avatar:
                 # it listed the light there.
                 self._cache.forget(self.folder)
                 lights = self._lights()
-            if (before := lights.by_request.get(light.request_id)) is not None:
-                return before
+            if light.request is not None:
+                before = lights.by_request.get(light.request.id)
+                if before is not None and before.request is not None:
+                    light.request.check_repeats(before.request)
+                    return before
             number = lights.newest.number + 1
             if expected is not None and expected != number:
                 raise StaleNumber(self.kata_id, self.name, expected, lights.newest.number)
@@ -114,7 +139,7 @@ class Avatar:
             with self._checkpointer.tracking(self.folder, self.rewrite):
                 log = WriteAheadLog(self.folder)
                 tip = recorder.record(numbered, submission, lights.tip, log)
-            self._write_lists(lights, submission, tip, [numbered])
+            self._write_lists(lights, submission, tip, [numbered], dump_files=dump_files)
             return numbered
 
     def write_derived_files(self) -> None:
@@ -187,18 +212,20 @@ class Avatar:
         added: Sequence[Light] = (),
         *,
         is_tracked: bool = True,
+        dump_files: DumpFiles = json_files.dump_files,
     ) -> None:
         """Write manifest.json and increments.json, which list the files and the lights.
 
         `is_tracked` says that the log, if it has entries, is not emptied before a later checkpoint.
 
-        A failure, such as a full disk, is logged and not raised: git has the light, so the light
-        is recorded and the caller has to be told so. Readers find the light in git, in other
-        processes too, and the next write lists it.
+        A failure, such as a full disk or the end of the call, is logged and not raised: git has
+        the light, so the light is recorded and the caller has to be told so. Readers find the light
+        in git, in other processes too, and the next write lists it.
         """
         try:
-            self._write(before, list(added), newest, tip, is_tracked=is_tracked)
-        except OSError as error:
+            content = dump_files(newest.files)
+            self._write(before, list(added), content, tip, is_tracked=is_tracked)
+        except (OSError, Busy, Exhausted, CallEnded) as error:
             number = (*before.all, *added)[-1].number
             _log.warning("not listed yet", number=number, reason=str(error))
             self._cache.forget(self.folder)
@@ -219,13 +246,12 @@ class Avatar:
         self,
         before: Lights,
         added: list[Light],
-        newest: Submission,
+        content: bytes | Iterator[bytes],
         tip: Tip | None,
         *,
         is_tracked: bool,
     ) -> None:
         # In this order: when increments.json has a light, manifest.json has its files.
-        content = json_files.dump_files(newest.files)
         # A file that a power cut damages is restored only if the log has an entry; else the file
         # has to be synced.
         is_logged = bool(added or WriteAheadLog(self.folder).read_position().used)
@@ -251,7 +277,15 @@ class Avatar:
             raise KataDamaged(self.kata_id, path, str(error)) from error
 
 
-def start(folder: Path, kata_id: str, name: str, files: dict[str, bytes], time: datetime) -> None:
+def start(
+    folder: Path,
+    kata_id: str,
+    name: str,
+    files: dict[str, bytes],
+    time: datetime,
+    *,
+    request: Request | None = None,
+) -> None:
     """Fill an empty `folder` with what an avatar starts with: light 0, its lists and its sandbox.
 
     When this returns, all of that can be restored from the write-ahead log, which is on disk.
@@ -264,5 +298,5 @@ def start(folder: Path, kata_id: str, name: str, files: dict[str, bytes], time: 
             file.writelines((content,) if isinstance(content, bytes) else content)
         path.chmod(durable.PRIVATE)
     avatars.close_to_others(folder, name)
-    light = Light(number=0, colour="", time=time)
+    light = Light(number=0, colour="", time=time, request=request)
     recorder.record(light, Submission(files), log=WriteAheadLog(folder))

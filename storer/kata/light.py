@@ -7,6 +7,9 @@ from typing import Any, TypeGuard
 
 from storer.fs import json_times
 from storer.fs.json_files import Unreadable
+from storer.kata import light_facts
+from storer.kata.light_facts import NO_FACTS, Facts
+from storer.kata.request import Request
 
 COLOURS = ("red", "amber", "green", "timed_out", "faulty")
 
@@ -22,7 +25,8 @@ class Light:
     """One recorded test, without its files and output.
 
     `number` is 0 for the start, which has no colour. `duration` is in seconds. `duration` and
-    `status` are None if they were not recorded.
+    `status` are None if they were not recorded. `request` is the one that recorded it, or for
+    number 0 started the avatar; None if that had no id. `facts` are what a web tier says of it.
     """
 
     number: int
@@ -31,16 +35,27 @@ class Light:
     duration: float | None = None
     status: int | None = None
     reason: str = ""
-    request_id: str = ""
+    request: Request | None = None
+    facts: Facts = NO_FACTS
 
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """The files and the output of a light."""
+    """The files and the output of a light.
+
+    `test_results` are the results of each test, as a JSON object whose form is the caller's
+    business; None if there are none.
+    """
 
     files: dict[str, bytes]
     stdout: bytes = b""
     stderr: bytes = b""
+    test_results: dict[str, Any] | None = None
+
+    @property
+    def size(self) -> int:
+        """The bytes of the files."""
+        return sum(map(len, self.files.values()))
 
 
 def to_json(light: Light) -> dict[str, Any]:
@@ -56,8 +71,10 @@ def to_json(light: Light) -> dict[str, Any]:
         value["status"] = light.status
     if light.reason:
         value["reason"] = light.reason
-    if light.request_id:
-        value["request_id"] = light.request_id
+    if light.request is not None:
+        value["request_id"] = light.request.id
+        value["request_digest"] = light.request.digest
+    value.update(light_facts.to_json(light.facts))
     return value
 
 
@@ -85,8 +102,14 @@ def from_json(value: object) -> Light:
         duration=duration if _is_duration(duration) else None,
         status=status if _is_number(status, MAX_STATUS) else None,
         reason=_text(value.get("reason", "")),
-        request_id=_text(value.get("request_id", "")),
+        request=_request(value),
+        facts=light_facts.from_json(value),
     )
+
+
+def _request(value: Mapping[str, Any]) -> Request | None:
+    given = _text(value.get("request_id", ""))
+    return Request(given, _text(value.get("request_digest", ""))) if given else None
 
 
 def _text(value: object) -> str:

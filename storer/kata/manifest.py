@@ -4,20 +4,20 @@ The keys are those that dojo servers have always used. Unknown keys are kept unc
 of an imported kata is not rewritten.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from dojo import image_names, limits, patterns, ruby_lambdas, visible_files
+from dojo import image_names, limits, patterns, ruby_lambdas, run_seconds, visible_files
 from dojo.errors import InvalidArgument
 from dojo.patterns import BadPattern
 from storer.fs import json_files, json_times
 from storer.fs.json_files import Unreadable
 from storer.kata import legacy_languages
+from storer.kata import request as request_json
+from storer.kata.request import Request
 
-DEFAULT_MAX_SECONDS = 10
-LARGEST_MAX_SECONDS = 60
 DEFAULT_TAB_SIZE = 4
 LARGEST_TAB_SIZE = 16
 
@@ -37,6 +37,9 @@ RED_AMBER_GREEN = "red_amber_green"
 OUTPUT = "output"
 FORMAT = "storer/1"
 
+# The key of the request that created the kata.
+REQUEST = "created_by_request"
+
 
 @dataclass(frozen=True)
 class Manifest:
@@ -52,7 +55,7 @@ class Manifest:
     image_name: str
     exercise: str = ""
     filename_extensions: list[str] = field(default_factory=list)
-    max_seconds: int = DEFAULT_MAX_SECONDS
+    max_seconds: int = run_seconds.DEFAULT_SECONDS
     tab_size: int = DEFAULT_TAB_SIZE
     colour_patterns: list[dict[str, str]] | None = None
     ruby_lambda: str | None = None
@@ -60,6 +63,7 @@ class Manifest:
     highlight_filenames: list[str] = field(default_factory=list)
     progress_regexs: list[str] = field(default_factory=list)
     hidden_filenames: list[str] = field(default_factory=list)
+    results_filename: str = ""
     other: dict[str, Any] = field(default_factory=dict)
 
 
@@ -80,6 +84,8 @@ KEYS = frozenset(
         "highlight_filenames",
         "progress_regexs",
         "hidden_filenames",
+        "results_filename",
+        REQUEST,
     }
 )
 """The keys of manifest.json that have a field in Manifest, or belong to the kata itself."""
@@ -92,9 +98,7 @@ def check(manifest: Manifest) -> None:
     if not manifest.image_name:
         raise InvalidArgument("manifest.image_name", "is required")
     image_names.check(manifest.image_name, "manifest.image_name")
-    if not 1 <= manifest.max_seconds <= LARGEST_MAX_SECONDS:
-        reason = f"{manifest.max_seconds} is not from 1 to {LARGEST_MAX_SECONDS}"
-        raise InvalidArgument("manifest.max_seconds", reason)
+    run_seconds.check(manifest.max_seconds, "manifest.max_seconds")
     if not 1 <= manifest.tab_size <= LARGEST_TAB_SIZE:
         reason = f"{manifest.tab_size} is not from 1 to {LARGEST_TAB_SIZE}"
         raise InvalidArgument("manifest.tab_size", reason)
@@ -102,6 +106,9 @@ def check(manifest: Manifest) -> None:
         raise InvalidArgument("manifest.visible_files", "at least one file is required")
     visible_files.check(manifest.visible_files, "manifest.visible_files")
     _check_patterns(manifest.colour_patterns or [])
+    name = manifest.results_filename
+    if name and (fault := visible_files.name_fault(name)) is not None:
+        raise InvalidArgument("manifest.results_filename", fault)
     source = manifest.ruby_lambda
     if source is not None and (fault := ruby_lambdas.fault(source)) is not None:
         raise InvalidArgument("manifest.colour_rule.ruby_lambda.source", fault)
@@ -136,11 +143,22 @@ def _check_patterns(given: list[dict[str, str]]) -> None:
             raise InvalidArgument(f"{field}[{place}].pattern", str(error)) from None
 
 
-def dump(manifest: Manifest, kata_id: str, created: datetime) -> Iterator[bytes]:
-    """Yield the manifest.json of a new kata in pieces: JSON makes six bytes of some bytes."""
-    yield json_files.dumps(_head(manifest, kata_id, created))[:-1] + b',"visible_files":'
-    files = json_files.dump_files(manifest.visible_files)
-    yield from (files,) if isinstance(files, bytes) else files
+def dump(
+    manifest: Manifest,
+    kata_id: str,
+    created: datetime,
+    request: Request | None = None,
+    files: Iterable[bytes] | None = None,
+) -> Iterator[bytes]:
+    """Yield the manifest.json of a new kata in pieces: JSON makes six bytes of some bytes.
+
+    `files` is the JSON of the visible files, in pieces, if the manifest does not have them.
+    """
+    head = _head(manifest, kata_id, created)
+    if request is not None:
+        head[REQUEST] = request_json.to_json(request)
+    yield json_files.dumps(head)[:-1] + b',"visible_files":'
+    yield from json_files.file_pieces(manifest.visible_files) if files is None else files
     yield b"}"
 
 
@@ -163,7 +181,7 @@ def from_json(value: Mapping[str, Any]) -> Manifest:
         image_name=_get(value, "image_name", str, "") or (language.image_name if language else ""),
         exercise=_get(value, "exercise", str, ""),
         filename_extensions=_strings(value, "filename_extension"),
-        max_seconds=_get(value, "max_seconds", int, DEFAULT_MAX_SECONDS),
+        max_seconds=_get(value, "max_seconds", int, run_seconds.DEFAULT_SECONDS),
         tab_size=_get(value, "tab_size", int, DEFAULT_TAB_SIZE),
         colour_patterns=_patterns(value),
         ruby_lambda=ruby_lambda,
@@ -171,6 +189,7 @@ def from_json(value: Mapping[str, Any]) -> Manifest:
         highlight_filenames=_strings(value, "highlight_filenames"),
         progress_regexs=_strings(value, "progress_regexs"),
         hidden_filenames=_strings(value, "hidden_filenames"),
+        results_filename=_get(value, "results_filename", str, ""),
         other=_others(value, not_other),
     )
 
@@ -279,6 +298,8 @@ def _head(manifest: Manifest, kata_id: str, created: datetime) -> dict[str, Any]
         "progress_regexs": manifest.progress_regexs,
         "hidden_filenames": manifest.hidden_filenames,
     }
+    if manifest.results_filename:
+        known["results_filename"] = manifest.results_filename
     if manifest.exercise:
         known["exercise"] = manifest.exercise
     if manifest.colour_patterns is not None:

@@ -12,15 +12,16 @@ holds it exclusively from the moment that the folder exists until the kata is vi
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 import structlog
 
-from dojo import locks
+from dojo import kata_ids, locks
 from dojo.errors import (
     AlreadyExists,
     ArchiveDamaged,
@@ -29,18 +30,24 @@ from dojo.errors import (
     KataDamaged,
     KataNotFound,
 )
+from dojo.processes import Processes
 from storer.archive import store_kata
+from storer.fs import json_files
 from storer.fs.checkpointer import Checkpointer
+from storer.fs.json_files import DumpFiles
 from storer.kata import manifest
 from storer.kata.kata import DamagedAvatar, Kata
 from storer.kata.light import Light, Submission
 from storer.kata.lights import LightsCache
 from storer.kata.manifest import Manifest
-from storer.katas import create, delete, fetch, listing
+from storer.kata.request import Request
+from storer.katas import create, delete, fetch, fork, listing
 from storer.katas.activity import ActiveCalls
 from storer.katas.changes import Changes
-from storer.katas.details import Details
-from storer.katas.listing import ListedKata, Places
+from storer.katas.listing import ListedDetails, ListedKata, Places
+
+# What a kata is created from, and the JSON of its files if the manifest does not have them.
+_Described = tuple[Manifest, Iterable[bytes] | None]
 
 # How often to fetch a kata that another process archives again before it can be locked.
 _ATTEMPTS = 10
@@ -136,6 +143,10 @@ class Katas:
         """Yield, in order, the ids of the katas in data-containers and in the archive."""
         return listing.stored_ids(self._places, prefix, after)
 
+    def ids_in_directory(self, prefix: str) -> Iterator[str]:
+        """Yield the ids of the katas in the katas directory, also if they are elsewhere too."""
+        return iter(self._places.katas_directory.kata_ids(prefix))
+
     def is_stored(self, kata_id: str) -> bool:
         """Say whether a kata is in a data-container or in the archive."""
         return self._containers.exists(kata_id) or self.archive.find(kata_id) is not None
@@ -150,39 +161,71 @@ class Katas:
         """Return the first `count` katas whose ids begin with `prefix` and come after `after`."""
         return listing.page(self._places, prefix, after, count, ignore_case=ignore_case)
 
-    def details(self, listed: Iterable[ListedKata]) -> dict[str, Details]:
-        """Return the details of each kata, except those that only the archive has."""
-        return listing.details(self._places, listed)
+    def details(
+        self,
+        listed: Iterable[ListedKata],
+        *,
+        with_sizes: bool = False,
+        checks_index: bool = False,
+    ) -> dict[str, ListedDetails]:
+        """Return the details of each kata, as `listing.details` does."""
+        return listing.details(
+            self._places, listed, with_sizes=with_sizes, checks_index=checks_index
+        )
 
-    def create(self, created_from: Manifest, created: datetime) -> str:
-        """Create a kata from a manifest; return its id. Raises InvalidArgument."""
+    def create(self, created_from: Manifest, created: datetime, request: Request | None) -> str:
+        """Create a kata from a manifest; return its id. Raises InvalidArgument.
+
+        If the request has created one before, return that one's id. Raises RequestIdReused if
+        another request with this id has created one.
+        """
         manifest.check(created_from)
-        return self._create(created_from, created)
+        return self._create(lambda: (created_from, None), created, request)
 
-    def fork(self, kata_id: str, avatar: str, number: int, created: datetime) -> str:
-        """Create a kata with the files of a light (-1: the newest); return its id."""
-        with self.using(kata_id) as kata:
-            light, submission = kata.avatar(avatar).submission(number)
-            parent = kata.read_manifest()
-        forked_from = {"id": kata_id, "avatar": avatar, "number": light.number}
-        other = {**parent.other, "forked_from": forked_from}
-        return self._create(replace(parent, visible_files=submission.files, other=other), created)
+    def fork(
+        self,
+        kata_id: str,
+        avatar: str,
+        number: int,
+        created: datetime,
+        request: Request | None,
+        *,
+        processes: Processes,
+    ) -> str:
+        """Create a kata with the files of a light (-1: the newest), as `create` does.
+
+        Large files are read in one of the `processes`.
+        """
+        with contextlib.ExitStack() as held:
+
+            def describe() -> _Described:
+                with self.using(kata_id) as kata:
+                    return fork.describe(kata, avatar, number, processes, held)
+
+            return self._create(describe, created, request)
 
     def start_avatar(
-        self, kata_id: str, order: Sequence[str], time: datetime
+        self, kata_id: str, order: Sequence[str], time: datetime, request: Request | None
     ) -> tuple[str, dict[str, bytes]]:
         """Start the first free avatar of `order`; return its name and files."""
         with self.using(kata_id) as kata:
-            started = kata.start_avatar(order, time)
+            started = kata.start_avatar(order, time, request)
         self._changes.publish(kata_id)
         return started
 
     def record(
-        self, kata_id: str, avatar: str, light: Light, submission: Submission, expected: int | None
+        self,
+        kata_id: str,
+        avatar: str,
+        light: Light,
+        submission: Submission,
+        expected: int | None,
+        *,
+        dump_files: DumpFiles = json_files.dump_files,
     ) -> Light:
         """Record a test, as `Avatar.record` does."""
         with self.using(kata_id) as kata:
-            recorded = kata.avatar(avatar).record(light, submission, expected)
+            recorded = kata.avatar(avatar).record(light, submission, expected, dump_files)
         self._changes.publish(kata_id)
         return recorded
 
@@ -202,20 +245,35 @@ class Katas:
         with self.using(kata_id) as kata:
             return avatars_of(kata), before
 
-    def restore(self, kata_id: str, fill: Callable[[Path], None], *, overwrite: bool) -> Avatars:
+    def restore(
+        self,
+        kata_id: str,
+        fill: Callable[[Path], None],
+        *,
+        overwrite: bool,
+        request: Callable[[], Request | None] | None = None,
+    ) -> Avatars:
         """Create a kata from what `fill` writes into the folder it is given; return its avatars.
 
-        `fill` must raise if what it wrote is incomplete. Raises AlreadyExists if the kata exists in
-        a data-container, the archive or the katas directory, and `overwrite` is not set; and
-        KataDamaged if an avatar is damaged that is whole in the existing kata.
+        `fill` must raise if what it wrote is incomplete. `request` is called after it. If that
+        request has restored the existing kata, nothing is changed. Raises AlreadyExists if the kata
+        exists in a data-container, the archive or the katas directory, and `overwrite` is not set;
+        KataDamaged if an avatar is damaged that is whole in the existing kata; and RequestIdReused
+        if another request with this id has restored the existing kata.
         """
         restored = Avatars([], [])
 
         def is_wanted(incoming: Path) -> bool:
             nonlocal restored
+            kata, existing = Kata.detached(incoming, kata_id), self._existing(kata_id)
+            asked = request() if request is not None else None
+            if asked is not None:
+                if existing is not None and _was_restored_by(asked, existing):
+                    restored = avatars_of(existing)
+                    return False
+                kata.write_restored(asked)
             refuse_existing()
-            kata = Kata.detached(incoming, kata_id)
-            self._refuse_worse(kata, self._existing(kata_id))
+            self._refuse_worse(kata, existing)
             restored = avatars_of(kata)
             return True
 
@@ -223,15 +281,18 @@ class Katas:
             if not overwrite and listing.is_somewhere(self._places, kata_id):
                 raise AlreadyExists(kata_id)
 
-        refuse_existing()
-        if overwrite:
-            with contextlib.suppress(ArchiveUnavailable):  # asked again if an avatar is damaged
-                self._fetch_existing(kata_id)
-        create.stage_and_publish(self._containers, kata_id, fill, is_wanted)
-        if overwrite:
-            self._supersede(kata_id)
-        _log.info("kata restored", kata=kata_id, avatars=len(restored.names))
-        self._changes.publish(kata_id)
+        if request is not None:
+            self._fetch_existing(kata_id)  # only there is it said which request restored it
+        else:
+            refuse_existing()
+            if overwrite:
+                with contextlib.suppress(ArchiveUnavailable):  # asked again if one is damaged
+                    self._fetch_existing(kata_id)
+        if create.stage_and_publish(self._containers, kata_id, fill, is_wanted) is not None:
+            if overwrite:
+                self._supersede(kata_id)
+            _log.info("kata restored", kata=kata_id, avatars=len(restored.names))
+            self._changes.publish(kata_id)
         return restored
 
     def restore_if_wanted(
@@ -341,10 +402,66 @@ class Katas:
             if (archived := self.archive.find(kata_id)) is not None:
                 store_kata.supersede(archived, self._containers.folder(kata_id))
 
-    def _create(self, described: Manifest, created: datetime) -> str:
-        kata_id = create.create(
-            self._places, lambda kata_id: manifest.dump(described, kata_id, created)
-        )
+    def _create(
+        self, describe: Callable[[], _Described], created: datetime, request: Request | None
+    ) -> str:
+        """Create the kata that `describe` describes, unless the request has created it before."""
+        if request is None:
+            described, files = describe()
+            kata_id = create.create(
+                self._places,
+                lambda kata_id: manifest.dump(described, kata_id, created, files=files),
+            )
+        else:
+            kata_id, is_new = self._create_once(describe, created, request)
+            if not is_new:
+                return kata_id
         _log.info("kata created", kata=kata_id)
         self._changes.publish(kata_id)
         return kata_id
+
+    def _create_once(
+        self, describe: Callable[[], _Described], created: datetime, request: Request
+    ) -> tuple[str, bool]:
+        """Return the id of the kata of a request, and whether it was created now."""
+        kata_id, is_there = self._created_by(request)
+        if is_there:
+            return kata_id, False
+        described, files = describe()
+        while not create.create_as(
+            self._places,
+            kata_id,
+            lambda kata_id: manifest.dump(described, kata_id, created, request, files),
+        ):
+            # Another call has created it since: the same request or, by chance, another one.
+            kata_id, is_there = self._created_by(request)
+            if is_there:
+                return kata_id, False
+        return kata_id, True
+
+    def _created_by(self, request: Request) -> tuple[str, bool]:
+        """Return the id of the kata that a request creates, and whether the kata is there.
+
+        Its id follows from the request's, so that any storer finds it, without any other memory. An
+        id that another kata has by chance is passed over. Raises RequestIdReused.
+        """
+        for attempt in itertools.count():
+            kata_id = kata_ids.of_request(request.id, attempt)
+            try:
+                with self.using(kata_id) as kata:
+                    before = kata.read_request()
+            except KataNotFound:
+                return kata_id, False
+            if before is not None and before.id == request.id:
+                request.check_repeats(before)
+                return kata_id, True
+        raise AssertionError("the ids have no end")
+
+
+def _was_restored_by(request: Request, existing: Kata) -> bool:
+    """Say whether a request has restored a kata; raise RequestIdReused if it was another one."""
+    before = existing.read_restored()
+    if before is None or before.id != request.id:
+        return False
+    request.check_repeats(before)
+    return True

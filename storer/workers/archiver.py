@@ -62,6 +62,7 @@ class Archiver:
         self._policy = policy
         # kata id -> its last use, for katas that can't be archived: retried after another use.
         self._refused: dict[str, float] = {}
+        self.problem = ""  # why the last look for katas to archive failed
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="archiver", daemon=True)
 
@@ -88,9 +89,11 @@ class Archiver:
             next_seconds = scan_seconds
             try:
                 self._archive_due()
+                self.problem = ""
             except (ArchiveUnavailable, DiskFull) as error:
                 metrics.ARCHIVE_FAILURES.labels(metrics.ARCHIVE).inc()
                 _log.warning("nothing archived", reason=str(error))
+                self.problem = str(error)
             except Exception as error:  # noqa: BLE001 - a later scan may succeed
                 _log.error("defect", exc_info=error)
 

@@ -32,6 +32,7 @@ def test_a_client_in_node_does_the_main_job_and_downloads_a_kata(
             ["whale", 1, "COLOUR_RED"],
             ["whale", 2, "COLOUR_GREEN"],
         ]
+        assert saw["caughtUp"] == 1
         assert saw["downloaded"] == {"filename": f"{saw['kataId']}.tar.gz", "whole": True}
         assert saw["refused"]["code"] == "INVALID_ARGUMENT"
         assert "kata_id" in saw["refused"]["details"]

@@ -105,7 +105,11 @@ const kata = { kataId, avatar: started.avatar };
 
 const watching = storer.WatchKata({ kataId, seen: {} });
 const seen = [];
-watching.on("data", ({ avatar, light }) => seen.push([avatar, light.number, light.colour]));
+let caughtUp = 0;
+watching.on("data", (happened) => {
+  if (happened.caughtUp) caughtUp += 1;
+  else seen.push([happened.avatar, happened.light.number, happened.light.colour]);
+});
 watching.on("error", () => {}); // cancel() below ends the stream with an error
 
 const red = await pressTest(kata, manifest, started.visibleFiles);
@@ -130,6 +134,7 @@ console.log(
     recorded: [red.number, green.number],
     changed: changed.map((file) => [file.newName, file.addedCount, file.deletedCount]),
     watched: seen,
+    caughtUp,
     downloaded,
     refused: await refusal(call(storer, "GetKata", { kataId: "../../etc" })),
   }),

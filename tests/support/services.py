@@ -27,10 +27,13 @@ _WARNINGS = ("-W", "error", "-W", "ignore::ResourceWarning")
 class Service:
     """A running `python -m <module> serve`, and everything that it logged."""
 
-    def __init__(self, module: str, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, module: str, environ: Mapping[str, str], *options: str, until: str = "serving"
+    ) -> None:
+        """Start the service with these options, and wait until it logs the event `until`."""
         listen = f"CYBER_DOJO_{module.upper()}_LISTEN"
         self._process = subprocess.Popen(
-            [sys.executable, *_WARNINGS, "-m", module, "serve"],
+            [sys.executable, *_WARNINGS, "-m", module, "serve", *options],
             env={**os.environ, listen: "127.0.0.1:0", **environ},
             stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -43,7 +46,7 @@ class Service:
         self._ended = False
         self._reader = threading.Thread(target=self._read, name=f"{module} log", daemon=True)
         self._reader.start()
-        self.address = str(self.wait_for_event(lambda event: event["event"] == "serving")["listen"])
+        self.address = str(self.wait_for_event(lambda event: event["event"] == until)["listen"])
 
     @property
     def pid(self) -> int:

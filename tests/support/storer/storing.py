@@ -14,12 +14,12 @@ from typing import Any, TypeVar
 import grpc
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
-from google.rpc import error_details_pb2
-from grpc_status import rpc_status
 
 from cyberdojo.colour.v1 import colour_pb2
 from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
 from dojo.chunks import rechunk
+from dojo.refusals import reason_of
+from support.refusals import bad_fields
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -45,18 +45,24 @@ class Katas:
     def __init__(self, stub: Stub) -> None:
         self.stub = stub
 
-    def create(self, files: Mapping[str, bytes] = FILES, **manifest: Any) -> str:
+    def create(
+        self, files: Mapping[str, bytes] = FILES, *, request_id: str = "", **manifest: Any
+    ) -> str:
         """Create a kata; return its id."""
         return self.stub.CreateKata(
             storer_pb2.CreateKataRequest(
-                manifest=a_manifest(files, **manifest), created=timestamp(CREATED)
+                manifest=a_manifest(files, **manifest),
+                created=timestamp(CREATED),
+                request_id=request_id,
             )
         ).kata_id
 
-    def start(self, kata_id: str, *order: str) -> str:
+    def start(self, kata_id: str, *order: str, request_id: str = "") -> str:
         """Start an avatar; return its name."""
         return self.stub.StartAvatar(
-            storer_pb2.StartAvatarRequest(kata_id=kata_id, order=order, time=timestamp(STARTED))
+            storer_pb2.StartAvatarRequest(
+                kata_id=kata_id, order=order, time=timestamp(STARTED), request_id=request_id
+            )
         ).avatar
 
     def started(self, *names: str, files: Mapping[str, bytes] = FILES) -> str:
@@ -127,10 +133,10 @@ class Katas:
     def watching(
         self, kata_id: str, seen: Mapping[str, int] | None = None, seconds: float = 60
     ) -> Iterator[Iterator[storer_pb2.WatchKataResponse]]:
-        """Watch a kata; the call is cancelled in the end."""
+        """Watch the lights of a kata; the call is cancelled in the end."""
         request = storer_pb2.WatchKataRequest(kata_id=kata_id, seen=seen)
         call: Any = self.stub.WatchKata(request, timeout=seconds)
-        yield call
+        yield (each for each in call if not each.caught_up)
         call.cancel()
 
     def tar(self, kata_id: str, compression: int = storer_pb2.COMPRESSION_NONE) -> bytes:
@@ -181,10 +187,10 @@ def a_test(
 
 
 def restore_requests(
-    tar: bytes, *, overwrite: bool = False
+    tar: bytes, *, overwrite: bool = False, request_id: str = ""
 ) -> Iterator[storer_pb2.RestoreKataRequest]:
     """Yield the requests by which RestoreKata gets a tar."""
-    header = storer_pb2.RestoreKataHeader(overwrite=overwrite)
+    header = storer_pb2.RestoreKataHeader(overwrite=overwrite, request_id=request_id)
     yield storer_pb2.RestoreKataRequest(header=header)
     for data in rechunk([tar]):
         yield storer_pb2.RestoreKataRequest(data=data)
@@ -200,24 +206,22 @@ def timestamp(time: datetime) -> Timestamp:
 
 
 @contextmanager
-def refused(code: grpc.StatusCode, *, field: str | None = None, says: str = "") -> Iterator[None]:
-    """Check that a call is refused with `code`, names `field`, and has `says` in its message."""
+def refused(
+    code: grpc.StatusCode, *, field: str | None = None, says: str = "", reason: str | None = None
+) -> Iterator[None]:
+    """Check that a call is refused with `code`, names `field`, and has `says` in its message.
+
+    `reason` is the one that programs are told; without it, it may be any.
+    """
     with pytest.raises(grpc.RpcError) as caught:
         yield
     error: Any = caught.value
     assert error.code() is code, error
     assert says in error.details()
+    if reason is not None:
+        assert reason_of(error) == reason
     if field is not None:
         assert [each.field for each in bad_fields(error)] == [field], error.details()
-
-
-def bad_fields(error: Any) -> list[error_details_pb2.BadRequest.FieldViolation]:
-    """Return the violations of the request's fields from a refusal."""
-    status = rpc_status.from_call(error)
-    found = error_details_pb2.BadRequest()
-    assert status is not None
-    assert status.details[0].Unpack(found)
-    return list(found.field_violations)
 
 
 def at_once(function: Callable[[T], R], arguments: Iterable[T]) -> list[R]:
