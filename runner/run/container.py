@@ -15,14 +15,14 @@ from typing import Any
 import docker.errors
 import structlog
 
-from dojo import avatars, locks, naming
+from dojo import avatars, locks
 from dojo.engine.client import ANSWER_SECONDS, translating_errors
 from dojo.engine.data_containers import DataContainers
 from dojo.errors import EngineUnavailable, ImageMissing, ImageUnusable, RunLost
 from runner.engine.container_remover import RUN_KIND, ContainerRemover
 from runner.launch.control_group import Usage
 from runner.launch.init_process import InitProcess
-from runner.launch.launcher import ContainerGone, Launcher, Launchers, LaunchFailed, Place
+from runner.launch.launcher import ContainerGone, Launcher, Launchers, LaunchFailed
 from runner.run import container_config, entrypoint, streams
 from runner.run.capture import Capture
 from runner.run.container_config import Parts, RunKey
@@ -184,7 +184,11 @@ class RunContainer:
 
     def may_run_again(self) -> bool:
         """Say whether the container may serve one more run after those that it has served."""
-        if self._launcher is None or self._is_broken or self._runs >= self._max_runs:
+        if (
+            self._launcher is None
+            or self._is_broken
+            or self._runs >= self._settings.runs_of_container
+        ):
             return False
         if time.monotonic() > self._started + self._settings.max_container_seconds:
             return False
@@ -245,24 +249,11 @@ class RunContainer:
             self._init = None
         self._remover.remove(self._name)
 
-    @property
-    def _max_runs(self) -> int:
-        return self._settings.runs_of_container
-
     def _start_launcher(self, launchers: Launchers, found: Mapping[str, Any]) -> None:
-        host_config = found["HostConfig"]
-        place = Place(
-            container_id=self._id,
-            process=found["State"]["Pid"],
-            folder=str(naming.sandbox_path(self.key.kata_id, self.key.avatar)),
-            tmp_bytes=container_config.tmp_bytes(self._settings),
-            shm_bytes=container_config.SHM_BYTES,
-            masked_paths=host_config["MaskedPaths"] or (),
-            readonly_paths=host_config["ReadonlyPaths"] or (),
-            command=entrypoint.command(),
-        )
         try:
-            self._launcher = launchers.start(place)
+            self._launcher = launchers.start(
+                container_config.place(self.key, found, self._settings)
+            )
         except LaunchFailed as error:
             if isinstance(error, ContainerGone) and self._ends():
                 raise RunLost("its container was removed") from None
@@ -283,9 +274,9 @@ class RunContainer:
             raise LaunchFailed("the launcher has ended")
         with contextlib.closing(pipes):
             self._program = launcher.ordered()
-            pipes.tell(entrypoint.GO)
-            usage = launcher.control_group.begin_usage()
             try:
+                usage = launcher.control_group.begin_usage()
+                _begin(pipes)
                 ended = self._follow(pipes, self._program, watchdog, on_output)
             finally:
                 self._program.close()
@@ -418,3 +409,11 @@ class RunContainer:
         )
         config = container_config.config(key, parts, self._settings)
         self._id = self._api.create_container_from_config(config, self._name)["Id"]
+
+
+def _begin(pipes: UnnamedPipes) -> None:
+    """Let a run begin whose shell waits at the pipes. Raises LaunchFailed if it no longer does."""
+    try:
+        pipes.tell(entrypoint.GO)
+    except BrokenPipeError:
+        raise LaunchFailed("the run's shell has ended before it began") from None

@@ -9,6 +9,7 @@ from typing import Any
 from dojo import avatars, image_names, naming
 from dojo.errors import ImageUnusable
 from runner.launch import launcher
+from runner.launch.launcher import Place
 from runner.run import entrypoint
 from runner.settings import RunnerSettings
 
@@ -21,7 +22,7 @@ HOSTS = "hosts"
 _TMP, _SHM = "/tmp", "/dev/shm"  # noqa: S108 - in the container
 # Where each run has a mount, whatever its image declares there.
 _MOUNTED = {_TMP, str(naming.SANDBOX_ELSEWHERE)}
-SHM_BYTES = 64 * 1024**2
+_SHM_BYTES = 64 * 1024**2
 VOLUMES = "it declares volumes, and "
 
 
@@ -88,8 +89,8 @@ def config(key: RunKey, parts: Parts, settings: RunnerSettings) -> dict[str, Any
             "CapDrop": ["ALL"],
             "SecurityOpt": ["no-new-privileges", f"seccomp={parts.seccomp_profile}"],
             "ReadonlyRootfs": True,
-            "ShmSize": SHM_BYTES,
-            "Tmpfs": {_TMP: f"rw,exec,nosuid,nodev,mode=1777,size={tmp_bytes(settings)}"},
+            "ShmSize": _SHM_BYTES,
+            "Tmpfs": {_TMP: f"rw,exec,nosuid,nodev,mode=1777,size={_tmp_bytes(settings)}"},
             # An init process reaps orphaned processes, and can't be killed by the program.
             "Init": True,
             "Memory": settings.memory_bytes,
@@ -111,7 +112,21 @@ def config(key: RunKey, parts: Parts, settings: RunnerSettings) -> dict[str, Any
     }
 
 
-def tmp_bytes(settings: RunnerSettings) -> int:
+def place(key: RunKey, found: Mapping[str, Any], settings: RunnerSettings) -> Place:
+    """Return what a launcher has to know of a container, which the engine describes as `found`."""
+    return Place(
+        container_id=found["Id"],
+        process=found["State"]["Pid"],
+        folder=str(naming.sandbox_path(key.kata_id, key.avatar)),
+        tmp_bytes=_tmp_bytes(settings),
+        shm_bytes=_SHM_BYTES,
+        masked_paths=found["HostConfig"]["MaskedPaths"] or (),
+        readonly_paths=found["HostConfig"]["ReadonlyPaths"] or (),
+        command=entrypoint.command(),
+    )
+
+
+def _tmp_bytes(settings: RunnerSettings) -> int:
     """Return the size of a run's /tmp, in which our own files have room too."""
     return settings.tmp_bytes + entrypoint.HOME_BYTES
 
@@ -158,7 +173,7 @@ def _covering_mount(path: str) -> dict[str, Any]:
     """Return a mount over what the image has there. Only shared memory can be written."""
     mount: dict[str, Any] = {"Type": "tmpfs", "Target": path}
     if path == _SHM:
-        return {**mount, "TmpfsOptions": {"SizeBytes": SHM_BYTES, "Mode": 0o1777}}
+        return {**mount, "TmpfsOptions": {"SizeBytes": _SHM_BYTES, "Mode": 0o1777}}
     return {**mount, "ReadOnly": True}
 
 
