@@ -17,7 +17,7 @@ from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
 from dojo import naming
 from dojo.engine.client import Engine
 from support.kata_folders import Kata
-from support.refusals import bad_fields
+from support.refusals import bad_fields, check_reason
 from support.services import wait_until
 
 Stub = runner_pb2_grpc.RunnerServiceStub
@@ -176,6 +176,7 @@ def refused(call: Callable[[], object], code: grpc.StatusCode) -> Any:
         call()
     error = caught.value
     assert error.code() is code, f"{error.code()}: {error.details()}"
+    check_reason(error)
     return error
 
 

@@ -18,8 +18,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from cyberdojo.colour.v1 import colour_pb2
 from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
 from dojo.chunks import rechunk
-from dojo.refusals import reason_of
-from support.refusals import bad_fields
+from support.refusals import bad_fields, check_reason
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -218,8 +217,7 @@ def refused(
     error: Any = caught.value
     assert error.code() is code, error
     assert says in error.details()
-    if reason is not None:
-        assert reason_of(error) == reason
+    check_reason(error, reason)
     if field is not None:
         assert [each.field for each in bad_fields(error)] == [field], error.details()
 
