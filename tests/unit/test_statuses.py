@@ -83,6 +83,8 @@ def test_the_table_names_only_errors_that_exist() -> None:
         (errors.KataDamaged("5A0F824303", "a", "b"), grpc.StatusCode.DATA_LOSS),
         (OSError(28, "No space left on device"), grpc.StatusCode.RESOURCE_EXHAUSTED),
         (OSError(30, "Read-only file system"), grpc.StatusCode.FAILED_PRECONDITION),
+        (OSError(5, "Input/output error"), grpc.StatusCode.FAILED_PRECONDITION),
+        (OSError(117, "Structure needs cleaning"), grpc.StatusCode.FAILED_PRECONDITION),
         (OSError(122, "Disk quota exceeded"), grpc.StatusCode.RESOURCE_EXHAUSTED),
     ],
     ids=lambda value: type(value).__name__,
