@@ -95,7 +95,7 @@ class Session:
         self.kata_id = made.kata_id
         started = self.storer.StartAvatar(storer_pb2.StartAvatarRequest(kata_id=self.kata_id))
         self.avatar = started.avatar
-        self.files = dict(started.visible_files)
+        self.files = dict(started.files)
         # The participant's editor is open now, so a container has to be ready for a test.
         self.runner.Prepare(
             runner_pb2.PrepareRequest(
@@ -123,7 +123,7 @@ class Session:
                 stdout=ran.stdout.content,
                 stderr=ran.stderr.content,
                 status=ran.status,
-                colour=ran.outcome,
+                colour=ran.colour,
                 duration=ran.duration,
                 reason=ran.reason,
             )
@@ -173,9 +173,7 @@ def start_point() -> storer_pb2.Manifest:
         filename_extensions=found["filename_extension"],
         max_seconds=found["max_seconds"],
         tab_size=found["tab_size"],
-        visible_files={
-            name: (START_POINT / name).read_bytes() for name in found["visible_filenames"]
-        },
+        files={name: (START_POINT / name).read_bytes() for name in found["visible_filenames"]},
     )
     for each in found["colour_rule"]["patterns"]:
         manifest.colour_rule.patterns.patterns.add(

@@ -311,7 +311,7 @@ def _run_response(result: Result) -> runner_pb2.RunResponse:
         stdout=_output(result.exit.stdout),
         stderr=_output(result.exit.stderr),
         status=result.exit.status,
-        outcome=_COLOURS[result.outcome],
+        colour=_COLOURS[result.outcome],
         reason=result.reason,
         special=result.is_special,
         changed_files=result.changes.files,

@@ -38,7 +38,7 @@ function readManifest() {
     displayName: found.display_name,
     imageName: found.image_name,
     maxSeconds: found.max_seconds,
-    visibleFiles: Object.fromEntries(files),
+    files: Object.fromEntries(files),
     colourRule: {
       patterns: {
         patterns: found.colour_rule.patterns.map((each) => ({
@@ -65,7 +65,7 @@ async function pressTest(kata, manifest, files) {
     stdout: ran.stdout.content,
     stderr: ran.stderr.content,
     status: ran.status,
-    colour: ran.outcome,
+    colour: ran.colour,
     duration: ran.duration,
     reason: ran.reason,
   });
@@ -100,7 +100,7 @@ async function refusal(promise) {
 
 const manifest = readManifest();
 const { kataId } = await call(storer, "CreateKata", { manifest });
-const started = await call(storer, "StartAvatar", { kataId, order: ["whale"] });
+const started = await call(storer, "StartAvatar", { kataId, avatars: ["whale"] });
 const kata = { kataId, avatar: started.avatar };
 
 const watching = storer.WatchKata({ kataId, seen: {} });
@@ -112,8 +112,8 @@ watching.on("data", (happened) => {
 });
 watching.on("error", () => {}); // cancel() below ends the stream with an error
 
-const red = await pressTest(kata, manifest, started.visibleFiles);
-const fixed = Object.entries(started.visibleFiles).map(([name, content]) => [
+const red = await pressTest(kata, manifest, started.files);
+const fixed = Object.entries(started.files).map(([name, content]) => [
   name,
   Buffer.from(content.toString().replace("6 * 9", "6 * 7")),
 ]);

@@ -152,35 +152,35 @@ def test_a_run_finds_the_same_in_a_container_of_its_own(
 def test_the_hundredth_run_is_limited_as_the_first_and_the_next_is_not_blamed(run: Run) -> None:
     name = hostname(run)
     for _ in range(100):
-        assert run().outcome == GREEN
+        assert run().colour == GREEN
     assert hostname(run) == name
     response = run("python3 -c 'kept = b\"x\" * (2 << 30)'", FILES)
     assert MEMORY in response.reason
     response = run("hostname; echo tests: passed", FILES)
-    assert (response.outcome, response.reason) == (GREEN, "")
+    assert (response.colour, response.reason) == (GREEN, "")
     assert name not in response.stdout.content
     response = run("sleep 1000", FILES, max_seconds=1)
-    assert response.outcome == TIMED_OUT
+    assert response.colour == TIMED_OUT
     response = run("echo tests: passed; kill -9 -1", FILES)
-    assert response.outcome == FAULTY
-    assert run().outcome == GREEN
+    assert response.colour == FAULTY
+    assert run().colour == GREEN
 
 
 def test_a_run_that_took_too_long_costs_no_container(run: Run) -> None:
     name = hostname(run)
     for script in ("sleep 1000", "python3 leaves.py; sleep 1000", ":(){ :|:& };:; sleep 1000"):
-        assert run(script, FILES, max_seconds=1).outcome == TIMED_OUT
+        assert run(script, FILES, max_seconds=1).colour == TIMED_OUT
         assert hostname(run) == name
 
 
 def test_a_container_without_its_launcher_costs_one_cold_start(
     run: Run, runner_service: Service, started_kata: Kata, engine: Engine
 ) -> None:
-    assert run().outcome == GREEN
+    assert run().colour == GREEN
     (container,) = waiting_containers(engine, started_kata)
     os.kill(launcher_of(engine, container), signal.SIGKILL)
     for _ in range(2):
-        assert run().outcome == GREEN
+        assert run().colour == GREEN
 
     def warm() -> list[bool]:
         events = [event for event in runner_service.events() if event["event"] == "run"]
@@ -198,7 +198,7 @@ def test_a_run_goes_on_without_its_launcher(
     launcher = launcher_of(engine, container)
     run = held(runner, started_kata)
     os.kill(launcher, signal.SIGKILL)
-    assert run.release().outcome == GREEN
+    assert run.release().colour == GREEN
     assert_serves(runner, started_kata)
 
 

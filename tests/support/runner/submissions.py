@@ -17,7 +17,7 @@ from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
 from dojo import naming
 from dojo.engine.client import Engine
 from support.kata_folders import Kata
-from support.refusals import bad_fields
+from support.refusals import bad_fields, check_reason
 from support.services import wait_until
 
 Stub = runner_pb2_grpc.RunnerServiceStub
@@ -132,7 +132,7 @@ def beside(runner: Stub, kata: Kata, avatar: str) -> Iterator[None]:
 
 
 def _assert_passed(response: runner_pb2.RunResponse) -> None:
-    assert (response.outcome, response.stdout.content) == (GREEN, b"tests: passed\n")
+    assert (response.colour, response.stdout.content) == (GREEN, b"tests: passed\n")
 
 
 def containers(engine: Engine, kata: Kata) -> list[str]:
@@ -187,6 +187,7 @@ def refused(call: Callable[[], object], code: grpc.StatusCode) -> Any:
         call()
     error = caught.value
     assert error.code() is code, f"{error.code()}: {error.details()}"
+    check_reason(error)
     return error
 
 
@@ -199,4 +200,4 @@ def bad_field(call: Callable[[], object]) -> str:
 def assert_serves(runner: Stub, kata: Kata) -> None:
     """Assert that a good submission is green."""
     response = runner.Run(request(kata), timeout=120)
-    assert response.outcome == GREEN, response
+    assert response.colour == GREEN, response
