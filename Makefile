@@ -23,11 +23,14 @@ protos: cyberdojo/__init__.py ## generate cyberdojo/ from protos/
 	@scripts/venv.sh
 
 # The folders are prerequisites because deleting a proto changes nothing else.
-cyberdojo/__init__.py: $(shell find protos/cyberdojo -type d -o -name '*.proto') scripts/protos.sh .venv/.installed
+cyberdojo/__init__.py: $(shell find protos/cyberdojo -type d -o -name '*.proto') clients/service_config.json scripts/protos.sh .venv/.installed
 	@scripts/protos.sh
 
 tests/node/node_modules/.package-lock.json: tests/node/package-lock.json
 	@scripts/node.sh
+
+clients: protos ## pack the clients, into build/clients/
+	@scripts/clients.sh
 
 ## The services
 
@@ -110,5 +113,5 @@ format: .venv/.installed ## format the code
 clean: ## remove what make created in this folder; images and katas stay
 	rm -rf build cyberdojo .venv tests/node/node_modules *.egg-info
 
-.PHONY: help setup engine protos images images-all up down demo test test-unit fuzz fuzz-case coverage test-languages bench lint lint-protos \
+.PHONY: help setup engine protos clients images images-all up down demo test test-unit fuzz fuzz-case coverage test-languages bench lint lint-protos \
 	release-protos lock lock-check upgrade types format clean

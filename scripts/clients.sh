@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Packs the clients, into build/clients/: a source distribution and a wheel of the Python client.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+
+folder=build/clients
+rm -rf $folder
+mkdir -p $folder
+
+# Packed from a copy, because setuptools packs what is beside its pyproject.toml. Without build
+# isolation, for which an unlocked setuptools would be downloaded.
+mkdir $folder/python
+cp -R clients/python/. LICENSE cyber_dojo_client cyberdojo $folder/python/
+find $folder/python -name __pycache__ -prune -exec rm -rf {} +
+logged clients-python .venv/bin/uv build --offline --no-build-isolation --python .venv/bin/python \
+    --out-dir $folder $folder/python
+say "packed $(cd $folder && ls -- *.tar.gz *.whl | tr '\n' ' ')"
