@@ -8,7 +8,14 @@ from pathlib import PurePath
 
 
 class DojoError(Exception):
-    """The base of every error that is reported to a caller."""
+    """The base of every error that is reported to a caller.
+
+    `facts` has for programs what the message says for people, by names that refusal.proto lists.
+    """
+
+    def __init__(self, message: str, **facts: object) -> None:
+        super().__init__(message)
+        self.facts = {name: str(value) for name, value in facts.items()}
 
 
 class InvalidArgument(DojoError):
@@ -19,9 +26,17 @@ class InvalidArgument(DojoError):
     """
 
     def __init__(self, field: str, reason: str) -> None:
-        super().__init__(f"{field}: {reason}")
+        super().__init__(f"{field}: {reason}", field=field)
         self.field = field
         self.reason = reason
+
+
+class MessageTooLarge(InvalidArgument):
+    """A message has more bytes than it may."""
+
+    def __init__(self, size_bytes: int, limit_bytes: int) -> None:
+        super().__init__("request", f"has {size_bytes} bytes, more than {limit_bytes}")
+        self.facts = {"size_bytes": str(size_bytes), "limit_bytes": str(limit_bytes)}
 
 
 class NotFound(DojoError):
@@ -32,42 +47,62 @@ class KataNotFound(NotFound):
     """No kata has this id."""
 
     def __init__(self, kata_id: str, where: str = "no kata has this id") -> None:
-        super().__init__(f"kata {kata_id}: {where}")
+        super().__init__(f"kata {kata_id}: {where}", kata_id=kata_id)
 
 
 class AvatarNotFound(NotFound):
     """The avatar was not started in this kata."""
 
     def __init__(self, kata_id: str, avatar: str) -> None:
-        super().__init__(f"kata {kata_id}: {avatar} was not started")
+        super().__init__(
+            f"kata {kata_id}: {avatar} was not started", kata_id=kata_id, avatar=avatar
+        )
 
 
 class LightNotFound(NotFound):
     """The avatar has no light of this number."""
 
     def __init__(self, kata_id: str, avatar: str, number: int, newest: int) -> None:
-        super().__init__(f"kata {kata_id}: {avatar} has no light {number}; the newest is {newest}")
+        super().__init__(
+            f"kata {kata_id}: {avatar} has no light {number}; the newest is {newest}",
+            kata_id=kata_id,
+            avatar=avatar,
+            number=number,
+            newest_number=newest,
+        )
 
 
 class ImageNotFound(NotFound):
     """None of the registries that answer has this image."""
 
     def __init__(self, image_name: str, reason: str) -> None:
-        super().__init__(f"image {image_name}: {reason}")
+        super().__init__(f"image {image_name}: {reason}", image_name=image_name)
 
 
 class StartPointNotFound(NotFound):
     """No language or exercise has this name."""
 
     def __init__(self, kind: str, display_name: str) -> None:
-        super().__init__(f"{display_name[:80]!r} is none of the {kind}")
+        super().__init__(f"{display_name[:80]!r} is none of the {kind}", display_name=display_name)
 
 
 class AlreadyExists(DojoError):
     """A kata with this id exists already."""
 
     def __init__(self, kata_id: str) -> None:
-        super().__init__(f"kata {kata_id} exists already; set overwrite to replace it")
+        super().__init__(
+            f"kata {kata_id} exists already; set overwrite to replace it", kata_id=kata_id
+        )
+
+
+class RequestIdReused(DojoError):
+    """The request id has come before, with another request."""
+
+    def __init__(self, request_id: str) -> None:
+        super().__init__(
+            f"request_id: {request_id!a} was sent before with another request; send a new one",
+            request_id=request_id,
+        )
 
 
 class StaleNumber(DojoError):
@@ -76,23 +111,30 @@ class StaleNumber(DojoError):
     def __init__(self, kata_id: str, avatar: str, expected: int, newest: int) -> None:
         super().__init__(
             f"kata {kata_id}: light {expected} was expected for {avatar}, "
-            f"whose newest light is {newest}; read again"
+            f"whose newest light is {newest}; read again",
+            kata_id=kata_id,
+            avatar=avatar,
+            expected_number=expected,
+            newest_number=newest,
         )
-        self.newest = newest
 
 
 class ImageMissing(DojoError):
     """The image is not on this host."""
 
     def __init__(self, image_name: str) -> None:
-        super().__init__(f"image {image_name} is not on this host; pull it first")
+        super().__init__(
+            f"image {image_name} is not on this host; pull it first", image_name=image_name
+        )
 
 
 class ImageUnusable(ImageMissing):
     """The image is on this host, but nothing can be run in it."""
 
     def __init__(self, image_name: str, reason: str) -> None:
-        DojoError.__init__(self, f"image {image_name} can't be used: {reason}")
+        DojoError.__init__(
+            self, f"image {image_name} can't be used: {reason}", image_name=image_name
+        )
 
 
 class Busy(DojoError):
@@ -109,14 +151,16 @@ class AvatarsExhausted(Exhausted):
     """Every avatar that the caller would accept has been started."""
 
     def __init__(self, kata_id: str, tried: int) -> None:
-        super().__init__(f"kata {kata_id}: all {tried} of the given avatars have been started")
+        super().__init__(
+            f"kata {kata_id}: all {tried} of the given avatars have been started", kata_id=kata_id
+        )
 
 
 class RunsExhausted(Exhausted, Busy):
-    """As many runs as are allowed wait or go on already; `reason` says which of them."""
+    """As many runs as `limit` allows wait or go on already; `reason` says which of them."""
 
-    def __init__(self, reason: str, retry_seconds: float) -> None:
-        super().__init__(f"{reason}; try again in {retry_seconds:.0f} s")
+    def __init__(self, reason: str, limit: int, retry_seconds: float) -> None:
+        super().__init__(f"{reason}; try again in {retry_seconds:.0f} s", limit=limit)
         self.retry_seconds = retry_seconds
 
 
@@ -156,7 +200,8 @@ class PullsExhausted(Exhausted, Busy):
 
     def __init__(self, pulls: int) -> None:
         super().__init__(
-            f"{pulls} images are being pulled already; try again in {self.retry_seconds:.0f} s"
+            f"{pulls} images are being pulled already; try again in {self.retry_seconds:.0f} s",
+            limit=pulls,
         )
 
 
@@ -204,7 +249,8 @@ class ArchiveOfAnother(DojoError):
         super().__init__(
             f"the archive is of the namespace {owner!r}, and this is {namespace!r}: name another "
             "place in CYBER_DOJO_ARCHIVE (with compose: CYBER_DOJO_ARCHIVE_DIRECTORY); or, if that "
-            "namespace has given the archive up, delete the file .namespace in it"
+            "namespace has given the archive up, delete the file .namespace in it",
+            namespace=owner,
         )
 
 
@@ -219,7 +265,7 @@ class KataInUse(DojoError):
     """The kata is in use, so it can't be archived now."""
 
     def __init__(self, kata_id: str, reason: str) -> None:
-        super().__init__(f"kata {kata_id} is in use: {reason}")
+        super().__init__(f"kata {kata_id} is in use: {reason}", kata_id=kata_id)
 
 
 class LockHeld(Busy):
@@ -247,7 +293,8 @@ class ArchiveConflict(DojoError):
     def __init__(self, kata_id: str) -> None:
         super().__init__(
             f"kata {kata_id}: the archive has lights that are not here, as another machine serves "
-            "it too; the archive stays as it is: restore the copy that is right, with overwrite"
+            "it too; the archive stays as it is: restore the copy that is right, with overwrite",
+            kata_id=kata_id,
         )
 
 
@@ -276,21 +323,23 @@ class RegistryUnavailable(DojoError):
     """None of the image registries answers."""
 
     def __init__(self, image_name: str, reason: str) -> None:
-        super().__init__(f"image {image_name}: no registry answers: {reason}")
+        super().__init__(
+            f"image {image_name}: no registry answers: {reason}", image_name=image_name
+        )
 
 
 class StartPointDamaged(DojoError):
     """The mounted start points can't be read."""
 
     def __init__(self, path: PurePath, reason: str) -> None:
-        super().__init__(f"start points: {path}: {reason}")
+        super().__init__(f"start points: {path}: {reason}", path=path)
 
 
 class KataDamaged(DojoError):
     """A kata's own files contradict themselves or can't be read."""
 
     def __init__(self, kata_id: str, path: PurePath | str, reason: str) -> None:
-        super().__init__(f"kata {kata_id} is damaged: {path}: {reason}")
+        super().__init__(f"kata {kata_id} is damaged: {path}: {reason}", kata_id=kata_id, path=path)
         self.path = path
         self.reason = reason
 
@@ -299,4 +348,4 @@ class ArchiveDamaged(DojoError):
     """The archive's copy of a kata is not what was archived."""
 
     def __init__(self, key: str, reason: str) -> None:
-        super().__init__(f"the archive is damaged: {key}: {reason}")
+        super().__init__(f"the archive is damaged: {key}: {reason}", key=key)

@@ -8,7 +8,15 @@ import structlog
 
 from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
 from dojo.channels import open_channel
-from dojo.errors import DojoError, Exhausted, KataDamaged, KataNotFound, StorerUnavailable
+from dojo.errors import (
+    DiskFull,
+    DojoError,
+    KataDamaged,
+    KataNotFound,
+    MemoryExhausted,
+    StorerUnavailable,
+)
+from dojo.refusals import reason_of
 
 T = TypeVar("T")
 
@@ -40,8 +48,8 @@ class StorerClient:
     def import_kata(self, kata_id: str) -> None:
         """Have the storer import a kata into a data-container.
 
-        Raises KataNotFound if the storer does not have it either; KataDamaged, Exhausted or
-        StorerUnavailable.
+        Raises KataNotFound if the storer does not have it either; KataDamaged, DiskFull,
+        MemoryExhausted or StorerUnavailable.
         """
         if self._stub is None:
             raise KataNotFound(
@@ -54,16 +62,19 @@ class StorerClient:
                 storer_pb2.ImportKataRequest(kata_id=kata_id), timeout=_TIMEOUT_SECONDS
             )
         except grpc.RpcError as error:
-            raise self._error(kata_id, error.code(), error.details()) from error
+            raise self._error(kata_id, error) from error
         _log.info("kata imported by the storer", kata=kata_id)
 
-    def _error(self, kata_id: str, code: grpc.StatusCode, details: str | None) -> DojoError:
-        """Return the domain's error for a status of the storer's."""
-        match code:
-            case grpc.StatusCode.NOT_FOUND:
+    def _error(self, kata_id: str, error: grpc.RpcError) -> DojoError:
+        """Return the domain's error for a refusal of the storer's."""
+        refused = f"kata {kata_id} can't be imported: {error.details()}"
+        match reason_of(error):
+            case "NO_SUCH_KATA":
                 return KataNotFound(kata_id)
-            case grpc.StatusCode.DATA_LOSS:
-                return KataDamaged(kata_id, "the storer's copy", str(details))
-            case grpc.StatusCode.RESOURCE_EXHAUSTED:
-                return Exhausted(f"kata {kata_id} can't be imported: {details}")
-        return StorerUnavailable(f"{self._address}: kata {kata_id} can't be imported: {details}")
+            case "KATA_DAMAGED" | "ARCHIVE_DAMAGED":
+                return KataDamaged(kata_id, "the storer's copy", str(error.details()))
+            case "DISK_FULL":
+                return DiskFull(refused)
+            case "MEMORY_FULL":
+                return MemoryExhausted(refused)
+        return StorerUnavailable(f"{self._address}: {refused}")

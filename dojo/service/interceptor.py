@@ -15,7 +15,7 @@ from grpc_status import rpc_status
 from structlog.contextvars import bind_contextvars
 
 from dojo import limits, shares
-from dojo.errors import InvalidArgument, MemoryExhausted
+from dojo.errors import InvalidArgument, MemoryExhausted, MessageTooLarge
 from dojo.service.receiving import Receiving
 from dojo.service.statuses import status_of
 from dojo.shares import Memory
@@ -148,8 +148,8 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
 class _MalformedRequest:
     """Stands for a request that could not be parsed, until there is a call to refuse."""
 
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
+    def __init__(self, error: InvalidArgument) -> None:
+        self.error = error
 
 
 def _deferring_errors(
@@ -163,13 +163,12 @@ def _deferring_errors(
 
     def deserialize(message: bytes) -> Any:
         if len(message) > most_bytes:
-            return _MalformedRequest(f"has {len(message)} bytes, more than {most_bytes}")
+            return _MalformedRequest(MessageTooLarge(len(message), most_bytes))
         try:
             return parse(message)
         except DecodeError:
-            return _MalformedRequest(
-                "can't be parsed: a string is not UTF-8, or it is cut off or nested too deep"
-            )
+            reason = "can't be parsed: a string is not UTF-8, or it is cut off or nested too deep"
+            return _MalformedRequest(InvalidArgument("request", reason))
 
     return deserialize
 
@@ -186,7 +185,7 @@ def _passing_bytes(serialize: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
 def _parsed(request: Any) -> Any:
     """Return the request; raise InvalidArgument if it could not be parsed."""
     if isinstance(request, _MalformedRequest):
-        raise InvalidArgument("request", request.reason)
+        raise request.error
     return request
 
 

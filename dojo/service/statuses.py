@@ -1,9 +1,10 @@
-"""Which gRPC status each error of the domain becomes."""
+"""Which gRPC status each error of the domain becomes, and which reason programs are told."""
 
 import datetime as dt
 import errno
 import secrets
 from collections.abc import Mapping
+from typing import TypeVar
 
 import grpc
 import structlog
@@ -11,15 +12,19 @@ from google.protobuf import any_pb2
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
+from cyberdojo.refusal.v1 import refusal_pb2
 from dojo import errors
 
 _log = structlog.get_logger()
+
+T = TypeVar("T")
 
 DOMAIN = "cyber-dojo"
 
 STATUSES: Mapping[type[errors.DojoError], grpc.StatusCode] = {
     errors.InvalidArgument: grpc.StatusCode.INVALID_ARGUMENT,
     errors.NotFound: grpc.StatusCode.NOT_FOUND,
+    errors.RequestIdReused: grpc.StatusCode.ALREADY_EXISTS,
     errors.AlreadyExists: grpc.StatusCode.ALREADY_EXISTS,
     errors.StaleNumber: grpc.StatusCode.ABORTED,
     errors.ImageMissing: grpc.StatusCode.FAILED_PRECONDITION,
@@ -43,9 +48,50 @@ STATUSES: Mapping[type[errors.DojoError], grpc.StatusCode] = {
 }
 """Has every DojoError, or one of its bases; the nearest base decides."""
 
+REASONS: Mapping[type[errors.DojoError], refusal_pb2.Reason.ValueType] = {
+    errors.InvalidArgument: refusal_pb2.REASON_MALFORMED_FIELD,
+    errors.MessageTooLarge: refusal_pb2.REASON_MESSAGE_TOO_LARGE,
+    errors.RequestIdReused: refusal_pb2.REASON_REQUEST_ID_REUSED,
+    errors.KataNotFound: refusal_pb2.REASON_NO_SUCH_KATA,
+    errors.AvatarNotFound: refusal_pb2.REASON_NO_SUCH_AVATAR,
+    errors.LightNotFound: refusal_pb2.REASON_NO_SUCH_LIGHT,
+    errors.ImageNotFound: refusal_pb2.REASON_NO_SUCH_IMAGE,
+    errors.StartPointNotFound: refusal_pb2.REASON_NO_SUCH_START_POINT,
+    errors.AlreadyExists: refusal_pb2.REASON_KATA_EXISTS,
+    errors.StaleNumber: refusal_pb2.REASON_STALE_NUMBER,
+    errors.AvatarsExhausted: refusal_pb2.REASON_AVATARS_TAKEN,
+    errors.KataInUse: refusal_pb2.REASON_KATA_IN_USE,
+    errors.ArchiveMissing: refusal_pb2.REASON_NO_ARCHIVE,
+    errors.ArchiveConflict: refusal_pb2.REASON_ARCHIVE_CONFLICT,
+    errors.ArchiveOfAnother: refusal_pb2.REASON_ARCHIVE_OF_ANOTHER,
+    errors.UnknownBackup: refusal_pb2.REASON_UNKNOWN_BACKUP,
+    errors.ImageMissing: refusal_pb2.REASON_IMAGE_MISSING,
+    errors.ImageUnusable: refusal_pb2.REASON_IMAGE_UNUSABLE,
+    errors.RunsExhausted: refusal_pb2.REASON_QUEUE_FULL,
+    errors.PullsExhausted: refusal_pb2.REASON_PULLS_FULL,
+    errors.ComparisonsExhausted: refusal_pb2.REASON_COMPARISONS_FULL,
+    errors.ComparisonTooLarge: refusal_pb2.REASON_COMPARISON_TOO_LARGE,
+    errors.ComparisonLost: refusal_pb2.REASON_COMPARISON_LOST,
+    errors.MemoryExhausted: refusal_pb2.REASON_MEMORY_FULL,
+    errors.LockHeld: refusal_pb2.REASON_KATA_BUSY,
+    errors.DiskFull: refusal_pb2.REASON_DISK_FULL,
+    errors.DiskReadOnly: refusal_pb2.REASON_DISK_READ_ONLY,
+    errors.EngineUnavailable: refusal_pb2.REASON_ENGINE_UNAVAILABLE,
+    errors.ArchiveUnavailable: refusal_pb2.REASON_ARCHIVE_UNAVAILABLE,
+    errors.StorerUnavailable: refusal_pb2.REASON_STORER_UNAVAILABLE,
+    errors.RegistryUnavailable: refusal_pb2.REASON_REGISTRY_UNAVAILABLE,
+    errors.Stopping: refusal_pb2.REASON_STOPPING,
+    errors.RunLost: refusal_pb2.REASON_RUN_LOST,
+    errors.KataDamaged: refusal_pb2.REASON_KATA_DAMAGED,
+    errors.ArchiveDamaged: refusal_pb2.REASON_ARCHIVE_DAMAGED,
+    errors.StartPointDamaged: refusal_pb2.REASON_START_POINTS_DAMAGED,
+}
+"""Has every error that is raised, or one of its bases; the nearest base decides."""
+
 # A status is sent in trailers, and gRPC fails a call whose trailers exceed 8 KiB. A text of this
 # size stays below that when it is percent-encoded and sent a second time inside the details.
 MAX_TEXT_BYTES = 1000
+MAX_FACT_BYTES = 100
 
 # The operating system's errors for a disk, or a quota, that is full.
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -61,16 +107,35 @@ def status_of(error: Exception) -> status_pb2.Status:
         error = errors.DiskFull(str(error.strerror))
     elif isinstance(error, OSError) and error.errno == errno.EROFS:
         error = errors.DiskReadOnly(str(error.strerror))
-    for kind in type(error).__mro__:
-        if kind in STATUSES:
-            return _status(STATUSES[kind], str(error), _details(error))
+    if isinstance(error, errors.DojoError):
+        code, reason = _nearest(STATUSES, type(error)), _nearest(REASONS, type(error))
+        return _status(code, str(error), [_info(reason, error.facts), *_details(error)])
     reference = secrets.token_hex(4)
     _log.error("defect", reference=reference, exc_info=error)
-    return _status(grpc.StatusCode.INTERNAL, f"a defect, logged as {reference}", [])
+    info = _info(refusal_pb2.REASON_DEFECT, {"reference": reference})
+    return _status(grpc.StatusCode.INTERNAL, f"a defect, logged as {reference}", [info])
 
 
-def _details(error: Exception) -> list[Message]:
-    """Return an error's details, for programs."""
+def reason_name(reason: refusal_pb2.Reason.ValueType) -> str:
+    """Return what an ErrorInfo says for a reason, such as NO_SUCH_KATA."""
+    return refusal_pb2.Reason.Name(reason).removeprefix("REASON_")
+
+
+def _nearest(table: Mapping[type[errors.DojoError], T], kind: type[errors.DojoError]) -> T:
+    """Return what a table has for an error's class, or for the nearest of its bases."""
+    return next(table[each] for each in kind.__mro__ if each in table)
+
+
+def _info(reason: refusal_pb2.Reason.ValueType, facts: Mapping[str, str]) -> Message:
+    metadata = {name: _clipped(value, MAX_FACT_BYTES) for name, value in facts.items()}
+    info: Message = error_details_pb2.ErrorInfo(
+        reason=reason_name(reason), domain=DOMAIN, metadata=metadata
+    )
+    return info
+
+
+def _details(error: errors.DojoError) -> list[Message]:
+    """Return an error's details for programs, besides its reason."""
     if isinstance(error, errors.InvalidArgument):
         violation = error_details_pb2.BadRequest.FieldViolation(
             field=_clipped(error.field), description=_clipped(error.reason)
@@ -80,11 +145,6 @@ def _details(error: Exception) -> list[Message]:
         retry = error_details_pb2.RetryInfo()
         retry.retry_delay.FromTimedelta(dt.timedelta(seconds=error.retry_seconds))
         return [retry]
-    if isinstance(error, errors.StaleNumber):
-        metadata = {"newest_number": str(error.newest)}
-        return [
-            error_details_pb2.ErrorInfo(reason="STALE_NUMBER", domain=DOMAIN, metadata=metadata)
-        ]
     return []
 
 
@@ -97,9 +157,9 @@ def _status(code: grpc.StatusCode, text: str, details: list[Message]) -> status_
     return status_pb2.Status(code=number, message=_clipped(text), details=packed)
 
 
-def _clipped(text: str) -> str:
+def _clipped(text: str, most_bytes: int = MAX_TEXT_BYTES) -> str:
     """Cut a text to what a status can carry. Messages quote requests, so they can be long."""
     encoded = text.encode("utf-8", "replace")
-    if len(encoded) > MAX_TEXT_BYTES:
-        encoded = encoded[:MAX_TEXT_BYTES] + b"..."
+    if len(encoded) > most_bytes:
+        encoded = encoded[:most_bytes] + b"..."
     return encoded.decode("utf-8", "ignore")

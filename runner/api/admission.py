@@ -14,6 +14,9 @@ from typing import Any
 from dojo import limits
 from dojo.errors import RunsExhausted, Stopping
 
+# The longest time after which a refused caller is told to come again.
+MAX_RETRY_SECONDS = 60.0
+
 # The weight of the newest run in the average time that runs hold a slot.
 _NEWEST_WEIGHT = 0.1
 
@@ -39,6 +42,8 @@ class Admission:
         self._interested: dict[tuple[str, str], int] = {}
         self._runs_of: Counter[tuple[str, ...]] = Counter()
         self._request_bytes = 0
+        # When the caller that was refused last was told to come again.
+        self._promised = 0.0
 
     def stop(self) -> None:
         """Refuse the runs that wait, and all that come; those that go on are left alone."""
@@ -56,15 +61,16 @@ class Admission:
         of_avatar, of_kata = (kata_id, avatar), (kata_id,)
         if (count := self._runs_of[of_avatar]) >= limits.MAX_RUNS_OF_AVATAR:
             reason = f"{count} runs of {avatar} in kata {kata_id} wait or go on already"
-            raise RunsExhausted(reason, max(1.0, self._average_seconds))
+            raise RunsExhausted(reason, limits.MAX_RUNS_OF_AVATAR, self._seconds_to_end)
         if (count := self._runs_of[of_kata]) >= limits.MAX_RUNS_OF_KATA:
             reason = f"{count} runs of kata {kata_id} wait or go on already"
-            raise RunsExhausted(reason, max(1.0, self._average_seconds))
+            raise RunsExhausted(reason, limits.MAX_RUNS_OF_KATA, self._seconds_to_end)
         if self._request_bytes + request_bytes > limits.MAX_BYTES_OF_RUNS:
             raise RunsExhausted(
                 f"the runs that wait or go on have {self._request_bytes} bytes of files already, "
                 f"and with {request_bytes} more it would be above {limits.MAX_BYTES_OF_RUNS}",
-                self._seconds_of_waiting,
+                limits.MAX_BYTES_OF_RUNS,
+                self._promise(),
             )
         self._runs_of.update((of_avatar, of_kata))
         self._request_bytes += request_bytes
@@ -128,7 +134,7 @@ class Admission:
             return
         if len(self._waiting) >= self._max_waiting:
             reason = f"{len(self._waiting)} runs wait already"
-            raise RunsExhausted(reason, self._seconds_of_waiting)
+            raise RunsExhausted(reason, self._max_waiting, self._promise())
         task = asyncio.current_task()
         self._waiting.add(task)
         try:
@@ -143,5 +149,25 @@ class Admission:
 
     @property
     def _seconds_of_waiting(self) -> float:
-        """In how many seconds the runs that wait now will have begun, at least one."""
-        return max(1.0, self._average_seconds * len(self._waiting) / self.max_running)
+        """In how many seconds the runs that wait now will have begun."""
+        return self._average_seconds * len(self._waiting) / self.max_running
+
+    @property
+    def _seconds_to_end(self) -> float:
+        """In how many seconds a run that waits now will have ended, at least one."""
+        return _bounded(self._average_seconds + self._seconds_of_waiting)
+
+    def _promise(self) -> float:
+        """Return in how many seconds a refused caller may come again, at least one.
+
+        By then the runs that wait will have begun, and those of the callers that were refused
+        before this one: each is told to come one run later.
+        """
+        now = time.monotonic()
+        next_one = self._promised + self._average_seconds / self.max_running
+        self._promised = now + _bounded(max(self._seconds_of_waiting, next_one - now))
+        return self._promised - now
+
+
+def _bounded(seconds: float) -> float:
+    return min(max(1.0, seconds), MAX_RETRY_SECONDS)

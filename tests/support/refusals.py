@@ -2,17 +2,29 @@
 
 import grpc
 from google.rpc import error_details_pb2
-from grpc_status import rpc_status
+
+from dojo.refusals import detail
+
+
+def bad_fields(error: grpc.RpcError) -> list[error_details_pb2.BadRequest.FieldViolation]:
+    """Return the violations of the request's fields that a refusal names."""
+    found = detail(error, error_details_pb2.BadRequest)
+    assert found is not None
+    return list(found.field_violations)
+
+
+def facts(error: grpc.RpcError) -> dict[str, str]:
+    """Return the metadata that a refusal gives with its reason."""
+    info = detail(error, error_details_pb2.ErrorInfo)
+    assert info is not None
+    assert info.domain == "cyber-dojo"
+    return dict(info.metadata)
 
 
 def retry_seconds(error: grpc.RpcError) -> float | None:
     """Return after how many seconds a call may be made again; None if the refusal says nothing."""
-    status = rpc_status.from_call(error)  # type: ignore[arg-type]  # the error is the call too
-    for detail in status.details if status is not None else ():
-        retry = error_details_pb2.RetryInfo()
-        if detail.Unpack(retry):
-            return float(retry.retry_delay.ToTimedelta().total_seconds())
-    return None
+    retry = detail(error, error_details_pb2.RetryInfo)
+    return None if retry is None else float(retry.retry_delay.ToTimedelta().total_seconds())
 
 
 def code_to_judge(error: grpc.RpcError) -> grpc.StatusCode:

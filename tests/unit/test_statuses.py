@@ -5,7 +5,9 @@ import importlib
 import io
 import json
 import pkgutil
+import re
 from collections.abc import Iterator
+from pathlib import Path, PurePath
 
 import grpc
 import pytest
@@ -15,8 +17,10 @@ from google.rpc import error_details_pb2
 import dojo
 import runner
 import storer
+from cyberdojo.refusal.v1 import refusal_pb2
 from dojo import errors
 from dojo.service import log, statuses
+from support.paths import TOP
 
 UNDISCLOSED = "/srv/secret/path"
 
@@ -92,17 +96,100 @@ def test_an_error_becomes_its_status(error: Exception, code: grpc.StatusCode) ->
 def test_a_malformed_field_is_named_for_programs_too() -> None:
     status = statuses.status_of(errors.InvalidArgument("kata_id", "is bad"))
     details = error_details_pb2.BadRequest()
-    assert status.details[0].Unpack(details)
+    assert status.details[1].Unpack(details)
     assert [(each.field, each.description) for each in details.field_violations] == [
         ("kata_id", "is bad")
     ]
 
 
-def test_a_stale_number_comes_with_the_newest() -> None:
-    status = statuses.status_of(errors.StaleNumber("5A0F824303", "whale", 3, 4))
-    details = error_details_pb2.ErrorInfo()
-    assert status.details[0].Unpack(details)
-    assert details.metadata["newest_number"] == "4"
+def info_of(error: Exception) -> error_details_pb2.ErrorInfo:
+    """Return the ErrorInfo that an error becomes: it is the first detail."""
+    found = error_details_pb2.ErrorInfo()
+    assert statuses.status_of(error).details[0].Unpack(found)
+    assert found.domain == "cyber-dojo"
+    return found
+
+
+def test_every_error_that_is_raised_has_a_reason_and_each_reason_an_error() -> None:
+    modules()
+    bases = {errors.NotFound, errors.Exhausted, errors.Busy}  # they are not raised themselves
+    found = set(subclasses(errors.DojoError))
+    without = {kind for kind in found if not set(kind.__mro__) & set(statuses.REASONS)}
+    assert without == bases
+    assert sorted([*statuses.REASONS.values(), refusal_pb2.REASON_DEFECT]) == sorted(
+        set(refusal_pb2.Reason.values()) - {refusal_pb2.REASON_UNSPECIFIED}
+    )
+
+
+def test_the_bases_of_errors_are_not_raised_themselves() -> None:
+    for package in (dojo, storer, runner):
+        for path in Path(package.__path__[0]).rglob("*.py"):
+            found = re.findall(r"\b(?:NotFound|Exhausted|Busy)\(", path.read_text())
+            allowed = ["NotFound(", "Exhausted(", "Busy("] if path.name == "errors.py" else []
+            assert set(found) <= set(allowed), path
+
+
+def examples() -> list[errors.DojoError]:
+    """An error of each kind that has facts for programs."""
+    kata_id = "5A0F824303"
+    return [
+        errors.InvalidArgument("kata_id", "is bad"),
+        errors.MessageTooLarge(3, 2),
+        errors.RequestIdReused("a"),
+        errors.KataNotFound(kata_id),
+        errors.AvatarNotFound(kata_id, "whale"),
+        errors.LightNotFound(kata_id, "whale", 3, 2),
+        errors.ImageNotFound("a/b", "no"),
+        errors.StartPointNotFound("languages", "C"),
+        errors.AlreadyExists(kata_id),
+        errors.StaleNumber(kata_id, "whale", 3, 4),
+        errors.AvatarsExhausted(kata_id, 64),
+        errors.KataInUse(kata_id, "a run"),
+        errors.ArchiveConflict(kata_id),
+        errors.ArchiveOfAnother("others", "ours"),
+        errors.ImageMissing("a/b"),
+        errors.ImageUnusable("a/b", "no"),
+        errors.RunsExhausted("too many", 8, 1.0),
+        errors.PullsExhausted(8),
+        errors.RegistryUnavailable("a/b", "gone"),
+        errors.KataDamaged(kata_id, "a", "b"),
+        errors.ArchiveDamaged("49/a.A.tar.zst", "b"),
+        errors.StartPointDamaged(PurePath("a"), "b"),
+    ]
+
+
+def test_each_reason_comes_with_the_metadata_that_the_proto_names() -> None:
+    text = (TOP / "protos/cyberdojo/refusal/v1/refusal.proto").read_text()
+    named = {}
+    for comment, name in re.findall(r"(?m)((?:^  //.*\n)+)^  REASON_(\w+) =", text):
+        words = re.sub(r"\s*//\s*", " ", comment).partition("Metadata: ")[2]
+        words = words or re.sub(r"\s*//\s*", " ", comment).partition("metadata: ")[2]
+        named[name] = set(re.findall(r"`(\w+)`", words))
+    found = {info_of(error).reason: set(info_of(error).metadata) for error in examples()}
+    found["DEFECT"] = set(info_of(RuntimeError("broken")).metadata)
+    assert found == {name: facts for name, facts in named.items() if facts}
+
+
+def test_metadata_is_text_that_a_program_can_parse() -> None:
+    info = info_of(errors.StaleNumber("5A0F824303", "whale", 3, 4))
+    assert info.reason == "STALE_NUMBER"
+    assert dict(info.metadata) == {
+        "kata_id": "5A0F824303",
+        "avatar": "whale",
+        "expected_number": "3",
+        "newest_number": "4",
+    }
+
+
+def test_the_page_for_callers_explains_each_reason_with_its_status() -> None:
+    page = (TOP / "docs/calling.md").read_text()
+    table = page.split("| reason | status |")[1].split("\n\n")[0]
+    rows = dict(re.findall(r"(?m)^\| ([A-Z_]+) \| ([A-Z_]+) \| .+ \| .+ \|$", table))
+    told = {
+        statuses.reason_name(reason): statuses._nearest(statuses.STATUSES, kind).name
+        for kind, reason in statuses.REASONS.items()
+    }
+    assert rows == {**told, "DEFECT": "INTERNAL"}
 
 
 @pytest.fixture
@@ -125,7 +212,9 @@ def test_a_defect_is_logged_under_a_reference_and_not_disclosed(logs: io.StringI
     assert status.code == grpc.StatusCode.INTERNAL.value[0]
     assert status.message == f"a defect, logged as {event['reference']}"
     assert UNDISCLOSED not in str(status)
-    assert not status.details
+    assert [each.type_url for each in status.details] == [
+        "type.googleapis.com/google.rpc.ErrorInfo"
+    ]
     assert event["event"] == "defect"
     assert UNDISCLOSED in event["exception"]
     assert "in broken" in event["exception"]

@@ -7,15 +7,15 @@ from functools import partial
 
 import grpc
 import pytest
-from google.rpc import error_details_pb2
-from grpc_status import rpc_status
 
 from cyberdojo.runner.v1 import runner_pb2
 from dojo import locks, naming
 from dojo.engine.client import Engine
 from dojo.engine.data_containers import DataContainers
 from dojo.naming import Namespace
+from dojo.refusals import reason_of
 from support.kata_folders import Kata
+from support.refusals import facts, retry_seconds
 from support.runner.submissions import (
     AVATAR,
     GCC,
@@ -128,11 +128,9 @@ def test_a_full_queue_refuses_at_once_and_says_when_to_try_again(
     runner.ListImages(runner_pb2.ListImagesRequest())  # arrives after it
     third = request(started_kata, avatar="crab")
     error = refused(lambda: runner.Run(third), grpc.StatusCode.RESOURCE_EXHAUSTED)
-    status = rpc_status.from_call(error)
-    assert status is not None
-    retry = error_details_pb2.RetryInfo()
-    assert status.details[0].Unpack(retry)
-    assert retry.retry_delay.ToTimedelta().total_seconds() >= 1
+    assert reason_of(error) == "QUEUE_FULL"
+    assert facts(error) == {"limit": "1"}
+    assert (retry_seconds(error) or 0) >= 1
     (started_kata.sandbox(AVATAR) / "go").touch()
     first.result()
     assert second.result().outcome == GREEN

@@ -5,16 +5,15 @@ import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
-from google.rpc import error_details_pb2
-from grpc_status import rpc_status
 
 from dojo.engine.data_containers import DataContainers
 from dojo.naming import Namespace
+from dojo.refusals import reason_of
+from support.refusals import facts
 from support.services import Service, code_of
 from support.storer.katas_directories import BUFFALO, DOLPHIN
 from support.storer.storing import (
@@ -189,12 +188,13 @@ def test_a_stale_number_is_aborted_with_the_newest_number(katas: Katas) -> None:
         with pytest.raises(grpc.RpcError) as caught:
             katas.record(kata_id, "whale", expected_number=stale)
         assert caught.value.code() is grpc.StatusCode.ABORTED
-        error: Any = caught.value
-        status = rpc_status.from_call(error)
-        info = error_details_pb2.ErrorInfo()
-        assert status is not None
-        assert status.details[0].Unpack(info)
-        assert dict(info.metadata) == {"newest_number": "3"}
+        assert reason_of(caught.value) == "STALE_NUMBER"
+        assert facts(caught.value) == {
+            "kata_id": kata_id,
+            "avatar": "whale",
+            "expected_number": str(stale),
+            "newest_number": "3",
+        }
     assert len(katas.lights(kata_id, "whale")) == 4
 
 

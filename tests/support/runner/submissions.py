@@ -11,14 +11,13 @@ from typing import Any
 import docker.errors
 import grpc
 import pytest
-from google.rpc import error_details_pb2
-from grpc_status import rpc_status
 
 from cyberdojo.colour.v1 import colour_pb2
 from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
 from dojo import naming
 from dojo.engine.client import Engine
 from support.kata_folders import Kata
+from support.refusals import bad_fields
 from support.services import wait_until
 
 Stub = runner_pb2_grpc.RunnerServiceStub
@@ -182,11 +181,7 @@ def refused(call: Callable[[], object], code: grpc.StatusCode) -> Any:
 
 def bad_field(call: Callable[[], object]) -> str:
     """Return the field that the error details of `call` name."""
-    status = rpc_status.from_call(refused(call, grpc.StatusCode.INVALID_ARGUMENT))
-    assert status is not None
-    violations = error_details_pb2.BadRequest()
-    assert status.details[0].Unpack(violations)
-    field: str = violations.field_violations[0].field
+    field: str = bad_fields(refused(call, grpc.StatusCode.INVALID_ARGUMENT))[0].field
     return field
 
 

@@ -14,12 +14,12 @@ from typing import Any, TypeVar
 import grpc
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
-from google.rpc import error_details_pb2
-from grpc_status import rpc_status
 
 from cyberdojo.colour.v1 import colour_pb2
 from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
 from dojo.chunks import rechunk
+from dojo.refusals import reason_of
+from support.refusals import bad_fields
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -200,24 +200,22 @@ def timestamp(time: datetime) -> Timestamp:
 
 
 @contextmanager
-def refused(code: grpc.StatusCode, *, field: str | None = None, says: str = "") -> Iterator[None]:
-    """Check that a call is refused with `code`, names `field`, and has `says` in its message."""
+def refused(
+    code: grpc.StatusCode, *, field: str | None = None, says: str = "", reason: str | None = None
+) -> Iterator[None]:
+    """Check that a call is refused with `code`, names `field`, and has `says` in its message.
+
+    `reason` is the one that programs are told; without it, it may be any.
+    """
     with pytest.raises(grpc.RpcError) as caught:
         yield
     error: Any = caught.value
     assert error.code() is code, error
     assert says in error.details()
+    if reason is not None:
+        assert reason_of(error) == reason
     if field is not None:
         assert [each.field for each in bad_fields(error)] == [field], error.details()
-
-
-def bad_fields(error: Any) -> list[error_details_pb2.BadRequest.FieldViolation]:
-    """Return the violations of the request's fields from a refusal."""
-    status = rpc_status.from_call(error)
-    found = error_details_pb2.BadRequest()
-    assert status is not None
-    assert status.details[0].Unpack(found)
-    return list(found.field_violations)
 
 
 def at_once(function: Callable[[T], R], arguments: Iterable[T]) -> list[R]:

@@ -8,6 +8,7 @@ import pytest
 
 from dojo import avatars, limits
 from dojo.errors import RunsExhausted, Stopping
+from runner.api import admission
 from runner.api.admission import Admission
 
 ID = "7C4E19D2B6"
@@ -92,8 +93,8 @@ def test_slots_are_limited_and_a_run_that_waits_for_its_turn_takes_none() -> Non
 
 def test_one_avatar_in_two_katas_has_two_turns() -> None:
     async def main() -> None:
-        admission = Admission(2, 0)
-        async with admission.turn(ID, "whale"), admission.turn("60B2C95E04", "whale"):
+        admitting = Admission(2, 0)
+        async with admitting.turn(ID, "whale"), admitting.turn("60B2C95E04", "whale"):
             pass
 
     asyncio.run(main())
@@ -113,6 +114,26 @@ def test_too_many_waiting_runs_are_refused_with_a_time_to_retry() -> None:
         await runs.start("e", "dog")
         assert runs.begun[-1] == "e"
         await runs.end("e")
+
+    admitted(test, running=1, waiting=2)
+
+
+def test_each_refused_caller_is_told_to_come_later_than_the_one_before() -> None:
+    async def test(runs: Runs) -> None:
+        for name, avatar in (("a", "ant"), ("b", "bee"), ("c", "cat")):
+            await runs.start(name, avatar)
+        told = []
+        for number, avatar in enumerate(avatars.NAMES[20:50]):
+            await runs.start(f"refused {number}", avatar)
+            error = await runs.error(f"refused {number}")
+            assert isinstance(error, RunsExhausted)
+            assert error.facts == {"limit": "2"}
+            told.append(error.retry_seconds)
+        assert told == sorted(told)
+        assert told[-1] > 2 * told[0]
+        assert told[-1] <= admission.MAX_RETRY_SECONDS
+        for name in ("a", "b", "c"):
+            await runs.end(name)
 
     admitted(test, running=1, waiting=2)
 
@@ -158,20 +179,20 @@ def test_while_waiting_is_entered_only_while_a_run_waits() -> None:
 
 def test_one_avatar_or_one_kata_does_not_fill_the_queue() -> None:
     async def main() -> None:
-        admission = Admission(2, 8)
+        admitting = Admission(2, 8)
         with ExitStack() as stack:
             for _ in range(limits.MAX_RUNS_OF_AVATAR):
-                stack.enter_context(admission.held(ID, "whale", 1))
-            refusal = refused(admission, ID, "whale", 1)
+                stack.enter_context(admitting.held(ID, "whale", 1))
+            refusal = refused(admitting, ID, "whale", 1)
             assert f"{limits.MAX_RUNS_OF_AVATAR} runs of whale" in str(refusal)
             for number in range(limits.MAX_RUNS_OF_KATA - limits.MAX_RUNS_OF_AVATAR):
                 avatar = avatars.NAMES[number % 50]
-                stack.enter_context(admission.held(ID, avatar, 1))
-            refusal = refused(admission, ID, "zebra", 1)
+                stack.enter_context(admitting.held(ID, avatar, 1))
+            refusal = refused(admitting, ID, "zebra", 1)
             assert f"{limits.MAX_RUNS_OF_KATA} runs of kata {ID}" in str(refusal)
-            with admission.held("60B2C95E04", "whale", 1):
+            with admitting.held("60B2C95E04", "whale", 1):
                 pass
-        with admission.held(ID, "whale", 1):
+        with admitting.held(ID, "whale", 1):
             pass
 
     asyncio.run(main())
@@ -179,20 +200,20 @@ def test_one_avatar_or_one_kata_does_not_fill_the_queue() -> None:
 
 def test_the_requests_of_all_runs_are_bounded_in_bytes() -> None:
     async def main() -> None:
-        admission = Admission(2, 8)
+        admitting = Admission(2, 8)
         half = limits.MAX_BYTES_OF_RUNS // 2
-        with admission.held(ID, "whale", half):
-            with admission.held(ID, "zebra", half):
-                assert refused(admission, "60B2C95E04", "whale", 1).retry_seconds >= 1
-            with admission.held("60B2C95E04", "whale", 1):
+        with admitting.held(ID, "whale", half):
+            with admitting.held(ID, "zebra", half):
+                assert refused(admitting, "60B2C95E04", "whale", 1).retry_seconds >= 1
+            with admitting.held("60B2C95E04", "whale", 1):
                 pass
 
     asyncio.run(main())
 
 
-def refused(admission: Admission, kata_id: str, avatar: str, size_bytes: int) -> RunsExhausted:
+def refused(admitting: Admission, kata_id: str, avatar: str, size_bytes: int) -> RunsExhausted:
     """Return how a run is refused, which then does not count."""
-    with pytest.raises(RunsExhausted) as caught, admission.held(kata_id, avatar, size_bytes):
+    with pytest.raises(RunsExhausted) as caught, admitting.held(kata_id, avatar, size_bytes):
         pass
     return caught.value
 
