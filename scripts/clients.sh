@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Packs the clients, into build/clients/: a source distribution and a wheel of the Python client.
+# Packs the clients, into build/clients/: a source distribution and a wheel of the Python client, and
+# the Node client as npm takes it. The Node client was built before, by scripts/node-client.sh.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -14,4 +15,9 @@ cp -R clients/python/. LICENSE cyber_dojo_client cyberdojo $folder/python/
 find $folder/python -name __pycache__ -prune -exec rm -rf {} +
 logged clients-python .venv/bin/uv build --offline --no-build-isolation --python .venv/bin/python \
     --out-dir $folder $folder/python
-say "packed $(cd $folder && ls -- *.tar.gz *.whl | tr '\n' ' ')"
+
+# From a copy too, with the licence beside it.
+mkdir $folder/node
+cp -R clients/node/package.json clients/node/README.md clients/node/dist LICENSE $folder/node/
+logged clients-node npm pack --pack-destination $folder ./$folder/node
+say "packed into $folder"

@@ -8,11 +8,11 @@ from typing import TypeVar
 
 import grpc
 import structlog
+from cyberdojo.refusal.v1 import refusal_pb2
 from google.protobuf import any_pb2
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
-from cyberdojo.refusal.v1 import refusal_pb2
 from dojo import errors
 
 _log = structlog.get_logger()

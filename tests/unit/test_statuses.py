@@ -12,12 +12,12 @@ from pathlib import Path, PurePath
 import grpc
 import pytest
 import structlog
+from cyberdojo.refusal.v1 import refusal_pb2
 from google.rpc import error_details_pb2
 
 import dojo
 import runner
 import storer
-from cyberdojo.refusal.v1 import refusal_pb2
 from dojo import errors
 from dojo.service import log, statuses
 from support.paths import TOP

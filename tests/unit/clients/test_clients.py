@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,15 +40,50 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
     return Certificate((folder / "certificate.pem").read_bytes(), (folder / "key.pem").read_bytes())
 
 
-@pytest.mark.parametrize("language", ["python", "asyncio"])
+@pytest.fixture(scope="module")
+def node() -> Iterator[Callable[[dict[str, Any]], dict[str, Any]]]:
+    """Does one case after the other, in one process."""
+    driver = subprocess.Popen(
+        ["node", "test/driver.js"],
+        cwd=TOP / "clients/node",
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with driver:
+        tasks, results = driver.stdin, driver.stdout
+        assert tasks is not None
+        assert results is not None
+
+        def drive(case: dict[str, Any]) -> dict[str, Any]:
+            tasks.write(json.dumps(case) + "\n")
+            tasks.flush()
+            comes: dict[str, Any] = json.loads(results.readline())
+            return comes
+
+        yield drive
+        tasks.close()
+        assert driver.wait() == 0
+
+
+@pytest.mark.parametrize("language", [*KINDS, "node"])
 @pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
 def test_a_client_does_as_described(
-    language: str, case: dict[str, Any], certificate: Certificate, tmp_path: Path
+    language: str,
+    case: dict[str, Any],
+    certificate: Certificate,
+    node: Callable[[dict[str, Any]], dict[str, Any]],
+    tmp_path: Path,
 ) -> None:
     do = case["do"]
     credentials = certificate.credentials() if do.get("tls") else None
     with serving(case["script"], credentials) as (scripted, address):
-        comes = python_driver.drive(KINDS[language], do, address, tmp_path, certificate.certificate)
+        if language == "node":
+            given = {"folder": str(tmp_path), "certificate": certificate.certificate.decode()}
+            comes = node({"task": do, "address": address, **given})
+        else:
+            kind = KINDS[language]
+            comes = python_driver.drive(kind, do, address, tmp_path, certificate.certificate)
         assert scripted.left == {}
     if "folder" in case["comes"]:
         comes["folder"] = {path.name: path.read_text() for path in tmp_path.iterdir()}

@@ -1,11 +1,14 @@
 """What the clients' packages say of themselves is so."""
 
+import json
 import re
 import tomllib
 from typing import Any
 
 import pytest
 
+from cyber_dojo_client import errors
+from cyberdojo.refusal.v1 import refusal_pb2
 from support.paths import TOP
 
 
@@ -25,6 +28,23 @@ def test_the_python_client_has_the_version_and_the_python_of_the_services() -> N
     ours, theirs = project("clients/python"), project(".")
     for key in ("version", "requires-python", "license"):
         assert ours[key] == theirs[key]
+
+
+def test_the_node_client_has_the_version_of_the_services() -> None:
+    package = json.loads((TOP / "clients/node/package.json").read_text())
+    assert (package["version"], package["license"]) == (
+        project(".")["version"],
+        project(".")["license"],
+    )
+
+
+def test_both_clients_have_the_same_types_for_reasons_that_the_services_give() -> None:
+    text = (TOP / "clients/node/src/errors.ts").read_text()
+    table = text.split("const OF_REASON")[1].split("};")[0]
+    python = {reason: kind.__name__ for reason, kind in errors.OF_REASON.items()}
+    assert dict(re.findall(r"(?m)^  ([A-Z_]+): (\w+),$", table)) == python
+    reasons = refusal_pb2.Reason.DESCRIPTOR.values_by_name
+    assert python.keys() <= {name.removeprefix("REASON_") for name in reasons}
 
 
 @pytest.mark.parametrize(
