@@ -24,11 +24,7 @@ class Client:
 
 def connect(address: str) -> Client:
     """Return a client of the storer at host:port; nothing is sent yet."""
-    channel = open_channel(
-        address,
-        ("grpc.initial_reconnect_backoff_ms", 200),
-        ("grpc.max_reconnect_backoff_ms", 2000),
-    )
+    channel = open_channel(address)
     return Client(address, channel, storer_pb2_grpc.StorerServiceStub(channel))
 
 

@@ -25,7 +25,7 @@ from cyber_dojo_client.errors import (
     Unreachable,
 )
 from cyber_dojo_client.values import in_order, plain, text
-from cyber_dojo_client.work import Pressed
+from cyber_dojo_client.work import Pressed, pages
 
 __all__ = [
     "Access",
@@ -53,6 +53,7 @@ __all__ = [
     "in_order",
     "open_aio_channel",
     "open_channel",
+    "pages",
     "plain",
     "text",
 ]

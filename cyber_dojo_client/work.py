@@ -10,16 +10,19 @@ import hashlib
 import os
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from cyber_dojo_client.errors import CallFailed, Incomplete
 from cyber_dojo_client.values import checked
 from cyberdojo.runner.v1 import runner_pb2
 from cyberdojo.storer.v1 import storer_pb2
+
+Q = TypeVar("Q")
+T = TypeVar("T")
 
 RUN_SECONDS = 120.0
 RECORD_SECONDS = 30.0
@@ -39,6 +42,17 @@ class Pressed:
     light: storer_pb2.Light
     ran: runner_pb2.RunResponse
     files: dict[str, bytes]
+
+
+def pages(fetch: Callable[[Q], T], request: Q) -> Iterator[T]:
+    """Yield all pages of a list; `fetch` is asked for each, beginning with the request's."""
+    request = _copy(request)
+    while True:
+        page: Any = fetch(request)
+        yield page
+        if not page.next_page_token:
+            return
+        request.page_token = page.next_page_token  # type: ignore[attr-defined]
 
 
 class Io(Protocol):

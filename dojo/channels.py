@@ -1,20 +1,16 @@
-"""Channels to the services."""
+"""Channels to the services: the client's."""
+
+from typing import Any
 
 import grpc
 
-from dojo import limits
-
-# A proxy is for the web. Where docker's config.json names one, compose sets `http_proxy` in every
-# container, and gRPC would send it the calls to the service next door.
-_OPTIONS = (
-    ("grpc.max_receive_message_length", limits.MESSAGE_BYTES),
-    ("grpc.enable_http_proxy", 0),
-)
+import cyber_dojo_client
+from cyber_dojo_client import Access
 
 
-def open_channel(address: str, *options: tuple[str, int]) -> grpc.Channel:
-    """Return a channel to the service at host:port, without any proxy; nothing is sent yet.
+def open_channel(address: str, *options: tuple[str, Any]) -> grpc.Channel:
+    """Return a channel to the service at host:port; nothing is sent yet.
 
-    `options` are gRPC's, beside those that every channel has.
+    `options` are gRPC's, and win over the client's.
     """
-    return grpc.insecure_channel(address, [*_OPTIONS, *options])
+    return cyber_dojo_client.open_channel(address, Access(), *options)

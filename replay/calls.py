@@ -33,7 +33,7 @@ class Refused(Exception):
 
 def channel(address: str) -> grpc.Channel:
     """Return a channel to a service. Any thread may use it."""
-    return open_channel(address, ("grpc.max_send_message_length", -1))
+    return open_channel(address)
 
 
 class Calls:

@@ -14,6 +14,7 @@ from cli.terminal.complaint import complain
 from cli.terminal.lights import time_json, time_of
 from cli.terminal.screen import Screen
 from cli.terminal.tables import Column, Table
+from cyber_dojo_client import pages
 from cyberdojo.storer.v1 import storer_pb2
 
 _PAGE = 1000
@@ -67,12 +68,8 @@ def _pages(client: Client, prefix: str) -> Iterator[list[storer_pb2.ListedKata]]
     request = storer_pb2.ListKatasRequest(
         prefix=prefix, page_size=_PAGE, with_details=True, ignore_case=True
     )
-    while True:
-        response = client.stub.ListKatas(request)
-        yield list(response.katas)
-        if not response.next_page_token:
-            return
-        request.page_token = response.next_page_token
+    for page in pages(client.stub.ListKatas, request):
+        yield list(page.katas)
 
 
 def _row(screen: Screen, kata: storer_pb2.ListedKata) -> list[str]:
