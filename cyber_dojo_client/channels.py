@@ -27,6 +27,8 @@ _OPTIONS = (
     # A dead peer is noticed within 20 seconds, on idle watches too.
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 10_000),
+    # gRPC waits a minute for the answer to a ping, whatever the timeout above says.
+    ("grpc.http2.ping_timeout_ms", 10_000),
     ("grpc.http2.max_pings_without_data", 0),
     # A proxy is for the web. Where docker's config.json names one, compose sets `http_proxy` in
     # every container, and gRPC would send it the calls to the service next door.

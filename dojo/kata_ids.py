@@ -1,5 +1,6 @@
 """Kata ids: 10 characters, of which the first two name a folder."""
 
+import hashlib
 import re
 import secrets
 
@@ -16,6 +17,14 @@ _PREFIX = re.compile(r"[0-9A-Za-z]{0,10}\Z")
 def new() -> str:
     """Return a random id: 10 upper-case hexadecimal digits (40 bits)."""
     return secrets.token_hex(LENGTH // 2).upper()
+
+
+def of_request(request_id: str, attempt: int) -> str:
+    """Return the id of the kata that a request creates; `attempt` counts those that others have.
+
+    It looks as random as the request's id is.
+    """
+    return hashlib.sha256(f"{attempt} {request_id}".encode()).hexdigest()[:LENGTH].upper()
 
 
 def check(kata_id: str, field: str = "kata_id") -> str:

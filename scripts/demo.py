@@ -78,9 +78,12 @@ class Session:
     def start(self) -> None:
         """Make a kata and start an avatar in it."""
         storer = self.client.storer
-        made = storer.CreateKata(storer_pb2.CreateKataRequest(manifest=self.manifest))
+        request = storer_pb2.CreateKataRequest(manifest=self.manifest)
+        made = self.client.call(storer.CreateKata, request)
         self.kata_id = made.kata_id
-        started = storer.StartAvatar(storer_pb2.StartAvatarRequest(kata_id=self.kata_id))
+        started = self.client.call(
+            storer.StartAvatar, storer_pb2.StartAvatarRequest(kata_id=self.kata_id)
+        )
         self.avatar = started.avatar
         self.files = dict(started.visible_files)
         # The participant's editor is open now, so a container has to be ready for a test.

@@ -14,7 +14,7 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from dojo import limits
+from dojo import channels, limits
 from dojo.engine import volumes
 from dojo.engine.client import Engine
 from dojo.engine.data_containers import DataContainers
@@ -37,9 +37,6 @@ HEALTH_SECONDS = 0.25
 
 # A client may ping a connection this often, whether calls are in progress or not.
 PING_SECONDS = 1
-# A connection on which nothing comes for so long is pinged, and closed if no answer comes.
-KEEPALIVE_SECONDS = 20
-KEEPALIVE_TIMEOUT_SECONDS = 10
 GRACE_SECONDS = 10.0
 
 # Threads that run domain calls. There are more than cores, because the calls wait for the engine,
@@ -68,6 +65,27 @@ def connect(settings: CommonSettings) -> DataContainers:
 LOCK_SECONDS = 0.001
 
 
+def server_options(
+    keepalive_seconds: float = channels.KEEPALIVE_SECONDS,
+) -> list[tuple[str, int]]:
+    """Return gRPC's options for a server of ours."""
+    return [
+        ("grpc.max_receive_message_length", limits.MESSAGE_BYTES),
+        ("grpc.max_send_message_length", -1),
+        # Else gRPC reads megabytes of messages ahead that nobody has asked for yet.
+        ("grpc.http2.bdp_probe", 0),
+        ("grpc.so_reuseport", 0),  # else a second service could share our port, and our calls
+        # Thousands of watchers call again when a service is restarted. gRPC's default is to cancel
+        # calls beyond 1000 that wait to be accepted.
+        ("grpc.server.max_pending_requests", MAX_PENDING),
+        ("grpc.server.max_pending_requests_hard_limit", MAX_PENDING),
+        # gRPC's default is a ping in five minutes while nothing is sent, as in an idle watch.
+        ("grpc.http2.min_ping_interval_without_data_ms", PING_SECONDS * 1000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        *channels.keepalive_options(keepalive_seconds),
+    ]
+
+
 async def serve(
     listen: str,
     services: Mapping[str, Callable[[grpc.aio.Server], None]],
@@ -94,23 +112,7 @@ async def serve(
     )
     server = grpc.aio.server(
         interceptors=[StatusInterceptor(Receiving(limit_bytes()), memory)],
-        options=[
-            ("grpc.max_receive_message_length", limits.MESSAGE_BYTES),
-            ("grpc.max_send_message_length", -1),
-            # Else gRPC reads megabytes of messages ahead that nobody has asked for yet.
-            ("grpc.http2.bdp_probe", 0),
-            ("grpc.so_reuseport", 0),  # else a second service could share our port, and our calls
-            # Thousands of watchers call again when a service is restarted. gRPC's default is to
-            # cancel calls beyond 1000 that wait to be accepted.
-            ("grpc.server.max_pending_requests", MAX_PENDING),
-            ("grpc.server.max_pending_requests_hard_limit", MAX_PENDING),
-            # gRPC's default is a ping in five minutes while nothing is sent, as in an idle watch.
-            ("grpc.http2.min_ping_interval_without_data_ms", PING_SECONDS * 1000),
-            ("grpc.keepalive_permit_without_calls", 1),
-            ("grpc.keepalive_time_ms", KEEPALIVE_SECONDS * 1000),
-            ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_SECONDS * 1000),
-            ("grpc.http2.max_pings_without_data", 0),
-        ],
+        options=server_options(),
     )
     for add in services.values():
         add(server)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
@@ -14,6 +15,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from cyberdojo.colour.v1 import colour_pb2
 from cyberdojo.storer.v1 import storer_pb2
 from dojo import avatars, kata_ids, limits, visible_files
+from dojo.chunks import Digest
 from dojo.errors import InvalidArgument
 from storer.backup.download import Compression
 from storer.backup.resume import Resumption
@@ -21,13 +23,19 @@ from storer.fs import json_times
 from storer.kata.kata import DamagedAvatar
 from storer.kata.light import MAX_NUMBER, MAX_SECONDS, MAX_STATUS, Light, Submission
 from storer.kata.manifest import DEFAULT_MAX_SECONDS, DEFAULT_TAB_SIZE, Manifest
+from storer.kata.request import Request
 from storer.katas.details import Details
 from storer.katas.listing import ListedKata
 from storer.tar.untrusted_reader import LeftOut
 
 MAX_REQUEST_ID = 100
+# Of one that a kata's id follows from: fewer characters are not random enough.
+LEAST_CREATING_REQUEST_ID = 16
 MAX_REASON = 1000
 MAX_OUTPUT_BYTES = 1024 * 1024
+
+# Enough to notice that another request has the same id: nobody gains by a collision.
+DIGEST_DIGITS = 16
 
 _COLOURS = {
     "red": colour_pb2.COLOUR_RED,
@@ -96,7 +104,6 @@ def light_from(request: storer_pb2.RecordTestRequest) -> tuple[Light, Submission
         raise InvalidArgument("colour", "is required, and has to be one of the colours")
     if not 0 <= request.status <= MAX_STATUS:
         raise InvalidArgument("status", f"{request.status} is not from 0 to {MAX_STATUS}")
-    check_length("request_id", request.request_id, MAX_REQUEST_ID)
     check_length("reason", request.reason, MAX_REASON)
     for field, output in (("stdout", request.stdout), ("stderr", request.stderr)):
         if len(output) > MAX_OUTPUT_BYTES:
@@ -116,9 +123,35 @@ def light_from(request: storer_pb2.RecordTestRequest) -> tuple[Light, Submission
         duration=_seconds(request.duration) if request.HasField("duration") else None,
         status=request.status,
         reason=request.reason,
-        request_id=request.request_id,
+        request=request_from(request),
     )
     return light, Submission(files, request.stdout, request.stderr), expected
+
+
+def request_from(
+    message: Any, tar: Digest | None = None, field: str = "request_id"
+) -> Request | None:
+    """Return the request that a message is, None if it has no id; raise InvalidArgument.
+
+    `tar` is the digest of what came after the message, if anything.
+    """
+    if not message.request_id:
+        return None
+    check_length(field, message.request_id, MAX_REQUEST_ID)
+    digest = hashlib.sha256(message.DESCRIPTOR.full_name.encode())
+    digest.update(message.SerializeToString(deterministic=True))
+    digest.update(b"" if tar is None else tar.sha256)
+    return Request(message.request_id, digest.hexdigest()[:DIGEST_DIGITS])
+
+
+def creating_request_from(
+    message: storer_pb2.CreateKataRequest | storer_pb2.ForkKataRequest,
+) -> Request | None:
+    """Return the request that creates a kata, as `request_from` does."""
+    if 0 < len(message.request_id) < LEAST_CREATING_REQUEST_ID:
+        reason = f"has fewer than {LEAST_CREATING_REQUEST_ID} characters; send a UUID, say"
+        raise InvalidArgument("request_id", reason)
+    return request_from(message)
 
 
 def light_number(number: int, field: str = "light_number") -> int:

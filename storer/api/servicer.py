@@ -85,7 +85,9 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         created = converters.time_from(request.created, "created", given=given)
 
         def create() -> str:
-            return self._katas.create(converters.manifest_from(request.manifest), created)
+            repeatable = converters.creating_request_from(request)
+            described = converters.manifest_from(request.manifest)
+            return self._katas.create(described, created, repeatable)
 
         return storer_pb2.CreateKataResponse(kata_id=await self._threads.run(create))
 
@@ -163,7 +165,10 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         number = converters.light_number(request.light_number)
         given = request.HasField("created")
         created = converters.time_from(request.created, "created", given=given)
-        forked = await self._threads.run_large(self._katas.fork, kata_id, avatar, number, created)
+        repeatable = converters.creating_request_from(request)
+        forked = await self._threads.run_large(
+            self._katas.fork, kata_id, avatar, number, created, repeatable
+        )
         return storer_pb2.ForkKataResponse(kata_id=forked)
 
     async def DeleteKata(
@@ -189,9 +194,10 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         if not order:
             order = random.sample(avatars.NAMES, len(avatars.NAMES))
         time = converters.time_from(request.time, "time", given=request.HasField("time"))
+        repeatable = converters.request_from(request)
 
         def start() -> bytes:
-            name, files = self._katas.start_avatar(kata_id, order, time)
+            name, files = self._katas.start_avatar(kata_id, order, time, repeatable)
             response = storer_pb2.StartAvatarResponse(avatar=name, visible_files=files)
             return response.SerializeToString()
 
@@ -339,12 +345,18 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
     ) -> storer_pb2.RestoreKataResponse:
         """Create a kata from a tar."""
         first = await self._streams.header(request_iterator)
-        overwrite = first.header.overwrite
+        digest = chunks.Digest()
+        repeatable = None
+        if first.header.request_id:
+            repeatable = partial(converters.request_from, first.header, digest, "header.request_id")
+            repeatable()  # it is checked now, and the tar's digest is known at its end
 
         def unpack(pieces: Iterator[bytes]) -> restore.Restored:
-            return restore.restore(self._katas, pieces, overwrite=overwrite)
+            return restore.restore(
+                self._katas, pieces, overwrite=first.header.overwrite, request=repeatable
+            )
 
-        restored = await self._streams.receive(request_iterator, unpack)
+        restored = await self._streams.receive(request_iterator, unpack, digest)
         return storer_pb2.RestoreKataResponse(
             kata_id=restored.kata_id,
             avatars=restored.avatars.names,

@@ -112,14 +112,16 @@ class Streams:
         self,
         requests: AsyncIterator[Part],
         consume: Callable[[Iterator[bytes]], T],
+        digest: Digest | None = None,
     ) -> T:
         """Return what `consume` returns, which reads the bytes of a stream in a thread.
 
+        If a `digest` is given, it gets the bytes, and has that of all of them at their end.
         The iterator of bytes raises InvalidArgument if the stream breaks off or its end does not
         match. A thread waits for the caller, however slow; these threads serve nothing else, so a
         slow restore can't keep other calls waiting.
         """
-        pieces = _pieces(requests, asyncio.get_running_loop(), self._clock)
+        pieces = _pieces(requests, asyncio.get_running_loop(), self._clock, digest or Digest())
         return await self._receivers.run(consume, pieces)
 
     async def exchange(
@@ -132,7 +134,7 @@ class Streams:
         The threads and errors are those of `receive`. The generator is closed in the end, even if
         the caller disconnects.
         """
-        values = consume(_pieces(requests, asyncio.get_running_loop(), self._clock))
+        values = consume(_pieces(requests, asyncio.get_running_loop(), self._clock, Digest()))
         work = _Work()
         next_task: asyncio.Task[T | None] | None = None
 
@@ -218,9 +220,11 @@ def _prefix_of_chunk(message: Any) -> bytes:
 
 
 def _pieces(
-    requests: AsyncIterator[Part], loop: asyncio.AbstractEventLoop, clock: Callable[[], float]
+    requests: AsyncIterator[Part],
+    loop: asyncio.AbstractEventLoop,
+    clock: Callable[[], float],
+    digest: Digest,
 ) -> Iterator[bytes]:
-    digest = Digest()
     sender = _Sender(requests, loop, clock)
     while (part := sender.part(digest.size_bytes)) is not None:
         if part.HasField("header"):

@@ -1,6 +1,6 @@
 """Restore a kata from a tar such as `storer.backup.download` makes. The tar is untrusted."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -8,6 +8,7 @@ from dojo import kata_ids, limits
 from dojo.budget import Budget, BudgetExceeded
 from dojo.errors import InvalidArgument
 from dojo.shares import Holding
+from storer.kata.request import Request
 from storer.katas.repository import Avatars, Katas
 from storer.tar.members import Member
 from storer.tar.untrusted_reader import InvalidKata, LeftOut, Tar, translate_tar_errors
@@ -24,11 +25,18 @@ class Restored:
     left_out: LeftOut
 
 
-def restore(katas: Katas, pieces: Iterator[bytes], *, overwrite: bool) -> Restored:
+def restore(
+    katas: Katas,
+    pieces: Iterator[bytes],
+    *,
+    overwrite: bool,
+    request: Callable[[], Request | None] | None = None,
+) -> Restored:
     """Create a kata from the tar whose bytes are `pieces`.
 
-    `pieces` must raise if the stream is incomplete: then nothing is restored. Raises
-    InvalidArgument, AlreadyExists, KataDamaged or MemoryExhausted.
+    `pieces` must raise if the stream is incomplete: then nothing is restored. `request` is called
+    when all of them are read. Raises what `Katas.restore` raises, InvalidArgument or
+    MemoryExhausted.
     """
     with Holding() as holding:
         with translate_tar_errors():
@@ -39,7 +47,7 @@ def restore(katas: Katas, pieces: Iterator[bytes], *, overwrite: bool) -> Restor
             with translate_tar_errors():
                 _unpack(tar, folder)
 
-        found = katas.restore(kata_id, fill, overwrite=overwrite)
+        found = katas.restore(kata_id, fill, overwrite=overwrite, request=request)
         return Restored(kata_id, found, tar.left_out)
 
 

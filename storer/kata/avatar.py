@@ -20,6 +20,7 @@ from storer.kata.history import GIT, LIGHT_JSON, History
 from storer.kata.light import Light, Submission
 from storer.kata.lights import INCREMENTS, Lights, LightsCache
 from storer.kata.recorder import Recorder, Tip
+from storer.kata.request import Request
 
 MANIFEST = "manifest.json"
 NEWEST = -1
@@ -94,8 +95,8 @@ class Avatar:
         """Record a test as the next light and return it, with its number.
 
         `expected` is the number that the caller expects, or None. Raises StaleNumber if that is not
-        the next one. If the `request_id` was recorded before, its light is returned, and nothing is
-        recorded.
+        the next one. If the light's request was recorded before, its light is returned, and nothing
+        is recorded; raises RequestIdReused if that was another request with the same id.
         """
         with locks.locked(self.folder):
             recorder = self._recover()
@@ -105,8 +106,11 @@ class Avatar:
                 # it listed the light there.
                 self._cache.forget(self.folder)
                 lights = self._lights()
-            if (before := lights.by_request.get(light.request_id)) is not None:
-                return before
+            if light.request is not None:
+                before = lights.by_request.get(light.request.id)
+                if before is not None and before.request is not None:
+                    light.request.check_repeats(before.request)
+                    return before
             number = lights.newest.number + 1
             if expected is not None and expected != number:
                 raise StaleNumber(self.kata_id, self.name, expected, lights.newest.number)
@@ -251,7 +255,15 @@ class Avatar:
             raise KataDamaged(self.kata_id, path, str(error)) from error
 
 
-def start(folder: Path, kata_id: str, name: str, files: dict[str, bytes], time: datetime) -> None:
+def start(
+    folder: Path,
+    kata_id: str,
+    name: str,
+    files: dict[str, bytes],
+    time: datetime,
+    *,
+    request: Request | None = None,
+) -> None:
     """Fill an empty `folder` with what an avatar starts with: light 0, its lists and its sandbox.
 
     When this returns, all of that can be restored from the write-ahead log, which is on disk.
@@ -264,5 +276,5 @@ def start(folder: Path, kata_id: str, name: str, files: dict[str, bytes], time: 
             file.writelines((content,) if isinstance(content, bytes) else content)
         path.chmod(durable.PRIVATE)
     avatars.close_to_others(folder, name)
-    light = Light(number=0, colour="", time=time)
+    light = Light(number=0, colour="", time=time, request=request)
     recorder.record(light, Submission(files), log=WriteAheadLog(folder))

@@ -23,12 +23,17 @@ from storer.fs import durable, json_files
 from storer.fs.checkpointer import Checkpointer
 from storer.fs.json_files import Unreadable
 from storer.kata import manifest
+from storer.kata import request as request_json
 from storer.kata.avatar import Avatar, start
 from storer.kata.light import Light
 from storer.kata.lights import LightsCache
 from storer.kata.manifest import Manifest
+from storer.kata.request import Request
 
 STARTING = ".starting"
+
+# The request that restored the kata, beside its manifest.json.
+RESTORED = "restored.json"
 
 # A large manifest takes several times the memory of its visible files.
 _LARGE_MANIFESTS = threading.BoundedSemaphore(1)
@@ -138,13 +143,18 @@ class Kata:
                 damaged.append(DamagedAvatar(avatar.name, str(error.path), error.reason))
         return found, damaged
 
-    def start_avatar(self, order: Sequence[str], time: datetime) -> tuple[str, dict[str, bytes]]:
+    def start_avatar(
+        self, order: Sequence[str], time: datetime, request: Request | None
+    ) -> tuple[str, dict[str, bytes]]:
         """Start the first avatar of `order` that is not started; return its name and files.
 
-        Raises AvatarsExhausted if all are started.
+        If the request has started one before, return that. Raises AvatarsExhausted if all are
+        started, and RequestIdReused if another request with this id has started one.
         """
         files = self.read_manifest().visible_files
         with locks.locked(self.folder / MANIFEST):
+            if request is not None and (name := self._started_by(request)) is not None:
+                return name, files
             taken = set(self.avatar_names())
             name = next((name for name in order if name not in taken), None)
             if name is None:
@@ -158,13 +168,39 @@ class Kata:
             with self._checkpointer.tracking(avatar.folder, avatar.rewrite):
                 try:
                     starting.mkdir()
-                    start(starting, self.kata_id, name, files, time)
+                    start(starting, self.kata_id, name, files, time, request=request)
                     starting.rename(self.folder / name)
                 except BaseException:  # such as a full disk
                     shutil.rmtree(starting, ignore_errors=True)
                     raise
                 durable.sync_folder(self.folder)
         return name, files
+
+    def read_request(self) -> Request | None:
+        """Return the request that created the kata, None if that had no id. Raises KataDamaged."""
+        return request_json.from_json(self.read_manifest_json().get(manifest.REQUEST))
+
+    def read_restored(self) -> Request | None:
+        """Return the request that restored the kata; None if there was none, or it had no id."""
+        try:
+            return request_json.from_json(json_files.read(self.folder / RESTORED, dict))
+        except Unreadable:
+            return None
+
+    def write_restored(self, request: Request) -> None:
+        """Note which request restored the kata. For a kata that is staged."""
+        value = json_files.dumps(request_json.to_json(request))
+        durable.replace(self.folder / RESTORED, value, sync=False)
+
+    def _started_by(self, request: Request) -> str | None:
+        """Return the avatar that the request has started before; None if it has started none."""
+        for avatar in self.avatars():
+            with suppress(KataDamaged):  # nobody can have it: another avatar is started
+                before = avatar.lights()[0].request
+                if before is not None and before.id == request.id:
+                    request.check_repeats(before)
+                    return avatar.name
+        return None
 
     def _load_manifest_json(self) -> dict[str, Any]:
         try:

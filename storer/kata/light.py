@@ -7,6 +7,7 @@ from typing import Any, TypeGuard
 
 from storer.fs import json_times
 from storer.fs.json_files import Unreadable
+from storer.kata.request import Request
 
 COLOURS = ("red", "amber", "green", "timed_out", "faulty")
 
@@ -22,7 +23,8 @@ class Light:
     """One recorded test, without its files and output.
 
     `number` is 0 for the start, which has no colour. `duration` is in seconds. `duration` and
-    `status` are None if they were not recorded.
+    `status` are None if they were not recorded. `request` is the one that recorded it, or for
+    number 0 started the avatar; None if that had no id.
     """
 
     number: int
@@ -31,7 +33,7 @@ class Light:
     duration: float | None = None
     status: int | None = None
     reason: str = ""
-    request_id: str = ""
+    request: Request | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +58,9 @@ def to_json(light: Light) -> dict[str, Any]:
         value["status"] = light.status
     if light.reason:
         value["reason"] = light.reason
-    if light.request_id:
-        value["request_id"] = light.request_id
+    if light.request is not None:
+        value["request_id"] = light.request.id
+        value["request_digest"] = light.request.digest
     return value
 
 
@@ -85,8 +88,13 @@ def from_json(value: object) -> Light:
         duration=duration if _is_duration(duration) else None,
         status=status if _is_number(status, MAX_STATUS) else None,
         reason=_text(value.get("reason", "")),
-        request_id=_text(value.get("request_id", "")),
+        request=_request(value),
     )
+
+
+def _request(value: Mapping[str, Any]) -> Request | None:
+    given = _text(value.get("request_id", ""))
+    return Request(given, _text(value.get("request_digest", ""))) if given else None
 
 
 def _text(value: object) -> str:

@@ -155,7 +155,8 @@ def has_light_folders(folder: Path) -> bool:
 
 
 def _by_request(lights: Iterable[Light]) -> dict[str, Light]:
-    return {each.request_id: each for each in lights if each.request_id}
+    """Return the lights by the ids of the requests that recorded them: light 0 was started."""
+    return {each.request.id: each for each in lights if each.request and each.number > 0}
 
 
 def _extend(path: Path, before: Lights, new: bytes) -> None:

@@ -15,6 +15,8 @@ from dojo.patterns import BadPattern
 from storer.fs import json_files, json_times
 from storer.fs.json_files import Unreadable
 from storer.kata import legacy_languages
+from storer.kata import request as request_json
+from storer.kata.request import Request
 
 DEFAULT_MAX_SECONDS = 10
 LARGEST_MAX_SECONDS = 60
@@ -36,6 +38,9 @@ RED_AMBER_GREEN = "red_amber_green"
 # have our format, `output` is a file like any other.
 OUTPUT = "output"
 FORMAT = "storer/1"
+
+# The key of the request that created the kata.
+REQUEST = "created_by_request"
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,7 @@ KEYS = frozenset(
         "highlight_filenames",
         "progress_regexs",
         "hidden_filenames",
+        REQUEST,
     }
 )
 """The keys of manifest.json that have a field in Manifest, or belong to the kata itself."""
@@ -136,9 +142,14 @@ def _check_patterns(given: list[dict[str, str]]) -> None:
             raise InvalidArgument(f"{field}[{place}].pattern", str(error)) from None
 
 
-def dump(manifest: Manifest, kata_id: str, created: datetime) -> Iterator[bytes]:
+def dump(
+    manifest: Manifest, kata_id: str, created: datetime, request: Request | None = None
+) -> Iterator[bytes]:
     """Yield the manifest.json of a new kata in pieces: JSON makes six bytes of some bytes."""
-    yield json_files.dumps(_head(manifest, kata_id, created))[:-1] + b',"visible_files":'
+    head = _head(manifest, kata_id, created)
+    if request is not None:
+        head[REQUEST] = request_json.to_json(request)
+    yield json_files.dumps(head)[:-1] + b',"visible_files":'
     files = json_files.dump_files(manifest.visible_files)
     yield from (files,) if isinstance(files, bytes) else files
     yield b"}"

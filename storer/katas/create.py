@@ -55,6 +55,24 @@ def create(places: Places, make_manifest: Callable[[str], Iterable[bytes]]) -> s
         return kata_id
 
 
+def create_as(
+    places: Places, kata_id: str, make_manifest: Callable[[str], Iterable[bytes]]
+) -> bool:
+    """Create the kata of this id, as `create` does; return False if a data-container has one.
+
+    Many processes may do so at once, and any of them may die: the lock on the kata's folder decides
+    who creates it, and an unfinished data-container is used.
+    """
+    with locked_volume(places.data_containers, kata_id) as folder:
+        if places.data_containers.exists(kata_id):
+            return False
+        with undo_on_error(places.data_containers, kata_id):
+            places.data_containers.make_handle(kata_id)
+            folder.chmod(PASSAGE)
+            durable.write(folder / MANIFEST, make_manifest(kata_id))
+    return True
+
+
 def stage_and_publish(
     containers: DataContainers,
     kata_id: str,

@@ -6,6 +6,7 @@ permissions, and no setting or hook that git would run. An avatar that is damage
 the others come in without it (`storer.katas.set_aside`).
 """
 
+import shutil
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from storer.fs.write_ahead_log import JOURNAL
 from storer.kata import lights, sandbox
 from storer.kata.avatar import PASSAGE
 from storer.kata.history import GIT, LIGHT_JSON
-from storer.kata.kata import Kata
+from storer.kata.kata import RESTORED, Kata
 from storer.kata.light import Light, Submission
 from storer.kata.lights import INCREMENTS
 from storer.kata.manifest import OUTPUT
@@ -45,6 +46,7 @@ def normalize(folder: Path, kata_id: str) -> list[str]:
     nobody waits for the kata any more.
     """
     files, created = _read_manifest(folder, kata_id)
+    _remove_restored(folder / RESTORED)
     names = sorted(path.name for path in folder.iterdir() if avatars.is_name(path.name))
     start = Light(number=0, colour="", time=created)
     with Holding() as holding:
@@ -65,6 +67,14 @@ def _read_manifest(folder: Path, kata_id: str) -> tuple[dict[str, bytes], dateti
         raise KataDamaged(kata_id, MANIFEST, f"its id is {stated_id!r:.80}")
     _check_files(files, kata_id, MANIFEST)
     return files, created
+
+
+def _remove_restored(path: Path) -> None:
+    """Remove the note of the request that restored the kata elsewhere."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _git_budget(holding: Holding) -> Budget:

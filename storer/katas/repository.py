@@ -12,6 +12,7 @@ holds it exclusively from the moment that the folder exists until the kata is vi
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ from pathlib import Path
 
 import structlog
 
-from dojo import locks
+from dojo import kata_ids, locks
 from dojo.errors import (
     AlreadyExists,
     ArchiveDamaged,
@@ -36,6 +37,7 @@ from storer.kata.kata import DamagedAvatar, Kata
 from storer.kata.light import Light, Submission
 from storer.kata.lights import LightsCache
 from storer.kata.manifest import Manifest
+from storer.kata.request import Request
 from storer.katas import create, delete, fetch, listing
 from storer.katas.activity import ActiveCalls
 from storer.katas.changes import Changes
@@ -154,26 +156,36 @@ class Katas:
         """Return the details of each kata, except those that only the archive has."""
         return listing.details(self._places, listed)
 
-    def create(self, created_from: Manifest, created: datetime) -> str:
-        """Create a kata from a manifest; return its id. Raises InvalidArgument."""
-        manifest.check(created_from)
-        return self._create(created_from, created)
+    def create(self, created_from: Manifest, created: datetime, request: Request | None) -> str:
+        """Create a kata from a manifest; return its id. Raises InvalidArgument.
 
-    def fork(self, kata_id: str, avatar: str, number: int, created: datetime) -> str:
-        """Create a kata with the files of a light (-1: the newest); return its id."""
-        with self.using(kata_id) as kata:
-            light, submission = kata.avatar(avatar).submission(number)
-            parent = kata.read_manifest()
-        forked_from = {"id": kata_id, "avatar": avatar, "number": light.number}
-        other = {**parent.other, "forked_from": forked_from}
-        return self._create(replace(parent, visible_files=submission.files, other=other), created)
+        If the request has created one before, return that one's id. Raises RequestIdReused if
+        another request with this id has created one.
+        """
+        manifest.check(created_from)
+        return self._create(lambda: created_from, created, request)
+
+    def fork(
+        self, kata_id: str, avatar: str, number: int, created: datetime, request: Request | None
+    ) -> str:
+        """Create a kata with the files of a light (-1: the newest), as `create` does."""
+
+        def describe() -> Manifest:
+            with self.using(kata_id) as kata:
+                light, submission = kata.avatar(avatar).submission(number)
+                parent = kata.read_manifest()
+            forked_from = {"id": kata_id, "avatar": avatar, "number": light.number}
+            other = {**parent.other, "forked_from": forked_from}
+            return replace(parent, visible_files=submission.files, other=other)
+
+        return self._create(describe, created, request)
 
     def start_avatar(
-        self, kata_id: str, order: Sequence[str], time: datetime
+        self, kata_id: str, order: Sequence[str], time: datetime, request: Request | None
     ) -> tuple[str, dict[str, bytes]]:
         """Start the first free avatar of `order`; return its name and files."""
         with self.using(kata_id) as kata:
-            started = kata.start_avatar(order, time)
+            started = kata.start_avatar(order, time, request)
         self._changes.publish(kata_id)
         return started
 
@@ -202,20 +214,35 @@ class Katas:
         with self.using(kata_id) as kata:
             return avatars_of(kata), before
 
-    def restore(self, kata_id: str, fill: Callable[[Path], None], *, overwrite: bool) -> Avatars:
+    def restore(
+        self,
+        kata_id: str,
+        fill: Callable[[Path], None],
+        *,
+        overwrite: bool,
+        request: Callable[[], Request | None] | None = None,
+    ) -> Avatars:
         """Create a kata from what `fill` writes into the folder it is given; return its avatars.
 
-        `fill` must raise if what it wrote is incomplete. Raises AlreadyExists if the kata exists in
-        a data-container, the archive or the katas directory, and `overwrite` is not set; and
-        KataDamaged if an avatar is damaged that is whole in the existing kata.
+        `fill` must raise if what it wrote is incomplete. `request` is called after it. If that
+        request has restored the existing kata, nothing is changed. Raises AlreadyExists if the kata
+        exists in a data-container, the archive or the katas directory, and `overwrite` is not set;
+        KataDamaged if an avatar is damaged that is whole in the existing kata; and RequestIdReused
+        if another request with this id has restored the existing kata.
         """
         restored = Avatars([], [])
 
         def is_wanted(incoming: Path) -> bool:
             nonlocal restored
+            kata, existing = Kata.detached(incoming, kata_id), self._existing(kata_id)
+            asked = request() if request is not None else None
+            if asked is not None:
+                if existing is not None and _was_restored_by(asked, existing):
+                    restored = avatars_of(existing)
+                    return False
+                kata.write_restored(asked)
             refuse_existing()
-            kata = Kata.detached(incoming, kata_id)
-            self._refuse_worse(kata, self._existing(kata_id))
+            self._refuse_worse(kata, existing)
             restored = avatars_of(kata)
             return True
 
@@ -223,15 +250,18 @@ class Katas:
             if not overwrite and listing.is_somewhere(self._places, kata_id):
                 raise AlreadyExists(kata_id)
 
-        refuse_existing()
-        if overwrite:
-            with contextlib.suppress(ArchiveUnavailable):  # asked again if an avatar is damaged
-                self._fetch_existing(kata_id)
-        create.stage_and_publish(self._containers, kata_id, fill, is_wanted)
-        if overwrite:
-            self._supersede(kata_id)
-        _log.info("kata restored", kata=kata_id, avatars=len(restored.names))
-        self._changes.publish(kata_id)
+        if request is not None:
+            self._fetch_existing(kata_id)  # only there is it said which request restored it
+        else:
+            refuse_existing()
+            if overwrite:
+                with contextlib.suppress(ArchiveUnavailable):  # asked again if one is damaged
+                    self._fetch_existing(kata_id)
+        if create.stage_and_publish(self._containers, kata_id, fill, is_wanted) is not None:
+            if overwrite:
+                self._supersede(kata_id)
+            _log.info("kata restored", kata=kata_id, avatars=len(restored.names))
+            self._changes.publish(kata_id)
         return restored
 
     def restore_if_wanted(
@@ -341,10 +371,65 @@ class Katas:
             if (archived := self.archive.find(kata_id)) is not None:
                 store_kata.supersede(archived, self._containers.folder(kata_id))
 
-    def _create(self, described: Manifest, created: datetime) -> str:
-        kata_id = create.create(
-            self._places, lambda kata_id: manifest.dump(described, kata_id, created)
-        )
+    def _create(
+        self, describe: Callable[[], Manifest], created: datetime, request: Request | None
+    ) -> str:
+        """Create the kata that `describe` describes, unless the request has created it before."""
+        if request is None:
+            described = describe()
+            kata_id = create.create(
+                self._places, lambda kata_id: manifest.dump(described, kata_id, created)
+            )
+        else:
+            kata_id, is_new = self._create_once(describe, created, request)
+            if not is_new:
+                return kata_id
         _log.info("kata created", kata=kata_id)
         self._changes.publish(kata_id)
         return kata_id
+
+    def _create_once(
+        self, describe: Callable[[], Manifest], created: datetime, request: Request
+    ) -> tuple[str, bool]:
+        """Return the id of the kata of a request, and whether it was created now."""
+        kata_id, is_there = self._created_by(request)
+        if is_there:
+            return kata_id, False
+        described = describe()
+        while not create.create_as(
+            self._places,
+            kata_id,
+            lambda kata_id: manifest.dump(described, kata_id, created, request),
+        ):
+            # Another call has created it since: the same request or, by chance, another one.
+            kata_id, is_there = self._created_by(request)
+            if is_there:
+                return kata_id, False
+        return kata_id, True
+
+    def _created_by(self, request: Request) -> tuple[str, bool]:
+        """Return the id of the kata that a request creates, and whether the kata is there.
+
+        Its id follows from the request's, so that any storer finds it, without any other memory. An
+        id that another kata has by chance is passed over. Raises RequestIdReused.
+        """
+        for attempt in itertools.count():
+            kata_id = kata_ids.of_request(request.id, attempt)
+            try:
+                with self.using(kata_id) as kata:
+                    before = kata.read_request()
+            except KataNotFound:
+                return kata_id, False
+            if before is not None and before.id == request.id:
+                request.check_repeats(before)
+                return kata_id, True
+        raise AssertionError("the ids have no end")
+
+
+def _was_restored_by(request: Request, existing: Kata) -> bool:
+    """Say whether a request has restored a kata; raise RequestIdReused if it was another one."""
+    before = existing.read_restored()
+    if before is None or before.id != request.id:
+        return False
+    request.check_repeats(before)
+    return True

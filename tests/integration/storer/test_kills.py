@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from cyberdojo.storer.v1 import storer_pb2
 from support.services import Service
 from support.storer.katas_directories import BUFFALO, DOLPHIN, SNAKE, SPIDER, UNSTARTED
 from support.storer.loads import Client, Shared, observe
@@ -69,7 +70,19 @@ def test_no_kill_loses_an_acknowledged_call(
                 found = verify(katas).kinds()
                 assert {kind for kind, _, _ in found} <= HARMLESS, found
     for each in clients:
+        each.finish(katas)
         each.check_files(katas)
+    # Each call whose answer was lost was sent again: nothing is there that nobody knows.
+    listed = katas.stub.ListKatas(storer_pb2.ListKatasRequest(page_size=10_000)).katas
+    own = {each.kata_id for each in listed if each.source != storer_pb2.KATA_SOURCE_KATAS_DIRECTORY}
+    imported = {each.id for each in IMPORTS}
+    known = {shared.kata_id}.union(*(each.existing() for each in clients))
+    # Katas to import are in the katas directory until somebody uses them.
+    assert own - imported == known - imported
+    assert set(katas.get(shared.kata_id).avatars) == {
+        "whale",
+        *(name for name, _ in shared.started),
+    }
     given = [kata_id for each in clients for kata_id in each.given]
     assert len(given) == len(set(given)), "an id was given twice"
     verify(katas, mend=True)

@@ -126,10 +126,21 @@ class Client:
         else:
             call(katas, kata_id)
 
+    def finish(self, katas: Katas) -> None:
+        """Make the call once more whose answer was lost, if there is one."""
+        if self._unanswered is not None:
+            self._unanswered(katas)
+
     def _create(self, katas: Katas) -> None:
+        self._create_as(katas, self._request_id())
+
+    def _create_as(self, katas: Katas, request_id: str) -> None:
+        """Create a kata that may have been created."""
+        self._unanswered = lambda katas: self._create_as(katas, request_id)
         sent = time.monotonic()
         with _losing():
-            kata_id = katas.create()
+            kata_id = katas.create(request_id=request_id)
+        self._unanswered = None
         assert kata_id not in self.steps
         self.given.append(kata_id)
         self.steps[kata_id] = [
@@ -200,10 +211,21 @@ class Client:
 
     def _start_shared(self, katas: Katas, kata_id: str) -> None:
         order = self._random.sample(avatars.NAMES, len(avatars.NAMES))
+        self._start_shared_as(katas, kata_id, order, self._request_id())
+
+    def _start_shared_as(
+        self, katas: Katas, kata_id: str, order: list[str], request_id: str
+    ) -> None:
+        """Start an avatar that may have been started."""
+        self._unanswered = lambda katas: self._start_shared_as(katas, kata_id, order, request_id)
         with _losing(), suppress_refusal(grpc.StatusCode.RESOURCE_EXHAUSTED):
-            name = katas.start(kata_id, *order)
+            name = katas.start(kata_id, *order, request_id=request_id)
             self.shared.started.append((name, time.monotonic()))
             self._count("start")
+        self._unanswered = None
+
+    def _request_id(self) -> str:
+        return f"{self._random.getrandbits(128):032x}"
 
     def _record_shared(self, katas: Katas, _: str) -> None:
         at = _START + next(_NUMBERS)
@@ -238,6 +260,10 @@ class Client:
         """Take the state of each kata from the storer, after a kill."""
         for kata_id, steps in self.steps.items():
             steps[:] = [Step(observe(katas, kata_id), -math.inf, -math.inf)]
+
+    def existing(self) -> set[str]:
+        """Return the ids of its katas that there are."""
+        return {kata_id for kata_id, steps in self.steps.items() if steps[-1].state is not None}
 
     def check_files(self, katas: Katas) -> None:
         """Check that each light has the files that it was recorded with."""

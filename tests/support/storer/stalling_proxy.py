@@ -27,6 +27,15 @@ class StallingProxy:
         self.address = f"127.0.0.1:{self._listening.getsockname()[1]}"
         self._start_thread(self._accept)
 
+    def stall(self) -> None:
+        """Stall now: requests still arrive, and no answer comes back."""
+        self._was_cut.clear()
+        self._left_bytes = 0
+
+    def resume(self) -> None:
+        """Cut the connections, so that their answers are lost; new ones do not stall."""
+        self.switch_to(self._service)
+
     def switch_to(self, address: str) -> None:
         """Cut the connections, and forward to another service, from now on without stalling."""
         self._service = address

@@ -45,18 +45,24 @@ class Katas:
     def __init__(self, stub: Stub) -> None:
         self.stub = stub
 
-    def create(self, files: Mapping[str, bytes] = FILES, **manifest: Any) -> str:
+    def create(
+        self, files: Mapping[str, bytes] = FILES, *, request_id: str = "", **manifest: Any
+    ) -> str:
         """Create a kata; return its id."""
         return self.stub.CreateKata(
             storer_pb2.CreateKataRequest(
-                manifest=a_manifest(files, **manifest), created=timestamp(CREATED)
+                manifest=a_manifest(files, **manifest),
+                created=timestamp(CREATED),
+                request_id=request_id,
             )
         ).kata_id
 
-    def start(self, kata_id: str, *order: str) -> str:
+    def start(self, kata_id: str, *order: str, request_id: str = "") -> str:
         """Start an avatar; return its name."""
         return self.stub.StartAvatar(
-            storer_pb2.StartAvatarRequest(kata_id=kata_id, order=order, time=timestamp(STARTED))
+            storer_pb2.StartAvatarRequest(
+                kata_id=kata_id, order=order, time=timestamp(STARTED), request_id=request_id
+            )
         ).avatar
 
     def started(self, *names: str, files: Mapping[str, bytes] = FILES) -> str:
@@ -181,10 +187,10 @@ def a_test(
 
 
 def restore_requests(
-    tar: bytes, *, overwrite: bool = False
+    tar: bytes, *, overwrite: bool = False, request_id: str = ""
 ) -> Iterator[storer_pb2.RestoreKataRequest]:
     """Yield the requests by which RestoreKata gets a tar."""
-    header = storer_pb2.RestoreKataHeader(overwrite=overwrite)
+    header = storer_pb2.RestoreKataHeader(overwrite=overwrite, request_id=request_id)
     yield storer_pb2.RestoreKataRequest(header=header)
     for data in rechunk([tar]):
         yield storer_pb2.RestoreKataRequest(data=data)

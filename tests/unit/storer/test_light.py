@@ -15,6 +15,7 @@ from storer.api import converters
 from storer.fs.json_files import Unreadable
 from storer.kata import light
 from storer.kata.light import COLOURS, Light
+from storer.kata.request import Request
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=10)
 lights = st.builds(
@@ -25,7 +26,7 @@ lights = st.builds(
     duration=st.none() | st.floats(0, light.MAX_SECONDS),
     status=st.none() | st.integers(0, light.MAX_STATUS),
     reason=texts,
-    request_id=texts,
+    request=st.none() | st.builds(Request, texts.filter(bool), texts),
 )
 
 
