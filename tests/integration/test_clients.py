@@ -1,0 +1,110 @@
+"""The clients, packed and installed into an empty place, do what the pages say."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from cyber_dojo_client import Client
+from cyberdojo.startpoints.v1 import startpoints_pb2
+from cyberdojo.storer.v1 import storer_pb2
+from dojo.engine.data_containers import DataContainers
+from support.clients import installed
+from support.clients.installed import Node, Python
+from support.paths import TOP
+from support.services import Service
+from support.storer.fixtures import delete_all
+
+
+@pytest.fixture(autouse=True)
+def _tidy(data_containers: DataContainers) -> Iterator[None]:
+    yield
+    delete_all(data_containers)
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Python | Node]:
+    packed = tmp_path_factory.mktemp("packed")
+    installed.pack(packed)
+    return {
+        "python": Python(packed, tmp_path_factory.mktemp("python")),
+        "node": Node(packed, tmp_path_factory.mktemp("node")),
+    }
+
+
+WEB_TIER = """\
+true 10
+whale 0 hiker.c, hiker.h, hiker.tests.c, cyber-dojo.sh, makefile
+1 colour_red
+1
+stale true
+0 true
+1 true
+2 true
+hiker.c 1 1
+kata.tar.gz
+3
+"""
+
+
+@pytest.mark.parametrize("language", ["python", "node"])
+def test_the_page_for_web_tiers_runs_as_it_stands(
+    language: str,
+    places: dict[str, Python | Node],
+    storer_service: Service,
+    runner_service: Service,
+) -> None:
+    place = places[language]
+    script = installed.snippets(TOP / "docs/web-tier.md", place.fence)
+    script = script.replace("127.0.0.1:4577", storer_service.address)
+    script = script.replace("127.0.0.1:4597", runner_service.address)
+    assert place.run(script).lower() == WEB_TIER
+
+
+TYPES = """\
+import { Client } from "@cyber-dojo/client";
+const { storer } = new Client();
+const number: number | undefined = (await storer.recordTest({ kataId: "" })).light?.number;
+// @ts-expect-error: a string where bytes belong
+await storer.recordTest({ files: { "hiker.c": "int main;" } });
+// @ts-expect-error: a field in another case
+await storer.recordTest({ kata_id: "" });
+// @ts-expect-error: a word for an enum
+await storer.recordTest({ colour: "COLOUR_RED" });
+for await (const { avatar } of storer.watchKata({ kataId: "" })) avatar.toUpperCase();
+"""
+
+
+def test_the_node_package_has_types_that_tell_right_from_wrong(
+    places: dict[str, Python | Node],
+) -> None:
+    place = places["node"]
+    assert isinstance(place, Node)
+    place.check_types(TYPES)
+
+
+@pytest.fixture
+def kata_id(storer_service: Service) -> str:
+    """A kata of gcc_assert in which the whale has started."""
+    with Client(storer_service.address) as client:
+        asked = startpoints_pb2.GetStartPointRequest(language="C (gcc), assert")
+        manifest = client.start_points.GetStartPoint(asked).manifest
+        create = storer_pb2.CreateKataRequest(manifest=manifest)
+        made = client.call(client.storer.CreateKata, create).kata_id
+        start = storer_pb2.StartAvatarRequest(kata_id=made, order=["whale"])
+        client.call(client.storer.StartAvatar, start)
+    return made
+
+
+@pytest.mark.parametrize("language", ["python", "node"])
+def test_the_page_of_a_package_runs_as_it_stands(
+    language: str,
+    places: dict[str, Python | Node],
+    storer_service: Service,
+    runner_service: Service,
+    kata_id: str,
+) -> None:
+    place = places[language]
+    script = installed.snippets(TOP / "clients" / language / "README.md", place.fence)
+    script = script.replace("127.0.0.1:4577", storer_service.address)
+    script = script.replace("127.0.0.1:4597", runner_service.address)
+    assert place.run(script.replace("493A06504A", kata_id)).startswith("1 gcc ")
