@@ -51,6 +51,7 @@ _LANGUAGES = (
     ),
     ("Javascript, assert", "javascript-node_assert", ("Javascript", "Javascript-assert")),
     ("Javascript, assert+jQuery", "javascript-node_assert-jquery", ("Javascript-assert+jQuery",)),
+    ("Javascript, Cucumber", "javascript-node_cucumber", ("Javascript-Cucumber",)),
     ("Javascript, jasmine", "javascript-node_jasmine", ("Javascript-jasmine",)),
     (
         "Javascript, Mocha+chai+sinon",

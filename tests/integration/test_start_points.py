@@ -74,6 +74,7 @@ UNABLE = [
     ("coffeescript_jasmine", "hiker.coffee", b"6 * 9", b"6 *"),
     ("javascript-node_assert", "hiker.js", b"6 * 9", b"6 *"),
     ("javascript-node_assert-jquery", "hiker.js", b"6 * 9", b"6 *"),
+    ("javascript-node_cucumber", "hiker.js", b"6 * 9", b"6 *"),
     ("javascript-node_jasmine", "hiker.js", b"6 * 9", b"6 *"),
     ("javascript-node_mocha_chai_sinon", "hiker.js", b"6 * 9", b"6 *"),
     ("php_phpunit", "Hiker.php", b"6 * 9", b"6 *"),
@@ -105,6 +106,7 @@ UNABLE = [
     ("groovy_spock", "HikerSpec.groovy", b"Hiker.answer()", b"Hiker.answer("),
     ("coffeescript_jasmine", "hiker-spec.coffee", b"answer()", b"answer("),
     ("javascript-node_assert", "hiker-test.js", b"answer(), 42", b"answer(, 42"),
+    ("javascript-node_cucumber", "hiker-steps.js", b"hiker.answer()", b"hiker.answer("),
     ("javascript-node_jasmine", "hiker-spec.js", b"toEqual(42)", b"toEqual(42"),
     ("javascript-node_mocha_chai_sinon", "hiker-test.js", b"equal(42)", b"equal(42"),
     ("php_phpunit", "HikerTest.php", b"answer());", b"answer())"),
@@ -146,6 +148,7 @@ UNABLE = [
     ("javascript-node_assert-jquery", "hiker.js", b"6 * 9", b"process.exit(0)"),
     # The page that the tests read is not there.
     ("javascript-node_assert-jquery", "hiker-test.js", b'"hiker.html"', b'"missing.html"'),
+    ("javascript-node_cucumber", "hiker.js", b"return 6 * 9", b"process.exit(0)"),
     ("javascript-node_jasmine", "hiker.js", b"return 6 * 9", b"process.exit(0)"),
     ("javascript-node_mocha_chai_sinon", "hiker.js", b"return 6 * 9", b"process.exit(0)"),
     ("php_phpunit", "Hiker.php", b"return 6 * 9", b"exit(0)"),
@@ -183,6 +186,7 @@ UNABLE = [
     ),
     ("groovy_spock", "HikerSpec.groovy", b"expect:", b""),
     ("coffeescript_jasmine", "hiker-spec.coffee", b"  it ", b"  xdescribe "),
+    ("javascript-node_cucumber", "hiker.feature", b"  Scenario:", b"  "),
     ("javascript-node_jasmine", "hiker-spec.js", b"it(", b"void ("),
     ("javascript-node_mocha_chai_sinon", "hiker-test.js", b"it(", b"void ("),
     ("php_phpunit", "HikerTest.php", b"testTheAnswer", b"theAnswer"),
@@ -203,6 +207,7 @@ UNABLE = [
     ("prolog_plunit", "hiker.plt", b"test(the", b"tested(the"),
     ("rust_test", "hiker_test.rs", b"#[test]", b""),
     # A step of the scenario is undefined.
+    ("javascript-node_cucumber", "hiker.feature", b"a hiker with a towel", b"a hiker"),
     ("ruby_cucumber", "hiker.feature", b"a hiker with a towel", b"a hiker"),
 ]
 

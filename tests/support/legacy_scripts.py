@@ -86,6 +86,12 @@ typedef std::map<std::string, size_t> Sizes;
 inline void fail(const std::string& why) { throw std::invalid_argument(why); }
 int answer();"""
 
+# How steps were defined until Cucumber 2.2 for Node, and where they found it.
+DEFINE_SUPPORT_CODE = """\
+const { defineSupportCode } = require('/usr/local/lib/node_modules/cucumber');
+defineSupportCode(function ({ Given, When, Then }) {
+"""
+
 EACH_RUBY_TEST = """\
     for test_file in *test*.rb
     do
@@ -333,6 +339,61 @@ LEGACY_SCRIPTS = [
         },
         {"hiker-test.js": "hikerTest.js"},
         (("hikerTest.js", 'const { expect } = require("chai");\n', ""),),
+    ),
+    LegacyScript(
+        "javascript-node_cucumber",
+        "a folder in the avatar's home",
+        """\
+        NODE_VERSION=8.4.0
+        cd ~/node_modules/cucumber/bin
+        export NODE_PATH=/home/$CYBER_DOJO_AVATAR_NAME/node_modules
+        n use ${NODE_VERSION} \\
+          ./cucumber.js \\
+          --format-options '{"colorsEnabled":false}' \\
+          ${CYBER_DOJO_SANDBOX}/*.feature
+        """,
+        names={"hiker-steps.js": "hiker_steps.js"},
+        edits=(
+            (
+                "hiker_steps.js",
+                'const { Given, When, Then } = require("cucumber");\n',
+                DEFINE_SUPPORT_CODE,
+            ),
+            ("hiker_steps.js", '"the answer is {int}"', r"/^the answer is (\d+)$/"),
+            ("hiker_steps.js", "(this.answer, expected);\n", "(this.answer, expected);\n});\n"),
+        ),
+    ),
+    LegacyScript(
+        "javascript-node_cucumber",
+        "a folder in the sandbox user's home, and jshint",
+        """\
+        NODE_VERSION=10.1.0
+        export NODE_NO_WARNINGS=1
+        if [ -f .jshintrc ]; then
+          n use $NODE_VERSION \\
+            /usr/lib/node_modules/jshint/bin/jshint --config .jshintrc *.js
+        fi
+        if [ $? == 0 ]; then
+          cd ~/node_modules/cucumber/bin
+          export NODE_PATH=/home/sandbox/node_modules
+          n use ${NODE_VERSION} \\
+            ./cucumber-js \\
+            --format-options '{"colorsEnabled":false}' \\
+            ${CYBER_DOJO_SANDBOX}/*.feature
+        fi
+        """,
+        JSHINTRC,
+    ),
+    LegacyScript(
+        "javascript-node_cucumber",
+        "a program in the sandbox user's home",
+        """\
+        PATH=/home/sandbox/node_modules/cucumber/bin:${PATH}
+        cd /home/sandbox
+        cucumber-js \\
+          --format-options '{"colorsEnabled":false}' \\
+          ${CYBER_DOJO_SANDBOX}/*.feature
+        """,
     ),
     LegacyScript(
         "javascript-node_assert",

@@ -19,6 +19,7 @@ from storer.kata import legacy_languages
         ("Ruby-TestUnit", "ruby_test_unit", "ruby_test_unit"),
         ("C++ (g++)-GoogleTest", "", "gpp_googletest"),
         ("C++-GoogleMock", "", "gpp_googlemock"),
+        ("Javascript-cucumber", "", "javascript-node_cucumber"),
         ("Javascript-mocha_chai_sinon", "mocha", "javascript-node_mocha_chai_sinon"),
         ("Python-py.test", "python_pytest", "python_pytest"),
         ("python, PyTest", "", "python_pytest"),

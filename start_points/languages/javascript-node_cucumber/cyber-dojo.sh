@@ -1,0 +1,1 @@
+cucumber-js --format-options '{"colorsEnabled": false}' *.feature
