@@ -24,7 +24,7 @@ protos: cyberdojo/__init__.py ## generate cyberdojo/ from protos/
 	@scripts/venv.sh
 
 # The folders are prerequisites because deleting a proto changes nothing else.
-cyberdojo/__init__.py: $(shell find protos/cyberdojo -type d -o -name '*.proto') clients/service_config.json scripts/protos.sh .venv/.installed
+cyberdojo/__init__.py: $(shell find protos/cyberdojo -type d -o -name '*.proto') protos/service_config.json scripts/protos.sh .venv/.installed
 	@scripts/protos.sh
 
 $(node)/node_modules/.package-lock.json: $(node)/package-lock.json

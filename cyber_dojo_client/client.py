@@ -100,8 +100,8 @@ class Client:
     ) -> Iterator[storer_pb2.WatchKataResponse]:
         """Yield a kata's lights as they happen, beginning after those `seen` of each avatar.
 
-        A stream that breaks is opened again, so each light comes once. Close the iterator to end
-        it; it ends with NoSuchKata when the kata is deleted.
+        A stream that breaks is opened again, so each light comes once, and `caught_up` too. Close
+        the iterator to end it; it ends with NoSuchKata when the kata is deleted.
         """
         return _iterate(self._work.watch(kata_id, dict(seen or {})))
 

@@ -28,7 +28,6 @@ RUN_SECONDS = 120.0
 RECORD_SECONDS = 30.0
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 1.0
-_DEFAULT_MAX_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -140,7 +139,7 @@ class Work:
                 avatar=avatar,
                 image_name=manifest.image_name,
                 files=checked(files),
-                max_seconds=manifest.max_seconds or _DEFAULT_MAX_SECONDS,
+                max_seconds=manifest.max_seconds,
                 colour_rule=manifest.colour_rule if manifest.HasField("colour_rule") else None,
             ),
             on_part,
@@ -189,6 +188,7 @@ class Work:
     ) -> AsyncIterator[storer_pb2.WatchKataResponse]:
         """Yield a kata's lights as they happen, and go on when the stream breaks."""
         attempts = _Attempts(self._io, None)
+        has_caught_up = False
         while True:
             request = storer_pb2.WatchKataRequest(kata_id=kata_id, seen=seen)
             try:
@@ -197,8 +197,11 @@ class Work:
                 ) as happened:
                     async for each in happened:
                         attempts.reset()
-                        if each.avatar:
+                        if not each.caught_up:
                             seen[each.avatar] = each.light.number
+                        elif has_caught_up:
+                            continue
+                        has_caught_up |= each.caught_up
                         yield each
             except CallFailed as error:
                 await attempts.after(error)

@@ -31,7 +31,10 @@ def open_channel(
 ) -> grpc.Channel:
     """Return a channel to the service at host:port; nothing is sent yet.
 
-    `options` are gRPC's, and win over the client's.
+    Its calls have the deadlines and the retries of the caller, and not those of the service config:
+    an operator waits for a large kata, and a replay has patience of its own. `options` are gRPC's,
+    and win over the client's.
     """
-    every = (*keepalive_options(keepalive_seconds), *options)
+    no_config = ("grpc.service_config", "{}")
+    every = (*keepalive_options(keepalive_seconds), no_config, *options)
     return cyber_dojo_client.open_channel(address, Access(), *every)

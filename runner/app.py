@@ -9,6 +9,7 @@ from functools import partial
 import structlog
 
 from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
+from dojo import run_seconds
 from dojo.engine.client import Engine
 from dojo.engine.monitor import EngineMonitor
 from dojo.service import serving
@@ -16,7 +17,7 @@ from dojo.service.memory import return_freed_blocks
 from dojo.service.serving import CannotListen
 from dojo.service.settings import BadSettings
 from runner.api.admission import Admission
-from runner.api.servicer import MAX_SECONDS, RunnerServicer
+from runner.api.servicer import RunnerServicer
 from runner.colour.image_rules import ImageRules
 from runner.colour.judge import Judge
 from runner.colour.lambda_evaluator import LambdaEvaluator
@@ -120,7 +121,8 @@ async def _serve(
         monitor,
         on_stopping=[stopping],
         on_stop=on_stop,
-        grace_seconds=MAX_SECONDS + serving.GRACE_SECONDS,  # the longest run, and its end
+        # The longest run, and its end.
+        grace_seconds=run_seconds.MAX_SECONDS + serving.GRACE_SECONDS,
         on_listening=on_listening,
     )
 

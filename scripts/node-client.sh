@@ -16,7 +16,7 @@ logged node-protos .venv/bin/python -m grpc_tools.protoc --proto_path protos --p
     --plugin=protoc-gen-es=$node/node_modules/.bin/protoc-gen-es \
     --es_out=$new --es_opt=target=ts,import_extension=js \
     "${protos[@]}" google/rpc/error_details.proto google/rpc/status.proto
-{ printf 'export default ' && cat clients/service_config.json; } >$new/service_config.ts
+{ printf 'export default ' && cat protos/service_config.json; } >$new/service_config.ts
 rm -rf $node/src/gen $node/dist
 mv $new $node/src/gen
 logged node-tsc $node/node_modules/.bin/tsc --project $node

@@ -19,7 +19,7 @@ logged protos .venv/bin/python -m grpc_tools.protoc --proto_path protos --proto_
     "${protos[@]}"
 find $new/cyberdojo -type d -exec touch {}/__init__.py \;
 touch $new/cyberdojo/py.typed
-cp clients/service_config.json $new/cyberdojo/
+cp protos/service_config.json $new/cyberdojo/
 
 rm -rf cyberdojo
 mv $new/cyberdojo cyberdojo

@@ -87,13 +87,13 @@ class _Lights:
     def changed_files(self) -> list[storer_pb2.FileDiff]:
         """Return the files that differ between the two lights."""
         request = storer_pb2.DiffLightsRequest(
-            **self._avatar, was_number=self.was, now_number=self.now
+            kata_id=self._avatar["kata_id"],
+            avatar=self._avatar["avatar"],
+            was_number=self.was,
+            now_number=self.now,
+            changed_only=True,
         )
-        return [
-            file
-            for file in self._client.stub.DiffLights(request).files
-            if file.change != storer_pb2.FILE_CHANGE_UNCHANGED
-        ]
+        return list(self._client.stub.DiffLights(request).files)
 
     def patch(self) -> Iterator[bytes]:
         """Yield a patch from `was` to `now`, in pieces."""

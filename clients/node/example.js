@@ -52,9 +52,9 @@ const { files } = await client.storer.diffLights({ kataId, avatar, wasNumber: 1,
 const changed = files.filter(({ change }) => change !== FileChange.UNCHANGED);
 
 const watched = [];
-for await (const { avatar, light } of client.watch(kataId)) {
+for await (const { avatar, light, caughtUp } of client.watch(kataId)) {
+  if (caughtUp) break;
   watched.push([avatar, light.number, Colour[light.colour]]);
-  if (watched.length === 3) break;
 }
 
 const downloaded = basename(await client.download(kataId, tar));

@@ -21,6 +21,10 @@ MAX_RETRY_SECONDS = 60.0
 _NEWEST_WEIGHT = 0.1
 
 
+# Is told how many runs that wait came before one that waits.
+OnWaiting = Callable[[int], None]
+
+
 class Admission:
     """Admits runs. Belongs to one event loop."""
 
@@ -31,7 +35,8 @@ class Admission:
         while_waiting: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         """Each run that waits does so inside a context of `while_waiting`."""
-        self._waiting: set[asyncio.Task[Any] | None] = set()
+        # Those that wait, the first first, each with what is told how many are ahead of it.
+        self._waiting: dict[asyncio.Task[Any] | None, OnWaiting | None] = {}
         self._is_stopping = False
         self.max_running = max_concurrent_runs
         self._max_waiting = max_waiting_runs
@@ -84,16 +89,19 @@ class Admission:
                     del self._runs_of[key]
 
     @asynccontextmanager
-    async def turn(self, kata_id: str, avatar: str) -> AsyncIterator[None]:
+    async def turn(
+        self, kata_id: str, avatar: str, on_waiting: OnWaiting | None = None
+    ) -> AsyncIterator[None]:
         """Wait for the avatar's earlier runs to end; hold its turn.
 
+        `on_waiting` is told how many of those that wait came before, whenever that changes.
         Raises RunsExhausted at once if too many runs wait.
         """
         key = (kata_id, avatar)
         lock = self._avatars.setdefault(key, asyncio.Lock())
         self._interested[key] = self._interested.get(key, 0) + 1
         try:
-            with self._waiting_if(needed=lock.locked()):
+            with self._waiting_if(on_waiting, needed=lock.locked()):
                 await lock.acquire()
             try:
                 yield
@@ -105,13 +113,13 @@ class Admission:
                 del self._interested[key], self._avatars[key]
 
     @asynccontextmanager
-    async def slot(self) -> AsyncIterator[None]:
-        """Wait for a slot; hold it. The caller has to hold the avatar's turn already.
+    async def slot(self, on_waiting: OnWaiting | None = None) -> AsyncIterator[None]:
+        """Wait for a slot, as for a turn, and hold it. The caller holds the avatar's turn already.
 
         Otherwise runs that wait for their turn would hold slots. Raises RunsExhausted at once if
         too many runs wait.
         """
-        with self._waiting_if(needed=self._slots.locked()):
+        with self._waiting_if(on_waiting, needed=self._slots.locked()):
             await self._slots.acquire()
         begun = time.monotonic()
         try:
@@ -122,7 +130,7 @@ class Admission:
             self._slots.release()
 
     @contextmanager
-    def _waiting_if(self, *, needed: bool) -> Iterator[None]:
+    def _waiting_if(self, on_waiting: OnWaiting | None, *, needed: bool) -> Iterator[None]:
         """Count a run that waits, if it needs to wait.
 
         Raises RunsExhausted if too many do, and Stopping if the runner stops.
@@ -136,7 +144,9 @@ class Admission:
             reason = f"{len(self._waiting)} runs wait already"
             raise RunsExhausted(reason, self._max_waiting, self._promise())
         task = asyncio.current_task()
-        self._waiting.add(task)
+        self._waiting[task] = on_waiting
+        if on_waiting is not None:
+            on_waiting(len(self._waiting) - 1)
         try:
             with self._while_waiting():
                 yield
@@ -145,7 +155,11 @@ class Admission:
                 raise Stopping from None
             raise
         finally:
-            self._waiting.discard(task)
+            behind = list(self._waiting).index(task)
+            del self._waiting[task]
+            for ahead, tell in enumerate(self._waiting.values()):
+                if tell is not None and ahead >= behind:
+                    tell(ahead)
 
     @property
     def _seconds_of_waiting(self) -> float:

@@ -14,23 +14,22 @@ import structlog
 
 from cyberdojo.colour.v1 import colour_pb2
 from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
-from dojo import avatars, image_names, kata_ids, visible_files
+from dojo import avatars, image_names, kata_ids, run_seconds, visible_files
 from dojo.errors import DojoError, InvalidArgument
 from runner.api.admission import Admission
 from runner.api.pulls import Pulls
+from runner.api.stream_parts import StreamParts
 from runner.colour.colour import Colour
 from runner.colour.rules import ColourPatterns, ColourRule, Pattern, RubyLambda, Stream
 from runner.engine.images import Images, Progress
 from runner.run.capture import Capture
 from runner.run.container import RunKey
 from runner.run.pool import Pool
-from runner.run.run import OnOutput, Result, Run, RunCancelled, Submission
+from runner.run.run import Result, Run, RunCancelled, Submission
 from runner.run.service import RunService
 from runner.sandbox.changes import Why
 
 _log = structlog.get_logger()
-
-MIN_SECONDS, MAX_SECONDS = 1, 60
 
 # Validating a submission up to this size takes less time than waking a thread for it.
 SMALL_FILES, SMALL_PATTERNS, SMALL_BYTES = 64, 8, 256 * 1024
@@ -93,20 +92,10 @@ class RunnerServicer(runner_pb2_grpc.RunnerServiceServicer):
         self, request: runner_pb2.RunStreamRequest, context: _Context
     ) -> AsyncIterator[runner_pb2.RunStreamResponse]:
         """Run an avatar's tests, and send what they write while they run."""
-        loop = asyncio.get_running_loop()
-        # Bounded by the limit of a run's output.
-        parts: asyncio.Queue[runner_pb2.RunStreamResponse | None] = asyncio.Queue()
-
-        def on_output(name: str, data: bytes) -> None:
-            part = {f"std{name}": data}
-            loop.call_soon_threadsafe(
-                parts.put_nowait,
-                runner_pb2.RunStreamResponse(**part),  # type: ignore[arg-type]
-            )
-
-        async with self._performing(request.run, context, on_output) as result:
-            result.add_done_callback(lambda _: parts.put_nowait(None))
-            while (part := await parts.get()) is not None:
+        parts = StreamParts()
+        async with self._performing(request.run, context, parts) as result:
+            result.add_done_callback(lambda _: parts.end())
+            async for part in parts:
                 yield part
             yield runner_pb2.RunStreamResponse(result=_run_response(await result))
 
@@ -170,9 +159,11 @@ class RunnerServicer(runner_pb2_grpc.RunnerServiceServicer):
         self,
         request: runner_pb2.RunRequest,
         context: _Context,
-        on_output: OnOutput | None = None,
+        parts: StreamParts | None = None,
     ) -> AsyncIterator[asyncio.Future[Result]]:
         """Perform a run in a task of its own; give the future of its result.
+
+        `parts` are told what happens meanwhile.
 
         The task outlives the call. After the response it removes the container. After a
         cancellation it holds the turn and the slot until the program has ended. The request counts
@@ -181,12 +172,13 @@ class RunnerServicer(runner_pb2_grpc.RunnerServiceServicer):
         with contextlib.ExitStack() as stack:
             size_bytes = request.ByteSize()
             stack.enter_context(self._admission.held(request.kata_id, request.avatar, size_bytes))
+            on_output = None if parts is None else parts.add_output
             run = self._runs.new(await _submission(request), on_output)
             counted = stack.pop_all()
         result: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         admitted, answered = asyncio.Event(), asyncio.Event()
         context.add_done_callback(lambda _: answered.set())  # type: ignore[arg-type]  # the stubs'
-        task = asyncio.create_task(self._perform(run, result, admitted, answered))
+        task = asyncio.create_task(self._perform(run, result, admitted, answered, parts))
         self._tasks[task] = run
         task.add_done_callback(self._tasks.pop)
         task.add_done_callback(lambda _: counted.close())
@@ -205,14 +197,18 @@ class RunnerServicer(runner_pb2_grpc.RunnerServiceServicer):
         result: asyncio.Future[Result],
         admitted: asyncio.Event,
         answered: asyncio.Event,
+        parts: StreamParts | None,
     ) -> None:
         submission = run.submission
+        on_waiting = None if parts is None else parts.add_waiting
         try:
             async with (
-                self._admission.turn(submission.kata_id, submission.avatar),
-                self._admission.slot(),
+                self._admission.turn(submission.kata_id, submission.avatar, on_waiting),
+                self._admission.slot(on_waiting),
             ):
                 admitted.set()
+                if parts is not None:
+                    parts.add_started()
                 done = await _in(self._run_threads, self._runs.perform, run)
             if not result.done():
                 result.set_result(done)
@@ -268,15 +264,12 @@ def _validated(request: runner_pb2.RunRequest) -> Submission:
     visible_files.check(files)
     if visible_files.CYBER_DOJO_SH not in files:
         raise InvalidArgument("files", f"{visible_files.CYBER_DOJO_SH} is not among them")
-    if not MIN_SECONDS <= request.max_seconds <= MAX_SECONDS:
-        reason = f"{request.max_seconds} is not from {MIN_SECONDS} to {MAX_SECONDS}"
-        raise InvalidArgument("max_seconds", reason)
     return Submission(
         kata_id=request.kata_id,
         avatar=request.avatar,
         image_name=request.image_name,
         files=files,
-        max_seconds=request.max_seconds,
+        max_seconds=run_seconds.check(request.max_seconds, "max_seconds"),
         colour_rule=_colour_rule(request.colour_rule),
     )
 

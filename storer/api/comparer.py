@@ -32,12 +32,35 @@ class Output(Enum):
     """What a comparison becomes."""
 
     LINES = "lines"
+    CHANGED_LINES = "lines of changed files"
+    COUNTS = "counts"
+    CHANGED_COUNTS = "counts of changed files"
     PATCH = "patch"
+
+
+# By `changed_only` and `counts_only` of a DiffLightsRequest.
+DIFF_OUTPUTS = {
+    (False, False): Output.LINES,
+    (True, False): Output.CHANGED_LINES,
+    (False, True): Output.COUNTS,
+    (True, True): Output.CHANGED_COUNTS,
+}
+
+
+def _diff_answer(
+    *, changed_only: bool, counts_only: bool
+) -> Callable[[Comparison], Iterator[bytes]]:
+    return lambda compared: diff_messages.serialized(
+        diff.diff(compared), changed_only=changed_only, counts_only=counts_only
+    )
 
 
 # Each yields the pieces of an answer: a serialized DiffLightsResponse, a unified patch.
 _ANSWERS: Mapping[Output, Callable[[Comparison], Iterator[bytes]]] = {
-    Output.LINES: lambda compared: diff_messages.serialized(diff.diff(compared)),
+    **{
+        output: _diff_answer(changed_only=changed_only, counts_only=counts_only)
+        for (changed_only, counts_only), output in DIFF_OUTPUTS.items()
+    },
     Output.PATCH: diff.patch,
 }
 

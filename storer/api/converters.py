@@ -14,7 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from cyberdojo.colour.v1 import colour_pb2
 from cyberdojo.storer.v1 import storer_pb2
-from dojo import avatars, kata_ids, limits, visible_files
+from dojo import avatars, kata_ids, limits, run_seconds, visible_files
 from dojo.chunks import Digest
 from dojo.errors import InvalidArgument
 from storer.backup.download import Compression
@@ -22,7 +22,7 @@ from storer.backup.resume import Resumption
 from storer.fs import json_times
 from storer.kata.kata import DamagedAvatar
 from storer.kata.light import MAX_NUMBER, MAX_SECONDS, MAX_STATUS, Light, Submission
-from storer.kata.manifest import DEFAULT_MAX_SECONDS, DEFAULT_TAB_SIZE, Manifest
+from storer.kata.manifest import DEFAULT_TAB_SIZE, Manifest
 from storer.kata.request import Request
 from storer.katas.details import Details
 from storer.katas.listing import ListedKata
@@ -154,8 +154,11 @@ def creating_request_from(
     return request_from(message)
 
 
-def light_number(number: int, field: str = "light_number") -> int:
+def light_number(message: Any, field: str = "light_number") -> int:
     """Return a request's light number, -1 for the newest; raise InvalidArgument."""
+    if not message.HasField(field):
+        raise InvalidArgument(field, "is required; 0 is the start, -1 the newest")
+    number: int = getattr(message, field)
     if not -1 <= number <= MAX_NUMBER:
         raise InvalidArgument(field, f"{number} is not from -1 to {MAX_NUMBER}")
     return number
@@ -199,7 +202,7 @@ def manifest_from(message: storer_pb2.Manifest) -> Manifest:
         image_name=message.image_name,
         exercise=message.exercise,
         filename_extensions=list(message.filename_extensions),
-        max_seconds=message.max_seconds or DEFAULT_MAX_SECONDS,
+        max_seconds=message.max_seconds or run_seconds.DEFAULT_SECONDS,
         tab_size=message.tab_size or DEFAULT_TAB_SIZE,
         colour_patterns=_patterns_from(message.colour_rule),
         ruby_lambda=_ruby_lambda_from(message.colour_rule),

@@ -32,12 +32,20 @@ _CACHED_FILE_BYTES = 4096
 _LINES_OF_A_PIECE = 10_000
 
 
-def serialized(files: Iterable[FileDiff]) -> Iterator[bytes]:
-    """Yield a serialized DiffLightsResponse with these files in pieces, which it is when joined."""
+def serialized(
+    files: Iterable[FileDiff], *, changed_only: bool = False, counts_only: bool = False
+) -> Iterator[bytes]:
+    """Yield a serialized DiffLightsResponse with these files in pieces, which it is when joined.
+
+    Unchanged files are left out if `changed_only`, and lines if `counts_only`.
+    """
     made = storer_pb2.DiffLightsResponse()
     line_count = 0
     for file in files:
-        is_cached = file.change is FileChange.UNCHANGED and len(file.new) <= _CACHED_FILE_BYTES
+        is_unchanged = file.change is FileChange.UNCHANGED
+        if is_unchanged and changed_only:
+            continue
+        is_cached = is_unchanged and not counts_only and len(file.new) <= _CACHED_FILE_BYTES
         if is_cached or line_count >= _LINES_OF_A_PIECE:
             yield made.SerializeToString()
             made = storer_pb2.DiffLightsResponse()
@@ -45,18 +53,18 @@ def serialized(files: Iterable[FileDiff]) -> Iterator[bytes]:
         if is_cached:
             yield _serialized_file(file)
         else:
-            line_count += _add_file(made, file)
+            line_count += _add_file(made, file, with_lines=not counts_only)
     yield made.SerializeToString()
 
 
 @lru_cache(_CACHED_FILES)
 def _serialized_file(file: FileDiff) -> bytes:
     made = storer_pb2.DiffLightsResponse()
-    _add_file(made, file)
+    _add_file(made, file, with_lines=True)
     return made.SerializeToString()
 
 
-def _add_file(response: storer_pb2.DiffLightsResponse, file: FileDiff) -> int:
+def _add_file(response: storer_pb2.DiffLightsResponse, file: FileDiff, *, with_lines: bool) -> int:
     """Add a file to a response; return how many lines it has."""
     runs = file.runs()
     message = response.files.add(
@@ -69,7 +77,7 @@ def _add_file(response: storer_pb2.DiffLightsResponse, file: FileDiff) -> int:
         added_count=count(runs, LineChange.ADDED),
         deleted_count=count(runs, LineChange.DELETED),
     )
-    for run in runs:
+    for run in runs if with_lines else ():
         _add_lines(message, run)
     return len(message.lines)
 

@@ -17,7 +17,7 @@ from dojo.errors import KataNotFound
 from dojo.service.call_threads import CallThreads
 from storer.api import converters, page_tokens
 from storer.api.backup_servicer import answer_backup_katas, answer_restore_katas
-from storer.api.comparer import Output
+from storer.api.comparer import DIFF_OUTPUTS, Output
 from storer.api.comparisons import Comparisons
 from storer.api.light_messages import LightMessages
 from storer.api.streaming import Streams
@@ -162,7 +162,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
     ) -> storer_pb2.ForkKataResponse:
         """Create a kata that starts from a light's files."""
         kata_id, avatar = converters.kata_and_avatar(request.kata_id, request.avatar)
-        number = converters.light_number(request.light_number)
+        number = converters.light_number(request)
         given = request.HasField("created")
         created = converters.time_from(request.created, "created", given=given)
         repeatable = converters.creating_request_from(request)
@@ -253,16 +253,22 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         """Stream lights as they are recorded."""
         kata_id = kata_ids.check(request.kata_id)
         seen = converters.seen_from(dict(request.seen))
+        has_caught_up = False
         while True:
             # Only here: if the watch fetched the kata, it would import a deleted one again.
             await self._threads.run(self._katas.import_, kata_id)
             try:
                 async with aclosing(self._watches.watch(kata_id, seen)) as lights:
-                    async for avatar, light in lights:
-                        seen[avatar] = light.number
-                        yield storer_pb2.WatchKataResponse(
-                            avatar=avatar, light=converters.light_to(light)
-                        )
+                    async for happened in lights:
+                        if happened is not None:
+                            avatar, light = happened
+                            seen[avatar] = light.number
+                            yield storer_pb2.WatchKataResponse(
+                                avatar=avatar, light=converters.light_to(light)
+                            )
+                        elif not has_caught_up:
+                            has_caught_up = True
+                            yield storer_pb2.WatchKataResponse(caught_up=True)
             except KataNotFound:
                 # Another storer, which does not know this one's watchers, may have archived it.
                 if not await self._threads.run(self._katas.is_stored, kata_id):
@@ -283,7 +289,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
     async def GetFiles(self, request: storer_pb2.GetFilesRequest, context: Context) -> Any:
         """Read the visible files and the output of a light; return the response, serialized."""
         kata_id, name = converters.kata_and_avatar(request.kata_id, request.avatar)
-        number = converters.light_number(request.light_number)
+        number = converters.light_number(request)
 
         def read() -> bytes:
             with self._katas.using(kata_id) as kata:
@@ -302,8 +308,9 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         kata_id, name = converters.kata_and_avatar(request.kata_id, request.avatar)
         was, now = _light_numbers(request)
 
+        output = DIFF_OUTPUTS[request.changed_only, request.counts_only]
         read = partial(self._read_two, kata_id, name, was, now)
-        return await self._comparisons.compare(Output.LINES, read)
+        return await self._comparisons.compare(output, read)
 
     async def DownloadPatch(
         self, request: storer_pb2.DownloadPatchRequest, context: Context
@@ -409,5 +416,5 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
 def _light_numbers(
     request: storer_pb2.DiffLightsRequest | storer_pb2.DownloadPatchRequest,
 ) -> tuple[int, int]:
-    was = converters.light_number(request.was_number, "was_number")
-    return was, converters.light_number(request.now_number, "now_number")
+    was = converters.light_number(request, "was_number")
+    return was, converters.light_number(request, "now_number")

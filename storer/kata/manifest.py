@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from dojo import image_names, limits, patterns, ruby_lambdas, visible_files
+from dojo import image_names, limits, patterns, ruby_lambdas, run_seconds, visible_files
 from dojo.errors import InvalidArgument
 from dojo.patterns import BadPattern
 from storer.fs import json_files, json_times
@@ -18,8 +18,6 @@ from storer.kata import legacy_languages
 from storer.kata import request as request_json
 from storer.kata.request import Request
 
-DEFAULT_MAX_SECONDS = 10
-LARGEST_MAX_SECONDS = 60
 DEFAULT_TAB_SIZE = 4
 LARGEST_TAB_SIZE = 16
 
@@ -57,7 +55,7 @@ class Manifest:
     image_name: str
     exercise: str = ""
     filename_extensions: list[str] = field(default_factory=list)
-    max_seconds: int = DEFAULT_MAX_SECONDS
+    max_seconds: int = run_seconds.DEFAULT_SECONDS
     tab_size: int = DEFAULT_TAB_SIZE
     colour_patterns: list[dict[str, str]] | None = None
     ruby_lambda: str | None = None
@@ -98,9 +96,7 @@ def check(manifest: Manifest) -> None:
     if not manifest.image_name:
         raise InvalidArgument("manifest.image_name", "is required")
     image_names.check(manifest.image_name, "manifest.image_name")
-    if not 1 <= manifest.max_seconds <= LARGEST_MAX_SECONDS:
-        reason = f"{manifest.max_seconds} is not from 1 to {LARGEST_MAX_SECONDS}"
-        raise InvalidArgument("manifest.max_seconds", reason)
+    run_seconds.check(manifest.max_seconds, "manifest.max_seconds")
     if not 1 <= manifest.tab_size <= LARGEST_TAB_SIZE:
         reason = f"{manifest.tab_size} is not from 1 to {LARGEST_TAB_SIZE}"
         raise InvalidArgument("manifest.tab_size", reason)
@@ -174,7 +170,7 @@ def from_json(value: Mapping[str, Any]) -> Manifest:
         image_name=_get(value, "image_name", str, "") or (language.image_name if language else ""),
         exercise=_get(value, "exercise", str, ""),
         filename_extensions=_strings(value, "filename_extension"),
-        max_seconds=_get(value, "max_seconds", int, DEFAULT_MAX_SECONDS),
+        max_seconds=_get(value, "max_seconds", int, run_seconds.DEFAULT_SECONDS),
         tab_size=_get(value, "tab_size", int, DEFAULT_TAB_SIZE),
         colour_patterns=_patterns(value),
         ruby_lambda=ruby_lambda,

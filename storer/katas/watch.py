@@ -70,14 +70,17 @@ class Watches:
 
     async def watch(
         self, kata_id: str, seen: Mapping[str, int]
-    ) -> AsyncGenerator[tuple[str, Light], None]:
+    ) -> AsyncGenerator[tuple[str, Light] | None, None]:
         """Yield each avatar's lights after those that were `seen`, then new ones as they come.
+
+        Between the two, yield None once: all that there were have been yielded.
 
         If the kata was replaced and an avatar has another history, its lights come from the start.
         Does not end by itself. Raises KataNotFound when the kata is gone, and Stopping.
         """
         newest = dict(seen)
         sent: dict[str, Light] = {}
+        has_caught_up = False
         with self._feed(kata_id) as feed:
             while not self._stopping:
                 changed = feed.changed
@@ -87,6 +90,10 @@ class Watches:
                     sent[avatar] = light
                     yield avatar, light
                 if not unseen:
+                    if not has_caught_up:
+                        has_caught_up = True
+                        yield None
+                        continue  # something may have happened meanwhile
                     await changed.wait()
         raise Stopping
 

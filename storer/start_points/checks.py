@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dojo import image_names, visible_files
+from dojo import image_names, run_seconds, visible_files
 from dojo.errors import InvalidArgument
 from storer.fs import json_files
 from storer.fs.json_files import Unreadable
@@ -111,7 +111,7 @@ def _checks(
             "highlight_filenames": partial(_highlight_filenames, value.get(VISIBLE_FILENAMES)),
             "hidden_filenames": _regexs,
             "progress_regexs": _progress_regexs,
-            "max_seconds": partial(_whole_number, manifest.LARGEST_MAX_SECONDS),
+            "max_seconds": partial(_whole_number, run_seconds.MAX_SECONDS),
             "tab_size": partial(_whole_number, manifest.LARGEST_TAB_SIZE),
             RAG_LAMBDA: partial(_rag_lambda, folder),
             # `start_point.read` says what is wrong with these.

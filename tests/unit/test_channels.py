@@ -67,7 +67,8 @@ def watching(
             stalling_proxy(server.address, 2**62) as proxy,
             channels.open_channel(proxy.address, keepalive_seconds=client_seconds) as channel,
         ):
-            call: Any = channel.unary_stream(WATCH)(b"", timeout=120)
+            same = bytes  # a message is its bytes
+            call: Any = channel.unary_stream(WATCH, same, same)(b"", timeout=120)
             assert next(call) == b"begun"
             yield server, proxy, call
     finally:

@@ -16,7 +16,6 @@ const RUN_SECONDS = 120;
 const RECORD_SECONDS = 30;
 const FIRST_PAUSE = 0.1;
 const LONGEST_PAUSE = 1;
-const DEFAULT_MAX_SECONDS = 10;
 
 const OPTIONS = {
   "grpc.max_receive_message_length": MESSAGE_BYTES,
@@ -155,8 +154,7 @@ export class Client {
     files: Record<string, Uint8Array>,
     { expectedNumber, onPart = () => {}, requestId }: PressOptions = {},
   ): Promise<Pressed> {
-    const { imageName, colourRule } = manifest;
-    const maxSeconds = manifest.maxSeconds || DEFAULT_MAX_SECONDS;
+    const { imageName, maxSeconds, colourRule } = manifest;
     const ran = await this.#run({ kataId, avatar, imageName, files, maxSeconds, colourRule }, onPart);
     const shown = { ...files, ...ran.changedFiles };
     for (const name of ran.deletedFilenames) delete shown[name];
@@ -203,7 +201,7 @@ export class Client {
   /**
    * Yields a kata's lights as they happen, beginning after those `seen` of each avatar.
    *
-   * A stream that breaks is opened again, so each light comes once. End it by leaving the loop, or by
+   * A stream that breaks is opened again, so each light comes once, and `caughtUp` too. End it by leaving the loop, or by
    * the signal; it ends with NoSuchKata when the kata is deleted.
    */
   async *watch(
@@ -212,11 +210,14 @@ export class Client {
   ): AsyncGenerator<WatchKataResponse> {
     const known = { ...seen };
     const attempts = new Attempts(undefined, signal);
+    let hasCaughtUp = false;
     while (!signal?.aborted) {
       try {
         for await (const each of this.storer.watchKata({ kataId, seen: known }, { signal })) {
           attempts.reset();
-          if (each.avatar) known[each.avatar] = each.light?.number ?? 0;
+          if (each.light) known[each.avatar] = each.light.number;
+          else if (hasCaughtUp) continue;
+          hasCaughtUp ||= each.caughtUp;
           yield each;
         }
         return;

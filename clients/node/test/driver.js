@@ -21,8 +21,8 @@ async function done(client, task, folder) {
   if (task.press) return press(client, task);
   if (task.watch) {
     const seen = [];
-    for await (const { avatar, light } of client.watch(KATA_ID, { seen: task.watch.seen })) {
-      seen.push([avatar, light.number]);
+    for await (const each of client.watch(KATA_ID, { seen: task.watch.seen })) {
+      seen.push(each.caughtUp ? "caught up" : [each.avatar, each.light.number]);
       if (seen.length === task.watch.take) break;
     }
     return { seen };

@@ -173,14 +173,15 @@ echo tests: passed"""
     response = attack(plant, FILES)
     assert response.outcome == GREEN, response
     numbers = [record(plain_storer, attacked_kata, files) for files in (FILES, CHANGED)]
-    whale = {"kata_id": attacked_kata.id, "avatar": AVATAR}
-    asked = storer_pb2.DiffLightsRequest(**whale, was_number=numbers[0], now_number=numbers[1])
+    asked = storer_pb2.DiffLightsRequest(
+        kata_id=attacked_kata.id, avatar=AVATAR, was_number=numbers[0], now_number=numbers[1]
+    )
     found = {each.new_name: each for each in plain_storer.DiffLights(asked).files}
     lines = found["a.txt"].lines
     assert [line.text for line in lines if line.change != storer_pb2.LINE_CHANGE_SAME] == [
         b"a", b"b"
     ]  # fmt: skip
-    files = storer_pb2.GetFilesRequest(**whale, light_number=-1)
+    files = storer_pb2.GetFilesRequest(kata_id=attacked_kata.id, avatar=AVATAR, light_number=-1)
     assert dict(plain_storer.GetFiles(files).files) == CHANGED
     download(plain_storer, attacked_kata)
     assert (here.parent / ".git/hooks/post-commit").exists()

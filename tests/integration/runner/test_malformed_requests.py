@@ -227,7 +227,7 @@ def test_a_message_that_is_too_large(runner: Stub, started_kata: Kata) -> None:
     assert not list(started_kata.sandbox(AVATAR).iterdir())
 
 
-@pytest.mark.parametrize("max_seconds", [0, -1, 61, 10**9, -(2**31), 2**31 - 1])
+@pytest.mark.parametrize("max_seconds", [-1, 61, 10**9, -(2**31), 2**31 - 1])
 def test_a_time_limit_that_is_out_of_range(
     is_refused: Refused, started_kata: Kata, max_seconds: int
 ) -> None:
@@ -288,7 +288,7 @@ def test_a_runner_that_refused_serves_the_next_call(runner: Stub, started_kata: 
     for asked in (
         request(started_kata, kata_id="x"),
         request(started_kata, files={"../a": b""}),
-        request(started_kata, max_seconds=0),
+        request(started_kata, max_seconds=61),
     ):
         bad_field(partial(runner.Run, asked))
     assert_serves(runner, started_kata)

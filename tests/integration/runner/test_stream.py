@@ -27,6 +27,7 @@ def test_output_arrives_while_the_test_runs_and_the_result_comes_last(
     script = "echo one; echo two >&2; until [ -e go ]; do sleep 0.01; done; echo tests: passed"
     responses = runner.RunStream(asked(started_kata, script), timeout=60)
     parts = iter(responses)
+    assert next(parts).HasField("started")
     early = [next(parts), next(parts)]
     assert sorted(part.stdout + part.stderr for part in early) == [b"one\n", b"two\n"]
     (started_kata.sandbox(AVATAR) / "go").touch()
@@ -44,16 +45,52 @@ def test_the_streamed_output_is_that_of_the_result(runner: Stub, started_kata: K
     assert result.stdout.truncated
 
 
-def test_a_run_without_output_streams_only_its_result(runner: Stub, started_kata: Kata) -> None:
-    (only,) = runner.RunStream(asked(started_kata, "exit 3"), timeout=60)
-    assert only.result.status == 3
+def test_a_run_without_output_streams_its_start_and_its_result(
+    runner: Stub, started_kata: Kata
+) -> None:
+    started, result = runner.RunStream(asked(started_kata, "exit 3"), timeout=60)
+    assert started.HasField("started")
+    assert result.result.status == 3
+
+
+def test_a_run_that_waits_says_how_many_are_ahead_and_when_it_starts(
+    runner: Stub, started_kata: Kata
+) -> None:
+    script = "touch here; until [ -e go ]; do sleep 0.01; done; rm go"
+    first = runner.Run.future(request(started_kata, script, max_seconds=60))
+    wait_until((started_kata.sandbox(AVATAR) / "here").exists)
+    second = iter(runner.RunStream(asked(started_kata, script), timeout=60))
+    assert next(second).waiting == runner_pb2.RunWaiting(ahead=0)
+    third = iter(runner.RunStream(asked(started_kata, "echo tests: passed"), timeout=60))
+    assert next(third).waiting == runner_pb2.RunWaiting(ahead=1)
+    (started_kata.sandbox(AVATAR) / "go").touch()
+    assert next(second).HasField("started")
+    assert next(third).waiting == runner_pb2.RunWaiting(ahead=0)
+    assert first.result().status == 0
+    (started_kata.sandbox(AVATAR) / "go").touch()
+    assert next(second).HasField("result")
+    assert next(third).HasField("started")
+    *_, last = third
+    assert last.result.outcome == GREEN
+
+
+def test_output_that_comes_byte_by_byte_is_sent_in_few_pieces(
+    runner: Stub, started_kata: Kata
+) -> None:
+    script = "i=0; while [ $i -lt 3000 ]; do printf x; i=$((i+1)); done"
+    *parts, last = runner.RunStream(asked(started_kata, script), timeout=60)
+    pieces = [part.stdout for part in parts if part.WhichOneof("part") == "stdout"]
+    assert b"".join(pieces) == last.result.stdout.content == b"x" * 3000
+    assert len(pieces) < 1500
 
 
 def test_a_caller_that_disconnects_ends_the_run(
     runner: Stub, started_kata: Kata, engine: Engine
 ) -> None:
     responses = runner.RunStream(asked(started_kata, "echo one; sleep 1000"), timeout=60)
-    assert next(iter(responses)).stdout == b"one\n"
+    parts = iter(responses)
+    assert next(parts).HasField("started")
+    assert next(parts).stdout == b"one\n"
     assert containers(engine, started_kata)
     responses.cancel()
     wait_until(lambda: not containers(engine, started_kata))

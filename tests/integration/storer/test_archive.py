@@ -458,7 +458,7 @@ READING: dict[str, Callable[[Katas, str], object]] = {
     "verify": verify,
     "restore": lambda katas, kata_id: katas.restore(katas.tar(kata_id), overwrite=True),
     "fork": lambda katas, kata_id: katas.stub.ForkKata(
-        storer_pb2.ForkKataRequest(kata_id=kata_id, avatar="whale")
+        storer_pb2.ForkKataRequest(kata_id=kata_id, avatar="whale", light_number=0)
     ),
 }
 

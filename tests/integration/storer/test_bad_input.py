@@ -395,7 +395,9 @@ def test_an_impossible_time_is_refused(storer: Stub, kata_id: str, bad: Timestam
     with refused(INVALID, field="created"):
         storer.CreateKata(storer_pb2.CreateKataRequest(manifest=a_manifest(), created=bad))
     with refused(INVALID, field="created"):
-        storer.ForkKata(storer_pb2.ForkKataRequest(kata_id=kata_id, avatar="whale", created=bad))
+        storer.ForkKata(
+            storer_pb2.ForkKataRequest(kata_id=kata_id, avatar="whale", light_number=0, created=bad)
+        )
     with refused(INVALID, field="time"):
         storer.StartAvatar(storer_pb2.StartAvatarRequest(kata_id=kata_id, time=bad))
 
@@ -426,6 +428,9 @@ def test_an_impossible_light_number_is_refused(
     storer: Stub, kata_id: str, rpc: str, field: str
 ) -> None:
     request = OF_AN_AVATAR[rpc](kata_id, "whale")
+    request.ClearField(field)
+    with refused(INVALID, field=field, says="is required"):
+        call(storer, rpc, request)
     for bad in (-2, 10**9, -(2**31)):
         setattr(request, field, bad)
         with refused(INVALID, field=field):

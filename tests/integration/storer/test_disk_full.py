@@ -115,7 +115,7 @@ class Calls:
 
     def fork(self) -> Call:
         kata_id = self.katas.started("whale", files=self.noise)
-        request = storer_pb2.ForkKataRequest(kata_id=kata_id, avatar="whale")
+        request = storer_pb2.ForkKataRequest(kata_id=kata_id, avatar="whale", light_number=0)
         return lambda: self.katas.stub.ForkKata(request)
 
     def restore(self) -> Call:

@@ -241,7 +241,7 @@ def first_watched(katas: Katas) -> storer_pb2.WatchKataResponse:
 TOUCHES: dict[str, Callable[[Katas], object]] = {
     "GetKata": lambda katas: katas.get(SPIDER.id),
     "ForkKata": lambda katas: katas.stub.ForkKata(
-        storer_pb2.ForkKataRequest(kata_id=SPIDER.id, avatar="spider")
+        storer_pb2.ForkKataRequest(kata_id=SPIDER.id, avatar="spider", light_number=0)
     ),
     "StartAvatar": lambda katas: katas.start(SPIDER.id, "whale"),
     "ListAvatars": lambda katas: katas.stub.ListAvatars(

@@ -99,6 +99,24 @@ def test_a_watcher_gets_the_lights_of_all_avatars_from_the_start(katas: Katas) -
         assert (got.avatar, got.light) == ("bat", light)
 
 
+def test_a_watcher_is_told_once_when_it_has_caught_up(katas: Katas) -> None:
+    kata_id = katas.started("whale")
+    katas.record(kata_id, "whale")
+    seen: dict[str, int]
+    for seen in ({}, {"whale": 1}):
+        newest = katas.lights(kata_id, "whale")[-1].number
+        request = storer_pb2.WatchKataRequest(kata_id=kata_id, seen=seen)
+        watch: Any = katas.stub.WatchKata(request, timeout=60)
+        for number in range(seen.get("whale", -1) + 1, newest + 1):
+            happened = next(watch)
+            assert (happened.light.number, happened.caught_up) == (number, False)
+        assert next(watch) == storer_pb2.WatchKataResponse(caught_up=True)
+        for _ in range(2):
+            light = katas.record(kata_id, "whale")
+            assert next(watch) == storer_pb2.WatchKataResponse(avatar="whale", light=light)
+        watch.cancel()
+
+
 def test_a_started_avatar_is_sent_as_light_0(katas: Katas, kata_id: str) -> None:
     with katas.watching(kata_id) as watcher:
         katas.start(kata_id, "whale")

@@ -93,11 +93,12 @@ async def _messages(iterator: Any) -> list[dict[str, Any]]:
     return [json_format.MessageToDict(each) async for each in _each(iterator)]
 
 
-async def _watched(client: Any, seen: dict[str, int], take: int) -> list[list[Any]]:
-    happened: list[list[Any]] = []
+async def _watched(client: Any, seen: dict[str, int], take: int) -> list[Any]:
+    happened: list[Any] = []
     watching = client.watch(KATA_ID, seen)
     async for each in _each(watching):
-        happened.append([each.avatar, each.light.number])
+        light = [each.avatar, each.light.number]
+        happened.append("caught up" if each.caught_up else light)
         if len(happened) == take:
             break
     await _value(watching.aclose() if hasattr(watching, "aclose") else watching.close())

@@ -61,6 +61,7 @@ _BY_NAME: dict[str, list[Any]] = {
     "language": _mostly(["Python, pytest", "C (gcc), assert"], _TEXTS),
     "display_name": _mostly(["C (gcc), assert"], _TEXTS),
     "exercise": _mostly(["", "Fizz Buzz"], _TEXTS),
+    "request_id": _mostly(["", "a"], ["5f0c9a1e-7f3b-4a86", *_TEXTS]),
     "light_number": _LIGHTS,
     "was_number": _LIGHTS,
     "now_number": _LIGHTS,

@@ -23,14 +23,18 @@ OF_A_KATA: dict[str, Callable[[str], Any]] = {
 
 # Every RPC whose request has a kata and an avatar.
 OF_AN_AVATAR: dict[str, Callable[[str, str], Any]] = {
-    "ForkKata": lambda kata_id, avatar: storer_pb2.ForkKataRequest(kata_id=kata_id, avatar=avatar),
+    "ForkKata": lambda kata_id, avatar: storer_pb2.ForkKataRequest(
+        kata_id=kata_id, avatar=avatar, light_number=0
+    ),
     "RecordTest": a_test,
-    "GetFiles": lambda kata_id, avatar: storer_pb2.GetFilesRequest(kata_id=kata_id, avatar=avatar),
+    "GetFiles": lambda kata_id, avatar: storer_pb2.GetFilesRequest(
+        kata_id=kata_id, avatar=avatar, light_number=0
+    ),
     "DiffLights": lambda kata_id, avatar: storer_pb2.DiffLightsRequest(
-        kata_id=kata_id, avatar=avatar
+        kata_id=kata_id, avatar=avatar, was_number=0, now_number=0
     ),
     "DownloadPatch": lambda kata_id, avatar: storer_pb2.DownloadPatchRequest(
-        kata_id=kata_id, avatar=avatar
+        kata_id=kata_id, avatar=avatar, was_number=0, now_number=0
     ),
 }
 

@@ -133,10 +133,10 @@ class Katas:
     def watching(
         self, kata_id: str, seen: Mapping[str, int] | None = None, seconds: float = 60
     ) -> Iterator[Iterator[storer_pb2.WatchKataResponse]]:
-        """Watch a kata; the call is cancelled in the end."""
+        """Watch the lights of a kata; the call is cancelled in the end."""
         request = storer_pb2.WatchKataRequest(kata_id=kata_id, seen=seen)
         call: Any = self.stub.WatchKata(request, timeout=seconds)
-        yield call
+        yield (each for each in call if not each.caught_up)
         call.cancel()
 
     def tar(self, kata_id: str, compression: int = storer_pb2.COMPRESSION_NONE) -> bytes:

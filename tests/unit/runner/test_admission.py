@@ -233,3 +233,31 @@ def test_when_the_runner_stops_what_waits_is_refused_and_what_goes_on_ends() -> 
         assert runs.begun == ["one", "two"]
 
     admitted(test)
+
+
+def test_a_run_that_waits_is_told_how_many_are_ahead_whenever_that_changes() -> None:
+    async def main() -> None:
+        admitting = Admission(1, 8)
+        told: dict[str, list[int]] = {name: [] for name in "abcd"}
+        going = {name: asyncio.Event() for name in "abcd"}
+
+        async def run(name: str) -> None:
+            avatar, tell = avatars.NAMES["abcd".index(name)], told[name].append
+            async with admitting.turn(ID, avatar, tell), admitting.slot(tell):
+                await going[name].wait()
+
+        tasks = {}
+        for name in "abcd":
+            tasks[name] = asyncio.create_task(run(name))
+            await run_all_tasks()
+        assert told == {"a": [], "b": [0], "c": [1], "d": [2]}
+        tasks["c"].cancel()
+        await run_all_tasks()
+        assert told["d"] == [2, 1]
+        for name in "abd":
+            going[name].set()
+            await tasks[name]
+            await run_all_tasks()
+        assert told == {"a": [], "b": [0], "c": [1], "d": [2, 1, 0]}
+
+    asyncio.run(main())

@@ -141,7 +141,7 @@ def test_only_so_many_pairs_are_compared_to_find_renames(
 # --- What others notice
 
 
-@pytest.mark.parametrize("output", Output)
+@pytest.mark.parametrize("output", [Output.LINES, Output.PATCH])
 def test_others_are_answered_while_the_slowest_comparison_goes_on(output: Output) -> None:
     async def check() -> None:
         comparisons = new_comparisons()
@@ -190,7 +190,7 @@ def test_a_process_reads_what_was_written_for_it(old: Files, new: Files) -> None
         assert comparer.read(file) == (Output.PATCH, written)
 
 
-@pytest.mark.parametrize("output", Output)
+@pytest.mark.parametrize("output", [Output.LINES, Output.PATCH])
 def test_a_process_answers_as_a_thread_does(
     monkeypatch: pytest.MonkeyPatch, output: Output
 ) -> None:
@@ -269,7 +269,7 @@ def test_a_process_that_is_killed_or_crashes_is_told_as_that(
     asyncio.run(check())
 
 
-@pytest.mark.parametrize("output", Output)
+@pytest.mark.parametrize("output", [Output.LINES, Output.PATCH])
 def test_a_process_that_needs_more_memory_than_it_may_use_is_told_as_too_large(
     monkeypatch: pytest.MonkeyPatch, output: Output
 ) -> None:
@@ -322,3 +322,11 @@ def test_a_process_ends_with_the_storer_that_started_it() -> None:
         wait_until(lambda: b"comparer" in Path(f"/proc/{started}/cmdline").read_bytes())
         storer.kill()
     wait_until(lambda: not Path(f"/proc/{started}").exists())
+
+
+@pytest.mark.parametrize("output", [*comparer.DIFF_OUTPUTS.values(), Output.PATCH])
+def test_a_process_gives_the_answer_that_a_thread_would_give(output: Output) -> None:
+    large = b"".join(b"%d\n" % number for number in range(limits.SMALL_COMPARED_LINES + 1))
+    compared = Comparison({"a": large, "b": b"1\n"}, {"a": large + b"x\n", "b": b"1\n"})
+    assert not compared.is_small
+    assert compared_by(output, compared) == b"".join(comparer.answer(output, compared))

@@ -34,8 +34,8 @@ def lines_of(run: Run) -> list[storer_pb2.DiffLine]:
     return made
 
 
-def answered(*files: FileDiff) -> list[storer_pb2.FileDiff]:
-    serialized = b"".join(diff_messages.serialized(files))
+def answered(*files: FileDiff, **left_out: bool) -> list[storer_pb2.FileDiff]:
+    serialized = b"".join(diff_messages.serialized(files, **left_out))
     return list(storer_pb2.DiffLightsResponse.FromString(serialized).files)
 
 
@@ -63,3 +63,17 @@ def test_unchanged_files_are_answered_in_their_places_each_time() -> None:
         assert [file.same_count for file in found] == [1, LAST + 1, 1, 0, 0]
         assert [file.binary for file in found] == [False, False, False, False, True]
         assert {line.change for file in found for line in file.lines} == {CHANGES[LineChange.SAME]}
+
+
+def test_unchanged_files_and_lines_can_be_left_out() -> None:
+    changed = FileDiff(FileChange.CHANGED, "a", "a", b"1\n2\n", b"1\n3\n4\n")
+    unchanged = FileDiff(FileChange.UNCHANGED, "b", "b", b"1\n", b"1\n")
+    files = [unchanged, changed, unchanged]
+    whole = answered(*files)
+    assert answered(*files, changed_only=True) == [whole[1]]
+    without_lines = [storer_pb2.FileDiff.FromString(each.SerializeToString()) for each in whole]
+    for each in without_lines:
+        del each.lines[:]
+    assert answered(*files, counts_only=True) == without_lines
+    assert answered(*files, changed_only=True, counts_only=True) == [without_lines[1]]
+    assert (without_lines[1].same_count, without_lines[1].added_count) == (1, 2)
