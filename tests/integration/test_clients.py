@@ -1,18 +1,21 @@
 """The clients, packed and installed into an empty place, do what the pages say."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from cyber_dojo_client import Client
+from cyberdojo.runner.v1 import runner_pb2
 from cyberdojo.startpoints.v1 import startpoints_pb2
 from cyberdojo.storer.v1 import storer_pb2
 from dojo.engine.data_containers import DataContainers
 from support.clients import installed
 from support.clients.installed import Node, Python
 from support.paths import TOP
-from support.services import Service
+from support.services import Service, wait_until
 from support.storer.fixtures import delete_all
+from support.storer.stalling_proxy import stalling_proxy
 
 
 @pytest.fixture(autouse=True)
@@ -108,3 +111,32 @@ def test_the_page_of_a_package_runs_as_it_stands(
     script = script.replace("127.0.0.1:4577", storer_service.address)
     script = script.replace("127.0.0.1:4597", runner_service.address)
     assert place.run(script.replace("493A06504A", kata_id)).startswith("1 gcc ")
+
+
+def test_a_press_of_test_whose_answer_is_lost_records_one_light(
+    storer_service: Service, runner_service: Service, kata_id: str
+) -> None:
+    asked = storer_pb2.GetFilesRequest(kata_id=kata_id, avatar="whale", light_number=-1)
+    with (
+        stalling_proxy(storer_service.address, 2**62) as proxy,
+        Client(proxy.address, runner_service.address) as client,
+        Client(storer_service.address) as watching,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        manifest = client.storer.GetKata(storer_pb2.GetKataRequest(kata_id=kata_id)).manifest
+
+        def newest() -> int:
+            return watching.storer.GetFiles(asked).light.number
+
+        def lose_the_answer() -> None:
+            wait_until(lambda: newest() == 1)
+            proxy.resume()
+
+        def when_it_has_run(part: runner_pb2.RunStreamResponse) -> None:
+            if part.HasField("result"):
+                proxy.stall()
+                threads.submit(lose_the_answer)
+
+        files = manifest.visible_files
+        pressed = client.press_test(kata_id, "whale", manifest, files, on_part=when_it_has_run)
+        assert pressed.light.number == newest() == 1
