@@ -153,7 +153,7 @@ class Work:
             stdout=ran.stdout.content,
             stderr=ran.stderr.content,
             status=ran.status,
-            colour=ran.outcome,
+            colour=ran.colour,
             duration=ran.duration,
             reason=ran.reason,
             request_id=request_id,

@@ -85,7 +85,7 @@ class Session:
             storer.StartAvatar, storer_pb2.StartAvatarRequest(kata_id=self.kata_id)
         )
         self.avatar = started.avatar
-        self.files = dict(started.visible_files)
+        self.files = dict(started.files)
         # The participant's editor is open now, so a container has to be ready for a test.
         self.client.runner.Prepare(
             runner_pb2.PrepareRequest(
@@ -125,9 +125,7 @@ def start_point() -> storer_pb2.Manifest:
         filename_extensions=found["filename_extension"],
         max_seconds=found["max_seconds"],
         tab_size=found["tab_size"],
-        visible_files={
-            name: (START_POINT / name).read_bytes() for name in found["visible_filenames"]
-        },
+        files={name: (START_POINT / name).read_bytes() for name in found["visible_filenames"]},
     )
     for each in found["colour_rule"]["patterns"]:
         manifest.colour_rule.patterns.patterns.add(

@@ -75,7 +75,7 @@ def _show_kata(client: Client, screen: Screen, kata_id: str, *, shows_all: bool)
         ("exercise", manifest.exercise),
         ("image", manifest.image_name),
         ("created", lights.time_of(kata.created)),
-        ("files", ", ".join(sorted(manifest.visible_files))),
+        ("files", ", ".join(sorted(manifest.files))),
     ):
         if value:
             screen.say(f"{name:<{_NAME_COLUMNS}}{value}")
@@ -209,6 +209,6 @@ def _lights(client: Client, kata: str, avatar: str) -> Iterator[tuple[str, list[
 def _manifest_json(manifest: storer_pb2.Manifest) -> dict[str, object]:
     found: dict[str, object] = MessageToDict(manifest, preserving_proto_field_name=True)
     found["visible_files"] = {
-        name: contents.to_json(content) for name, content in sorted(manifest.visible_files.items())
+        name: contents.to_json(content) for name, content in sorted(manifest.files.items())
     }
     return found

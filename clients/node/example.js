@@ -29,17 +29,17 @@ function readManifest() {
     displayName: found.display_name,
     imageName: found.image_name,
     maxSeconds: found.max_seconds,
-    visibleFiles: Object.fromEntries(files),
+    files: Object.fromEntries(files),
     colourRule: { rule: { case: "patterns", value: { patterns } } },
   };
 }
 
 const manifest = readManifest();
 const { kataId } = await client.call(client.storer.createKata, { manifest });
-const started = await client.call(client.storer.startAvatar, { kataId, order: ["whale"] });
-const { avatar, visibleFiles } = started;
+const started = await client.call(client.storer.startAvatar, { kataId, avatars: ["whale"] });
+const { avatar, files: delivered } = started;
 
-const red = await client.pressTest(kataId, avatar, manifest, visibleFiles, { expectedNumber: 1 });
+const red = await client.pressTest(kataId, avatar, manifest, delivered, { expectedNumber: 1 });
 const [name] = Object.entries(red.files).find(([, content]) => text(content)?.includes("6 * 9"));
 const fixed = Buffer.from(text(red.files[name]).replace("6 * 9", "6 * 7"));
 const green = await client.pressTest(kataId, avatar, manifest, { ...red.files, [name]: fixed });

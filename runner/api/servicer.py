@@ -293,7 +293,7 @@ def _run_response(result: Result) -> runner_pb2.RunResponse:
         stdout=_output(result.exit.stdout),
         stderr=_output(result.exit.stderr),
         status=result.exit.status,
-        outcome=_COLOURS[result.outcome],
+        colour=_COLOURS[result.outcome],
         reason=result.reason,
         changed_files=result.changes.files,
         changed_files_truncated=result.changes.is_truncated,

@@ -81,8 +81,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         self, request: storer_pb2.CreateKataRequest, context: Context
     ) -> storer_pb2.CreateKataResponse:
         """Create a kata."""
-        given = request.HasField("created")
-        created = converters.time_from(request.created, "created", given=given)
+        created = converters.time_from(request.time, "time", given=request.HasField("time"))
 
         def create() -> str:
             repeatable = converters.creating_request_from(request)
@@ -163,8 +162,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         """Create a kata that starts from a light's files."""
         kata_id, avatar = converters.kata_and_avatar(request.kata_id, request.avatar)
         number = converters.light_number(request)
-        given = request.HasField("created")
-        created = converters.time_from(request.created, "created", given=given)
+        created = converters.time_from(request.time, "time", given=request.HasField("time"))
         repeatable = converters.creating_request_from(request)
         forked = await self._threads.run_large(
             self._katas.fork, kata_id, avatar, number, created, repeatable
@@ -190,7 +188,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
     async def StartAvatar(self, request: storer_pb2.StartAvatarRequest, context: Context) -> Any:
         """Start the first free avatar of the order; return the response, serialized."""
         kata_id = kata_ids.check(request.kata_id)
-        order = converters.order_from(list(request.order))
+        order = converters.avatars_from(list(request.avatars))
         if not order:
             order = random.sample(avatars.NAMES, len(avatars.NAMES))
         time = converters.time_from(request.time, "time", given=request.HasField("time"))
@@ -198,7 +196,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
 
         def start() -> bytes:
             name, files = self._katas.start_avatar(kata_id, order, time, repeatable)
-            response = storer_pb2.StartAvatarResponse(avatar=name, visible_files=files)
+            response = storer_pb2.StartAvatarResponse(avatar=name, files=files)
             return response.SerializeToString()
 
         return await self._threads.run(start)

@@ -93,7 +93,7 @@ def kata_id(storer_service: Service) -> str:
         manifest = client.start_points.GetStartPoint(asked).manifest
         create = storer_pb2.CreateKataRequest(manifest=manifest)
         made = client.call(client.storer.CreateKata, create).kata_id
-        start = storer_pb2.StartAvatarRequest(kata_id=made, order=["whale"])
+        start = storer_pb2.StartAvatarRequest(kata_id=made, avatars=["whale"])
         client.call(client.storer.StartAvatar, start)
     return made
 
@@ -137,6 +137,6 @@ def test_a_press_of_test_whose_answer_is_lost_records_one_light(
                 proxy.stall()
                 threads.submit(lose_the_answer)
 
-        files = manifest.visible_files
+        files = manifest.files
         pressed = client.press_test(kata_id, "whale", manifest, files, on_part=when_it_has_run)
         assert pressed.light.number == newest() == 1

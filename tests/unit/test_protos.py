@@ -97,7 +97,7 @@ LIMITS: Mapping[str, str] = {
     "RunnerService": f"A message has at most {size(limits.MESSAGE_BYTES)}.",
     "Manifest.max_seconds": _SECONDS,
     "Manifest.tab_size": f"1 to {manifest.LARGEST_TAB_SIZE}. Absent: {manifest.DEFAULT_TAB_SIZE}.",
-    "Manifest.visible_files": _FILES,
+    "Manifest.files": _FILES,
     "Manifest.other": f"at most {size(limits.MAX_MANIFEST_BYTES)}, as JSON",
     "CreateKataRequest.request_id": (
         f"{converters.LEAST_CREATING_REQUEST_ID} to {converters.MAX_REQUEST_ID} characters"

@@ -166,7 +166,7 @@ export class Client {
         stdout: ran.stdout?.content,
         stderr: ran.stderr?.content,
         status: ran.status,
-        colour: ran.outcome,
+        colour: ran.colour,
         duration: ran.duration,
         reason: ran.reason,
         requestId,

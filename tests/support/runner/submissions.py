@@ -132,7 +132,7 @@ def beside(runner: Stub, kata: Kata, avatar: str) -> Iterator[None]:
 
 
 def _assert_passed(response: runner_pb2.RunResponse) -> None:
-    assert (response.outcome, response.stdout.content) == (GREEN, b"tests: passed\n")
+    assert (response.colour, response.stdout.content) == (GREEN, b"tests: passed\n")
 
 
 def containers(engine: Engine, kata: Kata) -> list[str]:
@@ -188,4 +188,4 @@ def bad_field(call: Callable[[], object]) -> str:
 def assert_serves(runner: Stub, kata: Kata) -> None:
     """Assert that a good submission is green."""
     response = runner.Run(request(kata), timeout=120)
-    assert response.outcome == GREEN, response
+    assert response.colour == GREEN, response

@@ -52,7 +52,7 @@ class Katas:
         return self.stub.CreateKata(
             storer_pb2.CreateKataRequest(
                 manifest=a_manifest(files, **manifest),
-                created=timestamp(CREATED),
+                time=timestamp(CREATED),
                 request_id=request_id,
             )
         ).kata_id
@@ -61,7 +61,7 @@ class Katas:
         """Start an avatar; return its name."""
         return self.stub.StartAvatar(
             storer_pb2.StartAvatarRequest(
-                kata_id=kata_id, order=order, time=timestamp(STARTED), request_id=request_id
+                kata_id=kata_id, avatars=order, time=timestamp(STARTED), request_id=request_id
             )
         ).avatar
 
@@ -172,7 +172,7 @@ def a_manifest(files: Mapping[str, bytes] = FILES, **fields: Any) -> storer_pb2.
     given = {
         "display_name": "C (gcc), assert",
         "image_name": "cyberdojofoundation/gcc_assert",
-        "visible_files": files,
+        "files": files,
         **fields,
     }
     return storer_pb2.Manifest(**given)
