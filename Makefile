@@ -54,11 +54,17 @@ image-%: engine ## build one language image, and its base images: make image-gcc
 up: images ## start the services: storer on 127.0.0.1:4577, runner on 127.0.0.1:4597
 	@scripts/up.sh
 
+rollback: engine ## go back to the images that ran before the last make up
+	@scripts/rollback.sh
+
 down: ## stop the services; the katas stay
-	@scripts/compose down --volumes
+	@scripts/compose --profile prometheus down --volumes
+
+prometheus: image-prometheus ## start a Prometheus beside the services, on 127.0.0.1:9090
+	@scripts/compose --profile prometheus up --detach --no-deps prometheus
 
 demo: up ## set up, start the services, and show what they do
-	@$(python) scripts/demo.py
+	@bash -c '. scripts/lib.sh && exec $(python) scripts/demo.py'
 
 ## The code
 
@@ -119,5 +125,5 @@ format: .venv/.installed ## format the code
 clean: ## remove what make created in this folder; images and katas stay
 	rm -rf build cyberdojo .venv $(node)/node_modules $(node)/dist $(node)/src/gen *.egg-info
 
-.PHONY: help setup engine protos node-client clients images images-all up down demo test test-unit fuzz fuzz-case coverage test-languages bench lint lint-protos \
+.PHONY: help setup engine protos node-client clients images images-all up rollback down prometheus demo test test-unit fuzz fuzz-case coverage test-languages bench lint lint-protos \
 	release-protos lock lock-check upgrade types format clean

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from benchmarks import (
     figures,
+    observing,
     runner_builds,
     runner_lambdas,
     runner_memory,
@@ -35,6 +36,7 @@ MEASURES = {
     "runner_builds": runner_builds.measure,
     "runner_memory": runner_memory.measure,
     "runner_lambdas": runner_lambdas.measure,
+    "observing": observing.measure,
     "storer_archive": storer_archive.measure,
     "runner_recovery": runner_recovery.measure,
     "slow_calls": slow_calls.measure,

@@ -19,6 +19,7 @@ from dojo import avatars, kata_ids, locks, naming
 from dojo.engine.client import Engine
 from dojo.engine.data_containers import DataContainers
 from dojo.naming import Namespace
+from dojo.service import settings_file
 from dojo.service.settings import CommonSettings, load
 from runner.engine import seccomp
 
@@ -89,6 +90,7 @@ class Service:
             "CYBER_DOJO_NAMESPACE": place.namespace.name,
             f"CYBER_DOJO_{name.upper()}_LISTEN": "127.0.0.1:0",
             "DOCKER_HOST": place.engine.url,
+            settings_file.FILE: os.devnull,  # what is measured is not this installation
         }
         self._process = subprocess.Popen(
             [sys.executable, "-m", name, "serve"],

@@ -40,17 +40,18 @@ def code_of(error: Any) -> int:
     return _CODES.get(error.code(), DEFECT)
 
 
-def message_of(error: Any, address: str) -> str:
-    """Return why a call failed and what to do, as one line."""
+def message_of(error: Any, address: str, service: str = "storer") -> str:
+    """Return why a call of a service failed and what to do, as one line."""
     if error.code() is grpc.StatusCode.CANCELLED:
-        return "the storer stopped: try again"
+        return f"the {service} stopped: try again"
     if isinstance(error, Unreachable):
+        option = "--address" if service == "storer" else f"--{service}"
         return (
-            f"no storer answers at {address}: start it (make up), or name its address "
-            "in --address or CYBER_DOJO_STORER"
+            f"no {service} answers at {address}: start it (make up), or name its address "
+            f"in {option} or CYBER_DOJO_{service.upper()}"
         )
     if error.code() is grpc.StatusCode.UNIMPLEMENTED:
-        return f"the storer at {address} is older than this command: update it"
+        return f"the {service} at {address} is older than this command: update it"
     details = " ".join(str(error.details()).split())
     if error.code() is grpc.StatusCode.INTERNAL:
         return f"{details}: see the storer's log"

@@ -11,7 +11,9 @@ from importlib import import_module
 import click
 from click.shell_completion import CompletionItem
 
-from cli.terminal.complaint import PROGRAM
+from cli.terminal.complaint import PROGRAM, complain
+from dojo.service import settings_file
+from dojo.service.settings import BadSettings
 
 # Where each command is, and its help in one line. A command is loaded when it is called, so no
 # command waits for the imports of another. The services are named here and imported nowhere else
@@ -27,10 +29,12 @@ COMMANDS = {
         "download": ("cli.commands.download:command", "Download a kata as a tar."),
         "verify": ("cli.commands.verify:command", "Check katas and mend them."),
         "backup": ("cli.commands.backup:command", "Back katas up."),
+        "backups": ("cli.commands.backups:command", "List and check backups."),
         "restore": ("cli.commands.restore:command", "Restore katas from a backup."),
         "replay": ("cli.commands.replay:command", "Run recorded lights again."),
     },
     "Services": {
+        "status": ("cli.commands.status:command", "Show how both services are."),
         "storer": ("storer.__main__:command", "The service that keeps katas."),
         "runner": ("runner.__main__:command", "The service that runs their tests."),
     },
@@ -38,6 +42,9 @@ COMMANDS = {
         "completion": ("cli.commands.completion:command", "Print a shell's completion script."),
     },
 }
+
+
+_BAD_SETTINGS = 2  # as wrong usage; cli.exits would load grpc
 
 
 class _Commands(click.Group):
@@ -93,6 +100,12 @@ def command() -> None:
 def main() -> None:
     """Run the command that was typed, and exit."""
     with _usable_streams():
+        try:
+            settings_file.apply(os.environ)
+        except BadSettings as error:
+            for problem in error.problems:
+                complain(problem)
+            sys.exit(_BAD_SETTINGS)
         command(prog_name=PROGRAM)
 
 

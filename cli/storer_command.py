@@ -6,9 +6,9 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 import grpc
@@ -20,8 +20,13 @@ from cli.terminal.complaint import complain
 from cli.terminal.progress import Progress
 from cli.terminal.screen import Screen
 
+F = TypeVar("F", bound=Callable[..., int])
+
+_FIELDS = "__json_fields__"
+
 ADDRESS = "127.0.0.1:4577"
 ADDRESS_VARIABLE = "CYBER_DOJO_STORER"
+RUNNER_ADDRESS = "127.0.0.1:4597"
 
 
 @dataclass(frozen=True)
@@ -43,14 +48,24 @@ def storer_command(run: Callable[..., int]) -> click.Command:
     The function takes a Session and the parameters that click's decorators below this one
     declare, and returns the exit code. Its docstring is the command's help.
     """
+    known_fields: tuple[str, ...] = getattr(run, _FIELDS, ())
 
-    def perform(address: str, *, json: bool, progress: bool, **arguments: Any) -> None:
-        code = _perform(run, address, as_json=json, forces_progress=progress, arguments=arguments)
+    def perform(address: str, *, json: str | bool | None, progress: bool, **arguments: Any) -> None:
+        as_json = json is not None if known_fields else bool(json)
+        fields = _fields(json, known_fields) if isinstance(json, str) else []
+        screen = Screen(as_json=as_json, fields=fields)
+        code = _perform(run, address, screen, forces_progress=progress, arguments=arguments)
         click.get_current_context().exit(code)
 
     own = getattr(run, "__click_params__", [])
-    params = [*reversed(own), *_shared_options()]
+    params = [*reversed(own), _json_option(known_fields), *_shared_options()]
     return click.Command(None, callback=perform, params=params, help=run.__doc__)
+
+
+def default_address(address: str, port_variable: str) -> str:
+    """Return the address of a service that compose started: with the port of the setting."""
+    host, _, port = address.rpartition(":")
+    return f"{host}:{os.environ.get(port_variable) or port}"
 
 
 def _shared_options() -> list[click.Parameter]:
@@ -59,25 +74,57 @@ def _shared_options() -> list[click.Parameter]:
             ["--address"],
             type=Address(),
             metavar="HOST:PORT",
-            default=ADDRESS,
+            default=lambda: default_address(ADDRESS, "CYBER_DOJO_STORER_PORT"),
             envvar=ADDRESS_VARIABLE,
             is_eager=True,  # completion needs the address before the arguments
-            show_default=True,
+            show_default=ADDRESS,
             show_envvar=True,
             help="The storer's address.",
         ),
-        click.Option(["--json"], is_flag=True, help="Write JSON, one object on a line."),
         click.Option(
             ["--progress"], is_flag=True, help="Show progress even if this is no terminal."
         ),
     ]
 
 
+def json_fields(*names: str) -> Callable[[F], F]:
+    """Say which fields the objects of a command's JSON have: `--json` can then select some."""
+
+    def declare(run: F) -> F:
+        setattr(run, _FIELDS, names)
+        return run
+
+    return declare
+
+
+def _json_option(known_fields: Sequence[str]) -> click.Option:
+    does = "Write JSON, one object on a line"
+    if not known_fields:
+        return click.Option(["--json"], is_flag=True, help=f"{does}.")
+    return click.Option(
+        ["--json"],
+        is_flag=False,
+        flag_value="",
+        metavar="[FIELD,...]",
+        help=f"{does}, with these fields of it: {', '.join(known_fields)}. By default with all.",
+    )
+
+
+def _fields(text: str, known: Sequence[str]) -> list[str]:
+    fields = [each.strip() for each in text.split(",")] if text else []
+    if unknown := [each for each in fields if each not in known]:
+        raise click.UsageError(
+            f"--json {', '.join(unknown)}: no such field; the fields are {', '.join(known)} "
+            "(an argument goes before --json)"
+        )
+    return fields
+
+
 def _perform(
     run: Callable[..., int],
     address: str,
+    screen: Screen,
     *,
-    as_json: bool,
     forces_progress: bool,
     arguments: dict[str, Any],
 ) -> int:
@@ -86,7 +133,7 @@ def _perform(
     signal.signal(
         signal.SIGTERM, signal.default_int_handler
     )  # so that incomplete files are removed
-    session = Session(connect(address), Screen(as_json=as_json), forces_progress)
+    session = Session(connect(address), screen, forces_progress)
     try:
         code = run(session, **arguments)
         sys.stdout.flush()

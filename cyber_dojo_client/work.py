@@ -141,6 +141,7 @@ class Work:
                 files=checked(files),
                 max_seconds=manifest.max_seconds,
                 colour_rule=manifest.colour_rule if manifest.HasField("colour_rule") else None,
+                results_filename=manifest.results_filename,
             ),
             on_part,
         )
@@ -156,6 +157,10 @@ class Work:
             colour=ran.colour,
             duration=ran.duration,
             reason=ran.reason,
+            special=ran.special,
+            stdout_truncated=ran.stdout.truncated,
+            stderr_truncated=ran.stderr.truncated,
+            test_results=ran.test_results if ran.HasField("test_results") else None,
             request_id=request_id,
             expected_number=expected_number,
         )

@@ -117,3 +117,18 @@ class Budget:
         waits.check()
         if self._deadline is not None and time.monotonic() > self._deadline:
             raise BudgetExceeded(f"longer than {self._max_seconds:g} seconds")
+
+
+class NotSmall(Exception):
+    """Something has more bytes than its reader wants, who will do without or read it elsewhere."""
+
+
+class SmallBudget(Budget):
+    """The bytes that a reader wants who expects what is small."""
+
+    def take_bytes(self, count: int) -> None:
+        """Take bytes before they are read; raise NotSmall if too few are left."""
+        try:
+            super().take_bytes(count)
+        except BudgetExceeded:
+            raise NotSmall from None

@@ -193,6 +193,37 @@ class ComparisonLost(Busy):
         )
 
 
+class ProcessesExhausted(Exhausted, Busy):
+    """As many processes as are allowed do such work already."""
+
+    retry_seconds = 5.0
+
+    def __init__(self, work: str) -> None:
+        super().__init__(
+            f"other calls {work}, and have done so for long; "
+            f"call again in {self.retry_seconds:.0f} s"
+        )
+
+
+class ProcessTooLarge(Exhausted):
+    """A process would take more memory for its work than it may."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"it would take more than {size} bytes of memory")
+
+
+class ProcessLost(Busy):
+    """The process that worked for a call was killed, and another one can work."""
+
+    retry_seconds = 2.0
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the process that worked for the call was killed, as happens where the memory of the "
+            f"container is used up; call again in {self.retry_seconds:.0f} s"
+        )
+
+
 class PullsExhausted(Exhausted, Busy):
     """As many images as are allowed are being pulled already."""
 
@@ -214,6 +245,13 @@ class MemoryExhausted(Exhausted, Busy):
         super().__init__(f"no memory is left for this call: {reason}; call again in 2 s")
 
 
+class NothingRead(Exhausted):
+    """A caller does not read its answers, while the call holds memory that others could have."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"the answers were not read for {seconds:.0f} seconds")
+
+
 class DiskFull(Exhausted):
     """There is no room left on the disk."""
 
@@ -226,6 +264,16 @@ class DiskReadOnly(DojoError):
 
     def __init__(self, what: str) -> None:
         super().__init__(f"the disk can't be written to: {what}; repair it and mount it again")
+
+
+class DiskFailed(DojoError):
+    """The disk failed to read or write something, or its file system is damaged."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"the disk fails: {what}; the service's log says where, the kernel's says why: "
+            "repair or replace the disk"
+        )
 
 
 class EngineUnavailable(DojoError):

@@ -102,6 +102,23 @@ MAX_COMPARING_SECONDS = 60
 # How long a call waits for such a process, before it is told to come again.
 COMPARING_WAIT_SECONDS = 10
 
+# --- Other processes of the storer: its own would hold up all other calls meanwhile
+
+# A light is large with more bytes of files than this, and a manifest.json with more of its own.
+# It is read, and written into a new kata, in a process.
+LARGE_LIGHT_BYTES = 1024 * 1024
+
+# The processes that read and record large lights, and that check katas, at the same time; and the
+# memory of each.
+MAX_LARGE_LIGHT_PROCESSES = 2
+MAX_CHECKING_PROCESSES = 1
+PROCESS_BYTES = 512 * 1024 * 1024
+
+# The avatars of one call that are checked in the storer's own process: small ones, for so long.
+SMALL_CHECKED_FILES = 2000
+SMALL_CHECKED_BYTES = 1024 * 1024
+SMALL_CHECKED_SECONDS = 0.2
+
 # --- What the runner reads, and runs
 
 # The disk space of a sandbox, and its files and folders, unless settings of the runner differ.
@@ -130,9 +147,6 @@ MAX_PULLS = 8
 # streams, and what deletes or archives a kata.
 WORKING_CALLS = 64
 
-# How many of them read all files of a light, which can be large, at the same time.
-LARGE_WORKING_CALLS = 4
-
 # How long a call for one kata waits for a lock: of the kata, or of one of its avatars.
 LOCK_WAIT_SECONDS = 30.0
 
@@ -154,8 +168,8 @@ MESSAGE_BYTES = 64 * 1024 * 1024
 # What a service may take, unless its container has less.
 MEMORY_BYTES = 2 * 1024**3
 
-# The parts of that for messages while they arrive (half of them slow ones), for calls of the storer
-# that hold large files, for restores, and for streams to callers. The rest is for the program, and
+# The parts of that for large messages while they arrive, for calls of the storer that hold large
+# files, for restores, and for streams to callers. The rest is for the program, and
 # for files between the disk and a response.
 RECEIVED_MEMORY_PERCENT = 13
 CALLS_MEMORY_PERCENT = 25
@@ -166,6 +180,9 @@ DOWNLOADS_MEMORY_PERCENT = 12
 # knows how large it is.
 STREAM_MESSAGE_BYTES = 1024 * 1024 + 64 * 1024
 RESTORE_BYTES = MESSAGE_BYTES
+
+# How long a caller who restores katas may leave the report of one unread.
+UNREAD_SECONDS = 60.0
 
 # How slow a caller may send a restore, on average, after the first minute.
 MIN_SENT_BYTES_PER_SECOND = 4096
@@ -180,6 +197,12 @@ SMALL_BYTES = 256 * 1024
 REQUEST_FACTOR = 8
 RESPONSE_FACTOR = 2
 
-# How long a request may take to arrive before it counts as slow, and how long after that.
+# How many bytes of requests and responses that are not small a storer copies in a second, which
+# takes a twentieth of the time that it has for all calls. More are kept waiting.
+LARGE_MESSAGES_BYTES_PER_SECOND = 32 * 1024 * 1024
+
+# How long a request may take to arrive before it counts as large, and how long then, before it can
+# be given up for another one, and in any case.
+SMALL_RECEIVE_SECONDS = 0.25
 FAST_RECEIVE_SECONDS = 0.5
 RECEIVE_SECONDS = 20.0

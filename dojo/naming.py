@@ -40,6 +40,9 @@ class Namespace:
         if not _NAMESPACE.match(self.name):
             raise ValueError("is not 1 to 40 lower-case letters, digits and dashes")
 
+    def __str__(self) -> str:
+        return self.name
+
     def kata(self, kata_id: str) -> str:
         """Return the name that a kata's container and its volume both have."""
         return f"{self.name}-kata-{kata_id}"

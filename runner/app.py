@@ -9,13 +9,16 @@ from functools import partial
 import structlog
 
 from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
+from cyberdojo.status.v1 import status_pb2
 from dojo import run_seconds
 from dojo.engine.client import Engine
 from dojo.engine.monitor import EngineMonitor
-from dojo.service import serving
+from dojo.service import serving, status_servicer
 from dojo.service.memory import return_freed_blocks
 from dojo.service.serving import CannotListen
 from dojo.service.settings import BadSettings
+from dojo.service.status_servicer import StatusServicer
+from runner import metrics
 from runner.api.admission import Admission
 from runner.api.servicer import RunnerServicer
 from runner.colour.image_rules import ImageRules
@@ -39,12 +42,13 @@ _log = structlog.get_logger()
 SERVICE = runner_pb2.DESCRIPTOR.services_by_name["RunnerService"].full_name
 
 
-def main() -> None:
-    """Serve until told to stop."""
-    serving.run("runner", RunnerSettings, _run)
+def main(take_over_seconds: float) -> None:
+    """Serve until told to stop; wait so long for the address if another service has it."""
+    run = partial(_run, take_over_seconds=take_over_seconds)
+    serving.run("runner", RunnerSettings, run)
 
 
-def _run(settings: RunnerSettings) -> None:
+def _run(settings: RunnerSettings, *, take_over_seconds: float) -> None:
     _raise_open_files_limit()
     return_freed_blocks()
     data_containers = serving.connect(settings)
@@ -91,11 +95,27 @@ def _run(settings: RunnerSettings) -> None:
         partial(asyncio.to_thread, lambda_evaluator.close),
         partial(asyncio.to_thread, presence.end),
     ]
+    metrics.WARM_CONTAINERS.set_function(pool.count)
+    metrics.RUNS_WAITING.set_function(admission.count_waiting)
+    metrics.MAX_RUNS.set(admission.max_running)
     monitor = EngineMonitor(data_containers, pool.images_changed)
+    status = StatusServicer(
+        settings,
+        monitor,
+        {"volumes": data_containers.volume_root},
+        partial(_describe, admission, pool),
+    )
     try:
         asyncio.run(
             _serve(
-                settings.listen, servicer, monitor, on_stop, on_listening, stopping=admission.stop
+                settings,
+                servicer,
+                monitor,
+                on_stop,
+                on_listening,
+                stopping=admission.stop,
+                status=status,
+                take_over_seconds=take_over_seconds,
             )
         )
     except CannotListen as error:
@@ -106,24 +126,42 @@ def _run(settings: RunnerSettings) -> None:
 
 
 async def _serve(
-    listen: str,
+    settings: RunnerSettings,
     servicer: RunnerServicer,
     monitor: EngineMonitor,
     on_stop: Sequence[Callable[[], Awaitable[None]]],
     on_listening: Callable[[], None],
     *,
     stopping: Callable[[], None],
+    status: StatusServicer,
+    take_over_seconds: float,
 ) -> None:
     add = partial(runner_pb2_grpc.add_RunnerServiceServicer_to_server, servicer)
     await serving.serve(
-        listen,
-        {SERVICE: add},
+        settings.listen,
+        {SERVICE: add, status_servicer.SERVICE: status.add_to},
         monitor,
         on_stopping=[stopping],
         on_stop=on_stop,
         # The longest run, and its end.
         grace_seconds=run_seconds.MAX_SECONDS + serving.GRACE_SECONDS,
         on_listening=on_listening,
+        metrics_listen=settings.metrics_listen,
+        logs_calls=settings.logs_calls,
+        take_over_seconds=take_over_seconds,
+    )
+
+
+def _describe(admission: Admission, pool: Pool, status: status_pb2.GetStatusResponse) -> None:
+    """Add what the runner is doing to its status."""
+    status.runner.CopyFrom(
+        status_pb2.RunnerStatus(
+            running_count=admission.count_running(),
+            max_running_count=admission.max_running,
+            waiting_count=admission.count_waiting(),
+            warm_container_count=pool.count(),
+            starting_container_count=pool.count_starting(),
+        )
     )
 
 

@@ -7,6 +7,7 @@ import grpc
 import structlog
 
 from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
+from dojo import traces
 from dojo.channels import open_channel
 from dojo.errors import (
     DiskFull,
@@ -59,7 +60,9 @@ class StorerClient:
             )
         try:
             self._stub.ImportKata(
-                storer_pb2.ImportKataRequest(kata_id=kata_id), timeout=_TIMEOUT_SECONDS
+                storer_pb2.ImportKataRequest(kata_id=kata_id),
+                timeout=_TIMEOUT_SECONDS,
+                metadata=traces.metadata(),
             )
         except grpc.RpcError as error:
             raise self._error(kata_id, error) from error

@@ -2,12 +2,12 @@
 # scripts/images.sh [NAME... | --all]
 #
 # Builds the images that are missing or out of date: cyber-dojo/storer and cyber-dojo/runner
-# (NAME services stands for both), cyber-dojo/ruby_lambdas, and language images,
+# (NAME services stands for both), cyber-dojo/ruby_lambdas, cyber-dojo/prometheus, and language images,
 # cyberdojofoundation/<folder in images/languages>. Without NAME: the services, ruby_lambdas and
 # the languages in images/suite.txt. With --all: all of them. Base images are built first.
 #
-# The first three have the tag that scripts/lib.sh says; what it stood for before stays, with
-# -previous behind the tag.
+# The first four have the tag that scripts/lib.sh says. What runs stays, whatever is built: up.sh
+# gives it tags of its own.
 #
 # No build needs a network: the host downloads everything beforehand. Each image is kept when it
 # is complete, so the next call continues after an interruption.
@@ -20,7 +20,7 @@ export BUILDX_BUILDER=default
 
 folder_of() {
     case $1 in
-        services | ruby_lambdas) echo "images/$1" ;;
+        services | ruby_lambdas | prometheus) echo "images/$1" ;;
         *) echo "images/languages/$1" ;;
     esac
 }
@@ -109,7 +109,7 @@ for name in "${names[@]}"; do
     progress=" ($count of ${#names[@]})"
     case $name in
         services) services ;;
-        ruby_lambdas) build "cyber-dojo/ruby_lambdas:$CYBER_DOJO_TAG" images/ruby_lambdas ;;
+        ruby_lambdas | prometheus) build "cyber-dojo/$name:$CYBER_DOJO_TAG" "images/$name" ;;
         *) language "$name" ;;
     esac
 done

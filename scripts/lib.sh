@@ -59,18 +59,88 @@ install_packages() {
         apt-get install --yes --no-install-recommends -o DPkg::Lock::Timeout=300 "${missing[@]}"
 }
 
+# refuse_unknown NAME [WHERE]: fails if NAME is called like a setting and is none, and names the one
+# that begins most alike. Compose passes on the settings that it knows, and ignores others without
+# a word.
+refuse_unknown() {
+    local each length meant most=0
+    [[ $1 = CYBER_DOJO_* && " ${known_settings[*]} " != *" $1 "* ]] || return 0
+    for each in "${known_settings[@]}"; do
+        length=${#each}
+        until [ "${1:0:length}" = "${each:0:length}" ]; do length=$((length - 1)); done
+        [ "$length" -le "$most" ] || { most=$length meant=$each; }
+    done
+    fail "${2:-}$1 is no setting; $meant is one" "docs/running.md lists the settings"
+}
+
+# read_settings: exports what .env sets and the environment has not. It reads the file as
+# dojo/service/settings_file.py does, and refuses the same.
+read_settings() {
+    local file=${CYBER_DOJO_SETTINGS_FILE:-.env} line where number=0 name value set_by_file=() seen=" "
+    if [ -z "${CYBER_DOJO_SETTINGS_FILE:-}" ] && [ ! -e "$file" ]; then return 0; fi
+    [ -r "$file" ] || fail "$file, the file with the settings, can't be read"
+    while IFS= read -r line || [ -n "$line" ]; do
+        number=$((number + 1))
+        where="$file:$number: "
+        [[ $line =~ [^[:space:]] && $line != "#"* ]] || continue
+        [[ $line =~ ^([A-Za-z_][A-Za-z0-9_]*)=(.*)$ ]] || fail "${where}is not NAME=value"
+        name=${BASH_REMATCH[1]} value=${BASH_REMATCH[2]}
+        refuse_unknown "$name" "$where"
+        [[ $name = CYBER_DOJO_* || $name =~ ^(COMPOSE|DOCKER|AWS)_[A-Z0-9_]+$ ]] || fail "$where$name is no setting"
+        case $name in
+            CYBER_DOJO_SETTINGS_FILE) fail "$where$name can't be in the file" ;;
+        esac
+        [[ $seen != *" $name "* ]] || fail "$where$name is set above"
+        seen+="$name "
+        [[ ! $value =~ ^[[:space:]]|[[:space:]]$ ]] || fail "$where$name: there are blanks around its value"
+        [[ $value != *[\"\'\\\$\`]* && ! $value =~ (^|[[:space:]])# ]] ||
+            fail "$where$name: write the value as it is, without quotes, backslashes, \$, \` or a comment"
+        if [ -z "${!name+set}" ]; then
+            export "$name=$value"
+            set_by_file+=("$name")
+        fi
+    done <"$file"
+    [ ${#set_by_file[@]} = 0 ] || export SETTINGS_SET_BY_FILE="${set_by_file[*]}"
+}
+
+mapfile -t known_settings < <(grep -o 'CYBER_DOJO_[A-Z_]*[A-Z]' dojo/service/setting_names.py)
+for name in $(compgen -e CYBER_DOJO_); do
+    [ -z "${!name}" ] || refuse_unknown "$name"
+done
+read_settings
+
 # The tag of this checkout's own images (cyber-dojo/*): the version, and the namespace unless it is
 # the default one. Neither another version nor a pair with another namespace replaces them. With the
 # tag of former images in CYBER_DOJO_TAG, compose goes back to those.
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' pyproject.toml)
-if [ -z "${CYBER_DOJO_TAG:-}" ]; then
-    CYBER_DOJO_TAG=$version
-    case ${CYBER_DOJO_NAMESPACE:-cyber-dojo} in
-        cyber-dojo) ;;
-        *) CYBER_DOJO_TAG=$version-$CYBER_DOJO_NAMESPACE ;;
-    esac
-fi
-export CYBER_DOJO_TAG
+case ${CYBER_DOJO_NAMESPACE:-cyber-dojo} in
+    cyber-dojo) suffix= ;;
+    *) suffix=-$CYBER_DOJO_NAMESPACE ;;
+esac
+export CYBER_DOJO_TAG="${CYBER_DOJO_TAG:-$version$suffix}"
+
+# id_of IMAGE: prints the id of an image; nothing if it is not there.
+id_of() {
+    docker image inspect --format '{{.Id}}' "$1" 2>/dev/null || true
+}
+
+# keep_running IMAGE...: tags the images that run now as :running. If one of them replaces another,
+# those that ran before become :previous, all of them, so that scripts/rollback.sh finds what
+# belongs together.
+keep_running() {
+    local image before replaces=no ids=()
+    for image; do
+        ids+=("$(id_of "$image")")
+        before=$(id_of "${image%:*}:running$suffix")
+        [ -z "$before" ] || [ "$before" = "${ids[-1]}" ] || replaces=yes
+    done
+    for image; do
+        before=$(id_of "${image%:*}:running$suffix")
+        [ $replaces = no ] || [ -z "$before" ] || docker image tag "$before" "${image%:*}:previous$suffix"
+        [ -z "${ids[0]}" ] || docker image tag "${ids[0]}" "${image%:*}:running$suffix"
+        ids=("${ids[@]:1}")
+    done
+}
 
 # also_latest IMAGE: gives the image the tag latest too, if it is of the default namespace.
 also_latest() {
@@ -92,12 +162,8 @@ docker_build() {
 replaced_images=build/replaced-images
 
 # to_be_replaced IMAGE: records the id of an image that is about to be built again. An image that
-# was not built here has no label and is not recorded, so it is never removed. One of this
-# checkout's own stays, with -previous behind its tag.
+# was not built here has no label and is not recorded, so it is never removed.
 to_be_replaced() {
-    case $1 in
-        *:"$CYBER_DOJO_TAG") docker image tag "$1" "$1-previous" 2>/dev/null || true ;;
-    esac
     docker image inspect --format '{{if index .Config.Labels "cyber-dojo.inputs"}}{{.Id}}{{end}}' "$1" \
         >>$replaced_images 2>/dev/null || true
 }

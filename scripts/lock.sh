@@ -18,7 +18,7 @@ lock() {
     shift
     cp "requirements/$name" "build/lock/$name"
     logged "lock-$name" .venv/bin/uv pip compile --python .venv/bin/python --python-version 3.11 --generate-hashes \
-        --custom-compile-command "make lock" --output-file "build/lock/$name" "$@" pyproject.toml
+        --custom-compile-command "make lock" --extra traces --output-file "build/lock/$name" "$@" pyproject.toml
     cmp --quiet "build/lock/$name" "requirements/$name" || cp "build/lock/$name" "requirements/$name"
 }
 

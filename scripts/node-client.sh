@@ -16,6 +16,7 @@ logged node-protos .venv/bin/python -m grpc_tools.protoc --proto_path protos --p
     --plugin=protoc-gen-es=$node/node_modules/.bin/protoc-gen-es \
     --es_out=$new --es_opt=target=ts,import_extension=js \
     "${protos[@]}" google/rpc/error_details.proto google/rpc/status.proto
+printf 'export * from "./%s_pb.js";\n' "${protos[@]%.proto}" >$new/index.ts
 { printf 'export default ' && cat protos/service_config.json; } >$new/service_config.ts
 rm -rf $node/src/gen $node/dist
 mv $new $node/src/gen

@@ -2,6 +2,9 @@
 
 import click
 
+from dojo.service import memory
+from dojo.service.serve_options import take_over_option
+
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def command() -> None:
@@ -9,14 +12,16 @@ def command() -> None:
 
 
 @command.command()
-def serve() -> None:
+@take_over_option
+def serve(*, take_over_seconds: float) -> None:
     """Serve until told to stop.
 
-    Settings are environment variables: docs/running.md lists them.
+    Settings are environment variables, or in the file .env: docs/running.md lists them.
     """
+    memory.use_large_pages()  # before the imports, which it has done again
     from storer import app  # noqa: PLC0415 - imported late, so that --help is fast
 
-    app.main()
+    app.main(take_over_seconds)
 
 
 if __name__ == "__main__":

@@ -5,27 +5,35 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+import grpc.aio
 from google.protobuf.descriptor import FileDescriptor
 
 from cyberdojo.startpoints.v1 import startpoints_pb2, startpoints_pb2_grpc
+from cyberdojo.status.v1 import status_pb2
 from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
 from dojo import limits
 from dojo.engine.data_containers import DataContainers
 from dojo.engine.monitor import EngineMonitor
 from dojo.errors import ArchiveUnavailable
-from dojo.service import serving
+from dojo.processes import Processes
+from dojo.service import serving, status_servicer
 from dojo.service.call_threads import CallThreads
 from dojo.service.memory import limit_bytes, return_freed_blocks
 from dojo.service.settings import BadSettings
+from dojo.service.status_servicer import StatusServicer
 from dojo.shares import Memory
+from storer import metrics
 from storer.api.comparisons import Comparisons
 from storer.api.light_messages import LightMessages
 from storer.api.servicer import StorerServicer
 from storer.api.start_points_servicer import StartPointsServicer
+from storer.api.status import StorerDescription
 from storer.api.streaming import RECEIVER_THREADS, Streams
+from storer.archive import location
 from storer.archive.location import open_archive
 from storer.backup.catalog import Catalog
 from storer.fs import block_groups
@@ -44,6 +52,7 @@ from storer.verify.katas import Verifier
 from storer.workers.archiver import Archiver, Policy
 from storer.workers.replicator import Replicator
 from storer.workers.source_remover import SourceRemover
+from storer.workers.survey import Survey
 
 
 @dataclass(frozen=True)
@@ -56,13 +65,17 @@ class Storer:
     archiver: Archiver
     replicator: Replicator
     remover: SourceRemover
+    survey: Survey
+    processes: list[Processes]
     servicer: StorerServicer
     start_points: StartPointsServicer
+    describe: Callable[[status_pb2.GetStatusResponse], None]
 
 
-def main() -> None:
-    """Serve until told to stop."""
-    serving.run("storer", StorerSettings, _run)
+def main(take_over_seconds: float) -> None:
+    """Serve until told to stop; wait so long for the address if another service has it."""
+    run = partial(_run, take_over_seconds=take_over_seconds)
+    serving.run("storer", StorerSettings, run)
 
 
 def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
@@ -94,20 +107,33 @@ def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
     loop = asyncio.get_running_loop()
     changes.subscribe(lambda kata_id: loop.call_soon_threadsafe(watches.changed, kata_id))
     changes.subscribe(replicator.changed)
+    metrics.ARCHIVE_COPY_LAG_SECONDS.set_function(lambda: replicator.lag()[1] or 0)
+    metrics.MAX_DATA_CONTAINERS.set(settings.max_data_containers)
+    for state, doubtful in (("pending", False), ("doubtful", True)):
+        count = partial(checkpointer.count, doubtful=doubtful)
+        metrics.WRITE_AHEAD_LOGS.labels(state).set_function(count)
+    disks = {"volumes": data_containers.volume_root}
+    if (archive_directory := location.directory(settings.archive)) is not None:
+        disks["archive"] = archive_directory
+    catalog = Catalog(data_containers)
     start_points = StartPoints(settings.start_points)
+    checking = Processes(limits.MAX_CHECKING_PROCESSES, "check katas")
+    large = Processes(limits.MAX_LARGE_LIGHT_PROCESSES, "read or record large lights")
     remover = SourceRemover(
-        katas, directory, data_containers, Verifier(data_containers, katas, mend=False)
+        katas, directory, data_containers, Verifier(data_containers, katas, checking, mend=False)
     )
     servicer = StorerServicer(
         katas=katas,
         watches=watches,
         archiver=archiver,
-        catalog=Catalog(data_containers),
+        catalog=catalog,
         data_containers=data_containers,
         start_points=start_points,
         light_messages=LightMessages(),
         streams=Streams(threads, CallThreads(RECEIVER_THREADS, "receiver")),
         comparisons=Comparisons(threads),
+        checking=checking,
+        large=large,
         threads=threads,
     )
     return Storer(
@@ -117,17 +143,22 @@ def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
         archiver=archiver,
         replicator=replicator,
         remover=remover,
+        survey=Survey(data_containers, checkpointer, catalog, disks),
+        processes=[checking, large],
         servicer=servicer,
         start_points=StartPointsServicer(start_points),
+        describe=StorerDescription(
+            settings.archive, data_containers, active_calls, archiver, replicator, catalog
+        ).add_to,
     )
 
 
-def _run(settings: StorerSettings) -> None:
+def _run(settings: StorerSettings, *, take_over_seconds: float) -> None:
     return_freed_blocks()
     _require_writable_directory(settings)
     data_containers = serving.connect(settings)
     block_groups.spread_subfolders(data_containers.volume_root)
-    asyncio.run(_serve(settings, data_containers))
+    asyncio.run(_serve(settings, data_containers, take_over_seconds))
 
 
 def _require_writable_directory(settings: StorerSettings) -> None:
@@ -138,7 +169,9 @@ def _require_writable_directory(settings: StorerSettings) -> None:
         raise BadSettings([f"CYBER_DOJO_KATAS_DIRECTORY_MODE='rw' {reason}"])
 
 
-async def _serve(settings: StorerSettings, data_containers: DataContainers) -> None:
+async def _serve(
+    settings: StorerSettings, data_containers: DataContainers, take_over_seconds: float
+) -> None:
     storer = build(settings, data_containers)
 
     def on_listening() -> None:
@@ -147,26 +180,46 @@ async def _serve(settings: StorerSettings, data_containers: DataContainers) -> N
         storer.archiver.start()
         storer.replicator.start()
         storer.remover.start()
+        if settings.metrics_listen is not None:
+            storer.survey.start()
 
-    services = {
+    monitor = EngineMonitor(data_containers)
+    disks = {"volumes": data_containers.volume_root}
+    if (archive := location.directory(settings.archive)) is not None:
+        disks["archive"] = archive
+    status = StatusServicer(settings, monitor, disks, storer.describe)
+    services: dict[str, Callable[[grpc.aio.Server], None]] = {
         _full_name(storer_pb2.DESCRIPTOR): partial(
             storer_pb2_grpc.add_StorerServiceServicer_to_server, storer.servicer
         ),
         _full_name(startpoints_pb2.DESCRIPTOR): partial(
             startpoints_pb2_grpc.add_StartPointsServiceServicer_to_server, storer.start_points
         ),
+        status_servicer.SERVICE: status.add_to,
     }
     await serving.serve(
         settings.listen,
         services,
-        EngineMonitor(data_containers),
+        monitor,
         on_listening=on_listening,
         on_stopping=[storer.watches.stop],
+        take_over_seconds=take_over_seconds,
         memory=Memory(limit_bytes()),
         on_stop=[
-            partial(asyncio.to_thread, each.stop)
-            for each in (storer.archiver, storer.replicator, storer.remover, storer.checkpointer)
+            *(partial(asyncio.to_thread, each.stop) for each in storer.processes),
+            *(
+                partial(asyncio.to_thread, each.stop)
+                for each in (
+                    storer.survey,
+                    storer.archiver,
+                    storer.replicator,
+                    storer.remover,
+                    storer.checkpointer,
+                )
+            ),
         ],
+        metrics_listen=settings.metrics_listen,
+        logs_calls=settings.logs_calls,
     )
 
 

@@ -1,10 +1,12 @@
 """Options of the test suite, and checks that hold for all tests."""
 
+import os
 import signal
 from pathlib import Path
 
 import pytest
 
+from dojo.service import settings_file
 from support import machine, test_run
 from support.machine import Machine
 
@@ -42,8 +44,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Give the run a name, and let Ctrl-C interrupt what the tests start.
 
-    A shell's background job ignores SIGINT, and so would the processes that it starts.
+    A shell's background job ignores SIGINT, and so would the processes that it starts. The settings
+    of an installation in this checkout are not those of the tests.
     """
+    os.environ[settings_file.FILE] = os.devnull
     if not _is_worker(config):
         test_run.begin()
     signal.signal(signal.SIGINT, signal.default_int_handler)

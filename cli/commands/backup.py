@@ -54,6 +54,7 @@ class _Options:
     metavar="FILE",
     help="Write the new token there instead.",
 )
+@click.option("--dry-run", is_flag=True, help="Make none; show which katas one would have.")
 def command(
     session: Session,
     *,
@@ -63,6 +64,7 @@ def command(
     since: str,
     since_last: Path | None,
     token_file: Path | None,
+    dry_run: bool,
 ) -> int:
     """Back up all katas, or those whose ids begin with PREFIX, as one tar.
 
@@ -70,6 +72,8 @@ def command(
     """
     if since and since_last:
         raise click.UsageError("--since and --since-last exclude each other")
+    if dry_run:
+        return _plan(session, prefix, since or _read_token(since_last))
     output = output or f"katas.tar{outputs.ENDINGS[compression]}"
     outputs.refuse_terminal(output)
     if not since and not since_last:
@@ -92,6 +96,25 @@ def command(
     elif backup.failures:
         complain(f"{_counted(backup.summary)}: the next backup tries the failed ones again")
     return exits.PARTIAL if backup.failures else exits.GOOD
+
+
+def _plan(session: Session, prefix: str, since: str) -> int:
+    """Show which katas a backup would have."""
+    request = storer_pb2.BackupKatasRequest(prefix=prefix, since_token=since, dry_run=True)
+    screen = session.screen
+    for part in session.client.stub.BackupKatas(request):
+        if part.HasField("candidate"):
+            kata_id, is_new = part.candidate.kata_id, part.candidate.is_new
+            if screen.as_json:
+                screen.record({"id": kata_id, "new": is_new})
+            else:
+                screen.say(f"{kata_id}  {'new' if is_new else 'changed'}")
+        elif part.HasField("failure"):
+            complain(f"kata {part.failure.kata_id} can't be read: {part.failure.reason}")
+        elif part.HasField("summary"):
+            complain(f"{_counted(part.summary)}; no backup was made: a dry run")
+            return exits.PARTIAL if part.summary.failed_count else exits.GOOD
+    raise CommandFailed("the storer stopped before the end: try again", exits.UNAVAILABLE)
 
 
 def _summarize(screen: Screen, output: str, backup: _Backup) -> None:

@@ -15,6 +15,7 @@ from cli.terminal import contents, damaged_avatars, lights
 from cli.terminal.screen import Piece, Screen
 from cli.terminal.tables import Column, Table
 from cyber_dojo_client import pages
+from cyberdojo.results.v1 import results_pb2
 from cyberdojo.storer.v1 import storer_pb2
 
 _COLUMNS = (
@@ -125,7 +126,7 @@ def _show_avatar(client: Client, screen: Screen, kata_id: str, avatar: str) -> N
             [lights.symbol(screen, each), " ", (colour, colour)] if colour else "  start",
             "" if seconds is None else f"{seconds:.2f}",
             str(each.status) if each.HasField("status") else "",
-            [*_changes_pieces(changes), (f"  {each.reason}" if each.reason else "", "dim")],
+            [*_changes_pieces(changes), (_remarks(each), "dim")],
         )
     if not screen.as_json:
         screen.say(f"{kata_id} {avatar}", style="bold")
@@ -146,6 +147,11 @@ def _changes(
         for file in client.stub.DiffLights(request).files
         if file.change != storer_pb2.FILE_CHANGE_UNCHANGED
     ]
+
+
+def _remarks(light: storer_pb2.Light) -> str:
+    remarks = [*([light.reason] if light.reason else []), *lights.facts(light)]
+    return f"  {', '.join(remarks)}" if remarks else ""
 
 
 def _changes_pieces(changes: list[tuple[str, int, int]]) -> Iterator[Piece]:
@@ -169,6 +175,8 @@ def _show_light(client: Client, screen: Screen, kata_id: str, avatar: str, numbe
                 },
                 "stdout": contents.to_json(found.stdout),
                 "stderr": contents.to_json(found.stderr),
+                "test_results": MessageToDict(found.test_results, preserving_proto_field_name=True)
+                or None,
             }
         )
         return
@@ -180,8 +188,10 @@ def _show_light(client: Client, screen: Screen, kata_id: str, avatar: str, numbe
         " ",
         (colour or "start", colour),
     )
-    if light.reason:
-        screen.say(light.reason, style="dim")
+    if remarks := _remarks(light).strip():
+        screen.say(remarks, style="dim")
+    for test in found.test_results.tests:
+        _say_test(screen, test)
     for name, content in sorted(found.files.items()):
         screen.say()
         contents.say(screen, name, content)
@@ -189,6 +199,13 @@ def _show_light(client: Client, screen: Screen, kata_id: str, avatar: str, numbe
         if content:
             screen.say()
             contents.say(screen, name, content)
+
+
+def _say_test(screen: Screen, test: results_pb2.TestResult) -> None:
+    status = results_pb2.TestStatus.Name(test.status).removeprefix("TEST_STATUS_").lower()
+    style = {"passed": "green", "skipped": "dim"}.get(status, "red")
+    first_line = test.message.partition("\n")[0]
+    screen.say((f"{status:<8}", style), test.name, (f"  {first_line}" if first_line else "", "dim"))
 
 
 def _lights(client: Client, kata: str, avatar: str) -> Iterator[tuple[str, list[storer_pb2.Light]]]:

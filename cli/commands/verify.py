@@ -43,6 +43,7 @@ def command(session: Session, prefix: str, *, mend: bool, share: int, skip_archi
     )
     screen = session.screen
     left = 0
+    lines = _Lines(screen)
     with session.progress() as progress:
         for part in session.client.stub.VerifyKatas(request):
             if part.HasField("progress"):
@@ -56,47 +57,81 @@ def command(session: Session, prefix: str, *, mend: bool, share: int, skip_archi
                 progress.clear()
                 harmless = part.finding.kind == storer_pb2.FINDING_KIND_DANGLING
                 left += not part.finding.mended and not harmless
-                _report(screen, part.finding)
+                lines.add(part.finding)
             elif part.HasField("summary"):
                 progress.clear()
+                lines.flush()
                 found = part.summary.kata_count + part.summary.finding_count
                 if not found and kata_ids.is_whole(prefix):
                     raise CommandFailed(
                         f"kata {prefix}: the storer does not keep it", exits.NOT_FOUND
                     )
-                _summarize(screen, part.summary)
+                _summarize(screen, part.summary, skip_archive=skip_archive)
                 return exits.FOUND if left else exits.GOOD
     raise CommandFailed("the storer stopped before the end: verify again", exits.UNAVAILABLE)
 
 
-def _report(screen: Screen, finding: storer_pb2.KataFinding) -> None:
-    kind = storer_pb2.FindingKind.Name(finding.kind).removeprefix("FINDING_KIND_").lower()
-    if screen.as_json:
-        screen.record(
-            {
-                "id": finding.kata_id,
-                "avatar": finding.avatar or None,
-                "path": finding.path or None,
-                "kind": kind,
-                "what": finding.what,
-                "mended": finding.mended,
-            }
-        )
-        return
-    colour = "red" if finding.kind in _SERIOUS else "amber"
-    if finding.kind == storer_pb2.FINDING_KIND_DANGLING:
-        colour = "dim"
-    where = f"{finding.kata_id}  {finding.path}".rstrip()
-    mended = ("  mended" if finding.mended else "", "green")
-    screen.say((f"{kind:<9}", colour), f"  {where}: {finding.what}", mended)
-    screen.flush()
+class _Lines:
+    """The findings as lines: one for each cause, however many files of an avatar it shows in."""
+
+    def __init__(self, screen: Screen) -> None:
+        self._screen = screen
+        self._first: storer_pb2.KataFinding | None = None
+        self._alike = 0  # findings like the first, with other paths
+
+    def add(self, finding: storer_pb2.KataFinding) -> None:
+        """Write a finding when the first comes that has another cause; as JSON at once."""
+        if self._screen.as_json:
+            self._screen.record(_json(finding))
+        elif self._first is not None and _cause(finding) == _cause(self._first):
+            self._alike += 1
+        else:
+            self.flush()
+            self._first = finding
+
+    def flush(self) -> None:
+        """Write what was not written yet."""
+        finding = self._first
+        if finding is None:
+            return
+        colour = "red" if finding.kind in _SERIOUS else "amber"
+        if finding.kind == storer_pb2.FINDING_KIND_DANGLING:
+            colour = "dim"
+        where = f"{finding.kata_id}  {finding.path}".rstrip()
+        more = f", and {self._alike} more like it" if self._alike else ""
+        mended = ("  mended" if finding.mended else "", "green")
+        kind = f"{_kind(finding):<9}"
+        self._screen.say((kind, colour), f"  {where}: {finding.what}{more}", mended)
+        self._screen.flush()
+        self._first, self._alike = None, 0
 
 
-def _summarize(screen: Screen, summary: storer_pb2.VerifySummary) -> None:
+def _cause(finding: storer_pb2.KataFinding) -> tuple[object, ...]:
+    return finding.kata_id, finding.avatar, finding.kind, finding.what, finding.mended
+
+
+def _kind(finding: storer_pb2.KataFinding) -> str:
+    return storer_pb2.FindingKind.Name(finding.kind).removeprefix("FINDING_KIND_").lower()
+
+
+def _json(finding: storer_pb2.KataFinding) -> dict[str, object]:
+    return {
+        "id": finding.kata_id,
+        "avatar": finding.avatar or None,
+        "path": finding.path or None,
+        "kind": _kind(finding),
+        "what": finding.what,
+        "mended": finding.mended,
+    }
+
+
+def _summarize(screen: Screen, summary: storer_pb2.VerifySummary, *, skip_archive: bool) -> None:
     if screen.as_json:
         screen.record(
             {
                 "katas": summary.kata_count,
+                "archived": summary.archived_count,
+                "left_out": summary.left_out_count,
                 "avatars": summary.avatar_count,
                 "lights": summary.light_count,
                 "bytes": summary.size_bytes,
@@ -106,14 +141,19 @@ def _summarize(screen: Screen, summary: storer_pb2.VerifySummary) -> None:
             }
         )
         return
+    archived = f" ({summary.archived_count} in the archive)" if summary.archived_count else ""
     checked = (
-        f"{counted(summary.kata_count, 'kata')}, {counted(summary.avatar_count, 'avatar')}, "
+        f"{counted(summary.kata_count, 'kata')}{archived}, "
+        f"{counted(summary.avatar_count, 'avatar')}, "
         f"{counted(summary.light_count, 'light')}, {size(summary.size_bytes)}"
     )
-    if not summary.finding_count:
+    if summary.finding_count:
+        screen.say(
+            f"{checked}: {counted(summary.finding_count, 'finding')}, "
+            f"{summary.mended_count} mended, {summary.harmless_count} harmless"
+        )
+    else:
         screen.say(f"{checked}: all as it should be")
-        return
-    screen.say(
-        f"{checked}: {counted(summary.finding_count, 'finding')}, "
-        f"{summary.mended_count} mended, {summary.harmless_count} harmless"
-    )
+    if summary.left_out_count:
+        place = "the katas directory or in the archive" if skip_archive else "the katas directory"
+        screen.say(f"left out: {counted(summary.left_out_count, 'kata')} only in {place}")

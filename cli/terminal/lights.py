@@ -2,10 +2,12 @@
 
 from datetime import UTC
 
+from google.protobuf.json_format import MessageToDict
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from cli.terminal.screen import Piece, Screen
 from cyberdojo.colour.v1 import colour_pb2
+from cyberdojo.results.v1 import results_pb2
 from cyberdojo.storer.v1 import storer_pb2
 
 _DOTS = {"red": "●", "amber": "●", "green": "●", "timed_out": "◌", "faulty": "✖"}
@@ -14,9 +16,35 @@ _LETTERS = {"red": "R", "amber": "A", "green": "G", "timed_out": "T", "faulty": 
 
 def colour_name(light: storer_pb2.Light) -> str:
     """Return the name of a light's colour; an empty one for the start."""
-    if light.colour == colour_pb2.COLOUR_UNSPECIFIED:
+    return _name(light.colour)
+
+
+def facts(light: storer_pb2.Light) -> list[str]:
+    """Return what a web tier said of a light, for people."""
+    found = []
+    if light.predicted:
+        found.append(f"predicted {_name(light.predicted)}")
+    if light.HasField("source"):
+        source = light.source
+        found.append(f"files of {source.kata_id} {source.avatar} {source.light_number}")
+    if light.HasField("test_counts"):
+        counts = light.test_counts
+        total = counts.passed + counts.failed + counts.errors + counts.skipped
+        found.append(f"{counts.passed} of {total} tests passed")
+    if light.special:
+        found.append("special")
+    for stream, truncated in (("out", light.stdout_truncated), ("err", light.stderr_truncated)):
+        if truncated:
+            found.append(f"std{stream} truncated")
+    if light.writer:
+        found.append(f"by {light.writer}")
+    return found
+
+
+def _name(colour: colour_pb2.Colour.ValueType) -> str:
+    if colour == colour_pb2.COLOUR_UNSPECIFIED:
         return ""
-    return colour_pb2.Colour.Name(light.colour).removeprefix("COLOUR_").lower()
+    return colour_pb2.Colour.Name(colour).removeprefix("COLOUR_").lower()
 
 
 def symbol(screen: Screen, light: storer_pb2.Light) -> Piece:
@@ -51,4 +79,17 @@ def to_json(light: storer_pb2.Light) -> dict[str, object]:
         "seconds": seconds_of(light),
         "status": light.status if light.HasField("status") else None,
         "reason": light.reason or None,
+        "predicted": _name(light.predicted) or None,
+        "source": MessageToDict(light.source, preserving_proto_field_name=True) or None,
+        "writer": light.writer or None,
+        "special": light.special,
+        "stdout_truncated": light.stdout_truncated,
+        "stderr_truncated": light.stderr_truncated,
+        "added_lines": light.added_lines if light.HasField("added_lines") else None,
+        "deleted_lines": light.deleted_lines if light.HasField("deleted_lines") else None,
+        "tests": _counts_json(light.test_counts) if light.HasField("test_counts") else None,
     }
+
+
+def _counts_json(counts: results_pb2.TestCounts) -> dict[str, int]:
+    return {field.name: getattr(counts, field.name) for field in counts.DESCRIPTOR.fields}

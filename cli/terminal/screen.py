@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -41,12 +41,18 @@ Pieces = Piece | Iterable[Piece]
 class Screen:
     """Where a command writes. All text is cleaned here."""
 
-    def __init__(self, stream: TextIO | None = None, *, as_json: bool = False) -> None:
-        """Write to a stream, by default standard output. Raises CommandFailed if it is closed."""
+    def __init__(
+        self, stream: TextIO | None = None, *, as_json: bool = False, fields: Sequence[str] = ()
+    ) -> None:
+        """Write to a stream, by default standard output; of JSON only the `fields`, if there are.
+
+        Raises CommandFailed if the stream is closed.
+        """
         self._stream = stream or sys.stdout
         if self._stream is None:
             raise CommandFailed("standard output is closed", CLOSED)
         self.as_json = as_json
+        self.fields = fields
         self.is_terminal = self._stream.isatty()
         is_dumb = os.environ.get("TERM") in {"dumb", "unknown"}
         self.is_coloured = self.is_terminal and not os.environ.get("NO_COLOR") and not is_dumb
@@ -60,6 +66,8 @@ class Screen:
 
     def record(self, value: dict[str, Any]) -> None:
         """Write a line of JSON and flush it: the program that reads may wait for it."""
+        if self.fields:
+            value = {name: value[name] for name in self.fields}
         self._stream.write(json.dumps(value) + "\n")
         self._stream.flush()
 

@@ -1,7 +1,9 @@
 """The docker engine: a connection to it, and the domain's error for each of its failures."""
 
 import errno
+import re
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,11 +11,12 @@ from typing import Any
 
 import docker
 import docker.errors
+import requests
 import requests.exceptions
 import urllib3.exceptions
 from docker.transport import UnixHTTPAdapter
 
-from dojo import free_space
+from dojo import free_space, metrics
 from dojo.errors import DiskFull, DiskReadOnly, EngineUnavailable
 
 # A healthy engine answers in milliseconds, a busy one in seconds. An engine that takes longer than
@@ -27,6 +30,14 @@ _DISK_FULL = ("no space left on device", "disk quota exceeded")
 _ANY_URL = "http+docker://localhost"
 # More than there are threads: a connection too many would be closed after use, with a warning.
 _MAX_IDLE_CONNECTIONS = 128
+
+# What requests are about, and what they do with it. All other parts of a request's path are names.
+_OBJECTS = frozenset(
+    ("_ping", "containers", "events", "exec", "images", "info", "networks", "version", "volumes")
+)
+_ACTIONS = frozenset(
+    ("create", "get", "json", "kill", "load", "prune", "resize", "start", "stop", "tag", "wait")
+)
 
 # The states of a container that the engine is removing.
 _BEING_REMOVED = {"removing", "dead"}
@@ -44,7 +55,7 @@ class Engine:
         self.url = url
         self._answers = True
         with translating_errors():
-            self.api = docker.APIClient(
+            self.api = _TimedClient(
                 base_url=url,
                 version="auto",  # asks the engine
                 timeout=answer_seconds,
@@ -136,6 +147,35 @@ class Engine:
     def close(self) -> None:
         """Close the connection."""
         self.api.close()
+
+
+class _TimedClient(docker.APIClient):
+    """Times each request, until the answer begins."""
+
+    def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
+        """Send a request, as the docker package's functions do."""
+        operation = operation_of(str(request.method), str(request.path_url))
+        begun = time.perf_counter()
+        try:
+            answer: requests.Response = super().send(request, **options)
+        except Exception:
+            metrics.ENGINE_FAILURES.labels(operation).inc()
+            raise
+        metrics.ENGINE_SECONDS.labels(operation).observe(time.perf_counter() - begun)
+        return answer
+
+
+def operation_of(method: str, url: str) -> str:
+    """Return what a request asks of the engine, without names: `POST containers start`."""
+    parts = [each for each in url.partition("?")[0].split("/") if each]
+    if parts and re.fullmatch(r"v[0-9.]+", parts[0]):
+        del parts[0]
+    found = [method]
+    if parts and parts[0] in _OBJECTS:
+        found.append(parts[0])
+    if len(parts) > 1 and parts[-1] in _ACTIONS:
+        found.append(parts[-1])
+    return " ".join(found)
 
 
 class _OnePoolAdapter(UnixHTTPAdapter):

@@ -29,7 +29,6 @@ class CallThreads:
         self._loop = asyncio.get_running_loop()
         self._places = asyncio.Semaphore(working)
         self._long_places = asyncio.Semaphore(max(1, working // 2))
-        self._large_places = asyncio.Semaphore(limits.LARGE_WORKING_CALLS)
         self._threads = ThreadPoolExecutor(working + limits.MAX_WAITING_CALLS, name)
         # How many works have given up their places and are not done. Any thread may count.
         self._waiting = 0
@@ -43,28 +42,16 @@ class CallThreads:
         await self._places.acquire()
         return await self._run(_Place(self, self._places), work, *args, **kwargs)
 
-    async def run_large(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Do as `run` does, for work that may hold large files: few work on such at a time."""
-        return await self._run_with_both(self._large_places, work, *args, **kwargs)
-
     async def run_long(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Do as `run` does, for long work: at most half of those that work do such."""
-        return await self._run_with_both(self._long_places, work, *args, **kwargs)
-
-    async def _run_with_both(
-        self,
-        few_places: asyncio.Semaphore,
-        work: Callable[P, T],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T:
-        await few_places.acquire()
+        await self._long_places.acquire()
         try:
             await self._places.acquire()
         except BaseException:
-            few_places.release()
+            self._long_places.release()
             raise
-        return await self._run(_Place(self, self._places, few_places), work, *args, **kwargs)
+        place = _Place(self, self._places, self._long_places)
+        return await self._run(place, work, *args, **kwargs)
 
     async def _run(
         self, place: _Place, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs

@@ -15,7 +15,8 @@ from grpc_status import rpc_status
 from structlog.contextvars import bind_contextvars
 
 from dojo import limits, shares
-from dojo.errors import InvalidArgument, MemoryExhausted, MessageTooLarge
+from dojo.errors import InvalidArgument, MemoryExhausted, MessageTooLarge, NothingRead
+from dojo.service.pacing import Pace
 from dojo.service.receiving import Receiving
 from dojo.service.statuses import status_of
 from dojo.shares import Memory
@@ -37,6 +38,7 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
     def __init__(self, receiving: Receiving, memory: Memory | None = None) -> None:
         self._receiving = receiving
         self._memory = memory
+        self._pace = Pace()
 
     async def intercept_service(
         self,
@@ -60,7 +62,7 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         # A single request too is received as a stream: when this asks for it, and not before.
         if handler.unary_unary:
             return grpc.stream_unary_rpc_method_handler(
-                self._receiving_one(handler, rpc, _respond(handler.unary_unary, self._memory)),
+                self._receiving_one(handler, rpc, self._respond(handler.unary_unary)),
                 **codecs,
             )
         if handler.unary_stream:
@@ -74,11 +76,14 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         )
         if handler.stream_stream:
             return grpc.stream_stream_rpc_method_handler(
-                self._receiving_many(rpc, _respond_in_parts(handler.stream_stream)), **codecs
+                self._receiving_many(
+                    rpc, _respond_in_parts(handler.stream_stream, limits.UNREAD_SECONDS)
+                ),
+                **codecs,
             )
         if handler.stream_unary:
             return grpc.stream_unary_rpc_method_handler(
-                self._receiving_many(rpc, _respond(handler.stream_unary, self._memory)), **codecs
+                self._receiving_many(rpc, self._respond(handler.stream_unary)), **codecs
             )
         raise NotImplementedError("there are no other kinds of RPC")
 
@@ -123,6 +128,7 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
                     _log.info("cancelled")
                     raise
                 except Exception as error:  # noqa: BLE001 - whatever it is, it becomes a status
+                    taken.close()  # a caller who reads nothing does not get the status either
                     await _abort(context, error)
 
         return call
@@ -141,8 +147,23 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
                 taken.enter_context(self._memory.calls.taken(limits.REQUEST_FACTOR * size))
             except MemoryExhausted:
                 message = b""  # the traceback would keep it until the caller has the answer
+                await self._pace.turn(size)  # it took its time all the same
                 raise
+            await self._pace.turn(size)
         return parse(message)
+
+    def _respond(self, behaviour: Any) -> _Respond:
+        async def respond(request: Any, context: _Context) -> Any:
+            response = await behaviour(request, context)
+            if self._memory is not None:
+                response = response if isinstance(response, bytes) else response.SerializeToString()
+                size = len(response)
+                if size > limits.SMALL_BYTES:
+                    _take_until_sent(self._memory, size, context)
+                    await self._pace.turn(size)
+            return response
+
+        return respond
 
 
 class _MalformedRequest:
@@ -194,18 +215,6 @@ async def _parsed_each(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
         yield _parsed(request)
 
 
-def _respond(behaviour: Any, memory: Memory | None) -> _Respond:
-    async def respond(request: Any, context: _Context) -> Any:
-        response = await behaviour(request, context)
-        if memory is not None:
-            response = response if isinstance(response, bytes) else response.SerializeToString()
-            if len(response) > limits.SMALL_BYTES:
-                _take_until_sent(memory, len(response), context)
-        return response
-
-    return respond
-
-
 def _take_until_sent(memory: Memory, size: int, context: _Context) -> None:
     """Take what a response needs until the call is over; raise MemoryExhausted."""
     taken = ExitStack()
@@ -213,13 +222,19 @@ def _take_until_sent(memory: Memory, size: int, context: _Context) -> None:
     context.add_done_callback(lambda _: taken.close())  # type: ignore[arg-type]  # any context
 
 
-def _respond_in_parts(behaviour: Any) -> _Respond:
+def _respond_in_parts(behaviour: Any, unread_seconds: float | None = None) -> _Respond:
+    """Return what responds by a stream; it gives a caller up who reads nothing for so long."""
+
     # This writes the responses. If it yielded them, a caller that leaves while a response waits to
     # be sent would cancel gRPC's loop around it, and never the behaviour.
     async def respond(request: Any, context: _Context) -> None:
         async with aclosing(behaviour(request, context)) as responses:
             async for response in responses:
-                await _write(context, response)
+                try:
+                    async with asyncio.timeout(unread_seconds):
+                        await _write(context, response)
+                except TimeoutError:
+                    raise NothingRead(unread_seconds or 0.0) from None
 
     return respond
 

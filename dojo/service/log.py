@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from collections.abc import MutableMapping
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any
@@ -14,25 +15,32 @@ FORMER_FILES = 9
 
 
 def configure(level: str, file: Path | None = None) -> None:
-    """Write events of at least `level` (debug, info, warning, error) as JSON lines.
+    """Write events of at least `level`, one of `settings.LOG_LEVELS`, as JSON lines.
 
     They are appended to `file` too, if it is given. Raises OSError if it can't be written.
     """
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
+            _add_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
             structlog.processors.JSONRenderer(),
             *([_Copy(file)] if file is not None else []),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(
-            logging.getLevelNamesMapping()[level.upper()]
+            # To structlog, an event of the level `access` is one of `info`.
+            logging.getLevelNamesMapping()["INFO" if level == "access" else level.upper()]
         ),
         # Writes a line in one call, so that another thread's output can't end up inside it.
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
     )
+
+
+def _add_level(_: Any, method: str, event: MutableMapping[str, Any]) -> Any:
+    """Add the level of an event that does not state one."""
+    event.setdefault("level", method)
+    return event
 
 
 class _Copy:

@@ -2,6 +2,8 @@
 
 import contextlib
 import ctypes
+import os
+import sys
 from pathlib import Path
 
 from dojo import limits
@@ -11,7 +13,25 @@ _LIMITS = (
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
 )
 
+# https://www.gnu.org/software/libc/manual/html_node/Memory-Allocation-Tunables.html
+_TUNABLES = "GLIBC_TUNABLES"
+_HUGETLB = "glibc.malloc.hugetlb"
+
 _M_MMAP_THRESHOLD = -3  # of malloc.h
+
+
+def use_large_pages() -> None:
+    """Have the C library ask for pages of 2 MiB for blocks that are as large.
+
+    Start this process anew for that, as the C library reads the setting at the start. gRPC copies
+    messages while it holds Python's lock, into memory that the kernel has to find first: 45 MiB
+    take 26 ms with pages of 4 KiB, and 7 with these.
+    """
+    tunables = os.environ.get(_TUNABLES, "")
+    if _HUGETLB in tunables:
+        return
+    both = ":".join(filter(None, (tunables, f"{_HUGETLB}=1")))
+    os.execve(sys.executable, sys.orig_argv, {**os.environ, _TUNABLES: both})  # noqa: S606 - itself
 
 
 def limit_bytes() -> int:

@@ -1,7 +1,8 @@
 """Bounds how many messages are received at once: gRPC holds each in memory before any code of ours.
 
-gRPC tells a message's size only when all of it is there. What nobody has asked for yet stays with
-its sender, as the flow control of HTTP/2 has it.
+gRPC tells a message's size only when all of it is there, and what it has begun to receive can't be
+stopped but by ending the call. Almost all messages are small and there at once, so each may begin
+to arrive. What still arrives a moment later counts as large, and few may.
 """
 
 import asyncio
@@ -18,33 +19,32 @@ class Receiving:
     """The messages that arrive. Belongs to the event loop's thread."""
 
     def __init__(self, limit: int) -> None:
-        """Let as many messages arrive at once as a service may that may take `limit` bytes."""
+        """Let as many large messages arrive at once as a service may that may take `limit` bytes.
+
+        How much the others can be is bounded by how fast a network is.
+        """
         received = limit * limits.RECEIVED_MEMORY_PERCENT // 100
-        messages = max(1, received // limits.MESSAGE_BYTES // 2)
-        self._fast = asyncio.Semaphore(messages)
-        self._slow_left = messages
+        self._most_large = max(1, received // limits.MESSAGE_BYTES)
+        # What ends the arrival of each large message, and since when that goes on; oldest first.
+        self._large: dict[asyncio.Timeout, float] = {}
 
     async def one(self, read: Callable[[], Awaitable[T]]) -> T:
-        """Return the message that `read` receives, together with few others.
+        """Return the message that `read` receives.
 
-        Soon a slow message no longer holds up the others: then there may be few slow ones, and more
-        raise MemoryExhausted. So does one that does not arrive in time.
+        Raises MemoryExhausted for a large one if too many large ones arrive already, and none of
+        them is slow; a slow one is given up for it. So is one that does not arrive in time.
         """
-        await self._fast.acquire()
-        is_slow = False
         loop = asyncio.get_running_loop()
 
-        def become_slow() -> None:
-            nonlocal is_slow
-            if self._slow_left:
-                self._slow_left -= 1
-                self._fast.release()
-                is_slow = True
-                timeout.reschedule(loop.time() + limits.RECEIVE_SECONDS)
+        def become_large() -> None:
+            now = loop.time()
+            if len(self._large) >= self._most_large and not self._give_up_slow(now):
+                timeout.reschedule(now)
             else:
-                timeout.reschedule(loop.time())
+                self._large[timeout] = now
+                timeout.reschedule(now + limits.RECEIVE_SECONDS)
 
-        timer = loop.call_later(limits.FAST_RECEIVE_SECONDS, become_slow)
+        timer = loop.call_later(limits.SMALL_RECEIVE_SECONDS, become_large)
         try:
             async with asyncio.timeout(None) as timeout:
                 return await read()
@@ -52,7 +52,14 @@ class Receiving:
             raise MemoryExhausted("the request takes too long to arrive") from None
         finally:
             timer.cancel()
-            if is_slow:
-                self._slow_left += 1
-            else:
-                self._fast.release()
+            self._large.pop(timeout, None)
+
+    def _give_up_slow(self, now: float) -> bool:
+        """Give up the large message that has arrived for the longest, if it is slow."""
+        oldest, since = next(iter(self._large.items()))
+        if now - since < limits.FAST_RECEIVE_SECONDS:
+            return False
+        del self._large[oldest]
+        if not oldest.expired():
+            oldest.reschedule(now)
+        return True

@@ -5,25 +5,29 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import grpc.aio
 import structlog
+from google.protobuf import descriptor_pool
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from dojo import channels, limits
+from dojo import channels, limits, metrics, traces
 from dojo.engine import volumes
 from dojo.engine.client import Engine
 from dojo.engine.data_containers import DataContainers
 from dojo.engine.monitor import EngineMonitor
 from dojo.engine.volumes import VolumesOutOfSight
 from dojo.errors import ArchiveOfAnother, ArchiveUnavailable, EngineUnavailable
-from dojo.service import log
+from dojo.service import log, settings_file, take_over
+from dojo.service.call_recorder import CallRecorder
 from dojo.service.interceptor import StatusInterceptor
 from dojo.service.memory import limit_bytes
+from dojo.service.metrics_server import MetricsServer
 from dojo.service.receiving import Receiving
 from dojo.service.settings import BadSettings, CommonSettings, load
 from dojo.shares import Memory
@@ -94,8 +98,11 @@ async def serve(
     on_stopping: Sequence[Callable[[], None]] = (),
     on_stop: Sequence[Callable[[], Awaitable[None]]] = (),
     on_listening: Callable[[], None] = lambda: None,
+    metrics_listen: str | None = None,
+    logs_calls: bool = False,
     memory: Memory | None = None,
     grace_seconds: float = GRACE_SECONDS,
+    take_over_seconds: float = 0.0,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then let the calls in progress end, for `grace_seconds`.
 
@@ -104,14 +111,19 @@ async def serve(
     before the wait for those calls, to end calls that would not end by themselves. `on_stop` is
     awaited when no call is left. `on_listening` is called in a thread when the address is ours,
     before any call is served: a second service on the same address has changed nothing by then.
-    All calls together take no more than their part of `memory`. Raises CannotListen.
+    Prometheus finds the metrics at `metrics_listen`; with `logs_calls` each call has a log line.
+    All calls together take no more than their part of `memory`. If another service has the address,
+    waits `take_over_seconds` for it, with everything ready. Raises CannotListen.
     """
     sys.setswitchinterval(LOCK_SECONDS)
     asyncio.get_running_loop().set_default_executor(
         ThreadPoolExecutor(THREADS, thread_name_prefix="domain")
     )
     server = grpc.aio.server(
-        interceptors=[StatusInterceptor(Receiving(limit_bytes()), memory)],
+        interceptors=[
+            CallRecorder(_methods(services), logs_calls=logs_calls),
+            StatusInterceptor(Receiving(limit_bytes()), memory),
+        ],
         options=server_options(),
     )
     for add in services.values():
@@ -120,12 +132,13 @@ async def serve(
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     names = [*services, health.SERVICE_NAME, reflection.SERVICE_NAME]
     reflection.enable_server_reflection(names, server)
+    await take_over.wait_until_free(listen, take_over_seconds)
     try:
         port = server.add_insecure_port(listen)
     except RuntimeError:
-        raise CannotListen(
-            f"can't listen on {listen}: another program does, or it is no address of this machine"
-        ) from None
+        raise CannotListen(_not_free(listen)) from None
+    metrics.ENGINE_UP.set_function(lambda: monitor.is_up)
+    metrics_server = None if metrics_listen is None else _serve_metrics(metrics_listen)
     await asyncio.to_thread(on_listening)
     monitor.start()
     # The objects so far live as long as the process: the garbage collector would only hold up
@@ -150,7 +163,29 @@ async def serve(
     monitor.stop()
     for finish in on_stop:
         await finish()
+    if metrics_server is not None:
+        await asyncio.to_thread(metrics_server.stop)
     _log.info("stopped")
+
+
+def _not_free(listen: str) -> str:
+    return f"can't listen on {listen}: another program does, or it is no address of this machine"
+
+
+def _serve_metrics(listen: str) -> MetricsServer:
+    try:
+        server = MetricsServer(listen)
+    except OSError:
+        raise CannotListen(_not_free(listen)) from None
+    _log.info("serving metrics", listen=server.address)
+    return server
+
+
+def _methods(services: Iterable[str]) -> list[str]:
+    """Return the full names (/package.Service/Method) of the services' methods."""
+    pool = descriptor_pool.Default()
+    found = [pool.FindServiceByName(each) for each in services]
+    return [f"/{service.full_name}/{each.name}" for service in found for each in service.methods]
 
 
 async def _report_health(checks: Any, services: list[str], monitor: EngineMonitor) -> None:
@@ -175,16 +210,35 @@ def _configure_log(settings: CommonSettings) -> None:
         raise BadSettings([f"CYBER_DOJO_LOG_FILE='{settings.log_file}' {reason}"]) from error
 
 
+@contextmanager
+def _tracing(name: str, settings: CommonSettings) -> Iterator[None]:
+    """Send traces during the block, if the settings say where to; raise BadSettings if we can't."""
+    if not settings.traces:
+        yield
+        return
+    try:
+        stop = traces.configure(settings.traces, f"cyber-dojo-{name}")
+    except ImportError as error:
+        reason = f"requires packages that are not here: {error}; install cyber-dojo[traces]"
+        raise BadSettings([f"CYBER_DOJO_TRACES={settings.traces!r} {reason}"]) from error
+    try:
+        yield
+    finally:
+        stop()
+
+
 def run(name: str, kind: type[S], main: Callable[[S], None]) -> None:
-    """Run a service's main with its settings, read from the environment.
+    """Run a service's main with its settings, read from the environment and the settings' file.
 
     Prints what an operator has to mend, and exits: with 2 for bad settings, with 1 if something
     that the service needs is missing.
     """
     try:
+        settings_file.apply(os.environ)
         settings = load(kind, os.environ)
         _configure_log(settings)
-        main(settings)
+        with _tracing(name, settings):
+            main(settings)
     except BadSettings as error:
         for problem in error.problems:
             print(f"{name}: {problem}", file=sys.stderr)

@@ -1,12 +1,16 @@
 """Settings: read from the environment once, at start-up, and checked all at once."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from enum import Enum, auto
 from pathlib import Path
 from typing import TypeVar
 
 from dojo.naming import Namespace
 from dojo.service import setting_names
+
+# From the lowest. An event of the level `access` says how one call ended.
+LOG_LEVELS = ("debug", "access", "info", "warning", "error")
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -20,13 +24,16 @@ class BadSettings(Exception):
         self.problems = problems
 
 
-def setting(name: str, parse: Callable[[str], T], default: T, meaning: str) -> T:
+def setting(
+    name: str, parse: Callable[[str], T], default: T, meaning: str, *, is_secret: bool = False
+) -> T:
     """Declare a dataclass field that is read from the environment variable `name`.
 
     `parse` takes the variable's text and raises ValueError, with a reason, if it can't be
-    used. `meaning` is for the documentation: a test insists that docs/running.md has it.
+    used. `meaning` is for the documentation: a test insists that docs/running.md has it. Nobody is
+    told the value of one that `is_secret`.
     """
-    metadata = {"name": name, "parse": parse, "meaning": meaning}
+    metadata = {"name": name, "parse": parse, "meaning": meaning, "is_secret": is_secret}
     return field(default=default, metadata=metadata)
 
 
@@ -46,10 +53,46 @@ def load(kind: type[S], environ: Mapping[str, str]) -> S:
         try:
             values[declared.name] = declared.metadata["parse"](text)
         except ValueError as error:
-            problems.append(f"{name}={text!r} {error}")
+            shown = "..." if declared.metadata["is_secret"] else repr(text)
+            problems.append(f"{name}={shown} {error}")
     if problems:
         raise BadSettings(problems)
     return kind(**values)
+
+
+class Origin(Enum):
+    """Where the value of a setting is from."""
+
+    DEFAULT = auto()
+    ENVIRONMENT = auto()
+    FILE = auto()
+
+
+@dataclass(frozen=True)
+class InForce:
+    """A setting as a service uses it. The `text` of a secret is empty."""
+
+    name: str
+    text: str
+    origin: Origin
+    is_secret: bool
+
+
+def in_force(
+    settings: object, environ: Mapping[str, str], set_by_file: Collection[str]
+) -> Iterator[InForce]:
+    """Yield all settings of a dataclass that `load` made from `environ`.
+
+    `set_by_file` has the names of the variables that the settings' file set.
+    """
+    for declared in fields(settings):  # type: ignore[arg-type]  # a dataclass, as documented
+        name, is_secret = declared.metadata["name"], declared.metadata["is_secret"]
+        value = getattr(settings, declared.name)
+        origin = Origin.DEFAULT
+        if environ.get(name):
+            origin = Origin.FILE if name in set_by_file else Origin.ENVIRONMENT
+        text = "" if value is None or is_secret else str(value)
+        yield InForce(name, text, origin, is_secret and value != declared.default)
 
 
 def address(text: str) -> str:
@@ -57,6 +100,15 @@ def address(text: str) -> str:
     host, colon, port = text.rpartition(":")
     if not (colon and host and port.isascii() and port.isdigit() and int(port) < 65536):
         raise ValueError("is not host:port")
+    return text
+
+
+def endpoint(text: str) -> str:
+    """Parse `http://host:port`, or the same with https."""
+    scheme, separator, rest = text.partition("://")
+    if scheme not in {"http", "https"} or not separator:
+        raise ValueError("does not begin with http:// or https://")
+    address(rest)
     return text
 
 
@@ -118,9 +170,10 @@ class CommonSettings:
     )
     log_level: str = setting(
         "CYBER_DOJO_LOG_LEVEL",
-        one_of("debug", "info", "warning", "error"),
+        one_of(*LOG_LEVELS),
         "info",
-        "the lowest level that is logged",
+        "the lowest level that is logged: debug, access (a line for each call), info, warning, "
+        "error",
     )
     log_file: Path | None = setting(
         "CYBER_DOJO_LOG_FILE",
@@ -128,3 +181,22 @@ class CommonSettings:
         None,
         "a file to which what is logged is appended too; each service needs one of its own",
     )
+    metrics_listen: str | None = setting(
+        "CYBER_DOJO_METRICS_LISTEN",
+        address,
+        None,
+        "host:port where Prometheus finds the service's metrics; each service needs one of its "
+        "own, and port 0 takes a free one, which is logged",
+    )
+    traces: str = setting(
+        "CYBER_DOJO_TRACES",
+        endpoint,
+        "",
+        "http://host:port of an OTLP receiver (gRPC) that traces are sent to; https:// for one "
+        "with TLS",
+    )
+
+    @property
+    def logs_calls(self) -> bool:
+        """Whether each call has a line in the log."""
+        return LOG_LEVELS.index(self.log_level) <= LOG_LEVELS.index("access")

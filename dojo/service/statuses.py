@@ -8,11 +8,11 @@ from typing import TypeVar
 
 import grpc
 import structlog
-from cyberdojo.refusal.v1 import refusal_pb2
 from google.protobuf import any_pb2
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
+from cyberdojo.refusal.v1 import refusal_pb2
 from dojo import errors
 
 _log = structlog.get_logger()
@@ -31,6 +31,7 @@ STATUSES: Mapping[type[errors.DojoError], grpc.StatusCode] = {
     errors.Exhausted: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.UnknownBackup: grpc.StatusCode.FAILED_PRECONDITION,
     errors.DiskReadOnly: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.DiskFailed: grpc.StatusCode.FAILED_PRECONDITION,
     errors.EngineUnavailable: grpc.StatusCode.UNAVAILABLE,
     errors.ArchiveUnavailable: grpc.StatusCode.UNAVAILABLE,
     errors.StorerUnavailable: grpc.StatusCode.UNAVAILABLE,
@@ -73,9 +74,14 @@ REASONS: Mapping[type[errors.DojoError], refusal_pb2.Reason.ValueType] = {
     errors.ComparisonTooLarge: refusal_pb2.REASON_COMPARISON_TOO_LARGE,
     errors.ComparisonLost: refusal_pb2.REASON_COMPARISON_LOST,
     errors.MemoryExhausted: refusal_pb2.REASON_MEMORY_FULL,
+    errors.ProcessesExhausted: refusal_pb2.REASON_PROCESSES_FULL,
+    errors.ProcessTooLarge: refusal_pb2.REASON_PROCESS_TOO_LARGE,
+    errors.ProcessLost: refusal_pb2.REASON_PROCESS_LOST,
+    errors.NothingRead: refusal_pb2.REASON_ANSWERS_NOT_READ,
     errors.LockHeld: refusal_pb2.REASON_KATA_BUSY,
     errors.DiskFull: refusal_pb2.REASON_DISK_FULL,
     errors.DiskReadOnly: refusal_pb2.REASON_DISK_READ_ONLY,
+    errors.DiskFailed: refusal_pb2.REASON_DISK_FAILED,
     errors.EngineUnavailable: refusal_pb2.REASON_ENGINE_UNAVAILABLE,
     errors.ArchiveUnavailable: refusal_pb2.REASON_ARCHIVE_UNAVAILABLE,
     errors.StorerUnavailable: refusal_pb2.REASON_STORER_UNAVAILABLE,
@@ -96,17 +102,23 @@ MAX_FACT_BYTES = 100
 # The operating system's errors for a disk, or a quota, that is full.
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 
+# Those for a disk that fails, and for a file system that is damaged.
+_DISK_FAILED = {errno.EIO, errno.EUCLEAN, errno.EBADMSG}
+
 
 def status_of(error: Exception) -> status_pb2.Status:
     """Return the status, with its details, that a caller gets for `error`.
 
-    An error that is no DojoError, and does not say that the disk can't be written to, is a defect
-    of ours. It becomes INTERNAL: the caller gets a reference to the log, and no details.
+    An error that is no DojoError, and does not tell of the disk, is a defect of ours. It
+    becomes INTERNAL: the caller gets a reference to the log, and no details.
     """
     if isinstance(error, OSError) and error.errno in _DISK_FULL:
         error = errors.DiskFull(str(error.strerror))
     elif isinstance(error, OSError) and error.errno == errno.EROFS:
         error = errors.DiskReadOnly(str(error.strerror))
+    elif isinstance(error, OSError) and error.errno in _DISK_FAILED:
+        _log.error("disk failed", exc_info=error)
+        error = errors.DiskFailed(str(error.strerror))
     if isinstance(error, errors.DojoError):
         code, reason = _nearest(STATUSES, type(error)), _nearest(REASONS, type(error))
         return _status(code, str(error), [_info(reason, error.facts), *_details(error)])

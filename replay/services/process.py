@@ -9,6 +9,7 @@ import threading
 from collections import deque
 from collections.abc import Mapping
 
+from dojo.service import settings_file
 from replay.errors import ReplayStopped
 
 START_SECONDS = 60
@@ -38,6 +39,7 @@ class PrivateService:
             [sys.executable, "-m", "replay.services.child", module],
             env={
                 **{name: value for name, value in os.environ.items() if _is_inherited(name)},
+                settings_file.FILE: os.devnull,  # what is inherited of it is above
                 f"CYBER_DOJO_{module.upper()}_LISTEN": "127.0.0.1:0",
                 **environ,
             },

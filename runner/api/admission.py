@@ -43,6 +43,7 @@ class Admission:
         self._average_seconds = 1.0
         self._while_waiting = while_waiting
         self._slots = asyncio.Semaphore(max_concurrent_runs)
+        self._running = 0
         self._avatars: dict[tuple[str, str], asyncio.Lock] = {}
         self._interested: dict[tuple[str, str], int] = {}
         self._runs_of: Counter[tuple[str, ...]] = Counter()
@@ -56,6 +57,14 @@ class Admission:
         for task in self._waiting:
             if task is not None:
                 task.cancel()
+
+    def count_waiting(self) -> int:
+        """Return how many runs wait. Any thread may ask."""
+        return len(self._waiting)
+
+    def count_running(self) -> int:
+        """Return how many runs hold a slot. Any thread may ask."""
+        return self._running
 
     @contextmanager
     def held(self, kata_id: str, avatar: str, request_bytes: int) -> Iterator[None]:
@@ -122,9 +131,11 @@ class Admission:
         with self._waiting_if(on_waiting, needed=self._slots.locked()):
             await self._slots.acquire()
         begun = time.monotonic()
+        self._running += 1
         try:
             yield
         finally:
+            self._running -= 1
             seconds = time.monotonic() - begun
             self._average_seconds += _NEWEST_WEIGHT * (seconds - self._average_seconds)
             self._slots.release()

@@ -6,7 +6,7 @@ import contextvars
 import datetime as dt
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, TypeVar
 
 import grpc.aio
@@ -16,6 +16,8 @@ from cyberdojo.colour.v1 import colour_pb2
 from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
 from dojo import avatars, image_names, kata_ids, run_seconds, visible_files
 from dojo.errors import DojoError, InvalidArgument
+from runner import metrics
+from runner.api import results_message
 from runner.api.admission import Admission
 from runner.api.pulls import Pulls
 from runner.api.stream_parts import StreamParts
@@ -202,14 +204,18 @@ class RunnerServicer(runner_pb2_grpc.RunnerServiceServicer):
         submission = run.submission
         on_waiting = None if parts is None else parts.add_waiting
         try:
-            async with (
-                self._admission.turn(submission.kata_id, submission.avatar, on_waiting),
-                self._admission.slot(on_waiting),
-            ):
+            async with AsyncExitStack() as held:
+                with metrics.step("queue") as waiting:
+                    turn = self._admission.turn(submission.kata_id, submission.avatar, on_waiting)
+                    await held.enter_async_context(turn)
+                    await held.enter_async_context(self._admission.slot(on_waiting))
+                run.waited_seconds = waiting.seconds
                 admitted.set()
                 if parts is not None:
                     parts.add_started()
-                done = await _in(self._run_threads, self._runs.perform, run)
+                with metrics.RUNS_IN_PROGRESS.track_inprogress():
+                    done = await _in(self._run_threads, self._runs.perform, run)
+            metrics.count_run(submission.image_name, done.outcome, is_warm=done.is_warm)
             if not result.done():
                 result.set_result(done)
             # Send the response first: starting the next container would slow it down.
@@ -219,6 +225,7 @@ class RunnerServicer(runner_pb2_grpc.RunnerServiceServicer):
                 self._pool.warm(submission.key)
             await asyncio.to_thread(run.finish)
         except RunCancelled:
+            metrics.count_cancelled(submission.image_name)
             _log.info("run cancelled")
         except DojoError as error:
             if result.cancelled():  # the kata may be gone, or the engine: nobody waits for it
@@ -264,6 +271,9 @@ def _validated(request: runner_pb2.RunRequest) -> Submission:
     visible_files.check(files)
     if visible_files.CYBER_DOJO_SH not in files:
         raise InvalidArgument("files", f"{visible_files.CYBER_DOJO_SH} is not among them")
+    filename = request.results_filename
+    if filename and (fault := visible_files.name_fault(filename)) is not None:
+        raise InvalidArgument("results_filename", fault)
     return Submission(
         kata_id=request.kata_id,
         avatar=request.avatar,
@@ -271,6 +281,7 @@ def _validated(request: runner_pb2.RunRequest) -> Submission:
         files=files,
         max_seconds=run_seconds.check(request.max_seconds, "max_seconds"),
         colour_rule=_colour_rule(request.colour_rule),
+        results_filename=filename,
     )
 
 
@@ -295,6 +306,7 @@ def _run_response(result: Result) -> runner_pb2.RunResponse:
         status=result.exit.status,
         colour=_COLOURS[result.outcome],
         reason=result.reason,
+        special=result.is_special,
         changed_files=result.changes.files,
         changed_files_truncated=result.changes.is_truncated,
         deleted_filenames=result.changes.deleted_filenames,
@@ -304,6 +316,9 @@ def _run_response(result: Result) -> runner_pb2.RunResponse:
         ),
     )
     response.duration.FromTimedelta(dt.timedelta(seconds=result.exit.duration_seconds))
+    response.waited.FromTimedelta(dt.timedelta(seconds=result.waited_seconds))
+    if result.test_results is not None:
+        results_message.write(result.test_results, response.test_results)
     return response
 
 

@@ -145,6 +145,16 @@ class Pool:
         with self._lock:
             return key in self._warm
 
+    def count(self) -> int:
+        """Return how many containers are warm."""
+        with self._lock:
+            return len(self._warm)
+
+    def count_starting(self) -> int:
+        """Return how many containers are being started, or are to be started."""
+        with self._lock:
+            return len(self._jobs)
+
     def release(self, kata_id: str, avatar: str) -> None:
         """Remove the containers of an avatar, also those that are being started."""
         with self._lock:

@@ -5,9 +5,12 @@ from dataclasses import dataclass
 
 import structlog
 
+from runner import metrics
 from runner.colour.colour import Colour
 from runner.colour.judge import Judge
 from runner.colour.rules import ColourRule
+from runner.results import file as results_file
+from runner.results.results import Results
 from runner.run.container import Exit, RunContainer, RunKey
 from runner.run.pool import Pool
 from runner.run.starter import ContainerStarter
@@ -20,6 +23,9 @@ from runner.sandbox.sandbox import Sandbox
 from runner.sandbox.sandboxes import Sandboxes
 
 _log = structlog.get_logger()
+
+# A run that leaves this file has its colour told as a special one.
+_SPECIAL = "outcome.special"
 
 OnOutput = Callable[[str, bytes], None]
 
@@ -34,6 +40,7 @@ class Submission:
     files: Mapping[str, bytes]
     max_seconds: int
     colour_rule: ColourRule | None
+    results_filename: str = ""
 
     @property
     def key(self) -> RunKey:
@@ -49,6 +56,10 @@ class Result:
     outcome: Colour
     reason: str
     changes: Changes
+    waited_seconds: float
+    is_warm: bool
+    test_results: Results | None = None
+    is_special: bool = False
 
 
 class RunCancelled(Exception):
@@ -84,6 +95,8 @@ class Run:
         self._watchdog = Watchdog(self._kill, self._disk_excess, submission.max_seconds)
         self.is_last = False
         """Whether the avatar was released since: no container is to wait for its next run."""
+        self.waited_seconds = 0.0
+        """How long the run waited for its turn and for a slot."""
 
     def cancel(self) -> None:
         """End the run soon, and remove its container."""
@@ -115,24 +128,28 @@ class Run:
         submission, limits = self.submission, self._disk_limits
         self._raise_if_cancelled()
         # Before a file is written: a submission for a missing image changes nothing.
-        self._container, is_warm = self._take_container(sandbox)
-        sandbox.require_free(limits.min_free_bytes)
-        sandbox.submit(submission.files)
-        before = file_versions.versions(sandbox, limits.files)
-        ended = self._container.run(self._watchdog, self._on_output)
+        with metrics.step("container"):
+            self._container, is_warm = self._take_container(sandbox)
+        with metrics.step("files"):
+            sandbox.require_free(limits.min_free_bytes)
+            sandbox.submit(submission.files)
+            before = file_versions.versions(sandbox, limits.files)
+        with metrics.step("program"):
+            ended = self._container.run(self._watchdog, self._on_output)
         self._raise_if_cancelled()
         reason = self._watchdog.reason
         if self._watchdog.ended_by is EndedBy.ITSELF and (excess := self._disk_excess()):
             reason = excess
         if self._watchdog.ended_by is EndedBy.DISK_LIMIT or reason:
             quota.shrink(sandbox, before, limits)
-        result = self._result(ended, reason, sandbox, before)
+        result = self._result(ended, reason, sandbox, before, is_warm=is_warm)
         # A kata that was deleted or replaced during the run gets no result.
         self._sandboxes.require_same(submission.kata_id, submission.avatar, sandbox.folder)
         _log.info(
             "run",
             image=submission.image_name,
             warm=is_warm,
+            waited_seconds=round(self.waited_seconds, 3),
             outcome=result.outcome.value,
             status=ended.status,
             seconds=round(ended.duration_seconds, 3),
@@ -152,7 +169,13 @@ class Run:
         return self._starter.start_in(sandbox.folder, key), False
 
     def _result(
-        self, ended: Exit, reason: str, sandbox: Sandbox, before: Mapping[str, FileVersion]
+        self,
+        ended: Exit,
+        reason: str,
+        sandbox: Sandbox,
+        before: Mapping[str, FileVersion],
+        *,
+        is_warm: bool,
     ) -> Result:
         submission = self.submission
         reasons = [reason] if reason else []
@@ -169,17 +192,43 @@ class Run:
             outcome = Colour.FAULTY
             reasons.append("all of its processes were killed at once")
         else:
-            judgement = self._judge.judge(
-                submission.colour_rule,
-                submission.image_name,
-                ended.stdout.both_ends,
-                ended.stderr.both_ends,
-                ended.status,
-            )
+            with metrics.step("colour"):
+                judgement = self._judge.judge(
+                    submission.colour_rule,
+                    submission.image_name,
+                    ended.stdout.both_ends,
+                    ended.stderr.both_ends,
+                    ended.status,
+                )
             outcome = judgement.colour
             reasons += [judgement.reason] if judgement.reason else []
-        found = changes.since(before, submission.files, sandbox, self._disk_limits.files)
-        return Result(ended, outcome, "; ".join(reasons), found)
+        filename = submission.results_filename
+        found = changes.since(
+            before,
+            submission.files,
+            sandbox,
+            self._disk_limits.files,
+            left_out=[_SPECIAL, *filter(None, [filename])],
+        )
+        results = results_file.read(filename, sandbox, before) if filename else None
+        return Result(
+            ended,
+            outcome,
+            "; ".join(reasons),
+            found,
+            waited_seconds=self.waited_seconds,
+            is_warm=is_warm,
+            test_results=results,
+            is_special=self._is_special(sandbox, before),
+        )
+
+    def _is_special(self, sandbox: Sandbox, before: Mapping[str, FileVersion]) -> bool:
+        """Say whether the file that makes a colour special was submitted, or left by this run."""
+        entry = sandbox.entry(_SPECIAL)
+        if entry is None or not entry.is_file:
+            return False
+        is_new = before.get(_SPECIAL) != file_versions.version(entry)
+        return is_new or _SPECIAL in self.submission.files
 
     def _kill(self) -> bool:
         return self._container is not None and self._container.kill()

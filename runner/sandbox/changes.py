@@ -5,7 +5,7 @@ No submission undoes a change unseen: what is not told with its content is named
 They are collected when all processes of the run have ended, so nothing changes any more.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
@@ -57,12 +57,14 @@ def since(
     submitted: Mapping[str, bytes],
     sandbox: Sandbox,
     max_entries: int,
+    left_out: Sequence[str] = (),
 ) -> Changes:
     """Return the changes since `before`, the versions of files after `submitted` was written.
 
     Looks at `max_entries` files and folders at most. Of the files that were not submitted, leaves
-    out hidden ones and those that are not text. Names each submitted file that changed and whose
-    content is not told, and some files with names that no visible file can have.
+    out hidden ones, those that are not text, and the files and folders `left_out`. Names each
+    submitted file that changed and whose content is not told, and some files with names that no
+    visible file can have.
     """
     candidates: list[str] = []
     odd: list[NamedChange] = []
@@ -78,7 +80,9 @@ def since(
             present.add(entry.path)
         if before.get(entry.path) == version(entry):
             continue
-        if entry.path in submitted or _can_be_shown(entry.path):
+        if entry.path in submitted or (
+            _can_be_shown(entry.path) and not any(_is_in(entry.path, each) for each in left_out)
+        ):
             candidates.append(entry.path)
         elif len(odd) < _MAX_ODD_NAMES and not (
             _is_hidden(entry.path) or visible_files.is_text(entry.path)
@@ -162,6 +166,11 @@ def _is_hidden(path: str) -> bool:
 
 def _can_be_shown(path: str) -> bool:
     return not _is_hidden(path) and visible_files.name_fault(path) is None
+
+
+def _is_in(path: str, place: str) -> bool:
+    """Say whether a path is that of a file or folder, or inside of it."""
+    return f"{path}/".startswith(f"{place}/")
 
 
 def _is_there(sandbox: Sandbox, path: str) -> bool:

@@ -105,12 +105,8 @@ def read(name: str, parent: int, limit_bytes: int) -> bytes | None:
         return b"".join(pieces)
 
 
-def walk(folder: int, prefix: str = "", depth: int = 1) -> Iterator[Entry]:
-    """Yield everything below `folder`, each folder before its content.
-
-    Skips what is removed during the walk. Yields folders at MAX_DEPTH, but does not enter them.
-    """
-    inner: list[Entry] = []
+def listed(folder: int, prefix: str = "") -> Iterator[Entry]:
+    """Yield everything in `folder`, without what is removed meanwhile."""
     with os.scandir(folder) as found:
         for each in found:
             try:
@@ -118,8 +114,18 @@ def walk(folder: int, prefix: str = "", depth: int = 1) -> Iterator[Entry]:
             except FileNotFoundError:
                 continue
             yield entry
-            if entry.is_folder and depth < MAX_DEPTH:
-                inner.append(entry)
+
+
+def walk(folder: int, prefix: str = "", depth: int = 1) -> Iterator[Entry]:
+    """Yield everything below `folder`, each folder before its content.
+
+    Skips what is removed during the walk. Yields folders at MAX_DEPTH, but does not enter them.
+    """
+    inner: list[Entry] = []
+    for entry in listed(folder, prefix):
+        yield entry
+        if entry.is_folder and depth < MAX_DEPTH:
+            inner.append(entry)
     for entry in inner:
         try:
             with opened(entry.path[len(prefix) :], folder) as descriptor:

@@ -53,6 +53,24 @@ class Sandbox:
         """Yield the files and folders in the sandbox, each folder before its content."""
         return islice(safe_fs.walk(self._descriptor), max_entries)
 
+    def entry(self, path: str) -> Entry | None:
+        """Return what is at a path; None if nothing is."""
+        with safe_fs.opened_parent(path, self._descriptor) as place:
+            if place is None:
+                return None
+            parent, name = place
+            found = safe_fs.status(name, parent)
+            return None if found is None else Entry(path, found)
+
+    def files_in(self, path: str, max_entries: int) -> list[Entry]:
+        """Return the regular files in a folder, by name, of its first entries; [] without one."""
+        with safe_fs.opened_parent(f"{path}/.", self._descriptor) as place:
+            if place is None:
+                return []
+            folder, _ = place
+            inside = islice(safe_fs.listed(folder, f"{path}/"), max_entries)
+            return sorted((each for each in inside if each.is_file), key=lambda each: each.path)
+
     def read(self, path: str, limit_bytes: int) -> bytes | None:
         """Return the first `limit_bytes` of a regular file; None if it is not a regular file."""
         with safe_fs.opened_parent(path, self._descriptor) as place:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from itertools import islice
 
 from cyberdojo.storer.v1 import storer_pb2
 from dojo import kata_ids
+from dojo.chunks import Digest
 from dojo.errors import InvalidArgument
 from dojo.service.call_threads import CallThreads
 from storer.api import converters
@@ -15,9 +17,12 @@ from storer.api.streaming import Streams
 from storer.backup import backup
 from storer.backup.backup import Backup
 from storer.backup.catalog import Catalog, State
+from storer.backup.plan import plan
 from storer.backup.restore_many import Finished, Outcome, Report, RestoreOptions, restore_katas
 from storer.katas.repository import Katas
 from storer.verify.katas import Verifier
+
+_PLANNED_AT_ONCE = 200  # katas for each turn of a thread
 
 _OUTCOMES = {
     Outcome.RESTORED: storer_pb2.RESTORE_OUTCOME_RESTORED,
@@ -44,6 +49,10 @@ async def answer_backup_katas(
     Raises InvalidArgument, UnknownBackup or ArchiveUnavailable.
     """
     compression = converters.compression_from(request.compression)
+    if request.dry_run:
+        async for part in _plan(threads, katas, catalog, request):
+            yield part
+        return
     begun = await threads.run_long(_begin, katas, catalog, request)
     header = storer_pb2.BackupKatasHeader(filename=backup.filename(compression), token=begun.token)
     message = storer_pb2.BackupKatasResponse
@@ -59,6 +68,59 @@ async def answer_backup_katas(
             if is_end:
                 yield message(summary=_backup_summary_to(begun.counts))
                 yield part
+
+
+async def _plan(
+    threads: CallThreads, katas: Katas, catalog: Catalog, request: storer_pb2.BackupKatasRequest
+) -> AsyncIterator[storer_pb2.BackupKatasResponse]:
+    message = storer_pb2.BackupKatasResponse
+    for field in ("resume_token", "after_kata_id"):
+        if getattr(request, field):
+            raise InvalidArgument(field, "can't be given with dry_run")
+    prefix = kata_ids.check_prefix(request.prefix)
+    planned = plan(katas, catalog, prefix, request.since_token)
+    counts = Counter[State]()
+    yield message(header=storer_pb2.BackupKatasHeader())
+    while batch := await threads.run_long(lambda: list(islice(planned, _PLANNED_AT_ONCE))):
+        counts.update(each.state for each in batch)
+        for each in batch:
+            if each.state is State.SENT:
+                candidate = storer_pb2.BackupCandidate(kata_id=each.kata_id, is_new=each.is_new)
+                if each.lacks_since is not None:
+                    candidate.lacks_since.CopyFrom(converters.time_to(each.lacks_since))
+                yield message(candidate=candidate)
+            elif each.state is State.FAILED:
+                failure = storer_pb2.BackupFailure(
+                    kata_id=each.kata_id, reason=converters.text(each.reason)
+                )
+                yield message(failure=failure)
+    yield message(summary=_backup_summary_to(counts))
+    digest = Digest()
+    yield message(end=storer_pb2.StreamEnd(sha256=digest.sha256))
+
+
+async def answer_list_backups(
+    threads: CallThreads, catalog: Catalog
+) -> storer_pb2.ListBackupsResponse:
+    """Return the response of ListBackups."""
+    found = await threads.run_long(lambda: list(catalog.listed()))
+    response = storer_pb2.ListBackupsResponse()
+    for each in found:
+        listed = response.backups.add(
+            token=each.token,
+            since_token=each.since,
+            prefix=each.prefix,
+            summary=_backup_summary_to(each.counts),
+            failures=(
+                storer_pb2.BackupFailure(kata_id=failed.kata_id, reason=failed.reason)
+                for failed in each.failed
+            ),
+        )
+        if each.begun is not None:
+            listed.begun.CopyFrom(converters.time_to(each.begun))
+        if each.finished is not None:
+            listed.finished.CopyFrom(converters.time_to(each.finished))
+    return response
 
 
 async def answer_restore_katas(

@@ -5,17 +5,13 @@ the answer to standard output. It may use `MAX_BYTES` of memory, and dies with i
 parent ends a process that exceeds these bytes; the kernel refuses it twice as many.
 """
 
-import ctypes
 import json
-import os
-import resource
-import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
-from pathlib import Path
 from typing import BinaryIO
 
+from dojo import process_main
 from storer.api import diff_messages
 from storer.git import libgit2
 from storer.kata import diff
@@ -23,9 +19,6 @@ from storer.kata.diff import Comparison
 
 # The exit status of a process that would need more memory than it may use.
 TOO_LARGE = 3
-
-_PR_SET_PDEATHSIG = 1
-_NICENESS = 5  # the calls of others come first
 
 
 class Output(Enum):
@@ -94,7 +87,7 @@ def read(file: BinaryIO) -> tuple[Output, Comparison]:
 def main() -> None:
     """Answer one comparison."""
     parent, max_bytes = map(int, sys.argv[1:])
-    _confine(parent, max_bytes)
+    process_main.confine(parent, max_bytes)
     try:
         libgit2.configure()
         for piece in answer(*read(sys.stdin.buffer)):
@@ -102,17 +95,6 @@ def main() -> None:
         sys.stdout.buffer.flush()
     except MemoryError:
         sys.exit(TOO_LARGE)
-
-
-def _confine(parent: int, max_bytes: int) -> None:
-    """Limit this process's memory, have the kernel kill it with its parent, and yield to others."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # the parent died before the kernel was told
-        sys.exit(1)
-    resource.setrlimit(resource.RLIMIT_AS, (2 * max_bytes, 2 * max_bytes))
-    # If all memory of the container is used up, the kernel kills this process, not the storer.
-    Path("/proc/self/oom_score_adj").write_text("1000")
-    os.nice(_NICENESS)
 
 
 if __name__ == "__main__":

@@ -8,32 +8,27 @@ from __future__ import annotations
 
 import asyncio
 import os
-import resource
 import signal
 import sys
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import BinaryIO
 
 import structlog
 
 from dojo import limits
+from dojo.budget import NotSmall
 from dojo.errors import ComparisonLost, ComparisonsExhausted, ComparisonTooLarge
+from dojo.processes import KILLS, resident_bytes
 from dojo.service.call_threads import CallThreads
 from storer.api import comparer
 from storer.api.comparer import Output
-from storer.kata.diff import Comparison, NotSmall
+from storer.kata.diff import Comparison
 
 _log = structlog.get_logger()
 
-# Somebody sends these: the kernel, where the container's memory is used up, or a person. All other
-# signals are crashes.
-_KILLS = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
-
 _WATCH_SECONDS = 0.01
-_PAGE_BYTES = resource.getpagesize()
 
 # Reads two lights. Raises NotSmall if they have more bytes than the given number.
 Read = Callable[[int | None], Comparison]
@@ -126,23 +121,15 @@ async def _exceed_memory(pid: int) -> None:
     A limit that the kernel sets would make functions of libgit2 and protobuf crash, and nobody
     could tell that from a defect.
     """
-    while _resident_bytes(pid) <= limits.COMPARING_PROCESS_BYTES:  # noqa: ASYNC110 - as proc(5) is
+    while resident_bytes(pid) <= limits.COMPARING_PROCESS_BYTES:  # noqa: ASYNC110 - as proc(5) is
         await asyncio.sleep(_WATCH_SECONDS)
-
-
-def _resident_bytes(pid: int) -> int:
-    """Return how much memory a process has; 0 if it has ended."""
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_BYTES
-    except (FileNotFoundError, ProcessLookupError):
-        return 0
 
 
 def _check(status: int, complaint: bytes) -> None:
     """Raise what the exit status of a process says that has ended by itself."""
     if status == comparer.TOO_LARGE:
         raise ComparisonTooLarge(f"{limits.COMPARING_PROCESS_BYTES} bytes of memory")
-    if -status in _KILLS:
+    if -status in KILLS:
         _log.warning("comparison killed", signal=signal.Signals(-status).name)
         raise ComparisonLost
     if status:

@@ -17,6 +17,7 @@ from cyberdojo.storer.v1 import storer_pb2
 from dojo import avatars, kata_ids, limits, run_seconds, visible_files
 from dojo.chunks import Digest
 from dojo.errors import InvalidArgument
+from storer.api import facts_converters
 from storer.backup.download import Compression
 from storer.backup.resume import Resumption
 from storer.fs import json_times
@@ -24,8 +25,7 @@ from storer.kata.kata import DamagedAvatar
 from storer.kata.light import MAX_NUMBER, MAX_SECONDS, MAX_STATUS, Light, Submission
 from storer.kata.manifest import DEFAULT_TAB_SIZE, Manifest
 from storer.kata.request import Request
-from storer.katas.details import Details
-from storer.katas.listing import ListedKata
+from storer.katas.listing import ListedDetails, ListedKata
 from storer.tar.untrusted_reader import LeftOut
 
 MAX_REQUEST_ID = 100
@@ -92,6 +92,7 @@ def light_to(light: Light) -> storer_pb2.Light:
     if light.duration is not None:
         duration = message.duration
         duration.seconds, duration.nanos = divmod(round(light.duration * 1e9), 10**9)
+    facts_converters.facts_to(light.facts, message)
     return message
 
 
@@ -100,7 +101,8 @@ def light_from(request: storer_pb2.RecordTestRequest) -> tuple[Light, Submission
 
     The expected number is None if the caller gave none. Raises InvalidArgument.
     """
-    if request.colour not in _COLOUR_NAMES:
+    has_source = request.HasField("source")
+    if request.colour not in _COLOUR_NAMES and not (has_source and request.colour == 0):
         raise InvalidArgument("colour", "is required, and has to be one of the colours")
     if not 0 <= request.status <= MAX_STATUS:
         raise InvalidArgument("status", f"{request.status} is not from 0 to {MAX_STATUS}")
@@ -110,7 +112,9 @@ def light_from(request: storer_pb2.RecordTestRequest) -> tuple[Light, Submission
             reason = f"{len(output)} bytes are more than {MAX_OUTPUT_BYTES}"
             raise InvalidArgument(field, reason)
     files = dict(request.files)
-    if not files:
+    if has_source:
+        _check_source_gives(request)
+    elif not files:
         raise InvalidArgument("files", "at least one file is required")
     visible_files.check(files)
     expected = request.expected_number if request.HasField("expected_number") else None
@@ -118,14 +122,27 @@ def light_from(request: storer_pb2.RecordTestRequest) -> tuple[Light, Submission
         raise InvalidArgument("expected_number", f"{expected} is not from 1 to {MAX_NUMBER}")
     light = Light(
         number=0,
-        colour=_COLOUR_NAMES[request.colour],
+        colour=_COLOUR_NAMES.get(request.colour, ""),
         time=time_from(request.time, "time", given=request.HasField("time")),
         duration=_seconds(request.duration) if request.HasField("duration") else None,
         status=request.status,
         reason=request.reason,
         request=request_from(request),
+        facts=facts_converters.facts_from(request),
     )
-    return light, Submission(files, request.stdout, request.stderr), expected
+    results = facts_converters.results_from(request)
+    return light, Submission(files, request.stdout, request.stderr, results), expected
+
+
+def _check_source_gives(request: storer_pb2.RecordTestRequest) -> None:
+    """Raise InvalidArgument for a field whose value is the source's."""
+    taken = ["files"]
+    if not request.colour:
+        taken += ["stdout", "stderr", "status", "duration", "reason", "test_results"]
+    given = {field.name for field, _ in request.ListFields()}
+    for field in taken:
+        if field in given:
+            raise InvalidArgument(field, "is taken from the source, and may not be given")
 
 
 def request_from(
@@ -210,6 +227,7 @@ def manifest_from(message: storer_pb2.Manifest) -> Manifest:
         highlight_filenames=list(message.highlight_filenames),
         progress_regexs=list(message.progress_regexs),
         hidden_filenames=list(message.hidden_filenames),
+        results_filename=message.results_filename,
         other=_other_from(message.other),
     )
 
@@ -227,6 +245,7 @@ def manifest_to(manifest: Manifest) -> storer_pb2.Manifest:
         highlight_filenames=manifest.highlight_filenames,
         progress_regexs=manifest.progress_regexs,
         hidden_filenames=manifest.hidden_filenames,
+        results_filename=manifest.results_filename,
     )
     if manifest.colour_patterns is not None:
         message.colour_rule.patterns.patterns.extend(
@@ -303,10 +322,11 @@ def source_to(listed: ListedKata) -> storer_pb2.KataSource.ValueType:
     return storer_pb2.KATA_SOURCE_KATAS_DIRECTORY
 
 
-def details_to(found: Details | None) -> storer_pb2.KataDetails | None:
+def details_to(listed: ListedDetails | None) -> storer_pb2.KataDetails | None:
     """Return the details of a kata as a message, or None if they are unknown."""
-    if found is None:
+    if listed is None:
         return None
+    found = listed.details
     return storer_pb2.KataDetails(
         display_name=found.display_name,
         exercise=found.exercise,
@@ -315,6 +335,7 @@ def details_to(found: Details | None) -> storer_pb2.KataDetails | None:
         light_count=found.light_count,
         newest=None if found.newest is None else time_to(found.newest),
         problem=found.problem,
+        size_bytes=listed.size_bytes,
     )
 
 

@@ -11,12 +11,17 @@ from typing import Any
 import grpc.aio
 
 from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
-from dojo import avatars, chunks, kata_ids
+from dojo import avatars, chunks, kata_ids, limits
 from dojo.engine.data_containers import DataContainers
 from dojo.errors import KataNotFound
+from dojo.processes import Processes
 from dojo.service.call_threads import CallThreads
-from storer.api import converters, page_tokens
-from storer.api.backup_servicer import answer_backup_katas, answer_restore_katas
+from storer.api import converters, large_lights, page_tokens
+from storer.api.backup_servicer import (
+    answer_backup_katas,
+    answer_list_backups,
+    answer_restore_katas,
+)
 from storer.api.comparer import DIFF_OUTPUTS, Output
 from storer.api.comparisons import Comparisons
 from storer.api.light_messages import LightMessages
@@ -29,7 +34,8 @@ from storer.kata.diff import Comparison
 from storer.kata.kata import DamagedAvatar
 from storer.kata.light import Light
 from storer.kata.manifest import RED_AMBER_GREEN
-from storer.katas.details import Details
+from storer.katas import light_source
+from storer.katas.listing import ListedDetails
 from storer.katas.repository import Katas, avatars_of
 from storer.katas.watch import Watches
 from storer.start_points.start_points import StartPoints
@@ -64,6 +70,8 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         light_messages: LightMessages,
         streams: Streams,
         comparisons: Comparisons,
+        checking: Processes,
+        large: Processes,
         threads: CallThreads,
     ) -> None:
         self._katas = katas
@@ -75,6 +83,8 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         self._light_messages = light_messages
         self._streams = streams
         self._comparisons = comparisons
+        self._checking = checking
+        self._large = large
         self._threads = threads
 
     async def CreateKata(
@@ -124,9 +134,15 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         after = page_tokens.after_kata(request.page_token)
         page = partial(self._katas.page, prefix, after, size + 1, ignore_case=request.ignore_case)
         found = await self._threads.run_long(page)
-        details: dict[str, Details] = {}
-        if request.with_details:
-            details = await self._threads.run_long(self._katas.details, found[:size])
+        details: dict[str, ListedDetails] = {}
+        if request.with_details or request.with_sizes or request.check_index:
+            read = partial(
+                self._katas.details,
+                found[:size],
+                with_sizes=request.with_sizes,
+                checks_index=request.check_index,
+            )
+            details = await self._threads.run_long(read)
         response = storer_pb2.ListKatasResponse(
             katas=(
                 storer_pb2.ListedKata(
@@ -164,8 +180,9 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         number = converters.light_number(request)
         created = converters.time_from(request.time, "time", given=request.HasField("time"))
         repeatable = converters.creating_request_from(request)
-        forked = await self._threads.run_large(
-            self._katas.fork, kata_id, avatar, number, created, repeatable
+        forked = await self._threads.run(
+            partial(self._katas.fork, processes=self._large),
+            *(kata_id, avatar, number, created, repeatable),
         )
         return storer_pb2.ForkKataResponse(kata_id=forked)
 
@@ -278,10 +295,16 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         """Record a test as the avatar's next light."""
         kata_id, name = converters.kata_and_avatar(request.kata_id, request.avatar)
 
-        def record() -> Light:
-            return self._katas.record(kata_id, name, *converters.light_from(request))
+        def work() -> Light:
+            light, submission, expected = converters.light_from(request)
+            light, submission = light_source.take(self._katas, light, submission)
+            record = partial(self._katas.record, kata_id, name, light, submission, expected)
+            if submission.size <= limits.LARGE_LIGHT_BYTES:
+                return record()
+            with self._large.one() as process:
+                return record(dump_files=partial(large_lights.dump_files, process))
 
-        recorded = await self._threads.run(record)
+        recorded = await self._threads.run(work)
         return storer_pb2.RecordTestResponse(light=converters.light_to(recorded))
 
     async def GetFiles(self, request: storer_pb2.GetFilesRequest, context: Context) -> Any:
@@ -291,15 +314,9 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
 
         def read() -> bytes:
             with self._katas.using(kata_id) as kata:
-                light, submission = kata.avatar(name).submission(number)
-            return storer_pb2.GetFilesResponse(
-                light=converters.light_to(light),
-                files=submission.files,
-                stdout=submission.stdout,
-                stderr=submission.stderr,
-            ).SerializeToString()
+                return large_lights.files_of(kata.avatar(name), number, self._large)
 
-        return await self._threads.run_large(read)
+        return await self._threads.run(read)
 
     async def DiffLights(self, request: storer_pb2.DiffLightsRequest, context: Context) -> Any:
         """Compare two lights, line by line; return the response, serialized."""
@@ -374,7 +391,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
     ) -> AsyncIterator[storer_pb2.VerifyKatasResponse]:
         """Verify katas, and mend them if requested."""
         async for part in answer_verify_katas(
-            self._threads, self._containers, self._katas, request
+            self._threads, self._containers, self._katas, self._checking, request
         ):
             yield part
 
@@ -387,11 +404,17 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         ):
             yield part
 
+    async def ListBackups(
+        self, request: storer_pb2.ListBackupsRequest, context: Context
+    ) -> storer_pb2.ListBackupsResponse:
+        """List the backups that are remembered."""
+        return await answer_list_backups(self._threads, self._catalog)
+
     async def RestoreKatas(
         self, request_iterator: AsyncIterator[storer_pb2.RestoreKatasRequest], context: Context
     ) -> AsyncIterator[storer_pb2.RestoreKatasResponse]:
         """Create katas from a tar, and report each."""
-        verifier = Verifier(self._containers, self._katas, mend=False)
+        verifier = Verifier(self._containers, self._katas, self._checking, mend=False)
         async for part in answer_restore_katas(
             self._streams, self._katas, verifier, request_iterator
         ):

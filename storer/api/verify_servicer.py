@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from itertools import chain
 
 from cyberdojo.storer.v1 import storer_pb2
 from dojo import kata_ids
 from dojo.engine.data_containers import DataContainers
 from dojo.errors import InvalidArgument
+from dojo.processes import Processes
 from dojo.service.call_threads import CallThreads
+from storer import metrics
 from storer.api import converters
 from storer.katas.repository import Katas
 from storer.verify.findings import Kind
@@ -36,11 +39,16 @@ _KINDS = {
     Kind.DAMAGED: storer_pb2.FINDING_KIND_DAMAGED,
 }
 
+for _kind in Kind:
+    for _mended in ("yes", "no"):
+        metrics.FINDINGS.labels(_kind.value, _mended)
+
 
 async def answer_verify_katas(
     threads: CallThreads,
     containers: DataContainers,
     katas: Katas,
+    processes: Processes,
     request: storer_pb2.VerifyKatasRequest,
 ) -> AsyncIterator[storer_pb2.VerifyKatasResponse]:
     """Yield the responses of VerifyKatas.
@@ -51,7 +59,7 @@ async def answer_verify_katas(
     share = _share(request.share_percent)
     if request.kata_ids and prefix:
         raise InvalidArgument("kata_ids", "can't be given with a prefix")
-    verifier = Verifier(containers, katas, mend=request.mend)
+    verifier = Verifier(containers, katas, processes, mend=request.mend)
     if request.kata_ids:
         ids = await threads.run_long(check_ids, containers, katas.archive, request.kata_ids)
     else:
@@ -63,15 +71,21 @@ async def answer_verify_katas(
     async for each in _paced(threads, found, share):
         if isinstance(each, Progress):
             progress = storer_pb2.VerifyProgress(
-                kata_id=each.kata_id, done_count=verifier.counts.katas, total_count=len(ids)
+                kata_id=each.kata_id, done_count=verifier.done_count, total_count=len(ids)
             )
             yield storer_pb2.VerifyKatasResponse(progress=progress)
         else:
+            mended = "yes" if each.mended else "no"
+            metrics.FINDINGS.labels(each.finding.kind.value, mended).inc()
             summary.finding_count += 1
             summary.mended_count += each.mended
             summary.harmless_count += each.finding.kind is Kind.DANGLING
             yield storer_pb2.VerifyKatasResponse(finding=_finding_to(each))
+    if not request.kata_ids:
+        left_out = partial(verifier.left_out, prefix, skips_archive=request.skip_archive)
+        summary.left_out_count = await threads.run_long(left_out)
     summary.kata_count = verifier.counts.katas
+    summary.archived_count = verifier.counts.archived
     summary.avatar_count = verifier.counts.avatars
     summary.light_count = verifier.counts.lights
     summary.size_bytes = verifier.counts.size_bytes

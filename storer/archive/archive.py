@@ -7,6 +7,8 @@ It is in a directory or in an S3-compatible store (`storer.archive.directory_sto
     49/493a06504a.493A06504A.copies/<base>.0001.tar.zst       copies: what was added since, if any
 
 The names begin with the id in lower case, so that one listing finds an id typed in any case.
+    .index/49/493a06504a.493A06504A.json                      its entry in the index
+
 `<base>` is the beginning of the digest of the tar that a copy adds to. A copy whose base is not the
 tar in the archive is ignored.
 
@@ -18,7 +20,7 @@ import hashlib
 import io
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from itertools import product
@@ -144,6 +146,9 @@ class Store(Protocol):
     def read_end(self, key: str, size: int) -> bytes:
         """Return the last `size` bytes of a file; raise FileNotFoundError if there is none."""
 
+    def read_small(self, keys: Iterable[str], max_bytes: int) -> dict[str, bytes]:
+        """Return the content of small files, except those that are absent or larger."""
+
     def write(self, key: str, pieces: Iterator[bytes]) -> None:
         """Write or replace the file of this key, durably and atomically."""
 
@@ -208,6 +213,14 @@ class Archive(ABC):
         """Add a copy, durably and atomically."""
 
     @abstractmethod
+    def read_index(self, kata_ids: Iterable[str], max_bytes: int) -> dict[str, bytes]:
+        """Return the index entries of these katas, except those that are absent or larger."""
+
+    @abstractmethod
+    def write_index(self, kata_id: str, content: bytes) -> None:
+        """Write or replace the index entry of an archived kata, atomically."""
+
+    @abstractmethod
     def claim(self) -> None:
         """Mark the archive as this namespace's. Raises ArchiveOfAnother or ArchiveUnavailable."""
 
@@ -258,6 +271,14 @@ class NoArchive(Archive):
         raise KataNotFound(kata_id, "there is no archive")
 
     def put_copy(self, kata_id: str, copy: Copy, pieces: Iterator[bytes]) -> None:
+        """Raise LookupError: the caller has to check `is_configured`."""
+        raise LookupError("there is no archive")
+
+    def read_index(self, kata_ids: Iterable[str], max_bytes: int) -> dict[str, bytes]:
+        """Return nothing."""
+        return {}
+
+    def write_index(self, kata_id: str, content: bytes) -> None:
         """Raise LookupError: the caller has to check `is_configured`."""
         raise LookupError("there is no archive")
 
@@ -350,6 +371,7 @@ class StoredArchive(Archive):
         self._store.delete(_key(kata_id))
         for copy in self.copies(kata_id):
             self._store.delete(_copy_key(kata_id, copy))
+        self._store.delete(_index_key(kata_id))
 
     def copies(self, kata_id: str) -> list[Copy]:
         """Return the copies of a kata in order, including those that add to an older tar."""
@@ -367,6 +389,17 @@ class StoredArchive(Archive):
         """Add a copy, durably and atomically."""
         self.claim()
         self._store.write(_copy_key(kata_id, copy), _seal(pieces, hashlib.sha256()))
+
+    def read_index(self, kata_ids: Iterable[str], max_bytes: int) -> dict[str, bytes]:
+        """Return the index entries of these katas, except those that are absent or larger."""
+        keys = {_index_key(kata_id): kata_id for kata_id in kata_ids}
+        found = self._store.read_small(keys, max_bytes)
+        return {keys[key]: content for key, content in found.items()}
+
+    def write_index(self, kata_id: str, content: bytes) -> None:
+        """Write or replace the index entry of an archived kata, atomically."""
+        self.claim()
+        self._store.write(_index_key(kata_id), iter([content]))
 
     def sweep(self) -> None:
         """Remove incomplete files of processes that died."""
@@ -411,6 +444,10 @@ def _copies_folder(kata_id: str) -> str:
 
 def _copy_key(kata_id: str, copy: Copy) -> str:
     return f"{_copies_folder(kata_id)}{copy.base}.{copy.number:06}{_END}"
+
+
+def _index_key(kata_id: str) -> str:
+    return f".index/{kata_id[:2].lower()}/{kata_id.lower()}.{kata_id}.json"
 
 
 def _kata_id(key: str) -> str:

@@ -4,7 +4,7 @@ import contextlib
 import errno
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -65,6 +65,17 @@ class DirectoryStore:
         with self.open(key) as file, self._translating_errors():
             file.seek(max(0, os.fstat(file.fileno()).st_size - size))
             return file.read(size)
+
+    def read_small(self, keys: Iterable[str], max_bytes: int) -> dict[str, bytes]:
+        """Return the content of small files, except those that are absent or larger."""
+        found = {}
+        for key in keys:
+            with contextlib.suppress(FileNotFoundError), self.open(key) as file:
+                with self._translating_errors():
+                    content = file.read(max_bytes + 1)
+                if len(content) <= max_bytes:
+                    found[key] = content
+        return found
 
     def write(self, key: str, pieces: Iterator[bytes]) -> None:
         """Write a file under a temporary name, sync it to disk, and rename it."""

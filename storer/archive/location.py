@@ -20,6 +20,12 @@ def check(text: str) -> str:
     return text
 
 
+def directory(text: str) -> Path | None:
+    """Return the directory that the setting names; None if it names none."""
+    found = urlsplit(text)
+    return None if found.scheme == "s3" or not text else Path(unquote(found.path))
+
+
 def open_archive(text: str, namespace: str) -> Archive:
     """Open the archive that the setting names, for the katas of a namespace.
 
@@ -27,10 +33,10 @@ def open_archive(text: str, namespace: str) -> Archive:
     """
     if not text:
         return NoArchive()
-    found = urlsplit(text)
-    if found.scheme == "s3":
-        # Imported only if used: boto3 takes longer to import than all the rest, and more memory.
-        from storer.archive.s3_store import S3Store  # noqa: PLC0415
+    if (folder := directory(text)) is not None:
+        return StoredArchive(DirectoryStore(folder), namespace)
+    # Imported only if used: boto3 takes longer to import than all the rest, and more memory.
+    from storer.archive.s3_store import S3Store  # noqa: PLC0415
 
-        return StoredArchive(S3Store(found.netloc, found.path), namespace)
-    return StoredArchive(DirectoryStore(Path(unquote(found.path))), namespace)
+    found = urlsplit(text)
+    return StoredArchive(S3Store(found.netloc, found.path), namespace)

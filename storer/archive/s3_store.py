@@ -6,7 +6,8 @@ boto3 takes the address, the region and the credentials from `AWS_ENDPOINT_URL_S
 
 import contextlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import IO, Any, cast
 
@@ -32,6 +33,10 @@ _CONFIG = Config(
 # Parts of 8 MiB, which become visible together with the last one. Without threads: the library
 # would start ten for each upload.
 _TRANSFER = TransferConfig(use_threads=False)
+
+# A store takes milliseconds for each small object, and many at the same time; boto3 keeps ten
+# connections.
+_READERS = 8
 
 _ABSENT = {"404", "NoSuchKey", "NotFound"}
 
@@ -88,6 +93,21 @@ class S3Store:
             )
             with contextlib.closing(found["Body"]) as body:
                 return cast("bytes", body.read())
+
+    def read_small(self, keys: Iterable[str], max_bytes: int) -> dict[str, bytes]:
+        """Return the content of small objects, except those that are absent or larger."""
+        waits.let_others_work()
+
+        def read(key: str) -> tuple[str, bytes]:
+            try:
+                with self.open(key) as body:
+                    return key, body.read(max_bytes + 1)
+            except FileNotFoundError:
+                return key, b""
+
+        with ThreadPoolExecutor(_READERS, thread_name_prefix="s3-reader") as readers:
+            found = dict(readers.map(read, keys))
+        return {key: content for key, content in found.items() if 0 < len(content) <= max_bytes}
 
     def write(self, key: str, pieces: Iterator[bytes]) -> None:
         """Write an object; it becomes visible when all of it was sent."""

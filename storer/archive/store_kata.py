@@ -22,6 +22,7 @@ import zstandard
 from dojo import visible_files
 from dojo.errors import ArchiveConflict, ArchiveDamaged, KataDamaged, KataNotFound
 from dojo.naming import SANDBOX
+from storer.archive import index
 from storer.archive.archive import Archive, ArchivedKata, Copy, head_frame
 from storer.archive.extract import extract
 from storer.fs import durable, json_files, tree
@@ -51,7 +52,10 @@ def put(archive: Archive, kata: Kata, *, with_products: bool) -> None:
     It gets what runs left in sandboxes if `with_products`. Raises ArchiveUnavailable,
     ArchiveConflict or DiskFull; KataDamaged if an avatar is damaged, and whole in the archive.
     """
-    if is_up_to_date(archive, kata) or not is_wanted(archive, kata):
+    if is_up_to_date(archive, kata):
+        index.write(archive, kata)
+        return
+    if not is_wanted(archive, kata):
         return
     with ExitStack() as opened, durable.translate_disk_errors():
         taken = Snapshot(kata, opened)
@@ -59,6 +63,7 @@ def put(archive: Archive, kata: Kata, *, with_products: bool) -> None:
         packed = opened.enter_context(pack_objects(kata, taken.references))
         refuse_worse(archive, kata, taken.damaged | packed.damaged)
         archive.put(kata.kata_id, tar(taken, packed, leave_out))
+    index.write(archive, kata)
 
 
 def is_wanted(archive: Archive, kata: Kata) -> bool:

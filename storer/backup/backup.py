@@ -86,9 +86,9 @@ class Backup:
                 previous_manifest = opened.enter_context(
                     self._catalog.open_finished(unfinished.since)
                 )
-                previous_entries = _after(previous_manifest.entries(), self._after)
+                previous_entries = without_deleted(previous_manifest.entries(), self._after)
             stored_ids = self._katas.stored_ids(unfinished.prefix, self._after)
-            for kata_id, previous, is_there in _merge(stored_ids, previous_entries):
+            for kata_id, previous, is_there in merge(stored_ids, previous_entries):
                 # A kata that is fetched or archived during the listing can be missing in it.
                 if is_there or self._katas.is_stored(kata_id):
                     yield from self._kata(kata_id, previous)
@@ -127,7 +127,9 @@ class Backup:
                 return found
             if isinstance(found, Snapshot):
                 sha256 = yield from self._digested(snapshot.members(found))
-                return Entry(kata_id, State.SENT, head=found.head.digest, sha256=sha256)
+                # Without a head, the next backup has the kata again: it may be mended by then.
+                head = "" if found.has_head_of_whole else found.head.digest
+                return Entry(kata_id, State.SENT, head=head, sha256=sha256)
             head, members = _archived(self._katas.archive, found, opened)
             sha256 = yield from self._digested(members)
         return Entry(kata_id, State.SENT, head=head, stamp=found.stamp, sha256=sha256)
@@ -230,7 +232,7 @@ def _archived_members(source: IO[bytes]) -> Iterator[bytes]:
         held = held[-len(snapshot.END) :]
 
 
-def _merge(
+def merge(
     stored_ids: Iterator[str], previous_entries: Iterator[Entry]
 ) -> Iterator[tuple[str, Entry | None, bool]]:
     """Yield each id once, in order, with its previous entry, and whether it is stored."""
@@ -247,7 +249,7 @@ def _merge(
             kata_id, previous = next(stored_ids, None), next(previous_entries, None)
 
 
-def _after(entries: Iterable[Entry], after: str) -> Iterator[Entry]:
+def without_deleted(entries: Iterable[Entry], after: str = "") -> Iterator[Entry]:
     """Yield the entries of ids that come after `after`, except those of deleted katas."""
     return (each for each in entries if each.kata_id > after and each.state is not State.DELETED)
 

@@ -16,6 +16,7 @@ import secrets
 from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import IO
@@ -27,6 +28,8 @@ from storer.fs import durable
 
 # The number of files that are kept of each ending.
 MAX_FILES = 32
+# Of the katas that a backup could not read, how many a list of backups names.
+MAX_LISTED_FAILURES = 100
 
 _TOKEN = re.compile(r"[0-9]{10}-[0-9a-f]{16}\Z")
 _FINISHED, _UNFINISHED = ".json", ".unfinished"
@@ -47,6 +50,9 @@ class State(StrEnum):
     FAILED = "failed"  # it could not be read
 
 
+_STATES = {each: f'"state":"{each.value}"'.encode() for each in State}
+
+
 @dataclass(frozen=True)
 class Entry:
     """A line of a backup's manifest.
@@ -65,11 +71,15 @@ class Entry:
 
 @dataclass
 class BackupManifest:
-    """The first line of a backup's manifest, and the file to read its entries from."""
+    """The first line of a backup's manifest, and the file to read its entries from.
+
+    `begun` is None for a backup of an older storer, which did not write it.
+    """
 
     token: str
     since: str
     prefix: str
+    begun: datetime | None
     file: IO[bytes] = field(repr=False)
 
     def entries(self) -> Iterator[Entry]:
@@ -79,6 +89,23 @@ class BackupManifest:
                 yield _entry(line)
 
 
+@dataclass(frozen=True)
+class ListedBackup:
+    """A backup that the catalog remembers.
+
+    `finished` is None for one that did not come to its end. `counts` has the number of katas of
+    each state, `failed` the first of those that could not be read.
+    """
+
+    token: str
+    since: str
+    prefix: str
+    begun: datetime | None
+    finished: datetime | None
+    counts: Counter[State]
+    failed: list[Entry]
+
+
 class UnfinishedManifest:
     """The manifest of a backup in progress. Belongs to one thread at a time.
 
@@ -86,7 +113,9 @@ class UnfinishedManifest:
     has taken from it.
     """
 
-    def __init__(self, path: Path, token: str, since: str, prefix: str) -> None:
+    def __init__(
+        self, path: Path, token: str, since: str, prefix: str, begun: datetime | None
+    ) -> None:
         self.token = token
         self.since = since
         self.prefix = prefix
@@ -96,7 +125,15 @@ class UnfinishedManifest:
         self._is_first = True
         self.counts = Counter[State]()
         self.failures = deque[Entry]()
-        head = json.dumps({"token": token, "since": since, "prefix": prefix, "katas": []})
+        head = json.dumps(
+            {
+                "token": token,
+                "since": since,
+                "prefix": prefix,
+                "begun": begun.isoformat() if begun else "",
+                "katas": [],
+            }
+        )
         self._file.write(head.removesuffix("]}") + "\n")
 
     def add(self, entry: Entry) -> None:
@@ -136,15 +173,19 @@ class Catalog:
     def __init__(self, data_containers: DataContainers) -> None:
         self._containers = data_containers
 
-    def begin(self, prefix: str, since: str) -> UnfinishedManifest:
-        """Begin a backup, based on the one with the token `since` unless that is empty."""
+    def begin(self, prefix: str, since: str, begun: datetime | None = None) -> UnfinishedManifest:
+        """Begin a backup, based on the one with the token `since` unless that is empty.
+
+        It counts as begun now, or when `begun` says.
+        """
         folder = self._folder()
         numbers = [int(path.name[:10]) for path in _files(folder)]
         token = f"{max(numbers, default=0) + 1:010}-{secrets.token_hex(8)}"
         for ending in (_FINISHED, _UNFINISHED):
             for path in _files(folder, ending)[:-MAX_FILES]:
                 path.unlink(missing_ok=True)
-        return UnfinishedManifest(folder / (token + _UNFINISHED), token, since, prefix)
+        path = folder / (token + _UNFINISHED)
+        return UnfinishedManifest(path, token, since, prefix, begun or datetime.now(UTC))
 
     def resume(self, token: str, after: str) -> UnfinishedManifest:
         """Resume an interrupted backup after a kata, as a new one that has the same beginning.
@@ -152,7 +193,7 @@ class Catalog:
         This also works if only the end of the backup did not arrive. Raises UnknownBackup.
         """
         with self._open(token, _UNFINISHED, _FINISHED) as broken:
-            resumed = self.begin(broken.prefix, broken.since)
+            resumed = self.begin(broken.prefix, broken.since, broken.begun)
             try:
                 for entry in broken.entries():
                     if entry.kata_id > after:
@@ -162,6 +203,26 @@ class Catalog:
                 resumed.close()
                 raise
         return resumed
+
+    def listed(self) -> Iterator[ListedBackup]:
+        """Yield the backups, the newest first, unfinished ones too."""
+        with contextlib.suppress(FileNotFoundError):  # there was none yet
+            for path in reversed(_files(self._containers.backups_folder)):
+                with contextlib.suppress(FileNotFoundError, BadManifest):
+                    yield _listed(path)
+
+    def last_time(self) -> float:
+        """Return when the last backup came to its end, in seconds since 1970; 0 if none did.
+
+        Unlike `last_finished`, reads no file.
+        """
+        folder = self._containers.backups_folder
+        finished = _files(folder, _FINISHED) if folder.is_dir() else []
+        return max((path.stat().st_mtime for path in finished), default=0)
+
+    def last_finished(self) -> ListedBackup | None:
+        """Return the last backup that came to its end; None if there is none."""
+        return next((each for each in self.listed() if each.finished is not None), None)
 
     @contextlib.contextmanager
     def open_finished(self, token: str) -> Iterator[BackupManifest]:
@@ -202,10 +263,33 @@ def read(file: IO[bytes]) -> BackupManifest:
     try:
         fields = json.loads(line + b"]}")
         return BackupManifest(
-            str(fields["token"]), str(fields["since"]), str(fields["prefix"]), file
+            str(fields["token"]),
+            str(fields["since"]),
+            str(fields["prefix"]),
+            datetime.fromisoformat(fields["begun"]) if fields.get("begun") else None,
+            file,
         )
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise BadManifest("its first line is not that of a backup's manifest") from None
+
+
+def _listed(path: Path) -> ListedBackup:
+    """Read a manifest, to count its katas. Raises BadManifest."""
+    counts = Counter[State]()
+    failed: list[Entry] = []
+    with path.open("rb") as file:
+        head = read(file)
+        while line := file.readline(_MAX_LINE):
+            # Faster than parsing; inside of a text, a quote has a backslash before it.
+            state = next((each for each in State if _STATES[each] in line), None)
+            if state is None:
+                continue
+            counts[state] += 1
+            if state is State.FAILED and len(failed) < MAX_LISTED_FAILURES:
+                failed.append(_entry(line))
+        changed = datetime.fromtimestamp(os.fstat(file.fileno()).st_mtime, UTC)
+    finished = changed if path.suffix == _FINISHED else None
+    return ListedBackup(head.token, head.since, head.prefix, head.begun, finished, counts, failed)
 
 
 def _entry(line: bytes) -> Entry:

@@ -31,6 +31,7 @@ import structlog
 
 from dojo import locks
 from dojo.errors import DojoError
+from storer import metrics
 from storer.fs import durable
 from storer.fs.write_ahead_log import EMPTY, Entry, Position, WriteAheadLog
 
@@ -88,6 +89,11 @@ class Checkpointer:
         if self._thread.is_alive():
             self._thread.join()
         self.checkpoint()
+
+    def count(self, *, doubtful: bool) -> int:
+        """Return how many logs are doubtful, or how many are pending."""
+        with self._lock:
+            return sum(each.is_doubtful is doubtful for each in self._tracked.values())
 
     def is_foreign(self, folder: Path) -> bool:
         """Return whether the log in `folder` has entries that this process has to replay first."""
@@ -254,6 +260,7 @@ class Checkpointer:
             try:
                 file_system.sync()
             except OSError as error:
+                metrics.CHECKPOINT_FAILURES.inc()
                 with self._lock:
                     self._failures += 1
                     for each, tracked in self._tracked.items():

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -162,10 +162,20 @@ def dump_files(files: Mapping[str, bytes]) -> bytes | Iterator[bytes]:
     """
     if sum(map(len, files.values())) <= _PIECE_BYTES:
         return dumps({name: from_bytes(content) for name, content in files.items()})
-    return _file_pieces(files)
+    return _large_pieces(files)
 
 
-def _file_pieces(files: Mapping[str, bytes]) -> Iterator[bytes]:
+DumpFiles = Callable[[Mapping[str, bytes]], bytes | Iterator[bytes]]
+"""What makes the JSON of files, as `dump_files` does."""
+
+
+def file_pieces(files: Mapping[str, bytes]) -> Iterator[bytes]:
+    """Yield what `dump_files` returns, in pieces."""
+    found = dump_files(files)
+    yield from (found,) if isinstance(found, bytes) else found
+
+
+def _large_pieces(files: Mapping[str, bytes]) -> Iterator[bytes]:
     separator = b"{"
     for name, content in files.items():
         yield separator + dumps(name) + b':"'

@@ -21,6 +21,8 @@ from storer.fs import holes
 # a program can leave, are no part of the kata.
 MAX_DEPTH = 160
 
+_BLOCK_BYTES = 512  # of st_blocks, whatever the disk's own are: stat(2)
+
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 # The errors for a file that was removed, or became another kind of file, after its folder was read.
@@ -54,6 +56,12 @@ class Member:
     status: os.stat_result
     descriptor: int = -1
     target: str = ""
+
+
+def disk_bytes(top: Path) -> int:
+    """Return how many bytes of its disk a tree takes, as du(1) counts them."""
+    with closing(walk(top)) as entries:
+        return sum(each.status.st_blocks * _BLOCK_BYTES for each in entries)
 
 
 def walk(

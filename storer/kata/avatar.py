@@ -1,7 +1,7 @@
 """An avatar: its folder, its lights, and the recording of tests."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -10,10 +10,20 @@ from pathlib import Path
 import structlog
 
 from dojo import avatars, locks
-from dojo.errors import DiskFull, DiskReadOnly, KataDamaged, LightNotFound, StaleNumber
+from dojo.budget import SmallBudget
+from dojo.errors import (
+    Busy,
+    DiskFull,
+    DiskReadOnly,
+    Exhausted,
+    KataDamaged,
+    LightNotFound,
+    StaleNumber,
+)
+from dojo.waits import CallEnded
 from storer.fs import durable, in_place, json_files
 from storer.fs.checkpointer import Checkpointer
-from storer.fs.json_files import Unreadable
+from storer.fs.json_files import DumpFiles, Unreadable
 from storer.fs.write_ahead_log import Entry, WriteAheadLog
 from storer.kata import damaged, sandbox
 from storer.kata.history import GIT, LIGHT_JSON, History
@@ -86,17 +96,28 @@ class Avatar:
                 return each
         raise LightNotFound(self.kata_id, self.name, number, lights[-1].number)
 
-    def submission(self, number: int) -> tuple[Light, Submission]:
-        """Return light `number` (-1 is the newest) with its files and output."""
-        light = self.light(number)
-        return light, self.open_history().submission(light.number)
+    def submission(self, number: int, max_bytes: int | None = None) -> tuple[Light, Submission]:
+        """Return light `number` (-1 is the newest) with its files and output.
 
-    def record(self, light: Light, submission: Submission, expected: int | None) -> Light:
+        Raises NotSmall if these have more than `max_bytes`.
+        """
+        light = self.light(number)
+        budget = None if max_bytes is None else SmallBudget(max_bytes=max_bytes)
+        return light, self.open_history().submission(light.number, budget)
+
+    def record(
+        self,
+        light: Light,
+        submission: Submission,
+        expected: int | None,
+        dump_files: DumpFiles = json_files.dump_files,
+    ) -> Light:
         """Record a test as the next light and return it, with its number.
 
         `expected` is the number that the caller expects, or None. Raises StaleNumber if that is not
         the next one. If the light's request was recorded before, its light is returned, and nothing
         is recorded; raises RequestIdReused if that was another request with the same id.
+        `dump_files` makes the JSON of the files.
         """
         with locks.locked(self.folder):
             recorder = self._recover()
@@ -118,7 +139,7 @@ class Avatar:
             with self._checkpointer.tracking(self.folder, self.rewrite):
                 log = WriteAheadLog(self.folder)
                 tip = recorder.record(numbered, submission, lights.tip, log)
-            self._write_lists(lights, submission, tip, [numbered])
+            self._write_lists(lights, submission, tip, [numbered], dump_files=dump_files)
             return numbered
 
     def write_derived_files(self) -> None:
@@ -191,18 +212,20 @@ class Avatar:
         added: Sequence[Light] = (),
         *,
         is_tracked: bool = True,
+        dump_files: DumpFiles = json_files.dump_files,
     ) -> None:
         """Write manifest.json and increments.json, which list the files and the lights.
 
         `is_tracked` says that the log, if it has entries, is not emptied before a later checkpoint.
 
-        A failure, such as a full disk, is logged and not raised: git has the light, so the light
-        is recorded and the caller has to be told so. Readers find the light in git, in other
-        processes too, and the next write lists it.
+        A failure, such as a full disk or the end of the call, is logged and not raised: git has
+        the light, so the light is recorded and the caller has to be told so. Readers find the light
+        in git, in other processes too, and the next write lists it.
         """
         try:
-            self._write(before, list(added), newest, tip, is_tracked=is_tracked)
-        except OSError as error:
+            content = dump_files(newest.files)
+            self._write(before, list(added), content, tip, is_tracked=is_tracked)
+        except (OSError, Busy, Exhausted, CallEnded) as error:
             number = (*before.all, *added)[-1].number
             _log.warning("not listed yet", number=number, reason=str(error))
             self._cache.forget(self.folder)
@@ -223,13 +246,12 @@ class Avatar:
         self,
         before: Lights,
         added: list[Light],
-        newest: Submission,
+        content: bytes | Iterator[bytes],
         tip: Tip | None,
         *,
         is_tracked: bool,
     ) -> None:
         # In this order: when increments.json has a light, manifest.json has its files.
-        content = json_files.dump_files(newest.files)
         # A file that a power cut damages is restored only if the log has an entry; else the file
         # has to be synced.
         is_logged = bool(added or WriteAheadLog(self.folder).read_position().used)

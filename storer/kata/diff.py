@@ -9,7 +9,7 @@ import pygit2
 from pygit2.enums import DeltaStatus, DiffFind, DiffOption
 
 from dojo import limits
-from dojo.budget import Budget, BudgetExceeded
+from dojo.budget import SmallBudget
 from storer.fs.json_files import from_bytes
 from storer.git import in_memory
 from storer.kata.avatar import Avatar
@@ -75,10 +75,6 @@ def count(runs: Iterable[Run], change: LineChange) -> int:
     return sum([len(run.lines) for run in runs if run.change is change])
 
 
-class NotSmall(Exception):
-    """Two lights have more bytes than the caller of `read` wants."""
-
-
 class Comparison(NamedTuple):
     """The visible files of two lights, by name."""
 
@@ -126,21 +122,10 @@ def read(avatar: Avatar, was: int, now: int, max_bytes: int | None = None) -> Co
     """
     was, now = (avatar.light(number).number for number in (was, now))
     known: dict[str, bytes] = {}
-    budget = _SmallBudget(max_bytes=max_bytes)
+    budget = SmallBudget(max_bytes=max_bytes)
     return Comparison(
         *(avatar.open_history().files(number, known, budget) for number in (was, now))
     )
-
-
-class _SmallBudget(Budget):
-    """The bytes of two lights that the caller of `read` wants."""
-
-    def take_bytes(self, count: int) -> None:
-        """Take bytes before they are read; raise NotSmall if too few are left."""
-        try:
-            super().take_bytes(count)
-        except BudgetExceeded:
-            raise NotSmall from None
 
 
 class _Allowance:

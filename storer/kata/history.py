@@ -32,6 +32,8 @@ from storer.kata.light import Light, Submission
 from storer.kata.manifest import OUTPUT
 
 GIT = ".git"
+# The key in light.json of the results of each test.
+TEST_RESULTS = "test_results"
 LIGHT_JSON = "light.json"
 MANIFEST_JSON = "manifest.json"
 
@@ -123,17 +125,23 @@ class History:
         with self._reading(tag_of(number)):
             return datetime.fromtimestamp(commit.commit_time, UTC)
 
-    def submission(self, number: int) -> Submission:
-        """Return the visible files and the output of light `number`."""
+    def submission(self, number: int, budget: Budget | None = None) -> Submission:
+        """Return the visible files and the output of light `number`.
+
+        What is read of them is drawn on the budget before it is held.
+        """
+        budgets = () if budget is None else (budget,)
         root = self._root(number)
         if LIGHT_JSON.encode() not in root:
-            files = self._legacy_files(number, root)
+            files = self._legacy_files(number, root, *budgets)
             return Submission(files=files, stdout=files.pop(OUTPUT, b""))
-        value = self._json_in(root, number, LIGHT_JSON)
+        value = self._json_in(root, number, LIGHT_JSON, *budgets)
+        results = value.get(TEST_RESULTS)
         return Submission(
-            files=self._files_in(root, number, {}),
+            files=self._files_in(root, number, {}, *budgets),
             stdout=json_files.to_bytes(str(value.get("stdout", ""))),
             stderr=json_files.to_bytes(str(value.get("stderr", ""))),
+            test_results=results if isinstance(results, dict) else None,
         )
 
     def files(

@@ -86,7 +86,7 @@ class Kata:
         Raises KataDamaged, and MemoryExhausted if other calls hold large ones for too long.
         """
         if self._manifest_json is None:
-            if self._use is not None and self._has_large_manifest():
+            if self._use is not None and self.has_large_manifest():
                 refusal = MemoryExhausted("other calls hold large manifests of katas")
                 self._use.enter_context(waits.one_of(_LARGE_MANIFESTS, refusal))
             self._manifest_json = self._load_manifest_json()
@@ -210,7 +210,7 @@ class Kata:
         return value
 
     def _load_created(self) -> datetime:
-        is_kept = self._manifest_json is not None or not self._has_large_manifest()
+        is_kept = self._manifest_json is not None or not self.has_large_manifest()
         try:
             return manifest.created(
                 self.read_manifest_json() if is_kept else self._load_manifest_json()
@@ -218,7 +218,8 @@ class Kata:
         except Unreadable as error:
             raise KataDamaged(self.kata_id, MANIFEST, str(error)) from error
 
-    def _has_large_manifest(self) -> bool:
+    def has_large_manifest(self) -> bool:
+        """Say whether manifest.json is so large that few may hold it."""
         with suppress(FileNotFoundError):  # who reads it says so
             return (self.folder / MANIFEST).stat().st_size > limits.LARGE_JSON_BYTES
         return False

@@ -7,6 +7,8 @@ from typing import Any, TypeGuard
 
 from storer.fs import json_times
 from storer.fs.json_files import Unreadable
+from storer.kata import light_facts
+from storer.kata.light_facts import NO_FACTS, Facts
 from storer.kata.request import Request
 
 COLOURS = ("red", "amber", "green", "timed_out", "faulty")
@@ -24,7 +26,7 @@ class Light:
 
     `number` is 0 for the start, which has no colour. `duration` is in seconds. `duration` and
     `status` are None if they were not recorded. `request` is the one that recorded it, or for
-    number 0 started the avatar; None if that had no id.
+    number 0 started the avatar; None if that had no id. `facts` are what a web tier says of it.
     """
 
     number: int
@@ -34,15 +36,26 @@ class Light:
     status: int | None = None
     reason: str = ""
     request: Request | None = None
+    facts: Facts = NO_FACTS
 
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """The files and the output of a light."""
+    """The files and the output of a light.
+
+    `test_results` are the results of each test, as a JSON object whose form is the caller's
+    business; None if there are none.
+    """
 
     files: dict[str, bytes]
     stdout: bytes = b""
     stderr: bytes = b""
+    test_results: dict[str, Any] | None = None
+
+    @property
+    def size(self) -> int:
+        """The bytes of the files."""
+        return sum(map(len, self.files.values()))
 
 
 def to_json(light: Light) -> dict[str, Any]:
@@ -61,6 +74,7 @@ def to_json(light: Light) -> dict[str, Any]:
     if light.request is not None:
         value["request_id"] = light.request.id
         value["request_digest"] = light.request.digest
+    value.update(light_facts.to_json(light.facts))
     return value
 
 
@@ -89,6 +103,7 @@ def from_json(value: object) -> Light:
         status=status if _is_number(status, MAX_STATUS) else None,
         reason=_text(value.get("reason", "")),
         request=_request(value),
+        facts=light_facts.from_json(value),
     )
 
 

@@ -4,7 +4,7 @@ The keys are those that dojo servers have always used. Unknown keys are kept unc
 of an imported kata is not rewritten.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -63,6 +63,7 @@ class Manifest:
     highlight_filenames: list[str] = field(default_factory=list)
     progress_regexs: list[str] = field(default_factory=list)
     hidden_filenames: list[str] = field(default_factory=list)
+    results_filename: str = ""
     other: dict[str, Any] = field(default_factory=dict)
 
 
@@ -83,6 +84,7 @@ KEYS = frozenset(
         "highlight_filenames",
         "progress_regexs",
         "hidden_filenames",
+        "results_filename",
         REQUEST,
     }
 )
@@ -104,6 +106,9 @@ def check(manifest: Manifest) -> None:
         raise InvalidArgument("manifest.files", "at least one file is required")
     visible_files.check(manifest.visible_files, "manifest.files")
     _check_patterns(manifest.colour_patterns or [])
+    name = manifest.results_filename
+    if name and (fault := visible_files.name_fault(name)) is not None:
+        raise InvalidArgument("manifest.results_filename", fault)
     source = manifest.ruby_lambda
     if source is not None and (fault := ruby_lambdas.fault(source)) is not None:
         raise InvalidArgument("manifest.colour_rule.ruby_lambda.source", fault)
@@ -139,15 +144,21 @@ def _check_patterns(given: list[dict[str, str]]) -> None:
 
 
 def dump(
-    manifest: Manifest, kata_id: str, created: datetime, request: Request | None = None
+    manifest: Manifest,
+    kata_id: str,
+    created: datetime,
+    request: Request | None = None,
+    files: Iterable[bytes] | None = None,
 ) -> Iterator[bytes]:
-    """Yield the manifest.json of a new kata in pieces: JSON makes six bytes of some bytes."""
+    """Yield the manifest.json of a new kata in pieces: JSON makes six bytes of some bytes.
+
+    `files` is the JSON of the visible files, in pieces, if the manifest does not have them.
+    """
     head = _head(manifest, kata_id, created)
     if request is not None:
         head[REQUEST] = request_json.to_json(request)
     yield json_files.dumps(head)[:-1] + b',"visible_files":'
-    files = json_files.dump_files(manifest.visible_files)
-    yield from (files,) if isinstance(files, bytes) else files
+    yield from json_files.file_pieces(manifest.visible_files) if files is None else files
     yield b"}"
 
 
@@ -178,6 +189,7 @@ def from_json(value: Mapping[str, Any]) -> Manifest:
         highlight_filenames=_strings(value, "highlight_filenames"),
         progress_regexs=_strings(value, "progress_regexs"),
         hidden_filenames=_strings(value, "hidden_filenames"),
+        results_filename=_get(value, "results_filename", str, ""),
         other=_others(value, not_other),
     )
 
@@ -286,6 +298,8 @@ def _head(manifest: Manifest, kata_id: str, created: datetime) -> dict[str, Any]
         "progress_regexs": manifest.progress_regexs,
         "hidden_filenames": manifest.hidden_filenames,
     }
+    if manifest.results_filename:
+        known["results_filename"] = manifest.results_filename
     if manifest.exercise:
         known["exercise"] = manifest.exercise
     if manifest.colour_patterns is not None:

@@ -18,7 +18,7 @@ from storer.fs.write_ahead_log import Entry, WriteAheadLog
 from storer.git import index_file, object_writer
 from storer.git.object_writer import NewObjects
 from storer.kata import light
-from storer.kata.history import GIT, LIGHT_JSON, History, tag_of
+from storer.kata.history import GIT, LIGHT_JSON, TEST_RESULTS, History, tag_of
 from storer.kata.light import Light, Submission
 
 BRANCH = "refs/heads/main"
@@ -177,6 +177,8 @@ def _encode(recorded: Light, submission: Submission) -> bytes:
         "stdout": json_files.from_bytes(submission.stdout),
         "stderr": json_files.from_bytes(submission.stderr),
     }
+    if submission.test_results is not None:
+        value[TEST_RESULTS] = submission.test_results
     # One line for each key, so that `git diff` shows only the keys that changed.
     lines = (f"{json.dumps(key)}: {json.dumps(each)}" for key, each in value.items())
     return ("{\n " + ",\n ".join(lines) + "\n}\n").encode("ascii")

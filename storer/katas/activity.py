@@ -25,6 +25,11 @@ class ActiveCalls:
                 if not self._count:
                     self._changed.notify_all()
 
+    @property
+    def count(self) -> int:
+        """How many calls are in progress."""
+        return self._count
+
     def wait_until_none(self, seconds: float) -> None:
         """Wait until no call is in progress, but at most `seconds`."""
         with self._changed:

@@ -12,6 +12,7 @@ import structlog
 
 from dojo import locks, waits
 from dojo.errors import ArchiveMissing, KataInUse, KataNotFound
+from storer import metrics
 from storer.archive import store_kata
 from storer.kata.kata import Kata
 from storer.katas import publish
@@ -88,6 +89,7 @@ def archive(
         store_kata.put(places.archive, kata, with_products=with_products)
         # Nobody else has its files open, so they can go while the engine removes the container.
         containers.delete(kata_id, empty=partial(_empty, folder))
+    metrics.KATAS_ARCHIVED.inc()
     _log.info("kata archived", kata=kata_id)
 
 

@@ -14,6 +14,7 @@ import structlog
 from dojo import limits, locks, waits
 from dojo.background_task import background_task
 from dojo.errors import KataNotFound, LockHeld
+from storer import metrics
 from storer.archive import store_kata
 from storer.archive.archive import ArchivedKata
 from storer.fs import tree
@@ -72,6 +73,8 @@ def _import(places: Places, kata_id: str) -> None:
             publish.publish(staged, folder)
             if archived is not None:
                 store_kata.write_note(archived, folder)
+    came_from = metrics.KATAS_DIRECTORY if archived is None else metrics.ARCHIVE
+    metrics.KATAS_FETCHED.labels(came_from).inc()
     _log.info("kata imported", kata=kata_id, archived=archived is not None)
 
 

@@ -10,9 +10,11 @@ import structlog
 from dojo import waits
 from dojo.engine.data_containers import DataContainers
 from dojo.errors import ArchiveUnavailable
+from storer.archive import index
 from storer.archive.archive import Archive
-from storer.katas import details as kata_details
-from storer.katas.details import Details
+from storer.fs import tree
+from storer.kata import details as kata_details
+from storer.kata.details import Details
 from storer.katas.import_source import KatasDirectory
 
 MAX_COMPLETIONS = 100
@@ -36,6 +38,18 @@ class ListedKata:
     kata_id: str
     in_data_container: bool
     in_archive: bool
+
+
+@dataclass(frozen=True)
+class ListedDetails:
+    """What a list shows of a kata.
+
+    `size_bytes` is the room that it takes on its disk, or its tar in the archive; None if nobody
+    measured it.
+    """
+
+    details: Details
+    size_bytes: int | None
 
 
 def is_somewhere(places: Places, kata_id: str) -> bool:
@@ -85,19 +99,42 @@ def page(
     ]
 
 
-def details(places: Places, listed: Iterable[ListedKata]) -> dict[str, Details]:
-    """Return the details of each kata, except those that only the archive has."""
-    found: dict[str, Details] = {}
+def details(
+    places: Places,
+    listed: Iterable[ListedKata],
+    *,
+    with_sizes: bool = False,
+    checks_index: bool = False,
+) -> dict[str, ListedDetails]:
+    """Return the details of each kata: of one that only the archive has, those of its index.
+
+    `with_sizes` measures katas in data-containers, which looks at each of their files. With
+    `checks_index` an entry of the index counts only if it is of the tar that is there now.
+    """
+    found: dict[str, ListedDetails] = {}
+    archived: list[str] = []
     for each in listed:
         waits.check()
-        folder = None
         if each.in_data_container:
             folder = places.data_containers.folder(each.kata_id)
-        elif not each.in_archive:
-            folder = places.katas_directory.folder(each.kata_id)
-        read = kata_details.read(folder, each.kata_id) if folder is not None else None
+        elif each.in_archive:
+            archived.append(each.kata_id)
+            continue
+        else:
+            in_directory = places.katas_directory.folder(each.kata_id)
+            if in_directory is None:
+                continue
+            folder = in_directory
+        read = kata_details.read(folder, each.kata_id)
         if read is not None:
-            found[each.kata_id] = read
+            is_measured = with_sizes and each.in_data_container
+            size_bytes = tree.disk_bytes(folder) if is_measured else None
+            found[each.kata_id] = ListedDetails(read, size_bytes)
+    for kata_id, entry in index.read(places.archive, archived).items():
+        waits.check()
+        if checks_index and not index.is_current(places.archive, kata_id, entry):
+            continue
+        found[kata_id] = ListedDetails(entry.details, entry.size_bytes)
     return found
 
 

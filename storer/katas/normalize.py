@@ -22,6 +22,7 @@ from dojo.errors import InvalidArgument, KataDamaged
 from dojo.limits import GIT_BYTES, GIT_OBJECTS, GIT_SECONDS
 from dojo.naming import SANDBOX
 from dojo.shares import Holding
+from storer import metrics
 from storer.fs import durable, in_place, json_files
 from storer.fs.json_files import Unreadable
 from storer.fs.write_ahead_log import JOURNAL
@@ -112,6 +113,7 @@ def _take_avatar(folder: Path, kata: _Incoming) -> None:
             if isinstance(raised, KataDamaged)
             else KataDamaged(kata_id, f"{folder.name}/{GIT}", raised.reason)
         )
+        metrics.AVATARS_SET_ASIDE.inc()
         _log.warning("avatar set aside", kata=kata_id, avatar=folder.name, reason=error.reason)
         originals.bring_back()
         set_aside.set_aside(folder, kata_id, error)

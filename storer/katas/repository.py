@@ -15,7 +15,7 @@ import contextlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -30,19 +30,24 @@ from dojo.errors import (
     KataDamaged,
     KataNotFound,
 )
+from dojo.processes import Processes
 from storer.archive import store_kata
+from storer.fs import json_files
 from storer.fs.checkpointer import Checkpointer
+from storer.fs.json_files import DumpFiles
 from storer.kata import manifest
 from storer.kata.kata import DamagedAvatar, Kata
 from storer.kata.light import Light, Submission
 from storer.kata.lights import LightsCache
 from storer.kata.manifest import Manifest
 from storer.kata.request import Request
-from storer.katas import create, delete, fetch, listing
+from storer.katas import create, delete, fetch, fork, listing
 from storer.katas.activity import ActiveCalls
 from storer.katas.changes import Changes
-from storer.katas.details import Details
-from storer.katas.listing import ListedKata, Places
+from storer.katas.listing import ListedDetails, ListedKata, Places
+
+# What a kata is created from, and the JSON of its files if the manifest does not have them.
+_Described = tuple[Manifest, Iterable[bytes] | None]
 
 # How often to fetch a kata that another process archives again before it can be locked.
 _ATTEMPTS = 10
@@ -138,6 +143,10 @@ class Katas:
         """Yield, in order, the ids of the katas in data-containers and in the archive."""
         return listing.stored_ids(self._places, prefix, after)
 
+    def ids_in_directory(self, prefix: str) -> Iterator[str]:
+        """Yield the ids of the katas in the katas directory, also if they are elsewhere too."""
+        return iter(self._places.katas_directory.kata_ids(prefix))
+
     def is_stored(self, kata_id: str) -> bool:
         """Say whether a kata is in a data-container or in the archive."""
         return self._containers.exists(kata_id) or self.archive.find(kata_id) is not None
@@ -152,9 +161,17 @@ class Katas:
         """Return the first `count` katas whose ids begin with `prefix` and come after `after`."""
         return listing.page(self._places, prefix, after, count, ignore_case=ignore_case)
 
-    def details(self, listed: Iterable[ListedKata]) -> dict[str, Details]:
-        """Return the details of each kata, except those that only the archive has."""
-        return listing.details(self._places, listed)
+    def details(
+        self,
+        listed: Iterable[ListedKata],
+        *,
+        with_sizes: bool = False,
+        checks_index: bool = False,
+    ) -> dict[str, ListedDetails]:
+        """Return the details of each kata, as `listing.details` does."""
+        return listing.details(
+            self._places, listed, with_sizes=with_sizes, checks_index=checks_index
+        )
 
     def create(self, created_from: Manifest, created: datetime, request: Request | None) -> str:
         """Create a kata from a manifest; return its id. Raises InvalidArgument.
@@ -163,22 +180,29 @@ class Katas:
         another request with this id has created one.
         """
         manifest.check(created_from)
-        return self._create(lambda: created_from, created, request)
+        return self._create(lambda: (created_from, None), created, request)
 
     def fork(
-        self, kata_id: str, avatar: str, number: int, created: datetime, request: Request | None
+        self,
+        kata_id: str,
+        avatar: str,
+        number: int,
+        created: datetime,
+        request: Request | None,
+        *,
+        processes: Processes,
     ) -> str:
-        """Create a kata with the files of a light (-1: the newest), as `create` does."""
+        """Create a kata with the files of a light (-1: the newest), as `create` does.
 
-        def describe() -> Manifest:
-            with self.using(kata_id) as kata:
-                light, submission = kata.avatar(avatar).submission(number)
-                parent = kata.read_manifest()
-            forked_from = {"id": kata_id, "avatar": avatar, "number": light.number}
-            other = {**parent.other, "forked_from": forked_from}
-            return replace(parent, visible_files=submission.files, other=other)
+        Large files are read in one of the `processes`.
+        """
+        with contextlib.ExitStack() as held:
 
-        return self._create(describe, created, request)
+            def describe() -> _Described:
+                with self.using(kata_id) as kata:
+                    return fork.describe(kata, avatar, number, processes, held)
+
+            return self._create(describe, created, request)
 
     def start_avatar(
         self, kata_id: str, order: Sequence[str], time: datetime, request: Request | None
@@ -190,11 +214,18 @@ class Katas:
         return started
 
     def record(
-        self, kata_id: str, avatar: str, light: Light, submission: Submission, expected: int | None
+        self,
+        kata_id: str,
+        avatar: str,
+        light: Light,
+        submission: Submission,
+        expected: int | None,
+        *,
+        dump_files: DumpFiles = json_files.dump_files,
     ) -> Light:
         """Record a test, as `Avatar.record` does."""
         with self.using(kata_id) as kata:
-            recorded = kata.avatar(avatar).record(light, submission, expected)
+            recorded = kata.avatar(avatar).record(light, submission, expected, dump_files)
         self._changes.publish(kata_id)
         return recorded
 
@@ -372,13 +403,14 @@ class Katas:
                 store_kata.supersede(archived, self._containers.folder(kata_id))
 
     def _create(
-        self, describe: Callable[[], Manifest], created: datetime, request: Request | None
+        self, describe: Callable[[], _Described], created: datetime, request: Request | None
     ) -> str:
         """Create the kata that `describe` describes, unless the request has created it before."""
         if request is None:
-            described = describe()
+            described, files = describe()
             kata_id = create.create(
-                self._places, lambda kata_id: manifest.dump(described, kata_id, created)
+                self._places,
+                lambda kata_id: manifest.dump(described, kata_id, created, files=files),
             )
         else:
             kata_id, is_new = self._create_once(describe, created, request)
@@ -389,17 +421,17 @@ class Katas:
         return kata_id
 
     def _create_once(
-        self, describe: Callable[[], Manifest], created: datetime, request: Request
+        self, describe: Callable[[], _Described], created: datetime, request: Request
     ) -> tuple[str, bool]:
         """Return the id of the kata of a request, and whether it was created now."""
         kata_id, is_there = self._created_by(request)
         if is_there:
             return kata_id, False
-        described = describe()
+        described, files = describe()
         while not create.create_as(
             self._places,
             kata_id,
-            lambda kata_id: manifest.dump(described, kata_id, created, request),
+            lambda kata_id: manifest.dump(described, kata_id, created, request, files),
         ):
             # Another call has created it since: the same request or, by chance, another one.
             kata_id, is_there = self._created_by(request)

@@ -111,6 +111,7 @@ def _checks(
             "highlight_filenames": partial(_highlight_filenames, value.get(VISIBLE_FILENAMES)),
             "hidden_filenames": _regexs,
             "progress_regexs": _progress_regexs,
+            "results_filename": _results_filename,
             "max_seconds": partial(_whole_number, run_seconds.MAX_SECONDS),
             "tab_size": partial(_whole_number, manifest.LARGEST_TAB_SIZE),
             RAG_LAMBDA: partial(_rag_lambda, folder),
@@ -195,6 +196,14 @@ def _progress_regexs(key: str, value: object) -> Faults:
     yield from _regexs(key, value)
     if isinstance(value, list) and value and len(value) != _PROGRESS_REGEXS:
         yield key, f"has to have two entries, for red and for green, and has {len(value)}"
+
+
+def _results_filename(key: str, value: object) -> Faults:
+    yield from _text(key, value)
+    if isinstance(value, str) and value:
+        fault = visible_files.name_fault(value)
+        if fault is not None:
+            yield key, f"{_shown(value)}: {fault}"
 
 
 def _visible_filenames(folder: Path, kind: str, key: str, value: object) -> Faults:

@@ -21,7 +21,7 @@ from dojo.errors import KataDamaged, KataNotFound
 from dojo.naming import SANDBOX
 from storer.fs import holes, in_place, tree
 from storer.kata.avatar import MANIFEST
-from storer.kata.head import head_of
+from storer.kata.head import DAMAGED, head_of
 from storer.kata.history import GIT, LIGHT_JSON
 from storer.kata.kata import Kata
 from storer.kata.lights import INCREMENTS
@@ -80,6 +80,11 @@ class Snapshot:
                     self.damaged.add(avatar.name)
                 self._add_avatar(PurePosixPath(avatar.name))
             self.head = head_of(kata, self.avatars)
+
+    @property
+    def has_head_of_whole(self) -> bool:
+        """Whether the head would be the same if a damaged avatar were whole, or mended later."""
+        return any(name in self.damaged and at != DAMAGED for name, at, _ in self.head.lights)
 
     def check_whole(self) -> None:
         """Raise KataNotFound if the kata was deleted or replaced since the snapshot was taken.

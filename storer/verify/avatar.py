@@ -9,15 +9,18 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from dojo import avatars, locks
+from dojo import avatars, limits, locks, waits
+from dojo.budget import Budget, BudgetExceeded
 from dojo.errors import KataDamaged
 from dojo.naming import DAMAGED_JSON, SANDBOX
 from storer.fs import tree
 from storer.fs.json_files import Unreadable
+from storer.git import libgit2
 from storer.kata import damaged, sandbox
 from storer.kata.avatar import PASSAGE
 from storer.kata.damaged import DAMAGED, Damage
-from storer.kata.history import GIT, History
+from storer.kata.history import GIT, MANIFEST_JSON, History
+from storer.kata.lights import INCREMENTS
 from storer.verify import git_objects
 from storer.verify.findings import Finding, Kind
 from storer.verify.git_objects import ObjectsCheck
@@ -36,6 +39,41 @@ class AvatarResult:
     findings: list[tuple[Finding, bool]]
     light_count: int
     size_bytes: int
+
+
+def check(folder: Path, kata_id: str, *, mend: bool) -> AvatarResult:
+    """Check the avatar in `folder`, as `AvatarCheck` does; return a result that can be pickled."""
+    libgit2.configure()
+    waits.wait_longer()
+    checked = AvatarCheck(folder, kata_id).check(mend=mend)
+    findings = [(replace(finding, mend=None), mended) for finding, mended in checked.findings]
+    return replace(checked, findings=findings)
+
+
+def is_small(folder: Path) -> bool:
+    """Say whether the check of the avatar in `folder` takes only milliseconds."""
+    files = Budget(
+        max_entries=limits.SMALL_CHECKED_FILES, max_bytes=limits.SMALL_CHECKED_BYTES, max_depth=3
+    )
+    try:
+        for path in (folder / MANIFEST_JSON, folder / INCREMENTS):
+            files.take_bytes(path.stat().st_size)
+        _take(folder / GIT, files)
+    except BudgetExceeded:
+        return False
+    except OSError:  # the check says so
+        return True
+    return True
+
+
+def _take(folder: Path, budget: Budget) -> None:
+    with budget.one_deeper(), os.scandir(folder) as entries:
+        for entry in entries:
+            budget.take_entry()
+            if entry.is_dir(follow_symlinks=False):
+                _take(Path(entry.path), budget)
+            else:
+                budget.take_bytes(entry.stat(follow_symlinks=False).st_size)
 
 
 class AvatarCheck:

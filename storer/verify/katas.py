@@ -17,16 +17,24 @@ from pathlib import Path
 
 import pygit2
 
-from dojo import avatars, kata_ids, locks, waits
+from dojo import avatars, kata_ids, limits, locks, waits
 from dojo.engine.data_containers import MANIFEST, DataContainers
-from dojo.errors import KataDamaged, KataNotFound, LockHeld
+from dojo.errors import (
+    KataDamaged,
+    KataNotFound,
+    LockHeld,
+    ProcessesExhausted,
+    ProcessLost,
+    ProcessTooLarge,
+)
+from dojo.processes import Processes
 from storer.archive.archive import Archive
 from storer.git.libgit2 import in_words
 from storer.kata.kata import STARTING, Kata
 from storer.katas import publish
 from storer.katas.create import UNFINISHED_SECONDS
 from storer.katas.repository import Katas
-from storer.verify import archived
+from storer.verify import archived, avatar
 from storer.verify.avatar import (
     AvatarCheck,
     AvatarResult,
@@ -43,6 +51,8 @@ _GIT_ERRORS = (pygit2.GitError, KeyError, ValueError, KataDamaged)
 # How often to check an avatar whose files are replaced meanwhile.
 _ATTEMPTS = 3
 
+_NOT_VERIFIED = (LockHeld, ProcessesExhausted, ProcessLost, ProcessTooLarge)
+
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -58,9 +68,10 @@ class KataFinding:
 
 @dataclass(slots=True)
 class Counts:
-    """What was checked so far."""
+    """What was checked so far: katas, and how many of them are in the archive alone."""
 
     katas: int = 0
+    archived: int = 0
     avatars: int = 0
     lights: int = 0
     size_bytes: int = 0
@@ -76,11 +87,18 @@ class Progress:
 class Verifier:
     """The check of the katas of one namespace. Belongs to one thread at a time."""
 
-    def __init__(self, containers: DataContainers, katas: Katas, *, mend: bool) -> None:
+    def __init__(
+        self, containers: DataContainers, katas: Katas, processes: Processes, *, mend: bool
+    ) -> None:
+        """Check large avatars in `processes`, as the check holds Python's lock."""
         self._containers = containers
         self._katas = katas
         self._archive = katas.archive
+        self._processes = processes
         self._mend = mend
+        self._counted: set[str] = set()
+        self.done_count = 0  # of the data-containers
+        self._checked_seconds = 0.0  # in this process
         self.counts = Counts()
 
     def ids(self, prefix: str) -> list[str]:
@@ -95,17 +113,41 @@ class Verifier:
         for kata_id in ids:
             if not self._containers.folder(kata_id).exists():
                 continue
+            is_kata = self._containers.exists(kata_id)
             try:
                 for each in self._check_kata(kata_id):
+                    is_kata = is_kata or isinstance(each, KataFinding)
                     yield each if isinstance(each, KataFinding) else Progress(kata_id)
             except (KataNotFound, FileNotFoundError):
                 if self._containers.exists(kata_id):
                     raise
-            except LockHeld as error:  # the other katas can be verified
-                busy = Finding("", Kind.HISTORY, f"not verified: {error.reason}")
+                is_kata = False  # it was deleted, or archived: then it is counted there
+            except _NOT_VERIFIED as error:  # the other katas can be verified
+                reason = error.reason if isinstance(error, LockHeld) else error
+                busy = Finding("", Kind.HISTORY, f"not verified: {reason}")
                 yield KataFinding(kata_id, "", busy, mended=False)
-            self.counts.katas += 1
+            if is_kata:
+                self._count(kata_id)
+            self.done_count += 1
             yield Progress(kata_id)
+
+    def _count(self, kata_id: str) -> bool:
+        """Count a kata, unless it was counted before; return whether it was counted now."""
+        is_new = kata_id not in self._counted
+        self._counted.add(kata_id)
+        self.counts.katas += is_new
+        return is_new
+
+    def left_out(self, prefix: str, *, skips_archive: bool) -> int:
+        """Return how many katas with a prefix exist and were not counted.
+
+        They are in the katas directory alone; with `skips_archive` also those in the archive alone.
+        Raises ArchiveUnavailable.
+        """
+        found = set(self._katas.ids_in_directory(prefix))
+        if skips_archive:
+            found.update(self._archive.ids(prefix))
+        return sum(not self._containers.exists(each) for each in found - self._counted)
 
     def damage_of(self, kata_id: str) -> str:
         """Return what is damaged of a kata, "" if nothing is: what only a backup can mend.
@@ -134,8 +176,12 @@ class Verifier:
             if checked is None:
                 continue
             self.counts.size_bytes += checked.size_bytes
-            self.counts.katas += not self._containers.exists(kata_id)
+            self.counts.archived += self._count(kata_id)
             yield from (KataFinding(kata_id, "", each, mended=False) for each in checked.findings)
+            if checked.index_entry is not None:
+                stale = archived.check_index(self._archive, kata_id, checked.index_entry)
+                found = self._mend_all([stale] if stale is not None else [])
+                yield from (KataFinding(kata_id, "", each, mended) for each, mended in found)
 
     def _check_kata(self, kata_id: str) -> Iterator[KataFinding | None]:
         """Yield findings, and None after each part of the work."""
@@ -171,7 +217,7 @@ class Verifier:
                     # The checks below report what its write-ahead log can't mend.
                     with suppress(KataDamaged):
                         self._katas.recover(kata_id, name)
-                    return AvatarCheck(folder / name, kata_id).check(mend=self._mend)
+                    return self._checked(folder / name, kata_id)
                 except FileNotFoundError as error:  # for a moment, unless the avatar is damaged
                     missing = error
                 except (OSError, *_GIT_ERRORS) as error:
@@ -179,6 +225,16 @@ class Verifier:
                         raise
                     return _unreadable(error)
             return _unreadable(missing)
+
+    def _checked(self, folder: Path, kata_id: str) -> AvatarResult:
+        """Check an avatar, in a process of its own unless that takes little time."""
+        if self._checked_seconds < limits.SMALL_CHECKED_SECONDS and avatar.is_small(folder):
+            begun = time.monotonic()
+            try:
+                return AvatarCheck(folder, kata_id).check(mend=self._mend)
+            finally:
+                self._checked_seconds += time.monotonic() - begun
+        return self._processes.call(avatar.check, folder, kata_id, mend=self._mend)
 
     def _check_whole(self, folder: Path, kata_id: str) -> list[tuple[Finding, bool]]:
         """Return what is wrong with the kata as a whole. For the holder of its lock, shared."""

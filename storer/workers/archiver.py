@@ -15,6 +15,7 @@ import structlog
 
 from dojo.engine.data_containers import DataContainers
 from dojo.errors import ArchiveUnavailable, DiskFull, DojoError, KataInUse, KataNotFound
+from storer import metrics
 from storer.katas.activity import ActiveCalls
 from storer.katas.repository import Katas
 
@@ -61,6 +62,7 @@ class Archiver:
         self._policy = policy
         # kata id -> its last use, for katas that can't be archived: retried after another use.
         self._refused: dict[str, float] = {}
+        self.problem = ""  # why the last look for katas to archive failed
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="archiver", daemon=True)
 
@@ -87,13 +89,18 @@ class Archiver:
             next_seconds = scan_seconds
             try:
                 self._archive_due()
+                self.problem = ""
             except (ArchiveUnavailable, DiskFull) as error:
+                metrics.ARCHIVE_FAILURES.labels(metrics.ARCHIVE).inc()
                 _log.warning("nothing archived", reason=str(error))
+                self.problem = str(error)
             except Exception as error:  # noqa: BLE001 - a later scan may succeed
                 _log.error("defect", exc_info=error)
 
     def _archive_due(self) -> None:
         for kata_id, touched in self._due():
+            overdue_seconds = time.time() - touched - self._policy.after_seconds
+            metrics.ARCHIVE_OVERDUE_SECONDS.set(max(0, overdue_seconds))
             self._active_calls.wait_until_none(_MAX_WAIT_SECONDS)
             if self._stopped.is_set():
                 return
@@ -106,8 +113,10 @@ class Archiver:
                 raise
             except DojoError as error:
                 self._refused[kata_id] = touched
+                metrics.ARCHIVE_FAILURES.labels(metrics.ARCHIVE).inc()
                 _log.warning("not archived", kata=kata_id, reason=str(error))
             self._stopped.wait(time.monotonic() - started + _REST_SECONDS)
+        metrics.ARCHIVE_OVERDUE_SECONDS.set(0)
 
     def _due(self) -> Iterator[tuple[str, float]]:
         """Yield the katas that are due and the times of their last use, the idlest first."""

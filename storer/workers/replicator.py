@@ -24,7 +24,8 @@ import zstandard
 from dojo import locks
 from dojo.engine.data_containers import DataContainers
 from dojo.errors import ArchiveConflict, DojoError, KataDamaged, KataNotFound
-from storer.archive import store_kata
+from storer import metrics
+from storer.archive import index, store_kata
 from storer.archive.archive import Archive, Copy
 from storer.fs import durable, json_files
 from storer.fs.json_files import Unreadable
@@ -84,6 +85,8 @@ class Replicator:
         self._delay_seconds = seconds / 2
         self._is_enabled = bool(seconds) and katas.archive.is_configured
         self._due: dict[str, float] = {}
+        self._uncopied_since: dict[str, float] = {}
+        self.problem = ""  # why the last attempt to copy failed
         self._woken = threading.Condition()
         self._is_stopped = False
         self._thread = threading.Thread(target=self._run, name="replicator", daemon=True)
@@ -96,9 +99,22 @@ class Replicator:
     def changed(self, kata_id: str) -> None:
         """Copy a kata soon."""
         if self._is_enabled:
+            now = time.monotonic()
             with self._woken:
-                self._due.setdefault(kata_id, time.monotonic() + self._delay_seconds)
+                now = time.monotonic()
+                self._due.setdefault(kata_id, now + self._delay_seconds)
+                self._uncopied_since.setdefault(kata_id, now)
                 self._woken.notify()
+
+    def lag(self) -> tuple[int, float | None]:
+        """Return how many katas have changes that were not copied, and the oldest's age in seconds.
+
+        None if there is none. Any thread may ask.
+        """
+        with self._woken:
+            oldest = min(self._uncopied_since.values(), default=None)
+            age = None if oldest is None else time.monotonic() - oldest
+            return len(self._uncopied_since), age
 
     def stop(self) -> None:
         """Copy the katas that are due, and stop."""
@@ -112,15 +128,16 @@ class Replicator:
         for kata_id in list(self._containers.kata_ids()):
             self.changed(kata_id)
         while (kata_id := self._next()) != _NONE:
+            begun = time.monotonic()
             try:
                 with self._katas.using(kata_id, importing=False, touching=False) as kata:
                     self._copy(kata)
             except KataNotFound:
-                continue
+                self._settle(kata_id, begun)
             except (ArchiveConflict, KataDamaged) as error:  # a retry would find the same
-                _log.warning("not copied", kata=kata_id, reason=str(error))
+                self._failed(kata_id, str(error))
             except DojoError as error:
-                _log.warning("not copied", kata=kata_id, reason=str(error))
+                self._failed(kata_id, str(error))
                 self._retry(kata_id)
             except Exception as error:  # noqa: BLE001 - other katas can still be copied
                 _log.error("defect", kata=kata_id, exc_info=error)
@@ -128,11 +145,27 @@ class Replicator:
 
     def _copy(self, kata: Kata) -> None:
         """Copy a kata, later if files of it change or can't be read now."""
+        begun = time.monotonic()
         try:
             copy(self._katas.archive, kata)
         except (OSError, KataNotFound) as error:  # runs and git may replace files meanwhile
-            _log.warning("not copied", kata=kata.kata_id, reason=str(error))
+            self._failed(kata.kata_id, str(error))
             self._retry(kata.kata_id)
+        else:
+            self._settle(kata.kata_id, begun)
+            self.problem = ""
+
+    def _failed(self, kata_id: str, reason: str) -> None:
+        metrics.ARCHIVE_FAILURES.labels(metrics.COPY).inc()
+        _log.warning("not copied", kata=kata_id, reason=reason)
+        self.problem = f"kata {kata_id}: {reason}"
+
+    def _settle(self, kata_id: str, begun: float) -> None:
+        """Note that nothing of a kata waits but what changed after its copy had begun."""
+        with self._woken:
+            self._uncopied_since.pop(kata_id, None)
+            if kata_id in self._due:
+                self._uncopied_since[kata_id] = begun
 
     def _next(self) -> str:
         """Wait for the next kata that is due and return its id; _NONE when there is no more."""
@@ -182,6 +215,7 @@ def copy(archive: Archive, kata: Kata) -> None:
         stamp = written.stamp if written is not None else ""
         if written is not None:
             store_kata.supersede(written, kata.folder)
+            index.write(archive, kata)
         now = _Note(base, number, stamp, taken.head.digest, taken.head.manifest_sha256, lights)
         durable.replace(kata.folder / _NOTE, json_files.dumps(asdict(now)), sync=False)
     _log.debug("kata copied", kata=kata.kata_id, copy=number)

@@ -97,9 +97,9 @@ def kata(new_kata: Callable[[], Kata]) -> Kata:
 def start_service(engine: Engine, namespace: Namespace) -> Callable[..., Service]:
     """Starts a service in the tests' namespace: `start_service("runner", DOCKER_HOST=...)`."""
 
-    def start(module: str, **environ: str) -> Service:
+    def start(module: str, *options: str, until: str = "serving", **environ: str) -> Service:
         own = {"CYBER_DOJO_NAMESPACE": namespace.name, "DOCKER_HOST": engine.url}
-        return Service(module, {**own, **environ})
+        return Service(module, {**own, **environ}, *options, until=until)
 
     return start
 

@@ -30,7 +30,11 @@ OUT_OF_REACH = {
     "COMPARING_PROCESS_BYTES": _IS_OURS,
     "MAX_COMPARING_SECONDS": _IS_OURS,
     "COMPARING_WAIT_SECONDS": _IS_WAIT,
+    "PROCESS_BYTES": "it is what the service gives itself; what callers send is bounded by the "
+    "bounds of git objects and of visible files",
+    "LARGE_MESSAGES_BYTES_PER_SECOND": _IS_WAIT,
     "LOCK_WAIT_SECONDS": _IS_WAIT,
+    "UNREAD_SECONDS": _IS_WAIT,
     "MANY_KATAS_LOCK_WAIT_SECONDS": _IS_WAIT,
     "MEMORY_BYTES": "all that calls take of it is CALLS_MEMORY_PERCENT and RECEIVED_MEMORY_PERCENT",
     "SMALL_BYTES": "it only says which calls take nothing of CALLS_MEMORY_PERCENT",

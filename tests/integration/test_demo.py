@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import docker.errors
 import grpc
 import pytest
 import yaml
@@ -19,7 +19,7 @@ from dojo.engine.client import Engine
 from dojo.engine.data_containers import DataContainers
 from dojo.naming import Namespace
 from support.paths import TOP
-from support.services import Service, wait_until
+from support.services import Service, free_ports, wait_until
 
 
 def demo(storer: str, runner: str, namespace: Namespace, engine: Engine) -> str:
@@ -75,6 +75,11 @@ class Composed:
         """The runner's address."""
         return f"127.0.0.1:{self.environ['CYBER_DOJO_RUNNER_PORT']}"
 
+    @property
+    def project(self) -> str:
+        """The name of compose's project."""
+        return self.environ["COMPOSE_PROJECT_NAME"]
+
     def compose(self, *arguments: str) -> str:
         """Run compose; return its output."""
         return self._run("scripts/compose", *arguments)
@@ -97,15 +102,6 @@ class Composed:
         done = self.run(*command)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
-
-
-def free_ports(count: int) -> list[str]:
-    """Return ports of 127.0.0.1 on which nothing listens."""
-    with contextlib.ExitStack() as open_sockets:
-        taken = [open_sockets.enter_context(socket.socket()) for _ in range(count)]
-        for each in taken:
-            each.bind(("127.0.0.1", 0))
-        return [str(each.getsockname()[1]) for each in taken]
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +129,10 @@ def composed(
         yield pair
     finally:
         pair.compose("down", "--volumes")
+        for name in ("storer", "runner", "languages", "exercises", "ruby_lambdas"):
+            for tag in ("running", "previous"):
+                with contextlib.suppress(docker.errors.ImageNotFound):
+                    engine.api.remove_image(f"cyber-dojo/{name}:{tag}-{namespace.name}")
 
 
 def test_the_pair_does_the_main_job_behind_compose(
@@ -285,3 +285,57 @@ def test_a_service_that_died_is_started_again(composed: Composed, engine: Engine
         return now["StartedAt"] != before["StartedAt"] and is_healthy(engine, container)
 
     wait_until(is_back, seconds=120)
+
+
+@pytest.fixture
+def next_tag(namespace: Namespace, engine: Engine) -> Iterator[str]:
+    """The tag of images of the services that differ from those of `make images` in a label."""
+    tag = f"next-{namespace.name}"
+    for service in ("storer", "runner"):
+        image = f"cyber-dojo/{service}"
+        text = f"FROM {image}:latest\nLABEL next=1\n".encode()
+        build = ["docker", "build", "--quiet", "--tag", f"{image}:{tag}", "-"]
+        subprocess.run(build, input=text, check=True, capture_output=True)
+    yield tag
+    for service in ("storer", "runner"):
+        engine.api.remove_image(f"cyber-dojo/{service}:{tag}", force=True)
+
+
+def test_another_version_replaces_the_pair_when_it_is_ready_and_can_be_taken_back(
+    composed: Composed, engine: Engine, next_tag: str, connect: Callable[[str], grpc.Channel]
+) -> None:
+    start_points = {
+        f"CYBER_DOJO_{kind.upper()}_IMAGE": f"cyber-dojo/{kind}:latest"
+        for kind in ("languages", "exercises")
+    }
+    ruby = {"CYBER_DOJO_RUNNER_RUBY_IMAGE": "cyber-dojo/ruby_lambdas:latest"}
+    newer = {**composed.environ, **start_points, **ruby, "CYBER_DOJO_TAG": next_tag}
+
+    def images() -> list[str]:
+        inspect = engine.api.inspect_container
+        return [inspect(composed.container(each))["Image"] for each in ("storer", "runner")]
+
+    def ids(tag: str) -> list[str]:
+        inspect = engine.api.inspect_image
+        return [inspect(f"cyber-dojo/{each}:{tag}")["Id"] for each in ("storer", "runner")]
+
+    before = [composed.container(each) for each in ("storer", "runner")]
+    refused = Composed({**newer, "CYBER_DOJO_LOG_LEVEL": "loud"}).run("scripts/up.sh")
+    assert refused.returncode == 1
+    assert "CYBER_DOJO_LOG_LEVEL='loud' is none of " in refused.stderr
+    assert "the former one serves on: nothing was changed" in refused.stderr
+    assert [composed.container(each) for each in ("storer", "runner")] == before
+
+    stub = startpoints_pb2_grpc.StartPointsServiceStub(connect(composed.storer))
+    assert ids("latest") == images()
+    Composed(newer).up()
+    assert ids(next_tag) == images()
+    assert stub.ListLanguages(startpoints_pb2.ListLanguagesRequest(), wait_for_ready=True).languages
+    back = Composed({**composed.environ, "CYBER_DOJO_TAG": ""}).run("scripts/rollback.sh")
+    assert back.returncode == 0, back.stderr
+    assert ids("latest") == images()
+    assert stub.ListLanguages(startpoints_pb2.ListLanguagesRequest(), wait_for_ready=True).languages
+    left = engine.api.containers(
+        all=True, filters={"label": f"com.docker.compose.project={composed.project}-next"}
+    )
+    assert not left

@@ -37,7 +37,7 @@ def test_the_examples_for_callers_run_as_they_stand(
 
 
 def test_the_examples_for_operators_run_as_they_stand(
-    storer_service: Service, tmp_path: Path
+    storer_service: Service, runner_service: Service, tmp_path: Path
 ) -> None:
     program = tmp_path / "bin" / "cyber-dojo"
     program.parent.mkdir()
@@ -48,6 +48,7 @@ def test_the_examples_for_operators_run_as_they_stand(
         "PATH": f"{program.parent}:{os.environ['PATH']}",
         "PYTHONPATH": f"{TOP}:{os.environ.get('PYTHONPATH', '')}",
         "CYBER_DOJO_STORER": storer_service.address,
+        "CYBER_DOJO_RUNNER": runner_service.address,
     }
     text = (TOP / "docs/command-line.md").read_text()
     examples = re.findall(r"(?m)^\$ (.+)\n((?:(?!\$ |```).*\n)*)", text)

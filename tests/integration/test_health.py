@@ -16,6 +16,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 from cyberdojo.colour.v1 import colour_pb2
 from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
 from cyberdojo.startpoints.v1 import startpoints_pb2
+from cyberdojo.status.v1 import status_pb2
 from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
 from dojo.engine.data_containers import DataContainers
 from support.kata_folders import Kata
@@ -25,8 +26,12 @@ SERVICES = {
     "storer": [
         storer_pb2.DESCRIPTOR.services_by_name["StorerService"],
         startpoints_pb2.DESCRIPTOR.services_by_name["StartPointsService"],
+        status_pb2.DESCRIPTOR.services_by_name["StatusService"],
     ],
-    "runner": [runner_pb2.DESCRIPTOR.services_by_name["RunnerService"]],
+    "runner": [
+        runner_pb2.DESCRIPTOR.services_by_name["RunnerService"],
+        status_pb2.DESCRIPTOR.services_by_name["StatusService"],
+    ],
 }
 # https://www.rfc-editor.org/rfc/rfc9113#section-4.1: length, type, flags and stream of a frame.
 HTTP2_SETTINGS = bytes.fromhex("000000 04 00 00000000")

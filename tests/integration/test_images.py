@@ -23,7 +23,11 @@ def images_of(**environ: str) -> dict[str, str]:
     left_out = ("CYBER_DOJO_NAMESPACE", "CYBER_DOJO_TAG")
     kept = {name: value for name, value in os.environ.items() if name not in left_out}
     said = subprocess.run(
-        ["scripts/compose", "config"], cwd=TOP, env={**kept, **environ}, stdout=-1, check=True
+        ["scripts/compose", "--profile", "prometheus", "config"],
+        cwd=TOP,
+        env={**kept, **environ},
+        stdout=-1,
+        check=True,
     ).stdout
     services = yaml.safe_load(said)["services"]
     found = {name: each["image"] for name, each in services.items()}
@@ -43,6 +47,7 @@ def test_each_version_and_namespace_has_images_of_its_own() -> None:
             "languages": f"cyber-dojo/languages:{tag}",
             "exercises": f"cyber-dojo/exercises:{tag}",
             "ruby": f"cyber-dojo/ruby_lambdas:{tag}",
+            "prometheus": f"cyber-dojo/prometheus:{tag}",
         }
 
 
@@ -56,39 +61,59 @@ def image(engine: Engine, namespace: Namespace) -> Iterator[str]:
             engine.api.remove_image(tag)
 
 
-def test_a_replaced_image_stays_for_going_back(engine: Engine, image: str, tmp_path: Path) -> None:
+def in_lib(engine: Engine, script: str, *arguments: object, **environ: str) -> None:
+    """Run a script that uses the functions of scripts/lib.sh."""
+    subprocess.run(
+        ["bash", "-euc", f". scripts/lib.sh; {script}", "script", *map(str, arguments)],
+        cwd=TOP,
+        env={**os.environ, "CYBER_DOJO_TAG": "", "DOCKER_HOST": engine.url, **environ},
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+
+
+def numbers(engine: Engine, image: str) -> dict[str, str]:
+    """Return the number of the image that each tag stands for."""
+    return {
+        tag.rpartition(":")[2]: engine.api.inspect_image(tag)["Config"]["Labels"]["number"]
+        for each in engine.api.images(name=image)
+        for tag in each["RepoTags"]
+    }
+
+
+@pytest.mark.parametrize("namespace_name", ["", "other"])
+def test_the_images_that_ran_before_stay_for_going_back(
+    engine: Engine, image: str, tmp_path: Path, namespace_name: str
+) -> None:
     (tmp_path / "Dockerfile").write_text("FROM scratch\nARG number\nLABEL number=$number\n")
     build = """
-        . scripts/lib.sh
-        replaced_images=$2/replaced
-        for number in 1 2 3; do
-            to_be_replaced "$1:$CYBER_DOJO_TAG"
-            docker build --quiet --tag "$1:$CYBER_DOJO_TAG" --build-arg number=$number \\
-                --label cyber-dojo.inputs=$number "$2"
-        done
+        docker build --quiet --tag "$1:$CYBER_DOJO_TAG" --build-arg "number=$3" "$2"
         also_latest "$1:$CYBER_DOJO_TAG"
     """
-    for namespace, tags in (
-        ("other", {f"{VERSION}-other", f"{VERSION}-other-previous"}),
-        ("", {VERSION, f"{VERSION}-previous", "latest"}),
-    ):
-        environ = {**os.environ, "CYBER_DOJO_NAMESPACE": namespace, "CYBER_DOJO_TAG": ""}
-        subprocess.run(
-            ["bash", "-ec", build, "build", image, tmp_path],
-            cwd=TOP,
-            env={**environ, "DOCKER_HOST": engine.url},
-            check=True,
-            stdout=subprocess.DEVNULL,
-        )
-        found = {
-            tag.rpartition(":")[2]: engine.api.inspect_image(tag)["Config"]["Labels"]["number"]
-            for each in engine.api.images(name=image)
-            for tag in each["RepoTags"]
-        }
-        assert {tag: found[tag] for tag in tags} == {
-            tag: "2" if tag.endswith("-previous") else "3" for tag in tags
-        }
-        assert ("latest" in found) == (not namespace)
+    suffix = f"-{namespace_name}" if namespace_name else ""
+    environ = {"CYBER_DOJO_NAMESPACE": namespace_name}
+
+    def ran() -> tuple[str | None, str | None]:
+        found = numbers(engine, image)
+        assert ("latest" in found) == (not namespace_name)
+        return found.get(f"running{suffix}"), found.get(f"previous{suffix}")
+
+    def run(tag: str = f"{VERSION}{suffix}") -> None:
+        in_lib(engine, 'keep_running "$1"', f"{image}:{tag}", **environ)
+
+    for number, expected in (("1", ("1", None)), ("2", ("2", "1"))):
+        in_lib(engine, build, image, tmp_path, number, **environ)
+        run()
+        run()  # starting the same once more is no reason to forget what ran before
+        assert ran() == expected
+    in_lib(engine, build, image, tmp_path, "3", **environ)
+    assert ran() == ("2", "1")  # what was built and never ran counts for nothing
+    run()
+    assert ran() == ("3", "2")
+    run(f"previous{suffix}")
+    assert ran() == ("2", "3")
+    run(f"previous{suffix}")
+    assert ran() == ("3", "2")
 
 
 def test_files_of_a_private_checkout_can_be_read_by_everybody_in_an_image(

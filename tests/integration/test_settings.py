@@ -116,16 +116,23 @@ def test_without_an_engine_a_service_does_not_start(module: str, host: str) -> N
     assert line.startswith(f"{module}: the docker engine does not answer: ")
 
 
-@each_service
+@pytest.mark.parametrize(
+    ("module", "setting"),
+    [
+        ("storer", "CYBER_DOJO_STORER_LISTEN"),
+        ("runner", "CYBER_DOJO_RUNNER_LISTEN"),
+        ("runner", "CYBER_DOJO_METRICS_LISTEN"),
+    ],
+)
 def test_a_port_that_another_program_has_stops_a_service(
-    module: str, engine: Engine, namespace: Namespace
+    module: str, setting: str, engine: Engine, namespace: Namespace
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         listen = f"127.0.0.1:{taken.getsockname()[1]}"
         environ = {
             "CYBER_DOJO_NAMESPACE": namespace.name,
             "DOCKER_HOST": engine.url,
-            f"CYBER_DOJO_{module.upper()}_LISTEN": listen,
+            setting: listen,
         }
         done = start(module, **environ)
     assert done.returncode == 1

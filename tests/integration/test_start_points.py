@@ -321,6 +321,7 @@ def test(runner: runner_pb2_grpc.RunnerServiceStub, kata: Kata) -> Test:
             files=files,
             max_seconds=60,  # not the start point's limit, because the machine may be busy
             colour_rule=colour_rule(name),
+            results_filename=manifest(name).get("results_filename", ""),
         )
         return runner.Run(asked, timeout=120)
 
@@ -345,6 +346,11 @@ def test_a_start_point_becomes_green_and_red_again_in_one_sandbox(test: Test, na
     ):
         response = test(name, files)
         assert response.colour == colour, response
+        if "results_filename" in manifest(name):
+            assert not response.test_results.fault
+            counts = response.test_results.counts
+            assert (counts.failed > 0) == (colour == colour_pb2.COLOUR_RED), response
+            assert counts.passed + counts.failed == len(response.test_results.tests) > 0
 
 
 def test_tests_that_could_not_run_are_amber(

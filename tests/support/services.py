@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -26,10 +27,13 @@ _WARNINGS = ("-W", "error", "-W", "ignore::ResourceWarning")
 class Service:
     """A running `python -m <module> serve`, and everything that it logged."""
 
-    def __init__(self, module: str, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, module: str, environ: Mapping[str, str], *options: str, until: str = "serving"
+    ) -> None:
+        """Start the service with these options, and wait until it logs the event `until`."""
         listen = f"CYBER_DOJO_{module.upper()}_LISTEN"
         self._process = subprocess.Popen(
-            [sys.executable, *_WARNINGS, "-m", module, "serve"],
+            [sys.executable, *_WARNINGS, "-m", module, "serve", *options],
             env={**os.environ, listen: "127.0.0.1:0", **environ},
             stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -42,7 +46,7 @@ class Service:
         self._ended = False
         self._reader = threading.Thread(target=self._read, name=f"{module} log", daemon=True)
         self._reader.start()
-        self.address = str(self.wait_for_event(lambda event: event["event"] == "serving")["listen"])
+        self.address = str(self.wait_for_event(lambda event: event["event"] == until)["listen"])
 
     @property
     def pid(self) -> int:
@@ -127,6 +131,15 @@ def wait_until(condition: Callable[[], object], seconds: float = WAIT_SECONDS) -
     while not condition():
         assert time.monotonic() < end, f"the condition was not met within {seconds} s"
         time.sleep(0.02)
+
+
+def free_ports(count: int) -> list[str]:
+    """Return ports of 127.0.0.1 on which nothing listens."""
+    with contextlib.ExitStack() as open_sockets:
+        taken = [open_sockets.enter_context(socket.socket()) for _ in range(count)]
+        for each in taken:
+            each.bind(("127.0.0.1", 0))
+        return [str(each.getsockname()[1]) for each in taken]
 
 
 def files_in_use(pid: int) -> list[str]:

@@ -18,11 +18,13 @@ def test_compose_passes_every_setting_to_its_service(
 ) -> None:
     text = (TOP / "docker-compose.yml").read_text()
     part = text.split(f"\n  {service}:\n")[1].split("healthcheck:")[0]
-    passed = set(re.findall(r"(?m)^ +(CYBER_DOJO_\w+):", part))
+    passed = set(re.findall(r"(?m)^ +((?:CYBER_DOJO|SETTINGS)_\w+):", part))
     known = {field.metadata["name"] for field in fields(settings)}
     # The engine's socket is mounted where the services look for it by default. The command, which
-    # is in both containers, calls the storer.
-    assert passed | {"CYBER_DOJO_STORER"} == known - {"DOCKER_HOST"} | {"CYBER_DOJO_STORER"}
+    # is in both containers, calls both services, and tells what the settings' file set.
+    of_the_command = {"CYBER_DOJO_STORER", "CYBER_DOJO_RUNNER_PORT", "SETTINGS_SET_BY_FILE"}
+    assert "SETTINGS_SET_BY_FILE" in passed
+    assert passed | of_the_command == known - {"DOCKER_HOST"} | of_the_command
 
 
 def test_the_compose_file_explains_every_setting() -> None:
@@ -31,6 +33,6 @@ def test_the_compose_file_explains_every_setting() -> None:
     explained = {
         line.split()[1]
         for line in text.splitlines()
-        if line.startswith("#   CYBER_DOJO") and "..." not in line
+        if line.startswith(("#   CYBER_DOJO", "#   SETTINGS")) and "..." not in line
     }
     assert used == explained

@@ -14,6 +14,7 @@ import pytest
 
 from cyberdojo.runner.v1 import runner_pb2
 from cyberdojo.startpoints.v1 import startpoints_pb2
+from cyberdojo.status.v1 import status_pb2
 from cyberdojo.storer.v1 import storer_pb2
 from dojo import limits
 from runner.settings import RunnerSettings
@@ -27,7 +28,12 @@ PACKAGES = ("cyber_dojo_client", "storer", "runner", "dojo", "cli", "replay", "b
 MAPPED = [*PACKAGES[:-1], "tests/support"]
 RPCS = [
     method
-    for file in (storer_pb2.DESCRIPTOR, startpoints_pb2.DESCRIPTOR, runner_pb2.DESCRIPTOR)
+    for file in (
+        storer_pb2.DESCRIPTOR,
+        startpoints_pb2.DESCRIPTOR,
+        runner_pb2.DESCRIPTOR,
+        status_pb2.DESCRIPTOR,
+    )
     for service in file.services_by_name.values()
     for method in service.methods
 ]
@@ -67,7 +73,7 @@ def test_every_rpc_is_explained_to_callers() -> None:
 
 
 def test_the_map_says_where_each_rpc_is() -> None:
-    rows = re.findall(r"(?m)^\| ((?:[A-Z]\w+(?:, )?)+) \| `(?:storer|runner)/.*$", MAP)
+    rows = re.findall(r"(?m)^\| ((?:[A-Z]\w+(?:, )?)+) \| `(?:storer|runner|dojo)/.*$", MAP)
     assert sorted(name for row in rows for name in row.split(", ")) == sorted(
         method.name for method in RPCS
     )

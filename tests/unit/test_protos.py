@@ -13,6 +13,7 @@ import pytest
 
 from cyberdojo.runner.v1 import runner_pb2
 from cyberdojo.startpoints.v1 import startpoints_pb2
+from cyberdojo.status.v1 import status_pb2
 from cyberdojo.storer.v1 import storer_pb2
 from dojo import kata_ids, limits, patterns, ruby_lambdas, run_seconds, visible_files
 from runner.engine import images
@@ -28,8 +29,8 @@ PROTOS = sorted((TOP / "protos/cyberdojo").rglob("*.proto"))
 SERVICE_CONFIG = (TOP / "protos/service_config.json").read_text()
 RPCS = {
     method.full_name.rpartition(".")[2]: method
-    for file in (storer_pb2.DESCRIPTOR, startpoints_pb2.DESCRIPTOR, runner_pb2.DESCRIPTOR)
-    for service in file.services_by_name.values()
+    for module in (storer_pb2, startpoints_pb2, status_pb2, runner_pb2)
+    for service in module.DESCRIPTOR.services_by_name.values()
     for method in service.methods
 }
 

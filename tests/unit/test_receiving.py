@@ -74,25 +74,69 @@ def test_a_single_request_waits_for_its_turn_whatever_answers_it(rpc: str) -> No
     asyncio.run(main())
 
 
-def test_slow_requests_hold_up_others_for_a_short_time_only(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(limits, "FAST_RECEIVE_SECONDS", 0.01)
+@pytest.fixture
+def at_once_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have each message count as large at once, and as slow soon."""
+    monkeypatch.setattr(limits, "SMALL_RECEIVE_SECONDS", 0.0)
+    monkeypatch.setattr(limits, "FAST_RECEIVE_SECONDS", 0.0)
 
+
+async def large(receiving: Receiving) -> asyncio.Task[bytes]:
+    """Return what receives a message that never comes, when that counts as large."""
+    task = asyncio.create_task(receiving.one(never))
+    for _ in range(3):  # it begins, its time is over, and that is noted
+        await asyncio.sleep(0)
+    return task
+
+
+def test_those_who_send_nothing_hold_up_nobody() -> None:
     async def main() -> None:
-        receiving = Receiving(limits.MESSAGE_BYTES)  # one message at a time, and one slow one
-        slow = asyncio.create_task(receiving.one(never))
+        receiving = Receiving(limits.MESSAGE_BYTES)
+        silent = [asyncio.create_task(receiving.one(never)) for _ in range(64)]
+        await asyncio.sleep(0)
         assert await receiving.one(at_once) == b"message"
-        with pytest.raises(MemoryExhausted, match="takes too long to arrive"):
-            await receiving.one(never)
-        assert await receiving.one(at_once) == b"message"
-        slow.cancel()
+        assert not any(each.done() for each in silent)
+        for each in silent:
+            each.cancel()
 
     asyncio.run(main())
 
 
+@pytest.mark.usefixtures("at_once_large")
+def test_more_large_messages_than_may_arrive_at_once_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "FAST_RECEIVE_SECONDS", 60.0)
+
+    async def main() -> None:
+        receiving = Receiving(limits.MESSAGE_BYTES)
+        first = await large(receiving)
+        with pytest.raises(MemoryExhausted, match="takes too long to arrive"):
+            await receiving.one(never)
+        assert not first.done()
+        first.cancel()
+
+    asyncio.run(main())
+
+
+@pytest.mark.usefixtures("at_once_large")
+def test_the_slowest_is_given_up_for_another() -> None:
+    async def main() -> None:
+        receiving = Receiving(200 * limits.MESSAGE_BYTES // limits.RECEIVED_MEMORY_PERCENT + 100)
+        slow, other = await large(receiving), await large(receiving)
+        newest = await large(receiving)
+        with pytest.raises(MemoryExhausted, match="takes too long to arrive"):
+            await slow
+        assert not other.done()
+        assert not newest.done()
+        other.cancel()
+        newest.cancel()
+
+    asyncio.run(main())
+
+
+@pytest.mark.usefixtures("at_once_large")
 def test_a_request_that_does_not_arrive_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "FAST_RECEIVE_SECONDS", 0.01)
     monkeypatch.setattr(limits, "RECEIVE_SECONDS", 0.01)
 
     async def main() -> None:

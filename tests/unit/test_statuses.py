@@ -12,12 +12,12 @@ from pathlib import Path, PurePath
 import grpc
 import pytest
 import structlog
-from cyberdojo.refusal.v1 import refusal_pb2
 from google.rpc import error_details_pb2
 
 import dojo
 import runner
 import storer
+from cyberdojo.refusal.v1 import refusal_pb2
 from dojo import errors
 from dojo.service import log, statuses
 from support.paths import TOP
@@ -83,6 +83,8 @@ def test_the_table_names_only_errors_that_exist() -> None:
         (errors.KataDamaged("5A0F824303", "a", "b"), grpc.StatusCode.DATA_LOSS),
         (OSError(28, "No space left on device"), grpc.StatusCode.RESOURCE_EXHAUSTED),
         (OSError(30, "Read-only file system"), grpc.StatusCode.FAILED_PRECONDITION),
+        (OSError(5, "Input/output error"), grpc.StatusCode.FAILED_PRECONDITION),
+        (OSError(117, "Structure needs cleaning"), grpc.StatusCode.FAILED_PRECONDITION),
         (OSError(122, "Disk quota exceeded"), grpc.StatusCode.RESOURCE_EXHAUSTED),
     ],
     ids=lambda value: type(value).__name__,

@@ -154,8 +154,9 @@ export class Client {
     files: Record<string, Uint8Array>,
     { expectedNumber, onPart = () => {}, requestId }: PressOptions = {},
   ): Promise<Pressed> {
-    const { imageName, maxSeconds, colourRule } = manifest;
-    const ran = await this.#run({ kataId, avatar, imageName, files, maxSeconds, colourRule }, onPart);
+    const { imageName, maxSeconds, colourRule, resultsFilename } = manifest;
+    const run = { kataId, avatar, imageName, files, maxSeconds, colourRule, resultsFilename };
+    const ran = await this.#run(run, onPart);
     const shown = { ...files, ...ran.changedFiles };
     for (const name of ran.deletedFilenames) delete shown[name];
     try {
@@ -169,6 +170,10 @@ export class Client {
         colour: ran.colour,
         duration: ran.duration,
         reason: ran.reason,
+        special: ran.special,
+        stdoutTruncated: ran.stdout?.truncated,
+        stderrTruncated: ran.stderr?.truncated,
+        testResults: ran.testResults,
         requestId,
         expectedNumber,
       });

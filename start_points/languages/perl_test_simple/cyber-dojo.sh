@@ -1,1 +1,1 @@
-prove --verbose -I. *.t
+PERL_TEST_HARNESS_DUMP_TAP=results prove --verbose -I. *.t

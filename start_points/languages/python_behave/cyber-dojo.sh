@@ -1,1 +1,1 @@
-python3 -m behave
+python3 -m behave --junit --junit-directory results

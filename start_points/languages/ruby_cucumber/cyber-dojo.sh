@@ -1,1 +1,1 @@
-cucumber --no-color --format progress --require . *.feature
+cucumber --no-color --format progress --format junit --out results --require . *.feature

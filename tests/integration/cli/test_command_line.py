@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from cyberdojo.results.v1 import results_pb2
+from cyberdojo.storer.v1 import storer_pb2
 from dojo.engine.data_containers import DataContainers
 from support.commands import COMMAND, CommandLine
 from support.services import Service, wait_until
@@ -113,6 +115,27 @@ def test_an_avatars_lights_are_shown_with_what_changed(
     assert [each["changed"] for each in records] == [[], *[["hiker.c"]] * 4]
 
 
+def test_what_a_web_tier_said_of_a_light_and_its_tests_are_shown(
+    storer_line: CommandLine, katas: Katas, kata_id: str
+) -> None:
+    source = storer_pb2.LightSource(kata_id=kata_id, avatar="whale", light_number=1)
+    test = results_pb2.TestResult(
+        name="answer", status=results_pb2.TEST_STATUS_FAILED, message="54\nis not 42"
+    )
+    results = results_pb2.TestResults(tests=[test], counts=results_pb2.TestCounts(failed=1))
+    facts = {"predicted": GREEN, "writer": "tab 7", "source": source, "test_results": results}
+    katas.record(kata_id, "whale", {}, colour=RED, stdout_truncated=True, **facts)
+    said = f"predicted green, files of {kata_id} whale 1, 0 of 1 tests passed, stdout truncated"
+    row = storer_line.run("show", kata_id, "whale").text
+    assert " ".join(f"{said}, by tab 7".split()) in " ".join(row.split())
+    text = storer_line.run("show", kata_id, "whale", "newest").text
+    assert f"\n{said}, by tab 7\nfailed  answer  54\n" in text
+    (record,) = storer_line.run("show", kata_id, "whale", "newest", "--json").records()
+    assert (record["predicted"], record["writer"], record["special"]) == ("green", "tab 7", False)
+    assert record["tests"] == {"passed": 0, "failed": 1, "errors": 0, "skipped": 0}
+    assert record["test_results"]["tests"][0]["message"] == "54\nis not 42"
+
+
 @pytest.mark.parametrize("arguments", [("newest",), ("4",)])
 def test_a_light_is_shown_with_its_files_and_output(
     storer_line: CommandLine, kata_id: str, arguments: tuple[str, ...]
@@ -128,7 +151,10 @@ def test_what_participants_wrote_can_not_steer_a_terminal(
     storer_line: CommandLine, katas: Katas, kata_id: str
 ) -> None:
     files = {**FILES, "hiker.c": HOSTILE, "a\u202e\u009b.txt": b"\x1b[2J"}
-    katas.record(kata_id, "whale", files, colour=RED, stdout=HOSTILE, reason="\x1b[2J\x07")
+    test = results_pb2.TestResult(name="\x1b[2J", message="\x1b[2J")
+    results = results_pb2.TestResults(tests=[test])
+    facts = {"writer": "\x1b[2J", "test_results": results, "reason": "\x1b[2J\x07"}
+    katas.record(kata_id, "whale", files, colour=RED, stdout=HOSTILE, **facts)
     for arguments in (
         ("show", kata_id),
         ("show", kata_id, "whale"),

@@ -17,6 +17,7 @@ import pytest
 from cyberdojo.storer.v1 import storer_pb2
 from dojo.engine.data_containers import DataContainers
 from support.paths import TESTS, TOP
+from support.prometheus import scraped, value
 from support.services import Service, wait_until
 from support.storer.killed_archivers import katas_of
 from support.storer.storing import FILES, Katas, git, refused
@@ -109,7 +110,11 @@ def test_an_archive_that_does_not_answer_is_tried_again(
     place: Path,
     data_containers: DataContainers,
 ) -> None:
-    service = start_storer(CYBER_DOJO_ARCHIVE=str(place), CYBER_DOJO_ARCHIVE_AFTER_SECONDS="2")
+    service = start_storer(
+        CYBER_DOJO_ARCHIVE=str(place),
+        CYBER_DOJO_ARCHIVE_AFTER_SECONDS="2",
+        CYBER_DOJO_METRICS_LISTEN="127.0.0.1:0",
+    )
     away = place.with_name("away")
     katas = client(start_storer())
     place.rename(away)
@@ -117,8 +122,12 @@ def test_an_archive_that_does_not_answer_is_tried_again(
     idle(data_containers, kata_id, 100)
     service.wait_for_event(lambda event: event["event"] == "nothing archived")
     assert data_containers.exists(kata_id)
+    wait_until(lambda: value(scraped(service), "cyber_dojo_archive_overdue_seconds") >= 98)
+    assert value(scraped(service), "cyber_dojo_archive_failures_total", work="archive") >= 1
     away.rename(place)
     wait_until(lambda: not data_containers.folder(kata_id).exists())
+    wait_until(lambda: value(scraped(service), "cyber_dojo_archive_overdue_seconds") == 0)
+    assert value(scraped(service), "cyber_dojo_katas_archived_total") == 1
 
 
 def test_a_kata_with_a_damaged_avatar_is_archived_too(

@@ -443,6 +443,24 @@ def test_a_damaged_avatar_is_in_the_backup_with_the_others(
     assert backup(katas, since_token=made.token).states == dict.fromkeys(three, "unchanged")
 
 
+def test_an_avatar_that_was_damaged_is_in_the_next_backup_when_it_is_mended(
+    katas: Katas, three: list[str], folder: Callable[[str], Path]
+) -> None:
+    git_folder = folder(three[0]) / "whale/.git"
+    commit = (git_folder / "refs/tags/1").read_text().strip()
+    lost = git_folder / "objects" / commit[:2] / commit[2:]
+    content = lost.read_bytes()
+    lost.unlink()
+    damaged = backup(katas)
+    assert damaged.states == dict.fromkeys(three, "sent")
+    lost.write_bytes(content)
+    mended = backup(katas, since_token=damaged.token)
+    assert mended.states == {three[0]: "sent", three[1]: "unchanged", three[2]: "unchanged"}
+    member = f"{three[0][:2]}/{three[0][2:]}/whale/.git/objects/{commit[:2]}/{commit[2:]}"
+    assert contents(mended.tar)[member] == content
+    assert backup(katas, since_token=mended.token).states == dict.fromkeys(three, "unchanged")
+
+
 # --- Streams that break off
 
 

@@ -11,6 +11,7 @@ from cyberdojo.storer.v1 import storer_pb2
 from dojo.engine.data_containers import DataContainers
 from storer.archive.archive import Archive
 from storer.archive.location import open_archive
+from support.prometheus import scraped, value
 from support.services import Service, code_of, wait_until
 from support.storer.backups import restore_into
 from support.storer.copies import wait_until_copied
@@ -33,7 +34,13 @@ def machine(start_storer: Callable[..., Service], place: Path, katas_directory: 
         CYBER_DOJO_ARCHIVE=str(place),
         CYBER_DOJO_ARCHIVE_COPY_SECONDS=SECONDS,
         CYBER_DOJO_KATAS_DIRECTORY=str(katas_directory),
+        CYBER_DOJO_METRICS_LISTEN="127.0.0.1:0",
     )
+
+
+def lag_seconds(machine: Service) -> float:
+    """Return the age of the oldest change that is not copied, as Prometheus reads it."""
+    return value(scraped(machine), "cyber_dojo_archive_copy_lag_seconds")
 
 
 @pytest.fixture
@@ -189,8 +196,11 @@ def test_a_copy_that_failed_is_tried_again(
     lock.symlink_to("nowhere/at/all")
     katas.record(kata_id, "whale")
     machine.wait_for_event(lambda event: event["event"] == "not copied")
+    assert lag_seconds(machine) >= float(SECONDS) / 2
+    assert value(scraped(machine), "cyber_dojo_archive_failures_total", work="copy") >= 1
     lock.unlink()
     wait_until_copied(folder(kata_id), whale=1)
+    wait_until(lambda: lag_seconds(machine) == 0)
 
 
 def test_archiving_replaces_all_copies_by_one_tar(

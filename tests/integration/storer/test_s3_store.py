@@ -68,11 +68,15 @@ def test_a_kata_is_archived_in_the_store_found_and_fetched(
     assert not data_containers.folder(kata_id).exists()
     key = f"some/where/{kata_id[:2].lower()}/{kata_id.lower()}.{kata_id}.tar.zst"
     mark = "some/where/.namespace"
-    assert [each.key for each in bucket.objects.all()] == [mark, key]
+    entry = f"some/where/.index/{kata_id[:2].lower()}/{kata_id.lower()}.{kata_id}.json"
+    assert [each.key for each in bucket.objects.all()] == [entry, mark, key]
     request = storer_pb2.CompleteKataIdRequest(partial_id=kata_id[:6].lower())
     assert list(katas.stub.CompleteKataId(request).kata_ids) == [kata_id]
-    listed = katas.stub.ListKatas(storer_pb2.ListKatasRequest(prefix=kata_id[:1])).katas
-    assert [each.source for each in listed] == [storer_pb2.KATA_SOURCE_ARCHIVE]
+    listing = storer_pb2.ListKatasRequest(prefix=kata_id[:1], check_index=True)
+    (listed,) = katas.stub.ListKatas(listing).katas
+    assert listed.source == storer_pb2.KATA_SOURCE_ARCHIVE
+    assert listed.details.light_count == 1
+    assert listed.details.size_bytes == bucket.Object(key).content_length
     assert katas.lights(kata_id, "whale") == lights
     katas.delete(kata_id)
     assert [each.key for each in bucket.objects.all()] == [mark]

@@ -45,10 +45,22 @@ def _working_calls(pair: Pair) -> None:
     assert set(outcomes(2 * limits.WORKING_CALLS * calls)) == {OK}
 
 
-def _large_working_calls(pair: Pair) -> None:
+def _large_lights(pair: Pair) -> None:
     kata_id = pair.katas.started("whale")
+    files = {**FILES, "large": bytes(2 * limits.LARGE_LIGHT_BYTES)}
+    pair.katas.record(kata_id, "whale", files)
     calls = [lambda: pair.katas.files(kata_id, "whale")]
-    assert set(outcomes(2 * limits.LARGE_WORKING_CALLS * calls)) == {OK}
+    assert set(outcomes(2 * limits.MAX_LARGE_LIGHT_PROCESSES * calls)) == {OK}
+    assert dict(pair.katas.files(kata_id, "whale").files) == files
+
+
+def _checks(pair: Pair) -> None:
+    kata_id = pair.katas.started("whale")
+    pair.katas.record(kata_id, "whale", {**FILES, "a": bytes(2 * limits.SMALL_CHECKED_BYTES)})
+    request = storer_pb2.VerifyKatasRequest(kata_ids=[kata_id])
+    calls = [lambda: list(pair.katas.stub.VerifyKatas(request, timeout=SECONDS))]
+    assert set(outcomes(2 * limits.MAX_CHECKING_PROCESSES * calls)) == {OK}
+    assert not any(part.HasField("finding") for part in calls[0]())
 
 
 def _fetches(pair: Pair) -> None:
@@ -136,7 +148,7 @@ def _large_manifests(pair: Pair) -> None:
 
 
 def _receiving(pair: Pair) -> None:
-    """Send nothing, in twice as many calls as may be slow; others are answered meanwhile."""
+    """Send nothing, in twice as many calls as may be large; others are answered meanwhile."""
     kata_id = pair.katas.create()
     share = limits.MEMORY_BYTES * limits.RECEIVED_MEMORY_PERCENT // 100
     count = 2 * (share // limits.MESSAGE_BYTES)
@@ -214,7 +226,12 @@ CASES: dict[str, Case] = {
     "MAX_MANIFEST_BYTES": _manifest,
     "LARGE_JSON_BYTES": _large_manifests,
     "WORKING_CALLS": _working_calls,
-    "LARGE_WORKING_CALLS": _large_working_calls,
+    "LARGE_LIGHT_BYTES": _large_lights,
+    "MAX_LARGE_LIGHT_PROCESSES": _large_lights,
+    "MAX_CHECKING_PROCESSES": _checks,
+    "SMALL_CHECKED_BYTES": _checks,
+    "SMALL_CHECKED_FILES": _checks,
+    "SMALL_CHECKED_SECONDS": _checks,
     "MAX_FETCHES": _fetches,
     "MAX_WAITING_FOR_ONE_LOCK": _waiting_for_one_lock,
     "MAX_WAITING_CALLS": _waiting_calls,
@@ -223,6 +240,7 @@ CASES: dict[str, Case] = {
     "REQUEST_FACTOR": _requests,
     "RESPONSE_FACTOR": _responses,
     "RECEIVED_MEMORY_PERCENT": _receiving,
+    "SMALL_RECEIVE_SECONDS": _receiving,
     "FAST_RECEIVE_SECONDS": _receiving,
     "RECEIVE_SECONDS": _receiving,
 }

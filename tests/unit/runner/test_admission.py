@@ -261,3 +261,18 @@ def test_a_run_that_waits_is_told_how_many_are_ahead_whenever_that_changes() -> 
         assert told == {"a": [], "b": [0], "c": [1], "d": [2, 1, 0]}
 
     asyncio.run(main())
+
+
+def test_runs_that_go_on_and_runs_that_wait_are_counted() -> None:
+    async def test(runs: Runs) -> None:
+        admission = runs.admission
+        await runs.start("first", "bear")
+        await runs.start("second", "bear")
+        await runs.start("third", "bee")
+        await runs.start("fourth", "cheetah")
+        assert (admission.count_running(), admission.count_waiting()) == (2, 2)
+        for name in ("first", "third", "fourth", "second"):
+            await runs.end(name)
+        assert (admission.count_running(), admission.count_waiting()) == (0, 0)
+
+    admitted(test)

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dojo import limits
+from dojo.budget import NotSmall
 from dojo.errors import ComparisonLost, ComparisonsExhausted, ComparisonTooLarge
 from dojo.service.call_threads import CallThreads
 from dojo.visible_files import MAX_FILE_BYTES
@@ -23,7 +24,7 @@ from storer.api import comparer
 from storer.api.comparer import Output
 from storer.api.comparisons import Comparisons, Read
 from storer.kata import diff
-from storer.kata.diff import Comparison, FileChange, NotSmall
+from storer.kata.diff import Comparison, FileChange
 from support.processes import children_of
 from support.services import wait_until
 from support.storer.storing import git

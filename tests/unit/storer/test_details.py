@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from storer.katas import details
-from storer.katas.details import Details
+from storer.kata import details
+from storer.kata.details import Details
 from support.storer.damages import ID, LIGHTS, SOUND, in_folders, in_git, write_kata
 
 

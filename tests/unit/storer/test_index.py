@@ -76,6 +76,8 @@ INVALID: list[tuple[dict[str, Any], str]] = [
         'progress_regexs[0]: "(" is no regular expression: it has a ( that is not closed',
     ),
     ({"progress_regexs": ["a", "b", "c"]}, "progress_regexs: has to have two entries"),
+    ({"results_filename": 5}, "results_filename: has to be text, and is 5"),
+    ({"results_filename": "../a"}, 'results_filename: "../a": '),
     ({"progress_regexs": "OK"}, "progress_regexs: has to be a list of texts"),
     (
         {"hidden_filenames": ["a", "*.txt"]},

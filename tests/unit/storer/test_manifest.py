@@ -58,6 +58,7 @@ manifests = st.builds(
     highlight_filenames=st.lists(names, max_size=2),
     progress_regexs=st.lists(texts, max_size=2),
     hidden_filenames=st.lists(texts, max_size=2),
+    results_filename=st.sampled_from(["", "results.xml", "build/results"]),
     other=st.dictionaries(
         texts.filter(lambda key: key not in manifest.KEYS)
         | st.sampled_from(["language", "unit_test_framework", "forked_from"]),

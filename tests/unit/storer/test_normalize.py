@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dojo import limits, shares, visible_files, waits
+from dojo.budget import NotSmall
 from dojo.errors import KataDamaged, MemoryExhausted
 from dojo.shares import Memory
 from dojo.waits import CallEnded, CallWork
@@ -860,7 +861,7 @@ def test_a_light_that_is_too_large_for_its_reader_is_not_expanded(
         git(incoming.whale, "repack", "-adfq")
     tracemalloc.start()
     try:
-        with pytest.raises(diff.NotSmall):
+        with pytest.raises(NotSmall):
             diff.read(kata.avatar("whale"), 0, 1, limits.SMALL_COMPARED_BYTES)
         _, peak_bytes = tracemalloc.get_traced_memory()
     finally:

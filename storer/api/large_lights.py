@@ -1,0 +1,65 @@
+"""Large lights, which are put into messages and JSON in a process of their own.
+
+To do that with tens of megabytes holds Python's lock for as long as dozens of calls take.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from cyberdojo.storer.v1 import storer_pb2
+from dojo import limits, process_main
+from dojo.budget import NotSmall
+from dojo.processes import Process, Processes
+from storer.api import converters, facts_converters
+from storer.fs import json_files
+from storer.git import libgit2
+from storer.kata.avatar import Avatar
+from storer.kata.history import History
+from storer.kata.light import Light, Submission
+
+
+def files_of(avatar: Avatar, number: int, processes: Processes) -> bytes:
+    """Return the answer to GetFiles, serialized, for a light (-1: the newest).
+
+    Large ones are made in one of the `processes`.
+    """
+    try:
+        return _answer(*avatar.submission(number, limits.LARGE_LIGHT_BYTES))
+    except NotSmall:
+        pass
+    light = avatar.light(number)
+    with processes.one() as process:
+        process.call(_write_answer, avatar.folder, avatar.kata_id, light)
+        return process.written()
+
+
+def dump_files(process: Process, files: Mapping[str, bytes]) -> Iterator[bytes]:
+    """Yield the JSON of files, as `json_files.dump_files` makes it, in pieces from a process."""
+    sizes = {name: len(content) for name, content in files.items()}
+    process.call_with(files.values(), _dump_files, sizes)
+    yield from process.pieces()
+
+
+def _dump_files(sizes: Mapping[str, int]) -> None:
+    contents = process_main.given(sizes.values())
+    process_main.leave(json_files.file_pieces(dict(zip(sizes, contents, strict=True))))
+
+
+def _write_answer(folder: Path, kata_id: str, light: Light) -> None:
+    """Write the answer into the file, in a process."""
+    libgit2.configure()
+    submission = History(folder, kata_id, folder.name).submission(light.number)
+    process_main.file().write(_answer(light, submission))
+
+
+def _answer(light: Light, submission: Submission) -> bytes:
+    answer: Any = storer_pb2.GetFilesResponse(
+        light=converters.light_to(light),
+        files=submission.files,
+        stdout=submission.stdout,
+        stderr=submission.stderr,
+    )
+    facts_converters.results_to(submission.test_results, answer)
+    serialized: bytes = answer.SerializeToString()
+    return serialized

@@ -1,0 +1,54 @@
+"""What a kata is created from that starts with the files of another one's light."""
+
+from collections.abc import Iterable
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from dojo import limits, process_main
+from dojo.budget import NotSmall
+from dojo.processes import Processes
+from storer.fs import json_files
+from storer.git import libgit2
+from storer.kata.history import History
+from storer.kata.kata import Kata
+from storer.kata.light import Submission
+from storer.kata.manifest import Manifest
+
+
+def describe(
+    kata: Kata, name: str, number: int, processes: Processes, held: ExitStack
+) -> tuple[Manifest, Iterable[bytes] | None]:
+    """Return the manifest of a fork of a light (-1: the newest), and the JSON of its files.
+
+    The JSON is None where the manifest has the files. Large ones are read in one of the
+    `processes`, which is in use until `held` ends; their JSON has to be read before.
+    """
+    avatar = kata.avatar(name)
+    light = avatar.light(number)
+    forked_from = {"id": kata.kata_id, "avatar": name, "number": light.number}
+    if not kata.has_large_manifest():
+        with suppress(NotSmall):
+            submission = avatar.submission(light.number, limits.LARGE_LIGHT_BYTES)[1]
+            return _fork(kata, submission, forked_from), None
+    avatar.open_history()  # replays its log, if need be
+    process = held.enter_context(processes.one())
+    described = process.call(_describe_large, kata.folder, kata.kata_id, forked_from)
+    return described, process.pieces()
+
+
+def _describe_large(folder: Path, kata_id: str, forked_from: dict[str, Any]) -> Manifest:
+    """Return the manifest of a fork, and leave the JSON of its files, in a process."""
+    libgit2.configure()
+    name, number = forked_from["avatar"], forked_from["number"]
+    submission = History(folder / name, kata_id, name).submission(number)
+    described = _fork(Kata.detached(folder, kata_id), submission, forked_from)
+    process_main.leave(json_files.file_pieces(submission.files))
+    return replace(described, visible_files={})
+
+
+def _fork(parent: Kata, submission: Submission, forked_from: dict[str, Any]) -> Manifest:
+    described = parent.read_manifest()
+    other = {**described.other, "forked_from": forked_from}
+    return replace(described, visible_files=submission.files, other=other)
