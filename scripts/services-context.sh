@@ -46,7 +46,7 @@ unpack dependencies "$inputs $processor" --require-hashes --requirement $require
 # time, deleted modules included.
 source=build/services-source
 scripts/launcher.sh
-project=(pyproject.toml README.md LICENSE dojo storer runner cli replay cyberdojo)
+project=(pyproject.toml README.md LICENSE cyber_dojo_client dojo storer runner cli replay cyberdojo)
 inputs=$(digest "${project[@]}" requirements/dev.txt scripts/services-context.sh)
 if [ "$(cat "$context.application" 2>/dev/null)" != "$inputs" ]; then
     rm -rf $source
