@@ -167,7 +167,7 @@ def _read_all(world: World, kata_id: str) -> None:
     damaged = {each.avatar for found in kata for each in found.damaged}
     names = [name for found in kata for name in found.avatars if name not in damaged]
     for name in damaged:
-        files = _of_kata(storer_pb2.GetFilesRequest, kata_id=kata_id, avatar=name)
+        files = _of_kata(storer_pb2.GetFilesRequest, kata_id=kata_id, avatar=name, light_number=0)
         assert _call(world, "GetFiles", [files])[0] is DATA_LOSS, f"{name} is said to be damaged"
     use("ListAvatars", storer_pb2.ListAvatarsRequest)
     use("ListLights", storer_pb2.ListLightsRequest)
