@@ -156,6 +156,9 @@ async def serve(
     await stopping.wait()
     _log.info("stopping")
     reporting.cancel()
+    if metrics_server is not None:
+        # Before our address is free: a service that takes it over takes over this one too.
+        await asyncio.to_thread(metrics_server.stop)
     for call in on_stopping:
         call()
     await checks.enter_graceful_shutdown()
@@ -163,8 +166,6 @@ async def serve(
     monitor.stop()
     for finish in on_stop:
         await finish()
-    if metrics_server is not None:
-        await asyncio.to_thread(metrics_server.stop)
     _log.info("stopped")
 
 

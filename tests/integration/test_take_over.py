@@ -13,6 +13,7 @@ from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
 from dojo.engine.data_containers import DataContainers
 from support.kata_folders import Kata
 from support.runner.submissions import request
+from support.prometheus import scraped, value
 from support.services import Service, run_healthcheck, wait_until
 from support.storer.fixtures import delete_all
 
@@ -28,6 +29,9 @@ def replace(
 
     def start(former: Service) -> Service:
         listen = {f"CYBER_DOJO_{former.module.upper()}_LISTEN": former.address}
+        for event in former.events():
+            if event["event"] == "serving metrics":
+                listen["CYBER_DOJO_METRICS_LISTEN"] = event["listen"]
         options = ("--take-over", "600")
         started.append(start_service(former.module, *options, until=WAITING, **listen))
         return started[-1]
@@ -49,7 +53,7 @@ def test_a_run_ends_in_the_former_runner_while_the_new_one_serves(
     kata: Kata,
 ) -> None:
     kata.start_avatar("whale")
-    former = start_service("runner")
+    former = start_service("runner", CYBER_DOJO_METRICS_LISTEN="127.0.0.1:0")
     new = replace(former)
     assert not serving(new)
     with (
@@ -64,6 +68,7 @@ def test_a_run_ends_in_the_former_runner_while_the_new_one_serves(
         stopping = threads.submit(former.stop)
         wait_until(lambda: serving(new))
         assert run_healthcheck(new.address).returncode == 0
+        assert value(scraped(new), "cyber_dojo_runs_in_progress") == 0
         assert former.is_running
         assert not run.done()
         go_on.touch()
