@@ -12,8 +12,8 @@ from cyberdojo.runner.v1 import runner_pb2_grpc
 from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
 from dojo.engine.data_containers import DataContainers
 from support.kata_folders import Kata
-from support.runner.submissions import request
 from support.prometheus import scraped, value
+from support.runner.submissions import request
 from support.services import Service, run_healthcheck, wait_until
 from support.storer.fixtures import delete_all
 
