@@ -12,12 +12,15 @@ help: ## show this list
 
 ## Set-up
 
-setup: engine protos ## install and start what is missing: docker, Python packages, generated code
+setup: engine protos launcher ## install and start what is missing: docker, Python packages, generated code
 
 engine:
 	@scripts/engine.sh
 
 protos: cyberdojo/__init__.py ## generate cyberdojo/ from protos/
+
+launcher: ## compile the program that starts runs, runner/launch/launcher.c
+	@scripts/launcher.sh
 
 .venv/.installed: pyproject.toml requirements/dev.txt
 	@scripts/venv.sh
@@ -31,18 +34,18 @@ tests/node/node_modules/.package-lock.json: tests/node/package-lock.json
 
 ## The services
 
-images: engine protos ## build the images of the services, and of the languages in images/suite.txt
+images: engine protos launcher ## build the images of the services, and of the languages in images/suite.txt
 	@scripts/images.sh
 	@scripts/start-points.sh
 
-images-all: engine protos ## build the images of the services and of all languages
+images-all: engine protos launcher ## build the images of the services and of all languages
 	@scripts/images.sh --all
 	@scripts/start-points.sh
 
 image-%: engine ## build one language image, and its base images: make image-gcc_assert
 	@scripts/images.sh $*
 
-up: images ## start the services: storer on 127.0.0.1:4577, runner on 127.0.0.1:4597
+up: images ## start the services: storer on 127.0.0.1:4577, runner on 127.0.0.1:4597; TLS=1: with TLS and tokens
 	@scripts/up.sh
 
 rollback: engine ## go back to the images that ran before the last make up
@@ -54,8 +57,8 @@ down: ## stop the services; the katas stay
 prometheus: image-prometheus ## start a Prometheus beside the services, on 127.0.0.1:9090
 	@scripts/compose --profile prometheus up --detach --no-deps prometheus
 
-demo: up ## set up, start the services, and show what they do
-	@bash -c '. scripts/lib.sh && exec $(python) scripts/demo.py'
+demo: up ## set up, start the services, and show what they do; TLS=1: with TLS and tokens
+	@scripts/with-access $(python) scripts/demo.py
 
 ## The code
 
@@ -114,7 +117,7 @@ format: .venv/.installed ## format the code
 	@.venv/bin/ruff format
 
 clean: ## remove what make created in this folder; images and katas stay
-	rm -rf build cyberdojo .venv tests/node/node_modules *.egg-info
+	rm -rf build cyberdojo runner/launch/launcher .venv tests/node/node_modules *.egg-info
 
-.PHONY: help setup engine protos images images-all up rollback down prometheus demo test test-unit fuzz fuzz-case coverage test-languages bench lint lint-protos \
+.PHONY: help setup engine protos launcher images images-all up rollback down prometheus demo test test-unit fuzz fuzz-case coverage test-languages bench lint lint-protos \
 	release-protos lock lock-check upgrade types format clean

@@ -30,6 +30,8 @@ _CODES = {
     grpc.StatusCode.DATA_LOSS: DAMAGED,
     grpc.StatusCode.RESOURCE_EXHAUSTED: FULL,
     grpc.StatusCode.UNIMPLEMENTED: REFUSED,
+    grpc.StatusCode.UNAUTHENTICATED: REFUSED,
+    grpc.StatusCode.PERMISSION_DENIED: REFUSED,
 }
 
 _DETAILS = "grpc-status-details-bin"
@@ -51,9 +53,11 @@ def message_of(error: Any, address: str, service: str = "storer") -> str:
     if is_disconnected(error):
         option = "--address" if service == "storer" else f"--{service}"
         return (
-            f"no {service} answers at {address}: start it (make up), or name its address "
-            f"in {option} or CYBER_DOJO_{service.upper()}"
+            f"no {service} answers at {address}: start it (make up), or name its address in "
+            f"{option} or CYBER_DOJO_{service.upper()}; if it has TLS, CYBER_DOJO_CA names its CA"
         )
+    if error.code() is grpc.StatusCode.UNAUTHENTICATED:
+        return f"{' '.join(str(error.details()).split())}: name one in CYBER_DOJO_TOKEN_FILE"
     if error.code() is grpc.StatusCode.UNIMPLEMENTED:
         return f"the {service} at {address} is older than this command: update it"
     if error.code() is grpc.StatusCode.CANCELLED:

@@ -1,6 +1,7 @@
 """Show what storer and runner do: `make demo` runs this.
 
-The demo is a plain client of the two services and uses nothing of them but their protos.
+The demo is a plain client of the two services and uses nothing of them but their protos, and the
+settings that say how callers connect.
 `Session.press_test` is what a web tier does when a participant presses *test*.
 """
 
@@ -22,10 +23,11 @@ import grpc
 from cyberdojo.colour.v1 import colour_pb2
 from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
 from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
+from dojo.channels import open_channel
+from dojo.service.settings import BadSettings, CallerSettings, load
 
 START_POINT = Path(__file__).parents[1] / "start_points" / "languages" / "gcc_assert"
 NAMESPACE_LABEL = "cyber-dojo.namespace"
-MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 
 ESCAPES = {
     "red": "31",
@@ -43,24 +45,23 @@ class UnexpectedResult(Exception):
 def main() -> None:
     """Show everything; exit with 1 if a result is not what it should be."""
     parser = argparse.ArgumentParser(description="Show what storer and runner do.")
+    host = os.environ.get("CYBER_DOJO_HOST") or "127.0.0.1"
     storer_port = os.environ.get("CYBER_DOJO_STORER_PORT") or "4577"
     runner_port = os.environ.get("CYBER_DOJO_RUNNER_PORT") or "4597"
-    parser.add_argument("--storer", default=f"127.0.0.1:{storer_port}", metavar="HOST:PORT")
-    parser.add_argument("--runner", default=f"127.0.0.1:{runner_port}", metavar="HOST:PORT")
+    parser.add_argument("--storer", default=f"{host}:{storer_port}", metavar="HOST:PORT")
+    parser.add_argument("--runner", default=f"{host}:{runner_port}", metavar="HOST:PORT")
     parser.add_argument(
         "--namespace", default=os.environ.get("CYBER_DOJO_NAMESPACE") or "cyber-dojo"
     )
     parser.add_argument("--keep", action="store_true", help="don't delete the kata at the end")
     arguments = parser.parse_args()
     begun = time.monotonic()
-    options = [
-        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-        ("grpc.enable_http_proxy", 0),  # a proxy is for the web, not for these
-    ]
-    with (
-        grpc.insecure_channel(arguments.storer, options) as storer,
-        grpc.insecure_channel(arguments.runner, options) as runner,
-    ):
+    try:
+        settings = load(CallerSettings, os.environ)
+        channels = [open_channel(each, settings) for each in (arguments.storer, arguments.runner)]
+    except BadSettings as error:
+        sys.exit(f"** {error}")
+    with channels[0] as storer, channels[1] as runner:
         session = Session(storer, runner)
         try:
             show(session, arguments.namespace)

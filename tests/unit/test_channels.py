@@ -12,6 +12,7 @@ import pytest
 
 from dojo import channels
 from dojo.service import serving
+from dojo.service.settings import CallerSettings
 from support.storer.stalling_proxy import StallingProxy, stalling_proxy
 
 SOON_SECONDS = 0.5
@@ -65,7 +66,9 @@ def watching(
     try:
         with (
             stalling_proxy(server.address, 2**62) as proxy,
-            channels.open_channel(proxy.address, keepalive_seconds=client_seconds) as channel,
+            channels.open_channel(
+                proxy.address, CallerSettings(), keepalive_seconds=client_seconds
+            ) as channel,
         ):
             same = bytes  # a message is its bytes
             call: Any = channel.unary_stream(WATCH, same, same)(b"", timeout=120)

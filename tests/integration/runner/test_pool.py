@@ -46,6 +46,10 @@ def was_warm(service: Service, kata: Kata) -> list[bool]:
     return [event["warm"] for event in events if event.get("kata") == kata.id]
 
 
+def _is_logged(service: Service, kata: Kata, warm: list[bool]) -> bool:
+    return was_warm(service, kata) == warm
+
+
 def test_a_prepared_run_takes_the_warm_container(
     runner: Stub, runner_service: Service, started_kata: Kata, engine: Engine
 ) -> None:
@@ -57,15 +61,19 @@ def test_a_prepared_run_takes_the_warm_container(
     wait_until(lambda: was_warm(runner_service, started_kata) == [True])
 
 
-def test_a_run_prepares_the_next_one_and_each_container_serves_once(
-    runner: Stub, runner_service: Service, started_kata: Kata, engine: Engine
+def test_a_run_prepares_the_next_one_and_each_container_serves_its_number_of_runs(
+    start_runner: StartRunner, client: Client, started_kata: Kata, engine: Engine
 ) -> None:
-    names = set()
-    for _ in range(3):
-        names.add(runner.Run(request(started_kata, "hostname")).stdout.content)
-        wait_until(lambda: waiting_containers(engine, started_kata))
-    assert len(names) == 3
-    wait_until(lambda: was_warm(runner_service, started_kata) == [False, True, True])
+    for runs, containers_used in (("1", 4), ("2", 2), ("1000", 1)):
+        service = start_runner(CYBER_DOJO_RUNNER_MAX_RUNS_OF_CONTAINER=runs)
+        runner = client(service)
+        names = set()
+        for _ in range(4):
+            names.add(runner.Run(request(started_kata, "hostname")).stdout.content)
+            wait_until(lambda: waiting_containers(engine, started_kata))
+        assert len(names) == containers_used
+        wait_until(partial(_is_logged, service, started_kata, [False, True, True, True]))
+        service.stop()
 
 
 def test_preparing_twice_makes_one_container(
@@ -215,8 +223,9 @@ def test_no_container_is_prepared_if_the_limit_is_0_or_memory_is_short(
     runner = client(start_runner(**setting))
     assert not prepare(runner, started_kata)
     assert_serves(runner, started_kata)
-    wait_until(lambda: not containers(engine, started_kata))
-    assert not waiting_containers(engine, started_kata)
+    wait_until(
+        lambda: not containers(engine, started_kata) + waiting_containers(engine, started_kata)
+    )
 
 
 def test_a_container_that_somebody_removed_is_replaced(

@@ -152,13 +152,24 @@ def _containers(engine: Engine, kata: Kata) -> list[str]:
 
 
 def _is_waiting(engine: Engine, container: str) -> bool:
-    """Return whether a container has only its first process, and the shell that waits."""
+    """Return whether a container has only its first process and the shell that waits.
+
+    A launcher, and the two processes with which the next run waits, may be there too. They are no
+    children of theirs: they came from outside.
+    """
     try:
         first = engine.api.inspect_container(container)["State"]["Pid"]
     except docker.errors.NotFound:
         return False
     found = children(first)
-    return len(found) == 1 and not children(found[0])
+    if len(found) != 1 or children(found[0]):
+        return False
+    own = {first, found[0]}
+    try:
+        others = [int(row[1]) for row in engine.api.top(container)["Processes"] or ()]
+    except docker.errors.APIError:  # it has ended
+        return False
+    return len([pid for pid in others if pid not in own]) <= 3
 
 
 def children(pid: int) -> list[int]:
