@@ -88,11 +88,11 @@ def test_no_light_is_lost_and_no_call_that_waits_fails_when_storers_are_replaced
     data_containers: DataContainers,
 ) -> None:
     former = start_service("storer", CYBER_DOJO_METRICS_LISTEN="127.0.0.1:0")
-    manifest = storer_pb2.Manifest(display_name="a", image_name="a", visible_files={"a": b""})
+    manifest = storer_pb2.Manifest(display_name="a", image_name="a", files={"a": b""})
     with grpc.insecure_channel(former.address) as channel:
         storer = storer_pb2_grpc.StorerServiceStub(channel)
         kata_id = storer.CreateKata(storer_pb2.CreateKataRequest(manifest=manifest)).kata_id
-        storer.StartAvatar(storer_pb2.StartAvatarRequest(kata_id=kata_id, order=["whale"]))
+        storer.StartAvatar(storer_pb2.StartAvatarRequest(kata_id=kata_id, avatars=["whale"]))
         recorded: list[int] = []
         is_over = threading.Event()
 
