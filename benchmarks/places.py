@@ -10,17 +10,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import docker.errors
-import grpc
 
 from cyberdojo.colour.v1 import colour_pb2
 from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
 from cyberdojo.storer.v1 import storer_pb2_grpc
 from dojo import avatars, kata_ids, locks, naming
+from dojo.channels import open_channel
 from dojo.engine.client import Engine
 from dojo.engine.data_containers import DataContainers
 from dojo.naming import Namespace
 from dojo.service import settings_file
-from dojo.service.settings import CommonSettings, load
+from dojo.service.settings import CallerSettings, CommonSettings, load
 from runner.engine import seccomp
 
 STARTUP_SECONDS = 30
@@ -110,7 +110,7 @@ class Service:
         )
         # Without a reader of its log the service would block when the pipe is full.
         self._reader = subprocess.Popen(["cat"], stdin=self._log, stdout=subprocess.DEVNULL)
-        self._channel = grpc.insecure_channel(self.address)
+        self._channel = open_channel(self.address, load(CallerSettings, os.environ))
 
     @property
     def resident_bytes(self) -> int:

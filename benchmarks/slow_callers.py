@@ -24,7 +24,9 @@ from cyberdojo.colour.v1 import colour_pb2
 from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
 from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
 from dojo import kata_ids, limits
+from dojo.channels import open_channel
 from dojo.chunks import rechunk
+from dojo.service.settings import CallerSettings, load
 
 MIB = 1024 * 1024
 IMAGE = "cyberdojofoundation/python_pytest"
@@ -42,7 +44,6 @@ _TRICKLE_SECONDS = 20
 _SENT_BYTES = 15 * 60 * limits.MIN_SENT_BYTES_PER_SECOND
 
 _OPTIONS = [
-    ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
     ("grpc.use_local_subchannel_pool", 1),  # a connection for each caller
 ]
@@ -93,7 +94,7 @@ class Caller:
         self.errors: list[grpc.RpcError] = []
         self.has_begun = threading.Event()
         self.is_stopped = threading.Event()
-        self.channel = grpc.insecure_channel(address, _OPTIONS)
+        self.channel = open_channel(address, load(CallerSettings, os.environ), *_OPTIONS)
         self._call = call
         self._thread = threading.Thread(target=self._work, name=f"slow {name}")
         self._thread.start()
@@ -349,10 +350,10 @@ _CALLS: Mapping[str, Callable[[Katas, Caller], None]] = {
 
 def _started(stub: storer_pb2_grpc.StorerServiceStub) -> str:
     manifest = storer_pb2.Manifest(
-        display_name="Python", image_name=IMAGE, visible_files={"cyber-dojo.sh": b"true\n"}
+        display_name="Python", image_name=IMAGE, files={"cyber-dojo.sh": b"true\n"}
     )
     kata_id = stub.CreateKata(storer_pb2.CreateKataRequest(manifest=manifest)).kata_id
-    stub.StartAvatar(storer_pb2.StartAvatarRequest(kata_id=kata_id, order=[AVATAR]))
+    stub.StartAvatar(storer_pb2.StartAvatarRequest(kata_id=kata_id, avatars=[AVATAR]))
     return kata_id
 
 

@@ -8,6 +8,7 @@ import grpc
 
 from cyberdojo.storer.v1 import storer_pb2_grpc
 from dojo.channels import open_channel
+from dojo.service.settings import CallerSettings
 
 # How long a storer may take to start again before the command fails.
 RETURN_SECONDS = 30.0
@@ -22,13 +23,9 @@ class Client:
     stub: storer_pb2_grpc.StorerServiceStub
 
 
-def connect(address: str) -> Client:
-    """Return a client of the storer at host:port; nothing is sent yet."""
-    channel = open_channel(
-        address,
-        ("grpc.initial_reconnect_backoff_ms", 200),
-        ("grpc.max_reconnect_backoff_ms", 2000),
-    )
+def connect(address: str, settings: CallerSettings) -> Client:
+    """Return a client of the storer at host:port; nothing is sent yet. Raises BadSettings."""
+    channel = open_channel(address, settings)
     return Client(address, channel, storer_pb2_grpc.StorerServiceStub(channel))
 
 

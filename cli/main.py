@@ -38,6 +38,10 @@ COMMANDS = {
         "storer": ("storer.__main__:command", "The service that keeps katas."),
         "runner": ("runner.__main__:command", "The service that runs their tests."),
     },
+    "Callers": {
+        "token": ("cli.commands.token:command", "Make, list and revoke tokens of callers."),
+        "certificates": ("cli.commands.certificates:command", "Make a CA and certificates."),
+    },
     "Shell": {
         "completion": ("cli.commands.completion:command", "Print a shell's completion script."),
     },

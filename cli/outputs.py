@@ -130,3 +130,16 @@ def finish(file: IO[bytes], path: Path) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def replace_file(path: Path, content: Callable[[], bytes], *, mode: int = 0o600) -> None:
+    """Replace a small file whole, or create it. A file that exists keeps its mode.
+
+    `content` is called when no other command writes the file. Raises CommandFailed.
+    """
+    path = target(str(path))
+    with translating_os_errors(str(path)), opened_part(path) as file:
+        os.fchmod(file.fileno(), path.stat().st_mode & 0o7777 if path.exists() else mode)
+        file.truncate(0)
+        file.write(content())
+        finish(file, path)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 from click.shell_completion import CompletionItem
 
 from dojo import avatars, kata_ids
 from dojo.errors import InvalidArgument
-from dojo.service.settings import address
+from dojo.service.settings import BadSettings, CallerSettings, address, load
 
 NEWEST = -1
 
@@ -36,11 +38,14 @@ class KataId(click.ParamType[str]):
         from cyberdojo.storer.v1 import storer_pb2  # noqa: PLC0415
 
         request = storer_pb2.ListKatasRequest(prefix=incomplete, page_size=_COMPLETED_IDS)
-        client = connect(ctx.params["address"])
+        try:
+            client = connect(ctx.params["address"], load(CallerSettings, os.environ))
+        except BadSettings:
+            return []  # a shell can't show an error here; the command itself will
         try:
             found = client.stub.ListKatas(request, timeout=_COMPLETION_SECONDS).katas
         except grpc.RpcError:
-            return []  # a shell can't show an error here; the command itself will
+            return []  # as above
         finally:
             client.channel.close()
         return [CompletionItem(each.kata_id) for each in found]

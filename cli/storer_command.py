@@ -16,9 +16,10 @@ import grpc
 from cli import exits, outputs
 from cli.client import Client, connect
 from cli.parameters import Address
-from cli.terminal.complaint import complain
+from cli.terminal.complaint import CommandFailed, complain
 from cli.terminal.progress import Progress
 from cli.terminal.screen import Screen
+from dojo.service.settings import BadSettings, CallerSettings, load
 
 F = TypeVar("F", bound=Callable[..., int])
 
@@ -31,9 +32,10 @@ RUNNER_ADDRESS = "127.0.0.1:4597"
 
 @dataclass(frozen=True)
 class Session:
-    """The storer that a command calls, and the screen that it writes to."""
+    """The storer that a command calls, how services are called, and the screen to write to."""
 
     client: Client
+    settings: CallerSettings
     screen: Screen
     forces_progress: bool
 
@@ -54,7 +56,10 @@ def storer_command(run: Callable[..., int]) -> click.Command:
         as_json = json is not None if known_fields else bool(json)
         fields = _fields(json, known_fields) if isinstance(json, str) else []
         screen = Screen(as_json=as_json, fields=fields)
-        code = _perform(run, address, screen, forces_progress=progress, arguments=arguments)
+        try:
+            code = _perform(run, address, screen, forces_progress=progress, arguments=arguments)
+        except (KeyboardInterrupt, click.Abort):
+            code = exits.INTERRUPTED
         click.get_current_context().exit(code)
 
     own = getattr(run, "__click_params__", [])
@@ -133,12 +138,18 @@ def _perform(
     signal.signal(
         signal.SIGTERM, signal.default_int_handler
     )  # so that incomplete files are removed
-    session = Session(connect(address), screen, forces_progress)
+    try:
+        settings = load(CallerSettings, os.environ)
+        client = connect(address, settings)
+    except BadSettings as error:
+        raise CommandFailed(str(error), exits.USAGE) from error
+    session = Session(client, settings, screen, forces_progress)
     try:
         code = run(session, **arguments)
         sys.stdout.flush()
-    except (KeyboardInterrupt, click.Abort):
-        return exits.INTERRUPTED
+    except BadSettings as error:  # for another service than the storer
+        complain(str(error))
+        return exits.USAGE
     except grpc.RpcError as error:
         complain(exits.message_of(error, address))
         return exits.code_of(error)

@@ -1,15 +1,17 @@
-"""Channels to the services."""
+"""Channels to the services, with TLS, tokens and client certificates as the settings have it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import grpc
 
-from dojo import limits
-
-# A proxy is for the web. Where docker's config.json names one, compose sets `http_proxy` in every
-# container, and gRPC would send it the calls to the service next door.
-_OPTIONS = (
-    ("grpc.max_receive_message_length", limits.MESSAGE_BYTES),
-    ("grpc.enable_http_proxy", 0),
-)
+import cyber_dojo_client
+from cyber_dojo_client import Access, Tls
+from dojo.access.watched_files import WatchedFiles, content_of
+from dojo.service.settings import BadSettings, CallerSettings, Secret, is_loopback
 
 # A connection with calls on which nothing comes for so long is pinged, and given up if no answer
 # comes: each end does so, and the other may be dead.
@@ -31,11 +33,92 @@ def keepalive_options(seconds: float = KEEPALIVE_SECONDS) -> list[tuple[str, int
 
 
 def open_channel(
-    address: str, *options: tuple[str, int], keepalive_seconds: float = KEEPALIVE_SECONDS
+    address: str,
+    settings: CallerSettings,
+    *options: tuple[str, Any],
+    keepalive_seconds: float = KEEPALIVE_SECONDS,
 ) -> grpc.Channel:
-    """Return a channel to the service at host:port, without any proxy; nothing is sent yet.
+    """Return a channel to the service at host:port; nothing is sent yet.
 
-    `options` are gRPC's, beside those that every channel has.
+    Its calls have the deadlines and the retries of the caller, and not those of the service config:
+    an operator waits for a large kata, and a replay has patience of its own. `options` are gRPC's,
+    and win over the client's. A service that listens on all addresses (0.0.0.0, ::) is called on
+    loopback. Raises BadSettings.
     """
-    every = (*_OPTIONS, *keepalive_options(keepalive_seconds))
-    return grpc.insecure_channel(address, [*every, *options])
+    no_config = ("grpc.service_config", "{}")
+    every = (*keepalive_options(keepalive_seconds), no_config, *options)
+    called = address_of(address)
+    return cyber_dojo_client.open_channel(called, access_of(called, settings), *every)
+
+
+def address_of(listen: str) -> str:
+    """Return the address at which a service is called that listens at host:port."""
+    host, _, port = listen.rpartition(":")
+    loopback = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}
+    return f"{loopback.get(host, host)}:{port}"
+
+
+def access_of(address: str, settings: CallerSettings) -> Access:
+    """Return how to get in at an address; raise BadSettings.
+
+    A token in a file is read again when that changes. The other files are read once.
+    """
+    return Access(token=_token(address, settings), tls=_tls(settings))
+
+
+def files_of(settings: CallerSettings) -> list[Path]:
+    """Return the files that a channel keeps as they were when it was opened."""
+    files = (settings.ca, settings.client_certificate, settings.client_key)
+    return [each for each in files if each is not None]
+
+
+def _tls(settings: CallerSettings) -> Tls | None:
+    if settings.ca is None:
+        if settings.client_certificate or settings.client_key:
+            raise BadSettings(["CYBER_DOJO_CLIENT_CERTIFICATE requires CYBER_DOJO_CA"])
+        return None
+    if bool(settings.client_certificate) != bool(settings.client_key):
+        raise BadSettings(
+            ["CYBER_DOJO_CLIENT_CERTIFICATE and CYBER_DOJO_CLIENT_KEY require each other"]
+        )
+    return Tls(
+        root_certificates=_read("CYBER_DOJO_CA", settings.ca),
+        certificate=_read("CYBER_DOJO_CLIENT_CERTIFICATE", settings.client_certificate),
+        key=_read("CYBER_DOJO_CLIENT_KEY", settings.client_key),
+    )
+
+
+def _token(address: str, settings: CallerSettings) -> str | Callable[[], str]:
+    """Return the token of each call, or what gives it; "" if calls have none."""
+    if settings.token is None and settings.token_file is None:
+        return ""
+    if settings.token is not None and settings.token_file is not None:
+        raise BadSettings(["CYBER_DOJO_TOKEN and CYBER_DOJO_TOKEN_FILE exclude each other"])
+    if settings.ca is None and not is_loopback(address) and settings.unprotected != "allow":
+        reason = (
+            f"the token would go to {address} unencrypted: name the CA of the service's "
+            "certificate in CYBER_DOJO_CA; CYBER_DOJO_UNPROTECTED=allow sends it as it is"
+        )
+        raise BadSettings([reason])
+    if settings.token is not None:
+        return settings.token.reveal
+    path = settings.token_file
+
+    def read() -> Secret:
+        text = (_read("CYBER_DOJO_TOKEN_FILE", path) or b"").decode("utf-8", "replace").strip()
+        try:
+            return Secret(text)
+        except ValueError as error:
+            raise BadSettings([f"CYBER_DOJO_TOKEN_FILE='{path}': its text {error}"]) from None
+
+    watched = WatchedFiles([path] if path else [], read, BadSettings)
+    return lambda: watched.get().reveal()
+
+
+def _read(setting: str, path: Path | None) -> bytes | None:
+    if path is None:
+        return None
+    try:
+        return content_of(path)
+    except OSError as error:
+        raise BadSettings([f"{setting}='{path}' can't be read: {error.strerror}"]) from error

@@ -39,6 +39,17 @@ class MessageTooLarge(InvalidArgument):
         self.facts = {"size_bytes": str(size_bytes), "limit_bytes": str(limit_bytes)}
 
 
+class Unauthenticated(DojoError):
+    """Nobody knows the caller."""
+
+
+class NotAllowed(DojoError):
+    """The caller's role may not call this RPC, or not like that."""
+
+    def __init__(self, name: str, role: str, what: str, allowed: list[str]) -> None:
+        super().__init__(f"{name} has the role {role}; {what} takes {' or '.join(allowed)}")
+
+
 class NotFound(DojoError):
     """The thing that the caller asked for does not exist."""
 
@@ -154,6 +165,17 @@ class AvatarsExhausted(Exhausted):
         super().__init__(
             f"kata {kata_id}: all {tried} of the given avatars have been started", kata_id=kata_id
         )
+
+
+class TooManyGuesses(Exhausted, Busy):
+    """The caller has tried too many ids that no kata has."""
+
+    def __init__(self, retry_seconds: float) -> None:
+        super().__init__(
+            "too many ids were tried that no kata has; katas that were used before can be used; "
+            f"try another id in {retry_seconds:.0f} s"
+        )
+        self.retry_seconds = retry_seconds
 
 
 class RunsExhausted(Exhausted, Busy):

@@ -39,10 +39,10 @@ def is_whole(text: str) -> bool:
     return _WHOLE.match(text) is not None
 
 
-def check_partial(partial_id: str) -> str:
+def check_partial(partial_id: str, shortest: int = SHORTEST_PARTIAL) -> str:
     """Return `partial_id` if it is long enough to be completed; raise InvalidArgument if not."""
-    if not _PARTIAL.match(partial_id):
-        reason = f"{_shown(partial_id)} is not 6 to 10 letters and digits"
+    if not _PARTIAL.match(partial_id) or len(partial_id) < shortest:
+        reason = f"{_shown(partial_id)} is not {shortest} to {LENGTH} letters and digits"
         raise InvalidArgument("partial_id", reason)
     return partial_id
 

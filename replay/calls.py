@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import grpc
 
 from dojo.channels import open_channel
+from dojo.service.settings import CallerSettings
 from replay.errors import ReplayStopped
 
 T = TypeVar("T")
@@ -31,9 +32,9 @@ class Refused(Exception):
     """A call failed for a reason that says nothing about the next call."""
 
 
-def channel(address: str) -> grpc.Channel:
-    """Return a channel to a service. Any thread may use it."""
-    return open_channel(address, ("grpc.max_send_message_length", -1))
+def channel(address: str, settings: CallerSettings) -> grpc.Channel:
+    """Return a channel to a service. Any thread may use it. Raises BadSettings."""
+    return open_channel(address, settings)
 
 
 class Calls:

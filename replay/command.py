@@ -79,7 +79,7 @@ def _replay(screen: Screen, options: Options, found: recorded.Found, journal: Jo
             progress.say(each.reason)
         mounted = start_points.prepare(options.start_points, scratch)
         services = pair.ServiceOptions(data_containers.namespace, mounted, options.jobs)
-        private, storers = pair.start(services, directories, options.storer, stack)
+        private, storers = pair.start(services, directories, options.storer, settings, stack)
         session = Session(options, private, data_containers.engine, journal, progress)
         session.outcomes += damaged
         try:

@@ -11,6 +11,8 @@ import structlog
 from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
 from cyberdojo.status.v1 import status_pb2
 from dojo import run_seconds
+from dojo.access import access
+from dojo.access.access import Access
 from dojo.engine.client import Engine
 from dojo.engine.monitor import EngineMonitor
 from dojo.service import serving, status_servicer
@@ -25,10 +27,12 @@ from runner.colour.image_rules import ImageRules
 from runner.colour.judge import Judge
 from runner.colour.lambda_evaluator import LambdaEvaluator
 from runner.colour.ruby_container import RubyContainer
-from runner.engine import seccomp
+from runner.engine import seccomp, seccomp_filter
 from runner.engine.container_remover import ContainerRemover
 from runner.engine.images import Images
 from runner.engine.presence import Presence
+from runner.engine.seccomp_filter import CannotFilter
+from runner.launch.launcher import CannotLaunch, Launchers
 from runner.run.pool import Pool, PoolLimits
 from runner.run.service import RunService
 from runner.run.starter import ContainerStarter
@@ -51,6 +55,8 @@ def main(take_over_seconds: float) -> None:
 def _run(settings: RunnerSettings, *, take_over_seconds: float) -> None:
     _raise_open_files_limit()
     return_freed_blocks()
+    accessible = access.from_settings(settings, settings.listen)
+    storer = StorerClient(settings.storer, settings)
     data_containers = serving.connect(settings)
     engine, namespace = data_containers.engine, data_containers.namespace
     _require_runtime(engine, settings.runtime)
@@ -72,7 +78,14 @@ def _run(settings: RunnerSettings, *, take_over_seconds: float) -> None:
         max_containers=max(2, cores),  # a second one, as a lambda that hangs keeps others waiting
     )
     sandboxes = Sandboxes(data_containers)
-    starter = ContainerStarter(data_containers, sandboxes, remover, settings, seccomp_profile)
+    starter = ContainerStarter(
+        data_containers,
+        sandboxes,
+        remover,
+        settings,
+        seccomp_profile=seccomp_profile,
+        launchers=_launchers(settings),
+    )
     pool = Pool(
         starter.start, starter.image_id, _pool_limits(settings), starters=max(1, cores // 2)
     )
@@ -82,7 +95,7 @@ def _run(settings: RunnerSettings, *, take_over_seconds: float) -> None:
         starter=starter,
         remover=remover,
         judge=Judge(lambda_evaluator, ImageRules(engine, namespace, remover)),
-        storer=StorerClient(settings.storer),
+        storer=storer,
         disk_limits=_disk_limits(settings),
     )
     admission = Admission(
@@ -113,6 +126,7 @@ def _run(settings: RunnerSettings, *, take_over_seconds: float) -> None:
                 monitor,
                 on_stop,
                 on_listening,
+                accessible=accessible,
                 stopping=admission.stop,
                 status=status,
                 take_over_seconds=take_over_seconds,
@@ -132,6 +146,7 @@ async def _serve(
     on_stop: Sequence[Callable[[], Awaitable[None]]],
     on_listening: Callable[[], None],
     *,
+    accessible: Access,
     stopping: Callable[[], None],
     status: StatusServicer,
     take_over_seconds: float,
@@ -141,6 +156,7 @@ async def _serve(
         settings.listen,
         {SERVICE: add, status_servicer.SERVICE: status.add_to},
         monitor,
+        accessible,
         on_stopping=[stopping],
         on_stop=on_stop,
         # The longest run, and its end.
@@ -177,6 +193,17 @@ def _require_runtime(engine: Engine, runtime: str) -> None:
     if runtime and runtime not in runtimes:
         reason = f"is none of the engine's runtimes: {', '.join(sorted(runtimes))}"
         raise BadSettings([f"CYBER_DOJO_RUN_RUNTIME={runtime!r} {reason}"])
+
+
+def _launchers(settings: RunnerSettings) -> Launchers | None:
+    """Return what starts runs in containers that run already; None if each has one of its own."""
+    if settings.runs_of_container == 1:
+        return None
+    try:
+        return Launchers(seccomp_filter.program(seccomp.profile()))
+    except (CannotFilter, CannotLaunch) as error:
+        _log.warning("each run has a container of its own", reason=str(error))
+        return None
 
 
 def _log_missing_ruby_image(engine: Engine, image_name: str) -> None:

@@ -7,8 +7,8 @@ import grpc
 import structlog
 
 from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
-from dojo import traces
-from dojo.channels import open_channel
+from dojo import channels, traces
+from dojo.access.watched_files import WatchedFiles
 from dojo.errors import (
     DiskFull,
     DojoError,
@@ -18,6 +18,7 @@ from dojo.errors import (
     StorerUnavailable,
 )
 from dojo.refusals import reason_of
+from dojo.service.settings import BadSettings, CallerSettings
 
 T = TypeVar("T")
 
@@ -30,10 +31,19 @@ _TIMEOUT_SECONDS = 60
 class StorerClient:
     """Calls the storer, if the runner has one. Any thread may use it."""
 
-    def __init__(self, address: str | None) -> None:
-        """`address` is the storer's `host:port`. Without it, no kata can be imported."""
+    def __init__(self, address: str | None, settings: CallerSettings) -> None:
+        """`address` is the storer's `host:port`. Without it, no kata can be imported.
+
+        Raises BadSettings.
+        """
         self._address = address
-        self._stub = storer_pb2_grpc.StorerServiceStub(open_channel(address)) if address else None
+        if address is not None:
+
+            def connect() -> storer_pb2_grpc.StorerServiceStub:
+                return storer_pb2_grpc.StorerServiceStub(channels.open_channel(address, settings))
+
+            # A channel keeps its certificates for ever; calls in progress keep their channel.
+            self._stub = WatchedFiles(channels.files_of(settings), connect, BadSettings)
 
     def import_on_miss(self, kata_id: str, call: Callable[[], T]) -> T:
         """Return what `call` returns. If it raises KataNotFound, import the kata and call again.
@@ -52,14 +62,14 @@ class StorerClient:
         Raises KataNotFound if the storer does not have it either; KataDamaged, DiskFull,
         MemoryExhausted or StorerUnavailable.
         """
-        if self._stub is None:
+        if self._address is None:
             raise KataNotFound(
                 kata_id,
                 "no data-container holds it; if it is archived, call the storer's ImportKata, or "
                 "say in CYBER_DOJO_STORER where the storer is",
             )
         try:
-            self._stub.ImportKata(
+            self._stub.get().ImportKata(
                 storer_pb2.ImportKataRequest(kata_id=kata_id),
                 timeout=_TIMEOUT_SECONDS,
                 metadata=traces.metadata(),

@@ -185,3 +185,16 @@ digest() {
     find "$@" -type f -not -path '*/__pycache__/*' -print0 | LC_ALL=C sort -z |
         xargs -0 sha256sum | sha256sum | cut -c 1-64
 }
+
+# use_access: says where certificates and callers are. With TLS=1, it also sets what the services and
+# their callers need for TLS and tokens.
+use_access() {
+    local folder=${CYBER_DOJO_ACCESS_DIRECTORY:-/var/lib/${CYBER_DOJO_NAMESPACE:-cyber-dojo}/access}
+    export CYBER_DOJO_ACCESS_DIRECTORY=$folder
+    [ "${TLS:-}" = 1 ] || return 0
+    export CYBER_DOJO_TLS_CERTIFICATE="${CYBER_DOJO_TLS_CERTIFICATE:-$folder/server.pem}"
+    export CYBER_DOJO_TLS_KEY="${CYBER_DOJO_TLS_KEY:-$folder/server.key}"
+    export CYBER_DOJO_CALLERS="${CYBER_DOJO_CALLERS:-$folder/callers}"
+    export CYBER_DOJO_CA="${CYBER_DOJO_CA:-$folder/ca.pem}"
+    [ -n "${CYBER_DOJO_TOKEN:-}" ] || export CYBER_DOJO_TOKEN_FILE="${CYBER_DOJO_TOKEN_FILE:-$folder/operator.token}"
+}

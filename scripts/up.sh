@@ -1,9 +1,13 @@
 #!/usr/bin/env bash
-# Starts both services and waits until they are healthy.
+# Starts both services and waits until they are healthy. With TLS=1 they have TLS and tokens; what is
+# missing for that is made first.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
 patience_seconds=60
+
+use_access
+[ "${TLS:-}" != 1 ] || scripts/access.sh
 
 state() {
     docker inspect --format '{{.State.Health.Status}} {{.RestartCount}}' "$1"
@@ -149,19 +153,22 @@ for service in storer runner; do
     done
 done
 
-# Nobody but this machine may reach the services: they ask for no password. A container on the
-# engine's bridge stands for another machine, because it has a network of its own and a route to
-# every address of this one.
+# Unless a setting names another address, nobody but this machine may reach the services: they may
+# ask for no password. A container on the engine's bridge stands for another machine, because it has a
+# network of its own and a route to every address of this one.
 python_in_container() {
     docker run --rm --interactive --read-only --cap-drop ALL --network "$1" --entrypoint python3 "$image" "${@:2}"
 }
-image=$(docker inspect --format '{{.Image}}' "$container")
+host=${CYBER_DOJO_HOST:-127.0.0.1}
 ports=("${CYBER_DOJO_STORER_PORT:-4577}" "${CYBER_DOJO_RUNNER_PORT:-4597}")
-addresses=$(python_in_container host - <scripts/local_addresses.py)
-# shellcheck disable=SC2086  # one argument for each address
-open=$(python_in_container bridge - "${ports[*]}" $addresses <scripts/answering.py)
-[ -z "$open" ] || fail "other machines can reach the services at ${open//$'\n'/, }" \
-    "stop them (make down), and start them from the docker-compose.yml of this checkout, which has them listen on 127.0.0.1"
+if [ "$host" = 127.0.0.1 ]; then
+    addresses=$(python_in_container host - <scripts/local_addresses.py)
+    # shellcheck disable=SC2086  # one argument for each address
+    open=$(python_in_container bridge - "${ports[*]}" $addresses <scripts/answering.py)
+    [ -z "$open" ] || fail "other machines can reach the services at ${open//$'\n'/, }" \
+        "stop them (make down), and start them from the docker-compose.yml of this checkout, which has them listen on 127.0.0.1"
+fi
 ruby_image=$(awk '$1 == "CYBER_DOJO_RUNNER_RUBY_IMAGE:" { print $2 }' <<<"$config")
 keep_running "$(image_of storer)" "$(image_of runner)" "$(image_of languages)" "$(image_of exercises)" "$ruby_image"
-say "storer listens on 127.0.0.1:${ports[0]}, runner on 127.0.0.1:${ports[1]}"
+say "storer listens on $host:${ports[0]}, runner on $host:${ports[1]}"
+[ "${TLS:-}" != 1 ] || say "to call them: export CYBER_DOJO_CA=$CYBER_DOJO_CA CYBER_DOJO_TOKEN_FILE=${CYBER_DOJO_TOKEN_FILE:-}"

@@ -16,6 +16,9 @@ from cyberdojo.startpoints.v1 import startpoints_pb2, startpoints_pb2_grpc
 from cyberdojo.status.v1 import status_pb2
 from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
 from dojo import limits
+from dojo.access import access
+from dojo.access.access import Access
+from dojo.access.audit import Audit
 from dojo.engine.data_containers import DataContainers
 from dojo.engine.monitor import EngineMonitor
 from dojo.errors import ArchiveUnavailable
@@ -81,9 +84,10 @@ def main(take_over_seconds: float) -> None:
 def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
     """Build a storer without starting any part of it. Call this in its event loop.
 
-    Raises ArchiveUnavailable or ArchiveOfAnother.
+    Raises ArchiveUnavailable, ArchiveOfAnother or BadSettings.
     """
     libgit2.configure()
+    audit = _audit(settings)
     directory = KatasDirectory(
         settings.katas_directory,
         Tombstones(data_containers),
@@ -108,7 +112,8 @@ def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
     changes.subscribe(lambda kata_id: loop.call_soon_threadsafe(watches.changed, kata_id))
     changes.subscribe(replicator.changed)
     metrics.ARCHIVE_COPY_LAG_SECONDS.set_function(lambda: replicator.lag()[1] or 0)
-    metrics.MAX_DATA_CONTAINERS.set(settings.max_data_containers)
+    if archive.is_configured:
+        metrics.MAX_DATA_CONTAINERS.set(settings.max_data_containers)
     for state, doubtful in (("pending", False), ("doubtful", True)):
         count = partial(checkpointer.count, doubtful=doubtful)
         metrics.WRITE_AHEAD_LOGS.labels(state).set_function(count)
@@ -120,7 +125,11 @@ def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
     checking = Processes(limits.MAX_CHECKING_PROCESSES, "check katas")
     large = Processes(limits.MAX_LARGE_LIGHT_PROCESSES, "read or record large lights")
     remover = SourceRemover(
-        katas, directory, data_containers, Verifier(data_containers, katas, checking, mend=False)
+        katas,
+        directory,
+        data_containers,
+        Verifier(data_containers, katas, checking, mend=False),
+        audit,
     )
     servicer = StorerServicer(
         katas=katas,
@@ -135,6 +144,8 @@ def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
         checking=checking,
         large=large,
         threads=threads,
+        audit=audit,
+        shortest_partial_id=settings.shortest_partial_id,
     )
     return Storer(
         katas=katas,
@@ -156,9 +167,19 @@ def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
 def _run(settings: StorerSettings, *, take_over_seconds: float) -> None:
     return_freed_blocks()
     _require_writable_directory(settings)
+    accessible = access.from_settings(settings, settings.listen)
     data_containers = serving.connect(settings)
     block_groups.spread_subfolders(data_containers.volume_root)
-    asyncio.run(_serve(settings, data_containers, take_over_seconds))
+    asyncio.run(_serve(settings, data_containers, accessible, take_over_seconds))
+
+
+def _audit(settings: StorerSettings) -> Audit:
+    """Return the audit log. Raises BadSettings if its file can't be written."""
+    try:
+        return Audit(settings.audit_file)
+    except OSError as error:
+        reason = f"can't be written: {error.strerror}"
+        raise BadSettings([f"CYBER_DOJO_AUDIT_FILE='{settings.audit_file}' {reason}"]) from error
 
 
 def _require_writable_directory(settings: StorerSettings) -> None:
@@ -170,7 +191,10 @@ def _require_writable_directory(settings: StorerSettings) -> None:
 
 
 async def _serve(
-    settings: StorerSettings, data_containers: DataContainers, take_over_seconds: float
+    settings: StorerSettings,
+    data_containers: DataContainers,
+    accessible: Access,
+    take_over_seconds: float,
 ) -> None:
     storer = build(settings, data_containers)
 
@@ -201,6 +225,7 @@ async def _serve(
         settings.listen,
         services,
         monitor,
+        accessible,
         on_listening=on_listening,
         on_stopping=[storer.watches.stop],
         take_over_seconds=take_over_seconds,

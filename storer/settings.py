@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from dojo import kata_ids
 from dojo.service.settings import (
     CommonSettings,
     absolute_path,
@@ -78,4 +79,17 @@ class StorerSettings(CommonSettings):
         0,
         "seconds within which recorded tests are copied to the archive, so that a lost machine "
         "loses no older ones; 0: only idle katas are archived",
+    )
+    audit_file: Path | None = setting(
+        "CYBER_DOJO_AUDIT_FILE",
+        absolute_path,
+        None,
+        "a file to which the audit log is appended; by default it is in the log",
+    )
+    shortest_partial_id: int = setting(
+        "CYBER_DOJO_SHORTEST_PARTIAL_ID",
+        whole_number(kata_ids.SHORTEST_PARTIAL, kata_ids.LENGTH),
+        kata_ids.SHORTEST_PARTIAL,
+        "characters of an id that CompleteKataId requires; with more of them, ids are harder to "
+        "guess",
     )

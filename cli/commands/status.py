@@ -11,7 +11,12 @@ import grpc
 from cli import exits
 from cli.client import connect
 from cli.parameters import Address
-from cli.storer_command import RUNNER_ADDRESS, Session, default_address, storer_command
+from cli.storer_command import (
+    RUNNER_ADDRESS,
+    Session,
+    default_address,
+    storer_command,
+)
 from cli.terminal.complaint import complain
 from cli.terminal.lights import time_json, time_of
 from cli.terminal.quantities import counted, size
@@ -47,7 +52,7 @@ def command(session: Session, runner: str, *, settings: bool) -> int:
     """
     worst = exits.GOOD
     for name, address in (("storer", session.client.address), ("runner", runner)):
-        with closing(connect(address).channel) as channel:
+        with closing(connect(address, session.settings).channel) as channel:
             stub = status_pb2_grpc.StatusServiceStub(channel)
             try:
                 status = stub.GetStatus(status_pb2.GetStatusRequest(), timeout=_SECONDS)

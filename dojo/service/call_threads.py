@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
 from dojo import limits, waits
+from dojo.access import guesses
 from dojo.waits import CallWork
 
 P = ParamSpec("P")
@@ -70,6 +71,7 @@ class CallThreads:
         def do() -> None:
             try:
                 call.check()
+                context.run(guesses.check)
                 result = context.run(work, *args, **kwargs)
             except BaseException as error:  # noqa: BLE001 - the caller raises it
                 self.in_loop(finish, answer.set_exception, error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import ExitStack, aclosing
+from contextlib import AbstractContextManager, ExitStack, aclosing, nullcontext
 from typing import Any, NoReturn
 
 import grpc
@@ -15,6 +15,7 @@ from grpc_status import rpc_status
 from structlog.contextvars import bind_contextvars
 
 from dojo import limits, shares
+from dojo.access.guesses import Guesses
 from dojo.errors import InvalidArgument, MemoryExhausted, MessageTooLarge, NothingRead
 from dojo.service.pacing import Pace
 from dojo.service.receiving import Receiving
@@ -32,13 +33,20 @@ _Respond = Callable[[Any, _Context], Awaitable[Any]]
 class StatusInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
     """Puts the RPC, kata and avatar on each log line of a call, and turns errors into statuses.
 
-    With `memory`, requests and single responses take their part of it.
+    With `memory`, requests and single responses take their part of it. With `guesses`, ids that no
+    kata has are counted there.
     """
 
-    def __init__(self, receiving: Receiving, memory: Memory | None = None) -> None:
+    def __init__(
+        self,
+        receiving: Receiving,
+        memory: Memory | None = None,
+        guesses: Guesses | None = None,
+    ) -> None:
         self._receiving = receiving
         self._memory = memory
         self._pace = Pace()
+        self._guesses = guesses
 
     async def intercept_service(
         self,
@@ -105,7 +113,8 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
                     await _abort(context, error)
                 bind_contextvars(**_log_fields(rpc, request))
                 try:
-                    return await respond(_parsed(request), context)
+                    with self._watching(request):
+                        return await respond(_parsed(request), context)
                 except asyncio.CancelledError:
                     _log.info("cancelled")
                     raise
@@ -132,6 +141,9 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
                     await _abort(context, error)
 
         return call
+
+    def _watching(self, request: Any) -> AbstractContextManager[None]:
+        return nullcontext() if self._guesses is None else self._guesses.watching(request)
 
     async def _receive(
         self, context: _Context, parse: Callable[[bytes], Any], taken: ExitStack

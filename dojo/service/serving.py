@@ -17,6 +17,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from dojo import channels, limits, metrics, traces
+from dojo.access.access import Access
 from dojo.engine import volumes
 from dojo.engine.client import Engine
 from dojo.engine.data_containers import DataContainers
@@ -37,10 +38,13 @@ _log = structlog.get_logger()
 S = TypeVar("S", bound=CommonSettings)
 
 MAX_PENDING = 20_000  # calls
+MAX_CONNECTIONS = 16_000
 HEALTH_SECONDS = 0.25
 
 # A client may ping a connection this often, whether calls are in progress or not.
 PING_SECONDS = 1
+# A connection has this time to become one of HTTP/2, and of TLS where there is TLS.
+HANDSHAKE_SECONDS = 20
 GRACE_SECONDS = 10.0
 
 # Threads that run domain calls. There are more than cores, because the calls wait for the engine,
@@ -87,6 +91,10 @@ def server_options(
         ("grpc.http2.min_ping_interval_without_data_ms", PING_SECONDS * 1000),
         ("grpc.keepalive_permit_without_calls", 1),
         *channels.keepalive_options(keepalive_seconds),
+        # More are closed at once. Half-open ones of TLS take some 50 KB each until they end.
+        ("grpc.max_allowed_incoming_connections", MAX_CONNECTIONS),
+        # gRPC's default is two minutes, in which a connection that says nothing is held open.
+        ("grpc.server_handshake_timeout_ms", HANDSHAKE_SECONDS * 1000),
     ]
 
 
@@ -94,6 +102,7 @@ async def serve(
     listen: str,
     services: Mapping[str, Callable[[grpc.aio.Server], None]],
     monitor: EngineMonitor,
+    access: Access,
     *,
     on_stopping: Sequence[Callable[[], None]] = (),
     on_stop: Sequence[Callable[[], Awaitable[None]]] = (),
@@ -107,7 +116,8 @@ async def serve(
     """Serve until SIGTERM or SIGINT, then let the calls in progress end, for `grace_seconds`.
 
     `services` maps the full name of each service to a function that adds it to a server. Each is
-    SERVING, for standard health checking, while the engine answers. `on_stopping` is called
+    SERVING, for standard health checking, while the engine answers. `access` says who may call,
+    and how the address is protected. `on_stopping` is called
     before the wait for those calls, to end calls that would not end by themselves. `on_stop` is
     awaited when no call is left. `on_listening` is called in a thread when the address is ours,
     before any call is served: a second service on the same address has changed nothing by then.
@@ -122,7 +132,8 @@ async def serve(
     server = grpc.aio.server(
         interceptors=[
             CallRecorder(_methods(services), logs_calls=logs_calls),
-            StatusInterceptor(Receiving(limit_bytes()), memory),
+            access.gate,
+            StatusInterceptor(Receiving(limit_bytes()), memory, access.guesses),
         ],
         options=server_options(),
     )
@@ -134,11 +145,14 @@ async def serve(
     reflection.enable_server_reflection(names, server)
     await take_over.wait_until_free(listen, take_over_seconds)
     try:
-        port = server.add_insecure_port(listen)
+        port = access.add_port(server, listen)
     except RuntimeError:
         raise CannotListen(_not_free(listen)) from None
     metrics.ENGINE_UP.set_function(lambda: monitor.is_up)
-    metrics_server = None if metrics_listen is None else _serve_metrics(metrics_listen)
+    metrics_server = None
+    if metrics_listen is not None:
+        await take_over.wait_until_free(metrics_listen, take_over_seconds)
+        metrics_server = _serve_metrics(metrics_listen)
     await asyncio.to_thread(on_listening)
     monitor.start()
     # The objects so far live as long as the process: the garbage collector would only hold up
@@ -156,6 +170,8 @@ async def serve(
     await stopping.wait()
     _log.info("stopping")
     reporting.cancel()
+    if metrics_server is not None:  # first: a service that takes over needs both addresses
+        await asyncio.to_thread(metrics_server.stop)
     for call in on_stopping:
         call()
     await checks.enter_graceful_shutdown()
@@ -163,8 +179,6 @@ async def serve(
     monitor.stop()
     for finish in on_stop:
         await finish()
-    if metrics_server is not None:
-        await asyncio.to_thread(metrics_server.stop)
     _log.info("stopped")
 
 

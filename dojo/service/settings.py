@@ -1,5 +1,6 @@
 """Settings: read from the environment once, at start-up, and checked all at once."""
 
+import ipaddress
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from enum import Enum, auto
@@ -24,16 +25,31 @@ class BadSettings(Exception):
         self.problems = problems
 
 
-def setting(
-    name: str, parse: Callable[[str], T], default: T, meaning: str, *, is_secret: bool = False
-) -> T:
+class Secret:
+    """A text that nothing shows but `reveal`."""
+
+    def __init__(self, text: str) -> None:
+        """Take a text without blanks. Raises ValueError, which does not say the text either."""
+        if not (text.isascii() and text.isprintable() and " " not in text):
+            raise ValueError("has blanks or letters that no token has")
+        self._text = text
+
+    def __repr__(self) -> str:
+        return "(secret)"
+
+    def reveal(self) -> str:
+        """Return the text."""
+        return self._text
+
+
+def setting(name: str, parse: Callable[[str], T], default: T, meaning: str) -> T:
     """Declare a dataclass field that is read from the environment variable `name`.
 
     `parse` takes the variable's text and raises ValueError, with a reason, if it can't be
-    used. `meaning` is for the documentation: a test insists that docs/running.md has it. Nobody is
-    told the value of one that `is_secret`.
+    used; no message shows the text of a Secret. `meaning` is for the documentation: a test insists
+    that docs/running.md has it.
     """
-    metadata = {"name": name, "parse": parse, "meaning": meaning, "is_secret": is_secret}
+    metadata = {"name": name, "parse": parse, "meaning": meaning}
     return field(default=default, metadata=metadata)
 
 
@@ -53,8 +69,8 @@ def load(kind: type[S], environ: Mapping[str, str]) -> S:
         try:
             values[declared.name] = declared.metadata["parse"](text)
         except ValueError as error:
-            shown = "..." if declared.metadata["is_secret"] else repr(text)
-            problems.append(f"{name}={shown} {error}")
+            shown = "" if declared.metadata["parse"] is Secret else f"={text!r}"
+            problems.append(f"{name}{shown} {error}")
     if problems:
         raise BadSettings(problems)
     return kind(**values)
@@ -86,7 +102,7 @@ def in_force(
     `set_by_file` has the names of the variables that the settings' file set.
     """
     for declared in fields(settings):  # type: ignore[arg-type]  # a dataclass, as documented
-        name, is_secret = declared.metadata["name"], declared.metadata["is_secret"]
+        name, is_secret = declared.metadata["name"], declared.metadata["parse"] is Secret
         value = getattr(settings, declared.name)
         origin = Origin.DEFAULT
         if environ.get(name):
@@ -110,6 +126,17 @@ def endpoint(text: str) -> str:
         raise ValueError("does not begin with http:// or https://")
     address(rest)
     return text
+
+
+def is_loopback(listen: str) -> bool:
+    """Say whether only programs of this machine can reach an address (host:port)."""
+    host = listen.rpartition(":")[0].removeprefix("[").removesuffix("]")
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name can become any address
+        return False
 
 
 def absolute_path(text: str) -> Path:
@@ -147,7 +174,51 @@ def one_of(*choices: str) -> Callable[[str], str]:
 
 
 @dataclass(frozen=True)
-class CommonSettings:
+class CallerSettings:
+    """How programs call the services: the runner, commands, the health check, benchmarks."""
+
+    ca: Path | None = setting(
+        "CYBER_DOJO_CA",
+        absolute_path,
+        None,
+        "calls are made with TLS, to services whose certificates are of the CAs in this PEM file",
+    )
+    token: Secret | None = setting(
+        "CYBER_DOJO_TOKEN",
+        Secret,
+        None,
+        "the token that calls are made with",
+    )
+    token_file: Path | None = setting(
+        "CYBER_DOJO_TOKEN_FILE",
+        absolute_path,
+        None,
+        "a file with that token; it is read again when it changes",
+    )
+    client_certificate: Path | None = setting(
+        "CYBER_DOJO_CLIENT_CERTIFICATE",
+        absolute_path,
+        None,
+        "the client certificate that calls are made with, as PEM",
+    )
+    client_key: Path | None = setting(
+        "CYBER_DOJO_CLIENT_KEY",
+        absolute_path,
+        None,
+        "the key of the client certificate, as PEM",
+    )
+
+    unprotected: str = setting(
+        "CYBER_DOJO_UNPROTECTED",
+        one_of("refuse", "allow"),
+        "refuse",
+        "whether a service may listen where other machines reach it, and a token be sent there, "
+        "without what protects them: refuse or allow",
+    )
+
+
+@dataclass(frozen=True)
+class CommonSettings(CallerSettings):
     """The settings of both services."""
 
     namespace: Namespace = setting(
@@ -200,3 +271,38 @@ class CommonSettings:
     def logs_calls(self) -> bool:
         """Whether each call has a line in the log."""
         return LOG_LEVELS.index(self.log_level) <= LOG_LEVELS.index("access")
+
+    tls_certificate: Path | None = setting(
+        "CYBER_DOJO_TLS_CERTIFICATE",
+        absolute_path,
+        None,
+        "the service's certificate and the chain behind it, as PEM; it is read again when it "
+        "changes. With it, the service speaks TLS only",
+    )
+    tls_key: Path | None = setting(
+        "CYBER_DOJO_TLS_KEY",
+        absolute_path,
+        None,
+        "the key of that certificate, as PEM without a password; it is read again when it changes",
+    )
+    tls_client_ca: Path | None = setting(
+        "CYBER_DOJO_TLS_CLIENT_CA",
+        absolute_path,
+        None,
+        "CAs, as PEM, of which every caller has to have a client certificate; they are read again "
+        "when they change",
+    )
+    callers: Path | None = setting(
+        "CYBER_DOJO_CALLERS",
+        absolute_path,
+        None,
+        "the file of callers and their roles; it is read again when it changes. Without it, "
+        "everybody who reaches the service may do everything",
+    )
+    max_guesses_per_hour: int = setting(
+        "CYBER_DOJO_MAX_GUESSES_PER_HOUR",
+        whole_number(1, 1_000_000),
+        60,
+        "ids that no kata has, which a caller that is no operator may try in an hour, for each "
+        "participant that it names; a part of an id that completes to nothing counts as five",
+    )

@@ -23,6 +23,8 @@ DOMAIN = "cyber-dojo"
 
 STATUSES: Mapping[type[errors.DojoError], grpc.StatusCode] = {
     errors.InvalidArgument: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
+    errors.NotAllowed: grpc.StatusCode.PERMISSION_DENIED,
     errors.NotFound: grpc.StatusCode.NOT_FOUND,
     errors.RequestIdReused: grpc.StatusCode.ALREADY_EXISTS,
     errors.AlreadyExists: grpc.StatusCode.ALREADY_EXISTS,
@@ -52,6 +54,9 @@ STATUSES: Mapping[type[errors.DojoError], grpc.StatusCode] = {
 REASONS: Mapping[type[errors.DojoError], refusal_pb2.Reason.ValueType] = {
     errors.InvalidArgument: refusal_pb2.REASON_MALFORMED_FIELD,
     errors.MessageTooLarge: refusal_pb2.REASON_MESSAGE_TOO_LARGE,
+    errors.Unauthenticated: refusal_pb2.REASON_CALLER_UNKNOWN,
+    errors.NotAllowed: refusal_pb2.REASON_CALLER_NOT_ALLOWED,
+    errors.TooManyGuesses: refusal_pb2.REASON_TOO_MANY_GUESSES,
     errors.RequestIdReused: refusal_pb2.REASON_REQUEST_ID_REUSED,
     errors.KataNotFound: refusal_pb2.REASON_NO_SUCH_KATA,
     errors.AvatarNotFound: refusal_pb2.REASON_NO_SUCH_AVATAR,

@@ -10,6 +10,7 @@ from cyberdojo.runner.v1 import runner_pb2_grpc
 from cyberdojo.startpoints.v1 import startpoints_pb2_grpc
 from cyberdojo.storer.v1 import storer_pb2_grpc
 from dojo.naming import Namespace
+from dojo.service.settings import CallerSettings
 from replay.calls import Calls, channel
 from replay.services import start_points
 from replay.services.process import PrivateService
@@ -37,12 +38,17 @@ class ServiceOptions:
 
 
 def start(
-    options: ServiceOptions, directories: Sequence[Path], storer: str, stack: ExitStack
+    options: ServiceOptions,
+    directories: Sequence[Path],
+    storer: str,
+    settings: CallerSettings,
+    stack: ExitStack,
 ) -> tuple[Pair, list[Storer]]:
     """Start the services; return the pair that runs lights, and the storers to read them from.
 
-    The storers to read from are one for each katas directory, or the one at the address `storer`.
-    All services stop when `stack` is closed. Raises ReplayStopped.
+    The storers to read from are one for each katas directory, or the one at the address `storer`,
+    which is called as `settings` say. All services stop when `stack` is closed. Raises
+    ReplayStopped or BadSettings.
     """
     calls = Calls()
     # A storer reads one katas directory.
@@ -51,7 +57,7 @@ def start(
         for each in directories or ("",)
     ]
     services.append(_started("runner", options.environ(), stack))
-    channels = [channel(service.address) for service in services]
+    channels = [channel(service.address, CallerSettings()) for service in services]
     stubs = [storer_pb2_grpc.StorerServiceStub(each) for each in channels[:-1]]
     languages = startpoints_pb2_grpc.StartPointsServiceStub(channels[0])
     pair = Pair(
@@ -61,7 +67,7 @@ def start(
         start_points.max_seconds(calls, languages),
     )
     if storer:
-        channels.append(channel(storer))
+        channels.append(channel(storer, settings))
         stub = storer_pb2_grpc.StorerServiceStub(channels[-1])
         readers = [Storer(calls, stub, is_private=False)]
     else:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 import structlog
 
-from dojo.errors import EngineUnavailable, ImageMissing, ImageUnusable, Stopping
+from dojo.errors import EngineUnavailable, ImageMissing, Stopping
 from runner.colour.colour import Colour, Judgement
 from runner.colour.ruby_container import Answer, AnswerKind, ContainerLost, RubyContainer
 from runner.colour.rules import RubyLambda, utf8
@@ -52,8 +52,6 @@ class LambdaEvaluator:
         given = (rule.source.encode(), _both_ends(utf8(stdout)), _both_ends(utf8(stderr)), status)
         try:
             answer = self._evaluate(*given)
-        except ImageUnusable as error:
-            return _faulty(str(error))
         except ImageMissing:
             return _faulty(f"the image {self._image_name}, which evaluates it, is not on this host")
         if answer is None:

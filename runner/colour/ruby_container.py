@@ -21,7 +21,7 @@ import docker.errors
 import structlog
 
 from dojo.engine.client import ANSWER_SECONDS, Engine, translating_errors
-from dojo.errors import ImageMissing, ImageUnusable
+from dojo.errors import ImageMissing
 from dojo.naming import Namespace
 from runner.engine.container_remover import LAMBDA_KIND, ContainerRemover
 from runner.settings import MIB, RunnerSettings
@@ -34,9 +34,6 @@ _MEMORY_BYTES = 128 * MIB
 # The server, the process that it forks for a lambda, and room for what Ruby itself may start.
 _MAX_PROCESSES = 8
 _NOBODY = "65534:65534"
-_KILLED = 128 + 9
-# The engine's answer for a program that can't be started.
-_BAD_REQUEST = 400
 # The header that the engine puts before each piece of output: the stream's number, and the size.
 _PIECE = struct.Struct(">BxxxL")
 _STDERR = 2
@@ -89,12 +86,11 @@ class RubyContainer:
         self._attached: Any = None
         self._connection: Any = None
         self._received = bytearray()
-        self._errors = ""
 
     def start(self) -> None:
         """Create the container, start it, and wait until it is ready.
 
-        Raises ImageMissing, ImageUnusable, EngineUnavailable or ContainerLost.
+        Raises ImageMissing, EngineUnavailable or ContainerLost.
         """
         self._engine.require_answers()
         with translating_errors():
@@ -110,15 +106,9 @@ class RubyContainer:
                 is_gone = isinstance(error, docker.errors.NotFound) or self._state() is None
                 if is_gone:
                     raise ContainerLost("it was removed") from None
-                if error.status_code == _BAD_REQUEST:
-                    raise ImageUnusable(self._settings.ruby_image, str(error.explanation)) from None
                 raise
         self._connection = self._attached._sock  # noqa: SLF001
-        try:
-            self._answer(ANSWER_SECONDS)
-        except ContainerLost:
-            self._raise_if_unusable()
-            raise
+        self._answer(ANSWER_SECONDS)
 
     def is_ready(self) -> bool:
         """Say whether the container waits for a lambda, as far as the connection shows."""
@@ -157,14 +147,6 @@ class RubyContainer:
             attached._response.close()  # noqa: SLF001
         self._remover.remove(self._name)
 
-    def _raise_if_unusable(self) -> None:
-        """Raise ImageUnusable if the server ended before it was ready, and nobody killed it."""
-        state = self._state()
-        if state is None or state["Running"] or state["ExitCode"] == _KILLED:
-            return
-        reason = f"its server ended with status {state['ExitCode']}: {self._errors}"
-        raise ImageUnusable(self._settings.ruby_image, reason)
-
     def _state(self) -> Mapping[str, Any] | None:
         return self._engine.container_state(self._name)
 
@@ -181,9 +163,7 @@ class RubyContainer:
             stream, piece_bytes = _PIECE.unpack(self._receive(_PIECE.size, deadline))
             piece = self._receive(piece_bytes, deadline)
             if stream == _STDERR:
-                text = piece[:_MAX_TEXT_BYTES].decode(errors="replace")
-                self._errors = (self._errors + text)[:_MAX_TEXT_BYTES]
-                _log.error("ruby wrote an error", text=text)
+                _log.error("ruby wrote an error", text=piece.decode(errors="replace"))
             else:
                 self._received += piece
         taken = bytes(self._received[:size_bytes])

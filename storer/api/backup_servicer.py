@@ -9,6 +9,7 @@ from itertools import islice
 
 from cyberdojo.storer.v1 import storer_pb2
 from dojo import kata_ids
+from dojo.access.audit import Audit
 from dojo.chunks import Digest
 from dojo.errors import InvalidArgument
 from dojo.service.call_threads import CallThreads
@@ -36,6 +37,9 @@ _OUTCOMES = {
     Outcome.SOUND: storer_pb2.RESTORE_OUTCOME_SOUND,
 }
 
+# What a restore does to a kata that is here. The audit log names each such kata.
+_CHANGES = {Outcome.RESTORED, Outcome.REPLACED, Outcome.DELETED}
+
 
 async def answer_backup_katas(
     threads: CallThreads,
@@ -43,6 +47,8 @@ async def answer_backup_katas(
     katas: Katas,
     catalog: Catalog,
     request: storer_pb2.BackupKatasRequest,
+    *,
+    audit: Audit,
 ) -> AsyncIterator[storer_pb2.BackupKatasResponse]:
     """Yield the responses of BackupKatas.
 
@@ -53,21 +59,26 @@ async def answer_backup_katas(
         async for part in _plan(threads, katas, catalog, request):
             yield part
         return
-    begun = await threads.run_long(_begin, katas, catalog, request)
-    header = storer_pb2.BackupKatasHeader(filename=backup.filename(compression), token=begun.token)
-    message = storer_pb2.BackupKatasResponse
-    sent = streams.send(begun.tar(compression), header, message, held_bytes=backup.MAX_HELD_BYTES)
-    async with aclosing(sent) as parts:
-        async for part in parts:
-            is_end = isinstance(part, message) and part.HasField("end")
-            if not is_end:
-                yield part
-            for failed in begun.take_failures():
-                failure = storer_pb2.BackupFailure(kata_id=failed.kata_id, reason=failed.reason)
-                yield message(failure=failure)
-            if is_end:
-                yield message(summary=_backup_summary_to(begun.counts))
-                yield part
+    with audit.doing("BackupKatas", prefix=request.prefix) as deed:
+        begun = await threads.run_long(_begin, katas, catalog, request)
+        filename = backup.filename(compression)
+        header = storer_pb2.BackupKatasHeader(filename=filename, token=begun.token)
+        message = storer_pb2.BackupKatasResponse
+        sent = streams.send(
+            begun.tar(compression), header, message, held_bytes=backup.MAX_HELD_BYTES
+        )
+        async with aclosing(sent) as parts:
+            async for part in parts:
+                is_end = isinstance(part, message) and part.HasField("end")
+                if not is_end:
+                    yield part
+                for failed in begun.take_failures():
+                    failure = storer_pb2.BackupFailure(kata_id=failed.kata_id, reason=failed.reason)
+                    yield message(failure=failure)
+                if is_end:
+                    yield message(summary=_backup_summary_to(begun.counts))
+                    yield part
+        deed.about.update(sent=begun.counts[State.SENT], failed=begun.counts[State.FAILED])
 
 
 async def _plan(
@@ -128,18 +139,24 @@ async def answer_restore_katas(
     katas: Katas,
     verifier: Verifier,
     requests: AsyncIterator[storer_pb2.RestoreKatasRequest],
+    *,
+    audit: Audit,
 ) -> AsyncIterator[storer_pb2.RestoreKatasResponse]:
     """Yield the responses of RestoreKatas. Raises InvalidArgument."""
     options = _restore_options((await streams.header(requests)).header)
     counts = Counter[Outcome]()
-    async for each in streams.exchange(
-        requests, lambda pieces: restore_katas(katas, verifier, pieces, options)
-    ):
-        if isinstance(each, Report):
-            counts[each.outcome] += 1
-            yield storer_pb2.RestoreKatasResponse(report=_report_to(each))
-        else:
-            yield storer_pb2.RestoreKatasResponse(summary=_summary_to(each, counts))
+    with audit.doing("RestoreKatas", dry_run=options.dry_run, overwrite=options.overwrite) as deed:
+        async for each in streams.exchange(
+            requests, lambda pieces: restore_katas(katas, verifier, pieces, options)
+        ):
+            if isinstance(each, Report):
+                counts[each.outcome] += 1
+                if each.outcome in _CHANGES and not options.dry_run:
+                    audit.record("RestoreKatas", each.outcome.name.lower(), kata=each.kata_id)
+                yield storer_pb2.RestoreKatasResponse(report=_report_to(each))
+            else:
+                yield storer_pb2.RestoreKatasResponse(summary=_summary_to(each, counts))
+        deed.about["counts"] = {outcome.name.lower(): counts[outcome] for outcome in counts}
 
 
 def _begin(katas: Katas, catalog: Catalog, request: storer_pb2.BackupKatasRequest) -> Backup:

@@ -12,6 +12,8 @@ import grpc.aio
 
 from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
 from dojo import avatars, chunks, kata_ids, limits
+from dojo.access import caller, guesses
+from dojo.access.audit import Audit
 from dojo.engine.data_containers import DataContainers
 from dojo.errors import KataNotFound
 from dojo.processes import Processes
@@ -73,7 +75,11 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         checking: Processes,
         large: Processes,
         threads: CallThreads,
+        audit: Audit,
+        shortest_partial_id: int,
     ) -> None:
+        self._audit = audit
+        self._shortest_partial_id = shortest_partial_id
         self._katas = katas
         self._watches = watches
         self._archiver = archiver
@@ -91,15 +97,16 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         self, request: storer_pb2.CreateKataRequest, context: Context
     ) -> storer_pb2.CreateKataResponse:
         """Create a kata."""
-        given = request.HasField("created")
-        created = converters.time_from(request.created, "created", given=given)
+        created = converters.time_from(request.time, "time", given=request.HasField("time"))
 
         def create() -> str:
             repeatable = converters.creating_request_from(request)
             described = converters.manifest_from(request.manifest)
             return self._katas.create(described, created, repeatable)
 
-        return storer_pb2.CreateKataResponse(kata_id=await self._threads.run(create))
+        kata_id = await self._threads.run(create)
+        guesses.created(kata_id)
+        return storer_pb2.CreateKataResponse(kata_id=kata_id)
 
     async def GetKata(self, request: storer_pb2.GetKataRequest, context: Context) -> Any:
         """Read how a kata was created and who has started in it; return that, serialized."""
@@ -122,8 +129,10 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         self, request: storer_pb2.CompleteKataIdRequest, context: Context
     ) -> storer_pb2.CompleteKataIdResponse:
         """List the ids that a partial id can stand for."""
-        partial_id = kata_ids.check_partial(request.partial_id)
+        partial_id = kata_ids.check_partial(request.partial_id, self._shortest_partial_id)
         found, truncated = await self._threads.run_long(self._katas.complete, partial_id)
+        if not found:
+            guesses.nothing_completed()
         return storer_pb2.CompleteKataIdResponse(kata_ids=found, truncated=truncated)
 
     async def ListKatas(
@@ -164,9 +173,13 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
     ) -> storer_pb2.ImportKataResponse:
         """Import a kata from the katas directory."""
         kata_id = kata_ids.check(request.kata_id)
-        found, was_imported = await self._threads.run(
-            partial(self._katas.import_, kata_id, undelete=request.undelete)
-        )
+        import_ = partial(self._katas.import_, kata_id, undelete=request.undelete)
+        if request.undelete:
+            caller.require_operator("undelete")
+            with self._audit.doing("ImportKata", kata=kata_id, undelete=True):
+                found, was_imported = await self._threads.run(import_)
+        else:
+            found, was_imported = await self._threads.run(import_)
         return storer_pb2.ImportKataResponse(
             avatars=found.names,
             already_imported=was_imported,
@@ -179,13 +192,13 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         """Create a kata that starts from a light's files."""
         kata_id, avatar = converters.kata_and_avatar(request.kata_id, request.avatar)
         number = converters.light_number(request)
-        given = request.HasField("created")
-        created = converters.time_from(request.created, "created", given=given)
+        created = converters.time_from(request.time, "time", given=request.HasField("time"))
         repeatable = converters.creating_request_from(request)
         forked = await self._threads.run(
             partial(self._katas.fork, processes=self._large),
             *(kata_id, avatar, number, created, repeatable),
         )
+        guesses.created(forked)
         return storer_pb2.ForkKataResponse(kata_id=forked)
 
     async def DeleteKata(
@@ -193,7 +206,9 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
     ) -> storer_pb2.DeleteKataResponse:
         """Delete a kata's data-container and volume."""
         kata_id = kata_ids.check(request.kata_id)
-        stays = await self._threads.run_long(self._katas.delete, kata_id)
+        with self._audit.doing("DeleteKata", kata=kata_id) as deed:
+            stays = await self._threads.run_long(self._katas.delete, kata_id)
+            deed.about["stays_in_katas_directory"] = stays
         return storer_pb2.DeleteKataResponse(stays_in_katas_directory=stays)
 
     async def ArchiveKata(
@@ -201,13 +216,14 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
     ) -> storer_pb2.ArchiveKataResponse:
         """Put a kata into the archive."""
         kata_id = kata_ids.check(request.kata_id)
-        await self._threads.run_long(self._archiver.archive, kata_id)
+        with self._audit.doing("ArchiveKata", kata=kata_id):
+            await self._threads.run_long(self._archiver.archive, kata_id)
         return storer_pb2.ArchiveKataResponse()
 
     async def StartAvatar(self, request: storer_pb2.StartAvatarRequest, context: Context) -> Any:
         """Start the first free avatar of the order; return the response, serialized."""
         kata_id = kata_ids.check(request.kata_id)
-        order = converters.order_from(list(request.order))
+        order = converters.avatars_from(list(request.avatars))
         if not order:
             order = random.sample(avatars.NAMES, len(avatars.NAMES))
         time = converters.time_from(request.time, "time", given=request.HasField("time"))
@@ -215,7 +231,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
 
         def start() -> bytes:
             name, files = self._katas.start_avatar(kata_id, order, time, repeatable)
-            response = storer_pb2.StartAvatarResponse(avatar=name, visible_files=files)
+            response = storer_pb2.StartAvatarResponse(avatar=name, files=files)
             return response.SerializeToString()
 
         return await self._threads.run(start)
@@ -369,18 +385,18 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
     ) -> storer_pb2.RestoreKataResponse:
         """Create a kata from a tar."""
         first = await self._streams.header(request_iterator)
-        digest = chunks.Digest()
+        overwrite, digest = first.header.overwrite, chunks.Digest()
         repeatable = None
         if first.header.request_id:
             repeatable = partial(converters.request_from, first.header, digest, "header.request_id")
             repeatable()  # it is checked now, and the tar's digest is known at its end
 
         def unpack(pieces: Iterator[bytes]) -> restore.Restored:
-            return restore.restore(
-                self._katas, pieces, overwrite=first.header.overwrite, request=repeatable
-            )
+            return restore.restore(self._katas, pieces, overwrite=overwrite, request=repeatable)
 
-        restored = await self._streams.receive(request_iterator, unpack, digest)
+        with self._audit.doing("RestoreKata", overwrite=overwrite) as deed:
+            restored = await self._streams.receive(request_iterator, unpack, digest)
+            deed.about["kata"] = restored.kata_id
         return storer_pb2.RestoreKataResponse(
             kata_id=restored.kata_id,
             avatars=restored.avatars.names,
@@ -393,7 +409,12 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
     ) -> AsyncIterator[storer_pb2.VerifyKatasResponse]:
         """Verify katas, and mend them if requested."""
         async for part in answer_verify_katas(
-            self._threads, self._containers, self._katas, self._checking, request
+            self._threads,
+            self._containers,
+            self._katas,
+            self._checking,
+            request,
+            audit=self._audit,
         ):
             yield part
 
@@ -402,7 +423,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
     ) -> AsyncIterator[storer_pb2.BackupKatasResponse]:
         """Stream all katas, or those that changed, as a tar."""
         async for part in answer_backup_katas(
-            self._threads, self._streams, self._katas, self._catalog, request
+            self._threads, self._streams, self._katas, self._catalog, request, audit=self._audit
         ):
             yield part
 
@@ -418,7 +439,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         """Create katas from a tar, and report each."""
         verifier = Verifier(self._containers, self._katas, self._checking, mend=False)
         async for part in answer_restore_katas(
-            self._streams, self._katas, verifier, request_iterator
+            self._streams, self._katas, verifier, request_iterator, audit=self._audit
         ):
             yield part
 

@@ -10,6 +10,7 @@ from itertools import chain
 
 from cyberdojo.storer.v1 import storer_pb2
 from dojo import kata_ids
+from dojo.access.audit import Audit
 from dojo.engine.data_containers import DataContainers
 from dojo.errors import InvalidArgument
 from dojo.processes import Processes
@@ -51,6 +52,8 @@ async def answer_verify_katas(
     katas: Katas,
     processes: Processes,
     request: storer_pb2.VerifyKatasRequest,
+    *,
+    audit: Audit,
 ) -> AsyncIterator[storer_pb2.VerifyKatasResponse]:
     """Yield the responses of VerifyKatas.
 
@@ -78,6 +81,8 @@ async def answer_verify_katas(
         else:
             mended = "yes" if each.mended else "no"
             metrics.FINDINGS.labels(each.finding.kind.value, mended).inc()
+            if each.mended:
+                audit.record("VerifyKatas", "mended", kata=each.kata_id, **_where(each))
             summary.finding_count += 1
             summary.mended_count += each.mended
             summary.harmless_count += each.finding.kind is Kind.DANGLING
@@ -90,6 +95,8 @@ async def answer_verify_katas(
     summary.avatar_count = verifier.counts.avatars
     summary.light_count = verifier.counts.lights
     summary.size_bytes = verifier.counts.size_bytes
+    if request.mend:
+        audit.record("VerifyKatas", "done", katas=len(ids), mended=summary.mended_count)
     yield storer_pb2.VerifyKatasResponse(summary=summary)
 
 
@@ -119,6 +126,10 @@ async def _paced(
         if pause >= _MIN_PAUSE_SECONDS:
             worked = 0.0
             await asyncio.sleep(pause)
+
+
+def _where(found: KataFinding) -> dict[str, str]:
+    return {"avatar": found.avatar, "what": converters.text(found.finding.what)}
 
 
 def _finding_to(found: KataFinding) -> storer_pb2.KataFinding:

@@ -227,6 +227,7 @@ class Katas:
         with self.using(kata_id) as kata:
             recorded = kata.avatar(avatar).record(light, submission, expected, dump_files)
         self._changes.publish(kata_id)
+        _log.info("test recorded", light=recorded.number)
         return recorded
 
     def lights(self, kata_id: str, *, importing: bool = True) -> dict[str, tuple[Light, ...]]:

@@ -12,6 +12,7 @@ from pathlib import Path
 import structlog
 
 from dojo import locks
+from dojo.access.audit import Audit
 from dojo.engine.data_containers import DataContainers
 from dojo.errors import DojoError, KataNotFound
 from storer.fs import tree
@@ -37,8 +38,10 @@ class SourceRemover:
         directory: KatasDirectory,
         data_containers: DataContainers,
         verifier: Verifier,
+        audit: Audit,
     ) -> None:
         """Remove katas from `directory` that are in `data_containers`; `verifier` is used alone."""
+        self._audit = audit
         self._katas = katas
         self._directory = directory
         self._containers = data_containers
@@ -81,7 +84,8 @@ class SourceRemover:
             return
         if not reason:
             os.sync()
-            self._directory.remove(kata_id)
+            with self._audit.doing("remove imported kata", kata=kata_id, path=str(source)):
+                self._directory.remove(kata_id)
         elif kata_id not in self._told:
             self._told.add(kata_id)
             _log.warning("kata stays in the katas directory", kata=kata_id, reason=reason)

@@ -1,6 +1,7 @@
 """The demo, and the services as docker compose starts them."""
 
 import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -22,13 +23,13 @@ from support.paths import TOP
 from support.services import Service, free_ports, wait_until
 
 
-def demo(storer: str, runner: str, namespace: Namespace, engine: Engine) -> str:
+def demo(storer: str, runner: str, namespace: Namespace, engine: Engine, **environ: str) -> str:
     """Run the demo, and assert that it succeeds; return its output."""
     command = [sys.executable, "scripts/demo.py", "--storer", storer, "--runner", runner]
     done = subprocess.run(
         [*command, "--namespace", namespace.name],
         cwd=TOP,
-        env={**os.environ, "DOCKER_HOST": engine.url},
+        env={**os.environ, "DOCKER_HOST": engine.url, **environ},
         capture_output=True,
         text=True,
         check=False,
@@ -122,6 +123,7 @@ def composed(
             "CYBER_DOJO_KATAS_DIRECTORY": str(tmp_path_factory.mktemp("katas")),
             "CYBER_DOJO_ARCHIVE_DIRECTORY": str(tmp_path_factory.mktemp("archive")),
             "CYBER_DOJO_LOG_DIRECTORY": str(tmp_path_factory.mktemp("log")),
+            "CYBER_DOJO_ACCESS_DIRECTORY": str(tmp_path_factory.mktemp("access")),
         }
     )
     try:
@@ -208,7 +210,8 @@ def test_starting_the_pair_fails_if_other_machines_reach_it(
                         "environment": {
                             "CYBER_DOJO_STORER_LISTEN": composed.storer.replace(
                                 "127.0.0.1", "0.0.0.0"
-                            )
+                            ),
+                            "CYBER_DOJO_UNPROTECTED": "allow",
                         }
                     }
                 },
@@ -339,3 +342,29 @@ def test_another_version_replaces_the_pair_when_it_is_ready_and_can_be_taken_bac
         all=True, filters={"label": f"com.docker.compose.project={composed.project}-next"}
     )
     assert not left
+
+
+def test_the_pair_does_the_main_job_with_tls_and_tokens_that_starting_it_makes(
+    composed: Composed, namespace: Namespace, engine: Engine
+) -> None:
+    protected = Composed({**composed.environ, "TLS": "1"})
+    folder = Path(composed.environ["CYBER_DOJO_ACCESS_DIRECTORY"])
+    try:
+        said = protected.up()
+        settings = {
+            "CYBER_DOJO_CA": str(folder / "ca.pem"),
+            "CYBER_DOJO_TOKEN_FILE": str(folder / "operator.token"),
+        }
+        assert " ".join(f"{name}={value}" for name, value in settings.items()) in said
+        said = demo(protected.storer, protected.runner, namespace, engine, **settings)
+        assert "the next test works" in said
+        # The command inside the containers, and the health check, have what they need too.
+        said = protected.compose("exec", "-T", "runner", "cyber-dojo", "verify")
+        assert said.endswith(": all as it should be\n")
+        audit = (Path(composed.environ["CYBER_DOJO_LOG_DIRECTORY"]) / "audit.log").read_text()
+        assert json.loads(audit.splitlines()[-1])["action"] == "DeleteKata"
+        made = {file.name: file.read_bytes() for file in folder.iterdir()}
+        assert protected.run("scripts/access.sh").returncode == 0  # as it is started again
+        assert {file.name: file.read_bytes() for file in folder.iterdir()} == made
+    finally:
+        composed.up()

@@ -12,6 +12,7 @@ import pytest
 
 from dojo import channels
 from dojo.service import serving
+from dojo.service.settings import CallerSettings
 from support.storer.stalling_proxy import StallingProxy, stalling_proxy
 
 SOON_SECONDS = 0.5
@@ -22,15 +23,14 @@ class Server:
     """A server with the options of ours, whose one call has no end of its own."""
 
     def __init__(self, keepalive_seconds: float) -> None:
-        self._loop = asyncio.new_event_loop()
         self._listening, self.has_cancelled = threading.Event(), threading.Event()
         self._keepalive_seconds = keepalive_seconds
-        self._thread = threading.Thread(target=self._loop.run_until_complete, args=[self._serve()])
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
         self._thread.start()
         assert self._listening.wait(60)
 
     async def _serve(self) -> None:
-        self._stopping = asyncio.Event()
+        self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
         server = grpc.aio.server(options=serving.server_options(self._keepalive_seconds))
         handler = grpc.unary_stream_rpc_method_handler(self._watch)
         server.add_generic_rpc_handlers(
@@ -53,7 +53,6 @@ class Server:
     def close(self) -> None:
         self._loop.call_soon_threadsafe(self._stopping.set)
         self._thread.join()
-        self._loop.close()
 
 
 @contextlib.contextmanager
@@ -65,7 +64,9 @@ def watching(
     try:
         with (
             stalling_proxy(server.address, 2**62) as proxy,
-            channels.open_channel(proxy.address, keepalive_seconds=client_seconds) as channel,
+            channels.open_channel(
+                proxy.address, CallerSettings(), keepalive_seconds=client_seconds
+            ) as channel,
         ):
             same = bytes  # a message is its bytes
             call: Any = channel.unary_stream(WATCH, same, same)(b"", timeout=120)

@@ -4,6 +4,7 @@ import re
 from dataclasses import fields
 
 import pytest
+import yaml
 
 from runner.settings import RunnerSettings
 from storer.settings import StorerSettings
@@ -16,9 +17,9 @@ from support.paths import TOP
 def test_compose_passes_every_setting_to_its_service(
     service: str, settings: type[StorerSettings] | type[RunnerSettings]
 ) -> None:
-    text = (TOP / "docker-compose.yml").read_text()
-    part = text.split(f"\n  {service}:\n")[1].split("healthcheck:")[0]
-    passed = set(re.findall(r"(?m)^ +((?:CYBER_DOJO|SETTINGS)_\w+):", part))
+    compose = yaml.safe_load((TOP / "docker-compose.yml").read_text())
+    environment = compose["services"][service]["environment"]
+    passed = {name for name in environment if name.startswith(("CYBER_DOJO_", "SETTINGS_"))}
     known = {field.metadata["name"] for field in fields(settings)}
     # The engine's socket is mounted where the services look for it by default. The command, which
     # is in both containers, calls both services, and tells what the settings' file set.

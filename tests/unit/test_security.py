@@ -1,15 +1,18 @@
-"""Every promise in docs/security.md names tests, and these exist."""
+"""Every promise in docs/security.md and every threat in docs/threats.md names tests that exist."""
 
 import ast
 import re
+from itertools import chain
 
 import pytest
 
 from support.paths import TOP
 
-PROMISES = [
-    line for line in (TOP / "docs/security.md").read_text().splitlines() if "`tests/" in line
-]
+TABLES = {"docs/security.md": "## What is promised", "docs/threats.md": "# Threats"}
+ROWS = {
+    page: [line for line in (TOP / page).read_text().splitlines() if "`tests/" in line]
+    for page in TABLES
+}
 
 
 def shown_by(row: str) -> list[tuple[str, str]]:
@@ -23,8 +26,10 @@ def defined_in(file: str) -> set[str]:
     return {each.name for each in module.body if isinstance(each, ast.FunctionDef)}
 
 
-@pytest.mark.parametrize("row", PROMISES, ids=lambda row: row.split("|")[1].strip())
-def test_every_test_that_a_promise_names_exists(row: str) -> None:
+@pytest.mark.parametrize(
+    "row", [*chain(*ROWS.values())], ids=lambda row: row.split("|")[-3].strip()
+)
+def test_every_test_that_a_row_names_exists(row: str) -> None:
     shown = shown_by(row)
     assert len(shown) == row.count("`tests/")
     assert shown
@@ -33,8 +38,8 @@ def test_every_test_that_a_promise_names_exists(row: str) -> None:
         assert test in defined_in(file), f"{file}::{test}"
 
 
-def test_every_promise_names_a_test() -> None:
-    text = (TOP / "docs/security.md").read_text()
-    table = text.split("## What is promised")[1].split("\n## ")[0]
+@pytest.mark.parametrize("page", TABLES)
+def test_every_row_names_a_test(page: str) -> None:
+    table = (TOP / page).read_text().split(TABLES[page])[1].split("\n## ")[0]
     rows = [line for line in table.splitlines() if line.startswith("|")][2:]
-    assert rows == PROMISES
+    assert rows == ROWS[page]

@@ -1,0 +1,1 @@
+"""Who may call what: TLS, callers with roles, what they may do, and the record of it."""
