@@ -68,6 +68,8 @@ class Place:
                 self.data_containers.delete(kata_id)
         with contextlib.suppress(docker.errors.ImageNotFound):
             self.engine.api.remove_image(self.namespace.kata_image)
+        with contextlib.suppress(docker.errors.NotFound):  # nothing was backed up
+            self.engine.api.remove_volume(self.namespace.backups)
 
 
 @contextlib.contextmanager
