@@ -128,6 +128,12 @@ class Service:
         return total
 
     @property
+    def processor_seconds(self) -> float:
+        """The processor time that the service has used; of what it started, nothing."""
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # proc(5)
+
+    @property
     def peak_bytes(self) -> int:
         """The most memory that the service has used."""
         return self._status("VmHWM")
