@@ -4,7 +4,8 @@
 MAKEFLAGS += --no-print-directory
 
 python := .venv/bin/python
-buf := tests/node/node_modules/.bin/buf
+node := clients/node
+buf := $(node)/node_modules/.bin/buf
 contract := protos
 
 help: ## show this list
@@ -12,30 +13,41 @@ help: ## show this list
 
 ## Set-up
 
-setup: engine protos ## install and start what is missing: docker, Python packages, generated code
+setup: engine protos launcher ## install and start what is missing: docker, Python packages, generated code
 
 engine:
 	@scripts/engine.sh
 
 protos: cyberdojo/__init__.py ## generate cyberdojo/ from protos/
 
+launcher: ## compile the program that starts runs, runner/launch/launcher.c
+	@scripts/launcher.sh
+
 .venv/.installed: pyproject.toml requirements/dev.txt
 	@scripts/venv.sh
 
 # The folders are prerequisites because deleting a proto changes nothing else.
-cyberdojo/__init__.py: $(shell find protos/cyberdojo -type d -o -name '*.proto') scripts/protos.sh .venv/.installed
+cyberdojo/__init__.py: $(shell find protos/cyberdojo -type d -o -name '*.proto') protos/service_config.json scripts/protos.sh .venv/.installed
 	@scripts/protos.sh
 
-tests/node/node_modules/.package-lock.json: tests/node/package-lock.json
+$(node)/node_modules/.package-lock.json: $(node)/package-lock.json
 	@scripts/node.sh
+
+$(node)/dist/index.js: cyberdojo/__init__.py $(wildcard $(node)/src/*.ts) $(node)/tsconfig.json scripts/node-client.sh $(node)/node_modules/.package-lock.json
+	@scripts/node-client.sh
+
+node-client: $(node)/dist/index.js ## build the Node client from clients/node/src and protos/
+
+clients: protos node-client ## pack the clients, into build/clients/
+	@scripts/clients.sh
 
 ## The services
 
-images: engine protos ## build the images of the services, and of the languages in images/suite.txt
+images: engine protos launcher ## build the images of the services, and of the languages in images/suite.txt
 	@scripts/images.sh
 	@scripts/start-points.sh
 
-images-all: engine protos ## build the images of the services and of all languages
+images-all: engine protos launcher ## build the images of the services and of all languages
 	@scripts/images.sh --all
 	@scripts/start-points.sh
 
@@ -59,7 +71,7 @@ demo: up ## set up, start the services, and show what they do; TLS=1: with TLS a
 
 ## The code
 
-test: setup lint lint-protos types images ## set up, check everything, run all tests
+test: setup lint lint-protos types node-client images ## set up, check everything, run all tests
 	@scripts/test-tools.sh
 	@$(python) -m pytest --numprocesses auto --cov --cov-report=
 	@$(python) -m coverage report --format=total | sed 's/.*/-- the tests cover & % of the lines, the services that they start not counted/'
@@ -70,7 +82,7 @@ test-languages: setup images-all ## test the start points and legacy scripts of 
 bench: setup images ## measure, print the tables, write benchmarks/results.json
 	@$(python) -m benchmarks
 
-test-unit: protos ## run the tests that need no engine
+test-unit: protos node-client ## run the tests that need no engine
 	@$(python) -m pytest tests/unit
 
 fuzz: setup images ## look for inputs that do harm, for FUZZ_SECONDS (3600), with random seeds or FUZZ_SEED
@@ -79,7 +91,7 @@ fuzz: setup images ## look for inputs that do harm, for FUZZ_SECONDS (3600), wit
 fuzz-case: setup images ## try one finding again: make fuzz-case CASE=build/fuzz/call.json
 	@$(python) -m pytest tests/fuzz/test_cases.py --case $(CASE)
 
-coverage: setup images ## run all tests, and tell what they cover, the services that they start counted
+coverage: setup node-client images ## run all tests, and tell what they cover, the services that they start counted
 	@COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml COVERAGE_FILE=$(CURDIR)/build/coverage/data \
 		$(python) -m pytest --numprocesses auto --cov --cov-report=
 	@$(python) -m coverage report --skip-covered --sort=cover
@@ -90,11 +102,11 @@ lint: .venv/.installed ## check the code without running it
 	@.venv/bin/lint-imports --no-logo --no-cache
 	@.venv/bin/shellcheck --external-sources --source-path=SCRIPTDIR $$(grep -rlE '^#!/.*sh$$' .ci images scripts)
 
-lint-protos: tests/node/node_modules/.package-lock.json ## check the protos, and that they don't break callers of the last release
+lint-protos: $(node)/node_modules/.package-lock.json ## check the protos, and that they don't break callers of the last release
 	@$(buf) lint $(contract)
 	@[ ! -e $(contract)/released.binpb ] || $(buf) breaking $(contract) --against $(contract)/released.binpb
 
-release-protos: tests/node/node_modules/.package-lock.json ## make the current protos those of the last release
+release-protos: $(node)/node_modules/.package-lock.json ## make the current protos those of the last release
 	@$(buf) build $(contract) --exclude-source-info --output $(contract)/released.binpb
 
 lock: .venv/.installed ## write requirements/ from pyproject.toml; locked versions stay
@@ -114,7 +126,7 @@ format: .venv/.installed ## format the code
 	@.venv/bin/ruff format
 
 clean: ## remove what make created in this folder; images and katas stay
-	rm -rf build cyberdojo .venv tests/node/node_modules *.egg-info
+	rm -rf build cyberdojo runner/launch/launcher .venv $(node)/node_modules $(node)/dist $(node)/src/gen *.egg-info
 
-.PHONY: help setup engine protos images images-all up rollback down prometheus demo test test-unit fuzz fuzz-case coverage test-languages bench lint lint-protos \
+.PHONY: help setup engine protos launcher node-client clients images images-all up rollback down prometheus demo test test-unit fuzz fuzz-case coverage test-languages bench lint lint-protos \
 	release-protos lock lock-check upgrade types format clean

@@ -118,7 +118,7 @@ def measure(place: Place, scale: float) -> Iterator[Figure]:
             rows.append(
                 (
                     attack.name,
-                    colour_pb2.Colour.Name(response.outcome).removeprefix("COLOUR_").lower(),
+                    colour_pb2.Colour.Name(response.colour).removeprefix("COLOUR_").lower(),
                     response.reason,
                     percentile([seconds for _, seconds, _ in found], 50),
                     good[attack.name],
@@ -154,6 +154,6 @@ def _recovery(
     answered = time.monotonic()
     good = serving.stub.Run(request(kata_id, avatar, TRUE))
     ended = time.monotonic()
-    if good.outcome != colour_pb2.COLOUR_GREEN:
+    if good.colour != colour_pb2.COLOUR_GREEN:
         raise RuntimeError(f"after {attack.name} a good run is not green: {good.reason}")
     return response, answered - begun, (ended - answered) * 1000

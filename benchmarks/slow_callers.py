@@ -350,10 +350,10 @@ _CALLS: Mapping[str, Callable[[Katas, Caller], None]] = {
 
 def _started(stub: storer_pb2_grpc.StorerServiceStub) -> str:
     manifest = storer_pb2.Manifest(
-        display_name="Python", image_name=IMAGE, visible_files={"cyber-dojo.sh": b"true\n"}
+        display_name="Python", image_name=IMAGE, files={"cyber-dojo.sh": b"true\n"}
     )
     kata_id = stub.CreateKata(storer_pb2.CreateKataRequest(manifest=manifest)).kata_id
-    stub.StartAvatar(storer_pb2.StartAvatarRequest(kata_id=kata_id, order=[AVATAR]))
+    stub.StartAvatar(storer_pb2.StartAvatarRequest(kata_id=kata_id, avatars=[AVATAR]))
     return kata_id
 
 

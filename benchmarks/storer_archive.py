@@ -129,10 +129,10 @@ def _play(stub: storer_pb2_grpc.StorerServiceStub) -> str:
     manifest = storer_pb2.Manifest(
         display_name="C (gcc), assert",
         image_name="cyberdojofoundation/gcc_assert",
-        visible_files=_files(0),
+        files=_files(0),
     )
     kata_id = stub.CreateKata(storer_pb2.CreateKataRequest(manifest=manifest)).kata_id
-    stub.StartAvatar(storer_pb2.StartAvatarRequest(kata_id=kata_id, order=[AVATAR]))
+    stub.StartAvatar(storer_pb2.StartAvatarRequest(kata_id=kata_id, avatars=[AVATAR]))
     for number in range(LIGHTS):
         _record(stub, kata_id, number)
     return kata_id

@@ -213,12 +213,12 @@ def new_kata(serving: Storer, started: int) -> str:
     manifest = storer_pb2.Manifest(
         display_name="Python, pytest",
         image_name="cyberdojofoundation/python_pytest",
-        visible_files=FILES,
+        files=FILES,
     )
     made = serving.stub.CreateKata(storer_pb2.CreateKataRequest(manifest=manifest))
     for avatar in avatars.NAMES[:started]:
         serving.stub.StartAvatar(
-            storer_pb2.StartAvatarRequest(kata_id=made.kata_id, order=[avatar])
+            storer_pb2.StartAvatarRequest(kata_id=made.kata_id, avatars=[avatar])
         )
     return made.kata_id
 

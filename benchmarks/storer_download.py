@@ -59,10 +59,10 @@ def started_kata(serving: Storer) -> str:
     manifest = storer_pb2.Manifest(
         display_name="C (gcc), assert",
         image_name="cyberdojofoundation/gcc_assert",
-        visible_files={"cyber-dojo.sh": b"make --always-make\n"},
+        files={"cyber-dojo.sh": b"make --always-make\n"},
     )
     kata_id = serving.stub.CreateKata(storer_pb2.CreateKataRequest(manifest=manifest)).kata_id
-    serving.stub.StartAvatar(storer_pb2.StartAvatarRequest(kata_id=kata_id, order=["whale"]))
+    serving.stub.StartAvatar(storer_pb2.StartAvatarRequest(kata_id=kata_id, avatars=["whale"]))
     return kata_id
 
 

@@ -181,7 +181,7 @@ class Run(Way):
         begun = time.perf_counter()
         response = self._stub.Run(self._request)
         ended = time.perf_counter()
-        if response.outcome != colour_pb2.COLOUR_GREEN or response.status:
+        if response.colour != colour_pb2.COLOUR_GREEN or response.status:
             raise RuntimeError(f"a run went wrong: {response}")
         return (ended - begun) * _MS
 

@@ -25,12 +25,7 @@ class Client:
 
 def connect(address: str, settings: CallerSettings) -> Client:
     """Return a client of the storer at host:port; nothing is sent yet. Raises BadSettings."""
-    channel = open_channel(
-        address,
-        settings,
-        ("grpc.initial_reconnect_backoff_ms", 200),
-        ("grpc.max_reconnect_backoff_ms", 2000),
-    )
+    channel = open_channel(address, settings)
     return Client(address, channel, storer_pb2_grpc.StorerServiceStub(channel))
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import grpc
 
+from cyber_dojo_client import Unreachable
+
 GOOD = 0
 FOUND = 1  # findings that were not mended, katas that were not restored, differences
 USAGE = 2
@@ -34,35 +36,26 @@ _CODES = {
     grpc.StatusCode.PERMISSION_DENIED: REFUSED,
 }
 
-_DETAILS = "grpc-status-details-bin"
-
 
 def code_of(error: Any) -> int:
     """Return the exit code for a failed call."""
     return _CODES.get(error.code(), DEFECT)
 
 
-def is_disconnected(error: Any) -> bool:
-    """Return whether a call failed because there was no connection, or the connection broke."""
-    metadata = {key for key, _ in error.trailing_metadata() or ()}
-    return error.code() is grpc.StatusCode.UNAVAILABLE and _DETAILS not in metadata
-
-
 def message_of(error: Any, address: str, service: str = "storer") -> str:
     """Return why a call of a service failed and what to do, as one line."""
-    if is_disconnected(error):
+    if error.code() is grpc.StatusCode.CANCELLED:
+        return f"the {service} stopped: try again"
+    if isinstance(error, Unreachable):
         option = "--address" if service == "storer" else f"--{service}"
         return (
-            f"no {service} answers at {address}: start it (make up), or name its address "
-            f"in {option} or CYBER_DOJO_{service.upper()}; if it has TLS, name its CA in "
-            "CYBER_DOJO_CA"
+            f"no {service} answers at {address}: start it (make up), or name its address in "
+            f"{option} or CYBER_DOJO_{service.upper()}; if it has TLS, CYBER_DOJO_CA names its CA"
         )
     if error.code() is grpc.StatusCode.UNAUTHENTICATED:
         return f"{' '.join(str(error.details()).split())}: name one in CYBER_DOJO_TOKEN_FILE"
     if error.code() is grpc.StatusCode.UNIMPLEMENTED:
         return f"the {service} at {address} is older than this command: update it"
-    if error.code() is grpc.StatusCode.CANCELLED:
-        return f"the {service} stopped: try again"
     details = " ".join(str(error.details()).split())
     if error.code() is grpc.StatusCode.INTERNAL:
         return f"{details}: see the storer's log"

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+import cyber_dojo_client
 from cli.client import Client
 from cli.terminal.complaint import complain
 from cli.terminal.lights import time_json
@@ -138,12 +139,8 @@ def pages(
         check_index=check_index,
         ignore_case=True,
     )
-    while True:
-        response = client.stub.ListKatas(request)
-        yield list(response.katas)
-        if not response.next_page_token:
-            return
-        request.page_token = response.next_page_token
+    for page in cyber_dojo_client.pages(client.stub.ListKatas, request):
+        yield list(page.katas)
 
 
 class Selection:

@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import grpc
 
-from dojo import limits
+import cyber_dojo_client
+from cyber_dojo_client import Access, Tls
 from dojo.access.watched_files import WatchedFiles, content_of
 from dojo.service.settings import BadSettings, CallerSettings, Secret, is_loopback
-
-# A proxy is for the web. Where docker's config.json names one, compose sets `http_proxy` in every
-# container, and gRPC would send it the calls to the service next door.
-_OPTIONS = (
-    ("grpc.max_receive_message_length", limits.MESSAGE_BYTES),
-    ("grpc.enable_http_proxy", 0),
-)
 
 # A connection with calls on which nothing comes for so long is pinged, and given up if no answer
 # comes: each end does so, and the other may be dead.
@@ -42,30 +35,35 @@ def keepalive_options(seconds: float = KEEPALIVE_SECONDS) -> list[tuple[str, int
 def open_channel(
     address: str,
     settings: CallerSettings,
-    *options: tuple[str, int],
+    *options: tuple[str, Any],
     keepalive_seconds: float = KEEPALIVE_SECONDS,
 ) -> grpc.Channel:
-    """Return a channel to the service at host:port, without any proxy; nothing is sent yet.
+    """Return a channel to the service at host:port; nothing is sent yet.
 
-    `options` are gRPC's, beside those that every channel has. A service that listens on all
-    addresses (0.0.0.0, ::) is called on loopback. Raises BadSettings.
+    Its calls have the deadlines and the retries of the caller, and not those of the service config:
+    an operator waits for a large kata, and a replay has patience of its own. `options` are gRPC's,
+    and win over the client's. A service that listens on all addresses (0.0.0.0, ::) is called on
+    loopback. Raises BadSettings.
     """
-    address = _called(address)
-    token = _token(address, settings)
-    all_options = [*_OPTIONS, *keepalive_options(keepalive_seconds), *options]
-    if settings.ca is None:
-        if settings.client_certificate or settings.client_key:
-            raise BadSettings(["CYBER_DOJO_CLIENT_CERTIFICATE requires CYBER_DOJO_CA"])
-        channel = grpc.insecure_channel(address, all_options)
-    else:
-        channel = grpc.secure_channel(address, _credentials(settings), all_options)
-    return channel if token is None else grpc.intercept_channel(channel, _Bearer(token))
+    no_config = ("grpc.service_config", "{}")
+    every = (*keepalive_options(keepalive_seconds), no_config, *options)
+    called = address_of(address)
+    return cyber_dojo_client.open_channel(called, access_of(called, settings), *every)
 
 
-def _called(address: str) -> str:
-    host, _, port = address.rpartition(":")
+def address_of(listen: str) -> str:
+    """Return the address at which a service is called that listens at host:port."""
+    host, _, port = listen.rpartition(":")
     loopback = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}
     return f"{loopback.get(host, host)}:{port}"
+
+
+def access_of(address: str, settings: CallerSettings) -> Access:
+    """Return how to get in at an address; raise BadSettings.
+
+    A token in a file is read again when that changes. The other files are read once.
+    """
+    return Access(token=_token(address, settings), tls=_tls(settings))
 
 
 def files_of(settings: CallerSettings) -> list[Path]:
@@ -74,22 +72,26 @@ def files_of(settings: CallerSettings) -> list[Path]:
     return [each for each in files if each is not None]
 
 
-def _credentials(settings: CallerSettings) -> grpc.ChannelCredentials:
+def _tls(settings: CallerSettings) -> Tls | None:
+    if settings.ca is None:
+        if settings.client_certificate or settings.client_key:
+            raise BadSettings(["CYBER_DOJO_CLIENT_CERTIFICATE requires CYBER_DOJO_CA"])
+        return None
     if bool(settings.client_certificate) != bool(settings.client_key):
         raise BadSettings(
             ["CYBER_DOJO_CLIENT_CERTIFICATE and CYBER_DOJO_CLIENT_KEY require each other"]
         )
-    return grpc.ssl_channel_credentials(
+    return Tls(
         root_certificates=_read("CYBER_DOJO_CA", settings.ca),
-        private_key=_read("CYBER_DOJO_CLIENT_KEY", settings.client_key),
-        certificate_chain=_read("CYBER_DOJO_CLIENT_CERTIFICATE", settings.client_certificate),
+        certificate=_read("CYBER_DOJO_CLIENT_CERTIFICATE", settings.client_certificate),
+        key=_read("CYBER_DOJO_CLIENT_KEY", settings.client_key),
     )
 
 
-def _token(address: str, settings: CallerSettings) -> Callable[[], Secret] | None:
-    """Return what gives the token of each call, if calls have one."""
+def _token(address: str, settings: CallerSettings) -> str | Callable[[], str]:
+    """Return the token of each call, or what gives it; "" if calls have none."""
     if settings.token is None and settings.token_file is None:
-        return None
+        return ""
     if settings.token is not None and settings.token_file is not None:
         raise BadSettings(["CYBER_DOJO_TOKEN and CYBER_DOJO_TOKEN_FILE exclude each other"])
     if settings.ca is None and not is_loopback(address) and settings.unprotected != "allow":
@@ -99,8 +101,7 @@ def _token(address: str, settings: CallerSettings) -> Callable[[], Secret] | Non
         )
         raise BadSettings([reason])
     if settings.token is not None:
-        token = settings.token
-        return lambda: token
+        return settings.token.reveal
     path = settings.token_file
 
     def read() -> Secret:
@@ -110,7 +111,8 @@ def _token(address: str, settings: CallerSettings) -> Callable[[], Secret] | Non
         except ValueError as error:
             raise BadSettings([f"CYBER_DOJO_TOKEN_FILE='{path}': its text {error}"]) from None
 
-    return WatchedFiles([path] if path else [], read, BadSettings).get
+    watched = WatchedFiles([path] if path else [], read, BadSettings)
+    return lambda: watched.get().reveal()
 
 
 def _read(setting: str, path: Path | None) -> bytes | None:
@@ -120,48 +122,3 @@ def _read(setting: str, path: Path | None) -> bytes | None:
         return content_of(path)
     except OSError as error:
         raise BadSettings([f"{setting}='{path}' can't be read: {error.strerror}"]) from error
-
-
-@dataclass(frozen=True)
-class _Details(grpc.ClientCallDetails):
-    """What grpc tells of a call."""
-
-    method: Any
-    timeout: Any
-    metadata: Any
-    credentials: Any
-    wait_for_ready: Any
-    compression: Any
-
-
-class _Bearer(
-    grpc.UnaryUnaryClientInterceptor,  # type: ignore[type-arg]
-    grpc.UnaryStreamClientInterceptor,  # type: ignore[type-arg]
-    grpc.StreamUnaryClientInterceptor,  # type: ignore[type-arg]
-    grpc.StreamStreamClientInterceptor,  # type: ignore[type-arg]
-):
-    """Adds the token to each call."""
-
-    def __init__(self, token: Callable[[], Secret]) -> None:
-        self._token = token
-
-    def _intercept(self, continuation: Any, details: Any, request: Any) -> Any:
-        bearer = ("authorization", f"Bearer {self._token().reveal()}")
-        metadata = [*(details.metadata or ()), bearer]
-        return continuation(
-            _Details(
-                details.method,
-                details.timeout,
-                metadata,
-                details.credentials,
-                details.wait_for_ready,
-                details.compression,
-            ),
-            request,
-        )
-
-    # grpc's stubs have other types for each kind of call.
-    intercept_unary_unary = _intercept  # type: ignore[assignment]
-    intercept_unary_stream = _intercept  # type: ignore[assignment]
-    intercept_stream_unary = _intercept  # type: ignore[assignment]
-    intercept_stream_stream = _intercept  # type: ignore[assignment]

@@ -31,6 +31,14 @@ class InvalidArgument(DojoError):
         self.reason = reason
 
 
+class MessageTooLarge(InvalidArgument):
+    """A message has more bytes than it may."""
+
+    def __init__(self, size_bytes: int, limit_bytes: int) -> None:
+        super().__init__("request", f"has {size_bytes} bytes, more than {limit_bytes}")
+        self.facts = {"size_bytes": str(size_bytes), "limit_bytes": str(limit_bytes)}
+
+
 class Unauthenticated(DojoError):
     """Nobody knows the caller."""
 
@@ -40,14 +48,6 @@ class NotAllowed(DojoError):
 
     def __init__(self, name: str, role: str, what: str, allowed: list[str]) -> None:
         super().__init__(f"{name} has the role {role}; {what} takes {' or '.join(allowed)}")
-
-
-class MessageTooLarge(InvalidArgument):
-    """A message has more bytes than it may."""
-
-    def __init__(self, size_bytes: int, limit_bytes: int) -> None:
-        super().__init__("request", f"has {size_bytes} bytes, more than {limit_bytes}")
-        self.facts = {"size_bytes": str(size_bytes), "limit_bytes": str(limit_bytes)}
 
 
 class NotFound(DojoError):

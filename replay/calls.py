@@ -34,7 +34,7 @@ class Refused(Exception):
 
 def channel(address: str, settings: CallerSettings) -> grpc.Channel:
     """Return a channel to a service. Any thread may use it. Raises BadSettings."""
-    return open_channel(address, settings, ("grpc.max_send_message_length", -1))
+    return open_channel(address, settings)
 
 
 class Calls:

@@ -125,7 +125,7 @@ def _run(pair: Pair, task: Task, light: storer_pb2.Light, kata_id: str) -> Outco
         image_name=task.image_name,
         image_id=task.image_id,
         recorded=recorded_colour(light.colour, recorded.stdout),
-        now=colour_name(ran.outcome),
+        now=colour_name(ran.colour),
         reason=ran.reason,
         status=ran.status,
         seconds=ran.duration.ToTimedelta().total_seconds(),
@@ -145,7 +145,7 @@ def _scratch_kata(pair: Pair, task: Task) -> Iterator[str]:
     """Make a kata like the recorded one, start the avatar in it, and delete it at the end."""
     kata_id = _create(pair, task)
     try:
-        request = storer_pb2.StartAvatarRequest(kata_id=kata_id, order=[task.avatar])
+        request = storer_pb2.StartAvatarRequest(kata_id=kata_id, avatars=[task.avatar])
         pair.calls.call(pair.storer.StartAvatar, request)
         yield kata_id
     finally:
@@ -167,7 +167,7 @@ def _create(pair: Pair, task: Task) -> str:
         plain = storer_pb2.Manifest(
             display_name="a replay",
             image_name=task.runs_in,
-            visible_files={CYBER_DOJO_SH: b""},
+            files={CYBER_DOJO_SH: b""},
         )
         made = pair.calls.call(pair.storer.CreateKata, storer_pb2.CreateKataRequest(manifest=plain))
     return made.kata_id

@@ -27,10 +27,12 @@ from runner.colour.image_rules import ImageRules
 from runner.colour.judge import Judge
 from runner.colour.lambda_evaluator import LambdaEvaluator
 from runner.colour.ruby_container import RubyContainer
-from runner.engine import seccomp
+from runner.engine import seccomp, seccomp_filter
 from runner.engine.container_remover import ContainerRemover
 from runner.engine.images import Images
 from runner.engine.presence import Presence
+from runner.engine.seccomp_filter import CannotFilter
+from runner.launch.launcher import CannotLaunch, Launchers
 from runner.run.pool import Pool, PoolLimits
 from runner.run.service import RunService
 from runner.run.starter import ContainerStarter
@@ -76,7 +78,14 @@ def _run(settings: RunnerSettings, *, take_over_seconds: float) -> None:
         max_containers=max(2, cores),  # a second one, as a lambda that hangs keeps others waiting
     )
     sandboxes = Sandboxes(data_containers)
-    starter = ContainerStarter(data_containers, sandboxes, remover, settings, seccomp_profile)
+    starter = ContainerStarter(
+        data_containers,
+        sandboxes,
+        remover,
+        settings,
+        seccomp_profile=seccomp_profile,
+        launchers=_launchers(settings),
+    )
     pool = Pool(
         starter.start, starter.image_id, _pool_limits(settings), starters=max(1, cores // 2)
     )
@@ -184,6 +193,17 @@ def _require_runtime(engine: Engine, runtime: str) -> None:
     if runtime and runtime not in runtimes:
         reason = f"is none of the engine's runtimes: {', '.join(sorted(runtimes))}"
         raise BadSettings([f"CYBER_DOJO_RUN_RUNTIME={runtime!r} {reason}"])
+
+
+def _launchers(settings: RunnerSettings) -> Launchers | None:
+    """Return what starts runs in containers that run already; None if each has one of its own."""
+    if settings.runs_of_container == 1:
+        return None
+    try:
+        return Launchers(seccomp_filter.program(seccomp.profile()))
+    except (CannotFilter, CannotLaunch) as error:
+        _log.warning("each run has a container of its own", reason=str(error))
+        return None
 
 
 def _log_missing_ruby_image(engine: Engine, image_name: str) -> None:

@@ -10,6 +10,8 @@ MIB = 1024 * KIB
 GIB = 1024 * MIB
 TIB = 1024 * GIB
 
+_RUNS_OF_CONTAINER = 1000
+
 
 @dataclass(frozen=True)
 class RunnerSettings(CommonSettings):
@@ -52,6 +54,19 @@ class RunnerSettings(CommonSettings):
         whole_number(1, 7 * 24 * 3600),
         1800,
         "seconds after which a container that waits is removed",
+    )
+    max_runs_of_container: int | None = setting(
+        "CYBER_DOJO_RUNNER_MAX_RUNS_OF_CONTAINER",
+        whole_number(1, 1_000_000),
+        None,
+        "runs that one container serves, one after the other; 1: each run has a container of its "
+        "own. By default 1000, and 1 with a runtime of CYBER_DOJO_RUN_RUNTIME",
+    )
+    max_container_seconds: int = setting(
+        "CYBER_DOJO_RUNNER_MAX_CONTAINER_SECONDS",
+        whole_number(1, 7 * 24 * 3600),
+        3600,
+        "seconds after which a container serves no further run",
     )
     min_available_memory_bytes: int = setting(
         "CYBER_DOJO_RUNNER_MIN_AVAILABLE_MEMORY_BYTES",
@@ -140,3 +155,8 @@ class RunnerSettings(CommonSettings):
         GIB,
         "free disk space below which no run starts and those in progress end",
     )
+
+    @property
+    def runs_of_container(self) -> int:
+        """How many runs one container may serve."""
+        return self.max_runs_of_container or (1 if self.runtime else _RUNS_OF_CONTAINER)

@@ -1,13 +1,10 @@
 """Show what storer and runner do: `make demo` runs this.
 
-The demo is a plain client of the two services and uses nothing of them but their protos, and the
-settings that say how callers connect.
-`Session.press_test` is what a web tier does when a participant presses *test*.
+The demo is what a web tier is: a program that uses the client, and nothing of the services but the
+settings that say how callers get in.
 """
 
 import argparse
-import hashlib
-import io
 import json
 import os
 import re
@@ -18,12 +15,11 @@ import tempfile
 import time
 from pathlib import Path
 
-import grpc
-
+from cyber_dojo_client import CallFailed, Client, Pressed
 from cyberdojo.colour.v1 import colour_pb2
-from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
-from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
-from dojo.channels import open_channel
+from cyberdojo.runner.v1 import runner_pb2
+from cyberdojo.storer.v1 import storer_pb2
+from dojo.channels import access_of
 from dojo.service.settings import BadSettings, CallerSettings, load
 
 START_POINT = Path(__file__).parents[1] / "start_points" / "languages" / "gcc_assert"
@@ -57,20 +53,19 @@ def main() -> None:
     arguments = parser.parse_args()
     begun = time.monotonic()
     try:
-        settings = load(CallerSettings, os.environ)
-        channels = [open_channel(each, settings) for each in (arguments.storer, arguments.runner)]
+        access = access_of(arguments.storer, load(CallerSettings, os.environ))
     except BadSettings as error:
         sys.exit(f"** {error}")
-    with channels[0] as storer, channels[1] as runner:
-        session = Session(storer, runner)
+    with Client(arguments.storer, arguments.runner, access) as client:
+        session = Session(client)
         try:
             show(session, arguments.namespace)
             if arguments.keep:
                 say(f"kata {session.kata_id} stays, because of --keep")
             else:
                 session.delete()
-        except grpc.RpcError as error:
-            sys.exit(f"** {error.code().name}: {error.details()}")  # type: ignore[attr-defined]
+        except CallFailed as error:
+            sys.exit(f"** {error}")
         except UnexpectedResult as error:
             sys.exit(
                 f"** {error}\n** kata {session.kata_id} was not deleted, so you can look at it"
@@ -81,9 +76,8 @@ def main() -> None:
 class Session:
     """One participant in one kata, as a web tier sees them."""
 
-    def __init__(self, storer: grpc.Channel, runner: grpc.Channel) -> None:
-        self.storer = storer_pb2_grpc.StorerServiceStub(storer)
-        self.runner = runner_pb2_grpc.RunnerServiceStub(runner)
+    def __init__(self, client: Client) -> None:
+        self.client = client
         self.manifest = start_point()
         self.kata_id = ""
         self.avatar = ""
@@ -91,44 +85,27 @@ class Session:
 
     def start(self) -> None:
         """Make a kata and start an avatar in it."""
-        made = self.storer.CreateKata(storer_pb2.CreateKataRequest(manifest=self.manifest))
+        storer = self.client.storer
+        request = storer_pb2.CreateKataRequest(manifest=self.manifest)
+        made = self.client.call(storer.CreateKata, request)
         self.kata_id = made.kata_id
-        started = self.storer.StartAvatar(storer_pb2.StartAvatarRequest(kata_id=self.kata_id))
+        started = self.client.call(
+            storer.StartAvatar, storer_pb2.StartAvatarRequest(kata_id=self.kata_id)
+        )
         self.avatar = started.avatar
-        self.files = dict(started.visible_files)
+        self.files = dict(started.files)
         # The participant's editor is open now, so a container has to be ready for a test.
-        self.runner.Prepare(
+        self.client.runner.Prepare(
             runner_pb2.PrepareRequest(
                 kata_id=self.kata_id, avatar=self.avatar, image_name=self.manifest.image_name
             )
         )
 
-    def press_test(self) -> tuple[storer_pb2.Light, runner_pb2.RunResponse]:
+    def press_test(self) -> Pressed:
         """Run the tests in the avatar's sandbox, and record the result as a light."""
-        ran = self.runner.Run(
-            runner_pb2.RunRequest(
-                kata_id=self.kata_id,
-                avatar=self.avatar,
-                image_name=self.manifest.image_name,
-                files=self.files,
-                max_seconds=self.manifest.max_seconds,
-                colour_rule=self.manifest.colour_rule,
-            )
-        )
-        recorded = self.storer.RecordTest(
-            storer_pb2.RecordTestRequest(
-                kata_id=self.kata_id,
-                avatar=self.avatar,
-                files=self.files,
-                stdout=ran.stdout.content,
-                stderr=ran.stderr.content,
-                status=ran.status,
-                colour=ran.outcome,
-                duration=ran.duration,
-                reason=ran.reason,
-            )
-        )
-        return recorded.light, ran
+        pressed = self.client.press_test(self.kata_id, self.avatar, self.manifest, self.files)
+        self.files = pressed.files
+        return pressed
 
     def edit(self, old: bytes, new: bytes, name: str = "hiker.c") -> None:
         """Change a visible file in the editor."""
@@ -139,29 +116,12 @@ class Session:
     def lights(self) -> list[storer_pb2.Light]:
         """Read the avatar's lights."""
         request = storer_pb2.ListLightsRequest(kata_id=self.kata_id, avatar=self.avatar)
-        return list(self.storer.ListLights(request).avatars[0].lights)
-
-    def download(self) -> tuple[str, bytes]:
-        """Download the kata; return the file's name and bytes, after checking their digest."""
-        name, tar, digest = "", io.BytesIO(), b""
-        request = storer_pb2.DownloadKataRequest(
-            kata_id=self.kata_id, compression=storer_pb2.COMPRESSION_GZIP
-        )
-        for part in self.storer.DownloadKata(request):
-            match part.WhichOneof("part"):
-                case "header":
-                    name = part.header.filename
-                case "data":
-                    tar.write(part.data)
-                case "end":
-                    digest = part.end.sha256
-        if hashlib.sha256(tar.getvalue()).digest() != digest:
-            raise UnexpectedResult("the download does not match its digest")
-        return name, tar.getvalue()
+        pages = self.client.pages(self.client.storer.ListLights, request)
+        return [light for page in pages for each in page.avatars for light in each.lights]
 
     def delete(self) -> None:
         """Delete the kata."""
-        self.storer.DeleteKata(storer_pb2.DeleteKataRequest(kata_id=self.kata_id))
+        self.client.storer.DeleteKata(storer_pb2.DeleteKataRequest(kata_id=self.kata_id))
 
 
 def start_point() -> storer_pb2.Manifest:
@@ -173,9 +133,7 @@ def start_point() -> storer_pb2.Manifest:
         filename_extensions=found["filename_extension"],
         max_seconds=found["max_seconds"],
         tab_size=found["tab_size"],
-        visible_files={
-            name: (START_POINT / name).read_bytes() for name in found["visible_filenames"]
-        },
+        files={name: (START_POINT / name).read_bytes() for name in found["visible_filenames"]},
     )
     for each in found["colour_rule"]["patterns"]:
         manifest.colour_rule.patterns.patterns.add(
@@ -219,7 +177,8 @@ def show(session: Session, namespace: str) -> None:
 def press(session: Session, why: str, expected: str, compiled: list[str]) -> None:
     """Press *test*, show the result, and raise UnexpectedResult if it is not as expected."""
     begun = time.monotonic()
-    light, ran = session.press_test()
+    pressed = session.press_test()
+    light, ran = pressed.light, pressed.ran
     seconds = time.monotonic() - begun
     colour = colour_name(light.colour)
     found = re.findall(rb"(?m)^gcc .*-c .*?(\S+\.c)$", ran.stdout.content)
@@ -245,7 +204,7 @@ def show_diff(session: Session) -> None:
         storer_pb2.LINE_CHANGE_DELETED: ("-", "red"),
         storer_pb2.LINE_CHANGE_SAME: (" ", ""),
     }
-    for file in session.storer.DiffLights(request).files:
+    for file in session.client.storer.DiffLights(request).files:
         if file.change == storer_pb2.FILE_CHANGE_UNCHANGED:
             continue
         say(f"{file.new_name}: {file.added_count} added, {file.deleted_count} deleted", "bold")
@@ -256,15 +215,14 @@ def show_diff(session: Session) -> None:
 
 def show_download(session: Session) -> None:
     """Download the kata, and read its history with git."""
-    name, tar = session.download()
-    with (
-        tarfile.open(fileobj=io.BytesIO(tar)) as archive,
-        tempfile.TemporaryDirectory(prefix="demo-") as folder,
-    ):
-        members = archive.getmembers()
-        say(f"{name}: {len(tar)} bytes, {len(members)} files and folders, digest correct")
+    with tempfile.TemporaryDirectory(prefix="demo-") as folder:
+        tar = session.client.download(session.kata_id, Path(folder, f"{session.kata_id}.tar.gz"))
+        with tarfile.open(tar) as archive:
+            members = archive.getmembers()
+        size_bytes = tar.stat().st_size
+        say(f"{tar.name}: {size_bytes} bytes, {len(members)} files and folders, digest correct")
         unpack = ["tar", "--extract", "--gzip", "--no-same-owner", "--directory", folder]
-        subprocess.run(unpack, input=tar, check=True)
+        subprocess.run([*unpack, "--file", tar], check=True)
         avatar = Path(folder, session.kata_id[:2], session.kata_id[2:], session.avatar)
         log = subprocess.run(
             ["git", "-C", avatar, "log", "--format=%d %s"],

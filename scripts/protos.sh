@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Generates the package cyberdojo/ (messages, stubs, servicers and their types) from protos/.
+# Generates the package cyberdojo/ (messages, stubs, servicers and their types) from protos/. The
+# service config, which clients read, goes with them.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -18,6 +19,7 @@ logged protos .venv/bin/python -m grpc_tools.protoc --proto_path protos --proto_
     "${protos[@]}"
 find $new/cyberdojo -type d -exec touch {}/__init__.py \;
 touch $new/cyberdojo/py.typed
+cp protos/service_config.json $new/cyberdojo/
 
 rm -rf cyberdojo
 mv $new/cyberdojo cyberdojo

@@ -45,7 +45,8 @@ unpack dependencies "$inputs $processor" --require-hashes --requirement $require
 # Built from a copy, because in the checkout setuptools would also take what it left there the last
 # time, deleted modules included.
 source=build/services-source
-project=(pyproject.toml README.md LICENSE dojo storer runner cli replay cyberdojo)
+scripts/launcher.sh
+project=(pyproject.toml README.md LICENSE cyber_dojo_client dojo storer runner cli replay cyberdojo)
 inputs=$(digest "${project[@]}" requirements/dev.txt scripts/services-context.sh)
 if [ "$(cat "$context.application" 2>/dev/null)" != "$inputs" ]; then
     rm -rf $source

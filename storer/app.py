@@ -112,7 +112,8 @@ def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
     changes.subscribe(lambda kata_id: loop.call_soon_threadsafe(watches.changed, kata_id))
     changes.subscribe(replicator.changed)
     metrics.ARCHIVE_COPY_LAG_SECONDS.set_function(lambda: replicator.lag()[1] or 0)
-    metrics.MAX_DATA_CONTAINERS.set(settings.max_data_containers)
+    if archive.is_configured:
+        metrics.MAX_DATA_CONTAINERS.set(settings.max_data_containers)
     for state, doubtful in (("pending", False), ("doubtful", True)):
         count = partial(checkpointer.count, doubtful=doubtful)
         metrics.WRITE_AHEAD_LOGS.labels(state).set_function(count)

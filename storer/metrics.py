@@ -14,7 +14,7 @@ DATA_CONTAINERS = Gauge(
 )
 MAX_DATA_CONTAINERS = Gauge(
     "cyber_dojo_max_data_containers",
-    "Data-containers above which katas are archived before their time.",
+    "Data-containers above which katas are archived before their time; 0 without an archive.",
     registry=REGISTRY,
 )
 KATAS_ARCHIVED = Counter(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -98,11 +99,25 @@ def command(
     return exits.PARTIAL if backup.failures else exits.GOOD
 
 
+def plan(client: Client, prefix: str, since: str) -> Iterator[storer_pb2.BackupKatasResponse]:
+    """Yield what the storer says of a backup that is not made.
+
+    Raises CommandFailed if the storer is so old that it would make one.
+    """
+    request = storer_pb2.BackupKatasRequest(prefix=prefix, since_token=since, dry_run=True)
+    parts = client.stub.BackupKatas(request)
+    for part in parts:
+        if part.header.token:
+            parts.cancel()  # type: ignore[no-untyped-call]  # as the stubs have it
+            reason = f"the storer at {client.address} is older than this command: update it"
+            raise CommandFailed(reason, exits.REFUSED)
+        yield part
+
+
 def _plan(session: Session, prefix: str, since: str) -> int:
     """Show which katas a backup would have."""
-    request = storer_pb2.BackupKatasRequest(prefix=prefix, since_token=since, dry_run=True)
     screen = session.screen
-    for part in session.client.stub.BackupKatas(request):
+    for part in plan(session.client, prefix, since):
         if part.HasField("candidate"):
             kata_id, is_new = part.candidate.kata_id, part.candidate.is_new
             if screen.as_json:

@@ -8,6 +8,7 @@ import click
 
 from cli import backup_file, exits, outputs
 from cli.backup_file import BackupFile, NoBackup
+from cli.commands.backup import plan
 from cli.kata_list import Date
 from cli.storer_command import Session, storer_command
 from cli.terminal.complaint import CommandFailed
@@ -159,11 +160,8 @@ class _Chain:
 
 def _lacking_until(session: Session, last: BackupFile, until: datetime) -> dict[str, str]:
     """Return the katas of which something from before `until` is not in the backup, and why."""
-    request = storer_pb2.BackupKatasRequest(
-        prefix=last.prefix, since_token=last.token, dry_run=True
-    )
     lacking = {}
-    for part in session.client.stub.BackupKatas(request):
+    for part in plan(session.client, last.prefix, last.token):
         if part.HasField("candidate"):
             candidate = part.candidate
             since = (

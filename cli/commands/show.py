@@ -14,6 +14,7 @@ from cli.storer_command import Session, storer_command
 from cli.terminal import contents, damaged_avatars, lights
 from cli.terminal.screen import Piece, Screen
 from cli.terminal.tables import Column, Table
+from cyber_dojo_client import pages
 from cyberdojo.results.v1 import results_pb2
 from cyberdojo.storer.v1 import storer_pb2
 
@@ -75,7 +76,7 @@ def _show_kata(client: Client, screen: Screen, kata_id: str, *, shows_all: bool)
         ("exercise", manifest.exercise),
         ("image", manifest.image_name),
         ("created", lights.time_of(kata.created)),
-        ("files", ", ".join(sorted(manifest.visible_files))),
+        ("files", ", ".join(sorted(manifest.files))),
     ):
         if value:
             screen.say(f"{name:<{_NAME_COLUMNS}}{value}")
@@ -211,17 +212,13 @@ def _lights(client: Client, kata: str, avatar: str) -> Iterator[tuple[str, list[
     """Yield each avatar with all its lights, which may come on several pages."""
     request = storer_pb2.ListLightsRequest(kata_id=kata, avatar=avatar)
     name, found = "", list[storer_pb2.Light]()
-    while True:
-        response = client.stub.ListLights(request)
-        for each in response.avatars:
+    for page in pages(client.stub.ListLights, request):
+        for each in page.avatars:
             if name and each.avatar != name:
                 yield name, found
                 found = []
             name = each.avatar
             found += each.lights
-        if not response.next_page_token:
-            break
-        request.page_token = response.next_page_token
     if name:
         yield name, found
 
@@ -229,6 +226,6 @@ def _lights(client: Client, kata: str, avatar: str) -> Iterator[tuple[str, list[
 def _manifest_json(manifest: storer_pb2.Manifest) -> dict[str, object]:
     found: dict[str, object] = MessageToDict(manifest, preserving_proto_field_name=True)
     found["visible_files"] = {
-        name: contents.to_json(content) for name, content in sorted(manifest.visible_files.items())
+        name: contents.to_json(content) for name, content in sorted(manifest.files.items())
     }
     return found

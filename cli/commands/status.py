@@ -11,7 +11,12 @@ import grpc
 from cli import exits
 from cli.client import connect
 from cli.parameters import Address
-from cli.storer_command import RUNNER_ADDRESS, Session, default_address, storer_command
+from cli.storer_command import (
+    RUNNER_ADDRESS,
+    Session,
+    default_address,
+    storer_command,
+)
 from cli.terminal.complaint import complain
 from cli.terminal.lights import time_json, time_of
 from cli.terminal.quantities import counted, size

@@ -107,7 +107,10 @@ class _Lines:
 
 
 def _cause(finding: storer_pb2.KataFinding) -> tuple[object, ...]:
-    return finding.kata_id, finding.avatar, finding.kind, finding.what, finding.mended
+    # An archive of an earlier version has no index: that is one cause for all of its katas.
+    is_of_index = finding.kind == storer_pb2.FINDING_KIND_STALE and not finding.path
+    kata_id = "" if is_of_index else finding.kata_id
+    return kata_id, finding.avatar, finding.kind, finding.what, finding.mended
 
 
 def _kind(finding: storer_pb2.KataFinding) -> str:

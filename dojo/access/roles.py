@@ -45,8 +45,8 @@ ROLES: Mapping[str, frozenset[Role]] = {
     _STORER + "VerifyKatas": _OPERATOR,
     _STORER + "RestoreKata": _OPERATOR,
     _STORER + "BackupKatas": _OPERATOR,
-    _STORER + "RestoreKatas": _OPERATOR,
     _STORER + "ListBackups": _OPERATOR,
+    _STORER + "RestoreKatas": _OPERATOR,
     _STATUS + "GetStatus": _OPERATOR,  # it tells settings
     _START_POINTS + "ListLanguages": _ALL,
     _START_POINTS + "ListExercises": _ALL,

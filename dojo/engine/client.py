@@ -135,14 +135,19 @@ class Engine:
                 return None
         return found
 
-    def container_state(self, container: str) -> Mapping[str, Any] | None:
-        """Return a container's state; None if it was removed or is being removed."""
+    def container(self, container: str) -> Mapping[str, Any] | None:
+        """Return what the engine tells of a container; None if it was or is being removed."""
         with translating_errors():
             try:
-                state: Mapping[str, Any] = self.api.inspect_container(container)["State"]
+                found: Mapping[str, Any] = self.api.inspect_container(container)
             except docker.errors.NotFound:
                 return None
-        return None if state["Status"] in _BEING_REMOVED else state
+        return None if found["State"]["Status"] in _BEING_REMOVED else found
+
+    def container_state(self, container: str) -> Mapping[str, Any] | None:
+        """Return a container's state; None if it was removed or is being removed."""
+        found = self.container(container)
+        return None if found is None else found["State"]
 
     def close(self) -> None:
         """Close the connection."""

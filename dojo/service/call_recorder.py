@@ -159,11 +159,11 @@ def _code(error: BaseException, context: _Context) -> grpc.StatusCode:
 
 
 def _log_call(method: _Method, code: grpc.StatusCode, seconds: float, context: _Context) -> None:
-    """Write a call's line. Its kata, avatar and trace are bound to the call."""
+    """Write a call's line. Whose it was, and its kata, avatar and trace, are bound to the call."""
     fields: dict[str, Any] = {"rpc": method.rpc, "code": code.name}
     fields["milliseconds"] = round(1000 * seconds, 3)
-    if "caller" not in get_contextvars():
-        fields["caller"] = context.peer()
+    if "address" not in get_contextvars():
+        fields["address"] = context.peer()
     _log.info("call", level="access", **fields)
 
 

@@ -45,8 +45,8 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
     ) -> None:
         self._receiving = receiving
         self._memory = memory
-        self._guesses = guesses
         self._pace = Pace()
+        self._guesses = guesses
 
     async def intercept_service(
         self,

@@ -1,7 +1,9 @@
 """Serves a service's metrics to Prometheus, by HTTP, on an address of their own."""
 
+import contextlib
 import socket
 import threading
+import time
 from functools import partial
 from socketserver import ThreadingMixIn
 from typing import Any
@@ -11,16 +13,59 @@ from prometheus_client import make_wsgi_app
 
 from dojo.metrics import REGISTRY
 
-# Prometheus sends a request at once; a connection that sends none is closed after this time.
+# Prometheus sends a request at once, and has its answer in a fraction of a second. A connection
+# that lasts longer is closed.
 REQUEST_SECONDS = 10
-# How soon the thread sees that it is to stop.
-_STOP_SECONDS = 0.1
+# Each takes a thread.
+MAX_CONNECTIONS = 32
+# How often the thread looks whether it is to stop, and which connections to close.
+_POLL_SECONDS = 0.1
 
 
 class _Server(ThreadingMixIn, WSGIServer):
+    """Answers each connection in a thread; closes the oldest of too many, and those that last.
+
+    A lock guards the open connections: the server's thread adds and closes them, and the thread of
+    each removes it.
+    """
+
     daemon_threads = True
     # A second service must not take over the address of a first one.
     allow_reuse_port = False
+    # Connections that the thread has not seen yet: with the base class's five, others would wait.
+    request_queue_size = 4 * MAX_CONNECTIONS
+
+    def __init__(self, *arguments: Any) -> None:
+        self._begun: dict[socket.socket, float] = {}  # the oldest first
+        self._lock = threading.Lock()
+        super().__init__(*arguments)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer a connection in a thread of its own."""
+        with self._lock:
+            if len(self._begun) >= MAX_CONNECTIONS:
+                self._end(next(iter(self._begun)))
+            self._begun[request] = time.monotonic()
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """Close a connection."""
+        with self._lock:
+            self._begun.pop(request, None)
+        super().shutdown_request(request)
+
+    def service_actions(self) -> None:
+        """End the connections that last too long; called several times a second."""
+        oldest = time.monotonic() - REQUEST_SECONDS
+        with self._lock:
+            for request in [each for each, begun in self._begun.items() if begun < oldest]:
+                self._end(request)
+
+    def _end(self, request: socket.socket) -> None:
+        """Have the thread that waits for a connection find its end. For the lock's holder."""
+        del self._begun[request]
+        with contextlib.suppress(OSError):  # the other side has ended it
+            request.shutdown(socket.SHUT_RDWR)
 
 
 class _ServerOnIPv6(_Server):
@@ -28,8 +73,6 @@ class _ServerOnIPv6(_Server):
 
 
 class _Handler(WSGIRequestHandler):
-    timeout = REQUEST_SECONDS
-
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
         """Log nothing: the base class would write to standard error, where our log is."""
 
@@ -46,7 +89,7 @@ class MetricsServer:
             host.strip("[]"), int(port), make_wsgi_app(REGISTRY), kind, _Handler
         )
         self._thread = threading.Thread(
-            target=partial(self._server.serve_forever, _STOP_SECONDS), name="metrics", daemon=True
+            target=partial(self._server.serve_forever, _POLL_SECONDS), name="metrics", daemon=True
         )
         self._thread.start()
 

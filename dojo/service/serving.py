@@ -149,7 +149,10 @@ async def serve(
     except RuntimeError:
         raise CannotListen(_not_free(listen)) from None
     metrics.ENGINE_UP.set_function(lambda: monitor.is_up)
-    metrics_server = None if metrics_listen is None else _serve_metrics(metrics_listen)
+    metrics_server = None
+    if metrics_listen is not None:
+        await take_over.wait_until_free(metrics_listen, take_over_seconds)
+        metrics_server = _serve_metrics(metrics_listen)
     await asyncio.to_thread(on_listening)
     monitor.start()
     # The objects so far live as long as the process: the garbage collector would only hold up
@@ -167,6 +170,8 @@ async def serve(
     await stopping.wait()
     _log.info("stopping")
     reporting.cancel()
+    if metrics_server is not None:  # first: a service that takes over needs both addresses
+        await asyncio.to_thread(metrics_server.stop)
     for call in on_stopping:
         call()
     await checks.enter_graceful_shutdown()
@@ -174,8 +179,6 @@ async def serve(
     monitor.stop()
     for finish in on_stop:
         await finish()
-    if metrics_server is not None:
-        await asyncio.to_thread(metrics_server.stop)
     _log.info("stopped")
 
 

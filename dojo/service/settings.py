@@ -42,16 +42,14 @@ class Secret:
         return self._text
 
 
-def setting(
-    name: str, parse: Callable[[str], T], default: T, meaning: str, *, is_secret: bool = False
-) -> T:
+def setting(name: str, parse: Callable[[str], T], default: T, meaning: str) -> T:
     """Declare a dataclass field that is read from the environment variable `name`.
 
     `parse` takes the variable's text and raises ValueError, with a reason, if it can't be
-    used. `meaning` is for the documentation: a test insists that docs/running.md has it. Nobody is
-    told the value of one that `is_secret`.
+    used; no message shows the text of a Secret. `meaning` is for the documentation: a test insists
+    that docs/running.md has it.
     """
-    metadata = {"name": name, "parse": parse, "meaning": meaning, "is_secret": is_secret}
+    metadata = {"name": name, "parse": parse, "meaning": meaning}
     return field(default=default, metadata=metadata)
 
 
@@ -71,8 +69,8 @@ def load(kind: type[S], environ: Mapping[str, str]) -> S:
         try:
             values[declared.name] = declared.metadata["parse"](text)
         except ValueError as error:
-            shown = "..." if declared.metadata["is_secret"] else repr(text)
-            problems.append(f"{name}={shown} {error}")
+            shown = "" if declared.metadata["parse"] is Secret else f"={text!r}"
+            problems.append(f"{name}{shown} {error}")
     if problems:
         raise BadSettings(problems)
     return kind(**values)
@@ -104,7 +102,7 @@ def in_force(
     `set_by_file` has the names of the variables that the settings' file set.
     """
     for declared in fields(settings):  # type: ignore[arg-type]  # a dataclass, as documented
-        name, is_secret = declared.metadata["name"], declared.metadata["is_secret"]
+        name, is_secret = declared.metadata["name"], declared.metadata["parse"] is Secret
         value = getattr(settings, declared.name)
         origin = Origin.DEFAULT
         if environ.get(name):
@@ -121,6 +119,15 @@ def address(text: str) -> str:
     return text
 
 
+def endpoint(text: str) -> str:
+    """Parse `http://host:port`, or the same with https."""
+    scheme, separator, rest = text.partition("://")
+    if scheme not in {"http", "https"} or not separator:
+        raise ValueError("does not begin with http:// or https://")
+    address(rest)
+    return text
+
+
 def is_loopback(listen: str) -> bool:
     """Say whether only programs of this machine can reach an address (host:port)."""
     host = listen.rpartition(":")[0].removeprefix("[").removesuffix("]")
@@ -130,15 +137,6 @@ def is_loopback(listen: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:  # a name can become any address
         return False
-
-
-def endpoint(text: str) -> str:
-    """Parse `http://host:port`, or the same with https."""
-    scheme, separator, rest = text.partition("://")
-    if scheme not in {"http", "https"} or not separator:
-        raise ValueError("does not begin with http:// or https://")
-    address(rest)
-    return text
 
 
 def absolute_path(text: str) -> Path:
@@ -190,7 +188,6 @@ class CallerSettings:
         Secret,
         None,
         "the token that calls are made with",
-        is_secret=True,
     )
     token_file: Path | None = setting(
         "CYBER_DOJO_TOKEN_FILE",
@@ -269,6 +266,12 @@ class CommonSettings(CallerSettings):
         "http://host:port of an OTLP receiver (gRPC) that traces are sent to; https:// for one "
         "with TLS",
     )
+
+    @property
+    def logs_calls(self) -> bool:
+        """Whether each call has a line in the log."""
+        return LOG_LEVELS.index(self.log_level) <= LOG_LEVELS.index("access")
+
     tls_certificate: Path | None = setting(
         "CYBER_DOJO_TLS_CERTIFICATE",
         absolute_path,
@@ -303,8 +306,3 @@ class CommonSettings(CallerSettings):
         "ids that no kata has, which a caller that is no operator may try in an hour, for each "
         "participant that it names; a part of an id that completes to nothing counts as five",
     )
-
-    @property
-    def logs_calls(self) -> bool:
-        """Whether each call has a line in the log."""
-        return LOG_LEVELS.index(self.log_level) <= LOG_LEVELS.index("access")

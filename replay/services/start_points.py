@@ -4,8 +4,10 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
+from cyber_dojo_client import pages
 from cyberdojo.startpoints.v1 import startpoints_pb2, startpoints_pb2_grpc
 from dojo.image_names import repository
 from replay.calls import Calls, Refused
@@ -46,8 +48,10 @@ def prepare(given: Path | None, scratch: Path) -> Path | None:
 def max_seconds(calls: Calls, stub: startpoints_pb2_grpc.StartPointsServiceStub) -> dict[str, int]:
     """Return the seconds that start points allow a run today, by the repository of the image."""
     found: dict[str, int] = {}
-    listed = calls.call(stub.ListLanguages, startpoints_pb2.ListLanguagesRequest())
-    for each in listed.languages:
+    languages = pages(
+        partial(calls.call, stub.ListLanguages), startpoints_pb2.ListLanguagesRequest()
+    )
+    for each in (language for page in languages for language in page.languages):
         request = startpoints_pb2.GetStartPointRequest(language=each.display_name)
         try:
             manifest = calls.call(stub.GetStartPoint, request).manifest

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from cyber_dojo_client import pages
 from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
 from dojo import kata_ids
 from replay.calls import Calls, Refused
@@ -79,14 +81,10 @@ class Storer:
         Katas in a private storer's data-containers are left out: this replay made them.
         """
         request = storer_pb2.ListKatasRequest(prefix=prefix)
-        while True:
-            page = self._calls.call(self._stub.ListKatas, request)
+        for page in pages(partial(self._calls.call, self._stub.ListKatas), request):
             for each in page.katas:
                 if not self._is_private or each.source != storer_pb2.KATA_SOURCE_DATA_CONTAINER:
                     yield each.kata_id
-            if not page.next_page_token:
-                return
-            request.page_token = page.next_page_token
 
     def read(self, kata_id: str) -> Kata:
         """Read a kata and its lights. Raises Refused if it is damaged as a whole."""
@@ -94,14 +92,11 @@ class Storer:
         lights: dict[str, list[storer_pb2.Light]] = {name: [] for name in got.avatars}
         damaged = {each.avatar: f"{each.path}: {each.reason}" for each in got.damaged}
         request = storer_pb2.ListLightsRequest(kata_id=kata_id)
-        while True:
-            page = self._calls.call(self._stub.ListLights, request)
-            for each in page.avatars:
-                found = lights.setdefault(each.avatar, [])
-                found += [light for light in each.lights if light.number > 0]
-            if not page.next_page_token:
-                return Kata(kata_id, got.manifest, lights, damaged)
-            request.page_token = page.next_page_token
+        for page in pages(partial(self._calls.call, self._stub.ListLights), request):
+            for avatar in page.avatars:
+                found = lights.setdefault(avatar.avatar, [])
+                found += [light for light in avatar.lights if light.number > 0]
+        return Kata(kata_id, got.manifest, lights, damaged)
 
     def files(self, kata_id: str, avatar: str, number: int) -> storer_pb2.GetFilesResponse:
         """Read the files and the output of a light. Raises Refused."""

@@ -25,8 +25,9 @@ from runner.api.stream_parts import StreamParts
 from runner.colour.colour import Colour
 from runner.colour.rules import ColourPatterns, ColourRule, Pattern, RubyLambda, Stream
 from runner.engine.images import Images, Progress
+from runner.launch.control_group import Usage
 from runner.run.capture import Capture
-from runner.run.container import RunKey
+from runner.run.container_config import RunKey
 from runner.run.pool import Pool
 from runner.run.run import Result, Run, RunCancelled, Submission
 from runner.run.service import RunService
@@ -310,7 +311,7 @@ def _run_response(result: Result) -> runner_pb2.RunResponse:
         stdout=_output(result.exit.stdout),
         stderr=_output(result.exit.stderr),
         status=result.exit.status,
-        outcome=_COLOURS[result.outcome],
+        colour=_COLOURS[result.outcome],
         reason=result.reason,
         special=result.is_special,
         changed_files=result.changes.files,
@@ -325,7 +326,18 @@ def _run_response(result: Result) -> runner_pb2.RunResponse:
     response.waited.FromTimedelta(dt.timedelta(seconds=result.waited_seconds))
     if result.test_results is not None:
         results_message.write(result.test_results, response.test_results)
+    if result.exit.usage is not None:
+        response.usage.CopyFrom(_usage(result.exit.usage))
     return response
+
+
+def _usage(usage: Usage) -> runner_pb2.Usage:
+    message = runner_pb2.Usage(
+        peak_memory_bytes=usage.peak_memory_bytes, written_bytes=usage.written_bytes
+    )
+    if usage.processor_seconds is not None:
+        message.processor_time.FromTimedelta(dt.timedelta(seconds=usage.processor_seconds))
+    return message
 
 
 def _output(capture: Capture) -> runner_pb2.Output:

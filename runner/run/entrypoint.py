@@ -33,26 +33,62 @@ cyber_dojo_reset_dirs() {
 }
 """
 
-# Gets the folder of the container's pipes, and the cleaners. Waits for the run to begin, runs
-# cyber-dojo.sh, by bash if there is one, and reports its exit status. The program gets the pipes
-# of its output, no other pipe, and an empty input. An engine that is being stopped sends TERM, and
-# the script ignores it, so that the run can end by itself. Until the run begins, the script starts
-# no program: the image's PATH may include the sandbox, where an earlier run can have put one.
-_SCRIPT = """
-exec 3>"$0/out" 4>"$0/err" 5>"$0/status" <"$0/in" || exit
-trap : TERM
+# Writes the cleaners, which are the shell's first argument, and finds out which shell the run gets:
+# bash if there is one.
+_PREPARE = """
 echo "$1" >~/cyber_dojo_fs_cleaners.sh
 command -v bash >/dev/null && set -- bash || set -- sh
-echo ready >&5
-read -r go || exit
+"""
+
+# Runs cyber-dojo.sh, and reports its exit status. The program gets the pipes of its output, no
+# other pipe, and an empty input. An engine that is being stopped sends TERM, and the script ignores
+# it, so that the run can end by itself.
+_RUN = """
+trap : TERM
 (exec "$1" ./cyber-dojo.sh </dev/null >&3 2>&4 3>&- 4>&- 5>&-)
 echo $? >&5
+"""
+
+# What the runner says to a shell that waits: its run begins; or, to a container's own, that one of
+# the launcher's runs has begun or ended.
+GO, BUSY, FREE = "go", "busy", "free"
+
+# Gets the folder of the container's pipes, and waits. Until the run begins, the script starts no
+# program: the image's PATH may include the sandbox, where an earlier run can have put one. While
+# the container serves a run of the launcher's, it ignores TERM too.
+_WAIT = f"""
+exec 3>"$0/out" 4>"$0/err" 5>"$0/status" <"$0/in" || exit
+{_PREPARE}
+echo ready >&5
+while read -r word || exit; do
+  case $word in
+    {GO}) break ;;
+    {BUSY}) trap '' TERM ;;
+    {FREE}) trap - TERM ;;
+  esac
+done
+{_RUN}
+"""
+
+# One of the runs in a container that serves many. The launcher has given it its pipes.
+_WAIT_FOR_ONE = f"""
+{_PREPARE}
+read -r word || exit
+{_RUN}
 """
 
 
 def entrypoint(pipes_folder: str) -> Sequence[str]:
     """Return the command of a container whose pipes are in `pipes_folder`."""
-    return ["sh", "-c", _SCRIPT, pipes_folder, _CLEANERS]
+    return ["sh", "-c", _WAIT, pipes_folder, _CLEANERS]
+
+
+def command() -> Sequence[str]:
+    """Return the command of one of the runs in a container.
+
+    It waits for a line on descriptor 0, and writes to 3, 4 and 5.
+    """
+    return ["sh", "-c", _WAIT_FOR_ONE, "sh", _CLEANERS]
 
 
 def environment(kata_id: str, avatar: str, image_name: str) -> Sequence[str]:

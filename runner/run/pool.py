@@ -1,8 +1,9 @@
-"""The pool of warm containers: started before they are needed, for one run each.
+"""The pool of warm containers: they wait for runs before they are needed.
 
 The pool has one warm container for each (kata, avatar, image) that was used or prepared lately. A
-run takes it, and the pool starts the next one in the background. The pool is a cache: without a
-warm container that is still good, a run costs a cold start.
+run takes it, and gives it back if it may serve another run; if not, the pool starts the next one in
+the background. The pool is a cache: without a warm container that is still good, a run costs a cold
+start.
 
 State: the warm containers, and the jobs that start more. One lock guards both; no thread holds it
 while the engine works. A container in the pool belongs to the pool. A container that was taken
@@ -21,7 +22,8 @@ from pathlib import Path
 import structlog
 
 from dojo.errors import DojoError
-from runner.run.container import RunContainer, RunKey
+from runner.run.container import RunContainer
+from runner.run.container_config import RunKey
 
 _log = structlog.get_logger()
 
@@ -53,11 +55,9 @@ class _Job:
 
 @dataclass
 class _Warm:
-    """A warm container; `started` and `used` are times of the monotonic clock."""
+    """A warm container, and when it was last used, on the monotonic clock."""
 
     container: RunContainer
-    image_id: str
-    started: float
     used: float
 
 
@@ -118,6 +118,23 @@ class Pool:
             return found.container
         self._remove(found)
         return None
+
+    def give_back(self, container: RunContainer) -> bool:
+        """Have a container wait for the next run of its key; say whether the pool has taken it.
+
+        One that the pool does not take still belongs to the caller.
+        """
+        if not self._limits.containers or _available_bytes() < self._limits.min_available_bytes:
+            return False
+        warm = _Warm(container, used=time.monotonic())
+        with self._lock:
+            if self._is_closed or container.key in self._warm:
+                return False
+            evicted = self._evicted(len(self._warm) + 1 - self._limits.containers)
+            self._warm[container.key] = warm
+        for found in evicted:
+            self._remove(found)
+        return True
 
     def warm(self, key: RunKey) -> "Future[None] | None":
         """Have a container started for `key`, if none is warm.
@@ -217,9 +234,14 @@ class Pool:
         """Say whether a container still waits, and is of the image that its name stands for now."""
         if not found.container.is_waiting():
             return False
-        if found.started > self._images_changed:
+        container = found.container
+        if container.image_checked > self._images_changed:
             return True
-        return self._image_id(found.container.key.image_name) == found.image_id
+        checked = time.monotonic()
+        if self._image_id(container.key.image_name) != container.image_id:
+            return False
+        container.image_checked = checked
+        return True
 
     def _remove(self, found: _Warm) -> None:
         self._removers.submit(found.container.close)
@@ -245,12 +267,10 @@ class Pool:
         try:
             self._make_room()
             if _available_bytes() >= self._limits.min_available_bytes:
-                started = time.monotonic()
-                image_id = self._image_id(job.key.image_name) or ""
                 container = self._start(job.key)
                 # Its idle time begins here: a busy engine can take longer to start a container than
                 # it may be idle.
-                warm = _Warm(container, image_id, started=started, used=time.monotonic())
+                warm = _Warm(container, used=time.monotonic())
         except DojoError as raised:
             _log.info("no container warmed", kata=job.key.kata_id, reason=str(raised))
             error = raised
@@ -276,11 +296,13 @@ class Pool:
             too_many = len(self._warm) + 1 - self._limits.containers
             if available_bytes < self._limits.min_available_bytes:
                 too_many = max(too_many, 1)
-            evicted = [
-                self._warm.popitem(last=False)[1] for _ in range(min(too_many, len(self._warm)))
-            ]
+            evicted = self._evicted(too_many)
         for found in evicted:
             self._remove(found)
+
+    def _evicted(self, count: int) -> list[_Warm]:
+        """Take out the least recently used containers. The lock has to be held."""
+        return [self._warm.popitem(last=False)[1] for _ in range(min(count, len(self._warm)))]
 
     def _evict(self) -> None:
         """Remove containers that were idle too long, have ended, or have outdated images."""
@@ -320,7 +342,7 @@ class Pool:
             _log.info("images not compared", reason=str(error))
             ids = {}
         for key, found in all_warm:
-            if ids.get(key.image_name, found.image_id) == found.image_id:
+            if ids.get(key.image_name, found.container.image_id) == found.container.image_id:
                 continue
             with self._lock:
                 is_still_warm = self._warm.get(key) is found

@@ -9,9 +9,11 @@ from runner import metrics
 from runner.colour.colour import Colour
 from runner.colour.judge import Judge
 from runner.colour.rules import ColourRule
+from runner.launch.launcher import LaunchFailed
 from runner.results import file as results_file
 from runner.results.results import Results
-from runner.run.container import Exit, RunContainer, RunKey
+from runner.run.container import Exit, RunContainer
+from runner.run.container_config import RunKey
 from runner.run.pool import Pool
 from runner.run.starter import ContainerStarter
 from runner.run.watchdog import EndedBy, Watchdog
@@ -91,6 +93,7 @@ class Run:
         self._judge = judge
         self._disk_limits = disk_limits
         self._container: RunContainer | None = None
+        self._is_given_back = False
         self._sandbox: Sandbox | None = None
         self._watchdog = Watchdog(self._kill, self._disk_excess, submission.max_seconds)
         self.is_last = False
@@ -120,9 +123,11 @@ class Run:
             raise
 
     def finish(self) -> None:
-        """Remove the container. Then nothing of the run is left."""
+        """Remove the container, unless it waits for the next run. Nothing of the run is left."""
         if self._container is not None:
             self._container.close()
+        if self._is_given_back:
+            self._starter.keep_handle(self.submission.kata_id)
 
     def _perform_in(self, sandbox: Sandbox) -> Result:
         submission, limits = self.submission, self._disk_limits
@@ -135,7 +140,7 @@ class Run:
             sandbox.submit(submission.files)
             before = file_versions.versions(sandbox, limits.files)
         with metrics.step("program"):
-            ended = self._container.run(self._watchdog, self._on_output)
+            ended = self._run_in_container(sandbox, self._container)
         self._raise_if_cancelled()
         reason = self._watchdog.reason
         if self._watchdog.ended_by is EndedBy.ITSELF and (excess := self._disk_excess()):
@@ -145,6 +150,8 @@ class Run:
         result = self._result(ended, reason, sandbox, before, is_warm=is_warm)
         # A kata that was deleted or replaced during the run gets no result.
         self._sandboxes.require_same(submission.kata_id, submission.avatar, sandbox.folder)
+        if self._container is not None:
+            self._give_back(self._container)
         _log.info(
             "run",
             image=submission.image_name,
@@ -156,6 +163,24 @@ class Run:
             reason=result.reason,
         )
         return result
+
+    def _run_in_container(self, sandbox: Sandbox, container: RunContainer) -> Exit:
+        """Run the program; a container in which none can be started costs a cold start."""
+        try:
+            return container.run(self._watchdog, self._on_output)
+        except LaunchFailed as error:
+            _log.info("container given up", reason=str(error))
+        container.close()
+        self._container = self._starter.start_in(sandbox.folder, self.submission.key)
+        return self._container.run(self._watchdog, self._on_output)
+
+    def _give_back(self, container: RunContainer) -> None:
+        """Have the container wait for the avatar's next run, if it may serve one."""
+        if self.is_last or not container.may_run_again() or not container.prepare_next():
+            return
+        if self._pool.give_back(container):
+            self._container = None
+            self._is_given_back = True
 
     def _take_container(self, sandbox: Sandbox) -> tuple[RunContainer, bool]:
         """Return a container that waits in the sandbox, and whether it is a warm one."""

@@ -6,7 +6,7 @@ from functools import partial
 
 from runner.colour.judge import Judge
 from runner.engine.container_remover import ContainerRemover
-from runner.run.container import RunKey
+from runner.run.container_config import RunKey
 from runner.run.pool import Pool
 from runner.run.run import OnOutput, Result, Run, Submission
 from runner.run.starter import ContainerStarter

@@ -1,12 +1,19 @@
 """Starts the containers of runs."""
 
-from dojo import image_names
+import structlog
+
+from dojo import image_names, locks
 from dojo.engine.data_containers import DataContainers
+from dojo.errors import DojoError
 from runner.engine.container_remover import ContainerRemover
-from runner.run.container import RunContainer, RunKey
+from runner.launch.launcher import Launchers
+from runner.run.container import RunContainer
+from runner.run.container_config import RunKey
 from runner.sandbox.sandbox import AvatarFolder
 from runner.sandbox.sandboxes import Sandboxes
 from runner.settings import RunnerSettings
+
+_log = structlog.get_logger()
 
 
 class ContainerStarter:
@@ -18,14 +25,18 @@ class ContainerStarter:
         sandboxes: Sandboxes,
         remover: ContainerRemover,
         settings: RunnerSettings,
+        *,
         seccomp_profile: str,
+        launchers: Launchers | None,
     ) -> None:
+        """Without `launchers`, each container is for one run."""
         self._data_containers = data_containers
         self._engine = data_containers.engine
         self._sandboxes = sandboxes
         self._remover = remover
         self._settings = settings
         self._seccomp_profile = seccomp_profile
+        self._launchers = launchers
 
     def start(self, key: RunKey) -> RunContainer:
         """Start a container, as `start_in()` does; open the avatar's folder first."""
@@ -40,7 +51,12 @@ class ContainerStarter:
         """
         self._engine.require_answers()
         container = RunContainer(
-            self._data_containers, self._remover, self._settings, self._seccomp_profile, key
+            self._data_containers,
+            self._remover,
+            self._settings,
+            key,
+            seccomp_profile=self._seccomp_profile,
+            launchers=self._launchers,
         )
         try:
             with self._sandboxes.attributing_failures(key.kata_id, key.avatar, folder):
@@ -49,6 +65,16 @@ class ContainerStarter:
             container.close()
             raise
         return container
+
+    def keep_handle(self, kata_id: str) -> None:
+        """Create the kata's handle if somebody pruned it, as starting a container would."""
+        try:
+            with locks.locked(self._data_containers.folder(kata_id), shared=True):
+                self._data_containers.ensure_handle(kata_id)
+        except FileNotFoundError:
+            return  # the kata was deleted
+        except DojoError as error:
+            _log.info("handle not created", kata=kata_id, reason=str(error))
 
     def image_id(self, image_name: str) -> str | None:
         """Return the id of the image of this name; None if it is not on the engine's machine."""

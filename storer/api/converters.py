@@ -181,11 +181,11 @@ def light_number(message: Any, field: str = "light_number") -> int:
     return number
 
 
-def order_from(names: list[str]) -> list[str]:
-    """Return the order in which to try avatars; raise InvalidArgument."""
+def avatars_from(names: list[str]) -> list[str]:
+    """Return the avatars that would do, as a request has them; raise InvalidArgument."""
     if len(names) > len(avatars.NAMES):
-        raise InvalidArgument("order", f"{len(names)} names are more than {len(avatars.NAMES)}")
-    return [avatars.check(name, f"order[{place}]") for place, name in enumerate(names)]
+        raise InvalidArgument("avatars", f"{len(names)} names are more than {len(avatars.NAMES)}")
+    return [avatars.check(name, f"avatars[{place}]") for place, name in enumerate(names)]
 
 
 def seen_from(seen: dict[str, int]) -> dict[str, int]:
@@ -223,7 +223,7 @@ def manifest_from(message: storer_pb2.Manifest) -> Manifest:
         tab_size=message.tab_size or DEFAULT_TAB_SIZE,
         colour_patterns=_patterns_from(message.colour_rule),
         ruby_lambda=_ruby_lambda_from(message.colour_rule),
-        visible_files=dict(message.visible_files),
+        visible_files=dict(message.files),
         highlight_filenames=list(message.highlight_filenames),
         progress_regexs=list(message.progress_regexs),
         hidden_filenames=list(message.hidden_filenames),
@@ -241,7 +241,7 @@ def manifest_to(manifest: Manifest) -> storer_pb2.Manifest:
         filename_extensions=manifest.filename_extensions,
         max_seconds=manifest.max_seconds,
         tab_size=manifest.tab_size,
-        visible_files=manifest.visible_files,
+        files=manifest.visible_files,
         highlight_filenames=manifest.highlight_filenames,
         progress_regexs=manifest.progress_regexs,
         hidden_filenames=manifest.hidden_filenames,

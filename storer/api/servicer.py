@@ -97,8 +97,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         self, request: storer_pb2.CreateKataRequest, context: Context
     ) -> storer_pb2.CreateKataResponse:
         """Create a kata."""
-        given = request.HasField("created")
-        created = converters.time_from(request.created, "created", given=given)
+        created = converters.time_from(request.time, "time", given=request.HasField("time"))
 
         def create() -> str:
             repeatable = converters.creating_request_from(request)
@@ -193,8 +192,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         """Create a kata that starts from a light's files."""
         kata_id, avatar = converters.kata_and_avatar(request.kata_id, request.avatar)
         number = converters.light_number(request)
-        given = request.HasField("created")
-        created = converters.time_from(request.created, "created", given=given)
+        created = converters.time_from(request.time, "time", given=request.HasField("time"))
         repeatable = converters.creating_request_from(request)
         forked = await self._threads.run(
             partial(self._katas.fork, processes=self._large),
@@ -225,7 +223,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
     async def StartAvatar(self, request: storer_pb2.StartAvatarRequest, context: Context) -> Any:
         """Start the first free avatar of the order; return the response, serialized."""
         kata_id = kata_ids.check(request.kata_id)
-        order = converters.order_from(list(request.order))
+        order = converters.avatars_from(list(request.avatars))
         if not order:
             order = random.sample(avatars.NAMES, len(avatars.NAMES))
         time = converters.time_from(request.time, "time", given=request.HasField("time"))
@@ -233,7 +231,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
 
         def start() -> bytes:
             name, files = self._katas.start_avatar(kata_id, order, time, repeatable)
-            response = storer_pb2.StartAvatarResponse(avatar=name, visible_files=files)
+            response = storer_pb2.StartAvatarResponse(avatar=name, files=files)
             return response.SerializeToString()
 
         return await self._threads.run(start)
@@ -387,18 +385,16 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
     ) -> storer_pb2.RestoreKataResponse:
         """Create a kata from a tar."""
         first = await self._streams.header(request_iterator)
-        digest = chunks.Digest()
+        overwrite, digest = first.header.overwrite, chunks.Digest()
         repeatable = None
         if first.header.request_id:
             repeatable = partial(converters.request_from, first.header, digest, "header.request_id")
             repeatable()  # it is checked now, and the tar's digest is known at its end
 
         def unpack(pieces: Iterator[bytes]) -> restore.Restored:
-            return restore.restore(
-                self._katas, pieces, overwrite=first.header.overwrite, request=repeatable
-            )
+            return restore.restore(self._katas, pieces, overwrite=overwrite, request=repeatable)
 
-        with self._audit.doing("RestoreKata", overwrite=first.header.overwrite) as deed:
+        with self._audit.doing("RestoreKata", overwrite=overwrite) as deed:
             restored = await self._streams.receive(request_iterator, unpack, digest)
             deed.about["kata"] = restored.kata_id
         return storer_pb2.RestoreKataResponse(
@@ -413,7 +409,11 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
     ) -> AsyncIterator[storer_pb2.VerifyKatasResponse]:
         """Verify katas, and mend them if requested."""
         async for part in answer_verify_katas(
-            *(self._threads, self._containers, self._katas, self._checking, request),
+            self._threads,
+            self._containers,
+            self._katas,
+            self._checking,
+            request,
             audit=self._audit,
         ):
             yield part

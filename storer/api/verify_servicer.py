@@ -38,6 +38,7 @@ _KINDS = {
     Kind.DANGLING: storer_pb2.FINDING_KIND_DANGLING,
     Kind.ARCHIVE: storer_pb2.FINDING_KIND_ARCHIVE,
     Kind.DAMAGED: storer_pb2.FINDING_KIND_DAMAGED,
+    Kind.LARGE: storer_pb2.FINDING_KIND_LARGE,
 }
 
 for _kind in Kind:
@@ -78,10 +79,10 @@ async def answer_verify_katas(
             )
             yield storer_pb2.VerifyKatasResponse(progress=progress)
         else:
-            if each.mended:
-                audit.record("VerifyKatas", "mended", kata=each.kata_id, **_where(each))
             mended = "yes" if each.mended else "no"
             metrics.FINDINGS.labels(each.finding.kind.value, mended).inc()
+            if each.mended:
+                audit.record("VerifyKatas", "mended", kata=each.kata_id, **_where(each))
             summary.finding_count += 1
             summary.mended_count += each.mended
             summary.harmless_count += each.finding.kind is Kind.DANGLING

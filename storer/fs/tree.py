@@ -5,6 +5,7 @@ replaces folders can't lead the walk elsewhere. Files that are removed during th
 """
 
 import errno
+import heapq
 import os
 import stat
 from collections.abc import Callable, Generator, Iterator
@@ -22,6 +23,10 @@ from storer.fs import holes
 MAX_DEPTH = 160
 
 _BLOCK_BYTES = 512  # of st_blocks, whatever the disk's own are: stat(2)
+# How large a folder is whose names are all held, to be sorted: on ext4 it has up to 87,000. And how
+# many names of a larger one are held at a time.
+_SMALL_FOLDER_BYTES = 1024**2
+_HELD_NAMES = 100_000
 
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -76,7 +81,7 @@ def walk(
 
     def enter(folder: int, at: PurePosixPath) -> None:
         opened.append((folder, at, iter(())))
-        opened[-1] = (folder, at, iter(sorted(os.listdir(folder))))
+        opened[-1] = (folder, at, _names(folder))
 
     try:
         enter(os.open(top, _FLAGS | os.O_DIRECTORY), PurePosixPath())
@@ -100,6 +105,29 @@ def walk(
     finally:
         for folder, _, _ in opened:
             os.close(folder)
+
+
+def _names(folder: int) -> Iterator[str]:
+    """Return the names in a folder, in order."""
+    if os.fstat(folder).st_size <= _SMALL_FOLDER_BYTES:
+        return iter(sorted(os.listdir(folder)))
+    return _many_names(folder)
+
+
+def _many_names(folder: int) -> Iterator[str]:
+    """Yield the names in a folder, in order. Reads the folder once for each _HELD_NAMES of them."""
+    after = ""
+    while names := heapq.nsmallest(_HELD_NAMES, _names_after(folder, after)):
+        yield from names
+        after = names[-1]
+
+
+def _names_after(folder: int, after: str) -> Iterator[str]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            waits.check()
+            if entry.name > after:
+                yield entry.name
 
 
 def members(top: Path) -> Iterator[Member]:

@@ -14,8 +14,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from dojo import waits
-from dojo.limits import GIT_CHAIN_BYTES
+from dojo.limits import GIT_CHAIN_BYTES, HELD_ENTRY_BYTES
 from dojo.lru_cache import LruCache
+from dojo.shares import Holding
 from storer.git import packs
 from storer.git.loose_objects import TooLarge
 
@@ -26,6 +27,10 @@ _CRC_BYTES = _OFFSET_BYTES = 4
 _LARGE_OFFSET_BYTES = 8
 _IS_LARGE = 2**31
 
+# Of how many objects that are too large the names are kept. A pack with more is looked through each
+# time: no git made it.
+_MAX_KEPT = 1000
+
 _Signature = tuple[int, int, int]
 
 _checked: LruCache[Path, tuple[_Signature, dict[str, str]]] = LruCache(4096)
@@ -35,7 +40,7 @@ def too_large(git: Path) -> dict[str, str]:
     """Return the packed objects of a repository that nobody may expand, by name, with the reason.
 
     An object is too large as well if its delta needs one that is. Objects that are damaged in
-    another way are left to whoever reads them.
+    another way are left to whoever reads them. Raises MemoryExhausted.
     """
     found: dict[str, str] = {}
     with suppress(FileNotFoundError):
@@ -53,12 +58,15 @@ def _of_pack(path: Path) -> dict[str, str]:
     if known is None or known[0] != signature:
         with path.open("rb") as file, path.with_suffix(".idx").open("rb") as index_file:
             try:
-                index = _index(_mapped(index_file.fileno()))
-                found = _look_through(_mapped(file.fileno()), index)
+                mapped = _mapped(index_file.fileno())
+                with Holding() as holding:
+                    holding.add(_count(mapped) * HELD_ENTRY_BYTES)
+                    found = _look_through(_mapped(file.fileno()), _index(mapped))
             except ValueError:  # an empty or a broken file
                 found = {}
         known = signature, found
-        _checked.put(path, known)
+        if len(found) <= _MAX_KEPT:
+            _checked.put(path, known)
     return known[1]
 
 
@@ -66,12 +74,23 @@ def _mapped(descriptor: int) -> mmap.mmap:
     return mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
 
 
-def _index(index: mmap.mmap) -> dict[bytes, int]:
-    """Return where each object of a pack begins, by name; raise ValueError for a broken index."""
+def _count(index: mmap.mmap) -> int:
+    """Return how many objects a pack has; raise ValueError for a broken index."""
     if index[:_INDEX_HEADER_BYTES] != packs.INDEX_HEADER:
         raise ValueError("it is not an index of version 2")
+    begin = _INDEX_HEADER_BYTES + _FAN_OUT.size
+    if len(index) < begin:
+        raise ValueError("the index is cut off")
+    count: int = _FAN_OUT.unpack_from(index, _INDEX_HEADER_BYTES)[-1]
+    if len(index) - begin < count * (_NAME_BYTES + _CRC_BYTES + _OFFSET_BYTES):
+        raise ValueError("the index is cut off")
+    return count
+
+
+def _index(index: mmap.mmap) -> dict[bytes, int]:
+    """Return where each object of a pack begins, by name; raise ValueError for a broken index."""
+    count = _count(index)
     try:
-        count = _FAN_OUT.unpack_from(index, _INDEX_HEADER_BYTES)[-1]
         names = _INDEX_HEADER_BYTES + _FAN_OUT.size
         offsets = names + count * (_NAME_BYTES + _CRC_BYTES)
         large = offsets + count * _OFFSET_BYTES

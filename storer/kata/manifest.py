@@ -103,8 +103,8 @@ def check(manifest: Manifest) -> None:
         reason = f"{manifest.tab_size} is not from 1 to {LARGEST_TAB_SIZE}"
         raise InvalidArgument("manifest.tab_size", reason)
     if not manifest.visible_files:
-        raise InvalidArgument("manifest.visible_files", "at least one file is required")
-    visible_files.check(manifest.visible_files, "manifest.visible_files")
+        raise InvalidArgument("manifest.files", "at least one file is required")
+    visible_files.check(manifest.visible_files, "manifest.files")
     _check_patterns(manifest.colour_patterns or [])
     name = manifest.results_filename
     if name and (fault := visible_files.name_fault(name)) is not None:

@@ -1,9 +1,9 @@
-"""Check and index start points: `python -m storer.start_points.index FOLDER...`.
+"""Check and index start points: `python -m storer.start_points.index [--check] FOLDER...`.
 
 Each FOLDER is called `languages` or `exercises` and has folders of start points. A start point is a
 folder with a manifest.json; of a repository, its folder `start_point`. If anything is wrong, all
 problems are reported at once, by file and key, and nothing is written. Else each FOLDER gets its
-index.json, from which the storer serves the start points.
+index.json, from which the storer serves the start points; with `--check` it does not.
 """
 
 import sys
@@ -18,6 +18,8 @@ from storer.start_points.start_points import INDEX, IndexEntry, index_json
 
 def main(arguments: list[str]) -> None:
     """Index the folders; exit with 1 if a start point is invalid, with 2 for wrong arguments."""
+    only_checks = arguments[:1] == ["--check"]
+    arguments = arguments[only_checks:]
     if not arguments or not all(Path(each).name in {LANGUAGES, EXERCISES} for each in arguments):
         print(__doc__, file=sys.stderr)
         sys.exit(2)
@@ -27,6 +29,8 @@ def main(arguments: list[str]) -> None:
         print(f"warning: {warning}", file=sys.stderr)
     if findings.problems:
         sys.exit("\n".join(findings.problems))
+    if only_checks:
+        return
     for folder, listed in indexes.items():
         durable.write(folder / INDEX, index_json(listed))
         (folder / INDEX).chmod(0o644)
@@ -69,7 +73,7 @@ def _start_points(folder: Path, findings: Findings) -> list[Path]:
         for path in inner:
             here = list(folders.find(path))
             if not here:
-                findings.problems.append(f"{path}: {_NOTHING_HERE}")
+                findings.problems.append(f"{path}: {NOTHING_HERE}")
             found += here
     except OSError as error:
         findings.problems.append(f"{error.filename}: {error.strerror}")
@@ -82,7 +86,7 @@ def _start_points(folder: Path, findings: Findings) -> list[Path]:
     return found
 
 
-_NOTHING_HERE = (
+NOTHING_HERE = (
     f"there is no start point: no {folders.MANIFEST} here, in {folders.START_POINT}/, "
     f"or in the folders inside, {folders.MAX_DEPTH} deep"
 )

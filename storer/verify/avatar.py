@@ -39,6 +39,7 @@ class AvatarResult:
     findings: list[tuple[Finding, bool]]
     light_count: int
     size_bytes: int
+    object_count: int = 0
 
 
 def check(folder: Path, kata_id: str, *, mend: bool) -> AvatarResult:
@@ -117,7 +118,7 @@ class AvatarCheck:
             found += ((_of_git(each, Kind.HISTORY), False) for each in objects.broken())
             found += ((_of_git(each, Kind.DANGLING), False) for each in objects.dangling())
         found += self._check_sandbox(mend=mend and readable)
-        return AvatarResult(found, self._light_count, objects.size_bytes)
+        return AvatarResult(found, self._light_count, objects.size_bytes, objects.count)
 
     def _damage(self) -> Damage | None:
         """Return what is wrong with an avatar that came in damaged. Raises KataDamaged."""

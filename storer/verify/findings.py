@@ -18,6 +18,7 @@ class Kind(Enum):
     DANGLING = "dangling"
     ARCHIVE = "archive"
     DAMAGED = "damaged"
+    LARGE = "large"
 
 
 # What mending does not bring back: it takes a backup.

@@ -67,6 +67,11 @@ class ObjectsCheck:
                 if children is not None:
                     self._unreferenced[name] = children
 
+    @property
+    def count(self) -> int:
+        """The number of objects that were read."""
+        return len(self._seen) + len(self._unreferenced)
+
     def is_broken(self) -> bool:
         """Say whether an object is missing or damaged: libgit2 should not read this repository."""
         return bool(self._broken)

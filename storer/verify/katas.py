@@ -48,6 +48,9 @@ from storer.verify.findings import DAMAGE, Finding, Kind
 # other katas.
 _GIT_ERRORS = (pygit2.GitError, KeyError, ValueError, KataDamaged)
 
+# Of what a restore takes: a kata whose histories have more is told as large.
+_LARGE_SHARE = 0.75
+
 # How often to check an avatar whose files are replaced meanwhile.
 _ATTEMPTS = 3
 
@@ -198,14 +201,19 @@ class Verifier:
         yield from (
             KataFinding(kata_id, "", *each) for each in self._check_interrupted(folder, kata_id)
         )
+        size_bytes = object_count = 0
         for name in names:
             yield None
             checked = self._check_avatar(folder, kata_id, name)
+            size_bytes += checked.size_bytes
+            object_count += checked.object_count
             self.counts.avatars += 1
             self.counts.lights += checked.light_count
             self.counts.size_bytes += checked.size_bytes
             for finding, mended in checked.findings:
                 yield KataFinding(kata_id, name, with_avatar_path(finding, name), mended)
+        for finding in check_size(size_bytes, object_count):
+            yield KataFinding(kata_id, "", finding, mended=False)
 
     def _check_avatar(self, folder: Path, kata_id: str, name: str) -> AvatarResult:
         waits.wait_longer()
@@ -305,6 +313,20 @@ class Verifier:
             if self._mend and each.mend is not None:
                 each.mend()
             yield each, self._mend and each.mend is not None
+
+
+def check_size(size_bytes: int, object_count: int) -> Iterator[Finding]:
+    """Yield what is wrong with the size of a kata's histories: soon it could not come back."""
+    for found, most, of_what in (
+        (size_bytes, limits.GIT_BYTES, "bytes"),
+        (object_count, limits.GIT_OBJECTS, "git objects"),
+    ):
+        if found > most * _LARGE_SHARE:
+            what = (
+                f"its histories have {found} {of_what}; with more than {most}, no backup of it "
+                "can come back"
+            )
+            yield Finding(".", Kind.LARGE, what)
 
 
 def check_ids(containers: DataContainers, archive: Archive, ids: Iterable[str]) -> list[str]:

@@ -135,7 +135,7 @@ def test_the_main_job_is_done_with_tls_and_tokens(
         assert code_of(partial(storer.GetKata, unknown)) is exhausted
         storer.GetKata(storer_pb2.GetKataRequest(kata_id=kata_id))  # as it was used before
         files = {"cyber-dojo.sh": b"true\n"}
-        manifest = storer_pb2.Manifest(display_name="a", image_name=image, visible_files=files)
+        manifest = storer_pb2.Manifest(display_name="a", image_name=image, files=files)
         made = storer.CreateKata(storer_pb2.CreateKataRequest(manifest=manifest)).kata_id
         storer.GetKata(storer_pb2.GetKataRequest(kata_id=made))
     protected.storer.wait_for_event(

@@ -290,32 +290,6 @@ def test_a_service_that_died_is_started_again(composed: Composed, engine: Engine
     wait_until(is_back, seconds=120)
 
 
-def test_the_pair_does_the_main_job_with_tls_and_tokens_that_starting_it_makes(
-    composed: Composed, namespace: Namespace, engine: Engine
-) -> None:
-    protected = Composed({**composed.environ, "TLS": "1"})
-    folder = Path(composed.environ["CYBER_DOJO_ACCESS_DIRECTORY"])
-    try:
-        said = protected.up()
-        settings = {
-            "CYBER_DOJO_CA": str(folder / "ca.pem"),
-            "CYBER_DOJO_TOKEN_FILE": str(folder / "operator.token"),
-        }
-        assert " ".join(f"{name}={value}" for name, value in settings.items()) in said
-        said = demo(protected.storer, protected.runner, namespace, engine, **settings)
-        assert "the next test works" in said
-        # The command inside the containers, and the health check, have what they need too.
-        said = protected.compose("exec", "-T", "runner", "cyber-dojo", "verify")
-        assert said.endswith(": all as it should be\n")
-        audit = (Path(composed.environ["CYBER_DOJO_LOG_DIRECTORY"]) / "audit.log").read_text()
-        assert json.loads(audit.splitlines()[-1])["action"] == "DeleteKata"
-        made = {file.name: file.read_bytes() for file in folder.iterdir()}
-        assert protected.run("scripts/access.sh").returncode == 0  # as it is started again
-        assert {file.name: file.read_bytes() for file in folder.iterdir()} == made
-    finally:
-        composed.up()
-
-
 @pytest.fixture
 def next_tag(namespace: Namespace, engine: Engine) -> Iterator[str]:
     """The tag of images of the services that differ from those of `make images` in a label."""
@@ -368,3 +342,29 @@ def test_another_version_replaces_the_pair_when_it_is_ready_and_can_be_taken_bac
         all=True, filters={"label": f"com.docker.compose.project={composed.project}-next"}
     )
     assert not left
+
+
+def test_the_pair_does_the_main_job_with_tls_and_tokens_that_starting_it_makes(
+    composed: Composed, namespace: Namespace, engine: Engine
+) -> None:
+    protected = Composed({**composed.environ, "TLS": "1"})
+    folder = Path(composed.environ["CYBER_DOJO_ACCESS_DIRECTORY"])
+    try:
+        said = protected.up()
+        settings = {
+            "CYBER_DOJO_CA": str(folder / "ca.pem"),
+            "CYBER_DOJO_TOKEN_FILE": str(folder / "operator.token"),
+        }
+        assert " ".join(f"{name}={value}" for name, value in settings.items()) in said
+        said = demo(protected.storer, protected.runner, namespace, engine, **settings)
+        assert "the next test works" in said
+        # The command inside the containers, and the health check, have what they need too.
+        said = protected.compose("exec", "-T", "runner", "cyber-dojo", "verify")
+        assert said.endswith(": all as it should be\n")
+        audit = (Path(composed.environ["CYBER_DOJO_LOG_DIRECTORY"]) / "audit.log").read_text()
+        assert json.loads(audit.splitlines()[-1])["action"] == "DeleteKata"
+        made = {file.name: file.read_bytes() for file in folder.iterdir()}
+        assert protected.run("scripts/access.sh").returncode == 0  # as it is started again
+        assert {file.name: file.read_bytes() for file in folder.iterdir()} == made
+    finally:
+        composed.up()

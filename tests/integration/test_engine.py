@@ -106,7 +106,7 @@ class Dojo:
 
 def create(storer: storer_pb2_grpc.StorerServiceStub) -> str:
     """Make a kata; return its id."""
-    manifest = storer_pb2.Manifest(display_name="a", image_name=PYTHON, visible_files=FILES)
+    manifest = storer_pb2.Manifest(display_name="a", image_name=PYTHON, files=FILES)
     request = storer_pb2.CreateKataRequest(manifest=manifest)
     kata_id: str = storer.CreateKata(request, timeout=SECONDS).kata_id
     return kata_id
@@ -132,7 +132,7 @@ def dojo(
         channels = {each.module: connect(each.address) for each in services}
         storer = storer_pb2_grpc.StorerServiceStub(channels["storer"])
         kata_id = create(storer)
-        order = storer_pb2.StartAvatarRequest(kata_id=kata_id, order=["whale"])
+        order = storer_pb2.StartAvatarRequest(kata_id=kata_id, avatars=["whale"])
         storer.StartAvatar(order)
         yield Dojo(own, channels, kata_id)
 
@@ -239,7 +239,7 @@ def test_a_kata_is_practised_on_an_engine_that_remaps_users(
         storer = storer_pb2_grpc.StorerServiceStub(connect(services[0].address))
         runner = runner_pb2_grpc.RunnerServiceStub(connect(services[1].address))
         kata_id = create(storer)
-        storer.StartAvatar(storer_pb2.StartAvatarRequest(kata_id=kata_id, order=["whale"]))
+        storer.StartAvatar(storer_pb2.StartAvatarRequest(kata_id=kata_id, avatars=["whale"]))
         files = {"cyber-dojo.sh": b"id -u; stat -c %u . cyber-dojo.sh; echo made > made; pwd\n"}
         request = runner_pb2.RunRequest(
             kata_id=kata_id, avatar="whale", image_name=PYTHON, files=files, max_seconds=10

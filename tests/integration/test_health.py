@@ -72,9 +72,9 @@ def playing(start: Callable[[str], Service], data_containers: DataContainers) ->
     service = start("storer")
     with grpc.insecure_channel(service.address) as channel:
         storer = storer_pb2_grpc.StorerServiceStub(channel)
-        manifest = storer_pb2.Manifest(display_name="a", image_name="a", visible_files={"a": b""})
+        manifest = storer_pb2.Manifest(display_name="a", image_name="a", files={"a": b""})
         kata_id = storer.CreateKata(storer_pb2.CreateKataRequest(manifest=manifest)).kata_id
-        storer.StartAvatar(storer_pb2.StartAvatarRequest(kata_id=kata_id, order=["whale"]))
+        storer.StartAvatar(storer_pb2.StartAvatarRequest(kata_id=kata_id, avatars=["whale"]))
     yield kata_id
     data_containers.delete(kata_id)
 
@@ -229,7 +229,7 @@ def test_the_longest_run_ends_before_the_runner_does_and_a_waiting_one_is_refuse
                 wait_until((kata.sandbox("whale") / "begun").exists)
         service.send_signal(signal.SIGTERM)
         # Longer than all other calls have, and within the time that a run may take.
-        assert calls[0].result().outcome == colour_pb2.COLOUR_TIMED_OUT
+        assert calls[0].result().colour == colour_pb2.COLOUR_TIMED_OUT
         assert calls[1].code() is grpc.StatusCode.UNAVAILABLE
         assert not (kata.sandbox("zebra") / "begun").exists()
     finally:

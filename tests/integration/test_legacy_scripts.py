@@ -47,6 +47,6 @@ def test(runner: runner_pb2_grpc.RunnerServiceStub, kata: Kata) -> Test:
 
 def test_a_legacy_script_is_red_and_becomes_green(test: Test, legacy: LegacyScript) -> None:
     response = test(legacy, visible_files(legacy.image))
-    assert response.outcome == colour_pb2.COLOUR_RED, response
+    assert response.colour == colour_pb2.COLOUR_RED, response
     response = test(legacy, fixed(legacy.image))
-    assert response.outcome == colour_pb2.COLOUR_GREEN, response
+    assert response.colour == colour_pb2.COLOUR_GREEN, response

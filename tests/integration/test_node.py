@@ -1,4 +1,4 @@
-"""A client in another language, which has only the protos."""
+"""The Node client, against real services."""
 
 import json
 import subprocess
@@ -17,25 +17,24 @@ def test_a_client_in_node_does_the_main_job_and_downloads_a_kata(
 ) -> None:
     tar = tmp_path / "kata.tar.gz"
     start_point = TOP / "start_points/languages/gcc_assert"
-    client = ["node", "client.js", storer_service.address, runner_service.address]
+    client = ["node", "example.js", storer_service.address, runner_service.address]
     done = subprocess.run(
-        [*client, start_point, tar], cwd=TOP / "tests/node", capture_output=True, check=False
+        [*client, start_point, tar], cwd=TOP / "clients/node", capture_output=True, check=False
     )
     assert done.returncode == 0, done.stderr.decode()
     saw = json.loads(done.stdout)
     try:
-        assert saw["lights"] == ["COLOUR_UNSPECIFIED", "COLOUR_RED", "COLOUR_GREEN"]
+        assert saw["lights"] == ["UNSPECIFIED", "RED", "GREEN"]
         assert saw["recorded"] == [1, 2]
-        assert saw["changed"] == [["hiker.c", 1, 1]]
+        assert saw["changed"] == [["hiker.c", "    return 6 * 7;"]]
         assert saw["watched"] == [
-            ["whale", 0, "COLOUR_UNSPECIFIED"],
-            ["whale", 1, "COLOUR_RED"],
-            ["whale", 2, "COLOUR_GREEN"],
+            ["whale", 0, "UNSPECIFIED"],
+            ["whale", 1, "RED"],
+            ["whale", 2, "GREEN"],
         ]
-        assert saw["caughtUp"] == 1
-        assert saw["downloaded"] == {"filename": f"{saw['kataId']}.tar.gz", "whole": True}
-        assert saw["refused"]["code"] == "INVALID_ARGUMENT"
-        assert "kata_id" in saw["refused"]["details"]
+        assert saw["downloaded"] == tar.name
+        name, code, fields = saw["refused"]
+        assert (name, code, list(fields)) == ("MalformedField", "INVALID_ARGUMENT", ["kata_id"])
         listed = subprocess.run(["tar", "-tzf", tar], capture_output=True, check=True, text=True)
         folder = f"{saw['kataId'][:2]}/{saw['kataId'][2:]}"
         assert f"{folder}/whale/sandbox/hiker.c" in listed.stdout.splitlines()

@@ -84,7 +84,7 @@ def test_64_slow_callers_hold_up_no_others_and_leave_nothing(
                 test = a_test(kata_id, "whale", request_id=str(number))
                 assert katas.stub.RecordTest(test, timeout=SECONDS).light.number == number
                 run = request(other, avatar="zebra")
-                assert runs.Run(run, timeout=SECONDS).outcome == GREEN
+                assert runs.Run(run, timeout=SECONDS).colour == GREEN
             for caller in callers:
                 assert caller.name not in ENDLESS or not caller.rounds, caller.name
             assert len(_staged(data_containers)) >= MIX["RestoreKata"] + MIX["RestoreKatas"]
@@ -115,7 +115,7 @@ def _assert_all_is_there_for_others(
     assert katas.diff(slow.compared, "whale", 1, 2)
     assert len(at_once(katas.tar, WORKING_CALLS * [other.id])) == WORKING_CALLS
     files = {name: content for name, content in LARGE_FILES.items() if name != "cyber-dojo.sh"}
-    assert runs.Run(request(other, files=files), timeout=SECONDS).outcome == GREEN
+    assert runs.Run(request(other, files=files), timeout=SECONDS).colour == GREEN
 
 
 def _is_free(data_containers: DataContainers, kata_id: str) -> bool:

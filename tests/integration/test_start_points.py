@@ -334,7 +334,7 @@ def test_each_language_has_an_amber_case() -> None:
 
 def test_a_start_point_is_red(test: Test, name: str) -> None:
     response = test(name, visible_files(name))
-    assert response.outcome == colour_pb2.COLOUR_RED, response
+    assert response.colour == colour_pb2.COLOUR_RED, response
     assert not response.reason
 
 
@@ -345,7 +345,7 @@ def test_a_start_point_becomes_green_and_red_again_in_one_sandbox(test: Test, na
         (fixed(name), colour_pb2.COLOUR_GREEN),
     ):
         response = test(name, files)
-        assert response.outcome == colour, response
+        assert response.colour == colour, response
         if "results_filename" in manifest(name):
             assert not response.test_results.fault
             counts = response.test_results.counts
@@ -357,7 +357,7 @@ def test_tests_that_could_not_run_are_amber(
     test: Test, name: str, filename: str, old: bytes, new: bytes
 ) -> None:
     response = test(name, edited(name, filename, old, new))
-    assert response.outcome == colour_pb2.COLOUR_AMBER, response
+    assert response.colour == colour_pb2.COLOUR_AMBER, response
 
 
 def test_untested_code_has_its_legacy_colour(
@@ -365,19 +365,19 @@ def test_untested_code_has_its_legacy_colour(
 ) -> None:
     response = test(name, edited(name, filename, old, new))
     is_red = name in UNTESTED_IS_RED
-    assert response.outcome == (colour_pb2.COLOUR_RED if is_red else colour_pb2.COLOUR_GREEN)
+    assert response.colour == (colour_pb2.COLOUR_RED if is_red else colour_pb2.COLOUR_GREEN)
 
 
 def test_a_second_file_counts(
     test: Test, name: str, filename: str, content: bytes, colour: str
 ) -> None:
     response = test(name, {**fixed(name), filename: content})
-    assert response.outcome == colour_pb2.Colour.Value(f"COLOUR_{colour}"), response
+    assert response.colour == colour_pb2.Colour.Value(f"COLOUR_{colour}"), response
 
 
 def test_a_command_that_is_not_there_is_amber(test: Test, name: str) -> None:
     response = test(name, {**visible_files(name), "cyber-dojo.sh": b"not-there\n"})
-    assert response.outcome == colour_pb2.COLOUR_AMBER
+    assert response.colour == colour_pb2.COLOUR_AMBER
     assert response.status == 127
 
 
@@ -407,7 +407,7 @@ def test_a_changed_header_compiles_what_includes_it(test: Test) -> None:
     test("gcc_assert", visible_files("gcc_assert"))
     # The new header contradicts hiker.c, which has not changed.
     response = test("gcc_assert", edited("gcc_assert", "hiker.h", b"int answer", b"long answer"))
-    assert response.outcome == colour_pb2.COLOUR_AMBER
+    assert response.colour == colour_pb2.COLOUR_AMBER
     assert b"conflicting types" in response.stderr.content
 
 
@@ -419,4 +419,4 @@ def test_another_option_in_the_makefile_compiles_everything(test: Test) -> None:
         response = test(
             "gcc_assert", {**files, "makefile": files["makefile"].replace(b"-std", option)}
         )
-        assert response.outcome == colour, response
+        assert response.colour == colour, response

@@ -27,7 +27,10 @@ def replace(
     started: list[Service] = []
 
     def start(former: Service) -> Service:
-        listen = {f"CYBER_DOJO_{former.module.upper()}_LISTEN": former.address}
+        listen = {
+            f"CYBER_DOJO_{former.module.upper()}_LISTEN": former.address,
+            "CYBER_DOJO_METRICS_LISTEN": metrics_of(former),
+        }
         options = ("--take-over", "600")
         started.append(start_service(former.module, *options, until=WAITING, **listen))
         return started[-1]
@@ -36,6 +39,11 @@ def replace(
     for service in started:
         if service.is_running:
             service.stop()
+
+
+def metrics_of(service: Service) -> str:
+    """Return where a service has its metrics."""
+    return str(service.wait_for_event(lambda each: each["event"] == "serving metrics")["listen"])
 
 
 def serving(service: Service) -> bool:
@@ -49,7 +57,7 @@ def test_a_run_ends_in_the_former_runner_while_the_new_one_serves(
     kata: Kata,
 ) -> None:
     kata.start_avatar("whale")
-    former = start_service("runner")
+    former = start_service("runner", CYBER_DOJO_METRICS_LISTEN="127.0.0.1:0")
     new = replace(former)
     assert not serving(new)
     with (
@@ -64,6 +72,7 @@ def test_a_run_ends_in_the_former_runner_while_the_new_one_serves(
         stopping = threads.submit(former.stop)
         wait_until(lambda: serving(new))
         assert run_healthcheck(new.address).returncode == 0
+        assert metrics_of(new) == metrics_of(former)
         assert former.is_running
         assert not run.done()
         go_on.touch()
@@ -78,12 +87,12 @@ def test_no_light_is_lost_and_no_call_that_waits_fails_when_storers_are_replaced
     replace: Callable[[Service], Service],
     data_containers: DataContainers,
 ) -> None:
-    former = start_service("storer")
-    manifest = storer_pb2.Manifest(display_name="a", image_name="a", visible_files={"a": b""})
+    former = start_service("storer", CYBER_DOJO_METRICS_LISTEN="127.0.0.1:0")
+    manifest = storer_pb2.Manifest(display_name="a", image_name="a", files={"a": b""})
     with grpc.insecure_channel(former.address) as channel:
         storer = storer_pb2_grpc.StorerServiceStub(channel)
         kata_id = storer.CreateKata(storer_pb2.CreateKataRequest(manifest=manifest)).kata_id
-        storer.StartAvatar(storer_pb2.StartAvatarRequest(kata_id=kata_id, order=["whale"]))
+        storer.StartAvatar(storer_pb2.StartAvatarRequest(kata_id=kata_id, avatars=["whale"]))
         recorded: list[int] = []
         is_over = threading.Event()
 

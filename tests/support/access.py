@@ -35,13 +35,8 @@ from dojo.service.settings import CommonSettings
 
 SERVICES = [
     service
-    for file in (
-        storer_pb2.DESCRIPTOR,
-        startpoints_pb2.DESCRIPTOR,
-        runner_pb2.DESCRIPTOR,
-        status_pb2.DESCRIPTOR,
-    )
-    for service in file.services_by_name.values()
+    for module in (storer_pb2, startpoints_pb2, status_pb2, runner_pb2)
+    for service in module.DESCRIPTOR.services_by_name.values()
 ]
 METHODS = [method for service in SERVICES for method in service.methods]
 

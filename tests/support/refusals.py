@@ -3,7 +3,8 @@
 import grpc
 from google.rpc import error_details_pb2
 
-from dojo.refusals import detail
+from cyberdojo.refusal.v1.refusal_pb2 import Reason
+from dojo.refusals import detail, reason_of
 
 
 def bad_fields(error: grpc.RpcError) -> list[error_details_pb2.BadRequest.FieldViolation]:
@@ -11,6 +12,24 @@ def bad_fields(error: grpc.RpcError) -> list[error_details_pb2.BadRequest.FieldV
     found = detail(error, error_details_pb2.BadRequest)
     assert found is not None
     return list(found.field_violations)
+
+
+# Statuses that gRPC itself ends calls with, among others.
+_OF_GRPC = {
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.CANCELLED,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.UNIMPLEMENTED,
+}
+
+
+def check_reason(error: grpc.RpcError, reason: str | None = None) -> None:
+    """Check that programs are told the reason of a refusal; `None` stands for any."""
+    found = reason_of(error)
+    is_of_grpc = error.code() in _OF_GRPC or "larger than max" in str(error.details())
+    names = {Reason.Name(number).removeprefix("REASON_") for number in Reason.values()}
+    assert found in names or is_of_grpc, error
+    assert reason in {None, found}, error
 
 
 def facts(error: grpc.RpcError) -> dict[str, str]:

@@ -175,7 +175,7 @@ def test_a_call_has_a_line_at_the_level_access(
         return
     (line,) = lines
     assert line.pop("milliseconds") > 0
-    assert line.pop("caller").startswith("ipv4:127.0.0.1:")
+    assert line.pop("address").startswith("ipv4:127.0.0.1:")
     assert line.pop("timestamp")
     assert line == {
         "event": "call", "level": "access", "rpc": "Get", "code": "NOT_FOUND", "trace": ID

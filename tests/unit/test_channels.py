@@ -23,15 +23,14 @@ class Server:
     """A server with the options of ours, whose one call has no end of its own."""
 
     def __init__(self, keepalive_seconds: float) -> None:
-        self._loop = asyncio.new_event_loop()
         self._listening, self.has_cancelled = threading.Event(), threading.Event()
         self._keepalive_seconds = keepalive_seconds
-        self._thread = threading.Thread(target=self._loop.run_until_complete, args=[self._serve()])
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
         self._thread.start()
         assert self._listening.wait(60)
 
     async def _serve(self) -> None:
-        self._stopping = asyncio.Event()
+        self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
         server = grpc.aio.server(options=serving.server_options(self._keepalive_seconds))
         handler = grpc.unary_stream_rpc_method_handler(self._watch)
         server.add_generic_rpc_handlers(
@@ -54,7 +53,6 @@ class Server:
     def close(self) -> None:
         self._loop.call_soon_threadsafe(self._stopping.set)
         self._thread.join()
-        self._loop.close()
 
 
 @contextlib.contextmanager

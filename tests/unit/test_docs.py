@@ -24,7 +24,7 @@ from support.paths import TOP
 PAGES = sorted([*TOP.glob("*.md"), *(TOP / "docs").rglob("*.md")])
 MAP = (TOP / "docs/changing.md").read_text()
 FOLDERS = {path.name for path in TOP.iterdir() if path.is_dir()}
-PACKAGES = ("storer", "runner", "dojo", "cli", "replay", "benchmarks")
+PACKAGES = ("cyber_dojo_client", "storer", "runner", "dojo", "cli", "replay", "benchmarks")
 MAPPED = [*PACKAGES[:-1], "tests/support"]
 RPCS = [
     method

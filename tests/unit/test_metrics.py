@@ -1,6 +1,6 @@
 """Metrics: the values of labels are bounded, and Prometheus gets all of them."""
 
-import http.client
+import contextlib
 import socket
 import urllib.request
 from collections.abc import Iterator
@@ -59,18 +59,37 @@ def test_prometheus_gets_all_metrics(server: MetricsServer) -> None:
     assert "process_resident_memory_bytes" in text
 
 
-def test_a_connection_without_a_request_keeps_nobody_out_and_is_closed(
+def get(server: MetricsServer) -> int:
+    """Ask for the metrics; return the status."""
+    with urllib.request.urlopen(f"http://{server.address}/metrics") as answer:
+        return int(answer.status)
+
+
+def connected(server: MetricsServer) -> socket.socket:
+    host, _, port = server.address.rpartition(":")
+    return socket.create_connection((host, int(port)), timeout=60)
+
+
+def test_a_connection_that_lasts_is_closed_whatever_it_sends(
     server: MetricsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(metrics_server._Handler, "timeout", 0.01)
-    host, _, port = server.address.rpartition(":")
-    with socket.create_connection((host, int(port))) as silent:
-        connection = http.client.HTTPConnection(server.address)
-        connection.request("GET", "/metrics")
-        assert connection.getresponse().status == 200
-        connection.close()
-        silent.settimeout(60)
-        assert silent.recv(1) == b""
+    with connected(server) as slow:
+        slow.sendall(b"GET /metrics HTTP/1.1\r\n")
+        assert get(server) == 200
+        monkeypatch.setattr(metrics_server, "REQUEST_SECONDS", 0)
+        assert slow.recv(1) == b""
+
+
+def test_silent_connections_keep_nobody_out_and_take_few_threads(server: MetricsServer) -> None:
+    with contextlib.ExitStack() as opened:
+        silent = [
+            opened.enter_context(connected(server))
+            for _ in range(3 * metrics_server.MAX_CONNECTIONS)
+        ]
+        assert get(server) == 200
+        for each in silent[: metrics_server.MAX_CONNECTIONS]:
+            assert each.recv(1) == b""
+        assert len(server._server._begun) <= metrics_server.MAX_CONNECTIONS
 
 
 def test_two_servers_do_not_share_an_address(server: MetricsServer) -> None:

@@ -98,7 +98,7 @@ LIMITS: Mapping[str, str] = {
     "RunnerService": f"A message has at most {size(limits.MESSAGE_BYTES)}.",
     "Manifest.max_seconds": _SECONDS,
     "Manifest.tab_size": f"1 to {manifest.LARGEST_TAB_SIZE}. Absent: {manifest.DEFAULT_TAB_SIZE}.",
-    "Manifest.visible_files": _FILES,
+    "Manifest.files": _FILES,
     "Manifest.other": f"at most {size(limits.MAX_MANIFEST_BYTES)}, as JSON",
     "CreateKataRequest.request_id": (
         f"{converters.LEAST_CREATING_REQUEST_ID} to {converters.MAX_REQUEST_ID} characters"
@@ -198,14 +198,13 @@ class Flaky:
     def __init__(self, failures: int) -> None:
         self.calls = 0
         self._failures = failures
-        self._loop = asyncio.new_event_loop()
         self._listening = threading.Event()
-        self._thread = threading.Thread(target=self._loop.run_until_complete, args=[self._serve()])
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
         self._thread.start()
         assert self._listening.wait(60)
 
     async def _serve(self) -> None:
-        self._stopping = asyncio.Event()
+        self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
         server = grpc.aio.server()
         for method in RPCS.values():
             handler = grpc.unary_unary_rpc_method_handler(self._answer)
@@ -228,7 +227,6 @@ class Flaky:
     def close(self) -> None:
         self._loop.call_soon_threadsafe(self._stopping.set)
         self._thread.join()
-        self._loop.close()
 
 
 @pytest.mark.parametrize(("rpc", "calls"), [("GetKata", 3), ("CreateKata", 1)])

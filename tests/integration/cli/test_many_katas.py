@@ -86,3 +86,16 @@ def test_the_counts_of_a_verification_add_up_to_the_katas_that_are_listed(
     records = line.run("verify", SOUND[1], "--json").records()
     assert len(lines) < len([each for each in records if each.get("kind") == "history"])
     assert any("more like it" in each for each in lines)
+
+
+def test_an_archive_of_an_earlier_version_gets_its_index_in_one_line(
+    line: CommandLine, tmp_path: Path
+) -> None:
+    assert line.run("import", *SOUND).code == 0
+    assert line.run("archive", *SOUND).code == 0
+    shutil.rmtree(tmp_path / "archive" / ".index")
+    found = line.run("verify", "--mend").text.splitlines()
+    assert found[0].startswith(f"stale      {SOUND[0]}: its entry in the index of the archive ")
+    assert found[0].endswith(", and 1 more like it  mended")
+    assert found[1].startswith("2 katas (2 in the archive), ")
+    assert line.run("verify").text.splitlines()[0].endswith(": all as it should be")

@@ -49,14 +49,14 @@ def kata(katas: Katas, language: str, year: int, lights: int = 0, size: int = 0)
     files = {**FILES, "large": b"".join(b"%d\n" % number for number in range(size))}
     request = storer_pb2.CreateKataRequest(
         manifest=storer_pb2.Manifest(
-            display_name=language, image_name="cyberdojofoundation/x", visible_files=files
+            display_name=language, image_name="cyberdojofoundation/x", files=files
         ),
-        created=created,
+        time=created,
     )
     kata_id = katas.stub.CreateKata(request).kata_id
     if lights:
         katas.stub.StartAvatar(
-            storer_pb2.StartAvatarRequest(kata_id=kata_id, order=["whale"], time=created)
+            storer_pb2.StartAvatarRequest(kata_id=kata_id, avatars=["whale"], time=created)
         )
     for number in range(lights):
         katas.record(kata_id, "whale", {**files, "new": b"%d" % number}, time=created)

@@ -88,14 +88,28 @@ def attacked_kata(started_kata: Kata) -> Kata:
     return started_kata
 
 
+@pytest.fixture(scope="session")
+def single_runner(
+    start_service: Callable[..., Service], connect: Callable[[str], grpc.Channel]
+) -> Iterator[Stub]:
+    """A client of a runner in which each run has a container of its own."""
+    service = start_service("runner", CYBER_DOJO_RUNNER_MAX_RUNS_OF_CONTAINER="1")
+    yield Stub(connect(service.address))
+    service.stop()
+    assert not "\n".join(service.troubles())
+
+
 @pytest.fixture
-def attack(runner: Stub, attacked_kata: Kata, engine: Engine) -> Iterator[Run]:
+def attack(request: pytest.FixtureRequest, attacked_kata: Kata, engine: Engine) -> Iterator[Run]:
     """Runs hostile programs as the whale, in warm containers, during a run of the zebra's.
 
-    At the end the zebra's light has to be right, the zebra's secret has to be untouched, and the
-    whale's next submission has to be green.
+    A good run has been in the container before. With the parameter "single_runner", each run has a
+    container of its own. At the end the zebra's light has to be right, the zebra's secret has to be
+    untouched, and the whale's next submission has to be green.
     """
+    runner: Stub = request.getfixturevalue(getattr(request, "param", "runner"))
     run = runs_in(runner, attacked_kata)
+    assert_serves(runner, attacked_kata)
 
     def prepared(*arguments: object, **fields: object) -> runner_pb2.RunResponse:
         assert prepare(runner, attacked_kata)

@@ -32,7 +32,7 @@ def test_one_avatar_does_not_fill_the_queue(runner: Stub, started_kata: Kata) ->
     calls = [runner.Run.future(request(started_kata), timeout=240) for _ in range(257)]
     started_kata.start_avatar("zebra")
     other = runner.Run(request(started_kata, avatar="zebra"), timeout=60)
-    assert other.outcome == GREEN
+    assert other.colour == GREEN
     first.release()
     codes = [code_of(call) for call in calls]
     refused = [seconds for code, seconds in codes if code is grpc.StatusCode.RESOURCE_EXHAUSTED]

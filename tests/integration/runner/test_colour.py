@@ -67,7 +67,7 @@ def test_the_first_pattern_that_is_found_decides(
     run: Run, script: str, patterns: list[Pattern], colour: int
 ) -> None:
     response = run(script, colour_rule=rule(*patterns))
-    assert (response.outcome, response.reason) == (colour, "")
+    assert (response.colour, response.reason) == (colour, "")
 
 
 @pytest.mark.parametrize(
@@ -78,12 +78,12 @@ def test_a_pattern_that_stalls_other_engines_ends_in_time_on_a_long_output(
 ) -> None:
     script = "head -c 51199 /dev/zero | tr '\\000' a; printf !; echo passed >&2"
     response = run(script, colour_rule=rule((RED, pattern), (GREEN, "passed")))
-    assert response.outcome == GREEN
+    assert response.colour == GREEN
 
 
 def test_without_a_rule_the_colour_is_faulty_and_the_reason_says_so(run: Run) -> None:
     response = run("echo tests: passed", colour_rule=colour_pb2.ColourRule())
-    assert (response.outcome, response.reason) == (FAULTY, "no colour rule was given")
+    assert (response.colour, response.reason) == (FAULTY, "no colour rule was given")
     assert response.stdout.content == b"tests: passed\n"
 
 
@@ -91,5 +91,5 @@ def test_a_run_that_took_too_long_has_no_other_colour(run: Run) -> None:
     for colour_rule in (rule((GREEN, "passed")), colour_pb2.ColourRule()):
         script = "echo passed; exec sleep 1000"
         response = run(script, max_seconds=1, colour_rule=colour_rule)
-        assert response.outcome == TIMED_OUT
+        assert response.colour == TIMED_OUT
         assert response.reason == "it took longer than 1 s"

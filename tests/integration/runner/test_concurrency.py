@@ -51,7 +51,7 @@ def queue(runner: Stub, asked: runner_pb2.RunRequest) -> "grpc.Future[runner_pb2
 
 
 def times(response: runner_pb2.RunResponse) -> tuple[int, int]:
-    assert response.outcome == GREEN, response
+    assert response.colour == GREEN, response
     began, ended, _ = response.stdout.content.split(maxsplit=2)
     return int(began), int(ended)
 
@@ -98,7 +98,7 @@ def test_runs_that_take_turns_have_their_own_files(runner: Stub, started_kata: K
 def test_different_avatars_run_at_the_same_time(runner: Stub, full_kata: Kata) -> None:
     # All of them are in progress before the first one is released.
     runs = [held(runner, full_kata, avatar) for avatar in AVATARS[:3]]
-    assert [each.release().outcome for each in runs] == [GREEN] * 3
+    assert [each.release().colour for each in runs] == [GREEN] * 3
 
 
 def test_one_avatar_can_run_in_two_katas_at_the_same_time(
@@ -108,7 +108,7 @@ def test_one_avatar_can_run_in_two_katas_at_the_same_time(
     for kata in katas:
         kata.start_avatar(AVATAR)
     runs = [held(runner, kata) for kata in katas]
-    assert [each.release().outcome for each in runs] == [GREEN] * 2
+    assert [each.release().colour for each in runs] == [GREEN] * 2
 
 
 def test_no_more_than_the_limit_run_at_the_same_time(
@@ -143,9 +143,9 @@ def test_a_run_that_waits_for_its_avatar_does_not_block_other_avatars(
     first = held(runner, full_kata)
     second = queue(runner, request(full_kata))
     other = runner.Run(request(full_kata, avatar="bear"), timeout=60)
-    assert other.outcome == GREEN
+    assert other.colour == GREEN
     assert not second.done()
-    assert first.release().outcome == second.result().outcome == GREEN
+    assert first.release().colour == second.result().colour == GREEN
 
 
 def test_a_cancelled_call_ends_its_container(
@@ -202,7 +202,7 @@ def test_a_call_that_was_cancelled_while_it_waited_does_not_block_others(
     for call in cancelled:
         call.cancel()
     first.release()
-    assert last.result().outcome == GREEN
+    assert last.result().colour == GREEN
 
 
 def test_a_deadline_that_passes_at_any_moment_leaves_no_container(
@@ -263,7 +263,7 @@ def test_runners_of_one_namespace_leave_alone_what_the_others_have(
     assert who in " ".join(others_of(service))
     assert prepare(second, full_kata, avatar="crab")
     assert prepare(second, full_kata, avatar="bear")
-    assert second.Run(request(full_kata, avatar="deer"), timeout=120).outcome == GREEN
+    assert second.Run(request(full_kata, avatar="deer"), timeout=120).colour == GREEN
     second.Release(runner_pb2.ReleaseRequest(kata_id=full_kata.id, avatar="bear"))
     assert set(before) < set(waiting_containers(engine, full_kata))
     if is_killed:
@@ -273,7 +273,7 @@ def test_runners_of_one_namespace_leave_alone_what_the_others_have(
     third = start_runner()  # removes what the killed one left
     assert f"process {service.pid} " not in " ".join(others_of(third))
     wait_until(lambda: sorted(waiting_containers(engine, full_kata)) == sorted(before))
-    assert run.release().outcome == GREEN
+    assert run.release().colour == GREEN
     assert_serves(first, full_kata)
 
 
@@ -297,7 +297,7 @@ def test_a_runner_on_an_address_that_is_taken_changes_nothing(
     assert second.returncode == 1
     assert f"runner: can't listen on {runner_service.address}" in second.stderr
     assert f"process {runner_service.pid} on {socket.gethostname()}, since " in second.stderr
-    assert run.release().outcome == GREEN
+    assert run.release().colour == GREEN
 
 
 def test_a_stopping_runner_lets_a_run_end(
@@ -308,7 +308,7 @@ def test_a_stopping_runner_lets_a_run_end(
     with ThreadPoolExecutor(1) as threads:
         stopped = threads.submit(service.stop)
         service.wait_for_event(lambda event: event["event"] == "stopping")
-        assert run.release().outcome == GREEN
+        assert run.release().colour == GREEN
         stopped.result()
     assert not containers(engine, started_kata)
 
@@ -321,5 +321,5 @@ def test_a_stopping_runner_ends_a_run_at_its_limit(
     call = client(service).Run.future(request(started_kata, script, max_seconds=5), timeout=60)
     wait_until((started_kata.sandbox(AVATAR) / "here").exists)
     service.stop()
-    assert call.result().outcome == TIMED_OUT
+    assert call.result().colour == TIMED_OUT
     assert not containers(engine, started_kata)

@@ -264,7 +264,7 @@ echo all well > ${REPORT_DIR}/style.txt
 echo tests: passed | tee ${REPORT_DIR}/coverage.txt
 """
     )
-    assert (response.outcome, response.status, response.stderr.content) == (GREEN, 0, b"")
+    assert (response.colour, response.status, response.stderr.content) == (GREEN, 0, b"")
     assert dict(response.changed_files) == {
         "report/coverage.txt": b"tests: passed\n",
         "report/style.txt": b"all well\n",
@@ -370,7 +370,7 @@ def test_programs_that_a_run_left_do_not_run_before_the_next_run_begins(
     run(f"for each in {programs}; do printf '{program}' > $each; chmod +x $each; done")
     assert prepare(runner, started_kata, image_name=image)
     assert not (sandbox / "ran").exists()
-    assert run("echo tests: passed").outcome == GREEN
+    assert run("echo tests: passed").colour == GREEN
     assert (sandbox / "ran").read_bytes() == b"./bash\n"
 
 

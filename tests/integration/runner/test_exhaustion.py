@@ -3,6 +3,7 @@
 import pytest
 
 from support.kata_folders import Kata
+from support.runner.hostility import IN_BOTH_KINDS
 from support.runner.submissions import (
     AMBER,
     AVATAR,
@@ -78,7 +79,7 @@ def test_an_endless_run_is_ended(
     attack: Run, script: str, program: bytes, printed: bytes, max_seconds: int
 ) -> None:
     response = attack(script, {"program.py": program}, max_seconds=max_seconds)
-    assert response.outcome == TIMED_OUT
+    assert response.colour == TIMED_OUT
     assert response.reason == f"it took longer than {max_seconds} s"
     assert response.status == 128 + 9
     assert response.stdout.content == printed
@@ -86,11 +87,12 @@ def test_an_endless_run_is_ended(
 
 def test_background_processes_end_with_their_script(attack: Run) -> None:
     response = attack("bomb() { bomb | bomb & }; bomb; echo tests: passed")
-    assert response.outcome == GREEN
+    assert response.colour == GREEN
     response = attack("(sleep 0.3; echo tests: failed) & echo tests: passed")
-    assert (response.outcome, response.stdout.content) == (GREEN, b"tests: passed\n")
+    assert (response.colour, response.stdout.content) == (GREEN, b"tests: passed\n")
 
 
+@IN_BOTH_KINDS
 @pytest.mark.parametrize(
     ("script", "program"),
     [
@@ -119,7 +121,7 @@ def test_memory_ends_at_the_limit(attack: Run, script: str, program: bytes) -> N
 )
 def test_a_file_without_end_ends_at_a_limit(attack: Run, script: str, said: str) -> None:
     response = attack(f"({script}) 2>&1; echo $?")
-    assert (response.outcome, response.status) == (AMBER, 0)
+    assert (response.colour, response.status) == (AMBER, 0)
     assert said in response.stdout.content.decode()
 
 
@@ -180,7 +182,7 @@ def test_queues_descriptors_and_shared_memory_are_bounded_and_gone_in_the_next_r
     assert 0 < taken["shared"] < 10**5
     assert taken["named"] + taken["inotify"] + 2 * taken["pipes"] + taken["descriptors"] < 1024
     response = attack(LOOK, avatar=own)
-    assert response.outcome == GREEN
+    assert response.colour == GREEN
     found = b"/dev/mqueue:\n\n/dev/shm:\n\n/tmp:\ncyber_dojo_fs_cleaners.sh\ntests: passed\n"
     assert response.stdout.content == found
 
@@ -202,16 +204,16 @@ while True:
 
 def test_a_daemon_ends_with_its_run_however_it_detached(attack: Run, attacked_kata: Kata) -> None:
     script = "python3 daemon.py; until [ -s count ]; do sleep 0.01; done; echo tests: passed"
-    assert attack(script, {"daemon.py": DAEMON}).outcome == GREEN
+    assert attack(script, {"daemon.py": DAEMON}).colour == GREEN
     count = attacked_kata.sandbox(AVATAR) / "count"
     before = count.stat().st_mtime_ns
-    assert attack("stat -c %s count; echo tests: passed").outcome == GREEN
+    assert attack("stat -c %s count; echo tests: passed").colour == GREEN
     assert count.stat().st_mtime_ns == before
 
 
 def test_a_large_script_is_run(attack: Run) -> None:
     response = attack("echo " + "x" * 10_000_000)
-    assert (response.status, response.outcome) == (0, AMBER)
+    assert (response.status, response.colour) == (0, AMBER)
     assert response.stdout.content == b"x" * 51200
     assert response.stdout.truncated
 
@@ -244,5 +246,5 @@ def test_two_fork_bombs_do_not_keep_a_third_avatar_from_a_light(
     bomb = request(attacked_kata, "python3 a.py", {"a.py": FORK_BOMB}, avatar=other, max_seconds=2)
     call = runner.Run.future(bomb, timeout=60)
     response = attack("python3 a.py", {"a.py": FORK_BOMB}, max_seconds=2)
-    assert response.outcome == call.result().outcome == TIMED_OUT
+    assert response.colour == call.result().colour == TIMED_OUT
     assert_serves(runner, attacked_kata)

@@ -61,7 +61,7 @@ def press(runner: Stub, kata: Kata, avatar: str, times: int) -> list[bool]:
             found = answer(runner.Run.future(asked, timeout=120))
         assert isinstance(found, runner_pb2.RunResponse), found
         is_own = found.stdout.content.startswith(f"{avatar} {number}\n".encode())
-        right.append(is_own and found.outcome == (GREEN if passes else RED))
+        right.append(is_own and found.colour == (GREEN if passes else RED))
     return right
 
 
@@ -82,7 +82,7 @@ def test_a_run_that_an_operator_kills_is_faulty_whatever_it_printed(
     (container,) = containers(engine, started_kata)
     engine.api.kill(container)
     response = call.result()
-    assert response.outcome == FAULTY
+    assert response.colour == FAULTY
     assert response.reason == "all of its processes were killed at once"
     assert response.stdout.content == b"tests: passed\n"
     assert_serves(runner, started_kata)
@@ -95,7 +95,7 @@ def test_sigterm_to_a_container_does_not_end_its_run(
     (container,) = containers(engine, started_kata)
     engine.api.kill(container, "SIGTERM")
     response = run.release()
-    assert (response.outcome, response.status, response.reason) == (GREEN, 0, "")
+    assert (response.colour, response.status, response.reason) == (GREEN, 0, "")
 
 
 def test_containers_that_wait_can_be_removed_under_load(
@@ -112,7 +112,7 @@ def test_containers_that_wait_can_be_removed_under_load(
         with ThreadPoolExecutor(len(PRESSING)) as threads:
             calls = [threads.submit(press, runner, pressed_kata, each, 1) for each in PRESSING]
             assert [call.result() for call in calls] == [[True]] * len(PRESSING)
-    assert others.release().outcome == GREEN
+    assert others.release().colour == GREEN
 
 
 def test_a_container_removed_during_its_preparation_blocks_nobody(
@@ -133,7 +133,7 @@ def test_a_container_removed_during_its_preparation_blocks_nobody(
         prepared = answer(preparing)
         assert prepared is UNAVAILABLE or isinstance(prepared, runner_pb2.PrepareResponse)
         other = request(pressed_kata, avatar=PRESSING[0])
-        assert runner.Run(other, timeout=18).outcome == GREEN
+        assert runner.Run(other, timeout=18).colour == GREEN
 
 
 def test_an_image_without_sh_is_refused_and_blocks_nobody(
@@ -215,7 +215,7 @@ def test_an_engine_restart_during_a_run_gives_no_wrong_light(dojo: Dojo) -> None
         (ends.sandbox / "go").touch()
         found = answer(ends.call)
         assert found is UNAVAILABLE or (
-            isinstance(found, runner_pb2.RunResponse) and found.outcome == GREEN
+            isinstance(found, runner_pb2.RunResponse) and found.colour == GREEN
         )
         stopping.result()
     assert answer(endless.call) is UNAVAILABLE
@@ -226,7 +226,7 @@ def test_an_engine_restart_during_a_run_gives_no_wrong_light(dojo: Dojo) -> None
         asked = request(dojo.kata, avatar="crab")
         found = answer(dojo.runner.Run.future(asked, timeout=120))
         assert found is UNAVAILABLE or isinstance(found, runner_pb2.RunResponse)
-        return isinstance(found, runner_pb2.RunResponse) and found.outcome == GREEN
+        return isinstance(found, runner_pb2.RunResponse) and found.colour == GREEN
 
     wait_until(serves)
     assert press(dojo.runner, dojo.kata, "bear", 2) == [True, True]
@@ -239,7 +239,7 @@ def test_an_engine_that_is_stopped_while_a_lambda_is_evaluated_gives_no_wrong_li
     slow = colour_pb2.ColourRule()
     slow.ruby_lambda.source = "lambda { |output| sleep 0.6; output.strip.to_sym }"
     asked = request(dojo.kata, "touch done; echo green", colour_rule=slow)
-    assert dojo.runner.Run(asked, timeout=60).outcome == GREEN
+    assert dojo.runner.Run(asked, timeout=60).colour == GREEN
     done = dojo.kata.sandbox(AVATAR) / "done"
     done.unlink()
     call = dojo.runner.Run.future(asked, timeout=120)
@@ -247,13 +247,13 @@ def test_an_engine_that_is_stopped_while_a_lambda_is_evaluated_gives_no_wrong_li
     dojo.engine.stop()
     found = answer(call)
     assert found is UNAVAILABLE or (
-        isinstance(found, runner_pb2.RunResponse) and found.outcome == GREEN
+        isinstance(found, runner_pb2.RunResponse) and found.colour == GREEN
     )
     dojo.engine.start()
 
     def serves() -> bool:
         again = answer(dojo.runner.Run.future(asked, timeout=120))
         assert again is UNAVAILABLE or isinstance(again, runner_pb2.RunResponse)
-        return isinstance(again, runner_pb2.RunResponse) and again.outcome == GREEN
+        return isinstance(again, runner_pb2.RunResponse) and again.colour == GREEN
 
     wait_until(serves)

@@ -29,12 +29,12 @@ CHANGED = {**FILES, "a.txt": b"b\n", ".gitattributes": b"* filter=planted diff=p
 def attacked_kata(plain_storer: Storer, data_containers: DataContainers) -> Iterator[Kata]:
     """A kata that the storer made, with a whale, and a zebra that has a secret."""
     manifest = storer_pb2.Manifest(
-        display_name="Python", image_name=PYTHON, visible_files={"cyber-dojo.sh": b"true\n"}
+        display_name="Python", image_name=PYTHON, files={"cyber-dojo.sh": b"true\n"}
     )
     asked = storer_pb2.CreateKataRequest(manifest=manifest)
     kata_id = plain_storer.CreateKata(asked).kata_id
     for avatar in (AVATAR, NEIGHBOUR):
-        start = storer_pb2.StartAvatarRequest(kata_id=kata_id, order=[avatar])
+        start = storer_pb2.StartAvatarRequest(kata_id=kata_id, avatars=[avatar])
         plain_storer.StartAvatar(start)
     kata = Kata(kata_id, data_containers.folder(kata_id))
     keep_secret(kata)
@@ -171,7 +171,7 @@ mkdir -p sub; echo "gitdir: ../../.git" > sub/.git
 echo '[submodule "sub"]' > .gitmodules; ln -s .git also
 echo tests: passed"""
     response = attack(plant, FILES)
-    assert response.outcome == GREEN, response
+    assert response.colour == GREEN, response
     numbers = [record(plain_storer, attacked_kata, files) for files in (FILES, CHANGED)]
     asked = storer_pb2.DiffLightsRequest(
         kata_id=attacked_kata.id, avatar=AVATAR, was_number=numbers[0], now_number=numbers[1]
@@ -216,7 +216,7 @@ def test_traps_in_a_sandbox_neither_leak_files_nor_block_anybody(
     attack: Run, plain_storer: Storer, attacked_kata: Kata, left: str
 ) -> None:
     response = attack(f"({left}) && echo tests: passed", FILES)
-    assert response.outcome == GREEN, response
+    assert response.colour == GREEN, response
     assert set(response.changed_files.values()) <= {b"", b"x\n", b"a\n"}
     assert record(plain_storer, attacked_kata, CHANGED) == 1
     found = download(plain_storer, attacked_kata)
@@ -261,7 +261,7 @@ while True:
             kept = [each for name, each in found.items() if "secret" in name]
             assert {each.size for each in kept} <= {0}
         (attacked_kata.sandbox(AVATAR) / "stop").touch()
-        assert running.result().outcome == GREEN
+        assert running.result().colour == GREEN
 
 
 def test_a_run_can_not_give_its_files_to_another_user(attack: Run, attacked_kata: Kata) -> None:

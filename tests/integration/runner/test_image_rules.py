@@ -53,17 +53,17 @@ def test_without_a_rule_the_rule_of_the_image_decides(
     none = colour_pb2.ColourRule()
     for _ in range(2):
         response = run("exit 4", image_name=name, colour_rule=none)
-        assert (response.outcome, response.reason) == (GREEN, "")
+        assert (response.colour, response.reason) == (GREEN, "")
     # The rule belongs to the image, not to its name.
     made_image("lambda { |output| :amber }")
-    assert run("exit 4", image_name=name, colour_rule=none).outcome == AMBER
+    assert run("exit 4", image_name=name, colour_rule=none).colour == AMBER
 
 
 def test_reading_a_rule_leaves_no_container(
     run: Run, made_image: Callable[..., str], engine: Engine, namespace: Namespace
 ) -> None:
     name = made_image("lambda { |output| :green }")
-    assert run(image_name=name, colour_rule=colour_pb2.ColourRule()).outcome == GREEN
+    assert run(image_name=name, colour_rule=colour_pb2.ColourRule()).colour == GREEN
     labels = [f"{LABEL}={namespace.name}", f"{KIND_LABEL}=lambda"]
     found = engine.api.containers(all=True, filters={"label": labels})
     assert not [each for each in found if "-rule-" in each["Names"][0]]
@@ -76,7 +76,7 @@ def test_a_given_rule_comes_before_that_of_the_image(
     given = {"patterns": COLOUR_RULE, "lambda": ruby("lambda { |output| :green }")}
     for rule in given.values():
         response = run("echo tests: passed", image_name=name, colour_rule=rule)
-        assert (response.outcome, response.reason) == (GREEN, "")
+        assert (response.colour, response.reason) == (GREEN, "")
 
 
 @pytest.mark.parametrize(
@@ -94,9 +94,9 @@ def test_an_image_with_an_invalid_rule_is_faulty_with_the_reason(
 ) -> None:
     name = made_image(rule, *commands)
     response = run("true", image_name=name, colour_rule=colour_pb2.ColourRule())
-    assert (response.outcome, response.reason) == (FAULTY, f"the image's {PLACE}: {reason}")
+    assert (response.colour, response.reason) == (FAULTY, f"the image's {PLACE}: {reason}")
 
 
 def test_an_image_without_a_rule_leaves_the_colour_faulty(run: Run) -> None:
     response = run(colour_rule=colour_pb2.ColourRule())
-    assert (response.outcome, response.reason) == (FAULTY, "no colour rule was given")
+    assert (response.colour, response.reason) == (FAULTY, "no colour rule was given")

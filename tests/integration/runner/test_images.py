@@ -125,7 +125,7 @@ def test_an_image_removed_between_two_pages_hides_no_other(
 def test_an_image_needs_no_more_than_a_shell(runner: Stub, shell: str, started_kata: Kata) -> None:
     script = "read line < a.txt; echo $line > made; echo tests: passed"
     response = runner.Run(request(started_kata, script, {"a.txt": b"a\n"}, image_name=shell))
-    assert response.outcome == GREEN
+    assert response.colour == GREEN
     assert response.changed_files["made"] == b"a\n"
 
 
@@ -153,7 +153,7 @@ def test_an_image_is_pulled_with_its_progress(
     assert [each.done for each in others] == [False] * len(others)
     assert last.done
     assert engine.has_image(remote)
-    assert runner.Run(asked, timeout=30).outcome == GREEN
+    assert runner.Run(asked, timeout=30).colour == GREEN
 
 
 def test_two_clients_can_pull_the_same_image_at_once(
@@ -176,7 +176,7 @@ def test_many_callers_share_a_pull_and_keep_nobody_else_waiting(
     calls = [runner.PullImage(asked, timeout=120) for _ in range(80)]
     for call in calls:
         next(iter(call))
-    assert runner.Run(request(started_kata), timeout=60).outcome == GREEN
+    assert runner.Run(request(started_kata), timeout=60).colour == GREEN
     runner.ListImages(runner_pb2.ListImagesRequest(), timeout=30)
     for call in calls[:40]:
         call.cancel()

@@ -85,13 +85,13 @@ def test_a_run_that_fills_its_sandbox_is_ended_and_the_next_one_passes(
     assert disk_bytes(sandbox) <= SANDBOX_BYTES * 3 // 4  # leaves room for the next run
     assert len(list(sandbox.rglob("*"))) <= SANDBOX_FILES
     response = run("cat a.txt && mkdir more && echo tests: passed > more/b && cat more/b", files)
-    assert (response.outcome, response.reason) == (GREEN, "")
+    assert (response.colour, response.reason) == (GREEN, "")
 
 
 def test_a_run_that_ends_by_itself_above_the_limit_gets_a_reason(run: Run) -> None:
     response = run(WRITE + "for each in 1 2 3; do write $each 4000000; done; echo tests: passed")
     assert response.reason == f"more than {SANDBOX_BYTES} bytes on disk in the sandbox"
-    assert (response.outcome, response.status) == (GREEN, 0)
+    assert (response.colour, response.status) == (GREEN, 0)
 
 
 def test_the_largest_files_that_a_run_wrote_go_first(run: Run, sandbox: Path) -> None:
@@ -175,14 +175,14 @@ while True:
         os.fork()
 """
     response = run("python3 bomb.py", {"bomb.py": bomb}, max_seconds=1)
-    assert response.outcome == TIMED_OUT
+    assert response.colour == TIMED_OUT
     wait_until(lambda: not containers(engine, started_kata))
-    assert run().outcome == GREEN
+    assert run().colour == GREEN
 
 
 def test_a_flood_of_output_is_read_and_cut_off(run: Run) -> None:
     response = run("yes & yes no >&2", max_seconds=3)
-    assert response.outcome == TIMED_OUT
+    assert response.colour == TIMED_OUT
     assert response.stdout.content == b"y\n" * (OUTPUT_BYTES // 2)
     assert response.stderr.content == (b"no\n" * OUTPUT_BYTES)[:OUTPUT_BYTES]
     assert response.stdout.truncated
@@ -205,7 +205,7 @@ def test_a_runs_share_of_the_processor_can_be_limited(
         "until grep -qs 'nr_throttled [1-9]' /sys/fs/cgroup/cpu.stat /sys/fs/cgroup/cpu/cpu.stat\n"
         "do i=0; while [ $i -lt 50000 ]; do i=$((i + 1)); done; done; echo tests: passed"
     )
-    assert response.outcome == GREEN, response
+    assert response.colour == GREEN, response
 
 
 def test_no_run_starts_when_the_disk_is_nearly_full(

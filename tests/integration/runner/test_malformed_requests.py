@@ -281,7 +281,7 @@ def test_a_request_just_within_the_limits_runs(runner: Stub, started_kata: Kata)
     script = f"cat {'a' * 255} {'a/' * 126}é; ls -A | wc -l; echo tests: passed"
     response = runner.Run(request(started_kata, script, files, max_seconds=60, colour_rule=rule))
     assert response.stdout.content == b"longdeep8\ntests: passed\n"
-    assert response.outcome == GREEN
+    assert response.colour == GREEN
 
 
 def test_a_runner_that_refused_serves_the_next_call(runner: Stub, started_kata: Kata) -> None:

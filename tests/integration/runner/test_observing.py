@@ -76,7 +76,7 @@ def of_call(method: str, code: str = "OK", service: str = "RunnerService") -> di
 def test_a_run_is_traced_from_its_caller_into_the_storer(pair: Pair, started_kata: Kata) -> None:
     pair.storer.ArchiveKata(storer_pb2.ArchiveKataRequest(kata_id=started_kata.id))
     before = scraped(pair.storer_service)
-    assert pair.runner.Run(request(started_kata), metadata=TRACEPARENT).outcome == GREEN
+    assert pair.runner.Run(request(started_kata), metadata=TRACEPARENT).colour == GREEN
     run = "cyberdojo.runner.v1.RunnerService/Run"
     imported = "cyberdojo.storer.v1.StorerService/ImportKata"
     spans = pair.receiver.wait_for(TRACE, {run, imported, *STEPS})

@@ -46,6 +46,10 @@ def was_warm(service: Service, kata: Kata) -> list[bool]:
     return [event["warm"] for event in events if event.get("kata") == kata.id]
 
 
+def _is_logged(service: Service, kata: Kata, warm: list[bool]) -> bool:
+    return was_warm(service, kata) == warm
+
+
 def test_a_prepared_run_takes_the_warm_container(
     runner: Stub, runner_service: Service, started_kata: Kata, engine: Engine
 ) -> None:
@@ -57,15 +61,19 @@ def test_a_prepared_run_takes_the_warm_container(
     wait_until(lambda: was_warm(runner_service, started_kata) == [True])
 
 
-def test_a_run_prepares_the_next_one_and_each_container_serves_once(
-    runner: Stub, runner_service: Service, started_kata: Kata, engine: Engine
+def test_a_run_prepares_the_next_one_and_each_container_serves_its_number_of_runs(
+    start_runner: StartRunner, client: Client, started_kata: Kata, engine: Engine
 ) -> None:
-    names = set()
-    for _ in range(3):
-        names.add(runner.Run(request(started_kata, "hostname")).stdout.content)
-        wait_until(lambda: waiting_containers(engine, started_kata))
-    assert len(names) == 3
-    wait_until(lambda: was_warm(runner_service, started_kata) == [False, True, True])
+    for runs, containers_used in (("1", 4), ("2", 2), ("1000", 1)):
+        service = start_runner(CYBER_DOJO_RUNNER_MAX_RUNS_OF_CONTAINER=runs)
+        runner = client(service)
+        names = set()
+        for _ in range(4):
+            names.add(runner.Run(request(started_kata, "hostname")).stdout.content)
+            wait_until(lambda: waiting_containers(engine, started_kata))
+        assert len(names) == containers_used
+        wait_until(partial(_is_logged, service, started_kata, [False, True, True, True]))
+        service.stop()
 
 
 def test_preparing_twice_makes_one_container(
@@ -82,7 +90,7 @@ def test_a_run_gets_the_container_that_is_being_prepared(
     asked = runner_pb2.PrepareRequest(kata_id=started_kata.id, avatar=AVATAR, image_name=PYTHON)
     preparing = runner.Prepare.future(asked)
     wait_until(lambda: containers(engine, started_kata) + waiting_containers(engine, started_kata))
-    assert runner.Run(request(started_kata)).outcome == GREEN
+    assert runner.Run(request(started_kata)).colour == GREEN
     preparing.result()
     wait_until(lambda: was_warm(runner_service, started_kata) == [True])
 
@@ -106,7 +114,7 @@ def test_preparing_succeeds_even_if_the_run_did_not_wait_for_it(
     runner.ListImages(runner_pb2.ListImagesRequest())
     assert not preparing.done()
     (started_kata.sandbox(AVATAR) / "go").touch()
-    assert [call.result().outcome for call in (second, third)] == [GREEN, GREEN]
+    assert [call.result().colour for call in (second, third)] == [GREEN, GREEN]
     preparing.result()
     first.result()
 
@@ -133,8 +141,8 @@ def test_a_full_queue_refuses_at_once_and_says_when_to_try_again(
     assert (retry_seconds(error) or 0) >= 1
     (started_kata.sandbox(AVATAR) / "go").touch()
     first.result()
-    assert second.result().outcome == GREEN
-    assert runner.Run(third).outcome == GREEN
+    assert second.result().colour == GREEN
+    assert runner.Run(third).colour == GREEN
 
 
 def test_each_image_has_a_container_of_its_own(
@@ -165,7 +173,7 @@ def test_an_avatar_that_is_released_during_its_run_has_no_container_afterwards(
     started_kata.start_avatar("zebra")
     run = held(runner, started_kata)
     release(runner, started_kata)
-    assert run.release().outcome == GREEN
+    assert run.release().colour == GREEN
     wait_until(lambda: not containers(engine, started_kata))
     # What the run would have asked for comes before this.
     prepare(runner, started_kata, "zebra")
@@ -185,7 +193,7 @@ def test_the_least_recently_used_container_is_removed(
         assert prepare(runner, started_kata, avatar)
     wait_until(lambda: len(waiting_containers(engine, started_kata)) == 2)
     for avatar in ("bear", "crab", AVATAR):
-        assert runner.Run(request(started_kata, avatar=avatar)).outcome == GREEN
+        assert runner.Run(request(started_kata, avatar=avatar)).colour == GREEN
     wait_until(lambda: was_warm(service, started_kata) == [True, True, False])
 
 
@@ -215,8 +223,9 @@ def test_no_container_is_prepared_if_the_limit_is_0_or_memory_is_short(
     runner = client(start_runner(**setting))
     assert not prepare(runner, started_kata)
     assert_serves(runner, started_kata)
-    wait_until(lambda: not containers(engine, started_kata))
-    assert not waiting_containers(engine, started_kata)
+    wait_until(
+        lambda: not containers(engine, started_kata) + waiting_containers(engine, started_kata)
+    )
 
 
 def test_a_container_that_somebody_removed_is_replaced(
@@ -225,7 +234,7 @@ def test_a_container_that_somebody_removed_is_replaced(
     prepare(runner, started_kata)
     for container in waiting_containers(engine, started_kata):
         engine.api.remove_container(container, force=True)
-    assert runner.Run(request(started_kata)).outcome == GREEN
+    assert runner.Run(request(started_kata)).colour == GREEN
     wait_until(lambda: was_warm(runner_service, started_kata) == [False])
 
 
@@ -235,7 +244,7 @@ def test_a_container_outlives_the_handle_that_somebody_pruned(
     prepare(runner, started_kata)
     engine.api.remove_container(data_containers.namespace.kata(started_kata.id), v=True)
     for _ in range(2):
-        assert runner.Run(request(started_kata)).outcome == GREEN
+        assert runner.Run(request(started_kata)).colour == GREEN
         wait_until(lambda: waiting_containers(engine, started_kata))
 
 
@@ -357,7 +366,7 @@ def test_pipes_are_unlinked_before_a_program_runs(runner: Stub, started_kata: Ka
     prepare(runner, started_kata)
     names = {path.name for path in started_kata.avatar_folder(AVATAR).iterdir()}
     assert names == {"manifest.json", "sandbox"}
-    assert runner.Run(request(started_kata)).outcome == GREEN
+    assert runner.Run(request(started_kata)).colour == GREEN
 
 
 def test_16_tests_at_the_same_time_get_their_own_results(runner: Stub, started_kata: Kata) -> None:
@@ -370,7 +379,7 @@ def test_16_tests_at_the_same_time_get_their_own_results(runner: Stub, started_k
         avatar = names[number % len(names)]
         script = f"echo {number} > {number}.txt; cat {number}.txt; echo tests: passed"
         response = runner.Run(request(started_kata, script, avatar=avatar), timeout=60)
-        assert response.outcome == GREEN
+        assert response.colour == GREEN
         return response.stdout.content
 
     with ThreadPoolExecutor(16) as threads:

@@ -42,7 +42,7 @@ def ruby(source: str) -> colour_pb2.ColourRule:
 
 def judged(run: Run, source: str, script: str = "true") -> tuple[int, str]:
     response = run(script, colour_rule=ruby(source))
-    return response.outcome, response.reason
+    return response.colour, response.reason
 
 
 def containers(engine: Engine, namespace: Namespace) -> list[str]:
@@ -331,7 +331,7 @@ def test_runs_at_the_same_time_get_their_own_colours(runner: Stub, started_kata:
 
     def press(avatar: str, word: str) -> int:
         asked = request(started_kata, f"echo {word}", avatar=avatar, colour_rule=ruby(SAYS_SO))
-        return runner.Run(asked, timeout=60).outcome
+        return runner.Run(asked, timeout=60).colour
 
     with ThreadPoolExecutor(len(others)) as threads:
         assert list(threads.map(press, others, wanted)) == [said[word] for word in wanted]
@@ -339,7 +339,7 @@ def test_runs_at_the_same_time_get_their_own_colours(runner: Stub, started_kata:
 
 def test_a_run_that_took_too_long_is_not_judged(run: Run) -> None:
     response = run("echo green; sleep 1000", max_seconds=1, colour_rule=ruby(SAYS_SO))
-    assert response.outcome == TIMED_OUT
+    assert response.colour == TIMED_OUT
 
 
 @pytest.mark.parametrize("source", ["", " \n", "#" * (MAX_SOURCE_BYTES + 1)])
@@ -375,7 +375,7 @@ def test_a_lambda_whose_container_is_removed_is_evaluated_in_another(
     wait_until(lambda: any(map(children, servers)) or call.done())
     for container in before:
         engine.api.remove_container(container, force=True)
-    assert (call.result().outcome, call.result().reason) == (GREEN, "")
+    assert (call.result().colour, call.result().reason) == (GREEN, "")
 
 
 def test_lambda_containers_of_a_killed_runner_end_and_the_next_runner_removes_them(
@@ -415,7 +415,7 @@ def test_without_the_image_for_lambdas_they_are_faulty_and_patterns_work(
     run = runs_in(client(service), started_kata)
     reason = "the image cyber-dojo/not-here, which evaluates it, is not on this host"
     assert judged(run, SAYS_SO, "echo green") == (FAULTY, NO_COLOUR + reason)
-    assert run().outcome == GREEN
+    assert run().colour == GREEN
 
 
 @pytest.fixture
@@ -442,5 +442,5 @@ def test_a_lambda_that_ends_its_container_is_faulty_and_harms_nobody_else(
     service = start_runner(CYBER_DOJO_RUNNER_RUBY_IMAGE=ending_image)
     run = runs_in(client(service), started_kata)
     assert judged(run, SAYS_SO) == (FAULTY, NO_COLOUR + "it ended its container")
-    assert run().outcome == GREEN
+    assert run().colour == GREEN
     service.stop()

@@ -179,7 +179,7 @@ def test_what_a_run_puts_in_the_way_of_a_visible_file_is_removed(
     files = {"a.txt": b"a\n", "lib/b.txt": b"b\n"}
     assert run(trap, files).status == 0
     response = run("cat a.txt lib/b.txt; echo tests: passed", files)
-    assert response.outcome == GREEN
+    assert response.colour == GREEN
     assert response.stdout.content == b"a\nb\ntests: passed\n"
     for path in (sandbox, sandbox / "a.txt", sandbox / "lib", sandbox / "lib/b.txt"):
         assert not path.is_symlink()
@@ -198,7 +198,7 @@ for _ in range(3000):
     os.chdir("a.txt")
 """
     assert "deep" in run("python3 dig.py", {"dig.py": dig}).reason
-    assert run("cat a.txt", {"a.txt": b"tests: passed\n"}).outcome == GREEN
+    assert run("cat a.txt", {"a.txt": b"tests: passed\n"}).colour == GREEN
     assert contents(sandbox) == {"a.txt": b"tests: passed\n"}
 
 
@@ -207,7 +207,7 @@ def test_a_link_is_not_followed_when_a_deleted_file_goes(
 ) -> None:
     started_kata.start_avatar("zebra", {"b.txt": b"zebra's"})
     run("rm -r lib; ln -s ../../zebra/sandbox lib; rm c; mkdir c", {"lib/b.txt": b"", "c": b""})
-    assert run().outcome == GREEN
+    assert run().colour == GREEN
     assert (started_kata.sandbox("zebra") / "b.txt").read_bytes() == b"zebra's"
     assert sorted(os.listdir(sandbox)) == ["c", "cyber-dojo.sh", "lib"]
 
@@ -225,7 +225,7 @@ def test_a_run_can_neither_remove_nor_replace_its_sandbox(run: Run, sandbox: Pat
 def test_a_restored_avatar_without_a_sandbox_gets_one(run: Run, sandbox: Path) -> None:
     run("true", {"a.txt": b"a\n"})
     shutil.rmtree(sandbox)
-    assert run("cat a.txt; echo tests: passed", {"a.txt": b"a\n"}).outcome == GREEN
+    assert run("cat a.txt; echo tests: passed", {"a.txt": b"a\n"}).colour == GREEN
     assert (sandbox.stat().st_uid, stat.S_IMODE(sandbox.stat().st_mode)) == (UID, 0o700)
 
 
@@ -251,7 +251,7 @@ def test_files_of_another_user_become_the_avatars(run: Run, sandbox: Path) -> No
     run("true", files)
     for path in (sandbox, *sandbox.rglob("*")):
         os.chown(path, avatars.uid("zebra"), avatars.uid("zebra"))
-    assert run("echo c >> a.txt; touch lib/c && echo tests: passed", files).outcome == GREEN
+    assert run("echo c >> a.txt; touch lib/c && echo tests: passed", files).colour == GREEN
     assert {path.stat().st_uid for path in (sandbox, *sandbox.rglob("*"))} == {UID}
 
 
@@ -275,5 +275,5 @@ def test_the_next_run_finishes_what_a_killed_runner_left(run: Run, sandbox: Path
 def test_a_damaged_submission_json_does_no_harm(run: Run, sandbox: Path, content: bytes) -> None:
     run("true", {"a.txt": b"a\n"})
     (sandbox.parent / "submission.json").write_bytes(content)
-    assert run().outcome == GREEN
+    assert run().colour == GREEN
     assert (sandbox.parent / "manifest.json").exists()

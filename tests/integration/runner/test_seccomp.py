@@ -389,4 +389,4 @@ if __name__ == "__main__":
 
 def test_the_standard_library_of_python_works_under_the_filter(run: Run) -> None:
     response = run("python3 library.py", {"library.py": LIBRARY})
-    assert response.outcome == GREEN, response
+    assert response.colour == GREEN, response

@@ -36,7 +36,7 @@ def test_a_run_returns_output_status_colour_and_duration(run: Run) -> None:
     assert response.stderr.content == b"trouble\n"
     assert not response.stdout.truncated
     assert response.status == 3
-    assert response.outcome == RED
+    assert response.colour == RED
     assert response.reason == ""
     assert 0.2 <= response.duration.ToTimedelta().total_seconds() < 60
 
@@ -69,7 +69,7 @@ def test_output_beyond_the_limit_is_truncated(run: Run) -> None:
 
 def test_a_run_that_takes_too_long_is_ended(run: Run) -> None:
     response = run("echo tests: passed; trap '' TERM; sleep 1000", max_seconds=2)
-    assert response.outcome == TIMED_OUT
+    assert response.colour == TIMED_OUT
     assert response.reason == "it took longer than 2 s"
     assert response.stdout.content == b"tests: passed\n"
     assert response.status == 128 + 9
@@ -78,7 +78,7 @@ def test_a_run_that_takes_too_long_is_ended(run: Run) -> None:
 
 def test_a_daemon_that_closed_its_output_does_not_keep_a_run_from_ending(run: Run) -> None:
     response = run("setsid sleep 1000 >&- 2>&- <&- & echo tests: passed")
-    assert response.outcome == GREEN
+    assert response.colour == GREEN
 
 
 def test_a_program_that_closes_its_output_is_waited_for(run: Run) -> None:
@@ -89,7 +89,7 @@ def test_a_program_that_closes_its_output_is_waited_for(run: Run) -> None:
 
 def test_a_run_that_needs_too_much_memory_gets_a_reason(run: Run) -> None:
     response = run("python3 -c 'bytearray(2 << 30)'; echo tests: failed")
-    assert response.outcome == RED
+    assert response.colour == RED
     assert "limit of memory" in response.reason
 
 

@@ -64,11 +64,9 @@ def stored_kata(
     storer: storer_pb2_grpc.StorerServiceStub, data_containers: DataContainers
 ) -> Iterator[Kata]:
     """A kata that the storer made, with a whale."""
-    manifest = storer_pb2.Manifest(
-        display_name="Python, pytest", image_name=PYTHON, visible_files=FILES
-    )
+    manifest = storer_pb2.Manifest(display_name="Python, pytest", image_name=PYTHON, files=FILES)
     made = storer.CreateKata(storer_pb2.CreateKataRequest(manifest=manifest))
-    storer.StartAvatar(storer_pb2.StartAvatarRequest(kata_id=made.kata_id, order=[AVATAR]))
+    storer.StartAvatar(storer_pb2.StartAvatarRequest(kata_id=made.kata_id, avatars=[AVATAR]))
     yield Kata(made.kata_id, data_containers.folder(made.kata_id))
     storer.DeleteKata(storer_pb2.DeleteKataRequest(kata_id=made.kata_id))
 
@@ -103,7 +101,7 @@ def test_a_submission_fetches_its_archived_kata_with_the_products_of_earlier_run
     )
     for stderr in (b"cat: product: No such file or directory\n", b"", b""):
         response = runner.Run(request(stored_kata, FILES["cyber-dojo.sh"].decode()))
-        assert (response.outcome, response.stderr.content) == (GREEN, stderr)
+        assert (response.colour, response.stderr.content) == (GREEN, stderr)
         archive(storer, stored_kata)
         assert not stored_kata.folder.exists()
 

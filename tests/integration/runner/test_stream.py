@@ -33,7 +33,7 @@ def test_output_arrives_while_the_test_runs_and_the_result_comes_last(
     (started_kata.sandbox(AVATAR) / "go").touch()
     *rest, last = parts
     assert b"".join(part.stdout for part in rest) == b"tests: passed\n"
-    assert last.result.outcome == GREEN
+    assert last.result.colour == GREEN
     assert last.result.stdout.content == b"one\ntests: passed\n"
     assert last.result.stderr.content == b"two\n"
 
@@ -71,7 +71,7 @@ def test_a_run_that_waits_says_how_many_are_ahead_and_when_it_starts(
     assert next(second).HasField("result")
     assert next(third).HasField("started")
     *_, last = third
-    assert last.result.outcome == GREEN
+    assert last.result.colour == GREEN
 
 
 def test_output_that_comes_byte_by_byte_is_sent_in_few_pieces(

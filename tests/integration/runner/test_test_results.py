@@ -30,7 +30,7 @@ def test_a_later_run_that_writes_no_results_does_not_tell_those_of_an_earlier_on
     assert run("echo ok 1 - a > tap", results_filename="tap").test_results.counts.passed == 1
     response = run("echo tests: passed", results_filename="tap")
     assert response.test_results.fault == "tap is that of an earlier run"
-    assert response.outcome == GREEN
+    assert response.colour == GREEN
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_a_file_that_can_not_be_read_leaves_the_colour_as_it_is(
     run: Run, script: str, fault: str
 ) -> None:
     response = run(f"rm -f tap; {script}; echo tests: passed", results_filename="tap")
-    assert response.outcome == GREEN
+    assert response.colour == GREEN
     assert response.test_results.fault.startswith(fault)
     assert not response.test_results.tests
 
@@ -66,7 +66,7 @@ def test_a_name_that_leads_out_is_refused(runner: Stub, kata: Kata, name: str) -
 def test_a_run_that_leaves_the_file_for_it_has_a_special_colour(run: Run) -> None:
     response = run("touch outcome.special; echo tests: passed")
     assert response.special
-    assert response.outcome == GREEN
+    assert response.colour == GREEN
     assert "outcome.special" not in response.changed_files
     assert not run().special  # it is that of the earlier run
     assert run(files={"outcome.special": b""}).special

@@ -32,11 +32,11 @@ MOMENTS = [number * 0.04 for number in range(16)]
 def stored_kata(storer: Storer, data_containers: DataContainers) -> Kata:
     """Make a kata with the storer, with a whale and a zebra."""
     manifest = storer_pb2.Manifest(
-        display_name="Python", image_name=PYTHON, visible_files={"cyber-dojo.sh": b"true\n"}
+        display_name="Python", image_name=PYTHON, files={"cyber-dojo.sh": b"true\n"}
     )
     made = storer.CreateKata(storer_pb2.CreateKataRequest(manifest=manifest))
     for avatar in (AVATAR, PREPARING):
-        storer.StartAvatar(storer_pb2.StartAvatarRequest(kata_id=made.kata_id, order=[avatar]))
+        storer.StartAvatar(storer_pb2.StartAvatarRequest(kata_id=made.kata_id, avatars=[avatar]))
     return Kata(made.kata_id, data_containers.folder(made.kata_id))
 
 

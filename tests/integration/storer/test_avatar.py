@@ -56,7 +56,7 @@ def test_names_are_shuffled_if_no_order_is_given(katas: Katas) -> None:
 
 def test_an_avatar_opens_with_the_katas_files(katas: Katas, kata_id: str) -> None:
     request = storer_pb2.StartAvatarRequest(kata_id=kata_id, time=timestamp(STARTED))
-    assert dict(katas.stub.StartAvatar(request).visible_files) == FILES
+    assert dict(katas.stub.StartAvatar(request).files) == FILES
 
 
 def test_a_sandbox_is_its_avatars_own_and_closed_to_the_others(

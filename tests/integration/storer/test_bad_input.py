@@ -196,15 +196,15 @@ def test_listing_lights_refuses_names_other_than_the_64_animals(storer: Stub, ka
 
 def test_starting_refuses_names_other_than_the_64_animals(storer: Stub, kata_id: str) -> None:
     for bad in ["", *BAD_AVATARS]:
-        request = storer_pb2.StartAvatarRequest(kata_id=kata_id, order=["bat", bad])
-        with refused(INVALID, field="order[1]"):
+        request = storer_pb2.StartAvatarRequest(kata_id=kata_id, avatars=["bat", bad])
+        with refused(INVALID, field="avatars[1]"):
             storer.StartAvatar(request)
 
 
 def test_an_order_of_more_than_64_names_is_refused(storer: Stub, kata_id: str) -> None:
     order = [*avatars.NAMES, "bat"]
-    with refused(INVALID, field="order", says="65"):
-        storer.StartAvatar(storer_pb2.StartAvatarRequest(kata_id=kata_id, order=order))
+    with refused(INVALID, field="avatars", says="65"):
+        storer.StartAvatar(storer_pb2.StartAvatarRequest(kata_id=kata_id, avatars=order))
 
 
 @pytest.mark.parametrize("bad", BAD_FILENAMES, ids=lambda name: ascii(name[:20]))
@@ -215,7 +215,7 @@ def test_a_filename_that_could_lead_elsewhere_is_refused(
     files = {**FILES, bad: b"x"}
     with refused(INVALID, field=f"files[{shown}]"):
         record(storer, kata_id, files)
-    with refused(INVALID, field=f"manifest.visible_files[{shown}]"):
+    with refused(INVALID, field=f"manifest.files[{shown}]"):
         create(storer, files)
 
 
@@ -283,7 +283,7 @@ def test_every_rpc_was_sent_something_malformed() -> None:
 def test_nothing_is_recorded_or_created_without_files(storer: Stub, kata_id: str) -> None:
     with refused(INVALID, field="files"):
         record(storer, kata_id, {})
-    with refused(INVALID, field="manifest.visible_files"):
+    with refused(INVALID, field="manifest.files"):
         create(storer, {})
 
 
@@ -301,7 +301,7 @@ def test_files_beyond_the_limits_are_refused(
 ) -> None:
     with refused(INVALID, field=f"files{field}", says="more than"):
         record(storer, kata_id, files)
-    with refused(INVALID, field=f"manifest.visible_files{field}", says="more than"):
+    with refused(INVALID, field=f"manifest.files{field}", says="more than"):
         create(storer, files)
 
 
@@ -339,10 +339,10 @@ def test_an_impossible_test_is_not_recorded(
 
 def test_the_earliest_and_latest_times_are_kept(katas: Katas) -> None:
     for time in (Timestamp(seconds=-62135596800), Timestamp(seconds=253402300799)):
-        request = storer_pb2.CreateKataRequest(manifest=a_manifest(), created=time)
+        request = storer_pb2.CreateKataRequest(manifest=a_manifest(), time=time)
         kata_id = katas.stub.CreateKata(request).kata_id
         katas.stub.StartAvatar(
-            storer_pb2.StartAvatarRequest(kata_id=kata_id, order=["whale"], time=time)
+            storer_pb2.StartAvatarRequest(kata_id=kata_id, avatars=["whale"], time=time)
         )
         katas.record(kata_id, "whale", time=time)
         assert katas.get(kata_id).created == time
@@ -393,11 +393,11 @@ def test_a_manifest_with_an_impossible_value_creates_no_kata(
 
 @pytest.mark.parametrize("bad", BAD_TIMES, ids=str)
 def test_an_impossible_time_is_refused(storer: Stub, kata_id: str, bad: Timestamp) -> None:
-    with refused(INVALID, field="created"):
-        storer.CreateKata(storer_pb2.CreateKataRequest(manifest=a_manifest(), created=bad))
-    with refused(INVALID, field="created"):
+    with refused(INVALID, field="time"):
+        storer.CreateKata(storer_pb2.CreateKataRequest(manifest=a_manifest(), time=bad))
+    with refused(INVALID, field="time"):
         storer.ForkKata(
-            storer_pb2.ForkKataRequest(kata_id=kata_id, avatar="whale", light_number=0, created=bad)
+            storer_pb2.ForkKataRequest(kata_id=kata_id, avatar="whale", light_number=0, time=bad)
         )
     with refused(INVALID, field="time"):
         storer.StartAvatar(storer_pb2.StartAvatarRequest(kata_id=kata_id, time=bad))

@@ -170,7 +170,7 @@ def check_the_others(katas: Katas, kata_id: str, sound: list[str], newest: int) 
         assert katas.patch(kata_id, name, newest, -1) is not None
         forking = storer_pb2.ForkKataRequest(kata_id=kata_id, avatar=name, light_number=newest)
         forked = katas.stub.ForkKata(forking).kata_id
-        assert katas.get(forked).manifest.visible_files
+        assert katas.get(forked).manifest.files
         assert katas.start(forked, "whale") == "whale"
         katas.delete(forked)
 

@@ -124,7 +124,7 @@ def test_an_avatar_that_was_not_started_has_no_files(katas: Katas) -> None:
 def test_a_file_called_output_is_a_file_like_any_other(katas: Katas) -> None:
     files = {**FILES, "output": b"a participant's own\n"}
     kata_id = katas.started("whale", files=files)
-    assert katas.get(kata_id).manifest.visible_files["output"] == files["output"]
+    assert katas.get(kata_id).manifest.files["output"] == files["output"]
     assert dict(katas.files(kata_id, "whale", 0).files) == files
     katas.record(kata_id, "whale", files, stdout=b"printed\n")
     found = katas.files(kata_id, "whale", 1)

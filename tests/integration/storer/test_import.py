@@ -128,7 +128,7 @@ def test_the_manifest_of_a_legacy_kata_is_read_and_unknown_keys_are_kept(
     assert found.created == timestamp(time_of(source["created"]))
     expected = dict(source["visible_files"])
     expected.pop("output", None)
-    assert {name: text.decode() for name, text in found.manifest.visible_files.items()} == expected
+    assert {name: text.decode() for name, text in found.manifest.files.items()} == expected
     assert found.manifest.exercise == (source.get("exercise") or "")
     assert found.manifest.tab_size == source.get("tab_size", 4)
     known = {

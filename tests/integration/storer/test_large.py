@@ -103,7 +103,7 @@ def test_sixty_four_avatars_play_at_once(katas: Katas, kata_id: str) -> None:
 def test_a_kata_with_33_megabytes_is_created_started_and_recorded(katas: Katas) -> None:
     files = {**FILES, **{f"words.{number}": os.urandom(11 * MIB) for number in range(3)}}
     kata_id = katas.started("whale", files=files)
-    assert dict(katas.get(kata_id).manifest.visible_files) == files
+    assert dict(katas.get(kata_id).manifest.files) == files
     changed = {**files, "hiker.c": b"int a = 42;\n"}
     assert katas.record(kata_id, "whale", changed).number == 1
     assert dict(katas.files(kata_id, "whale").files) == changed

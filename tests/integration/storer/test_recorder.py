@@ -259,7 +259,7 @@ def test_a_storer_continues_after_another_that_died_before_it_wrote_increments(
     kept.hardlink_to(increments_json)
     client(start_storer()).record(kata_id, "whale", {"a": b"2"}, request_id="two")
     kept.replace(increments_json)  # the same inode that the storer has in its cache
-    assert katas.record(kata_id, "whale", request_id="two").number == 2
+    assert katas.record(kata_id, "whale", {"a": b"2"}, request_id="two").number == 2
     assert katas.record(kata_id, "whale", {"a": b"3"}).number == 3
     assert [light.number for light in katas.lights(kata_id, "whale")] == [0, 1, 2, 3]
     assert [each["number"] for each in increments(increments_json.parent)] == [1, 2, 3]

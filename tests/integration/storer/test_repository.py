@@ -46,7 +46,7 @@ def complete(katas: Katas, partial_id: str) -> storer_pb2.CompleteKataIdResponse
 
 def fork(katas: Katas, kata_id: str, avatar: str, number: int) -> str:
     request = storer_pb2.ForkKataRequest(
-        kata_id=kata_id, avatar=avatar, light_number=number, created=timestamp(CREATED)
+        kata_id=kata_id, avatar=avatar, light_number=number, time=timestamp(CREATED)
     )
     return katas.stub.ForkKata(request).kata_id
 
@@ -79,7 +79,7 @@ def test_a_kata_has_everything_that_it_was_created_with(katas: Katas) -> None:
         hidden_filenames=[r".*\.o"],
         other=other,
     )
-    request = storer_pb2.CreateKataRequest(manifest=manifest, created=timestamp(CREATED))
+    request = storer_pb2.CreateKataRequest(manifest=manifest, time=timestamp(CREATED))
     kata_id = katas.stub.CreateKata(request).kata_id
     found = katas.get(kata_id)
     assert found.kata_id == kata_id
@@ -112,9 +112,9 @@ def test_a_kata_names_its_started_avatars_in_alphabetical_order(katas: Katas) ->
     [
         ({"display_name": ""}, "manifest.display_name"),
         ({"image_name": ""}, "manifest.image_name"),
-        ({"visible_files": {}}, "manifest.visible_files"),
+        ({"files": {}}, "manifest.files"),
         ({"tab_size": 17}, "manifest.tab_size"),
-        ({"visible_files": {"../x": b""}}, "manifest.visible_files['../x']"),
+        ({"files": {"../x": b""}}, "manifest.files['../x']"),
     ],
 )
 def test_an_incomplete_manifest_creates_no_kata(
@@ -219,7 +219,7 @@ def test_a_fork_starts_from_the_files_of_a_light(katas: Katas) -> None:
     forked = fork(katas, kata_id, "whale", -1)
     parent, found = katas.get(kata_id), katas.get(forked)
     assert forked != kata_id
-    assert dict(found.manifest.visible_files) == changed
+    assert dict(found.manifest.files) == changed
     assert found.manifest.image_name == parent.manifest.image_name
     assert found.created == timestamp(CREATED)
     assert MessageToDict(found.manifest.other)["forked_from"] == {
@@ -227,7 +227,7 @@ def test_a_fork_starts_from_the_files_of_a_light(katas: Katas) -> None:
         "avatar": "whale",
         "number": 1,
     }
-    assert dict(katas.get(fork(katas, kata_id, "whale", 0)).manifest.visible_files) == FILES
+    assert dict(katas.get(fork(katas, kata_id, "whale", 0)).manifest.files) == FILES
 
 
 def test_a_fork_outlives_its_parent(katas: Katas) -> None:
@@ -239,7 +239,7 @@ def test_a_fork_outlives_its_parent(katas: Katas) -> None:
 
 def test_a_legacy_kata_can_be_forked(katas: Katas) -> None:
     forked = fork(katas, BUFFALO.id, "buffalo", 20)
-    assert dict(katas.get(forked).manifest.visible_files) == dict(
+    assert dict(katas.get(forked).manifest.files) == dict(
         katas.files(BUFFALO.id, "buffalo", 20).files
     )
 

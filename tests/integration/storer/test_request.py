@@ -72,7 +72,9 @@ def repeatables(katas: Katas) -> dict[str, Repeatable]:
         return stub.ForkKata(request, wait_for_ready=True)
 
     def start(stub: Stub, *order: str) -> Any:
-        request = storer_pb2.StartAvatarRequest(kata_id=kata_id, order=order, request_id=request_id)
+        request = storer_pb2.StartAvatarRequest(
+            kata_id=kata_id, avatars=order, request_id=request_id
+        )
         return stub.StartAvatar(request, wait_for_ready=True)
 
     def record(stub: Stub, files: dict[str, bytes] = FILES) -> Any:

@@ -48,7 +48,7 @@ def three(katas: Katas) -> list[str]:
 def assert_same(katas: Katas, other: Katas, ids: Iterable[str]) -> None:
     for kata_id in ids:
         was, now = katas.get(kata_id), other.get(kata_id)
-        assert now.manifest.visible_files == was.manifest.visible_files
+        assert now.manifest.files == was.manifest.files
         assert (now.created, now.avatars) == (was.created, was.avatars)
         for avatar in katas.get(kata_id).avatars:
             assert other.lights(kata_id, avatar) == katas.lights(kata_id, avatar)

@@ -87,7 +87,7 @@ def test_a_kata_starts_from_a_language_and_an_exercise(
     assert (kata.display_name, kata.exercise) == ("C (gcc), assert", "Fizz Buzz")
     folder = start_points / "languages/gcc_assert"
     names = json.loads((folder / "manifest.json").read_text())["visible_filenames"]
-    assert dict(kata.visible_files) == {
+    assert dict(kata.files) == {
         **{name: (folder / name).read_bytes() for name in names},
         "instructions": (start_points / "exercises/Fizz_Buzz/instructions").read_bytes(),
     }
@@ -116,7 +116,7 @@ def test_an_existing_start_point_works_unchanged(own: Path, serve: Callable[[Pat
     assert list(found.hidden_filenames) == ["coverage/.*\\.txt"]
     assert found.colour_rule.ruby_lambda.source == rule
     assert dict(found.other) == {"runner_choice": "stateful"}
-    assert set(found.visible_files) == set(FILES)
+    assert set(found.files) == set(FILES)
 
 
 def test_unknown_start_points_and_bad_fields_are_refused(shared: Stub) -> None:

@@ -261,7 +261,7 @@ class History:
     def _compare(self, kata_id: str) -> None:
         model = self._models[kata_id]
         found = self._katas.get(kata_id)
-        assert dict(found.manifest.visible_files) == model.files
+        assert dict(found.manifest.files) == model.files
         assert list(found.avatars) == sorted(model.avatars)
         for name, lights in model.avatars.items():
             numbers = [light.number for light in self._katas.lights(kata_id, name)]

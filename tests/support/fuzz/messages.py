@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 
 from cyberdojo.runner.v1 import runner_pb2
 from cyberdojo.startpoints.v1 import startpoints_pb2
+from cyberdojo.status.v1 import status_pb2
 from cyberdojo.storer.v1 import storer_pb2
 from support.fuzz import katas, strengths, tars
 
 STORER = [
     method
-    for service in ("StorerService", "StartPointsService")
-    for file in (storer_pb2, startpoints_pb2)
+    for service in ("StorerService", "StartPointsService", "StatusService")
+    for file in (storer_pb2, startpoints_pb2, status_pb2)
     if service in file.DESCRIPTOR.services_by_name
     for method in file.DESCRIPTOR.services_by_name[service].methods
 ]
@@ -51,7 +52,7 @@ _BY_NAME: dict[str, list[Any]] = {
     "prefix": _mostly(["", "F0", "F0220000A1"], ["zz", *_TEXTS]),
     "kata_ids": _KATAS,
     "avatar": _AVATARS,
-    "order": _AVATARS,
+    "avatars": _AVATARS,
     # Nothing that a registry could be asked for: nobody answers on port 1 of this machine.
     "image_name": _mostly([IMAGE], ["127.0.0.1:1/none", "", "A", "-", "a b", "x:", "x@sha256:1"]),
     "page_token": _TOKENS,
@@ -119,7 +120,7 @@ def _fill(draw: st.DrawFn, message: Any, field: FieldDescriptor, depth: int) -> 
         value = field.message_type.fields_by_name["value"]
         keys = _AVATARS if name == "seen" else _FILENAMES
         some = draw(st.lists(st.sampled_from(keys), max_size=4))
-        if name in {"files", "visible_files"} and draw(st.integers(0, 15)):
+        if name == "files" and draw(st.integers(0, 15)):
             some = ["cyber-dojo.sh", *some]
         for key in some:
             is_script = key == "cyber-dojo.sh"

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import docker.errors
+import pytest
 
 from dojo import avatars
 from dojo.engine.client import Engine
@@ -20,6 +21,9 @@ VARIABLES = {
     "CYBER_DOJO_SANDBOX", "HOSTNAME", "PATH", "PYTHONDONTWRITEBYTECODE", "OLDPWD", "PWD",
     "SHLVL", "_", "LANG", "PYTHONUNBUFFERED",
 }  # fmt: skip
+
+# Attacks in a container that serves one run after the other, and in one for each run.
+IN_BOTH_KINDS = pytest.mark.parametrize("attack", ["runner", "single_runner"], indirect=True)
 
 _UIDS = range(avatars.FIRST_UID, avatars.FIRST_UID + len(avatars.NAMES))
 

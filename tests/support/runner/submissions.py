@@ -17,7 +17,7 @@ from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
 from dojo import naming
 from dojo.engine.client import Engine
 from support.kata_folders import Kata
-from support.refusals import bad_fields
+from support.refusals import bad_fields, check_reason
 from support.services import wait_until
 
 Stub = runner_pb2_grpc.RunnerServiceStub
@@ -132,7 +132,7 @@ def beside(runner: Stub, kata: Kata, avatar: str) -> Iterator[None]:
 
 
 def _assert_passed(response: runner_pb2.RunResponse) -> None:
-    assert (response.outcome, response.stdout.content) == (GREEN, b"tests: passed\n")
+    assert (response.colour, response.stdout.content) == (GREEN, b"tests: passed\n")
 
 
 def containers(engine: Engine, kata: Kata) -> list[str]:
@@ -152,13 +152,24 @@ def _containers(engine: Engine, kata: Kata) -> list[str]:
 
 
 def _is_waiting(engine: Engine, container: str) -> bool:
-    """Return whether a container has only its first process, and the shell that waits."""
+    """Return whether a container has only its first process and the shell that waits.
+
+    A launcher, and the two processes with which the next run waits, may be there too. They are no
+    children of theirs: they came from outside.
+    """
     try:
         first = engine.api.inspect_container(container)["State"]["Pid"]
     except docker.errors.NotFound:
         return False
     found = children(first)
-    return len(found) == 1 and not children(found[0])
+    if len(found) != 1 or children(found[0]):
+        return False
+    own = {first, found[0]}
+    try:
+        others = [int(row[1]) for row in engine.api.top(container)["Processes"] or ()]
+    except docker.errors.APIError:  # it has ended
+        return False
+    return len([pid for pid in others if pid not in own]) <= 3
 
 
 def children(pid: int) -> list[int]:
@@ -176,6 +187,7 @@ def refused(call: Callable[[], object], code: grpc.StatusCode) -> Any:
         call()
     error = caught.value
     assert error.code() is code, f"{error.code()}: {error.details()}"
+    check_reason(error)
     return error
 
 
@@ -188,4 +200,4 @@ def bad_field(call: Callable[[], object]) -> str:
 def assert_serves(runner: Stub, kata: Kata) -> None:
     """Assert that a good submission is green."""
     response = runner.Run(request(kata), timeout=120)
-    assert response.outcome == GREEN, response
+    assert response.colour == GREEN, response

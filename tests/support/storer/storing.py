@@ -18,8 +18,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from cyberdojo.colour.v1 import colour_pb2
 from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
 from dojo.chunks import rechunk
-from dojo.refusals import reason_of
-from support.refusals import bad_fields
+from support.refusals import bad_fields, check_reason
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -52,7 +51,7 @@ class Katas:
         return self.stub.CreateKata(
             storer_pb2.CreateKataRequest(
                 manifest=a_manifest(files, **manifest),
-                created=timestamp(CREATED),
+                time=timestamp(CREATED),
                 request_id=request_id,
             )
         ).kata_id
@@ -61,7 +60,7 @@ class Katas:
         """Start an avatar; return its name."""
         return self.stub.StartAvatar(
             storer_pb2.StartAvatarRequest(
-                kata_id=kata_id, order=order, time=timestamp(STARTED), request_id=request_id
+                kata_id=kata_id, avatars=order, time=timestamp(STARTED), request_id=request_id
             )
         ).avatar
 
@@ -172,7 +171,7 @@ def a_manifest(files: Mapping[str, bytes] = FILES, **fields: Any) -> storer_pb2.
     given = {
         "display_name": "C (gcc), assert",
         "image_name": "cyberdojofoundation/gcc_assert",
-        "visible_files": files,
+        "files": files,
         **fields,
     }
     return storer_pb2.Manifest(**given)
@@ -218,8 +217,7 @@ def refused(
     error: Any = caught.value
     assert error.code() is code, error
     assert says in error.details()
-    if reason is not None:
-        assert reason_of(error) == reason
+    check_reason(error, reason)
     if field is not None:
         assert [each.field for each in bad_fields(error)] == [field], error.details()
 

@@ -91,6 +91,21 @@ def test_slots_are_limited_and_a_run_that_waits_for_its_turn_takes_none() -> Non
     admitted(test)
 
 
+def test_nobody_waits_for_somebody_who_presses_again() -> None:
+    async def test(runs: Runs) -> None:
+        for name, avatar in (
+            ("whale 1", "whale"), ("whale 2", "whale"), ("whale 3", "whale"),
+            ("bear 1", "bear"), ("crab 1", "crab"), ("bear 2", "bear"),
+        ):  # fmt: skip
+            await runs.start(name, avatar)
+        order = ["whale 1", "bear 1", "crab 1", "whale 2", "bear 2", "whale 3"]
+        for number, name in enumerate(order):
+            assert runs.begun == order[: number + 1]
+            await runs.end(name)
+
+    admitted(test, running=1)
+
+
 def test_one_avatar_in_two_katas_has_two_turns() -> None:
     async def main() -> None:
         admitting = Admission(2, 0)

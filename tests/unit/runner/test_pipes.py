@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from runner.run.init_process import InitProcess
-from runner.run.pipes import ERR, OUT, Pipes
+from runner.launch.init_process import InitProcess
+from runner.run import entrypoint
+from runner.run.pipes import Pipes
+from runner.run.streams import ERR, OUT
 from runner.run.watchdog import EndedBy, Watchdog
 from runner.sandbox import safe_fs
 
@@ -59,7 +61,7 @@ def test_a_run_ends_with_its_first_process_whoever_holds_its_pipes(
         received = bytearray()
         begun = time.monotonic()
         watchdog.begin()
-        pipes.begin()
+        pipes.tell(entrypoint.GO)
         on_data = {OUT: received.extend, ERR: received.extend}
         pipes.follow(
             on_data,
@@ -80,7 +82,7 @@ def test_what_is_in_the_pipes_at_the_end_of_a_run_is_read(pipes: Pipes, tmp_path
     ) as program:
         assert pipes.wait_until_ready(LIMIT_SECONDS, lambda: False)
         process = InitProcess(os.pidfd_open(program.pid))
-        pipes.begin()
+        pipes.tell(entrypoint.GO)
         program.wait(LIMIT_SECONDS)  # nothing is read before the end
         received = bytearray()
         on_data = {OUT: received.extend, ERR: received.extend}

@@ -4,6 +4,7 @@ The containers here stand for the engine's, which can't be told when to be slow,
 """
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from dojo.errors import EngineUnavailable
-from runner.run.container import RunKey
+from runner.run.container_config import RunKey
 from runner.run.pool import Pool, PoolLimits
 from support.services import wait_until
 
@@ -27,6 +28,8 @@ class Container:
     """What a pool needs to know of a container."""
 
     key: RunKey
+    image_id: str | None = "sha256:1"
+    image_checked: float = field(default_factory=time.monotonic)
     is_there: bool = True
     is_closed: bool = False
 
@@ -52,7 +55,7 @@ class Engine:
         assert self.may_go_on.wait(60)
         if self.error is not None:
             raise self.error
-        self.made.append(Container(key))
+        self.made.append(Container(key, self.image_id(key.image_name)))
         return self.made[-1]
 
     def image_id(self, name: str) -> str | None:
@@ -290,3 +293,56 @@ def test_closing_lets_go_of_all_also_of_one_that_is_being_made(
     assert len(engine.made) == 2
     assert engine.all_closed()
     assert pool.warm(a_key()) is None
+
+
+def test_a_container_that_is_given_back_waits_for_the_next_run(pool: Pool, engine: Engine) -> None:
+    warmed(pool, a_key())
+    made: Any = engine.made[0]
+    for _ in range(3):
+        found: Any = pool.take(a_key())
+        assert found is made
+        assert not pool.is_warm(a_key())
+        assert pool.give_back(found)
+        assert pool.is_warm(a_key())
+    assert pool.warm(a_key()) is None
+    assert len(engine.made) == 1
+
+
+def test_a_container_whose_image_was_replaced_during_its_run_serves_no_other(
+    pool: Pool, engine: Engine
+) -> None:
+    warmed(pool, a_key())
+    found: Any = pool.take(a_key())
+    engine.images["a/image"] = "sha256:2"
+    pool.images_changed()
+    assert pool.give_back(found)
+    taken: Any = pool.take(a_key())
+    assert taken is None or taken.image_id == "sha256:2"
+    wait_until(lambda: found.is_closed)
+
+
+def test_of_containers_that_are_given_back_the_least_recently_used_goes(
+    make_pool: MakePool, engine: Engine
+) -> None:
+    pool = make_pool(containers=2)
+    warmed(pool, a_key(), a_key("bear"))
+    taken: Any = pool.take(a_key())
+    warmed(pool, a_key("crab"))
+    assert pool.give_back(taken)
+    wait_until(lambda: engine.made[1].is_closed)
+    assert [pool.is_warm(a_key(each)) for each in ("whale", "bear", "crab")] == [True, False, True]
+
+
+def test_a_container_is_not_taken_back_beside_another_one_or_when_none_may_wait(
+    make_pool: MakePool,
+) -> None:
+    pool = make_pool()
+    warmed(pool, a_key())
+    taken: Any = pool.take(a_key())
+    warmed(pool, a_key())
+    assert not pool.give_back(taken)
+    for other in (make_pool(containers=0), make_pool(available=1 << 60)):
+        assert not other.give_back(taken)
+    pool.close()
+    assert not pool.give_back(taken)
+    assert not taken.is_closed

@@ -86,7 +86,7 @@ def test_a_key_that_is_not_ours_can_have_any_type(key: str, value: object) -> No
 
 @pytest.mark.parametrize("number", [sys.float_info.max, -sys.float_info.max, 5e-324, -0.0])
 def test_any_number_that_a_message_can_hold_is_read_again(number: float) -> None:
-    sent = storer_pb2.Manifest(display_name="C", image_name="an/image", visible_files={"a": b""})
+    sent = storer_pb2.Manifest(display_name="C", image_name="an/image", files={"a": b""})
     sent.other["n"] = number
     written = as_json(converters.manifest_from(sent))
     found = converters.manifest_to(manifest.from_json(json.loads(written)))
@@ -217,8 +217,8 @@ CHECKS: list[tuple[Callable[[], Manifest], str]] = [
     (lambda: Manifest("", "b", visible_files={"a": b""}), "manifest.display_name"),
     (lambda: Manifest("a", "", visible_files={"a": b""}), "manifest.image_name"),
     (lambda: Manifest("a", "gcc:{}", visible_files={"a": b""}), "manifest.image_name"),
-    (lambda: Manifest("a", "b"), "manifest.visible_files"),
-    (lambda: Manifest("a", "b", visible_files={"../a": b""}), "manifest.visible_files['../a']"),
+    (lambda: Manifest("a", "b"), "manifest.files"),
+    (lambda: Manifest("a", "b", visible_files={"../a": b""}), "manifest.files['../a']"),
     (lambda: Manifest("a", "b", max_seconds=61, visible_files={"a": b""}), "manifest.max_seconds"),
     (lambda: Manifest("a", "b", tab_size=0, visible_files={"a": b""}), "manifest.tab_size"),
     (

@@ -158,6 +158,14 @@ def read_all(kata: Kata) -> None:
 HARMLESS = {"dangling", "lights"}
 
 
+def test_a_check_counts_the_objects_of_an_avatar(incoming: Incoming) -> None:
+    incoming.light()
+    incoming.normalize()
+    checked = AvatarCheck(incoming.whale, ID).check(mend=False)
+    objects = [path for path in (incoming.git / "objects").rglob("*") if path.is_file()]
+    assert checked.object_count == len(objects) > 3
+
+
 def test_a_whole_kata_can_be_read(incoming: Incoming) -> None:
     incoming.light()
     incoming.light({**FILES, "new": b""})
@@ -439,6 +447,36 @@ def test_deltas_that_need_too_much_together_are_told_as_damage(
     name, _ = zeros_in_pack(3)
     write_pack(incoming.git, [entry(3, ZEROS), entry(7, delta_of(3), BASE_NAME)])
     assert list(packed_sizes.too_large(incoming.git)) == [name]
+
+
+def test_a_pack_is_looked_through_with_the_memory_of_all_calls(incoming: Incoming) -> None:
+    incoming.light()
+    incoming.write()
+    write_pack(incoming.git, [entry(3, b"%d" % number) for number in range(20)])
+    memory = Memory(40 * limits.HELD_ENTRY_BYTES)  # a quarter of it is for calls
+
+    def look_through_with_little_memory() -> None:
+        shares.use(memory)
+        packed_sizes.too_large(incoming.git)
+
+    with pytest.raises(MemoryExhausted):
+        contextvars.copy_context().run(look_through_with_little_memory)
+    memory.calls.take(10 * limits.HELD_ENTRY_BYTES)  # all of it came back
+    assert packed_sizes.too_large(incoming.git) == {}
+
+
+@pytest.mark.parametrize("size", [0, 7, 500, 1040])
+def test_an_index_that_is_cut_off_is_left_to_who_reads_the_pack(
+    incoming: Incoming, size: int
+) -> None:
+    incoming.light()
+    incoming.write()
+    write_pack(incoming.git, [entry(3, b"a")])
+    (index,) = (incoming.git / "objects/pack").glob("*.idx")
+    content = index.read_bytes()[:size]
+    index.unlink()
+    index.write_bytes(content)
+    assert packed_sizes.too_large(incoming.git) == {}
 
 
 def zeros_in_pack(copies: int) -> tuple[str, bytes]:

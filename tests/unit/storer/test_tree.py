@@ -220,3 +220,17 @@ def test_a_link_that_stays_inside_leads_to_its_sandbox(place: list[str], target:
 )
 def test_a_link_that_could_lead_elsewhere_does_not_stay_inside(path: str, target: str) -> None:
     assert not tree.link_stays_inside(PurePosixPath(path), target)
+
+
+@pytest.mark.parametrize("held", [1, 3, 10, 100])
+def test_the_names_of_a_large_folder_come_in_order_although_few_are_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: int
+) -> None:
+    monkeypatch.setattr(tree, "_SMALL_FOLDER_BYTES", 0)
+    monkeypatch.setattr(tree, "_HELD_NAMES", held)
+    names = [os.fsdecode(name) for name in (b"b", b"\xff", "é".encode(), b"10", b"9", b"A", b".a")]
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "inside").touch()
+    found = [str(entry.path) for entry in tree.walk(tmp_path)]
+    assert found == [path for name in sorted(names) for path in (name, f"{name}/inside")]

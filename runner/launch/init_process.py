@@ -1,8 +1,8 @@
-"""The init process of a container, as the kernel knows it.
+"""The init process of a container or of a run in it, as the kernel knows it.
 
-When it ends, the kernel ends all processes of its container. Its descriptor (pidfd_open(2)) tells
-that at once, where the engine takes some 30 ms. The descriptor can also kill the process while the
-engine hangs.
+When it ends, the kernel ends all processes of its process namespace. Its descriptor
+(pidfd_open(2)) tells that at once, where the engine takes some 30 ms. The descriptor can also kill
+the process while the engine hangs.
 """
 
 import os
@@ -13,7 +13,7 @@ from typing import Self
 
 
 class InitProcess:
-    """An open descriptor of a container's init process."""
+    """An open descriptor of an init process."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
@@ -41,13 +41,17 @@ class InitProcess:
         return cls(descriptor)
 
     def has_ended(self) -> bool:
-        """Say whether the process has ended, and with it all processes of its container."""
+        """Say whether the process has ended, and with it all processes of its namespace."""
+        return self.wait(0)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for the end of the process; say whether it has ended."""
         poll = select.poll()
         poll.register(self.descriptor, select.POLLIN)
-        return bool(poll.poll(0))
+        return bool(poll.poll(seconds * 1000))
 
     def kill(self) -> bool:
-        """Kill all processes of the container; say whether the init process still ran.
+        """Kill all processes of the namespace; say whether the init process still ran.
 
         Raises PermissionError without the capability CAP_KILL.
         """

@@ -1,0 +1,1 @@
+"""Starts programs in containers that run already, and follows their processes."""

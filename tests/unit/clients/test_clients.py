@@ -1,0 +1,107 @@
+"""The clients do what clients/cases.json describes, in each language alike."""
+
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from cyber_dojo_client import AsyncClient, Client
+from support.clients import python_driver
+from support.clients.scripted import serving
+from support.paths import TOP
+
+KINDS: dict[str, type[Client] | type[AsyncClient]] = {"python": Client, "asyncio": AsyncClient}
+CASES = json.loads((TOP / "clients/cases.json").read_text())
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """A certificate of 127.0.0.1 that stands for itself."""
+
+    certificate: bytes
+    key: bytes
+
+    def credentials(self) -> grpc.ServerCredentials:
+        return grpc.ssl_server_credentials([(self.key, self.certificate)])
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    folder = tmp_path_factory.mktemp("certificate")
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    names = ["-nodes", "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
+    files = ["-keyout", str(folder / "key.pem"), "-out", str(folder / "certificate.pem")]
+    subprocess.run([*command, *names, *files], check=True, capture_output=True)
+    return Certificate((folder / "certificate.pem").read_bytes(), (folder / "key.pem").read_bytes())
+
+
+@pytest.fixture(scope="module")
+def node() -> Iterator[Callable[[dict[str, Any]], dict[str, Any]]]:
+    """Does one case after the other, in one process."""
+    driver = subprocess.Popen(
+        ["node", "test/driver.js"],
+        cwd=TOP / "clients/node",
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with driver:
+        tasks, results = driver.stdin, driver.stdout
+        assert tasks is not None
+        assert results is not None
+
+        def drive(case: dict[str, Any]) -> dict[str, Any]:
+            tasks.write(json.dumps(case) + "\n")
+            tasks.flush()
+            comes: dict[str, Any] = json.loads(results.readline())
+            return comes
+
+        yield drive
+        tasks.close()
+        assert driver.wait() == 0
+
+
+@pytest.mark.parametrize("language", [*KINDS, "node"])
+@pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
+def test_a_client_does_as_described(
+    language: str,
+    case: dict[str, Any],
+    certificate: Certificate,
+    node: Callable[[dict[str, Any]], dict[str, Any]],
+    tmp_path: Path,
+) -> None:
+    do = case["do"]
+    credentials = certificate.credentials() if do.get("tls") else None
+    with serving(case["script"], credentials) as (scripted, address):
+        if language == "node":
+            given = {"folder": str(tmp_path), "certificate": certificate.certificate.decode()}
+            comes = node({"task": do, "address": address, **given})
+        else:
+            kind = KINDS[language]
+            comes = python_driver.drive(kind, do, address, tmp_path, certificate.certificate)
+        assert scripted.left == {}
+    if "folder" in case["comes"]:
+        comes["folder"] = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    if "refused" in comes:  # in each language's own words
+        assert case["comes"]["refused"] in comes["refused"]
+    else:
+        assert comes == case["comes"]
+    if "asked" in case:
+        assert _with_one_id(scripted.asked) == case["asked"]
+    for name, value in case.get("metadata", {}).items():
+        assert {metadata.get(name) for metadata in scripted.metadata} == {value}
+
+
+def _with_one_id(asked: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Replace the request id, of which there has to be one, by ID."""
+    ids = {each["request"].pop("requestId", None) for each in asked} - {None}
+    assert len(ids) <= 1
+    for each in asked:
+        if ids and each["rpc"] == "RecordTest":
+            each["request"]["requestId"] = "ID"
+    return asked
