@@ -68,6 +68,8 @@ class Place:
                 self.data_containers.delete(kata_id)
         with contextlib.suppress(docker.errors.ImageNotFound):
             self.engine.api.remove_image(self.namespace.kata_image)
+        with contextlib.suppress(docker.errors.NotFound):  # nothing was backed up
+            self.engine.api.remove_volume(self.namespace.backups)
 
 
 @contextlib.contextmanager
@@ -124,6 +126,12 @@ class Service:
                 for child in (thread / "children").read_text().split():
                     total += _status(int(child), "VmRSS")
         return total
+
+    @property
+    def processor_seconds(self) -> float:
+        """The processor time that the service has used; of what it started, nothing."""
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # proc(5)
 
     @property
     def peak_bytes(self) -> int:

@@ -67,8 +67,8 @@ class Bare(Way):
 
     def __init__(self, place: Place, kata_id: str, avatar: str, job: Job) -> None:
         super().__init__(place, kata_id, avatar, job)
-        self._container = f"{place.namespace.name}-bare-{secrets.token_hex(4)}"
-        command = ["docker", "run", "--rm", "--interactive", "--name", self._container]
+        self.container = f"{place.namespace.name}-bare-{secrets.token_hex(4)}"
+        command = ["docker", "run", "--rm", "--interactive", "--name", self.container]
         self._process = subprocess.Popen(
             [*command, *self._docker_options(), job.image_name, "bash", "-c", self._LOOP],
             stdin=subprocess.PIPE,

@@ -7,6 +7,8 @@ from cyber_dojo_client.channels import Access, Tls, open_aio_channel, open_chann
 from cyber_dojo_client.client import AsyncClient, Client
 from cyber_dojo_client.errors import (
     AvatarsTaken,
+    CallerNotAllowed,
+    CallerUnknown,
     CallFailed,
     DiskFull,
     ImageMissing,
@@ -22,6 +24,7 @@ from cyber_dojo_client.errors import (
     RequestIdReused,
     StaleNumber,
     TimedOut,
+    TooManyGuesses,
     Unreachable,
 )
 from cyber_dojo_client.values import in_order, plain, text
@@ -32,6 +35,8 @@ __all__ = [
     "AsyncClient",
     "AvatarsTaken",
     "CallFailed",
+    "CallerNotAllowed",
+    "CallerUnknown",
     "Client",
     "DiskFull",
     "ImageMissing",
@@ -49,6 +54,7 @@ __all__ = [
     "StaleNumber",
     "TimedOut",
     "Tls",
+    "TooManyGuesses",
     "Unreachable",
     "in_order",
     "open_aio_channel",

@@ -10,6 +10,7 @@ from typing import Any, Self, TypeVar
 
 from cyber_dojo_client.channels import NO_ACCESS, Access, open_aio_channel, open_channel
 from cyber_dojo_client.work import RECORD_SECONDS, Pressed, Work
+from cyberdojo.colour.v1 import colour_pb2
 from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
 from cyberdojo.startpoints.v1 import startpoints_pb2_grpc
 from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
@@ -73,13 +74,16 @@ class Client:
         files: Mapping[str, bytes],
         *,
         expected_number: int | None = None,
+        predicted: colour_pb2.Colour.ValueType = colour_pb2.COLOUR_UNSPECIFIED,
+        writer: str = "",
         on_part: Callable[[runner_pb2.RunStreamResponse], object] = _ignore,
         request_id: str = "",
     ) -> Pressed:
         """Run an avatar's tests and record the light.
 
         `expected_number` is the number that the light is to get: if another browser was faster, the
-        call fails with StaleNumber, whose `ran` has the run's result all the same. `on_part` is
+        call fails with StaleNumber, whose `ran` has the run's result all the same. `predicted` is
+        the colour that somebody expected, `writer` names the browser or tab. `on_part` is
         called with each part of the run, for an editor that shows the output as it comes; if the
         run is lost and done again, the parts come again from the first.
         """
@@ -90,6 +94,8 @@ class Client:
                 manifest,
                 files,
                 expected_number=expected_number,
+                predicted=predicted,
+                writer=writer,
                 on_part=on_part,
                 request_id=request_id,
             )
@@ -157,6 +163,8 @@ class AsyncClient:
         files: Mapping[str, bytes],
         *,
         expected_number: int | None = None,
+        predicted: colour_pb2.Colour.ValueType = colour_pb2.COLOUR_UNSPECIFIED,
+        writer: str = "",
         on_part: Callable[[runner_pb2.RunStreamResponse], object] = _ignore,
         request_id: str = "",
     ) -> Pressed:
@@ -167,6 +175,8 @@ class AsyncClient:
             manifest,
             files,
             expected_number=expected_number,
+            predicted=predicted,
+            writer=writer,
             on_part=on_part,
             request_id=request_id,
         )

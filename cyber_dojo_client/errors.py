@@ -80,6 +80,18 @@ class MalformedField(CallFailed):
     """A field of the request is malformed; `fields` says which."""
 
 
+class CallerUnknown(CallFailed):
+    """The call has no token or certificate that the service knows."""
+
+
+class CallerNotAllowed(CallFailed):
+    """The caller's role may not make this call."""
+
+
+class TooManyGuesses(CallFailed):
+    """The caller named too many ids that no kata has; `retry_after` says when to go on."""
+
+
 class NoSuchKata(CallFailed):
     """No kata has this id."""
 
@@ -137,6 +149,9 @@ class KataDamaged(CallFailed):
 
 OF_REASON: dict[str, type[CallFailed]] = {
     "MALFORMED_FIELD": MalformedField,
+    "CALLER_UNKNOWN": CallerUnknown,
+    "CALLER_NOT_ALLOWED": CallerNotAllowed,
+    "TOO_MANY_GUESSES": TooManyGuesses,
     "NO_SUCH_KATA": NoSuchKata,
     "NO_SUCH_AVATAR": NoSuchAvatar,
     "NO_SUCH_LIGHT": NoSuchLight,

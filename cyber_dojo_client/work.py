@@ -18,6 +18,7 @@ from typing import Any, Protocol, TypeVar
 
 from cyber_dojo_client.errors import CallFailed, Incomplete
 from cyber_dojo_client.values import checked
+from cyberdojo.colour.v1 import colour_pb2
 from cyberdojo.runner.v1 import runner_pb2
 from cyberdojo.storer.v1 import storer_pb2
 
@@ -129,6 +130,8 @@ class Work:
         files: Mapping[str, bytes],
         *,
         expected_number: int | None,
+        predicted: colour_pb2.Colour.ValueType,
+        writer: str,
         on_part: Callable[[runner_pb2.RunStreamResponse], object],
         request_id: str,
     ) -> Pressed:
@@ -163,6 +166,8 @@ class Work:
             test_results=ran.test_results if ran.HasField("test_results") else None,
             request_id=request_id,
             expected_number=expected_number,
+            predicted=predicted,
+            writer=writer,
         )
         try:
             recorded = await self.call(self._storer.RecordTest, record, RECORD_SECONDS)

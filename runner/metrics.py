@@ -10,6 +10,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from dojo import image_names, traces
 from dojo.metrics import BUCKETS, REGISTRY, BoundedNames
 from runner.colour.colour import Colour
+from runner.launch.control_group import Usage
 
 CANCELLED = "cancelled"
 
@@ -35,6 +36,22 @@ _STEP_SECONDS = Histogram(
     ["step"],
     registry=REGISTRY,
     buckets=BUCKETS,
+)
+_PROCESSOR_SECONDS = Counter(
+    "cyber_dojo_run_processor_seconds",
+    "Processor time of runs that ended, of all processors together, where the kernel counts it.",
+    registry=REGISTRY,
+)
+_PEAK_MEMORY_BYTES = Histogram(
+    "cyber_dojo_run_peak_memory_bytes",
+    "The most memory that a run used at once, where the kernel counts it.",
+    registry=REGISTRY,
+    buckets=[2**exponent for exponent in range(20, 34)],
+)
+_WRITTEN_BYTES = Counter(
+    "cyber_dojo_run_written_bytes",
+    "Bytes that runs wrote to disks, where the kernel counts them.",
+    registry=REGISTRY,
 )
 RUNS_IN_PROGRESS = Gauge("cyber_dojo_runs_in_progress", "Runs that have a slot.", registry=REGISTRY)
 RUNS_WAITING = Gauge(
@@ -77,10 +94,21 @@ def step(name: str) -> Iterator[Step]:
             _STEP_SECONDS.labels(name).observe(found.seconds)
 
 
-def count_run(image_name: str, outcome: Colour, *, is_warm: bool) -> None:
-    """Count a run that ended with an outcome."""
+def count_run(image_name: str, outcome: Colour, usage: Usage | None, *, is_warm: bool) -> None:
+    """Count a run that ended with an outcome, and what it used, if that is known."""
     _RUNS.labels(_IMAGES.learn(image_names.tagged(image_name)), outcome.value).inc()
     _STARTS.labels("warm" if is_warm else "cold").inc()
+    if usage is not None:
+        _count_usage(usage)
+
+
+def _count_usage(usage: Usage) -> None:
+    if usage.processor_seconds is not None:
+        _PROCESSOR_SECONDS.inc(usage.processor_seconds)
+    if usage.peak_memory_bytes is not None:
+        _PEAK_MEMORY_BYTES.observe(usage.peak_memory_bytes)
+    if usage.written_bytes is not None:
+        _WRITTEN_BYTES.inc(usage.written_bytes)
 
 
 def count_cancelled(image_name: str) -> None:

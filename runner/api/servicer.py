@@ -217,7 +217,9 @@ class RunnerServicer(runner_pb2_grpc.RunnerServiceServicer):
                     parts.add_started()
                 with metrics.RUNS_IN_PROGRESS.track_inprogress():
                     done = await _in(self._run_threads, self._runs.perform, run)
-            metrics.count_run(submission.image_name, done.outcome, is_warm=done.is_warm)
+            metrics.count_run(
+                submission.image_name, done.outcome, done.exit.usage, is_warm=done.is_warm
+            )
             if not result.done():
                 result.set_result(done)
             # Send the response first: starting the next container would slow it down.

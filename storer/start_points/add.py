@@ -9,6 +9,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from dojo import locks
 from storer.fs import durable
 from storer.start_points import checks, folders, index, start_point
 from storer.start_points.checks import Findings
@@ -36,8 +37,13 @@ def main(arguments: list[str]) -> None:
 def add(folder: Path, new: Path, findings: Findings) -> list[str]:
     """Add the start points in `new` to a folder that is served; return their display names.
 
-    Adds to `findings` what is wrong; if anything is, nothing is added.
+    Adds to `findings` what is wrong; if anything is, nothing is added. One process adds at a time.
     """
+    with locks.locked(folder):
+        return _add(folder, new, findings)
+
+
+def _add(folder: Path, new: Path, findings: Findings) -> list[str]:
     target = folder / new.name
     if target.exists():
         findings.problems.append(f"{new}: {target} exists already: give it another name")

@@ -101,7 +101,6 @@ class Replicator:
         if self._is_enabled:
             now = time.monotonic()
             with self._woken:
-                now = time.monotonic()
                 self._due.setdefault(kata_id, now + self._delay_seconds)
                 self._uncopied_since.setdefault(kata_id, now)
                 self._woken.notify()

@@ -5,6 +5,7 @@ import { setTimeout as pause } from "node:timers/promises";
 import { type DescMessage, type MessageInitShape, type MessageShape } from "@bufbuild/protobuf";
 import { Client as Connection, credentials } from "@grpc/grpc-js";
 import { CallFailed, Incomplete } from "./errors.js";
+import type { Colour } from "./gen/cyberdojo/colour/v1/colour_pb.js";
 import { RunnerService, type RunResponse, type RunStreamResponse } from "./gen/cyberdojo/runner/v1/runner_pb.js";
 import serviceConfig from "./gen/service_config.js";
 import { StartPointsService } from "./gen/cyberdojo/startpoints/v1/startpoints_pb.js";
@@ -53,6 +54,10 @@ export interface ClientOptions {
 export interface PressOptions {
   /** The number that the light is to get: one more than the newest that the editor knows of. */
   expectedNumber?: number;
+  /** The colour that somebody expected. */
+  predicted?: Colour;
+  /** Names the browser or tab. */
+  writer?: string;
   /** Called with each part of the run; of a run that is lost and done again, from the first. */
   onPart?: (part: RunStreamResponse) => void;
   /** Names this press. Absent: a new one. */
@@ -152,7 +157,7 @@ export class Client {
     avatar: string,
     manifest: MessageInitShape<typeof ManifestSchema>,
     files: Record<string, Uint8Array>,
-    { expectedNumber, onPart = () => {}, requestId }: PressOptions = {},
+    { expectedNumber, predicted, writer, onPart = () => {}, requestId }: PressOptions = {},
   ): Promise<Pressed> {
     const { imageName, maxSeconds, colourRule, resultsFilename } = manifest;
     const run = { kataId, avatar, imageName, files, maxSeconds, colourRule, resultsFilename };
@@ -176,6 +181,8 @@ export class Client {
         testResults: ran.testResults,
         requestId,
         expectedNumber,
+        predicted,
+        writer,
       });
       return { light: light as Light, ran, files: shown };
     } catch (error) {

@@ -58,6 +58,12 @@ export class Unreachable extends CallFailed {}
 export class TimedOut extends CallFailed {}
 /** A field of the request is malformed; `fields` says which. */
 export class MalformedField extends CallFailed {}
+/** The call has no token or certificate that the service knows. */
+export class CallerUnknown extends CallFailed {}
+/** The caller's role may not make this call. */
+export class CallerNotAllowed extends CallFailed {}
+/** The caller named too many ids that no kata has; `retryAfter` says when to go on. */
+export class TooManyGuesses extends CallFailed {}
 /** No kata has this id. */
 export class NoSuchKata extends CallFailed {}
 /** The avatar was not started in this kata. */
@@ -85,6 +91,9 @@ export class KataDamaged extends CallFailed {}
 
 const OF_REASON: Record<string, typeof CallFailed> = {
   MALFORMED_FIELD: MalformedField,
+  CALLER_UNKNOWN: CallerUnknown,
+  CALLER_NOT_ALLOWED: CallerNotAllowed,
+  TOO_MANY_GUESSES: TooManyGuesses,
   NO_SUCH_KATA: NoSuchKata,
   NO_SUCH_AVATAR: NoSuchAvatar,
   NO_SUCH_LIGHT: NoSuchLight,

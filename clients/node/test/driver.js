@@ -66,7 +66,7 @@ async function press(client, task) {
     "whale",
     fromJson(dojo.ManifestSchema, task.manifest),
     task.as_text ? task.press : Object.fromEntries(encoded),
-    { expectedNumber: task.expected, onPart },
+    { expectedNumber: task.expected, predicted: task.predicted, writer: task.writer, onPart },
   );
   const files = Object.entries(pressed.files).map(([name, content]) => [name, dojo.text(content)]);
   return { light: pressed.light.number, outputs, files: Object.fromEntries(files) };

@@ -208,14 +208,14 @@ def test_a_list_of_lights_that_contradicts_git_is_corrected_and_keeps_unknown_ke
     path = whale / "increments.json"
     listed = json.loads(path.read_bytes())
     listed[0]["colour"] = "green"
-    listed[1]["predicted"] = "red"
+    listed[1]["mood"] = "red"
     path.write_text(json.dumps(listed[:2]))
     verified = verify(katas, kata_id, mend=True)
     assert verified.kinds() == [("STALE", "whale/increments.json", True)]
     assert verified.findings[0].what == "lights 1, 3 are not as git has it"
     mended = json.loads(path.read_bytes())
     assert [each["colour"] for each in mended] == ["red", "red", "green"]
-    assert mended[1]["predicted"] == "red"
+    assert mended[1]["mood"] == "red"
     assert verify(katas, kata_id).kinds() == []
 
 

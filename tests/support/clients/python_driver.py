@@ -122,6 +122,8 @@ async def _press(client: Any, do: Mapping[str, Any], files: dict[str, str]) -> d
             json_format.ParseDict(do["manifest"], storer_pb2.Manifest()),
             contents,
             expected_number=do.get("expected"),
+            predicted=do.get("predicted", 0),
+            writer=do.get("writer", ""),
             on_part=show,
         )
     )
