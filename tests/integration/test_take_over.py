@@ -71,7 +71,7 @@ def test_a_run_ends_in_the_former_runner_while_the_new_one_serves(
         wait_until((kata.sandbox("whale") / "begun").exists)
         stopping = threads.submit(former.stop)
         wait_until(lambda: serving(new))
-        assert run_healthcheck(new.address).returncode == 0
+        wait_until(lambda: run_healthcheck(new.address).returncode == 0)
         assert metrics_of(new) == metrics_of(former)
         assert former.is_running
         assert not run.done()
