@@ -4,6 +4,8 @@
 MAKEFLAGS += --no-print-directory
 
 python := .venv/bin/python
+# Tests mostly wait, for the engine and the disk.
+workers := $(shell expr 2 '*' $$(nproc))
 node := clients/node
 buf := $(node)/node_modules/.bin/buf
 contract := protos
@@ -73,11 +75,11 @@ demo: up ## set up, start the services, and show what they do; TLS=1: with TLS a
 
 test: setup lint lint-protos types node-client images ## set up, check everything, run all tests
 	@scripts/test-tools.sh
-	@$(python) -m pytest --numprocesses auto --cov --cov-report=
+	@$(python) -m pytest --numprocesses $(workers) --cov --cov-report=
 	@$(python) -m coverage report --format=total | sed 's/.*/-- the tests cover & % of the lines, the services that they start not counted/'
 
 test-languages: setup images-all ## test the start points and legacy scripts of all languages in their images
-	@$(python) -m pytest tests/integration/test_start_points.py tests/integration/test_legacy_scripts.py --all-languages --numprocesses auto
+	@$(python) -m pytest tests/integration/test_start_points.py tests/integration/test_legacy_scripts.py --all-languages --numprocesses $(workers)
 
 bench: setup images ## measure, print the tables, write benchmarks/results.json
 	@$(python) -m benchmarks
@@ -93,7 +95,7 @@ fuzz-case: setup images ## try one finding again: make fuzz-case CASE=build/fuzz
 
 coverage: setup node-client images ## run all tests, and tell what they cover, the services that they start counted
 	@COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml COVERAGE_FILE=$(CURDIR)/build/coverage/data \
-		$(python) -m pytest --numprocesses auto --cov --cov-report=
+		$(python) -m pytest --numprocesses $(workers) --cov --cov-report=
 	@$(python) -m coverage report --skip-covered --sort=cover
 
 lint: .venv/.installed ## check the code without running it
