@@ -5,7 +5,7 @@ import math
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -29,13 +29,23 @@ HELD = "from dojo.errors import LockHeld; raise LockHeld('a kata', 'a reason')"
 MUCH = "held = bytes(range(256)) * 400_000; import signal; signal.pause()"
 
 
+Started = Callable[[], set[int]]
+
+
 @pytest.fixture
-def processes() -> Iterator[Processes]:
+def started() -> Started:
+    """Returns the processes that a test has started; other tests' services may run beside them."""
+    before = set(children_of(os.getpid()))
+    return lambda: set(children_of(os.getpid())) - before
+
+
+@pytest.fixture
+def processes(started: Started) -> Iterator[Processes]:
     """One process, which is ended at the end."""
     found = Processes(1, "do such work")
     yield found
     found.stop()
-    assert not children_of(os.getpid())
+    assert not started()
 
 
 def test_a_process_returns_what_a_function_returns_and_is_used_again(processes: Processes) -> None:
@@ -81,12 +91,12 @@ def test_a_process_yields_to_the_service(processes: Processes) -> None:
 
 
 def test_a_process_that_takes_too_much_memory_is_ended(
-    processes: Processes, monkeypatch: pytest.MonkeyPatch
+    processes: Processes, started: Started, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "PROCESS_BYTES", 90 * 1024 * 1024)
     with pytest.raises(ProcessTooLarge):
         processes.call(exec, MUCH)
-    assert not children_of(os.getpid())
+    assert not started()
     assert processes.call(math.sqrt, 4) == 2
 
 
@@ -101,7 +111,9 @@ def test_a_crash_is_told_as_a_defect(processes: Processes) -> None:
         processes.call(signal.raise_signal, signal.SIGSEGV)
 
 
-def test_a_process_ends_with_the_call_that_it_works_for(processes: Processes) -> None:
+def test_a_process_ends_with_the_call_that_it_works_for(
+    processes: Processes, started: Started
+) -> None:
     work = CallWork(lambda: True)
     ended: list[bool] = []
 
@@ -114,11 +126,11 @@ def test_a_process_ends_with_the_call_that_it_works_for(processes: Processes) ->
 
     thread = threading.Thread(target=contextvars.copy_context().run, args=(call,))
     thread.start()
-    wait_until(lambda: children_of(os.getpid()))
+    wait_until(started)
     work.end()
     thread.join()
     assert ended
-    assert not children_of(os.getpid())
+    assert not started()
 
 
 def test_a_call_that_waits_too_long_for_a_process_is_told_to_come_again(
@@ -141,8 +153,8 @@ def test_a_call_that_waits_too_long_for_a_process_is_told_to_come_again(
 
 
 def test_a_process_without_work_ends_soon(
-    processes: Processes, monkeypatch: pytest.MonkeyPatch
+    processes: Processes, started: Started, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dojo.processes._IDLE_SECONDS", 0.1)
     processes.call(os.getpid)
-    wait_until(lambda: not children_of(os.getpid()))
+    wait_until(lambda: not started())
