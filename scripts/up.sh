@@ -162,6 +162,7 @@ python_in_container() {
 host=${CYBER_DOJO_HOST:-127.0.0.1}
 ports=("${CYBER_DOJO_STORER_PORT:-4577}" "${CYBER_DOJO_RUNNER_PORT:-4597}")
 if [ "$host" = 127.0.0.1 ]; then
+    image=$(docker inspect --format '{{.Image}}' "$container")
     addresses=$(python_in_container host - <scripts/local_addresses.py)
     # shellcheck disable=SC2086  # one argument for each address
     open=$(python_in_container bridge - "${ports[*]}" $addresses <scripts/answering.py)
