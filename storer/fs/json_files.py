@@ -146,6 +146,11 @@ def is_text(value: object) -> bool:
     return True
 
 
+def to_text(value: object) -> str:
+    """Return a value as text that UTF-8, and so a message, can encode; "?" for a surrogate."""
+    return str(value).encode("utf-8", "replace").decode()
+
+
 def read_files(value: object) -> dict[str, bytes]:
     """Return filename -> content from a JSON value; raise Unreadable for any other value."""
     if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):

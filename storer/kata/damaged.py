@@ -77,7 +77,7 @@ def check(folder: Path, kata_id: str) -> None:
 
 def write(folder: Path, path: str, reason: str) -> None:
     """Write what is wrong with the avatar in `folder`, once `damaged` has what came."""
-    path, reason = (_text(text)[:_MAX_CHARACTERS] for text in (path, reason))
+    path, reason = (json_files.to_text(text)[:_MAX_CHARACTERS] for text in (path, reason))
     damage = Damage(path, reason, digest(folder / DAMAGED))
     durable.write(folder / DAMAGED_JSON, json_files.dumps(asdict(damage)) + b"\n")
 
@@ -96,7 +96,3 @@ def digest(top: Path) -> str:
                     while piece := file.read(CHUNK_BYTES):
                         found.update(piece)
     return found.hexdigest()
-
-
-def _text(text: str) -> str:
-    return text.encode("utf-8", "replace").decode()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeGuard
 
-from storer.fs import json_times
+from storer.fs import json_files, json_times
 from storer.fs.json_files import Unreadable
 from storer.kata import light_facts
 from storer.kata.light_facts import NO_FACTS, Facts
@@ -101,20 +101,17 @@ def from_json(value: object) -> Light:
         time=time,
         duration=duration if _is_duration(duration) else None,
         status=status if _is_number(status, MAX_STATUS) else None,
-        reason=_text(value.get("reason", "")),
+        reason=json_files.to_text(value.get("reason", "")),
         request=_request(value),
         facts=light_facts.from_json(value),
     )
 
 
 def _request(value: Mapping[str, Any]) -> Request | None:
-    given = _text(value.get("request_id", ""))
-    return Request(given, _text(value.get("request_digest", ""))) if given else None
-
-
-def _text(value: object) -> str:
-    """Return a value as text that UTF-8, and so a message, can encode."""
-    return str(value).encode("utf-8", "replace").decode()
+    given = json_files.to_text(value.get("request_id", ""))
+    if not given:
+        return None
+    return Request(given, json_files.to_text(value.get("request_digest", "")))
 
 
 def _is_number(value: object, most: int) -> TypeGuard[int]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from dojo import avatars, kata_ids
+from storer.fs import json_files
 
 PREDICTABLE = ("red", "amber", "green")
 
@@ -96,7 +97,7 @@ def from_json(value: Mapping[str, Any]) -> Facts:
     found = Facts(
         predicted=predicted if predicted in PREDICTABLE else "",
         source=_source(value.get("source")),
-        writer=_text(writer)[:MAX_WRITER] if isinstance(writer, str) else "",
+        writer=json_files.to_text(writer)[:MAX_WRITER] if isinstance(writer, str) else "",
         **{name: value.get(key) is True for key, name in _FLAGS.items()},
         **{name: _count(value.get(key)) for key, name in _COUNTS.items()},  # type: ignore[arg-type]
         test_counts=_test_counts(value.get("test_counts")),
@@ -124,8 +125,3 @@ def _test_counts(value: object) -> TestCounts | None:
 def _count(value: object) -> int | None:
     is_number = isinstance(value, int) and not isinstance(value, bool)
     return value if is_number and 0 <= value <= MAX_COUNT else None  # type: ignore[operator, return-value]
-
-
-def _text(value: str) -> str:
-    """Return text that UTF-8, and so a message, can encode."""
-    return value.encode("utf-8", "replace").decode()
