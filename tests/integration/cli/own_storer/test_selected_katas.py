@@ -1,46 +1,19 @@
 """`cyber-dojo ls` and `rm` select katas, archived ones too, without bringing any back."""
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from cyberdojo.storer.v1 import storer_pb2
 from dojo.engine.data_containers import DataContainers
 from support.commands import CommandLine
-from support.services import Service
-from support.storer.storing import FILES, Katas
-
-
-@pytest.fixture
-def storer(
-    elsewhere: DataContainers, start_storer: Callable[..., Service], tmp_path: Path
-) -> Service:
-    """A storer with an archive, which has nothing else."""
-    return start_storer(
-        CYBER_DOJO_NAMESPACE=elsewhere.namespace.name, CYBER_DOJO_ARCHIVE=str(tmp_path / "archive")
-    )
-
-
-@pytest.fixture
-def line(storer: Service, tmp_path: Path) -> CommandLine:
-    """A command line that calls it."""
-    return CommandLine(storer.address, tmp_path)
-
-
-@pytest.fixture
-def katas(storer: Service, client: Callable[[Service], Katas]) -> Katas:
-    """Its katas."""
-    return client(storer)
+from support.storer.storing import FILES, Katas, timestamp
 
 
 def at(year: int) -> Timestamp:
     """Return a moment of a year."""
-    time = Timestamp()
-    time.FromDatetime(datetime(year, 5, 1, tzinfo=UTC))
-    return time
+    return timestamp(datetime(year, 5, 1, tzinfo=UTC))
 
 
 def kata(katas: Katas, language: str, year: int, lights: int = 0, size: int = 0) -> str:

@@ -1,48 +1,14 @@
 """`cyber-dojo backups`, and `backup --dry-run`: nothing of them changes anything."""
 
 import re
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-
-import pytest
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from cyberdojo.storer.v1 import storer_pb2
 from dojo.engine.data_containers import DataContainers
 from support.commands import CommandLine
-from support.services import Service
 from support.storer.backups import become_unreadable
-from support.storer.storing import FILES, Katas
-
-
-@pytest.fixture
-def storer(
-    elsewhere: DataContainers, start_storer: Callable[..., Service], tmp_path: Path
-) -> Service:
-    """A storer with an archive, which has nothing else."""
-    return start_storer(
-        CYBER_DOJO_NAMESPACE=elsewhere.namespace.name, CYBER_DOJO_ARCHIVE=str(tmp_path / "archive")
-    )
-
-
-@pytest.fixture
-def line(storer: Service, tmp_path: Path) -> CommandLine:
-    """A command line that calls it."""
-    return CommandLine(storer.address, tmp_path)
-
-
-@pytest.fixture
-def katas(storer: Service, client: Callable[[Service], Katas]) -> Katas:
-    """Its katas."""
-    return client(storer)
-
-
-def moment(time: datetime) -> Timestamp:
-    """Return a time as a message."""
-    message = Timestamp()
-    message.FromDatetime(time)
-    return message
+from support.storer.storing import FILES, Katas, timestamp
 
 
 def test_backups_are_listed_with_their_counts_and_what_they_lack(
@@ -145,7 +111,7 @@ def test_whether_everything_until_last_night_is_in_it_is_one_command(
 
     assert check(late) == (0, [])
     # A light from after that time is no reason to complain, one from before is.
-    katas.record(first, "whale", {**FILES, "a": b""}, time=moment(begun + timedelta(hours=2)))
+    katas.record(first, "whale", {**FILES, "a": b""}, time=timestamp(begun + timedelta(hours=2)))
     assert check(early) == (0, [])
     assert check(late) == (1, [first])
     text = line.run("backups", "check", "full.tar", "--until", late.isoformat()).text
