@@ -13,6 +13,7 @@ from benchmarks import figures
 from benchmarks.figures import Figure, percentile
 from benchmarks.places import Place, storer
 from cyberdojo.colour.v1 import colour_pb2
+from cyberdojo.output.v1 import output_pb2
 from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
 from dojo import kata_ids
 
@@ -170,7 +171,9 @@ def _record(stub: storer_pb2_grpc.StorerServiceStub, kata_id: str, number: int) 
             kata_id=kata_id,
             avatar=AVATAR,
             files=_files(number),
-            stdout=b"stats.tests: stats.tests.c:%d: main: Assertion failed.\n" % number,
+            stdout=output_pb2.Output(
+                content=b"stats.tests: stats.tests.c:%d: main: Assertion failed.\n" % number
+            ),
             colour=colour_pb2.COLOUR_RED,
         )
     )

@@ -11,6 +11,7 @@ from benchmarks.figures import Figure, table
 from benchmarks.places import Place, Storer, storer
 from benchmarks.storer_download import started_kata
 from cyberdojo.colour.v1 import colour_pb2
+from cyberdojo.output.v1 import output_pb2
 from cyberdojo.storer.v1 import storer_pb2
 
 KATAS, FEW_KATAS = 2000, 200
@@ -84,7 +85,7 @@ def _press(serving: Storer, kata_id: str, number: int) -> None:
             kata_id=kata_id,
             avatar="whale",
             files={**FILES, "file1.py": f"answer = {number}\n".encode() * 50},
-            stdout=b"F.....\n" * 70,
+            stdout=output_pb2.Output(content=b"F.....\n" * 70),
             colour=colour_pb2.COLOUR_RED,
         )
     )

@@ -14,6 +14,7 @@ import docker
 from benchmarks.figures import Figure, percentile, table
 from benchmarks.places import Place, Storer, storer
 from cyberdojo.colour.v1 import colour_pb2
+from cyberdojo.output.v1 import output_pb2
 from cyberdojo.storer.v1 import storer_pb2
 from dojo import avatars, kata_ids
 
@@ -230,7 +231,7 @@ def press(serving: Storer, kata_id: str, place: int, number: int) -> None:
             kata_id=kata_id,
             avatar=avatars.NAMES[place],
             files=changed(number),
-            stdout=OUTPUT,
+            stdout=output_pb2.Output(content=OUTPUT),
             status=1,
             colour=colour_pb2.COLOUR_RED,
             request_id=str(number),

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from dojo import limits
+from dojo import limits, run_output
 from dojo.service.settings import CommonSettings, address, setting, whole_number
 
 KIB = 1024
@@ -114,7 +114,7 @@ class RunnerSettings(CommonSettings):
     )
     max_output_bytes: int = setting(
         "CYBER_DOJO_RUN_MAX_OUTPUT_BYTES",
-        whole_number(KIB, 16 * MIB),
+        whole_number(KIB, run_output.MAX_BYTES),
         50 * KIB,
         "bytes kept of standard output, and as many of standard error; stops endless output",
     )

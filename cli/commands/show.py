@@ -173,8 +173,8 @@ def _show_light(client: Client, screen: Screen, kata_id: str, avatar: str, numbe
                 "files": {
                     name: contents.to_json(content) for name, content in sorted(found.files.items())
                 },
-                "stdout": contents.to_json(found.stdout),
-                "stderr": contents.to_json(found.stderr),
+                "stdout": contents.to_json(found.stdout.content),
+                "stderr": contents.to_json(found.stderr.content),
                 "test_results": MessageToDict(found.test_results, preserving_proto_field_name=True)
                 or None,
             }
@@ -195,10 +195,10 @@ def _show_light(client: Client, screen: Screen, kata_id: str, avatar: str, numbe
     for name, content in sorted(found.files.items()):
         screen.say()
         contents.say(screen, name, content)
-    for name, content in (("standard output", found.stdout), ("standard error", found.stderr)):
-        if content:
+    for name, output in (("standard output", found.stdout), ("standard error", found.stderr)):
+        if output.content:
             screen.say()
-            contents.say(screen, name, content)
+            contents.say(screen, name, output.content)
 
 
 def _say_test(screen: Screen, test: results_pb2.TestResult) -> None:

@@ -13,6 +13,7 @@ import grpc.aio
 import structlog
 
 from cyberdojo.colour.v1 import colour_pb2
+from cyberdojo.output.v1 import output_pb2
 from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
 from dojo import avatars, image_names, kata_ids, run_seconds, visible_files
 from dojo.access import guesses
@@ -342,8 +343,8 @@ def _usage(usage: Usage) -> runner_pb2.Usage:
     return message
 
 
-def _output(capture: Capture) -> runner_pb2.Output:
-    return runner_pb2.Output(content=capture.content, truncated=capture.is_truncated)
+def _output(capture: Capture) -> output_pb2.Output:
+    return output_pb2.Output(content=capture.content, truncated=capture.is_truncated)
 
 
 def _pull_response(progress: Progress) -> runner_pb2.PullImageResponse:

@@ -14,7 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from cyberdojo.colour.v1 import colour_pb2
 from cyberdojo.storer.v1 import storer_pb2
-from dojo import avatars, kata_ids, limits, run_seconds, visible_files
+from dojo import avatars, kata_ids, limits, run_output, run_seconds, visible_files
 from dojo.chunks import Digest
 from dojo.errors import InvalidArgument
 from storer.api import facts_converters
@@ -32,7 +32,6 @@ MAX_REQUEST_ID = 100
 # Of one that a kata's id follows from: fewer characters are not random enough.
 LEAST_CREATING_REQUEST_ID = 16
 MAX_REASON = 1000
-MAX_OUTPUT_BYTES = 1024 * 1024
 
 # Enough to notice that another request has the same id: nobody gains by a collision.
 DIGEST_DIGITS = 16
@@ -108,9 +107,10 @@ def light_from(request: storer_pb2.RecordTestRequest) -> tuple[Light, Submission
         raise InvalidArgument("status", f"{request.status} is not from 0 to {MAX_STATUS}")
     check_length("reason", request.reason, MAX_REASON)
     for field, output in (("stdout", request.stdout), ("stderr", request.stderr)):
-        if len(output) > MAX_OUTPUT_BYTES:
-            reason = f"{len(output)} bytes are more than {MAX_OUTPUT_BYTES}"
-            raise InvalidArgument(field, reason)
+        if (size := len(output.content)) > run_output.MAX_BYTES:
+            raise InvalidArgument(
+                f"{field}.content", f"{size} bytes are more than {run_output.MAX_BYTES}"
+            )
     files = dict(request.files)
     if has_source:
         _check_source_gives(request)
@@ -131,14 +131,18 @@ def light_from(request: storer_pb2.RecordTestRequest) -> tuple[Light, Submission
         facts=facts_converters.facts_from(request),
     )
     results = facts_converters.results_from(request)
-    return light, Submission(files, request.stdout, request.stderr, results), expected
+    return (
+        light,
+        Submission(files, request.stdout.content, request.stderr.content, results),
+        expected,
+    )
 
 
 def _check_source_gives(request: storer_pb2.RecordTestRequest) -> None:
     """Raise InvalidArgument for a field whose value is the source's."""
     taken = ["files"]
     if not request.colour:
-        taken += ["stdout", "stderr", "status", "duration", "reason", "test_results"]
+        taken += ["stdout", "stderr", "status", "duration", "reason", "special", "test_results"]
     given = {field.name for field, _ in request.ListFields()}
     for field in taken:
         if field in given:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from cyberdojo.output.v1 import output_pb2
 from cyberdojo.storer.v1 import storer_pb2
 from dojo import limits, process_main
 from dojo.budget import NotSmall
@@ -57,9 +58,13 @@ def _answer(light: Light, submission: Submission) -> bytes:
     answer: Any = storer_pb2.GetFilesResponse(
         light=converters.light_to(light),
         files=submission.files,
-        stdout=submission.stdout,
-        stderr=submission.stderr,
+        stdout=_output(submission.stdout, truncated=light.facts.is_stdout_truncated),
+        stderr=_output(submission.stderr, truncated=light.facts.is_stderr_truncated),
     )
     facts_converters.results_to(submission.test_results, answer)
     serialized: bytes = answer.SerializeToString()
     return serialized
+
+
+def _output(content: bytes, *, truncated: bool) -> output_pb2.Output:
+    return output_pb2.Output(content=content, truncated=truncated)

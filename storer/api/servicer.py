@@ -97,7 +97,9 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         self, request: storer_pb2.CreateKataRequest, context: Context
     ) -> storer_pb2.CreateKataResponse:
         """Create a kata."""
-        created = converters.time_from(request.time, "time", given=request.HasField("time"))
+        created = converters.time_from(
+            request.created, "created", given=request.HasField("created")
+        )
 
         def create() -> str:
             repeatable = converters.creating_request_from(request)
@@ -192,7 +194,9 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         """Create a kata that starts from a light's files."""
         kata_id, avatar = converters.kata_and_avatar(request.kata_id, request.avatar)
         number = converters.light_number(request)
-        created = converters.time_from(request.time, "time", given=request.HasField("time"))
+        created = converters.time_from(
+            request.created, "created", given=request.HasField("created")
+        )
         repeatable = converters.creating_request_from(request)
         forked = await self._threads.run(
             partial(self._katas.fork, processes=self._large),

@@ -15,7 +15,7 @@ from cyberdojo.runner.v1 import runner_pb2
 from cyberdojo.startpoints.v1 import startpoints_pb2
 from cyberdojo.status.v1 import status_pb2
 from cyberdojo.storer.v1 import storer_pb2
-from dojo import kata_ids, limits, patterns, ruby_lambdas, run_seconds, visible_files
+from dojo import kata_ids, limits, patterns, ruby_lambdas, run_output, run_seconds, visible_files
 from runner.engine import images
 from runner.sandbox import changes
 from runner.settings import RunnerSettings
@@ -85,7 +85,7 @@ _SECONDS = (
     f"{run_seconds.MIN_SECONDS} to {run_seconds.MAX_SECONDS} seconds. "
     f"Absent: {run_seconds.DEFAULT_SECONDS}"
 )
-_OUTPUT = f"at most {size(converters.MAX_OUTPUT_BYTES)}"
+_OUTPUT = f"at most {size(run_output.MAX_BYTES)}"
 _PAGES = "1 to {most}. Absent: {default}."
 _NAMES = _PAGES.format(
     most=count(start_points_servicer.MAX_PAGE_NAMES),
@@ -133,7 +133,7 @@ LIMITS: Mapping[str, str] = {
         f"At most {changes.MAX_FILES} files of at most {size(changes.MAX_FILE_BYTES)}, "
         f"and {size(changes.MAX_TOTAL_BYTES)} together"
     ),
-    "Output.content": f"{size(RunnerSettings().max_output_bytes)}, unless the operator",
+    "RunResponse.stdout": f"at most {size(RunnerSettings().max_output_bytes)} of it, unless the",
     "ColourPatterns.patterns": f"At most {patterns.MAX_PATTERNS}",
     "ColourPattern.pattern": f"at most {count(patterns.MAX_PATTERN_BYTES)} bytes",
     "RubyLambda.source": f"at most {size(ruby_lambdas.MAX_SOURCE_BYTES)}",

@@ -53,7 +53,7 @@ async function called(client, task) {
   const answer = await (how === "retry"
     ? client.call(rpc, request, { seconds: task.seconds })
     : rpc(request));
-  if (task.only === "size") return { size: answer.stdout.length };
+  if (task.only === "size") return { size: answer.stdout.content.length };
   return { answer: toJson(output, answer) };
 }
 

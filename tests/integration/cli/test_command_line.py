@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from cyberdojo.output.v1 import output_pb2
 from cyberdojo.results.v1 import results_pb2
 from cyberdojo.storer.v1 import storer_pb2
 from dojo.engine.data_containers import DataContainers
@@ -124,7 +125,9 @@ def test_what_a_web_tier_said_of_a_light_and_its_tests_are_shown(
     )
     results = results_pb2.TestResults(tests=[test], counts=results_pb2.TestCounts(failed=1))
     facts = {"predicted": GREEN, "writer": "tab 7", "source": source, "test_results": results}
-    katas.record(kata_id, "whale", {}, colour=RED, stdout_truncated=True, **facts)
+    katas.record(
+        kata_id, "whale", {}, colour=RED, stdout=output_pb2.Output(truncated=True), **facts
+    )
     said = f"predicted green, files of {kata_id} whale 1, 0 of 1 tests passed, stdout truncated"
     row = storer_line.run("show", kata_id, "whale").text
     assert " ".join(f"{said}, by tab 7".split()) in " ".join(row.split())

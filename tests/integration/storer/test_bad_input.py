@@ -339,7 +339,7 @@ def test_an_impossible_test_is_not_recorded(
 
 def test_the_earliest_and_latest_times_are_kept(katas: Katas) -> None:
     for time in (Timestamp(seconds=-62135596800), Timestamp(seconds=253402300799)):
-        request = storer_pb2.CreateKataRequest(manifest=a_manifest(), time=time)
+        request = storer_pb2.CreateKataRequest(manifest=a_manifest(), created=time)
         kata_id = katas.stub.CreateKata(request).kata_id
         katas.stub.StartAvatar(
             storer_pb2.StartAvatarRequest(kata_id=kata_id, avatars=["whale"], time=time)
@@ -393,11 +393,11 @@ def test_a_manifest_with_an_impossible_value_creates_no_kata(
 
 @pytest.mark.parametrize("bad", BAD_TIMES, ids=str)
 def test_an_impossible_time_is_refused(storer: Stub, kata_id: str, bad: Timestamp) -> None:
-    with refused(INVALID, field="time"):
-        storer.CreateKata(storer_pb2.CreateKataRequest(manifest=a_manifest(), time=bad))
-    with refused(INVALID, field="time"):
+    with refused(INVALID, field="created"):
+        storer.CreateKata(storer_pb2.CreateKataRequest(manifest=a_manifest(), created=bad))
+    with refused(INVALID, field="created"):
         storer.ForkKata(
-            storer_pb2.ForkKataRequest(kata_id=kata_id, avatar="whale", light_number=0, time=bad)
+            storer_pb2.ForkKataRequest(kata_id=kata_id, avatar="whale", light_number=0, created=bad)
         )
     with refused(INVALID, field="time"):
         storer.StartAvatar(storer_pb2.StartAvatarRequest(kata_id=kata_id, time=bad))

@@ -16,7 +16,7 @@ def test_light_0_has_the_files_that_the_kata_starts_from(katas: Katas) -> None:
     assert start.light.number == 0
     assert start.light.time == timestamp(STARTED)
     assert dict(start.files) == FILES
-    assert (start.stdout, start.stderr) == (b"", b"")
+    assert (start.stdout.content, start.stderr.content) == (b"", b"")
 
 
 def test_every_light_keeps_its_own_files_and_output(katas: Katas) -> None:
@@ -28,7 +28,10 @@ def test_every_light_keeps_its_own_files_and_output(katas: Katas) -> None:
         found = katas.files(kata_id, "whale", number)
         assert found.light.number == number
         assert found.files["hiker.c"] == b"%d" % number
-        assert (found.stdout, found.stderr) == (b"out%d" % number, b"err%d" % number)
+        assert (found.stdout.content, found.stderr.content) == (
+            b"out%d" % number,
+            b"err%d" % number,
+        )
 
 
 def test_minus_1_is_the_newest_light(katas: Katas) -> None:
@@ -128,4 +131,4 @@ def test_a_file_called_output_is_a_file_like_any_other(katas: Katas) -> None:
     assert dict(katas.files(kata_id, "whale", 0).files) == files
     katas.record(kata_id, "whale", files, stdout=b"printed\n")
     found = katas.files(kata_id, "whale", 1)
-    assert (dict(found.files), found.stdout) == (files, b"printed\n")
+    assert (dict(found.files), found.stdout.content) == (files, b"printed\n")

@@ -89,8 +89,8 @@ def test_a_legacy_kata_keeps_every_light_and_every_file(
         output = expected.pop("output", b"")
         found = katas.files(kata.id, kata.avatar, number)
         assert dict(found.files) == expected, number
-        assert found.stdout == output, number
-        assert found.stderr == b""
+        assert found.stdout.content == output, number
+        assert found.stderr.content == b""
 
 
 @each_legacy_kata

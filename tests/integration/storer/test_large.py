@@ -129,7 +129,7 @@ def test_a_legacy_kata_with_a_manifest_of_33_megabytes_is_imported(
     (whale / "increments.json").write_text(json.dumps(listed))
     katas = client(start_storer(CYBER_DOJO_KATAS_DIRECTORY=str(tmp_path)))
     assert list(katas.import_(kata_id).avatars) == ["whale"]
-    assert len(katas.files(kata_id, "whale", 1).stdout) == 33 * MIB
+    assert len(katas.files(kata_id, "whale", 1).stdout.content) == 33 * MIB
     assert katas.record(kata_id, "whale").number == 2
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import grpc
 
+from cyberdojo.output.v1 import output_pb2
 from cyberdojo.results.v1 import results_pb2
 from cyberdojo.storer.v1 import storer_pb2
 from support.services import Service
@@ -28,7 +29,7 @@ FACTS: dict[str, Any] = {
     "predicted": GREEN,
     "writer": "tab 7",
     "special": True,
-    "stdout_truncated": True,
+    "stdout": output_pb2.Output(truncated=True),
     "added_lines": 3,
     "deleted_lines": 0,
 }
@@ -39,7 +40,9 @@ def source(kata_id: str, avatar: str, number: int) -> storer_pb2.LightSource:
 
 
 def assert_has_facts(light: storer_pb2.Light) -> None:
-    assert {name: getattr(light, name) for name in FACTS} == FACTS
+    told = {name: getattr(light, name) for name in FACTS if name != "stdout"}
+    assert told == {name: value for name, value in FACTS.items() if name != "stdout"}
+    assert light.stdout_truncated
     assert not light.stderr_truncated
     assert light.test_counts == RESULTS.counts
 
@@ -97,7 +100,11 @@ def test_a_revert_has_the_files_and_the_outcome_of_the_earlier_light(katas: Kata
     assert (reverted.number, reverted.colour, reverted.status) == (3, RED, 2)
     assert reverted.test_counts == RESULTS.counts
     found = katas.files(kata_id, "whale")
-    assert (dict(found.files), found.stdout, found.test_results) == (earlier, b"54", RESULTS)
+    assert (dict(found.files), found.stdout.content, found.test_results) == (
+        earlier,
+        b"54",
+        RESULTS,
+    )
 
 
 def test_a_check_out_of_another_kata_can_have_an_outcome_of_its_own(katas: Katas) -> None:
@@ -105,7 +112,11 @@ def test_a_check_out_of_another_kata_can_have_an_outcome_of_its_own(katas: Katas
     katas.record(theirs, "zebra", {"a.c": b"1"}, colour=RED)
     katas.record(ours, "whale", {}, colour=GREEN, stdout=b"42", source=source(theirs, "zebra", 1))
     found = katas.files(ours, "whale")
-    assert (dict(found.files), found.stdout, found.light.colour) == ({"a.c": b"1"}, b"42", GREEN)
+    assert (dict(found.files), found.stdout.content, found.light.colour) == (
+        {"a.c": b"1"},
+        b"42",
+        GREEN,
+    )
     assert found.light.source == source(theirs, "zebra", 1)
 
 

@@ -140,7 +140,7 @@ def test_files_and_output_keep_every_byte(katas: Katas, content: bytes) -> None:
     katas.record(kata_id, "whale", files, stdout=content, stderr=content[::-1])
     found = katas.files(kata_id, "whale")
     assert dict(found.files) == files
-    assert (found.stdout, found.stderr) == (content, content[::-1])
+    assert (found.stdout.content, found.stderr.content) == (content, content[::-1])
 
 
 def test_the_same_request_sent_twice_records_once(katas: Katas) -> None:
@@ -228,7 +228,7 @@ def test_16_writers_on_one_avatar_lose_nothing(katas: Katas, folder: Callable[[s
     assert len(git(whale, "rev-list", "--first-parent", "160").split()) == 161
     for number, content in written[::10]:
         found = katas.files(kata_id, "whale", number)
-        assert (found.files["a"], found.stdout) == (content, content)
+        assert (found.files["a"], found.stdout.content) == (content, content)
 
 
 def test_two_storers_on_one_avatar_lose_nothing(
@@ -319,7 +319,7 @@ def test_every_acknowledged_light_survives_a_kill_of_the_storer(
         assert numbers[-1] in {newest, newest + 1, newest + 2}
         for number, content in acknowledged[name].items():
             found = after.files(kata_id, name, number)
-            assert (found.files["a"], found.stdout) == (content, content)
+            assert (found.files["a"], found.stdout.content) == (content, content)
         assert after.record(kata_id, name, {"a": b"after"}).number == numbers[-1] + 1
         avatar_folder = folder(kata_id) / name
         assert tags(avatar_folder) == [*numbers, numbers[-1] + 1]

@@ -133,7 +133,7 @@ def test_another_machine_continues_what_a_lost_one_recorded(  # noqa: PLR0917 - 
     for number in range(1, 10):
         found = there.files(kata_id, "whale", number)
         assert dict(found.files) == files(number)
-        assert found.stdout == b"%d\n" % number
+        assert found.stdout.content == b"%d\n" % number
     folder = elsewhere.folder(kata_id)
     for name, number in (("whale", 9), ("zebra", 77)):
         git(folder / name, "fsck", "--full", "--strict")

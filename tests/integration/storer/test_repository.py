@@ -46,7 +46,7 @@ def complete(katas: Katas, partial_id: str) -> storer_pb2.CompleteKataIdResponse
 
 def fork(katas: Katas, kata_id: str, avatar: str, number: int) -> str:
     request = storer_pb2.ForkKataRequest(
-        kata_id=kata_id, avatar=avatar, light_number=number, time=timestamp(CREATED)
+        kata_id=kata_id, avatar=avatar, light_number=number, created=timestamp(CREATED)
     )
     return katas.stub.ForkKata(request).kata_id
 
@@ -79,7 +79,7 @@ def test_a_kata_has_everything_that_it_was_created_with(katas: Katas) -> None:
         hidden_filenames=[r".*\.o"],
         other=other,
     )
-    request = storer_pb2.CreateKataRequest(manifest=manifest, time=timestamp(CREATED))
+    request = storer_pb2.CreateKataRequest(manifest=manifest, created=timestamp(CREATED))
     kata_id = katas.stub.CreateKata(request).kata_id
     found = katas.get(kata_id)
     assert found.kata_id == kata_id

@@ -83,7 +83,7 @@ async def _called(client: Any, do: Mapping[str, Any]) -> dict[str, Any]:
     else:
         answer = await _value(rpc(request))
     return (
-        {"size": len(answer.stdout)}
+        {"size": len(answer.stdout.content)}
         if do.get("only") == "size"
         else {"answer": json_format.MessageToDict(answer)}
     )

@@ -79,13 +79,14 @@ class Scripted(grpc.GenericRpcHandler):  # type: ignore[type-arg]
 
 
 def _grown(part: dict[str, Any]) -> dict[str, Any]:
-    """Return a message with `_zeros` in it replaced by that many bytes."""
-    return {
-        key: base64.b64encode(bytes(value["_zeros"])).decode()
-        if isinstance(value, dict) and "_zeros" in value
-        else value
-        for key, value in part.items()
-    }
+    """Return a message with each `_zeros` in it replaced by that many bytes."""
+    return {key: _value(value) if isinstance(value, dict) else value for key, value in part.items()}
+
+
+def _value(value: dict[str, Any]) -> dict[str, Any] | str:
+    if "_zeros" in value:
+        return base64.b64encode(bytes(value["_zeros"])).decode()
+    return _grown(value)
 
 
 def _fail(

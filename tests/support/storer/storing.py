@@ -16,6 +16,7 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from cyberdojo.colour.v1 import colour_pb2
+from cyberdojo.output.v1 import output_pb2
 from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
 from dojo.chunks import rechunk
 from support.refusals import bad_fields, check_reason
@@ -51,7 +52,7 @@ class Katas:
         return self.stub.CreateKata(
             storer_pb2.CreateKataRequest(
                 manifest=a_manifest(files, **manifest),
-                time=timestamp(CREATED),
+                created=timestamp(CREATED),
                 request_id=request_id,
             )
         ).kata_id
@@ -182,6 +183,9 @@ def a_test(
 ) -> storer_pb2.RecordTestRequest:
     """Return a valid request to record a test."""
     given = {"colour": RED, "time": timestamp(STARTED + timedelta(seconds=7)), **fields}
+    for stream in {"stdout", "stderr"} & given.keys():
+        if isinstance(given[stream], bytes):
+            given[stream] = output_pb2.Output(content=given[stream])
     return storer_pb2.RecordTestRequest(kata_id=kata_id, avatar=avatar, files=files, **given)
 
 

@@ -82,6 +82,8 @@ def test_a_message_says_the_facts_of_a_light(made: Facts) -> None:
             request.test_results.counts.CopyFrom(value)
         elif field.name == "source":
             request.source.CopyFrom(value)
+        elif field.name.endswith("_truncated"):
+            getattr(request, field.name.removesuffix("_truncated")).truncated = value
         else:
             setattr(request, field.name, value)
     assert facts_converters.facts_from(request) == made
@@ -203,14 +205,14 @@ SOURCE = {"kata_id": "493A06504A", "avatar": "whale", "light_number": 1}
         ({"status": -1}, "status"),
         ({"request_id": "x" * 101}, "request_id"),
         ({"reason": "x" * 1001}, "reason"),
-        ({"stdout": bytes(1024 * 1024 + 1)}, "stdout"),
+        ({"stdout": {"content": bytes(1024 * 1024 + 1)}}, "stdout.content"),
         ({"predicted": colour_pb2.COLOUR_TIMED_OUT}, "predicted"),
         ({"predicted": 99}, "predicted"),
         ({"writer": "x" * 101}, "writer"),
         ({"added_lines": -1}, "added_lines"),
         ({"deleted_lines": -1}, "deleted_lines"),
         ({"source": SOURCE}, "files"),
-        ({"source": SOURCE, "files": None, "stdout": b"a", "colour": 0}, "stdout"),
+        ({"source": SOURCE, "files": None, "stdout": {"content": b"a"}, "colour": 0}, "stdout"),
         ({"source": SOURCE, "files": None, "status": 1, "colour": 0}, "status"),
         ({"source": SOURCE, "files": None, "colour": 99}, "colour"),
         ({"source": {**SOURCE, "kata_id": "493A"}, "files": None}, "source.kata_id"),

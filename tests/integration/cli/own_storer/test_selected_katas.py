@@ -24,7 +24,7 @@ def kata(katas: Katas, language: str, year: int, lights: int = 0, size: int = 0)
         manifest=storer_pb2.Manifest(
             display_name=language, image_name="cyberdojofoundation/x", files=files
         ),
-        time=created,
+        created=created,
     )
     kata_id = katas.stub.CreateKata(request).kata_id
     if lights:
