@@ -64,7 +64,7 @@ def _delete_stored(places: Places, kata_id: str) -> None:
 def archive(
     places: Places, kata: Kata, is_watched: Callable[[str], bool], *, with_products: bool
 ) -> None:
-    """Put a kata into the archive, and remove its container and volume.
+    """Put a kata into the archive, and remove its container and volume, unless only it has it.
 
     The archive gets what runs left in its sandboxes if `with_products`. Raises KataInUse if the
     kata is in use or `is_watched` returns true; KataNotFound, KataDamaged, ArchiveUnavailable,
@@ -72,12 +72,14 @@ def archive(
     """
     containers, kata_id, folder = places.data_containers, kata.kata_id, kata.folder
     if not containers.exists(kata_id):
-        raise KataNotFound(kata_id, "no data-container has this kata")
+        _check_archived(places, kata_id)
+        return
     if not places.archive.is_configured:
         raise ArchiveMissing
     with locks.locked_at_once(folder) as is_held:
         if not containers.exists(kata_id):
-            raise KataNotFound(kata_id, "no data-container has this kata")
+            _check_archived(places, kata_id)
+            return
         if not is_held or publish.is_staged(folder):
             raise KataInUse(kata_id, "a call is in progress")
         if is_watched(kata_id):
@@ -91,6 +93,12 @@ def archive(
         containers.delete(kata_id, empty=partial(_empty, folder))
     metrics.KATAS_ARCHIVED.inc()
     _log.info("kata archived", kata=kata_id)
+
+
+def _check_archived(places: Places, kata_id: str) -> None:
+    """Raise KataNotFound if the archive does not have a kata that no data-container has."""
+    if places.archive.find(kata_id) is None:
+        raise KataNotFound(kata_id, "neither a data-container nor the archive has this kata")
 
 
 def _empty(folder: Path) -> None:

@@ -335,7 +335,7 @@ class Katas:
     def archive_kata(
         self, kata_id: str, is_watched: Callable[[str], bool], *, with_products: bool
     ) -> None:
-        """Put a kata into the archive, and remove its container and volume.
+        """Put a kata into the archive, and remove its container and volume, unless only it has it.
 
         The archive gets what runs left in its sandboxes if `with_products`. Raises KataInUse if the
         kata is in use or `is_watched` returns true; KataNotFound, KataDamaged, ArchiveUnavailable,

@@ -7,7 +7,9 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf import json_format
 from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
@@ -155,6 +157,55 @@ def test_a_client_without_the_protos_can_ask_for_them(
             method.name: method.input_type.full_name for method in each.methods
         }
         assert found.file.name == each.file.name
+
+
+def test_a_client_without_the_protos_can_ask_both_services_for_one_pool(
+    storer_service: Service, runner_service: Service, connect: Connect
+) -> None:
+    pool, channels = DescriptorPool(), {}
+    for service, names in (
+        (storer_service, ("storer.v1.StorerService", "startpoints.v1.StartPointsService")),
+        (runner_service, ("runner.v1.RunnerService",)),
+    ):
+        channel = connect(service.address)
+        database = ProtoReflectionDescriptorDatabase(channel)
+        for name in names:
+            add_file(pool, database, database.FindFileContainingSymbol(f"cyberdojo.{name}").name)
+            channels[f"cyberdojo.{name}"] = channel
+
+    def call(rpc: str, fields: dict[str, Any]) -> dict[str, Any]:
+        service, _, name = rpc.rpartition(".")
+        method = pool.FindServiceByName(service).FindMethodByName(name)
+        request = json_format.ParseDict(fields, GetMessageClass(method.input_type)())
+        answer = channels[service].unary_unary(
+            f"/{service}/{name}",
+            request_serializer=lambda message: message.SerializeToString(),
+            response_deserializer=GetMessageClass(method.output_type).FromString,
+        )(request)
+        found: dict[str, Any] = json_format.MessageToDict(answer)
+        return found
+
+    storer, runner = "cyberdojo.storer.v1.StorerService", "cyberdojo.runner.v1.RunnerService"
+    asked = {"language": "Python, pytest"}
+    found = call("cyberdojo.startpoints.v1.StartPointsService.GetStartPoint", asked)
+    manifest = found["manifest"]
+    kata = {"kataId": call(f"{storer}.CreateKata", {"manifest": manifest})["kataId"]}
+    whale = {**kata, **call(f"{storer}.StartAvatar", {**kata, "avatars": ["whale"]})}
+    rule = {key: manifest[key] for key in ("imageName", "colourRule")}
+    ran = call(f"{runner}.Run", {**whale, **rule})
+    assert ran["colour"] == "COLOUR_RED"
+    outcome = {key: ran[key] for key in ("stdout", "status", "colour", "duration")}
+    light = call(f"{storer}.RecordTest", {**whale, **outcome})["light"]
+    assert (light["number"], light["colour"]) == (1, "COLOUR_RED")
+    call(f"{storer}.DeleteKata", kata)
+
+
+def add_file(pool: DescriptorPool, database: ProtoReflectionDescriptorDatabase, name: str) -> None:
+    """Add a file and those that it imports; one that is there has to be the same file."""
+    file = database.FindFileByName(name)
+    for imported in file.dependency:
+        add_file(pool, database, imported)
+    pool.Add(file)
 
 
 @each_service

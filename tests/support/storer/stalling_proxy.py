@@ -6,6 +6,9 @@ import threading
 from collections.abc import Iterator
 
 PIECE_BYTES = 64 * 1024
+_PREFACE_BYTES = 24
+_HEADER_BYTES = 9  # three of the length, the type, flags, and the stream's number
+_DATA = 0
 
 
 class StallingProxy:
@@ -23,6 +26,7 @@ class StallingProxy:
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
         self._was_cut = threading.Event()
+        self._loses_next = threading.Event()
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.address = f"127.0.0.1:{self._listening.getsockname()[1]}"
         self._start_thread(self._accept)
@@ -31,6 +35,10 @@ class StallingProxy:
         """Stall now: requests still arrive, and no answer comes back."""
         self._was_cut.clear()
         self._left_bytes = 0
+
+    def lose_next(self) -> None:
+        """Stall when the next request arrives at the service, so that its answer can be lost."""
+        self._loses_next.set()
 
     def resume(self) -> None:
         """Cut the connections, so that their answers are lost; new ones do not stall."""
@@ -79,8 +87,12 @@ class StallingProxy:
         thread.start()
 
     def _forward(self, source: socket.socket, target: socket.socket) -> None:
+        frames = _Frames()
         with contextlib.suppress(OSError):
             while piece := source.recv(PIECE_BYTES):
+                if frames.have_data(piece) and self._loses_next.is_set():
+                    self._loses_next.clear()
+                    self.stall()
                 target.sendall(piece)
         self._shut_down(source, target)
 
@@ -99,6 +111,27 @@ class StallingProxy:
         for each in sockets:
             with contextlib.suppress(OSError):  # the peer is gone
                 each.shutdown(socket.SHUT_RDWR)
+
+
+class _Frames:
+    """What a client of HTTP/2 (RFC 9113) sends: its preface, then frames."""
+
+    def __init__(self) -> None:
+        self._skip = _PREFACE_BYTES
+        self._header = b""
+
+    def have_data(self, piece: bytes) -> bool:
+        """Take the next bytes, and return whether a frame with data of a request begins in them."""
+        found = False
+        while piece:
+            skipped = piece[: self._skip]
+            piece, self._skip = piece[len(skipped) :], self._skip - len(skipped)
+            missing = _HEADER_BYTES - len(self._header)
+            self._header, piece = self._header + piece[:missing], piece[missing:]
+            if len(self._header) == _HEADER_BYTES:
+                found |= self._header[3] == _DATA
+                self._skip, self._header = int.from_bytes(self._header[:3], "big"), b""
+        return found
 
 
 @contextlib.contextmanager

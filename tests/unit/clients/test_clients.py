@@ -2,7 +2,7 @@
 
 import json
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import pytest
 
 from cyber_dojo_client import AsyncClient, Client
 from support.clients import python_driver
+from support.clients.node_driver import Drive, node_driver
 from support.clients.scripted import serving
 from support.paths import TOP
 
@@ -41,29 +42,9 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
 
 
 @pytest.fixture(scope="module")
-def node() -> Iterator[Callable[[dict[str, Any]], dict[str, Any]]]:
-    """Does one case after the other, in one process."""
-    driver = subprocess.Popen(
-        ["node", "test/driver.js"],
-        cwd=TOP / "clients/node",
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    with driver:
-        tasks, results = driver.stdin, driver.stdout
-        assert tasks is not None
-        assert results is not None
-
-        def drive(case: dict[str, Any]) -> dict[str, Any]:
-            tasks.write(json.dumps(case) + "\n")
-            tasks.flush()
-            comes: dict[str, Any] = json.loads(results.readline())
-            return comes
-
+def node() -> Iterator[Drive]:
+    with node_driver() as drive:
         yield drive
-        tasks.close()
-        assert driver.wait() == 0
 
 
 @pytest.mark.parametrize("language", [*KINDS, "node"])
@@ -72,7 +53,7 @@ def test_a_client_does_as_described(
     language: str,
     case: dict[str, Any],
     certificate: Certificate,
-    node: Callable[[dict[str, Any]], dict[str, Any]],
+    node: Drive,
     tmp_path: Path,
 ) -> None:
     do = case["do"]
