@@ -27,6 +27,8 @@ class StallingProxy:
         self._lock = threading.Lock()
         self._was_cut = threading.Event()
         self._loses_next = threading.Event()
+        self.closed_count = 0
+        """How many connections were closed at once, as the service was away."""
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.address = f"127.0.0.1:{self._listening.getsockname()[1]}"
         self._start_thread(self._accept)
@@ -75,6 +77,7 @@ class StallingProxy:
                     service = socket.create_connection((host, int(port)))
                 except OSError:  # the service is gone, and the client has to notice that
                     client.close()
+                    self.closed_count += 1
                     continue
                 with self._lock:
                     self._sockets += [client, service]

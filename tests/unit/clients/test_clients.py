@@ -3,6 +3,7 @@
 import json
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from support.clients import python_driver
 from support.clients.node_driver import Drive, node_driver
 from support.clients.scripted import serving
 from support.paths import TOP
+from support.services import free_ports, wait_until
+from support.storer.stalling_proxy import stalling_proxy
 
 KINDS: dict[str, type[Client] | type[AsyncClient]] = {"python": Client, "asyncio": AsyncClient}
 CASES = json.loads((TOP / "clients/cases.json").read_text())
@@ -76,6 +79,36 @@ def test_a_client_does_as_described(
         assert _with_one_id(scripted.asked) == case["asked"]
     for name, value in case.get("metadata", {}).items():
         assert {metadata.get(name) for metadata in scripted.metadata} == {value}
+
+
+# gRPC's own pauses between eight attempts add up to over 40 s.
+ATTEMPTS = 8
+ATTEMPTS_SECONDS = 25
+
+
+@pytest.mark.parametrize("language", [*KINDS, "node"])
+def test_a_client_connects_again_soon_to_a_service_that_was_away(
+    language: str, node: Drive, tmp_path: Path
+) -> None:
+    task = {"retry": "storer.GetKata", "request": {}, "seconds": ATTEMPTS_SECONDS}
+    (nowhere,) = free_ports(1)
+    with (
+        serving({"GetKata": [{"answer": {"kataId": "493A06504A"}}]}) as (_, address),
+        stalling_proxy(f"127.0.0.1:{nowhere}", 2**62) as proxy,
+        ThreadPoolExecutor(1) as threads,
+    ):
+
+        def come_back() -> None:
+            wait_until(lambda: proxy.closed_count >= ATTEMPTS)
+            proxy.switch_to(address)
+
+        coming = threads.submit(come_back)
+        if language == "node":
+            comes = node({"task": task, "address": proxy.address, "folder": str(tmp_path)})
+        else:
+            comes = python_driver.drive(KINDS[language], task, proxy.address, tmp_path, b"")
+        coming.result()
+    assert comes == {"answer": {"kataId": "493A06504A"}}
 
 
 def _with_one_id(asked: list[dict[str, Any]]) -> list[dict[str, Any]]:
