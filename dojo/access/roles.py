@@ -48,6 +48,7 @@ ROLES: Mapping[str, frozenset[Role]] = {
     _STORER + "ListBackups": _OPERATOR,
     _STORER + "RestoreKatas": _OPERATOR,
     _STATUS + "GetStatus": _OPERATOR,  # it tells settings
+    _STATUS + "GetVersion": _ALL,
     _START_POINTS + "ListLanguages": _ALL,
     _START_POINTS + "ListExercises": _ALL,
     _START_POINTS + "GetStartPoint": _ALL,

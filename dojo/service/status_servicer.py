@@ -1,9 +1,10 @@
-"""The RPC GetStatus, which both services serve: how the service is."""
+"""The RPCs GetStatus and GetVersion, which both services serve: how and what the service is."""
 
 import asyncio
 import os
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from importlib import resources
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ _ORIGINS = {
 
 
 class StatusServicer(status_pb2_grpc.StatusServiceServicer):
-    """cyberdojo.status.v1.StatusService; status.proto says what its RPC does."""
+    """cyberdojo.status.v1.StatusService; status.proto says what its RPCs do."""
 
     def __init__(
         self,
@@ -56,6 +57,10 @@ class StatusServicer(status_pb2_grpc.StatusServiceServicer):
             ),
         )
         self._fixed.started.FromDatetime(datetime.now(UTC))
+        config = resources.files("cyberdojo").joinpath("service_config.json").read_text()
+        self._version = status_pb2.GetVersionResponse(
+            version=self._fixed.version, service_config=config
+        )
 
     def add_to(self, server: grpc.aio.Server) -> None:
         """Add this to a server."""
@@ -68,6 +73,14 @@ class StatusServicer(status_pb2_grpc.StatusServiceServicer):
     ) -> status_pb2.GetStatusResponse:
         """Tell how the service is."""
         return await asyncio.to_thread(self._status)
+
+    async def GetVersion(
+        self,
+        request: status_pb2.GetVersionRequest,
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> status_pb2.GetVersionResponse:
+        """Tell what the service is."""
+        return self._version
 
     def _status(self) -> status_pb2.GetStatusResponse:
         status = status_pb2.GetStatusResponse(engine_answers=self._monitor.is_up)

@@ -3,6 +3,7 @@
 import signal
 import socket
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from typing import Any
 
 import grpc
@@ -18,10 +19,11 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 from cyberdojo.colour.v1 import colour_pb2
 from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
 from cyberdojo.startpoints.v1 import startpoints_pb2
-from cyberdojo.status.v1 import status_pb2
+from cyberdojo.status.v1 import status_pb2, status_pb2_grpc
 from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
 from dojo.engine.data_containers import DataContainers
 from support.kata_folders import Kata
+from support.paths import TOP
 from support.services import Service, run_healthcheck, wait_until
 
 SERVICES = {
@@ -206,6 +208,16 @@ def add_file(pool: DescriptorPool, database: ProtoReflectionDescriptorDatabase, 
     for imported in file.dependency:
         add_file(pool, database, imported)
     pool.Add(file)
+
+
+@each_service
+def test_a_service_tells_its_version_and_the_service_config(
+    service: Service, connect: Connect
+) -> None:
+    stub = status_pb2_grpc.StatusServiceStub(connect(service.address))
+    found = stub.GetVersion(status_pb2.GetVersionRequest())
+    assert found.version == version("cyber-dojo")
+    assert found.service_config == (TOP / "protos/service_config.json").read_text()
 
 
 @each_service
