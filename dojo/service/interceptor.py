@@ -20,6 +20,7 @@ from dojo.errors import InvalidArgument, MemoryExhausted, MessageTooLarge, Nothi
 from dojo.service.pacing import Pace
 from dojo.service.receiving import Receiving
 from dojo.service.statuses import status_of
+from dojo.service.wrapped_handlers import Handler, WrappedHandlers
 from dojo.shares import Memory
 
 _log = structlog.get_logger()
@@ -47,20 +48,22 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         self._memory = memory
         self._pace = Pace()
         self._guesses = guesses
+        self._handlers = WrappedHandlers(self._wrapped)
 
     async def intercept_service(
         self,
-        continuation: Callable[
-            [grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any]]
-        ],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler[Any, Any]:
+    ) -> Handler:
         """Wrap the handler, if there is one."""
         handler = await continuation(handler_call_details)
         method = handler_call_details.method
         # Health checking and reflection belong to libraries, and raise none of our errors.
         if handler is None or not method.startswith("/cyberdojo."):
             return handler
+        return self._handlers.of(method, handler)
+
+    def _wrapped(self, method: str, handler: Handler) -> Handler:
         rpc = method.rpartition("/")[2]
         codecs: dict[str, Any] = {
             "response_serializer": _passing_bytes(
@@ -95,9 +98,7 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
             )
         raise NotImplementedError("there are no other kinds of RPC")
 
-    def _receiving_one(
-        self, handler: grpc.RpcMethodHandler[Any, Any], rpc: str, respond: _Respond
-    ) -> Any:
+    def _receiving_one(self, handler: Handler, rpc: str, respond: _Respond) -> Any:
         parse = _deferring_errors(handler.request_deserializer)  # type: ignore[arg-type]  # as above
 
         async def call(_: AsyncIterator[bytes], context: _Context) -> Any:
