@@ -16,7 +16,14 @@ from structlog.contextvars import bind_contextvars
 
 from dojo import limits, shares
 from dojo.access.guesses import Guesses
-from dojo.errors import InvalidArgument, MemoryExhausted, MessageTooLarge, NothingRead
+from dojo.errors import (
+    Busy,
+    Exhausted,
+    InvalidArgument,
+    MemoryExhausted,
+    MessageTooLarge,
+    NothingRead,
+)
 from dojo.service.pacing import Pace
 from dojo.service.receiving import Receiving
 from dojo.service.statuses import status_of
@@ -121,6 +128,7 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
                     raise
                 except Exception as error:  # noqa: BLE001 - as above
                     del request  # gRPC keeps the frames of a refused call for a while
+                    taken.close()
                     await _abort(context, error)
 
         return call
@@ -278,6 +286,8 @@ async def _abort(context: _Context, error: Exception) -> NoReturn:
     status = status_of(error)
     error.__traceback__ = None  # its frames hold the request too
     _log.info("refused", code=status.code, reason=status.message)
+    if isinstance(error, Exhausted) and isinstance(error, Busy):
+        await asyncio.sleep(min(error.retry_seconds, limits.REFUSED_SECONDS))
     await context.abort_with_status(  # type: ignore[attr-defined]  # missing in the stubs
         rpc_status.to_status(status)
     )
