@@ -20,6 +20,7 @@ from benchmarks import (
     runner_processors,
     runner_recovery,
     slow_calls,
+    slow_calls_memory,
     storer_archive,
     storer_backup,
     storer_calls,
@@ -44,6 +45,7 @@ MEASURES = {
     "storer_archive": storer_archive.measure,
     "runner_recovery": runner_recovery.measure,
     "slow_calls": slow_calls.measure,
+    "slow_calls_memory": slow_calls_memory.measure,
 }
 RESULTS = Path(__file__).with_name("results.json")
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import docker.errors
 
+from benchmarks.memory_group import MemoryGroup
 from cyberdojo.colour.v1 import colour_pb2
 from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
 from cyberdojo.storer.v1 import storer_pb2_grpc
@@ -87,15 +88,21 @@ def temporary_place() -> Iterator[Place]:
 class Service:
     """A service, `runner` or `storer`, in a process of its own."""
 
-    def __init__(self, name: str, place: Place, **environ: str) -> None:
+    def __init__(
+        self, name: str, place: Place, group: MemoryGroup | None, /, **environ: str
+    ) -> None:
+        """Start the service with these settings, in a control group if one is given."""
         own = {
             "CYBER_DOJO_NAMESPACE": place.namespace.name,
             f"CYBER_DOJO_{name.upper()}_LISTEN": "127.0.0.1:0",
             "DOCKER_HOST": place.engine.url,
             settings_file.FILE: os.devnull,  # what is measured is not this installation
         }
+        serve = [sys.executable, "-m", name, "serve"]
+        if group is not None:
+            serve = ["sh", "-c", 'echo $$ > "$0" && exec "$@"', str(group.procs), *serve]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", name, "serve"],
+            serve,
             env={**os.environ, **own, **environ},
             stderr=subprocess.PIPE,
             text=True,
@@ -118,16 +125,6 @@ class Service:
         return self._status("VmRSS")
 
     @property
-    def resident_bytes_with_children(self) -> int:
-        """The memory that the service and the processes that it started use now."""
-        total = self._status("VmRSS")
-        for thread in Path(f"/proc/{self._process.pid}/task").iterdir():
-            with contextlib.suppress(OSError, LookupError):  # the thread or the child has ended
-                for child in (thread / "children").read_text().split():
-                    total += _status(int(child), "VmRSS")
-        return total
-
-    @property
     def processor_seconds(self) -> float:
         """The processor time that the service has used; of what it started, nothing."""
         fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
@@ -147,37 +144,32 @@ class Service:
         self._reader.wait()
 
     def _status(self, key: str) -> int:
-        return _status(self._process.pid, key)
-
-
-def _status(pid: int, key: str) -> int:
-    """Return a figure of a process's memory, in bytes."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith(f"{key}:"):
-            return int(line.split()[1]) * 1024
-    raise LookupError(key)
+        for line in Path(f"/proc/{self._process.pid}/status").read_text().splitlines():
+            if line.startswith(f"{key}:"):
+                return int(line.split()[1]) * 1024
+        raise LookupError(key)
 
 
 class Runner(Service):
     """A runner in a process of its own."""
 
-    def __init__(self, place: Place, **environ: str) -> None:
-        super().__init__("runner", place, **environ)
+    def __init__(self, place: Place, group: MemoryGroup | None = None, /, **environ: str) -> None:
+        super().__init__("runner", place, group, **environ)
         self.stub = runner_pb2_grpc.RunnerServiceStub(self._channel)
 
 
 class Storer(Service):
     """A storer in a process of its own."""
 
-    def __init__(self, place: Place, **environ: str) -> None:
-        super().__init__("storer", place, **environ)
+    def __init__(self, place: Place, group: MemoryGroup | None = None, /, **environ: str) -> None:
+        super().__init__("storer", place, group, **environ)
         self.stub = storer_pb2_grpc.StorerServiceStub(self._channel)
 
 
 @contextlib.contextmanager
-def runner(place: Place, **environ: str) -> Iterator[Runner]:
-    """Yield a runner with these settings, and stop it at the end."""
-    started = Runner(place, **environ)
+def runner(place: Place, group: MemoryGroup | None = None, /, **environ: str) -> Iterator[Runner]:
+    """Yield a runner with these settings, in a control group if one is given; stop it."""
+    started = Runner(place, group, **environ)
     try:
         yield started
     finally:
@@ -185,9 +177,9 @@ def runner(place: Place, **environ: str) -> Iterator[Runner]:
 
 
 @contextlib.contextmanager
-def storer(place: Place, **environ: str) -> Iterator[Storer]:
-    """Yield a storer with these settings, and stop it at the end."""
-    started = Storer(place, **environ)
+def storer(place: Place, group: MemoryGroup | None = None, /, **environ: str) -> Iterator[Storer]:
+    """Yield a storer with these settings, in a control group if one is given; stop it."""
+    started = Storer(place, group, **environ)
     try:
         yield started
     finally:

@@ -130,6 +130,7 @@ class Caller:
                 if not self.is_stopped.is_set():
                     self.rounds[error.code()] += 1
                     self.errors.append(error)
+                    self.has_begun.set()
             except ValueError:  # the channel was closed before the call
                 if not self.is_stopped.is_set():
                     raise
@@ -161,6 +162,12 @@ MIX = {
     "RunStream": 1,
     "Run, never sent": 4,
 }
+
+# Callers of one kind: 64, or as many as are not refused at once. As in MIX, half of the runner's
+# slots stay for others.
+SORTS = dict.fromkeys(MIX, 64)
+SORTS |= dict.fromkeys(("RestoreKata", "RestoreKatas", "RestoreKata, many objects"), RESTORES)
+SORTS |= dict.fromkeys(("Run", "RunStream"), MIX["Run"] + MIX["RunStream"])
 
 # The calls that do not end before they are stopped: the caller is what they wait for.
 ENDLESS = {"RestoreKata", "RestoreKatas", "BackupKatas", "DownloadKata", "WatchKata", "RunStream"}
@@ -211,12 +218,9 @@ def in_a_process(
         process.join()
 
 
-# Callers are on other machines than the services. Here they would take the same processors.
-_CALLERS_NICENESS = 10
-
-
 def _call(theirs: Any, storer: str, runner: str, katas: Katas, mix: Mapping[str, int]) -> None:
-    os.nice(_CALLERS_NICENESS)
+    # Callers are on other machines than the services. Here they would take the same processors.
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     rounds: dict[str, Counter[str]] = {name: Counter() for name in mix}
     with slow_callers(storer, runner, katas, mix) as callers:
         for caller in callers:

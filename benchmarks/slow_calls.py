@@ -1,116 +1,92 @@
-"""How long others wait while 64 callers do the slowest that is allowed, and what memory that takes.
+"""How long others wait while 64 callers do the slowest that is allowed: of all kinds, or of one.
 
-The usual times are measured before and after, by the same calls.
+The usual times are measured right before and after, by the same calls.
 """
 
-import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
-from typing import Self
 
 from benchmarks.figures import Figure, percentile, table
 from benchmarks.places import TRUE, Place, Runner, Service, Storer, request, runner, storer
-from benchmarks.slow_callers import MIX, Rounds, in_a_process, prepare
+from benchmarks.slow_callers import MIX, SORTS, Rounds, in_a_process, prepare
 from benchmarks.storer_calls import ms, new_kata, press
 from cyberdojo.storer.v1 import storer_pb2
 from dojo import avatars, limits, locks
 
 SECONDS = 30.0  # of each part
-CLIENTS = 64
 OBJECTS = 900_000  # almost as many git objects as a kata may have
+CALLS = ("GetKata", "RecordTest", "Run")
+PERCENTS = (50, 99)
+ALL_KINDS = "64 of all kinds"
+COMPARISONS = f"{limits.MAX_COMPARING_PROCESSES} comparisons"
 # What others pause between their calls.
 PAUSE_SECONDS, RUN_PAUSE_SECONDS = 0.02, 0.25
-SAMPLE_SECONDS = 0.02
-# The calls that can hold the most, each by 64 clients at once.
-LARGE_CALLS = ("RecordTest", "GetFiles", "ForkKata", "DiffLights", "VerifyKatas", "DownloadKata")
-RUNS = {"Run": 60, "Run, never sent": 4}
+# A service rests if it uses less than this part of a core for so long.
+REST_SHARE, REST_SECONDS, MAX_REST_SECONDS = 0.1, 0.5, 60
 
 Times = Mapping[str, list[float]]
 
 
+@dataclass(frozen=True)
+class _Found:
+    """The milliseconds of others' calls beside slow callers, and usually; how slow calls ended."""
+
+    beside: Times
+    usual: Times
+    rounds: Rounds
+
+    def ratio(self, call: str, percent: int) -> float:
+        return percentile(self.beside[call], percent) / percentile(self.usual[call], percent)
+
+
 def measure(place: Place, scale: float) -> Iterator[Figure]:
     """Print tables; yield the figures."""
-    seconds = SECONDS * max(scale, 0.2)
-    objects = round(OBJECTS * min(1, scale))
+    seconds = SECONDS * max(scale, 0.1)
+    mixes = {
+        ALL_KINDS: MIX,
+        COMPARISONS: {"DiffLights": limits.MAX_COMPARING_PROCESSES},
+        **{f"{count} x {name}": {name: count} for name, count in SORTS.items()},
+    }
+    found: dict[str, _Found] = {}
     with (
         storer(place) as storing,
         runner(place, CYBER_DOJO_STORER=storing.address) as running,
     ):
-        katas = prepare(storing.stub, objects)
+        katas = prepare(storing.stub, round(OBJECTS * min(1, scale)))
         others = _Others(storing, running)
         slow = partial(in_a_process, storing.address, running.address, katas)
         with locks.locked(place.data_containers.folder(katas.held)):
-            before = others.call(seconds)
-            with slow(MIX) as rounds:
-                beside = others.call(2 * seconds)
-            print(_calls_table(rounds))
-            after = others.call(seconds)
-            with slow({"DiffLights": limits.MAX_COMPARING_PROCESSES}):
-                compared = others.call(seconds)
+            for title, mix in mixes.items():
+                _rest(storing, running)
+                before = others.call(seconds / 2)
+                with slow(mix) as rounds:
+                    beside = others.call(seconds)
+                _rest(storing, running)
+                after = others.call(seconds / 2)
+                usual = {name: [*times, *after[name]] for name, times in before.items()}
+                found[title] = _Found(beside, usual, rounds)
     place.clear()
-    usual = {name: [*times, *after[name]] for name, times in before.items()}
-    print(
-        _times_table(
-            {
-                "usual": usual,
-                f"beside {CLIENTS} slow callers": beside,
-                "beside two comparisons": compared,
-            }
-        )
-    )
-    for name, times in beside.items():
-        for percent in (50, 99):
-            yield Figure(
-                f"{name} beside {CLIENTS} slow callers, against the usual, p{percent}",
-                percentile(times, percent) / percentile(usual[name], percent),
-                "",
-                "<=",
-                2,
-            )
-    waits = [*compared["GetKata"], *compared["RecordTest"]]
-    yield Figure(
-        "storer longest wait of others beside two comparisons", max(waits) / 1000, "s", "<=", 0.2
-    )
-    yield from _memory(place, seconds, objects)
+    print(_ended_table(found))
+    print(_times_table(found))
+    print(_ratios_table(found))
+    yield from _figures(found)
 
 
-def _memory(place: Place, seconds: float, objects: int) -> Iterator[Figure]:
-    """Measure the most memory that the services take, with a service of its own for each mix."""
-    mixes = {f"{CLIENTS} x {name}": {name: CLIENTS} for name in LARGE_CALLS}
-    rows = []
-    peaks: dict[str, int] = {}
-    for title, mix in {"all kinds together": MIX, **mixes, "60 x Run, 4 never sent": RUNS}.items():
-        with (
-            storer(place) as storing,
-            runner(place, CYBER_DOJO_STORER=storing.address) as running,
-        ):
-            katas = prepare(storing.stub, objects if mix is MIX else 1)
-            with (
-                locks.locked(place.data_containers.folder(katas.held)),
-                _Peaks({"storer": storing, "runner": running}) as found,
-                in_a_process(storing.address, running.address, katas, mix),
-            ):
-                time.sleep(seconds)  # for as long as this is measured
-        place.clear()
-        rows.append((title, *(found.bytes[name] / 1024**2 for name in ("storer", "runner"))))
-        peaks = {name: max(size, peaks.get(name, 0)) for name, size in found.bytes.items()}
-    print(
-        table(
-            "Most memory, with the processes that compare",
-            ("callers", "storer MiB", "runner MiB"),
-            rows,
-        )
-    )
-    for name, size in peaks.items():
-        yield Figure(
-            f"{name} peak memory of {CLIENTS} slow callers, of its limit",
-            size / limits.MEMORY_BYTES,
-            "",
-            "<=",
-            0.75,
-        )
+def _figures(found: Mapping[str, _Found]) -> Iterator[Figure]:
+    for call in CALLS:
+        for percent in PERCENTS:
+            ratio = found[ALL_KINDS].ratio(call, percent)
+            name = f"{call} beside 64 slow callers, against the usual, p{percent}"
+            yield Figure(name, ratio, "", "<=", 2)
+        worst = max(found, key=lambda title: found[title].ratio(call, 50))
+        name = f"{call} beside slow callers of the worst kind, against the usual, p50"
+        yield Figure(name, found[worst].ratio(call, 50), "")
+    compared = found[COMPARISONS].beside
+    longest = max(*compared["GetKata"], *compared["RecordTest"]) / 1000
+    yield Figure(f"storer longest wait of others beside {COMPARISONS}", longest, "s", "<=", 0.2)
 
 
 class _Others:
@@ -125,7 +101,7 @@ class _Others:
     def call(self, seconds: float) -> Times:
         """Call for so many seconds; return the milliseconds of each call, by name."""
         end = time.monotonic() + seconds
-        times: dict[str, list[float]] = {name: [] for name in ("GetKata", "RecordTest", "Run")}
+        times: dict[str, list[float]] = {name: [] for name in CALLS}
 
         def use_storer() -> None:
             while time.monotonic() < end:
@@ -154,50 +130,47 @@ class _Others:
         self._running.stub.Run(request(self._kata, avatars.NAMES[1], TRUE))
 
 
-class _Peaks:
-    """The most resident bytes of services together with their processes, within a block."""
-
-    def __init__(self, services: Mapping[str, Service]) -> None:
-        self.bytes = dict.fromkeys(services, 0)
-        self._services = services
-        self._is_over = threading.Event()
-        self._thread = threading.Thread(target=self._sample)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._is_over.set()
-        self._thread.join()
-        for name, service in self._services.items():
-            self.bytes[name] = max(self.bytes[name], service.peak_bytes)
-
-    def _sample(self) -> None:
-        while not self._is_over.wait(SAMPLE_SECONDS):
-            for name, service in self._services.items():
-                self.bytes[name] = max(self.bytes[name], service.resident_bytes_with_children)
+def _rest(*services: Service) -> None:
+    """Wait until nothing is left of what slow callers began."""
+    end = time.monotonic() + MAX_REST_SECONDS
+    for service in services:
+        used = REST_SECONDS
+        while used > REST_SHARE * REST_SECONDS and time.monotonic() < end:
+            before = service.processor_seconds
+            time.sleep(REST_SECONDS)  # for as long as this is measured
+            used = service.processor_seconds - before
 
 
-def _times_table(times: Mapping[str, Times]) -> str:
-    rows = [
-        (
-            f"{name}, {when}",
-            *(percentile(each, percent) for percent in (50, 99)),
-            max(each),
-            len(each),
-        )
-        for name in ("GetKata", "RecordTest", "Run")
-        for when, found in times.items()
-        for each in [found[name]]
-    ]
-    return table("Others", ("ms", "p50", "p99", "longest", "calls"), rows)
-
-
-def _calls_table(rounds: Rounds) -> str:
+def _ended_table(found: Mapping[str, _Found]) -> str:
     """Return how the slow calls ended, without those that were in progress until the end."""
     rows = [
-        (name, MIX[name], ", ".join(f"{count} {code}" for code, count in found.items()))
-        for name, found in rounds.items()
+        (title, name, ", ".join(f"{count} {code}" for code, count in ended.items()))
+        for title, each in found.items()
+        for name, ended in each.rounds.items()
+        if ended
     ]
-    return table("Slow calls", ("call", "callers", "ended"), rows)
+    return table("Slow calls that ended", ("callers", "call", "status"), rows)
+
+
+def _times_table(found: Mapping[str, _Found]) -> str:
+    every = [each.usual for each in found.values()]
+    usual = {call: [ms for times in every for ms in times[call]] for call in CALLS}
+    rows = [("nobody", *_of_each(usual))]
+    rows += [(title, *_of_each(each.beside)) for title, each in found.items()]
+    return table("Others", ("ms, beside", *_columns()), rows)
+
+
+def _ratios_table(found: Mapping[str, _Found]) -> str:
+    rows = [
+        (title, *(f"{each.ratio(call, percent):.2f}" for call in CALLS for percent in PERCENTS))
+        for title, each in found.items()
+    ]
+    return table("Others, against the usual of the same minutes", ("beside", *_columns()), rows)
+
+
+def _columns() -> Iterable[str]:
+    return [f"{call} p{percent}" for call in CALLS for percent in PERCENTS]
+
+
+def _of_each(times: Times) -> Iterable[float]:
+    return [percentile(times[call], percent) for call in CALLS for percent in PERCENTS]

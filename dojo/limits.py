@@ -201,6 +201,10 @@ RESPONSE_FACTOR = 2
 # takes a twentieth of the time that it has for all calls. More are kept waiting.
 LARGE_MESSAGES_BYTES_PER_SECOND = 32 * 1024 * 1024
 
+# How long a call for which others leave no room is kept, before it is told to come again. A caller
+# who comes again at once would take the time of others.
+REFUSED_SECONDS = 0.5
+
 # How long a request may take to arrive before it counts as large, and how long then, before it can
 # be given up for another one, and in any case.
 SMALL_RECEIVE_SECONDS = 0.25

@@ -32,6 +32,12 @@ class Share:
                 raise MemoryExhausted(self._held_by)
             self._left -= size
 
+    def check(self, size: int) -> None:
+        """Raise MemoryExhausted if so many bytes could not be taken now."""
+        with self._lock:
+            if size > self._left:
+                raise MemoryExhausted(self._held_by)
+
     @contextmanager
     def taken(self, size: int) -> Iterator[None]:
         """Take bytes for the block; raise MemoryExhausted if too few are left."""
@@ -110,6 +116,12 @@ def give_back_restore() -> None:
     """Give back what the stream of this context holds, if there is one: it waits for others."""
     if (restore := _RESTORE.get()) is not None:
         restore.give_back()
+
+
+def check_downloading(size: int = 0) -> None:
+    """Raise MemoryExhausted if `downloading` would now: before anything is done for a stream."""
+    if (memory := _CURRENT.get()) is not None:
+        memory.downloads.check(limits.DOWNLOAD_BYTES + size)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import unquote
 
 from dojo.access.roles import Role
@@ -43,6 +44,7 @@ def require_operator(what: str) -> None:
         raise NotAllowed(who.name, who.role.value, what, [Role.OPERATOR.value])
 
 
+@lru_cache(maxsize=4096)
 def address_of(peer: str) -> str:
     """Return the address in gRPC's name of a peer: `ipv6:%5B::1%5D:50312` is `[::1]:50312`."""
     return unquote(peer.partition(":")[2])

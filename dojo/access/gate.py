@@ -21,6 +21,7 @@ from dojo.access.roles import Role
 from dojo.access.tokens import MAX_TOKEN_CHARACTERS, Callers, Entry
 from dojo.errors import DojoError, NotAllowed, Unauthenticated
 from dojo.service.statuses import status_of
+from dojo.service.wrapped_handlers import Handler, WrappedHandlers
 
 _log = structlog.get_logger()
 
@@ -48,22 +49,23 @@ class Gate(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         """`known` returns the callers that there are now; without it everybody is an operator."""
         self._known = known
         self.denials = denials or Denials()
+        self._handlers = WrappedHandlers(self._wrapped)
         self._second = 0
         self._logged = self._unlogged = 0
 
     async def intercept_service(
         self,
-        continuation: Callable[
-            [grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any]]
-        ],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler[Any, Any]:
+    ) -> Handler:
         """Wrap the handler, if there is one."""
         handler = await continuation(handler_call_details)
         method = handler_call_details.method
         if handler is None or roles.is_open(method):
             return handler
-        metadata = handler_call_details.invocation_metadata
+        return self._handlers.of(method, handler)
+
+    def _wrapped(self, method: str, handler: Handler) -> Handler:
         codecs: dict[str, Any] = {
             "request_deserializer": handler.request_deserializer,
             "response_serializer": handler.response_serializer,
@@ -71,45 +73,45 @@ class Gate(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         # The interceptor after this one receives single requests as streams too. A stream is read
         # when its handler asks for it, so nothing has been read or parsed when this refuses.
         if handler.stream_unary:
-            behaviour = self._guarded(handler.stream_unary, method, metadata)
+            behaviour = self._guarded(handler.stream_unary, method)
             return grpc.stream_unary_rpc_method_handler(behaviour, **codecs)
         if handler.stream_stream:
-            behaviour = self._guarded(handler.stream_stream, method, metadata)
+            behaviour = self._guarded(handler.stream_stream, method)
             return grpc.stream_stream_rpc_method_handler(behaviour, **codecs)
         raise NotImplementedError("a single request would be read before its caller is known")
 
-    def _guarded(self, behaviour: Any, method: str, metadata: Any) -> Any:
+    def _guarded(self, behaviour: Any, method: str) -> Any:
         if inspect.isasyncgenfunction(behaviour):  # reflection, which is not ours
 
             async def stream(requests: Any, context: _Context) -> Any:
-                await self._let_in(method, metadata, context)
+                await self._let_in(method, context)
                 async for response in behaviour(requests, context):
                     yield response
 
             return stream
 
         async def call(requests: Any, context: _Context) -> Any:
-            await self._let_in(method, metadata, context)
+            await self._let_in(method, context)
             return await behaviour(requests, context)
 
         return call
 
-    async def _let_in(self, method: str, metadata: Any, context: _Context) -> None:
+    async def _let_in(self, method: str, context: _Context) -> None:
         """Say who calls; end the call if it may not be made."""
         address = callers.address_of(context.peer())
         try:
-            found = self._caller(method, metadata, context, address)
+            found = self._caller(method, context, address)
         except (Unauthenticated, NotAllowed) as error:
             await self._refuse(method, context, address, error)
         else:
             callers.use(found)
             bind_contextvars(address=address, **({"caller": found.name} if found.name else {}))
 
-    def _caller(self, method: str, metadata: Any, context: _Context, address: str) -> Caller:
+    def _caller(self, method: str, context: _Context, address: str) -> Caller:
         """Return who calls. Raises Unauthenticated or NotAllowed."""
         if self._known is None:
             return Caller("", Role.OPERATOR, address)
-        found = dict(metadata)
+        found: dict[str, Any] = dict(context.invocation_metadata() or ())
         entry = self._entry(found.get("authorization"), context, self._known())
         allowed = roles.roles_of(method)
         if entry.role not in allowed:

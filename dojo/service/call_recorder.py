@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import Awaitable, Callable, Collection
+from contextlib import aclosing
 from typing import Any
 
 import grpc
@@ -17,6 +17,7 @@ from structlog.contextvars import bind_contextvars, get_contextvars
 
 from dojo import traces
 from dojo.metrics import BUCKETS, OTHER, REGISTRY
+from dojo.service.wrapped_handlers import Handler, WrappedHandlers
 
 _log = structlog.get_logger()
 
@@ -83,69 +84,72 @@ class CallRecorder(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         self._methods = {each: _Method(*each[1:].split("/")) for each in methods}
         self._other = _Method(OTHER, OTHER)
         self._logs_calls = logs_calls
+        self._handlers = WrappedHandlers(self._wrapped)
 
     async def intercept_service(
         self,
-        continuation: Callable[
-            [grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any]]
-        ],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler[Any, Any]:
+    ) -> Handler:
         """Wrap the handler, if there is one."""
         handler = await continuation(handler_call_details)
-        name = handler_call_details.method
-        method = self._methods.get(name, self._other)
         if handler is None:
             self._other.started.inc()
             self._other.handled[grpc.StatusCode.UNIMPLEMENTED].inc()
             return handler
-        if not name.startswith(_OURS):
-            return handler
+        name = handler_call_details.method
+        return self._handlers.of(name, handler) if name.startswith(_OURS) else handler
+
+    def _wrapped(self, name: str, handler: Handler) -> Handler:
+        method = self._methods.get(name, self._other)
         kind = next(each for each in _KINDS if getattr(handler, each))
-        traceparent = traces.received(handler_call_details.invocation_metadata)
         make: Any = getattr(grpc, f"{kind}_rpc_method_handler")
-        wrapped: grpc.RpcMethodHandler[Any, Any] = make(
-            self._recording(getattr(handler, kind), method, traceparent),
+        wrapped: Handler = make(
+            self._recording(_without_yields(getattr(handler, kind)), method),
             request_deserializer=_counting_received(handler.request_deserializer, method),
             response_serializer=_counting_sent(handler.response_serializer, method),
         )
         return wrapped
 
-    def _recording(self, behaviour: Any, method: _Method, traceparent: str) -> Any:
+    def _recording(self, respond: Any, method: _Method) -> Any:
         async def call(request: Any, context: _Context) -> Any:
-            with self._recorded(method, traceparent, context):
-                if not inspect.isasyncgenfunction(behaviour):
-                    return await behaviour(request, context)
-                async with aclosing(behaviour(request, context)) as responses:
-                    async for response in responses:
-                        await context.write(response)
-                return None
+            traceparent = traces.received(context.invocation_metadata())
+            method.started.inc()
+            method.in_progress.inc()
+            begun = time.perf_counter()
+            code = grpc.StatusCode.OK
+            with traces.call(method.name, traceparent) as span:
+                if traced := traces.current():
+                    bind_contextvars(trace=traces.trace_id(traced))
+                try:
+                    return await respond(request, context)
+                except BaseException as error:
+                    code = _code(error, context)
+                    raise
+                finally:
+                    seconds = time.perf_counter() - begun
+                    method.in_progress.dec()
+                    method.seconds.observe(seconds)
+                    method.handled[code].inc()
+                    if span is not None:
+                        traces.describe(span, code.name, get_contextvars())
+                    if self._logs_calls:
+                        _log_call(method, code, seconds, context)
 
         return call
 
-    @contextmanager
-    def _recorded(self, method: _Method, traceparent: str, context: _Context) -> Iterator[None]:
-        """Record what the block does as a call."""
-        method.started.inc()
-        method.in_progress.inc()
-        begun = time.perf_counter()
-        code = grpc.StatusCode.OK
-        with traces.call(method.name, traceparent) as span:
-            if traced := traces.current():
-                bind_contextvars(trace=traces.trace_id(traced))
-            try:
-                yield
-            except BaseException as error:
-                code = _code(error, context)
-                raise
-            finally:
-                seconds = time.perf_counter() - begun
-                method.in_progress.dec()
-                method.seconds.observe(seconds)
-                method.handled[code].inc()
-                traces.describe(span, code.name, get_contextvars())
-                if self._logs_calls:
-                    _log_call(method, code, seconds, context)
+
+def _without_yields(behaviour: Any) -> Any:
+    """Return what writes the responses that `behaviour` yields, if it yields any."""
+    if not inspect.isasyncgenfunction(behaviour):
+        return behaviour
+
+    async def respond(request: Any, context: _Context) -> None:
+        async with aclosing(behaviour(request, context)) as responses:
+            async for response in responses:
+                await context.write(response)
+
+    return respond
 
 
 def _code(error: BaseException, context: _Context) -> grpc.StatusCode:

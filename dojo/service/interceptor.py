@@ -16,10 +16,18 @@ from structlog.contextvars import bind_contextvars
 
 from dojo import limits, shares
 from dojo.access.guesses import Guesses
-from dojo.errors import InvalidArgument, MemoryExhausted, MessageTooLarge, NothingRead
+from dojo.errors import (
+    Busy,
+    Exhausted,
+    InvalidArgument,
+    MemoryExhausted,
+    MessageTooLarge,
+    NothingRead,
+)
 from dojo.service.pacing import Pace
 from dojo.service.receiving import Receiving
 from dojo.service.statuses import status_of
+from dojo.service.wrapped_handlers import Handler, WrappedHandlers
 from dojo.shares import Memory
 
 _log = structlog.get_logger()
@@ -47,20 +55,22 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         self._memory = memory
         self._pace = Pace()
         self._guesses = guesses
+        self._handlers = WrappedHandlers(self._wrapped)
 
     async def intercept_service(
         self,
-        continuation: Callable[
-            [grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any]]
-        ],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler[Any, Any]:
+    ) -> Handler:
         """Wrap the handler, if there is one."""
         handler = await continuation(handler_call_details)
         method = handler_call_details.method
         # Health checking and reflection belong to libraries, and raise none of our errors.
         if handler is None or not method.startswith("/cyberdojo."):
             return handler
+        return self._handlers.of(method, handler)
+
+    def _wrapped(self, method: str, handler: Handler) -> Handler:
         rpc = method.rpartition("/")[2]
         codecs: dict[str, Any] = {
             "response_serializer": _passing_bytes(
@@ -95,9 +105,7 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
             )
         raise NotImplementedError("there are no other kinds of RPC")
 
-    def _receiving_one(
-        self, handler: grpc.RpcMethodHandler[Any, Any], rpc: str, respond: _Respond
-    ) -> Any:
+    def _receiving_one(self, handler: Handler, rpc: str, respond: _Respond) -> Any:
         parse = _deferring_errors(handler.request_deserializer)  # type: ignore[arg-type]  # as above
 
         async def call(_: AsyncIterator[bytes], context: _Context) -> Any:
@@ -120,6 +128,7 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
                     raise
                 except Exception as error:  # noqa: BLE001 - as above
                     del request  # gRPC keeps the frames of a refused call for a while
+                    taken.close()
                     await _abort(context, error)
 
         return call
@@ -277,6 +286,8 @@ async def _abort(context: _Context, error: Exception) -> NoReturn:
     status = status_of(error)
     error.__traceback__ = None  # its frames hold the request too
     _log.info("refused", code=status.code, reason=status.message)
+    if isinstance(error, Exhausted) and isinstance(error, Busy):
+        await asyncio.sleep(min(error.retry_seconds, limits.REFUSED_SECONDS))
     await context.abort_with_status(  # type: ignore[attr-defined]  # missing in the stubs
         rpc_status.to_status(status)
     )

@@ -8,7 +8,7 @@ from contextlib import aclosing
 from itertools import islice
 
 from cyberdojo.storer.v1 import storer_pb2
-from dojo import kata_ids
+from dojo import kata_ids, shares
 from dojo.access.audit import Audit
 from dojo.chunks import Digest
 from dojo.errors import InvalidArgument
@@ -59,6 +59,7 @@ async def answer_backup_katas(
         async for part in _plan(threads, katas, catalog, request):
             yield part
         return
+    shares.check_downloading(backup.MAX_HELD_BYTES)  # to begin one takes long
     with audit.doing("BackupKatas", prefix=request.prefix) as deed:
         begun = await threads.run_long(_begin, katas, catalog, request)
         filename = backup.filename(compression)

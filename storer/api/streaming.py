@@ -72,6 +72,7 @@ class Streams:
         next_task: asyncio.Task[bytes | None] | None = None
         holding = ExitStack()
         try:
+            shares.check_downloading(held_bytes)
             next_task = self._next_piece(pieces, digest, work)
             piece = await asyncio.shield(next_task)
             # Not before: a call that waits for its kata holds nothing that others need.

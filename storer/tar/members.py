@@ -10,7 +10,8 @@ import io
 import re
 import tarfile
 from dataclasses import dataclass, field
-from typing import Protocol
+from functools import lru_cache
+from typing import NamedTuple, Protocol
 
 from dojo import limits, visible_files
 
@@ -58,8 +59,7 @@ class Target(Protocol):
         """Set the size."""
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(NamedTuple):
     """A member's header. `size` is the number of bytes that follow in the tar.
 
     `sparse_size` is the size of a sparse file with its holes, None for any other member.
@@ -118,7 +118,9 @@ class Reader:
             _check(block)
             kind = block[156:157]
             if kind not in _PAX and kind not in _GNU_NAMES:
-                return self._member(block, kind, {**self.global_records, **records})
+                if self.global_records:
+                    records = {**self.global_records, **records}
+                return self._member(block, kind, records)
             size = _number(block[124:136], "size", 0, _MAX_SIZE)
             is_extended = is_extended or kind != tarfile.XGLTYPE
             allowed -= size + _BLOCK
@@ -190,7 +192,8 @@ class Reader:
         self._padding = 0
 
     def _member(self, block: bytes, kind: bytes, records: dict[str, str]) -> Member:
-        name, prefix = _text(_until_nul(block[:100])), _text(_until_nul(block[345:500]))
+        name = _text(_until_nul(block[:100]))
+        prefix = _text(_until_nul(block[345:500])) if block[345] else ""
         if kind == tarfile.GNUTYPE_SPARSE:  # more headers can follow, of which there is no end
             raise tarfile.ReadError(f"{visible_files.shown(name)} is sparse in a form of old")
         if prefix and block[257:263] == b"ustar\0":
@@ -203,7 +206,7 @@ class Reader:
         self._left = 0 if kind in _WITHOUT_CONTENT else size
         self._padding = -self._left % _BLOCK
         sparse_size = None
-        if not _SPARSE_KEYS.isdisjoint(records):
+        if records and not _SPARSE_KEYS.isdisjoint(records):
             name = records.get("GNU.sparse.name", name)
             sparse_size = _sparse_size(name, kind, records)
         return Member(
@@ -277,6 +280,8 @@ def _check(block: bytes) -> None:
         raise tarfile.ReadError("a header is broken: bad checksum")
 
 
+# Modes, owners and most times are the same from member to member.
+@lru_cache(maxsize=1024)
 def _number(content: bytes, what: str, least: int, most: int) -> int:
     """Return a number in octal or, as GNU tar has it, in base 256."""
     try:

@@ -14,7 +14,7 @@ import zstandard
 
 from cyberdojo.storer.v1 import storer_pb2
 from dojo import limits
-from support.bounds.pair import Case, Pair
+from support.bounds.pair import SECONDS, Case, Pair
 from support.fuzz import git_objects, katas, tars
 from support.fuzz.git_objects import Repository
 from support.storer.storing import refused, restore_requests
@@ -226,7 +226,8 @@ def _set_aside_repository(pair: Pair, avatar: katas.Avatar, git: katas.Files, sa
     files = {name: content for name, content in files.items() if "/.git/" not in name}
     files |= {f"whale/.git/{name}": content for name, content in git.items()}
     tar = _compressed([_members(files), bytes(2 * tars.BLOCK)])
-    restored = pair.katas.stub.RestoreKata(restore_requests(tar, overwrite=True))
+    requests = restore_requests(tar, overwrite=True)
+    restored = pair.katas.stub.RestoreKata(requests, timeout=SECONDS)
     (damaged,) = restored.damaged
     assert damaged.avatar == "whale"
     assert says in damaged.reason
@@ -236,8 +237,9 @@ def _set_aside_repository(pair: Pair, avatar: katas.Avatar, git: katas.Files, sa
 def _refuse(pair: Pair, tar: Iterable[bytes], says: str, code: grpc.StatusCode = _INVALID) -> None:
     """Restore a kata from the pieces of a tar; assert that it is refused, and not there."""
     field = "data" if code is _INVALID else None
+    requests = restore_requests(_compressed(tar), overwrite=True)
     with refused(code, field=field, says=says):
-        pair.katas.stub.RestoreKata(restore_requests(_compressed(tar), overwrite=True))
+        pair.katas.stub.RestoreKata(requests, timeout=SECONDS)
     with refused(grpc.StatusCode.NOT_FOUND):
         pair.katas.get(katas.KATA)
 
