@@ -62,7 +62,7 @@ def facts_from(request: storer_pb2.RecordTestRequest) -> Facts:
         )
     found = Facts(
         predicted=_PREDICTED.get(request.predicted, ""),
-        source=_source_from(request.source) if request.HasField("source") else None,
+        source=source_from(request),
         writer=request.writer,
         is_special=request.special,
         is_stdout_truncated=request.stdout.truncated,
@@ -100,7 +100,13 @@ def results_to(results: dict[str, Any] | None, message: storer_pb2.GetFilesRespo
     message.test_results.CopyFrom(found)
 
 
-def _source_from(message: storer_pb2.LightSource) -> Source:
+def source_from(
+    request: storer_pb2.RecordTestRequest | storer_pb2.StartAvatarRequest,
+) -> Source | None:
+    """Return the source that a request names, None if it names none; raise InvalidArgument."""
+    if not request.HasField("source"):
+        return None
+    message = request.source
     number = message.light_number
     if not 0 <= number <= MAX_NUMBER:
         raise InvalidArgument("source.light_number", f"{number} is not from 0 to {MAX_NUMBER}")

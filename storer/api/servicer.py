@@ -18,7 +18,7 @@ from dojo.engine.data_containers import DataContainers
 from dojo.errors import KataNotFound
 from dojo.processes import Processes
 from dojo.service.call_threads import CallThreads
-from storer.api import converters, large_lights, page_tokens
+from storer.api import converters, facts_converters, large_lights, page_tokens
 from storer.api.backup_servicer import (
     answer_backup_katas,
     answer_list_backups,
@@ -232,9 +232,10 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
             order = random.sample(avatars.NAMES, len(avatars.NAMES))
         time = converters.time_from(request.time, "time", given=request.HasField("time"))
         repeatable = converters.request_from(request)
+        source = facts_converters.source_from(request)
 
         def start() -> bytes:
-            name, files = self._katas.start_avatar(kata_id, order, time, repeatable)
+            name, files = self._katas.start_avatar(kata_id, order, time, repeatable, source)
             response = storer_pb2.StartAvatarResponse(avatar=name, files=files)
             return response.SerializeToString()
 

@@ -28,6 +28,7 @@ from storer.fs.write_ahead_log import Entry, WriteAheadLog
 from storer.kata import damaged, sandbox
 from storer.kata.history import GIT, LIGHT_JSON, History
 from storer.kata.light import Light, Submission
+from storer.kata.light_facts import NO_FACTS, Facts, Source
 from storer.kata.lights import INCREMENTS, Lights, LightsCache
 from storer.kata.recorder import Recorder, Tip
 from storer.kata.request import Request
@@ -285,6 +286,7 @@ def start(
     time: datetime,
     *,
     request: Request | None = None,
+    source: Source | None = None,
 ) -> None:
     """Fill an empty `folder` with what an avatar starts with: light 0, its lists and its sandbox.
 
@@ -298,5 +300,6 @@ def start(
             file.writelines((content,) if isinstance(content, bytes) else content)
         path.chmod(durable.PRIVATE)
     avatars.close_to_others(folder, name)
-    light = Light(number=0, colour="", time=time, request=request)
+    facts = NO_FACTS if source is None else Facts(source=source)
+    light = Light(number=0, colour="", time=time, request=request, facts=facts)
     recorder.record(light, Submission(files), log=WriteAheadLog(folder))

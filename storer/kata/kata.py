@@ -26,6 +26,7 @@ from storer.kata import manifest
 from storer.kata import request as request_json
 from storer.kata.avatar import Avatar, start
 from storer.kata.light import Light
+from storer.kata.light_facts import Source
 from storer.kata.lights import LightsCache
 from storer.kata.manifest import Manifest
 from storer.kata.request import Request
@@ -144,17 +145,24 @@ class Kata:
         return found, damaged
 
     def start_avatar(
-        self, order: Sequence[str], time: datetime, request: Request | None
+        self,
+        order: Sequence[str],
+        time: datetime,
+        request: Request | None,
+        source: Source | None = None,
+        files: dict[str, bytes] | None = None,
     ) -> tuple[str, dict[str, bytes]]:
         """Start the first avatar of `order` that is not started; return its name and files.
 
-        If the request has started one before, return that. Raises AvatarsExhausted if all are
-        started, and RequestIdReused if another request with this id has started one.
+        It starts with the kata's files, or with `files`, which are those of `source`. If the
+        request has started one before, return that. Raises AvatarsExhausted if all are started,
+        and RequestIdReused if another request with this id has started one.
         """
-        files = self.read_manifest().visible_files
+        if files is None:
+            files = self.read_manifest().visible_files
         with locks.locked(self.folder / MANIFEST):
-            if request is not None and (name := self._started_by(request)) is not None:
-                return name, files
+            if request is not None and (before := self.started_by(request)) is not None:
+                return before
             taken = set(self.avatar_names())
             name = next((name for name in order if name not in taken), None)
             if name is None:
@@ -168,7 +176,7 @@ class Kata:
             with self._checkpointer.tracking(avatar.folder, avatar.rewrite):
                 try:
                     starting.mkdir()
-                    start(starting, self.kata_id, name, files, time, request=request)
+                    start(starting, self.kata_id, name, files, time, request=request, source=source)
                     starting.rename(self.folder / name)
                 except BaseException:  # such as a full disk
                     shutil.rmtree(starting, ignore_errors=True)
@@ -192,14 +200,17 @@ class Kata:
         value = json_files.dumps(request_json.to_json(request))
         durable.replace(self.folder / RESTORED, value, sync=False)
 
-    def _started_by(self, request: Request) -> str | None:
-        """Return the avatar that the request has started before; None if it has started none."""
+    def started_by(self, request: Request) -> tuple[str, dict[str, bytes]] | None:
+        """Return the avatar that the request has started before, with the files of its start.
+
+        None if it has started none. Raises RequestIdReused.
+        """
         for avatar in self.avatars():
             with suppress(KataDamaged):  # nobody can have it: another avatar is started
                 before = avatar.lights()[0].request
                 if before is not None and before.id == request.id:
                     request.check_repeats(before)
-                    return avatar.name
+                    return avatar.name, avatar.submission(0)[1].files
         return None
 
     def _load_manifest_json(self) -> dict[str, Any]:

@@ -38,6 +38,7 @@ from storer.fs.json_files import DumpFiles
 from storer.kata import manifest
 from storer.kata.kata import DamagedAvatar, Kata
 from storer.kata.light import Light, Submission
+from storer.kata.light_facts import Source
 from storer.kata.lights import LightsCache
 from storer.kata.manifest import Manifest
 from storer.kata.request import Request
@@ -205,11 +206,27 @@ class Katas:
             return self._create(describe, created, request)
 
     def start_avatar(
-        self, kata_id: str, order: Sequence[str], time: datetime, request: Request | None
+        self,
+        kata_id: str,
+        order: Sequence[str],
+        time: datetime,
+        request: Request | None,
+        source: Source | None = None,
     ) -> tuple[str, dict[str, bytes]]:
-        """Start the first free avatar of `order`; return its name and files."""
+        """Start the first free avatar of `order`; return its name and files.
+
+        They are those of the source, if there is one. Raises KataNotFound, AvatarNotFound or
+        LightNotFound for an unknown source, unless the request has started an avatar before.
+        """
+        files: dict[str, bytes] | None = None
+        if source is not None:
+            with self.using(kata_id) as kata:
+                if request is not None and (before := kata.started_by(request)) is not None:
+                    return before
+            with self.using(source.kata_id) as other:
+                files = other.avatar(source.avatar).submission(source.number)[1].files
         with self.using(kata_id) as kata:
-            started = kata.start_avatar(order, time, request)
+            started = kata.start_avatar(order, time, request, source, files)
         self._changes.publish(kata_id)
         return started
 

@@ -132,3 +132,51 @@ def test_an_unknown_source_is_not_found_and_nothing_is_recorded(katas: Katas) ->
     with refused(grpc.StatusCode.INVALID_ARGUMENT, says="light 0 has none"):
         katas.record(kata_id, "whale", {}, colour=0, source=source(kata_id, "whale", 0))
     assert [each.number for each in katas.lights(kata_id, "whale")] == [0]
+
+
+def start_from(
+    katas: Katas, kata_id: str, found: storer_pb2.LightSource, request_id: str = ""
+) -> storer_pb2.StartAvatarResponse:
+    return katas.stub.StartAvatar(
+        storer_pb2.StartAvatarRequest(kata_id=kata_id, source=found, request_id=request_id)
+    )
+
+
+def test_an_avatar_starts_from_a_light_of_any_kata(katas: Katas) -> None:
+    theirs, ours = katas.started("zebra"), katas.create({"kata's": b"own"})
+    katas.record(theirs, "zebra", {"a.c": b"1"}, colour=RED)
+    started = start_from(katas, ours, source(theirs, "zebra", 1))
+    assert dict(started.files) == {"a.c": b"1"}
+    found = katas.files(ours, started.avatar, 0)
+    assert (dict(found.files), found.light.source) == ({"a.c": b"1"}, source(theirs, "zebra", 1))
+    # In the same kata too; and it goes on as any avatar does.
+    second = start_from(katas, ours, source(ours, started.avatar, 0))
+    assert dict(second.files) == {"a.c": b"1"}
+    assert katas.record(ours, second.avatar, {"b": b""}).number == 1
+    tar = katas.tar(ours)
+    katas.delete(ours)
+    katas.restore(tar)
+    assert katas.files(ours, started.avatar, 0) == found
+
+
+def test_a_start_from_a_light_is_repeated_by_its_request_when_its_source_is_gone(
+    katas: Katas,
+) -> None:
+    theirs, ours = katas.started("zebra"), katas.create()
+    katas.record(theirs, "zebra", {"a.c": b"1"}, colour=RED)
+    started = start_from(katas, ours, source(theirs, "zebra", 1), "once")
+    katas.delete(theirs)
+    assert start_from(katas, ours, source(theirs, "zebra", 1), "once") == started
+    with refused(grpc.StatusCode.ALREADY_EXISTS, reason="REQUEST_ID_REUSED"):
+        start_from(katas, ours, source(theirs, "zebra", 0), "once")
+    assert list(katas.get(ours).avatars) == [started.avatar]
+
+
+def test_a_start_from_an_unknown_light_starts_nobody(katas: Katas) -> None:
+    kata_id = katas.started("whale")
+    for unknown in (source("0000000000", "whale", 0), source(kata_id, "whale", 1)):
+        with refused(grpc.StatusCode.NOT_FOUND):
+            start_from(katas, kata_id, unknown)
+    with refused(grpc.StatusCode.INVALID_ARGUMENT, field="source.light_number"):
+        start_from(katas, kata_id, source(kata_id, "whale", -1))
+    assert list(katas.get(kata_id).avatars) == ["whale"]
