@@ -410,6 +410,7 @@ class KataDamaged(DojoError):
 
     def __init__(self, kata_id: str, path: PurePath | str, reason: str) -> None:
         super().__init__(f"kata {kata_id} is damaged: {path}: {reason}", kata_id=kata_id, path=path)
+        self.kata_id = kata_id
         self.path = path
         self.reason = reason
 

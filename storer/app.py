@@ -44,6 +44,7 @@ from storer.fs.checkpointer import Checkpointer
 from storer.git import libgit2
 from storer.katas.activity import ActiveCalls
 from storer.katas.changes import Changes
+from storer.katas.damaged_katas import DamagedKatas
 from storer.katas.import_source import KatasDirectory
 from storer.katas.listing import Places
 from storer.katas.repository import Katas
@@ -53,6 +54,7 @@ from storer.settings import StorerSettings
 from storer.start_points.start_points import StartPoints
 from storer.verify.katas import Verifier
 from storer.workers.archiver import Archiver, Policy
+from storer.workers.damage_checker import DamageChecker
 from storer.workers.replicator import Replicator
 from storer.workers.source_remover import SourceRemover
 from storer.workers.survey import Survey
@@ -69,6 +71,7 @@ class Storer:
     replicator: Replicator
     remover: SourceRemover
     survey: Survey
+    damage_checker: DamageChecker
     processes: list[Processes]
     servicer: StorerServicer
     start_points: StartPointsServicer
@@ -98,7 +101,8 @@ def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
         archive.claim()
     places = Places(data_containers, archive, directory)
     active_calls, changes, checkpointer = ActiveCalls(), Changes(), Checkpointer()
-    katas = Katas(places, active_calls, changes, checkpointer)
+    damaged = DamagedKatas(data_containers)
+    katas = Katas(places, active_calls, changes, checkpointer, damaged)
     threads = CallThreads(limits.WORKING_CALLS, "domain")
     watches = Watches(lambda kata_id: threads.run(katas.lights, kata_id, importing=False))
     policy = Policy(
@@ -111,12 +115,15 @@ def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
     loop = asyncio.get_running_loop()
     changes.subscribe(lambda kata_id: loop.call_soon_threadsafe(watches.changed, kata_id))
     changes.subscribe(replicator.changed)
+    changes.subscribe(damaged.changed)
     metrics.ARCHIVE_COPY_LAG_SECONDS.set_function(lambda: replicator.lag()[1] or 0)
     if archive.is_configured:
         metrics.MAX_DATA_CONTAINERS.set(settings.max_data_containers)
     for state, doubtful in (("pending", False), ("doubtful", True)):
         count = partial(checkpointer.count, doubtful=doubtful)
         metrics.WRITE_AHEAD_LOGS.labels(state).set_function(count)
+    metrics.DAMAGED_KATAS.labels("broken").set_function(damaged.broken_count)
+    metrics.DAMAGED_KATAS.labels("set_aside").set_function(damaged.set_aside_count)
     disks = {"volumes": data_containers.volume_root}
     if (archive_directory := location.directory(settings.archive)) is not None:
         disks["archive"] = archive_directory
@@ -124,13 +131,8 @@ def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
     start_points = StartPoints(settings.start_points)
     checking = Processes(limits.MAX_CHECKING_PROCESSES, "check katas")
     large = Processes(limits.MAX_LARGE_LIGHT_PROCESSES, "read or record large lights")
-    remover = SourceRemover(
-        katas,
-        directory,
-        data_containers,
-        Verifier(data_containers, katas, checking, mend=False),
-        audit,
-    )
+    verifier = partial(Verifier, data_containers, katas, checking, mend=False)
+    remover = SourceRemover(katas, directory, data_containers, verifier(), audit)
     servicer = StorerServicer(
         katas=katas,
         watches=watches,
@@ -154,7 +156,8 @@ def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
         archiver=archiver,
         replicator=replicator,
         remover=remover,
-        survey=Survey(data_containers, checkpointer, catalog, disks),
+        survey=Survey(data_containers, checkpointer, catalog, damaged, disks),
+        damage_checker=DamageChecker(damaged, verifier()),
         processes=[checking, large],
         servicer=servicer,
         start_points=StartPointsServicer(start_points),
@@ -206,6 +209,7 @@ async def _serve(
         storer.remover.start()
         if settings.metrics_listen is not None:
             storer.survey.start()
+            storer.damage_checker.start()
 
     monitor = EngineMonitor(data_containers)
     disks = {"volumes": data_containers.volume_root}
@@ -236,6 +240,7 @@ async def _serve(
                 partial(asyncio.to_thread, each.stop)
                 for each in (
                     storer.survey,
+                    storer.damage_checker,
                     storer.archiver,
                     storer.replicator,
                     storer.remover,

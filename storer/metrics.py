@@ -75,6 +75,13 @@ AVATARS_SET_ASIDE = Counter(
     "Avatars that were damaged when their katas came in.",
     registry=REGISTRY,
 )
+DAMAGED_KATAS = Gauge(
+    "cyber_dojo_damaged_katas",
+    "Katas that are known to be damaged: broken, so that only a backup mends them; set_aside, in a "
+    "data-container, with an avatar that was damaged when they came in.",
+    ["damage"],
+    registry=REGISTRY,
+)
 LAST_BACKUP_TIME = Gauge(
     "cyber_dojo_last_backup_timestamp_seconds",
     "When the last backup was complete, in seconds since 1970; 0 if none is remembered.",

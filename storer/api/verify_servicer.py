@@ -18,7 +18,7 @@ from dojo.service.call_threads import CallThreads
 from storer import metrics
 from storer.api import converters
 from storer.katas.repository import Katas
-from storer.verify.findings import Kind
+from storer.verify.findings import DAMAGE, Kind
 from storer.verify.katas import KataFinding, Progress, Verifier, check_ids
 
 DEFAULT_SHARE_PERCENT = 50
@@ -79,15 +79,15 @@ async def answer_verify_katas(
             )
             yield storer_pb2.VerifyKatasResponse(progress=progress)
         else:
-            mended = "yes" if each.mended else "no"
-            metrics.FINDINGS.labels(each.finding.kind.value, mended).inc()
-            if each.mended:
-                audit.record("VerifyKatas", "mended", kata=each.kata_id, **_where(each))
+            _tell(each, katas, audit)
             summary.finding_count += 1
             summary.mended_count += each.mended
             summary.harmless_count += each.finding.kind is Kind.DANGLING
             yield storer_pb2.VerifyKatasResponse(finding=_finding_to(each))
+    for kata_id in request.kata_ids:
+        katas.damaged.changed(kata_id)  # what was broken may be whole, and have no finding
     if not request.kata_ids:
+        katas.damaged.suspect_all_broken()
         left_out = partial(verifier.left_out, prefix, skips_archive=request.skip_archive)
         summary.left_out_count = await threads.run_long(left_out)
     summary.kata_count = verifier.counts.katas
@@ -98,6 +98,15 @@ async def answer_verify_katas(
     if request.mend:
         audit.record("VerifyKatas", "done", katas=len(ids), mended=summary.mended_count)
     yield storer_pb2.VerifyKatasResponse(summary=summary)
+
+
+def _tell(found: KataFinding, katas: Katas, audit: Audit) -> None:
+    """Tell operators of a finding, besides the caller."""
+    metrics.FINDINGS.labels(found.finding.kind.value, "yes" if found.mended else "no").inc()
+    if found.finding.kind in DAMAGE:
+        katas.damaged.suspect(found.kata_id)
+    if found.mended:
+        audit.record("VerifyKatas", "mended", kata=found.kata_id, **_where(found))
 
 
 async def _paced(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Self
 
 from dojo import avatars, limits, locks, waits
@@ -66,13 +66,20 @@ class Kata:
         cache: LightsCache,
         checkpointer: Checkpointer,
         use: ExitStack | None = None,
+        *,
+        on_damage: Callable[[str, str], object] | None = None,
     ) -> None:
-        """`use` ends with the use of the kata; with it, one large manifest is held at a time."""
+        """`use` ends with the use of the kata; with it, one large manifest is held at a time.
+
+        `on_damage` is called with the kata's id and the path of a damaged file, where a call goes
+        on without it.
+        """
         self.folder = folder
         self.kata_id = kata_id
         self._cache = cache
         self._checkpointer = checkpointer
         self._use = use
+        self._on_damage = on_damage
         self._manifest_json: dict[str, Any] | None = None
         self._created: datetime | None = None
 
@@ -142,7 +149,13 @@ class Kata:
                 found[avatar.name] = avatar.lights()
             except KataDamaged as error:
                 damaged.append(DamagedAvatar(avatar.name, str(error.path), error.reason))
+                self.tell_damage(error.path)
         return found, damaged
+
+    def tell_damage(self, path: PurePath | str) -> None:
+        """Tell that a file of the kata is damaged, and the call goes on without it."""
+        if self._on_damage is not None:
+            self._on_damage(self.kata_id, str(path))
 
     def start_avatar(
         self,

@@ -30,12 +30,14 @@ _TOO_MANY = f"{limits.MAX_FETCHES} other katas are being fetched"
 _log = structlog.get_logger()
 
 
-def fetch(places: Places, kata_id: str, *, importing: bool) -> None:
+def fetch(places: Places, kata_id: str, *, importing: bool) -> bool:
     """Make sure that the kata is in a data-container; raise KataNotFound if that is impossible.
 
-    The archive and the katas directory are used only if `importing` is set.
+    Return whether it was brought there now. The archive and the katas directory are used only if
+    `importing` is set.
     """
     containers = places.data_containers
+    is_new = False
     if not containers.exists(kata_id):
         folder = containers.folder(kata_id)
         if folder.exists():  # another call creates or replaces it, or a crash interrupted one
@@ -44,10 +46,11 @@ def fetch(places: Places, kata_id: str, *, importing: bool) -> None:
         if not containers.exists(kata_id):
             if not importing:
                 raise KataNotFound(kata_id)
-            _import(places, kata_id)
+            is_new = _import(places, kata_id)
+    return is_new
 
 
-def _import(places: Places, kata_id: str) -> None:
+def _import(places: Places, kata_id: str) -> bool:
     containers, archive = places.data_containers, places.archive
     archived = archive.find(kata_id)
     source = places.katas_directory.folder(kata_id)
@@ -58,7 +61,7 @@ def _import(places: Places, kata_id: str) -> None:
         waits.one_of(_FETCHES, LockHeld(f"kata {kata_id}", _TOO_MANY)),
     ):
         if containers.exists(kata_id):
-            return  # another call has fetched it
+            return False  # another call has fetched it
         # Look again, with the lock: it may have been archived after the first look.
         archived = archived or archive.find(kata_id)
         with (
@@ -76,6 +79,7 @@ def _import(places: Places, kata_id: str) -> None:
     came_from = metrics.KATAS_DIRECTORY if archived is None else metrics.ARCHIVE
     metrics.KATAS_FETCHED.labels(came_from).inc()
     _log.info("kata imported", kata=kata_id, archived=archived is not None)
+    return True
 
 
 def _fill(

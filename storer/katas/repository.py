@@ -45,6 +45,7 @@ from storer.kata.request import Request
 from storer.katas import create, delete, fetch, fork, listing
 from storer.katas.activity import ActiveCalls
 from storer.katas.changes import Changes
+from storer.katas.damaged_katas import DamagedKatas
 from storer.katas.listing import ListedDetails, ListedKata, Places
 
 # What a kata is created from, and the JSON of its files if the manifest does not have them.
@@ -81,14 +82,19 @@ class Katas:
         active_calls: ActiveCalls,
         changes: Changes,
         checkpointer: Checkpointer,
+        damaged: DamagedKatas,
     ) -> None:
-        """Use the katas of these places; announce each change of a kata to `changes`."""
+        """Use the katas of these places; announce each change of a kata to `changes`.
+
+        `damaged` is told of each kata that is met damaged.
+        """
         self.archive = places.archive
         self._places = places
         self._containers = places.data_containers
         self._active_calls = active_calls
         self._changes = changes
         self._checkpointer = checkpointer
+        self.damaged = damaged
         self._cache = LightsCache()
         # A scan of all katas returns to none of them, and must not evict those in use.
         self._scan_cache = LightsCache(_SCANNED_AVATARS)
@@ -107,7 +113,7 @@ class Katas:
             if touching:
                 stack.enter_context(self._active_calls.counted())
             for _ in range(_ATTEMPTS):
-                fetch.fetch(self._places, kata_id, importing=importing)
+                self._fetch(kata_id, importing=importing)
                 with contextlib.ExitStack() as lock, contextlib.suppress(FileNotFoundError):
                     lock.enter_context(locks.locked(folder, shared=True))
                     if self._containers.exists(kata_id):
@@ -122,7 +128,13 @@ class Katas:
                 self._containers.ensure_handle(kata_id)
             if touching:
                 self._containers.touch(kata_id)
-            yield Kata(folder, kata_id, self._cache, self._checkpointer, stack)
+            met = self.damaged.met
+            kata = Kata(folder, kata_id, self._cache, self._checkpointer, stack, on_damage=met)
+            try:
+                yield kata
+            except KataDamaged as error:
+                met(error.kata_id, error.path)
+                raise
 
     @contextmanager
     def reading(self, kata_id: str) -> Iterator[Kata]:
@@ -138,7 +150,13 @@ class Katas:
                 raise KataNotFound(kata_id) from None
             if not self._containers.exists(kata_id):
                 raise KataNotFound(kata_id)
-            yield Kata(folder, kata_id, self._scan_cache, self._checkpointer, lock)
+            cache, met = self._scan_cache, self.damaged.met
+            kata = Kata(folder, kata_id, cache, self._checkpointer, lock, on_damage=met)
+            try:
+                yield kata
+            except KataDamaged as error:
+                met(error.kata_id, error.path)
+                raise
 
     def stored_ids(self, prefix: str, after: str) -> Iterator[str]:
         """Yield, in order, the ids of the katas in data-containers and in the archive."""
@@ -310,6 +328,7 @@ class Katas:
             if overwrite:
                 self._supersede(kata_id)
             _log.info("kata restored", kata=kata_id, avatars=len(restored.names))
+            self.damaged.look(kata_id)
             self._changes.publish(kata_id)
         return restored
 
@@ -341,6 +360,7 @@ class Katas:
             _log.info("kata restored", kata=kata_id)
             if overwrite:
                 self._supersede(kata_id)
+            self.damaged.look(kata_id)
             self._changes.publish(kata_id)
 
     def delete(self, kata_id: str) -> bool:
@@ -359,7 +379,11 @@ class Katas:
         ArchiveConflict, DiskFull or ArchiveMissing; the kata then stays as it was.
         """
         kata = self._unchecked_kata(kata_id)
-        delete.archive(self._places, kata, is_watched, with_products=with_products)
+        try:
+            delete.archive(self._places, kata, is_watched, with_products=with_products)
+        except KataDamaged as error:
+            self.damaged.met(error.kata_id, error.path)
+            raise
         self._changes.publish(kata_id)
 
     def recover(self, kata_id: str, name: str) -> None:
@@ -395,7 +419,16 @@ class Katas:
         An existing kata that can't be fetched is no reason to refuse the incoming one.
         """
         with contextlib.suppress(KataNotFound, KataDamaged, ArchiveDamaged):
-            fetch.fetch(self._places, kata_id, importing=True)
+            self._fetch(kata_id, importing=True)
+
+    def _fetch(self, kata_id: str, *, importing: bool) -> None:
+        """Fetch a kata, as `fetch.fetch` does; tell what is damaged of it."""
+        try:
+            if fetch.fetch(self._places, kata_id, importing=importing):
+                self.damaged.look(kata_id)
+        except (KataDamaged, ArchiveDamaged):
+            self.damaged.suspect(kata_id)
+            raise
 
     def _refuse_worse(self, incoming: Kata, existing: Kata | None) -> None:
         """Raise KataDamaged if an avatar is damaged in `incoming`, and whole in `existing`.

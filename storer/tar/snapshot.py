@@ -78,6 +78,7 @@ class Snapshot:
                     # Its files go as they are; what is damaged of it keeps nobody else's.
                     _log.warning("avatar damaged", avatar=avatar.name, reason=str(error))
                     self.damaged.add(avatar.name)
+                    kata.tell_damage(avatar.name)
                 self._add_avatar(PurePosixPath(avatar.name))
             self.head = head_of(kata, self.avatars)
 

@@ -152,19 +152,23 @@ class Verifier:
             found.update(self._archive.ids(prefix))
         return sum(not self._containers.exists(each) for each in found - self._counted)
 
-    def damage_of(self, kata_id: str) -> str:
+    def damage_of(self, kata_id: str, *, everywhere: bool = False) -> str:
         """Return what is damaged of a kata, "" if nothing is: what only a backup can mend.
 
-        A kata in a data-container is judged by that, any other by the archive. Raises LockHeld,
-        KataNotFound or ArchiveUnavailable.
+        A kata in a data-container is judged by that, with `everywhere` by the archive too; any
+        other by the archive. Raises LockHeld, KataNotFound, ArchiveUnavailable, and what
+        `Processes.call` raises.
         """
-        if self._containers.folder(kata_id).exists():
+        found: list[Finding] = []
+        is_contained = self._containers.folder(kata_id).exists()
+        if is_contained:
             found = [each.finding for each in self._check_kata(kata_id) if each is not None]
-        else:
+        if everywhere or not is_contained:
             checked = archived.check(self._archive, kata_id)
-            if checked is None:
+            if checked is not None:
+                found += checked.findings
+            elif not is_contained:
                 raise KataNotFound(kata_id)
-            found = checked.findings
         damage = [each for each in found if each.kind in DAMAGE]
         return f"{damage[0].path}: {damage[0].what}".removeprefix(": ") if damage else ""
 

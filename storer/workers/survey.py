@@ -1,7 +1,7 @@
 """A background thread that finds what metrics tell and a call can't wait for.
 
 It counts data-containers, looks at the disks and at the last backup; and, less often, counts the
-write-ahead logs that a process that died left.
+write-ahead logs that a process that died left, and looks for avatars that were set aside.
 """
 
 import math
@@ -18,12 +18,13 @@ from dojo.engine.data_containers import DataContainers
 from storer import metrics
 from storer.backup.catalog import Catalog
 from storer.fs.checkpointer import Checkpointer
+from storer.katas.damaged_katas import DamagedKatas
 
 _log = structlog.get_logger()
 
 _SECONDS = 30
 # To look at each avatar of thousands of katas takes seconds, so it is done seldom, with pauses.
-_LOGS_SECONDS = 600
+_WALK_SECONDS = 600
 _PAUSE_SECONDS = 0.002
 
 
@@ -35,12 +36,14 @@ class Survey:
         data_containers: DataContainers,
         checkpointer: Checkpointer,
         catalog: Catalog,
+        damaged: DamagedKatas,
         disks: Mapping[str, Path],
     ) -> None:
         """`disks` maps what a disk is for to a folder on it."""
         self._containers = data_containers
         self._checkpointer = checkpointer
         self._catalog = catalog
+        self._damaged = damaged
         self._disks = disks
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="survey", daemon=True)
@@ -56,13 +59,13 @@ class Survey:
             self._thread.join()
 
     def _run(self) -> None:
-        logs_counted = -math.inf
+        walked = -math.inf
         while not self._stopped.is_set():
             try:
                 self.look()
-                if time.monotonic() - logs_counted >= _LOGS_SECONDS:
-                    self.count_foreign_logs()
-                    logs_counted = time.monotonic()
+                if time.monotonic() - walked >= _WALK_SECONDS:
+                    self.walk()
+                    walked = time.monotonic()
             except OSError as error:  # the metric of the time says that the values are old
                 _log.warning("not surveyed", reason=str(error))
             except Exception as error:  # noqa: BLE001 - the next survey may succeed
@@ -70,20 +73,22 @@ class Survey:
             self._stopped.wait(_SECONDS)
 
     def look(self) -> None:
-        """Find all but the write-ahead logs. Raises OSError."""
+        """Find all that needs no look at each kata. Raises OSError."""
         metrics.DATA_CONTAINERS.set(sum(1 for _ in self._containers.kata_ids()))
         for name, folder in self._disks.items():
             _look_at_disk(name, folder)
         metrics.LAST_BACKUP_TIME.set(self._catalog.last_time())
         metrics.SURVEY_TIME.set(time.time())
 
-    def count_foreign_logs(self) -> None:
-        """Count the write-ahead logs that a process that died left."""
+    def walk(self) -> None:
+        """Count write-ahead logs that a process that died left, and find avatars set aside."""
         count = 0
         for kata_id in list(self._containers.kata_ids()):
             if self._stopped.wait(_PAUSE_SECONDS):
                 return
             count += sum(map(self._checkpointer.is_foreign, self._avatar_folders(kata_id)))
+            self._damaged.look(kata_id)
+        self._damaged.looked_at_all()
         metrics.WRITE_AHEAD_LOGS.labels("foreign").set(count)
 
     def _avatar_folders(self, kata_id: str) -> Iterator[Path]:

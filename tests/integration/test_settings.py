@@ -1,11 +1,15 @@
 """A service that can't start prints the reason in plain words."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from dojo.engine.client import Engine
 from dojo.naming import Namespace
@@ -76,6 +80,41 @@ def test_compose_refuses_a_mistyped_setting() -> None:
         "** CYBER_DOJO_RUNNER_MAX_CONCURRENT_RUN is no setting; "
         "CYBER_DOJO_RUNNER_MAX_CONCURRENT_RUNS is one\n"
     )
+
+
+def test_compose_takes_nothing_from_a_file_in_the_place_of_which_another_is_named(
+    engine: Engine, tmp_path: Path
+) -> None:
+    checkout = tmp_path / "checkout"
+    for name in (
+        "scripts",
+        "docker-compose.yml",
+        "pyproject.toml",
+        "dojo/service/setting_names.py",
+    ):
+        (checkout / name).parent.mkdir(parents=True, exist_ok=True)
+        copy = shutil.copytree if (TOP / name).is_dir() else shutil.copy
+        copy(TOP / name, checkout / name)
+    (checkout / ".env").write_text("CYBER_DOJO_ARCHIVE=s3://mine/katas\nCYBER_DOJO_TAG=mine\n")
+    named = tmp_path / "settings"
+    named.write_text("CYBER_DOJO_TAG=other\n")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("CYBER_DOJO_")}
+
+    def config(**environ: str) -> Any:
+        done = subprocess.run(
+            ["scripts/compose", "config"],
+            cwd=checkout,
+            env={**kept, "DOCKER_HOST": engine.url, **environ},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        storer = yaml.safe_load(done.stdout)["services"]["storer"]
+        return storer["image"].rpartition(":")[2], storer["environment"]["CYBER_DOJO_ARCHIVE"]
+
+    assert config() == ("mine", "s3://mine/katas")
+    assert config(CYBER_DOJO_SETTINGS_FILE=str(named)) == ("other", "/archive")
 
 
 def test_a_runtime_that_the_engine_does_not_have_is_named_with_those_that_it_has(

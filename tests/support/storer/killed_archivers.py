@@ -19,6 +19,7 @@ from storer.fs.checkpointer import Checkpointer
 from storer.git import libgit2
 from storer.katas.activity import ActiveCalls
 from storer.katas.changes import Changes
+from storer.katas.damaged_katas import DamagedKatas
 from storer.katas.import_source import KatasDirectory
 from storer.katas.listing import Places
 from storer.katas.repository import Katas
@@ -34,7 +35,8 @@ def katas_of(namespace: str, archive: str) -> Katas:
     places = Places(
         containers, open_archive(archive, containers.namespace.name), KatasDirectory(None)
     )
-    return Katas(places, ActiveCalls(), Changes(), Checkpointer())
+    damaged = DamagedKatas(containers)
+    return Katas(places, ActiveCalls(), Changes(), Checkpointer(), damaged)
 
 
 def _work(katas: Katas, way: str, kata_ids: list[str]) -> None:

@@ -15,6 +15,7 @@ from storer.fs.checkpointer import Checkpointer
 from storer.kata import avatar
 from storer.kata.avatar import Avatar
 from storer.kata.lights import LightsCache
+from storer.katas.damaged_katas import DamagedKatas
 from storer.workers.survey import Survey
 from support.storer.storing import STARTED
 
@@ -33,7 +34,8 @@ def data_containers(tmp_path: Path) -> DataContainers:
 
 
 def survey(data_containers: DataContainers, checkpointer: Checkpointer, **disks: Path) -> Survey:
-    return Survey(data_containers, checkpointer, Catalog(data_containers), disks)
+    damaged = DamagedKatas(data_containers)
+    return Survey(data_containers, checkpointer, Catalog(data_containers), damaged, disks)
 
 
 def value(name: str, **labels: str) -> float:
@@ -78,7 +80,7 @@ def test_logs_of_dead_processes_are_foreign_until_they_are_replayed(
     (data_containers.folder(IDS[1]) / "zebra").mkdir()
     checkpointer = Checkpointer()
     found = survey(data_containers, checkpointer)
-    found.count_foreign_logs()
+    found.walk()
     assert value("cyber_dojo_write_ahead_logs", state="foreign") == 1
     assert (checkpointer.count(doubtful=True), checkpointer.count(doubtful=False)) == (0, 0)
     Avatar(
@@ -86,7 +88,7 @@ def test_logs_of_dead_processes_are_foreign_until_they_are_replayed(
         cache=LightsCache(),
         checkpointer=checkpointer,
     ).lights()
-    found.count_foreign_logs()
+    found.walk()
     assert value("cyber_dojo_write_ahead_logs", state="foreign") == 0
     assert (checkpointer.count(doubtful=True), checkpointer.count(doubtful=False)) == (1, 0)
     checkpointer.checkpoint()
