@@ -45,6 +45,7 @@ from storer.git import libgit2
 from storer.katas.activity import ActiveCalls
 from storer.katas.changes import Changes
 from storer.katas.import_source import KatasDirectory
+from storer.katas.intake import Intake
 from storer.katas.listing import Places
 from storer.katas.repository import Katas
 from storer.katas.tombstones import Tombstones
@@ -98,7 +99,9 @@ def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
         archive.claim()
     places = Places(data_containers, archive, directory)
     active_calls, changes, checkpointer = ActiveCalls(), Changes(), Checkpointer()
-    katas = Katas(places, active_calls, changes, checkpointer)
+    checking = Processes(limits.MAX_CHECKING_PROCESSES, "check katas")
+    intake = Intake(checking)
+    katas = Katas(places, intake, active_calls, changes, checkpointer)
     threads = CallThreads(limits.WORKING_CALLS, "domain")
     watches = Watches(lambda kata_id: threads.run(katas.lights, kata_id, importing=False))
     policy = Policy(
@@ -122,14 +125,14 @@ def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
         disks["archive"] = archive_directory
     catalog = Catalog(data_containers)
     start_points = StartPoints(settings.start_points)
-    checking = Processes(limits.MAX_CHECKING_PROCESSES, "check katas")
     large = Processes(limits.MAX_LARGE_LIGHT_PROCESSES, "read or record large lights")
     remover = SourceRemover(
         katas,
         directory,
         data_containers,
-        Verifier(data_containers, katas, checking, mend=False),
         audit,
+        intake=intake,
+        verifier=Verifier(data_containers, katas, checking, mend=False),
     )
     servicer = StorerServicer(
         katas=katas,

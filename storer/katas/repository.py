@@ -44,6 +44,7 @@ from storer.kata.request import Request
 from storer.katas import create, delete, fetch, fork, listing
 from storer.katas.activity import ActiveCalls
 from storer.katas.changes import Changes
+from storer.katas.intake import Intake
 from storer.katas.listing import ListedDetails, ListedKata, Places
 
 # What a kata is created from, and the JSON of its files if the manifest does not have them.
@@ -77,11 +78,16 @@ class Katas:
     def __init__(
         self,
         places: Places,
+        intake: Intake,
         active_calls: ActiveCalls,
         changes: Changes,
         checkpointer: Checkpointer,
     ) -> None:
-        """Use the katas of these places; announce each change of a kata to `changes`."""
+        """Use the katas of these places; announce each change of a kata to `changes`.
+
+        `intake` takes in those that come from elsewhere.
+        """
+        self._intake = intake
         self.archive = places.archive
         self._places = places
         self._containers = places.data_containers
@@ -106,7 +112,7 @@ class Katas:
             if touching:
                 stack.enter_context(self._active_calls.counted())
             for _ in range(_ATTEMPTS):
-                fetch.fetch(self._places, kata_id, importing=importing)
+                fetch.fetch(self._places, self._intake, kata_id, importing=importing)
                 with contextlib.ExitStack() as lock, contextlib.suppress(FileNotFoundError):
                     lock.enter_context(locks.locked(folder, shared=True))
                     if self._containers.exists(kata_id):
@@ -289,7 +295,10 @@ class Katas:
             if overwrite:
                 with contextlib.suppress(ArchiveUnavailable):  # asked again if one is damaged
                     self._fetch_existing(kata_id)
-        if create.stage_and_publish(self._containers, kata_id, fill, is_wanted) is not None:
+        if (
+            create.stage_and_publish(self._containers, self._intake, kata_id, fill, is_wanted)
+            is not None
+        ):
             if overwrite:
                 self._supersede(kata_id)
             _log.info("kata restored", kata=kata_id, avatars=len(restored.names))
@@ -319,7 +328,9 @@ class Katas:
             return True
 
         self._fetch_existing(kata_id)
-        names = create.stage_and_publish(self._containers, kata_id, fill, is_wanted_here)
+        names = create.stage_and_publish(
+            self._containers, self._intake, kata_id, fill, is_wanted_here
+        )
         if names is not None:
             _log.info("kata restored", kata=kata_id)
             if overwrite:
@@ -378,7 +389,7 @@ class Katas:
         An existing kata that can't be fetched is no reason to refuse the incoming one.
         """
         with contextlib.suppress(KataNotFound, KataDamaged, ArchiveDamaged):
-            fetch.fetch(self._places, kata_id, importing=True)
+            fetch.fetch(self._places, self._intake, kata_id, importing=True)
 
     def _refuse_worse(self, incoming: Kata, existing: Kata | None) -> None:
         """Raise KataDamaged if an avatar is damaged in `incoming`, and whole in `existing`.

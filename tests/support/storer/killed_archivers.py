@@ -9,10 +9,12 @@ import contextlib
 import os
 import sys
 
+from dojo import limits
 from dojo.engine.client import Engine
 from dojo.engine.data_containers import DataContainers
 from dojo.errors import KataInUse, KataNotFound
 from dojo.naming import Namespace
+from dojo.processes import Processes
 from dojo.service.settings import CommonSettings, load
 from storer.archive.location import open_archive
 from storer.fs.checkpointer import Checkpointer
@@ -20,6 +22,7 @@ from storer.git import libgit2
 from storer.katas.activity import ActiveCalls
 from storer.katas.changes import Changes
 from storer.katas.import_source import KatasDirectory
+from storer.katas.intake import Intake
 from storer.katas.listing import Places
 from storer.katas.repository import Katas
 
@@ -34,7 +37,8 @@ def katas_of(namespace: str, archive: str) -> Katas:
     places = Places(
         containers, open_archive(archive, containers.namespace.name), KatasDirectory(None)
     )
-    return Katas(places, ActiveCalls(), Changes(), Checkpointer())
+    intake = Intake(Processes(limits.MAX_CHECKING_PROCESSES, "check katas"))
+    return Katas(places, intake, ActiveCalls(), Changes(), Checkpointer())
 
 
 def _work(katas: Katas, way: str, kata_ids: list[str]) -> None:
