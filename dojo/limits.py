@@ -114,7 +114,8 @@ MAX_LARGE_LIGHT_PROCESSES = 2
 MAX_CHECKING_PROCESSES = 1
 PROCESS_BYTES = 512 * 1024 * 1024
 
-# The avatars of one call that are checked in the storer's own process: small ones, for so long.
+# What is checked in the storer's own process: a small kata that comes in, now and then; and of one
+# call the small avatars, for so long.
 SMALL_CHECKED_FILES = 2000
 SMALL_CHECKED_BYTES = 1024 * 1024
 SMALL_CHECKED_SECONDS = 0.2

@@ -87,7 +87,8 @@ def confine(parent: int, max_bytes: int) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # the parent died before the kernel was told
         sys.exit(1)
-    resource.setrlimit(resource.RLIMIT_AS, (2 * max_bytes, 2 * max_bytes))
+    # Of what it reads of files, as of a large pack, nothing counts.
+    resource.setrlimit(resource.RLIMIT_DATA, (2 * max_bytes, 2 * max_bytes))
     # If all memory of the container is used up, the kernel kills this process, not the service.
     Path("/proc/self/oom_score_adj").write_text("1000")
     # It runs where a processor would be idle else: a nice value would still take its share of two.

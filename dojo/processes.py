@@ -92,7 +92,7 @@ class Process:
             self._connection.send((work, args, kwargs))
             while not self._connection.poll(_WATCH_SECONDS):
                 waits.check()
-                if self.resident_bytes > limits.PROCESS_BYTES:
+                if self.held_bytes > limits.PROCESS_BYTES:
                     raise ProcessTooLarge(limits.PROCESS_BYTES)
             answer = self._connection.recv()
         except (EOFError, ConnectionError):
@@ -119,9 +119,9 @@ class Process:
             yield self.written()
 
     @property
-    def resident_bytes(self) -> int:
-        """How much memory the process has; 0 if it has ended."""
-        return resident_bytes(self._process.pid)
+    def held_bytes(self) -> int:
+        """How much memory of its own the process has; 0 if it has ended."""
+        return held_bytes(self._process.pid)
 
     def is_alive(self) -> bool:
         """Say whether the process has not ended."""
@@ -152,13 +152,14 @@ class Processes:
         self._timer: threading.Timer | None = None
 
     @contextmanager
-    def one(self) -> Iterator[Process]:
+    def one(self, wait_seconds: float | None = None) -> Iterator[Process]:
         """Give a process, and wait for it if all work.
 
-        The thread gives up its place among those that work. Raises CallEnded, or ProcessesExhausted
-        after too long a wait.
+        A call waits for `wait_seconds`, if they are given, or as long as for a lock. The thread
+        gives up its place among those that work. Raises CallEnded, or ProcessesExhausted after too
+        long a wait.
         """
-        with waits.one_of(self._permits, ProcessesExhausted(self._work)):
+        with waits.one_of(self._permits, ProcessesExhausted(self._work), wait_seconds):
             process = self._taken()
             try:
                 yield process
@@ -190,7 +191,7 @@ class Processes:
         return Process()
 
     def _give_back(self, process: Process) -> None:
-        if not process.is_alive() or process.resident_bytes > _IDLE_BYTES:
+        if not process.is_alive() or process.held_bytes > _IDLE_BYTES:
             process.close()
             return
         process.clear()
@@ -203,10 +204,14 @@ class Processes:
             self._timer.start()
 
 
-def resident_bytes(pid: int) -> int:
-    """Return how much memory a process has; 0 if it has ended."""
+def held_bytes(pid: int) -> int:
+    """Return how much memory of its own a process has; 0 if it has ended.
+
+    The pages of files that it reads are not among it: the kernel drops them as it likes.
+    """
     try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_BYTES
+        resident, shared = Path(f"/proc/{pid}/statm").read_text().split()[1:3]  # proc(5)
+        return (int(resident) - int(shared)) * _PAGE_BYTES
     except (FileNotFoundError, ProcessLookupError):
         return 0
 

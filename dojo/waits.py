@@ -95,14 +95,19 @@ def wait_longer() -> None:
 
 
 @contextmanager
-def one_of(semaphore: threading.Semaphore, refusal: Exception) -> Iterator[None]:
+def one_of(
+    semaphore: threading.Semaphore, refusal: Exception, seconds: float | None = None
+) -> Iterator[None]:
     """Hold one of a limited number of permits; raise `refusal` after too long a wait for one.
 
-    Gives up the thread's place. Raises CallEnded.
+    A call waits for `seconds`, if they are given, or as long as it waits for a lock. Gives up the
+    thread's place. Raises CallEnded.
     """
     let_others_work()
     work = _CURRENT.get()
-    left_seconds = work.lock_seconds if work is not None else math.inf
+    left_seconds = math.inf
+    if work is not None:
+        left_seconds = work.lock_seconds if seconds is None else seconds
     while not semaphore.acquire(timeout=_CHECK_SECONDS):
         check()
         left_seconds -= _CHECK_SECONDS

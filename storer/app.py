@@ -46,6 +46,7 @@ from storer.katas.activity import ActiveCalls
 from storer.katas.changes import Changes
 from storer.katas.damaged_katas import DamagedKatas
 from storer.katas.import_source import KatasDirectory
+from storer.katas.intake import Intake
 from storer.katas.listing import Places
 from storer.katas.repository import Katas
 from storer.katas.tombstones import Tombstones
@@ -101,8 +102,10 @@ def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
         archive.claim()
     places = Places(data_containers, archive, directory)
     active_calls, changes, checkpointer = ActiveCalls(), Changes(), Checkpointer()
+    checking = Processes(limits.MAX_CHECKING_PROCESSES, "check katas")
+    intake = Intake(checking)
     damaged = DamagedKatas(data_containers)
-    katas = Katas(places, active_calls, changes, checkpointer, damaged)
+    katas = Katas(places, active_calls, changes, checkpointer, intake=intake, damaged=damaged)
     threads = CallThreads(limits.WORKING_CALLS, "domain")
     watches = Watches(lambda kata_id: threads.run(katas.lights, kata_id, importing=False))
     policy = Policy(
@@ -129,10 +132,11 @@ def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
         disks["archive"] = archive_directory
     catalog = Catalog(data_containers)
     start_points = StartPoints(settings.start_points)
-    checking = Processes(limits.MAX_CHECKING_PROCESSES, "check katas")
     large = Processes(limits.MAX_LARGE_LIGHT_PROCESSES, "read or record large lights")
     verifier = partial(Verifier, data_containers, katas, checking, mend=False)
-    remover = SourceRemover(katas, directory, data_containers, verifier(), audit)
+    remover = SourceRemover(
+        katas, directory, data_containers, audit, intake=intake, verifier=verifier()
+    )
     servicer = StorerServicer(
         katas=katas,
         watches=watches,

@@ -20,7 +20,7 @@ import structlog
 from dojo import limits
 from dojo.budget import NotSmall
 from dojo.errors import ComparisonLost, ComparisonsExhausted, ComparisonTooLarge
-from dojo.processes import KILLS, resident_bytes
+from dojo.processes import KILLS, held_bytes
 from dojo.service.call_threads import CallThreads
 from storer.api import comparer
 from storer.api.comparer import Output
@@ -121,7 +121,7 @@ async def _exceed_memory(pid: int) -> None:
     A limit that the kernel sets would make functions of libgit2 and protobuf crash, and nobody
     could tell that from a defect.
     """
-    while resident_bytes(pid) <= limits.COMPARING_PROCESS_BYTES:  # noqa: ASYNC110 - as proc(5) is
+    while held_bytes(pid) <= limits.COMPARING_PROCESS_BYTES:  # noqa: ASYNC110 - as proc(5) is
         await asyncio.sleep(_WATCH_SECONDS)
 
 

@@ -12,7 +12,15 @@ from itertools import pairwise
 from pathlib import Path, PurePosixPath
 
 from dojo import kata_ids, waits
-from dojo.errors import InvalidArgument, KataDamaged, KataNotFound, LockHeld
+from dojo.errors import (
+    InvalidArgument,
+    KataDamaged,
+    KataNotFound,
+    LockHeld,
+    ProcessesExhausted,
+    ProcessLost,
+    ProcessTooLarge,
+)
 from dojo.shares import Holding
 from storer.backup import catalog
 from storer.backup.backup import COMMENT, MANIFEST
@@ -267,7 +275,7 @@ def _restore(
         if not is_read:
             tar_katas.skip(kata_id)
         return Report(kata_id, Outcome.REFUSED, error.reason)
-    except KataDamaged as error:
+    except (KataDamaged, ProcessesExhausted, ProcessLost, ProcessTooLarge) as error:
         return Report(kata_id, Outcome.REFUSED, str(error))
     report = decided[0]
     is_new = report.outcome in {Outcome.RESTORED, Outcome.REPLACED}

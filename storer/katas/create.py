@@ -23,7 +23,8 @@ from dojo.engine.data_containers import MANIFEST, DataContainers, NameTaken
 from dojo.errors import ArchiveUnavailable, DojoError, KataNotFound
 from storer.fs import durable
 from storer.kata.avatar import PASSAGE
-from storer.katas import listing, normalize, publish
+from storer.katas import listing, publish
+from storer.katas.intake import Intake
 from storer.katas.listing import Places
 
 # A volume is locked a moment after it is created. An unlocked, older one belongs to no process.
@@ -75,6 +76,7 @@ def create_as(
 
 def stage_and_publish(
     containers: DataContainers,
+    intake: Intake,
     kata_id: str,
     fill: Callable[[Path], None],
     is_wanted: Callable[[Path], bool],
@@ -88,7 +90,7 @@ def stage_and_publish(
     with _staged(containers, kata_id) as (folder, staged):
         # Without the lock: a slow sender must not keep other callers from the existing kata.
         fill(staged.folder)
-        names = normalize.normalize(staged.folder, kata_id)
+        names = intake.take(staged.folder, kata_id)
         with locks.locked(folder):
             publish.recover(folder)
             if is_published := is_wanted(staged.folder):

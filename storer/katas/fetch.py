@@ -19,7 +19,8 @@ from storer.archive import store_kata
 from storer.archive.archive import ArchivedKata
 from storer.fs import tree
 from storer.kata.avatar import PASSAGE
-from storer.katas import create, normalize, publish
+from storer.katas import create, publish
+from storer.katas.intake import Intake
 from storer.katas.listing import Places
 
 # A fetch can take long, and gives up its place among the calls that work. So this bounds how many
@@ -30,7 +31,7 @@ _TOO_MANY = f"{limits.MAX_FETCHES} other katas are being fetched"
 _log = structlog.get_logger()
 
 
-def fetch(places: Places, kata_id: str, *, importing: bool) -> bool:
+def fetch(places: Places, intake: Intake, kata_id: str, *, importing: bool) -> bool:
     """Make sure that the kata is in a data-container; raise KataNotFound if that is impossible.
 
     Return whether it was brought there now. The archive and the katas directory are used only if
@@ -46,11 +47,11 @@ def fetch(places: Places, kata_id: str, *, importing: bool) -> bool:
         if not containers.exists(kata_id):
             if not importing:
                 raise KataNotFound(kata_id)
-            is_new = _import(places, kata_id)
+            is_new = _import(places, intake, kata_id)
     return is_new
 
 
-def _import(places: Places, kata_id: str) -> bool:
+def _import(places: Places, intake: Intake, kata_id: str) -> bool:
     containers, archive = places.data_containers, places.archive
     archived = archive.find(kata_id)
     source = places.katas_directory.folder(kata_id)
@@ -72,6 +73,8 @@ def _import(places: Places, kata_id: str) -> bool:
             # no room for one.
             with background_task(partial(containers.make_handle, kata_id)):
                 _fill(places, kata_id, archived, source, staged.folder)
+                if archived is None:
+                    intake.take(staged.folder, kata_id)
                 folder.chmod(PASSAGE)
             publish.publish(staged, folder)
             if archived is not None:
@@ -89,4 +92,3 @@ def _fill(
         store_kata.get(places.archive, kata_id, incoming)
     elif source is not None:
         tree.copy(source, incoming)
-        normalize.normalize(incoming, kata_id)

@@ -12,8 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-
-import structlog
+from typing import NamedTuple
 
 from dojo import avatars, visible_files, waits
 from dojo.budget import Budget, BudgetExceeded
@@ -22,7 +21,6 @@ from dojo.errors import InvalidArgument, KataDamaged
 from dojo.limits import GIT_BYTES, GIT_OBJECTS, GIT_SECONDS
 from dojo.naming import SANDBOX
 from dojo.shares import Holding
-from storer import metrics
 from storer.fs import durable, in_place, json_files
 from storer.fs.json_files import Unreadable
 from storer.fs.write_ahead_log import JOURNAL
@@ -37,11 +35,16 @@ from storer.kata.recorder import Recorder, Tip
 from storer.katas import incoming_history, set_aside
 from storer.katas.set_aside import Originals
 
-_log = structlog.get_logger()
+
+class Normalized(NamedTuple):
+    """The avatars of a kata that was normalized, and the damaged ones, each with the reason."""
+
+    names: list[str]
+    set_aside: list[tuple[str, str]]
 
 
-def normalize(folder: Path, kata_id: str) -> list[str]:
-    """Normalize the kata in `folder`; return the names of its avatars, damaged ones among them.
+def normalize(folder: Path, kata_id: str) -> Normalized:
+    """Normalize the kata in `folder`.
 
     Raises KataDamaged, naming the file, if the kata can't be used without a file; and CallEnded if
     nobody waits for the kata any more.
@@ -52,11 +55,11 @@ def normalize(folder: Path, kata_id: str) -> list[str]:
     start = Light(number=0, colour="", time=created)
     with Holding() as holding:
         budget, wasted = _git_budget(holding), _git_budget(holding)
-        incoming = _Incoming(kata_id, start, files, budget, wasted)
+        incoming = _Incoming(kata_id, start, files, budget, wasted, [])
         for name in names:
             _take_avatar(folder / name, incoming)
     _restrict_access(folder, names)
-    return names
+    return Normalized(names, incoming.set_aside)
 
 
 def _read_manifest(folder: Path, kata_id: str) -> tuple[dict[str, bytes], datetime]:
@@ -96,6 +99,7 @@ class _Incoming:
     files: dict[str, bytes]
     budget: Budget
     wasted: Budget
+    set_aside: list[tuple[str, str]]
 
 
 def _take_avatar(folder: Path, kata: _Incoming) -> None:
@@ -113,8 +117,7 @@ def _take_avatar(folder: Path, kata: _Incoming) -> None:
             if isinstance(raised, KataDamaged)
             else KataDamaged(kata_id, f"{folder.name}/{GIT}", raised.reason)
         )
-        metrics.AVATARS_SET_ASIDE.inc()
-        _log.warning("avatar set aside", kata=kata_id, avatar=folder.name, reason=error.reason)
+        kata.set_aside.append((folder.name, error.reason))
         originals.bring_back()
         set_aside.set_aside(folder, kata_id, error)
         _take(kata.wasted, budget, folder, kata_id, "damaged histories")

@@ -46,6 +46,7 @@ from storer.katas import create, delete, fetch, fork, listing
 from storer.katas.activity import ActiveCalls
 from storer.katas.changes import Changes
 from storer.katas.damaged_katas import DamagedKatas
+from storer.katas.intake import Intake
 from storer.katas.listing import ListedDetails, ListedKata, Places
 
 # What a kata is created from, and the JSON of its files if the manifest does not have them.
@@ -82,12 +83,16 @@ class Katas:
         active_calls: ActiveCalls,
         changes: Changes,
         checkpointer: Checkpointer,
+        *,
+        intake: Intake,
         damaged: DamagedKatas,
     ) -> None:
         """Use the katas of these places; announce each change of a kata to `changes`.
 
-        `damaged` is told of each kata that is met damaged.
+        `intake` takes in those that come from elsewhere; `damaged` is told of each kata that is met
+        damaged.
         """
+        self._intake = intake
         self.archive = places.archive
         self._places = places
         self._containers = places.data_containers
@@ -324,7 +329,10 @@ class Katas:
             if overwrite:
                 with contextlib.suppress(ArchiveUnavailable):  # asked again if one is damaged
                     self._fetch_existing(kata_id)
-        if create.stage_and_publish(self._containers, kata_id, fill, is_wanted) is not None:
+        if (
+            create.stage_and_publish(self._containers, self._intake, kata_id, fill, is_wanted)
+            is not None
+        ):
             if overwrite:
                 self._supersede(kata_id)
             _log.info("kata restored", kata=kata_id, avatars=len(restored.names))
@@ -355,7 +363,9 @@ class Katas:
             return True
 
         self._fetch_existing(kata_id)
-        names = create.stage_and_publish(self._containers, kata_id, fill, is_wanted_here)
+        names = create.stage_and_publish(
+            self._containers, self._intake, kata_id, fill, is_wanted_here
+        )
         if names is not None:
             _log.info("kata restored", kata=kata_id)
             if overwrite:
@@ -424,7 +434,7 @@ class Katas:
     def _fetch(self, kata_id: str, *, importing: bool) -> None:
         """Fetch a kata, as `fetch.fetch` does; tell what is damaged of it."""
         try:
-            if fetch.fetch(self._places, kata_id, importing=importing):
+            if fetch.fetch(self._places, self._intake, kata_id, importing=importing):
                 self.damaged.look(kata_id)
         except (KataDamaged, ArchiveDamaged):
             self.damaged.suspect(kata_id)

@@ -18,8 +18,9 @@ from dojo.errors import DojoError, KataNotFound
 from storer.fs import tree
 from storer.kata.ancestry import lights_only_in
 from storer.kata.kata import Kata
-from storer.katas import normalize, publish
+from storer.katas import publish
 from storer.katas.import_source import KatasDirectory
+from storer.katas.intake import Intake
 from storer.katas.repository import Katas
 from storer.verify.katas import Verifier
 
@@ -37,12 +38,18 @@ class SourceRemover:
         katas: Katas,
         directory: KatasDirectory,
         data_containers: DataContainers,
-        verifier: Verifier,
         audit: Audit,
+        *,
+        intake: Intake,
+        verifier: Verifier,
     ) -> None:
-        """Remove katas from `directory` that are in `data_containers`; `verifier` is used alone."""
+        """Remove katas from `directory` that are in `data_containers`; `verifier` is used alone.
+
+        `intake` takes them in once more, for a comparison.
+        """
         self._audit = audit
         self._katas = katas
+        self._intake = intake
         self._directory = directory
         self._containers = data_containers
         self._verifier = verifier
@@ -95,7 +102,7 @@ class SourceRemover:
         folder = self._containers.folder(kata_id)
         with locks.locked(folder, shared=True), publish.staging(folder) as staged:
             tree.copy(source, staged.folder)
-            normalize.normalize(staged.folder, kata_id)
+            self._intake.take(staged.folder, kata_id)
             with self._katas.reading(kata_id) as kata:
                 lost = lights_only_in(Kata.detached(staged.folder, kata_id), kata)
         return f"its data-container lacks lights of {', '.join(lost)}" if lost else ""

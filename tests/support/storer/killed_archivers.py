@@ -9,10 +9,12 @@ import contextlib
 import os
 import sys
 
+from dojo import limits
 from dojo.engine.client import Engine
 from dojo.engine.data_containers import DataContainers
 from dojo.errors import KataInUse, KataNotFound
 from dojo.naming import Namespace
+from dojo.processes import Processes
 from dojo.service.settings import CommonSettings, load
 from storer.archive.location import open_archive
 from storer.fs.checkpointer import Checkpointer
@@ -21,6 +23,7 @@ from storer.katas.activity import ActiveCalls
 from storer.katas.changes import Changes
 from storer.katas.damaged_katas import DamagedKatas
 from storer.katas.import_source import KatasDirectory
+from storer.katas.intake import Intake
 from storer.katas.listing import Places
 from storer.katas.repository import Katas
 
@@ -35,8 +38,9 @@ def katas_of(namespace: str, archive: str) -> Katas:
     places = Places(
         containers, open_archive(archive, containers.namespace.name), KatasDirectory(None)
     )
+    intake = Intake(Processes(limits.MAX_CHECKING_PROCESSES, "check katas"))
     damaged = DamagedKatas(containers)
-    return Katas(places, ActiveCalls(), Changes(), Checkpointer(), damaged)
+    return Katas(places, ActiveCalls(), Changes(), Checkpointer(), intake=intake, damaged=damaged)
 
 
 def _work(katas: Katas, way: str, kata_ids: list[str]) -> None:
