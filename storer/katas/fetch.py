@@ -1,4 +1,4 @@
-"""Fetch a kata into a data-container, from the archive or from the katas directory.
+"""Fetch a kata into a data-container, from the archive, the katas directory or a saver's.
 
 Locks: the lock on the kata's folder is held exclusively from the moment that the folder exists
 until the kata is visible.
@@ -33,7 +33,7 @@ _log = structlog.get_logger()
 def fetch(places: Places, kata_id: str, *, importing: bool) -> None:
     """Make sure that the kata is in a data-container; raise KataNotFound if that is impossible.
 
-    The archive and the katas directory are used only if `importing` is set.
+    The archive and the directories are used only if `importing` is set.
     """
     containers = places.data_containers
     if not containers.exists(kata_id):
@@ -51,7 +51,7 @@ def _import(places: Places, kata_id: str) -> None:
     containers, archive = places.data_containers, places.archive
     archived = archive.find(kata_id)
     source = places.katas_directory.folder(kata_id)
-    if archived is None and source is None:
+    if archived is None and source is None and not places.saver_katas.has(kata_id):
         raise KataNotFound(kata_id)
     with (
         create.locked_volume(containers, kata_id) as folder,
@@ -71,9 +71,12 @@ def _import(places: Places, kata_id: str) -> None:
                 _fill(places, kata_id, archived, source, staged.folder)
                 folder.chmod(PASSAGE)
             publish.publish(staged, folder)
+            places.old_ids.note(kata_id, folder)
             if archived is not None:
                 store_kata.write_note(archived, folder)
-    came_from = metrics.KATAS_DIRECTORY if archived is None else metrics.ARCHIVE
+    came_from = metrics.ARCHIVE
+    if archived is None:
+        came_from = metrics.SAVER_DIRECTORY if source is None else metrics.KATAS_DIRECTORY
     metrics.KATAS_FETCHED.labels(came_from).inc()
     _log.info("kata imported", kata=kata_id, archived=archived is not None)
 
@@ -86,3 +89,5 @@ def _fill(
     elif source is not None:
         tree.copy(source, incoming)
         normalize.normalize(incoming, kata_id)
+    else:
+        places.saver_katas.fill(kata_id, incoming)
