@@ -51,6 +51,14 @@ class KataId(click.ParamType[str]):
         return [CompletionItem(each.kata_id) for each in found]
 
 
+class AnyKataId(KataId):
+    """A whole id of a kata, or an old one of a saver, which leads to a kata."""
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the id."""
+        return value if kata_ids.is_old(value) else super().convert(value, param, ctx)
+
+
 class AvatarName(click.ParamType[str]):
     """An avatar's name."""
 

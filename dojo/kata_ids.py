@@ -1,4 +1,8 @@
-"""Kata ids: 10 characters, of which the first two name a folder."""
+"""Kata ids: 10 characters, of which the first two name a folder.
+
+An old id, of a saver, has 6 characters. A kata that came from a saver has the id that follows from
+the old one: the old id is its beginning, so whoever knows the old id can complete it.
+"""
 
 import hashlib
 import re
@@ -9,6 +13,12 @@ from dojo.errors import InvalidArgument
 LENGTH = 10
 SHORTEST_PARTIAL = 6  # fewer would let people guess their way into others' sessions
 
+OLD_LENGTH = 6
+# What follows an old id. No storer makes an id with such letters.
+_OF_OLD = "dojo"
+
+# A saver's 58 characters: digits and letters without I, O, i and o.
+_OLD = re.compile(r"[0-9A-HJ-NP-Za-hj-np-z]{6}\Z")
 _WHOLE = re.compile(r"[0-9A-Za-z]{10}\Z")
 _PARTIAL = re.compile(r"[0-9A-Za-z]{6,10}\Z")
 _PREFIX = re.compile(r"[0-9A-Za-z]{0,10}\Z")
@@ -37,6 +47,27 @@ def check(kata_id: str, field: str = "kata_id") -> str:
 def is_whole(text: str) -> bool:
     """Say whether `text` has the form of a whole id."""
     return _WHOLE.match(text) is not None
+
+
+def is_old(text: str) -> bool:
+    """Say whether `text` has the form of an old id."""
+    return _OLD.match(text) is not None
+
+
+def of_old(old_id: str) -> str:
+    """Return the id that the kata of an old id has here."""
+    return old_id + _OF_OLD
+
+
+def old_of(kata_id: str) -> str | None:
+    """Return the old id that an id follows from; None if it follows from none."""
+    old_id = kata_id[:OLD_LENGTH]
+    return old_id if is_old(old_id) and kata_id == of_old(old_id) else None
+
+
+def check_whole_or_old(kata_id: str, field: str = "kata_id") -> str:
+    """Return `kata_id` if it is a whole id or an old one; raise InvalidArgument if not."""
+    return kata_id if is_old(kata_id) else check(kata_id, field)
 
 
 def check_partial(partial_id: str, shortest: int = SHORTEST_PARTIAL) -> str:

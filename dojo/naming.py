@@ -73,6 +73,11 @@ class Namespace:
         """The name of the volume that records which katas are known to be damaged."""
         return f"{self.name}-damaged"
 
+    @property
+    def old_ids(self) -> str:
+        """The name of the volume that records which kata an avatar's old id leads to."""
+        return f"{self.name}-old-ids"
+
     def labels(self, kind: str, **more: str) -> dict[str, str]:
         """Return the labels of a container or volume of this kind (`kata`, `run`)."""
         named = {f"cyber-dojo.{key}": value for key, value in more.items()}

@@ -45,12 +45,14 @@ from storer.git import libgit2
 from storer.katas.activity import ActiveCalls
 from storer.katas.changes import Changes
 from storer.katas.damaged_katas import DamagedKatas
-from storer.katas.import_source import KatasDirectory
+from storer.katas.import_source import KatasDirectory, SaverKatas
 from storer.katas.intake import Intake
 from storer.katas.listing import Places
+from storer.katas.old_ids import OldIds
 from storer.katas.repository import Katas
 from storer.katas.tombstones import Tombstones
 from storer.katas.watch import Watches
+from storer.saver.directory import SaverDirectory
 from storer.settings import StorerSettings
 from storer.start_points.start_points import StartPoints
 from storer.verify.katas import Verifier
@@ -92,15 +94,19 @@ def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
     """
     libgit2.configure()
     audit = _audit(settings)
+    tombstones = Tombstones(data_containers)
     directory = KatasDirectory(
         settings.katas_directory,
-        Tombstones(data_containers),
+        tombstones,
         removes=settings.katas_directory_mode == "rw",
     )
     archive = open_archive(settings.archive, settings.namespace.name)
     with contextlib.suppress(ArchiveUnavailable):  # a store that is back later is claimed then
         archive.claim()
-    places = Places(data_containers, archive, directory)
+    saver = settings.saver_directory
+    saver_katas = SaverKatas(SaverDirectory(saver) if saver else None, tombstones)
+    old_ids = OldIds(data_containers, archive, saver_katas)
+    places = Places(data_containers, archive, directory, saver_katas, old_ids)
     active_calls, changes, checkpointer = ActiveCalls(), Changes(), Checkpointer()
     checking = Processes(limits.MAX_CHECKING_PROCESSES, "check katas")
     intake = Intake(checking)

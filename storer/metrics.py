@@ -22,7 +22,8 @@ KATAS_ARCHIVED = Counter(
 )
 KATAS_FETCHED = Counter(
     "cyber_dojo_katas_fetched",
-    "Katas that were brought into a data-container, by where from: archive or katas_directory.",
+    "Katas that were brought into a data-container, by where from: archive, "
+    "katas_directory or saver_directory.",
     ["source"],
     registry=REGISTRY,
 )
@@ -93,11 +94,11 @@ SURVEY_TIME = Gauge(
     registry=REGISTRY,
 )
 
-ARCHIVE, KATAS_DIRECTORY = "archive", "katas_directory"
+ARCHIVE, KATAS_DIRECTORY, SAVER_DIRECTORY = "archive", "katas_directory", "saver_directory"
 COPY = "copy"
 
 # A counter that begins at 1 has not increased, as Prometheus sees it.
-for _source in (ARCHIVE, KATAS_DIRECTORY):
+for _source in (ARCHIVE, KATAS_DIRECTORY, SAVER_DIRECTORY):
     KATAS_FETCHED.labels(_source)
 for _work in (ARCHIVE, COPY):
     ARCHIVE_FAILURES.labels(_work)

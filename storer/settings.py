@@ -40,6 +40,12 @@ class StorerSettings(CommonSettings):
         "ro: the katas directory is never written. rw: a kata is removed there once it is in a "
         "data-container and verified, and when it is deleted",
     )
+    saver_directory: Path | None = setting(
+        "CYBER_DOJO_SAVER_DIRECTORY",
+        absolute_path,
+        None,
+        "the directory of a saver, with its groups and katas, to import from; it is never written",
+    )
     start_points: Path | None = setting(
         "CYBER_DOJO_START_POINTS",
         absolute_path,

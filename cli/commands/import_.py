@@ -11,7 +11,7 @@ import grpc
 from cli import exits
 from cli.each_kata import for_each_kata
 from cli.kata_list import pages
-from cli.parameters import KataId
+from cli.parameters import AnyKataId
 from cli.storer_command import Session, storer_command
 from cli.terminal import damaged_avatars
 from cli.terminal.complaint import complain
@@ -25,7 +25,7 @@ _NAMED = 5  # katas that a line of the summary names
 
 
 @storer_command
-@click.argument("ids", type=KataId(), nargs=-1, metavar="[ID...]")
+@click.argument("ids", type=AnyKataId(), nargs=-1, metavar="[ID...]")
 @click.option(
     "--undelete", is_flag=True, help="Import katas too that were deleted, from the katas directory."
 )
@@ -33,8 +33,8 @@ _NAMED = 5  # katas that a line of the summary names
     "--all",
     "everything",
     is_flag=True,
-    help="Import all katas that are only in the katas directory; in the end say how many, and by "
-    "reason how many could not be.",
+    help="Import all katas that are only in the katas directory, or a saver's; in the end say how "
+    "many, and by reason how many could not be.",
 )
 def command(session: Session, ids: tuple[str, ...], *, undelete: bool, everything: bool) -> int:
     """Import katas into data-containers, as the first call that uses a kata does by itself."""
@@ -47,16 +47,18 @@ def command(session: Session, ids: tuple[str, ...], *, undelete: bool, everythin
 
     def act(kata_id: str) -> tuple[str, dict[str, object]]:
         request = storer_pb2.ImportKataRequest(kata_id=kata_id, undelete=undelete)
-        return _told(session.client.stub.ImportKata(request))
+        return _told(session.client.stub.ImportKata(request), kata_id)
 
     return for_each_kata(session, ids, act)
 
 
-def _told(done: storer_pb2.ImportKataResponse) -> tuple[str, dict[str, object]]:
+def _told(done: storer_pb2.ImportKataResponse, asked: str) -> tuple[str, dict[str, object]]:
     """Return what was done as a text and as JSON."""
     what = "was here already" if done.already_imported else "imported"
+    what += f" as {done.kata_id}" if done.kata_id not in {"", asked} else ""
     said = "".join(f"; {each}" for each in damaged_avatars.lines(done.damaged))
     return f"{what}, {counted(len(done.avatars), 'avatar')}{said}", {
+        "kata": done.kata_id or asked,
         "already_imported": done.already_imported,
         "avatars": list(done.avatars),
         "damaged": damaged_avatars.to_json(done.damaged),
@@ -70,8 +72,10 @@ def _import_all(session: Session) -> int:
     damaged: list[str] = []
     worst = exits.GOOD
     with session.progress() as progress:
-        for kata_id in _only_in_directory(session):
-            progress.show(f"{kata_id}  {imported} imported, {sum(map(len, refused.values()))} not")
+        wanted = _only_in_directory(session)
+        for at, kata_id in enumerate(wanted):
+            failed = sum(map(len, refused.values()))
+            progress.show(f"{kata_id}  {at} of {len(wanted)}: {imported} imported, {failed} not")
             request = storer_pb2.ImportKataRequest(kata_id=kata_id)
             try:
                 done = session.client.stub.ImportKata(request)
@@ -88,7 +92,7 @@ def _import_all(session: Session) -> int:
             if done.damaged:
                 damaged.append(kata_id)
             if session.screen.as_json:
-                session.screen.record({"id": kata_id, **_told(done)[1]})
+                session.screen.record({"id": kata_id, **_told(done, kata_id)[1]})
     if not session.screen.as_json:
         session.screen.say(f"{counted(imported, 'kata')} imported")
         if damaged:

@@ -134,8 +134,8 @@ def nothing_completed() -> None:
         call.spend(COMPLETION_GUESSES)
 
 
-def created(kata_id: str) -> None:
-    """Count a kata that the call in progress has created as one that its caller has used."""
+def used(kata_id: str) -> None:
+    """Count a kata as used by the caller: the call in progress made it, or knows an old id."""
     if (call := _in_progress.get()) is not None:
         call.guesses.know(call.who, kata_id)
 

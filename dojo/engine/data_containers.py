@@ -72,6 +72,11 @@ class DataContainers:
         """The path, in this process, of the volume that records what the last backups held."""
         return self.volume_root / self.namespace.backups / "_data"
 
+    @property
+    def old_ids_folder(self) -> Path:
+        """The path, in this process, of the volume that records old ids of avatars."""
+        return self.volume_root / self.namespace.old_ids / "_data"
+
     def create_plain_volume(self, name: str, kind: str) -> None:
         """Create a volume of the namespace, not for a kata. Raises DiskFull, EngineUnavailable."""
         with translating_errors(self.volume_root):

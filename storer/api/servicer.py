@@ -107,17 +107,18 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
             return self._katas.create(described, created, repeatable)
 
         kata_id = await self._threads.run(create)
-        guesses.created(kata_id)
+        guesses.used(kata_id)
         return storer_pb2.CreateKataResponse(kata_id=kata_id)
 
     async def GetKata(self, request: storer_pb2.GetKataRequest, context: Context) -> Any:
         """Read how a kata was created and who has started in it; return that, serialized."""
-        kata_id = kata_ids.check(request.kata_id)
+        given = kata_ids.check_whole_or_old(request.kata_id)
 
-        def get() -> bytes:
+        def get() -> tuple[str, bytes]:
+            kata_id = self._katas.whole_id(given)
             with self._katas.using(kata_id) as kata:
                 found = avatars_of(kata)
-                return storer_pb2.GetKataResponse(
+                return kata_id, storer_pb2.GetKataResponse(
                     kata_id=kata_id,
                     manifest=self._with_colour_rule(converters.manifest_to(kata.read_manifest())),
                     created=converters.time_to(kata.read_created()),
@@ -125,7 +126,9 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
                     damaged=converters.damaged_to(found.damaged),
                 ).SerializeToString()
 
-        return await self._threads.run(get)
+        kata_id, response = await self._threads.run(get)
+        guesses.used(kata_id)
+        return response
 
     async def CompleteKataId(
         self, request: storer_pb2.CompleteKataIdRequest, context: Context
@@ -173,8 +176,9 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
     async def ImportKata(
         self, request: storer_pb2.ImportKataRequest, context: Context
     ) -> storer_pb2.ImportKataResponse:
-        """Import a kata from the katas directory."""
-        kata_id = kata_ids.check(request.kata_id)
+        """Import a kata from the katas directory, or from a saver's."""
+        given = kata_ids.check_whole_or_old(request.kata_id)
+        kata_id = await self._threads.run(self._katas.whole_id, given)
         import_ = partial(self._katas.import_, kata_id, undelete=request.undelete)
         if request.undelete:
             caller.require_operator("undelete")
@@ -182,9 +186,11 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
                 found, was_imported = await self._threads.run(import_)
         else:
             found, was_imported = await self._threads.run(import_)
+        guesses.used(kata_id)
         return storer_pb2.ImportKataResponse(
             avatars=found.names,
             already_imported=was_imported,
+            kata_id=kata_id,
             damaged=converters.damaged_to(found.damaged),
         )
 
@@ -202,7 +208,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
             partial(self._katas.fork, processes=self._large),
             *(kata_id, avatar, number, created, repeatable),
         )
-        guesses.created(forked)
+        guesses.used(forked)
         return storer_pb2.ForkKataResponse(kata_id=forked)
 
     async def DeleteKata(

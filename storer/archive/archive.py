@@ -8,6 +8,7 @@ It is in a directory or in an S3-compatible store (`storer.archive.directory_sto
 
 The names begin with the id in lower case, so that one listing finds an id typed in any case.
     .index/49/493a06504a.493A06504A.json                      its entry in the index
+    .old-ids/ru/ruqcey.rUqcey                                 the kata of an avatar's old id
 
 `<base>` is the beginning of the digest of the tar that a copy adds to. A copy whose base is not the
 tar in the archive is ignored.
@@ -32,6 +33,7 @@ from dojo.errors import ArchiveDamaged, ArchiveOfAnother, KataNotFound
 _END = ".tar.zst"
 _OWNER = ".namespace"
 _MAX_OWNER_BYTES = 1024
+_MAX_NOTE_BYTES = 100
 _COPY = re.compile(r"([0-9a-f]{16})\.([0-9]{6})\.tar\.zst\Z")
 
 _CHARACTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -221,6 +223,18 @@ class Archive(ABC):
         """Write or replace the index entry of an archived kata, atomically."""
 
     @abstractmethod
+    def note_old_ids(self, old_ids: Iterable[str], kata_id: str) -> None:
+        """Have the old ids of an archived kata's avatars lead to the kata."""
+
+    @abstractmethod
+    def of_old_id(self, old_id: str) -> str | None:
+        """Return the kata that an old id was noted for; None if there is none."""
+
+    @abstractmethod
+    def complete_old_id(self, old_id: str) -> list[str]:
+        """Return the katas that an old id, in any case, was noted for."""
+
+    @abstractmethod
     def claim(self) -> None:
         """Mark the archive as this namespace's. Raises ArchiveOfAnother or ArchiveUnavailable."""
 
@@ -281,6 +295,18 @@ class NoArchive(Archive):
     def write_index(self, kata_id: str, content: bytes) -> None:
         """Raise LookupError: the caller has to check `is_configured`."""
         raise LookupError("there is no archive")
+
+    def note_old_ids(self, old_ids: Iterable[str], kata_id: str) -> None:
+        """Raise LookupError: the caller has to check `is_configured`."""
+        raise LookupError("there is no archive")
+
+    def of_old_id(self, old_id: str) -> str | None:
+        """Return None."""
+        return None
+
+    def complete_old_id(self, old_id: str) -> list[str]:
+        """Return nothing."""
+        return []
 
     def claim(self) -> None:
         """Do nothing."""
@@ -401,6 +427,26 @@ class StoredArchive(Archive):
         self.claim()
         self._store.write(_index_key(kata_id), iter([content]))
 
+    def note_old_ids(self, old_ids: Iterable[str], kata_id: str) -> None:
+        """Have the old ids of an archived kata's avatars lead to the kata."""
+        self.claim()
+        for old_id in old_ids:
+            if self.of_old_id(old_id) != kata_id:
+                self._store.write(_old_id_key(old_id), iter([f"{kata_id}\n".encode()]))
+
+    def of_old_id(self, old_id: str) -> str | None:
+        """Return the kata that an old id was noted for; None if there is none."""
+        return next(iter(self._noted([_old_id_key(old_id)])), None)
+
+    def complete_old_id(self, old_id: str) -> list[str]:
+        """Return the katas that an old id, in any case, was noted for."""
+        return self._noted(self._store.keys(_old_id_key(old_id).rpartition(".")[0] + "."))
+
+    def _noted(self, keys: Iterable[str]) -> list[str]:
+        found = self._store.read_small(keys, _MAX_NOTE_BYTES)
+        noted = (content.decode("ascii", "replace").strip() for content in found.values())
+        return [kata_id for kata_id in noted if kata_ids.is_whole(kata_id)]
+
     def sweep(self) -> None:
         """Remove incomplete files of processes that died."""
         self._store.sweep()
@@ -448,6 +494,10 @@ def _copy_key(kata_id: str, copy: Copy) -> str:
 
 def _index_key(kata_id: str) -> str:
     return f".index/{kata_id[:2].lower()}/{kata_id.lower()}.{kata_id}.json"
+
+
+def _old_id_key(old_id: str) -> str:
+    return f".old-ids/{old_id[:2].lower()}/{old_id.lower()}.{old_id}"
 
 
 def _kata_id(key: str) -> str:

@@ -13,7 +13,7 @@ from datetime import datetime
 
 import structlog
 
-from dojo.errors import ArchiveUnavailable, DiskFull, KataNotFound
+from dojo.errors import ArchiveUnavailable, DiskFull, KataDamaged, KataNotFound
 from storer.archive.archive import Archive, ArchivedKata
 from storer.kata import details
 from storer.kata.details import Details
@@ -41,6 +41,8 @@ class IndexEntry:
 def write(archive: Archive, kata: Kata) -> None:
     """Write the entry of a kata that the archive has just got, unless it has this one.
 
+    With it, note the old ids of the kata's avatars.
+
     For the holder of the kata's lock. An archive that does not answer keeps its kata all the same.
     """
     with suppress(KataNotFound):
@@ -51,6 +53,8 @@ def write(archive: Archive, kata: Kata) -> None:
                 return
             entry = IndexEntry(found, archived.size_bytes, version(archive, archived))
             if not has(archive, kata.kata_id, entry):
+                with suppress(KataDamaged):  # a list says what is damaged
+                    archive.note_old_ids(kata.read_old_ids(), kata.kata_id)
                 archive.write_index(kata.kata_id, dump(entry))
         except (ArchiveUnavailable, DiskFull) as error:
             _log.warning("index not written", kata=kata.kata_id, reason=str(error))

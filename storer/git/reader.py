@@ -96,7 +96,10 @@ class GitReader:
 
     def root(self, reference: str) -> dict[bytes, TreeEntry]:
         """Return the entries of the root tree of the commit that a reference leads to."""
-        name = self._target(reference)
+        return self.root_of(self._target(reference))
+
+    def root_of(self, name: str) -> dict[bytes, TreeEntry]:
+        """Return the entries of the root tree of a commit, or of the commit that a tag names."""
         kind, content = self.read(name)
         while kind in _FIRST_KEYS:
             name = _first_object(kind, content)

@@ -212,7 +212,7 @@ class History:
         self, root: dict[bytes, TreeEntry], number: int, known: dict[str, bytes], *budgets: Budget
     ) -> dict[str, bytes]:
         with self._reading(f"{tag_of(number)}:{SANDBOX}"):
-            return _Files(self._reader, known, budgets).read(self._sandbox(root))
+            return TreeFiles(self._reader, known, budgets).read(self._sandbox(root))
 
     def _sandbox(self, root: dict[bytes, TreeEntry]) -> str:
         found = root[SANDBOX.encode()]
@@ -248,7 +248,7 @@ class History:
             raise KataDamaged(self._kata_id, path, reason) from error
 
 
-class _Files:
+class TreeFiles:
     """Reads the files in a tree, by path, where they can be visible files.
 
     The trees of a kata that an earlier version let in can hold each other, without an end.
@@ -257,6 +257,7 @@ class _Files:
     def __init__(
         self, reader: GitReader, known: dict[str, bytes], budgets: Iterable[Budget]
     ) -> None:
+        """Read by `reader`; `known` has contents by the names of their objects, and gets more."""
         self._reader = reader
         self._known = known
         self._of_light = Budget(

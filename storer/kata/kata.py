@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path, PurePath
 from typing import Any, Self
 
-from dojo import avatars, limits, locks, waits
+from dojo import avatars, kata_ids, limits, locks, waits
 from dojo.engine.data_containers import MANIFEST
 from dojo.errors import (
     AvatarNotFound,
@@ -200,6 +200,12 @@ class Kata:
     def read_request(self) -> Request | None:
         """Return the request that created the kata, None if that had no id. Raises KataDamaged."""
         return request_json.from_json(self.read_manifest_json().get(manifest.REQUEST))
+
+    def read_old_ids(self) -> list[str]:
+        """Return the old ids of a saver that avatars had, but the kata's. Raises KataDamaged."""
+        if kata_ids.old_of(self.kata_id) is None:
+            return []  # it is from no saver
+        return manifest.old_ids(self.read_manifest_json(), self.kata_id)
 
     def read_restored(self) -> Request | None:
         """Return the request that restored the kata; None if there was none, or it had no id."""

@@ -99,7 +99,7 @@ def from_json(value: object) -> Light:
         number=number,
         colour=colour,
         time=time,
-        duration=duration if _is_duration(duration) else None,
+        duration=duration if is_duration(duration) else None,
         status=status if _is_number(status, MAX_STATUS) else None,
         reason=json_files.to_text(value.get("reason", "")),
         request=_request(value),
@@ -119,7 +119,8 @@ def _is_number(value: object, most: int) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= most
 
 
-def _is_duration(value: object) -> TypeGuard[float]:
+def is_duration(value: object) -> TypeGuard[float]:
+    """Say whether a value is a number of seconds that a run can have taken."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     return 0 <= value <= MAX_SECONDS

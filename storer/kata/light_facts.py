@@ -99,7 +99,7 @@ def from_json(value: Mapping[str, Any]) -> Facts:
         source=_source(value.get("source")),
         writer=json_files.to_text(writer)[:MAX_WRITER] if isinstance(writer, str) else "",
         **{name: value.get(key) is True for key, name in _FLAGS.items()},
-        **{name: _count(value.get(key)) for key, name in _COUNTS.items()},  # type: ignore[arg-type]
+        **{name: count(value.get(key)) for key, name in _COUNTS.items()},  # type: ignore[arg-type]
         test_counts=_test_counts(value.get("test_counts")),
     )
     return NO_FACTS if found == NO_FACTS else found
@@ -108,7 +108,7 @@ def from_json(value: Mapping[str, Any]) -> Facts:
 def _source(value: object) -> Source | None:
     if not isinstance(value, Mapping):
         return None
-    kata_id, avatar, number = value.get("id"), value.get("avatar"), _count(value.get("number"))
+    kata_id, avatar, number = value.get("id"), value.get("avatar"), count(value.get("number"))
     if not (isinstance(kata_id, str) and kata_ids.is_whole(kata_id) and number is not None):
         return None
     if not (isinstance(avatar, str) and avatars.is_name(avatar)):
@@ -119,9 +119,10 @@ def _source(value: object) -> Source | None:
 def _test_counts(value: object) -> TestCounts | None:
     if not isinstance(value, Mapping):
         return None
-    return TestCounts(**{name: _count(value.get(name)) or 0 for name in _TEST_COUNTS})
+    return TestCounts(**{name: count(value.get(name)) or 0 for name in _TEST_COUNTS})
 
 
-def _count(value: object) -> int | None:
+def count(value: object) -> int | None:
+    """Return a value if it is a whole number that a count can be; None if it is none."""
     is_number = isinstance(value, int) and not isinstance(value, bool)
     return value if is_number and 0 <= value <= MAX_COUNT else None  # type: ignore[operator, return-value]

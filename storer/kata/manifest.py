@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from dojo import image_names, limits, patterns, ruby_lambdas, run_seconds, visible_files
+from dojo import image_names, kata_ids, limits, patterns, ruby_lambdas, run_seconds, visible_files
 from dojo.errors import InvalidArgument
 from dojo.patterns import BadPattern
 from storer.fs import json_files, json_times
@@ -39,6 +39,9 @@ FORMAT = "storer/1"
 
 # The key of the request that created the kata.
 REQUEST = "created_by_request"
+
+# The key of what only a saver had: old ids, and what its katas say in another way than their group.
+SAVER = "saver"
 
 
 @dataclass(frozen=True)
@@ -202,6 +205,16 @@ def created(value: Mapping[str, Any]) -> datetime:
         raise Unreadable(f"created: {error}") from None
 
 
+def old_ids(value: Mapping[str, Any], kata_id: str) -> list[str]:
+    """Return the old ids that a kata's avatars had in a saver, but the one that its id is from."""
+    about = value.get(SAVER)
+    katas = about.get("katas") if isinstance(about, dict) else None
+    each = katas.values() if isinstance(katas, dict) else ()
+    found = [kata.get("id") for kata in each if isinstance(kata, dict)]
+    own = kata_ids.old_of(kata_id)
+    return [old for old in found if isinstance(old, str) and kata_ids.is_old(old) and old != own]
+
+
 def _get(value: Mapping[str, Any], key: str, kind: type, default: Any) -> Any:
     """Return the value of a key, or the default; raise Unreadable if it is of another type."""
     found = value.get(key)
@@ -263,9 +276,14 @@ def _others(value: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
     """Return the other keys with their values; raise Unreadable if a message can't hold them."""
     others = {key: other for key, other in value.items() if key not in known}
     for key, other in others.items():
-        if not json_files.is_text(key) or not _fits_struct(other, _MAX_NESTING):
+        if not json_files.is_text(key) or not fits_message(other):
             raise Unreadable(f"{key!a:.80}: the key or its value does not fit into a message")
     return others
+
+
+def fits_message(value: object) -> bool:
+    """Return whether a message can hold the value of a key that has no field."""
+    return _fits_struct(value, _MAX_NESTING)
 
 
 def _fits_struct(value: object, nesting: int) -> bool:

@@ -5,11 +5,11 @@ Every caller holds the lock on the avatar's folder.
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from dojo.budget import Budget
 from dojo.naming import SANDBOX
@@ -17,7 +17,8 @@ from storer.fs import durable, json_files, json_times
 from storer.fs.write_ahead_log import Entry, WriteAheadLog
 from storer.git import index_file, object_writer
 from storer.git.object_writer import NewObjects
-from storer.kata import light
+from storer.kata import edit, light
+from storer.kata.edit import Edit
 from storer.kata.history import GIT, LIGHT_JSON, TEST_RESULTS, History, tag_of
 from storer.kata.light import Light, Submission
 
@@ -89,9 +90,11 @@ class Recorder(History):
         submission: Submission,
         before: Tip | None = None,
         log: WriteAheadLog | None = None,
+        more: Mapping[str, Any] | None = None,
     ) -> Tip:
         """Add a light after the previous one. With a `log`, it is on disk when this returns.
 
+        `more` are keys of light.json that nobody here reads, such as those of another server.
         `before` is the previous light's tip, if it is known. Katas that are not published yet have
         no log: they are synced as a whole.
         """
@@ -100,7 +103,7 @@ class Recorder(History):
         new = NewObjects(before.known)
         sandbox = new.folder(submission.files)
         known = frozenset(new.used) if len(new.used) <= _MAX_KNOWN else frozenset()
-        light_json = new.blob(_encode(recorded, submission))
+        light_json = new.blob(_encode(recorded, submission, more or {}))
         root = new.tree(
             {
                 LIGHT_JSON.encode(): (object_writer.FILE, light_json),
@@ -126,6 +129,36 @@ class Recorder(History):
             log.undo(position)
             object_writer.remove(self._folder, written)
             raise
+        return Tip(commit, known, before.branch)
+
+    def record_edit(
+        self,
+        recorded: Edit,
+        files: Mapping[str, bytes],
+        before: Tip,
+        more: Mapping[str, Any] | None = None,
+    ) -> Tip:
+        """Add what was changed after a light and before the next one.
+
+        Lights do not follow it: its commit stands beside theirs, after that of the edit before, or
+        of its light. `more` is as for `record`. It is on disk once the kata is published.
+        """
+        new = NewObjects(before.known)
+        sandbox = new.folder(files)
+        known = frozenset(new.used) if len(new.used) <= _MAX_KNOWN else frozenset()
+        entries = {
+            edit.EDIT_JSON.encode(): (
+                object_writer.FILE,
+                new.blob(_lines({**(more or {}), **edit.to_json(recorded)})),
+            ),
+            SANDBOX.encode(): (object_writer.FOLDER, sandbox),
+        }
+        author = f"{self._avatar}_{self._kata_id} <{self._avatar}@cyber-dojo.org>"
+        message = f"{recorded.number}.{recorded.minor} {recorded.kind}"
+        time = json_times.seconds(recorded.time)
+        commit = new.commit(new.tree(entries), [before.commit], author, time, message)
+        object_writer.write(self._folder, new.files)
+        object_writer.write_reference(self._folder, edit.tag_of(recorded), commit)
         return Tip(commit, known, before.branch)
 
     def replay(self, entries: Iterable[Entry], *, overwrite: bool = False) -> None:
@@ -170,16 +203,21 @@ class Recorder(History):
         return Tip(self._commit(number), frozenset(), self._branch())
 
 
-def _encode(recorded: Light, submission: Submission) -> bytes:
+def _encode(recorded: Light, submission: Submission, more: Mapping[str, Any]) -> bytes:
     """Return the content of light.json: the light with its output."""
     value = {
+        **more,
         **light.to_json(recorded),
         "stdout": json_files.from_bytes(submission.stdout),
         "stderr": json_files.from_bytes(submission.stderr),
     }
     if submission.test_results is not None:
         value[TEST_RESULTS] = submission.test_results
-    # One line for each key, so that `git diff` shows only the keys that changed.
+    return _lines(value)
+
+
+def _lines(value: Mapping[str, Any]) -> bytes:
+    """Return a JSON object with a line for each key: `git diff` shows only keys that changed."""
     lines = (f"{json.dumps(key)}: {json.dumps(each)}" for key, each in value.items())
     return ("{\n " + ",\n ".join(lines) + "\n}\n").encode("ascii")
 

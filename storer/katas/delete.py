@@ -24,18 +24,19 @@ _log = structlog.get_logger()
 def delete(places: Places, kata_id: str) -> bool:
     """Delete a kata everywhere: in a data-container, in the archive, in the katas directory.
 
-    Return whether the katas directory still has it, because it may not be written; the kata stays
-    away all the same. Raises KataNotFound; ArchiveUnavailable or EngineUnavailable if nothing was
-    deleted.
+    Return whether the katas directory, or a saver's, still has it, because it may not be written;
+    the kata stays away all the same. Raises KataNotFound; ArchiveUnavailable or EngineUnavailable
+    if nothing was deleted.
     """
     containers, directory = places.data_containers, places.katas_directory
     is_stored = containers.exists(kata_id) or places.archive.find(kata_id) is not None
-    if not is_stored and directory.folder(kata_id) is None:
+    if not is_stored and not places.imports(kata_id):
         raise KataNotFound(kata_id, "no data-container, archive or katas directory has this kata")
     # First: if this process dies before the end, the next call must not import the kata again.
     is_in_directory = directory.hide(kata_id)
+    is_in_saver = places.saver_katas.hide(kata_id)
     _delete_stored(places, kata_id)
-    is_gone = directory.remove(kata_id)
+    is_gone = directory.remove(kata_id) and not is_in_saver
     if is_in_directory and is_gone:
         directory.show(kata_id)  # no tombstone is needed any more
     _log.info("kata deleted", stays_in_katas_directory=not is_gone)

@@ -1,4 +1,4 @@
-"""Fetch a kata into a data-container, from the archive or from the katas directory.
+"""Fetch a kata into a data-container, from the archive, the katas directory or a saver's.
 
 Locks: the lock on the kata's folder is held exclusively from the moment that the folder exists
 until the kata is visible.
@@ -34,7 +34,7 @@ _log = structlog.get_logger()
 def fetch(places: Places, intake: Intake, kata_id: str, *, importing: bool) -> bool:
     """Make sure that the kata is in a data-container; raise KataNotFound if that is impossible.
 
-    Return whether it was brought there now. The archive and the katas directory are used only if
+    Return whether it was brought there now. The archive and the directories are used only if
     `importing` is set.
     """
     containers = places.data_containers
@@ -55,7 +55,7 @@ def _import(places: Places, intake: Intake, kata_id: str) -> bool:
     containers, archive = places.data_containers, places.archive
     archived = archive.find(kata_id)
     source = places.katas_directory.folder(kata_id)
-    if archived is None and source is None:
+    if archived is None and source is None and not places.saver_katas.has(kata_id):
         raise KataNotFound(kata_id)
     with (
         create.locked_volume(containers, kata_id) as folder,
@@ -73,13 +73,16 @@ def _import(places: Places, intake: Intake, kata_id: str) -> bool:
             # no room for one.
             with background_task(partial(containers.make_handle, kata_id)):
                 _fill(places, kata_id, archived, source, staged.folder)
-                if archived is None:
+                if archived is None and source is not None:
                     intake.take(staged.folder, kata_id)
                 folder.chmod(PASSAGE)
             publish.publish(staged, folder)
+            places.old_ids.note(kata_id, folder)
             if archived is not None:
                 store_kata.write_note(archived, folder)
-    came_from = metrics.KATAS_DIRECTORY if archived is None else metrics.ARCHIVE
+    came_from = metrics.ARCHIVE
+    if archived is None:
+        came_from = metrics.SAVER_DIRECTORY if source is None else metrics.KATAS_DIRECTORY
     metrics.KATAS_FETCHED.labels(came_from).inc()
     _log.info("kata imported", kata=kata_id, archived=archived is not None)
     return True
@@ -92,3 +95,5 @@ def _fill(
         store_kata.get(places.archive, kata_id, incoming)
     elif source is not None:
         tree.copy(source, incoming)
+    else:
+        places.saver_katas.fill(kata_id, incoming)

@@ -1,6 +1,7 @@
-"""A katas directory on the host, `49/3A06504A/...`.
+"""Where katas are imported from: a katas directory, `49/3A06504A/...`, and a saver's directory.
 
-The storer reads it. It writes there only if it is told to remove what it has imported or deleted.
+The storer reads them. It writes in a katas directory only if it is told to remove what it has
+imported or deleted, and never in a saver's.
 """
 
 import contextlib
@@ -12,8 +13,14 @@ from pathlib import Path
 import structlog
 
 from dojo import kata_ids
+from dojo.budget import BudgetExceeded
+from dojo.errors import KataDamaged
 from storer.fs import durable
+from storer.kata.details import Details
+from storer.katas import from_saver
 from storer.katas.tombstones import Tombstones
+from storer.saver.directory import SaverDirectory
+from storer.saver.files import Damaged
 
 # The end of the name of a kata's folder while it is removed.
 _REMOVED = ".removed"
@@ -106,6 +113,80 @@ class KatasDirectory:
                 is_kata = kata_ids.is_whole(kata_id) and kata_id not in deleted
                 if is_kata and fold(kata_id).startswith(wanted):
                     yield kata_id
+
+
+class SaverKatas:
+    """The katas that a saver's directory gives, without those that were deleted.
+
+    There are none if `directory` is None.
+    """
+
+    def __init__(
+        self, directory: SaverDirectory | None = None, tombstones: Tombstones | None = None
+    ) -> None:
+        self._directory = directory
+        self._tombstones = tombstones
+
+    def has(self, kata_id: str) -> bool:
+        """Say whether the directory gives a kata."""
+        is_deleted = self._tombstones is not None and self._tombstones.has(kata_id)
+        return self._has(kata_id) and not is_deleted
+
+    def hide(self, kata_id: str) -> bool:
+        """Keep a kata away that is deleted; return whether the directory has it."""
+        is_here = self._has(kata_id)
+        if is_here and self._tombstones is not None:
+            self._tombstones.add(kata_id)
+        return is_here
+
+    def fill(self, kata_id: str, folder: Path) -> None:
+        """Make a kata in the empty `folder`. Raises KataDamaged."""
+        if self._directory is not None:
+            from_saver.fill(self._directory, kata_id, folder)
+
+    def kata_ids(
+        self, prefix: str = "", *, ignore_case: bool = False, after: str = ""
+    ) -> Iterator[str]:
+        """Yield the ids that begin with `prefix` and come after `after`, in order.
+
+        Whether a kata is one of a group is read for each.
+        """
+        if self._directory is None:
+            return
+        fold = str.lower if ignore_case else str
+        deleted = self._tombstones.ids() if self._tombstones is not None else set()
+        begin, since = (text[: kata_ids.OLD_LENGTH] for text in (prefix, after))
+        found = self._directory.old_ids(begin, ignore_case=ignore_case, since=since)
+        for kata_id in map(kata_ids.of_old, found):
+            is_wanted = kata_id > after and fold(kata_id).startswith(fold(prefix))
+            if is_wanted and kata_id not in deleted:
+                yield kata_id
+
+    def of_member(self, old_id: str) -> str | None:
+        """Return the id of the kata that has the avatar of an old id; None if there is none."""
+        group_id = None if self._directory is None else self._directory.group_of(old_id)
+        return None if group_id is None else kata_ids.of_old(group_id)
+
+    def of_members(self, prefix: str) -> set[str]:
+        """Return the ids of katas with an avatar whose old id begins with `prefix` in any case."""
+        if self._directory is None:
+            return set()
+        found = {kata_ids.of_old(group_id) for _, group_id in self._directory.member_ids(prefix)}
+        return {kata_id for kata_id in found if self.has(kata_id)}
+
+    def details(self, kata_id: str) -> Details | None:
+        """Return what a list shows of a kata; None if the directory does not give it."""
+        old_id = kata_ids.old_of(kata_id)
+        if self._directory is None or old_id is None:
+            return None
+        try:
+            return from_saver.details(self._directory, old_id)
+        except (Damaged, BudgetExceeded, KataDamaged) as error:
+            return Details(problem=str(error))
+
+    def _has(self, kata_id: str) -> bool:
+        old_id = kata_ids.old_of(kata_id)
+        return self._directory is not None and old_id is not None and self._directory.has(old_id)
 
 
 def _names(path: Path | None, *inside: str) -> list[str]:

@@ -15,7 +15,8 @@ from storer.archive.archive import Archive
 from storer.fs import tree
 from storer.kata import details as kata_details
 from storer.kata.details import Details
-from storer.katas.import_source import KatasDirectory
+from storer.katas.import_source import KatasDirectory, SaverKatas
+from storer.katas.old_ids import OldIds
 
 MAX_COMPLETIONS = 100
 
@@ -29,11 +30,17 @@ class Places:
     data_containers: DataContainers
     archive: Archive
     katas_directory: KatasDirectory
+    saver_katas: SaverKatas
+    old_ids: OldIds
+
+    def imports(self, kata_id: str) -> bool:
+        """Say whether a kata can be imported: from the katas directory, or from a saver's."""
+        return self.katas_directory.folder(kata_id) is not None or self.saver_katas.has(kata_id)
 
 
 @dataclass(frozen=True)
 class ListedKata:
-    """A kata's id, and where it is; if both are false, it is in the katas directory only."""
+    """A kata's id, and where it is; if both are false, it is only where katas are imported from."""
 
     kata_id: str
     in_data_container: bool
@@ -56,7 +63,7 @@ def is_somewhere(places: Places, kata_id: str) -> bool:
     """Say whether the kata exists in any place."""
     return (
         places.data_containers.exists(kata_id)
-        or places.katas_directory.folder(kata_id) is not None
+        or places.imports(kata_id)
         or places.archive.find(kata_id) is not None
     )
 
@@ -64,7 +71,7 @@ def is_somewhere(places: Places, kata_id: str) -> bool:
 def complete(places: Places, partial_id: str) -> tuple[list[str], bool]:
     """Return the ids that begin with a partial id in any case, and whether there are more.
 
-    Those that match its case come first.
+    Those that match its case come first. An old id of an avatar stands for the avatar's kata.
     """
     wanted = partial_id.lower()
     found = {
@@ -74,6 +81,8 @@ def complete(places: Places, partial_id: str) -> tuple[list[str], bool]:
     }
     found.update(_archived(places.archive, partial_id, is_needed=not found))
     found.update(places.katas_directory.kata_ids(partial_id, ignore_case=True))
+    found.update(places.saver_katas.kata_ids(partial_id, ignore_case=True))
+    found.update(each for each in places.old_ids.complete(partial_id) if is_somewhere(places, each))
     ordered = sorted(found, key=lambda each: (not each.startswith(partial_id), each))
     return ordered[:MAX_COMPLETIONS], len(ordered) > MAX_COMPLETIONS
 
@@ -84,10 +93,12 @@ def page(
     """Return the first `count` katas whose ids begin with `prefix` and come after `after`."""
     archived = places.archive.ids(prefix, ignore_case=ignore_case, after=after)
     legacy = places.katas_directory.kata_ids(prefix, ignore_case=ignore_case)
+    savers = places.saver_katas.kata_ids(prefix, ignore_case=ignore_case, after=after)
     merged = heapq.merge(
         _contained(places, prefix, after, ignore_case=ignore_case),
         ((kata_id, "archive") for kata_id in archived),
         ((kata_id, "directory") for kata_id in legacy if kata_id > after),
+        ((kata_id, "saver") for kata_id in savers),
     )
     each_once = (
         (kata_id, {place for _, place in found})
@@ -123,6 +134,8 @@ def details(
         else:
             in_directory = places.katas_directory.folder(each.kata_id)
             if in_directory is None:
+                if (of_saver := places.saver_katas.details(each.kata_id)) is not None:
+                    found[each.kata_id] = ListedDetails(of_saver, None)
                 continue
             folder = in_directory
         read = kata_details.read(folder, each.kata_id)

@@ -49,7 +49,7 @@ def normalize(folder: Path, kata_id: str) -> Normalized:
     Raises KataDamaged, naming the file, if the kata can't be used without a file; and CallEnded if
     nobody waits for the kata any more.
     """
-    files, created = _read_manifest(folder, kata_id)
+    files, created = read_manifest(folder, kata_id)
     _remove_restored(folder / RESTORED)
     names = sorted(path.name for path in folder.iterdir() if avatars.is_name(path.name))
     start = Light(number=0, colour="", time=created)
@@ -58,11 +58,11 @@ def normalize(folder: Path, kata_id: str) -> Normalized:
         incoming = _Incoming(kata_id, start, files, budget, wasted, [])
         for name in names:
             _take_avatar(folder / name, incoming)
-    _restrict_access(folder, names)
+    restrict_access(folder, names)
     return Normalized(names, incoming.set_aside)
 
 
-def _read_manifest(folder: Path, kata_id: str) -> tuple[dict[str, bytes], datetime]:
+def read_manifest(folder: Path, kata_id: str) -> tuple[dict[str, bytes], datetime]:
     """Return what avatars start with, and when the kata was created. Raises KataDamaged."""
     kata = Kata.detached(folder, kata_id)
     files, created = kata.read_manifest().visible_files, kata.read_created()
@@ -261,7 +261,7 @@ def _read_light_folder(light_folder: Path, kata_id: str) -> Submission:
     return Submission(files=files, stdout=output)
 
 
-def _restrict_access(folder: Path, names: list[str]) -> None:
+def restrict_access(folder: Path, names: list[str]) -> None:
     """Deny everybody except the storer access to everything but the sandboxes.
 
     The files inside a folder keep their modes: nobody else can reach them.

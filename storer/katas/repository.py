@@ -1,8 +1,8 @@
 """Everything that callers can do with katas, in one class.
 
-A kata is looked for in a data-container; then in the archive; then in the katas directory. From
-the latter two it is fetched into a data-container (`storer.katas.fetch`). `storer.katas.create`
-creates and replaces katas, `storer.katas.delete` deletes and archives them.
+A kata is looked for in a data-container; then in the archive; then in the katas directory, and in a
+saver's. From all but the first it is fetched into a data-container (`storer.katas.fetch`).
+`storer.katas.create` creates and replaces katas, `storer.katas.delete` deletes and archives them.
 
 Locks: every call that uses a kata holds the lock on its folder, shared, for the duration of the
 call. Deleting, archiving and replacing hold it exclusively, so no call is using the kata. Creating
@@ -168,12 +168,26 @@ class Katas:
         return listing.stored_ids(self._places, prefix, after)
 
     def ids_in_directory(self, prefix: str) -> Iterator[str]:
-        """Yield the ids of the katas in the katas directory, also if they are elsewhere too."""
-        return iter(self._places.katas_directory.kata_ids(prefix))
+        """Yield the ids of the katas that can be imported, also if they are elsewhere too."""
+        yield from self._places.katas_directory.kata_ids(prefix)
+        yield from self._places.saver_katas.kata_ids(prefix)
 
     def is_stored(self, kata_id: str) -> bool:
         """Say whether a kata is in a data-container or in the archive."""
         return self._containers.exists(kata_id) or self.archive.find(kata_id) is not None
+
+    def whole_id(self, kata_id: str) -> str:
+        """Return the id of a kata of which an id, or an old one, is given.
+
+        The old id of an avatar leads to the avatar's kata. Nothing says that there is such a kata.
+        Raises ArchiveUnavailable.
+        """
+        if not kata_ids.is_old(kata_id):
+            return kata_id
+        of_group = kata_ids.of_old(kata_id)
+        if listing.is_somewhere(self._places, of_group):
+            return of_group
+        return self._places.old_ids.find(kata_id) or of_group
 
     def complete(self, partial_id: str) -> tuple[list[str], bool]:
         """Return the ids that begin with a partial id, and whether there are more of them."""
@@ -278,7 +292,7 @@ class Katas:
     def import_(self, kata_id: str, *, undelete: bool = False) -> tuple[Avatars, bool]:
         """Fetch a kata; return its avatars, and whether it was in a data-container before.
 
-        With `undelete` also from the katas directory if it was deleted.
+        With `undelete` also from a directory if it was deleted.
         """
         if undelete:
             self._places.katas_directory.show(kata_id)
@@ -329,10 +343,11 @@ class Katas:
             if overwrite:
                 with contextlib.suppress(ArchiveUnavailable):  # asked again if one is damaged
                     self._fetch_existing(kata_id)
-        if (
-            create.stage_and_publish(self._containers, self._intake, kata_id, fill, is_wanted)
-            is not None
-        ):
+        is_there = create.stage_and_publish(
+            self._containers, self._intake, kata_id, fill, is_wanted
+        )
+        if is_there is not None:
+            self._places.old_ids.note(kata_id, self._containers.folder(kata_id))
             if overwrite:
                 self._supersede(kata_id)
             _log.info("kata restored", kata=kata_id, avatars=len(restored.names))
@@ -367,6 +382,7 @@ class Katas:
             self._containers, self._intake, kata_id, fill, is_wanted_here
         )
         if names is not None:
+            self._places.old_ids.note(kata_id, self._containers.folder(kata_id))
             _log.info("kata restored", kata=kata_id)
             if overwrite:
                 self._supersede(kata_id)

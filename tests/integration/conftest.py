@@ -49,7 +49,12 @@ def namespace(engine: Engine) -> Iterator[Namespace]:
     yield namespace
     with contextlib.suppress(docker.errors.ImageNotFound):  # no kata was made
         engine.api.remove_image(namespace.kata_image)
-    for volume in (namespace.backups, namespace.deleted, namespace.damaged):
+    for volume in (
+        namespace.backups,
+        namespace.deleted,
+        namespace.damaged,
+        namespace.old_ids,
+    ):
         with contextlib.suppress(docker.errors.NotFound):  # no backup was made, nothing deleted
             engine.api.remove_volume(volume)
     for lock in engine.volume_root().glob(f"{namespace.name}-runner-*.lock"):

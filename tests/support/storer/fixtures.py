@@ -116,7 +116,12 @@ def delete_all(data_containers: DataContainers) -> None:
     for kata_id in list(data_containers.kata_ids()):
         data_containers.delete(kata_id)
     namespace = data_containers.namespace
-    for volume in (namespace.backups, namespace.deleted, namespace.damaged):
+    for volume in (
+        namespace.backups,
+        namespace.deleted,
+        namespace.damaged,
+        namespace.old_ids,
+    ):
         with contextlib.suppress(docker.errors.NotFound):
             data_containers.engine.api.remove_volume(volume)
 

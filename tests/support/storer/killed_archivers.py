@@ -22,9 +22,10 @@ from storer.git import libgit2
 from storer.katas.activity import ActiveCalls
 from storer.katas.changes import Changes
 from storer.katas.damaged_katas import DamagedKatas
-from storer.katas.import_source import KatasDirectory
+from storer.katas.import_source import KatasDirectory, SaverKatas
 from storer.katas.intake import Intake
 from storer.katas.listing import Places
+from storer.katas.old_ids import OldIds
 from storer.katas.repository import Katas
 
 
@@ -35,8 +36,9 @@ def katas_of(namespace: str, archive: str) -> Katas:
     root = settings.volume_root or engine.volume_root()
     containers = DataContainers(engine, Namespace(namespace), root)
     libgit2.configure()
+    opened, none = open_archive(archive, containers.namespace.name), SaverKatas()
     places = Places(
-        containers, open_archive(archive, containers.namespace.name), KatasDirectory(None)
+        containers, opened, KatasDirectory(None), none, OldIds(containers, opened, none)
     )
     intake = Intake(Processes(limits.MAX_CHECKING_PROCESSES, "check katas"))
     damaged = DamagedKatas(containers)

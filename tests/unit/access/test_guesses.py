@@ -90,7 +90,7 @@ def test_katas_that_were_used_before_can_be_used(bounded: Guesses) -> None:
 def test_a_kata_that_a_caller_has_created_can_be_used(bounded: Guesses) -> None:
     tries(bounded)
     with bounded.watching(storer_pb2.CreateKataRequest()):
-        guesses.created("493A06504A")
+        guesses.used("493A06504A")
     get(bounded, "493A06504A")
 
 

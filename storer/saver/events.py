@@ -1,0 +1,166 @@
+"""What the events of a saver are here: lights, and edits between them.
+
+A saver counts all events. Here, lights alone have numbers, as a web tier shows them there too, and
+an edit is `number.minor`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from storer.fs import json_files, json_times
+from storer.kata import edit, light, light_facts
+from storer.kata.edit import Edit
+from storer.kata.light import COLOURS, MAX_STATUS, Light
+from storer.kata.light_facts import MAX_WRITER, NO_FACTS, PREDICTABLE, Facts, Source
+from storer.saver.kata import Content
+
+_FILE_EVENT = "file_"
+_KINDS = {
+    "file_create": edit.CREATED,
+    "file_delete": edit.DELETED,
+    "file_rename": edit.RENAMED,
+    "file_edit": edit.EDITED,
+}
+_SPECIAL = "_special"
+_MAX_FILENAME = 1000
+
+FindSource = Callable[[str, int], Source | None]
+"""Returns the light of an old id and an index, None if it is not here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What an event is here: light `number`, or with a `minor` the edit of that after it."""
+
+    number: int
+    minor: int = 0
+
+
+def places(events: Sequence[Mapping[str, Any]]) -> list[Place]:
+    """Return what each event is. The first is the start, light 0."""
+    found: list[Place] = []
+    for event in events:
+        last = found[-1] if found else None
+        if last is None:
+            found.append(Place(0))
+        elif _is_edit(event):
+            found.append(Place(last.number, last.minor + 1))
+        else:
+            found.append(Place(last.number + 1))
+    return found
+
+
+def index_of(event: Mapping[str, Any], place: int) -> int:
+    """Return the index that other events name this one by."""
+    index = event.get("index")
+    return index if isinstance(index, int) and not isinstance(index, bool) else place
+
+
+def time_of(event: Mapping[str, Any], before: datetime) -> datetime:
+    """Return when an event was; if it has no time that is one, that of the event `before`."""
+    try:
+        return json_times.from_list(event.get("time"))
+    except ValueError:
+        return before
+
+
+def light_of(
+    event: Mapping[str, Any], number: int, time: datetime, content: Content, source: FindSource
+) -> Light:
+    """Return the light that an event is. Light 0 has no colour."""
+    if number == 0:
+        return Light(0, "", time)
+    colour, reason, is_special = _colour(event.get("colour"))
+    duration = event.get("duration")
+    facts = Facts(
+        predicted=_predicted(event),
+        source=_source(event, source),
+        writer=_writer(event),
+        is_special=is_special,
+        is_stdout_truncated=content.is_stdout_truncated,
+        is_stderr_truncated=content.is_stderr_truncated,
+        added=light_facts.count(event.get("diff_added_count")),
+        deleted=light_facts.count(event.get("diff_deleted_count")),
+    )
+    return Light(
+        number=number,
+        colour=colour,
+        time=time,
+        duration=duration if light.is_duration(duration) else None,
+        status=_status(content.status),
+        reason=reason,
+        facts=NO_FACTS if facts == NO_FACTS else facts,
+    )
+
+
+def edit_of(event: Mapping[str, Any], place: Place, time: datetime) -> Edit:
+    """Return the edit that an event is."""
+    kind = _KINDS.get(_text(event.get("colour")), edit.EDITED)
+    if event.get("event") == edit.OUTAGE:
+        kind = edit.OUTAGE
+    is_renamed = kind == edit.RENAMED
+    return Edit(
+        place.number,
+        place.minor,
+        kind,
+        time,
+        filename=_text(event.get("new_filename" if is_renamed else "filename"))[:_MAX_FILENAME],
+        was=_text(event.get("old_filename"))[:_MAX_FILENAME] if is_renamed else "",
+        writer=_writer(event),
+        added=light_facts.count(event.get("diff_added_count")),
+        deleted=light_facts.count(event.get("diff_deleted_count")),
+    )
+
+
+def _is_edit(event: Mapping[str, Any]) -> bool:
+    colour = event.get("colour")
+    is_file_event = isinstance(colour, str) and colour.startswith(_FILE_EVENT)
+    return is_file_event or event.get("event") == edit.OUTAGE
+
+
+def _colour(value: object) -> tuple[str, str, bool]:
+    """Return the colour here, the reason where a saver had another one, and if it was special."""
+    if isinstance(value, str):
+        colour = value.removesuffix(_SPECIAL)
+        if colour in COLOURS:
+            return colour, "", colour != value
+    if value == "create":
+        return "faulty", "it has no colour: its files are those of the start, taken again", False
+    return "faulty", f"the saver has no colour of ours for it: {value!a:.80}", False
+
+
+def _status(given: str | None) -> int | None:
+    """Return a status that a light can have; None for any other, which is kept beside it."""
+    text = "" if given is None else given.strip()
+    is_status = text.isascii() and text.isdecimal() and len(text) <= len(str(MAX_STATUS))
+    return int(text) if is_status and int(text) <= MAX_STATUS else None
+
+
+def _predicted(event: Mapping[str, Any]) -> str:
+    predicted = event.get("predicted")
+    return str(predicted) if predicted in PREDICTABLE else ""
+
+
+def _source(event: Mapping[str, Any], find: FindSource) -> Source | None:
+    """Return the light that a revert or a check-out took its files from."""
+    revert, checkout = event.get("revert"), event.get("checkout")
+    old_id: object = None
+    index: object = None
+    if isinstance(revert, list) and len(revert) == 2:
+        old_id, index = revert
+    elif isinstance(checkout, Mapping):
+        old_id, index = checkout.get("id"), checkout.get("index")
+    is_index = isinstance(index, int) and not isinstance(index, bool)
+    if isinstance(old_id, str) and is_index:
+        return find(old_id, index)  # type: ignore[arg-type]
+    return None
+
+
+def _writer(event: Mapping[str, Any]) -> str:
+    return _text(event.get("laptop_id"))[:MAX_WRITER]
+
+
+def _text(value: object) -> str:
+    return json_files.to_text(value) if isinstance(value, str) else ""
