@@ -92,7 +92,7 @@ def confine(parent: int, max_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (2 * max_bytes, 2 * max_bytes))
     # If all memory of the container is used up, the kernel kills this process, not the service.
     Path("/proc/self/oom_score_adj").write_text("1000")
-    # Not SCHED_IDLE: among programs that keep all processors busy, work of seconds would take minutes.
+    # Not SCHED_IDLE, which gets nothing of processors that are always busy.
     os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     os.nice(_NICENESS)
 
