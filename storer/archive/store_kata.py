@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 import structlog
 import zstandard
 
-from dojo import visible_files
+from dojo import locks, visible_files
 from dojo.errors import ArchiveConflict, ArchiveDamaged, KataDamaged, KataNotFound
 from dojo.naming import SANDBOX
 from storer.archive import index
@@ -40,6 +40,7 @@ from storer.tar.snapshot import Snapshot
 NOTE = ".archived"
 _NO_FINGERPRINT = "-"  # stands for a kata that has to be written again
 
+_COPYING = ".copying"
 # Beside the kata's files: on the same disk, and removed with them.
 _COMPARISONS = ".comparing-"
 
@@ -64,6 +65,18 @@ def put(archive: Archive, kata: Kata, *, with_products: bool) -> None:
         refuse_worse(archive, kata, taken.damaged | packed.damaged)
         archive.put(kata.kata_id, tar(taken, packed, leave_out))
     index.write(archive, kata)
+
+
+@contextmanager
+def copying(folder: Path) -> Iterator[None]:
+    """Be the only one who copies the kata in `folder`, which is in use, to the archive.
+
+    For the holder of the kata's lock, shared.
+    """
+    lock = folder / _COPYING
+    lock.touch(mode=durable.PRIVATE)
+    with locks.locked(lock):
+        yield
 
 
 def is_wanted(archive: Archive, kata: Kata) -> bool:

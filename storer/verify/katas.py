@@ -10,7 +10,7 @@ import errno
 import shutil
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,7 @@ from dojo.errors import (
     ProcessTooLarge,
 )
 from dojo.processes import Processes
+from storer.archive import store_kata
 from storer.archive.archive import Archive
 from storer.git.libgit2 import in_words
 from storer.kata.kata import STARTING, Kata
@@ -35,6 +36,7 @@ from storer.katas import publish
 from storer.katas.create import UNFINISHED_SECONDS
 from storer.katas.repository import Katas
 from storer.verify import archived, avatar
+from storer.verify.archived import ArchivedResult
 from storer.verify.avatar import (
     AvatarCheck,
     AvatarResult,
@@ -185,10 +187,29 @@ class Verifier:
             self.counts.size_bytes += checked.size_bytes
             self.counts.archived += self._count(kata_id)
             yield from (KataFinding(kata_id, "", each, mended=False) for each in checked.findings)
-            if checked.index_entry is not None:
-                stale = archived.check_index(self._archive, kata_id, checked.index_entry)
-                found = self._mend_all([stale] if stale is not None else [])
+            if self._stale_index(kata_id, checked):
+                found = list(self._check_index_again(kata_id))
                 yield from (KataFinding(kata_id, "", each, mended) for each, mended in found)
+
+    def _stale_index(self, kata_id: str, checked: ArchivedResult) -> list[Finding]:
+        if checked.index_entry is None:
+            return []
+        stale = archived.check_index(self._archive, kata_id, checked.index_entry)
+        return [] if stale is None else [stale]
+
+    def _check_index_again(self, kata_id: str) -> Iterator[tuple[Finding, bool]]:
+        """Yield what is wrong with a kata's index entry while nobody writes the kata there.
+
+        Whoever does that writes the entry after the tar.
+        """
+        folder = self._containers.folder(kata_id)
+        with ExitStack() as held:
+            with suppress(FileNotFoundError):  # it is in no data-container
+                held.enter_context(locks.locked(folder, shared=True))
+                held.enter_context(store_kata.copying(folder))
+            checked = archived.check(self._archive, kata_id)
+            if checked is not None:
+                yield from self._mend_all(self._stale_index(kata_id, checked))
 
     def _check_kata(self, kata_id: str) -> Iterator[KataFinding | None]:
         """Yield findings, and None after each part of the work."""

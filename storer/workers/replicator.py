@@ -21,7 +21,6 @@ import pygit2
 import structlog
 import zstandard
 
-from dojo import locks
 from dojo.engine.data_containers import DataContainers
 from dojo.errors import ArchiveConflict, DojoError, KataDamaged, KataNotFound
 from storer import metrics
@@ -44,7 +43,6 @@ _log = structlog.get_logger()
 
 # Names in the kata's folder that are no part of the kata.
 _NOTE = ".copied"
-_LOCK = ".copying"
 
 # Fetching a kata reads each of its copies.
 _MAX_COPIES = 64
@@ -192,9 +190,7 @@ def copy(archive: Archive, kata: Kata) -> None:
 
     Raises ArchiveConflict if another machine added lights to the kata that this one has not.
     """
-    lock = kata.folder / _LOCK
-    lock.touch(mode=durable.PRIVATE)
-    with locks.locked(lock), ExitStack() as opened:
+    with store_kata.copying(kata.folder), ExitStack() as opened:
         note = _read_note(kata)
         if note is not None and note.head == head_of(kata).digest:
             return

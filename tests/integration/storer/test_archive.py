@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
@@ -14,6 +15,7 @@ import pytest
 import zstandard
 
 from cyberdojo.storer.v1 import storer_pb2
+from dojo import locks
 from dojo.engine.data_containers import DataContainers
 from support.services import Service, code_of, files_in_use, wait_until
 from support.storer.backups import backup
@@ -343,12 +345,16 @@ def test_a_kata_in_use_is_not_archived(
     assert len(katas.lights(kata_id, "whale")) == 4
 
 
-def test_an_unknown_or_archived_kata_cannot_be_archived(katas: Katas) -> None:
+def test_an_archived_kata_stays_in_the_archive_and_an_unknown_one_is_refused(
+    katas: Katas, place: Path
+) -> None:
     kata_id = played(katas)
     archive(katas, kata_id)
-    for absent in (kata_id, "0123456789"):
-        with refused(grpc.StatusCode.NOT_FOUND):
-            archive(katas, absent)
+    before = objects(place, kata_id)
+    archive(katas, kata_id)
+    assert objects(place, kata_id) == before
+    with refused(grpc.StatusCode.NOT_FOUND):
+        archive(katas, "0123456789")
 
 
 def test_calls_during_archiving_are_served(katas: Katas) -> None:
@@ -499,3 +505,30 @@ def test_an_archive_of_another_namespace_is_refused(
     assert "the archive is of the namespace " in done.stderr
     assert "CYBER_DOJO_ARCHIVE_DIRECTORY" in done.stderr
     assert objects(place, kata_id)
+
+
+def test_an_entry_of_the_index_that_is_being_written_is_no_finding(
+    start_storer: Callable[..., Service],
+    client: Callable[[Service], Katas],
+    data_containers: DataContainers,
+    tmp_path: Path,
+) -> None:
+    service = start_storer(CYBER_DOJO_ARCHIVE=str(tmp_path / "archive"))
+    katas = client(service)
+    kata_id = played(katas)
+    katas.stub.ArchiveKata(storer_pb2.ArchiveKataRequest(kata_id=kata_id))
+    katas.import_(kata_id)
+    (entry,) = (tmp_path / "archive" / ".index").rglob("*.json")
+    content = entry.read_bytes()
+    lock = data_containers.folder(kata_id) / ".copying"
+    lock.touch()
+    with ThreadPoolExecutor(1) as threads:
+        with locks.locked(lock):  # as who copies the kata does: the tar, and then its entry
+            entry.unlink()
+            verifying = threads.submit(verify, katas, kata_id)
+            wait_until(lambda: str(lock) in files_in_use(service.pid))
+            entry.write_bytes(content)
+        assert verifying.result().findings == []
+    entry.unlink()
+    assert [each.mended for each in verify(katas, kata_id, mend=True).findings] == [True]
+    assert entry.read_bytes() == content
