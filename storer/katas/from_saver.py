@@ -254,13 +254,16 @@ def _take_avatar(incoming: _Incoming, name: str, created: datetime) -> None:
     metrics.AVATARS_SET_ASIDE.inc()
     _log.warning("avatar set aside", kata=kata_id, avatar=name, reason=error.reason)
     source = incoming.directory.top.joinpath(*parts(KATAS, incoming.old_ids[name]))
-    budget = Budget(max_bytes=limits.MAX_KATA_BYTES, max_entries=limits.MAX_KATA_MEMBERS)
+    reason = error.reason
     try:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            files.copy(source, folder, budget, lambda _: True)
+            kept = Budget(max_bytes=limits.GIT_BYTES, max_entries=limits.GIT_OBJECTS)
+            files.copy(source, folder, kept, lambda _: True)
     except BudgetExceeded as exceeded:
-        raise KataDamaged(kata_id, error.path, exceeded.reason) from exceeded
-    set_aside.set_aside(folder, kata_id, KataDamaged(kata_id, error.path, error.reason))
+        shutil.rmtree(folder)
+        folder.mkdir()
+        reason += f"; and it is too much to be kept here: {exceeded.reason}"
+    set_aside.set_aside(folder, kata_id, KataDamaged(kata_id, error.path, reason))
 
 
 def _make_avatar(
