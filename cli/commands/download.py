@@ -36,11 +36,12 @@ class _Options:
     compression: str
     avatar: str = ""
     as_bundle: bool = False
+    for_saver: bool = False
 
     @property
     def what(self) -> str:
         """What is downloaded, in one word."""
-        of_avatar = f"-{self.avatar}" if self.avatar else ""
+        of_avatar = f"-{self.avatar}" if self.avatar else "-saver" if self.for_saver else ""
         return f"{self.kata_id}{of_avatar}{'.bundle' if self.as_bundle else ''}"
 
     @property
@@ -56,6 +57,7 @@ class _Options:
             compression=outputs.COMPRESSIONS[self.compression],
             avatar=self.avatar,
             as_bundle=self.as_bundle,
+            for_saver=self.for_saver,
             **more,
         )
 
@@ -74,6 +76,12 @@ class _Options:
     is_flag=True,
     help="The avatar's repository as one file that git clone takes; by default ID-AVATAR.bundle.",
 )
+@click.option(
+    "--saver",
+    "for_saver",
+    is_flag=True,
+    help="The whole kata in the layout of today's server, version 2, for its directory.",
+)
 def command(session: Session, output: str | None, *, bundle: bool, **what: Any) -> int:
     """Download a kata as a tar, or an avatar's git repository.
 
@@ -83,6 +91,8 @@ def command(session: Session, output: str | None, *, bundle: bool, **what: Any) 
     options = _Options(**{**what, "avatar": what["avatar"] or ""}, as_bundle=bundle)
     if bundle and not options.avatar:
         raise click.UsageError("--bundle needs --avatar: a bundle is the repository of one")
+    if options.for_saver and options.avatar:
+        raise click.UsageError("--saver is for a whole kata, without --avatar")
     if bundle and options.compression != "none":
         raise click.UsageError("--bundle goes without --compression: a bundle is compressed")
     output = output or options.name

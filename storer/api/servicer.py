@@ -29,7 +29,7 @@ from storer.api.comparisons import Comparisons
 from storer.api.light_messages import LightMessages
 from storer.api.streaming import Streams
 from storer.api.verify_servicer import answer_verify_katas
-from storer.backup import avatar_download, download, restore
+from storer.backup import avatar_download, download, restore, saver_download
 from storer.backup.catalog import Catalog
 from storer.kata import diff
 from storer.kata.diff import Comparison
@@ -380,7 +380,11 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         kata_id = kata_ids.check(request.kata_id)
         compression = converters.compression_from(request.compression)
         resumption = converters.resumption_from(request)
-        if request.avatar or request.as_bundle:
+        if request.for_saver:
+            converters.check_whole_kata(request)
+            filename = saver_download.filename(kata_id, compression)
+            pieces = saver_download.download(self._katas, kata_id, compression, resumption)
+        elif request.avatar or request.as_bundle:
             name = avatars.check(request.avatar)
             as_bundle = converters.as_bundle_from(request)
             filename = avatar_download.filename(kata_id, name, compression, as_bundle=as_bundle)

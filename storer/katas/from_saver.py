@@ -288,7 +288,7 @@ def _make_avatar(
             tip = recorder.record_edit(edit, content.files, tip, more)
             continue
         new = events.light_of(event, place.number, time, content, find_source)
-        submission = Submission(content.files, content.stdout, content.stderr)
+        submission = Submission(content.files, content.stdout, content.stderr, content.test_results)
         light_tip = tip = recorder.record(new, submission, light_tip, more=more)
         recorded.append(new)
         newest = content.files

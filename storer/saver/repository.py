@@ -28,6 +28,8 @@ GIT = ".git"
 FILES = "files"
 OPTIONS = "options.json"
 TRUNCATIONS = "truncations.json"
+# Ours: the results of each test, of one event.
+RESULTS = "test_results.json"
 
 _WANTED = {"HEAD", "objects", "refs", "packed-refs"}
 # Each object is read a few times: those that events share, with each of them.
@@ -98,6 +100,7 @@ class RepositoryKata(SaverKata):
                 None if status is None else status.decode("utf-8", "replace"),
                 truncations.get("stdout") is True,
                 truncations.get("stderr") is True,
+                test_results=self._results(root, place),
             )
 
     def _head(self) -> str:
@@ -151,6 +154,14 @@ class RepositoryKata(SaverKata):
         used = {id(content) for content in found.values()}
         self._known = {name: content for name, content in known.items() if id(content) in used}
         return found
+
+    def _results(self, root: dict[bytes, TreeEntry], place: int) -> dict[str, Any] | None:
+        """Return the results of each test, if they are those of this event."""
+        if RESULTS.encode() not in root:
+            return None
+        value = json_files.loads(self._blob(root, RESULTS), dict)
+        results = value.get("results")
+        return results if value.get("index") == place and isinstance(results, dict) else None
 
     def _optional(self, root: dict[bytes, TreeEntry], name: str) -> bytes | None:
         return self._blob(root, name) if name.encode() in root else None
