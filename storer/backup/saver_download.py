@@ -179,6 +179,8 @@ class _Export:
     def _manifest(self) -> dict[str, Any]:
         """Return what the manifests of the group and of all its katas have."""
         manifest = {key: each for key, each in self._value.items() if key not in _OURS}
+        unusable = self._about.get("unusable")
+        manifest |= unusable if isinstance(unusable, dict) else {}
         created = json_times.to_list(self._kata.read_created())
         return {**manifest, "version": 2, "created": [*created, 0][:7]}
 

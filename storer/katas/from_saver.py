@@ -53,6 +53,7 @@ MAX_EVENT_BYTES = 64 * 1024
 # Keys of a saver's manifest that mean something else here, or that a kata has in its own way.
 _NOT_TAKEN = {"format", "visible_files", SAVER, REQUEST}
 _NOT_KEPT = {"id", "visible_files"}
+_NEEDED = {"created", "image_name"}
 
 # Of events without a time, if none before has one.
 _UNKNOWN = datetime(1970, 1, 1, tzinfo=UTC)
@@ -178,11 +179,31 @@ def _manifest(
     manifest: Mapping[str, Any], kata_id: str, contents: dict[str, bytes], about: dict[str, Any]
 ) -> dict[str, Any]:
     taken = {key: each for key, each in manifest.items() if key not in _NOT_TAKEN}
+    if unusable := _take_unusable(taken):
+        about["unusable"] = unusable
     value = {**taken, "format": FORMAT, "id": kata_id, SAVER: about}
     if (size := len(json_files.dumps(value))) > limits.MAX_MANIFEST_BYTES:
         reason = f"{size} bytes of JSON, without files, are more than {limits.MAX_MANIFEST_BYTES}"
         raise KataDamaged(kata_id, MANIFEST, reason)
     return {**value, "visible_files": json_files.files_json(contents)}
+
+
+def _take_unusable(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Take those keys from a manifest whose values we can't use, and return them.
+
+    A kata is of use without a size of tabs, say. What it can't be without stays.
+    """
+    unusable: dict[str, Any] = {}
+    while True:
+        try:
+            kata_manifest.from_json({**manifest, "visible_files": {}})
+        except Unreadable as error:
+            key = str(error).partition(":")[0]
+            if key not in manifest or key in _NEEDED:
+                return unusable
+            unusable[key] = manifest.pop(key)
+        else:
+            return unusable
 
 
 def _differences(found: SaverKata, group: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -413,6 +413,28 @@ def test_files_that_were_cut_off_are_named(
     assert kept(folder(id_of(LONE)) / avatar, "1")["saver"]["truncated_files"] == ["hiker.rb"]
 
 
+def test_a_manifest_with_a_value_of_no_use_is_used_without_it(here: Katas, saver: Path) -> None:
+    session = saver_katas.session_of_runs("rUqcey", index=KOALA)
+    path = saver_katas.write_group(saver, GROUP, [session], 1) / "manifest.json"
+    odd = {"tab_size": "four", "progress_regexs": {"a": 1}, "exercise": None}
+    path.write_text(json.dumps({**json.loads(path.read_text()), **odd}))
+    kata = here.get(GROUP)
+    assert kata.manifest.tab_size == 4
+    about = MessageToDict(kata.manifest.other)["saver"]
+    assert about["unusable"] == {"tab_size": "four", "progress_regexs": {"a": 1}}
+    check_runs(here, kata.kata_id, "koala", session)
+
+
+def test_an_old_id_that_two_groups_list_leads_to_the_first(here: Katas, saver: Path) -> None:
+    session = saver_katas.session_of_runs("rUqcey", index=KOALA)
+    saver_katas.write_group(saver, GROUP, [session], 1)
+    other = saver_katas.write_group(saver, "REf1t8", [], 1)
+    (other / "katas.txt").write_text(f"rUqcey {LEOPARD}\n")
+    assert list(here.get(GROUP).avatars) == ["koala"]
+    assert list(here.get("REf1t8").avatars) == ["leopard"]
+    assert here.get("rUqcey").kata_id == id_of(GROUP)
+
+
 def test_a_kata_that_its_group_does_not_list_comes_in_alone(here: Katas, saver: Path) -> None:
     listed = saver_katas.session_of_runs("rUqcey", index=KOALA)
     lost = saver_katas.session_of_runs("38w9NC", index=LEOPARD)
