@@ -513,22 +513,27 @@ def test_what_is_damaged_of_a_group_takes_nobody_else_along(
     assert here.record(kata.kata_id, "koala").number == 6
 
 
-GIT_DAMAGES = {
-    "an object that is missing": lambda git_folder: next(
-        git_folder.glob("objects/[0-9a-f][0-9a-f]/*")
-    ).unlink(),
-    "an object that is another": lambda git_folder: next(
-        git_folder.glob("objects/[0-9a-f][0-9a-f]/*")
-    ).write_bytes(zlib.compress(b"blob 3\0abc")),
-    "an object that is a bomb": lambda git_folder: next(
-        git_folder.glob("objects/[0-9a-f][0-9a-f]/*")
-    ).write_bytes(zlib.compress(b"blob %d\0" % 2**30 + bytes(2**30))),
-    "no HEAD": lambda git_folder: (git_folder / "HEAD").unlink(),
-    "tags without commits": lambda git_folder: [
-        path.write_text("0" * 40) for path in git_folder.glob("refs/tags/*")
+GIT_DAMAGES: dict[str, Callable[[Path], object]] = {
+    "an object that is missing": lambda path: needed(path).unlink(),
+    "an object that is another": lambda path: needed(path).write_bytes(
+        zlib.compress(b"blob 3\0abc")
+    ),
+    "an object that is a bomb": lambda path: needed(path).write_bytes(
+        zlib.compress(b"blob %d\0" % 2**30 + bytes(2**30))
+    ),
+    "an object that is a pipe": lambda path: pipe(needed(path)),
+    "no HEAD": lambda path: (path / "HEAD").unlink(),
+    "tags without commits": lambda path: [
+        tag.write_text("0" * 40) for tag in path.glob("refs/tags/*")
     ],
-    "objects elsewhere": lambda git_folder: link_folder(git_folder / "objects", "/etc"),
+    "objects elsewhere": lambda path: link_folder(path / "objects", "/etc"),
 }
+
+
+def needed(repository: Path) -> Path:
+    """Return the file of an object that an event needs."""
+    name = git(repository, "rev-parse", "3^{tree}").decode().strip()
+    return repository / "objects" / name[:2] / name[2:]
 
 
 def link_folder(path: Path, target: str) -> None:
