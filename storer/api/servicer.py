@@ -132,7 +132,14 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         self, request: storer_pb2.CompleteKataIdRequest, context: Context
     ) -> storer_pb2.CompleteKataIdResponse:
         """List the ids that a partial id can stand for."""
-        partial_id = kata_ids.check_partial(request.partial_id, self._shortest_partial_id)
+        given = request.partial_id
+        if kata_ids.is_old(given) and self._shortest_partial_id > kata_ids.OLD_LENGTH:
+            # It is no part of an id, but a whole one of a saver.
+            of_old = await self._threads.run_long(self._katas.of_old_id, given)
+            if of_old is not None:
+                return storer_pb2.CompleteKataIdResponse(kata_ids=[of_old])
+            guesses.nothing_completed()
+        partial_id = kata_ids.check_partial(given, self._shortest_partial_id)
         found, truncated = await self._threads.run_long(self._katas.complete, partial_id)
         if not found:
             guesses.nothing_completed()

@@ -330,6 +330,19 @@ def test_two_storers_import_the_same_group_at_once(
     check_runs(both[1], id_of(GROUP), "koala", session)
 
 
+def test_an_old_id_is_whole_where_more_characters_of_an_id_are_required(
+    saver: Path, start: Callable[..., Katas]
+) -> None:
+    session = saver_katas.session_of_runs("rUqcey", index=KOALA)
+    saver_katas.write_group(saver, GROUP, [session], 1)
+    strict = start(CYBER_DOJO_SAVER_DIRECTORY=str(saver), CYBER_DOJO_SHORTEST_PARTIAL_ID="8")
+    for old_id in (GROUP, "rUqcey"):
+        assert complete(strict, old_id) == [id_of(GROUP)]
+    for partial_id in (GROUP.lower(), strict.create()[:6]):
+        with refused(grpc.StatusCode.INVALID_ARGUMENT, field="partial_id"):
+            complete(strict, partial_id)
+
+
 # --- odd facts
 
 
