@@ -216,9 +216,8 @@ class Work:
             else:
                 return
 
-    async def download(self, kata_id: str, path: Path, compression: int) -> Path:
-        """Download a kata's tar to a file, which has its name when all of it is there."""
-        request = storer_pb2.DownloadKataRequest(kata_id=kata_id, compression=compression)  # type: ignore[arg-type]
+    async def download(self, request: storer_pb2.DownloadKataRequest, path: Path) -> Path:
+        """Download to a file, which has its name when all of it is there."""
         part_path = path.with_name(f"{path.name}.part")
         try:
             with part_path.open("wb") as file:

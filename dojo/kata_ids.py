@@ -18,6 +18,7 @@ OLD_LENGTH = 6
 _OF_OLD = "dojo"
 
 # A saver's 58 characters: digits and letters without I, O, i and o.
+_OLD_CHARACTERS = "0123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghjklmnpqrstuvwxyz"
 _OLD = re.compile(r"[0-9A-HJ-NP-Za-hj-np-z]{6}\Z")
 _WHOLE = re.compile(r"[0-9A-Za-z]{10}\Z")
 _PARTIAL = re.compile(r"[0-9A-Za-z]{6,10}\Z")
@@ -63,6 +64,16 @@ def old_of(kata_id: str) -> str | None:
     """Return the old id that an id follows from; None if it follows from none."""
     old_id = kata_id[:OLD_LENGTH]
     return old_id if is_old(old_id) and kata_id == of_old(old_id) else None
+
+
+def old_from(text: str) -> str:
+    """Return an old id for something that has none. It follows from a text that nobody else has."""
+    number = int.from_bytes(hashlib.sha256(text.encode()).digest())
+    digits = []
+    for _ in range(OLD_LENGTH):
+        number, digit = divmod(number, len(_OLD_CHARACTERS))
+        digits.append(_OLD_CHARACTERS[digit])
+    return "".join(digits)
 
 
 def check_whole_or_old(kata_id: str, field: str = "kata_id") -> str:

@@ -6,14 +6,14 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import click
 import grpc
 
 from cli import exits, outputs
 from cli.client import Client, wait_for_return
-from cli.parameters import KataId
+from cli.parameters import AvatarName, KataId
 from cli.storer_command import Session, storer_command
 from cli.terminal.complaint import CommandFailed, complain
 from cli.terminal.progress import Progress
@@ -34,20 +34,68 @@ class _Options:
 
     kata_id: str
     compression: str
+    avatar: str = ""
+    as_bundle: bool = False
+    for_saver: bool = False
+
+    @property
+    def what(self) -> str:
+        """What is downloaded, in one word."""
+        of_avatar = f"-{self.avatar}" if self.avatar else "-saver" if self.for_saver else ""
+        return f"{self.kata_id}{of_avatar}{'.bundle' if self.as_bundle else ''}"
+
+    @property
+    def name(self) -> str:
+        """The name of the file, by default."""
+        ending = "" if self.as_bundle else f".tar{outputs.ENDINGS[self.compression]}"
+        return f"{self.what}{ending}"
+
+    def request(self, **more: Any) -> storer_pb2.DownloadKataRequest:
+        """Return the request, with more fields."""
+        return storer_pb2.DownloadKataRequest(
+            kata_id=self.kata_id,
+            compression=outputs.COMPRESSIONS[self.compression],
+            avatar=self.avatar,
+            as_bundle=self.as_bundle,
+            for_saver=self.for_saver,
+            **more,
+        )
 
 
 @storer_command
 @click.argument("kata_id", type=KataId(), metavar="ID")
 @outputs.output_option("ID.tar")
 @outputs.compression_option
-def command(session: Session, kata_id: str, output: str | None, compression: str) -> int:
-    """Download a kata as a tar.
+@click.option(
+    "--avatar",
+    type=AvatarName(),
+    help="Only this avatar's git repository, with all of its lights.",
+)
+@click.option(
+    "--bundle",
+    is_flag=True,
+    help="The avatar's repository as one file that git clone takes; by default ID-AVATAR.bundle.",
+)
+@click.option(
+    "--saver",
+    "for_saver",
+    is_flag=True,
+    help="The whole kata in the layout of today's server, version 2, for its directory.",
+)
+def command(session: Session, output: str | None, *, bundle: bool, **what: Any) -> int:
+    """Download a kata as a tar, or an avatar's git repository.
 
     The file is called FILE.part until it is complete. If a download breaks off, the same command
     resumes it.
     """
-    options = _Options(kata_id, compression)
-    output = output or f"{kata_id}.tar{outputs.ENDINGS[compression]}"
+    options = _Options(**{**what, "avatar": what["avatar"] or ""}, as_bundle=bundle)
+    if bundle and not options.avatar:
+        raise click.UsageError("--bundle needs --avatar: a bundle is the repository of one")
+    if options.for_saver and options.avatar:
+        raise click.UsageError("--saver is for a whole kata, without --avatar")
+    if bundle and options.compression != "none":
+        raise click.UsageError("--bundle goes without --compression: a bundle is compressed")
+    output = output or options.name
     outputs.refuse_terminal(output)
     client = session.client
     with session.progress() as progress, outputs.translating_os_errors(output):
@@ -62,7 +110,7 @@ def command(session: Session, kata_id: str, output: str | None, compression: str
     if session.screen.as_json:
         session.screen.record(
             {
-                "id": kata_id,
+                "id": options.kata_id,
                 "file": output,
                 "bytes": digest.size_bytes,
                 "sha256": digest.sha256.hex(),
@@ -74,9 +122,7 @@ def command(session: Session, kata_id: str, output: str | None, compression: str
 
 
 def _to_pipe(client: Client, options: _Options, file: IO[bytes], progress: Progress) -> Digest:
-    request = storer_pb2.DownloadKataRequest(
-        kata_id=options.kata_id, compression=outputs.COMPRESSIONS[options.compression]
-    )
+    request = options.request()
     digest = Digest()
     for part in client.stub.DownloadKata(request):
         if part.HasField("end"):
@@ -127,7 +173,7 @@ class _Partial:
         self.part.unlink(missing_ok=True)
 
     def _key(self) -> list[str]:
-        return [self.options.kata_id, self.options.compression]
+        return [self.options.what, self.options.compression]
 
 
 def _to_file(client: Client, options: _Options, path: Path, progress: Progress) -> Digest:
@@ -163,13 +209,7 @@ def _remove_if_empty(partial: _Partial) -> None:
 
 
 def _attempt(client: Client, partial: _Partial, file: IO[bytes], progress: Progress) -> Digest:
-    request = storer_pb2.DownloadKataRequest(
-        kata_id=partial.options.kata_id,
-        compression=outputs.COMPRESSIONS[partial.options.compression],
-        resumable=True,
-        state=partial.state(),
-        offset=file.seek(0, 2),
-    )
+    request = partial.options.request(resumable=True, state=partial.state(), offset=file.seek(0, 2))
     if not request.state:
         request.offset = 0
     digest = Digest()

@@ -51,9 +51,10 @@ def start(
     ReplayStopped or BadSettings.
     """
     calls = Calls()
-    # A storer reads one katas directory.
+    # A storer reads one katas directory, and no saver's: what is there was not asked for.
+    environ = {**options.environ(), "CYBER_DOJO_SAVER_DIRECTORY": ""}
     services = [
-        _started("storer", {**options.environ(), "CYBER_DOJO_KATAS_DIRECTORY": str(each)}, stack)
+        _started("storer", {**environ, "CYBER_DOJO_KATAS_DIRECTORY": str(each)}, stack)
         for each in directories or ("",)
     ]
     services.append(_started("runner", options.environ(), stack))

@@ -372,6 +372,19 @@ def resumption_from(request: storer_pb2.DownloadKataRequest) -> Resumption | Non
     return Resumption(request.state, request.offset)
 
 
+def as_bundle_from(request: storer_pb2.DownloadKataRequest) -> bool:
+    """Say whether a download is a bundle; raise InvalidArgument for one that is compressed."""
+    if request.as_bundle and compression_from(request.compression) is not Compression.NONE:
+        raise InvalidArgument("compression", "a bundle is compressed already")
+    return request.as_bundle
+
+
+def check_whole_kata(request: storer_pb2.DownloadKataRequest) -> None:
+    """Raise InvalidArgument for a request that is about one avatar."""
+    if request.avatar or request.as_bundle:
+        raise InvalidArgument("for_saver", "is for a whole kata")
+
+
 def stream_header(filename: str, resumption: Resumption | None) -> storer_pb2.StreamHeader:
     """Return the header of a stream, after its first piece was made."""
     if resumption is None:

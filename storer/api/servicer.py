@@ -29,7 +29,7 @@ from storer.api.comparisons import Comparisons
 from storer.api.light_messages import LightMessages
 from storer.api.streaming import Streams
 from storer.api.verify_servicer import answer_verify_katas
-from storer.backup import download, restore
+from storer.backup import avatar_download, download, restore, saver_download
 from storer.backup.catalog import Catalog
 from storer.kata import diff
 from storer.kata.diff import Comparison
@@ -134,7 +134,14 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         self, request: storer_pb2.CompleteKataIdRequest, context: Context
     ) -> storer_pb2.CompleteKataIdResponse:
         """List the ids that a partial id can stand for."""
-        partial_id = kata_ids.check_partial(request.partial_id, self._shortest_partial_id)
+        given = request.partial_id
+        if kata_ids.is_old(given) and self._shortest_partial_id > kata_ids.OLD_LENGTH:
+            # It is no part of an id, but a whole one of a saver.
+            of_old = await self._threads.run_long(self._katas.of_old_id, given)
+            if of_old is not None:
+                return storer_pb2.CompleteKataIdResponse(kata_ids=[of_old])
+            guesses.nothing_completed()
+        partial_id = kata_ids.check_partial(given, self._shortest_partial_id)
         found, truncated = await self._threads.run_long(self._katas.complete, partial_id)
         if not found:
             guesses.nothing_completed()
@@ -381,12 +388,24 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
     async def DownloadKata(
         self, request: storer_pb2.DownloadKataRequest, context: Context
     ) -> AsyncIterator[storer_pb2.DownloadKataResponse]:
-        """Stream a kata as a tar."""
+        """Stream a kata as a tar, or an avatar's repository as a tar or a bundle."""
         kata_id = kata_ids.check(request.kata_id)
         compression = converters.compression_from(request.compression)
-        filename = download.filename(kata_id, compression)
         resumption = converters.resumption_from(request)
-        pieces = download.download(self._katas, kata_id, compression, resumption)
+        if request.for_saver:
+            converters.check_whole_kata(request)
+            filename = saver_download.filename(kata_id, compression)
+            pieces = saver_download.download(self._katas, kata_id, compression, resumption)
+        elif request.avatar or request.as_bundle:
+            name = avatars.check(request.avatar)
+            as_bundle = converters.as_bundle_from(request)
+            filename = avatar_download.filename(kata_id, name, compression, as_bundle=as_bundle)
+            pieces = avatar_download.download(
+                *(self._katas, kata_id, name, compression, resumption), as_bundle=as_bundle
+            )
+        else:
+            filename = download.filename(kata_id, compression)
+            pieces = download.download(self._katas, kata_id, compression, resumption)
         header = partial(converters.stream_header, filename, resumption)
         async for part in self._streams.send(pieces, header, storer_pb2.DownloadKataResponse):
             yield part

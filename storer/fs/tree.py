@@ -10,7 +10,7 @@ import os
 import stat
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
@@ -130,16 +130,18 @@ def _names_after(folder: int, after: str) -> Iterator[str]:
                 yield entry.name
 
 
-def members(top: Path) -> Iterator[Member]:
-    """Yield the members of the kata in the folder `top`.
+def members(top: Path, inside: PurePosixPath | None = None) -> Generator[Member, None, None]:
+    """Yield the members of the kata in the folder `top`, or those inside one folder of it.
 
     Sockets, pipes and devices are left out. So are, outside of the sandboxes, links and stray
     files: a program may make any link or name in its own sandbox.
     """
-    with closing(walk(top, lambda path: not _is_excluded(path))) as entries:
+    at = PurePosixPath() if inside is None else inside
+    with closing(walk(top / at, lambda path: not _is_excluded(at / path))) as entries:
         for entry in entries:
-            if not _is_excluded(entry.path):
-                yield from _member(entry)
+            found = entry if inside is None else replace(entry, path=at / entry.path)
+            if not _is_excluded(found.path):
+                yield from _member(found)
 
 
 def copy(source: Path, target: Path) -> None:

@@ -112,6 +112,26 @@ def strip(git: Path, remove: Remove = remove) -> None:
                 remove(path)
 
 
+def references(git: Path, budget: Budget) -> dict[str, str]:
+    """Return the branches and tags of a repository that stays as it is, each with its object.
+
+    Raises Damaged or BudgetExceeded.
+    """
+    found: dict[str, str] = {}
+    packed_refs = git / _PACKED_REFS
+    if packed_refs.is_file():
+        _check_packed_size(packed_refs)
+        with packed_refs.open("rb") as lines:
+            found.update(_packed_references(lines))
+    if (git / _REFS).is_dir() and not (git / _REFS).is_symlink():
+        with closing(tree.walk(git / _REFS, lambda path: len(path.parts) == 1)) as entries:
+            for entry in _taken(entries, budget):
+                name, target = f"{_REFS}/{entry.path}", _target(git / _REFS / entry.path)
+                if target is not None and is_reference_name(name):
+                    found[name] = target
+    return found
+
+
 def is_reference_name(name: str) -> bool:
     """Return whether a reference of this name is taken: a branch or a tag, without folders."""
     if not _NAME.fullmatch(name) or not pygit2.reference_is_valid_name(name):
@@ -177,9 +197,7 @@ def _take_pack(path: Path, taken: Taken, budget: Budget, remove: Remove) -> None
 def _take_references(git: Path, taken: Taken, budget: Budget, remove: Remove) -> None:
     packed_refs, references = git / _PACKED_REFS, git / _REFS
     if packed_refs.is_file():
-        size = packed_refs.stat().st_size
-        if size > GIT_REFERENCES_BYTES:
-            raise Damaged(_PACKED_REFS, f"has {size} bytes, more than {GIT_REFERENCES_BYTES}")
+        _check_packed_size(packed_refs)
         with packed_refs.open("rb") as lines:
             taken.references.update(_packed_references(lines))
         packed = sorted(taken.references.items())
@@ -203,6 +221,12 @@ def _take_references(git: Path, taken: Taken, budget: Budget, remove: Remove) ->
             taken.kind(target)
         except Damaged as error:
             raise Damaged(error.path, f"{error.reason}; {name} needs it") from None
+
+
+def _check_packed_size(packed_refs: Path) -> None:
+    size = packed_refs.stat().st_size
+    if size > GIT_REFERENCES_BYTES:
+        raise Damaged(_PACKED_REFS, f"has {size} bytes, more than {GIT_REFERENCES_BYTES}")
 
 
 def _taken(entries: Iterable[tree.Entry], budget: Budget) -> Iterator[tree.Entry]:

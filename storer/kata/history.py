@@ -10,7 +10,7 @@ disk, in git's files or in the write-ahead log.
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,7 +27,8 @@ from storer.fs import json_files
 from storer.fs.json_files import Unreadable
 from storer.git.libgit2 import in_words
 from storer.git.reader import GitReader, TreeEntry
-from storer.kata import light
+from storer.kata import edit, light
+from storer.kata.edit import EDIT_JSON, Edit
 from storer.kata.light import Light, Submission
 from storer.kata.manifest import OUTPUT
 
@@ -143,6 +144,27 @@ class History:
             stderr=json_files.to_bytes(str(value.get("stderr", ""))),
             test_results=results if isinstance(results, dict) else None,
         )
+
+    def more_of_light(self, number: int, key: str) -> dict[str, Any]:
+        """Return what light.json has under a key of another server; {} for a legacy light."""
+        root = self._root(number)
+        if LIGHT_JSON.encode() not in root:
+            return {}
+        return _object(self._json_in(root, number, LIGHT_JSON), key)
+
+    def edit_numbers(self) -> list[tuple[int, int]]:
+        """Return the edits, each by the light before it and its number behind that, in order."""
+        names = self.open_repository().listall_references()
+        return sorted(filter(None, map(edit.number_of, names)))
+
+    def edit(self, number: int, minor: int, key: str) -> tuple[Edit, Submission, dict[str, Any]]:
+        """Return an edit, the files after it, and what edit.json has under a key, as of a light."""
+        tag = f"refs/tags/{number}.{minor}"
+        with self._reading(tag):
+            root = self._reader.root(tag)
+            value = json_files.loads(self._blob_in(root, EDIT_JSON), dict)
+            files = TreeFiles(self._reader, {}, ()).read(self._sandbox(root))
+            return edit.from_json(value), Submission(files), _object(value, key)
 
     def files(
         self, number: int, known: dict[str, bytes], budget: Budget | None = None
@@ -297,6 +319,11 @@ class TreeFiles:
             else:
                 self._of_light.take_bytes(len(content))
             self._found[name] = content
+
+
+def _object(value: Mapping[str, Any], key: str) -> dict[str, Any]:
+    found = value.get(key)
+    return found if isinstance(found, dict) else {}
 
 
 def tag_of(number: int) -> str:

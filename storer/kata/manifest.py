@@ -35,6 +35,7 @@ RED_AMBER_GREEN = "red_amber_green"
 # Legacy katas, from before 2019, keep a test's output as a visible file of this name. In katas that
 # have our format, `output` is a file like any other.
 OUTPUT = "output"
+FORMAT_KEY = "format"
 FORMAT = "storer/1"
 
 # The key of the request that created the kata.

@@ -53,6 +53,7 @@ MAX_EVENT_BYTES = 64 * 1024
 # Keys of a saver's manifest that mean something else here, or that a kata has in its own way.
 _NOT_TAKEN = {"format", "visible_files", SAVER, REQUEST}
 _NOT_KEPT = {"id", "visible_files"}
+_NEEDED = {"created", "image_name"}
 
 # Of events without a time, if none before has one.
 _UNKNOWN = datetime(1970, 1, 1, tzinfo=UTC)
@@ -178,11 +179,31 @@ def _manifest(
     manifest: Mapping[str, Any], kata_id: str, contents: dict[str, bytes], about: dict[str, Any]
 ) -> dict[str, Any]:
     taken = {key: each for key, each in manifest.items() if key not in _NOT_TAKEN}
+    if unusable := _take_unusable(taken):
+        about["unusable"] = unusable
     value = {**taken, "format": FORMAT, "id": kata_id, SAVER: about}
     if (size := len(json_files.dumps(value))) > limits.MAX_MANIFEST_BYTES:
         reason = f"{size} bytes of JSON, without files, are more than {limits.MAX_MANIFEST_BYTES}"
         raise KataDamaged(kata_id, MANIFEST, reason)
     return {**value, "visible_files": json_files.files_json(contents)}
+
+
+def _take_unusable(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Take those keys from a manifest whose values we can't use, and return them.
+
+    A kata is of use without a size of tabs, say. What it can't be without stays.
+    """
+    unusable: dict[str, Any] = {}
+    while True:
+        try:
+            kata_manifest.from_json({**manifest, "visible_files": {}})
+        except Unreadable as error:
+            key = str(error).partition(":")[0]
+            if key not in manifest or key in _NEEDED:
+                return unusable
+            unusable[key] = manifest.pop(key)
+        else:
+            return unusable
 
 
 def _differences(found: SaverKata, group: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -254,13 +275,16 @@ def _take_avatar(incoming: _Incoming, name: str, created: datetime) -> None:
     metrics.AVATARS_SET_ASIDE.inc()
     _log.warning("avatar set aside", kata=kata_id, avatar=name, reason=error.reason)
     source = incoming.directory.top.joinpath(*parts(KATAS, incoming.old_ids[name]))
-    budget = Budget(max_bytes=limits.MAX_KATA_BYTES, max_entries=limits.MAX_KATA_MEMBERS)
+    reason = error.reason
     try:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            files.copy(source, folder, budget, lambda _: True)
+            kept = Budget(max_bytes=limits.GIT_BYTES, max_entries=limits.GIT_OBJECTS)
+            files.copy(source, folder, kept, lambda _: True)
     except BudgetExceeded as exceeded:
-        raise KataDamaged(kata_id, error.path, exceeded.reason) from exceeded
-    set_aside.set_aside(folder, kata_id, KataDamaged(kata_id, error.path, error.reason))
+        shutil.rmtree(folder)
+        folder.mkdir()
+        reason += f"; and it is too much to be kept here: {exceeded.reason}"
+    set_aside.set_aside(folder, kata_id, KataDamaged(kata_id, error.path, reason))
 
 
 def _make_avatar(
@@ -285,7 +309,7 @@ def _make_avatar(
             tip = recorder.record_edit(edit, content.files, tip, more)
             continue
         new = events.light_of(event, place.number, time, content, find_source)
-        submission = Submission(content.files, content.stdout, content.stderr)
+        submission = Submission(content.files, content.stdout, content.stderr, content.test_results)
         light_tip = tip = recorder.record(new, submission, light_tip, more=more)
         recorded.append(new)
         newest = content.files

@@ -52,7 +52,13 @@ class OldIds:
                 self._containers.create_plain_volume(namespace.old_ids, "old-ids")
             for old_id in found:
                 path = self._folder / _name(old_id)
-                if _read(path) != kata_id:
+                before = _read(path)
+                if before is not None and before != kata_id and self._containers.exists(before):
+                    # Two groups list the same kata. Its people have found it in the first.
+                    _log.warning(
+                        "old id of two katas", old_id=old_id, kata=kata_id, leads_to=before
+                    )
+                elif before != kata_id:
                     path.parent.mkdir(exist_ok=True)
                     durable.write(path, f"{kata_id}\n".encode())
         except (DojoError, OSError) as error:

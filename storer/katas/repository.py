@@ -189,6 +189,11 @@ class Katas:
             return of_group
         return self._places.old_ids.find(kata_id) or of_group
 
+    def of_old_id(self, old_id: str) -> str | None:
+        """Return the kata that an old id leads to, None if there is none; as `whole_id` does."""
+        found = self.whole_id(old_id)
+        return found if listing.is_somewhere(self._places, found) else None
+
     def complete(self, partial_id: str) -> tuple[list[str], bool]:
         """Return the ids that begin with a partial id, and whether there are more of them."""
         return listing.complete(self._places, partial_id)

@@ -8,8 +8,9 @@ import contextlib
 import heapq
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -127,9 +128,13 @@ class SaverDirectory:
                 yield "".join(inside)
                 return
             begun = "".join(inside)
-            for name in _names(self.top.joinpath(kind, *inside)):
+            piece = pieces[depth]
+            cases = {name for name in _cases(piece) if ignore_case or name == piece}
+            for name in _names(
+                self.top.joinpath(kind, *inside), cases if len(piece) == 2 else None
+            ):
                 is_in_time = begun + name >= since[: 2 * depth + 2]
-                if len(name) == 2 and is_in_time and fold(name).startswith(pieces[depth]):
+                if len(name) == 2 and is_in_time and fold(name).startswith(piece):
                     yield from walk((*inside, name))
 
         for old_id in walk(()):
@@ -177,9 +182,21 @@ def avatar(index: str) -> str | None:
     return avatars.NAMES[int(index)] if is_index else None
 
 
-def _names(folder: Path) -> list[str]:
-    """Return the names in a folder, in order; none if there is no such folder."""
+def _names(folder: Path, of: Iterable[str] | None) -> list[str]:
+    """Return the names in a folder, in order; or of some names, those that it has.
+
+    There are none if there is no such folder. To look for a few takes less than to list a folder
+    that has thousands.
+    """
+    if of is not None:
+        return sorted(name for name in of if (folder / name).exists())
     try:
         return sorted(os.listdir(folder))
     except (FileNotFoundError, NotADirectoryError):
         return []
+
+
+def _cases(piece: str) -> Iterator[str]:
+    """Yield a text of two letters or digits in each way to write it in lower and upper case."""
+    for each in product(*((letter.lower(), letter.upper()) for letter in piece)):
+        yield "".join(each)

@@ -25,6 +25,10 @@ _KINDS = {
 }
 _SPECIAL = "_special"
 _MAX_FILENAME = 1000
+_MAX_REASON = 1000
+
+# What a storer says of an event that a saver has no word for.
+STORER = "storer"
 
 FindSource = Callable[[str, int], Source | None]
 """Returns the light of an old id and an index, None if it is not here."""
@@ -73,6 +77,8 @@ def light_of(
     if number == 0:
         return Light(0, "", time)
     colour, reason, is_special = _colour(event.get("colour"))
+    given = event.get(STORER)
+    own: Mapping[str, Any] = given if isinstance(given, Mapping) else {}
     duration = event.get("duration")
     facts = Facts(
         predicted=_predicted(event),
@@ -83,6 +89,7 @@ def light_of(
         is_stderr_truncated=content.is_stderr_truncated,
         added=light_facts.count(event.get("diff_added_count")),
         deleted=light_facts.count(event.get("diff_deleted_count")),
+        test_counts=light_facts.from_json(own).test_counts,
     )
     return Light(
         number=number,
@@ -90,7 +97,7 @@ def light_of(
         time=time,
         duration=duration if light.is_duration(duration) else None,
         status=_status(content.status),
-        reason=reason,
+        reason=reason or _text(own.get("reason"))[:_MAX_REASON],
         facts=NO_FACTS if facts == NO_FACTS else facts,
     )
 

@@ -11,8 +11,12 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path, PurePosixPath
 
+from dojo import limits
 from dojo.budget import Budget
 from storer.fs import tree
+
+# No file of a saver that can be read is larger.
+MAX_FILE_BYTES = limits.GIT_CHAIN_BYTES
 
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -56,10 +60,11 @@ class Folder:
         path = f"{self.path}/{name}"
         with _translating(path):
             descriptor = os.open(name, _FLAGS, dir_fd=self.descriptor)
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                os.close(descriptor)
+                raise Damaged(path, "is not a file")
             with open(descriptor, "rb") as file:
-                status = os.fstat(descriptor)
-                if not stat.S_ISREG(status.st_mode):
-                    raise Damaged(path, "is not a file")
                 if status.st_size > max_bytes:
                     raise Damaged(path, f"has {status.st_size} bytes, more than {max_bytes}")
                 budget.take_bytes(status.st_size)
@@ -99,8 +104,9 @@ def copy(
 ) -> None:
     """Copy the files and folders of `source` that are `wanted` into the empty folder `target`.
 
-    Links and whatever else is no file stay out. Their bytes are drawn on the budget before they are
-    copied. Raises BudgetExceeded, and OSError if `source` can't be read.
+    Links and whatever else is no file stay out, and files with more than MAX_FILE_BYTES. Their
+    bytes are drawn on the budget before they are copied. Raises BudgetExceeded, and OSError if
+    `source` can't be read.
     """
     with closing(tree.walk(source, wanted)) as entries:
         for entry in entries:
@@ -115,9 +121,13 @@ def copy(
 
 
 def _copy_file(entry: tree.Entry, copied: Path, budget: Budget) -> None:
-    with open(entry.open(), "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
+    try:
+        descriptor = entry.open()
+    except OSError:  # it was removed or replaced meanwhile
+        return
+    with open(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if status.st_size > MAX_FILE_BYTES:
             return
         budget.take_bytes(status.st_size)
         with copied.open("xb") as new:

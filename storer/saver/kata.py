@@ -24,6 +24,7 @@ class Content:
     """The files after an event, and what its run wrote.
 
     `status` is None where there is none. `truncated` are the names of files that were cut off.
+    `test_results` are those of a storer that the kata was in before.
     """
 
     files: dict[str, bytes]
@@ -33,6 +34,7 @@ class Content:
     is_stdout_truncated: bool = False
     is_stderr_truncated: bool = False
     truncated: tuple[str, ...] = ()
+    test_results: dict[str, Any] | None = None
 
 
 @dataclass

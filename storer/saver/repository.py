@@ -1,12 +1,14 @@
 """Katas of version 2 of a saver: a git repository, in which tag N is event N.
 
-The working tree is old: a saver of today commits without it. So all but manifest.json, which never
-changes, is read from git. A copy of the objects and references is read, and each object is checked
-first, as in any repository that somebody else wrote.
+The working tree is old: a saver of today commits without it. So all is read from git. Nothing of it
+is trusted: each loose object is compared with its name as it is read. Packs are copied, and all
+that is in them is checked before libgit2 reads any, as in a repository that comes in.
 """
 
+import contextlib
 import re
-from pathlib import Path
+import stat
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pygit2
@@ -16,7 +18,7 @@ from dojo.budget import Budget
 from dojo.errors import InvalidArgument
 from storer.fs import json_files
 from storer.fs.json_files import Unreadable
-from storer.git import untrusted_repository
+from storer.git import loose_objects, untrusted_repository
 from storer.git.libgit2 import in_words
 from storer.git.reader import GitReader, TreeEntry
 from storer.kata.history import TreeFiles
@@ -28,8 +30,11 @@ GIT = ".git"
 FILES = "files"
 OPTIONS = "options.json"
 TRUNCATIONS = "truncations.json"
+# Ours: the results of each test, of one event.
+RESULTS = "test_results.json"
 
-_WANTED = {"HEAD", "objects", "refs", "packed-refs"}
+_PACKS = PurePosixPath("objects/pack")
+_MAX_HEAD_BYTES = 1000
 # Each object is read a few times: those that events share, with each of them.
 _READ_BYTES = 4 * limits.GIT_BYTES
 
@@ -50,24 +55,18 @@ class RepositoryKata(SaverKata):
     """A kata of version 2."""
 
     def __init__(self, folder: Folder, copied: Path, budget: Budget) -> None:
-        """Copy the repository into `copied`, which the caller made and removes; read its list.
+        """Copy packs into `copied`, which the caller made and removes; read the list of events.
 
         Raises Damaged or BudgetExceeded.
         """
         super().__init__(folder.path, budget)
-        self._git = copied
-        source = Path(f"/proc/self/fd/{folder.descriptor}/{GIT}")
+        self._source = Path(f"/proc/self/fd/{folder.descriptor}/{GIT}")
         with self._reading(GIT):
-            files.copy(
-                source,
-                copied,
-                budget,
-                lambda path: path.parts[0] in _WANTED and len(path.parts) <= 4,
-            )
-            self._taken = untrusted_repository.take(copied, budget)
-        self._reader = GitReader(copied, Budget(max_bytes=_READ_BYTES))
+            self._references = untrusted_repository.references(self._source, budget)
+            self._reader = _Reader(self._source, copied, budget)
         self._known: dict[str, bytes] = {}
-        head = self._head()
+        with folder.inside(GIT) as git:
+            head = self._head(git)
         with self._reading(EVENTS):
             root = self._reader.root_of(head)
             self.events = plain.parse_events(self._blob(root, EVENTS), f"{self.path}/{EVENTS}")
@@ -83,7 +82,7 @@ class RepositoryKata(SaverKata):
         waits.check()
         tag = f"refs/tags/{place}"
         with self._reading(tag):
-            target = self._taken.references.get(tag) or self._untagged.get(place)
+            target = self._references.get(tag) or self._untagged.get(place)
             if target is None:
                 raise Unreadable("is missing")
             root = self._reader.root_of(target)
@@ -98,18 +97,19 @@ class RepositoryKata(SaverKata):
                 None if status is None else status.decode("utf-8", "replace"),
                 truncations.get("stdout") is True,
                 truncations.get("stderr") is True,
+                test_results=self._results(root, place),
             )
 
-    def _head(self) -> str:
+    def _head(self, folder: Folder) -> str:
         """Return the object that HEAD leads to."""
         with self._reading("HEAD"):
-            head = (self._git / "HEAD").read_bytes()
+            head = folder.read("HEAD", self.budget, _MAX_HEAD_BYTES)
             if _COMMIT.fullmatch(head):
                 return head.decode().strip()
             branch = head.decode("utf-8", "replace").removeprefix("ref:").strip()
             for name in (branch, "refs/heads/main", "refs/heads/master"):
-                if name in self._taken.references:
-                    return self._taken.references[name]
+                if name in self._references:
+                    return self._references[name]
             raise Unreadable("names no branch that is there")
 
     def _find_untagged(self, head: str) -> dict[int, str]:
@@ -117,7 +117,7 @@ class RepositoryKata(SaverKata):
         wanted = {
             str(place): place
             for place in range(len(self.events))
-            if f"refs/tags/{place}" not in self._taken.references
+            if f"refs/tags/{place}" not in self._references
         }
         found: dict[int, str] = {}
         name = head
@@ -152,6 +152,14 @@ class RepositoryKata(SaverKata):
         self._known = {name: content for name, content in known.items() if id(content) in used}
         return found
 
+    def _results(self, root: dict[bytes, TreeEntry], place: int) -> dict[str, Any] | None:
+        """Return the results of each test, if they are those of this event."""
+        if RESULTS.encode() not in root:
+            return None
+        value = json_files.loads(self._blob(root, RESULTS), dict)
+        results = value.get("results")
+        return results if value.get("index") == place and isinstance(results, dict) else None
+
     def _optional(self, root: dict[bytes, TreeEntry], name: str) -> bytes | None:
         return self._blob(root, name) if name.encode() in root else None
 
@@ -165,6 +173,43 @@ class RepositoryKata(SaverKata):
 
     def _reading(self, what: str) -> "_Reading":
         return _Reading(f"{self.path}/{what}")
+
+
+class _Reader(GitReader):
+    """Reads objects of a repository that stays as it is, and of a copy of its packs."""
+
+    def __init__(self, source: Path, copied: Path, budget: Budget) -> None:
+        """Copy the packs of `source` into the empty folder `copied`; check what is in them.
+
+        Raises untrusted_repository.Damaged or BudgetExceeded.
+        """
+        super().__init__(copied, Budget(max_bytes=_READ_BYTES))
+        self._source = source
+        files.copy(source, copied, budget, _is_wanted)
+        self._has_packs = any((copied / _PACKS).glob("*.pack"))
+        if self._has_packs:
+            (copied / "HEAD").write_text(f"ref: {untrusted_repository.DEFAULT_BRANCH}\n")
+            untrusted_repository.take(copied, budget)
+
+    def read(self, name: str, *budgets: Budget) -> tuple[str, bytes]:
+        """Return an object's kind and content, as a GitReader does."""
+        path = self._source / f"objects/{name[:2]}/{name[2:]}"
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            if not stat.S_ISREG(path.lstat().st_mode):
+                raise ValueError(f"the object {name} is not a file")
+            drawn = (*budgets, self._budget) if self._budget is not None else budgets
+            if (found := loose_objects.read(self._source, name, *drawn)) is not None:
+                return found
+        if not self._has_packs:
+            raise ValueError(f"the object {name} is missing")
+        return super().read(name, *budgets)
+
+
+def _is_wanted(path: PurePosixPath) -> bool:
+    """Say whether a path leads to a pack."""
+    parts, at = path.parts, _PACKS.parts
+    is_above = parts == at[: len(parts)]
+    return is_above or (parts[:-1] == at and path.suffix == ".pack")
 
 
 class _Reading:

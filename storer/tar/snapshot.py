@@ -7,7 +7,7 @@ import os
 import stat
 import tarfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path, PurePosixPath
@@ -16,10 +16,13 @@ import pygit2
 import structlog
 
 from dojo import avatars, kata_ids, locks
+from dojo.budget import Budget
 from dojo.chunks import CHUNK_BYTES
 from dojo.errors import KataDamaged, KataNotFound
+from dojo.limits import GIT_DEPTH, GIT_TREE_FILES
 from dojo.naming import SANDBOX
-from storer.fs import holes, in_place, tree
+from storer.fs import holes, in_place, json_files, tree
+from storer.git.reader import GitReader, TreeEntry
 from storer.kata.avatar import MANIFEST
 from storer.kata.head import DAMAGED, head_of
 from storer.kata.history import GIT, LIGHT_JSON
@@ -200,6 +203,66 @@ def members_without_sandbox(snapshot: Snapshot, avatar: str) -> Iterator[bytes]:
     yield from selected_members(snapshot, paths)
 
 
+def repository_members(snapshot: Snapshot, avatar: str) -> Iterator[bytes]:
+    """Yield the bytes of an avatar's repository, in a folder `493A06504A-whale/.git`.
+
+    Raises KataNotFound if the kata is deleted meanwhile.
+    """
+    top, folder = repository_folder(snapshot, avatar), snapshot.kata.folder
+    try:
+        for path in (PurePosixPath(avatar), PurePosixPath(avatar, GIT)):
+            header = _header(_below(top, path), (folder / path).stat())
+            header.mode = 0o755
+            yield headers.encode(header)
+        with closing(tree.members(folder, PurePosixPath(avatar, GIT))) as found:
+            for member in found:
+                if is_included(snapshot, member):
+                    yield from _member(snapshot, top, member, name=_below(top, member.path))
+    except FileNotFoundError:
+        raise KataNotFound(snapshot.kata.kata_id, "it was deleted during the read") from None
+
+
+def tree_members(
+    snapshot: Snapshot, avatar: str, reader: GitReader, commit: str
+) -> Iterator[bytes]:
+    """Yield the files of a commit as members beside `repository_members`.
+
+    Raises BudgetExceeded, and what `reader` does.
+    """
+    budget = Budget(max_entries=GIT_TREE_FILES, max_depth=GIT_DEPTH)
+    root = reader.root_of(commit)
+    yield from _tree_members(repository_folder(snapshot, avatar), reader, root, budget)
+
+
+def _tree_members(
+    top: str, reader: GitReader, folder: dict[bytes, TreeEntry], budget: Budget
+) -> Iterator[bytes]:
+    with budget.one_deeper():
+        for raw_name, entry in folder.items():
+            budget.take_entry()
+            header = tarfile.TarInfo(f"{top}/{json_files.from_bytes(raw_name)}")
+            header.mode = entry.mode & 0o777 or 0o755
+            if entry.is_folder:
+                header.type = tarfile.DIRTYPE
+                yield headers.encode(header)
+                inside = reader.folder(entry.object)
+                yield from _tree_members(header.name, reader, inside, budget)
+            elif not entry.is_submodule:
+                content = reader.blob(entry.object)
+                header.size = len(content)
+                yield headers.encode(header)
+                yield content + padding(len(content))
+
+
+def repository_folder(snapshot: Snapshot, avatar: str) -> str:
+    """Return the name of the folder with an avatar's repository in a tar of its own."""
+    return f"{snapshot.kata.kata_id}-{avatar}"
+
+
+def _below(top: str, path: PurePosixPath) -> str:
+    return "/".join([top, *path.parts[1:]])
+
+
 def is_included(snapshot: Snapshot, member: tree.Member) -> bool:
     """Return whether a file was there when the snapshot was taken, and is not being written."""
     avatar, *inside = member.path.parts
@@ -221,10 +284,10 @@ def is_included(snapshot: Snapshot, member: tree.Member) -> bool:
     return not is_reference or is_folder or member.path in snapshot.references
 
 
-def _member(snapshot: Snapshot, top: str, member: tree.Member) -> Iterator[bytes]:
-    """Yield a member's header and content."""
+def _member(snapshot: Snapshot, top: str, member: tree.Member, name: str = "") -> Iterator[bytes]:
+    """Yield a member's header and content. Its name is by default its path below `top`."""
     path, descriptor = member.path, member.descriptor
-    header = _header(f"{top}/{path}", member.status)
+    header = _header(name or f"{top}/{path}", member.status)
     header.linkname = member.target
     if SANDBOX in path.parts[1:2]:
         # In whole seconds, timestamps would make `make` compile again what is up to date.

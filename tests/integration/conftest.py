@@ -138,13 +138,26 @@ def start_points(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def saver_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saver's directory, which is empty before each test and after it."""
+    directory = tmp_path_factory.mktemp("saver")
+    for name in ("groups", "katas"):
+        (directory / name).mkdir()
+    return directory
+
+
+@pytest.fixture(scope="session")
 def storer_service(
-    start_service: Callable[..., Service], katas_directory: Path, start_points: Path
+    start_service: Callable[..., Service],
+    katas_directory: Path,
+    saver_directory: Path,
+    start_points: Path,
 ) -> Iterator[Service]:
-    """The storer that most tests share; it can import legacy katas."""
+    """The storer that most tests share; it can import legacy katas, and those of a saver."""
     service = start_service(
         "storer",
         CYBER_DOJO_KATAS_DIRECTORY=str(katas_directory),
+        CYBER_DOJO_SAVER_DIRECTORY=str(saver_directory),
         CYBER_DOJO_START_POINTS=str(start_points),
     )
     yield service

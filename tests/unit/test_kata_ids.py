@@ -69,3 +69,25 @@ def test_a_new_id_is_ten_upper_case_hexadecimal_digits_and_no_two_are_the_same()
     assert len(set(made)) == 1000
     assert set("".join(made)) == set("0123456789ABCDEF")
     assert all(kata_ids.is_whole(each) for each in made)
+
+
+def test_the_id_of_a_savers_kata_begins_with_the_old_id() -> None:
+    kata_id = kata_ids.of_old("rUqcey")
+    assert kata_ids.is_whole(kata_id)
+    assert kata_ids.old_of(kata_id) == "rUqcey"
+    assert kata_ids.check_partial("rUqcey") == "rUqcey"
+    for other in ("493A06504A", "rUqceydoj0", "rUqcIodojo"):
+        assert kata_ids.old_of(other) is None
+
+
+@pytest.mark.parametrize("text", ["rUqce", "rUqceyy", "rUqceI", "rUqceo", "rUqc-y", "rUqcey\n", ""])
+def test_what_is_no_old_id_is_told_from_one(text: str) -> None:
+    assert not kata_ids.is_old(text)
+    with pytest.raises(InvalidArgument):
+        kata_ids.check_whole_or_old(text)
+
+
+def test_an_old_id_can_be_made_for_what_has_none() -> None:
+    found = {kata_ids.old_from(f"493A06504A {number}") for number in range(1000)}
+    assert len(found) == 1000
+    assert all(map(kata_ids.is_old, found))

@@ -9,7 +9,7 @@ import type { Colour } from "./gen/cyberdojo/colour/v1/colour_pb.js";
 import { RunnerService, type RunResponse, type RunStreamResponse } from "./gen/cyberdojo/runner/v1/runner_pb.js";
 import serviceConfig from "./gen/service_config.js";
 import { StartPointsService } from "./gen/cyberdojo/startpoints/v1/startpoints_pb.js";
-import { Compression, type Light, type ManifestSchema, StorerService, type WatchKataResponse } from "./gen/cyberdojo/storer/v1/storer_pb.js";
+import { Compression, type DownloadKataRequestSchema, type Light, type ManifestSchema, StorerService, type WatchKataResponse } from "./gen/cyberdojo/storer/v1/storer_pb.js";
 import { type CallOptions, type Rpc, type Rpcs, rpcs } from "./rpcs.js";
 
 const MESSAGE_BYTES = 64 * 1024 * 1024;
@@ -243,13 +243,25 @@ export class Client {
    * Throws Incomplete if the end is missing or the digest differs; nothing is left then.
    */
   async download(kataId: string, path: string, compression = Compression.GZIP): Promise<string> {
+    return this.#download({ kataId, compression }, path);
+  }
+
+  /** Downloads an avatar's git repository to a file that `git clone` takes, as `download` does. */
+  async downloadBundle(kataId: string, avatar: string, path: string): Promise<string> {
+    return this.#download({ kataId, avatar, asBundle: true }, path);
+  }
+
+  async #download(
+    request: MessageInitShape<typeof DownloadKataRequestSchema>,
+    path: string,
+  ): Promise<string> {
     const part = `${path}.part`;
     const file = await open(part, "w");
     try {
       const digest = createHash("sha256");
       let size = 0n;
       let isWhole = false;
-      for await (const { part } of this.storer.downloadKata({ kataId, compression })) {
+      for await (const { part } of this.storer.downloadKata(request)) {
         if (part.case === "data") {
           digest.update(part.value);
           size += BigInt(part.value.length);

@@ -31,6 +31,10 @@ async function done(client, task, folder) {
     await client.download(KATA_ID, join(folder, task.download));
     return {};
   }
+  if (task.bundle) {
+    await client.downloadBundle(KATA_ID, "whale", join(folder, task.bundle));
+    return {};
+  }
   return called(client, task);
 }
 

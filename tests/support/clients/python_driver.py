@@ -68,6 +68,9 @@ async def _done(client: Any, do: Mapping[str, Any], folder: Path) -> dict[str, A
         case {"download": name}:
             await _value(client.download(KATA_ID, folder / name))
             return {}
+        case {"bundle": name}:
+            await _value(client.download_bundle(KATA_ID, "whale", folder / name))
+            return {}
     return await _called(client, do)
 
 

@@ -1,0 +1,85 @@
+"""A repository as a stream that `git clone` and `git bundle` understand: references, and a pack.
+
+The pack has every object that the references lead to, each once and whole. It is made while it is
+sent: no more than one object is in memory, besides the names of all.
+
+The formats are git's own: https://git-scm.com/docs/gitformat-bundle and gitformat-pack.
+"""
+
+import hashlib
+import zlib
+from collections.abc import Iterator, Mapping
+
+from dojo import waits
+from dojo.budget import Budget
+from storer.git.reader import GitReader, entries
+
+HEAD = "HEAD"
+
+_SIGNATURE = b"# v2 git bundle\n"
+_PACK_VERSION = 2
+_TYPES = {"commit": 1, "tree": 2, "blob": 3, "tag": 4}
+_COMPRESSION = 1
+
+
+def bundle(reader: GitReader, references: Mapping[str, str], budget: Budget) -> Iterator[bytes]:
+    """Yield the bytes of a bundle of these references, each with the object that it names.
+
+    The names of objects are drawn on the budget. Raises BudgetExceeded, and what `reader` does.
+    """
+    names = reachable(reader, references, budget)
+    lines = (f"{target} {name}\n" for name, target in references.items())
+    yield b"".join([_SIGNATURE, *(line.encode() for line in lines), b"\n"])
+    digest = hashlib.sha1(usedforsecurity=False)
+    header = b"PACK" + _PACK_VERSION.to_bytes(4, "big") + len(names).to_bytes(4, "big")
+    digest.update(header)
+    yield header
+    for name in names:
+        waits.check()
+        kind, content = reader.read(name)
+        for piece in (_head(_TYPES[kind], len(content)), zlib.compress(content, _COMPRESSION)):
+            digest.update(piece)
+            yield piece
+    yield digest.digest()
+
+
+def reachable(reader: GitReader, references: Mapping[str, str], budget: Budget) -> list[str]:
+    """Return the names of all objects that references lead to, each once. Raises BudgetExceeded."""
+    found: dict[str, None] = {}
+    pending = [*references.values()]
+    while pending:
+        name = pending.pop()
+        if name in found:
+            continue
+        budget.take_entry()
+        found[name] = None
+        kind, content = reader.read(name)
+        if kind == "tree":
+            for _, entry in entries(content):
+                if entry.is_folder:
+                    pending.append(entry.object)
+                elif not entry.is_submodule and entry.object not in found:
+                    budget.take_entry()
+                    found[entry.object] = None  # a blob, which leads nowhere
+        elif kind in {"commit", "tag"}:
+            pending += _named(content)
+    return list(found)
+
+
+def _named(content: bytes) -> Iterator[str]:
+    """Yield the objects that a commit or a tag names: its tree and parents, or what it tags."""
+    for line in content.partition(b"\n\n")[0].split(b"\n"):
+        key, _, name = line.partition(b" ")
+        if key in {b"tree", b"parent", b"object"}:
+            yield name.decode("ascii", "replace")
+
+
+def _head(kind: int, size: int) -> bytes:
+    """Return what precedes an object in a pack: its kind and its size, seven bits to a byte."""
+    found = bytearray([kind << 4 | size & 0xF])
+    size >>= 4
+    while size:
+        found[-1] |= 0x80
+        found.append(size & 0x7F)
+        size >>= 7
+    return bytes(found)
