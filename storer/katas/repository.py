@@ -36,6 +36,7 @@ from storer.fs import json_files
 from storer.fs.checkpointer import Checkpointer
 from storer.fs.json_files import DumpFiles
 from storer.kata import manifest
+from storer.kata.edit import Edit
 from storer.kata.kata import DamagedAvatar, Kata
 from storer.kata.light import Light, Submission
 from storer.kata.light_facts import Source
@@ -282,6 +283,26 @@ class Katas:
             recorded = kata.avatar(avatar).record(light, submission, expected, dump_files)
         self._changes.publish(kata_id)
         _log.info("test recorded", light=recorded.number)
+        return recorded
+
+    def record_edit(
+        self,
+        kata_id: str,
+        avatar: str,
+        files: dict[str, bytes],
+        time: datetime,
+        *,
+        after: int | None,
+        writer: str,
+        request: Request | None,
+    ) -> Edit | None:
+        """Record an edit, as `Avatar.record_edit` does."""
+        with self.using(kata_id) as kata:
+            recorded = kata.avatar(avatar).record_edit(
+                files, time, after=after, writer=writer, request=request
+            )
+        if recorded is not None:
+            self._changes.publish(kata_id)
         return recorded
 
     def lights(self, kata_id: str, *, importing: bool = True) -> dict[str, tuple[Light, ...]]:
