@@ -50,6 +50,9 @@ MAX_KATA_BYTES = 64 * 1024**3
 MAX_KATA_MEMBERS = 5_000_000
 """Files, folders and links of a kata: of all sandboxes and all histories."""
 
+MEMBERS_PER_SECOND = 32_768
+"""The members that all restores together read in a second: more would hold up other calls."""
+
 MAX_TAR_HEADER_BYTES = 1024**2
 """All extended headers of one member of a tar."""
 

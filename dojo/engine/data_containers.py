@@ -135,7 +135,7 @@ class DataContainers:
         Costs nothing while the container is known to be there. Raises KataNotFound if the kata
         does not exist and EngineUnavailable if the engine does not answer.
         """
-        if not self._is_known(kata_id):
+        if not self.knows_handle(kata_id):
             if not self.exists(kata_id):
                 raise KataNotFound(kata_id)
             if self.make_handle(kata_id):
@@ -147,7 +147,7 @@ class DataContainers:
         Does not ask whether the volume holds a kata, so the caller has to hold the lock on the
         volume's folder: otherwise this could create the volume of a kata that was just deleted.
         """
-        if self._is_known(kata_id):
+        if self.knows_handle(kata_id):
             return False
         try:
             self._create_container(kata_id)
@@ -166,6 +166,11 @@ class DataContainers:
             except docker.errors.NotFound:
                 return False
         return any(mount.get("Name") == name for mount in found["Mounts"])
+
+    def knows_handle(self, kata_id: str) -> bool:
+        """Say whether the kata's container is known to be there, without asking the engine."""
+        with self._lock:
+            return self.namespace.kata(kata_id) in self._known_handles
 
     def forget_handle(self, name: str) -> None:
         """Record that the container of this name may be gone."""
@@ -256,10 +261,6 @@ class DataContainers:
         Each call uses it several times, and a Path takes many times as long to make.
         """
         return f"{self.volume_root}/{self.namespace.kata(kata_id)}"
-
-    def _is_known(self, kata_id: str) -> bool:
-        with self._lock:
-            return self.namespace.kata(kata_id) in self._known_handles
 
     def _create_container(self, kata_id: str) -> None:
         """Create the container, and with it the volume if there is none."""

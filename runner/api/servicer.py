@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import contextvars
 import datetime as dt
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, TypeVar
@@ -38,7 +38,7 @@ _log = structlog.get_logger()
 
 # Validating a submission up to this size takes less time than waking a thread for it.
 SMALL_FILES, SMALL_PATTERNS, SMALL_BYTES = 64, 8, 256 * 1024
-# How long to wait for the caller to receive the response, before the container is removed.
+# How long to wait for the caller to receive the response, before the container is given back.
 ANSWERED_SECONDS = 1.0
 # Threads for preparations, which can wait for the storer to import a kata.
 PREPARING = 16
@@ -85,6 +85,8 @@ class RunnerServicer(runner_pb2_grpc.RunnerServiceServicer):
         self._prepare_threads = ThreadPoolExecutor(PREPARING, thread_name_prefix="prepare")
         self._admission = admission
         self._tasks: dict[asyncio.Task[None], _Run] = {}
+        # The runs that are answered, and whose containers may be given back: one of each avatar.
+        self._given_back: dict[RunKey, asyncio.Event] = {}
 
     async def Run(
         self, request: runner_pb2.RunRequest, context: _Context
@@ -113,6 +115,8 @@ class RunnerServicer(runner_pb2_grpc.RunnerServiceServicer):
             avatars.check(request.avatar),
             image_names.check(request.image_name),
         )
+        while (given_back := self._given_back.get(key)) is not None:
+            await given_back.wait()
         future = await _in(self._prepare_threads, self._runs.prepare, key)
         if future is not None:
             warm = asyncio.wrap_future(future)
@@ -170,9 +174,9 @@ class RunnerServicer(runner_pb2_grpc.RunnerServiceServicer):
 
         `parts` are told what happens meanwhile.
 
-        The task outlives the call. After the response it removes the container. After a
-        cancellation it holds the turn and the slot until the program has ended. The request counts
-        from before anything is waited for, until the task has ended.
+        The task outlives the call. It holds the slot until the program has ended, also after a
+        cancellation, and the turn until the container waits for the next run or is to be removed.
+        The request counts from before anything is waited for, until the task has ended.
         """
         with contextlib.ExitStack() as stack:
             size_bytes = request.ByteSize()
@@ -211,24 +215,21 @@ class RunnerServicer(runner_pb2_grpc.RunnerServiceServicer):
                 with metrics.step("queue") as waiting:
                     turn = self._admission.turn(submission.kata_id, submission.avatar, on_waiting)
                     await held.enter_async_context(turn)
-                    await held.enter_async_context(self._admission.slot(on_waiting))
+                    slot = await held.enter_async_context(AsyncExitStack())
+                    await slot.enter_async_context(self._admission.slot(on_waiting))
                 run.waited_seconds = waiting.seconds
                 admitted.set()
                 if parts is not None:
                     parts.add_started()
                 with metrics.RUNS_IN_PROGRESS.track_inprogress():
                     done = await _in(self._run_threads, self._runs.perform, run)
-            metrics.count_run(
-                submission.image_name, done.outcome, done.exit.usage, is_warm=done.is_warm
-            )
-            if not result.done():
-                result.set_result(done)
-            # Send the response first: starting the next container would slow it down.
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(answered.wait(), ANSWERED_SECONDS)
-            if not run.is_last:
-                self._pool.warm(submission.key)
-            await asyncio.to_thread(run.finish)
+                await slot.aclose()
+                metrics.count_run(
+                    submission.image_name, done.outcome, done.exit.usage, is_warm=done.is_warm
+                )
+                has_more = await self._answer(run, done, result, answered)
+            if has_more:
+                await self._finish(run)
         except RunCancelled:
             metrics.count_cancelled(submission.image_name)
             _log.info("run cancelled")
@@ -244,6 +245,35 @@ class RunnerServicer(runner_pb2_grpc.RunnerServiceServicer):
                 _log.error("defect", exc_info=error)
             else:
                 result.set_exception(error)
+
+    async def _answer(
+        self, run: _Run, done: Result, result: asyncio.Future[Result], answered: asyncio.Event
+    ) -> bool:
+        """Have the result sent, and then the container given back; say if more is to be done."""
+        with self._giving_back(run.submission.key):
+            if not result.done():
+                result.set_result(done)
+            # Send the response first: what follows would slow it down.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(ANSWERED_SECONDS):
+                    await answered.wait()
+            return await asyncio.to_thread(run.give_back, done)
+
+    async def _finish(self, run: _Run) -> None:
+        """Finish the run; if its container goes, have another one wait for the avatar's next."""
+        if not (run.is_given_back or run.is_last):
+            self._pool.warm(run.submission.key)
+        await asyncio.to_thread(run.finish)
+
+    @contextlib.contextmanager
+    def _giving_back(self, key: RunKey) -> Iterator[None]:
+        """Have preparations of `key` wait during the block: a container of it may be given back."""
+        given_back = self._given_back[key] = asyncio.Event()
+        try:
+            yield
+        finally:
+            del self._given_back[key]
+            given_back.set()
 
 
 async def _in(threads: ThreadPoolExecutor, call: Callable[[A], T], argument: A) -> T:

@@ -14,7 +14,8 @@
 //   "gone ..." if the container has ended, or "failed ..." and why; then it ends
 // An order is any message with the descriptors of what the run reads, and of its output, errors and
 // exit status. They become 0, 3, 4 and 5. The answer is
-//   "started" with a descriptor of the first process of the run (pidfd_open(2))
+//   "started" with a descriptor of the first process of the run (pidfd_open(2)), and one of the
+//   run's mounts (a mount namespace), which stay for as long as somebody has it
 //   "failed ..." and why
 // A message without descriptors is answered with "here".
 // It ends when the runner closes the socket, and with the container.
@@ -37,6 +38,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -54,7 +56,8 @@ enum { MAX_MESSAGE = 512, MAX_TEXT = 256 * 1024, MAX_INSTRUCTIONS = 4096, LIMITS
 
 // What this program was told, and what it learnt of the container.
 static int orders = -1;             // the socket
-static int container = -1;          // /proc/PID of the container's first process
+static pid_t first_process;          // the container's first process, as the runner sees it
+static int container = -1;          // its folder in /proc
 static const char *container_id = "";
 static const char *working_folder = "/";
 static const char *tmp_options = "";
@@ -76,7 +79,7 @@ extern char **environ;
 
 // ---- messages and failures
 
-static bool send_message(const char *text, const int *descriptors, int count)
+static bool send_by(int connection, const char *text, const int *descriptors, int count)
 {
     char control[CMSG_SPACE(sizeof(int) * MAX_FILES)] = {0};
     struct iovec part = {(void *)text, strlen(text)};
@@ -90,10 +93,40 @@ static bool send_message(const char *text, const int *descriptors, int count)
         header->cmsg_len = CMSG_LEN(sizeof(int) * count);
         memcpy(CMSG_DATA(header), descriptors, sizeof(int) * count);
     }
-    return sendmsg(orders, &message, MSG_NOSIGNAL) >= 0;
+    return sendmsg(connection, &message, MSG_NOSIGNAL) >= 0;
 }
 
-// Where failures are told: the socket, or in a run's first process the pipe to the launcher.
+static bool send_message(const char *text, const int *descriptors, int count)
+{
+    return send_by(orders, text, descriptors, count);
+}
+
+// Receives a message of up to `size` bytes, with `count` descriptors or none: those are -1 then.
+// Returns its size, 0 if the other end is closed, and -1 for an error or other descriptors.
+static ssize_t receive_by(int connection, char *text, size_t size, int *descriptors, int count)
+{
+    char control[CMSG_SPACE(sizeof(int) * MAX_FILES)];
+    struct iovec part = {text, size};
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1,
+                             .msg_control = control, .msg_controllen = sizeof control};
+    ssize_t got;
+    do
+        got = recvmsg(connection, &message, MSG_CMSG_CLOEXEC);
+    while (got < 0 && errno == EINTR);
+    for (int number = 0; number < count; number++)
+        descriptors[number] = -1;
+    struct cmsghdr *header = got <= 0 ? NULL : CMSG_FIRSTHDR(&message);
+    if (header == NULL)
+        return got;
+    if (header->cmsg_type != SCM_RIGHTS || header->cmsg_len != CMSG_LEN(sizeof(int) * count)) {
+        errno = EPROTO;
+        return -1;
+    }
+    memcpy(descriptors, CMSG_DATA(header), sizeof(int) * count);
+    return got;
+}
+
+// Where failures are told: the socket, or in a run's first process that to the launcher.
 static int complaints = -1;
 
 static _Noreturn void fail(const char *format, ...)
@@ -205,7 +238,8 @@ static void parse(int count, char **arguments)
             load_filter(atoi(value));
         else if (strcmp(name, "process") == 0) {
             char path[64];
-            snprintf(path, sizeof path, "/proc/%d", atoi(value));
+            first_process = atoi(value);
+            snprintf(path, sizeof path, "/proc/%d", first_process);
             container = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
             if (container < 0) {
                 errno = errno == ENOENT ? ESRCH : errno;
@@ -334,6 +368,33 @@ static void learn(void)
     }
     free(theirs);
     free(ours);
+}
+
+// Takes on how the kernel schedules the container's first process. What the runner is given of the
+// processors and disks, by nice(1) or the like, is not a run's. Where the container has more, runs
+// do without: more takes a capability.
+static void take_on_scheduling(void)
+{
+    enum { ONE_PROCESS = 1 }; // ioprio_set(2) has it for itself, without a header
+    struct sched_param parameters = {0};
+    cpu_set_t processors;
+    errno = 0;
+    int niceness = getpriority(PRIO_PROCESS, first_process);
+    int error = errno;
+    int policy = sched_getscheduler(first_process);
+    int disks = syscall(SYS_ioprio_get, ONE_PROCESS, first_process);
+    if (error != 0 || policy < 0 || disks < 0 ||
+        sched_getparam(first_process, &parameters) < 0 ||
+        sched_getaffinity(first_process, sizeof processors, &processors) < 0)
+        fail("how the container's first process is scheduled");
+    char *kind = must_read(container, "personality", NULL);
+    if ((sched_setscheduler(0, policy, &parameters) < 0 && errno != EPERM) ||
+        (setpriority(PRIO_PROCESS, 0, niceness) < 0 && errno != EACCES && errno != EPERM) ||
+        (syscall(SYS_ioprio_set, ONE_PROCESS, 0, disks) < 0 && errno != EPERM) ||
+        sched_setaffinity(0, sizeof processors, &processors) < 0 ||
+        personality(strtoul(kind, NULL, 16)) < 0)
+        fail("being scheduled as the container's first process is");
+    free(kind);
 }
 
 // ---- control groups
@@ -612,10 +673,10 @@ static _Noreturn void be_first(const int *streams, int told_by)
         // Copied first: one of them may have the number that another one is to get.
         int copies[STREAMS];
         int empty = open("/dev/null", O_RDWR | O_CLOEXEC);
-        int pipe_above = fcntl(told_by, F_DUPFD_CLOEXEC, 64);
-        if (empty < 0 || pipe_above < 0)
+        int complaints_above = fcntl(told_by, F_DUPFD_CLOEXEC, 64);
+        if (empty < 0 || complaints_above < 0)
             fail("the command's descriptors");
-        complaints = pipe_above;
+        complaints = complaints_above;
         for (int number = 0; number < STREAMS; number++)
             if ((copies[number] = fcntl(streams[number], F_DUPFD_CLOEXEC, 64)) < 0)
                 fail("the command's descriptors");
@@ -629,7 +690,7 @@ static _Noreturn void be_first(const int *streams, int told_by)
         execve(program_path, command, environ);
         fail("starting %s", program_path);
     }
-    // Among them are the run's pipes, and the one for complaints.
+    // Among them are the run's pipes, and the socket for complaints.
     if (syscall(SYS_close_range, 0U, ~0U, 0U) < 0)
         for (int number = sysconf(_SC_OPEN_MAX) - 1; number >= 0; number--)
             close(number);
@@ -650,19 +711,24 @@ static _Noreturn void become_run(const int *streams, int told_by)
         fail("starting a session");
     start_loopback();
     mount_own();
+    int mounts = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+    if (mounts < 0 || !send_by(told_by, "mounts", &mounts, 1))
+        fail("handing over the mounts");
+    close(mounts);
     be_first(streams, told_by);
 }
 
 static void start_run(const int *streams)
 {
     int told_by[2];
-    if (pipe2(told_by, O_CLOEXEC) < 0) {
-        send_message("failed making a pipe", NULL, 0);
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, told_by) < 0) {
+        send_message("failed making a socket", NULL, 0);
         return;
     }
-    int process = -1;
+    // If the run's end took its mounts down, which the kernel waits for, its end would be told late.
+    int started[] = {-1, -1}; // the first process, and the mounts
     unsigned long kinds = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWNET | CLONE_NEWUTS;
-    pid_t child = syscall(SYS_clone, kinds | CLONE_PIDFD | SIGCHLD, NULL, &process, NULL, NULL);
+    pid_t child = syscall(SYS_clone, kinds | CLONE_PIDFD | SIGCHLD, NULL, &started[0], NULL, NULL);
     if (child == 0) {
         close(told_by[0]);
         become_run(streams, told_by[1]);
@@ -670,18 +736,30 @@ static void start_run(const int *streams)
     int error = errno;
     close(told_by[1]);
     char text[MAX_MESSAGE] = "";
+    ssize_t size = 0;
     if (child < 0)
         snprintf(text, sizeof text, "failed making namespaces: %s", strerror(error));
-    // The pipe ends without a word when the command has started.
-    else if (read(told_by[0], text, sizeof text - 1) < 0)
-        snprintf(text, sizeof text, "failed waiting for a run: %s", strerror(errno));
+    else {
+        size = receive_by(told_by[0], text, sizeof text - 1, &started[1], 1);
+        // The socket is closed without a word more when the command has started.
+        if (size > 0 && started[1] >= 0) {
+            int none;
+            memset(text, 0, sizeof text);
+            size = receive_by(told_by[0], text, sizeof text - 1, &none, 0);
+        }
+        if (size < 0)
+            snprintf(text, sizeof text, "failed waiting for a run: %s", strerror(errno));
+        else if (size == 0 && started[1] < 0)
+            snprintf(text, sizeof text, "failed starting a run: it ended before it began");
+    }
     close(told_by[0]);
     if (*text != '\0')
         send_message(text, NULL, 0);
     else
-        send_message("started", &process, 1);
-    if (process >= 0)
-        close(process);
+        send_message("started", started, 2);
+    for (int number = 0; number < 2; number++)
+        if (started[number] >= 0)
+            close(started[number]);
 }
 
 // Takes orders until there can be no more.
@@ -689,25 +767,13 @@ static void take_orders(void)
 {
     for (;;) {
         char text[MAX_MESSAGE];
-        char control[CMSG_SPACE(sizeof(int) * STREAMS)];
-        struct iovec part = {text, sizeof text};
-        struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1,
-                                 .msg_control = control, .msg_controllen = sizeof control};
-        ssize_t size = recvmsg(orders, &message, MSG_CMSG_CLOEXEC);
-        if (size < 0 && errno == EINTR)
-            continue;
-        if (size <= 0)
+        int streams[STREAMS];
+        if (receive_by(orders, text, sizeof text, streams, STREAMS) <= 0)
             return;
-        struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-        if (header == NULL) {
+        if (streams[0] < 0) {
             send_message("here", NULL, 0);
             continue;
         }
-        if (header->cmsg_type != SCM_RIGHTS ||
-            header->cmsg_len != CMSG_LEN(sizeof(int) * STREAMS))
-            return;
-        int streams[STREAMS];
-        memcpy(streams, CMSG_DATA(header), sizeof streams);
         start_run(streams);
         for (int number = 0; number < STREAMS; number++)
             close(streams[number]);
@@ -741,6 +807,7 @@ int main(int count, char **arguments)
             fail("joining the container's control groups");
         }
     }
+    take_on_scheduling();
     enter_container();
     // Only a child is in the container's process namespace, and ends with it.
     pid_t child = fork();

@@ -62,6 +62,24 @@ class Place:
     command: Sequence[str]
 
 
+class Started:
+    """A command that was started: its first process, with which all others end, and its mounts.
+
+    The mounts stay until this is closed, which takes as long as the kernel takes to unmount them.
+    If they went with the last process, they would hold up the news of its end.
+    """
+
+    def __init__(self, process: InitProcess, mounts: int) -> None:
+        """`mounts` is a descriptor of the command's mount namespace."""
+        self.process = process
+        self._mounts = mounts
+
+    def close(self) -> None:
+        """Close the descriptors."""
+        self.process.close()
+        os.close(self._mounts)
+
+
 class Launchers:
     """Starts launchers, whose programs have a filter of system calls. Any thread may use it."""
 
@@ -147,17 +165,17 @@ class Launcher:
         except OSError as error:
             raise ContainerGone(f"the launcher has ended: {error}") from error
 
-    def ordered(self) -> InitProcess:
-        """Return the first process of the command that was ordered; all others end with it.
+    def ordered(self) -> Started:
+        """Return what was started by the order.
 
         Raises LaunchFailed if it could not be started, or has ended already.
         """
-        _, (descriptor,) = _receive(self._connection, _STARTED)
-        process = InitProcess(descriptor)
-        if process.has_ended():
-            process.close()
+        _, (process, mounts) = _receive(self._connection, _STARTED)
+        started = Started(InitProcess(process), mounts)
+        if started.process.has_ended():
+            started.close()
             raise LaunchFailed("its first process has ended before it began")
-        return process
+        return started
 
     def answers(self) -> bool:
         """Ask the launcher whether it still is there. One that has been killed is not."""

@@ -22,7 +22,7 @@ from dojo.errors import EngineUnavailable, ImageMissing, ImageUnusable, RunLost
 from runner.engine.container_remover import RUN_KIND, ContainerRemover
 from runner.launch.control_group import Usage
 from runner.launch.init_process import InitProcess
-from runner.launch.launcher import ContainerGone, Launcher, Launchers, LaunchFailed
+from runner.launch.launcher import ContainerGone, Launcher, Launchers, LaunchFailed, Started
 from runner.run import container_config, entrypoint, streams
 from runner.run.capture import Capture
 from runner.run.container_config import Parts, RunKey
@@ -74,8 +74,8 @@ class Exit:
 class RunContainer:
     """A container that waits, in the avatar's sandbox, for a run to begin.
 
-    Call `start()` once, then `run()` once and as long as `may_run_again()` says so, and `close()`
-    in any case. Only one thread at a time may use it.
+    Call `start()` once, then `run()` once, and again after each `prepare_next()` that says so; and
+    `close()` in any case. Only one thread at a time may use it.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class RunContainer:
         self._init: InitProcess | None = None
         self._launcher: Launcher | None = None
         self._next: UnnamedPipes | None = None
-        self._program: InitProcess | None = None
+        self._program: Started | None = None
         self._started = time.monotonic()
         self._runs = 0
         self._is_broken = False
@@ -157,7 +157,8 @@ class RunContainer:
                 self._raise_why_not_ready(self._state())
         if self._launchers is not None and self._init is not None:
             self._start_launcher(self._launchers, found)
-            self.prepare_next()
+            if self._launcher is not None:
+                self._order_next(self._launcher)
 
     def is_waiting(self) -> bool:
         """Say whether the container still waits for a run. Somebody may have removed it."""
@@ -168,32 +169,25 @@ class RunContainer:
     def prepare_next(self) -> bool:
         """Have the next run's shell wait in its namespaces; say whether that was ordered.
 
-        What comes of it shows when the run begins.
+        It is not if the container may serve no run after those that it has served. What comes of
+        it shows when the run begins.
         """
-        if self._launcher is None:
+        self._let_go_of_run()
+        if self._launcher is None or self._pipes is None or not self._may_run_again(self._launcher):
             return False
+        self._pipes.tell(entrypoint.FREE)
+        return self._order_next(self._launcher)
+
+    def _order_next(self, launcher: Launcher) -> bool:
         pipes = UnnamedPipes(avatars.uid(self.key.avatar))
         try:
-            self._launcher.order(pipes.handed)
+            launcher.order(pipes.handed)
         except LaunchFailed:
             pipes.close()
             return False
         pipes.close_handed()
         self._next = pipes
         return True
-
-    def may_run_again(self) -> bool:
-        """Say whether the container may serve one more run after those that it has served."""
-        if (
-            self._launcher is None
-            or self._is_broken
-            or self._runs >= self._settings.runs_of_container
-        ):
-            return False
-        if time.monotonic() > self._started + self._settings.max_container_seconds:
-            return False
-        held_bytes = self._launcher.control_group.held_bytes()
-        return held_bytes <= self._settings.memory_bytes // _HELD_PART
 
     def run(
         self, watchdog: Watchdog, on_output: Callable[[str, bytes], None] | None = None
@@ -213,14 +207,13 @@ class RunContainer:
             if self._init is None:
                 self._wait()
             return self._with_cause(ended) if watchdog.ended_by is EndedBy.ITSELF else ended
-        self._pipes.tell(entrypoint.BUSY)
-        ended = self._run_with(self._launcher, watchdog, on_output)
-        self._pipes.tell(entrypoint.FREE)
-        return ended
+        return self._run_with(self._launcher, self._pipes, watchdog, on_output)
 
     def kill(self) -> bool:
         """Kill all processes of the run; say whether the program still ran."""
-        process = self._init if self._launcher is None else self._program
+        process = self._init
+        if self._launcher is not None:
+            process = None if self._program is None else self._program.process
         if process is not None:
             with contextlib.suppress(PermissionError):
                 return process.kill()
@@ -235,6 +228,7 @@ class RunContainer:
 
     def close(self) -> None:
         """Remove the container, running or not. If the engine fails, the remover tries again."""
+        self._let_go_of_run()
         if self._launcher is not None:
             self._launcher.close()
             self._launcher = None
@@ -260,9 +254,25 @@ class RunContainer:
             # It can serve one run all the same.
             _log.warning("no launcher", container=self._name, reason=str(error))
 
+    def _may_run_again(self, launcher: Launcher) -> bool:
+        """Say whether the container may serve one more run after those that it has served."""
+        if self._is_broken or self._runs >= self._settings.runs_of_container:
+            return False
+        if time.monotonic() > self._started + self._settings.max_container_seconds:
+            return False
+        held_bytes = launcher.control_group.held_bytes()
+        return held_bytes <= self._settings.memory_bytes // _HELD_PART
+
+    def _let_go_of_run(self) -> None:
+        """Let go of the run that has ended: of its mounts, and what it has written there."""
+        if self._program is not None:
+            self._program.close()
+            self._program = None
+
     def _run_with(
         self,
         launcher: Launcher,
+        own_pipes: Pipes,
         watchdog: Watchdog,
         on_output: Callable[[str, bytes], None] | None,
     ) -> Exit:
@@ -274,13 +284,10 @@ class RunContainer:
             raise LaunchFailed("the launcher has ended")
         with contextlib.closing(pipes):
             self._program = launcher.ordered()
-            try:
-                usage = launcher.control_group.begin_usage()
-                _begin(pipes)
-                ended = self._follow(pipes, self._program, watchdog, on_output)
-            finally:
-                self._program.close()
-                self._program = None
+            usage = launcher.control_group.begin_usage()
+            _begin(pipes)
+            own_pipes.tell(entrypoint.BUSY)  # not before, as it takes a processor for a moment
+            ended = self._follow(pipes, self._program.process, watchdog, on_output)
         # One that was killed together with its launcher was killed with its container.
         if ended.was_killed and not launcher.answers() and self._ends():
             return self._with_cause(ended)

@@ -279,7 +279,10 @@ class Pool:
             error = raised
         with self._lock:
             del self._jobs[job.key]
-            is_kept = warm is not None and not (self._is_closed or job.is_released)
+            # A run may have given one back meanwhile.
+            is_kept = warm is not None and not (
+                self._is_closed or job.is_released or job.key in self._warm
+            )
             if warm is not None and is_kept:
                 self._warm[job.key] = warm
         if warm is not None and not is_kept:

@@ -69,9 +69,9 @@ class RunCancelled(Exception):
 
 
 class Run:
-    """One run. Call `perform()` once and then `finish()`, in threads that may wait.
+    """One run. Call `perform()` and then `give_back()`, and `finish()` if that leaves it something.
 
-    Any thread may call `cancel()`.
+    All of them wait, so they are for threads. Any thread may call `cancel()`.
     """
 
     def __init__(
@@ -93,11 +93,12 @@ class Run:
         self._judge = judge
         self._disk_limits = disk_limits
         self._container: RunContainer | None = None
-        self._is_given_back = False
         self._sandbox: Sandbox | None = None
         self._watchdog = Watchdog(self._kill, self._disk_excess, submission.max_seconds)
         self.is_last = False
         """Whether the avatar was released since: no container is to wait for its next run."""
+        self.is_given_back = False
+        """Whether its container waits for the avatar's next run."""
         self.waited_seconds = 0.0
         """How long the run waited for its turn and for a slot."""
 
@@ -106,7 +107,7 @@ class Run:
         self._watchdog.cancel()
 
     def perform(self, sandbox: Sandbox) -> Result:
-        """Run the tests in the avatar's sandbox. The container is left for `finish()`.
+        """Run the tests in the avatar's sandbox. The container is left for `give_back()`.
 
         Raises KataNotFound, AvatarNotFound, ImageMissing, ImageUnusable, DiskFull,
         EngineUnavailable, RunLost; and RunCancelled.
@@ -122,11 +123,34 @@ class Run:
             self.finish()  # the container has to be gone before another run is in the sandbox
             raise
 
+    def give_back(self, result: Result) -> bool:
+        """Have the container wait for the avatar's next run, if it may serve one; log the run.
+
+        Call it when the caller has the result, and before the avatar's next run begins. It does not
+        wait for the engine. Says whether `finish()` has something left to do.
+        """
+        _log.info(
+            "run",
+            image=self.submission.image_name,
+            warm=result.is_warm,
+            waited_seconds=round(result.waited_seconds, 3),
+            outcome=result.outcome.value,
+            status=result.exit.status,
+            seconds=round(result.exit.duration_seconds, 3),
+            reason=result.reason,
+        )
+        try:
+            self._give_back()
+        except BaseException:
+            self.finish()
+            raise
+        return not (self.is_given_back and self._starter.knows_handle(self.submission.kata_id))
+
     def finish(self) -> None:
         """Remove the container, unless it waits for the next run. Nothing of the run is left."""
         if self._container is not None:
             self._container.close()
-        if self._is_given_back:
+        if self.is_given_back:
             self._starter.keep_handle(self.submission.kata_id)
 
     def _perform_in(self, sandbox: Sandbox) -> Result:
@@ -150,18 +174,6 @@ class Run:
         result = self._result(ended, reason, sandbox, before, is_warm=is_warm)
         # A kata that was deleted or replaced during the run gets no result.
         self._sandboxes.require_same(submission.kata_id, submission.avatar, sandbox.folder)
-        if self._container is not None:
-            self._give_back(self._container)
-        _log.info(
-            "run",
-            image=submission.image_name,
-            warm=is_warm,
-            waited_seconds=round(self.waited_seconds, 3),
-            outcome=result.outcome.value,
-            status=ended.status,
-            seconds=round(ended.duration_seconds, 3),
-            reason=result.reason,
-        )
         return result
 
     def _run_in_container(self, sandbox: Sandbox, container: RunContainer) -> Exit:
@@ -174,13 +186,15 @@ class Run:
         self._container = self._starter.start_in(sandbox.folder, self.submission.key)
         return self._container.run(self._watchdog, self._on_output)
 
-    def _give_back(self, container: RunContainer) -> None:
-        """Have the container wait for the avatar's next run, if it may serve one."""
-        if self.is_last or not container.may_run_again() or not container.prepare_next():
+    def _give_back(self) -> None:
+        container = self._container
+        if container is None or self.is_last or not container.prepare_next():
             return
         if self._pool.give_back(container):
             self._container = None
-            self._is_given_back = True
+            self.is_given_back = True
+            if self.is_last:  # the avatar was released at the same moment
+                self._pool.release(self.submission.kata_id, self.submission.avatar)
 
     def _take_container(self, sandbox: Sandbox) -> tuple[RunContainer, bool]:
         """Return a container that waits in the sandbox, and whether it is a warm one."""

@@ -66,6 +66,10 @@ class ContainerStarter:
             raise
         return container
 
+    def knows_handle(self, kata_id: str) -> bool:
+        """Say whether the kata's handle is there, as far as is known without the engine."""
+        return self._data_containers.knows_handle(kata_id)
+
     def keep_handle(self, kata_id: str) -> None:
         """Create the kata's handle if somebody pruned it, as starting a container would."""
         try:

@@ -19,6 +19,7 @@ import zstandard
 from dojo import limits, visible_files
 from dojo.budget import Budget, BudgetExceeded
 from dojo.errors import InvalidArgument
+from dojo.pace import Pace
 from dojo.shares import Holding
 from storer.fs import json_files, tree
 from storer.fs.folder_times import FolderTimes
@@ -28,6 +29,11 @@ from storer.tar.members import Member, Reader
 _MAX_END_BYTES = 16 * 1024**2  # tar pads a tar with zeros, to a multiple of a small size
 
 _READ_BYTES = 256 * 1024
+
+# All tars that are read have one pace: a header takes Python's lock, and a file of 12 KB can have
+# millions of them. A turn is for so many.
+_PACE = Pace(limits.MEMBERS_PER_SECOND)
+_TURN_MEMBERS = 64
 
 _MAX_NAMES_LEFT_OUT = 100
 _FOLDER_MODE = 0o3777
@@ -99,6 +105,7 @@ class Tar:
         self._reader = Reader(self._source)
         self._room = Room()
         self._times = FolderTimes()
+        self._left_of_turn = 0  # members
         self.left_out = LeftOut()
         self.member: Member | None
         self.advance()
@@ -120,6 +127,10 @@ class Tar:
 
     def advance(self) -> None:
         """Move to the next member."""
+        if not self._left_of_turn:
+            _PACE.take(_TURN_MEMBERS)
+            self._left_of_turn = _TURN_MEMBERS
+        self._left_of_turn -= 1
         self._reader.skip_content()
         self._source.budget.take_entry()
         self._source.at_header()

@@ -10,7 +10,15 @@ from cyberdojo.storer.v1 import storer_pb2_grpc
 from dojo.engine.client import Engine
 from dojo.naming import Namespace
 from support.kata_folders import Kata
-from support.runner.hostility import NEIGHBOUR, SECRET, keep_secret, strays
+from support.runner.hostility import (
+    HUNDREDTH,
+    NEIGHBOUR,
+    OWN,
+    SECOND,
+    SECRET,
+    keep_secret,
+    strays,
+)
 from support.runner.submissions import (
     AVATAR,
     Run,
@@ -20,6 +28,7 @@ from support.runner.submissions import (
     containers,
     prepare,
     runs_in,
+    waiting_containers,
 )
 from support.services import Service, wait_until
 
@@ -99,17 +108,25 @@ def single_runner(
     assert not "\n".join(service.troubles())
 
 
-@pytest.fixture
+@pytest.fixture(params=[SECOND, HUNDREDTH, OWN])
 def attack(request: pytest.FixtureRequest, attacked_kata: Kata, engine: Engine) -> Iterator[Run]:
     """Runs hostile programs as the whale, in warm containers, during a run of the zebra's.
 
-    A good run has been in the container before. With the parameter "single_runner", each run has a
-    container of its own. At the end the zebra's light has to be right, the zebra's secret has to be
-    untouched, and the whale's next submission has to be green.
+    Good runs have been in the container before, but for a container of the attack's own. At the end
+    the zebra's light has to be right, the zebra's secret has to be untouched, and the whale's next
+    submission has to be green.
     """
-    runner: Stub = request.getfixturevalue(getattr(request, "param", "runner"))
+    name = "single_runner" if request.param == OWN else "runner"
+    runner: Stub = request.getfixturevalue(name)
     run = runs_in(runner, attacked_kata)
     assert_serves(runner, attacked_kata)
+    if request.param == HUNDREDTH:
+        assert prepare(runner, attacked_kata)
+        before = waiting_containers(engine, attacked_kata)
+        for _ in range(98):
+            assert_serves(runner, attacked_kata)
+        assert prepare(runner, attacked_kata)
+        assert waiting_containers(engine, attacked_kata) == before
 
     def prepared(*arguments: object, **fields: object) -> runner_pb2.RunResponse:
         assert prepare(runner, attacked_kata)

@@ -3,7 +3,6 @@
 import pytest
 
 from support.kata_folders import Kata
-from support.runner.hostility import IN_BOTH_KINDS
 from support.runner.submissions import (
     AMBER,
     AVATAR,
@@ -92,7 +91,6 @@ def test_background_processes_end_with_their_script(attack: Run) -> None:
     assert (response.colour, response.stdout.content) == (GREEN, b"tests: passed\n")
 
 
-@IN_BOTH_KINDS
 @pytest.mark.parametrize(
     ("script", "program"),
     [

@@ -5,7 +5,7 @@ import signal
 import pytest
 
 from support.kata_folders import Kata
-from support.runner.hostility import IN_BOTH_KINDS, VARIABLES
+from support.runner.hostility import VARIABLES
 from support.runner.submissions import AMBER, FAULTY, GREEN, TIMED_OUT, Run, Stub, request
 
 pytestmark = pytest.mark.usefixtures("nothing_stays")
@@ -21,7 +21,6 @@ signal.pause()
 """
 
 
-@IN_BOTH_KINDS
 @pytest.mark.parametrize(
     ("script", "program"),
     [
@@ -39,7 +38,6 @@ def test_a_program_that_kills_every_process_ends_only_its_own_run(
     assert response.status == 128 + 9
 
 
-@IN_BOTH_KINDS
 def test_the_first_process_can_be_neither_killed_nor_stopped(attack: Run) -> None:
     response = attack("kill -9 1; kill -STOP 1; kill -ABRT 1; echo tests: passed; exit 3")
     assert (response.colour, response.status) == (GREEN, 3)
@@ -53,7 +51,6 @@ def test_a_program_that_stops_its_parent_times_out(attack: Run, script: str) -> 
 
 
 # What a program writes to the pipe of its exit status.
-@IN_BOTH_KINDS
 @pytest.mark.parametrize(
     "forged", ["echo 0", "echo ready", "echo 7; echo 0", "head -c 1000000 /dev/zero"]
 )
@@ -135,7 +132,6 @@ print("tests: passed")
 """
 
 
-@IN_BOTH_KINDS
 def test_a_program_that_traces_and_reads_what_it_sees_finds_nothing_but_itself(
     attack: Run,
 ) -> None:

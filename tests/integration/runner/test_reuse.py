@@ -48,6 +48,11 @@ pty.openpty()
 umask = os.umask(0o777)
 resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))
 os.nice(5)
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+with open("/proc/self/oom_score_adj", "w") as file:
+    file.write("1000")
+timer = ctypes.c_void_p()
+assert ctypes.CDLL("librt.so.1").timer_create(0, None, ctypes.byref(timer)) == 0
 signal.setitimer(signal.ITIMER_REAL, 1000)
 if os.fork() == 0:
     os.setsid()
@@ -77,6 +82,14 @@ with open("/proc/mounts") as file:
     print("mounts", sorted(line for line in file if not line.startswith("overlay")))
 print("limits", [resource.getrlimit(number) for number in range(16)])
 print("umask", os.umask(0), "nice", os.nice(0), "timer", signal.getitimer(signal.ITIMER_REAL))
+print("scheduling", os.sched_getscheduler(0), sorted(os.sched_getaffinity(0)), libc.personality(-1))
+print("disks", libc.syscall(252, 1, 0), "slack", libc.prctl(30), "dumpable", libc.prctl(3))
+for name in ("oom_score_adj", "coredump_filter", "timers"):
+    if os.path.exists(f"/proc/self/{name}"):
+        with open(f"/proc/self/{name}") as file:
+            print(name, file.read())
+with open("/proc/keys") as file:
+    print("keys", file.read())
 with open("/proc/self/status") as file:
     names = "Cap|NoNew|Seccomp|Sig[BIC]|Shd|Groups|[UG]id"
     print("rights", [line for line in file if re.match(names, line)])
@@ -221,6 +234,31 @@ with open("/proc/1/status") as file:
         *["refused"] * 7,
         str([[uid] * 4, none, none]),
     ]
+
+
+def test_a_run_has_no_priority_that_somebody_gave_to_the_runner(
+    start_runner: Callable[..., Service], client: Callable[[Service], Stub], started_kata: Kata
+) -> None:
+    service = start_runner()
+    for task in Path(f"/proc/{service.pid}/task").iterdir():
+        os.setpriority(os.PRIO_PROCESS, int(task.name), -7)
+        os.sched_setaffinity(int(task.name), {min(os.sched_getaffinity(0))})
+    runner = client(service)
+    assert prepare(runner, started_kata)
+    script = "python3 -c 'import os; print(os.nice(0), len(os.sched_getaffinity(0)))'"
+    response = runs_in(runner, started_kata)(script)
+    assert response.stdout.content == f"0 {len(os.sched_getaffinity(0))}\n".encode()
+
+
+def test_a_preparation_right_after_a_run_finds_the_container_of_that_run(
+    run: Run, runner: Stub, started_kata: Kata, engine: Engine
+) -> None:
+    assert prepare(runner, started_kata)
+    before = waiting_containers(engine, started_kata)
+    for _ in range(20):
+        assert run().colour == GREEN
+        assert prepare(runner, started_kata)
+    assert waiting_containers(engine, started_kata) == before
 
 
 def test_a_container_serves_for_a_limited_time(

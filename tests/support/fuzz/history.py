@@ -142,8 +142,7 @@ class History:
             # In use: the storer copies it to the archive at this moment.
             in_use = grpc.StatusCode.FAILED_PRECONDITION
             wait_until(lambda: code_of(lambda: self._katas.stub.ArchiveKata(request)) is not in_use)
-            with _refused(grpc.StatusCode.NOT_FOUND):
-                self._katas.stub.ArchiveKata(request)
+            self._katas.stub.ArchiveKata(request)  # it stays there
 
     def _download(self, kata: int) -> None:
         with self._one(kata) as (kata_id, model):

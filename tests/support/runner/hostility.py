@@ -5,7 +5,6 @@ import os
 from pathlib import Path
 
 import docker.errors
-import pytest
 
 from dojo import avatars
 from dojo.engine.client import Engine
@@ -22,8 +21,8 @@ VARIABLES = {
     "SHLVL", "_", "LANG", "PYTHONUNBUFFERED",
 }  # fmt: skip
 
-# Attacks in a container that serves one run after the other, and in one for each run.
-IN_BOTH_KINDS = pytest.mark.parametrize("attack", ["runner", "single_runner"], indirect=True)
+# Where an attack takes place: which run of its container it is, or in a container of its own.
+SECOND, HUNDREDTH, OWN = "second run", "hundredth run", "container of its own"
 
 _UIDS = range(avatars.FIRST_UID, avatars.FIRST_UID + len(avatars.NAMES))
 

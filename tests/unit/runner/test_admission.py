@@ -1,6 +1,7 @@
 """Admission of runs: one at a time for an avatar, a limited number in total, in order."""
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -104,6 +105,55 @@ def test_nobody_waits_for_somebody_who_presses_again() -> None:
             await runs.end(name)
 
     admitted(test, running=1)
+
+
+@pytest.mark.parametrize("running", [1, 2, 4])
+def test_a_burst_of_all_avatars_is_served_in_the_order_of_the_presses(running: int) -> None:
+    order = random.Random(running).sample(avatars.NAMES, len(avatars.NAMES))  # noqa: S311 - an order
+
+    async def test(runs: Runs) -> None:
+        for avatar in order:
+            await runs.start(avatar, avatar)
+        for number, avatar in enumerate(order):
+            assert runs.begun == order[: number + running]
+            await runs.end(avatar)
+
+    admitted(test, running=running, waiting=64)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_one_who_presses_again_and_again_is_before_each_of_the_others_once_at_most(
+    seed: int,
+) -> None:
+    chance = random.Random(seed)  # noqa: S311 - an order
+    whales = [(f"whale {number}", "whale") for number in range(16)]
+    presses = [(avatar, avatar) for avatar in avatars.NAMES if avatar != "whale"] + whales
+    chance.shuffle(presses)
+    # How many of the whale's runs had begun when somebody pressed.
+    begun_before: dict[str, int] = {}
+
+    async def test(runs: Runs) -> None:
+        ended: set[str] = set()
+
+        def whales_begun(until: str | None = None) -> int:
+            begun = runs.begun if until is None else runs.begun[: runs.begun.index(until)]
+            return sum(name.startswith("whale") for name in begun)
+
+        while presses or len(ended) < len(begun_before):
+            going = [name for name in runs.begun if name not in ended]
+            if presses and (not going or chance.random() < 0.7):
+                name, avatar = presses.pop()
+                begun_before[name] = whales_begun()
+                await runs.start(name, avatar)
+            else:
+                name = chance.choice(going)
+                ended.add(name)
+                await runs.end(name)
+        for name, begun in begun_before.items():
+            if not name.startswith("whale"):
+                assert whales_begun(until=name) - begun <= 1
+
+    admitted(test, running=chance.choice([1, 2, 4]), waiting=128)
 
 
 def test_one_avatar_in_two_katas_has_two_turns() -> None:

@@ -346,3 +346,21 @@ def test_a_container_is_not_taken_back_beside_another_one_or_when_none_may_wait(
     pool.close()
     assert not pool.give_back(taken)
     assert not taken.is_closed
+
+
+def test_a_container_that_is_given_back_while_another_one_is_made_is_the_one_that_stays(
+    pool: Pool, engine: Engine
+) -> None:
+    warmed(pool, a_key())
+    taken: Any = pool.take(a_key())
+    engine.may_go_on.clear()
+    making = pool.warm(a_key())
+    wait_until(lambda: len(engine.begun) == 2)
+    assert pool.give_back(taken)
+    engine.may_go_on.set()
+    assert making is not None
+    making.result(60)
+    wait_until(lambda: engine.made[1].is_closed)
+    found: Any = pool.take(a_key())
+    assert found is taken
+    assert not taken.is_closed
