@@ -26,8 +26,8 @@ from storer.fs import durable, in_place, json_files
 from storer.fs.checkpointer import Checkpointer
 from storer.fs.json_files import DumpFiles, Unreadable
 from storer.fs.write_ahead_log import Entry, WriteAheadLog
-from storer.kata import damaged, sandbox
 from storer.git import object_writer
+from storer.kata import damaged, sandbox
 from storer.kata.edit import MAX_CHANGES, At, Edit, changes_between
 from storer.kata.edits import Edits
 from storer.kata.history import GIT, LIGHT_JSON, History

@@ -1,7 +1,7 @@
 """The edits of avatars, read from git and cached.
 
-There is no list of them beside git: few callers ask for one. An entry is valid as long as the folder
-of the tags, and the file with packed ones, have not changed.
+There is no list of them beside git: few callers ask for one. An entry is valid as long as the
+folder of the tags, and the file with packed ones, have not changed.
 """
 
 import os

@@ -25,8 +25,8 @@ from dojo.limits import GIT_DEPTH
 from dojo.naming import SANDBOX
 from storer.fs import json_files
 from storer.fs.json_files import Unreadable
-from storer.git.libgit2 import in_words
 from storer.git import object_writer
+from storer.git.libgit2 import in_words
 from storer.git.reader import GitReader, TreeEntry
 from storer.kata import edit, light
 from storer.kata.edit import EDIT_JSON, Edit
@@ -210,7 +210,7 @@ class History:
 
     def edit_numbers(self) -> list[tuple[int, int]]:
         """Return the light and the minor number of each edit that has a tag, in their order."""
-        found = set()
+        found: set[tuple[int, int] | None] = set()
         with suppress(FileNotFoundError), os.scandir(f"{self._folder}/refs/tags") as entries:
             found.update(edit.number_of(f"refs/tags/{entry.name}") for entry in entries)
         with suppress(FileNotFoundError), open(self._folder / "packed-refs", "rb") as lines:
