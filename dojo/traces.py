@@ -132,10 +132,11 @@ def describe(span: Any, code: str, fields: Mapping[str, object]) -> None:
     """Note how a call ended: its status, and of the fields of its log lines, whose it was."""
     if span is None:
         return
-    span.set_attribute("rpc.response.status_code", code)
+    attributes = {"rpc.response.status_code": code}
     for name in ("kata", "avatar"):
         if value := fields.get(name):
-            span.set_attribute(f"cyber_dojo.{name}", str(value))
+            attributes[f"cyber_dojo.{name}"] = str(value)
+    span.set_attributes(attributes)
 
 
 def step(name: str) -> AbstractContextManager[Any]:

@@ -29,6 +29,8 @@ PROCESSES = 3
 _MAX_MESSAGE_BYTES = 512
 _MAX_DESCRIPTORS = 8
 _READY, _STARTED, _HERE, _GONE = "ready", "started", "here", "gone"
+# How many descriptors come with a message; with `ready`, one for each word.
+_DESCRIPTORS = {_STARTED: 2, _HERE: 0}
 
 
 class CannotLaunch(Exception):
@@ -202,13 +204,16 @@ def _receive(connection: socket.socket, wanted: str) -> tuple[list[str], list[in
     except OSError as error:
         raise LaunchFailed(f"the launcher does not answer: {error}") from error
     word, _, rest = message.decode(errors="replace").partition(" ")
-    if word != wanted:
-        for descriptor in descriptors:
-            os.close(descriptor)
-        if not message or word == _GONE:
-            raise ContainerGone(f"the launcher has ended: {rest}")
-        raise LaunchFailed(f"the launcher failed: {rest}")
-    return rest.split(), descriptors
+    words = rest.split()
+    if word == wanted and len(descriptors) == _DESCRIPTORS.get(wanted, len(words)):
+        return words, descriptors
+    for descriptor in descriptors:
+        os.close(descriptor)
+    if not message or word == _GONE:
+        raise ContainerGone(f"the launcher has ended: {rest}")
+    if word == wanted:  # the kernel leaves out descriptors that this process has no room for
+        raise LaunchFailed(f"{len(descriptors)} descriptors came: too many files are open")
+    raise LaunchFailed(f"the launcher failed: {rest}")
 
 
 def _in_proc(paths: Sequence[str]) -> str:

@@ -84,10 +84,14 @@ def holds(path: Path, content: bytes) -> bool:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return False
-    with open(descriptor, "rb") as file:
+    try:
         status = os.fstat(descriptor)
-        has_size = stat.S_ISREG(status.st_mode) and status.st_size == len(content)
-        return has_size and file.read() == content
+        if not stat.S_ISREG(status.st_mode) or status.st_size != len(content):
+            return False
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read() == content
+    finally:
+        os.close(descriptor)
 
 
 def chown(sandbox: Path, avatar: str) -> None:

@@ -108,8 +108,10 @@ def test_a_run_and_its_wait_are_counted_logged_and_answered(pair: Pair, started_
     first.release()
     answer = second.result()
     assert answer.waited.ToTimedelta().total_seconds() > 0
-    lines = [each for each in pair.runner_service.events() if each["event"] == "run"]
-    assert lines[-1]["waited_seconds"] == round(answer.waited.ToTimedelta().total_seconds(), 3)
+    waited_seconds = round(answer.waited.ToTimedelta().total_seconds(), 3)
+    pair.runner_service.wait_for_event(
+        lambda each: each["event"] == "run" and each["waited_seconds"] == waited_seconds
+    )
     line = pair.runner_service.wait_for_event(
         lambda each: each["event"] == "call" and each["kata"] == started_kata.id
     )
