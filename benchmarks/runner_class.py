@@ -21,7 +21,7 @@ AVATARS = len(avatars.NAMES)
 PRESS_SECONDS = 1.0
 # Bursts for the question whether all wait alike, and at least so many: of fewer, the 99th
 # percentile of an avatar is where it happened to stand in the order.
-BURSTS, MIN_BURSTS = 20, 5
+BURSTS, MIN_BURSTS = 10, 5
 # How often one avatar presses in a burst, to see whether others wait for that.
 PRESSES_AGAIN = 8
 MIB = 1024**2

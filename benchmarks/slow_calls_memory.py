@@ -3,6 +3,7 @@
 Each service is in a control group with the limit that docker-compose.yml gives its container.
 """
 
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -34,10 +35,11 @@ def measure(place: Place, scale: float) -> Iterator[Figure]:
         "60 x Run, 4 never sent": RUNS,
     }
     objects = round(OBJECTS * min(1, scale))
-    peaks = {
-        title: _peaks(place, mix, SECONDS * max(scale, 0.1), objects)
-        for title, mix in mixes.items()
-    }
+    peaks = {}
+    for title, mix in mixes.items():
+        peaks[title] = found = _peaks(place, mix, SECONDS * max(scale, 0.1), objects)
+        shown = (f"{name} {each.mib:.0f} MiB" for name, each in found.items())
+        print(f"{title}: {', '.join(shown)}", file=sys.stderr)
     columns = ("callers", *(f"{name} {what}" for name in SERVICES for what in ("MiB", "killed")))
     rows = [
         (

@@ -197,8 +197,10 @@ DOWNLOAD_BYTES = 3 * 1024 * 1024
 # A call that holds less than this takes none of it.
 SMALL_BYTES = 256 * 1024
 
-# How many bytes a request takes, for each byte that arrived; and a response, for each that is sent.
+# How many bytes a request takes, for each byte that arrived, in a storer and in a runner; and a
+# response, for each that is sent.
 REQUEST_FACTOR = 8
+RUN_REQUEST_FACTOR = 3
 RESPONSE_FACTOR = 2
 
 # How many bytes of requests and responses that are not small a storer copies in a second, which

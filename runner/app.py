@@ -10,16 +10,17 @@ import structlog
 
 from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
 from cyberdojo.status.v1 import status_pb2
-from dojo import run_seconds
+from dojo import limits, run_seconds
 from dojo.access import access
 from dojo.access.access import Access
 from dojo.engine.client import Engine
 from dojo.engine.monitor import EngineMonitor
 from dojo.service import serving, status_servicer
-from dojo.service.memory import return_freed_blocks
+from dojo.service.memory import limit_bytes, return_freed_blocks
 from dojo.service.serving import CannotListen
 from dojo.service.settings import BadSettings
 from dojo.service.status_servicer import StatusServicer
+from dojo.shares import Memory
 from runner import metrics
 from runner.api.admission import Admission
 from runner.api.servicer import RunnerServicer
@@ -165,6 +166,8 @@ async def _serve(
         metrics_listen=settings.metrics_listen,
         logs_calls=settings.logs_calls,
         take_over_seconds=take_over_seconds,
+        memory=Memory(limit_bytes()),
+        request_factor=limits.RUN_REQUEST_FACTOR,
     )
 
 

@@ -50,8 +50,11 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         receiving: Receiving,
         memory: Memory | None = None,
         guesses: Guesses | None = None,
+        request_factor: int = limits.REQUEST_FACTOR,
     ) -> None:
+        """Count each byte of a request as `request_factor` bytes of memory."""
         self._receiving = receiving
+        self._request_factor = request_factor
         self._memory = memory
         self._pace = Pace()
         self._guesses = guesses
@@ -165,7 +168,7 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         size = len(message)
         if self._memory is not None and size > limits.SMALL_BYTES:
             try:
-                taken.enter_context(self._memory.calls.taken(limits.REQUEST_FACTOR * size))
+                taken.enter_context(self._memory.calls.taken(self._request_factor * size))
             except MemoryExhausted:
                 message = b""  # the traceback would keep it until the caller has the answer
                 await self._pace.turn(size)  # it took its time all the same

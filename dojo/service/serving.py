@@ -110,6 +110,7 @@ async def serve(
     metrics_listen: str | None = None,
     logs_calls: bool = False,
     memory: Memory | None = None,
+    request_factor: int = limits.REQUEST_FACTOR,
     grace_seconds: float = GRACE_SECONDS,
     take_over_seconds: float = 0.0,
 ) -> None:
@@ -122,8 +123,9 @@ async def serve(
     awaited when no call is left. `on_listening` is called in a thread when the address is ours,
     before any call is served: a second service on the same address has changed nothing by then.
     Prometheus finds the metrics at `metrics_listen`; with `logs_calls` each call has a log line.
-    All calls together take no more than their part of `memory`. If another service has the address,
-    waits `take_over_seconds` for it, with everything ready. Raises CannotListen.
+    All calls together take no more than their part of `memory`, of which each byte of a request
+    takes `request_factor`. If another service has the address, waits `take_over_seconds` for it,
+    with everything ready. Raises CannotListen.
     """
     sys.setswitchinterval(LOCK_SECONDS)
     asyncio.get_running_loop().set_default_executor(
@@ -133,7 +135,7 @@ async def serve(
         interceptors=[
             CallRecorder(_methods(services), logs_calls=logs_calls),
             access.gate,
-            StatusInterceptor(Receiving(limit_bytes()), memory, access.guesses),
+            StatusInterceptor(Receiving(limit_bytes()), memory, access.guesses, request_factor),
         ],
         options=server_options(),
     )

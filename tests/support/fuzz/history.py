@@ -19,6 +19,8 @@ from support.storer.verifying import verify
 
 NAMES = ("whale", "zebra", "owl")
 MAX_KATAS = 4
+# A storer remembers more backups than these, but not all.
+_KNOWN_BACKUPS = 8
 
 
 @dataclass
@@ -174,7 +176,8 @@ class History:
 
     def _backup(self, since: int) -> None:
         """Make a backup; with one before, an incremental one of those that are 0 or more."""
-        before = self._backups[since % len(self._backups)] if self._backups and since >= 0 else None
+        known = self._backups[-_KNOWN_BACKUPS:]
+        before = known[since % len(known)] if known and since >= 0 else None
         made = backups.backup(self._katas, since_token=before.token if before else "")
         states = {name: state for name, state in made.states.items() if name in self._made}
         then = before.models if before else {}
