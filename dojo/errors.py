@@ -83,6 +83,21 @@ class LightNotFound(NotFound):
         )
 
 
+class EditNotFound(NotFound):
+    """The avatar has no edit of this number after the light."""
+
+    def __init__(self, kata_id: str, avatar: str, number: int, edit: int, newest: int) -> None:
+        super().__init__(
+            f"kata {kata_id}: {avatar} has no edit {number}.{edit}; "
+            + (f"the newest is {number}.{newest}" if newest else f"light {number} has none"),
+            kata_id=kata_id,
+            avatar=avatar,
+            number=number,
+            edit_number=edit,
+            newest_edit_number=newest,
+        )
+
+
 class ImageNotFound(NotFound):
     """None of the registries that answer has this image."""
 

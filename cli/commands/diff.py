@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import click
 
@@ -79,7 +80,7 @@ class _Lights:
         self, client: Client, kata_id: str, avatar: str, was: int | None, now: int
     ) -> None:
         self._client = client
-        self._avatar = {"kata_id": kata_id, "avatar": avatar}
+        self._avatar: dict[str, Any] = {"kata_id": kata_id, "avatar": avatar}
         newest = self._newest() if NEWEST in {was, now} else NEWEST
         self.now = newest if now == NEWEST else now
         self.was = newest if was == NEWEST else max(0, self.now - 1) if was is None else was

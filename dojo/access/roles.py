@@ -38,6 +38,7 @@ ROLES: Mapping[str, frozenset[Role]] = {
     _STORER + "ListLights": _ALL,
     _STORER + "WatchKata": _ALL,
     _STORER + "RecordTest": _WEB,
+    _STORER + "RecordEdit": _WEB,
     _STORER + "GetFiles": _ALL,
     _STORER + "DiffLights": _ALL,
     _STORER + "DownloadPatch": _ALL,

@@ -61,6 +61,7 @@ REASONS: Mapping[type[errors.DojoError], refusal_pb2.Reason.ValueType] = {
     errors.KataNotFound: refusal_pb2.REASON_NO_SUCH_KATA,
     errors.AvatarNotFound: refusal_pb2.REASON_NO_SUCH_AVATAR,
     errors.LightNotFound: refusal_pb2.REASON_NO_SUCH_LIGHT,
+    errors.EditNotFound: refusal_pb2.REASON_NO_SUCH_EDIT,
     errors.ImageNotFound: refusal_pb2.REASON_NO_SUCH_IMAGE,
     errors.StartPointNotFound: refusal_pb2.REASON_NO_SUCH_START_POINT,
     errors.AlreadyExists: refusal_pb2.REASON_KATA_EXISTS,

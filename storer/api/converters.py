@@ -21,6 +21,7 @@ from storer.api import facts_converters
 from storer.backup.download import Compression
 from storer.backup.resume import Resumption
 from storer.fs import json_times
+from storer.kata.edit import CHANGED, CREATED, DELETED, RENAMED, At, Edit
 from storer.kata.kata import DamagedAvatar
 from storer.kata.light import MAX_NUMBER, MAX_SECONDS, MAX_STATUS, Light, Submission
 from storer.kata.manifest import DEFAULT_TAB_SIZE, Manifest
@@ -75,6 +76,14 @@ def time_to(time: datetime) -> Timestamp:
     message = Timestamp()
     message.FromDatetime(time)
     return message
+
+
+_FILE_CHANGES = {
+    CREATED: storer_pb2.FILE_CHANGE_CREATED,
+    DELETED: storer_pb2.FILE_CHANGE_DELETED,
+    RENAMED: storer_pb2.FILE_CHANGE_RENAMED,
+    CHANGED: storer_pb2.FILE_CHANGE_CHANGED,
+}
 
 
 def light_to(light: Light) -> storer_pb2.Light:
@@ -192,14 +201,67 @@ def avatars_from(names: list[str]) -> list[str]:
     return [avatars.check(name, f"avatars[{place}]") for place, name in enumerate(names)]
 
 
-def seen_from(seen: dict[str, int]) -> dict[str, int]:
-    """Return the number of the newest light seen of each avatar; raise InvalidArgument."""
-    for avatar, number in seen.items():
-        avatars.check(avatar, f"seen[{visible_files.shown(avatar)}]")
-        if not 0 <= number <= MAX_NUMBER:
-            reason = f"{number} is not from 0 to {MAX_NUMBER}"
-            raise InvalidArgument(f"seen[{visible_files.shown(avatar)}]", reason)
-    return seen
+def seen_from(request: storer_pb2.WatchKataRequest) -> dict[str, At]:
+    """Return the newest light seen of each avatar, or the edit after it; raise InvalidArgument."""
+    edits = request.seen_edits if request.with_edits else {}
+    for field, seen in (("seen", request.seen), ("seen_edits", edits)):
+        for avatar, number in seen.items():
+            avatars.check(avatar, f"{field}[{visible_files.shown(avatar)}]")
+            if not 0 <= number <= MAX_NUMBER:
+                reason = f"{number} is not from 0 to {MAX_NUMBER}"
+                raise InvalidArgument(f"{field}[{visible_files.shown(avatar)}]", reason)
+    return {avatar: At(number, edits.get(avatar, 0)) for avatar, number in request.seen.items()}
+
+
+def edited_files_from(request: storer_pb2.RecordEditRequest) -> dict[str, bytes]:
+    """Return the files of an edit; raise InvalidArgument."""
+    files = dict(request.files)
+    if not files:
+        raise InvalidArgument("files", "at least one file is required")
+    visible_files.check(files)
+    return files
+
+
+def after_from(request: storer_pb2.RecordEditRequest) -> int | None:
+    """Return the light that an edit is to come after, None for any; raise InvalidArgument."""
+    if not request.HasField("after_number"):
+        return None
+    if not 0 <= request.after_number <= MAX_NUMBER:
+        reason = f"{request.after_number} is not from 0 to {MAX_NUMBER}"
+        raise InvalidArgument("after_number", reason)
+    return request.after_number
+
+
+def at_from(message: Any, field: str = "light_number", edit_field: str = "edit_number") -> At:
+    """Return the light or edit that a request names, -1 for the newest; raise InvalidArgument."""
+    number, minor = light_number(message, field), getattr(message, edit_field)
+    if not -1 <= minor <= MAX_NUMBER:
+        raise InvalidArgument(edit_field, f"{minor} is not from -1 to {MAX_NUMBER}")
+    return At(number, minor)
+
+
+def edit_to(edit: Edit) -> storer_pb2.Edit:
+    """Return an edit as a message."""
+    message = storer_pb2.Edit(
+        light_number=edit.number,
+        number=edit.minor,
+        changes=(
+            storer_pb2.FileEdit(
+                change=_FILE_CHANGES[each.kind],
+                old_name="" if each.kind == CREATED else each.was or each.filename,
+                new_name="" if each.kind == DELETED else each.filename,
+            )
+            for each in edit.changes
+        ),
+        changes_truncated=edit.is_truncated,
+        writer=edit.writer,
+        added_lines=edit.added,
+        deleted_lines=edit.deleted,
+        outage=edit.is_outage,
+    )
+    message.time.seconds = json_times.seconds(edit.time)
+    message.time.nanos = edit.time.microsecond * 1000
+    return message
 
 
 def page_size(given: int, default: int, largest: int) -> int:

@@ -56,14 +56,10 @@ def facts_from(request: storer_pb2.RecordTestRequest) -> Facts:
     """Return the facts of a request; raise InvalidArgument."""
     if request.predicted and request.predicted not in _PREDICTED:
         raise InvalidArgument("predicted", "is not red, amber or green")
-    if len(request.writer) > MAX_WRITER:
-        raise InvalidArgument(
-            "writer", f"{len(request.writer)} characters are more than {MAX_WRITER}"
-        )
     found = Facts(
         predicted=_PREDICTED.get(request.predicted, ""),
         source=source_from(request),
-        writer=request.writer,
+        writer=writer_from(request),
         is_special=request.special,
         is_stdout_truncated=request.stdout.truncated,
         is_stderr_truncated=request.stderr.truncated,
@@ -98,6 +94,13 @@ def results_to(results: dict[str, Any] | None, message: storer_pb2.GetFilesRespo
     except (json_format.Error, UnicodeEncodeError):
         return  # a kata from elsewhere: its lights can be read all the same
     message.test_results.CopyFrom(found)
+
+
+def writer_from(request: storer_pb2.RecordTestRequest | storer_pb2.RecordEditRequest) -> str:
+    """Return the writer that a request names, "" if it names none; raise InvalidArgument."""
+    if (size := len(request.writer)) > MAX_WRITER:
+        raise InvalidArgument("writer", f"{size} characters are more than {MAX_WRITER}")
+    return request.writer
 
 
 def source_from(

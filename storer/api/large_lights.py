@@ -10,28 +10,30 @@ from typing import Any
 from cyberdojo.output.v1 import output_pb2
 from cyberdojo.storer.v1 import storer_pb2
 from dojo import limits, process_main
-from dojo.budget import NotSmall
+from dojo.budget import NotSmall, SmallBudget
 from dojo.processes import Process, Processes
 from storer.api import converters, facts_converters
 from storer.fs import json_files
 from storer.git import libgit2
 from storer.kata.avatar import Avatar
+from storer.kata.edit import At, Edit
 from storer.kata.history import History
-from storer.kata.light import Light, Submission
+from storer.kata.light import Light
 
 
-def files_of(avatar: Avatar, number: int, processes: Processes) -> bytes:
-    """Return the answer to GetFiles, serialized, for a light (-1: the newest).
+def files_of(avatar: Avatar, at: At, processes: Processes) -> bytes:
+    """Return the answer to GetFiles, serialized, for a light or an edit.
 
     Large ones are made in one of the `processes`.
     """
+    light, edit = avatar.find(at)
+    history = avatar.open_history()
     try:
-        return _answer(*avatar.submission(number, limits.LARGE_LIGHT_BYTES))
+        return _answer(history, light, edit, limits.LARGE_LIGHT_BYTES)
     except NotSmall:
         pass
-    light = avatar.light(number)
     with processes.one() as process:
-        process.call(_write_answer, avatar.folder, avatar.kata_id, light)
+        process.call(_write_answer, avatar.folder, avatar.kata_id, light, edit)
         return process.written()
 
 
@@ -47,16 +49,21 @@ def _dump_files(sizes: Mapping[str, int]) -> None:
     process_main.leave(json_files.file_pieces(dict(zip(sizes, contents, strict=True))))
 
 
-def _write_answer(folder: Path, kata_id: str, light: Light) -> None:
+def _write_answer(folder: Path, kata_id: str, light: Light, edit: Edit | None) -> None:
     """Write the answer into the file, in a process."""
     libgit2.configure()
-    submission = History(folder, kata_id, folder.name).submission(light.number)
-    process_main.file().write(_answer(light, submission))
+    process_main.file().write(_answer(History(folder, kata_id, folder.name), light, edit))
 
 
-def _answer(light: Light, submission: Submission) -> bytes:
+def _answer(
+    history: History, light: Light, edit: Edit | None, max_bytes: int | None = None
+) -> bytes:
+    """Return the answer, serialized. Raises NotSmall for more than `max_bytes` bytes of files."""
+    budget = None if max_bytes is None else SmallBudget(max_bytes=max_bytes)
+    submission = history.submission(light.number, budget, minor=edit.minor if edit else 0)
     answer: Any = storer_pb2.GetFilesResponse(
         light=converters.light_to(light),
+        edit=converters.edit_to(edit) if edit else None,
         files=submission.files,
         stdout=_output(submission.stdout, truncated=light.facts.is_stdout_truncated),
         stderr=_output(submission.stderr, truncated=light.facts.is_stderr_truncated),

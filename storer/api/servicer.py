@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
 from typing import Any
@@ -33,13 +33,14 @@ from storer.backup import avatar_download, download, restore, saver_download
 from storer.backup.catalog import Catalog
 from storer.kata import diff
 from storer.kata.diff import Comparison
+from storer.kata.edit import At, Edit
 from storer.kata.kata import DamagedAvatar
 from storer.kata.light import Light
 from storer.kata.manifest import RED_AMBER_GREEN
 from storer.katas import light_source
 from storer.katas.listing import ListedDetails
 from storer.katas.repository import Katas, avatars_of
-from storer.katas.watch import Watches
+from storer.katas.watch import Event, Watches, at_of
 from storer.start_points.start_points import StartPoints
 from storer.verify.katas import Verifier
 from storer.workers.archiver import Archiver
@@ -289,7 +290,14 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
                     lights = {only: kata.avatar(only).lights()}
                 else:
                     lights, damaged = kata.lights()
+                edits = (
+                    {name: kata.avatar(name).edits() for name in lights}
+                    if request.with_edits
+                    else {}
+                )
             page = self._light_messages.page(kata_id, lights, after, size)
+            if edits:
+                page = _with_edits(page, edits)
             if not damaged:
                 return page
             named = storer_pb2.ListLightsResponse(damaged=converters.damaged_to(damaged))
@@ -303,20 +311,20 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
     ) -> AsyncIterator[storer_pb2.WatchKataResponse]:
         """Stream lights as they are recorded."""
         kata_id = kata_ids.check(request.kata_id)
-        seen = converters.seen_from(dict(request.seen))
+        seen, with_edits = converters.seen_from(request), request.with_edits
         has_caught_up = False
         while True:
             # Only here: if the watch fetched the kata, it would import a deleted one again.
             await self._threads.run(self._katas.import_, kata_id)
             try:
-                async with aclosing(self._watches.watch(kata_id, seen)) as lights:
-                    async for happened in lights:
+                async with aclosing(
+                    self._watches.watch(kata_id, seen, with_edits=with_edits)
+                ) as events:
+                    async for happened in events:
                         if happened is not None:
-                            avatar, light = happened
-                            seen[avatar] = light.number
-                            yield storer_pb2.WatchKataResponse(
-                                avatar=avatar, light=converters.light_to(light)
-                            )
+                            avatar, event = happened
+                            seen[avatar] = at_of(event)
+                            yield _event_to(avatar, event)
                         elif not has_caught_up:
                             has_caught_up = True
                             yield storer_pb2.WatchKataResponse(caught_up=True)
@@ -343,21 +351,42 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         recorded = await self._threads.run(work)
         return storer_pb2.RecordTestResponse(light=converters.light_to(recorded))
 
+    async def RecordEdit(
+        self, request: storer_pb2.RecordEditRequest, context: Context
+    ) -> storer_pb2.RecordEditResponse:
+        """Record what was changed since the newest light or edit."""
+        kata_id, name = converters.kata_and_avatar(request.kata_id, request.avatar)
+
+        def work() -> Edit | None:
+            return self._katas.record_edit(
+                kata_id,
+                name,
+                converters.edited_files_from(request),
+                converters.time_from(request.time, "time", given=request.HasField("time")),
+                after=converters.after_from(request),
+                writer=facts_converters.writer_from(request),
+                request=converters.request_from(request),
+            )
+
+        recorded = await self._threads.run(work)
+        edit = None if recorded is None else converters.edit_to(recorded)
+        return storer_pb2.RecordEditResponse(edit=edit)
+
     async def GetFiles(self, request: storer_pb2.GetFilesRequest, context: Context) -> Any:
         """Read the visible files and the output of a light; return the response, serialized."""
         kata_id, name = converters.kata_and_avatar(request.kata_id, request.avatar)
-        number = converters.light_number(request)
+        at = converters.at_from(request)
 
         def read() -> bytes:
             with self._katas.using(kata_id) as kata:
-                return large_lights.files_of(kata.avatar(name), number, self._large)
+                return large_lights.files_of(kata.avatar(name), at, self._large)
 
         return await self._threads.run(read)
 
     async def DiffLights(self, request: storer_pb2.DiffLightsRequest, context: Context) -> Any:
         """Compare two lights, line by line; return the response, serialized."""
         kata_id, name = converters.kata_and_avatar(request.kata_id, request.avatar)
-        was, now = _light_numbers(request)
+        was, now = _two_places(request)
 
         output = DIFF_OUTPUTS[request.changed_only, request.counts_only]
         read = partial(self._read_two, kata_id, name, was, now)
@@ -368,7 +397,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
     ) -> AsyncIterator[storer_pb2.DownloadPatchResponse]:
         """Stream the difference of two lights as a unified patch."""
         kata_id, name = converters.kata_and_avatar(request.kata_id, request.avatar)
-        was, now = _light_numbers(request)
+        was, now = _two_places(request)
 
         read = partial(self._read_two, kata_id, name, was, now)
         patch = await self._comparisons.compare(Output.PATCH, read)
@@ -380,7 +409,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
             yield part
 
     def _read_two(
-        self, kata_id: str, name: str, was: int, now: int, max_bytes: int | None
+        self, kata_id: str, name: str, was: At, now: At, max_bytes: int | None
     ) -> Comparison:
         with self._katas.using(kata_id) as kata:
             return diff.read(kata.avatar(name), was, now, max_bytes)
@@ -487,8 +516,28 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         return manifest
 
 
-def _light_numbers(
+def _two_places(
     request: storer_pb2.DiffLightsRequest | storer_pb2.DownloadPatchRequest,
-) -> tuple[int, int]:
-    was = converters.light_number(request, "was_number")
-    return was, converters.light_number(request, "now_number")
+) -> tuple[At, At]:
+    was = converters.at_from(request, "was_number", "was_edit_number")
+    return was, converters.at_from(request, "now_number", "now_edit_number")
+
+
+def _event_to(avatar: str, event: Event) -> storer_pb2.WatchKataResponse:
+    if isinstance(event, Edit):
+        return storer_pb2.WatchKataResponse(avatar=avatar, edit=converters.edit_to(event))
+    return storer_pb2.WatchKataResponse(avatar=avatar, light=converters.light_to(event))
+
+
+def _with_edits(
+    page: storer_pb2.ListLightsResponse, edits: Mapping[str, Sequence[Edit]]
+) -> storer_pb2.ListLightsResponse:
+    """Return a copy of a page of lights, with the edits after each light on it."""
+    response = storer_pb2.ListLightsResponse()
+    response.CopyFrom(page)
+    for each in response.avatars:
+        first, last = each.lights[0].number, each.lights[-1].number
+        each.edits.extend(
+            converters.edit_to(edit) for edit in edits[each.avatar] if first <= edit.number <= last
+        )
+    return response

@@ -314,6 +314,8 @@ def _decide(kata_id: str, incoming: Kata, existing: Kata | None, options: Restor
         reason, outcome = f"without {without}" if lost else "", Outcome.REPLACED
     else:
         differs = "its manifest.json differs from that in the backup, and its lights do not"
+        if not damage and head_of(existing).manifest_sha256 == head_of(incoming).manifest_sha256:
+            differs = "it has edits after its lights that the backup has not"
         reason, outcome = f"{damage or differs}. Restore it with overwrite", Outcome.SKIPPED
     reasons = [reason, f"in the backup, {damaged}" if damaged else ""]
     return Report(kata_id, outcome, "; ".join(filter(None, reasons)), count)

@@ -17,7 +17,7 @@ from storer.backup.resume import Resumption
 from storer.fs import json_files, json_times
 from storer.kata.avatar import Avatar
 from storer.kata.kata import Kata
-from storer.kata.light import Light
+from storer.kata.light import Light, Submission
 from storer.kata.manifest import FORMAT_KEY, REQUEST, SAVER
 from storer.katas.repository import Katas
 from storer.saver import written
@@ -146,9 +146,11 @@ class _Export:
             yield repository.commit(event, light.time, submission, given, cut_off)
             for number, minor in edits:
                 if number == light.number:
-                    found, files, kept = history.edit(number, minor, SAVER)
+                    found = history.edit(number, minor)
+                    kept = history.more_of_edit(number, minor, SAVER)
                     event = written.event_of_edit(found, kept)
-                    yield repository.commit(event, found.time, files, None)
+                    edited = Submission(history.files(number, {}, minor=minor))
+                    yield repository.commit(event, found.time, edited, None)
 
     def _source(self, light: Light, name: str) -> dict[str, Any]:
         """Return what an event says of where its files come from."""

@@ -1,4 +1,4 @@
-"""An avatar's write-ahead log: the lights whose git files may not be on disk yet.
+"""An avatar's write-ahead log: the lights and edits whose git files may not be on disk yet.
 
 A light writes a dozen files and references, each of which would need a sync of its own. Instead,
 the new objects of a light are appended to one file, `.journal`, and only that file is synced.
@@ -37,17 +37,22 @@ POSITION_BYTES = _POSITION.size
 _POSITION_MAGIC = b"lights/2"
 _HEADER = struct.Struct(f">8s{_GENERATION_BYTES}sQ32s")  # magic, generation, bytes, their sha256
 _MAGIC = b"light/2\n"
-_LIGHT = struct.Struct(">Q20sI")  # number, commit, how many objects
+_LIGHT = struct.Struct(">Q20sI")  # number with minor above it, commit, how many objects
+_NUMBER_BITS = 32
 _OBJECT = struct.Struct(">20sI")  # name, bytes
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One light: its commit, and its new objects as loose object files, by name."""
+    """A light, or an edit after it: its commit, and its new objects as loose object files, by name.
+
+    `minor` is the edit's number after light `number`; 0 for the light itself.
+    """
 
     number: int
     commit: str
     objects: Mapping[str, bytes]
+    minor: int = 0
 
 
 class Position(NamedTuple):
@@ -85,7 +90,8 @@ class WriteAheadLog:
 
         When this returns, the entry is on disk. If it raises, the log does not have the entry.
         """
-        parts = [_LIGHT.pack(entry.number, bytes.fromhex(entry.commit), len(entry.objects))]
+        number = entry.minor << _NUMBER_BITS | entry.number
+        parts = [_LIGHT.pack(number, bytes.fromhex(entry.commit), len(entry.objects))]
         for name, content in entry.objects.items():
             parts += [_OBJECT.pack(bytes.fromhex(name), len(content)), content]
         # One copy in all: a light can have 48 MiB.
@@ -227,4 +233,5 @@ def _entry(payload: memoryview) -> Entry:
         at += _OBJECT.size
         objects[name.hex()] = bytes(payload[at : at + length])
         at += length
-    return Entry(number, commit.hex(), objects)
+    minor, number = divmod(number, 1 << _NUMBER_BITS)
+    return Entry(number, commit.hex(), objects, minor)

@@ -91,6 +91,13 @@ class NewObjects:
         return name
 
 
+def blob_name(content: bytes) -> str:
+    """Return the name of the blob with a file's content, in hexadecimal."""
+    whole = hashlib.sha1(b"blob %d\0" % len(content), usedforsecurity=False)
+    whole.update(content)
+    return whole.hexdigest()
+
+
 def write(
     git: Path,
     files: Mapping[str, bytes],

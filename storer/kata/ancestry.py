@@ -6,6 +6,7 @@ import pygit2
 
 from dojo.errors import KataDamaged
 from storer.git.libgit2 import in_words
+from storer.kata import edit
 from storer.kata.head import DAMAGED, head_of, newest
 from storer.kata.history import GIT
 from storer.kata.kata import Kata
@@ -32,7 +33,17 @@ def is_ancestor(was: Kata, now: Kata) -> bool:
         new = _commit(now, name, ends[name][0])
         if not _continues(now, name, old, new) or _commit(now, name, number) != old:
             return False
-    return True
+    numbers = {name: number for name, number, _ in before.lights}
+    return all(
+        has_edit(now, name, numbers[name], minor, commit) for name, minor, commit in before.edits
+    )
+
+
+def has_edit(kata: Kata, avatar: str, number: int, minor: int, commit: str) -> bool:
+    """Return whether an avatar's edit is this commit. Raises KataDamaged."""
+    repository = kata.avatar(avatar).open_history().open_repository()
+    found = repository.references.get(edit.tag_of(number, minor))
+    return found is not None and str(found.target) == commit
 
 
 def _continues(kata: Kata, avatar: str, old: pygit2.Oid, new: pygit2.Oid) -> bool:

@@ -15,6 +15,7 @@ from dojo.errors import (
     Busy,
     DiskFull,
     DiskReadOnly,
+    EditNotFound,
     Exhausted,
     KataDamaged,
     LightNotFound,
@@ -25,7 +26,10 @@ from storer.fs import durable, in_place, json_files
 from storer.fs.checkpointer import Checkpointer
 from storer.fs.json_files import DumpFiles, Unreadable
 from storer.fs.write_ahead_log import Entry, WriteAheadLog
+from storer.git import object_writer
 from storer.kata import damaged, sandbox
+from storer.kata.edit import MAX_CHANGES, At, Edit, changes_between
+from storer.kata.edits import Edits
 from storer.kata.history import GIT, LIGHT_JSON, History
 from storer.kata.light import Light, Submission
 from storer.kata.light_facts import NO_FACTS, Facts, Source
@@ -97,6 +101,25 @@ class Avatar:
                 return each
         raise LightNotFound(self.kata_id, self.name, number, lights[-1].number)
 
+    def edits(self) -> tuple[Edit, ...]:
+        """Return all edits, in their order."""
+        return self._edits().all
+
+    def find(self, at: At) -> tuple[Light, Edit | None]:
+        """Return the light at a place, and the edit if it is one.
+
+        Raises LightNotFound or EditNotFound.
+        """
+        light = self.light(at.number)
+        if not at.minor:
+            return light, None
+        edits = [each for each in self.edits() if each.number == light.number]
+        if at.minor == NEWEST:
+            return light, edits[-1] if edits else None
+        if not 0 < at.minor <= len(edits):
+            raise EditNotFound(self.kata_id, self.name, light.number, at.minor, len(edits))
+        return light, edits[at.minor - 1]
+
     def submission(self, number: int, max_bytes: int | None = None) -> tuple[Light, Submission]:
         """Return light `number` (-1 is the newest) with its files and output.
 
@@ -122,12 +145,7 @@ class Avatar:
         """
         with locks.locked(self.folder):
             recorder = self._recover()
-            lights = self._lights()
-            if recorder.has_tag_file(lights.newest.number + 1):
-                # Another process recorded a light since increments.json was read, and died before
-                # it listed the light there.
-                self._cache.forget(self.folder)
-                lights = self._lights()
+            lights = self._newest_lights(recorder)
             if light.request is not None:
                 before = lights.by_request.get(light.request.id)
                 if before is not None and before.request is not None:
@@ -142,6 +160,55 @@ class Avatar:
                 tip = recorder.record(numbered, submission, lights.tip, log)
             self._write_lists(lights, submission, tip, [numbered], dump_files=dump_files)
             return numbered
+
+    def record_edit(
+        self,
+        files: dict[str, bytes],
+        time: datetime,
+        *,
+        after: int | None = None,
+        writer: str = "",
+        request: Request | None = None,
+    ) -> Edit | None:
+        """Record what was changed since the newest light or edit; `files` are all visible files.
+
+        Return the edit; None if nothing was changed: then nothing is recorded. `after` is the
+        number of the newest light that the caller knows of, or None; raises StaleNumber if there is
+        a newer one. If the request was recorded before, its edit is returned, and nothing is
+        recorded; raises RequestIdReused if that was another request with the same id.
+        """
+        with locks.locked(self.folder):
+            recorder = self._recover()
+            lights = self._newest_lights(recorder)
+            edits = self._edits()
+            if request is not None:
+                before = edits.by_request.get(request.id)
+                if before is not None and before.request is not None:
+                    request.check_repeats(before.request)
+                    return before
+            number = lights.newest.number
+            if after is not None and after != number:
+                raise StaleNumber(self.kata_id, self.name, after + 1, number)
+            newest = edits.newest_of(number)
+            was = recorder.file_names(number, newest)
+            now = {name: object_writer.blob_name(content) for name, content in files.items()}
+            changes = changes_between(was, now)
+            if not changes:
+                return None
+            edit = Edit(
+                number,
+                newest + 1,
+                time,
+                tuple(changes[:MAX_CHANGES]),
+                is_truncated=len(changes) > MAX_CHANGES,
+                writer=writer,
+                request=request,
+            )
+            parent = recorder.edit_commit(number, newest) if newest else recorder.commit(number)
+            tip = Tip(parent, frozenset(was.values()), None)
+            with self._checkpointer.tracking(self.folder, self.rewrite):
+                recorder.record_edit(edit, files, tip, WriteAheadLog(self.folder))
+            return edit
 
     def write_derived_files(self) -> None:
         """Bring the files that derive from git up to date. The caller holds the avatar's lock.
@@ -170,7 +237,7 @@ class Avatar:
         or be something else than was written.
         """
         # The log has light 0 only if the whole repository was created just before.
-        is_new = any(entry.number == 0 for entry in entries)
+        is_new = any(entry.number == 0 and not entry.minor for entry in entries)
         self._opened = Recorder.create(self.folder, self.kata_id, self.name, overwrite=is_new)
         self._opened.replay(entries, overwrite=True)
         in_place.drop_spare(self.folder / MANIFEST)
@@ -261,6 +328,19 @@ class Avatar:
         else:
             durable.replace(self.folder / MANIFEST, content)
         self._cache.append(self.folder, before, added, tip)
+
+    def _edits(self) -> Edits:
+        return self._cache.edits.read(self.folder, self.open_history())
+
+    def _newest_lights(self, recorder: Recorder) -> Lights:
+        """Return the lights, also those that nobody has listed. The caller holds the lock."""
+        lights = self._lights()
+        if recorder.has_tag_file(lights.newest.number + 1):
+            # Another process recorded a light since increments.json was read, and died before it
+            # listed the light there.
+            self._cache.forget(self.folder)
+            lights = self._lights()
+        return lights
 
     def _lights(self) -> Lights:
         found = self._cache.get(self.folder)

@@ -13,6 +13,7 @@ from dojo.budget import SmallBudget
 from storer.fs.json_files import from_bytes
 from storer.git import in_memory
 from storer.kata.avatar import Avatar
+from storer.kata.edit import At
 
 Files = dict[str, bytes]
 
@@ -115,16 +116,20 @@ class Comparison(NamedTuple):
         return found
 
 
-def read(avatar: Avatar, was: int, now: int, max_bytes: int | None = None) -> Comparison:
-    """Read the files of two lights.
+def read(avatar: Avatar, was: At, now: At, max_bytes: int | None = None) -> Comparison:
+    """Read the files of two lights or edits.
 
-    Raises LightNotFound, KataDamaged, or NotSmall if they have more than `max_bytes`.
+    Raises LightNotFound, EditNotFound, KataDamaged, or NotSmall if they have more than `max_bytes`.
     """
-    was, now = (avatar.light(number).number for number in (was, now))
+    found = [avatar.find(at) for at in (was, now)]
     known: dict[str, bytes] = {}
     budget = SmallBudget(max_bytes=max_bytes)
+    history = avatar.open_history()
     return Comparison(
-        *(avatar.open_history().files(number, known, budget) for number in (was, now))
+        *(
+            history.files(light.number, known, budget, minor=edit.minor if edit else 0)
+            for light, edit in found
+        )
     )
 
 

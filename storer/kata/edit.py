@@ -9,84 +9,161 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple, TypeGuard
 
 from storer.fs import json_files, json_times
 from storer.fs.json_files import Unreadable
+from storer.kata import light_facts
+from storer.kata.light import MAX_NUMBER
+from storer.kata.light_facts import MAX_WRITER
+from storer.kata.request import Request
 
 EDIT_JSON = "edit.json"
 
-CREATED, DELETED, RENAMED, EDITED, OUTAGE = KINDS = (
-    "created",
-    "deleted",
-    "renamed",
-    "edited",
-    "outage",  # nobody knows what happened meanwhile: another server could not record it
-)
+CREATED, DELETED, RENAMED, CHANGED = KINDS = ("created", "deleted", "renamed", "changed")
 
-_TAG = re.compile(r"refs/tags/(0|[1-9][0-9]{0,7})\.([1-9][0-9]{0,7})")
+# More changes of one edit are not listed: its files tell them.
+MAX_CHANGES = 64
+
+_TAG = re.compile(r"(?:refs/tags/)?(0|[1-9][0-9]{0,7})\.([1-9][0-9]{0,7})")
+
+
+class At(NamedTuple):
+    """A place in an avatar's history: a light, or with a `minor` an edit after it.
+
+    -1 stands for the newest: as the number for the newest light, as `minor` for the newest edit
+    after it, or for the light itself if it has none.
+    """
+
+    number: int
+    minor: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.number}.{self.minor}" if self.minor else str(self.number)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What became of a file. `was` is its name before, if it was renamed."""
+
+    kind: str
+    filename: str
+    was: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Edit:
     """What was changed after light `number`: edit `minor` of that, beginning with 1.
 
-    `filename` is the file that was changed, and `was` its name before if it was renamed. `writer`
-    names the browser or tab. `added` and `deleted` are lines, None where that is not known.
+    `changes` are the first MAX_CHANGES; `is_truncated` says that there were more. `writer` names
+    the browser or tab. `added` and `deleted` are lines, None where that is not known. `is_outage`
+    says that nobody knows what happened: another server could not record it. `request` is the one
+    that recorded it, None if that had no id.
     """
 
     number: int
     minor: int
-    kind: str
     time: datetime
-    filename: str = ""
-    was: str = ""
+    changes: tuple[Change, ...] = ()
+    is_truncated: bool = False
     writer: str = ""
     added: int | None = None
     deleted: int | None = None
+    is_outage: bool = False
+    request: Request | None = None
+
+
+def changes_between(was: Mapping[str, object], now: Mapping[str, object]) -> list[Change]:
+    """Return what became of the files in `was`, by name.
+
+    The values are contents, or what stands for them. A file that is gone, whose content another
+    name has now, was renamed.
+    """
+    gone = {name: content for name, content in was.items() if name not in now}
+    new = {name: content for name, content in now.items() if name not in was}
+    places: dict[object, list[str]] = {}
+    for name, content in gone.items():
+        places.setdefault(content, []).append(name)
+    found = []
+    for name, content in new.items():
+        if places.get(content):
+            found.append(Change(RENAMED, name, places[content].pop(0)))
+        else:
+            found.append(Change(CREATED, name))
+    found += [Change(DELETED, name) for names in places.values() for name in names]
+    found += [
+        Change(CHANGED, name) for name, content in now.items() if was.get(name, content) != content
+    ]
+    return found
 
 
 def to_json(edit: Edit) -> dict[str, Any]:
     """Return an edit as the object in edit.json; what there is nothing to say of is left out."""
+    request = edit.request
     value = {
         "number": edit.number,
         "minor": edit.minor,
-        "kind": edit.kind,
         "time": json_times.to_list(edit.time),
-        "filename": edit.filename or None,
-        "was": edit.was or None,
+        "changes": [
+            {
+                "kind": each.kind,
+                "filename": each.filename,
+                **({"was": each.was} if each.was else {}),
+            }
+            for each in edit.changes
+        ],
+        "changes_truncated": edit.is_truncated or None,
         "writer": edit.writer or None,
         "added_lines": edit.added,
         "deleted_lines": edit.deleted,
+        "outage": edit.is_outage or None,
+        "request_id": None if request is None else request.id,
+        "request_digest": None if request is None else request.digest,
     }
     return {key: each for key, each in value.items() if each is not None}
 
 
 def from_json(value: Mapping[str, Any]) -> Edit:
     """Return the edit that the object in edit.json stands for; raise Unreadable for any other."""
-    number, minor, kind = value.get("number"), value.get("minor"), value.get("kind")
-    if not (_is_count(number) and _is_count(minor) and kind in KINDS):
-        raise Unreadable(f"{number!r:.40}.{minor!r:.40} {kind!r:.40} is no edit")
+    number, minor, changes = value.get("number"), value.get("minor"), value.get("changes")
+    if not (_is_number(number) and _is_number(minor) and minor > 0):
+        raise Unreadable(f"{number!r:.40}.{minor!r:.40} is no edit")
+    if not isinstance(changes, list) or len(changes) > MAX_CHANGES:
+        raise Unreadable(f"edit {number}.{minor}: its changes are no short list")
     try:
         time = json_times.from_list(value.get("time"))
     except ValueError as error:
-        raise Unreadable(str(error)) from None
-    texts = {key: json_files.to_text(value.get(key, "")) for key in ("filename", "was", "writer")}
-    added, deleted = value.get("added_lines"), value.get("deleted_lines")
+        raise Unreadable(f"edit {number}.{minor}: {error}") from None
+    request = json_files.to_text(value.get("request_id", ""))
     return Edit(
-        number,  # type: ignore[arg-type]
-        minor,  # type: ignore[arg-type]
-        str(kind),
+        number,
+        minor,
         time,
-        **texts,
-        added=added if _is_count(added) else None,
-        deleted=deleted if _is_count(deleted) else None,
+        changes=tuple(_change(each) for each in changes),
+        is_truncated=value.get("changes_truncated") is True,
+        writer=json_files.to_text(value.get("writer", ""))[:MAX_WRITER],
+        added=light_facts.count(value.get("added_lines")),
+        deleted=light_facts.count(value.get("deleted_lines")),
+        is_outage=value.get("outage") is True,
+        request=Request(request, json_files.to_text(value.get("request_digest", "")))
+        if request
+        else None,
     )
 
 
-def tag_of(edit: Edit) -> str:
+def changes_from_json(value: object) -> tuple[Change, ...]:
+    """Return the changes that a list in JSON has; none if it is anything else."""
+    if not isinstance(value, list) or len(value) > MAX_CHANGES:
+        return ()
+    try:
+        return tuple(_change(each) for each in value)
+    except Unreadable:
+        return ()
+
+
+def tag_of(number: int, minor: int) -> str:
     """Return the name of the reference that leads to an edit."""
-    return f"refs/tags/{edit.number}.{edit.minor}"
+    return f"refs/tags/{number}.{minor}"
 
 
 def number_of(tag: str) -> tuple[int, int] | None:
@@ -95,5 +172,15 @@ def number_of(tag: str) -> tuple[int, int] | None:
     return None if found is None else (int(found[1]), int(found[2]))
 
 
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+def _change(value: object) -> Change:
+    if not isinstance(value, Mapping) or value.get("kind") not in KINDS:
+        raise Unreadable(f"{value!r:.80} is no change of a file")
+    return Change(
+        str(value["kind"]),
+        json_files.to_text(value.get("filename", "")),
+        json_files.to_text(value.get("was", "")),
+    )
+
+
+def _is_number(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_NUMBER

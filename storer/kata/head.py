@@ -8,6 +8,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +17,7 @@ from dojo.engine.data_containers import MANIFEST
 from dojo.errors import KataDamaged, KataNotFound
 from storer.fs.json_files import Unreadable
 from storer.fs.write_ahead_log import WriteAheadLog
-from storer.kata import damaged
+from storer.kata import damaged, edit
 from storer.kata.avatar import Avatar
 from storer.kata.history import GIT
 from storer.kata.kata import Kata
@@ -39,16 +40,20 @@ class Head:
     the git object that the light's tag names: a commit, or in legacy katas an annotated tag. A
     damaged avatar has the number DAMAGED, and the digest of what came of it, "" if it was whole
     when it came.
-    `manifest_sha256` is the digest of the kata's manifest.json.
+    `manifest_sha256` is the digest of the kata's manifest.json. `edits` has each avatar that edited
+    something after its newest light, with the number of the newest edit and its commit; when there
+    is a newer light, the edits before that can't change.
     """
 
     lights: tuple[tuple[str, int, str], ...]
     manifest_sha256: str
+    edits: tuple[tuple[str, int, str], ...] = ()
 
     @cached_property
     def digest(self) -> str:
         """The digest of the whole head, as 64 hexadecimal digits."""
         lines = [self.manifest_sha256, *(f"{name} {at} {tag}" for name, at, tag in self.lights)]
+        lines += [f"{name} .{minor} {commit}" for name, minor, commit in self.edits]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
@@ -64,7 +69,12 @@ def head_of(kata: Kata, names: Iterable[str] | None = None) -> Head:
         raise KataNotFound(kata.kata_id) from None
     names = kata.avatar_names() if names is None else names
     lights = tuple((name, *newest(kata, name)) for name in names)
-    return Head(lights, hashlib.sha256(manifest).hexdigest())
+    edits = tuple(
+        (name, *edit)
+        for name, number, _ in lights
+        if number != DAMAGED and (edit := newest_edit(kata.folder / name, number)) is not None
+    )
+    return Head(lights, hashlib.sha256(manifest).hexdigest(), edits)
 
 
 def newest(kata: Kata, name: str) -> tuple[int, str]:
@@ -79,6 +89,21 @@ def newest(kata: Kata, name: str) -> tuple[int, str]:
         return _newest_from_git(kata.avatar(name))
     except KataDamaged:
         return DAMAGED, _digest_of_damage(kata.folder / name)
+
+
+def newest_edit(folder: Path, number: int) -> tuple[int, str] | None:
+    """Return the number and the commit of the newest edit after a light; None if there is none."""
+    git = folder / GIT
+    minor, commit = 0, ""
+    with suppress(FileNotFoundError), open(git / "packed-refs", "rb") as lines:
+        for line in lines:
+            target, _, name = line.decode("ascii", "replace").rstrip("\n").partition(" ")
+            found = edit.number_of(name)
+            if found is not None and found[0] == number and found[1] > minor:
+                minor, commit = found[1], target
+    while (path := git / edit.tag_of(number, minor + 1)).exists():
+        minor, commit = minor + 1, path.read_text(errors="replace").strip()
+    return (minor, commit) if minor else None
 
 
 def _digest_of_damage(folder: Path) -> str:

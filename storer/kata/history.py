@@ -10,8 +10,8 @@ disk, in git's files or in the write-ahead log.
 """
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from dojo.limits import GIT_DEPTH
 from dojo.naming import SANDBOX
 from storer.fs import json_files
 from storer.fs.json_files import Unreadable
+from storer.git import object_writer
 from storer.git.libgit2 import in_words
 from storer.git.reader import GitReader, TreeEntry
 from storer.kata import edit, light
@@ -38,6 +39,7 @@ TEST_RESULTS = "test_results"
 LIGHT_JSON = "light.json"
 MANIFEST_JSON = "manifest.json"
 
+_NAME_DIGITS = 40
 _MAX_FOLDERS = visible_files.MAX_FILES * GIT_DEPTH  # each file can be in folders of its own
 
 _READING_ERRORS = (
@@ -122,24 +124,29 @@ class History:
 
     def time(self, number: int) -> datetime:
         """Return when light `number` was committed."""
-        commit = self.open_repository()[self._commit(number)].peel(pygit2.Commit)
+        commit = self.open_repository()[self.commit(number)].peel(pygit2.Commit)
         with self._reading(tag_of(number)):
             return datetime.fromtimestamp(commit.commit_time, UTC)
 
-    def submission(self, number: int, budget: Budget | None = None) -> Submission:
+    def submission(
+        self, number: int, budget: Budget | None = None, *, minor: int = 0
+    ) -> Submission:
         """Return the visible files and the output of light `number`.
 
-        What is read of them is drawn on the budget before it is held.
+        With a `minor`, the files are those of that edit after it. What is read of them is drawn on
+        the budget before it is held.
         """
         budgets = () if budget is None else (budget,)
         root = self._root(number)
+        edited = self._edit_files(number, minor, {}, *budgets) if minor else None
         if LIGHT_JSON.encode() not in root:
             files = self._legacy_files(number, root, *budgets)
-            return Submission(files=files, stdout=files.pop(OUTPUT, b""))
+            output = files.pop(OUTPUT, b"")
+            return Submission(files=files if edited is None else edited, stdout=output)
         value = self._json_in(root, number, LIGHT_JSON, *budgets)
         results = value.get(TEST_RESULTS)
         return Submission(
-            files=self._files_in(root, number, {}, *budgets),
+            files=self._files_in(root, number, {}, *budgets) if edited is None else edited,
             stdout=json_files.to_bytes(str(value.get("stdout", ""))),
             stderr=json_files.to_bytes(str(value.get("stderr", ""))),
             test_results=results if isinstance(results, dict) else None,
@@ -152,35 +159,80 @@ class History:
             return {}
         return _object(self._json_in(root, number, LIGHT_JSON), key)
 
-    def edit_numbers(self) -> list[tuple[int, int]]:
-        """Return the edits, each by the light before it and its number behind that, in order."""
-        names = self.open_repository().listall_references()
-        return sorted(filter(None, map(edit.number_of, names)))
-
-    def edit(self, number: int, minor: int, key: str) -> tuple[Edit, Submission, dict[str, Any]]:
-        """Return an edit, the files after it, and what edit.json has under a key, as of a light."""
-        tag = f"refs/tags/{number}.{minor}"
-        with self._reading(tag):
-            root = self._reader.root(tag)
-            value = json_files.loads(self._blob_in(root, EDIT_JSON), dict)
-            files = TreeFiles(self._reader, {}, ()).read(self._sandbox(root))
-            return edit.from_json(value), Submission(files), _object(value, key)
+    def more_of_edit(self, number: int, minor: int, key: str) -> dict[str, Any]:
+        """Return what edit.json has under a key of another server."""
+        tag = edit.tag_of(number, minor)
+        with self._reading(f"{tag}:{EDIT_JSON}"):
+            content = self._blob_in(self._reader.root(tag), EDIT_JSON)
+            return _object(json_files.loads(content, dict), key)
 
     def files(
-        self, number: int, known: dict[str, bytes], budget: Budget | None = None
+        self,
+        number: int,
+        known: dict[str, bytes],
+        budget: Budget | None = None,
+        *,
+        minor: int = 0,
     ) -> dict[str, bytes]:
-        """Return the visible files of light `number`.
+        """Return the visible files of light `number`, or of edit `minor` after it.
 
         Git objects that `known` has, by name, are not read again; those that are read are added,
         and their bytes are drawn on the budget before they are held.
         """
         budgets = () if budget is None else (budget,)
+        if minor:
+            return self._edit_files(number, minor, known, *budgets)
         root = self._root(number)
         if LIGHT_JSON.encode() in root:
             return self._files_in(root, number, known, *budgets)
         files = self._legacy_files(number, root, *budgets)
         files.pop(OUTPUT, None)
         return files
+
+    def file_names(self, number: int, minor: int) -> dict[str, str]:
+        """Return the visible files of light `number`, or of edit `minor` after it, as blobs' names.
+
+        No file is read, but for a legacy light.
+        """
+        tag = edit.tag_of(number, minor) if minor else tag_of(number)
+        if not minor and self.is_legacy(number):
+            files = self.files(number, {})
+            return {name: object_writer.blob_name(content) for name, content in files.items()}
+        with self._reading(f"{tag}:{SANDBOX}"):
+            tree = self._sandbox(self._reader.root(tag))
+            return TreeFiles(self._reader, {}, ()).names(tree)
+
+    def edit(self, number: int, minor: int) -> Edit:
+        """Return edit `minor` after light `number`. Raises KataDamaged."""
+        tag = edit.tag_of(number, minor)
+        with self._reading(f"{tag}:{EDIT_JSON}"):
+            content = self._blob_in(self._reader.root(tag), EDIT_JSON)
+            found = edit.from_json(json_files.loads(content, dict))
+            if (found.number, found.minor) != (number, minor):
+                raise Unreadable(f"it is edit {found.number}.{found.minor}")
+            return found
+
+    def edit_commit(self, number: int, minor: int) -> str:
+        """Return the commit of edit `minor` after light `number`. Raises KataDamaged."""
+        tag = edit.tag_of(number, minor)
+        with self._reading(tag):
+            return self._reader.commit(tag)
+
+    def has_edit_file(self, number: int, minor: int) -> bool:
+        """Return whether the tag of an edit has a file, as the tag of a new one does."""
+        return os.path.exists(f"{self._folder}/{edit.tag_of(number, minor)}")  # noqa: PTH110 - faster
+
+    def edit_numbers(self) -> list[tuple[int, int]]:
+        """Return the light and the minor number of each edit that has a tag, in their order."""
+        found: set[tuple[int, int] | None] = set()
+        with suppress(FileNotFoundError), os.scandir(f"{self._folder}/refs/tags") as entries:
+            found.update(edit.number_of(f"refs/tags/{entry.name}") for entry in entries)
+        with suppress(FileNotFoundError), open(self._folder / "packed-refs", "rb") as lines:
+            found.update(
+                edit.number_of(line[_NAME_DIGITS + 1 :].decode("ascii", "replace").rstrip("\n"))
+                for line in lines
+            )
+        return sorted(each for each in found if each is not None)
 
     def is_legacy(self, number: int) -> bool:
         """Return whether light `number` was committed without a light.json."""
@@ -210,7 +262,8 @@ class History:
             return ""
         return "" if found is None else str(found.target)
 
-    def _commit(self, number: int) -> str:
+    def commit(self, number: int) -> str:
+        """Return the commit of light `number`. Raises KataDamaged."""
         with self._reading(tag_of(number)):
             return self._reader.commit(tag_of(number))
 
@@ -235,6 +288,14 @@ class History:
     ) -> dict[str, bytes]:
         with self._reading(f"{tag_of(number)}:{SANDBOX}"):
             return TreeFiles(self._reader, known, budgets).read(self._sandbox(root))
+
+    def _edit_files(
+        self, number: int, minor: int, known: dict[str, bytes], *budgets: Budget
+    ) -> dict[str, bytes]:
+        tag = edit.tag_of(number, minor)
+        with self._reading(f"{tag}:{SANDBOX}"):
+            tree = self._sandbox(self._reader.root(tag))
+            return TreeFiles(self._reader, known, budgets).read(tree)
 
     def _sandbox(self, root: dict[bytes, TreeEntry]) -> str:
         found = root[SANDBOX.encode()]
@@ -290,35 +351,44 @@ class TreeFiles:
         self._folders = Budget(max_entries=_MAX_FOLDERS)
         self._of_call = budgets
         self._found: dict[str, bytes] = {}
+        self._names: dict[str, str] = {}
 
     def read(self, tree: str) -> dict[str, bytes]:
         """Return the files; raise Unreadable, or BudgetExceeded for the budget of a call."""
-        self._add_folder("", tree)
+        self._walk("", tree, self._add)
         return self._found
 
-    def _add_folder(self, prefix: str, tree: str) -> None:
+    def names(self, tree: str) -> dict[str, str]:
+        """Return the names of the files' blobs; raise Unreadable."""
+        self._walk("", tree, self._names.__setitem__)
+        return self._names
+
+    def _walk(self, prefix: str, tree: str, add: Callable[[str, str], None]) -> None:
         try:
             self._folders.take_entry()
             with self._of_light.one_deeper():
                 for raw_name, entry in self._reader.folder(tree).items():
-                    self._add(prefix + json_files.from_bytes(raw_name), entry)
+                    self._take(prefix + json_files.from_bytes(raw_name), entry, add)
         except BudgetExceeded as error:
             raise Unreadable(f"its files are too much: {error.reason}") from None
 
-    def _add(self, name: str, entry: TreeEntry) -> None:
+    def _take(self, name: str, entry: TreeEntry, add: Callable[[str, str], None]) -> None:
         if entry.is_folder:
-            self._add_folder(f"{name}/", entry.object)
+            self._walk(f"{name}/", entry.object, add)
         elif not entry.is_submodule:
             if (fault := visible_files.name_fault(name)) is not None:
                 raise Unreadable(f"{visible_files.shown(name)}: {fault}")
             self._of_light.take_entry()
-            content = self._known.get(entry.object)
-            if content is None:
-                content = self._reader.blob(entry.object, self._of_light, *self._of_call)
-                self._known[entry.object] = content
-            else:
-                self._of_light.take_bytes(len(content))
-            self._found[name] = content
+            add(name, entry.object)
+
+    def _add(self, name: str, blob: str) -> None:
+        content = self._known.get(blob)
+        if content is None:
+            content = self._reader.blob(blob, self._of_light, *self._of_call)
+            self._known[blob] = content
+        else:
+            self._of_light.take_bytes(len(content))
+        self._found[name] = content
 
 
 def _object(value: Mapping[str, Any], key: str) -> dict[str, Any]:

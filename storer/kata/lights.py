@@ -19,6 +19,7 @@ from dojo.lru_cache import LruCache
 from storer.fs import durable, in_place, json_files, json_times
 from storer.fs.json_files import Unreadable
 from storer.kata import light
+from storer.kata.edits import EditsCache
 from storer.kata.history import History
 from storer.kata.light import Light
 from storer.kata.recorder import Tip
@@ -58,6 +59,7 @@ class LightsCache:
 
     def __init__(self, capacity: int = 1024) -> None:
         self._entries: LruCache[Path, tuple[_Signature, Lights]] = LruCache(capacity)
+        self.edits = EditsCache(capacity // 2)
 
     def get(self, folder: Path) -> Lights | None:
         """Return the lights of the avatar in `folder`; None if they are not cached."""

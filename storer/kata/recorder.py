@@ -114,21 +114,7 @@ class Recorder(History):
         message = f"{recorded.number} {recorded.colour}".strip()
         parents = [before.commit] if before.commit else []
         commit = new.commit(root, parents, author, json_times.seconds(recorded.time), message)
-        if log is None:
-            object_writer.write(self._folder, new.files)
-            self._set_references(recorded.number, commit, before.branch)
-            return Tip(commit, known, before.branch)
-        # The log comes first: a power cut can take the content of git's unsynced files.
-        position = log.append(Entry(recorded.number, commit, new.files))
-        written: list[str] = []
-        try:
-            object_writer.write(self._folder, new.files, written=written)
-            self._set_references(recorded.number, commit, before.branch)
-        except BaseException:
-            # Without this, the next use would replay a light that the caller was told had failed.
-            log.undo(position)
-            object_writer.remove(self._folder, written)
-            raise
+        self._write(Entry(recorded.number, commit, new.files), before.branch, log)
         return Tip(commit, known, before.branch)
 
     def record_edit(
@@ -136,12 +122,13 @@ class Recorder(History):
         recorded: Edit,
         files: Mapping[str, bytes],
         before: Tip,
+        log: WriteAheadLog | None = None,
         more: Mapping[str, Any] | None = None,
     ) -> Tip:
         """Add what was changed after a light and before the next one.
 
         Lights do not follow it: its commit stands beside theirs, after that of the edit before, or
-        of its light. `more` is as for `record`. It is on disk once the kata is published.
+        of its light. `log` and `more` are as for `record`.
         """
         new = NewObjects(before.known)
         sandbox = new.folder(files)
@@ -154,42 +141,62 @@ class Recorder(History):
             SANDBOX.encode(): (object_writer.FOLDER, sandbox),
         }
         author = f"{self._avatar}_{self._kata_id} <{self._avatar}@cyber-dojo.org>"
-        message = f"{recorded.number}.{recorded.minor} {recorded.kind}"
+        kinds = dict.fromkeys(each.kind for each in recorded.changes)
+        message = f"{recorded.number}.{recorded.minor} {', '.join(kinds)}".strip()
         time = json_times.seconds(recorded.time)
         commit = new.commit(new.tree(entries), [before.commit], author, time, message)
-        object_writer.write(self._folder, new.files)
-        object_writer.write_reference(self._folder, edit.tag_of(recorded), commit)
+        self._write(Entry(recorded.number, commit, new.files, recorded.minor), None, log)
         return Tip(commit, known, before.branch)
+
+    def _write(self, entry: Entry, branch: str | None, log: WriteAheadLog | None) -> None:
+        """Write the objects and references of a light or an edit, with a log durably."""
+        if log is None:
+            object_writer.write(self._folder, entry.objects)
+            self._set_references(entry, branch)
+            return
+        # The log comes first: a power cut can take the content of git's unsynced files.
+        position = log.append(entry)
+        written: list[str] = []
+        try:
+            object_writer.write(self._folder, entry.objects, written=written)
+            self._set_references(entry, branch)
+        except BaseException:
+            # Without this, the next use would replay what the caller was told had failed.
+            log.undo(position)
+            object_writer.remove(self._folder, written)
+            raise
 
     def replay(self, entries: Iterable[Entry], *, overwrite: bool = False) -> None:
         """Write a log's entries into git's files: what git lacks, or all with `overwrite`."""
         newest: Entry | None = None
-        for newest in entries:
+        for entry in entries:
             wanted = {
                 name: content
-                for name, content in newest.objects.items()
+                for name, content in entry.objects.items()
                 if overwrite or not object_writer.holds(self._folder, name, content)
             }
             object_writer.write(self._folder, wanted, overwrite=True)
-            if overwrite or self._target(tag_of(newest.number)) != newest.commit:
-                self._set_references(newest.number, newest.commit, self._branch())
+            if overwrite or self._target(_tag_of(entry)) != entry.commit:
+                self._set_references(entry, self._branch())
+            if not entry.minor:
+                newest = entry
         if newest is not None and (branch := self._branch()) is not None:
             set_branch = object_writer.write_reference if overwrite else object_writer.move_branch
             with suppress(OSError):  # `check_out` moves a branch that is behind
                 set_branch(self._folder, branch, newest.commit)
 
-    def _set_references(self, number: int, commit: str, branch: str | None) -> None:
-        """Set the light's tag and the branch to a commit."""
+    def _set_references(self, entry: Entry, branch: str | None) -> None:
+        """Set the tag of a light or an edit, and for a light the branch, to its commit."""
         # This may overwrite a tag of a legacy kata beyond its increments.json: that is no light.
-        object_writer.write_reference(self._folder, tag_of(number), commit)
-        if branch is not None:
+        object_writer.write_reference(self._folder, _tag_of(entry), entry.commit)
+        if branch is not None and not entry.minor:
             # The tag makes the commit a light. `check_out` moves a branch that is behind.
             with suppress(OSError):
-                object_writer.move_branch(self._folder, branch, commit)
+                object_writer.move_branch(self._folder, branch, entry.commit)
 
     def check_out(self, number: int) -> None:
         """Set the branch and the index to light `number`, so that `git status` compares with it."""
-        commit = self._commit(number)
+        commit = self.commit(number)
         branch = self._branch()
         if branch is not None and self._target(branch) != commit:
             object_writer.move_branch(self._folder, branch, commit)
@@ -200,7 +207,11 @@ class Recorder(History):
     def _tip(self, number: int) -> Tip:
         if number < 0:
             return Tip("", frozenset(), self._branch())
-        return Tip(self._commit(number), frozenset(), self._branch())
+        return Tip(self.commit(number), frozenset(), self._branch())
+
+
+def _tag_of(entry: Entry) -> str:
+    return edit.tag_of(entry.number, entry.minor) if entry.minor else tag_of(entry.number)
 
 
 def _encode(recorded: Light, submission: Submission, more: Mapping[str, Any]) -> bytes:

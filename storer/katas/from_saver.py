@@ -306,7 +306,7 @@ def _make_avatar(
         more = {SAVER: _kept(event, content, found, at)}
         if place.minor and tip is not None:
             edit = events.edit_of(event, place, time)
-            tip = recorder.record_edit(edit, content.files, tip, more)
+            tip = recorder.record_edit(edit, content.files, tip, more=more)
             continue
         new = events.light_of(event, place.number, time, content, find_source)
         submission = Submission(content.files, content.stdout, content.stderr, content.test_results)

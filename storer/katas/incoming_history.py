@@ -21,7 +21,7 @@ from storer.git import untrusted_repository
 from storer.git.libgit2 import in_words
 from storer.git.reader import GitReader, TreeEntry, entries
 from storer.git.untrusted_repository import Damaged, Remove, Taken
-from storer.kata import light
+from storer.kata import edit, light
 from storer.kata.history import GIT, LIGHT_JSON, tag_of
 from storer.kata.light import Light
 from storer.kata.lights import INCREMENTS, LightsCache
@@ -64,7 +64,10 @@ def take(
         check = _TreesCheck(GitReader(folder / GIT, reading), taken)
         check.follow(taken.references.values())
         for number in taken.light_numbers:
-            check.light(number)
+            check.light(tag_of(number))
+        for number, minor in history.edit_numbers():
+            check.light(edit.tag_of(number, minor))
+            history.edit(number, minor)
     except Damaged as error:
         raise KataDamaged(kata_id, f"{avatar}/{GIT}/{error.path}", error.reason) from None
     except (pygit2.GitError, KeyError, ValueError) as error:
@@ -155,15 +158,14 @@ class _TreesCheck:
                 elif isinstance(found, pygit2.Tag):
                     pending.append(str(found.target))
 
-    def light(self, number: int) -> None:
-        """Check the files in a light's commit against the limits of visible files."""
-        tag = tag_of(number)
+    def light(self, tag: str) -> None:
+        """Check the files in the commit of a light or an edit: the limits are of visible files."""
         found = self._reader.open_repository().references[tag].peel(pygit2.Commit).tree_id
         whole = self._check_tree(str(found))
         if whole.files > GIT_TREE_FILES:
             raise Damaged(tag, f"it has {whole.files} files, more than {GIT_TREE_FILES}")
         root = self._reader.root(tag)
-        if LIGHT_JSON.encode() not in root:
+        if LIGHT_JSON.encode() not in root and edit.number_of(tag) is None:
             return  # a legacy light: `History` checks the files that its JSON has
         sandbox = root.get(SANDBOX.encode())
         if sandbox is None or not sandbox.is_folder:

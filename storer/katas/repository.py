@@ -36,6 +36,7 @@ from storer.fs import json_files
 from storer.fs.checkpointer import Checkpointer
 from storer.fs.json_files import DumpFiles
 from storer.kata import manifest
+from storer.kata.edit import Edit
 from storer.kata.kata import DamagedAvatar, Kata
 from storer.kata.light import Light, Submission
 from storer.kata.light_facts import Source
@@ -48,6 +49,7 @@ from storer.katas.changes import Changes
 from storer.katas.damaged_katas import DamagedKatas
 from storer.katas.intake import Intake
 from storer.katas.listing import ListedDetails, ListedKata, Places
+from storer.katas.watch import Events, at_of
 
 # What a kata is created from, and the JSON of its files if the manifest does not have them.
 _Described = tuple[Manifest, Iterable[bytes] | None]
@@ -289,10 +291,39 @@ class Katas:
         _log.info("test recorded", light=recorded.number)
         return recorded
 
-    def lights(self, kata_id: str, *, importing: bool = True) -> dict[str, tuple[Light, ...]]:
-        """Return the lights of each avatar, except those whose lights can't be read."""
-        with self.using(kata_id, importing=importing) as kata:
-            return kata.lights()[0]
+    def record_edit(
+        self,
+        kata_id: str,
+        avatar: str,
+        files: dict[str, bytes],
+        time: datetime,
+        *,
+        after: int | None,
+        writer: str,
+        request: Request | None,
+    ) -> Edit | None:
+        """Record an edit, as `Avatar.record_edit` does."""
+        with self.using(kata_id) as kata:
+            recorded = kata.avatar(avatar).record_edit(
+                files, time, after=after, writer=writer, request=request
+            )
+        if recorded is not None:
+            self._changes.publish(kata_id)
+        return recorded
+
+    def events(self, kata_id: str, with_edits: bool) -> Events:  # noqa: FBT001 - Watches calls it
+        """Return the lights of each avatar, except those whose lights can't be read, and edits.
+
+        The edits, if `with_edits`, are between the lights. Imports nothing: raises KataNotFound.
+        """
+        with self.using(kata_id, importing=False) as kata:
+            lights = kata.lights()[0]
+            if not with_edits:
+                return lights
+            return {
+                name: tuple(sorted((*found, *kata.avatar(name).edits()), key=at_of))
+                for name, found in lights.items()
+            }
 
     def import_(self, kata_id: str, *, undelete: bool = False) -> tuple[Avatars, bool]:
         """Fetch a kata; return its avatars, and whether it was in a data-container before.

@@ -14,6 +14,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mappi
 from contextlib import contextmanager
 
 from dojo.errors import Stopping
+from storer.kata.edit import At, Edit
 from storer.kata.light import Light
 
 # The longest time until watchers see what another storer recorded.
@@ -22,14 +23,28 @@ POLL_SECONDS = 1.0
 # avatar -> its lights, number 0 first
 Dashboard = Mapping[str, tuple[Light, ...]]
 
-Read = Callable[[str], Awaitable[Dashboard]]
+Event = Light | Edit
+
+# avatar -> its lights, and if they are watched too its edits, in their order
+Events = Mapping[str, tuple[Event, ...]]
+
+# Reads the events of a kata, with edits or without.
+Read = Callable[[str, bool], Awaitable[Events]]
+
+
+def at_of(event: Event) -> At:
+    """Return the place of a light or an edit."""
+    return At(event.number, event.minor if isinstance(event, Edit) else 0)
+
+
+_Key = tuple[str, bool]
 
 
 class _Feed:
-    """The lights of one watched kata."""
+    """The events of one watched kata."""
 
     def __init__(self) -> None:
-        self.lights: Dashboard = {}
+        self.events: Events = {}
         self.watchers = 0
         self.stale = True
         self.reading = asyncio.Lock()
@@ -45,22 +60,23 @@ class Watches:
     """The feeds of all watched katas."""
 
     def __init__(self, read: Read) -> None:
-        """Read lights by `read`, which raises KataNotFound when the kata is gone."""
+        """Read events by `read`, which raises KataNotFound when the kata is gone."""
         self._read = read
-        self._feeds: dict[str, _Feed] = {}
-        self._polls: dict[str, asyncio.Task[None]] = {}
+        self._feeds: dict[_Key, _Feed] = {}
+        self._polls: dict[_Key, asyncio.Task[None]] = {}
         self._stopping = False
 
     def changed(self, kata_id: str) -> None:
         """Record that a kata's lights changed, or that it was deleted or replaced."""
-        feed = self._feeds.get(kata_id)
-        if feed is not None:
-            feed.stale = True
-            feed.wake()
+        for with_edits in (False, True):
+            feed = self._feeds.get((kata_id, with_edits))
+            if feed is not None:
+                feed.stale = True
+                feed.wake()
 
     def is_watched(self, kata_id: str) -> bool:
         """Say whether a caller watches a kata. Any thread may ask."""
-        return kata_id in self._feeds
+        return (kata_id, False) in self._feeds or (kata_id, True) in self._feeds
 
     def stop(self) -> None:
         """End every watch: without this, a server that stops would wait for its watchers."""
@@ -69,26 +85,28 @@ class Watches:
             feed.wake()
 
     async def watch(
-        self, kata_id: str, seen: Mapping[str, int]
-    ) -> AsyncGenerator[tuple[str, Light] | None, None]:
+        self, kata_id: str, seen: Mapping[str, At], *, with_edits: bool = False
+    ) -> AsyncGenerator[tuple[str, Event] | None, None]:
         """Yield each avatar's lights after those that were `seen`, then new ones as they come.
 
-        Between the two, yield None once: all that there were have been yielded.
+        The same for edits if `with_edits`. Between the two, yield None once: all that there were
+        have been yielded.
 
         If the kata was replaced and an avatar has another history, its lights come from the start.
         Does not end by itself. Raises KataNotFound when the kata is gone, and Stopping.
         """
         newest = dict(seen)
-        sent: dict[str, Light] = {}
+        sent: dict[str, Event] = {}
         has_caught_up = False
-        with self._feed(kata_id) as feed:
+        key = kata_id, with_edits
+        with self._feed(key) as feed:
             while not self._stopping:
                 changed = feed.changed
-                unseen = _unseen(await self._current(kata_id, feed), newest, sent)
-                for avatar, light in unseen:
-                    newest[avatar] = light.number
-                    sent[avatar] = light
-                    yield avatar, light
+                unseen = _unseen(await self._current(key, feed), newest, sent)
+                for avatar, event in unseen:
+                    newest[avatar] = at_of(event)
+                    sent[avatar] = event
+                    yield avatar, event
                 if not unseen:
                     if not has_caught_up:
                         has_caught_up = True
@@ -98,71 +116,71 @@ class Watches:
         raise Stopping
 
     @contextmanager
-    def _feed(self, kata_id: str) -> Iterator[_Feed]:
+    def _feed(self, key: _Key) -> Iterator[_Feed]:
         """Give the kata's feed to one more watcher."""
-        feed = self._feeds.get(kata_id)
+        feed = self._feeds.get(key)
         if feed is None:
-            feed = self._feeds[kata_id] = _Feed()
-            self._polls[kata_id] = asyncio.create_task(self._poll(kata_id, feed))
+            feed = self._feeds[key] = _Feed()
+            self._polls[key] = asyncio.create_task(self._poll(key, feed))
         feed.watchers += 1
         try:
             yield feed
         finally:
             feed.watchers -= 1
             if not feed.watchers:
-                del self._feeds[kata_id]
-                self._polls.pop(kata_id).cancel()
+                del self._feeds[key]
+                self._polls.pop(key).cancel()
 
-    async def _poll(self, kata_id: str, feed: _Feed) -> None:
+    async def _poll(self, key: _Key, feed: _Feed) -> None:
         """Notice what other processes do to a kata; wake the watchers only for a change."""
         while True:
             await asyncio.sleep(POLL_SECONDS)
             try:
-                lights = await self._read(kata_id)
+                events = await self._read(*key)
             except Exception:  # noqa: BLE001 - the watchers read too, and report the same error
-                self.changed(kata_id)
+                self.changed(key[0])
             else:
-                if lights != feed.lights:
-                    self.changed(kata_id)
+                if events != feed.events:
+                    self.changed(key[0])
 
-    async def _current(self, kata_id: str, feed: _Feed) -> Dashboard:
-        """Return the feed's lights; read them again if they changed since the last read."""
+    async def _current(self, key: _Key, feed: _Feed) -> Events:
+        """Return the feed's events; read them again if they changed since the last read."""
         async with feed.reading:
             if feed.stale:
                 feed.stale = False  # before the read: a change during it makes the feed stale again
                 try:
-                    feed.lights = await self._read(kata_id)
+                    feed.events = await self._read(*key)
                 except BaseException:
                     feed.stale = True
                     raise
-        return feed.lights
+        return feed.events
 
 
 def _unseen(
-    lights: Dashboard, newest: Mapping[str, int], sent: Mapping[str, Light]
-) -> list[tuple[str, Light]]:
-    """Return the lights that were not seen, by time, but each avatar's own always by number."""
+    events: Events, newest: Mapping[str, At], sent: Mapping[str, Event]
+) -> list[tuple[str, Event]]:
+    """Return the events that were not seen, by time, but each avatar's own always in order."""
     each_avatar = [
         [
-            (avatar, light)
-            for light in _unseen_of_avatar(all_lights, newest.get(avatar), sent.get(avatar))
+            (avatar, event)
+            for event in _unseen_of_avatar(of_avatar, newest.get(avatar), sent.get(avatar))
         ]
-        for avatar, all_lights in lights.items()
+        for avatar, of_avatar in events.items()
     ]
     return list(heapq.merge(*each_avatar, key=lambda pair: pair[1].time))
 
 
 def _unseen_of_avatar(
-    lights: tuple[Light, ...], newest: int | None, sent: Light | None
-) -> list[Light]:
-    """Return an avatar's lights after `newest`; all if `sent` is no longer in its history."""
-    if newest is None or newest > lights[-1].number:
-        return list(lights)
+    events: tuple[Event, ...], newest: At | None, sent: Event | None
+) -> list[Event]:
+    """Return an avatar's events after `newest`; all if `sent` is no longer in its history."""
+    if newest is None or newest > at_of(events[-1]):
+        return list(events)
     unseen = []
-    for light in reversed(lights):
-        if light.number <= newest:
-            if sent is not None and sent != light:
-                return list(lights)
+    for event in reversed(events):
+        if at_of(event) <= newest:
+            if sent is not None and sent != event:
+                return list(events)
             break
-        unseen.append(light)
+        unseen.append(event)
     return unseen[::-1]

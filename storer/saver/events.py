@@ -11,7 +11,7 @@ from typing import Any
 
 from storer.fs import json_files, json_times
 from storer.kata import edit, light, light_facts
-from storer.kata.edit import Edit
+from storer.kata.edit import Change, Edit
 from storer.kata.light import COLOURS, MAX_STATUS, Light
 from storer.kata.light_facts import MAX_WRITER, NO_FACTS, PREDICTABLE, Facts, Source
 from storer.saver.kata import Content
@@ -21,11 +21,12 @@ _KINDS = {
     "file_create": edit.CREATED,
     "file_delete": edit.DELETED,
     "file_rename": edit.RENAMED,
-    "file_edit": edit.EDITED,
+    "file_edit": edit.CHANGED,
 }
 _SPECIAL = "_special"
 _MAX_FILENAME = 1000
 _MAX_REASON = 1000
+_OUTAGE = "outage"
 
 # What a storer says of an event that a saver has no word for.
 STORER = "storer"
@@ -104,17 +105,24 @@ def light_of(
 
 def edit_of(event: Mapping[str, Any], place: Place, time: datetime) -> Edit:
     """Return the edit that an event is."""
-    kind = _KINDS.get(_text(event.get("colour")), edit.EDITED)
-    if event.get("event") == edit.OUTAGE:
-        kind = edit.OUTAGE
+    is_outage = event.get("event") == _OUTAGE
+    kind = _KINDS.get(_text(event.get("colour")), edit.CHANGED)
     is_renamed = kind == edit.RENAMED
+    given = event.get(STORER)
+    own: Mapping[str, Any] = given if isinstance(given, Mapping) else {}
+    changes = edit.changes_from_json(own.get("changes"))
+    change = Change(
+        kind,
+        _text(event.get("new_filename" if is_renamed else "filename"))[:_MAX_FILENAME],
+        was=_text(event.get("old_filename"))[:_MAX_FILENAME] if is_renamed else "",
+    )
     return Edit(
         place.number,
         place.minor,
-        kind,
         time,
-        filename=_text(event.get("new_filename" if is_renamed else "filename"))[:_MAX_FILENAME],
-        was=_text(event.get("old_filename"))[:_MAX_FILENAME] if is_renamed else "",
+        changes=() if is_outage else changes or (change,),
+        is_truncated=own.get("changes_truncated") is True,
+        is_outage=is_outage,
         writer=_writer(event),
         added=light_facts.count(event.get("diff_added_count")),
         deleted=light_facts.count(event.get("diff_deleted_count")),
@@ -124,7 +132,7 @@ def edit_of(event: Mapping[str, Any], place: Place, time: datetime) -> Edit:
 def _is_edit(event: Mapping[str, Any]) -> bool:
     colour = event.get("colour")
     is_file_event = isinstance(colour, str) and colour.startswith(_FILE_EVENT)
-    return is_file_event or event.get("event") == edit.OUTAGE
+    return is_file_event or event.get("event") == _OUTAGE
 
 
 def _colour(value: object) -> tuple[str, str, bool]:

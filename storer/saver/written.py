@@ -34,7 +34,7 @@ _KINDS = {
     edit.CREATED: "file_create",
     edit.DELETED: "file_delete",
     edit.RENAMED: "file_rename",
-    edit.EDITED: "file_edit",
+    edit.CHANGED: "file_edit",
 }
 # What an event says in a saver's own words.
 _SAID = {"colour", "time", "number", "duration", "status", "predicted", "special", "writer",
@@ -141,16 +141,22 @@ def event_of_edit(recorded: Edit, more: Mapping[str, Any]) -> dict[str, Any]:
     kept = more.get("event")
     if isinstance(kept, dict):
         return dict(kept)
-    if recorded.kind == edit.OUTAGE:
+    if recorded.is_outage or not recorded.changes:
         return {"event": "outage", "time": _time(recorded.time)}
-    is_renamed = recorded.kind == edit.RENAMED
-    names = {"old_filename": recorded.was, "new_filename": recorded.filename}
-    return {
-        "colour": _KINDS[recorded.kind],
+    first = recorded.changes[0]  # a saver has one file in an event
+    is_renamed = first.kind == edit.RENAMED
+    names = {"old_filename": first.was, "new_filename": first.filename}
+    said = {
+        "colour": _KINDS[first.kind],
         "time": _time(recorded.time),
-        **(names if is_renamed else {"filename": recorded.filename}),
+        **(names if is_renamed else {"filename": first.filename}),
         **_counts(recorded.added, recorded.deleted, recorded.writer),
     }
+    if len(recorded.changes) == 1:
+        return said
+    own = edit.to_json(recorded)
+    keys = ("changes", "changes_truncated")
+    return {**said, STORER: {key: own[key] for key in keys if key in own}}
 
 
 def _counts(added: int | None, deleted: int | None, writer: str) -> dict[str, Any]:

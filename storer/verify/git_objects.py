@@ -19,6 +19,7 @@ from dojo import waits
 from storer.fs import tree
 from storer.git import libgit2, loose_objects, packed_sizes
 from storer.git.reader import entries
+from storer.kata import edit
 
 _OBJECTS = "objects"
 _FOLDER = re.compile(r"[0-9a-f]{2}\Z")
@@ -224,6 +225,8 @@ def _lights_first(name: str) -> tuple[int, int, str]:
 
 def _shown(reference: str) -> str:
     number = reference.removeprefix("refs/tags/")
+    if edit.number_of(reference) is not None:
+        return f"edit {number}"
     return f"light {number}" if number.isdigit() else reference
 
 

@@ -20,9 +20,10 @@ from typing import Any
 
 import pygit2
 
+from dojo.errors import KataDamaged
 from storer.fs import durable, json_files
 from storer.fs.json_files import Unreadable
-from storer.kata import light
+from storer.kata import edit, light
 from storer.kata.history import GIT, LIGHT_JSON, MANIFEST_JSON
 from storer.kata.light import Light
 from storer.kata.lights import INCREMENTS, parse
@@ -56,6 +57,7 @@ class LightsCheck:
         """Yield everything that is wrong. Raises KataDamaged if a commit can't be read."""
         yield from self._check_increments()
         yield from self._check_tags()
+        yield from self._check_edits()
         newest = self._newest
         if newest in self._commits:
             yield from self._check_branch(newest)
@@ -125,6 +127,26 @@ class LightsCheck:
             number: {**self._listed.get(number, {}), **light.to_json(self._lights[number])}
             for number in wrong
         }
+
+    def _check_edits(self) -> Iterator[Finding]:
+        for number, minor in self._history.edit_numbers():
+            tag = edit.tag_of(number, minor)
+            try:
+                self._history.edit(number, minor)
+                self._history.file_names(number, minor)
+                before = edit.tag_of(number, minor - 1) if minor > 1 else f"{_TAGS}{number}"
+                parents = [str(each) for each in self._commit_of(tag).parent_ids]
+                if parents != [str(self._commit_of(before).id)]:
+                    what = f"edit {number}.{minor} does not follow {before.removeprefix(_TAGS)}"
+                    yield Finding(f"{GIT}/{tag}", Kind.LIGHTS, what)
+            except KataDamaged as error:
+                yield Finding(f"{GIT}/{tag}", Kind.HISTORY, str(error))
+            except (pygit2.GitError, KeyError):
+                what = f"edit {number}.{minor} or what it follows is missing"
+                yield Finding(f"{GIT}/{tag}", Kind.LIGHTS, what)
+
+    def _commit_of(self, tag: str) -> pygit2.Commit:
+        return self._repository.references[tag].peel(pygit2.Commit)
 
     def _check_tags(self) -> Iterator[Finding]:
         try:

@@ -12,9 +12,9 @@ deleted kata can't get back into the archive.
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import PurePosixPath
 
 import pygit2
@@ -28,9 +28,11 @@ from storer.archive import index, store_kata
 from storer.archive.archive import Archive, Copy
 from storer.fs import durable, json_files
 from storer.fs.json_files import Unreadable
+from storer.kata import edit
 from storer.kata.avatar import MANIFEST, Avatar
+from storer.kata.edit import At
 from storer.kata.head import DAMAGED, head_of
-from storer.kata.history import GIT, LIGHT_JSON
+from storer.kata.history import GIT, LIGHT_JSON, tag_of
 from storer.kata.kata import Kata
 from storer.kata.lights import INCREMENTS
 from storer.kata.sandbox import SUBMISSION
@@ -58,7 +60,8 @@ _Newest = dict[str, tuple[int, str]]
 class _Note:
     """What was copied: the base, the number of the last copy, and the kata's head at that time.
 
-    `lights` has the number of each avatar's newest light, and the commit that its tag names.
+    `lights` has the number of each avatar's newest light, and the commit that its tag names;
+    `edits` the number of the newest edit after that, and its commit.
     """
 
     base: str
@@ -67,6 +70,7 @@ class _Note:
     head: str
     manifest: str
     lights: _Newest
+    edits: _Newest = field(default_factory=dict)
 
 
 class Replicator:
@@ -203,7 +207,7 @@ def copy(archive: Archive, kata: Kata) -> None:
             base, number = _copy_all(archive, taken, opened), 0
         else:
             base, number = note.base, note.number + 1
-            paths, lights = _additions(taken, note.lights, lights)
+            paths, lights = _additions(taken, note, lights)
             added = _compressed(_new_members(taken, note.lights, paths))
             archive.put_copy(kata.kata_id, Copy(base, number), added)
         written = archive.find(kata.kata_id)
@@ -211,7 +215,9 @@ def copy(archive: Archive, kata: Kata) -> None:
         if written is not None:
             store_kata.supersede(written, kata.folder)
             index.write(archive, kata)
-        now = _Note(base, number, stamp, taken.head.digest, taken.head.manifest_sha256, lights)
+        edits = {name: (minor, commit) for name, minor, commit in taken.head.edits}
+        head = taken.head
+        now = _Note(base, number, stamp, head.digest, head.manifest_sha256, lights, edits)
         durable.replace(kata.folder / _NOTE, json_files.dumps(asdict(now)), sync=False)
     _log.debug("kata copied", kata=kata.kata_id, copy=number)
 
@@ -228,30 +234,40 @@ def _can_add_copy(note: _Note, stamp: str, taken: Snapshot, lights: _Newest) -> 
         and (
             lights[name] == (number, tag)
             or lights[name][0] == DAMAGED
-            or _has_light(taken.avatars[name], number, tag)
+            or _has(taken.avatars[name], tag_of(number), tag)
+        )
+        and (
+            name not in note.edits
+            or lights[name][0] == DAMAGED
+            or _has(
+                taken.avatars[name], edit.tag_of(number, note.edits[name][0]), note.edits[name][1]
+            )
         )
         for name, (number, tag) in note.lights.items()
     )
 
 
-def _has_light(avatar: Avatar, number: int, tag: str) -> bool:
-    found = avatar.open_history().open_repository().references.get(f"refs/tags/{number}")
-    return found is not None and str(found.target) == tag
+def _has(avatar: Avatar, reference: str, target: str) -> bool:
+    found = avatar.open_history().open_repository().references.get(reference)
+    return found is not None and str(found.target) == target
 
 
 def _additions(
-    taken: Snapshot, before: _Newest, lights: _Newest
+    taken: Snapshot, note: _Note, lights: _Newest
 ) -> tuple[dict[str, list[PurePosixPath]], _Newest]:
-    """Return the new files of each avatar that had lights `before`, and the lights as copied.
+    """Return the new files of each avatar that the note has, and the lights as copied.
 
     An avatar that is damaged adds nothing.
     """
     paths: dict[str, list[PurePosixPath]] = {}
-    copied = dict(lights)
+    copied, before = dict(lights), note.lights
+    edited = {name: minor for name, minor, _ in taken.head.edits}
     for name in before:
-        if lights[name][0] > before[name][0]:
+        was = At(before[name][0], note.edits.get(name, (0, ""))[0])
+        now = At(lights[name][0], edited.get(name, 0))
+        if now > was:
             try:
-                found = _new_paths(taken, taken.avatars[name], before[name][0], lights[name][0])
+                found = _new_paths(taken, taken.avatars[name], was, now)
                 paths[name] = list(found)
             except (KataDamaged, pygit2.GitError, KeyError) as error:
                 _log.warning("avatar not copied", avatar=name, reason=str(error))
@@ -280,22 +296,23 @@ def _new_members(
     yield snapshot.END
 
 
-def _new_paths(
-    taken: Snapshot, avatar: Avatar, before: int, newest: int
-) -> Iterator[PurePosixPath]:
-    """Yield the paths of the files that the avatar's lights after `before` added or replaced."""
+def _new_paths(taken: Snapshot, avatar: Avatar, before: At, newest: At) -> Iterator[PurePosixPath]:
+    """Yield the paths of the files that lights and edits after `before` added or replaced."""
     folder = PurePosixPath(avatar.name)
     git = folder / GIT
-    for name in sorted(_new_objects(avatar.open_history().open_whole_repository(), before, newest)):
+    history = avatar.open_history()
+    edits = [At(*each) for each in history.edit_numbers() if before < each <= newest]
+    tags = [*map(tag_of, range(before.number + 1, newest.number + 1))]
+    tags += [edit.tag_of(*each) for each in edits]
+    new = _new_objects(history.open_whole_repository(), tag_of(before.number), tags)
+    for name in sorted(new):
         path = git / "objects" / name[:2] / name[2:]
         if (taken.kata.folder / path).exists():  # else it is older, and in a pack
             yield path
     for path in taken.references:
         if path.is_relative_to(git):
             inside = path.relative_to(git)
-            is_old_tag = inside.parent.name == "tags" and not (
-                inside.name.isdecimal() and before < int(inside.name) <= newest
-            )
+            is_old_tag = inside.parent.name == "tags" and str(inside) not in tags
             if not is_old_tag and inside.name != "packed-refs":
                 yield path
     for name in (MANIFEST, INCREMENTS, LIGHT_JSON, SUBMISSION):
@@ -303,13 +320,13 @@ def _new_paths(
             yield folder / name
 
 
-def _new_objects(repository: pygit2.Repository, before: int, newest: int) -> set[str]:
-    """Return the names of the objects that the lights after `before` added."""
+def _new_objects(repository: pygit2.Repository, before: str, tags: Iterable[str]) -> set[str]:
+    """Return the names of the objects that these tags added to what the tag `before` has."""
     old: set[str] = set()
-    _collect_objects(repository, f"refs/tags/{before}", old, set())
+    _collect_objects(repository, before, old, set())
     new: set[str] = set()
-    for number in range(before + 1, newest + 1):
-        _collect_objects(repository, f"refs/tags/{number}", new, old)
+    for tag in tags:
+        _collect_objects(repository, tag, new, old)
     return new
 
 
@@ -343,5 +360,6 @@ def _read_note(kata: Kata) -> _Note | None:
     with suppress(Unreadable, TypeError, ValueError):  # without a note, all is copied
         note = _Note(**json_files.read(kata.folder / _NOTE, dict))
         lights = {name: (number, tag) for name, (number, tag) in note.lights.items()}
-        return replace(note, lights=lights)  # JSON has no tuples
+        edits = {name: (number, commit) for name, (number, commit) in note.edits.items()}
+        return replace(note, lights=lights, edits=edits)  # JSON has no tuples
     return None

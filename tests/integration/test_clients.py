@@ -39,6 +39,8 @@ true 10
 whale 0 hiker.c, hiker.h, hiker.tests.c, cyber-dojo.sh, makefile
 1 colour_red
 1
+1.1 notes.txt
+7 * 8?
 stale true
 0 true
 1 true

@@ -56,6 +56,7 @@ def requests(kata_id: str) -> dict[str, dict[str, Any]]:
         "storer.ListAvatars": kata,
         "storer.ListLights": kata,
         "storer.RecordTest": json_format.MessageToDict(a_test(kata_id, "whale")),
+        "storer.RecordEdit": {**whale, "files": {"edited": ""}},
         "storer.GetFiles": {**whale, "lightNumber": -1},
         "storer.DiffLights": {**whale, "wasNumber": 0, "nowNumber": 1},
         "storer.ListBackups": {},
@@ -74,6 +75,7 @@ CHANGE = {
     "storer.ForkKata",
     "storer.StartAvatar",
     "storer.RecordTest",
+    "storer.RecordEdit",
     "storer.DeleteKata",
     "storer.ArchiveKata",
 }
@@ -139,7 +141,16 @@ def everything(katas: Katas, data_containers: DataContainers) -> object:
         each.kata_id: (each.source, each.details.avatar_count, each.details.light_count)
         for each in listed.katas
     }
-    return found, sorted(data_containers.kata_ids())
+    here = storer_pb2.KATA_SOURCE_DATA_CONTAINER
+    edits = [
+        len(avatar.edits)
+        for each in listed.katas
+        if each.source == here
+        for avatar in katas.stub.ListLights(
+            storer_pb2.ListLightsRequest(kata_id=each.kata_id, with_edits=True)
+        ).avatars
+    ]
+    return found, edits, sorted(data_containers.kata_ids())
 
 
 def done(service: Service, name: str) -> int:

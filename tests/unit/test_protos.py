@@ -105,6 +105,8 @@ LIMITS: Mapping[str, str] = {
     ),
     "StartAvatarRequest.request_id": _REQUEST_ID,
     "RecordTestRequest.request_id": _REQUEST_ID,
+    "RecordEditRequest.request_id": _REQUEST_ID,
+    "RecordEditRequest.files": _FILES,
     "RestoreKataHeader.request_id": _REQUEST_ID,
     "CompleteKataIdRequest.partial_id": f"{kata_ids.SHORTEST_PARTIAL} to {kata_ids.LENGTH} char",
     "CompleteKataIdResponse.kata_ids": f"At most {listing.MAX_COMPLETIONS}.",

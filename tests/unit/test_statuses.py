@@ -141,6 +141,7 @@ def examples() -> list[errors.DojoError]:
         errors.KataNotFound(kata_id),
         errors.AvatarNotFound(kata_id, "whale"),
         errors.LightNotFound(kata_id, "whale", 3, 2),
+        errors.EditNotFound(kata_id, "whale", 3, 2, 1),
         errors.ImageNotFound("a/b", "no"),
         errors.StartPointNotFound("languages", "C"),
         errors.AlreadyExists(kata_id),

@@ -182,10 +182,14 @@ def test_edits_between_lights_are_kept_beside_them(
     edits = ["1.1", "1.2", "2.1", "5.1"]
     assert git(avatar, "tag").decode().split() == sorted([*map(str, range(6)), *edits])
     expected: list[dict[str, object]] = [
-        {"kind": "edited", "filename": "hiker.rb", "added_lines": 1, "deleted_lines": 1},
-        {"kind": "created", "filename": "new.rb"},
-        {"kind": "renamed", "filename": "newer.rb", "was": "new.rb"},
-        {"kind": "deleted", "filename": "empty.txt"},
+        {
+            "changes": [{"kind": "changed", "filename": "hiker.rb"}],
+            "added_lines": 1,
+            "deleted_lines": 1,
+        },
+        {"changes": [{"kind": "created", "filename": "new.rb"}]},
+        {"changes": [{"kind": "renamed", "filename": "newer.rb", "was": "new.rb"}]},
+        {"changes": [{"kind": "deleted", "filename": "empty.txt"}]},
     ]
     indexes = [2, 3, 5, 9]
     for tag, fields, index in zip(edits, expected, indexes, strict=True):
@@ -196,7 +200,7 @@ def test_edits_between_lights_are_kept_beside_them(
         assert files == sorted(f"sandbox/{name}" for name in session.events[index].files)
     assert git(avatar, "log", "--format=%s", "1.2").decode().split("\n")[:4] == [
         "1.2 created",
-        "1.1 edited",
+        "1.1 changed",
         "1 red",
         "0",
     ]

@@ -27,6 +27,9 @@ OF_AN_AVATAR: dict[str, Callable[[str, str], Any]] = {
         kata_id=kata_id, avatar=avatar, light_number=0
     ),
     "RecordTest": a_test,
+    "RecordEdit": lambda kata_id, avatar: storer_pb2.RecordEditRequest(
+        kata_id=kata_id, avatar=avatar, files={"edited": b""}
+    ),
     "GetFiles": lambda kata_id, avatar: storer_pb2.GetFilesRequest(
         kata_id=kata_id, avatar=avatar, light_number=0
     ),

@@ -21,9 +21,10 @@ from cyberdojo.storer.v1 import storer_pb2
 from dojo import avatars
 from support.storer.storing import FILES, STARTED, Katas, a_test, timestamp
 
-# The times of an avatar's lights, in seconds since 1970, the start's first.
+# The times of an avatar's lights, in seconds since 1970, the start's first; and between them those
+# of its edits, less than 0.
 Lights = tuple[int, ...]
-# The avatars of a kata with their lights; None if there is no such kata.
+# The avatars of a kata with their lights and edits; None if there is no such kata.
 State = Mapping[str, Lights] | None
 
 _MOST_KATAS = 3
@@ -117,8 +118,9 @@ class Client:
             return
         kata_id = self._random.choice(own)
         calls: list[Callable[[Katas, str], None]]
-        calls = [self._start, self._record, self._archive, self._restore, self._delete]
-        (call,) = self._random.choices(calls, [2, 12, 2, 1, 1])
+        calls = [self._start, self._record, self._edit, self._archive, self._restore]
+        calls.append(self._delete)
+        (call,) = self._random.choices(calls, [2, 12, 4, 2, 1, 1])
         if self._random.random() < 0.25:
             calls = [self._start_shared, self._record_shared]
             (call,) = self._random.choices(calls, [1, 4])
@@ -178,8 +180,33 @@ class Client:
         with self._stepping(kata_id, {**state, name: after}), _losing():
             light = record(katas, kata_id, name, at)
         self._unanswered = None
-        assert (light.number, light.time.seconds) == (after.index(at), at)
+        assert (light.number, light.time.seconds) == (places_of(after)[after.index(at)][0], at)
         self._count("record")
+
+    def _edit(self, katas: Katas, kata_id: str) -> None:
+        if state := self._state(kata_id):
+            name = self._random.choice(sorted(state))
+            self._edit_as(katas, kata_id, name, _START + next(_NUMBERS))
+
+    def _edit_as(self, katas: Katas, kata_id: str, name: str, at: int) -> None:
+        """Record an edit that may have been recorded."""
+        state = self._state(kata_id)
+        before = state[name]
+        after = before if -at in before else (*before, -at)
+        self._unanswered = lambda katas: self._edit_as(katas, kata_id, name, at)
+        request = storer_pb2.RecordEditRequest(
+            kata_id=kata_id,
+            avatar=name,
+            files=files_of(at),
+            time=timestamp(STARTED + timedelta(seconds=at - _START)),
+            request_id=str(at),
+        )
+        with self._stepping(kata_id, {**state, name: after}), _losing():
+            edit = katas.stub.RecordEdit(request).edit
+        self._unanswered = None
+        place = (edit.light_number, edit.number)
+        assert (place, edit.time.seconds) == (places_of(after)[after.index(-at)], at)
+        self._count("edit")
 
     def _archive(self, katas: Katas, kata_id: str) -> None:
         if self._random.random() < 0.2:
@@ -269,10 +296,13 @@ class Client:
         """Check that each light has the files that it was recorded with."""
         for kata_id, steps in self.steps.items():
             for name, lights in (steps[-1].state or {}).items():
-                for number, at in enumerate(lights):
-                    if at > _START:
-                        files = dict(katas.files(kata_id, name, number).files)
-                        assert files == files_of(at), (kata_id, name, number)
+                for (number, minor), at in zip(places_of(lights), lights, strict=True):
+                    if abs(at) > _START:
+                        request = storer_pb2.GetFilesRequest(
+                            kata_id=kata_id, avatar=name, light_number=number, edit_number=minor
+                        )
+                        files = dict(katas.stub.GetFiles(request).files)
+                        assert files == files_of(abs(at)), (kata_id, name, number, minor)
 
 
 class Gone(Exception):
@@ -333,13 +363,31 @@ def record(katas: Katas, kata_id: str, name: str, at: int) -> storer_pb2.Light:
 def observe(katas: Katas, kata_id: str) -> State:
     """Return the state of a kata."""
     try:
-        found = katas.stub.ListLights(storer_pb2.ListLightsRequest(kata_id=kata_id))
+        request = storer_pb2.ListLightsRequest(kata_id=kata_id, with_edits=True)
+        found = katas.stub.ListLights(request)
     except grpc.RpcError as error:
         if error.code() is grpc.StatusCode.NOT_FOUND:
             return None
         raise
     for each in found.avatars:
         assert [light.number for light in each.lights] == [*range(len(each.lights))]
-    return {
-        each.avatar: tuple(light.time.seconds for light in each.lights) for each in found.avatars
-    }
+    return {each.avatar: _events(each) for each in found.avatars}
+
+
+def _events(found: storer_pb2.AvatarLights) -> Lights:
+    """Return the times of an avatar's lights and edits."""
+    events = [((light.number, 0), light.time.seconds) for light in found.lights]
+    events += [((edit.light_number, edit.number), -edit.time.seconds) for edit in found.edits]
+    events.sort()
+    times = tuple(time for _, time in events)
+    assert [place for place, _ in events] == places_of(times)
+    return times
+
+
+def places_of(lights: Lights) -> list[tuple[int, int]]:
+    """Return the number of each light, and of each edit that of its light and its own."""
+    places, number, minor = [], -1, 0
+    for at in lights:
+        number, minor = (number, minor + 1) if at < 0 else (number + 1, 0)
+        places.append((number, minor))
+    return places

@@ -11,6 +11,7 @@ from storer.fs.checkpointer import Checkpointer
 from storer.kata import diff
 from storer.kata.avatar import Avatar
 from storer.kata.diff import FileChange, FileDiff, LineChange
+from storer.kata.edit import At
 from storer.kata.light import Light, Submission
 from storer.kata.lights import INCREMENTS, LightsCache
 from storer.kata.recorder import Recorder
@@ -36,7 +37,7 @@ def recorded(folder: Path, was: Files, now: Files) -> Avatar:
 
 
 def differing(folder: Path, was: Files, now: Files) -> list[FileDiff]:
-    return list(diff.diff(diff.read(recorded(folder / "whale", was, now), 0, 1)))
+    return list(diff.diff(diff.read(recorded(folder / "whale", was, now), At(0), At(1))))
 
 
 def content(runs: list[diff.Run], side: LineChange) -> bytes:
@@ -78,7 +79,7 @@ def test_every_file_is_told_once_and_plain_git_applies_the_patch(
     tmp_path_factory: pytest.TempPathFactory, was: Files, now: Files
 ) -> None:
     top = tmp_path_factory.mktemp("files")
-    compared = diff.read(recorded(top / "whale", was, now), 0, 1)
+    compared = diff.read(recorded(top / "whale", was, now), At(0), At(1))
     found = list(diff.diff(compared))
     assert sorted(file.old_name for file in found if file.old_name) == sorted(was)
     assert sorted(file.new_name for file in found if file.new_name) == sorted(now)

@@ -28,6 +28,7 @@ from storer.git import object_writer, packed_sizes
 from storer.git.object_writer import FILE, FOLDER, NewObjects
 from storer.git.reader import GitReader
 from storer.kata import diff
+from storer.kata.edit import At
 from storer.kata.kata import Kata
 from storer.katas import normalize
 from storer.verify.avatar import AvatarCheck
@@ -148,8 +149,8 @@ def read_all(kata: Kata) -> None:
         lights = avatar.lights()
         for light in lights:
             assert not avatar.submission(light.number)[1].files.keys() & {"../x"}
-            list(diff.diff(diff.read(avatar, 0, light.number)))
-            list(diff.patch(diff.read(avatar, 0, light.number)))
+            list(diff.diff(diff.read(avatar, At(0), At(light.number))))
+            list(diff.patch(diff.read(avatar, At(0), At(light.number))))
         checked = AvatarCheck(avatar.folder, ID).check(mend=False)
         assert not [each for each, _ in checked.findings if each.kind.value not in HARMLESS]
         avatar.write_derived_files()
@@ -571,7 +572,10 @@ def test_a_bad_name_in_a_kata_that_is_there_is_told_as_damage(
     incoming.light()
     incoming.write()
     avatar = Kata.detached(incoming.folder, ID).avatar("whale")
-    for read in (lambda: avatar.submission(0), lambda: list(diff.patch(diff.read(avatar, 0, 1)))):
+    for read in (
+        lambda: avatar.submission(0),
+        lambda: list(diff.patch(diff.read(avatar, At(0), At(1)))),
+    ):
         with pytest.raises(KataDamaged, match="name"):
             read()
 
@@ -900,7 +904,7 @@ def test_a_light_that_is_too_large_for_its_reader_is_not_expanded(
     tracemalloc.start()
     try:
         with pytest.raises(NotSmall):
-            diff.read(kata.avatar("whale"), 0, 1, limits.SMALL_COMPARED_BYTES)
+            diff.read(kata.avatar("whale"), At(0), At(1), limits.SMALL_COMPARED_BYTES)
         _, peak_bytes = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

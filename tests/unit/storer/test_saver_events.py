@@ -4,10 +4,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from storer.fs.json_files import Unreadable
 from storer.kata import edit
-from storer.kata.edit import Edit
-from storer.saver import events, kata
+from storer.kata.edit import Change, Edit
+from storer.saver import events, kata, written
 from storer.saver.events import Place
 from storer.saver.files import Damaged
 from storer.saver.kata import Content
@@ -93,12 +92,17 @@ def test_a_content_that_is_none_is_damaged(value: object) -> None:
         kata.file_of(value, "path")
 
 
-def test_an_edit_is_the_same_when_it_is_read_again() -> None:
-    each = Edit(3, 1, edit.RENAMED, TIME, "new.c", "old.c", "tab 1", 0, 2)
-    assert edit.from_json(edit.to_json(each)) == each
-    assert edit.number_of(edit.tag_of(each)) == (3, 1)
-    for other in ("refs/tags/3", "refs/tags/3.0", "refs/tags/03.1", "refs/heads/3.1"):
-        assert edit.number_of(other) is None
-    for wrong in ({"kind": "moved"}, {"number": -1}, {"minor": True}, {"time": None}):
-        with pytest.raises(Unreadable):
-            edit.from_json({**edit.to_json(each), **wrong})
+@pytest.mark.parametrize(
+    "changes",
+    [
+        (Change(edit.RENAMED, "new.c", "old.c"),),
+        (Change(edit.CREATED, "a"),),
+        (Change(edit.DELETED, "a"), Change(edit.CHANGED, "b")),
+        (),
+    ],
+)
+def test_an_edit_is_the_same_when_its_event_is_read(changes: tuple[Change, ...]) -> None:
+    made = Edit(3, 1, TIME, changes, is_outage=not changes, writer="tab 1" if changes else "")
+    event = written.event_of_edit(made, {})
+    assert events.places([{"event": "created"}, event])[1].minor == 1
+    assert events.edit_of(event, Place(3, 1), TIME) == made

@@ -21,7 +21,11 @@ from storer.fs.write_ahead_log import (
 
 names = st.binary(min_size=20, max_size=20).map(bytes.hex)
 entries = st.builds(
-    Entry, st.integers(0, 10**7), names, st.dictionaries(names, st.binary(max_size=200), max_size=4)
+    Entry,
+    st.integers(0, 10**7),
+    names,
+    st.dictionaries(names, st.binary(max_size=200), max_size=4),
+    st.integers(0, 10**7),
 )
 
 
