@@ -11,7 +11,7 @@ import shutil
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -28,9 +28,10 @@ from dojo.errors import (
     ProcessTooLarge,
 )
 from dojo.processes import Processes
-from storer.archive import store_kata
+from storer.archive import index, store_kata
 from storer.archive.archive import Archive
 from storer.git.libgit2 import in_words
+from storer.kata import details
 from storer.kata.kata import STARTING, Kata
 from storer.katas import publish
 from storer.katas.create import UNFINISHED_SECONDS
@@ -200,7 +201,8 @@ class Verifier:
     def _check_index_again(self, kata_id: str) -> Iterator[tuple[Finding, bool]]:
         """Yield what is wrong with a kata's index entry while nobody writes the kata there.
 
-        Whoever does that writes the entry after the tar.
+        Whoever does that writes the entry after the tar. The entry of a kata in use can tell of
+        lights that its next copy brings.
         """
         folder = self._containers.folder(kata_id)
         with ExitStack() as held:
@@ -208,8 +210,17 @@ class Verifier:
                 held.enter_context(locks.locked(folder, shared=True))
                 held.enter_context(store_kata.copying(folder))
             checked = archived.check(self._archive, kata_id)
-            if checked is not None:
-                yield from self._mend_all(self._stale_index(kata_id, checked))
+            stale = [] if checked is None else self._stale_index(kata_id, checked)
+            if stale and not self._tells_of_next_copy(folder, kata_id, checked):
+                yield from self._mend_all(stale)
+
+    def _tells_of_next_copy(
+        self, folder: Path, kata_id: str, checked: ArchivedResult | None
+    ) -> bool:
+        live = details.read(folder, kata_id) if self._containers.exists(kata_id) else None
+        if live is None or checked is None or checked.index_entry is None:
+            return False
+        return index.has(self._archive, kata_id, replace(checked.index_entry, details=live))
 
     def _check_kata(self, kata_id: str) -> Iterator[KataFinding | None]:
         """Yield findings, and None after each part of the work."""

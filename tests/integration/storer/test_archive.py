@@ -17,6 +17,9 @@ import zstandard
 from cyberdojo.storer.v1 import storer_pb2
 from dojo import locks
 from dojo.engine.data_containers import DataContainers
+from storer.archive import index
+from storer.archive.location import open_archive
+from storer.kata.kata import Kata
 from support.services import Service, code_of, files_in_use, wait_until
 from support.storer.backups import backup
 from support.storer.katas_directories import ALL, GORILLA, SPIDER
@@ -532,3 +535,9 @@ def test_an_entry_of_the_index_that_is_being_written_is_no_finding(
     entry.unlink()
     assert [each.mended for each in verify(katas, kata_id, mend=True).findings] == [True]
     assert entry.read_bytes() == content
+    # While the kata is in use, its entry can tell of a light that its next copy brings.
+    katas.record(kata_id, "whale")
+    archive_of = open_archive(str(tmp_path / "archive"), data_containers.namespace.name)
+    index.write(archive_of, Kata.detached(data_containers.folder(kata_id), kata_id))
+    assert entry.read_bytes() != content
+    assert verify(katas, kata_id).findings == []

@@ -376,7 +376,7 @@ def test_an_outage_of_version_2_is_kept_as_an_edit(
     (avatar,) = here.get(LONE).avatars
     assert [each.number for each in here.lights(id_of(LONE), avatar)] == [0, 1, 2]
     edit = kept(folder(id_of(LONE)) / avatar, "1.1", "edit.json")
-    assert edit["kind"] == "outage"
+    assert edit["outage"] is True
     assert edit["time"] == saver_katas.time(1)
 
 
@@ -391,7 +391,7 @@ def test_an_event_that_a_saver_died_before_it_listed_is_a_light(
     (avatar,) = here.get(LONE).avatars
     lights = here.lights(id_of(LONE), avatar)
     assert [each.number for each in lights] == [0, 1, 2, 3, 4, 5]
-    assert here.files(id_of(LONE), avatar, 5).stdout == b"again\n"
+    assert here.files(id_of(LONE), avatar, 5).stdout.content == b"again\n"
     # Of version 0, nobody knows its colour.
     expected = colour_pb2.COLOUR_RED if version else colour_pb2.COLOUR_FAULTY
     assert lights[5].colour == expected

@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 import pytest
 
+from cyberdojo.output.v1 import output_pb2
 from cyberdojo.results.v1 import results_pb2
 from cyberdojo.storer.v1 import storer_pb2
 from dojo import kata_ids
@@ -120,7 +121,8 @@ def test_a_kata_of_ours_is_the_same_when_it_comes_back(
     katas.record(kata_id, "whale", stdout=b"\xffno UTF-8", status=2, reason="it is told why")
     katas.record(
         kata_id, "whale", edited, colour=GREEN, predicted=RED, special=True, writer="tab 1",
-        test_results=results_pb2.TestResults(counts=counts), stderr_truncated=True,
+        test_results=results_pb2.TestResults(counts=counts),
+        stderr=output_pb2.Output(truncated=True),
         added_lines=3, deleted_lines=1,
     )  # fmt: skip
     source = storer_pb2.LightSource(kata_id=kata_id, avatar="whale", light_number=2)
