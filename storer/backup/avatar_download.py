@@ -19,7 +19,7 @@ from storer.backup.download import Compression, compress
 from storer.backup.resume import Resumption
 from storer.git import bundle
 from storer.git.libgit2 import in_words
-from storer.git.reader import GitReader
+from storer.git.reader import GitReader, packed_references
 from storer.kata.history import GIT
 from storer.katas.repository import Katas
 from storer.tar import snapshot
@@ -84,12 +84,8 @@ def _reading(taken: Snapshot, avatar: str, pieces: Iterator[bytes]) -> Iterator[
 def _references(taken: Snapshot, avatar: str) -> dict[str, str]:
     """Return an avatar's references as the snapshot has them, HEAD first, each with its object."""
     git = PurePosixPath(avatar) / GIT
-    found: dict[str, str] = {}
-    packed = taken.references.get(git / "packed-refs", b"").decode("utf-8", "replace")
-    for line in packed.splitlines():
-        target, _, name = line.partition(" ")
-        if name.startswith("refs/") and not line.startswith(("#", "^")):
-            found[name] = target
+    packed = packed_references(taken.references.get(git / "packed-refs", b"").splitlines())
+    found = {name: target for name, target in packed if name.startswith("refs/")}
     for path, content in taken.references.items():
         if path.is_relative_to(git / "refs"):
             found[str(path.relative_to(git))] = content.decode("ascii", "replace").strip()

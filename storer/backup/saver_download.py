@@ -14,7 +14,7 @@ from dojo.chunks import rechunk
 from dojo.errors import KataDamaged
 from storer.backup.download import Compression, compress
 from storer.backup.resume import Resumption
-from storer.fs import json_files, json_times
+from storer.fs import json_files
 from storer.kata.avatar import Avatar
 from storer.kata.kata import Kata
 from storer.kata.light import Light, Submission
@@ -22,7 +22,7 @@ from storer.kata.manifest import FORMAT_KEY, REQUEST, SAVER
 from storer.katas.repository import Katas
 from storer.saver import written
 from storer.saver.directory import GROUPS, KATAS, KATAS_LIST, parts
-from storer.saver.kata import MANIFEST
+from storer.saver.kata import MANIFEST, OPTIONS
 from storer.saver.written import SaverRepository
 from storer.tar import headers, snapshot
 from storer.tar.snapshot import Snapshot
@@ -111,7 +111,7 @@ class _Export:
             old_id,
             self._manifest_of(name, about),
             {
-                **written.DEFAULTS,
+                **OPTIONS,
                 **self._options(),
                 **(options if isinstance(options, dict) else {}),
             },
@@ -183,8 +183,8 @@ class _Export:
         manifest = {key: each for key, each in self._value.items() if key not in _OURS}
         unusable = self._about.get("unusable")
         manifest |= unusable if isinstance(unusable, dict) else {}
-        created = json_times.to_list(self._kata.read_created())
-        return {**manifest, "version": 2, "created": [*created, 0][:7]}
+        created = written.seven_parts(self._kata.read_created())
+        return {**manifest, "version": 2, "created": created}
 
     def _manifest_of(self, name: str, about: Mapping[str, Any]) -> dict[str, Any]:
         manifest = self._manifest()
@@ -195,14 +195,13 @@ class _Export:
                 manifest.pop(key, None)
             manifest |= own
         elif self._group_id is not None:
-            created = json_times.to_list(self._lights[name][0].time)
-            manifest["created"] = [*created, 0][:7]
+            manifest["created"] = written.seven_parts(self._lights[name][0].time)
         if self._group_id is not None:
             manifest |= {"group_id": self._group_id, "group_index": avatars.NAMES.index(name)}
         return {**manifest, "version": 2, "id": self._ids[name]}
 
     def _options(self) -> dict[str, Any]:
-        return {key: self._value[key] for key in written.DEFAULTS if key in self._value}
+        return {key: self._value[key] for key in OPTIONS if key in self._value}
 
     def _choose_ids(self) -> tuple[str | None, dict[str, str]]:
         """Return the old id of the group, None if there is none; and those of avatars.
@@ -232,9 +231,8 @@ class _Export:
     def _file(self, path: str, content: bytes) -> Iterator[bytes]:
         yield from self._folder(path.rpartition("/")[0])
         header = tarfile.TarInfo(path)
-        header.mode, header.size = _FILE, len(content)
-        yield headers.encode(header)
-        yield content + snapshot.padding(len(content))
+        header.mode = _FILE
+        yield from snapshot.held_member(header, content)
 
     def _folder(self, path: str) -> Iterator[bytes]:
         """Yield a folder, and those around it, unless the tar has them."""

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 
 from dojo import waits
 from dojo.budget import Budget
-from storer.git.reader import GitReader, entries
+from storer.git.reader import GitReader, entries, named_objects
 
 HEAD = "HEAD"
 
@@ -62,16 +62,8 @@ def reachable(reader: GitReader, references: Mapping[str, str], budget: Budget) 
                     budget.take_entry()
                     found[entry.object] = None  # a blob, which leads nowhere
         elif kind in {"commit", "tag"}:
-            pending += _named(content)
+            pending += named_objects(content)
     return list(found)
-
-
-def _named(content: bytes) -> Iterator[str]:
-    """Yield the objects that a commit or a tag names: its tree and parents, or what it tags."""
-    for line in content.partition(b"\n\n")[0].split(b"\n"):
-        key, _, name = line.partition(b" ")
-        if key in {b"tree", b"parent", b"object"}:
-            yield name.decode("ascii", "replace")
 
 
 def _head(kind: int, size: int) -> bytes:

@@ -8,7 +8,7 @@ The formats are git's own: https://git-scm.com/book/en/v2/Git-Internals-Git-Obje
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -148,6 +148,26 @@ class GitReader:
         if _COMMIT.fullmatch(content):
             return content[: 2 * _NAME_BYTES].decode()
         return str(self.open_repository().references[reference].resolve().target)
+
+
+def packed_references(lines: Iterable[bytes], errors: str = "replace") -> Iterator[tuple[str, str]]:
+    """Yield the name and the object of each reference in the lines of packed-refs.
+
+    `errors` says what becomes of a name that is not UTF-8, as for `bytes.decode`.
+    """
+    for line in lines:
+        target, _, name = line.decode("utf-8", errors).rstrip("\r\n").partition(" ")
+        if name and not target.startswith(("#", "^")):
+            yield name, target
+
+
+def named_objects(content: bytes) -> Iterator[str]:
+    """Yield the objects that a commit or a tag names: its tree and parents, or what it tags."""
+    for line in content.partition(b"\n\n")[0].split(b"\n"):
+        key, _, name = line.partition(b" ")
+        if key not in {b"tree", b"parent", b"object"}:
+            return
+        yield name.decode("ascii")
 
 
 def entries(content: bytes) -> Iterator[tuple[bytes, TreeEntry]]:

@@ -35,15 +35,9 @@ def is_ancestor(was: Kata, now: Kata) -> bool:
             return False
     numbers = {name: number for name, number, _ in before.lights}
     return all(
-        has_edit(now, name, numbers[name], minor, commit) for name, minor, commit in before.edits
+        now.avatar(name).open_history().leads_to(edit.tag_of(numbers[name], minor), commit)
+        for name, minor, commit in before.edits
     )
-
-
-def has_edit(kata: Kata, avatar: str, number: int, minor: int, commit: str) -> bool:
-    """Return whether an avatar's edit is this commit. Raises KataDamaged."""
-    repository = kata.avatar(avatar).open_history().open_repository()
-    found = repository.references.get(edit.tag_of(number, minor))
-    return found is not None and str(found.target) == commit
 
 
 def _continues(kata: Kata, avatar: str, old: pygit2.Oid, new: pygit2.Oid) -> bool:

@@ -9,12 +9,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple, TypeGuard
+from typing import Any, NamedTuple
 
 from storer.fs import json_files, json_times
 from storer.fs.json_files import Unreadable
-from storer.kata import light_facts
-from storer.kata.light import MAX_NUMBER
+from storer.kata import light_facts, request
+from storer.kata.light import MAX_NUMBER, is_number
 from storer.kata.light_facts import MAX_WRITER
 from storer.kata.request import Request
 
@@ -99,7 +99,6 @@ def changes_between(was: Mapping[str, object], now: Mapping[str, object]) -> lis
 
 def to_json(edit: Edit) -> dict[str, Any]:
     """Return an edit as the object in edit.json; what there is nothing to say of is left out."""
-    request = edit.request
     value = {
         "number": edit.number,
         "minor": edit.minor,
@@ -117,48 +116,40 @@ def to_json(edit: Edit) -> dict[str, Any]:
         "added_lines": edit.added,
         "deleted_lines": edit.deleted,
         "outage": edit.is_outage or None,
-        "request_id": None if request is None else request.id,
-        "request_digest": None if request is None else request.digest,
+        **request.to_keys(edit.request),
     }
     return {key: each for key, each in value.items() if each is not None}
 
 
 def from_json(value: Mapping[str, Any]) -> Edit:
     """Return the edit that the object in edit.json stands for; raise Unreadable for any other."""
-    number, minor, changes = value.get("number"), value.get("minor"), value.get("changes")
-    if not (_is_number(number) and _is_number(minor) and minor > 0):
+    number, minor = value.get("number"), value.get("minor")
+    if not (is_number(number, MAX_NUMBER) and is_number(minor, MAX_NUMBER) and minor > 0):
         raise Unreadable(f"{number!r:.40}.{minor!r:.40} is no edit")
-    if not isinstance(changes, list) or len(changes) > MAX_CHANGES:
-        raise Unreadable(f"edit {number}.{minor}: its changes are no short list")
     try:
         time = json_times.from_list(value.get("time"))
-    except ValueError as error:
+        changes = changes_from_json(value.get("changes"))
+    except (ValueError, Unreadable) as error:
         raise Unreadable(f"edit {number}.{minor}: {error}") from None
-    request = json_files.to_text(value.get("request_id", ""))
     return Edit(
         number,
         minor,
         time,
-        changes=tuple(_change(each) for each in changes),
+        changes,
         is_truncated=value.get("changes_truncated") is True,
         writer=json_files.to_text(value.get("writer", ""))[:MAX_WRITER],
         added=light_facts.count(value.get("added_lines")),
         deleted=light_facts.count(value.get("deleted_lines")),
         is_outage=value.get("outage") is True,
-        request=Request(request, json_files.to_text(value.get("request_digest", "")))
-        if request
-        else None,
+        request=request.from_keys(value),
     )
 
 
 def changes_from_json(value: object) -> tuple[Change, ...]:
-    """Return the changes that a list in JSON has; none if it is anything else."""
+    """Return the changes that a list in JSON has; raise Unreadable for anything else."""
     if not isinstance(value, list) or len(value) > MAX_CHANGES:
-        return ()
-    try:
-        return tuple(_change(each) for each in value)
-    except Unreadable:
-        return ()
+        raise Unreadable("its changes are no short list")
+    return tuple(_change(each) for each in value)
 
 
 def tag_of(number: int, minor: int) -> str:
@@ -180,7 +171,3 @@ def _change(value: object) -> Change:
         json_files.to_text(value.get("filename", "")),
         json_files.to_text(value.get("was", "")),
     )
-
-
-def _is_number(value: object) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_NUMBER

@@ -69,10 +69,6 @@ class EditsCache:
         self._entries.put(folder, (signature, edits))
         return edits
 
-    def forget(self, folder: Path) -> None:
-        """Remove the edits of the avatar in `folder` from the cache."""
-        self._entries.discard(folder)
-
 
 def _has_more(edits: Edits, history: History) -> bool:
     """Say whether the newest edit has one behind it.

@@ -17,6 +17,7 @@ from dojo.engine.data_containers import MANIFEST
 from dojo.errors import KataDamaged, KataNotFound
 from storer.fs.json_files import Unreadable
 from storer.fs.write_ahead_log import WriteAheadLog
+from storer.git.reader import packed_references
 from storer.kata import damaged, edit
 from storer.kata.avatar import Avatar
 from storer.kata.history import GIT
@@ -96,8 +97,7 @@ def newest_edit(folder: Path, number: int) -> tuple[int, str] | None:
     git = folder / GIT
     minor, commit = 0, ""
     with suppress(FileNotFoundError), open(git / "packed-refs", "rb") as lines:
-        for line in lines:
-            target, _, name = line.decode("ascii", "replace").rstrip("\n").partition(" ")
+        for name, target in packed_references(lines):
             found = edit.number_of(name)
             if found is not None and found[0] == number and found[1] > minor:
                 minor, commit = found[1], target

@@ -27,7 +27,7 @@ from storer.fs import json_files
 from storer.fs.json_files import Unreadable
 from storer.git import object_writer
 from storer.git.libgit2 import in_words
-from storer.git.reader import GitReader, TreeEntry
+from storer.git.reader import GitReader, TreeEntry, packed_references
 from storer.kata import edit, light
 from storer.kata.edit import EDIT_JSON, Edit
 from storer.kata.light import Light, Submission
@@ -39,7 +39,6 @@ TEST_RESULTS = "test_results"
 LIGHT_JSON = "light.json"
 MANIFEST_JSON = "manifest.json"
 
-_NAME_DIGITS = 40
 _MAX_FOLDERS = visible_files.MAX_FILES * GIT_DEPTH  # each file can be in folders of its own
 
 _READING_ERRORS = (
@@ -228,10 +227,7 @@ class History:
         with suppress(FileNotFoundError), os.scandir(f"{self._folder}/refs/tags") as entries:
             found.update(edit.number_of(f"refs/tags/{entry.name}") for entry in entries)
         with suppress(FileNotFoundError), open(self._folder / "packed-refs", "rb") as lines:
-            found.update(
-                edit.number_of(line[_NAME_DIGITS + 1 :].decode("ascii", "replace").rstrip("\n"))
-                for line in lines
-            )
+            found.update(edit.number_of(name) for name, _ in packed_references(lines))
         return sorted(each for each in found if each is not None)
 
     def is_legacy(self, number: int) -> bool:
@@ -253,6 +249,11 @@ class History:
         name = head.removeprefix("ref:").strip()
         is_branch = head.startswith("ref:") and name.startswith("refs/heads/")
         return name if is_branch and pygit2.reference_is_valid_name(name) else None
+
+    def leads_to(self, reference: str, target: str) -> bool:
+        """Return whether a reference names this object. Raises KataDamaged."""
+        found = self.open_repository().references.get(reference)
+        return found is not None and str(found.target) == target
 
     def _target(self, reference: str) -> str:
         """Return the object that a reference names; an empty string if it can't be read."""

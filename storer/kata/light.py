@@ -7,7 +7,7 @@ from typing import Any, TypeGuard
 
 from storer.fs import json_files, json_times
 from storer.fs.json_files import Unreadable
-from storer.kata import light_facts
+from storer.kata import light_facts, request
 from storer.kata.light_facts import NO_FACTS, Facts
 from storer.kata.request import Request
 
@@ -71,9 +71,7 @@ def to_json(light: Light) -> dict[str, Any]:
         value["status"] = light.status
     if light.reason:
         value["reason"] = light.reason
-    if light.request is not None:
-        value["request_id"] = light.request.id
-        value["request_digest"] = light.request.digest
+    value.update(request.to_keys(light.request))
     value.update(light_facts.to_json(light.facts))
     return value
 
@@ -87,7 +85,7 @@ def from_json(value: object) -> Light:
         raise Unreadable(f"{value!r:.80} is not a light")
     number, status, duration = value.get("number"), value.get("status"), value.get("duration")
     colour = value.get("colour", value.get("outcome", ""))
-    if not _is_number(number, MAX_NUMBER):
+    if not is_number(number, MAX_NUMBER):
         raise Unreadable(f"{number!r:.80} is not a light's number")
     if colour not in COLOURS and not (number == 0 and colour == ""):
         raise Unreadable(f"light {number}: {colour!r:.80} is not a colour")
@@ -100,21 +98,15 @@ def from_json(value: object) -> Light:
         colour=colour,
         time=time,
         duration=duration if is_duration(duration) else None,
-        status=status if _is_number(status, MAX_STATUS) else None,
+        status=status if is_number(status, MAX_STATUS) else None,
         reason=json_files.to_text(value.get("reason", "")),
-        request=_request(value),
+        request=request.from_keys(value),
         facts=light_facts.from_json(value),
     )
 
 
-def _request(value: Mapping[str, Any]) -> Request | None:
-    given = json_files.to_text(value.get("request_id", ""))
-    if not given:
-        return None
-    return Request(given, json_files.to_text(value.get("request_digest", "")))
-
-
-def _is_number(value: object, most: int) -> TypeGuard[int]:
+def is_number(value: object, most: int) -> TypeGuard[int]:
+    """Say whether a value is a whole number from 0 to `most`."""
     # In Python, but not in JSON, `true` is a number.
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= most
 

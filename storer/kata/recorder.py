@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,7 +19,7 @@ from storer.fs.write_ahead_log import Entry, WriteAheadLog
 from storer.git import index_file, object_writer
 from storer.git.object_writer import NewObjects
 from storer.kata import edit, light
-from storer.kata.edit import Edit
+from storer.kata.edit import At, Edit
 from storer.kata.history import GIT, LIGHT_JSON, TEST_RESULTS, History, tag_of
 from storer.kata.light import Light, Submission
 
@@ -100,22 +101,10 @@ class Recorder(History):
         """
         if before is None:
             before = self._tip(recorded.number - 1)
-        new = NewObjects(before.known)
-        sandbox = new.folder(submission.files)
-        known = frozenset(new.used) if len(new.used) <= _MAX_KNOWN else frozenset()
-        light_json = new.blob(_encode(recorded, submission, more or {}))
-        root = new.tree(
-            {
-                LIGHT_JSON.encode(): (object_writer.FILE, light_json),
-                SANDBOX.encode(): (object_writer.FOLDER, sandbox),
-            }
-        )
-        author = f"{self._avatar}_{self._kata_id} <{self._avatar}@cyber-dojo.org>"
         message = f"{recorded.number} {recorded.colour}".strip()
-        parents = [before.commit] if before.commit else []
-        commit = new.commit(root, parents, author, json_times.seconds(recorded.time), message)
-        self._write(Entry(recorded.number, commit, new.files), before.branch, log)
-        return Tip(commit, known, before.branch)
+        described = {LIGHT_JSON: _encode(recorded, submission, more or {})}
+        at, files = At(recorded.number), submission.files
+        return self._commit(at, described, files, recorded.time, message, before=before, log=log)
 
     def record_edit(
         self,
@@ -130,22 +119,35 @@ class Recorder(History):
         Lights do not follow it: its commit stands beside theirs, after that of the edit before, or
         of its light. `log` and `more` are as for `record`.
         """
+        at = At(recorded.number, recorded.minor)
+        kinds = dict.fromkeys(each.kind for each in recorded.changes)
+        message = f"{at} {', '.join(kinds)}".strip()
+        described = {edit.EDIT_JSON: _lines({**(more or {}), **edit.to_json(recorded)})}
+        return self._commit(at, described, files, recorded.time, message, before=before, log=log)
+
+    def _commit(
+        self,
+        at: At,
+        described: Mapping[str, bytes],
+        files: Mapping[str, bytes],
+        time: datetime,
+        message: str,
+        *,
+        before: Tip,
+        log: WriteAheadLog | None,
+    ) -> Tip:
+        """Add the commit of a light or an edit, which has the files of `described` at its top."""
         new = NewObjects(before.known)
         sandbox = new.folder(files)
         known = frozenset(new.used) if len(new.used) <= _MAX_KNOWN else frozenset()
         entries = {
-            edit.EDIT_JSON.encode(): (
-                object_writer.FILE,
-                new.blob(_lines({**(more or {}), **edit.to_json(recorded)})),
-            ),
-            SANDBOX.encode(): (object_writer.FOLDER, sandbox),
+            name.encode(): (object_writer.FILE, new.blob(described[name])) for name in described
         }
+        root = new.tree({**entries, SANDBOX.encode(): (object_writer.FOLDER, sandbox)})
         author = f"{self._avatar}_{self._kata_id} <{self._avatar}@cyber-dojo.org>"
-        kinds = dict.fromkeys(each.kind for each in recorded.changes)
-        message = f"{recorded.number}.{recorded.minor} {', '.join(kinds)}".strip()
-        time = json_times.seconds(recorded.time)
-        commit = new.commit(new.tree(entries), [before.commit], author, time, message)
-        self._write(Entry(recorded.number, commit, new.files, recorded.minor), None, log)
+        parents = [before.commit] if before.commit else []
+        commit = new.commit(root, parents, author, json_times.seconds(time), message)
+        self._write(Entry(at.number, commit, new.files, at.minor), before.branch, log)
         return Tip(commit, known, before.branch)
 
     def _write(self, entry: Entry, branch: str | None, log: WriteAheadLog | None) -> None:

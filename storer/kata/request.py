@@ -5,10 +5,12 @@ the request that created the kata, and restored.json the one that restored it. S
 exactly as long as what it is about: no process, no table and no time has to keep it.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from dojo.errors import RequestIdReused
+from storer.fs import json_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,3 +38,18 @@ def from_json(value: object) -> Request | None:
     if not (given and isinstance(given, str) and isinstance(digest, str)):
         return None
     return Request(given, digest)
+
+
+def to_keys(request: Request | None) -> dict[str, str]:
+    """Return a request as keys of the JSON of a light or an edit; none if there is none."""
+    if request is None:
+        return {}
+    return {"request_id": request.id, "request_digest": request.digest}
+
+
+def from_keys(value: Mapping[str, Any]) -> Request | None:
+    """Return the request in the JSON of a light or an edit, None if there is none."""
+    given = json_files.to_text(value.get("request_id", ""))
+    if not given:
+        return None
+    return Request(given, json_files.to_text(value.get("request_digest", "")))

@@ -16,20 +16,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import structlog
-
 from dojo import avatars, kata_ids, limits, visible_files
 from dojo.budget import Budget, BudgetExceeded
 from dojo.engine.data_containers import MANIFEST
 from dojo.errors import InvalidArgument, KataDamaged
 from dojo.shares import Holding
-from storer import metrics
 from storer.fs import durable, json_files
 from storer.fs.json_files import Unreadable
 from storer.kata import avatar as kata_avatar
 from storer.kata import light, sandbox
 from storer.kata import manifest as kata_manifest
 from storer.kata.details import Details
+from storer.kata.edit import At
 from storer.kata.light import Light, Submission
 from storer.kata.light_facts import Source
 from storer.kata.lights import INCREMENTS
@@ -40,7 +38,7 @@ from storer.saver import events, files, plain
 from storer.saver import kata as saver_kata
 from storer.saver.directory import GROUPS, KATAS, SaverDirectory, parts, read_manifest
 from storer.saver.directory import avatar as avatar_of_index
-from storer.saver.events import FindSource, Place
+from storer.saver.events import FindSource
 from storer.saver.files import Damaged
 from storer.saver.kata import Content, SaverKata
 from storer.saver.plain import PlainKata
@@ -58,8 +56,6 @@ _NEEDED = {"created", "image_name"}
 # Of events without a time, if none before has one.
 _UNKNOWN = datetime(1970, 1, 1, tzinfo=UTC)
 
-_log = structlog.get_logger()
-
 
 @dataclass
 class _Incoming:
@@ -73,7 +69,7 @@ class _Incoming:
     old_ids: dict[str, str] = field(default_factory=dict)
     katas: dict[str, SaverKata] = field(default_factory=dict)
     damaged: dict[str, Damaged] = field(default_factory=dict)
-    places: dict[str, dict[int, Place]] = field(default_factory=dict)
+    places: dict[str, dict[int, At]] = field(default_factory=dict)
 
     def find_source(self, old_id: str, index: int) -> Source | None:
         """Return the light of an event of one of the katas; None if it is none of theirs."""
@@ -93,7 +89,8 @@ def fill(directory: SaverDirectory, kata_id: str, folder: Path) -> list[str]:
     old_id = kata_ids.old_of(kata_id) or ""
     with ExitStack() as opened:
         holding = opened.enter_context(Holding())
-        incoming = _Incoming(kata_id, folder, directory, _budget(holding), _budget(holding))
+        budget, wasted = normalize.git_budget(holding), normalize.git_budget(holding)
+        incoming = _Incoming(kata_id, folder, directory, budget, wasted)
         try:
             manifest = (_group if directory.has_group(old_id) else _lone)(incoming, old_id, opened)
         except Damaged as error:
@@ -112,15 +109,6 @@ def fill(directory: SaverDirectory, kata_id: str, folder: Path) -> list[str]:
     names = sorted(incoming.old_ids)
     normalize.restrict_access(folder, names)
     return names
-
-
-def _budget(holding: Holding) -> Budget:
-    return Budget(
-        max_bytes=limits.GIT_BYTES,
-        max_entries=limits.GIT_OBJECTS,
-        max_seconds=limits.GIT_SECONDS,
-        holding=holding,
-    )
 
 
 def _group(incoming: _Incoming, old_id: str, opened: ExitStack) -> dict[str, Any]:
@@ -272,8 +260,7 @@ def _take_avatar(incoming: _Incoming, name: str, created: datetime) -> None:
         return
     shutil.rmtree(folder)
     folder.mkdir()
-    metrics.AVATARS_SET_ASIDE.inc()
-    _log.warning("avatar set aside", kata=kata_id, avatar=name, reason=error.reason)
+    set_aside.tell(kata_id, name, error.reason)
     source = incoming.directory.top.joinpath(*parts(KATAS, incoming.old_ids[name]))
     reason = error.reason
     try:

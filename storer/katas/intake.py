@@ -11,18 +11,13 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-import structlog
-
 from dojo import limits
 from dojo.budget import Budget, BudgetExceeded
 from dojo.processes import Processes
-from storer import metrics
 from storer.fs import tree
 from storer.git import libgit2
-from storer.katas import normalize
+from storer.katas import normalize, set_aside
 from storer.katas.normalize import Normalized
-
-_log = structlog.get_logger()
 
 _PACK = ".pack"
 
@@ -56,8 +51,7 @@ class Intake:
             with self._processes.one(limits.MANY_KATAS_LOCK_WAIT_SECONDS) as process:
                 found = process.call(_normalize, folder, kata_id)
         for avatar, reason in found.set_aside:
-            metrics.AVATARS_SET_ASIDE.inc()
-            _log.warning("avatar set aside", kata=kata_id, avatar=avatar, reason=reason)
+            set_aside.tell(kata_id, avatar, reason)
         return found.names
 
     @contextmanager

@@ -54,7 +54,7 @@ def normalize(folder: Path, kata_id: str) -> Normalized:
     names = sorted(path.name for path in folder.iterdir() if avatars.is_name(path.name))
     start = Light(number=0, colour="", time=created)
     with Holding() as holding:
-        budget, wasted = _git_budget(holding), _git_budget(holding)
+        budget, wasted = git_budget(holding), git_budget(holding)
         incoming = _Incoming(kata_id, start, files, budget, wasted, [])
         for name in names:
             _take_avatar(folder / name, incoming)
@@ -81,7 +81,8 @@ def _remove_restored(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _git_budget(holding: Holding) -> Budget:
+def git_budget(holding: Holding) -> Budget:
+    """Return what the histories of one kata that comes in may take."""
     return Budget(
         max_bytes=GIT_BYTES, max_entries=GIT_OBJECTS, max_seconds=GIT_SECONDS, holding=holding
     )

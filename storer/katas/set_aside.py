@@ -10,11 +10,14 @@ import stat
 from contextlib import closing
 from pathlib import Path, PurePosixPath
 
+import structlog
+
 from dojo import visible_files
 from dojo.budget import Budget, BudgetExceeded
 from dojo.errors import KataDamaged
 from dojo.limits import MAX_KATA_BYTES, MAX_KATA_MEMBERS
 from dojo.naming import DAMAGED_JSON, SANDBOX
+from storer import metrics
 from storer.fs import json_files, tree
 from storer.fs.json_files import Unreadable
 from storer.git import untrusted_repository
@@ -22,6 +25,8 @@ from storer.kata import damaged, sandbox
 from storer.kata.damaged import DAMAGED, Damage
 
 _DEPTH = 2  # of what came, in the kata's folder: whale/damaged
+
+_log = structlog.get_logger()
 
 _REPOSITORY = {"HEAD", "objects", "refs"}  # git takes a folder that has these for a repository
 
@@ -94,6 +99,12 @@ def set_aside(folder: Path, kata_id: str, error: KataDamaged) -> None:
     came.rename(folder / DAMAGED)
     damaged_file = str(error.path).removeprefix(folder.name).lstrip("/")
     _finish(folder, kata_id, damaged_file, error.reason)
+
+
+def tell(kata_id: str, avatar: str, reason: str) -> None:
+    """Log, and count, that an avatar was set aside."""
+    metrics.AVATARS_SET_ASIDE.inc()
+    _log.warning("avatar set aside", kata=kata_id, avatar=avatar, reason=reason)
 
 
 def _finish(folder: Path, kata_id: str, path: str, reason: str) -> None:

@@ -5,19 +5,20 @@ an edit is `number.minor`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
 from storer.fs import json_files, json_times
+from storer.fs.json_files import Unreadable
 from storer.kata import edit, light, light_facts
-from storer.kata.edit import Change, Edit
+from storer.kata.edit import At, Change, Edit
 from storer.kata.light import COLOURS, MAX_STATUS, Light
 from storer.kata.light_facts import MAX_WRITER, NO_FACTS, PREDICTABLE, Facts, Source
 from storer.saver.kata import Content
 
 _FILE_EVENT = "file_"
-_KINDS = {
+KINDS = {
     "file_create": edit.CREATED,
     "file_delete": edit.DELETED,
     "file_rename": edit.RENAMED,
@@ -35,25 +36,17 @@ FindSource = Callable[[str, int], Source | None]
 """Returns the light of an old id and an index, None if it is not here."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """What an event is here: light `number`, or with a `minor` the edit of that after it."""
-
-    number: int
-    minor: int = 0
-
-
-def places(events: Sequence[Mapping[str, Any]]) -> list[Place]:
-    """Return what each event is. The first is the start, light 0."""
-    found: list[Place] = []
+def places(events: Sequence[Mapping[str, Any]]) -> list[At]:
+    """Return what each event is: a light, or an edit. The first is the start, light 0."""
+    found: list[At] = []
     for event in events:
         last = found[-1] if found else None
         if last is None:
-            found.append(Place(0))
+            found.append(At(0))
         elif _is_edit(event):
-            found.append(Place(last.number, last.minor + 1))
+            found.append(At(last.number, last.minor + 1))
         else:
-            found.append(Place(last.number + 1))
+            found.append(At(last.number + 1))
     return found
 
 
@@ -103,14 +96,16 @@ def light_of(
     )
 
 
-def edit_of(event: Mapping[str, Any], place: Place, time: datetime) -> Edit:
+def edit_of(event: Mapping[str, Any], place: At, time: datetime) -> Edit:
     """Return the edit that an event is."""
     is_outage = event.get("event") == _OUTAGE
-    kind = _KINDS.get(_text(event.get("colour")), edit.CHANGED)
+    kind = KINDS.get(_text(event.get("colour")), edit.CHANGED)
     is_renamed = kind == edit.RENAMED
     given = event.get(STORER)
     own: Mapping[str, Any] = given if isinstance(given, Mapping) else {}
-    changes = edit.changes_from_json(own.get("changes"))
+    changes: tuple[Change, ...] = ()
+    with suppress(Unreadable):
+        changes = edit.changes_from_json(own.get("changes"))
     change = Change(
         kind,
         _text(event.get("new_filename" if is_renamed else "filename"))[:_MAX_FILENAME],

@@ -16,7 +16,15 @@ from storer.saver.files import Damaged
 MANIFEST = "manifest.json"
 EVENTS = "events.json"
 
-OPTIONS = ("theme", "colour", "predict", "revert_red", "revert_amber", "revert_green")
+# The options, as they are while nobody has set them.
+OPTIONS = {
+    "theme": "light",
+    "colour": "on",
+    "predict": "off",
+    "revert_red": "off",
+    "revert_amber": "off",
+    "revert_green": "off",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ event under the key `storer`, which a saver keeps and shows to nobody, and an im
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from storer.fs import json_files, json_times
@@ -16,26 +16,12 @@ from storer.kata import edit, light
 from storer.kata.edit import Edit
 from storer.kata.light import Light, Submission
 from storer.saver import kata
-from storer.saver.events import STORER
+from storer.saver.events import KINDS, STORER
 from storer.saver.repository import FILES, OPTIONS, RESULTS, TRUNCATIONS
 
 BRANCH = "refs/heads/main"
 
-DEFAULTS = {
-    "theme": "light",
-    "colour": "on",
-    "predict": "off",
-    "revert_red": "off",
-    "revert_amber": "off",
-    "revert_green": "off",
-}
-
-_KINDS = {
-    edit.CREATED: "file_create",
-    edit.DELETED: "file_delete",
-    edit.RENAMED: "file_rename",
-    edit.CHANGED: "file_edit",
-}
+_WORDS = {kind: word for word, kind in KINDS.items()}
 # What an event says in a saver's own words.
 _SAID = {"colour", "time", "number", "duration", "status", "predicted", "special", "writer",
          "stdout_truncated", "stderr_truncated", "added_lines", "deleted_lines", "source",
@@ -121,12 +107,12 @@ def event_of_light(
     if isinstance(kept, dict):
         return dict(kept)
     if recorded.number == 0:
-        return {"event": "created", "time": _time(recorded.time)}
+        return {"event": "created", "time": seven_parts(recorded.time)}
     facts = recorded.facts
     said: dict[str, Any] = {
         "colour": recorded.colour + ("_special" if facts.is_special else ""),
         "predicted": facts.predicted or "none",
-        "time": _time(recorded.time),
+        "time": seven_parts(recorded.time),
         **source,
     }
     said |= {"duration": recorded.duration} if recorded.duration is not None else {}
@@ -142,13 +128,13 @@ def event_of_edit(recorded: Edit, more: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(kept, dict):
         return dict(kept)
     if recorded.is_outage or not recorded.changes:
-        return {"event": "outage", "time": _time(recorded.time)}
+        return {"event": "outage", "time": seven_parts(recorded.time)}
     first = recorded.changes[0]  # a saver has one file in an event
     is_renamed = first.kind == edit.RENAMED
     names = {"old_filename": first.was, "new_filename": first.filename}
     said = {
-        "colour": _KINDS[first.kind],
-        "time": _time(recorded.time),
+        "colour": _WORDS[first.kind],
+        "time": seven_parts(recorded.time),
         **(names if is_renamed else {"filename": first.filename}),
         **_counts(recorded.added, recorded.deleted, recorded.writer),
     }
@@ -174,10 +160,9 @@ def _message(event: Mapping[str, Any]) -> str:
     return f"ran tests, predicted {event.get('predicted')}, got {event.get('colour')}"
 
 
-def _time(time: datetime) -> list[int]:
-    """Return a time with all of its seven parts."""
-    parts = json_times.to_list(time)
-    return parts if len(parts) == 7 else [*parts, time.astimezone(UTC).microsecond]
+def seven_parts(time: datetime) -> list[int]:
+    """Return a time as a saver has it, with its microsecond also if that is 0."""
+    return [*json_times.to_list(time), 0][:7]
 
 
 def _pretty(value: object) -> bytes:

@@ -22,7 +22,7 @@ from dojo import free_space
 from dojo.errors import DiskFull
 from storer.fs import durable, tree
 from storer.git.libgit2 import in_words
-from storer.git.reader import GitReader
+from storer.git.reader import GitReader, packed_references
 from storer.kata.history import GIT
 from storer.kata.kata import Kata
 
@@ -133,11 +133,8 @@ def _newest_tag(
 
 def _packed_references(references: Mapping[PurePosixPath, bytes], git: PurePosixPath) -> bytes:
     """Return packed-refs with the loose tags added, which replace packed tags of the same name."""
-    found: dict[str, str] = {}
-    for line in references.get(git / "packed-refs", b"").decode().splitlines():
-        target, _, name = line.partition(" ")
-        if name and not line.startswith(("#", "^")):
-            found[name] = target
+    packed = references.get(git / "packed-refs", b"").splitlines()
+    found = dict(packed_references(packed, errors="strict"))
     for path, content in references.items():
         if path.is_relative_to(git) and (name := str(path.relative_to(git))).startswith(_TAGS):
             found[name] = content.decode().strip()

@@ -248,10 +248,7 @@ def _tree_members(
                 inside = reader.folder(entry.object)
                 yield from _tree_members(header.name, reader, inside, budget)
             elif not entry.is_submodule:
-                content = reader.blob(entry.object)
-                header.size = len(content)
-                yield headers.encode(header)
-                yield content + padding(len(content))
+                yield from held_member(header, reader.blob(entry.object))
 
 
 def repository_folder(snapshot: Snapshot, avatar: str) -> str:
@@ -339,9 +336,7 @@ def _packed_member(name: str, content: bytes | Path) -> Iterator[bytes]:
     header.mode = 0o600
     header.uid, header.gid = os.geteuid(), os.getegid()
     if isinstance(content, bytes):
-        header.size = len(content)
-        yield headers.encode(header)
-        yield content + padding(len(content))
+        yield from held_member(header, content)
         return
     with content.open("rb") as file:
         header.size = os.fstat(file.fileno()).st_size
@@ -384,6 +379,13 @@ def _header(name: str, status: os.stat_result) -> tarfile.TarInfo:
     else:
         header.size = status.st_size
     return header
+
+
+def held_member(header: tarfile.TarInfo, content: bytes) -> Iterator[bytes]:
+    """Yield the bytes of a file's member whose content is in memory."""
+    header.size = len(content)
+    yield headers.encode(header)
+    yield content + padding(len(content))
 
 
 def padding(size: int) -> bytes:

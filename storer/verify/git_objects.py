@@ -18,7 +18,7 @@ from pygit2.enums import ObjectType
 from dojo import waits
 from storer.fs import tree
 from storer.git import libgit2, loose_objects, packed_sizes
-from storer.git.reader import entries
+from storer.git.reader import entries, named_objects
 from storer.kata import edit
 
 _OBJECTS = "objects"
@@ -235,14 +235,8 @@ def _children(kind: str, content: bytes) -> tuple[str, ...]:
     if kind == "tree":
         return tuple(each.object for _, each in entries(content) if not each.is_submodule)
     if kind in {"commit", "tag"}:
-        found = []
-        for line in content.partition(b"\n\n")[0].split(b"\n"):
-            key, _, value = line.partition(b" ")
-            if key in {b"tree", b"parent", b"object"}:
-                found.append(value.decode("ascii"))
-            else:
-                break
+        found = tuple(named_objects(content))
         if not found:
             raise ValueError("it refers to no object")
-        return tuple(found)
+        return found
     return ()

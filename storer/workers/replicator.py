@@ -231,25 +231,20 @@ def _can_add_copy(note: _Note, stamp: str, taken: Snapshot, lights: _Newest) -> 
         return False
     return note.number < _MAX_COPIES and all(
         name in lights
-        and (
-            lights[name] == (number, tag)
-            or lights[name][0] == DAMAGED
-            or _has(taken.avatars[name], tag_of(number), tag)
-        )
-        and (
-            name not in note.edits
-            or lights[name][0] == DAMAGED
-            or _has(
-                taken.avatars[name], edit.tag_of(number, note.edits[name][0]), note.edits[name][1]
-            )
-        )
-        for name, (number, tag) in note.lights.items()
+        and (lights[name][0] == DAMAGED or _continues(taken.avatars[name], note, lights[name]))
+        for name in note.lights
     )
 
 
-def _has(avatar: Avatar, reference: str, target: str) -> bool:
-    found = avatar.open_history().open_repository().references.get(reference)
-    return found is not None and str(found.target) == target
+def _continues(avatar: Avatar, note: _Note, newest: tuple[int, str]) -> bool:
+    """Say whether an avatar has the light and the edit that were its newest."""
+    number, light = note.lights[avatar.name]
+    if newest != (number, light) and not avatar.open_history().leads_to(tag_of(number), light):
+        return False
+    if avatar.name not in note.edits:
+        return True
+    minor, commit = note.edits[avatar.name]
+    return avatar.open_history().leads_to(edit.tag_of(number, minor), commit)
 
 
 def _additions(

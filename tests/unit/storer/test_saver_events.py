@@ -5,9 +5,8 @@ from datetime import UTC, datetime
 import pytest
 
 from storer.kata import edit
-from storer.kata.edit import Change, Edit
+from storer.kata.edit import At, Change, Edit
 from storer.saver import events, kata, written
-from storer.saver.events import Place
 from storer.saver.files import Damaged
 from storer.saver.kata import Content
 from storer.saver.plain import parse_events
@@ -47,7 +46,7 @@ def test_lights_are_counted_and_edits_are_counted_between_them() -> None:
         {"colour": None, "revert": ["abcdef", 1]},
         {"colour": "green"},
     ]
-    places = [Place(0), Place(0, 1), Place(1), Place(1, 1), Place(1, 2), Place(2), Place(3)]
+    places = [At(0), At(0, 1), At(1), At(1, 1), At(1, 2), At(2), At(3)]
     assert events.places(said) == places
 
 
@@ -105,4 +104,4 @@ def test_an_edit_is_the_same_when_its_event_is_read(changes: tuple[Change, ...])
     made = Edit(3, 1, TIME, changes, is_outage=not changes, writer="tab 1" if changes else "")
     event = written.event_of_edit(made, {})
     assert events.places([{"event": "created"}, event])[1].minor == 1
-    assert events.edit_of(event, Place(3, 1), TIME) == made
+    assert events.edit_of(event, At(3, 1), TIME) == made
