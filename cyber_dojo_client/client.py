@@ -118,13 +118,11 @@ class Client:
 
         Raises Incomplete if the end is missing or the digest differs; nothing is left then.
         """
-        request = storer_pb2.DownloadKataRequest(kata_id=kata_id, compression=compression)  # type: ignore[arg-type]
-        return _run(self._work.download(request, Path(path)))
+        return _run(self._work.download(kata_id, Path(path), compression))
 
     def download_bundle(self, kata_id: str, avatar: str, path: Path) -> Path:
         """Download an avatar's git repository, as `download`, to a file that `git clone` takes."""
-        request = storer_pb2.DownloadKataRequest(kata_id=kata_id, avatar=avatar, as_bundle=True)
-        return _run(self._work.download(request, Path(path)))
+        return _run(self._work.download_bundle(kata_id, avatar, Path(path)))
 
 
 class AsyncClient:
@@ -197,13 +195,11 @@ class AsyncClient:
         self, kata_id: str, path: Path, compression: int = storer_pb2.COMPRESSION_GZIP
     ) -> Path:
         """As Client.download; the file is written between the parts, on the event loop."""
-        request = storer_pb2.DownloadKataRequest(kata_id=kata_id, compression=compression)  # type: ignore[arg-type]
-        return await self._work.download(request, Path(path))
+        return await self._work.download(kata_id, Path(path), compression)
 
     async def download_bundle(self, kata_id: str, avatar: str, path: Path) -> Path:
         """As Client.download_bundle, and AsyncClient.download."""
-        request = storer_pb2.DownloadKataRequest(kata_id=kata_id, avatar=avatar, as_bundle=True)
-        return await self._work.download(request, Path(path))
+        return await self._work.download_bundle(kata_id, avatar, Path(path))
 
 
 class _Blocking:

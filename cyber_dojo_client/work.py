@@ -216,8 +216,17 @@ class Work:
             else:
                 return
 
-    async def download(self, request: storer_pb2.DownloadKataRequest, path: Path) -> Path:
-        """Download to a file, which has its name when all of it is there."""
+    async def download(self, kata_id: str, path: Path, compression: int) -> Path:
+        """Download a kata's tar to a file, which has its name when all of it is there."""
+        request = storer_pb2.DownloadKataRequest(kata_id=kata_id, compression=compression)  # type: ignore[arg-type]
+        return await self._download(request, path)
+
+    async def download_bundle(self, kata_id: str, avatar: str, path: Path) -> Path:
+        """Download an avatar's git repository, as `download`."""
+        request = storer_pb2.DownloadKataRequest(kata_id=kata_id, avatar=avatar, as_bundle=True)
+        return await self._download(request, path)
+
+    async def _download(self, request: storer_pb2.DownloadKataRequest, path: Path) -> Path:
         part_path = path.with_name(f"{path.name}.part")
         try:
             with part_path.open("wb") as file:

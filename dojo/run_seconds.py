@@ -1,6 +1,6 @@
 """How long a run may take: what the manifest of a kata says, and what a runner is asked for."""
 
-from dojo.errors import InvalidArgument
+from dojo import whole_numbers
 
 MIN_SECONDS = 1
 MAX_SECONDS = 60
@@ -12,6 +12,4 @@ def check(given: int, field: str) -> int:
 
     0 says that the field is absent.
     """
-    if given and not MIN_SECONDS <= given <= MAX_SECONDS:
-        raise InvalidArgument(field, f"{given} is not from {MIN_SECONDS} to {MAX_SECONDS}")
-    return given or DEFAULT_SECONDS
+    return whole_numbers.check(given or DEFAULT_SECONDS, MIN_SECONDS, MAX_SECONDS, field)

@@ -130,8 +130,6 @@ def call(method: str, traceparent: str) -> AbstractContextManager[Any]:
 
 def describe(span: Any, code: str, fields: Mapping[str, object]) -> None:
     """Note how a call ended: its status, and of the fields of its log lines, whose it was."""
-    if span is None:
-        return
     attributes = {"rpc.response.status_code": code}
     for name in ("kata", "avatar"):
         if value := fields.get(name):

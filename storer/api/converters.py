@@ -14,7 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from cyberdojo.colour.v1 import colour_pb2
 from cyberdojo.storer.v1 import storer_pb2
-from dojo import avatars, kata_ids, limits, run_output, run_seconds, visible_files
+from dojo import avatars, kata_ids, limits, run_output, run_seconds, visible_files, whole_numbers
 from dojo.chunks import Digest
 from dojo.errors import InvalidArgument
 from storer.api import facts_converters
@@ -112,23 +112,21 @@ def light_from(request: storer_pb2.RecordTestRequest) -> tuple[Light, Submission
     has_source = request.HasField("source")
     if request.colour not in _COLOUR_NAMES and not (has_source and request.colour == 0):
         raise InvalidArgument("colour", "is required, and has to be one of the colours")
-    if not 0 <= request.status <= MAX_STATUS:
-        raise InvalidArgument("status", f"{request.status} is not from 0 to {MAX_STATUS}")
+    whole_numbers.check(request.status, 0, MAX_STATUS, "status")
     check_length("reason", request.reason, MAX_REASON)
     for field, output in (("stdout", request.stdout), ("stderr", request.stderr)):
         if (size := len(output.content)) > run_output.MAX_BYTES:
             raise InvalidArgument(
                 f"{field}.content", f"{size} bytes are more than {run_output.MAX_BYTES}"
             )
-    files = dict(request.files)
     if has_source:
         _check_source_gives(request)
-    elif not files:
-        raise InvalidArgument("files", "at least one file is required")
-    visible_files.check(files)
-    expected = request.expected_number if request.HasField("expected_number") else None
-    if expected is not None and not 1 <= expected <= MAX_NUMBER:
-        raise InvalidArgument("expected_number", f"{expected} is not from 1 to {MAX_NUMBER}")
+        files = {}
+    else:
+        files = files_from(request)
+    expected = None
+    if request.HasField("expected_number"):
+        expected = whole_numbers.check(request.expected_number, 1, MAX_NUMBER, "expected_number")
     light = Light(
         number=0,
         colour=_COLOUR_NAMES.get(request.colour, ""),
@@ -188,10 +186,7 @@ def light_number(message: Any, field: str = "light_number") -> int:
     """Return a request's light number, -1 for the newest; raise InvalidArgument."""
     if not message.HasField(field):
         raise InvalidArgument(field, "is required; 0 is the start, -1 the newest")
-    number: int = getattr(message, field)
-    if not -1 <= number <= MAX_NUMBER:
-        raise InvalidArgument(field, f"{number} is not from -1 to {MAX_NUMBER}")
-    return number
+    return whole_numbers.check(getattr(message, field), -1, MAX_NUMBER, field)
 
 
 def avatars_from(names: list[str]) -> list[str]:
@@ -206,15 +201,16 @@ def seen_from(request: storer_pb2.WatchKataRequest) -> dict[str, At]:
     edits = request.seen_edits if request.with_edits else {}
     for field, seen in (("seen", request.seen), ("seen_edits", edits)):
         for avatar, number in seen.items():
-            avatars.check(avatar, f"{field}[{visible_files.shown(avatar)}]")
-            if not 0 <= number <= MAX_NUMBER:
-                reason = f"{number} is not from 0 to {MAX_NUMBER}"
-                raise InvalidArgument(f"{field}[{visible_files.shown(avatar)}]", reason)
+            place = f"{field}[{visible_files.shown(avatar)}]"
+            avatars.check(avatar, place)
+            whole_numbers.check(number, 0, MAX_NUMBER, place)
     return {avatar: At(number, edits.get(avatar, 0)) for avatar, number in request.seen.items()}
 
 
-def edited_files_from(request: storer_pb2.RecordEditRequest) -> dict[str, bytes]:
-    """Return the files of an edit; raise InvalidArgument."""
+def files_from(
+    request: storer_pb2.RecordTestRequest | storer_pb2.RecordEditRequest,
+) -> dict[str, bytes]:
+    """Return the files of a test or an edit; raise InvalidArgument."""
     files = dict(request.files)
     if not files:
         raise InvalidArgument("files", "at least one file is required")
@@ -226,23 +222,18 @@ def after_from(request: storer_pb2.RecordEditRequest) -> int | None:
     """Return the light that an edit is to come after, None for any; raise InvalidArgument."""
     if not request.HasField("after_number"):
         return None
-    if not 0 <= request.after_number <= MAX_NUMBER:
-        reason = f"{request.after_number} is not from 0 to {MAX_NUMBER}"
-        raise InvalidArgument("after_number", reason)
-    return request.after_number
+    return whole_numbers.check(request.after_number, 0, MAX_NUMBER, "after_number")
 
 
 def at_from(message: Any, field: str = "light_number", edit_field: str = "edit_number") -> At:
     """Return the light or edit that a request names, -1 for the newest; raise InvalidArgument."""
-    number, minor = light_number(message, field), getattr(message, edit_field)
-    if not -1 <= minor <= MAX_NUMBER:
-        raise InvalidArgument(edit_field, f"{minor} is not from -1 to {MAX_NUMBER}")
-    return At(number, minor)
+    number = light_number(message, field)
+    return At(number, whole_numbers.check(getattr(message, edit_field), -1, MAX_NUMBER, edit_field))
 
 
 def edit_to(edit: Edit) -> storer_pb2.Edit:
     """Return an edit as a message."""
-    message = storer_pb2.Edit(
+    return storer_pb2.Edit(
         light_number=edit.number,
         number=edit.minor,
         changes=(
@@ -258,10 +249,8 @@ def edit_to(edit: Edit) -> storer_pb2.Edit:
         added_lines=edit.added,
         deleted_lines=edit.deleted,
         outage=edit.is_outage,
+        time=time_to(edit.time),
     )
-    message.time.seconds = json_times.seconds(edit.time)
-    message.time.nanos = edit.time.microsecond * 1000
-    return message
 
 
 def page_size(given: int, default: int, largest: int) -> int:

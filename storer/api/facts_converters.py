@@ -7,7 +7,7 @@ from google.protobuf import json_format
 from cyberdojo.colour.v1 import colour_pb2
 from cyberdojo.results.v1 import results_pb2
 from cyberdojo.storer.v1 import storer_pb2
-from dojo import avatars, kata_ids
+from dojo import avatars, kata_ids, whole_numbers
 from dojo.errors import InvalidArgument
 from storer.kata.light import MAX_NUMBER
 from storer.kata.light_facts import MAX_WRITER, NO_FACTS, Facts, Source, TestCounts
@@ -110,9 +110,7 @@ def source_from(
     if not request.HasField("source"):
         return None
     message = request.source
-    number = message.light_number
-    if not 0 <= number <= MAX_NUMBER:
-        raise InvalidArgument("source.light_number", f"{number} is not from 0 to {MAX_NUMBER}")
+    number = whole_numbers.check(message.light_number, 0, MAX_NUMBER, "source.light_number")
     return Source(
         kata_ids.check(message.kata_id, "source.kata_id"),
         avatars.check(message.avatar, "source.avatar"),

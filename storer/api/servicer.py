@@ -361,7 +361,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
             return self._katas.record_edit(
                 kata_id,
                 name,
-                converters.edited_files_from(request),
+                converters.files_from(request),
                 converters.time_from(request.time, "time", given=request.HasField("time")),
                 after=converters.after_from(request),
                 writer=facts_converters.writer_from(request),

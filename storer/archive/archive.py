@@ -497,7 +497,13 @@ def _index_key(kata_id: str) -> str:
 
 
 def _old_id_key(old_id: str) -> str:
-    return f".old-ids/{old_id[:2].lower()}/{old_id.lower()}.{old_id}"
+    return f".old-ids/{old_id_path(old_id)}"
+
+
+def old_id_path(old_id: str) -> str:
+    """Return a path that one listing finds for an old id that is typed in any case."""
+    lower = old_id.lower()
+    return f"{lower[:2]}/{lower}.{old_id}"
 
 
 def _kata_id(key: str) -> str:

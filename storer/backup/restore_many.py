@@ -294,9 +294,11 @@ def _decide(kata_id: str, incoming: Kata, existing: Kata | None, options: Restor
     damaged = "; ".join(map(str, incoming.lights()[1]))
     if existing is None:
         return Report(kata_id, Outcome.RESTORED, damaged)
-    damage, is_same, is_continued = "", False, False
+    damage, is_same, is_same_manifest, is_continued = "", False, False, False
     try:
-        is_same = head_of(existing) == head_of(incoming)
+        here, there = head_of(existing), head_of(incoming)
+        is_same = here == there
+        is_same_manifest = here.manifest_sha256 == there.manifest_sha256
         is_continued = not is_same and is_ancestor(existing, incoming)
         existing.read_manifest()
         if not is_same:
@@ -314,7 +316,7 @@ def _decide(kata_id: str, incoming: Kata, existing: Kata | None, options: Restor
         reason, outcome = f"without {without}" if lost else "", Outcome.REPLACED
     else:
         differs = "its manifest.json differs from that in the backup, and its lights do not"
-        if not damage and head_of(existing).manifest_sha256 == head_of(incoming).manifest_sha256:
+        if not damage and is_same_manifest:
             differs = "it has edits after its lights that the backup has not"
         reason, outcome = f"{damage or differs}. Restore it with overwrite", Outcome.SKIPPED
     reasons = [reason, f"in the backup, {damaged}" if damaged else ""]

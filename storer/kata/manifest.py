@@ -9,7 +9,16 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from dojo import image_names, kata_ids, limits, patterns, ruby_lambdas, run_seconds, visible_files
+from dojo import (
+    image_names,
+    kata_ids,
+    limits,
+    patterns,
+    ruby_lambdas,
+    run_seconds,
+    visible_files,
+    whole_numbers,
+)
 from dojo.errors import InvalidArgument
 from dojo.patterns import BadPattern
 from storer.fs import json_files, json_times
@@ -103,9 +112,7 @@ def check(manifest: Manifest) -> None:
         raise InvalidArgument("manifest.image_name", "is required")
     image_names.check(manifest.image_name, "manifest.image_name")
     run_seconds.check(manifest.max_seconds, "manifest.max_seconds")
-    if not 1 <= manifest.tab_size <= LARGEST_TAB_SIZE:
-        reason = f"{manifest.tab_size} is not from 1 to {LARGEST_TAB_SIZE}"
-        raise InvalidArgument("manifest.tab_size", reason)
+    whole_numbers.check(manifest.tab_size, 1, LARGEST_TAB_SIZE, "manifest.tab_size")
     if not manifest.visible_files:
         raise InvalidArgument("manifest.files", "at least one file is required")
     visible_files.check(manifest.visible_files, "manifest.files")

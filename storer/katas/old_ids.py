@@ -17,7 +17,7 @@ import structlog
 from dojo import kata_ids
 from dojo.engine.data_containers import DataContainers
 from dojo.errors import ArchiveUnavailable, DojoError
-from storer.archive.archive import Archive
+from storer.archive.archive import Archive, old_id_path
 from storer.fs import durable
 from storer.kata.kata import Kata
 from storer.katas.import_source import SaverKatas
@@ -51,7 +51,7 @@ class OldIds:
                 namespace = self._containers.namespace
                 self._containers.create_plain_volume(namespace.old_ids, "old-ids")
             for old_id in found:
-                path = self._folder / _name(old_id)
+                path = self._folder / old_id_path(old_id)
                 before = _read(path)
                 if before is not None and before != kata_id and self._containers.exists(before):
                     # Two groups list the same kata. Its people have found it in the first.
@@ -70,7 +70,7 @@ class OldIds:
         Raises ArchiveUnavailable.
         """
         return (
-            _read(self._folder / _name(old_id))
+            _read(self._folder / old_id_path(old_id))
             or self._archive.of_old_id(old_id)
             or self._saver_katas.of_member(old_id)
         )
@@ -99,12 +99,6 @@ class OldIds:
                     kata_id = _read(self._folder / lower[:2] / name)
                     if kata_id is not None:
                         yield kata_id
-
-
-def _name(old_id: str) -> str:
-    """Return a path that one listing finds for an old id that is typed in any case."""
-    lower = old_id.lower()
-    return f"{lower[:2]}/{lower}.{old_id}"
 
 
 def _read(path: Path) -> str | None:

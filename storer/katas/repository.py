@@ -137,11 +137,8 @@ class Katas:
                 self._containers.touch(kata_id)
             met = self.damaged.met
             kata = Kata(folder, kata_id, self._cache, self._checkpointer, stack, on_damage=met)
-            try:
+            with self._telling_of_damage():
                 yield kata
-            except KataDamaged as error:
-                met(error.kata_id, error.path)
-                raise
 
     @contextmanager
     def reading(self, kata_id: str) -> Iterator[Kata]:
@@ -159,11 +156,8 @@ class Katas:
                 raise KataNotFound(kata_id)
             cache, met = self._scan_cache, self.damaged.met
             kata = Kata(folder, kata_id, cache, self._checkpointer, lock, on_damage=met)
-            try:
+            with self._telling_of_damage():
                 yield kata
-            except KataDamaged as error:
-                met(error.kata_id, error.path)
-                raise
 
     def stored_ids(self, prefix: str, after: str) -> Iterator[str]:
         """Yield, in order, the ids of the katas in data-containers and in the archive."""
@@ -383,12 +377,8 @@ class Katas:
             self._containers, self._intake, kata_id, fill, is_wanted
         )
         if is_there is not None:
-            self._places.old_ids.note(kata_id, self._containers.folder(kata_id))
-            if overwrite:
-                self._supersede(kata_id)
             _log.info("kata restored", kata=kata_id, avatars=len(restored.names))
-            self.damaged.look(kata_id)
-            self._changes.publish(kata_id)
+            self._finish_restoring(kata_id, overwrite=overwrite)
         return restored
 
     def restore_if_wanted(
@@ -418,12 +408,8 @@ class Katas:
             self._containers, self._intake, kata_id, fill, is_wanted_here
         )
         if names is not None:
-            self._places.old_ids.note(kata_id, self._containers.folder(kata_id))
             _log.info("kata restored", kata=kata_id)
-            if overwrite:
-                self._supersede(kata_id)
-            self.damaged.look(kata_id)
-            self._changes.publish(kata_id)
+            self._finish_restoring(kata_id, overwrite=overwrite)
 
     def delete(self, kata_id: str) -> bool:
         """Delete a kata everywhere, as `storer.katas.delete.delete` does."""
@@ -441,11 +427,8 @@ class Katas:
         ArchiveConflict, DiskFull or ArchiveMissing; the kata then stays as it was.
         """
         kata = self._unchecked_kata(kata_id)
-        try:
+        with self._telling_of_damage():
             delete.archive(self._places, kata, is_watched, with_products=with_products)
-        except KataDamaged as error:
-            self.damaged.met(error.kata_id, error.path)
-            raise
         self._changes.publish(kata_id)
 
     def recover(self, kata_id: str, name: str) -> None:
@@ -508,6 +491,26 @@ class Katas:
             if each.name in whole:
                 reason = f"{each.reason}; the {each.name} that is here is whole, and stays"
                 raise KataDamaged(incoming.kata_id, each.path, reason)
+
+    def _finish_restoring(self, kata_id: str, *, overwrite: bool) -> None:
+        """Tell of a kata that is published.
+
+        With `overwrite`, the archive replaces its copy the next time the kata is archived.
+        """
+        self._places.old_ids.note(kata_id, self._containers.folder(kata_id))
+        if overwrite:
+            self._supersede(kata_id)
+        self.damaged.look(kata_id)
+        self._changes.publish(kata_id)
+
+    @contextmanager
+    def _telling_of_damage(self) -> Iterator[None]:
+        """Tell `damaged` of the kata that the block meets damaged."""
+        try:
+            yield
+        except KataDamaged as error:
+            self.damaged.met(error.kata_id, error.path)
+            raise
 
     def _supersede(self, kata_id: str) -> None:
         """Have the archive replace its copy of this kata the next time the kata is archived."""

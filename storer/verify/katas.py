@@ -30,6 +30,7 @@ from dojo.errors import (
 from dojo.processes import Processes
 from storer.archive import index, store_kata
 from storer.archive.archive import Archive
+from storer.archive.index import IndexEntry
 from storer.git.libgit2 import in_words
 from storer.kata import details
 from storer.kata.kata import STARTING, Kata
@@ -188,15 +189,13 @@ class Verifier:
             self.counts.size_bytes += checked.size_bytes
             self.counts.archived += self._count(kata_id)
             yield from (KataFinding(kata_id, "", each, mended=False) for each in checked.findings)
-            if self._stale_index(kata_id, checked):
+            if self._is_index_stale(kata_id, checked):
                 found = list(self._check_index_again(kata_id))
                 yield from (KataFinding(kata_id, "", each, mended) for each, mended in found)
 
-    def _stale_index(self, kata_id: str, checked: ArchivedResult) -> list[Finding]:
-        if checked.index_entry is None:
-            return []
-        stale = archived.check_index(self._archive, kata_id, checked.index_entry)
-        return [] if stale is None else [stale]
+    def _is_index_stale(self, kata_id: str, checked: ArchivedResult) -> bool:
+        entry = checked.index_entry
+        return entry is not None and archived.check_index(self._archive, kata_id, entry) is not None
 
     def _check_index_again(self, kata_id: str) -> Iterator[tuple[Finding, bool]]:
         """Yield what is wrong with a kata's index entry while nobody writes the kata there.
@@ -210,17 +209,17 @@ class Verifier:
                 held.enter_context(locks.locked(folder, shared=True))
                 held.enter_context(store_kata.copying(folder))
             checked = archived.check(self._archive, kata_id)
-            stale = [] if checked is None else self._stale_index(kata_id, checked)
-            if stale and not self._tells_of_next_copy(folder, kata_id, checked):
-                yield from self._mend_all(stale)
+            if checked is None or checked.index_entry is None:
+                return
+            stale = archived.check_index(self._archive, kata_id, checked.index_entry)
+            if stale and not self._tells_of_next_copy(folder, kata_id, checked.index_entry):
+                yield from self._mend_all([stale])
 
-    def _tells_of_next_copy(
-        self, folder: Path, kata_id: str, checked: ArchivedResult | None
-    ) -> bool:
-        live = details.read(folder, kata_id) if self._containers.exists(kata_id) else None
-        if live is None or checked is None or checked.index_entry is None:
+    def _tells_of_next_copy(self, folder: Path, kata_id: str, entry: IndexEntry) -> bool:
+        if not self._containers.exists(kata_id):
             return False
-        return index.has(self._archive, kata_id, replace(checked.index_entry, details=live))
+        live = details.read(folder, kata_id)
+        return live is not None and index.has(self._archive, kata_id, replace(entry, details=live))
 
     def _check_kata(self, kata_id: str) -> Iterator[KataFinding | None]:
         """Yield findings, and None after each part of the work."""

@@ -1,1 +1,1 @@
-"""Background threads of the storer: one archives idle katas, one copies katas to the archive."""
+"""Background threads of the storer: they work without a call."""

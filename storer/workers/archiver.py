@@ -6,7 +6,6 @@ no other state. Two storers in one namespace do no harm: the lock on a kata's fo
 of them archives it.
 """
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from dojo.errors import ArchiveUnavailable, DiskFull, DojoError, KataInUse, Kata
 from storer import metrics
 from storer.katas.activity import ActiveCalls
 from storer.katas.repository import Katas
+from storer.workers.worker import Worker
 
 _log = structlog.get_logger()
 
@@ -43,7 +43,7 @@ class Policy:
     with_products: bool
 
 
-class Archiver:
+class Archiver(Worker):
     """Archives katas: those that are due in a thread of its own, and any other on request."""
 
     def __init__(
@@ -55,6 +55,7 @@ class Archiver:
         policy: Policy,
     ) -> None:
         """Archive by this policy, but no kata for which `is_watched` returns true."""
+        super().__init__("archiver")
         self._katas = katas
         self._containers = data_containers
         self._active_calls = active_calls
@@ -63,8 +64,6 @@ class Archiver:
         # kata id -> its last use, for katas that can't be archived: retried after another use.
         self._refused: dict[str, float] = {}
         self.problem = ""  # why the last look for katas to archive failed
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="archiver", daemon=True)
 
     def archive(self, kata_id: str) -> None:
         """Archive a kata, due or not. Raises what `Katas.archive_kata` raises."""
@@ -74,13 +73,7 @@ class Archiver:
     def start(self) -> None:
         """Start the thread if there is an archive."""
         if self._katas.archive.is_configured:
-            self._thread.start()
-
-    def stop(self) -> None:
-        """Stop after the kata in progress, and wait for it."""
-        self._stopped.set()
-        if self._thread.is_alive():
-            self._thread.join()
+            super().start()
 
     def _run(self) -> None:
         scan_seconds = min(_SCAN_SECONDS, self._policy.after_seconds / 4)

@@ -6,7 +6,6 @@ that somebody put back tells nobody. After each check the thread rests for as lo
 """
 
 import math
-import threading
 import time
 
 import structlog
@@ -14,6 +13,7 @@ import structlog
 from dojo.errors import DojoError, KataNotFound
 from storer.katas.damaged_katas import DamagedKatas
 from storer.verify.katas import Verifier
+from storer.workers.worker import Worker
 
 _log = structlog.get_logger()
 
@@ -22,27 +22,21 @@ _AGAIN_SECONDS = 3600
 _RETRY_SECONDS = 30
 
 
-class DamageChecker:
+class DamageChecker(Worker):
     """Checks the suspects of `DamagedKatas`."""
 
     def __init__(self, damaged: DamagedKatas, verifier: Verifier) -> None:
         """Check with `verifier`, which nobody else uses."""
+        super().__init__("damage checker")
         self._damaged = damaged
         self._verifier = verifier
         self._unchecked: dict[str, str] = {}  # katas to be retried, and why
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="damage checker", daemon=True)
-
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
 
     def stop(self) -> None:
         """Stop after the kata in progress, and wait for it."""
         self._stopped.set()
         self._damaged.wake()
-        if self._thread.is_alive():
-            self._thread.join()
+        super().stop()
 
     def _run(self) -> None:
         checked_again, retried = -math.inf, time.monotonic()

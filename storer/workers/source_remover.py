@@ -6,7 +6,6 @@ it is on disk.
 """
 
 import os
-import threading
 from pathlib import Path
 
 import structlog
@@ -23,6 +22,7 @@ from storer.katas.import_source import KatasDirectory
 from storer.katas.intake import Intake
 from storer.katas.repository import Katas
 from storer.verify.katas import Verifier
+from storer.workers.worker import Worker
 
 _log = structlog.get_logger()
 
@@ -30,7 +30,7 @@ _FIRST_SCAN_SECONDS = 1
 _SCAN_SECONDS = 60
 
 
-class SourceRemover:
+class SourceRemover(Worker):
     """Removes katas from the katas directory that are safe in a data-container."""
 
     def __init__(
@@ -47,6 +47,7 @@ class SourceRemover:
 
         `intake` takes them in once more, for a comparison.
         """
+        super().__init__("source remover")
         self._audit = audit
         self._katas = katas
         self._intake = intake
@@ -54,19 +55,11 @@ class SourceRemover:
         self._containers = data_containers
         self._verifier = verifier
         self._told: set[str] = set()  # katas that stay, which was logged
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="source remover", daemon=True)
 
     def start(self) -> None:
         """Start the thread if the katas directory may be written."""
         if self._directory.removes:
-            self._thread.start()
-
-    def stop(self) -> None:
-        """Stop after the kata in progress, and wait for it."""
-        self._stopped.set()
-        if self._thread.is_alive():
-            self._thread.join()
+            super().start()
 
     def _run(self) -> None:
         seconds = _FIRST_SCAN_SECONDS

@@ -6,7 +6,6 @@ write-ahead logs that a process that died left, and looks for avatars that were 
 
 import math
 import os
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ from storer import metrics
 from storer.backup.catalog import Catalog
 from storer.fs.checkpointer import Checkpointer
 from storer.katas.damaged_katas import DamagedKatas
+from storer.workers.worker import Worker
 
 _log = structlog.get_logger()
 
@@ -28,7 +28,7 @@ _WALK_SECONDS = 600
 _PAUSE_SECONDS = 0.002
 
 
-class Survey:
+class Survey(Worker):
     """Finds what metrics tell, in a thread of its own."""
 
     def __init__(
@@ -40,23 +40,12 @@ class Survey:
         disks: Mapping[str, Path],
     ) -> None:
         """`disks` maps what a disk is for to a folder on it."""
+        super().__init__("survey")
         self._containers = data_containers
         self._checkpointer = checkpointer
         self._catalog = catalog
         self._damaged = damaged
         self._disks = disks
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="survey", daemon=True)
-
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Stop, and wait for the thread."""
-        self._stopped.set()
-        if self._thread.is_alive():
-            self._thread.join()
 
     def _run(self) -> None:
         walked = -math.inf
