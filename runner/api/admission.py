@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 from dojo import limits
@@ -46,6 +47,8 @@ class Admission:
         self._running = 0
         self._avatars: dict[tuple[str, str], asyncio.Lock] = {}
         self._interested: dict[tuple[str, str], int] = {}
+        # Those whose run has its answer, and holds the turn until its container is given back.
+        self._answered: set[tuple[str, str]] = set()
         self._runs_of: Counter[tuple[str, ...]] = Counter()
         self._request_bytes = 0
         # When the caller that was refused last was told to come again.
@@ -100,21 +103,26 @@ class Admission:
     @asynccontextmanager
     async def turn(
         self, kata_id: str, avatar: str, on_waiting: OnWaiting | None = None
-    ) -> AsyncIterator[None]:
+    ) -> AsyncIterator[Callable[[], None]]:
         """Wait for the avatar's earlier runs to end; hold its turn.
 
-        `on_waiting` is told how many of those that wait came before, whenever that changes.
-        Raises RunsExhausted at once if too many runs wait.
+        `on_waiting` is told how many of those that wait came before, whenever that changes. The
+        holder calls what it gets when its run is answered: the next one waits a moment for the
+        container only, and is told nothing. Raises RunsExhausted at once if too many runs wait.
         """
         key = (kata_id, avatar)
         lock = self._avatars.setdefault(key, asyncio.Lock())
+        is_next = self._interested.get(key, 0) == 1
         self._interested[key] = self._interested.get(key, 0) + 1
+        if is_next and key in self._answered:
+            on_waiting = None
         try:
             with self._waiting_if(on_waiting, needed=lock.locked()):
                 await lock.acquire()
             try:
-                yield
+                yield partial(self._answered.add, key)
             finally:
+                self._answered.discard(key)
                 lock.release()
         finally:
             self._interested[key] -= 1

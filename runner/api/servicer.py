@@ -214,7 +214,7 @@ class RunnerServicer(runner_pb2_grpc.RunnerServiceServicer):
             async with AsyncExitStack() as held:
                 with metrics.step("queue") as waiting:
                     turn = self._admission.turn(submission.kata_id, submission.avatar, on_waiting)
-                    await held.enter_async_context(turn)
+                    answering = await held.enter_async_context(turn)
                     slot = await held.enter_async_context(AsyncExitStack())
                     await slot.enter_async_context(self._admission.slot(on_waiting))
                 run.waited_seconds = waiting.seconds
@@ -227,6 +227,7 @@ class RunnerServicer(runner_pb2_grpc.RunnerServiceServicer):
                 metrics.count_run(
                     submission.image_name, done.outcome, done.exit.usage, is_warm=done.is_warm
                 )
+                answering()
                 has_more = await self._answer(run, done, result, answered)
             if has_more:
                 await self._finish(run)

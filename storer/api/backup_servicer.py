@@ -77,9 +77,11 @@ async def answer_backup_katas(
                     failure = storer_pb2.BackupFailure(kata_id=failed.kata_id, reason=failed.reason)
                     yield message(failure=failure)
                 if is_end:
-                    yield message(summary=_backup_summary_to(begun.counts))
-                    yield part
+                    end = part
         deed.about.update(sent=begun.counts[State.SENT], failed=begun.counts[State.FAILED])
+    # It is done: a caller who leaves as soon as it has the end interrupts nothing.
+    yield message(summary=_backup_summary_to(begun.counts))
+    yield end
 
 
 async def _plan(
@@ -156,8 +158,9 @@ async def answer_restore_katas(
                     audit.record("RestoreKatas", each.outcome.name.lower(), kata=each.kata_id)
                 yield storer_pb2.RestoreKatasResponse(report=_report_to(each))
             else:
-                yield storer_pb2.RestoreKatasResponse(summary=_summary_to(each, counts))
+                summary = _summary_to(each, counts)
         deed.about["counts"] = {outcome.name.lower(): counts[outcome] for outcome in counts}
+    yield storer_pb2.RestoreKatasResponse(summary=summary)  # as with the end of a backup
 
 
 def _begin(katas: Katas, catalog: Catalog, request: storer_pb2.BackupKatasRequest) -> Backup:

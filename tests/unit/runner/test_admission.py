@@ -328,6 +328,35 @@ def test_a_run_that_waits_is_told_how_many_are_ahead_whenever_that_changes() -> 
     asyncio.run(main())
 
 
+def test_a_run_that_comes_when_the_avatars_last_is_answered_is_not_told_that_it_waits() -> None:
+    async def main() -> None:
+        admitting = Admission(1, 8)
+        told: dict[str, list[int]] = {"next": [], "the one behind": []}
+        given_back = asyncio.Event()
+
+        async def answer() -> None:
+            async with admitting.turn(ID, "whale") as answered:
+                answered()
+                await given_back.wait()
+
+        async def run(name: str) -> None:
+            async with admitting.turn(ID, "whale", told[name].append):
+                pass
+
+        tasks = [asyncio.create_task(answer())]
+        await run_all_tasks()
+        for name in told:
+            tasks.append(asyncio.create_task(run(name)))
+            await run_all_tasks()
+        assert admitting.count_waiting() == 2
+        assert told == {"next": [], "the one behind": [1]}
+        given_back.set()
+        await asyncio.gather(*tasks)
+        assert told == {"next": [], "the one behind": [1, 0]}
+
+    asyncio.run(main())
+
+
 def test_runs_that_go_on_and_runs_that_wait_are_counted() -> None:
     async def test(runs: Runs) -> None:
         admission = runs.admission
