@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from typing import NamedTuple
 
 import click
 from click.shell_completion import CompletionItem
@@ -11,8 +13,25 @@ from dojo import avatars, kata_ids
 from dojo.errors import InvalidArgument
 from dojo.service.settings import BadSettings, CallerSettings, address, load
 
-NEWEST = -1
 
+class Place(NamedTuple):
+    """A place in an avatar's history: a light, or with an `edit` an edit after it."""
+
+    light: int
+    edit: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.light}.{self.edit}" if self.edit else f"{self.light}"
+
+    @property
+    def title(self) -> str:
+        """The place, for people: `light 3`, `edit 3.1`."""
+        return f"{'edit' if self.edit else 'light'} {self}"
+
+
+NEWEST = Place(-1)
+
+_PLACE = re.compile(r"([0-9]{1,8})(?:\.([0-9]{1,8}))?", re.ASCII)
 _COMPLETED_IDS = 100
 _COMPLETION_SECONDS = 1.0
 
@@ -78,22 +97,25 @@ class AvatarName(click.ParamType[str]):
         return [CompletionItem(each) for each in avatars.NAMES if each.startswith(incomplete)]
 
 
-class LightNumber(click.ParamType[int]):
-    """A light's number, or `newest`, which becomes NEWEST."""
+class LightPlace(click.ParamType[Place]):
+    """A light's number, an edit's (`3.1`), or `newest`, which becomes NEWEST."""
 
     name = "light"
 
     def convert(
-        self, value: str | int, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int:
-        """Return the number."""
-        if isinstance(value, int):  # click converts a default value twice
+        self, value: str | Place, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Place:
+        """Return the place."""
+        if isinstance(value, Place):  # click converts a default value twice
             return value
         if value == "newest":
             return NEWEST
-        if not (value.isascii() and value.isdigit() and len(value) < 9):
-            self.fail(f"{value!a} is not a light: 0, 1, 2 ... or newest", param, ctx)
-        return int(value)
+        found = _PLACE.fullmatch(value)
+        if found is None or found[2] == "0":
+            self.fail(
+                f"{value!a} is not a light: 0, 1, 2 ..., 2.1 for an edit, or newest", param, ctx
+            )
+        return Place(int(found[1]), int(found[2] or 0))
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str

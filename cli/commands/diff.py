@@ -10,7 +10,7 @@ import click
 
 from cli import exits
 from cli.client import Client
-from cli.parameters import NEWEST, AvatarName, KataId, LightNumber
+from cli.parameters import NEWEST, AvatarName, KataId, LightPlace, Place
 from cli.storer_command import Session, storer_command
 from cli.terminal import contents
 from cli.terminal.clean import clean, line
@@ -31,8 +31,8 @@ _PLAIN_COLUMNS = 100  # of a side-by-side difference that does not go to a termi
 @storer_command
 @click.argument("kata_id", type=KataId(), metavar="ID")
 @click.argument("avatar", type=AvatarName(), metavar="AVATAR")
-@click.argument("was", type=LightNumber(), required=False, metavar="[WAS]")
-@click.argument("now", type=LightNumber(), default="newest", metavar="[NOW]")
+@click.argument("was", type=LightPlace(), required=False, metavar="[WAS]")
+@click.argument("now", type=LightPlace(), default="newest", metavar="[NOW]")
 @click.option("-y", "--side-by-side", "in_columns", is_flag=True, help="Show both, in two columns.")
 @click.option("--patch", is_flag=True, help="Write a patch that git apply takes.")
 @click.option("--exit-code", is_flag=True, help="Exit with 1 if there is a difference.")
@@ -40,8 +40,8 @@ def command(
     session: Session,
     kata_id: str,
     avatar: str,
-    was: int | None,
-    now: int,
+    was: Place | None,
+    now: Place,
     *,
     in_columns: bool,
     patch: bool,
@@ -49,8 +49,8 @@ def command(
 ) -> int:
     """Show what changed between two lights.
 
-    NOW is the newest light by default, and WAS the one before NOW. A light is a number, or
-    `newest`.
+    NOW is the newest light by default, and WAS the one before NOW: of an edit, the light that it
+    comes after. A light is a number, or `newest`; an edit is a light's number and its own, as 3.1.
     """
     if in_columns and patch:
         raise click.UsageError("--side-by-side and --patch exclude each other")
@@ -68,45 +68,48 @@ def command(
                 _say(screen, file, in_columns=in_columns)
         if not changed and not screen.as_json:
             screen.say(
-                f"nothing changed between light {lights.was} and light {lights.now}", style="dim"
+                f"nothing changed between {lights.was.title} and {lights.now.title}", style="dim"
             )
     return exits.FOUND if is_different and exit_code else exits.GOOD
 
 
 class _Lights:
-    """The two lights to compare, of one avatar."""
+    """The two lights, or edits, to compare, of one avatar."""
 
     def __init__(
-        self, client: Client, kata_id: str, avatar: str, was: int | None, now: int
+        self, client: Client, kata_id: str, avatar: str, was: Place | None, now: Place
     ) -> None:
         self._client = client
         self._avatar: dict[str, Any] = {"kata_id": kata_id, "avatar": avatar}
         newest = self._newest() if NEWEST in {was, now} else NEWEST
         self.now = newest if now == NEWEST else now
-        self.was = newest if was == NEWEST else max(0, self.now - 1) if was is None else was
+        before = Place(self.now.light if self.now.edit else max(0, self.now.light - 1))
+        self.was = newest if was == NEWEST else before if was is None else was
 
     def changed_files(self) -> list[storer_pb2.FileDiff]:
         """Return the files that differ between the two lights."""
-        request = storer_pb2.DiffLightsRequest(
-            kata_id=self._avatar["kata_id"],
-            avatar=self._avatar["avatar"],
-            was_number=self.was,
-            now_number=self.now,
-            changed_only=True,
-        )
+        request = storer_pb2.DiffLightsRequest(**self._two, changed_only=True)
         return list(self._client.stub.DiffLights(request).files)
 
     def patch(self) -> Iterator[bytes]:
         """Yield a patch from `was` to `now`, in pieces."""
-        request = storer_pb2.DownloadPatchRequest(
-            **self._avatar, was_number=self.was, now_number=self.now
-        )
+        request = storer_pb2.DownloadPatchRequest(**self._two)
         for part in self._client.stub.DownloadPatch(request):
             yield part.data
 
-    def _newest(self) -> int:
-        request = storer_pb2.GetFilesRequest(**self._avatar, light_number=NEWEST)
-        return self._client.stub.GetFiles(request).light.number
+    @property
+    def _two(self) -> dict[str, Any]:
+        return {
+            **self._avatar,
+            "was_number": self.was.light,
+            "was_edit_number": self.was.edit,
+            "now_number": self.now.light,
+            "now_edit_number": self.now.edit,
+        }
+
+    def _newest(self) -> Place:
+        request = storer_pb2.GetFilesRequest(**self._avatar, light_number=NEWEST.light)
+        return Place(self._client.stub.GetFiles(request).light.number)
 
 
 def _write_patch(session: Session, lights: _Lights) -> bool:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import click
 from google.protobuf.json_format import MessageToDict
 
 from cli import exits
 from cli.client import Client
-from cli.parameters import AvatarName, KataId, LightNumber
+from cli.parameters import AvatarName, KataId, LightPlace, Place
 from cli.storer_command import Session, storer_command
 from cli.terminal import contents, damaged_avatars, lights
 from cli.terminal.screen import Piece, Screen
@@ -32,21 +32,28 @@ _NAME_COLUMNS = 11
 @storer_command
 @click.argument("kata_id", type=KataId(), metavar="ID")
 @click.argument("avatar", type=AvatarName(), required=False, metavar="[AVATAR]")
-@click.argument("number", type=LightNumber(), required=False, metavar="[NUMBER]")
+@click.argument("number", type=LightPlace(), required=False, metavar="[NUMBER]")
 @click.option("--all", "shows_all", is_flag=True, help="Show all lights of each avatar.")
+@click.option("--edits", "with_edits", is_flag=True, help="Show an avatar's edits, too.")
 def command(
-    session: Session, kata_id: str, avatar: str | None, number: int | None, *, shows_all: bool
+    session: Session,
+    kata_id: str,
+    avatar: str | None,
+    number: Place | None,
+    *,
+    shows_all: bool,
+    with_edits: bool,
 ) -> int:
     """Show a kata, an avatar's lights, or a light with its files and output.
 
-    NUMBER is a light's number, or `newest`. A kata is shown with as many of the newest lights as
-    fit.
+    NUMBER is a light's number, or `newest`; 3.1 is the first edit after light 3. A kata is shown
+    with as many of the newest lights as fit.
     """
     client, screen = session.client, session.screen
     if avatar is None:
         _show_kata(client, screen, kata_id, shows_all=shows_all)
     elif number is None:
-        _show_avatar(client, screen, kata_id, avatar)
+        _show_avatar(client, screen, kata_id, avatar, with_edits=with_edits)
     else:
         _show_light(client, screen, kata_id, avatar, number)
     return exits.GOOD
@@ -108,45 +115,86 @@ def _say_row(screen: Screen, name: str, found: list[storer_pb2.Light], *, whole:
             screen.say(begin, left_out, *dots, blanks, end)
 
 
-def _show_avatar(client: Client, screen: Screen, kata_id: str, avatar: str) -> None:
-    found = next((each for _, each in _lights(client, kata_id, avatar)), [])
+def _show_avatar(
+    client: Client, screen: Screen, kata_id: str, avatar: str, *, with_edits: bool
+) -> None:
     table = Table(*_COLUMNS)
-    before: int | None = None
-    for each in found:
-        changes = _changes(client, kata_id, avatar, before, each.number)
-        before = each.number
+    before: Place | None = None
+    for each in _history(client, kata_id, avatar, with_edits=with_edits):
+        place = _place_of(each)
+        changes = _changes(client, kata_id, avatar, before, place)
+        before = place
         if screen.as_json:
-            screen.record({**lights.to_json(each), "changed": [name for name, _, _ in changes]})
-            continue
-        colour = lights.colour_name(each)
-        seconds = lights.seconds_of(each)
-        table.add(
-            str(each.number),
-            lights.time_of(each.time),
-            [lights.symbol(screen, each), " ", (colour, colour)] if colour else "  start",
-            "" if seconds is None else f"{seconds:.2f}",
-            str(each.status) if each.HasField("status") else "",
-            [*_changes_pieces(changes), (_remarks(each), "dim")],
-        )
+            screen.record({**_json(each), "changed": [name for name, _, _ in changes]})
+        elif isinstance(each, storer_pb2.Edit):
+            pieces = [*_changes_pieces(changes), (_edit_remarks(each), "dim")]
+            table.add(str(place), lights.time_of(each.time), "  edit", "", "", pieces)
+        else:
+            colour = lights.colour_name(each)
+            seconds = lights.seconds_of(each)
+            table.add(
+                str(place),
+                lights.time_of(each.time),
+                [lights.symbol(screen, each), " ", (colour, colour)] if colour else "  start",
+                "" if seconds is None else f"{seconds:.2f}",
+                str(each.status) if each.HasField("status") else "",
+                [*_changes_pieces(changes), (_remarks(each), "dim")],
+            )
     if not screen.as_json:
         screen.say(f"{kata_id} {avatar}", style="bold")
         table.show(screen)
 
 
+def _history(
+    client: Client, kata_id: str, avatar: str, *, with_edits: bool
+) -> list[storer_pb2.Light | storer_pb2.Edit]:
+    """Return an avatar's lights, each followed by the edits after it if these are wanted."""
+    request = storer_pb2.ListLightsRequest(kata_id=kata_id, avatar=avatar, with_edits=with_edits)
+    found: list[storer_pb2.Light | storer_pb2.Edit] = []
+    for page in pages(client.stub.ListLights, request):
+        for each in page.avatars:
+            found += [*each.lights, *each.edits]
+    return sorted(found, key=_place_of)
+
+
+def _place_of(each: storer_pb2.Light | storer_pb2.Edit) -> Place:
+    if isinstance(each, storer_pb2.Edit):
+        return Place(each.light_number, each.number)
+    return Place(each.number)
+
+
+def _json(each: storer_pb2.Light | storer_pb2.Edit) -> dict[str, object]:
+    if isinstance(each, storer_pb2.Edit):
+        return lights.edit_to_json(each)
+    return lights.to_json(each)
+
+
 def _changes(
-    client: Client, kata_id: str, avatar: str, before: int | None, number: int
+    client: Client, kata_id: str, avatar: str, before: Place | None, now: Place
 ) -> list[tuple[str, int, int]]:
-    """Return the files that changed since light `before`: name, lines added, lines deleted."""
+    """Return the files that changed since `before`: name, lines added, lines deleted."""
     if before is None:
         return []
     request = storer_pb2.DiffLightsRequest(
-        kata_id=kata_id, avatar=avatar, was_number=before, now_number=number
+        kata_id=kata_id,
+        avatar=avatar,
+        was_number=before.light,
+        was_edit_number=before.edit,
+        now_number=now.light,
+        now_edit_number=now.edit,
+        changed_only=True,
+        counts_only=True,
     )
     return [
         (file.new_name or file.old_name, file.added_count, file.deleted_count)
         for file in client.stub.DiffLights(request).files
-        if file.change != storer_pb2.FILE_CHANGE_UNCHANGED
     ]
+
+
+def _edit_remarks(edit: storer_pb2.Edit) -> str:
+    remarks = ["nobody knows what was changed"] if edit.outage else []
+    remarks += [f"by {edit.writer}"] if edit.writer else []
+    return f"  {', '.join(remarks)}" if remarks else ""
 
 
 def _remarks(light: storer_pb2.Light) -> str:
@@ -163,13 +211,17 @@ def _changes_pieces(changes: list[tuple[str, int, int]]) -> Iterator[Piece]:
             yield f" -{deleted}", "red"
 
 
-def _show_light(client: Client, screen: Screen, kata_id: str, avatar: str, number: int) -> None:
-    request = storer_pb2.GetFilesRequest(kata_id=kata_id, avatar=avatar, light_number=number)
+def _show_light(client: Client, screen: Screen, kata_id: str, avatar: str, place: Place) -> None:
+    request = storer_pb2.GetFilesRequest(
+        kata_id=kata_id, avatar=avatar, light_number=place.light, edit_number=place.edit
+    )
     found = client.stub.GetFiles(request)
+    edit = found.edit if found.HasField("edit") else None
     if screen.as_json:
         screen.record(
             {
                 **lights.to_json(found.light),
+                **({} if edit is None else {"edited": lights.edit_to_json(edit)}),
                 "files": {
                     name: contents.to_json(content) for name, content in sorted(found.files.items())
                 },
@@ -182,6 +234,11 @@ def _show_light(client: Client, screen: Screen, kata_id: str, avatar: str, numbe
         return
     light = found.light
     colour = lights.colour_name(light)
+    if edit is not None:
+        title = f"{kata_id} {avatar} {_place_of(edit)}  {lights.time_of(edit.time)}  edit"
+        screen.say(title, (_edit_remarks(edit), "dim"))
+        _say_files(screen, found.files)
+        return
     screen.say(
         f"{kata_id} {avatar} {light.number}  {lights.time_of(light.time)}  ",
         lights.symbol(screen, light),
@@ -192,13 +249,17 @@ def _show_light(client: Client, screen: Screen, kata_id: str, avatar: str, numbe
         screen.say(remarks, style="dim")
     for test in found.test_results.tests:
         _say_test(screen, test)
-    for name, content in sorted(found.files.items()):
-        screen.say()
-        contents.say(screen, name, content)
+    _say_files(screen, found.files)
     for name, output in (("standard output", found.stdout), ("standard error", found.stderr)):
         if output.content:
             screen.say()
             contents.say(screen, name, output.content)
+
+
+def _say_files(screen: Screen, files: Mapping[str, bytes]) -> None:
+    for name, content in sorted(files.items()):
+        screen.say()
+        contents.say(screen, name, content)
 
 
 def _say_test(screen: Screen, test: results_pb2.TestResult) -> None:

@@ -91,5 +91,18 @@ def to_json(light: storer_pb2.Light) -> dict[str, object]:
     }
 
 
+def edit_to_json(edit: storer_pb2.Edit) -> dict[str, object]:
+    """Return an edit for JSON; what was not recorded is null."""
+    return {
+        "light": edit.light_number,
+        "edit": edit.number,
+        "time": time_json(edit.time),
+        "writer": edit.writer or None,
+        "outage": edit.outage,
+        "added_lines": edit.added_lines if edit.HasField("added_lines") else None,
+        "deleted_lines": edit.deleted_lines if edit.HasField("deleted_lines") else None,
+    }
+
+
 def _counts_json(counts: results_pb2.TestCounts) -> dict[str, int]:
     return {field.name: getattr(counts, field.name) for field in counts.DESCRIPTOR.fields}

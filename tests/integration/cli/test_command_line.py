@@ -139,6 +139,41 @@ def test_what_a_web_tier_said_of_a_light_and_its_tests_are_shown(
     assert record["test_results"]["tests"][0]["message"] == "54\nis not 42"
 
 
+def test_edits_are_shown_between_the_lights_to_who_asks(
+    storer_line: CommandLine, katas: Katas, kata_id: str
+) -> None:
+    edited = {**FILES, "hiker.c": b"int answer(void)\n{\n    return 42;\n}\n"}
+    for files, writer in ((edited, "tab 7"), ({**edited, "notes.txt": b"6 * 9\n"}, "")):
+        request = storer_pb2.RecordEditRequest(
+            kata_id=kata_id, avatar="whale", files=files, writer=writer
+        )
+        katas.stub.RecordEdit(request)
+    assert " edit " not in storer_line.run("show", kata_id, "whale").text
+    text = storer_line.run("show", kata_id, "whale", "--edits").text
+    assert re.search(r"(?m)^ *4\.1 .* edit +hiker.c \+1 -1  by tab 7$", text), text
+    assert re.search(r"(?m)^ *4\.2 .* edit +notes.txt \+1$", text), text
+    *_, first, second = storer_line.run("show", kata_id, "whale", "--edits", "--json").records()
+    assert (first["light"], first["edit"], first["writer"]) == (4, 1, "tab 7")
+    assert (second["edit"], second["changed"]) == (2, ["notes.txt"])
+
+    text = storer_line.run("show", kata_id, "whale", "4.2").text
+    assert text.startswith(f"{kata_id} whale 4.2  ")
+    assert "── notes.txt ──\n6 * 9\n" in text
+    (record,) = storer_line.run("show", kata_id, "whale", "4.2", "--json").records()
+    assert (record["number"], record["edited"]["edit"]) == (4, 2)
+    for arguments in (("4", "4.1"), ("newest", "4.1")):
+        diff = storer_line.run("diff", kata_id, "whale", *arguments).text
+        assert "-    return 4;\n+    return 42;" in diff
+    assert storer_line.run("diff", kata_id, "whale", "4.1", "4.2", "--patch").text.startswith(
+        "diff --git a/notes.txt"
+    )
+    same = storer_line.run("diff", kata_id, "whale", "4.1", "4.1").text
+    assert same == "nothing changed between edit 4.1 and edit 4.1\n"
+    for wrong in ("4.0", "4.", "4.1.1", "4.x"):
+        refused = storer_line.run("show", kata_id, "whale", wrong)
+        assert (refused.code, "2.1 for an edit" in refused.complaint) == (2, True)
+
+
 @pytest.mark.parametrize("arguments", [("newest",), ("4",)])
 def test_a_light_is_shown_with_its_files_and_output(
     storer_line: CommandLine, kata_id: str, arguments: tuple[str, ...]
