@@ -72,9 +72,7 @@ def _import(places: Places, intake: Intake, kata_id: str) -> bool:
             # A kata is visible without its container, but the import must fail if the engine has
             # no room for one.
             with background_task(partial(containers.make_handle, kata_id)):
-                _fill(places, kata_id, archived, source, staged.folder)
-                if archived is None and source is not None:
-                    intake.take(staged.folder, kata_id)
+                _fill(places, intake, kata_id, staged.folder, archived=archived, source=source)
                 folder.chmod(PASSAGE)
             publish.publish(staged, folder)
             places.old_ids.note(kata_id, folder)
@@ -89,11 +87,18 @@ def _import(places: Places, intake: Intake, kata_id: str) -> bool:
 
 
 def _fill(
-    places: Places, kata_id: str, archived: ArchivedKata | None, source: Path | None, incoming: Path
+    places: Places,
+    intake: Intake,
+    kata_id: str,
+    incoming: Path,
+    *,
+    archived: ArchivedKata | None,
+    source: Path | None,
 ) -> None:
     if archived is not None:
         store_kata.get(places.archive, kata_id, incoming)
     elif source is not None:
         tree.copy(source, incoming)
-    else:
-        places.saver_katas.fill(kata_id, incoming)
+        intake.take(incoming, kata_id)
+    elif (saver := places.saver_katas.top) is not None:
+        intake.take_from_saver(saver, kata_id, incoming)

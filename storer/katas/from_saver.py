@@ -34,6 +34,7 @@ from storer.kata.lights import INCREMENTS
 from storer.kata.manifest import FORMAT, REQUEST, SAVER, fits_message
 from storer.kata.recorder import Recorder, Tip
 from storer.katas import normalize, set_aside
+from storer.katas.normalize import Normalized
 from storer.saver import events, files, plain
 from storer.saver import kata as saver_kata
 from storer.saver.directory import GROUPS, KATAS, SaverDirectory, parts, read_manifest
@@ -70,6 +71,7 @@ class _Incoming:
     katas: dict[str, SaverKata] = field(default_factory=dict)
     damaged: dict[str, Damaged] = field(default_factory=dict)
     places: dict[str, dict[int, At]] = field(default_factory=dict)
+    set_aside: list[tuple[str, str]] = field(default_factory=list)
 
     def find_source(self, old_id: str, index: int) -> Source | None:
         """Return the light of an event of one of the katas; None if it is none of theirs."""
@@ -80,8 +82,8 @@ class _Incoming:
         return None
 
 
-def fill(directory: SaverDirectory, kata_id: str, folder: Path) -> list[str]:
-    """Make the kata of this id in the empty `folder`; return the names of its avatars.
+def fill(directory: SaverDirectory, kata_id: str, folder: Path) -> Normalized:
+    """Make the kata of this id in the empty `folder`; return its avatars.
 
     Raises KataDamaged, naming the file in the saver's directory, if there can be no kata; and
     CallEnded if nobody waits for it any more.
@@ -108,7 +110,7 @@ def fill(directory: SaverDirectory, kata_id: str, folder: Path) -> list[str]:
                 ) from error
     names = sorted(incoming.old_ids)
     normalize.restrict_access(folder, names)
-    return names
+    return Normalized(names, incoming.set_aside)
 
 
 def _group(incoming: _Incoming, old_id: str, opened: ExitStack) -> dict[str, Any]:
@@ -260,7 +262,7 @@ def _take_avatar(incoming: _Incoming, name: str, created: datetime) -> None:
         return
     shutil.rmtree(folder)
     folder.mkdir()
-    set_aside.tell(kata_id, name, error.reason)
+    incoming.set_aside.append((name, error.reason))
     source = incoming.directory.top.joinpath(*parts(KATAS, incoming.old_ids[name]))
     reason = error.reason
     try:

@@ -139,10 +139,10 @@ class SaverKatas:
             self._tombstones.add(kata_id)
         return is_here
 
-    def fill(self, kata_id: str, folder: Path) -> None:
-        """Make a kata in the empty `folder`. Raises KataDamaged."""
-        if self._directory is not None:
-            from_saver.fill(self._directory, kata_id, folder)
+    @property
+    def top(self) -> Path | None:
+        """The saver's directory."""
+        return None if self._directory is None else self._directory.top
 
     def kata_ids(
         self, prefix: str = "", *, ignore_case: bool = False, after: str = ""

@@ -1,23 +1,25 @@
 """Takes in katas: brings a staged one into the storer's form, as `storer.katas.normalize` does.
 
 That reads every git object of the kata, and holds Python's lock for most of that time. So only a
-small kata is taken in here now and then, and any other in a process of its own.
+small kata is taken in here now and then, and any other in a process of its own. So is a kata of a
+saver's, whose whole history is recorded.
 """
 
 import math
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 
 from dojo import limits
 from dojo.budget import Budget, BudgetExceeded
-from dojo.processes import Processes
+from dojo.processes import Process, Processes
 from storer.fs import tree
 from storer.git import libgit2
-from storer.katas import normalize, set_aside
+from storer.katas import from_saver, normalize, set_aside
 from storer.katas.normalize import Normalized
+from storer.saver.directory import SaverDirectory
 
 _PACK = ".pack"
 
@@ -48,11 +50,21 @@ class Intake:
             if is_here:
                 found = normalize.normalize(folder, kata_id)
         if not is_here:
-            with self._processes.one(limits.MANY_KATAS_LOCK_WAIT_SECONDS) as process:
+            with self._process() as process:
                 found = process.call(_normalize, folder, kata_id)
-        for avatar, reason in found.set_aside:
-            set_aside.tell(kata_id, avatar, reason)
-        return found.names
+        return _names(found, kata_id)
+
+    def take_from_saver(self, saver: Path, kata_id: str, folder: Path) -> list[str]:
+        """Make a kata of one in the directory `saver`, in the empty `folder`; do as `take` does.
+
+        Every event is recorded anew, which takes about a millisecond each.
+        """
+        with self._process() as process:
+            found = process.call(_from_saver, saver, kata_id, folder)
+        return _names(found, kata_id)
+
+    def _process(self) -> AbstractContextManager[Process]:
+        return self._processes.one(limits.MANY_KATAS_LOCK_WAIT_SECONDS)
 
     @contextmanager
     def _turn(self, folder: Path) -> Iterator[bool]:
@@ -75,6 +87,19 @@ def _normalize(folder: Path, kata_id: str) -> Normalized:
     """Normalize a kata, in a process."""
     libgit2.configure()
     return normalize.normalize(folder, kata_id)
+
+
+def _from_saver(saver: Path, kata_id: str, folder: Path) -> Normalized:
+    """Make a kata of a saver's, in a process."""
+    libgit2.configure()
+    return from_saver.fill(SaverDirectory(saver), kata_id, folder)
+
+
+def _names(found: Normalized, kata_id: str) -> list[str]:
+    """Tell operators of the avatars that were set aside; return the names of all."""
+    for avatar, reason in found.set_aside:
+        set_aside.tell(kata_id, avatar, reason)
+    return found.names
 
 
 def _is_small(folder: Path) -> bool:
