@@ -1,6 +1,7 @@
 """The changes of a run: text files that it created or changed, and visible files that it deleted.
 
-No submission undoes a change unseen: what is not told with its content is named.
+No submission undoes a change unseen: what is not told with its content is named. The submitted
+files with these changes are never more than an avatar may have.
 
 They are collected when all processes of the run have ended, so nothing changes any more.
 """
@@ -114,6 +115,9 @@ class _Told:
         self._submitted = submitted
         self._read_files = 0
         self._total_bytes = 0
+        # What can still be added to the submitted files.
+        self._free_files = visible_files.MAX_FILES - len(submitted)
+        self._free_bytes = visible_files.MAX_TOTAL_BYTES - sum(map(len, submitted.values()))
 
     def add(self, path: str) -> bool:
         """Add a file that changed; return False if there is room for no other.
@@ -122,17 +126,21 @@ class _Told:
         """
         submitted = self._submitted.get(path)
         is_full = self._read_files >= _MAX_READ_FILES or len(self.files) >= MAX_FILES
-        if is_full and submitted is None:
+        if submitted is None and (is_full or self._free_files <= 0):
             self.has_more = True
             return False
         if submitted is not None and self._sandbox.read(path, len(submitted) + 1) == submitted:
             return True
         self._read_files += 1
         content = _text(self._sandbox, path)
+        more_bytes = 0 if content is None else len(content) - len(submitted or b"")
+        is_full = is_full or more_bytes > self._free_bytes
         why = self._reason_to_leave_out(content, is_full=is_full)
         if why is None and content is not None:
             self.files[path] = content
             self._total_bytes += len(content)
+            self._free_files -= submitted is None
+            self._free_bytes -= more_bytes
             return True
         self.has_more = self.has_more or why is not Why.NOT_TEXT
         if submitted is not None and why is not None:

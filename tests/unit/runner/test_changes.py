@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from dojo import visible_files
 from runner.sandbox import changes
 from runner.sandbox.changes import (
     MAX_FILE_BYTES,
@@ -187,6 +188,36 @@ def test_of_too_many_files_visible_and_top_level_ones_come_first(
     found = since(sandbox, before)
     assert found.is_truncated
     assert list(found.files) == ["hiker.c", *(f"a{number:03}" for number in range(MAX_FILES - 1))]
+
+
+def test_the_submitted_files_with_the_changes_are_no_more_than_an_avatar_may_have(
+    sandbox: Sandbox, folder: Path
+) -> None:
+    submitted = {f"{number:04}.txt": b"a" for number in range(visible_files.MAX_FILES - 1)}
+    sandbox.submit(submitted)
+    before = versions(sandbox, LIMITS.files)
+    for name in ("0000.txt", "new-1.txt", "new-2.txt"):
+        (folder / name).write_bytes(b"new")
+    found = changes.since(before, submitted, sandbox, 10_000)
+    assert (list(found.files), found.is_truncated) == (["0000.txt", "new-1.txt"], True)
+    visible_files.check({**submitted, **found.files})
+
+
+def test_their_bytes_are_no_more_than_an_avatar_may_have(sandbox: Sandbox, folder: Path) -> None:
+    large = bytes(visible_files.MAX_FILE_BYTES)
+    rest = visible_files.MAX_TOTAL_BYTES - 2 * len(large)
+    submitted = {"a": large, "b": large, "c": bytes(rest - 8), "d": b"four"}
+    sandbox.submit(submitted)
+    before = versions(sandbox, LIMITS.files)
+    for name, content in (("d", b"five+"), ("x", b"more"), ("y", b"new")):
+        (folder / name).write_bytes(content)
+    found = changes.since(before, submitted, sandbox, 10_000)
+    assert (found.files, found.is_truncated) == ({"d": b"five+", "y": b"new"}, True)
+    visible_files.check({**submitted, **found.files})
+    (folder / "d").write_bytes(b"nine more")
+    found = changes.since(before, submitted, sandbox, 10_000)
+    assert found.named == [NamedChange("d", Why.TOO_MANY)]
+    visible_files.check({**submitted, **found.files})
 
 
 def test_all_files_together_stay_below_the_limit(
