@@ -51,7 +51,9 @@ def test_the_start_point_of_a_repository_is_found(folder: Path) -> None:
     assert brought_files.start_point_in(repository) == repository / "start_point"
 
 
-@pytest.mark.parametrize("target", ["../../secret", "/etc/passwd", "deep/../../../secret", "../../no"])
+@pytest.mark.parametrize(
+    "target", ["../../secret", "/etc/passwd", "deep/../../../secret", "../../no"]
+)
 def test_a_link_that_leads_out_of_the_folder_is_refused(folder: Path, target: str) -> None:
     (folder / "lib/link").symlink_to(target)
     assert refusal(folder) == f"{folder}/lib/link: is a link that leads out of the folder"
