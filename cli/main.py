@@ -23,6 +23,7 @@ COMMANDS = {
         "ls": ("cli.commands.ls:command", "List katas."),
         "show": ("cli.commands.show:command", "Show a kata, an avatar's lights, or a light."),
         "diff": ("cli.commands.diff:command", "Show what changed between two lights."),
+        "create": ("cli.commands.create:command", "Create a kata from files of your own."),
         "import": ("cli.commands.import_:command", "Import katas into data-containers."),
         "archive": ("cli.commands.archive:command", "Move katas to the archive."),
         "rm": ("cli.commands.rm:command", "Delete katas."),

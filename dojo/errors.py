@@ -106,7 +106,7 @@ class ImageNotFound(NotFound):
 
 
 class StartPointNotFound(NotFound):
-    """No language or exercise has this name."""
+    """No start point of this kind, which is said in the plural, has this name."""
 
     def __init__(self, kind: str, display_name: str) -> None:
         super().__init__(f"{display_name[:80]!r} is none of the {kind}", display_name=display_name)

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # scripts/start-points.sh [FOLDER]
-# scripts/start-points.sh --add languages|exercises FOLDER
+# scripts/start-points.sh --add languages|exercises|custom FOLDER
 #
 # Checks and indexes start points, and builds the images that are mounted into the storer:
-# cyber-dojo/languages and cyber-dojo/exercises, with the tag of scripts/lib.sh. FOLDER has languages/
-# and exercises/ with a folder for each start point; the default is this project's start_points/.
+# cyber-dojo/languages, cyber-dojo/exercises and cyber-dojo/custom, with the tag of scripts/lib.sh.
+# FOLDER has languages/ and exercises/, and maybe custom/, with a folder for each start point; the
+# default is this project's start_points/.
 #
 # With --add, FOLDER is one start point, or has some in it. They are added to those of the storer that
 # runs, which serves them at once, and are kept in CYBER_DOJO_ADDED_START_POINTS, so that they are in
@@ -18,7 +19,7 @@ adds=
 case ${1:-} in
     --add)
         [ $# = 3 ] || usage
-        case $2 in languages | exercises) ;; *) usage ;; esac
+        case $2 in languages | exercises | custom) ;; *) usage ;; esac
         adds=$2
         shift 2
         ;;
@@ -51,12 +52,14 @@ fi
 for kind in languages exercises; do
     [ -d "$folder/$kind" ] || fail "there is no folder $folder/$kind"
 done
-.venv/bin/python -m storer.start_points.index --check "$folder/languages" "$folder/exercises" ||
+checked=("$folder/languages" "$folder/exercises")
+[ ! -d "$folder/custom" ] || checked+=("$folder/custom")
+.venv/bin/python -m storer.start_points.index --check "${checked[@]}" ||
     fail "the start points in $folder have errors: correct them"
 
 context=build/context/start-points
 rm -rf $context
-for kind in languages exercises; do
+for kind in languages exercises custom; do
     mkdir -p "$context/$kind/$kind"
     for from in "$folder" "$added"; do
         [ ! -d "$from/$kind" ] || cp -R "$from/$kind/." "$context/$kind/$kind/"
@@ -64,12 +67,12 @@ for kind in languages exercises; do
     find "$context/$kind" -name .git -prune -exec rm -rf {} +
 done
 .venv/bin/python -m storer.start_points.index $context/languages/languages $context/exercises/exercises \
-    >build/logs/start-points.log 2>&1 || {
+    $context/custom/custom >build/logs/start-points.log 2>&1 || {
     sed 's/^/   | /' build/logs/start-points.log >&2
     fail "the start points of $folder and those that were added to them, in $added, don't go together"
 }
 
-for kind in languages exercises; do
+for kind in languages exercises custom; do
     mv "$context/$kind/$kind" "$context/$kind/files"
     cp images/start_points/Dockerfile "$context/$kind/"
     base=$(docker image inspect --format '{{.Id}}' cyber-dojo/base-services)

@@ -15,7 +15,7 @@ state() {
 
 # anonymous_volumes: prints the volumes that hold the start points now.
 anonymous_volumes() {
-    { container_of languages; container_of exercises; } | xargs --no-run-if-empty docker inspect \
+    { container_of languages; container_of exercises; container_of custom; } | xargs --no-run-if-empty docker inspect \
         --format '{{range .Mounts}}{{if eq .Type "volume"}}{{println .Name}}{{end}}{{end}}' | sed '/^$/d' | sort
 }
 
@@ -60,7 +60,7 @@ is_replaced() {
 }
 
 # Those of a version that kept no images when it was started, so that one can go back to it.
-for service in storer runner languages exercises; do
+for service in storer runner languages exercises custom; do
     container=$(container_of "$service")
     running=$(image_of "$service")
     running=${running%:*}:running$suffix
@@ -170,6 +170,7 @@ if [ "$host" = 127.0.0.1 ]; then
         "stop them (make down), and start them from the docker-compose.yml of this checkout, which has them listen on 127.0.0.1"
 fi
 ruby_image=$(awk '$1 == "CYBER_DOJO_RUNNER_RUBY_IMAGE:" { print $2 }' <<<"$config")
-keep_running "$(image_of storer)" "$(image_of runner)" "$(image_of languages)" "$(image_of exercises)" "$ruby_image"
+keep_running "$(image_of storer)" "$(image_of runner)" "$(image_of languages)" "$(image_of exercises)" \
+    "$(image_of custom)" "$ruby_image"
 say "storer listens on $host:${ports[0]}, runner on $host:${ports[1]}"
 [ "${TLS:-}" != 1 ] || say "to call them: export CYBER_DOJO_CA=$CYBER_DOJO_CA CYBER_DOJO_TOKEN_FILE=${CYBER_DOJO_TOKEN_FILE:-}"

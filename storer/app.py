@@ -170,7 +170,7 @@ def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
         damage_checker=DamageChecker(damaged, verifier()),
         processes=[checking, large],
         servicer=servicer,
-        start_points=StartPointsServicer(start_points),
+        start_points=StartPointsServicer(start_points, threads),
         describe=StorerDescription(
             settings.archive, data_containers, active_calls, archiver, replicator, catalog
         ).add_to,

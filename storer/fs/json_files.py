@@ -6,6 +6,7 @@ import json
 import os
 import re
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -72,10 +73,12 @@ def read(
         raise
 
 
-def loads(content: bytes, kind: type[dict[str, Any]] | type[list[Any]]) -> Any:
+def loads(
+    content: bytes, kind: type[dict[str, Any]] | type[list[Any]], *, unique_keys: bool = False
+) -> Any:
     """Return the object or list in JSON text, as `read` does, with the same errors."""
     with _one_at_a_time(len(content)):
-        return _parse(content, kind)
+        return _parse(content, kind, unique_keys=unique_keys)
 
 
 def _one_at_a_time(size: int) -> AbstractContextManager[None]:
@@ -102,9 +105,9 @@ def _parse(
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise Unreadable(f"{twice}: is there {keys.count(twice)} times in one object")
+        counts = Counter(key for key, _ in pairs)
+        twice, times = next((key, times) for key, times in counts.items() if times > 1)
+        raise Unreadable(f"{twice}: is there {times} times in one object")
     return found
 
 

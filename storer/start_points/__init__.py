@@ -1,1 +1,1 @@
-"""Start points: the languages and exercises that katas are created from."""
+"""Start points: the languages, exercises and custom ones that katas are created from."""

@@ -1,8 +1,8 @@
 """Add start points to those that are served: `python -m storer.start_points.add FOLDER NEW`.
 
-FOLDER is called `languages` or `exercises` and has the start points that are served. NEW is a start
-point, or has some in it. What is wrong with NEW is named where NEW is, and then FOLDER stays as it
-was. A storer that serves FOLDER notices by itself: the index is replaced last.
+FOLDER is called `languages`, `exercises` or `custom` and has the start points that are served. NEW
+is a start point, or has some in it. What is wrong with NEW is named where NEW is, and then FOLDER
+stays as it was. A storer that serves FOLDER notices by itself: the index is replaced last.
 """
 
 import shutil
@@ -13,7 +13,8 @@ from dojo import locks
 from storer.fs import durable
 from storer.start_points import checks, folders, index, start_point
 from storer.start_points.checks import Findings
-from storer.start_points.start_point import EXERCISES, LANGUAGES
+from storer.start_points.files import FolderFiles
+from storer.start_points.start_point import KINDS
 from storer.start_points.start_points import INDEX, index_json
 
 # Begins with a dot: no index has what is in it.
@@ -22,7 +23,7 @@ _INCOMING = ".adding"
 
 def main(arguments: list[str]) -> None:
     """Add; exit with 1 if a start point is invalid, with 2 for wrong arguments."""
-    if len(arguments) != 2 or Path(arguments[0]).name not in {LANGUAGES, EXERCISES}:
+    if len(arguments) != 2 or Path(arguments[0]).name not in KINDS:
         print(__doc__, file=sys.stderr)
         sys.exit(2)
     findings = Findings()
@@ -78,12 +79,12 @@ def _checked(folder: Path, new: Path, findings: Findings) -> list[str]:
         findings.problems.append(f"{new}: {index.NOTHING_HERE}")
     names: list[str] = []
     for path in found:
-        wrong = checks.check(path, folder.name)
+        wrong = checks.check(FolderFiles(path), folder.name)
         findings.warnings += [f"{path}/{each}" for each in wrong.warnings]
         findings.problems += [f"{path}/{each}" for each in wrong.problems]
         if wrong.problems:
             continue
-        name = start_point.read(path, folder.name).display_name
+        name = start_point.read(FolderFiles(path), folder.name).display_name
         if name in there or name in names:
             other = there.get(name, "another one here")
             problem = f"{path}/{folders.MANIFEST}: display_name: {other} is called {name!r} too"

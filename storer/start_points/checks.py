@@ -8,7 +8,8 @@ import difflib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
+from itertools import islice
+from pathlib import PurePosixPath
 from typing import Any
 
 from dojo import image_names, run_seconds, visible_files
@@ -17,6 +18,7 @@ from storer.fs import json_files
 from storer.fs.json_files import Unreadable
 from storer.kata import manifest
 from storer.start_points import regexs, start_point
+from storer.start_points.files import BroughtFiles, Files
 from storer.start_points.folders import MANIFEST
 from storer.start_points.start_point import (
     EXERCISES,
@@ -50,6 +52,15 @@ _PATTERN_KEYS = frozenset({"colour", "pattern", "stream"})
 _PROGRESS_REGEXS = 2
 _LONGEST_SHOWN = 60
 
+MAX_TOLD = 50
+"""How many problems, and how many warnings, are told of one start point."""
+
+_LONGEST_LINE = 500
+
+# Names that are compared with one that may be mistyped, and by how much their lengths differ.
+_MOST_COMPARED = 100
+_MISTYPED = 8
+
 # What is wrong: the key, with the entry if it is a list, and the reason.
 Faults = Iterator[tuple[str, str]]
 
@@ -62,49 +73,68 @@ class Findings:
     warnings: list[str] = field(default_factory=list)
 
 
-def check(folder: Path, kind: str) -> Findings:
-    """Return all that is wrong with a start point of this kind: languages or exercises."""
+def check(files: Files, kind: str) -> Findings:
+    """Return all that is wrong with a start point of this kind, or the first of very much."""
     found = Findings()
     try:
-        value = json_files.read(folder / MANIFEST, dict, unique_keys=True)
-    except Unreadable as error:
-        found.problems.append(f"{MANIFEST}: {error}")
-        return found
-    found.warnings += _lines(_unknown_keys(kind, value))
-    found.problems += _lines(_faults(folder, kind, value))
-    if not found.problems:
-        try:
-            served = start_point.read(folder, kind)
-        except Unreadable as error:
-            found.problems.append(str(error))
-        else:
-            if kind == LANGUAGES:
-                _check_line_ends(served.visible_files, found)
+        _check(files, kind, found)
+    except RecursionError:
+        found.problems = [f"{MANIFEST}: has too many lists and objects in each other"]
+    found.problems = _told(found.problems)
+    found.warnings = _told(found.warnings)
     return found
 
 
+def _check(files: Files, kind: str, found: Findings) -> None:
+    """Add to `found` what is wrong with a start point."""
+    try:
+        value = files.manifest(unique_keys=True)
+    except Unreadable as error:
+        found.problems.append(f"{MANIFEST}: {error}")
+        return
+    found.warnings += _lines(_unknown_keys(kind, value))
+    found.problems += _lines(_faults(files, kind, value))
+    if found.problems:
+        return
+    try:
+        served = start_point.read(files, kind)
+    except Unreadable as error:
+        found.problems.append(str(error))
+        return
+    if kind != EXERCISES:
+        _check_line_ends(served.visible_files, found)
+
+
 def _lines(faults: Faults) -> list[str]:
-    return [f"{MANIFEST}: {key}: {reason}" for key, reason in faults]
+    """Return what is wrong, and no more than that is told: to look for the rest may take long."""
+    return [f"{MANIFEST}: {key}: {reason}" for key, reason in islice(faults, MAX_TOLD + 1)]
 
 
-def _faults(folder: Path, kind: str, value: Mapping[str, Any]) -> Faults:
+def _told(lines: list[str]) -> list[str]:
+    """Return lines that a message can hold, and not too many of them."""
+    told = [json_files.to_text(line) for line in lines[:MAX_TOLD]]
+    told = [line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}..." for line in told]
+    return [*told, f"{MANIFEST}: and more"] if len(lines) > MAX_TOLD else told
+
+
+def _faults(files: Files, kind: str, value: Mapping[str, Any]) -> Faults:
     for key in REQUIRED[kind]:
         if key not in value:
             yield key, "is required"
-    for key, check_value in _checks(folder, kind, value).items():
+    for key, check_value in _checks(files, kind, value).items():
         if key in value:
             yield from check_value(key, value[key])
 
 
 def _checks(
-    folder: Path, kind: str, value: Mapping[str, Any]
+    files: Files, kind: str, value: Mapping[str, Any]
 ) -> dict[str, Callable[[str, Any], Faults]]:
     """Return the keys that a start point of this kind may have, with the check of the value."""
     checks: dict[str, Callable[[str, Any], Faults]] = {
         "display_name": _display_name,
-        VISIBLE_FILENAMES: partial(_visible_filenames, folder, kind),
+        VISIBLE_FILENAMES: partial(_visible_filenames, files, kind),
     }
-    if kind == LANGUAGES:
+    if kind != EXERCISES:
         checks |= {
             "image_name": _image_name,
             "filename_extension": _filename_extension,
@@ -114,7 +144,7 @@ def _checks(
             "results_filename": _results_filename,
             "max_seconds": partial(_whole_number, run_seconds.MAX_SECONDS),
             "tab_size": partial(_whole_number, manifest.LARGEST_TAB_SIZE),
-            RAG_LAMBDA: partial(_rag_lambda, folder),
+            RAG_LAMBDA: partial(_rag_lambda, files),
             # `start_point.read` says what is wrong with these.
             COLOUR_RULE: _nothing,
             RED_AMBER_GREEN: _nothing,
@@ -153,9 +183,10 @@ def _texts(key: str, value: object) -> Faults:
         return
     if not value:
         yield key, "is an empty list"
+    places: dict[str, int] = {}
     for place, each in enumerate(value):
         yield from _text(f"{key}[{place}]", each)
-        if (first := value.index(each)) < place:
+        if isinstance(each, str) and (first := places.setdefault(each, place)) < place:
             yield f"{key}[{place}]", f"{_shown(each)} is in {key}[{first}] already"
 
 
@@ -206,50 +237,47 @@ def _results_filename(key: str, value: object) -> Faults:
             yield key, f"{_shown(value)}: {fault}"
 
 
-def _visible_filenames(folder: Path, kind: str, key: str, value: object) -> Faults:
+def _visible_filenames(files: Files, kind: str, key: str, value: object) -> Faults:
     yield from _texts(key, value)
     for place, each in _each(value):
         try:
-            start_point.file(folder, each)
+            files.read(each)
         except Unreadable as error:
-            yield f"{key}[{place}]", f"{error}{_meant(each, _filenames(folder))}"
+            yield f"{key}[{place}]", f"{error}{_meant(each, files.names())}"
     if not isinstance(value, list):
         return
     has_script = visible_files.CYBER_DOJO_SH in value
     if has_script and kind == EXERCISES:
         yield key, f"{visible_files.CYBER_DOJO_SH} is the language's, not an exercise's"
-    if not has_script and kind == LANGUAGES:
+    if not has_script and kind != EXERCISES:
         yield key, f"{visible_files.CYBER_DOJO_SH} is missing"
-
-
-def _filenames(folder: Path) -> list[str]:
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
 
 
 def _highlight_filenames(visible: object, key: str, value: object) -> Faults:
     yield from _texts(key, value)
-    names = [each for _, each in _each(visible)]
+    names = {each: None for _, each in _each(visible)}
     for place, each in _each(value):
         if each not in names:
             reason = f"{_shown(each)} is not in {VISIBLE_FILENAMES}{_meant(each, names)}"
             yield f"{key}[{place}]", reason
 
 
-def _rag_lambda(folder: Path, key: str, value: object) -> Faults:
+def _rag_lambda(files: Files, key: str, value: object) -> Faults:
     if value == "":
         yield key, "is empty, and has to be the name of a file with a Ruby lambda"
         return
     yield from _text(key, value)
     if isinstance(value, str):
         try:
-            start_point.ruby_lambda(folder, value)
+            start_point.ruby_lambda(files, value)
         except Unreadable as error:
-            yield key, f"{error}{_meant(value, _filenames(folder))}"
+            yield key, f"{error}{_meant(value, files.names())}"
 
 
 def _unknown_keys(kind: str, value: Mapping[str, Any]) -> Faults:
-    languages = _checks(Path(), LANGUAGES, value).keys() | KEPT
-    known = languages if kind == LANGUAGES else _checks(Path(), EXERCISES, value).keys()
+    nothing = BroughtFiles({})
+    languages = _checks(nothing, LANGUAGES, value).keys() | KEPT
+    known = languages if kind != EXERCISES else _checks(nothing, EXERCISES, value).keys()
     for key in value:
         if key in known:
             continue
@@ -273,11 +301,15 @@ def _unknown(key: str, known: Collection[str]) -> str:
 
 
 def _meant(written: str, known: Collection[str]) -> str:
-    """Return a question for the name that is nearest to what was written, or nothing."""
-    if written in known:
+    """Return a question for the name that is nearest to what was written, or nothing.
+
+    Nothing too if there is much to compare: that takes the square of a name's length, for each.
+    """
+    if written in known or len(written) > _LONGEST_SHOWN:
         return ""
     spelled = written.lower().replace("-", "_")
-    near = difflib.get_close_matches(spelled, known, n=1)
+    likely = (each for each in known if abs(len(each) - len(written)) <= _MISTYPED)
+    near = difflib.get_close_matches(spelled, islice(likely, _MOST_COMPARED), n=1)
     return f"; did you mean {near[0]}?" if near else ""
 
 
@@ -291,7 +323,7 @@ def _check_line_ends(files: Mapping[str, bytes], found: Findings) -> None:
         where = f"{visible_files.shown(name)}: line {line} ends in CR LF"
         if name == visible_files.CYBER_DOJO_SH:
             found.problems.append(f"{where}, and no shell can run that: end lines in LF")
-        elif name.endswith((".sh", ".mk")) or Path(name).name.lower() == "makefile":
+        elif name.endswith((".sh", ".mk")) or PurePosixPath(name).name.lower() == "makefile":
             found.warnings.append(f"{where}, and the CR becomes a part of its commands")
 
 

@@ -1,9 +1,9 @@
 """Check and index start points: `python -m storer.start_points.index [--check] FOLDER...`.
 
-Each FOLDER is called `languages` or `exercises` and has folders of start points. A start point is a
-folder with a manifest.json; of a repository, its folder `start_point`. If anything is wrong, all
-problems are reported at once, by file and key, and nothing is written. Else each FOLDER gets its
-index.json, from which the storer serves the start points; with `--check` it does not.
+Each FOLDER is called `languages`, `exercises` or `custom` and has folders of start points. A start
+point is a folder with a manifest.json; of a repository, its folder `start_point`. If anything is
+wrong, all problems are reported at once, by file and key, and nothing is written. Else each FOLDER
+gets its index.json, from which the storer serves the start points; with `--check` it does not.
 """
 
 import sys
@@ -12,7 +12,8 @@ from pathlib import Path
 from storer.fs import durable
 from storer.start_points import checks, folders, start_point
 from storer.start_points.checks import Findings
-from storer.start_points.start_point import EXERCISES, LANGUAGES
+from storer.start_points.files import FolderFiles
+from storer.start_points.start_point import KINDS
 from storer.start_points.start_points import INDEX, IndexEntry, index_json
 
 
@@ -20,7 +21,7 @@ def main(arguments: list[str]) -> None:
     """Index the folders; exit with 1 if a start point is invalid, with 2 for wrong arguments."""
     only_checks = arguments[:1] == ["--check"]
     arguments = arguments[only_checks:]
-    if not arguments or not all(Path(each).name in {LANGUAGES, EXERCISES} for each in arguments):
+    if not arguments or not all(Path(each).name in KINDS for each in arguments):
         print(__doc__, file=sys.stderr)
         sys.exit(2)
     findings = Findings()
@@ -43,24 +44,23 @@ def check(folder: Path, findings: Findings) -> list[IndexEntry]:
     """Return the entries of a folder's index, by display name; add to `findings` what is wrong."""
     found: dict[str, IndexEntry] = {}
     for path in _start_points(folder, findings):
-        wrong = checks.check(path, folder.name)
+        wrong = checks.check(FolderFiles(path), folder.name)
         findings.warnings += [f"{path}/{each}" for each in wrong.warnings]
         findings.problems += [f"{path}/{each}" for each in wrong.problems]
         if wrong.problems:
             continue
-        served = start_point.read(path, folder.name)
+        served = start_point.read(FolderFiles(path), folder.name)
         name = served.display_name
         if name in found:
             other = folder / found[name].folder
             problem = f"{path}/{folders.MANIFEST}: display_name: {other} is called {name!r} too"
             findings.problems.append(problem)
             continue
-        first = next(iter(served.visible_files.values()))
         found[name] = IndexEntry(
             display_name=name,
             folder=path.relative_to(folder).as_posix(),
             image_name=served.image_name,
-            instructions=first if folder.name == EXERCISES else b"",
+            instructions=start_point.instructions(served, folder.name),
         )
     return [found[name] for name in sorted(found)]
 

@@ -1,7 +1,7 @@
-"""Start points: languages and exercises, read from a folder that the operator mounts.
+"""Start points: languages, exercises and custom ones, read from a folder that the operator mounts.
 
-The folder has `languages/` and `exercises/`, each with folders of start points and an `index.json`,
-which has all that a menu needs. `storer.start_points.index` writes the index; a
+The folder has `languages/`, `exercises/` and `custom/`, each with folders of start points and an
+`index.json`, which has all that a menu needs. `storer.start_points.index` writes the index; a
 folder without an index is not served. Replacing the start points has to replace the index too: the
 cache of an index is good as long as its file is the same.
 """
@@ -20,8 +20,10 @@ from dojo.errors import InvalidArgument, StartPointDamaged, StartPointNotFound
 from storer.fs import json_files
 from storer.fs.json_files import Unreadable
 from storer.kata.manifest import Manifest
-from storer.start_points import start_point
-from storer.start_points.start_point import EXERCISES, LANGUAGES
+from storer.start_points import checks, start_point
+from storer.start_points.checks import Findings
+from storer.start_points.files import BroughtFiles, FolderFiles
+from storer.start_points.start_point import CUSTOM, EXERCISES, LANGUAGES
 
 _log = structlog.get_logger()
 
@@ -47,7 +49,7 @@ class StartPoints:
         self._known: dict[str, tuple[tuple[int, int, int], dict[str, IndexEntry]]] = {}
 
     def list_all(self, kind: str) -> list[IndexEntry]:
-        """Return the languages or the exercises, in the order of their display names.
+        """Return the start points of a kind, in the order of their display names.
 
         Raises StartPointDamaged.
         """
@@ -69,6 +71,38 @@ class StartPoints:
                 raise InvalidArgument("exercise", reason)
         merged = {**found.visible_files, **instructions.visible_files}
         return replace(found, exercise=exercise, visible_files=merged)
+
+    def get_custom(self, display_name: str) -> Manifest:
+        """Return the manifest of a kata from a custom start point.
+
+        Raises StartPointNotFound and StartPointDamaged.
+        """
+        return self._with_rule(self._read(CUSTOM, display_name))
+
+    def check(self, files: Mapping[str, bytes]) -> tuple[Findings, Manifest | None]:
+        """Check the files of a custom start point that somebody brings.
+
+        Returns what is wrong with it, and the manifest of a kata from it unless that is a problem.
+        The number of the files, their names and their sizes have been checked.
+        """
+        brought = BroughtFiles(files)
+        findings = checks.check(brought, CUSTOM)
+        if findings.problems:
+            return findings, None
+        return findings, self._with_rule(start_point.read(brought, CUSTOM))
+
+    def _with_rule(self, found: Manifest) -> Manifest:
+        """Give a manifest without a colour rule that of the language that uses its image."""
+        if found.colour_patterns is not None or found.ruby_lambda is not None:
+            return found
+        language = self.for_image(found.image_name, found.display_name)
+        if language is None:
+            return found
+        return replace(
+            found,
+            colour_patterns=language.colour_patterns,
+            ruby_lambda=language.ruby_lambda,
+        )
 
     def for_image(self, image_name: str, display_name: str) -> Manifest | None:
         """Return the language that uses this image, whatever its tag; None if no language does.
@@ -95,10 +129,11 @@ class StartPoints:
     def _read(self, kind: str, display_name: str) -> Manifest:
         listed = self._index(kind).get(display_name)
         if listed is None or self._path is None:
-            raise StartPointNotFound(kind, display_name)
+            words = "custom start points" if kind == CUSTOM else kind
+            raise StartPointNotFound(words, display_name)
         folder = self._path / kind / listed.folder
         try:
-            return start_point.read(folder, kind)
+            return start_point.read(FolderFiles(folder), kind)
         except Unreadable as error:
             raise StartPointDamaged(folder, str(error)) from error
 

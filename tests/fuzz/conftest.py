@@ -90,7 +90,7 @@ def _at_rest(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 def _start_points(folder: Path) -> Path:
-    kinds = [folder / kind for kind in ("languages", "exercises")]
+    kinds = [folder / kind for kind in ("languages", "exercises", "custom")]
     for kind in kinds:
         shutil.copytree(TOP / "start_points" / kind.name, kind)
     command = [sys.executable, "-m", "storer.start_points.index", *map(str, kinds)]

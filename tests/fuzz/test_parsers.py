@@ -15,14 +15,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cyberdojo.startpoints.v1 import startpoints_pb2
 from dojo.errors import InvalidArgument
-from storer.api import page_tokens
+from storer.api import converters, page_tokens
 from storer.fs import json_files, json_times
 from storer.fs.json_files import Unreadable
 from storer.fs.write_ahead_log import JOURNAL, Entry, WriteAheadLog
 from storer.git import loose_objects
 from storer.git.reader import GitReader
 from storer.kata import light, lights, manifest
+from storer.start_points.folders import MANIFEST
+from storer.start_points.start_points import StartPoints
 from storer.tar import headers
 from storer.tar.untrusted_reader import Tar, translate_tar_errors
 from support.fuzz import git_objects, json_values, katas, tars
@@ -154,6 +157,39 @@ def test_json_is_read_or_unreadable(of: tuple[str, Any, Callable[[Any], object]]
             read(json_files.loads(text, type(value)))
 
     fuzz()
+
+
+START_POINT = {
+    "display_name": "Mine",
+    "image_name": "cyberdojofoundation/gcc_assert",
+    "visible_filenames": ["a.c", "cyber-dojo.sh"],
+    "highlight_filenames": ["a.c"],
+    "filename_extension": [".c"],
+    "progress_regexs": ["(a|b)", "[c-d]*"],
+    "hidden_filenames": ["x.*"],
+    "results_filename": "a",
+    "max_seconds": 10,
+    "tab_size": 4,
+    "rag_lambda": "rule.rb",
+    "colour_rule": {"patterns": [{"colour": "red", "pattern": "x", "stream": "any"}]},
+    "other": {"a": [1]},
+}
+BROUGHT = {"a.c": b"x\r\n", "cyber-dojo.sh": b"make\n", "rule.rb": b"lambda { |out| :red }"}
+
+
+@examples(200)
+@given(json_values.texts(START_POINT))
+def test_a_start_point_that_somebody_brings_makes_a_kata_or_has_problems(text: bytes) -> None:
+    findings, found = StartPoints(None).check({**BROUGHT, MANIFEST: text})
+    assert bool(findings.problems) == (found is None)
+    if found is not None:
+        manifest.check(found)
+    answer = startpoints_pb2.CheckStartPointResponse(
+        manifest=None if found is None else converters.manifest_to(found),
+        problems=findings.problems,
+        warnings=findings.warnings,
+    )
+    assert len(answer.SerializeToString()) < 100_000
 
 
 @examples(200)

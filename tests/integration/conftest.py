@@ -129,7 +129,7 @@ def katas_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def start_points(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project's start points, with their index."""
     folder = tmp_path_factory.mktemp("start_points")
-    kinds = [folder / kind for kind in ("languages", "exercises")]
+    kinds = [folder / kind for kind in ("languages", "exercises", "custom")]
     for kind in kinds:
         shutil.copytree(TOP / "start_points" / kind.name, kind)
     command = [sys.executable, "-m", "storer.start_points.index", *map(str, kinds)]

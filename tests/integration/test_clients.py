@@ -36,6 +36,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Python | Node]
 
 WEB_TIER = """\
 true 10
+manifest.json: is missing
 whale 0 hiker.c, hiker.h, hiker.tests.c, cyber-dojo.sh, makefile
 1 colour_red
 1

@@ -131,7 +131,7 @@ def composed(
         yield pair
     finally:
         pair.compose("down", "--volumes")
-        for name in ("storer", "runner", "languages", "exercises", "ruby_lambdas"):
+        for name in ("storer", "runner", "languages", "exercises", "custom", "ruby_lambdas"):
             for tag in ("running", "previous"):
                 with contextlib.suppress(docker.errors.ImageNotFound):
                     engine.api.remove_image(f"cyber-dojo/{name}:{tag}-{namespace.name}")
@@ -155,7 +155,10 @@ def test_the_storer_behind_compose_serves_start_points_that_it_cannot_write(
     assert "Fizz Buzz" in [each.display_name for each in exercises]
     mounts = engine.api.inspect_container(composed.container("storer"))["Mounts"]
     writable = {each["Destination"]: each["RW"] for each in mounts}
-    for kind in ("languages", "exercises"):
+    asked = startpoints_pb2.ListCustomStartPointsRequest()
+    custom = stub.ListCustomStartPoints(asked).custom_start_points
+    assert "Ring buffer, finding defects, in C" in [each.display_name for each in custom]
+    for kind in ("languages", "exercises", "custom"):
         assert not writable[f"/usr/src/cyber-dojo/start_points/{kind}"]
 
 
@@ -309,7 +312,7 @@ def test_another_version_replaces_the_pair_when_it_is_ready_and_can_be_taken_bac
 ) -> None:
     start_points = {
         f"CYBER_DOJO_{kind.upper()}_IMAGE": f"cyber-dojo/{kind}:latest"
-        for kind in ("languages", "exercises")
+        for kind in ("languages", "exercises", "custom")
     }
     ruby = {"CYBER_DOJO_RUNNER_RUBY_IMAGE": "cyber-dojo/ruby_lambdas:latest"}
     newer = {**composed.environ, **start_points, **ruby, "CYBER_DOJO_TAG": next_tag}

@@ -46,6 +46,7 @@ def test_each_version_and_namespace_has_images_of_its_own() -> None:
             "runner": f"cyber-dojo/runner:{tag}",
             "languages": f"cyber-dojo/languages:{tag}",
             "exercises": f"cyber-dojo/exercises:{tag}",
+            "custom": f"cyber-dojo/custom:{tag}",
             "ruby": f"cyber-dojo/ruby_lambdas:{tag}",
             "prometheus": f"cyber-dojo/prometheus:{tag}",
         }

@@ -62,7 +62,9 @@ def requests(kata_id: str) -> dict[str, dict[str, Any]]:
         "storer.ListBackups": {},
         "start_points.ListLanguages": {},
         "start_points.ListExercises": {},
+        "start_points.ListCustomStartPoints": {},
         "start_points.GetStartPoint": {"language": "C (gcc), assert"},
+        "start_points.CheckStartPoint": {"files": {"manifest.json": "e30="}},  # {}
         "runner.Run": {**place, "files": {"cyber-dojo.sh": "dHJ1ZQ=="}},  # true
         "runner.Prepare": place,
         "runner.Release": whale,

@@ -22,6 +22,7 @@ from runner.settings import RunnerSettings
 from storer.api import converters, servicer, start_points_servicer, streaming
 from storer.kata import light, manifest
 from storer.katas import listing
+from storer.start_points import checks
 from support.paths import TOP
 
 KIB, MIB = 1024, 1024**2
@@ -118,6 +119,9 @@ LIMITS: Mapping[str, str] = {
     ),
     "ListLanguagesRequest.page_size": _NAMES,
     "ListExercisesRequest.page_size": _NAMES,
+    "ListCustomStartPointsRequest.page_size": _NAMES,
+    "CheckStartPointRequest.files": _FILES,
+    "CheckStartPointResponse.problems": f"At most {checks.MAX_TOLD},",
     "ListImagesRequest.page_size": _PAGES.format(
         most=count(images.MAX_PAGE_SIZE), default=count(images.MAX_PAGE_SIZE)
     ),

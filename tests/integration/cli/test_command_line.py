@@ -22,6 +22,8 @@ from support.services import Service, wait_until
 from support.storer.backups import become_unreadable
 from support.storer.katas_directories import SPIDER
 from support.storer.stalling_proxy import stalling_proxy
+from support.storer.start_points import FILES as FILES_OF_PASCAL
+from support.storer.start_points import a_language, write
 from support.storer.storing import AMBER, FAULTY, FILES, GREEN, RED, Katas, git, unpacked
 
 ESCAPE = b"\x1b"
@@ -46,6 +48,55 @@ def kata_id(katas: Katas) -> str:
         reason = "no \x1b[31mrule" if colour == FAULTY else ""
         katas.record(kata_id, "whale", files, colour=colour, stdout=HOSTILE, reason=reason)
     return kata_id
+
+
+def bring(folder: Path, **keys: object) -> Path:
+    """Write a custom start point, as a teacher has it, and return its folder."""
+    write(folder, a_language(display_name="Mine", **keys), FILES_OF_PASCAL)
+    return folder
+
+
+def test_a_kata_is_created_from_files_that_a_teacher_brings(
+    storer_line: CommandLine, katas: Katas, tmp_path: Path
+) -> None:
+    folder = bring(tmp_path / "mine", zzz=1)
+    done = storer_line.run("create", str(folder), "--dry-run")
+    assert (done.code, done.text) == (0, "")
+    warning, said = done.stderr.decode().splitlines()
+    assert warning.startswith(f"cyber-dojo: warning: {folder}/manifest.json: zzz: nobody knows")
+    assert said == "cyber-dojo: Mine: all as it should be; no kata was created: a dry run"
+    done = storer_line.run("create", str(folder))
+    kata_id, _, what = done.text.partition("  ")
+    assert what == "created: Mine\n"
+    assert set(katas.get(kata_id).manifest.files) == set(FILES_OF_PASCAL)
+    (found,) = storer_line.run("create", str(folder), "--json").records()
+    assert found["display_name"] == "Mine"
+    assert katas.get(found["id"]).manifest == katas.get(kata_id).manifest
+
+
+def test_what_is_wrong_with_a_teachers_files_is_told_and_no_kata_is_created(
+    storer_line: CommandLine, katas: Katas, tmp_path: Path
+) -> None:
+    before = len(katas.stub.ListKatas(storer_pb2.ListKatasRequest()).katas)
+    folder = bring(tmp_path / "mine", tab_size=99, max_seconds=0)
+    done = storer_line.run("create", str(folder))
+    assert (done.code, done.text) == (1, "")
+    assert sorted(done.stderr.decode().splitlines()) == [
+        f"cyber-dojo: {folder}/manifest.json: max_seconds: 0 is not from 1 to 60",
+        f"cyber-dojo: {folder}/manifest.json: tab_size: 99 is not from 1 to 16",
+        "cyber-dojo: no kata was created: correct the files",
+    ]
+    done = storer_line.run("create", str(folder), "--json")
+    (found,) = done.records()
+    assert (done.code, found["id"], len(found["problems"])) == (1, None, 2)
+    done = storer_line.run("create", str(tmp_path / "nowhere"))
+    assert done.code == 3
+    assert done.stderr.decode() == f"cyber-dojo: {tmp_path}/nowhere: No such file or directory\n"
+    (folder / "link").symlink_to("/etc/passwd")
+    done = storer_line.run("create", str(folder))
+    assert done.code == 5
+    assert b"link: is a link that leads out of the folder" in done.stderr
+    assert len(katas.stub.ListKatas(storer_pb2.ListKatasRequest()).katas) == before
 
 
 def test_katas_are_listed_wherever_they_are_and_none_is_imported(

@@ -60,6 +60,7 @@ _BY_NAME: dict[str, list[Any]] = {
     "resume_token": _TOKENS,
     "state": _mostly([b""], [b"x", bytes(32), b"x" * 5000]),
     "language": _mostly(["Python, pytest", "C (gcc), assert"], _TEXTS),
+    "custom": _mostly(["", "Ring buffer, finding defects, in C"], _TEXTS),
     "display_name": _mostly(["C (gcc), assert"], _TEXTS),
     "exercise": _mostly(["", "Fizz Buzz"], _TEXTS),
     "request_id": _mostly(["", "a"], ["5f0c9a1e-7f3b-4a86", *_TEXTS]),

@@ -53,6 +53,16 @@ def test_a_start_point_is_served_beside_the_others_by_a_storer_that_runs(
     assert (new / ".git").exists()
 
 
+def test_a_custom_start_point_is_added_as_the_others_are(served: Path, new: Path) -> None:
+    (served / "custom").mkdir()
+    assert index(served / "custom").returncode == 0
+    storer = StartPoints(served)
+    assert storer.list_all("custom") == []
+    assert add(served / "custom", new) == (["Modula"], [])
+    assert storer.get_custom("Modula").visible_files["hiker.pas"]
+    assert names(served) == ["Pascal, own"]
+
+
 def test_what_is_wrong_is_named_where_the_operator_has_it_and_nothing_is_added(
     served: Path, new: Path
 ) -> None:

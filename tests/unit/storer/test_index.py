@@ -9,6 +9,7 @@ import pytest
 from storer.kata import manifest
 from storer.start_points import start_point
 from storer.start_points.checks import KEPT, Findings
+from storer.start_points.files import FolderFiles
 from storer.start_points.index import check
 from storer.start_points.start_points import StartPoints
 from support.storer.start_points import FILES, SCRIPT, a_language, index, own, write
@@ -171,6 +172,24 @@ def test_a_key_of_languages_has_no_effect_in_an_exercise(own: Path) -> None:
     assert done.stderr.endswith("Own/manifest.json: tab_size: has no effect in an exercise\n")
 
 
+def test_a_custom_start_point_is_checked_as_a_language_and_shows_its_instructions(
+    own: Path,
+) -> None:
+    names = [SCRIPT, "hiker.pas", "docs/README.md"]
+    custom = a_language(display_name="Mine", visible_filenames=names)
+    write(own / "custom/mine", custom, {**FILES, "docs/README.md": "Do it.\n"})
+    findings = Findings()
+    (entry,) = check(own / "custom", findings)
+    assert findings == Findings()
+    assert (entry.display_name, entry.instructions) == ("Mine", b"Do it.\n")
+    assert entry.image_name == "cyberdojofoundation/pascal_own"
+    write(own / "custom/mine", {"display_name": "Mine", "visible_filenames": ["hiker.pas"]})
+    assert [line.partition("mine/")[2] for line in found(own / "custom").problems] == [
+        f"{MANIFEST.partition('/')[2]}: image_name: is required",
+        f"{MANIFEST.partition('/')[2]}: visible_filenames: {SCRIPT} is missing",
+    ]
+
+
 @pytest.mark.parametrize(
     "more", ['"tab_size": 8, "tab_size": 8', '"other": {"tab_size": 1, "tab_size": 2}']
 )
@@ -295,7 +314,7 @@ def test_every_form_that_the_field_has_is_taken_unchanged(own: Path, keys: dict[
     (entry,) = check(own / "languages", findings)
     assert findings == Findings()
     assert entry.image_name == written["image_name"]
-    served = start_point.read(folder, start_point.LANGUAGES)
+    served = start_point.read(FolderFiles(folder), start_point.LANGUAGES)
     extensions = written.get("filename_extension", [])
     assert served.filename_extensions == ([extensions] if extensions == ".pas" else extensions)
     assert served.image_name == written["image_name"]
