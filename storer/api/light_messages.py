@@ -17,7 +17,7 @@ from dojo.lru_cache import LruCache
 from storer.api import converters, page_tokens
 from storer.kata.edit import At, Edit
 from storer.kata.light import Light
-from storer.katas.watch import Dashboard
+from storer.katas.watch import Dashboard, at_of
 
 _Response = storer_pb2.ListLightsResponse
 _number = attrgetter("number")
@@ -80,9 +80,8 @@ class LightMessages:
             if first == len(each):
                 continue
             cached = self._of_avatar(kata_id, name, each)
-            count = min(size, len(each) - first, cached.fitting(first, room))
-            if not (count or response.avatars):
-                count = 1
+            least = 0 if response.avatars else 1  # however large it is
+            count = min(size, len(each) - first, max(least, cached.fitting(first, room)))
             if count:
                 if count < len(each):
                     part = cached.messages[first : first + count]
@@ -113,11 +112,25 @@ class LightMessages:
         for name, each in lights.items():
             if name < after[0]:
                 continue
+            cached = self._of_avatar(kata_id, name, each)
+            # An edit may have been recorded since the lights were read, and a light before it.
+            of_listed = [edit for edit in edits[name] if edit.number <= each[-1].number]
+            if name > after[0] and len(each) <= size:
+                messages = [converters.edit_to(edit) for edit in of_listed]
+                taken = cached.size(0, len(each)) + sum(map(_taken, messages))
+                if taken <= room:
+                    response.MergeFrom(cached.response)
+                    response.avatars[-1].edits.extend(messages)
+                    size -= len(each)
+                    room -= taken
+                    newest = each[-1].number
+                    minors = (edit.minor for edit in of_listed[-1:] if edit.number == newest)
+                    last = (name, newest, next(minors, 0))
+                    continue
             place = At(*after[1:]) if name == after[0] else At(-1)
             listed: storer_pb2.AvatarLights | None = None
-            cached = self._of_avatar(kata_id, name, each)
-            for at, message in _with_edits(cached, edits[name], place):
-                taken = message.ByteSize() + _FIELD_BYTES
+            for at, message in _with_edits(cached, of_listed, place):
+                taken = _taken(message)
                 if response.avatars and (taken > room or (not at.minor and not size)):
                     response.next_page_token = page_tokens.token(*last)
                     return response
@@ -151,10 +164,15 @@ class LightMessages:
             response.avatars.add(avatar=avatar)
         added = [converters.light_to(each) for each in lights[known:]]
         response.avatars[0].lights.extend(added)
-        sizes = (each.ByteSize() + _FIELD_BYTES for each in added)
-        found = _Cached(lights, response, [*starts[:-1], *accumulate(sizes, initial=starts[-1])])
+        starts = [*starts[:-1], *accumulate(map(_taken, added), initial=starts[-1])]
+        found = _Cached(lights, response, starts)
         self._cache.put(key, found)
         return found
+
+
+def _taken(message: storer_pb2.Light | storer_pb2.Edit) -> int:
+    """Return how many bytes a message takes on a page."""
+    return message.ByteSize() + _FIELD_BYTES
 
 
 def _first_after(name: str, lights: tuple[Light, ...], after: _After) -> int:
@@ -177,5 +195,5 @@ def _with_edits(
         if light.number > after.number:
             yield At(light.number), message
         for edit in of_light[light.number]:
-            if (at := At(edit.number, edit.minor)) > after:
+            if (at := at_of(edit)) > after:
                 yield at, converters.edit_to(edit)
