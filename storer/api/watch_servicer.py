@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from dataclasses import dataclass
 
+import structlog
 from structlog.contextvars import bind_contextvars
 
 from cyberdojo.storer.v1 import storer_pb2
@@ -19,6 +20,8 @@ from storer.api import converters
 from storer.kata.edit import At, Edit
 from storer.katas.repository import Katas
 from storer.katas.watch import Event, Watches, at_of
+
+_log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ async def answer_watch_katas(
             await parts.put(error)
         except Exception as error:  # noqa: BLE001 - whatever it is, the other katas go on
             refusal = refusal_of(error)
+            _log.info("refused", code=refusal.status, reason=refusal.message)
             await parts.put(storer_pb2.WatchKatasResponse(kata_id=one.kata_id, refusal=refusal))
 
     tasks = [asyncio.create_task(watch(one)) for one in wanted]
