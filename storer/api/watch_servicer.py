@@ -33,13 +33,14 @@ class _Watch:
     with_edits: bool
 
 
-async def answer_watch_kata(
+def answer_watch_kata(
     threads: CallThreads, katas: Katas, watches: Watches, request: storer_pb2.WatchKataRequest
 ) -> AsyncGenerator[storer_pb2.WatchKataResponse, None]:
-    """Yield what happens in a kata. Raises KataNotFound when it is gone, and Stopping."""
-    async with aclosing(_happened(threads, katas, watches, _watch_from(request))) as happened:
-        async for each in happened:
-            yield each
+    """Return what yields what happens in a kata, without an end.
+
+    Raises InvalidArgument; and while it yields, KataNotFound when the kata is gone, and Stopping.
+    """
+    return _happened(threads, katas, watches, _watch_from(request))
 
 
 async def answer_watch_katas(
