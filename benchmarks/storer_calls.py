@@ -22,6 +22,7 @@ ROUNDS = 200
 TURN = 10  # calls of one kind before it is the turn of the other
 EARLY, LATE = 10, 1000
 LISTED = 500
+CLASS_LIGHTS = 20
 CLIENTS, SECONDS = 64, 10.0
 
 FILES = {
@@ -43,6 +44,7 @@ def measure(place: Place, scale: float) -> Iterator[Figure]:
         yield from _record(place, serving, rounds)
         yield from _late(serving, rounds)
         yield from _read(serving, rounds)
+        yield from _read_class(serving, rounds)
         yield from _together(serving, SECONDS * max(scale, 0.2))
         yield from _create(place, serving, rounds)
 
@@ -161,6 +163,38 @@ def _read(serving: Storer, rounds: int) -> Iterator[Figure]:
     for name, each in times.items():
         yield Figure(f"storer {name} p50", percentile(each, 50), "ms", "<=", 2)
         yield Figure(f"storer {name} p99", percentile(each, 99), "ms")
+
+
+def _read_class(serving: Storer, rounds: int) -> Iterator[Figure]:
+    """Measure what everybody in a full kata looks at."""
+    names = avatars.NAMES
+    kata_id = new_kata(serving, len(names))
+    for number in range(1, CLASS_LIGHTS + 1):
+        for place in range(len(names)):
+            press(serving, kata_id, place, number)
+    newest = [storer_pb2.WhichLight(avatar=name, light_number=-1) for name in names]
+    calls: dict[str, Callable[[], object]] = {
+        "ListAvatars": lambda: serving.stub.ListAvatars(
+            storer_pb2.ListAvatarsRequest(kata_id=kata_id)
+        ),
+        f"ListLights of {CLASS_LIGHTS} each": lambda: serving.stub.ListLights(
+            storer_pb2.ListLightsRequest(kata_id=kata_id)
+        ),
+        "GetOutputs": lambda: serving.stub.GetOutputs(
+            storer_pb2.GetOutputsRequest(kata_id=kata_id, lights=newest)
+        ),
+    }
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, call in calls.items():
+            times[name].append(ms(call))
+    print(_table(f"Reading, {len(names)} avatars", times))
+    for name, each in times.items():
+        target = () if name == "GetOutputs" else ("<=", 5)
+        yield Figure(
+            f"storer {name}, {len(names)} avatars, p50", percentile(each, 50), "ms", *target
+        )
+        yield Figure(f"storer {name}, {len(names)} avatars, p99", percentile(each, 99), "ms")
 
 
 def _create(place: Place, serving: Storer, rounds: int) -> Iterator[Figure]:

@@ -26,6 +26,7 @@ from cyber_dojo_client.errors import (
     TimedOut,
     TooManyGuesses,
     Unreachable,
+    refused,
 )
 from cyber_dojo_client.values import in_order, plain, text
 from cyber_dojo_client.work import Pressed, pages
@@ -61,5 +62,6 @@ __all__ = [
     "open_channel",
     "pages",
     "plain",
+    "refused",
     "text",
 ]

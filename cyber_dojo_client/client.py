@@ -111,6 +111,18 @@ class Client:
         """
         return _iterate(self._work.watch(kata_id, dict(seen or {})))
 
+    def watch_katas(
+        self, seen: Mapping[str, Mapping[str, int]]
+    ) -> Iterator[storer_pb2.WatchKatasResponse]:
+        """Yield what happens in several katas, beginning after what was `seen` of each.
+
+        `seen` has the katas, at most 64: kata id -> avatar -> the newest number seen. A kata that
+        is deleted, unknown or damaged comes with a `refusal` (`refused` makes an error of it), and
+        no more of it does; the iterator ends when none is left. A stream that breaks is opened
+        again, and so is one of which a kata can't be watched for a while.
+        """
+        return _iterate(self._work.watch_katas(_copies(seen)))
+
     def download(
         self, kata_id: str, path: Path, compression: int = storer_pb2.COMPRESSION_GZIP
     ) -> Path:
@@ -191,6 +203,12 @@ class AsyncClient:
         """As Client.watch."""
         return self._work.watch(kata_id, dict(seen or {}))
 
+    def watch_katas(
+        self, seen: Mapping[str, Mapping[str, int]]
+    ) -> AsyncIterator[storer_pb2.WatchKatasResponse]:
+        """As Client.watch_katas."""
+        return self._work.watch_katas(_copies(seen))
+
     async def download(
         self, kata_id: str, path: Path, compression: int = storer_pb2.COMPRESSION_GZIP
     ) -> Path:
@@ -236,6 +254,10 @@ class _Asyncio:
 
     async def pause(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+
+def _copies(seen: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int]]:
+    return {kata_id: dict(numbers) for kata_id, numbers in seen.items()}
 
 
 def _run(coroutine: Coroutine[Any, Any, T]) -> T:

@@ -11,6 +11,8 @@ from typing import Any
 import grpc
 from google.rpc import error_details_pb2, status_pb2
 
+from cyberdojo.refusal.v1 import refusal_pb2
+
 _DETAILS = "grpc-status-details-bin"
 _DOMAIN = "cyber-dojo"
 
@@ -185,6 +187,36 @@ def translated(error: Any) -> CallFailed:
     if not _details(error):
         kind = _OF_CODE.get(found.code(), CallFailed)
     return kind(error)
+
+
+def refused(refusal: refusal_pb2.Refusal) -> CallFailed:
+    """Return a refusal that an answer has for one part, as what a call about it alone raises."""
+    return translated(_Refused(refusal))
+
+
+class _Refused:
+    """A refusal in the form of gRPC's error."""
+
+    def __init__(self, refusal: refusal_pb2.Refusal) -> None:
+        self._status = status_pb2.Status(code=refusal.status, message=refusal.message)
+        is_known = refusal.reason in refusal_pb2.Reason.values()
+        name = refusal_pb2.Reason.Name(refusal.reason) if is_known else ""
+        info = error_details_pb2.ErrorInfo(
+            reason=name.removeprefix("REASON_"), domain=_DOMAIN, metadata=refusal.metadata
+        )
+        self._status.details.add().Pack(info)
+        if refusal.HasField("retry_after"):
+            retry = error_details_pb2.RetryInfo(retry_delay=refusal.retry_after)
+            self._status.details.add().Pack(retry)
+
+    def code(self) -> grpc.StatusCode:
+        return next(each for each in grpc.StatusCode if each.value[0] == self._status.code)
+
+    def details(self) -> str:
+        return str(self._status.message)
+
+    def trailing_metadata(self) -> Any:
+        return ((_DETAILS, self._status.SerializeToString()),)
 
 
 def _details(error: Any) -> list[Any]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from cyber_dojo_client.errors import CallFailed, Incomplete
+from cyber_dojo_client.errors import CallFailed, Incomplete, refused
 from cyber_dojo_client.values import checked
 from cyberdojo.colour.v1 import colour_pb2
 from cyberdojo.runner.v1 import runner_pb2
@@ -215,6 +215,45 @@ class Work:
                 await attempts.after(error)
             else:
                 return
+
+    async def watch_katas(
+        self, seen: dict[str, dict[str, int]]
+    ) -> AsyncIterator[storer_pb2.WatchKatasResponse]:
+        """Yield what happens in katas, and go on when the stream breaks, or one for a while."""
+        attempts = _Attempts(self._io, None)
+        caught_up: set[str] = set()
+        while seen:
+            katas = [
+                storer_pb2.WatchKataRequest(kata_id=kata_id, seen=numbers)
+                for kata_id, numbers in seen.items()
+            ]
+            request = storer_pb2.WatchKatasRequest(katas=katas)
+            is_one_away = False
+            try:
+                async with _closing(
+                    self._io.parts(self._storer.WatchKatas, request, None)
+                ) as parts:
+                    async for each in parts:
+                        attempts.reset()
+                        if each.HasField("refusal"):
+                            is_one_away = refused(each.refusal).is_temporary
+                            if is_one_away:
+                                break
+                            del seen[each.kata_id]
+                        elif not each.happened.caught_up:
+                            light = each.happened.light.number
+                            seen[each.kata_id][each.happened.avatar] = light
+                        elif each.kata_id in caught_up:
+                            continue
+                        else:
+                            caught_up.add(each.kata_id)
+                        yield each
+            except CallFailed as error:
+                await attempts.after(error)
+            else:
+                if not is_one_away:
+                    return
+                await self._io.pause(_LONGEST_PAUSE)
 
     async def download(self, kata_id: str, path: Path, compression: int) -> Path:
         """Download a kata's tar to a file, which has its name when all of it is there."""

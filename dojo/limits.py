@@ -145,6 +145,17 @@ MAX_BYTES_OF_RUNS = 160 * 1024 * 1024
 # Images that the runner pulls at the same time. Callers who pull the same one share its pull.
 MAX_PULLS = 8
 
+# --- Reads that many make
+
+MAX_OUTPUTS = 256
+"""Lights whose outputs one GetOutputs reads."""
+
+MAX_WATCHED_KATAS = 64
+"""Katas that one WatchKatas streams."""
+
+PAGE_BYTES = 3 * 1024**2
+"""The lights and edits on a page: gRPC's clients take 4 MiB by default, with the rest of it."""
+
 # --- Calls of the storer, and what all of them hold together
 
 # How many calls of the storer work at the same time. At most half of them are long ones: lists,

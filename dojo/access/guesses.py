@@ -128,6 +128,17 @@ def check() -> None:
         call.check()
 
 
+@contextlib.contextmanager
+def watching_part(request: Any) -> Iterator[None]:
+    """Count a part of the call in progress, which names a kata of its own, as one is counted.
+
+    Raises TooManyGuesses.
+    """
+    call = _in_progress.get()
+    with contextlib.nullcontext() if call is None else call.guesses.watching(request):
+        yield
+
+
 def nothing_completed() -> None:
     """Count the call in progress as guesses: there is no id that it could have completed."""
     if (call := _in_progress.get()) is not None:

@@ -20,6 +20,7 @@ _log = structlog.get_logger()
 T = TypeVar("T")
 
 DOMAIN = "cyber-dojo"
+_PREFIX = "REASON_"
 
 STATUSES: Mapping[type[errors.DojoError], grpc.StatusCode] = {
     errors.InvalidArgument: grpc.StatusCode.INVALID_ARGUMENT,
@@ -134,9 +135,23 @@ def status_of(error: Exception) -> status_pb2.Status:
     return _status(grpc.StatusCode.INTERNAL, f"a defect, logged as {reference}", [info])
 
 
+def refusal_of(error: Exception) -> refusal_pb2.Refusal:
+    """Return what a caller gets for `error` whose call goes on for others: see `status_of`."""
+    status = status_of(error)
+    refusal = refusal_pb2.Refusal(status=status.code, message=status.message)
+    info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
+    for detail in status.details:
+        if detail.Unpack(info):
+            refusal.reason = refusal_pb2.Reason.Value(f"{_PREFIX}{info.reason}")
+            refusal.metadata.update(info.metadata)
+        elif detail.Unpack(retry):
+            refusal.retry_after.CopyFrom(retry.retry_delay)
+    return refusal
+
+
 def reason_name(reason: refusal_pb2.Reason.ValueType) -> str:
     """Return what an ErrorInfo says for a reason, such as NO_SUCH_KATA."""
-    return refusal_pb2.Reason.Name(reason).removeprefix("REASON_")
+    return refusal_pb2.Reason.Name(reason).removeprefix(_PREFIX)
 
 
 def _nearest(table: Mapping[type[errors.DojoError], T], kind: type[errors.DojoError]) -> T:

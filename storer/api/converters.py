@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from google.protobuf import struct_pb2
 from google.protobuf.duration_pb2 import Duration
@@ -13,6 +13,7 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from cyberdojo.colour.v1 import colour_pb2
+from cyberdojo.output.v1 import output_pb2
 from cyberdojo.storer.v1 import storer_pb2
 from dojo import avatars, kata_ids, limits, run_output, run_seconds, visible_files, whole_numbers
 from dojo.chunks import Digest
@@ -61,6 +62,13 @@ _COMPRESSIONS = {
 }
 
 
+class Asked(NamedTuple):
+    """A light that a request names; -1 is the avatar's newest."""
+
+    avatar: str
+    number: int
+
+
 def time_from(message: Timestamp, field: str, *, given: bool) -> datetime:
     """Return a request's time, or now if none was `given`; raise InvalidArgument."""
     if not given:
@@ -96,7 +104,7 @@ def light_to(light: Light) -> storer_pb2.Light:
     if light.status is not None:
         message.status = light.status
     if light.reason:
-        message.reason = light.reason
+        message.reason = light.reason[:MAX_REASON]  # a kata from elsewhere can have more
     if light.duration is not None:
         duration = message.duration
         duration.seconds, duration.nanos = divmod(round(light.duration * 1e9), 10**9)
@@ -182,11 +190,27 @@ def creating_request_from(
     return request_from(message)
 
 
-def light_number(message: Any, field: str = "light_number") -> int:
-    """Return a request's light number, -1 for the newest; raise InvalidArgument."""
+def light_number(message: Any, field: str = "light_number", within: str = "") -> int:
+    """Return a request's light number, -1 for the newest; raise InvalidArgument.
+
+    `within` is the field that the message is in, with a dot behind it.
+    """
+    place = within + field
     if not message.HasField(field):
-        raise InvalidArgument(field, "is required; 0 is the start, -1 the newest")
-    return whole_numbers.check(getattr(message, field), -1, MAX_NUMBER, field)
+        raise InvalidArgument(place, "is required; 0 is the start, -1 the newest")
+    return whole_numbers.check(getattr(message, field), -1, MAX_NUMBER, place)
+
+
+def lights_from(request: storer_pb2.GetOutputsRequest) -> list[Asked]:
+    """Return the lights whose outputs a request asks for; raise InvalidArgument."""
+    if not 0 < (count := len(request.lights)) <= limits.MAX_OUTPUTS:
+        raise InvalidArgument("lights", f"{count} is not from 1 to {limits.MAX_OUTPUTS}")
+    found = []
+    for place, each in enumerate(request.lights):
+        within = f"lights[{place}]."
+        avatar = avatars.check(each.avatar, f"{within}avatar")
+        found.append(Asked(avatar, light_number(each, within=within)))
+    return found
 
 
 def avatars_from(names: list[str]) -> list[str]:
@@ -196,12 +220,15 @@ def avatars_from(names: list[str]) -> list[str]:
     return [avatars.check(name, f"avatars[{place}]") for place, name in enumerate(names)]
 
 
-def seen_from(request: storer_pb2.WatchKataRequest) -> dict[str, At]:
-    """Return the newest light seen of each avatar, or the edit after it; raise InvalidArgument."""
+def seen_from(request: storer_pb2.WatchKataRequest, within: str = "") -> dict[str, At]:
+    """Return the newest light seen of each avatar, or the edit after it; raise InvalidArgument.
+
+    `within` is the field that the request is in, with a dot behind it.
+    """
     edits = request.seen_edits if request.with_edits else {}
     for field, seen in (("seen", request.seen), ("seen_edits", edits)):
         for avatar, number in seen.items():
-            place = f"{field}[{visible_files.shown(avatar)}]"
+            place = f"{within}{field}[{visible_files.shown(avatar)}]"
             avatars.check(avatar, place)
             whole_numbers.check(number, 0, MAX_NUMBER, place)
     return {avatar: At(number, edits.get(avatar, 0)) for avatar, number in request.seen.items()}
@@ -229,6 +256,11 @@ def at_from(message: Any, field: str = "light_number", edit_field: str = "edit_n
     """Return the light or edit that a request names, -1 for the newest; raise InvalidArgument."""
     number = light_number(message, field)
     return At(number, whole_numbers.check(getattr(message, edit_field), -1, MAX_NUMBER, edit_field))
+
+
+def output_to(content: bytes, *, truncated: bool) -> output_pb2.Output:
+    """Return an output as a message."""
+    return output_pb2.Output(content=content, truncated=truncated)
 
 
 def edit_to(edit: Edit) -> storer_pb2.Edit:

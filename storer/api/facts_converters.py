@@ -84,7 +84,10 @@ def results_from(request: storer_pb2.RecordTestRequest) -> dict[str, Any] | None
     return found
 
 
-def results_to(results: dict[str, Any] | None, message: storer_pb2.GetFilesResponse) -> None:
+def results_to(
+    results: dict[str, Any] | None,
+    message: storer_pb2.GetFilesResponse | storer_pb2.LightOutput,
+) -> None:
     """Write the results of each test into a message, unless they are in no form that is known."""
     if results is None:
         return

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from cyberdojo.output.v1 import output_pb2
 from cyberdojo.storer.v1 import storer_pb2
 from dojo import limits, process_main
 from dojo.budget import NotSmall, SmallBudget
@@ -65,13 +64,9 @@ def _answer(
         light=converters.light_to(light),
         edit=converters.edit_to(edit) if edit else None,
         files=submission.files,
-        stdout=_output(submission.stdout, truncated=light.facts.is_stdout_truncated),
-        stderr=_output(submission.stderr, truncated=light.facts.is_stderr_truncated),
+        stdout=converters.output_to(submission.stdout, truncated=light.facts.is_stdout_truncated),
+        stderr=converters.output_to(submission.stderr, truncated=light.facts.is_stderr_truncated),
     )
     facts_converters.results_to(submission.test_results, answer)
     serialized: bytes = answer.SerializeToString()
     return serialized
-
-
-def _output(content: bytes, *, truncated: bool) -> output_pb2.Output:
-    return output_pb2.Output(content=content, truncated=truncated)

@@ -7,7 +7,7 @@ import json
 from dojo import avatars, kata_ids
 from dojo.errors import InvalidArgument
 
-FIRST_PAGE = ("", -1)
+FIRST_PAGE = ("", -1, 0)
 
 _MAX_BYTES = 4096  # more than the longest name takes
 
@@ -27,14 +27,32 @@ def after_kata(page_token: str) -> str:
     raise InvalidArgument("page_token", "is not a token of this RPC")
 
 
-def after_light(page_token: str) -> tuple[str, int]:
-    """Return the avatar and number that ended the previous page; raise InvalidArgument."""
+def after_light(page_token: str) -> tuple[str, int, int]:
+    """Return the avatar, the light, and the edit after it, that ended the previous page.
+
+    0 stands for no edit. Raises InvalidArgument.
+    """
     if not page_token:
         return FIRST_PAGE
     match _decode(page_token):
         case [str() as avatar, int() as number] if avatars.is_name(avatar):
-            return avatar, number
+            return avatar, number, 0
+        case [str() as avatar, int() as number, int() as minor] if avatars.is_name(avatar):
+            return avatar, number, minor
     raise InvalidArgument("page_token", "is not a token of this RPC")
+
+
+def place(page_token: str, count: int) -> int:
+    """Return which of the `count` things that a request names begins the page.
+
+    Raises InvalidArgument.
+    """
+    if not page_token:
+        return 0
+    match _decode(page_token):
+        case [int(first)] if 0 < first < count and first is not True:
+            return first
+    raise InvalidArgument("page_token", "is not a token of this RPC, for such a request")
 
 
 def after_name(page_token: str) -> str:

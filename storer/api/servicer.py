@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from functools import partial
 from typing import Any
@@ -15,10 +15,9 @@ from dojo import avatars, chunks, kata_ids, limits
 from dojo.access import caller, guesses
 from dojo.access.audit import Audit
 from dojo.engine.data_containers import DataContainers
-from dojo.errors import KataNotFound
 from dojo.processes import Processes
 from dojo.service.call_threads import CallThreads
-from storer.api import converters, facts_converters, large_lights, page_tokens
+from storer.api import converters, facts_converters, large_lights, outputs, page_tokens
 from storer.api.backup_servicer import (
     answer_backup_katas,
     answer_list_backups,
@@ -29,6 +28,7 @@ from storer.api.comparisons import Comparisons
 from storer.api.light_messages import LightMessages
 from storer.api.streaming import Streams
 from storer.api.verify_servicer import answer_verify_katas
+from storer.api.watch_servicer import answer_watch_kata, answer_watch_katas
 from storer.backup import avatar_download, download, restore, saver_download
 from storer.backup.catalog import Catalog
 from storer.kata import diff
@@ -40,7 +40,7 @@ from storer.kata.manifest import RED_AMBER_GREEN
 from storer.katas import light_source
 from storer.katas.listing import ListedDetails
 from storer.katas.repository import Katas, avatars_of
-from storer.katas.watch import Event, Watches, at_of
+from storer.katas.watch import Watches
 from storer.start_points.start_points import StartPoints
 from storer.verify.katas import Verifier
 from storer.workers.archiver import Archiver
@@ -290,14 +290,11 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
                     lights = {only: kata.avatar(only).lights()}
                 else:
                     lights, damaged = kata.lights()
-                edits = (
-                    {name: kata.avatar(name).edits() for name in lights}
-                    if request.with_edits
-                    else {}
-                )
-            page = self._light_messages.page(kata_id, lights, after, size)
-            if edits:
-                page = _with_edits(page, edits)
+                if request.with_edits:
+                    edits = {name: kata.avatar(name).edits() for name in lights}
+                    page = self._light_messages.page_with_edits(kata_id, lights, edits, after, size)
+                else:
+                    page = self._light_messages.page(kata_id, lights, after, size)
             if not damaged:
                 return page
             named = storer_pb2.ListLightsResponse(damaged=converters.damaged_to(damaged))
@@ -310,28 +307,21 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         self, request: storer_pb2.WatchKataRequest, context: Context
     ) -> AsyncIterator[storer_pb2.WatchKataResponse]:
         """Stream lights as they are recorded."""
-        kata_id = kata_ids.check(request.kata_id)
-        seen, with_edits = converters.seen_from(request), request.with_edits
-        has_caught_up = False
-        while True:
-            # Only here: if the watch fetched the kata, it would import a deleted one again.
-            await self._threads.run(self._katas.import_, kata_id)
-            try:
-                async with aclosing(
-                    self._watches.watch(kata_id, seen, with_edits=with_edits)
-                ) as events:
-                    async for happened in events:
-                        if happened is not None:
-                            avatar, event = happened
-                            seen[avatar] = at_of(event)
-                            yield _event_to(avatar, event)
-                        elif not has_caught_up:
-                            has_caught_up = True
-                            yield storer_pb2.WatchKataResponse(caught_up=True)
-            except KataNotFound:
-                # Another storer, which does not know this one's watchers, may have archived it.
-                if not await self._threads.run(self._katas.is_stored, kata_id):
-                    raise
+        async with aclosing(
+            answer_watch_kata(self._threads, self._katas, self._watches, request)
+        ) as parts:
+            async for part in parts:
+                yield part
+
+    async def WatchKatas(
+        self, request: storer_pb2.WatchKatasRequest, context: Context
+    ) -> AsyncIterator[storer_pb2.WatchKatasResponse]:
+        """Stream the lights of several katas as they are recorded."""
+        async with aclosing(
+            answer_watch_katas(self._threads, self._katas, self._watches, request)
+        ) as parts:
+            async for part in parts:
+                yield part
 
     async def RecordTest(
         self, request: storer_pb2.RecordTestRequest, context: Context
@@ -380,6 +370,20 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         def read() -> bytes:
             with self._katas.using(kata_id) as kata:
                 return large_lights.files_of(kata.avatar(name), at, self._large)
+
+        return await self._threads.run(read)
+
+    async def GetOutputs(self, request: storer_pb2.GetOutputsRequest, context: Context) -> Any:
+        """Read the outputs of many lights, in pages; return the response, serialized."""
+        kata_id = kata_ids.check(request.kata_id)
+        asked = converters.lights_from(request)
+        first = page_tokens.place(request.page_token, len(asked))
+
+        def read() -> bytes:
+            with self._katas.using(kata_id) as kata:
+                return outputs.page(
+                    kata, asked, first, self._large, with_results=request.with_test_results
+                )
 
         return await self._threads.run(read)
 
@@ -521,23 +525,3 @@ def _two_places(
 ) -> tuple[At, At]:
     was = converters.at_from(request, "was_number", "was_edit_number")
     return was, converters.at_from(request, "now_number", "now_edit_number")
-
-
-def _event_to(avatar: str, event: Event) -> storer_pb2.WatchKataResponse:
-    if isinstance(event, Edit):
-        return storer_pb2.WatchKataResponse(avatar=avatar, edit=converters.edit_to(event))
-    return storer_pb2.WatchKataResponse(avatar=avatar, light=converters.light_to(event))
-
-
-def _with_edits(
-    page: storer_pb2.ListLightsResponse, edits: Mapping[str, Sequence[Edit]]
-) -> storer_pb2.ListLightsResponse:
-    """Return a copy of a page of lights, with the edits after each light on it."""
-    response = storer_pb2.ListLightsResponse()
-    response.CopyFrom(page)
-    for each in response.avatars:
-        first, last = each.lights[0].number, each.lights[-1].number
-        each.edits.extend(
-            converters.edit_to(edit) for edit in edits[each.avatar] if first <= edit.number <= last
-        )
-    return response

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from dojo.visible_files import MAX_NAME_BYTES
 from storer.fs import json_files, json_times
 from storer.fs.json_files import Unreadable
 from storer.kata import light_facts, request
@@ -168,6 +169,7 @@ def _change(value: object) -> Change:
         raise Unreadable(f"{value!r:.80} is no change of a file")
     return Change(
         str(value["kind"]),
-        json_files.to_text(value.get("filename", "")),
-        json_files.to_text(value.get("was", "")),
+        # A kata from elsewhere can have names that no file has.
+        json_files.to_text(value.get("filename", ""))[:MAX_NAME_BYTES],
+        json_files.to_text(value.get("was", ""))[:MAX_NAME_BYTES],
     )

@@ -12,6 +12,7 @@ disk, in git's files or in the write-ahead log.
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -142,14 +143,21 @@ class History:
             files = self._legacy_files(number, root, *budgets)
             output = files.pop(OUTPUT, b"")
             return Submission(files=files if edited is None else edited, stdout=output)
-        value = self._json_in(root, number, LIGHT_JSON, *budgets)
-        results = value.get(TEST_RESULTS)
-        return Submission(
-            files=self._files_in(root, number, {}, *budgets) if edited is None else edited,
-            stdout=json_files.to_bytes(str(value.get("stdout", ""))),
-            stderr=json_files.to_bytes(str(value.get("stderr", ""))),
-            test_results=results if isinstance(results, dict) else None,
-        )
+        without_files = self._output_in(root, number, *budgets)
+        files = self._files_in(root, number, {}, *budgets) if edited is None else edited
+        return replace(without_files, files=files)
+
+    def output(self, number: int, budget: Budget | None = None) -> Submission:
+        """Return the output of light `number`, without its files.
+
+        What is read, which of a legacy light is all of it, is drawn on the budget before it is
+        held.
+        """
+        budgets = () if budget is None else (budget,)
+        root = self._root(number)
+        if LIGHT_JSON.encode() in root:
+            return self._output_in(root, number, *budgets)
+        return Submission({}, self._legacy_files(number, root, *budgets).get(OUTPUT, b""))
 
     def more_of_light(self, number: int, key: str) -> dict[str, Any]:
         """Return what light.json has under a key of another server; {} for a legacy light."""
@@ -239,6 +247,16 @@ class History:
         root = self._root(number)
         with self._reading(f"{tag_of(number)}:{SANDBOX}"):
             return (root.get(MANIFEST_JSON.encode()) or root[SANDBOX.encode()]).object
+
+    def _output_in(self, root: dict[bytes, TreeEntry], number: int, *budgets: Budget) -> Submission:
+        value = self._json_in(root, number, LIGHT_JSON, *budgets)
+        results = value.get(TEST_RESULTS)
+        return Submission(
+            files={},
+            stdout=json_files.to_bytes(str(value.get("stdout", ""))),
+            stderr=json_files.to_bytes(str(value.get("stderr", ""))),
+            test_results=results if isinstance(results, dict) else None,
+        )
 
     def _branch(self) -> str | None:
         """Return the branch that HEAD names, if it names one."""

@@ -47,8 +47,10 @@ stale true
 1 true
 2 true
 hiker.c 1 1
+whale fine
 kata.tar.gz
 3
+nosuchkata no_such_kata
 """
 
 

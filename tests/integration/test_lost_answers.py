@@ -58,6 +58,7 @@ def requests(kata_id: str) -> dict[str, dict[str, Any]]:
         "storer.RecordTest": json_format.MessageToDict(a_test(kata_id, "whale")),
         "storer.RecordEdit": {**whale, "files": {"edited": ""}},
         "storer.GetFiles": {**whale, "lightNumber": -1},
+        "storer.GetOutputs": {**kata, "lights": [{"avatar": "whale", "lightNumber": -1}]},
         "storer.DiffLights": {**whale, "wasNumber": 0, "nowNumber": 1},
         "storer.ListBackups": {},
         "start_points.ListLanguages": {},

@@ -117,6 +117,9 @@ LIMITS: Mapping[str, str] = {
     "ListLightsRequest.page_size": _PAGES.format(
         most=count(servicer.MAX_PAGE_LIGHTS), default=count(servicer.DEFAULT_PAGE_LIGHTS)
     ),
+    "GetOutputsRequest.lights": f"1 to {limits.MAX_OUTPUTS}.",
+    "WatchKatasRequest.katas": f"1 to {limits.MAX_WATCHED_KATAS}, each once",
+    "ListLightsResponse": f"a page of at most {size(limits.PAGE_BYTES)}",
     "ListLanguagesRequest.page_size": _NAMES,
     "ListExercisesRequest.page_size": _NAMES,
     "ListCustomStartPointsRequest.page_size": _NAMES,

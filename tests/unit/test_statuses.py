@@ -12,6 +12,7 @@ from pathlib import Path, PurePath
 import grpc
 import pytest
 import structlog
+from google.protobuf import any_pb2
 from google.rpc import error_details_pb2
 
 import dojo
@@ -227,3 +228,35 @@ def test_a_defect_is_logged_under_a_reference_and_not_disclosed(logs: io.StringI
 def test_a_status_always_fits_into_a_trailer(text: str) -> None:
     status = statuses.status_of(errors.InvalidArgument(text, text))
     assert len(status.SerializeToString()) < 4 * 1024
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.KataNotFound("493A06504A"),
+        errors.KataDamaged("493A06504A", PurePath("whale/.git/HEAD"), "is gone"),
+        errors.LightNotFound("493A06504A", "whale", 9, 3),
+        errors.TooManyGuesses(36.0),
+        errors.MemoryExhausted("others"),
+        RuntimeError("a defect"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_refusal_beside_answers_is_the_status_of_a_call_that_ends(error: Exception) -> None:
+    refusal = statuses.refusal_of(error)
+    alone = statuses.status_of(error)
+    assert refusal.status == alone.code
+    info = next(each for each in map(_unpacked_info, alone.details) if each is not None)
+    assert refusal_pb2.Reason.Name(refusal.reason) == f"REASON_{info.reason}"
+    if not isinstance(error, errors.DojoError):
+        assert set(refusal.metadata) == {"reference"}  # another one each time
+        return
+    assert (refusal.message, dict(refusal.metadata)) == (alone.message, dict(info.metadata))
+    expected = error.retry_seconds if isinstance(error, errors.Busy) else 0.0
+    assert refusal.HasField("retry_after") == isinstance(error, errors.Busy)
+    assert refusal.retry_after.ToTimedelta().total_seconds() == expected
+
+
+def _unpacked_info(detail: any_pb2.Any) -> error_details_pb2.ErrorInfo | None:
+    info = error_details_pb2.ErrorInfo()
+    return info if detail.Unpack(info) else None

@@ -4,12 +4,12 @@ import { open, rename, rm } from "node:fs/promises";
 import { setTimeout as pause } from "node:timers/promises";
 import { type DescMessage, type MessageInitShape, type MessageShape } from "@bufbuild/protobuf";
 import { Client as Connection, credentials } from "@grpc/grpc-js";
-import { CallFailed, Incomplete } from "./errors.js";
+import { CallFailed, Incomplete, refused } from "./errors.js";
 import type { Colour } from "./gen/cyberdojo/colour/v1/colour_pb.js";
 import { RunnerService, type RunResponse, type RunStreamResponse } from "./gen/cyberdojo/runner/v1/runner_pb.js";
 import serviceConfig from "./gen/service_config.js";
 import { StartPointsService } from "./gen/cyberdojo/startpoints/v1/startpoints_pb.js";
-import { Compression, type DownloadKataRequestSchema, type Light, type ManifestSchema, StorerService, type WatchKataResponse } from "./gen/cyberdojo/storer/v1/storer_pb.js";
+import { Compression, type DownloadKataRequestSchema, type Light, type ManifestSchema, StorerService, type WatchKataResponse, type WatchKatasResponse } from "./gen/cyberdojo/storer/v1/storer_pb.js";
 import { type CallOptions, type Rpc, type Rpcs, rpcs } from "./rpcs.js";
 
 const MESSAGE_BYTES = 64 * 1024 * 1024;
@@ -231,6 +231,48 @@ export class Client {
           yield each;
         }
         return;
+      } catch (error) {
+        if (!signal?.aborted) await attempts.after(error);
+      }
+    }
+  }
+
+  /**
+   * Yields what happens in several katas, beginning after what was `seen` of each.
+   *
+   * `seen` has the katas, at most 64: kata id, avatar, the newest number seen. A kata that is deleted,
+   * unknown or damaged comes with a `refusal` (`refused` makes an error of it), and no more of it
+   * does; it ends when none is left. A stream that breaks is opened again, and so is one of which a
+   * kata can't be watched for a while.
+   */
+  async *watchKatas(
+    seen: Record<string, Record<string, number>>,
+    { signal }: { signal?: AbortSignal } = {},
+  ): AsyncGenerator<WatchKatasResponse> {
+    const left = new Map(Object.entries(seen).map(([kataId, numbers]) => [kataId, { ...numbers }]));
+    const caughtUp = new Set<string>();
+    const attempts = new Attempts(undefined, signal);
+    while (left.size && !signal?.aborted) {
+      const katas = [...left].map(([kataId, seen]) => ({ kataId, seen }));
+      let isOneAway = false;
+      try {
+        for await (const each of this.storer.watchKatas({ katas }, { signal })) {
+          attempts.reset();
+          const { kataId, part } = each;
+          if (part.case === "refusal") {
+            isOneAway = refused(part.value).isTemporary;
+            if (isOneAway) break;
+            left.delete(kataId);
+          } else if (part.value?.light) {
+            left.get(kataId)![part.value.avatar] = part.value.light.number;
+          } else {
+            if (caughtUp.has(kataId)) continue;
+            caughtUp.add(kataId);
+          }
+          yield each;
+        }
+        if (!isOneAway) return;
+        await pause(LONGEST_PAUSE * 1000, undefined, { signal });
       } catch (error) {
         if (!signal?.aborted) await attempts.after(error);
       }

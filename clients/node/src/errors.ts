@@ -1,13 +1,15 @@
 // What a failed call throws: a type for each reason that a program acts on, with its fields.
-import { type Message, type MessageShape, type DescMessage, fromBinary } from "@bufbuild/protobuf";
-import { anyUnpack } from "@bufbuild/protobuf/wkt";
-import { type ServiceError, status } from "@grpc/grpc-js";
+import { create, type Message, type MessageShape, type DescMessage, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { anyPack, anyUnpack } from "@bufbuild/protobuf/wkt";
+import { Metadata, type ServiceError, status } from "@grpc/grpc-js";
+import { Reason, type Refusal } from "./gen/cyberdojo/refusal/v1/refusal_pb.js";
 import type { RunResponse } from "./gen/cyberdojo/runner/v1/runner_pb.js";
 import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "./gen/google/rpc/error_details_pb.js";
 import { StatusSchema } from "./gen/google/rpc/status_pb.js";
 import { seconds } from "./values.js";
 
 const DOMAIN = "cyber-dojo";
+const DETAILS = "grpc-status-details-bin";
 
 /**
  * A call failed.
@@ -127,9 +129,25 @@ export function translated(error: unknown): unknown {
   return known ? new known(failed) : found;
 }
 
+/** Returns a refusal that an answer has for one part, as what a call about it alone throws. */
+export function refused(refusal: Refusal): CallFailed {
+  const reason = (Reason[refusal.reason] ?? "").replace(/^REASON_/, "");
+  const info = create(ErrorInfoSchema, { reason, domain: DOMAIN, metadata: refusal.metadata });
+  const packed = [anyPack(ErrorInfoSchema, info)];
+  if (refusal.retryAfter) {
+    const retry = create(RetryInfoSchema, { retryDelay: refusal.retryAfter });
+    packed.push(anyPack(RetryInfoSchema, retry));
+  }
+  const { status: code, message } = refusal;
+  const told = create(StatusSchema, { code, message, details: packed });
+  const metadata = new Metadata();
+  metadata.set(DETAILS, Buffer.from(toBinary(StatusSchema, told)));
+  return translated(Object.assign(new Error(message), { code, details: message, metadata })) as CallFailed;
+}
+
 /** Returns the details of an error, for programs; none where gRPC itself ended the call. */
 function details(error: ServiceError) {
-  const [packed] = error.metadata?.get("grpc-status-details-bin") ?? [];
+  const [packed] = error.metadata?.get(DETAILS) ?? [];
   return packed ? fromBinary(StatusSchema, packed as Buffer).details : [];
 }
 

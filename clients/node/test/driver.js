@@ -27,6 +27,15 @@ async function done(client, task, folder) {
     }
     return { seen };
   }
+  if (task.watch_katas) {
+    const seen = [];
+    for await (const { kataId, part } of client.watchKatas(task.watch_katas.seen)) {
+      const { avatar, light, caughtUp } = part.value;
+      const what = caughtUp ? "caught up" : [avatar, light?.number];
+      seen.push([kataId, part.case === "refusal" ? dojo.refused(part.value).name : what]);
+    }
+    return { seen };
+  }
   if (task.download) {
     await client.download(KATA_ID, join(folder, task.download));
     return {};

@@ -17,6 +17,7 @@ from cyberdojo.colour.v1 import colour_pb2
 from cyberdojo.storer.v1 import storer_pb2
 from dojo.engine.data_containers import DataContainers
 from support.services import Service, code_of
+from support.storer.calls import OF_A_KATA
 from support.storer.katas_directories import (
     ALL,
     BUFFALO,
@@ -238,6 +239,15 @@ def first_watched(katas: Katas) -> storer_pb2.WatchKataResponse:
     return first
 
 
+def first_watched_of_katas(katas: Katas) -> storer_pb2.WatchKatasResponse:
+    request = storer_pb2.WatchKatasRequest(katas=[storer_pb2.WatchKataRequest(kata_id=SPIDER.id)])
+    watching = katas.stub.WatchKatas(request)
+    first: storer_pb2.WatchKatasResponse = next(iter(watching))
+    watching.cancel()
+    assert first.happened.avatar == "spider"
+    return first
+
+
 TOUCHES: dict[str, Callable[[Katas], object]] = {
     "GetKata": lambda katas: katas.get(SPIDER.id),
     "ForkKata": lambda katas: katas.stub.ForkKata(
@@ -251,6 +261,8 @@ TOUCHES: dict[str, Callable[[Katas], object]] = {
     "WatchKata": first_watched,
     "RecordTest": lambda katas: katas.stub.RecordTest(a_test(SPIDER.id, "spider")),
     "GetFiles": lambda katas: katas.files(SPIDER.id, "spider"),
+    "GetOutputs": lambda katas: katas.stub.GetOutputs(OF_A_KATA["GetOutputs"](SPIDER.id)),
+    "WatchKatas": first_watched_of_katas,
     "DiffLights": lambda katas: katas.diff(SPIDER.id, "spider", 0, 8),
     "DownloadPatch": lambda katas: katas.patch(SPIDER.id, "spider", 0, 8),
     "DownloadKata": lambda katas: katas.tar(SPIDER.id),

@@ -1,4 +1,4 @@
-"""WatchKata: a stream of lights as they are recorded."""
+"""WatchKata, and a kata of WatchKatas: a stream of lights as they are recorded."""
 
 import asyncio
 import threading
@@ -27,6 +27,16 @@ from support.storer.katas_directories import DOLPHIN, SPIDER, LegacyKata
 from support.storer.storing import GREEN, Katas, Stub, at_once, refused
 
 Watcher = Iterator[storer_pb2.WatchKataResponse]
+
+
+@pytest.fixture(autouse=True, params=["WatchKata", "WatchKatas"])
+def within(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Watch katas by one of the RPCs; return what stands before the fields of a kata."""
+    if request.param == "WatchKata":
+        return ""
+    monkeypatch.setattr(Katas, "watching", Katas.watching_beside)
+    return "katas[0]."
+
 
 # This many lights with such reasons exceed what gRPC buffers for a client that does not read.
 LONG_REASON = "x" * 1000
@@ -356,10 +366,10 @@ def test_a_storer_that_stops_ends_its_watches_at_once(
     ],
 )
 def test_impossible_seen_numbers_are_refused(
-    katas: Katas, kata_id: str, seen: Mapping[str, int], field: str
+    katas: Katas, kata_id: str, seen: Mapping[str, int], field: str, within: str
 ) -> None:
     with (
         katas.watching(kata_id, seen) as watcher,
-        refused(grpc.StatusCode.INVALID_ARGUMENT, field=field),
+        refused(grpc.StatusCode.INVALID_ARGUMENT, field=within + field),
     ):
         next(watcher)

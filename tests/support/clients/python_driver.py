@@ -18,6 +18,7 @@ from cyber_dojo_client import (
     Tls,
     in_order,
     plain,
+    refused,
     text,
 )
 from cyberdojo.runner.v1 import runner_pb2
@@ -65,6 +66,8 @@ async def _done(client: Any, do: Mapping[str, Any], folder: Path) -> dict[str, A
             return await _press(client, do, files)
         case {"watch": watch}:
             return {"seen": await _watched(client, **watch)}
+        case {"watch_katas": watch}:
+            return {"seen": await _watched_katas(client, **watch)}
         case {"download": name}:
             await _value(client.download(KATA_ID, folder / name))
             return {}
@@ -105,6 +108,17 @@ async def _watched(client: Any, seen: dict[str, int], take: int) -> list[Any]:
         if len(happened) == take:
             break
     await _value(watching.aclose() if hasattr(watching, "aclose") else watching.close())
+    return happened
+
+
+async def _watched_katas(client: Any, seen: dict[str, dict[str, int]]) -> list[Any]:
+    happened: list[Any] = []
+    async for each in _each(client.watch_katas(seen)):
+        light = [each.happened.avatar, each.happened.light.number]
+        what: Any = "caught up" if each.happened.caught_up else light
+        if each.HasField("refusal"):
+            what = type(refused(each.refusal)).__name__
+        happened.append([each.kata_id, what])
     return happened
 
 

@@ -35,7 +35,7 @@ _RUNNER = {method.name: method for method in messages.RUNNER}
 # What may follow a run that was cancelled.
 AFTER_A_RUN = ("DeleteKata", "ArchiveKata", "RecordTest", "DownloadKata", "GetKata")
 # What reads a sandbox, or copies it.
-OF_A_SANDBOX = ("DownloadKata", "StartAvatar", "RecordTest", "ForkKata", "GetFiles")
+OF_A_SANDBOX = ("DownloadKata", "StartAvatar", "RecordTest", "ForkKata", "GetFiles", "GetOutputs")
 CHANGES = ("file", "folder", "link", "rename", "remove", "fifo", "tree")
 
 

@@ -270,6 +270,12 @@ class History:
             assert numbers == list(range(len(lights)))
             for number in {0, len(lights) // 2, len(lights) - 1}:
                 assert dict(self._katas.files(kata_id, name, number).files) == lights[number]
+        if model.avatars:
+            asked = [storer_pb2.WhichLight(avatar=name, light_number=-1) for name in model.avatars]
+            request = storer_pb2.GetOutputsRequest(kata_id=kata_id, lights=asked)
+            outputs = self._katas.stub.GetOutputs(request).outputs
+            newest = {each.avatar: each.light.number + 1 for each in outputs}
+            assert newest == {name: len(lights) for name, lights in model.avatars.items()}
 
 
 def _continues(later: Model, earlier: Model) -> bool:

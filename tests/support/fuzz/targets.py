@@ -171,6 +171,15 @@ def _read_all(world: World, kata_id: str) -> None:
         assert _call(world, "GetFiles", [files])[0] is DATA_LOSS, f"{name} is said to be damaged"
     use("ListAvatars", storer_pb2.ListAvatarsRequest)
     use("ListLights", storer_pb2.ListLightsRequest)
+    use("ListLights", storer_pb2.ListLightsRequest, with_edits=True, page_size=1)
+    lights = [
+        storer_pb2.WhichLight(avatar=name, light_number=number)
+        for name in (*sorted(damaged), *names)
+        for number in (0, -1)
+    ]
+    outputs = use("GetOutputs", storer_pb2.GetOutputsRequest, lights=lights) if lights else []
+    told = {each.avatar for page in outputs for each in page.outputs if each.HasField("light")}
+    assert not told & damaged, f"{damaged} are said to be damaged"
     for name in names:
         for number in (0, 1, 2):
             use("GetFiles", storer_pb2.GetFilesRequest, avatar=name, light_number=number)

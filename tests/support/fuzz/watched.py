@@ -71,7 +71,7 @@ class Watched:
             if is_open:
                 wait_until(lambda: done, CALL_SECONDS)
 
-        may_wait = is_open or method.name == "WatchKata"
+        may_wait = is_open or method.name in {"WatchKata", "WatchKatas"}
         seconds = OPEN_SECONDS if may_wait else CALL_SECONDS
         answer_class = GetMessageClass(method.output_type)
         kind = f"{'stream' if method.client_streaming else 'unary'}_"

@@ -17,6 +17,9 @@ OF_A_KATA: dict[str, Callable[[str], Any]] = {
     "ListAvatars": lambda kata_id: storer_pb2.ListAvatarsRequest(kata_id=kata_id),
     "ListLights": lambda kata_id: storer_pb2.ListLightsRequest(kata_id=kata_id),
     "WatchKata": lambda kata_id: storer_pb2.WatchKataRequest(kata_id=kata_id),
+    "GetOutputs": lambda kata_id: storer_pb2.GetOutputsRequest(
+        kata_id=kata_id, lights=[storer_pb2.WhichLight(avatar="whale", light_number=0)]
+    ),
     "DownloadKata": lambda kata_id: storer_pb2.DownloadKataRequest(kata_id=kata_id),
     "ArchiveKata": lambda kata_id: storer_pb2.ArchiveKataRequest(kata_id=kata_id),
 }

@@ -15,6 +15,8 @@ import grpc
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from cyber_dojo_client import NoSuchKata
+from cyber_dojo_client import refused as refused_part
 from cyberdojo.colour.v1 import colour_pb2
 from cyberdojo.output.v1 import output_pb2
 from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
@@ -137,6 +139,30 @@ class Katas:
         request = storer_pb2.WatchKataRequest(kata_id=kata_id, seen=seen)
         call: Any = self.stub.WatchKata(request, timeout=seconds)
         yield (each for each in call if not each.caught_up)
+        call.cancel()
+
+    @contextmanager
+    def watching_beside(
+        self, kata_id: str, seen: Mapping[str, int] | None = None, seconds: float = 60
+    ) -> Iterator[Iterator[storer_pb2.WatchKataResponse]]:
+        """Watch the lights of a kata by WatchKatas, beside one that there is not."""
+        asked = {kata_id: seen, "NOSUCHKATA": {}}
+        katas = [storer_pb2.WatchKataRequest(kata_id=each, seen=asked[each]) for each in asked]
+        request = storer_pb2.WatchKatasRequest(katas=katas)
+        call: Any = self.stub.WatchKatas(request, timeout=seconds)
+
+        def happened() -> Iterator[storer_pb2.WatchKataResponse]:
+            for part in call:
+                if part.HasField("refusal"):
+                    error = refused_part(part.refusal)
+                    if part.kata_id == kata_id:
+                        raise error
+                    assert isinstance(error, NoSuchKata)
+                elif not part.happened.caught_up:
+                    assert part.kata_id == kata_id
+                    yield part.happened
+
+        yield happened()
         call.cancel()
 
     def tar(self, kata_id: str, compression: int = storer_pb2.COMPRESSION_NONE) -> bytes:

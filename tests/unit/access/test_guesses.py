@@ -155,3 +155,43 @@ def test_guesses_at_the_same_time_are_paid_for_later(bounded: Guesses, clock: Cl
     assert tries(bounded) == 0
     clock.seconds += 60
     assert tries(bounded) == 1
+
+
+def test_each_kata_of_a_call_about_several_counts_as_one_guess(bounded: Guesses) -> None:
+    (known,) = KATAS
+    several = storer_pb2.WatchKatasRequest(
+        katas=[
+            storer_pb2.WatchKataRequest(kata_id=each)
+            for each in (known, *(f"{count:010}" for count in range(PER_HOUR)))
+        ]
+    )
+
+    def watch() -> list[str]:
+        """Return what comes of each kata."""
+        told = []
+        with bounded.watching(several):
+            for each in several.katas:
+                try:
+                    with guesses.watching_part(each):
+                        guesses.check()
+                        if each.kata_id not in KATAS:
+                            raise KataNotFound(each.kata_id)
+                except (KataNotFound, TooManyGuesses) as error:
+                    told.append(type(error).__name__)
+                else:
+                    told.append("watched")
+        return told
+
+    assert watch() == ["watched", *["KataNotFound"] * PER_HOUR]
+    # The kata that was used before can be used still; of others nothing is told any more.
+    assert watch() == ["watched", *["TooManyGuesses"] * PER_HOUR]
+    with pytest.raises(TooManyGuesses):
+        get(bounded, "0000000000")
+
+
+def test_katas_of_a_call_are_not_counted_where_callers_have_no_names() -> None:
+    with (
+        pytest.raises(KataNotFound),
+        guesses.watching_part(storer_pb2.WatchKataRequest(kata_id="0000000000")),
+    ):
+        raise KataNotFound("0000000000")

@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -25,7 +26,25 @@ def test_a_katas_token_leads_back_to_it(kata_id: str) -> None:
 
 @given(st.sampled_from(avatars.NAMES), st.integers(0, 10_000_000))
 def test_a_lights_token_leads_back_to_it(avatar: str, number: int) -> None:
-    assert page_tokens.after_light(page_tokens.token(avatar, number)) == (avatar, number)
+    assert page_tokens.after_light(page_tokens.token(avatar, number)) == (avatar, number, 0)
+
+
+@given(st.sampled_from(avatars.NAMES), st.integers(0, 10_000_000), st.integers(1, 10_000_000))
+def test_an_edits_token_leads_back_to_it(avatar: str, number: int, minor: int) -> None:
+    token = page_tokens.token(avatar, number, minor)
+    assert page_tokens.after_light(token) == (avatar, number, minor)
+
+
+@given(st.integers(1, 255))
+def test_a_places_token_leads_back_to_it(place: int) -> None:
+    assert page_tokens.place(page_tokens.token(place), 256) == place
+
+
+@pytest.mark.parametrize("place", [-1, 0, 3, 10**30, "1", 1.5, True])
+def test_a_token_of_a_place_that_the_request_does_not_have_is_refused(place: Any) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        page_tokens.place(page_tokens.token(place), 3)
+    assert caught.value.field == "page_token"
 
 
 @given(st.text())

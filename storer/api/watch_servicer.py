@@ -1,0 +1,150 @@
+"""WatchKata and WatchKatas: what happens in one kata, or in several, as a stream."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
+from dataclasses import dataclass
+
+import structlog
+from structlog.contextvars import bind_contextvars
+
+from cyberdojo.storer.v1 import storer_pb2
+from dojo import kata_ids, limits
+from dojo.access import guesses
+from dojo.errors import InvalidArgument, KataNotFound, Stopping
+from dojo.service.call_threads import CallThreads
+from dojo.service.statuses import refusal_of
+from storer.api import converters
+from storer.kata.edit import At, Edit
+from storer.katas.repository import Katas
+from storer.katas.watch import Event, Watches, at_of
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class _Watch:
+    """What a caller wants to know of one kata. `seen` grows as events are sent."""
+
+    kata_id: str
+    seen: dict[str, At]
+    with_edits: bool
+
+
+def answer_watch_kata(
+    threads: CallThreads, katas: Katas, watches: Watches, request: storer_pb2.WatchKataRequest
+) -> AsyncGenerator[storer_pb2.WatchKataResponse, None]:
+    """Return what yields what happens in a kata, without an end.
+
+    Raises InvalidArgument; and while it yields, KataNotFound when the kata is gone, and Stopping.
+    """
+    return _happened(threads, katas, watches, _watch_from(request))
+
+
+async def answer_watch_katas(
+    threads: CallThreads, katas: Katas, watches: Watches, request: storer_pb2.WatchKatasRequest
+) -> AsyncGenerator[storer_pb2.WatchKatasResponse, None]:
+    """Yield what happens in several katas, and why the part of one ends, until all have.
+
+    Raises Stopping.
+    """
+    wanted = _watches_from(request)
+    # Each kata has a task, which waits with what happened until the caller has taken what others
+    # put before it. So a caller that reads slowly delays no one else, and no kata takes its turn
+    # from another.
+    parts: asyncio.Queue[storer_pb2.WatchKatasResponse | Stopping] = asyncio.Queue(1)
+    # One call does not fill the places of all.
+    fetching = asyncio.Semaphore(limits.MAX_FETCHES)
+
+    async def watch(one: _Watch) -> None:
+        bind_contextvars(kata=one.kata_id)
+        try:
+            with guesses.watching_part(one):
+                async with aclosing(_happened(threads, katas, watches, one, fetching)) as happened:
+                    async for each in happened:
+                        part = storer_pb2.WatchKatasResponse(kata_id=one.kata_id, happened=each)
+                        await parts.put(part)
+        except Stopping as error:
+            await parts.put(error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other katas go on
+            refusal = refusal_of(error)
+            _log.info("refused", code=refusal.status, reason=refusal.message)
+            await parts.put(storer_pb2.WatchKatasResponse(kata_id=one.kata_id, refusal=refusal))
+
+    tasks = [asyncio.create_task(watch(one)) for one in wanted]
+    left = len(tasks)
+    try:
+        while left:
+            part = await parts.get()
+            if isinstance(part, Stopping):
+                raise part
+            if part.HasField("refusal"):
+                left -= 1
+            yield part
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _happened(
+    threads: CallThreads,
+    katas: Katas,
+    watches: Watches,
+    wanted: _Watch,
+    fetching: AbstractAsyncContextManager[object] | None = None,
+) -> AsyncGenerator[storer_pb2.WatchKataResponse, None]:
+    """Yield what happens in a kata, without an end; it is fetched within `fetching`.
+
+    Raises KataNotFound when the kata is gone, and Stopping.
+    """
+    kata_id, seen = wanted.kata_id, wanted.seen
+    has_caught_up = False
+    while True:
+        # Only here: if the watch fetched the kata, it would import a deleted one again.
+        async with fetching or nullcontext():
+            await threads.run(katas.import_, kata_id)
+        try:
+            async with aclosing(
+                watches.watch(kata_id, seen, with_edits=wanted.with_edits)
+            ) as events:
+                async for happened in events:
+                    if happened is not None:
+                        avatar, event = happened
+                        seen[avatar] = at_of(event)
+                        yield _event_to(avatar, event)
+                    elif not has_caught_up:
+                        has_caught_up = True
+                        yield storer_pb2.WatchKataResponse(caught_up=True)
+        except KataNotFound:
+            # Another storer, which does not know this one's watchers, may have archived it.
+            if not await threads.run(katas.is_stored, kata_id):
+                raise
+
+
+def _watches_from(request: storer_pb2.WatchKatasRequest) -> list[_Watch]:
+    """Return what a request wants of each kata; raise InvalidArgument."""
+    if not 0 < (count := len(request.katas)) <= limits.MAX_WATCHED_KATAS:
+        raise InvalidArgument("katas", f"{count} is not from 1 to {limits.MAX_WATCHED_KATAS}")
+    found: dict[str, _Watch] = {}
+    for place, each in enumerate(request.katas):
+        within = f"katas[{place}]."
+        one = _watch_from(each, within)
+        if one.kata_id in found:
+            raise InvalidArgument(f"{within}kata_id", "is there twice")
+        found[one.kata_id] = one
+    return list(found.values())
+
+
+def _watch_from(request: storer_pb2.WatchKataRequest, within: str = "") -> _Watch:
+    """Return what a request wants of a kata; raise InvalidArgument for a field `within` another."""
+    kata_id = kata_ids.check(request.kata_id, f"{within}kata_id")
+    return _Watch(kata_id, converters.seen_from(request, within), request.with_edits)
+
+
+def _event_to(avatar: str, event: Event) -> storer_pb2.WatchKataResponse:
+    if isinstance(event, Edit):
+        return storer_pb2.WatchKataResponse(avatar=avatar, edit=converters.edit_to(event))
+    return storer_pb2.WatchKataResponse(avatar=avatar, light=converters.light_to(event))
