@@ -319,7 +319,7 @@ def _decide(kata_id: str, incoming: Kata, existing: Kata | None, options: Restor
     else:
         differs = "its manifest.json differs from that in the backup, and its lights do not"
         if not damage and is_same_manifest and not keeps_options:
-            differs = "it has options that the backup has not"
+            differs = "its options were set later than those in the backup, or in another way"
         elif not damage and is_same_manifest:
             differs = "it has edits after its lights that the backup has not"
         reason, outcome = f"{damage or differs}. Restore it with overwrite", Outcome.SKIPPED

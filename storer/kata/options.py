@@ -7,6 +7,7 @@ are kept. A file that can't be read leaves the kata without options, and is put 
 writes the next one.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -27,8 +28,6 @@ OPTIONS = "options.json"
 PUT_ASIDE = "options.json.damaged"
 
 THEMES = ("light", "dark")
-
-_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 # A count that JSON readers of any language have as it is.
 _MAX_REVISION = 2**53 - 1
@@ -102,18 +101,12 @@ class KataOptions:
 def content(folder: Path) -> bytes:
     """Return the content of a kata's file of options, b"" if there is none. Raises Unreadable."""
     try:
-        descriptor = os.open(folder / OPTIONS, _FLAGS)
+        with open(folder / OPTIONS, "rb", opener=_open) as file:
+            found = file.read(limits.MAX_OPTIONS_BYTES + 1)
     except FileNotFoundError:
         return b""
     except OSError as error:
         raise Unreadable(f"can't be read: {error.strerror}") from error
-    with open(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise Unreadable("is not a file")
-        try:
-            found = file.read(limits.MAX_OPTIONS_BYTES + 1)
-        except OSError as error:
-            raise Unreadable(f"can't be read: {error.strerror}") from error
     if len(found) > limits.MAX_OPTIONS_BYTES:
         raise Unreadable(f"has more than {limits.MAX_OPTIONS_BYTES} bytes")
     return found
@@ -211,7 +204,7 @@ def go_on(was: Path, now: Path) -> bool:
     The arguments are the folders of the copies. Options that can't be read are none.
     """
     before, after = read_or_none(was), read_or_none(now)
-    return before.revision < after.revision or before == after
+    return before.revision < after.revision or (before.revision, before) == (after.revision, after)
 
 
 def read_or_none(folder: Path) -> KataOptions:
@@ -220,6 +213,15 @@ def read_or_none(folder: Path) -> KataOptions:
         return read(folder)
     except Unreadable:
         return KataOptions()
+
+
+def _open(path: str, flags: int) -> int:
+    """Open a file, and nothing else: no link is followed, and no pipe waits for its writer."""
+    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise IsADirectoryError(errno.EISDIR, "it is not a file", path)
+    return descriptor
 
 
 def _parse_one(value: object, where: str) -> Options:

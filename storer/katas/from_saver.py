@@ -176,7 +176,7 @@ def _take_options(incoming: _Incoming) -> None:
     of_avatars = {name: each.options for name, each in incoming.katas.items()}
     found = saver_options.taken(incoming.manifest, incoming.manifest.get(STORER), of_avatars)
     if found != KataOptions():
-        content = options.dump(replace(found, revision=1))
+        content = options.dump(replace(found, revision=max(found.revision, 1)))
         durable.replace(incoming.folder / OPTIONS, content, sync=False)
 
 

@@ -6,6 +6,7 @@ where its saver's are others than those of the kata as a whole.
 
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from storer.fs.json_files import Unreadable
@@ -30,17 +31,15 @@ def taken(
     `manifest` is the saver's, `own` what a storer has written there, and `of_avatars` has the
     saver's options of each avatar.
     """
-    found = KataOptions(kata=_usable(manifest))
+    found = KataOptions(kata=_others(_usable(manifest), DEFAULTS))
     if isinstance(own, Mapping) and isinstance(own.get(KEY), dict):
         with suppress(Unreadable):  # then the saver's own say what holds
             found = options.parse(own[KEY])
     for name, each in of_avatars.items():
-        holds = {**DEFAULTS.values(), **found.of(name).values()}
-        differs = {
-            key: value for key, value in _usable(each).values().items() if holds[key] != value
-        }
-        if differs:
-            found = found.changed(name, Options(**differs))
+        holds = replace(DEFAULTS, **found.of(name).values())
+        differs = _others(_usable(each), holds)
+        if differs.values():
+            found = found.changed(name, differs)
     return found
 
 
@@ -53,19 +52,23 @@ def written(
     is no option here is as it was.
     """
     chosen = found.of(name).values()
-    value: dict[str, Any] = {**OPTIONS, **_known(manifest), **kept}
-    usable = _usable(kept).values()
+    of_manifest = {key: manifest[key] for key in OPTIONS if key in manifest}
+    value: dict[str, Any] = {**OPTIONS, **of_manifest, **kept}
+    # What came from a saver was taken, and may have been set no longer since.
+    taken_before = _usable(value).values() if kept and found.revision else {}
     for key, default in OPTIONS.items():
         ours = _OURS.get(key, key)
         if ours in chosen:
             value[key] = _word(chosen[ours])
-        elif ours in usable and found.revision:  # it was set no longer since
-            value[key] = _known(manifest).get(key, default)
+        elif ours in taken_before:
+            value[key] = default
     return value
 
 
-def _known(value: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value[key] for key in OPTIONS if key in value}
+def _others(given: Options, than: Options) -> Options:
+    """Return those of the given options whose values are others than those of `than`."""
+    before = than.values()
+    return Options(**{key: each for key, each in given.values().items() if before[key] != each})
 
 
 def _usable(value: Mapping[str, Any]) -> Options:

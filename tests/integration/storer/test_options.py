@@ -104,7 +104,9 @@ def test_callers_who_set_different_options_at_once_lose_nothing(
 
     def set_one(place: int) -> None:
         avatar, name = wanted[place]
-        set_(both[place % 2], kata_id, avatar, **{name: True})
+        request = storer_pb2.SetOptionsRequest(kata_id=kata_id, avatar=avatar)
+        setattr(request.options, name, True)
+        both[place % 2].stub.SetOptions(request)
 
     with ThreadPoolExecutor(6) as threads:
         list(threads.map(set_one, range(len(wanted))))
@@ -316,7 +318,7 @@ def test_a_kata_whose_options_alone_changed_is_in_the_next_backup(
     assert restore_into(katas_elsewhere, backups[-1].tar).outcomes == {kata_id: "unchanged"}
     older = restore_into(katas_elsewhere, backups[0].tar)
     assert older.outcomes == {kata_id: "skipped"}
-    assert "it has options that the backup has not" in older.reasons[kata_id]
+    assert "its options were set later than those in the backup" in older.reasons[kata_id]
     check(katas_elsewhere, kata_id, options[-1])
     forced = restore_into(katas_elsewhere, backups[0].tar, overwrite=True)
     assert forced.outcomes == {kata_id: "replaced"}
@@ -493,7 +495,7 @@ def test_damaged_options_keep_nobody_from_the_kata(
     assert aside.read_bytes() == b"{}}"
     # It may be no file at all.
     path.unlink()
-    path.mkdir()
+    path.mkdir(mode=0o700)
     assert not katas.get(kata_id).HasField("options")
     assert verify(katas, kata_id, mend=True).kinds() == [("OPTIONS", FILE, True)]
     assert set_(katas, kata_id, predict=True) == all_of(one(predict=True))
