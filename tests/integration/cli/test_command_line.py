@@ -139,7 +139,6 @@ def test_what_a_web_tier_said_of_a_light_and_its_tests_are_shown(
     assert record["test_results"]["tests"][0]["message"] == "54\nis not 42"
 
 
-@pytest.mark.parametrize("arguments", [("newest",), ("4",)])
 def test_options_are_shown(storer_line: CommandLine, katas: Katas, kata_id: str) -> None:
     dark = storer_pb2.Options(theme=storer_pb2.THEME_DARK, predict=True)
     own = storer_pb2.Options(syntax_colour=False)
@@ -155,6 +154,7 @@ def test_options_are_shown(storer_line: CommandLine, katas: Katas, kata_id: str)
     }
 
 
+@pytest.mark.parametrize("arguments", [("newest",), ("4",)])
 def test_a_light_is_shown_with_its_files_and_output(
     storer_line: CommandLine, kata_id: str, arguments: tuple[str, ...]
 ) -> None:
