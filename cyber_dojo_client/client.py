@@ -102,14 +102,19 @@ class Client:
         )
 
     def watch(
-        self, kata_id: str, seen: Mapping[str, int] | None = None
+        self,
+        kata_id: str,
+        seen: Mapping[str, int] | None = None,
+        *,
+        with_options: bool = False,
     ) -> Iterator[storer_pb2.WatchKataResponse]:
         """Yield a kata's lights as they happen, beginning after those `seen` of each avatar.
 
-        A stream that breaks is opened again, so each light comes once, and `caught_up` too. Close
+        With `with_options` also its options, those of now first, and again when they change. A
+        stream that breaks is opened again, so each light comes once, and `caught_up` too. Close
         the iterator to end it; it ends with NoSuchKata when the kata is deleted.
         """
-        return _iterate(self._work.watch(kata_id, dict(seen or {})))
+        return _iterate(self._work.watch(kata_id, dict(seen or {}), with_options=with_options))
 
     def watch_katas(
         self, seen: Mapping[str, Mapping[str, int]]
@@ -198,10 +203,14 @@ class AsyncClient:
         )
 
     def watch(
-        self, kata_id: str, seen: Mapping[str, int] | None = None
+        self,
+        kata_id: str,
+        seen: Mapping[str, int] | None = None,
+        *,
+        with_options: bool = False,
     ) -> AsyncIterator[storer_pb2.WatchKataResponse]:
         """As Client.watch."""
-        return self._work.watch(kata_id, dict(seen or {}))
+        return self._work.watch(kata_id, dict(seen or {}), with_options=with_options)
 
     def watch_katas(
         self, seen: Mapping[str, Mapping[str, int]]

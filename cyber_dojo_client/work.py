@@ -192,20 +192,27 @@ class Work:
                 raise Incomplete("the run's stream ended without a result")
 
     async def watch(
-        self, kata_id: str, seen: dict[str, int]
+        self, kata_id: str, seen: dict[str, int], *, with_options: bool
     ) -> AsyncIterator[storer_pb2.WatchKataResponse]:
         """Yield a kata's lights as they happen, and go on when the stream breaks."""
         attempts = _Attempts(self._io, None)
         has_caught_up = False
+        options: storer_pb2.KataOptions | None = None
         while True:
-            request = storer_pb2.WatchKataRequest(kata_id=kata_id, seen=seen)
+            request = storer_pb2.WatchKataRequest(
+                kata_id=kata_id, seen=seen, with_options=with_options
+            )
             try:
                 async with _closing(
                     self._io.parts(self._storer.WatchKata, request, None)
                 ) as happened:
                     async for each in happened:
                         attempts.reset()
-                        if not each.caught_up:
+                        if each.HasField("options"):
+                            if each.options == options:
+                                continue
+                            options = each.options
+                        elif not each.caught_up:
                             seen[each.avatar] = each.light.number
                         elif has_caught_up:
                             continue

@@ -373,12 +373,13 @@ class ArchiveMissing(DojoError):
 
 
 class ArchiveConflict(DojoError):
-    """The archive and this machine each have lights of the kata that the other has not."""
+    """The archive and this machine each have lights or options that the other has not."""
 
     def __init__(self, kata_id: str) -> None:
         super().__init__(
-            f"kata {kata_id}: the archive has lights that are not here, as another machine serves "
-            "it too; the archive stays as it is: restore the copy that is right, with overwrite",
+            f"kata {kata_id}: the archive has lights or options that are not here, as another "
+            "machine serves it too; the archive stays as it is: restore the copy that is right, "
+            "with overwrite",
             kata_id=kata_id,
         )
 

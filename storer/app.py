@@ -113,7 +113,7 @@ def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
     damaged = DamagedKatas(data_containers)
     katas = Katas(places, active_calls, changes, checkpointer, intake=intake, damaged=damaged)
     threads = CallThreads(limits.WORKING_CALLS, "domain")
-    watches = Watches(lambda kata_id, with_edits: threads.run(katas.events, kata_id, with_edits))
+    watches = Watches(lambda kata_id, with_edits: threads.run(katas.watched, kata_id, with_edits))
     policy = Policy(
         settings.archive_after_seconds,
         settings.max_data_containers,

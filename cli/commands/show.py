@@ -71,6 +71,7 @@ def _show_kata(client: Client, screen: Screen, kata_id: str, *, shows_all: bool)
                 "id": kata.kata_id,
                 "created": lights.time_json(kata.created),
                 "manifest": _manifest_json(kata.manifest),
+                "options": MessageToDict(kata.options, preserving_proto_field_name=True),
                 "avatars": avatars,
                 "damaged": damaged_avatars.to_json(kata.damaged),
             }
@@ -87,11 +88,26 @@ def _show_kata(client: Client, screen: Screen, kata_id: str, *, shows_all: bool)
     ):
         if value:
             screen.say(f"{name:<{_NAME_COLUMNS}}{value}")
+    if options := _options(kata.options.kata):
+        screen.say(f"{'options':<{_NAME_COLUMNS}}{options}")
+    for name, own in sorted(kata.options.avatars.items()):
+        screen.say(f"{'options':<{_NAME_COLUMNS}}{name}: {_options(own)}")
     screen.say(f"{'avatars':<{_NAME_COLUMNS}}{len(kata.avatars)}")
     for name, found in lights_by_avatar:
         _say_row(screen, name, found, whole=shows_all)
     for line in damaged_avatars.lines(kata.damaged):
         screen.say((line, "red"))
+
+
+def _options(options: storer_pb2.Options) -> str:
+    """Return the options that are set, in words."""
+    words = []
+    for field, value in options.ListFields():
+        word = "on" if value else "off"
+        if field.enum_type is not None:
+            word = field.enum_type.values_by_number[value].name.removeprefix("THEME_").lower()
+        words.append(f"{field.name.replace('_', ' ')} {word}")
+    return ", ".join(words)
 
 
 def _say_row(screen: Screen, name: str, found: list[storer_pb2.Light], *, whole: bool) -> None:

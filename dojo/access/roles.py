@@ -27,6 +27,7 @@ _OPERATOR = frozenset({Role.OPERATOR})
 ROLES: Mapping[str, frozenset[Role]] = {
     _STORER + "CreateKata": _WEB,
     _STORER + "GetKata": _ALL,
+    _STORER + "SetOptions": _WEB,
     _STORER + "CompleteKataId": _WEB,
     _STORER + "ListKatas": _OPERATOR,  # whoever knows a kata's id may enter the kata
     _STORER + "ImportKata": _WEB,

@@ -17,7 +17,14 @@ from dojo.access.audit import Audit
 from dojo.engine.data_containers import DataContainers
 from dojo.processes import Processes
 from dojo.service.call_threads import CallThreads
-from storer.api import converters, facts_converters, large_lights, outputs, page_tokens
+from storer.api import (
+    converters,
+    facts_converters,
+    large_lights,
+    option_converters,
+    outputs,
+    page_tokens,
+)
 from storer.api.backup_servicer import (
     answer_backup_katas,
     answer_list_backups,
@@ -37,6 +44,7 @@ from storer.kata.edit import At, Edit
 from storer.kata.kata import DamagedAvatar
 from storer.kata.light import Light
 from storer.kata.manifest import RED_AMBER_GREEN
+from storer.kata.options import KataOptions
 from storer.katas import light_source
 from storer.katas.listing import ListedDetails
 from storer.katas.repository import Katas, avatars_of
@@ -105,7 +113,8 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         def create() -> str:
             repeatable = converters.creating_request_from(request)
             described = converters.manifest_from(request.manifest)
-            return self._katas.create(described, created, repeatable)
+            chosen = option_converters.options_from(request.options)
+            return self._katas.create(described, created, repeatable, chosen)
 
         kata_id = await self._threads.run(create)
         guesses.used(kata_id)
@@ -118,18 +127,31 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         def get() -> tuple[str, bytes]:
             kata_id = self._katas.whole_id(given)
             with self._katas.using(kata_id) as kata:
-                found = avatars_of(kata)
+                found, options = avatars_of(kata), kata.read_options()
+                is_set = options != KataOptions()
                 return kata_id, storer_pb2.GetKataResponse(
                     kata_id=kata_id,
                     manifest=self._with_colour_rule(converters.manifest_to(kata.read_manifest())),
                     created=converters.time_to(kata.read_created()),
                     avatars=found.names,
                     damaged=converters.damaged_to(found.damaged),
+                    options=option_converters.options_to(options) if is_set else None,
                 ).SerializeToString()
 
         kata_id, response = await self._threads.run(get)
         guesses.used(kata_id)
         return response
+
+    async def SetOptions(
+        self, request: storer_pb2.SetOptionsRequest, context: Context
+    ) -> storer_pb2.SetOptionsResponse:
+        """Set options of a kata, or of one of its avatars."""
+        kata_id = kata_ids.check(request.kata_id)
+        name = avatars.check(request.avatar) if request.avatar else ""
+        given = option_converters.options_from(request.options)
+        unset = option_converters.unset_from(request.unset, given)
+        found = await self._threads.run(self._katas.set_options, kata_id, name, given, unset)
+        return storer_pb2.SetOptionsResponse(options=option_converters.options_to(found))
 
     async def CompleteKataId(
         self, request: storer_pb2.CompleteKataIdRequest, context: Context
@@ -306,7 +328,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
     async def WatchKata(
         self, request: storer_pb2.WatchKataRequest, context: Context
     ) -> AsyncIterator[storer_pb2.WatchKataResponse]:
-        """Stream lights as they are recorded."""
+        """Stream lights as they are recorded, and options as they are set."""
         async with aclosing(
             answer_watch_kata(self._threads, self._katas, self._watches, request)
         ) as parts:

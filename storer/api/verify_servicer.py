@@ -39,6 +39,7 @@ _KINDS = {
     Kind.ARCHIVE: storer_pb2.FINDING_KIND_ARCHIVE,
     Kind.DAMAGED: storer_pb2.FINDING_KIND_DAMAGED,
     Kind.LARGE: storer_pb2.FINDING_KIND_LARGE,
+    Kind.OPTIONS: storer_pb2.FINDING_KIND_OPTIONS,
 }
 
 for _kind in Kind:

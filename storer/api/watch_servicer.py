@@ -16,8 +16,9 @@ from dojo.access import guesses
 from dojo.errors import InvalidArgument, KataNotFound, Stopping
 from dojo.service.call_threads import CallThreads
 from dojo.service.statuses import refusal_of
-from storer.api import converters
+from storer.api import converters, option_converters
 from storer.kata.edit import At, Edit
+from storer.kata.options import KataOptions
 from storer.katas.repository import Katas
 from storer.katas.watch import Event, Watches, at_of
 
@@ -31,6 +32,7 @@ class _Watch:
     kata_id: str
     seen: dict[str, At]
     with_edits: bool
+    with_options: bool
 
 
 def answer_watch_kata(
@@ -101,6 +103,7 @@ async def _happened(
     Raises KataNotFound when the kata is gone, and Stopping.
     """
     kata_id, seen = wanted.kata_id, wanted.seen
+    options: KataOptions | None = None
     has_caught_up = False
     while True:
         # Only here: if the watch fetched the kata, it would import a deleted one again.
@@ -108,10 +111,15 @@ async def _happened(
             await threads.run(katas.import_, kata_id)
         try:
             async with aclosing(
-                watches.watch(kata_id, seen, with_edits=wanted.with_edits)
+                watches.watch(kata_id, seen, with_edits=wanted.with_edits, options_seen=options)
             ) as events:
                 async for happened in events:
-                    if happened is not None:
+                    if isinstance(happened, KataOptions):
+                        options = happened
+                        if wanted.with_options:
+                            sent = option_converters.options_to(options)
+                            yield storer_pb2.WatchKataResponse(options=sent)
+                    elif happened is not None:
                         avatar, event = happened
                         seen[avatar] = at_of(event)
                         yield _event_to(avatar, event)
@@ -141,7 +149,8 @@ def _watches_from(request: storer_pb2.WatchKatasRequest) -> list[_Watch]:
 def _watch_from(request: storer_pb2.WatchKataRequest, within: str = "") -> _Watch:
     """Return what a request wants of a kata; raise InvalidArgument for a field `within` another."""
     kata_id = kata_ids.check(request.kata_id, f"{within}kata_id")
-    return _Watch(kata_id, converters.seen_from(request, within), request.with_edits)
+    seen = converters.seen_from(request, within)
+    return _Watch(kata_id, seen, request.with_edits, request.with_options)
 
 
 def _event_to(avatar: str, event: Event) -> storer_pb2.WatchKataResponse:

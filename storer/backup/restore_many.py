@@ -26,6 +26,7 @@ from storer.backup import catalog
 from storer.backup.backup import COMMENT, MANIFEST
 from storer.backup.catalog import BadManifest, Entry, State
 from storer.backup.restore import KataBudget
+from storer.kata import options as kata_options
 from storer.kata.ancestry import is_ancestor, lights_only_in
 from storer.kata.head import head_of
 from storer.kata.kata import Kata
@@ -295,6 +296,7 @@ def _decide(kata_id: str, incoming: Kata, existing: Kata | None, options: Restor
     if existing is None:
         return Report(kata_id, Outcome.RESTORED, damaged)
     damage, is_same, is_same_manifest, is_continued = "", False, False, False
+    keeps_options = kata_options.go_on(existing.folder, incoming.folder)
     try:
         here, there = head_of(existing), head_of(incoming)
         is_same = here == there
@@ -316,7 +318,9 @@ def _decide(kata_id: str, incoming: Kata, existing: Kata | None, options: Restor
         reason, outcome = f"without {without}" if lost else "", Outcome.REPLACED
     else:
         differs = "its manifest.json differs from that in the backup, and its lights do not"
-        if not damage and is_same_manifest:
+        if not damage and is_same_manifest and not keeps_options:
+            differs = "its options were set later than those in the backup, or in another way"
+        elif not damage and is_same_manifest:
             differs = "it has edits after its lights that the backup has not"
         reason, outcome = f"{damage or differs}. Restore it with overwrite", Outcome.SKIPPED
     reasons = [reason, f"in the backup, {damaged}" if damaged else ""]

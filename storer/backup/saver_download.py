@@ -7,6 +7,7 @@ of one avatar.
 import tarfile
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import ExitStack
+from functools import cached_property
 from typing import Any
 
 from dojo import avatars, kata_ids, waits
@@ -15,14 +16,17 @@ from dojo.errors import KataDamaged
 from storer.backup.download import Compression, compress
 from storer.backup.resume import Resumption
 from storer.fs import json_files
+from storer.kata import options
 from storer.kata.avatar import Avatar
 from storer.kata.kata import Kata
 from storer.kata.light import Light, Submission
 from storer.kata.manifest import FORMAT_KEY, REQUEST, SAVER
 from storer.katas.repository import Katas
+from storer.saver import options as saver_options
 from storer.saver import written
 from storer.saver.directory import GROUPS, KATAS, KATAS_LIST, parts
-from storer.saver.kata import MANIFEST, OPTIONS
+from storer.saver.events import STORER
+from storer.saver.kata import MANIFEST
 from storer.saver.written import SaverRepository
 from storer.tar import headers, snapshot
 from storer.tar.snapshot import Snapshot
@@ -72,6 +76,7 @@ class _Export:
         kept = self._about.get("katas")
         self._kept: Mapping[str, Any] = kept if isinstance(kept, dict) else {}
         self._lights, self._damaged = self._kata.lights()
+        self._options = taken.options()
         self._group_id, self._ids = self._choose_ids()
         self._indexes = {name: self._index(name) for name in self._lights}
         self._folders: set[str] = set()
@@ -106,15 +111,10 @@ class _Export:
         old_id, kept = self._ids[name], self._kept.get(name)
         about: Mapping[str, Any] = kept if isinstance(kept, dict) else {}
         top = "/".join(parts(KATAS, old_id))
-        options = about.get("options")
         repository = SaverRepository(
             old_id,
             self._manifest_of(name, about),
-            {
-                **OPTIONS,
-                **self._options(),
-                **(options if isinstance(options, dict) else {}),
-            },
+            self._options_of(name),
         )
         for path in ("info", "objects/info", "objects/pack", "refs/heads", "refs/tags"):
             yield from self._folder(f"{top}/.git/{path}")
@@ -184,7 +184,7 @@ class _Export:
         unusable = self._about.get("unusable")
         manifest |= unusable if isinstance(unusable, dict) else {}
         created = written.seven_parts(self._kata.read_created())
-        return {**manifest, "version": 2, "created": created}
+        return {**manifest, **self._own_options, "version": 2, "created": created}
 
     def _manifest_of(self, name: str, about: Mapping[str, Any]) -> dict[str, Any]:
         manifest = self._manifest()
@@ -200,8 +200,20 @@ class _Export:
             manifest |= {"group_id": self._group_id, "group_index": avatars.NAMES.index(name)}
         return {**manifest, "version": 2, "id": self._ids[name]}
 
-    def _options(self) -> dict[str, Any]:
-        return {key: self._value[key] for key in OPTIONS if key in self._value}
+    def _options_of(self, name: str) -> dict[str, Any]:
+        about = self._kept.get(name)
+        kept = about.get("options") if isinstance(about, dict) else None
+        kept = kept if isinstance(kept, dict) else {}
+        return saver_options.written(self._options, name, self._value, kept)
+
+    @cached_property
+    def _own_options(self) -> dict[str, Any]:
+        """Return what the kata's options are here, unless the avatars' say it to whoever reads."""
+        of_avatars = {name: self._options_of(name) for name in self._lights}
+        if self._options == saver_options.taken(self._value, None, of_avatars):
+            return {}
+        said = options.dump(self._options)
+        return {STORER: {saver_options.KEY: json_files.loads(said, dict)}}
 
     def _choose_ids(self) -> tuple[str | None, dict[str, str]]:
         """Return the old id of the group, None if there is none; and those of avatars.

@@ -6,7 +6,7 @@ import pygit2
 
 from dojo.errors import KataDamaged
 from storer.git.libgit2 import in_words
-from storer.kata import edit
+from storer.kata import edit, options
 from storer.kata.head import DAMAGED, head_of, newest
 from storer.kata.history import GIT
 from storer.kata.kata import Kata
@@ -15,11 +15,13 @@ from storer.kata.kata import Kata
 def is_ancestor(was: Kata, now: Kata) -> bool:
     """Return whether `now` has the whole history of `was`, and maybe more.
 
+    It also has the options of `was`, or later ones.
+
     A damaged avatar has to be damaged in both, by the same files. Raises KataNotFound or
     KataDamaged.
     """
     before, after = head_of(was), head_of(now)
-    if before.manifest_sha256 != after.manifest_sha256:
+    if before.manifest_sha256 != after.manifest_sha256 or not options.go_on(was.folder, now.folder):
         return False
     ends = {name: (number, tag) for name, number, tag in after.lights}
     for name, number, tag in before.lights:

@@ -1,5 +1,7 @@
 """The head of a kata: where its history ends. Katas with the same head have the same history.
 
+They have the same options, too.
+
 A head is quick to read, from a few small files for each avatar: a nightly backup reads the heads
 of all katas to find those that changed.
 """
@@ -18,7 +20,7 @@ from dojo.errors import KataDamaged, KataNotFound
 from storer.fs.json_files import Unreadable
 from storer.fs.write_ahead_log import WriteAheadLog
 from storer.git.reader import packed_references
-from storer.kata import damaged, edit
+from storer.kata import damaged, edit, options
 from storer.kata.avatar import Avatar
 from storer.kata.history import GIT
 from storer.kata.kata import Kata
@@ -41,20 +43,23 @@ class Head:
     the git object that the light's tag names: a commit, or in legacy katas an annotated tag. A
     damaged avatar has the number DAMAGED, and the digest of what came of it, "" if it was whole
     when it came.
-    `manifest_sha256` is the digest of the kata's manifest.json. `edits` has each avatar that edited
-    something after its newest light, with the number of the newest edit and its commit; when there
+    `manifest_sha256` is the digest of the kata's manifest.json, and `options` that of its options,
+    "" if it has none. `edits` has each avatar that edited something after its newest light, with
+    the number of the newest edit and its commit; when there
     is a newer light, the edits before that can't change.
     """
 
     lights: tuple[tuple[str, int, str], ...]
     manifest_sha256: str
     edits: tuple[tuple[str, int, str], ...] = ()
+    options: str = ""
 
     @cached_property
     def digest(self) -> str:
         """The digest of the whole head, as 64 hexadecimal digits."""
         lines = [self.manifest_sha256, *(f"{name} {at} {tag}" for name, at, tag in self.lights)]
         lines += [f"{name} .{minor} {commit}" for name, minor, commit in self.edits]
+        lines += [f"{options.OPTIONS} {self.options}"] if self.options else []
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
@@ -75,7 +80,7 @@ def head_of(kata: Kata, names: Iterable[str] | None = None) -> Head:
         for name, number, _ in lights
         if number != DAMAGED and (edit := newest_edit(kata.folder / name, number)) is not None
     )
-    return Head(lights, hashlib.sha256(manifest).hexdigest(), edits)
+    return Head(lights, hashlib.sha256(manifest).hexdigest(), edits, options.digest(kata.folder))
 
 
 def newest(kata: Kata, name: str) -> tuple[int, str]:

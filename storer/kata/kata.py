@@ -3,7 +3,7 @@
 import os
 import shutil
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,13 +22,14 @@ from dojo.errors import (
 from storer.fs import durable, json_files
 from storer.fs.checkpointer import Checkpointer
 from storer.fs.json_files import Unreadable
-from storer.kata import manifest
+from storer.kata import manifest, options
 from storer.kata import request as request_json
 from storer.kata.avatar import Avatar, start
 from storer.kata.light import Light
 from storer.kata.light_facts import Source
 from storer.kata.lights import LightsCache
 from storer.kata.manifest import Manifest
+from storer.kata.options import OPTIONS, KataOptions, Options
 from storer.kata.request import Request
 
 STARTING = ".starting"
@@ -55,8 +56,9 @@ class DamagedAvatar:
 class Kata:
     """A kata in its folder. Each call makes an instance; many may stand for the same kata.
 
-    Starting an avatar holds the lock on manifest.json, because every call that uses the kata holds
-    the lock on its folder, shared. A file or folder without a leading dot in its name is complete.
+    Starting an avatar and setting options hold the lock on manifest.json, because every call that
+    uses the kata holds the lock on its folder, shared. A file or folder without a leading dot in
+    its name is complete.
     """
 
     def __init__(
@@ -196,6 +198,30 @@ class Kata:
                     raise
                 durable.sync_folder(self.folder)
         return name, files
+
+    def read_options(self) -> KataOptions:
+        """Return the options that are set; none if their file can't be read, as verifying tells."""
+        return options.read_or_none(self.folder)
+
+    def set_options(
+        self, avatar: str, given: Options, unset: Collection[str]
+    ) -> tuple[KataOptions, bool]:
+        """Set options of an avatar, or of the kata if `avatar` is ""; and some no longer.
+
+        Return all options, and whether they changed. Raises AvatarNotFound.
+        """
+        if avatar:
+            self.avatar(avatar)
+        with locks.locked(self.folder / MANIFEST):
+            before = self.read_options()
+            after = before.changed(avatar, given, unset)
+            if after == before:
+                return before, False
+            content = options.dump(after)
+            if len(content) > limits.MAX_OPTIONS_BYTES:
+                raise KataDamaged(self.kata_id, OPTIONS, "has no room, for keys that are not ours")
+            options.write(self.folder, content)
+        return after, True
 
     def read_request(self) -> Request | None:
         """Return the request that created the kata, None if that had no id. Raises KataDamaged."""

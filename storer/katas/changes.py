@@ -22,8 +22,9 @@ class Changes:
             self._subscribers = (*self._subscribers, subscriber)
 
     def publish(self, kata_id: str) -> None:
-        """Announce that a kata got lights or avatars, was created, replaced, deleted or archived.
+        """Announce a change of a kata.
 
+        It got lights, avatars or options, was created, replaced, deleted or archived.
         Call this when the change is visible, without the lock on the kata's folder.
         """
         for subscriber in self._subscribers:

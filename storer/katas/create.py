@@ -22,7 +22,9 @@ from dojo import avatars, kata_ids, locks, waits
 from dojo.engine.data_containers import MANIFEST, DataContainers, NameTaken
 from dojo.errors import ArchiveUnavailable, DojoError, KataNotFound
 from storer.fs import durable
+from storer.kata import options
 from storer.kata.avatar import PASSAGE
+from storer.kata.options import OPTIONS, KataOptions, Options
 from storer.katas import listing, publish
 from storer.katas.intake import Intake
 from storer.katas.listing import Places
@@ -37,10 +39,11 @@ _RETRY_SECONDS = 0.01
 _log = structlog.get_logger()
 
 
-def create(places: Places, make_manifest: Callable[[str], Iterable[bytes]]) -> str:
+def create(places: Places, make_manifest: Callable[[str], Iterable[bytes]], chosen: Options) -> str:
     """Create a kata with a new id and the manifest.json whose pieces `make_manifest` returns.
 
-    Return the id. The container and its volume are created first: they claim the id.
+    It has the `chosen` options. Return the id. The container and its volume are created first: they
+    claim the id.
     """
     while True:
         kata_id = kata_ids.new()
@@ -51,13 +54,15 @@ def create(places: Places, make_manifest: Callable[[str], Iterable[bytes]]) -> s
         except NameTaken:
             continue
         with undo_on_error(places.data_containers, kata_id):
-            folder.chmod(PASSAGE)
-            durable.write(folder / MANIFEST, make_manifest(kata_id))
+            _write(folder, make_manifest(kata_id), chosen)
         return kata_id
 
 
 def create_as(
-    places: Places, kata_id: str, make_manifest: Callable[[str], Iterable[bytes]]
+    places: Places,
+    kata_id: str,
+    make_manifest: Callable[[str], Iterable[bytes]],
+    chosen: Options,
 ) -> bool:
     """Create the kata of this id, as `create` does; return False if a data-container has one.
 
@@ -69,9 +74,17 @@ def create_as(
             return False
         with undo_on_error(places.data_containers, kata_id):
             places.data_containers.make_handle(kata_id)
-            folder.chmod(PASSAGE)
-            durable.write(folder / MANIFEST, make_manifest(kata_id))
+            _write(folder, make_manifest(kata_id), chosen)
     return True
+
+
+def _write(folder: Path, manifest: Iterable[bytes], chosen: Options) -> None:
+    """Write the files of a new kata; the last makes it visible."""
+    folder.chmod(PASSAGE)
+    (folder / OPTIONS).unlink(missing_ok=True)  # of a call that died before the kata was visible
+    if chosen.values():
+        options.write(folder, options.dump(KataOptions().changed("", chosen)))
+    durable.write(folder / MANIFEST, manifest)
 
 
 def stage_and_publish(

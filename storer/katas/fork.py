@@ -1,8 +1,11 @@
-"""What a kata is created from that starts with the files of another one's light."""
+"""What a kata is created from that starts with the files of another one's light.
+
+It has the options that hold for the avatar of the light, as those of the kata.
+"""
 
 from collections.abc import Iterable
 from contextlib import ExitStack, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +18,41 @@ from storer.kata.history import History
 from storer.kata.kata import Kata
 from storer.kata.light import Submission
 from storer.kata.manifest import Manifest
+from storer.kata.options import Options
+
+
+@dataclass(frozen=True)
+class Described:
+    """What a kata is created from: its manifest, its options, and the JSON of its files.
+
+    `files` is None where the manifest has the files.
+    """
+
+    manifest: Manifest
+    options: Options = Options()
+    files: Iterable[bytes] | None = None
 
 
 def describe(
     kata: Kata, name: str, number: int, processes: Processes, held: ExitStack
-) -> tuple[Manifest, Iterable[bytes] | None]:
-    """Return the manifest of a fork of a light (-1: the newest), and the JSON of its files.
+) -> Described:
+    """Return what a fork of a light (-1: the newest) is created from.
 
-    The JSON is None where the manifest has the files. Large ones are read in one of the
-    `processes`, which is in use until `held` ends; their JSON has to be read before.
+    Large files are read in one of the `processes`, which is in use until `held` ends; their JSON
+    has to be read before.
     """
     avatar = kata.avatar(name)
     light = avatar.light(number)
+    chosen = kata.read_options().of(name)
     forked_from = {"id": kata.kata_id, "avatar": name, "number": light.number}
     if not kata.has_large_manifest():
         with suppress(NotSmall):
             submission = avatar.submission(light.number, limits.LARGE_LIGHT_BYTES)[1]
-            return _fork(kata, submission, forked_from), None
+            return Described(_fork(kata, submission, forked_from), chosen)
     avatar.open_history()  # replays its log, if need be
     process = held.enter_context(processes.one())
     described = process.call(_describe_large, kata.folder, kata.kata_id, forked_from)
-    return described, process.pieces()
+    return Described(described, chosen, process.pieces())
 
 
 def _describe_large(folder: Path, kata_id: str, forked_from: dict[str, Any]) -> Manifest:

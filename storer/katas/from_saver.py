@@ -11,7 +11,7 @@ import hashlib
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from dojo.shares import Holding
 from storer.fs import durable, json_files
 from storer.fs.json_files import Unreadable
 from storer.kata import avatar as kata_avatar
-from storer.kata import light, sandbox
+from storer.kata import light, options, sandbox
 from storer.kata import manifest as kata_manifest
 from storer.kata.details import Details
 from storer.kata.edit import At
@@ -32,14 +32,16 @@ from storer.kata.light import Light, Submission
 from storer.kata.light_facts import Source
 from storer.kata.lights import INCREMENTS
 from storer.kata.manifest import FORMAT, REQUEST, SAVER, fits_message
+from storer.kata.options import OPTIONS, KataOptions
 from storer.kata.recorder import Recorder, Tip
 from storer.katas import normalize, set_aside
 from storer.katas.normalize import Normalized
 from storer.saver import events, files, plain
 from storer.saver import kata as saver_kata
+from storer.saver import options as saver_options
 from storer.saver.directory import GROUPS, KATAS, SaverDirectory, parts, read_manifest
 from storer.saver.directory import avatar as avatar_of_index
-from storer.saver.events import FindSource
+from storer.saver.events import STORER, FindSource
 from storer.saver.files import Damaged
 from storer.saver.kata import Content, SaverKata
 from storer.saver.plain import PlainKata
@@ -50,8 +52,8 @@ MAX_KEPT_BYTES = limits.MAX_MANIFEST_BYTES // 64
 MAX_EVENT_BYTES = 64 * 1024
 
 # Keys of a saver's manifest that mean something else here, or that a kata has in its own way.
-_NOT_TAKEN = {"format", "visible_files", SAVER, REQUEST}
-_NOT_KEPT = {"id", "visible_files"}
+_NOT_TAKEN = {"format", "visible_files", SAVER, REQUEST, STORER}
+_NOT_KEPT = {"id", "visible_files", STORER}
 _NEEDED = {"created", "image_name"}
 
 # Of events without a time, if none before has one.
@@ -60,7 +62,10 @@ _UNKNOWN = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass
 class _Incoming:
-    """A kata that comes in: `katas` are a saver's, by avatar; `damaged` are those of no use."""
+    """A kata that comes in: `katas` are a saver's, by avatar; `damaged` are those of no use.
+
+    `manifest` is the saver's, of the group or of the lone kata.
+    """
 
     kata_id: str
     folder: Path
@@ -72,6 +77,7 @@ class _Incoming:
     damaged: dict[str, Damaged] = field(default_factory=dict)
     places: dict[str, dict[int, At]] = field(default_factory=dict)
     set_aside: list[tuple[str, str]] = field(default_factory=list)
+    manifest: Mapping[str, Any] = field(default_factory=dict)
 
     def find_source(self, old_id: str, index: int) -> Source | None:
         """Return the light of an event of one of the katas; None if it is none of theirs."""
@@ -100,6 +106,7 @@ def fill(directory: SaverDirectory, kata_id: str, folder: Path) -> Normalized:
         except BudgetExceeded as error:
             raise KataDamaged(kata_id, old_id, error.reason) from error
         durable.replace(folder / MANIFEST, json_files.dumps(manifest), sync=False)
+        _take_options(incoming)
         _, created = normalize.read_manifest(folder, kata_id)
         for name in sorted(incoming.old_ids):
             try:
@@ -117,7 +124,7 @@ def _group(incoming: _Incoming, old_id: str, opened: ExitStack) -> dict[str, Any
     """Open all katas of a group; return the manifest of the kata that it becomes."""
     directory = incoming.directory
     with directory.opened(GROUPS, old_id) as folder:
-        manifest = read_manifest(folder)
+        manifest = incoming.manifest = read_manifest(folder)
         path = f"{folder.path}/{MANIFEST}: visible_files"
     members = directory.members(old_id)
     kept: dict[str, Any] = {}
@@ -146,6 +153,7 @@ def _lone(incoming: _Incoming, old_id: str, opened: ExitStack) -> dict[str, Any]
         incoming.old_ids = {of_group: old_id}
         name = of_group
     _take(incoming, name, found)
+    incoming.manifest = found.manifest
     about: dict[str, Any] = {"id": old_id, "is_group": False}
     kept: dict[str, Any] = {"id": old_id}
     if found.options:
@@ -163,6 +171,15 @@ def _take(incoming: _Incoming, name: str, found: SaverKata) -> None:
     incoming.places[name] = {
         events.index_of(event, at): place for at, (event, place) in enumerate(placed)
     }
+
+
+def _take_options(incoming: _Incoming) -> None:
+    """Write the options of the kata that comes in, if any is set."""
+    of_avatars = {name: each.options for name, each in incoming.katas.items()}
+    found = saver_options.taken(incoming.manifest, incoming.manifest.get(STORER), of_avatars)
+    if found != KataOptions():
+        content = options.dump(replace(found, revision=max(found.revision, 1)))
+        durable.replace(incoming.folder / OPTIONS, content, sync=False)
 
 
 def _manifest(

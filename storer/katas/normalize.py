@@ -24,7 +24,7 @@ from dojo.shares import Holding
 from storer.fs import durable, in_place, json_files
 from storer.fs.json_files import Unreadable
 from storer.fs.write_ahead_log import JOURNAL
-from storer.kata import lights, sandbox
+from storer.kata import lights, options, sandbox
 from storer.kata.avatar import PASSAGE
 from storer.kata.history import GIT, LIGHT_JSON
 from storer.kata.kata import RESTORED, Kata
@@ -51,6 +51,8 @@ def normalize(folder: Path, kata_id: str) -> Normalized:
     """
     files, created = read_manifest(folder, kata_id)
     _remove_restored(folder / RESTORED)
+    if options.is_damaged(folder):
+        options.put_aside(folder)
     names = sorted(path.name for path in folder.iterdir() if avatars.is_name(path.name))
     start = Light(number=0, colour="", time=created)
     with Holding() as holding:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -42,17 +42,16 @@ from storer.kata.light import Light, Submission
 from storer.kata.light_facts import Source
 from storer.kata.lights import LightsCache
 from storer.kata.manifest import Manifest
+from storer.kata.options import KataOptions, Options
 from storer.kata.request import Request
 from storer.katas import create, delete, fetch, fork, listing
 from storer.katas.activity import ActiveCalls
 from storer.katas.changes import Changes
 from storer.katas.damaged_katas import DamagedKatas
+from storer.katas.fork import Described
 from storer.katas.intake import Intake
 from storer.katas.listing import ListedDetails, ListedKata, Places
-from storer.katas.watch import Events, at_of
-
-# What a kata is created from, and the JSON of its files if the manifest does not have them.
-_Described = tuple[Manifest, Iterable[bytes] | None]
+from storer.katas.watch import Events, Watched, at_of
 
 # How often to fetch a kata that another process archives again before it can be locked.
 _ATTEMPTS = 10
@@ -212,14 +211,20 @@ class Katas:
             self._places, listed, with_sizes=with_sizes, checks_index=checks_index
         )
 
-    def create(self, created_from: Manifest, created: datetime, request: Request | None) -> str:
-        """Create a kata from a manifest; return its id. Raises InvalidArgument.
+    def create(
+        self,
+        created_from: Manifest,
+        created: datetime,
+        request: Request | None,
+        chosen: Options = Options(),  # noqa: B008 - it is immutable
+    ) -> str:
+        """Create a kata from a manifest, with the `chosen` options; return its id.
 
         If the request has created one before, return that one's id. Raises RequestIdReused if
-        another request with this id has created one.
+        another request with this id has created one; and InvalidArgument.
         """
         manifest.check(created_from)
-        return self._create(lambda: (created_from, None), created, request)
+        return self._create(lambda: Described(created_from, chosen), created, request)
 
     def fork(
         self,
@@ -237,7 +242,7 @@ class Katas:
         """
         with contextlib.ExitStack() as held:
 
-            def describe() -> _Described:
+            def describe() -> Described:
                 with self.using(kata_id) as kata:
                     return fork.describe(kata, avatar, number, processes, held)
 
@@ -267,6 +272,16 @@ class Katas:
             started = kata.start_avatar(order, time, request, source, files)
         self._changes.publish(kata_id)
         return started
+
+    def set_options(
+        self, kata_id: str, avatar: str, given: Options, unset: Collection[str]
+    ) -> KataOptions:
+        """Set options of a kata or an avatar, as `Kata.set_options` does; return all options."""
+        with self.using(kata_id) as kata:
+            found, is_changed = kata.set_options(avatar, given, unset)
+        if is_changed:
+            self._changes.publish(kata_id)
+        return found
 
     def record(
         self,
@@ -305,19 +320,19 @@ class Katas:
             self._changes.publish(kata_id)
         return recorded
 
-    def events(self, kata_id: str, with_edits: bool) -> Events:  # noqa: FBT001 - Watches calls it
-        """Return the lights of each avatar, except those whose lights can't be read, and edits.
+    def watched(self, kata_id: str, with_edits: bool) -> Watched:  # noqa: FBT001 - Watches calls it
+        """Return the lights of each avatar, except those whose lights can't be read, and options.
 
         The edits, if `with_edits`, are between the lights. Imports nothing: raises KataNotFound.
         """
         with self.using(kata_id, importing=False) as kata:
-            lights = kata.lights()[0]
-            if not with_edits:
-                return lights
-            return {
-                name: tuple(sorted((*found, *kata.avatar(name).edits()), key=at_of))
-                for name, found in lights.items()
-            }
+            events: Events = kata.lights()[0]
+            if with_edits:
+                events = {
+                    name: tuple(sorted((*found, *kata.avatar(name).edits()), key=at_of))
+                    for name, found in events.items()
+                }
+            return Watched(events, kata.read_options())
 
     def import_(self, kata_id: str, *, undelete: bool = False) -> tuple[Avatars, bool]:
         """Fetch a kata; return its avatars, and whether it was in a data-container before.
@@ -519,14 +534,17 @@ class Katas:
                 store_kata.supersede(archived, self._containers.folder(kata_id))
 
     def _create(
-        self, describe: Callable[[], _Described], created: datetime, request: Request | None
+        self, describe: Callable[[], Described], created: datetime, request: Request | None
     ) -> str:
         """Create the kata that `describe` describes, unless the request has created it before."""
         if request is None:
-            described, files = describe()
+            described = describe()
             kata_id = create.create(
                 self._places,
-                lambda kata_id: manifest.dump(described, kata_id, created, files=files),
+                lambda kata_id: manifest.dump(
+                    described.manifest, kata_id, created, files=described.files
+                ),
+                described.options,
             )
         else:
             kata_id, is_new = self._create_once(describe, created, request)
@@ -537,17 +555,20 @@ class Katas:
         return kata_id
 
     def _create_once(
-        self, describe: Callable[[], _Described], created: datetime, request: Request
+        self, describe: Callable[[], Described], created: datetime, request: Request
     ) -> tuple[str, bool]:
         """Return the id of the kata of a request, and whether it was created now."""
         kata_id, is_there = self._created_by(request)
         if is_there:
             return kata_id, False
-        described, files = describe()
+        described = describe()
         while not create.create_as(
             self._places,
             kata_id,
-            lambda kata_id: manifest.dump(described, kata_id, created, request, files),
+            lambda kata_id: manifest.dump(
+                described.manifest, kata_id, created, request, described.files
+            ),
+            described.options,
         ):
             # Another call has created it since: the same request or, by chance, another one.
             kata_id, is_there = self._created_by(request)

@@ -1,21 +1,23 @@
-"""Watch katas: callers get lights as they are recorded, without polling.
+"""Watch katas: callers get lights as they are recorded, without polling, and options too.
 
 All of this runs in the event loop's thread. Each watched kata has one feed, however many watch it.
 The feed holds the kata's lights rather than a queue per watcher: a slow watcher is merely further
 behind, and one that disconnects leaves nothing behind.
 
 The feed is told of what this process records, but not of what another storer in the same namespace
-records. For that, each feed polls its kata, which takes a stat per avatar.
+records. For that, each feed polls its kata, which takes a stat per avatar and one small file.
 """
 
 import asyncio
 import heapq
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from dojo.errors import Stopping
 from storer.kata.edit import At, Edit
 from storer.kata.light import Light
+from storer.kata.options import KataOptions
 
 # The longest time until watchers see what another storer recorded.
 POLL_SECONDS = 1.0
@@ -28,8 +30,17 @@ Event = Light | Edit
 # avatar -> its lights, and if they are watched too its edits, in their order
 Events = Mapping[str, tuple[Event, ...]]
 
-# Reads the events of a kata, with edits or without.
-Read = Callable[[str, bool], Awaitable[Events]]
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What is watched of a kata at one moment: its events, and its options."""
+
+    events: Events
+    options: KataOptions
+
+
+# Reads what is watched of a kata, with edits or without.
+Read = Callable[[str, bool], Awaitable[Watched]]
 
 
 def at_of(event: Event) -> At:
@@ -41,10 +52,10 @@ _Key = tuple[str, bool]
 
 
 class _Feed:
-    """The events of one watched kata."""
+    """The events and options of one watched kata."""
 
     def __init__(self) -> None:
-        self.events: Events = {}
+        self.watched = Watched({}, KataOptions())
         self.watchers = 0
         self.stale = True
         self.reading = asyncio.Lock()
@@ -60,14 +71,14 @@ class Watches:
     """The feeds of all watched katas."""
 
     def __init__(self, read: Read) -> None:
-        """Read events by `read`, which raises KataNotFound when the kata is gone."""
+        """Read katas by `read`, which raises KataNotFound when the kata is gone."""
         self._read = read
         self._feeds: dict[_Key, _Feed] = {}
         self._polls: dict[_Key, asyncio.Task[None]] = {}
         self._stopping = False
 
     def changed(self, kata_id: str) -> None:
-        """Record that a kata's lights changed, or that it was deleted or replaced."""
+        """Record that a kata's lights or options changed, or that it was deleted or replaced."""
         for with_edits in (False, True):
             feed = self._feeds.get((kata_id, with_edits))
             if feed is not None:
@@ -85,12 +96,18 @@ class Watches:
             feed.wake()
 
     async def watch(
-        self, kata_id: str, seen: Mapping[str, At], *, with_edits: bool = False
-    ) -> AsyncGenerator[tuple[str, Event] | None, None]:
+        self,
+        kata_id: str,
+        seen: Mapping[str, At],
+        *,
+        with_edits: bool = False,
+        options_seen: KataOptions | None = None,
+    ) -> AsyncGenerator[tuple[str, Event] | KataOptions | None, None]:
         """Yield each avatar's lights after those that were `seen`, then new ones as they come.
 
         The same for edits if `with_edits`. Between the two, yield None once: all that there were
-        have been yielded.
+        have been yielded. Before both, and whenever they change, yield the options if they are
+        others than those `options_seen`.
 
         If the kata was replaced and an avatar has another history, its lights come from the start.
         Does not end by itself. Raises KataNotFound when the kata is gone, and Stopping.
@@ -102,7 +119,11 @@ class Watches:
         with self._feed(key) as feed:
             while not self._stopping:
                 changed = feed.changed
-                unseen = _unseen(await self._current(key, feed), newest, sent)
+                watched = await self._current(key, feed)
+                if watched.options != options_seen:
+                    options_seen = watched.options
+                    yield options_seen
+                unseen = _unseen(watched.events, newest, sent)
                 for avatar, event in unseen:
                     newest[avatar] = at_of(event)
                     sent[avatar] = event
@@ -136,24 +157,24 @@ class Watches:
         while True:
             await asyncio.sleep(POLL_SECONDS)
             try:
-                events = await self._read(*key)
+                watched = await self._read(*key)
             except Exception:  # noqa: BLE001 - the watchers read too, and report the same error
                 self.changed(key[0])
             else:
-                if events != feed.events:
+                if watched != feed.watched:
                     self.changed(key[0])
 
-    async def _current(self, key: _Key, feed: _Feed) -> Events:
-        """Return the feed's events; read them again if they changed since the last read."""
+    async def _current(self, key: _Key, feed: _Feed) -> Watched:
+        """Return what the feed has; read it again if it changed since the last read."""
         async with feed.reading:
             if feed.stale:
                 feed.stale = False  # before the read: a change during it makes the feed stale again
                 try:
-                    feed.events = await self._read(*key)
+                    feed.watched = await self._read(*key)
                 except BaseException:
                     feed.stale = True
                     raise
-        return feed.events
+        return feed.watched
 
 
 def _unseen(

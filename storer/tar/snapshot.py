@@ -7,8 +7,8 @@ import os
 import stat
 import tarfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from contextlib import ExitStack, closing, suppress
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path, PurePosixPath
 
@@ -22,12 +22,15 @@ from dojo.errors import KataDamaged, KataNotFound
 from dojo.limits import GIT_DEPTH, GIT_TREE_FILES
 from dojo.naming import SANDBOX
 from storer.fs import holes, in_place, json_files, tree
+from storer.fs.json_files import Unreadable
 from storer.git.reader import GitReader, TreeEntry
+from storer.kata import options
 from storer.kata.avatar import MANIFEST
 from storer.kata.head import DAMAGED, head_of
 from storer.kata.history import GIT, LIGHT_JSON
 from storer.kata.kata import Kata
 from storer.kata.lights import INCREMENTS
+from storer.kata.options import OPTIONS, KataOptions
 from storer.tar import headers
 from storer.tar.packing import PackedObjects
 
@@ -55,9 +58,10 @@ class Snapshot:
     """The state of a kata at one moment: of everything in the kata that recording changes.
 
     Taking a snapshot holds the locks of all avatars, for a moment; reading it holds none. The
-    snapshot copies git's references and small files. Files that can be large are kept open: they
-    are replaced as a whole, or only their end changes, as that of increments.json does; then the
-    snapshot copies the end. Git's objects need neither, because objects never change.
+    snapshot copies git's references and small files, such as the options. Files that can be large
+    are kept open: they are replaced as a whole, or only their end changes, as that of
+    increments.json does; then the snapshot copies the end. Git's objects need neither, because
+    objects never change.
 
     `damaged` has the avatars whose files were not brought up to date, because git has not all.
     """
@@ -71,6 +75,7 @@ class Snapshot:
         self.damaged: set[str] = set()
         self._opened = opened
         self._add_file(_KATA_MANIFEST)
+        self._options = self._add_options()
         with ExitStack() as held:
             for avatar in self.avatars.values():
                 held.enter_context(locks.locked(avatar.folder))
@@ -83,7 +88,7 @@ class Snapshot:
                     self.damaged.add(avatar.name)
                     kata.tell_damage(avatar.name)
                 self._add_avatar(PurePosixPath(avatar.name))
-            self.head = head_of(kata, self.avatars)
+            self.head = replace(head_of(kata, self.avatars), options=self._options)
 
     @property
     def has_head_of_whole(self) -> bool:
@@ -104,6 +109,23 @@ class Snapshot:
             is_same = False
         if not is_same:
             raise KataNotFound(self.kata.kata_id, "it was deleted or replaced during the read")
+
+    def options(self) -> KataOptions:
+        """Return the kata's options; none if their file can't be read."""
+        with suppress(Unreadable):
+            if (content := self.references.get(OPTIONS_PATH)) is not None:
+                return options.parse(json_files.loads(content, dict))
+        return KataOptions()
+
+    def _add_options(self) -> str:
+        """Copy the options, which the avatars' locks don't guard; return their digest."""
+        try:
+            content = options.content(self.kata.folder)
+        except Unreadable:
+            return options.UNREADABLE  # the file goes as it is
+        if content:
+            self.references[OPTIONS_PATH] = content
+        return options.digest_of(content)
 
     def _add_avatar(self, avatar: PurePosixPath) -> None:
         for name, tail_bytes in _RECORDED.items():
@@ -131,6 +153,7 @@ class Snapshot:
 
 
 _KATA_MANIFEST = PurePosixPath(MANIFEST)
+OPTIONS_PATH = PurePosixPath(OPTIONS)
 
 # What recording a light changes beside the repository, and how many of a file's last bytes.
 _RECORDED: dict[str, Callable[[int], int]] = {
@@ -263,6 +286,8 @@ def _below(top: str, path: PurePosixPath) -> str:
 def is_included(snapshot: Snapshot, member: tree.Member) -> bool:
     """Return whether a file was there when the snapshot was taken, and is not being written."""
     avatar, *inside = member.path.parts
+    if member.path == OPTIONS_PATH:
+        return bool(snapshot.head.options)
     if not avatars.is_name(avatar):
         return True
     if avatar not in snapshot.avatars:

@@ -19,6 +19,7 @@ class Kind(Enum):
     ARCHIVE = "archive"
     DAMAGED = "damaged"
     LARGE = "large"
+    OPTIONS = "options"
 
 
 # What mending does not bring back: it takes a backup.

@@ -32,8 +32,9 @@ from storer.archive import index, store_kata
 from storer.archive.archive import Archive
 from storer.archive.index import IndexEntry
 from storer.git.libgit2 import in_words
-from storer.kata import details
+from storer.kata import details, options
 from storer.kata.kata import STARTING, Kata
+from storer.kata.options import OPTIONS
 from storer.katas import publish
 from storer.katas.create import UNFINISHED_SECONDS
 from storer.katas.repository import Katas
@@ -288,12 +289,22 @@ class Verifier:
                 self._containers.forget_handle(self._containers.namespace.kata(kata_id))
                 self._containers.ensure_handle(kata_id)
             found.append((handle, self._mend and self._containers.has_handle(kata_id)))
+        found += self._check_options(folder)
         found += self._mend_all(check_passage(folder, "."))
         for path in sorted(folder.iterdir()):
             if not avatars.is_name(path.name) and not path.name.startswith("."):
                 found += self._mend_all(check_closed(path, path.name))
         found += self._check_leftovers(folder)
         return found
+
+    def _check_options(self, folder: Path) -> Iterator[tuple[Finding, bool]]:
+        """Yield what is wrong with the kata's options. For the holder of its lock, shared."""
+        if options.is_damaged(folder):
+            with locks.locked(folder / MANIFEST):  # whoever sets options holds it
+                if (fault := options.fault(folder)) is not None:
+                    what = f"{fault}; the kata is used as if no options were set"
+                    mend = partial(options.put_aside, folder)
+                    yield from self._mend_all([Finding(OPTIONS, Kind.OPTIONS, what, mend)])
 
     def _check_leftovers(self, folder: Path) -> Iterator[tuple[Finding, bool]]:
         """Yield what dead processes left. For the holder of the kata's lock, shared."""

@@ -2,8 +2,9 @@
 
 A machine that is lost then loses only the last seconds. A kata's first copy is a tar of all of it,
 as archiving writes one. Later copies add what is new: git's objects and tags of new lights and the
-small files beside them, but not the sandbox, whose visible files are those of the newest light. All
-of it is written again after many copies, or if the archive has another tar than their base.
+small files beside them, and the kata's options if they changed, but not the sandbox, whose visible
+files are those of the newest light. All of it is written again after many copies, or if the archive
+has another tar than their base.
 
 A note in the kata's folder says what was copied, so a storer that starts copies what the previous
 one did not. Copying holds the lock on the kata's folder, shared. Deleting waits for that lock, so a
@@ -35,6 +36,7 @@ from storer.kata.head import DAMAGED, head_of
 from storer.kata.history import GIT, LIGHT_JSON, tag_of
 from storer.kata.kata import Kata
 from storer.kata.lights import INCREMENTS
+from storer.kata.options import UNREADABLE
 from storer.kata.sandbox import SUBMISSION
 from storer.katas.repository import Katas
 from storer.tar import snapshot
@@ -61,7 +63,8 @@ class _Note:
     """What was copied: the base, the number of the last copy, and the kata's head at that time.
 
     `lights` has the number of each avatar's newest light, and the commit that its tag names;
-    `edits` the number of the newest edit after that, and its commit.
+    `edits` the number of the newest edit after that, and its commit. `options` is the digest of the
+    kata's options.
     """
 
     base: str
@@ -71,6 +74,7 @@ class _Note:
     manifest: str
     lights: _Newest
     edits: _Newest = field(default_factory=dict)
+    options: str = ""
 
 
 class Replicator:
@@ -208,7 +212,7 @@ def copy(archive: Archive, kata: Kata) -> None:
         else:
             base, number = note.base, note.number + 1
             paths, lights = _additions(taken, note, lights)
-            added = _compressed(_new_members(taken, note.lights, paths))
+            added = _compressed(_new_members(taken, note, paths))
             archive.put_copy(kata.kata_id, Copy(base, number), added)
         written = archive.find(kata.kata_id)
         stamp = written.stamp if written is not None else ""
@@ -217,7 +221,9 @@ def copy(archive: Archive, kata: Kata) -> None:
             index.write(archive, kata)
         edits = {name: (minor, commit) for name, minor, commit in taken.head.edits}
         head = taken.head
-        now = _Note(base, number, stamp, head.digest, head.manifest_sha256, lights, edits)
+        now = _Note(
+            base, number, stamp, head.digest, head.manifest_sha256, lights, edits, head.options
+        )
         durable.replace(kata.folder / _NOTE, json_files.dumps(asdict(now)), sync=False)
     _log.debug("kata copied", kata=kata.kata_id, copy=number)
 
@@ -229,6 +235,8 @@ def _can_add_copy(note: _Note, stamp: str, taken: Snapshot, lights: _Newest) -> 
     """
     if note.stamp != stamp or note.manifest != taken.head.manifest_sha256:
         return False
+    if note.options and not taken.head.options:
+        return False  # a copy takes nothing away
     return note.number < _MAX_COPIES and all(
         name in lights
         and (lights[name][0] == DAMAGED or _continues(taken.avatars[name], note, lights[name]))
@@ -280,11 +288,13 @@ def _copy_all(archive: Archive, taken: Snapshot, opened: ExitStack) -> str:
 
 
 def _new_members(
-    taken: Snapshot, before: _Newest, paths: dict[str, list[PurePosixPath]]
+    taken: Snapshot, before: _Note, paths: dict[str, list[PurePosixPath]]
 ) -> Iterator[bytes]:
     """Yield a tar of avatars that are new since `before`, and of the new files of the others."""
+    if taken.head.options not in {before.options, UNREADABLE}:
+        yield from snapshot.selected_members(taken, [snapshot.OPTIONS_PATH])
     for name in taken.avatars:
-        if name not in before:
+        if name not in before.lights:
             yield from snapshot.members_without_sandbox(taken, name)
         else:
             yield from snapshot.selected_members(taken, paths.get(name, []))

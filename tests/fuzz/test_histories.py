@@ -52,6 +52,10 @@ class Machine(RuleBasedStateMachine):
     def record_more(self, kata: int, avatar: int, files: dict[str, bytes]) -> None:
         self.take("record", kata, avatar, files)
 
+    @rule(kata=ANY, avatar=ANY, option=ANY, value=st.booleans())
+    def set_options(self, kata: int, avatar: int, option: int, value: bool) -> None:  # noqa: FBT001
+        self.take("set_options", kata, avatar, option, value)
+
     @rule(kata=ANY, avatar=ANY, was=ANY, now=ANY)
     def diff(self, kata: int, avatar: int, was: int, now: int) -> None:
         self.take("diff", kata, avatar, was, now)

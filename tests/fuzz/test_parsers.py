@@ -23,7 +23,7 @@ from storer.fs.json_files import Unreadable
 from storer.fs.write_ahead_log import JOURNAL, Entry, WriteAheadLog
 from storer.git import loose_objects
 from storer.git.reader import GitReader
-from storer.kata import light, lights, manifest
+from storer.kata import light, lights, manifest, options
 from storer.start_points.folders import MANIFEST
 from storer.start_points.start_points import StartPoints
 from storer.tar import headers
@@ -137,11 +137,17 @@ def test_a_page_token_is_read_or_refused(token: str | bytes) -> None:
             read(text)
 
 
+OPTIONS = {
+    "revision": 3,
+    "kata": {"theme": "dark", "predict": True},
+    "avatars": {"whale": {"theme": "light", "revert_red": False}},
+}
 READERS: list[tuple[str, Any, Callable[[Any], object]]] = [
     ("a manifest", katas.manifest(), manifest.from_json),
     ("a time", {"created": katas.WHEN}, manifest.created),
     ("lights", [katas.light(0), katas.light(1)], lights.parse),
     ("a light", katas.light(1), light.from_json),
+    ("options", OPTIONS, options.parse),
     ("files", {"a": "b", "c": "\udcff"}, json_files.read_files),
 ]
 

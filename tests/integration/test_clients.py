@@ -42,6 +42,7 @@ whale 0 hiker.c, hiker.h, hiker.tests.c, cyber-dojo.sh, makefile
 1
 1.1 notes.txt
 7 * 8?
+true
 stale true
 0 true
 1 true

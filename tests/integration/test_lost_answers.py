@@ -46,6 +46,7 @@ def requests(kata_id: str) -> dict[str, dict[str, Any]]:
     return {
         "storer.CreateKata": {"manifest": json_format.MessageToDict(a_manifest())},
         "storer.GetKata": kata,
+        "storer.SetOptions": {**kata, "options": {"theme": "THEME_DARK", "predict": False}},
         "storer.CompleteKataId": {"partialId": kata_id[:6]},
         "storer.ListKatas": {},
         "storer.ImportKata": kata,
@@ -79,6 +80,7 @@ CHANGE = {
     "storer.StartAvatar",
     "storer.RecordTest",
     "storer.RecordEdit",
+    "storer.SetOptions",
     "storer.DeleteKata",
     "storer.ArchiveKata",
 }
@@ -138,7 +140,7 @@ def all_katas(katas: Katas) -> set[str]:
 
 
 def everything(katas: Katas, data_containers: DataContainers) -> object:
-    """Return all katas with their lights, and all volumes of katas."""
+    """Return all katas with their lights and options, and all volumes of katas."""
     listed = katas.stub.ListKatas(storer_pb2.ListKatasRequest(with_details=True))
     found = {
         each.kata_id: (each.source, each.details.avatar_count, each.details.light_count)
@@ -153,7 +155,12 @@ def everything(katas: Katas, data_containers: DataContainers) -> object:
             storer_pb2.ListLightsRequest(kata_id=each.kata_id, with_edits=True)
         ).avatars
     ]
-    return found, edits, sorted(data_containers.kata_ids())
+    options = [
+        katas.get(each.kata_id).options.SerializeToString(deterministic=True)
+        for each in listed.katas
+        if each.source == here
+    ]
+    return found, edits, options, sorted(data_containers.kata_ids())
 
 
 def done(service: Service, name: str) -> int:

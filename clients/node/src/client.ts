@@ -2,14 +2,14 @@
 import { createHash, randomUUID } from "node:crypto";
 import { open, rename, rm } from "node:fs/promises";
 import { setTimeout as pause } from "node:timers/promises";
-import { type DescMessage, type MessageInitShape, type MessageShape } from "@bufbuild/protobuf";
+import { type DescMessage, equals, type MessageInitShape, type MessageShape } from "@bufbuild/protobuf";
 import { Client as Connection, credentials } from "@grpc/grpc-js";
 import { CallFailed, Incomplete, refused } from "./errors.js";
 import type { Colour } from "./gen/cyberdojo/colour/v1/colour_pb.js";
 import { RunnerService, type RunResponse, type RunStreamResponse } from "./gen/cyberdojo/runner/v1/runner_pb.js";
 import serviceConfig from "./gen/service_config.js";
 import { StartPointsService } from "./gen/cyberdojo/startpoints/v1/startpoints_pb.js";
-import { Compression, type DownloadKataRequestSchema, type Light, type ManifestSchema, StorerService, type WatchKataResponse, type WatchKatasResponse } from "./gen/cyberdojo/storer/v1/storer_pb.js";
+import { Compression, type DownloadKataRequestSchema, type KataOptions, KataOptionsSchema, type Light, type ManifestSchema, StorerService, type WatchKataResponse, type WatchKatasResponse } from "./gen/cyberdojo/storer/v1/storer_pb.js";
 import { type CallOptions, type Rpc, type Rpcs, rpcs } from "./rpcs.js";
 
 const MESSAGE_BYTES = 64 * 1024 * 1024;
@@ -211,21 +211,31 @@ export class Client {
   /**
    * Yields a kata's lights as they happen, beginning after those `seen` of each avatar.
    *
-   * A stream that breaks is opened again, so each light comes once, and `caughtUp` too. End it by leaving the loop, or by
+   * With `withOptions` also its options, those of now first, and again when they change. A stream that breaks is opened
+   * again, so each light comes once, and `caughtUp` too. End it by leaving the loop, or by
    * the signal; it ends with NoSuchKata when the kata is deleted.
    */
   async *watch(
     kataId: string,
-    { seen = {}, signal }: { seen?: Record<string, number>; signal?: AbortSignal } = {},
+    {
+      seen = {},
+      withOptions = false,
+      signal,
+    }: { seen?: Record<string, number>; withOptions?: boolean; signal?: AbortSignal } = {},
   ): AsyncGenerator<WatchKataResponse> {
     const known = { ...seen };
     const attempts = new Attempts(undefined, signal);
     let hasCaughtUp = false;
+    let options: KataOptions | undefined;
     while (!signal?.aborted) {
       try {
-        for await (const each of this.storer.watchKata({ kataId, seen: known }, { signal })) {
+        const request = { kataId, seen: known, withOptions };
+        for await (const each of this.storer.watchKata(request, { signal })) {
           attempts.reset();
-          if (each.light) known[each.avatar] = each.light.number;
+          if (each.options) {
+            if (options && equals(KataOptionsSchema, options, each.options)) continue;
+            options = each.options;
+          } else if (each.light) known[each.avatar] = each.light.number;
           else if (hasCaughtUp) continue;
           hasCaughtUp ||= each.caughtUp;
           yield each;

@@ -21,8 +21,10 @@ async function done(client, task, folder) {
   if (task.press) return press(client, task);
   if (task.watch) {
     const seen = [];
-    for await (const each of client.watch(KATA_ID, { seen: task.watch.seen })) {
-      seen.push(each.caughtUp ? "caught up" : [each.avatar, each.light.number]);
+    const { seen: known, withOptions } = task.watch;
+    for await (const each of client.watch(KATA_ID, { seen: known, withOptions })) {
+      if (each.options) seen.push(toJson(dojo.KataOptionsSchema, each.options));
+      else seen.push(each.caughtUp ? "caught up" : [each.avatar, each.light.number]);
       if (seen.length === task.watch.take) break;
     }
     return { seen };

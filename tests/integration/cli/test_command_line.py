@@ -225,6 +225,21 @@ def test_edits_are_shown_between_the_lights_to_who_asks(
         assert (refused.code, "2.1 for an edit" in refused.complaint) == (2, True)
 
 
+def test_options_are_shown(storer_line: CommandLine, katas: Katas, kata_id: str) -> None:
+    dark = storer_pb2.Options(theme=storer_pb2.THEME_DARK, predict=True)
+    own = storer_pb2.Options(syntax_colour=False)
+    for avatar, options in (("", dark), ("whale", own)):
+        request = storer_pb2.SetOptionsRequest(kata_id=kata_id, avatar=avatar, options=options)
+        katas.stub.SetOptions(request)
+    text = storer_line.run("show", kata_id).text
+    assert "options    theme dark, predict on\noptions    whale: syntax colour off\n" in text
+    (record,) = storer_line.run("show", kata_id, "--json").records()
+    assert record["options"] == {
+        "kata": {"theme": "THEME_DARK", "predict": True},
+        "avatars": {"whale": {"syntax_colour": False}},
+    }
+
+
 @pytest.mark.parametrize("arguments", [("newest",), ("4",)])
 def test_a_light_is_shown_with_its_files_and_output(
     storer_line: CommandLine, kata_id: str, arguments: tuple[str, ...]

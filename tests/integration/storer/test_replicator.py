@@ -337,7 +337,7 @@ def test_lights_of_another_machine_are_not_overwritten(
     katas.record(kata_id, "whale", files(12))
     ours = katas.lights(kata_id, "whale")
     wait_until(lambda: any("not copied" in line for line in machine.troubles()))
-    says = "the archive has lights that are not here"
+    says = "the archive has lights or options that are not here"
     for _ in range(2):
         with refused(grpc.StatusCode.FAILED_PRECONDITION, says=says):
             katas.stub.ArchiveKata(storer_pb2.ArchiveKataRequest(kata_id=kata_id))
@@ -355,6 +355,38 @@ def test_a_machine_with_fewer_lights_does_not_overwrite_the_archive(
     assert archive_at(place).find(kata_id) == before
     assert katas.lights(kata_id, "whale") == there.lights(kata_id, "whale")
     assert dict(katas.files(kata_id, "whale").files) == files(2)
+
+
+def set_option(katas: Katas, kata_id: str, **options: bool) -> storer_pb2.KataOptions:
+    request = storer_pb2.SetOptionsRequest(kata_id=kata_id)
+    for name, is_on in options.items():
+        setattr(request.options, name, is_on)
+    return katas.stub.SetOptions(request).options
+
+
+def test_options_that_another_machine_has_set_are_not_lost(
+    katas: Katas, machine: Service, taken_over: tuple[str, Katas]
+) -> None:
+    kata_id, there = taken_over
+    theirs = set_option(there, kata_id, predict=True)
+    archive(there, kata_id)
+    archive(katas, kata_id)  # which has fewer lights, and no options
+    assert katas.get(kata_id).options == theirs
+    # Now each sets another one.
+    there.get(kata_id)
+    ours = set_option(katas, kata_id, revert_red=True)
+    theirs = set_option(there, kata_id, revert_green=True)
+    archive(there, kata_id)
+    wait_until(lambda: any("not copied" in line for line in machine.troubles()))
+    with refused(grpc.StatusCode.FAILED_PRECONDITION, says="lights or options"):
+        katas.stub.ArchiveKata(storer_pb2.ArchiveKataRequest(kata_id=kata_id))
+    assert katas.get(kata_id).options == ours
+    assert there.get(kata_id).options == theirs
+    # Who has set more has the later ones.
+    ours = set_option(katas, kata_id, revert_amber=True)
+    archive(katas, kata_id)
+    archive(there, kata_id)
+    assert there.get(kata_id).options == ours
 
 
 @pytest.mark.parametrize("is_backup", [False, True])

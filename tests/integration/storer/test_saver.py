@@ -207,6 +207,8 @@ def test_edits_between_lights_are_kept_beside_them(
     assert kept(avatar, "1")["saver"]["event"] == session.events[1].said
     about = MessageToDict(kata.manifest.other)["saver"]
     assert about["katas"]["koala"]["options"]["theme"] == "dark"
+    own = storer_pb2.Options(theme=storer_pb2.THEME_DARK)
+    assert kata.options == storer_pb2.KataOptions(kata=storer_pb2.Options(), avatars={"koala": own})
     parts = list(here.stub.VerifyKatas(storer_pb2.VerifyKatasRequest(kata_ids=[kata.kata_id])))
     assert [part for part in parts if part.HasField("finding")] == []
 

@@ -13,7 +13,7 @@ import pytest
 from cyberdojo.output.v1 import output_pb2
 from cyberdojo.results.v1 import results_pb2
 from cyberdojo.storer.v1 import storer_pb2
-from dojo import kata_ids
+from dojo import avatars, kata_ids
 from support.storer import saver_katas
 from support.storer.katas_directories import LegacyKata, each_legacy_kata
 from support.storer.saver_katas import folder_of
@@ -129,6 +129,8 @@ def test_a_kata_of_ours_is_the_same_when_it_comes_back(
     for name in ("whale", "lion"):
         request = storer_pb2.RecordTestRequest(kata_id=kata_id, avatar=name, source=source)
         katas.stub.RecordTest(request)
+    set_options(katas, kata_id, theme=storer_pb2.THEME_DARK, predict=False)
+    set_options(katas, kata_id, "whale", predict=True, theme=storer_pb2.THEME_DARK)
     out = export(katas, kata_id, tmp_path / "out")
     (group,) = (path for path in out.glob("groups/*/*/*"))
     events = read(next(out.glob("katas/*/*/*/events.json")))
@@ -139,6 +141,7 @@ def test_a_kata_of_ours_is_the_same_when_it_comes_back(
     assert back.kata_id == kata_ids.of_old(old_id)
     first = katas.get(kata_id)
     assert list(back.avatars) == list(first.avatars)
+    assert back.options == first.options
     assert not back.damaged
     assert back.created == first.created
     back.manifest.other.Clear()
@@ -164,6 +167,64 @@ def test_a_kata_of_ours_is_the_same_when_it_comes_back(
         assert {tag: as_json(each) for tag, each in events_of(repository).items()} == {
             tag: as_json(each) for tag, each in events_of(path).items()
         }
+
+
+def set_options(katas: Katas, kata_id: str, avatar: str = "", **options: Any) -> None:
+    given = storer_pb2.Options(**options)
+    request = storer_pb2.SetOptionsRequest(kata_id=kata_id, avatar=avatar, options=given)
+    katas.stub.SetOptions(request)
+
+
+def options_in(out: Path, old_id: str) -> Any:
+    return read(folder_of(out, "katas", old_id) / "options.json")
+
+
+def test_options_of_a_saver_come_back_as_they_were_or_as_they_were_set(
+    katas: Katas, saver: Path, tmp_path: Path
+) -> None:
+    session = saver_katas.session_of_runs("rUqcey", index=KOALA)
+    session.options |= {"theme": "dark", "colour": "purple", "fork_button": "off"}
+    other = saver_katas.session_of_runs("38w9NC", index=LEOPARD)
+    other.options["revert_red"] = "on"
+    saver_katas.write_group(saver, GROUP, [session, other], 2, is_stale=False)
+    kata = katas.get(GROUP)
+    assert kata.options.avatars["koala"] == storer_pb2.Options(theme=storer_pb2.THEME_DARK)
+    assert kata.options.avatars["leopard"] == storer_pb2.Options(revert_red=True)
+    out = export(katas, kata.kata_id, tmp_path / "out")
+    assert options_in(out, "rUqcey") == session.options
+    assert options_in(out, "38w9NC") == other.options
+    set_options(katas, kata.kata_id, predict=True)
+    set_options(katas, kata.kata_id, "koala", syntax_colour=False)
+    unset = storer_pb2.SetOptionsRequest(
+        kata_id=kata.kata_id, avatar="leopard", unset=["revert_red"]
+    )
+    katas.stub.SetOptions(unset)
+    out = export(katas, kata.kata_id, tmp_path / "set")
+    assert options_in(out, "rUqcey") == {**session.options, "colour": "off", "predict": "on"}
+    assert options_in(out, "38w9NC") == {**other.options, "predict": "on", "revert_red": "off"}
+
+
+def test_what_a_saver_sets_meanwhile_has_precedence(
+    katas: Katas, saver: Path, tmp_path: Path
+) -> None:
+    kata_id = katas.started("whale", "lion")
+    set_options(katas, kata_id, theme=storer_pb2.THEME_DARK)
+    out = export(katas, kata_id, tmp_path / "out")
+    shutil.copytree(out, saver, dirs_exist_ok=True)
+    (group,) = (path for path in out.glob("groups/*/*/*"))
+    words = (group / "katas.txt").read_text().split()
+    old_ids = dict(zip(words[1::2], words[::2], strict=True))
+    repository = folder_of(saver, "katas", old_ids[str(avatars.NAMES.index("lion"))])
+    options = {**read(repository / "options.json"), "theme": "light", "predict": "on"}
+    (repository / "options.json").write_text(json.dumps(options))
+    identity = ("-c", "user.name=a", "-c", "user.email=a@b.c")
+    git(repository, "reset", "-q", "--mixed")
+    git(repository, "add", "options.json")
+    git(repository, *identity, "commit", "-q", "-m", "set option theme to light")
+    back = katas.get("".join(group.parts[-3:])).options
+    assert back.kata == storer_pb2.Options(theme=storer_pb2.THEME_DARK)
+    own = storer_pb2.Options(theme=storer_pb2.THEME_LIGHT, predict=True)
+    assert dict(back.avatars) == {"lion": own}
 
 
 @each_legacy_kata

@@ -167,6 +167,16 @@ def _json_values(pair: Pair) -> None:
     _refuse(pair, [_members(files), bytes(2 * tars.BLOCK)], says, _NOT_USABLE)
 
 
+def _options(pair: Pair) -> None:
+    """Options that are too large keep nobody from the kata."""
+    options = b'{"kata":{"predict":true},"more":"%s"}' % (b"x" * (2 * limits.MAX_OPTIONS_BYTES))
+    tar = [_members({**_good(), "options.json": options}), bytes(2 * tars.BLOCK)]
+    requests = restore_requests(_compressed(tar), overwrite=True)
+    kata_id = pair.katas.stub.RestoreKata(requests, timeout=SECONDS).kata_id
+    assert not pair.katas.get(kata_id).HasField("options")
+    pair.katas.delete(kata_id)
+
+
 def _git_references(pair: Pair) -> None:
     made = katas.avatar()
     files = {**made.repository.loose(), "packed-refs": bytes(2 * limits.GIT_REFERENCES_BYTES)}
@@ -190,6 +200,7 @@ CASES: dict[str, Case] = {
     "MAX_SPARSE_FILE_BYTES": _sparse_size,
     "MAX_JSON_BYTES": _json_bytes,
     "MAX_JSON_VALUES": _json_values,
+    "MAX_OPTIONS_BYTES": _options,
 }
 
 # They take minutes, and gigabytes of the disk.

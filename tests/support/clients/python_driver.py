@@ -65,7 +65,7 @@ async def _done(client: Any, do: Mapping[str, Any], folder: Path) -> dict[str, A
         case {"press": files}:
             return await _press(client, do, files)
         case {"watch": watch}:
-            return {"seen": await _watched(client, **watch)}
+            return {"seen": await _watched(client, watch)}
         case {"watch_katas": watch}:
             return {"seen": await _watched_katas(client, **watch)}
         case {"download": name}:
@@ -99,13 +99,17 @@ async def _messages(iterator: Any) -> list[dict[str, Any]]:
     return [json_format.MessageToDict(each) async for each in _each(iterator)]
 
 
-async def _watched(client: Any, seen: dict[str, int], take: int) -> list[Any]:
+async def _watched(client: Any, watch: Mapping[str, Any]) -> list[Any]:
     happened: list[Any] = []
-    watching = client.watch(KATA_ID, seen)
+    more = {"with_options": True} if watch.get("withOptions") else {}
+    watching = client.watch(KATA_ID, watch["seen"], **more)
     async for each in _each(watching):
         light = [each.avatar, each.light.number]
-        happened.append("caught up" if each.caught_up else light)
-        if len(happened) == take:
+        if each.HasField("options"):
+            happened.append(json_format.MessageToDict(each.options))
+        else:
+            happened.append("caught up" if each.caught_up else light)
+        if len(happened) == watch["take"]:
             break
     await _value(watching.aclose() if hasattr(watching, "aclose") else watching.close())
     return happened

@@ -18,6 +18,7 @@ from support.storer.storing import FILES, RED, Katas
 from support.storer.verifying import verify
 
 NAMES = ("whale", "zebra", "owl")
+_OPTIONS = ("syntax_colour", "predict", "revert_red")
 MAX_KATAS = 4
 # A storer remembers more backups than these, but not all.
 _KNOWN_BACKUPS = 8
@@ -25,10 +26,16 @@ _KNOWN_BACKUPS = 8
 
 @dataclass
 class Model:
-    """A kata as it should be: the files of each avatar's lights, the start first."""
+    """A kata as it should be: the files of each avatar's lights, the start first.
+
+    `options` has those that are set, by the avatar, "" for the kata, and by name; `changes` is how
+    often they changed.
+    """
 
     files: dict[str, bytes]
     avatars: dict[str, list[dict[str, bytes]]] = field(default_factory=dict)
+    options: dict[str, dict[str, bool]] = field(default_factory=dict)
+    changes: int = 0
 
 
 @dataclass(frozen=True)
@@ -117,6 +124,19 @@ class History:
             assert (recorded.number, recorded.colour) == (len(lights), RED)
             lights.append(dict(files))
 
+    def _set_options(self, kata: int, avatar: int, option: int, value: bool) -> None:  # noqa: FBT001
+        """Set an option of the kata, or of an avatar if there are so many."""
+        with self._one(kata) as (kata_id, model):
+            name = ["", *sorted(model.avatars)][avatar % (len(model.avatars) + 1)]
+            chosen = _OPTIONS[option % len(_OPTIONS)]
+            request = storer_pb2.SetOptionsRequest(kata_id=kata_id, avatar=name)
+            setattr(request.options, chosen, value)
+            self._katas.stub.SetOptions(request)
+            own = model.options.setdefault(name, {})
+            model.changes += own.get(chosen) != value
+            own[chosen] = value
+            self._compare(kata_id)
+
     def _get(self, kata: int) -> None:
         with self._one(kata) as (kata_id, _):
             self._compare(kata_id)
@@ -135,7 +155,10 @@ class History:
             if len(self._models) < MAX_KATAS:
                 at = number % len(lights)
                 request = storer_pb2.ForkKataRequest(kata_id=kata_id, avatar=name, light_number=at)
-                self._add(self._katas.stub.ForkKata(request).kata_id, Model(dict(lights[at])))
+                options = self._models[kata_id].options
+                hold = {**options.get("", {}), **options.get(name, {})}
+                forked = Model(dict(lights[at]), {}, {"": hold} if hold else {}, int(bool(hold)))
+                self._add(self._katas.stub.ForkKata(request).kata_id, forked)
 
     def _archive(self, kata: int) -> None:
         with self._one(kata) as (kata_id, _):
@@ -265,6 +288,12 @@ class History:
         found = self._katas.get(kata_id)
         assert dict(found.manifest.files) == model.files
         assert list(found.avatars) == sorted(model.avatars)
+        own = {"": found.options.kata, **found.options.avatars}
+        options = {
+            name: {each.name: value for each, value in of_one.ListFields()}
+            for name, of_one in own.items()
+        }
+        assert {name: each for name, each in options.items() if each} == model.options
         for name, lights in model.avatars.items():
             numbers = [light.number for light in self._katas.lights(kata_id, name)]
             assert numbers == list(range(len(lights)))
@@ -279,8 +308,12 @@ class History:
 
 
 def _continues(later: Model, earlier: Model) -> bool:
-    """Whether each avatar of the earlier kata is in the later one, with the same lights first."""
-    return all(
+    """Whether each avatar of the earlier kata is in the later one, with the same lights first.
+
+    The later one has to have the same options, or later ones.
+    """
+    is_same = (later.changes, later.options) == (earlier.changes, earlier.options)
+    return (is_same or later.changes > earlier.changes) and all(
         later.avatars.get(name, [])[: len(lights)] == lights
         for name, lights in earlier.avatars.items()
     )

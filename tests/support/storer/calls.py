@@ -11,6 +11,9 @@ from support.storer.storing import Stub, a_test
 # Every RPC whose request has a kata and no avatar, with a valid request.
 OF_A_KATA: dict[str, Callable[[str], Any]] = {
     "GetKata": lambda kata_id: storer_pb2.GetKataRequest(kata_id=kata_id),
+    "SetOptions": lambda kata_id: storer_pb2.SetOptionsRequest(
+        kata_id=kata_id, options=storer_pb2.Options(predict=True)
+    ),
     "ImportKata": lambda kata_id: storer_pb2.ImportKataRequest(kata_id=kata_id),
     "DeleteKata": lambda kata_id: storer_pb2.DeleteKataRequest(kata_id=kata_id),
     "StartAvatar": lambda kata_id: storer_pb2.StartAvatarRequest(kata_id=kata_id),

@@ -24,8 +24,11 @@ from support.storer.storing import FILES, STARTED, Katas, a_test, timestamp
 # The times of an avatar's lights, in seconds since 1970, the start's first; and between them those
 # of its edits, less than 0.
 Lights = tuple[int, ...]
-# The avatars of a kata with their lights and edits; None if there is no such kata.
+# The avatars of a kata with their lights and edits, and by OPTIONS the options of the kata, as a
+# number, if somebody has set them; None if there is no such kata.
 State = Mapping[str, Lights] | None
+
+OPTIONS = ""
 
 _MOST_KATAS = 3
 _MOST_AVATARS = 4
@@ -118,9 +121,9 @@ class Client:
             return
         kata_id = self._random.choice(own)
         calls: list[Callable[[Katas, str], None]]
-        calls = [self._start, self._record, self._edit, self._archive, self._restore]
-        calls.append(self._delete)
-        (call,) = self._random.choices(calls, [2, 12, 4, 2, 1, 1])
+        calls = [self._start, self._record, self._edit, self._set_options, self._archive]
+        calls += [self._restore, self._delete]
+        (call,) = self._random.choices(calls, [2, 12, 4, 2, 2, 1, 1])
         if self._random.random() < 0.25:
             calls = [self._start_shared, self._record_shared]
             (call,) = self._random.choices(calls, [1, 4])
@@ -154,7 +157,7 @@ class Client:
     def _start(self, katas: Katas, kata_id: str) -> None:
         state = self._state(kata_id)
         free = [name for name in avatars.NAMES if name not in state]
-        if len(avatars.NAMES) - len(free) >= _MOST_AVATARS:
+        if len(_avatars(state)) >= _MOST_AVATARS:
             return
         name = self._random.choice(free)
         with self._stepping(kata_id, {**state, name: (_START,)}), _losing():
@@ -163,10 +166,10 @@ class Client:
 
     def _record(self, katas: Katas, kata_id: str) -> None:
         state = self._state(kata_id)
-        if not state:
+        if not _avatars(state):
             self._start(katas, kata_id)
             return
-        name = self._random.choice(sorted(state))
+        name = self._random.choice(_avatars(state))
         at = _START + next(_NUMBERS)
         self._record_as(katas, kata_id, name, at)
 
@@ -184,8 +187,8 @@ class Client:
         self._count("record")
 
     def _edit(self, katas: Katas, kata_id: str) -> None:
-        if state := self._state(kata_id):
-            name = self._random.choice(sorted(state))
+        if names := _avatars(self._state(kata_id)):
+            name = self._random.choice(names)
             self._edit_as(katas, kata_id, name, _START + next(_NUMBERS))
 
     def _edit_as(self, katas: Katas, kata_id: str, name: str, at: int) -> None:
@@ -207,6 +210,19 @@ class Client:
         place = (edit.light_number, edit.number)
         assert (place, edit.time.seconds) == (places_of(after)[after.index(-at)], at)
         self._count("edit")
+
+    def _set_options(self, katas: Katas, kata_id: str) -> None:
+        self._set_options_to(katas, kata_id, self._random.getrandbits(6))
+
+    def _set_options_to(self, katas: Katas, kata_id: str, number: int) -> None:
+        """Set all options of a kata, which may have been set."""
+        self._unanswered = lambda katas: self._set_options_to(katas, kata_id, number)
+        request = storer_pb2.SetOptionsRequest(kata_id=kata_id, options=_options(number))
+        with self._stepping(kata_id, {**self._state(kata_id), OPTIONS: (number,)}), _losing():
+            found = katas.stub.SetOptions(request).options
+        self._unanswered = None
+        assert found.kata == request.options
+        self._count("options")
 
     def _archive(self, katas: Katas, kata_id: str) -> None:
         if self._random.random() < 0.2:
@@ -295,7 +311,9 @@ class Client:
     def check_files(self, katas: Katas) -> None:
         """Check that each light has the files that it was recorded with."""
         for kata_id, steps in self.steps.items():
-            for name, lights in (steps[-1].state or {}).items():
+            state = steps[-1].state or {}
+            for name in _avatars(state):
+                lights = state[name]
                 for (number, minor), at in zip(places_of(lights), lights, strict=True):
                     if abs(at) > _START:
                         request = storer_pb2.GetFilesRequest(
@@ -371,7 +389,29 @@ def observe(katas: Katas, kata_id: str) -> State:
         raise
     for each in found.avatars:
         assert [light.number for light in each.lights] == [*range(len(each.lights))]
-    return {each.avatar: _events(each) for each in found.avatars}
+    state = {each.avatar: _events(each) for each in found.avatars}
+    options = katas.get(kata_id).options.kata
+    numbers = [number for number in range(64) if _options(number) == options]
+    return {**state, OPTIONS: tuple(numbers)} if numbers else state
+
+
+def _avatars(state: Mapping[str, Lights]) -> list[str]:
+    """Return the names of the avatars of a state."""
+    return sorted(state.keys() - {OPTIONS})
+
+
+def _options(number: int) -> storer_pb2.Options:
+    """Return options that are all set, a bit of `number` for each."""
+    bits = [bool(number >> place & 1) for place in range(6)]
+    options = storer_pb2.Options(
+        syntax_colour=bits[1],
+        predict=bits[2],
+        revert_red=bits[3],
+        revert_amber=bits[4],
+        revert_green=bits[5],
+    )
+    options.theme = storer_pb2.THEME_DARK if bits[0] else storer_pb2.THEME_LIGHT
+    return options
 
 
 def _events(found: storer_pb2.AvatarLights) -> Lights:

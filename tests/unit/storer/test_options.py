@@ -1,0 +1,139 @@
+"""The file of a kata's options: what is read, what is kept, and which is the later one."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from storer.fs.json_files import Unreadable
+from storer.kata import options
+from storer.kata.options import OPTIONS, PUT_ASIDE, KataOptions, Options
+from storer.saver import kata as saver_kata
+from storer.saver import options as saver_options
+
+DARK = Options(theme="dark")
+
+
+def written(folder: Path, *changes: tuple[str, Options]) -> Path:
+    """Make a folder of a kata with options that came by these changes."""
+    folder.mkdir(exist_ok=True)
+    found = KataOptions()
+    for avatar, given in changes:
+        found = found.changed(avatar, given)
+    options.write(folder, options.dump(found))
+    return folder
+
+
+def test_options_are_read_as_they_were_written(tmp_path: Path) -> None:
+    own = Options(syntax_colour=False, revert_green=True)
+    written(tmp_path, ("", DARK), ("whale", own), ("", Options(predict=False)))
+    found = options.read(tmp_path)
+    assert found.kata == Options(theme="dark", predict=False)
+    assert found.avatars == {"whale": own}
+    assert found.revision == 3
+    assert found.of("whale") == Options(
+        "dark", syntax_colour=False, predict=False, revert_green=True
+    )
+    assert found.of("zebra") == found.kata
+    assert options.parse(json.loads(options.dump(found))) == found
+
+
+def test_a_kata_without_the_file_has_no_options(tmp_path: Path) -> None:
+    assert options.read(tmp_path) == KataOptions()
+    assert options.digest(tmp_path) == ""
+
+
+def test_an_avatar_whose_options_are_all_set_no_longer_has_none() -> None:
+    found = KataOptions().changed("whale", DARK).changed("whale", Options(), ["theme"])
+    assert found == KataOptions()
+    assert found.revision == 2
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"kata": None},
+        {"kata": {"theme": "blue"}},
+        {"kata": {"theme": ["dark"]}},
+        {"kata": {"predict": 1}},
+        {"kata": {"predict": "on"}},
+        {"avatars": {"whale": []}},
+        {"avatars": {"dragon": 1}},
+        {"avatars": None},
+        {"revision": True},
+        {"revision": "1"},
+        {"revision": 2**53},
+    ],
+)
+def test_what_can_not_be_options_is_unreadable(tmp_path: Path, value: Any) -> None:
+    (tmp_path / OPTIONS).write_text(json.dumps(value))
+    with pytest.raises(Unreadable):
+        options.read(tmp_path)
+    assert options.read_or_none(tmp_path) == KataOptions()
+
+
+def test_a_revision_does_not_outgrow_what_can_be_read() -> None:
+    most = options.parse({"revision": 2**53 - 1})
+    assert options.parse(json.loads(options.dump(most.changed("", DARK)))).kata == DARK
+
+
+def test_what_is_no_file_is_unreadable_and_no_link_is_followed(tmp_path: Path) -> None:
+    path = tmp_path / OPTIONS
+    (tmp_path / "elsewhere").write_text('{"kata":{"theme":"dark"}}')
+    for make in (path.mkdir, lambda: path.symlink_to("elsewhere"), lambda: os.mkfifo(path)):
+        make()
+        assert options.is_damaged(tmp_path)
+        options.put_aside(tmp_path)
+        assert os.path.lexists(tmp_path / PUT_ASIDE)
+        assert not os.path.lexists(path)
+
+
+def test_the_later_of_two_copies_has_more_changes(tmp_path: Path) -> None:
+    one = written(tmp_path / "one", ("", DARK))
+    two = written(tmp_path / "two", ("", DARK), ("", Options(predict=True)))
+    back = written(tmp_path / "back", ("", DARK), ("", Options(predict=True)), ("", DARK))
+    other = written(tmp_path / "other", ("", Options(theme="light")))
+    none = tmp_path / "none"
+    none.mkdir()
+    assert options.go_on(one, one)
+    assert options.go_on(none, one)
+    assert options.go_on(one, two)
+    assert options.go_on(two, back)
+    assert not options.go_on(two, one)
+    assert not options.go_on(back, two)
+    assert not options.go_on(one, none)
+    assert not options.go_on(one, other)
+    assert not options.go_on(other, one)
+    (one / OPTIONS).write_text("damaged")
+    assert options.go_on(one, other)
+    assert not options.go_on(other, one)
+
+
+KEPT = {"theme": "light", "colour": "on", "predict": "off", "revert_red": "on"}
+
+
+def test_options_of_a_saver_are_those_that_differ_from_what_holds() -> None:
+    taken = saver_options.taken({"theme": "dark"}, None, {"whale": KEPT, "zebra": {}})
+    assert taken.kata == DARK
+    assert taken.avatars == {"whale": Options(theme="light", revert_red=True)}
+
+
+def test_what_a_storer_wrote_for_itself_is_taken_unless_it_can_not_be_read() -> None:
+    own = {"options": {"kata": {"predict": True}, "revision": 7}}
+    taken = saver_options.taken({}, own, {"whale": {**KEPT, "predict": "on"}})
+    assert taken.kata == Options(predict=True)
+    assert taken.avatars == {"whale": Options(revert_red=True)}
+    odd: list[Any] = [{"options": {"kata": 1}}, {"options": 1}, [], "x"]
+    for bad in odd:
+        assert saver_options.taken({}, bad, {}) == KataOptions()
+
+
+def test_what_is_no_option_here_stays_as_a_saver_had_it() -> None:
+    kept = {**KEPT, "colour": "purple", "fork_button": "off"}
+    taken = saver_options.taken({}, None, {"whale": kept})
+    assert saver_options.written(taken, "whale", {}, kept) == {
+        **saver_kata.OPTIONS,
+        **kept,
+    }
