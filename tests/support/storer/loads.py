@@ -119,8 +119,8 @@ class Client:
         kata_id = self._random.choice(own)
         calls: list[Callable[[Katas, str], None]]
         calls = [self._start, self._record, self._edit, self._archive, self._restore]
-        calls.append(self._delete)
-        (call,) = self._random.choices(calls, [2, 12, 4, 2, 1, 1])
+        calls += [self._delete, self._fork]
+        (call,) = self._random.choices(calls, [2, 12, 4, 2, 1, 1, 1])
         if self._random.random() < 0.25:
             calls = [self._start_shared, self._record_shared]
             (call,) = self._random.choices(calls, [1, 4])
@@ -150,6 +150,39 @@ class Client:
             Step({}, sent, time.monotonic()),
         ]
         self._count("create")
+
+    def _fork(self, katas: Katas, kata_id: str) -> None:
+        """Fork one of the avatars, at one of its lights, if there are not too many katas."""
+        state = self._state(kata_id)
+        if state and len(self.existing()) <= _MOST_KATAS:
+            name = self._random.choice(sorted(state))
+            lights = state[name]
+            at = self._random.choice([at for at in range(len(lights)) if lights[at] > 0])
+            self._fork_as(katas, kata_id, name, lights[: at + 1], self._request_id())
+
+    def _fork_as(
+        self, katas: Katas, kata_id: str, name: str, lights: Lights, request_id: str
+    ) -> None:
+        """Fork an avatar that may have been forked; the kata has these lights and edits then."""
+        self._unanswered = lambda katas: self._fork_as(katas, kata_id, name, lights, request_id)
+        request = storer_pb2.ForkKataRequest(
+            kata_id=kata_id,
+            avatar=name,
+            light_number=places_of(lights)[-1][0],
+            request_id=request_id,
+            with_avatar=True,
+        )
+        sent = time.monotonic()
+        with _losing():
+            forked = katas.stub.ForkKata(request).kata_id
+        self._unanswered = None
+        assert forked not in self.steps
+        self.given.append(forked)
+        self.steps[forked] = [
+            Step(None, -math.inf, -math.inf),
+            Step({name: lights}, sent, time.monotonic()),
+        ]
+        self._count("fork")
 
     def _start(self, katas: Katas, kata_id: str) -> None:
         state = self._state(kata_id)
