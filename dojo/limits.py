@@ -111,8 +111,8 @@ COMPARING_WAIT_SECONDS = 10
 # It is read, and written into a new kata, in a process.
 LARGE_LIGHT_BYTES = 1024 * 1024
 
-# The processes that read and record large lights and fork avatars, and that check katas, at the same
-# time; and the memory of each.
+# The processes that read and record large lights and fork avatars, and that check katas, at the
+# same time; and the memory of each.
 MAX_LARGE_LIGHT_PROCESSES = 2
 MAX_CHECKING_PROCESSES = 1
 PROCESS_BYTES = 512 * 1024 * 1024
