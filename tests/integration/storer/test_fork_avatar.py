@@ -1,5 +1,6 @@
 """ForkKata with the avatar: somebody goes on from a light, in a kata of their own."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -11,8 +12,11 @@ import pytest
 from google.protobuf.json_format import MessageToDict
 
 from cyberdojo.results.v1 import results_pb2
+from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
 from cyberdojo.storer.v1 import storer_pb2
 from dojo.engine.data_containers import DataContainers
+from support.runner.submissions import PYTHON
+from support.services import Service
 from support.storer import backups
 from support.storer.katas_directories import LegacyKata, params
 from support.storer.storing import (
@@ -166,6 +170,39 @@ def test_a_fork_is_downloaded_restored_archived_and_backed_up_as_any_kata(
     assert set(told.outcomes.values()) == {"restored"}
     assert history(katas_elsewhere, forked, "whale") == expected
     assert not verify(katas_elsewhere, forked).findings
+
+
+def test_a_fork_comes_back_from_the_archive(
+    start_storer: Callable[..., Service], client: Callable[[Service], Katas], tmp_path: Path
+) -> None:
+    katas = client(start_storer(CYBER_DOJO_ARCHIVE=str(tmp_path / "archive")))
+    kata_id = session(katas)
+    forked = fork(katas, kata_id, "whale", 3)
+    expected = history(katas, kata_id, "whale", 3)
+    for each in (kata_id, forked):  # the fork is of a kata that comes back, too
+        katas.stub.ArchiveKata(storer_pb2.ArchiveKataRequest(kata_id=each))
+    assert history(katas, forked, "whale") == expected
+    again = fork(katas, kata_id, "whale", 3)
+    assert history(katas, again, "whale") == expected
+    assert not verify(katas, forked, again).findings
+
+
+def test_runs_go_on_in_the_sandbox_of_a_fork(
+    katas: Katas, storer_service: Service, start_service: Callable[..., Service]
+) -> None:
+    kata_id = session(katas)
+    forked = fork(katas, kata_id, "whale", 1)
+    runner = start_service("runner", CYBER_DOJO_STORER=storer_service.address)
+    files = {**FILES, "cyber-dojo.sh": b"ls; echo made > product\n"}
+    request = runner_pb2.RunRequest(
+        kata_id=forked, avatar="whale", image_name=PYTHON, files=files, max_seconds=60
+    )
+    with grpc.insecure_channel(runner.address) as channel:
+        stub = runner_pb2_grpc.RunnerServiceStub(channel)
+        first, second = stub.Run(request, timeout=120), stub.Run(request, timeout=120)
+    runner.stop()
+    assert first.stdout.content.decode().split() == sorted(FILES)
+    assert second.stdout.content.decode().split() == sorted([*FILES, "product"])
 
 
 def test_a_request_that_is_sent_again_gives_the_same_fork(
