@@ -261,6 +261,18 @@ class ProcessLost(Busy):
         )
 
 
+class HistoryTooLarge(Exhausted):
+    """An avatar's history is too large to come along in a fork."""
+
+    def __init__(self, kata_id: str, avatar: str, reason: str) -> None:
+        super().__init__(
+            f"kata {kata_id}: the history of {avatar} is too large for a fork: {reason}; "
+            "fork an earlier light, or without the avatar",
+            kata_id=kata_id,
+            avatar=avatar,
+        )
+
+
 class PullsExhausted(Exhausted, Busy):
     """As many images as are allowed are being pulled already."""
 

@@ -114,11 +114,16 @@ COMPARING_WAIT_SECONDS = 10
 # It is read, and written into a new kata, in a process.
 LARGE_LIGHT_BYTES = 1024 * 1024
 
-# The processes that read and record large lights, and that check katas, at the same time; and the
-# memory of each.
+# The processes that read and record large lights and fork avatars, and that check katas, at the
+# same time; and the memory of each.
 MAX_LARGE_LIGHT_PROCESSES = 2
 MAX_CHECKING_PROCESSES = 1
 PROCESS_BYTES = 512 * 1024 * 1024
+
+# The git objects of a history that comes along in a fork, and their bytes as they are read: folders
+# and commits are read twice.
+FORKED_OBJECTS = 50_000
+FORKED_BYTES = 512 * 1024**2
 
 # What is checked in the storer's own process: a small kata that comes in, now and then; and of one
 # call the small avatars, for so long.

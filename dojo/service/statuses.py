@@ -83,6 +83,7 @@ REASONS: Mapping[type[errors.DojoError], refusal_pb2.Reason.ValueType] = {
     errors.MemoryExhausted: refusal_pb2.REASON_MEMORY_FULL,
     errors.ProcessesExhausted: refusal_pb2.REASON_PROCESSES_FULL,
     errors.ProcessTooLarge: refusal_pb2.REASON_PROCESS_TOO_LARGE,
+    errors.HistoryTooLarge: refusal_pb2.REASON_HISTORY_TOO_LARGE,
     errors.ProcessLost: refusal_pb2.REASON_PROCESS_LOST,
     errors.NothingRead: refusal_pb2.REASON_ANSWERS_NOT_READ,
     errors.LockHeld: refusal_pb2.REASON_KATA_BUSY,

@@ -227,7 +227,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
     async def ForkKata(
         self, request: storer_pb2.ForkKataRequest, context: Context
     ) -> storer_pb2.ForkKataResponse:
-        """Create a kata that starts from a light's files."""
+        """Create a kata that starts from a light's files, or has the avatar as it was then."""
         kata_id, avatar = converters.kata_and_avatar(request.kata_id, request.avatar)
         number = converters.light_number(request)
         created = converters.time_from(
@@ -235,7 +235,10 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         )
         repeatable = converters.creating_request_from(request)
         forked = await self._threads.run(
-            partial(self._katas.fork, processes=self._large),
+            partial(
+                self._katas.fork_avatar if request.with_avatar else self._katas.fork,
+                processes=self._large,
+            ),
             *(kata_id, avatar, number, created, repeatable),
         )
         guesses.used(forked)

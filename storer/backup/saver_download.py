@@ -223,7 +223,7 @@ class _Export:
         kata_id, taken = self._kata.kata_id, set[str]()
         own = kata_ids.old_of(kata_id)
         ids: dict[str, str] = {}
-        for name in self._lights:
+        for name in self._lights if own is not None else ():  # those of a fork are another kata's
             kept = self._kept.get(name)
             old_id = kept.get("id") if isinstance(kept, dict) else None
             if isinstance(old_id, str) and kata_ids.is_old(old_id) and old_id not in taken:

@@ -8,7 +8,7 @@ The formats are git's own: https://git-scm.com/docs/gitformat-bundle and gitform
 
 import hashlib
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from dojo import waits
 from dojo.budget import Budget
@@ -27,9 +27,14 @@ def bundle(reader: GitReader, references: Mapping[str, str], budget: Budget) -> 
 
     The names of objects are drawn on the budget. Raises BudgetExceeded, and what `reader` does.
     """
-    names = reachable(reader, references, budget)
+    names = reachable(reader, references.values(), budget)
     lines = (f"{target} {name}\n" for name, target in references.items())
     yield b"".join([_SIGNATURE, *(line.encode() for line in lines), b"\n"])
+    yield from pack(reader, names)
+
+
+def pack(reader: GitReader, names: Collection[str]) -> Iterator[bytes]:
+    """Yield the bytes of a pack of the objects with these names. Raises what `reader` does."""
     digest = hashlib.sha1(usedforsecurity=False)
     header = b"PACK" + _PACK_VERSION.to_bytes(4, "big") + len(names).to_bytes(4, "big")
     digest.update(header)
@@ -43,10 +48,10 @@ def bundle(reader: GitReader, references: Mapping[str, str], budget: Budget) -> 
     yield digest.digest()
 
 
-def reachable(reader: GitReader, references: Mapping[str, str], budget: Budget) -> list[str]:
-    """Return the names of all objects that references lead to, each once. Raises BudgetExceeded."""
+def reachable(reader: GitReader, targets: Iterable[str], budget: Budget) -> list[str]:
+    """Return the names of objects and of all that they lead to. Raises BudgetExceeded."""
     found: dict[str, None] = {}
-    pending = [*references.values()]
+    pending = [*targets]
     while pending:
         name = pending.pop()
         if name in found:

@@ -85,7 +85,7 @@ class GitReader:
 
     def commit(self, reference: str) -> str:
         """Return the name of the commit that a reference leads to."""
-        name = self._target(reference)
+        name = self.target(reference)
         kind, content = self.read(name)
         while kind == "tag":
             name = _first_object(kind, content)
@@ -96,7 +96,7 @@ class GitReader:
 
     def root(self, reference: str) -> dict[bytes, TreeEntry]:
         """Return the entries of the root tree of the commit that a reference leads to."""
-        return self.root_of(self._target(reference))
+        return self.root_of(self.target(reference))
 
     def root_of(self, name: str) -> dict[bytes, TreeEntry]:
         """Return the entries of the root tree of a commit, or of the commit that a tag names."""
@@ -140,7 +140,8 @@ class GitReader:
             raise ValueError(f"the object {name} is missing") from None
         return _KINDS[ObjectType(number)], content
 
-    def _target(self, reference: str) -> str:
+    def target(self, reference: str) -> str:
+        """Return the name of the object that a reference names: a commit, or a tag."""
         try:
             content = loose_objects.read_file(f"{self._git}/{reference}")
         except FileNotFoundError:  # the reference may be in packed-refs

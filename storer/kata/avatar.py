@@ -58,16 +58,16 @@ class Avatar:
         folder: Path,
         kata_id: str,
         name: str,
-        created: Callable[[], datetime],
+        started: Callable[[], datetime],
         *,
         cache: LightsCache,
         checkpointer: Checkpointer,
     ) -> None:
-        """Stand for the avatar `name` in `folder`; `created` returns when its kata was created."""
+        """Stand for the avatar `name` in `folder`; `started` returns when it did."""
         self.folder = folder
         self.kata_id = kata_id
         self.name = name
-        self._created = created
+        self._started = started
         self._cache = cache
         self._checkpointer = checkpointer
         self._opened: Recorder | None = None
@@ -350,7 +350,7 @@ class Avatar:
         # Legacy commits do not have the time of the start; the kata's is off by minutes at most.
         history = self.open_history()
         start = history.light(0)
-        legacy_start = Light(number=0, colour="", time=start.time if start else self._created())
+        legacy_start = Light(number=0, colour="", time=start.time if start else self._started())
         try:
             return self._cache.read(self.folder, history, start, legacy_start)
         except Unreadable as error:

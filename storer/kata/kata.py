@@ -84,6 +84,7 @@ class Kata:
         self._on_damage = on_damage
         self._manifest_json: dict[str, Any] | None = None
         self._created: datetime | None = None
+        self._started: datetime | None = None
 
     @classmethod
     def detached(cls, folder: Path, kata_id: str) -> Self:
@@ -116,8 +117,14 @@ class Kata:
         caller may hold the lock of an avatar, for which one of those could wait.
         """
         if self._created is None:
-            self._created = self._load_created()
+            self._created = self._load_time(manifest.created)
         return self._created
+
+    def read_started(self) -> datetime:
+        """Return when avatars started whose history does not say it, as `read_created` does."""
+        if self._started is None:
+            self._started = self._load_time(manifest.started)
+        return self._started
 
     def avatar_names(self) -> list[str]:
         """Return the names of the started avatars, in alphabetical order."""
@@ -136,7 +143,7 @@ class Kata:
         folder = self.folder / name
         if not folder.is_dir():
             raise AvatarNotFound(self.kata_id, name)
-        return self._avatar(folder, self.read_created)
+        return self._avatar(folder, self.read_started)
 
     def avatars(self) -> list[Avatar]:
         """Return the started avatars, in alphabetical order of their names."""
@@ -185,7 +192,7 @@ class Kata:
             starting = self.folder / STARTING
             if starting.exists():  # left by a process that died: this call holds the lock
                 shutil.rmtree(starting)
-            # The checkpointer keeps this avatar. With `read_created` in it, the avatar would keep
+            # The checkpointer keeps this avatar. With `read_started` in it, the avatar would keep
             # the kata's manifest in memory too.
             avatar = self._avatar(self.folder / name, lambda: time)
             with self._checkpointer.tracking(avatar.folder, avatar.rewrite):
@@ -265,12 +272,10 @@ class Kata:
             raise KataDamaged(self.kata_id, MANIFEST, str(error)) from error
         return value
 
-    def _load_created(self) -> datetime:
+    def _load_time(self, read: Callable[[dict[str, Any]], datetime]) -> datetime:
         is_kept = self._manifest_json is not None or not self.has_large_manifest()
         try:
-            return manifest.created(
-                self.read_manifest_json() if is_kept else self._load_manifest_json()
-            )
+            return read(self.read_manifest_json() if is_kept else self._load_manifest_json())
         except Unreadable as error:
             raise KataDamaged(self.kata_id, MANIFEST, str(error)) from error
 
@@ -280,8 +285,8 @@ class Kata:
             return (self.folder / MANIFEST).stat().st_size > limits.LARGE_JSON_BYTES
         return False
 
-    def _avatar(self, folder: Path, created: Callable[[], datetime]) -> Avatar:
+    def _avatar(self, folder: Path, started: Callable[[], datetime]) -> Avatar:
         cache, checkpointer = self._cache, self._checkpointer
         return Avatar(
-            folder, self.kata_id, folder.name, created, cache=cache, checkpointer=checkpointer
+            folder, self.kata_id, folder.name, started, cache=cache, checkpointer=checkpointer
         )

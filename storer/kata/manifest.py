@@ -5,6 +5,7 @@ of an imported kata is not rewritten.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -49,6 +50,11 @@ FORMAT = "storer/1"
 
 # The key of the request that created the kata.
 REQUEST = "created_by_request"
+
+# The key of where a fork came from. If it has the avatar too, and the avatar's history does not say
+# when that started, as legacy ones do not, it is said there.
+FORKED_FROM = "forked_from"
+FORKED_START = "started"
 
 # The key of what only a saver had: old ids, and what its katas say in another way than their group.
 SAVER = "saver"
@@ -211,6 +217,15 @@ def created(value: Mapping[str, Any]) -> datetime:
         return json_times.from_list(value.get("created"))
     except ValueError as error:
         raise Unreadable(f"created: {error}") from None
+
+
+def started(value: Mapping[str, Any]) -> datetime:
+    """Return when avatars started whose history does not say it, about; raise as `created` does."""
+    forked_from = value.get(FORKED_FROM)
+    if isinstance(forked_from, dict) and FORKED_START in forked_from:
+        with suppress(ValueError):  # a caller who creates a kata may write anything there
+            return json_times.from_list(forked_from[FORKED_START])
+    return created(value)
 
 
 def old_ids(value: Mapping[str, Any], kata_id: str) -> list[str]:

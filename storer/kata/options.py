@@ -173,6 +173,12 @@ def write(folder: Path, content: bytes) -> None:
     durable.write(folder / OPTIONS, content)
 
 
+def write_chosen(folder: Path, chosen: Options) -> None:
+    """Write the file of options of a new kata, durably, if there are any."""
+    if chosen.values():
+        write(folder, dump(KataOptions().changed("", chosen)))
+
+
 def is_damaged(folder: Path) -> bool:
     """Say whether a kata has a file of options that can't be read."""
     return fault(folder) is not None

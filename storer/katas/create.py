@@ -24,9 +24,8 @@ from dojo.errors import ArchiveUnavailable, DojoError, KataNotFound
 from storer.fs import durable
 from storer.kata import options
 from storer.kata.avatar import PASSAGE
-from storer.kata.options import OPTIONS, KataOptions, Options
+from storer.kata.options import OPTIONS, Options
 from storer.katas import listing, publish
-from storer.katas.intake import Intake
 from storer.katas.listing import Places
 
 # A volume is locked a moment after it is created. An unlocked, older one belongs to no process.
@@ -82,28 +81,26 @@ def _write(folder: Path, manifest: Iterable[bytes], chosen: Options) -> None:
     """Write the files of a new kata; the last makes it visible."""
     folder.chmod(PASSAGE)
     (folder / OPTIONS).unlink(missing_ok=True)  # of a call that died before the kata was visible
-    if chosen.values():
-        options.write(folder, options.dump(KataOptions().changed("", chosen)))
+    options.write_chosen(folder, chosen)
     durable.write(folder / MANIFEST, manifest)
 
 
 def stage_and_publish(
     containers: DataContainers,
-    intake: Intake,
     kata_id: str,
-    fill: Callable[[Path], None],
+    fill: Callable[[Path], list[str]],
     is_wanted: Callable[[Path], bool],
 ) -> list[str] | None:
     """Stage a kata that `fill` writes into the folder it is given, and publish it.
 
-    It replaces the kata that exists, if any. `fill` must raise if what it wrote is incomplete.
+    It replaces the kata that exists, if any. `fill` returns the names of its avatars, and must
+    raise if what it wrote is incomplete or is not in the storer's form.
     `is_wanted` is then called with the staged folder, while nobody uses the existing kata. Return
     the avatars of the new kata, or None if it is not wanted.
     """
     with _staged(containers, kata_id) as (folder, staged):
         # Without the lock: a slow sender must not keep other callers from the existing kata.
-        fill(staged.folder)
-        names = intake.take(staged.folder, kata_id)
+        names = fill(staged.folder)
         with locks.locked(folder):
             publish.recover(folder)
             if is_published := is_wanted(staged.folder):

@@ -17,7 +17,7 @@ from storer.git import libgit2
 from storer.kata.history import History
 from storer.kata.kata import Kata
 from storer.kata.light import Submission
-from storer.kata.manifest import Manifest
+from storer.kata.manifest import FORKED_FROM, Manifest
 from storer.kata.options import Options
 
 
@@ -51,8 +51,8 @@ def describe(
             return Described(_fork(kata, submission, forked_from), chosen)
     avatar.open_history()  # replays its log, if need be
     process = held.enter_context(processes.one())
-    described = process.call(_describe_large, kata.folder, kata.kata_id, forked_from)
-    return Described(described, chosen, process.pieces())
+    large = process.call(_describe_large, kata.folder, kata.kata_id, forked_from)
+    return Described(large, chosen, process.pieces())
 
 
 def _describe_large(folder: Path, kata_id: str, forked_from: dict[str, Any]) -> Manifest:
@@ -60,12 +60,16 @@ def _describe_large(folder: Path, kata_id: str, forked_from: dict[str, Any]) -> 
     libgit2.configure()
     name, number = forked_from["avatar"], forked_from["number"]
     submission = History(folder / name, kata_id, name).submission(number)
-    described = _fork(Kata.detached(folder, kata_id), submission, forked_from)
+    whole = _fork(Kata.detached(folder, kata_id), submission, forked_from)
     process_main.leave(json_files.file_pieces(submission.files))
-    return replace(described, visible_files={})
+    return replace(whole, visible_files={})
 
 
 def _fork(parent: Kata, submission: Submission, forked_from: dict[str, Any]) -> Manifest:
-    described = parent.read_manifest()
-    other = {**described.other, "forked_from": forked_from}
-    return replace(described, visible_files=submission.files, other=other)
+    return replace(described(parent, forked_from), visible_files=submission.files)
+
+
+def described(parent: Kata, forked_from: dict[str, Any]) -> Manifest:
+    """Return the manifest of a kata, with where a fork of it is from."""
+    found = parent.read_manifest()
+    return replace(found, other={**found.other, FORKED_FROM: forked_from})

@@ -49,12 +49,12 @@ def normalize(folder: Path, kata_id: str) -> Normalized:
     Raises KataDamaged, naming the file, if the kata can't be used without a file; and CallEnded if
     nobody waits for the kata any more.
     """
-    files, created = read_manifest(folder, kata_id)
+    files, started = read_manifest(folder, kata_id)
     _remove_restored(folder / RESTORED)
     if options.is_damaged(folder):
         options.put_aside(folder)
     names = sorted(path.name for path in folder.iterdir() if avatars.is_name(path.name))
-    start = Light(number=0, colour="", time=created)
+    start = Light(number=0, colour="", time=started)
     with Holding() as holding:
         budget, wasted = git_budget(holding), git_budget(holding)
         incoming = _Incoming(kata_id, start, files, budget, wasted, [])
@@ -65,14 +65,17 @@ def normalize(folder: Path, kata_id: str) -> Normalized:
 
 
 def read_manifest(folder: Path, kata_id: str) -> tuple[dict[str, bytes], datetime]:
-    """Return what avatars start with, and when the kata was created. Raises KataDamaged."""
+    """Return what avatars start with, and when they started, as `Kata.read_started` says.
+
+    Raises KataDamaged.
+    """
     kata = Kata.detached(folder, kata_id)
-    files, created = kata.read_manifest().visible_files, kata.read_created()
+    files, started = kata.read_manifest().visible_files, kata.read_started()
     stated_id = kata.read_manifest_json().get("id", kata_id)
     if stated_id != kata_id:
         raise KataDamaged(kata_id, MANIFEST, f"its id is {stated_id!r:.80}")
     _check_files(files, kata_id, MANIFEST)
-    return files, created
+    return files, started
 
 
 def _remove_restored(path: Path) -> None:

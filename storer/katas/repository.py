@@ -17,6 +17,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -44,11 +45,12 @@ from storer.kata.lights import LightsCache
 from storer.kata.manifest import Manifest
 from storer.kata.options import KataOptions, Options
 from storer.kata.request import Request
-from storer.katas import create, delete, fetch, fork, listing
+from storer.katas import create, delete, fetch, fork, fork_avatar, listing
 from storer.katas.activity import ActiveCalls
 from storer.katas.changes import Changes
 from storer.katas.damaged_katas import DamagedKatas
 from storer.katas.fork import Described
+from storer.katas.fork_avatar import NewKata
 from storer.katas.intake import Intake
 from storer.katas.listing import ListedDetails, ListedKata, Places
 from storer.katas.watch import Events, Watched, at_of
@@ -248,6 +250,45 @@ class Katas:
 
             return self._create(describe, created, request)
 
+    def fork_avatar(
+        self,
+        kata_id: str,
+        avatar: str,
+        number: int,
+        created: datetime,
+        request: Request | None,
+        *,
+        processes: Processes,
+    ) -> str:
+        """Create a kata with an avatar as it was at a light (-1: the newest), as `create` does.
+
+        It is put together in one of the `processes`. Raises HistoryTooLarge.
+        """
+        new_id, is_there = self._id_for(request)
+        if not is_there:
+            with self.using(kata_id) as kata:  # before there is anything to undo
+                number = kata.avatar(avatar).light(number).number
+
+        def fill(new_id: str, folder: Path) -> list[str]:
+            new = NewKata(folder, new_id, created, request)
+            with self.using(kata_id) as kata:
+                return fork_avatar.write(kata, avatar, number, new, processes)
+
+        def is_wanted(new_id: str, _: Path) -> bool:
+            return not listing.is_somewhere(self._places, new_id)
+
+        while not is_there:
+            names = create.stage_and_publish(
+                self._containers, new_id, partial(fill, new_id), partial(is_wanted, new_id)
+            )
+            if names is not None:
+                _log.info("kata created", kata=new_id)
+                self._changes.publish(new_id)
+                break
+            # Another call has created it since: the same request or, by chance, another one.
+            new_id, is_there = self._id_for(request)
+        return new_id
+
     def start_avatar(
         self,
         kata_id: str,
@@ -389,7 +430,7 @@ class Katas:
                 with contextlib.suppress(ArchiveUnavailable):  # asked again if one is damaged
                     self._fetch_existing(kata_id)
         is_there = create.stage_and_publish(
-            self._containers, self._intake, kata_id, fill, is_wanted
+            self._containers, kata_id, partial(self._take_in, kata_id, fill), is_wanted
         )
         if is_there is not None:
             _log.info("kata restored", kata=kata_id, avatars=len(restored.names))
@@ -420,7 +461,7 @@ class Katas:
 
         self._fetch_existing(kata_id)
         names = create.stage_and_publish(
-            self._containers, self._intake, kata_id, fill, is_wanted_here
+            self._containers, kata_id, partial(self._take_in, kata_id, fill), is_wanted_here
         )
         if names is not None:
             _log.info("kata restored", kata=kata_id)
@@ -489,6 +530,11 @@ class Katas:
         except (KataDamaged, ArchiveDamaged):
             self.damaged.suspect(kata_id)
             raise
+
+    def _take_in(self, kata_id: str, fill: Callable[[Path], None], folder: Path) -> list[str]:
+        """Take in what `fill` writes into a folder; return the names of the kata's avatars."""
+        fill(folder)
+        return self._intake.take(folder, kata_id)
 
     def _refuse_worse(self, incoming: Kata, existing: Kata | None) -> None:
         """Raise KataDamaged if an avatar is damaged in `incoming`, and whole in `existing`.
@@ -575,6 +621,14 @@ class Katas:
             if is_there:
                 return kata_id, False
         return kata_id, True
+
+    def _id_for(self, request: Request | None) -> tuple[str, bool]:
+        """Return the id of the kata that a call creates, and whether the kata is there."""
+        if request is not None:
+            return self._created_by(request)
+        while listing.is_somewhere(self._places, kata_id := kata_ids.new()):
+            pass
+        return kata_id, False
 
     def _created_by(self, request: Request) -> tuple[str, bool]:
         """Return the id of the kata that a request creates, and whether the kata is there.

@@ -61,6 +61,7 @@ class PlainKata(SaverKata):
         """Take the events of version 1: each has its index, and a file that repeats it.
 
         A file that the list does not have was written by a saver that died before it appended.
+        Where the disk was full, not all of it is there: then there is no such event.
         """
         events: dict[int, dict[str, Any]] = {}
         for place, event in enumerate(listed):
@@ -71,7 +72,7 @@ class PlainKata(SaverKata):
             events[index] = event
         for match in filter(None, map(_FILE.fullmatch, names)):
             index = int(match[1])
-            if index not in events:
+            if index not in events and self._is_whole(match[0]):
                 value = self._read(match[0])
                 events[index] = {key: value[key] for key in value if key not in _CONTENT_KEYS}
         indexes = sorted(events)
@@ -82,9 +83,12 @@ class PlainKata(SaverKata):
         """Take the events of version 0, which have no index: their folders are in their order.
 
         After an outage the numbers of folders have a gap. A folder behind the last event was made
-        by a saver that died before it appended.
+        by a saver that died before it appended; one without a whole file is of no event, as the
+        disk was full.
         """
         folders = sorted(int(name) for name in names if _FOLDER.fullmatch(name))
+        if len(folders) > len(listed):
+            folders = [each for each in folders if self._is_whole(f"{each}/{EVENT}")]
         if len(folders) < len(listed):
             raise self.damage(EVENTS, f"has {len(listed)} events, of {len(folders)} folders")
         events = listed + [{} for _ in folders[len(listed) :]]
@@ -92,6 +96,14 @@ class PlainKata(SaverKata):
             {**event, "index": number} for number, event in zip(folders, events, strict=True)
         ]
         self._files = [f"{number}/{EVENT}" for number in folders]
+
+    def _is_whole(self, name: str) -> bool:
+        """Say whether the content of an event that the list may not have can be read."""
+        try:
+            self._read(name)
+        except Damaged:
+            return False
+        return True
 
     def _read(self, name: str) -> dict[str, Any]:
         waits.check()

@@ -113,31 +113,41 @@ class RepositoryKata(SaverKata):
             raise Unreadable("names no branch that is there")
 
     def _find_untagged(self, head: str) -> dict[int, str]:
-        """Return the commits of events, by place, that a saver died before it tagged."""
+        """Return the commits of events, by place, that a saver died before it tagged.
+
+        It is the first whose list of events has the event. Its message begins with the number that
+        a browser counted, which can be that of an earlier event.
+        """
         wanted = {
-            str(place): place
+            place
             for place in range(len(self.events))
             if f"refs/tags/{place}" not in self._references
         }
         found: dict[int, str] = {}
-        name = head
-        for _ in range(2 * len(self.events)):  # settings of options are commits, too
-            if len(found) == len(wanted):
-                break
+        counts: dict[str, int] = {}
+        name: str | None = head
+        while wanted and name is not None:
             waits.check()
+            self.budget.take_entry()
             with self._reading("HEAD"):
+                count = self._count(name, counts)
+                here = {place for place in wanted if place < count}
+                found |= dict.fromkeys(here, name)
                 kind, content = self._reader.read(name)
-                if kind != "commit":
-                    break
-                lines, _, message = content.partition(b"\n\n")
-                place = wanted.get(message.split(b" ", 1)[0].decode("ascii", "replace"))
-                if place is not None:
-                    found.setdefault(place, name)
-                parent = _PARENT.search(lines + b"\n")
-            if parent is None:
-                break
-            name = parent[1].decode()
+                is_commit = here and kind == "commit"
+                parent = _PARENT.search(content.partition(b"\n\n")[0] + b"\n")
+            name = parent[1].decode() if is_commit and parent is not None else None
         return found
+
+    def _count(self, commit: str, counts: dict[str, int]) -> int:
+        """Return how many events there were at a commit; `counts` are those of lists, by name."""
+        listed = self._reader.root_of(commit).get(EVENTS.encode())
+        if listed is None:
+            return 0
+        if listed.object not in counts:
+            found = plain.parse_events(self._reader.blob(listed.object), f"{self.path}/{EVENTS}")
+            counts[listed.object] = len(found)
+        return counts[listed.object]
 
     def _files(self, root: dict[bytes, TreeEntry]) -> dict[str, bytes]:
         entry = root.get(FILES.encode())

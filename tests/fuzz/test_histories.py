@@ -68,6 +68,10 @@ class Machine(RuleBasedStateMachine):
     def fork(self, kata: int, avatar: int, number: int) -> None:
         self.take("fork", kata, avatar, number)
 
+    @rule(kata=ANY, avatar=ANY, number=ANY)
+    def fork_avatar(self, kata: int, avatar: int, number: int) -> None:
+        self.take("fork_avatar", kata, avatar, number)
+
     @rule(kata=ANY)
     def archive(self, kata: int) -> None:
         self.take("archive", kata)

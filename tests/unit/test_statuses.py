@@ -155,6 +155,7 @@ def examples() -> list[errors.DojoError]:
         errors.ImageUnusable("a/b", "no"),
         errors.RunsExhausted("too many", 8, 1.0),
         errors.PullsExhausted(8),
+        errors.HistoryTooLarge(kata_id, "whale", "too large"),
         errors.RegistryUnavailable("a/b", "gone"),
         errors.KataDamaged(kata_id, "a", "b"),
         errors.ArchiveDamaged("49/a.A.tar.zst", "b"),

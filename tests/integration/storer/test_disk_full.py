@@ -118,6 +118,13 @@ class Calls:
         request = storer_pb2.ForkKataRequest(kata_id=kata_id, avatar="whale", light_number=0)
         return lambda: self.katas.stub.ForkKata(request)
 
+    def fork_avatar(self) -> Call:
+        kata_id = self.katas.started("whale", files=self.noise)
+        request = storer_pb2.ForkKataRequest(
+            kata_id=kata_id, avatar="whale", light_number=0, with_avatar=True
+        )
+        return lambda: self.katas.stub.ForkKata(request)
+
     def restore(self) -> Call:
         kata_id = self.katas.started("whale", files=self.noise)
         tar = self.katas.tar(kata_id)

@@ -21,7 +21,8 @@ IMPORTS = (SPIDER, BUFFALO, DOLPHIN, SNAKE, UNSTARTED)  # one for each client
 SEED = 20260
 MOST_SECONDS = 0.8  # the longest life of a storer
 MORE_KILLS = 200
-CALLS = {"create", "start", "record", "edit", "options", "import", "archive", "restore", "delete"}
+CALLS = {"create", "fork", "start", "record", "edit", "options", "import", "archive", "restore"}
+CALLS |= {"delete"}
 # Harmless findings that a kill can leave.
 HARMLESS = {"LEFTOVER", "HANDLE", "STALE", "DANGLING"}
 

@@ -151,6 +151,9 @@ def test_what_was_imported_is_whole(
         {"is_stale": False, "branch": "master"},
         {"is_packed": True},
         {"untagged": 9},
+        {"untagged": 4},
+        {"untagged": 9, "counted": {8: 7, 9: 7}},
+        {"untagged": 8, "counted": {9: 8}},
     ],
 )
 def test_edits_between_lights_are_kept_beside_them(
@@ -397,6 +400,25 @@ def test_an_event_that_a_saver_died_before_it_listed_is_a_light(
     # Of version 0, nobody knows its colour.
     expected = colour_pb2.COLOUR_RED if version else colour_pb2.COLOUR_FAULTY
     assert lights[5].colour == expected
+
+
+@pytest.mark.parametrize("content", [None, b"", b'{"files":{"hiker.rb":{"con'])
+@pytest.mark.parametrize("version", [0, 1])
+def test_what_a_full_disk_left_of_an_event_is_no_light(
+    here: Katas, saver: Path, version: int, content: bytes | None
+) -> None:
+    runs = saver_katas.session_of_runs(LONE)
+    folder = saver_katas.write(saver, runs, version)
+    for index in (5, 7) if version == 0 else (6,):
+        if version == 0:
+            if index == 5:  # the next one that could be recorded
+                (folder / "5").rename(folder / "6")
+            (folder / str(index)).mkdir()
+        if content is not None:
+            name = f"{index}/event.json" if version == 0 else f"{index}.event.json"
+            (folder / name).write_bytes(content)
+    (avatar,) = here.get(LONE).avatars
+    check_runs(here, id_of(LONE), avatar, runs)
 
 
 def test_what_has_no_place_here_is_kept_beside_the_light(

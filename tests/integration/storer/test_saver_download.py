@@ -95,6 +95,24 @@ def test_a_group_of_a_saver_is_the_same_when_it_comes_back(
         ]
 
 
+def test_a_fork_has_old_ids_of_its_own(katas: Katas, saver: Path, tmp_path: Path) -> None:
+    session = saver_katas.session_with_edits("rUqcey", "38w9NC", LEOPARD, index=KOALA)
+    other = saver_katas.session_of_runs("38w9NC", index=LEOPARD)
+    saver_katas.write_group(saver, GROUP, [session, other], 2)
+    forked = katas.stub.ForkKata(
+        storer_pb2.ForkKataRequest(
+            kata_id=katas.get(GROUP).kata_id, avatar="koala", light_number=-1, with_avatar=True
+        )
+    ).kata_id
+    out = export(katas, forked, tmp_path / "out")
+    (group,), (kata,) = out.glob("groups/*/*/*"), out.glob("katas/*/*/*")
+    assert "".join(group.parts[-3:]) != GROUP
+    old_id = "".join(kata.parts[-3:])
+    assert old_id not in {"rUqcey", "38w9NC"}
+    assert (group / "katas.txt").read_text() == f"{old_id} {KOALA}\n"
+    assert len(read(kata / "events.json")) == len(session.events) - 1  # without the last edit
+
+
 def test_a_lone_kata_of_a_saver_stays_one(katas: Katas, saver: Path, tmp_path: Path) -> None:
     session = saver_katas.session_of_runs(LONE)
     saver_katas.write(saver, session, 1)

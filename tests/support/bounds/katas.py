@@ -4,9 +4,10 @@ What a bound of one avatar's history does not allow, is set aside, and the bound
 """
 
 import hashlib
+import json
 import struct
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 import grpc
@@ -45,6 +46,31 @@ def _git_objects(pair: Pair) -> None:
     pack += hashlib.sha1(pack, usedforsecurity=False).digest()
     files = {**made.repository.files, f"objects/pack/pack-{'0' * 40}.pack": pack}
     _set_aside_repository(pair, made, files, f"{limits.GIT_OBJECTS} entries")
+
+
+def _forked_objects(pair: Pair) -> None:
+    made = katas.avatar()
+    repository, most = made.repository, limits.GIT_TREE_FILES - len(katas.LIGHTS[0]) - 1
+    blobs = [repository.add("blob", b"%d" % at) for at in range(2 * limits.FORKED_OBJECTS)]
+    names = [(katas.FILE_MODE, b"%06d" % at, blob) for at, blob in enumerate(blobs)]
+    _add_to_newest(
+        made, [repository.tree(names[at : at + most]) for at in range(0, len(names), most)]
+    )
+    _fork(pair, made, repository.packed(), f"{limits.FORKED_OBJECTS} entries")
+
+
+def _forked_bytes(pair: Pair) -> None:
+    made = katas.avatar()
+    size = limits.GIT_BLOB_BYTES - 10
+    files, names = {}, []
+    for number in range(2 * limits.FORKED_BYTES // size + 1):
+        content = b"%09d" % number + bytes(size)
+        name = git_objects.object_name("blob", content)
+        path = f"objects/{name.hex()[:2]}/{name.hex()[2:]}"
+        files[path] = zlib.compress(git_objects.framed("blob", content), 1)
+        names.append((katas.FILE_MODE, b"%03d" % number, name))
+    _add_to_newest(made, [made.repository.tree(names)])
+    _fork(pair, made, {**made.repository.loose(), **files}, f"{limits.FORKED_BYTES} bytes")
 
 
 def _git_blob(pair: Pair) -> None:
@@ -187,6 +213,8 @@ CASES: dict[str, Case] = {
     "GIT_REFERENCES_BYTES": _git_references,
     "GIT_BYTES": _git_bytes,
     "GIT_OBJECTS": _git_objects,
+    "FORKED_OBJECTS": _forked_objects,
+    "FORKED_BYTES": _forked_bytes,
     "GIT_BLOB_BYTES": _git_blob,
     "GIT_TREE_BYTES": _git_tree,
     "GIT_OTHER_BYTES": _git_other,
@@ -231,18 +259,53 @@ def _sparse(content: bytes, size: int) -> tars.Member:
     return tars.Member(f"{katas.PREFIX}whale/sandbox/holes", content, pax=records)
 
 
+def _add_to_newest(made: katas.Avatar, folders: Sequence[bytes]) -> None:
+    """Have the newest light follow commits that have these folders too, which nobody sees."""
+    repository = made.repository
+    sandbox = katas.sandbox(repository, katas.LIGHTS[_NEWEST])
+    text = json.dumps({**katas.light(_NEWEST), "stdout": "", "stderr": ""}).encode()
+    light_json = repository.add("blob", text)
+    parents: list[bytes] = []
+    for folder in folders:
+        entries = [(katas.FILE_MODE, b"light.json", light_json)]
+        entries += [(katas.FOLDER_MODE, b"more", folder), (katas.FOLDER_MODE, b"sandbox", sandbox)]
+        parents = [repository.commit(repository.tree(entries), parents)]
+    repository.reference(f"refs/tags/{_NEWEST}", parents[0])
+    repository.reference("refs/heads/main", parents[0])
+
+
+def _fork(pair: Pair, avatar: katas.Avatar, git: katas.Files, says: str) -> None:
+    """Restore a kata whose whale has these files in its repository; assert why it has no fork."""
+    tar = _with_repository(avatar, git)
+    restored = pair.katas.stub.RestoreKata(restore_requests(tar, overwrite=True), timeout=SECONDS)
+    assert not restored.damaged
+    request = storer_pb2.ForkKataRequest(
+        kata_id=restored.kata_id, avatar="whale", light_number=-1, with_avatar=True
+    )
+    with refused(grpc.StatusCode.RESOURCE_EXHAUSTED, says=says, reason="HISTORY_TOO_LARGE"):
+        pair.katas.stub.ForkKata(request, timeout=SECONDS)
+    request.with_avatar = False
+    forked = pair.katas.stub.ForkKata(request, timeout=SECONDS)
+    for kata_id in (forked.kata_id, restored.kata_id):
+        pair.katas.delete(kata_id)
+
+
 def _set_aside_repository(pair: Pair, avatar: katas.Avatar, git: katas.Files, says: str) -> None:
     """Restore a kata whose whale has these files in its repository; assert why it is set aside."""
-    files = katas.files_of({"whale": avatar})
-    files = {name: content for name, content in files.items() if "/.git/" not in name}
-    files |= {f"whale/.git/{name}": content for name, content in git.items()}
-    tar = _compressed([_members(files), bytes(2 * tars.BLOCK)])
-    requests = restore_requests(tar, overwrite=True)
+    requests = restore_requests(_with_repository(avatar, git), overwrite=True)
     restored = pair.katas.stub.RestoreKata(requests, timeout=SECONDS)
     (damaged,) = restored.damaged
     assert damaged.avatar == "whale"
     assert says in damaged.reason
     pair.katas.stub.DeleteKata(storer_pb2.DeleteKataRequest(kata_id=restored.kata_id))
+
+
+def _with_repository(avatar: katas.Avatar, git: katas.Files) -> bytes:
+    """Return the tar of a kata whose whale has these files in its repository."""
+    files = katas.files_of({"whale": avatar})
+    files = {name: content for name, content in files.items() if "/.git/" not in name}
+    files |= {f"whale/.git/{name}": content for name, content in git.items()}
+    return _compressed([_members(files), bytes(2 * tars.BLOCK)])
 
 
 def _refuse(pair: Pair, tar: Iterable[bytes], says: str, code: grpc.StatusCode = _INVALID) -> None:

@@ -160,6 +160,18 @@ class History:
                 forked = Model(dict(lights[at]), {}, {"": hold} if hold else {}, int(bool(hold)))
                 self._add(self._katas.stub.ForkKata(request).kata_id, forked)
 
+    def _fork_avatar(self, kata: int, avatar: int, number: int) -> None:
+        with self._avatar(kata, avatar) as (kata_id, name, lights):
+            if len(self._models) < MAX_KATAS:
+                at = number % len(lights)
+                request = storer_pb2.ForkKataRequest(
+                    kata_id=kata_id, avatar=name, light_number=at, with_avatar=True
+                )
+                forked = self._katas.stub.ForkKata(request).kata_id
+                model = Model(dict(self._models[kata_id].files), {name: lights[: at + 1]})
+                self._add(forked, deepcopy(model))
+                self._compare(forked)
+
     def _archive(self, kata: int) -> None:
         with self._one(kata) as (kata_id, _):
             request = storer_pb2.ArchiveKataRequest(kata_id=kata_id)

@@ -122,8 +122,8 @@ class Client:
         kata_id = self._random.choice(own)
         calls: list[Callable[[Katas, str], None]]
         calls = [self._start, self._record, self._edit, self._set_options, self._archive]
-        calls += [self._restore, self._delete]
-        (call,) = self._random.choices(calls, [2, 12, 4, 2, 2, 1, 1])
+        calls += [self._restore, self._delete, self._fork]
+        (call,) = self._random.choices(calls, [2, 12, 4, 2, 2, 1, 1, 1])
         if self._random.random() < 0.25:
             calls = [self._start_shared, self._record_shared]
             (call,) = self._random.choices(calls, [1, 4])
@@ -153,6 +153,41 @@ class Client:
             Step({}, sent, time.monotonic()),
         ]
         self._count("create")
+
+    def _fork(self, katas: Katas, kata_id: str) -> None:
+        """Fork one of the avatars, at one of its lights, if there are not too many katas."""
+        state = self._state(kata_id)
+        if (names := _avatars(state)) and len(self.existing()) <= _MOST_KATAS:
+            name = self._random.choice(names)
+            lights = state[name]
+            at = self._random.choice([at for at in range(len(lights)) if lights[at] > 0])
+            forked = {each: state[each] for each in (OPTIONS,) if each in state}
+            forked[name] = lights[: at + 1]
+            self._fork_as(katas, kata_id, name, forked, self._request_id())
+
+    def _fork_as(
+        self, katas: Katas, kata_id: str, name: str, forked: State, request_id: str
+    ) -> None:
+        """Fork an avatar that may have been forked; the new kata has the state `forked` then."""
+        self._unanswered = lambda katas: self._fork_as(katas, kata_id, name, forked, request_id)
+        request = storer_pb2.ForkKataRequest(
+            kata_id=kata_id,
+            avatar=name,
+            light_number=places_of(forked[name])[-1][0],
+            request_id=request_id,
+            with_avatar=True,
+        )
+        sent = time.monotonic()
+        with _losing():
+            fork_id = katas.stub.ForkKata(request).kata_id
+        self._unanswered = None
+        assert fork_id not in self.steps
+        self.given.append(fork_id)
+        self.steps[fork_id] = [
+            Step(None, -math.inf, -math.inf),
+            Step(forked, sent, time.monotonic()),
+        ]
+        self._count("fork")
 
     def _start(self, katas: Katas, kata_id: str) -> None:
         state = self._state(kata_id)

@@ -252,8 +252,13 @@ def _write_2(
     is_packed: bool = False,
     branch: str = "main",
     untagged: int | None = None,
+    counted: Mapping[int, int] | None = None,
 ) -> None:
-    """Write a kata; `is_stale` leaves the working tree as it was when the kata was made."""
+    """Write a kata; `is_stale` leaves the working tree as it was when the kata was made.
+
+    `counted` are indexes that commits have in their messages where these are not those of the
+    events: a browser whose answers were lost counts on from where it was.
+    """
     git(folder, "-c", f"init.defaultBranch={branch}", "init", "--quiet")
     git(folder, "config", "user.name", session.id)
     git(folder, "config", "user.email", f"{session.id}@cyber-dojo.org")
@@ -275,7 +280,8 @@ def _write_2(
             tree["truncations.json"] = _pretty(outputs)
         files = {f"files/{name}": text.encode() for name, text in event.files.items()}
         mark += 1
-        message = f"{index} {'ran tests' if index else 'kata creation'}"
+        number = (counted or {}).get(index, index)
+        message = f"{number} {'ran tests' if index else 'kata creation'}"
         commands += _commit(branch, mark, session, {**tree, **files}, message)
         if index != untagged:
             tags += b"reset refs/tags/%d\nfrom :%d\n\n" % (index, mark)
