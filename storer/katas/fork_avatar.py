@@ -46,7 +46,7 @@ class NewKata:
 
 @dataclass(frozen=True, slots=True)
 class _Forked:
-    """What is forked: a kata's folder, an avatar in it, and the avatar's lights, edits and options."""
+    """What is forked: a kata's folder, an avatar in it, and its lights, edits and options."""
 
     folder: Path
     kata_id: str

@@ -166,7 +166,7 @@ class Client:
             self._fork_as(katas, kata_id, name, forked, self._request_id())
 
     def _fork_as(
-        self, katas: Katas, kata_id: str, name: str, forked: State, request_id: str
+        self, katas: Katas, kata_id: str, name: str, forked: dict[str, Lights], request_id: str
     ) -> None:
         """Fork an avatar that may have been forked; the new kata has the state `forked` then."""
         self._unanswered = lambda katas: self._fork_as(katas, kata_id, name, forked, request_id)
