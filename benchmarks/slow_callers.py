@@ -26,7 +26,7 @@ import zstandard
 from cyberdojo.colour.v1 import colour_pb2
 from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
 from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
-from dojo import kata_ids, limits
+from dojo import kata_ids, limits, process_main
 from dojo.channels import open_channel
 from dojo.chunks import rechunk
 from dojo.service.settings import CallerSettings, load
@@ -240,6 +240,7 @@ _CALLERS_BYTES = 12 * 1024**3
 
 def _call(theirs: Any, storer: str, runner: str, katas: Katas, mix: Mapping[str, int]) -> None:
     os.nice(_CALLERS_NICENESS)
+    process_main.leave_a_processor()
     resource.setrlimit(resource.RLIMIT_DATA, (_CALLERS_BYTES, _CALLERS_BYTES))
     gc.set_threshold(200, 2, 2)
     rounds: dict[str, Counter[str]] = {name: Counter() for name in mix}
