@@ -179,6 +179,9 @@ MANY_KATAS_LOCK_WAIT_SECONDS = 600.0
 # How many katas are fetched from the archive or the katas directory at the same time.
 MAX_FETCHES = 16
 
+# How many of them are for one call, and how many katas come from a saver at the same time.
+MAX_FETCHES_FOR_ONE = 4
+
 # How many calls may wait for one lock in one service.
 MAX_WAITING_FOR_ONE_LOCK = 256
 

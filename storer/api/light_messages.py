@@ -113,10 +113,8 @@ class LightMessages:
             if name < after[0]:
                 continue
             cached = self._of_avatar(kata_id, name, each)
-            # An edit may have been recorded since the lights were read, and a light before it.
-            of_listed = [edit for edit in edits[name] if edit.number <= each[-1].number]
             if name > after[0] and len(each) <= size:
-                messages = [converters.edit_to(edit) for edit in of_listed]
+                messages = [converters.edit_to(edit) for edit in edits[name]]
                 taken = cached.size(0, len(each)) + sum(map(_taken, messages))
                 if taken <= room:
                     response.MergeFrom(cached.response)
@@ -124,12 +122,12 @@ class LightMessages:
                     size -= len(each)
                     room -= taken
                     newest = each[-1].number
-                    minors = (edit.minor for edit in of_listed[-1:] if edit.number == newest)
+                    minors = (edit.minor for edit in edits[name][-1:] if edit.number == newest)
                     last = (name, newest, next(minors, 0))
                     continue
             place = At(*after[1:]) if name == after[0] else At(-1)
             listed: storer_pb2.AvatarLights | None = None
-            for at, message in _with_edits(cached, of_listed, place):
+            for at, message in _with_edits(cached, edits[name], place):
                 taken = _taken(message)
                 if response.avatars and (taken > room or (not at.minor and not size)):
                     response.next_page_token = page_tokens.token(*last)

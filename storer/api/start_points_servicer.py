@@ -95,16 +95,20 @@ class StartPointsServicer(startpoints_pb2_grpc.StartPointsServiceServicer):
 
     async def CheckStartPoint(
         self, request: startpoints_pb2.CheckStartPointRequest, context: Context
-    ) -> startpoints_pb2.CheckStartPointResponse:
-        """Check a custom start point that the caller brings."""
-        files = dict(request.files)
-        visible_files.check(files)
-        findings, found = await self._threads.run_long(self._start_points.check, files)
-        return startpoints_pb2.CheckStartPointResponse(
-            manifest=None if found is None else converters.manifest_to(found),
-            problems=findings.problems,
-            warnings=findings.warnings,
-        )
+    ) -> Any:
+        """Check a custom start point that the caller brings; return the response, serialized."""
+
+        def check() -> bytes:
+            files = dict(request.files)
+            visible_files.check(files)
+            findings, found = self._start_points.check(files)
+            return startpoints_pb2.CheckStartPointResponse(
+                manifest=None if found is None else converters.manifest_to(found),
+                problems=findings.problems,
+                warnings=findings.warnings,
+            ).SerializeToString()
+
+        return await self._threads.run_long(check)
 
     async def _page(
         self, kind: str, page_size: int, page_token: str

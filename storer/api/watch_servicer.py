@@ -58,7 +58,7 @@ async def answer_watch_katas(
     # from another.
     parts: asyncio.Queue[storer_pb2.WatchKatasResponse | Stopping] = asyncio.Queue(1)
     # One call does not fill the places of all.
-    fetching = asyncio.Semaphore(limits.MAX_FETCHES)
+    fetching = asyncio.Semaphore(limits.MAX_FETCHES_FOR_ONE)
 
     async def watch(one: _Watch) -> None:
         bind_contextvars(kata=one.kata_id)

@@ -3,7 +3,7 @@
 import os
 import shutil
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,6 +25,7 @@ from storer.fs.json_files import Unreadable
 from storer.kata import manifest, options
 from storer.kata import request as request_json
 from storer.kata.avatar import Avatar, start
+from storer.kata.edit import Edit
 from storer.kata.light import Light
 from storer.kata.light_facts import Source
 from storer.kata.lights import LightsCache
@@ -160,6 +161,18 @@ class Kata:
                 damaged.append(DamagedAvatar(avatar.name, str(error.path), error.reason))
                 self.tell_damage(error.path)
         return found, damaged
+
+    def edits(self, lights: Mapping[str, tuple[Light, ...]]) -> dict[str, tuple[Edit, ...]]:
+        """Return the edits of avatars whose `lights` were read before.
+
+        A light may have been recorded since, and an edit after it: such an edit is left out.
+        """
+        return {
+            name: tuple(
+                edit for edit in self.avatar(name).edits() if edit.number <= each[-1].number
+            )
+            for name, each in lights.items()
+        }
 
     def tell_damage(self, path: PurePath | str) -> None:
         """Tell that a file of the kata is damaged, and the call goes on without it."""

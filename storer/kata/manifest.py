@@ -4,6 +4,7 @@ The keys are those that dojo servers have always used. Unknown keys are kept unc
 of an imported kata is not rewritten.
 """
 
+import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -321,6 +322,8 @@ def _fits_struct(value: object, nesting: int) -> bool:
         return left >= 0 and all(_fits_struct(each, left) for each in value)
     if isinstance(value, int):
         return abs(value) <= _MAX_NUMBER
+    if isinstance(value, float):
+        return math.isfinite(value)
     return not isinstance(value, str) or json_files.is_text(value)
 
 

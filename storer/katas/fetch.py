@@ -26,7 +26,9 @@ from storer.katas.listing import Places
 # A fetch can take long, and gives up its place among the calls that work. So this bounds how many
 # there are. With the kata's lock: the calls that wait for the same kata need no permit meanwhile.
 _FETCHES = threading.BoundedSemaphore(limits.MAX_FETCHES)
-_TOO_MANY = f"{limits.MAX_FETCHES} other katas are being fetched"
+# Those of a saver can wait long for a process: nobody who fetches another kata waits with them.
+_FROM_SAVER = threading.BoundedSemaphore(limits.MAX_FETCHES_FOR_ONE)
+_TOO_MANY = "as many other katas as may be are being fetched"
 
 _log = structlog.get_logger()
 
@@ -57,9 +59,10 @@ def _import(places: Places, intake: Intake, kata_id: str) -> bool:
     source = places.katas_directory.folder(kata_id)
     if archived is None and source is None and not places.saver_katas.has(kata_id):
         raise KataNotFound(kata_id)
+    permits = _FROM_SAVER if archived is None and source is None else _FETCHES
     with (
         create.locked_volume(containers, kata_id) as folder,
-        waits.one_of(_FETCHES, LockHeld(f"kata {kata_id}", _TOO_MANY)),
+        waits.one_of(permits, LockHeld(f"kata {kata_id}", _TOO_MANY)),
     ):
         if containers.exists(kata_id):
             return False  # another call has fetched it

@@ -86,13 +86,17 @@ def _write(forked: _Forked, forked_from: dict[str, Any], new: NewKata) -> list[s
     durable.replace(new.folder / MANIFEST, pieces, sync=False)
     options.write_chosen(new.folder, forked.chosen)
     try:
-        _write_avatar(forked, new)
-    except (pygit2.GitError, KeyError, ValueError) as error:
+        with durable.translate_disk_errors():
+            _write_avatar(forked, new)
+    except (pygit2.GitError, KeyError, ValueError, OSError) as error:
         path = f"{forked.avatar}/{GIT}"
         raise KataDamaged(forked.kata_id, path, in_words(error)) from error
     except BudgetExceeded as error:
         raise HistoryTooLarge(forked.kata_id, forked.avatar, error.reason) from None
-    found = normalize.normalize(new.folder, new.kata_id)
+    try:
+        found = normalize.normalize(new.folder, new.kata_id)
+    except KataDamaged as error:  # the new kata is never seen
+        raise KataDamaged(forked.kata_id, error.path, error.reason) from error
     for avatar, reason in found.set_aside:
         raise KataDamaged(forked.kata_id, f"{avatar}/{GIT}", reason)
     return found.names

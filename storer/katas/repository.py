@@ -367,11 +367,13 @@ class Katas:
         The edits, if `with_edits`, are between the lights. Imports nothing: raises KataNotFound.
         """
         with self.using(kata_id, importing=False) as kata:
-            events: Events = kata.lights()[0]
+            lights = kata.lights()[0]
+            events: Events = lights
             if with_edits:
+                edits = kata.edits(lights)
                 events = {
-                    name: tuple(sorted((*found, *kata.avatar(name).edits()), key=at_of))
-                    for name, found in events.items()
+                    name: tuple(sorted((*found, *edits[name]), key=at_of))
+                    for name, found in lights.items()
                 }
             return Watched(events, kata.read_options())
 

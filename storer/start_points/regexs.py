@@ -7,7 +7,7 @@ this looks only at what is certain: brackets, backslashes, and what is repeated.
 import re
 
 _TOKEN = re.compile(
-    r"(?P<comment>\(\?#(?:[^\\)]|\\.)*+\))"
+    r"(?P<comment>\(\?#(?:[^\\)]|\\.)*+(?P<end>\))?)"
     r"|(?P<escape>\\.)"
     r"|(?P<last_backslash>\\)"
     r"|(?P<opening>\(\??)"
@@ -35,6 +35,8 @@ def fault(pattern: str) -> str | None:
     while token := _TOKEN.match(pattern, at):
         at = token.end()
         match token.lastgroup:
+            case "comment" if token["end"] is None:
+                return "has a ( that is not closed"
             case "comment":
                 continue
             case "last_backslash":

@@ -92,7 +92,7 @@ def _manifest(files: Files, kind: str, value: Mapping[str, Any]) -> Manifest:
         raise Unreadable(f"{VISIBLE_FILENAMES}: {error}") from None
     # An exercise has no image; a placeholder passes the check, and all else has to hold for both.
     image_name = found.image_name if kind != EXERCISES else ""
-    found = replace(found, image_name=image_name, visible_files=visible)
+    found = replace(found, image_name=image_name, exercise="", visible_files=visible)
     _check(replace(found, image_name=image_name or "none"))
     return found
 

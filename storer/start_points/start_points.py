@@ -19,6 +19,7 @@ from dojo import image_names, visible_files
 from dojo.errors import InvalidArgument, StartPointDamaged, StartPointNotFound
 from storer.fs import json_files
 from storer.fs.json_files import Unreadable
+from storer.kata import manifest
 from storer.kata.manifest import Manifest
 from storer.start_points import checks, start_point
 from storer.start_points.checks import Findings
@@ -98,11 +99,16 @@ class StartPoints:
         language = self.for_image(found.image_name, found.display_name)
         if language is None:
             return found
-        return replace(
+        with_rule = replace(
             found,
             colour_patterns=language.colour_patterns,
             ruby_lambda=language.ruby_lambda,
         )
+        try:
+            manifest.check(with_rule)
+        except InvalidArgument:  # too large with it; a kata without a rule gets it all the same
+            return found
+        return with_rule
 
     def for_image(self, image_name: str, display_name: str) -> Manifest | None:
         """Return the language that uses this image, whatever its tag; None if no language does.

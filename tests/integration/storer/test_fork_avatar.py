@@ -263,6 +263,18 @@ def test_a_damaged_history_is_refused_and_leaves_nothing(
     assert history(katas, forked, "whale")[2][0].files == FILES
 
 
+def test_a_folder_in_the_place_of_a_git_object_is_damage(
+    katas: Katas, data_containers: DataContainers
+) -> None:
+    kata_id = session(katas)
+    path = object_path(data_containers.folder(kata_id) / "whale", "2:sandbox/hiker.c")
+    path.unlink()
+    path.mkdir()
+    with refused(grpc.StatusCode.DATA_LOSS, says="whale/.git", reason="KATA_DAMAGED"):
+        fork(katas, kata_id, "whale", 3)
+    assert listed_ids(data_containers) == {kata_id}
+
+
 @pytest.mark.parametrize("kata", params(lambda kata: kata.avatar))
 def test_a_legacy_kata_is_forked_with_its_avatar(katas: Katas, kata: LegacyKata) -> None:
     numbers = [each.number for each in katas.lights(kata.id, kata.avatar)]

@@ -285,6 +285,8 @@ def test_a_kata_starts_from_files_that_a_teacher_brings(shared: Stub, katas: Kat
     assert kata.display_name == "Mine"
     assert dict(kata.files) == {name: files[name] for name in ("cyber-dojo.sh", "lib/hiker.c")}
     assert kata.colour_rule == get(shared, "C (gcc), assert").colour_rule
+    named = check(shared, {**manifest, "exercise": "Fizz Buzz"}, files)
+    assert (named.manifest.exercise, len(named.warnings)) == ("", 2)  # as the warning says
     lambda_ = {**files, "rule.rb": b"lambda { |_| :red }"}
     found = check(shared, {**manifest, "rag_lambda": "rule.rb"}, lambda_)
     assert found.manifest.colour_rule.ruby_lambda.source == "lambda { |_| :red }"
@@ -327,8 +329,9 @@ def test_files_that_no_kata_can_have_are_refused(shared: Stub) -> None:
         (json.dumps({"visible_filenames": ["hiker.pa"] * 70_000}).encode(), "and more"),
         (json.dumps({"visible_filenames": [[]] * 200_000}).encode(), "and more"),
         (b'{"progress_regexs": ["' + b"(" * 2**19 + b'"]}', "is no regular expression"),
+        (b'{"hidden_filenames": ["' + b"(?#" * 2**18 + b'"]}', "is no regular expression"),
     ],
-    ids=range(9),
+    ids=range(10),
 )
 def test_a_hostile_manifest_is_answered_soon_and_shortly(
     shared: Stub, manifest: bytes, says: str

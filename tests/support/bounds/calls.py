@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import grpc
@@ -61,6 +62,19 @@ def _checks(pair: Pair) -> None:
     calls = [lambda: list(pair.katas.stub.VerifyKatas(request, timeout=SECONDS))]
     assert set(outcomes(2 * limits.MAX_CHECKING_PROCESSES * calls)) == {OK}
     assert not any(part.HasField("finding") for part in calls[0]())
+
+
+def _fetches_for_one(pair: Pair) -> None:
+    made = [pair.katas.create() for _ in range(2 * limits.MAX_FETCHES_FOR_ONE)]
+    for kata_id in made:
+        pair.katas.stub.ArchiveKata(storer_pb2.ArchiveKataRequest(kata_id=kata_id))
+    request = storer_pb2.WatchKatasRequest(
+        katas=[storer_pb2.WatchKataRequest(kata_id=kata_id) for kata_id in made]
+    )
+    watching = pair.katas.stub.WatchKatas(request)
+    caught_up = {each.kata_id for each in islice(watching, len(made)) if each.happened.caught_up}
+    watching.cancel()
+    assert caught_up == set(made)
 
 
 def _fetches(pair: Pair) -> None:
@@ -233,6 +247,7 @@ CASES: dict[str, Case] = {
     "SMALL_CHECKED_FILES": _checks,
     "SMALL_CHECKED_SECONDS": _checks,
     "MAX_FETCHES": _fetches,
+    "MAX_FETCHES_FOR_ONE": _fetches_for_one,
     "MAX_WAITING_FOR_ONE_LOCK": _waiting_for_one_lock,
     "MAX_WAITING_CALLS": _waiting_calls,
     "MESSAGE_BYTES": _message_bytes,

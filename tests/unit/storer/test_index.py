@@ -99,6 +99,8 @@ INVALID: list[tuple[dict[str, Any], str]] = [
     ),
     ({"colour_rule": []}, f"{MANIFEST}: colour_rule: is not {{patterns:"),
     ({"other": 2**1024}, f"{MANIFEST}: 'other': the key or its value does not fit"),
+    ({"other": float("nan")}, f"{MANIFEST}: 'other': the key or its value does not fit"),
+    ({"other": [-float("inf")]}, f"{MANIFEST}: 'other': the key or its value does not fit"),
 ]
 
 

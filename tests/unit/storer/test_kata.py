@@ -13,11 +13,15 @@ from dojo import limits, waits
 from dojo.errors import MemoryExhausted
 from dojo.waits import CallWork
 from storer.fs.checkpointer import Checkpointer
+from storer.kata.edit import Edit
 from storer.kata.kata import Kata
+from storer.kata.light import Light, Submission
 from storer.kata.lights import LightsCache
+from storer.kata.recorder import Recorder
 
 ID = "493A06504A"
 CREATED = datetime(2020, 1, 1, tzinfo=UTC)
+FILES = {"a": b""}
 
 
 @pytest.fixture
@@ -45,6 +49,25 @@ def for_a_call(work: Callable[[], None]) -> None:
         work()
 
     contextvars.copy_context().run(do)
+
+
+def test_an_edit_after_a_light_that_was_recorded_since_the_lights_were_read_is_left_out(
+    folder: Path,
+) -> None:
+    whale = folder / "whale"
+    whale.mkdir()
+    recorder = Recorder.create(whale, ID, "whale")
+    start = Light(0, "", CREATED)
+    begun = recorder.record(start, Submission(FILES))
+    recorder.record_edit(Edit(0, 1, CREATED), {**FILES, "b": b""}, begun)
+    first = Light(1, "red", CREATED, duration=1.0, status=1)
+    tip = recorder.record(first, Submission(FILES), begun)
+    recorder.record_edit(Edit(1, 1, CREATED), {**FILES, "c": b""}, tip)
+    with ExitStack() as use:
+        kata = used(folder, use)
+        for lights, expected in (((start,), [(0, 1)]), ((start, first), [(0, 1), (1, 1)])):
+            found = kata.edits({"whale": lights})["whale"]
+            assert [(each.number, each.minor) for each in found] == expected
 
 
 def test_one_call_holds_a_large_manifest_at_a_time(folder: Path) -> None:

@@ -164,16 +164,6 @@ def test_a_page_has_no_more_bytes_than_it_may(edits_too: str, page_bytes: int) -
     assert len(found) == 1 or page_bytes < 10_000
 
 
-def test_an_edit_after_a_light_that_was_recorded_since_the_lights_were_read_is_left_out() -> None:
-    dashboard = {"whale": lights(0, 1)}
-    newer = {"whale": edits((1, 1), (2, 1))}
-    for page_bytes in (1, 10_000):
-        messages = LightMessages(page_bytes=page_bytes)
-        found = pages(lambda after: messages.page_with_edits(KATA, dashboard, newer, after, 9))  # noqa: B023 - called now
-        told = [(each.light_number, each.number) for each in listed_with_edits(found)["whale"][1]]
-        assert told == [(1, 1)]
-
-
 def largest_light(number: int) -> Light:
     facts = Facts(
         predicted="amber",

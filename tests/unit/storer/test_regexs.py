@@ -2,6 +2,7 @@
 
 import pytest
 
+from dojo import limits
 from storer.start_points import regexs
 
 REFUSED = [
@@ -20,6 +21,8 @@ REFUSED = [
     "\\",
     "a\\",
     "(?#",
+    r"(?#\)",
+    r"(?#\\)(?#",
 ]
 TAKEN = [
     *("", "a", r"\(", r"[(]", "[a[bc]d]", "[[:alpha:](]", "[]a]", "]", "a**", "a+?", "a++", "^*"),
@@ -40,3 +43,11 @@ def test_a_pattern_that_ruby_refuses_is_refused(pattern: str) -> None:
 @pytest.mark.parametrize("pattern", TAKEN)
 def test_a_pattern_that_ruby_takes_is_taken(pattern: str) -> None:
     assert regexs.fault(pattern) is None
+
+
+@pytest.mark.timeout(60)  # hours, if it took the square of the length
+@pytest.mark.parametrize(
+    "piece", ["(?#", "(?", "[", "[:", "[[", "[^", "\\\\", "(?#a)", "[a]", "(", "(?#\\)", "(?a"]
+)
+def test_a_long_pattern_is_looked_through_in_the_time_that_its_length_takes(piece: str) -> None:
+    regexs.fault(piece * (limits.MAX_MANIFEST_BYTES // len(piece)))
