@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from cyberdojo.storer.v1 import storer_pb2
 from storer.fs import durable
 from storer.fs.write_ahead_log import Entry, WriteAheadLog
 from storer.kata.recorder import BRANCH, EXCLUDED
@@ -87,8 +88,10 @@ def test_a_light_that_the_disk_could_not_write_is_written_again(
         assert (whale / ".git/HEAD").read_text() == f"ref: {BRANCH}\n"
         assert (whale / ".git/info/exclude").read_text() == EXCLUDED
         assert set(json.loads((whale / "manifest.json").read_bytes())) == set(later)
-        found = verify(katas)
-        assert found.findings == [], found.findings
+        # Whoever is killed may leave a file that is half written.
+        harmless = {storer_pb2.FINDING_KIND_LEFTOVER} if is_killed else set()
+        found = [each for each in verify(katas).findings if each.kind not in harmless]
+        assert found == [], found
         assert katas.record(kata_id, "whale").number == 3
 
 
