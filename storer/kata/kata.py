@@ -220,7 +220,7 @@ class Kata:
         if avatar:
             self.avatar(avatar)
         with locks.locked(self.folder / MANIFEST):
-            before = self.read_options()
+            before = options.read_to_change(self.folder)
             after = before.changed(avatar, given, unset)
             if after == before:
                 return before, False

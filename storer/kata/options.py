@@ -4,7 +4,7 @@ They are in a small file of the kata, beside its manifest.json; as long as nobod
 no such file. Its `revision` counts the changes: of two copies of a kata, which are on two machines
 or in a backup, the one with the higher revision has the later options. Keys that are not known here
 are kept. A file that can't be read leaves the kata without options, and is put aside by whoever
-writes the next one.
+writes the next one, which is later than any that was lost.
 """
 
 import errno
@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import stat
+import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -177,6 +178,32 @@ def write_chosen(folder: Path, chosen: Options) -> None:
     """Write the file of options of a new kata, durably, if there are any."""
     if chosen.values():
         write(folder, dump(KataOptions().changed("", chosen)))
+
+
+def read_to_change(folder: Path) -> KataOptions:
+    """Return a kata's options, for whoever sets others; lock as for `write`.
+
+    If they are lost, there are none, of a revision that no lost ones had.
+    """
+    try:
+        found = read(folder)
+    except Unreadable:
+        return _lost()
+    is_lost = not found.revision and os.path.lexists(folder / PUT_ASIDE)
+    return _lost() if is_lost else found
+
+
+def _lost() -> KataOptions:
+    """Return no options, later than any: nobody can set options each microsecond since 1970."""
+    return KataOptions(revision=time.time_ns() // 1000)
+
+
+def mend(folder: Path) -> None:
+    """Put a file of options aside that can't be read, for one without any; lock as for `write`.
+
+    Without that one, those of an old backup would be taken for later ones.
+    """
+    write(folder, dump(_lost()))
 
 
 def is_damaged(folder: Path) -> bool:

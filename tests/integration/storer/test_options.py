@@ -501,6 +501,27 @@ def test_damaged_options_keep_nobody_from_the_kata(
     assert set_(katas, kata_id, predict=True) == all_of(one(predict=True))
 
 
+@pytest.mark.parametrize("mend", [False, True])
+def test_an_old_backup_takes_no_options_back_that_follow_damaged_ones(
+    katas: Katas, folder: Callable[[str], Path], *, mend: bool
+) -> None:
+    kata_id, options = with_options(katas)
+    older = backup(katas).tar
+    (folder(kata_id) / FILE).write_bytes(b"\0" * 100)
+    if mend:
+        assert verify(katas, kata_id, mend=True).kinds() == [("OPTIONS", FILE, True)]
+        assert verify(katas, kata_id).kinds() == []
+        now = storer_pb2.KataOptions()
+    else:
+        now = set_(katas, kata_id, predict=False)
+    assert katas.get(kata_id).HasField("options") != mend
+    found = restore_into(katas, older)
+    assert found.outcomes == {kata_id: "skipped"}
+    check(katas, kata_id, now)
+    assert restore_into(katas, older, overwrite=True).outcomes == {kata_id: "replaced"}
+    check(katas, kata_id, options)
+
+
 def test_what_a_later_storer_keeps_there_stays(katas: Katas, folder: Callable[[str], Path]) -> None:
     kata_id, options = with_options(katas)
     path = folder(kata_id) / FILE

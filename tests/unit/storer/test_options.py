@@ -2,6 +2,8 @@
 
 import json
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +111,34 @@ def test_the_later_of_two_copies_has_more_changes(tmp_path: Path) -> None:
     (one / OPTIONS).write_text("damaged")
     assert options.go_on(one, other)
     assert not options.go_on(other, one)
+
+
+def set_next(folder: Path) -> None:
+    options.write(folder, options.dump(options.read_to_change(folder).changed("", DARK)))
+
+
+def put_aside_and_set_next(folder: Path) -> None:
+    options.put_aside(folder)  # as for a kata that comes in
+    set_next(folder)
+
+
+@pytest.mark.parametrize("go_on", [set_next, options.mend, put_aside_and_set_next])
+@pytest.mark.parametrize("damage", ["", "{", '{"revision":', "[]", "\0" * 100])
+def test_what_follows_damaged_options_is_later_than_they_were(
+    tmp_path: Path, go_on: Callable[[Path], None], damage: str
+) -> None:
+    older = written(tmp_path / "older", ("", DARK), ("", Options(predict=True)), ("", DARK))
+    now = written(tmp_path / "now", ("", DARK))
+    for _ in range(2):
+        (now / OPTIONS).write_text(damage or "\n")
+        go_on(now)
+        after = options.read(now)
+        assert after == KataOptions(kata=Options() if go_on is options.mend else DARK)
+        assert options.go_on(older, now)
+        assert not options.go_on(now, older)
+        older = tmp_path / f"as of {after.revision}"
+        shutil.copytree(now, older)
+        set_next(now)
 
 
 KEPT = {"theme": "light", "colour": "on", "predict": "off", "revert_red": "on"}
