@@ -29,7 +29,7 @@ from storer.kata.light import Light
 from storer.kata.light_facts import Source
 from storer.kata.lights import LightsCache
 from storer.kata.manifest import Manifest
-from storer.kata.options import OPTIONS, KataOptions, Options
+from storer.kata.options import KataOptions, Options
 from storer.kata.request import Request
 
 STARTING = ".starting"
@@ -224,10 +224,7 @@ class Kata:
             after = before.changed(avatar, given, unset)
             if after == before:
                 return before, False
-            content = options.dump(after)
-            if len(content) > limits.MAX_OPTIONS_BYTES:
-                raise KataDamaged(self.kata_id, OPTIONS, "has no room, for keys that are not ours")
-            options.write(self.folder, content)
+            options.write(self.folder, options.dump(after))
         return after, True
 
     def read_request(self) -> Request | None:

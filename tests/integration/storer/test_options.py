@@ -455,6 +455,9 @@ DAMAGED = {
     "no avatars": b'{"avatars":[]}',
     "no count": b'{"revision":-1}',
     "too large": b'{"kata":{},"more":"%s"}' % (b"x" * limits.MAX_OPTIONS_BYTES),
+    "too much that is unknown": b'{"kata":{},"more":"%s"}'
+    % (b"x" * (limits.MAX_OPTIONS_BYTES // 2)),
+    "too deep to be written": b'{"more":%s1%s}' % (b"[" * 500, b"]" * 500),
     "too deep": b'{"kata":%s1%s}' % (b"[" * 30_000, b"]" * 30_000),
 }
 
