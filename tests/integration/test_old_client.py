@@ -191,6 +191,8 @@ def with_news(pair: Pair, since: str) -> str:
     edit(pair, kata_id, CHANGED)
     taken = {"special": True, **facts} if facts else {}
     katas.record(kata_id, "whale", CHANGED, colour=GREEN, **taken)
+    chosen = storer_pb2.Options(theme=storer_pb2.THEME_DARK)
+    katas.stub.SetOptions(storer_pb2.SetOptionsRequest(kata_id=kata_id, options=chosen))
     return katas.stub.ForkKata(
         storer_pb2.ForkKataRequest(
             kata_id=kata_id,
@@ -249,9 +251,13 @@ def _is_of_edit(tag: str) -> bool:
 
 
 def _is_new(name: str) -> bool:
-    """Say whether a member is one of an edit, or an object: those have other names in a fork."""
+    """Say whether a member is of options or of an edit, or an object, whose name a fork changes."""
     folder, _, last = name.rpartition("/")
-    return ".git/objects/" in name or (folder.endswith("refs/tags") and _is_of_edit(last))
+    return (
+        name == "options.json"
+        or ".git/objects/" in name
+        or (folder.endswith("refs/tags") and _is_of_edit(last))
+    )
 
 
 READS: list[Callable[[OldClient, str], object]] = [
