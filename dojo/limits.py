@@ -78,7 +78,7 @@ MAX_MANIFEST_BYTES = 1024**2
 """The JSON of a manifest that a kata is created from, its visible files not counted."""
 
 MAX_OPTIONS_BYTES = 64 * 1024
-"""The file of a kata's options: those of 64 avatars take a fifth of it."""
+"""The file of a kata's options: those of 64 avatars take a fifth of it, unknown keys up to half."""
 
 LARGE_JSON_BYTES = 1024**2
 """A JSON file of a kata; of larger ones, one is read at a time, and one manifest.json is held."""

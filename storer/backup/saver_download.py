@@ -20,7 +20,7 @@ from storer.kata import options
 from storer.kata.avatar import Avatar
 from storer.kata.kata import Kata
 from storer.kata.light import Light, Submission
-from storer.kata.manifest import FORMAT_KEY, REQUEST, SAVER
+from storer.kata.manifest import FORMAT_KEY, REQUEST, SAVER, UNUSABLE
 from storer.katas.repository import Katas
 from storer.saver import options as saver_options
 from storer.saver import written
@@ -73,7 +73,9 @@ class _Export:
         self._value = self._kata.read_manifest_json()
         about = self._value.get(SAVER)
         self._about: Mapping[str, Any] = about if isinstance(about, dict) else {}
-        kept = self._about.get("katas")
+        # Those of a kata that was created with the manifest of another one are that one's.
+        is_own = kata_ids.old_of(self._kata.kata_id) is not None
+        kept = self._about.get("katas") if is_own else None
         self._kept: Mapping[str, Any] = kept if isinstance(kept, dict) else {}
         self._lights, self._damaged = self._kata.lights()
         self._options = taken.options()
@@ -181,7 +183,7 @@ class _Export:
     def _manifest(self) -> dict[str, Any]:
         """Return what the manifests of the group and of all its katas have."""
         manifest = {key: each for key, each in self._value.items() if key not in _OURS}
-        unusable = self._about.get("unusable")
+        unusable = self._about.get(UNUSABLE)
         manifest |= unusable if isinstance(unusable, dict) else {}
         created = written.seven_parts(self._kata.read_created())
         return {**manifest, **self._own_options, "version": 2, "created": created}
@@ -223,7 +225,7 @@ class _Export:
         kata_id, taken = self._kata.kata_id, set[str]()
         own = kata_ids.old_of(kata_id)
         ids: dict[str, str] = {}
-        for name in self._lights if own is not None else ():  # those of a fork are another kata's
+        for name in self._lights:
             kept = self._kept.get(name)
             old_id = kept.get("id") if isinstance(kept, dict) else None
             if isinstance(old_id, str) and kata_ids.is_old(old_id) and old_id not in taken:

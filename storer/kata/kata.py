@@ -30,7 +30,7 @@ from storer.kata.light import Light
 from storer.kata.light_facts import Source
 from storer.kata.lights import LightsCache
 from storer.kata.manifest import Manifest
-from storer.kata.options import OPTIONS, KataOptions, Options
+from storer.kata.options import KataOptions, Options
 from storer.kata.request import Request
 
 STARTING = ".starting"
@@ -233,14 +233,11 @@ class Kata:
         if avatar:
             self.avatar(avatar)
         with locks.locked(self.folder / MANIFEST):
-            before = self.read_options()
+            before = options.read_to_change(self.folder)
             after = before.changed(avatar, given, unset)
             if after == before:
                 return before, False
-            content = options.dump(after)
-            if len(content) > limits.MAX_OPTIONS_BYTES:
-                raise KataDamaged(self.kata_id, OPTIONS, "has no room, for keys that are not ours")
-            options.write(self.folder, content)
+            options.write(self.folder, options.dump(after))
         return after, True
 
     def read_request(self) -> Request | None:

@@ -60,6 +60,9 @@ FORKED_START = "started"
 # The key of what only a saver had: old ids, and what its katas say in another way than their group.
 SAVER = "saver"
 
+# In that: keys of a saver's manifest whose values are of no use here.
+UNUSABLE = "unusable"
+
 
 @dataclass(frozen=True)
 class Manifest:

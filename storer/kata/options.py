@@ -4,15 +4,15 @@ They are in a small file of the kata, beside its manifest.json; as long as nobod
 no such file. Its `revision` counts the changes: of two copies of a kata, which are on two machines
 or in a backup, the one with the higher revision has the later options. Keys that are not known here
 are kept. A file that can't be read leaves the kata without options, and is put aside by whoever
-writes the next one.
+writes the next one, which is later than any that was lost.
 """
 
 import errno
 import hashlib
-import json
 import os
 import shutil
 import stat
+import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -21,6 +21,7 @@ from typing import Any
 from dojo import avatars, limits
 from storer.fs import durable, json_files
 from storer.fs.json_files import Unreadable
+from storer.kata.manifest import fits_message
 
 OPTIONS = "options.json"
 
@@ -31,6 +32,9 @@ THEMES = ("light", "dark")
 
 # A count that JSON readers of any language have as it is.
 _MAX_REVISION = 2**53 - 1
+
+# Of the keys that are not known here: then all options of 64 avatars have room beside them.
+_MAX_UNKNOWN_BYTES = limits.MAX_OPTIONS_BYTES // 2
 
 # In place of the digest of a file that can't be read.
 UNREADABLE = "unreadable"
@@ -142,16 +146,21 @@ def parse(value: Mapping[str, Any]) -> KataOptions:
     if not 0 <= revision <= _MAX_REVISION:
         raise Unreadable(f"revision: {revision} is not from 0 to {_MAX_REVISION}")
     each = {name: _parse_one(of_avatars[name], name) for name in sorted(of_avatars)}
-    return KataOptions(
+    found = KataOptions(
         kata=_parse_one(value.get("kata", {}), "kata"),
         avatars={name: own for name, own in each.items() if avatars.is_name(name) and own.values()},
         revision=revision,
         kept=value,
     )
+    if not fits_message(value):  # such as one that is too deep to be written
+        raise Unreadable("has a key or a value that does not fit into a message")
+    if len(dump(KataOptions(kept=value))) > _MAX_UNKNOWN_BYTES:
+        raise Unreadable(f"has more than {_MAX_UNKNOWN_BYTES} bytes of keys that are not known")
+    return found
 
 
 def dump(options: KataOptions) -> bytes:
-    """Return options as the content of their file."""
+    """Return options as the content of their file, with a line for each key."""
     kept = options.kept.get("avatars", {})
     value = {
         **options.kept,
@@ -163,7 +172,8 @@ def dump(options: KataOptions) -> bytes:
             if (own := _to_json(options.avatars.get(name, Options()), kept.get(name, {})))
         },
     }
-    return json.dumps(value, indent=1).encode("ascii") + b"\n"
+    lines = (json_files.dumps(key) + b":" + json_files.dumps(each) for key, each in value.items())
+    return b"{\n" + b",\n".join(lines) + b"\n}\n"
 
 
 def write(folder: Path, content: bytes) -> None:
@@ -177,6 +187,32 @@ def write_chosen(folder: Path, chosen: Options) -> None:
     """Write the file of options of a new kata, durably, if there are any."""
     if chosen.values():
         write(folder, dump(KataOptions().changed("", chosen)))
+
+
+def read_to_change(folder: Path) -> KataOptions:
+    """Return a kata's options, for whoever sets others; lock as for `write`.
+
+    If they are lost, there are none, of a revision that no lost ones had.
+    """
+    try:
+        found = read(folder)
+    except Unreadable:
+        return _lost()
+    is_lost = not found.revision and os.path.lexists(folder / PUT_ASIDE)
+    return _lost() if is_lost else found
+
+
+def _lost() -> KataOptions:
+    """Return no options, later than any: nobody can set options each microsecond since 1970."""
+    return KataOptions(revision=time.time_ns() // 1000)
+
+
+def mend(folder: Path) -> None:
+    """Put a file of options aside that can't be read, for one without any; lock as for `write`.
+
+    Without that one, those of an old backup would be taken for later ones.
+    """
+    write(folder, dump(_lost()))
 
 
 def is_damaged(folder: Path) -> bool:

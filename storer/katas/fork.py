@@ -17,7 +17,7 @@ from storer.git import libgit2
 from storer.kata.history import History
 from storer.kata.kata import Kata
 from storer.kata.light import Submission
-from storer.kata.manifest import FORKED_FROM, Manifest
+from storer.kata.manifest import FORKED_FROM, SAVER, UNUSABLE, Manifest
 from storer.kata.options import Options
 
 
@@ -70,6 +70,13 @@ def _fork(parent: Kata, submission: Submission, forked_from: dict[str, Any]) -> 
 
 
 def described(parent: Kata, forked_from: dict[str, Any]) -> Manifest:
-    """Return the manifest of a kata, with where a fork of it is from."""
+    """Return the manifest of a kata, with where a fork of it is from.
+
+    What a saver had of the kata's avatars, such as their options, is theirs alone.
+    """
     found = parent.read_manifest()
-    return replace(found, other={**found.other, FORKED_FROM: forked_from})
+    other = {**found.other, FORKED_FROM: forked_from}
+    about = other.pop(SAVER, None)
+    if isinstance(about, dict) and UNUSABLE in about:
+        other[SAVER] = {UNUSABLE: about[UNUSABLE]}
+    return replace(found, other=other)

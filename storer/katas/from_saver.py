@@ -31,7 +31,7 @@ from storer.kata.edit import At
 from storer.kata.light import Light, Submission
 from storer.kata.light_facts import Source
 from storer.kata.lights import INCREMENTS
-from storer.kata.manifest import FORMAT, REQUEST, SAVER, fits_message
+from storer.kata.manifest import FORMAT, REQUEST, SAVER, UNUSABLE, fits_message
 from storer.kata.options import OPTIONS, KataOptions
 from storer.kata.recorder import Recorder, Tip
 from storer.katas import normalize, set_aside
@@ -187,7 +187,7 @@ def _manifest(
 ) -> dict[str, Any]:
     taken = {key: each for key, each in manifest.items() if key not in _NOT_TAKEN}
     if unusable := _take_unusable(taken):
-        about["unusable"] = unusable
+        about[UNUSABLE] = unusable
     value = {**taken, "format": FORMAT, "id": kata_id, SAVER: about}
     if (size := len(json_files.dumps(value))) > limits.MAX_MANIFEST_BYTES:
         reason = f"{size} bytes of JSON, without files, are more than {limits.MAX_MANIFEST_BYTES}"

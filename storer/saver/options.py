@@ -54,13 +54,12 @@ def written(
     chosen = found.of(name).values()
     of_manifest = {key: manifest[key] for key in OPTIONS if key in manifest}
     value: dict[str, Any] = {**OPTIONS, **of_manifest, **kept}
-    # What came from a saver was taken, and may have been set no longer since.
-    taken_before = _usable(value).values() if kept and found.revision else {}
+    was_set = _usable(value).values()  # and may be set no longer
     for key, default in OPTIONS.items():
         ours = _OURS.get(key, key)
         if ours in chosen:
             value[key] = _word(chosen[ours])
-        elif ours in taken_before:
+        elif ours in was_set:
             value[key] = default
     return value
 

@@ -303,7 +303,7 @@ class Verifier:
             with locks.locked(folder / MANIFEST):  # whoever sets options holds it
                 if (fault := options.fault(folder)) is not None:
                     what = f"{fault}; the kata is used as if no options were set"
-                    mend = partial(options.put_aside, folder)
+                    mend = partial(options.mend, folder)
                     yield from self._mend_all([Finding(OPTIONS, Kind.OPTIONS, what, mend)])
 
     def _check_leftovers(self, folder: Path) -> Iterator[tuple[Finding, bool]]:

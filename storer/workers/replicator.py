@@ -235,8 +235,10 @@ def _can_add_copy(note: _Note, stamp: str, taken: Snapshot, lights: _Newest) -> 
     """
     if note.stamp != stamp or note.manifest != taken.head.manifest_sha256:
         return False
-    if note.options and not taken.head.options:
-        return False  # a copy takes nothing away
+    if note.options != taken.head.options and (
+        note.options == UNREADABLE or not taken.head.options
+    ):
+        return False  # a copy takes nothing away, and has no file that was put aside
     return note.number < _MAX_COPIES and all(
         name in lights
         and (lights[name][0] == DAMAGED or _continues(taken.avatars[name], note, lights[name]))

@@ -1,9 +1,12 @@
 """A client of an earlier contract does its work, and sees what it saw, whatever is new."""
 
 import hashlib
+import json
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, timedelta
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -16,7 +19,18 @@ from support.old_client import BEFORE_EDITS, BEFORE_LIGHT_FACTS, OldClient, know
 from support.runner.submissions import PYTHON
 from support.services import Service
 from support.storer.fixtures import delete_all
-from support.storer.storing import CREATED, FILES, GREEN, RED, STARTED, Katas, Stub, timestamp
+from support.storer.storing import (
+    CREATED,
+    FILES,
+    GREEN,
+    RED,
+    STARTED,
+    Katas,
+    Stub,
+    git,
+    timestamp,
+    unpacked,
+)
 
 RULE = {"patterns": {"patterns": [{"colour": GREEN, "pattern": "passed"}]}}
 CHANGED = {**FILES, "hiker.c": b"int answer = 42;\n"}
@@ -177,6 +191,8 @@ def with_news(pair: Pair, since: str) -> str:
     edit(pair, kata_id, CHANGED)
     taken = {"special": True, **facts} if facts else {}
     katas.record(kata_id, "whale", CHANGED, colour=GREEN, **taken)
+    chosen = storer_pb2.Options(theme=storer_pb2.THEME_DARK)
+    katas.stub.SetOptions(storer_pb2.SetOptionsRequest(kata_id=kata_id, options=chosen))
     return katas.stub.ForkKata(
         storer_pb2.ForkKataRequest(
             kata_id=kata_id,
@@ -203,9 +219,45 @@ def _get(storer: OldClient, kata_id: str) -> object:
     return found
 
 
+# The keys of a light in the files beside a repository that clients have always read.
+_OF_A_LIGHT = {"number", "colour", "time", "status", "stdout", "stderr"}
+
+
 def _download(storer: OldClient, kata_id: str) -> object:
-    parts = list(storer.call("DownloadKata", kata_id=kata_id))
-    return [part.WhichOneof("part") for part in (parts[0], parts[-1])]
+    """Return what an old client reads in a tar: the members, the lights, and the files of each."""
+    tar = data_of(storer.call("DownloadKata", kata_id=kata_id))
+    with tempfile.TemporaryDirectory() as folder:
+        top = unpacked(tar, Path(folder), kata_id)
+        whale = top / "whale"
+        members = {path.relative_to(top).as_posix() for path in top.rglob("*")}
+        lights = json.loads((whale / "increments.json").read_bytes())
+        newest = json.loads((whale / "light.json").read_bytes())
+        known_lights = [
+            {key: each for key, each in light.items() if key in _OF_A_LIGHT}
+            for light in [*lights, newest]
+        ]
+        tags = [tag for tag in git(whale, "tag").decode().split() if not _is_of_edit(tag)]
+        return (
+            {name for name in members if not _is_new(name)},
+            json.loads((whale / "manifest.json").read_bytes()),
+            known_lights,
+            {tag: git(whale, "ls-tree", "-r", tag, "sandbox") for tag in tags},
+            git(whale, "log", "--format=%s", "main"),
+        )
+
+
+def _is_of_edit(tag: str) -> bool:
+    return "." in tag
+
+
+def _is_new(name: str) -> bool:
+    """Say whether a member is of options or of an edit, or an object, whose name a fork changes."""
+    folder, _, last = name.rpartition("/")
+    return (
+        name == "options.json"
+        or ".git/objects/" in name
+        or (folder.endswith("refs/tags") and _is_of_edit(last))
+    )
 
 
 READS: list[Callable[[OldClient, str], object]] = [

@@ -455,6 +455,9 @@ DAMAGED = {
     "no avatars": b'{"avatars":[]}',
     "no count": b'{"revision":-1}',
     "too large": b'{"kata":{},"more":"%s"}' % (b"x" * limits.MAX_OPTIONS_BYTES),
+    "too much that is unknown": b'{"kata":{},"more":"%s"}'
+    % (b"x" * (limits.MAX_OPTIONS_BYTES // 2)),
+    "too deep to be written": b'{"more":%s1%s}' % (b"[" * 500, b"]" * 500),
     "too deep": b'{"kata":%s1%s}' % (b"[" * 30_000, b"]" * 30_000),
 }
 
@@ -499,6 +502,27 @@ def test_damaged_options_keep_nobody_from_the_kata(
     assert not katas.get(kata_id).HasField("options")
     assert verify(katas, kata_id, mend=True).kinds() == [("OPTIONS", FILE, True)]
     assert set_(katas, kata_id, predict=True) == all_of(one(predict=True))
+
+
+@pytest.mark.parametrize("mend", [False, True])
+def test_an_old_backup_takes_no_options_back_that_follow_damaged_ones(
+    katas: Katas, folder: Callable[[str], Path], *, mend: bool
+) -> None:
+    kata_id, options = with_options(katas)
+    older = backup(katas).tar
+    (folder(kata_id) / FILE).write_bytes(b"\0" * 100)
+    if mend:
+        assert verify(katas, kata_id, mend=True).kinds() == [("OPTIONS", FILE, True)]
+        assert verify(katas, kata_id).kinds() == []
+        now = storer_pb2.KataOptions()
+    else:
+        now = set_(katas, kata_id, predict=False)
+    assert katas.get(kata_id).HasField("options") != mend
+    found = restore_into(katas, older)
+    assert found.outcomes == {kata_id: "skipped"}
+    check(katas, kata_id, now)
+    assert restore_into(katas, older, overwrite=True).outcomes == {kata_id: "replaced"}
+    check(katas, kata_id, options)
 
 
 def test_what_a_later_storer_keeps_there_stays(katas: Katas, folder: Callable[[str], Path]) -> None:

@@ -213,10 +213,7 @@ def test_options_of_a_saver_come_back_as_they_were_or_as_they_were_set(
     assert options_in(out, "38w9NC") == other.options
     set_options(katas, kata.kata_id, predict=True)
     set_options(katas, kata.kata_id, "koala", syntax_colour=False)
-    unset = storer_pb2.SetOptionsRequest(
-        kata_id=kata.kata_id, avatar="leopard", unset=["revert_red"]
-    )
-    katas.stub.SetOptions(unset)
+    unset(katas, kata.kata_id, "revert_red", avatar="leopard")
     out = export(katas, kata.kata_id, tmp_path / "set")
     assert options_in(out, "rUqcey") == {**session.options, "colour": "off", "predict": "on"}
     assert options_in(out, "38w9NC") == {**other.options, "predict": "on", "revert_red": "off"}
@@ -243,6 +240,86 @@ def test_what_a_saver_sets_meanwhile_has_precedence(
     assert back.kata == storer_pb2.Options(theme=storer_pb2.THEME_DARK)
     own = storer_pb2.Options(theme=storer_pb2.THEME_LIGHT, predict=True)
     assert dict(back.avatars) == {"lion": own}
+
+
+def write_dark_group(saver: Path, *sessions: saver_katas.Session) -> None:
+    """Write a group whose manifest has another theme than a kata in which nobody has set one."""
+    path = saver_katas.write_group(saver, GROUP, sessions, 2) / "manifest.json"
+    path.write_text(json.dumps({**read(path), "theme": "dark"}))
+
+
+def unset(katas: Katas, kata_id: str, *names: str, avatar: str = "") -> None:
+    katas.stub.SetOptions(storer_pb2.SetOptionsRequest(kata_id=kata_id, avatar=avatar, unset=names))
+
+
+def test_what_only_the_manifest_of_a_group_sets_can_be_unset(
+    katas: Katas, saver: Path, tmp_path: Path
+) -> None:
+    write_dark_group(saver, saver_katas.session_of_runs("rUqcey", index=KOALA))
+    kata_id = katas.get(GROUP).kata_id
+    katas.start(kata_id, "lion")
+
+    def of_lion(folder: str) -> Any:
+        out = export(katas, kata_id, tmp_path / folder)
+        lines = (folder_of(out, "groups", GROUP) / "katas.txt").read_text().split()
+        return options_in(out, lines[lines.index(str(avatars.NAMES.index("lion"))) - 1])
+
+    assert of_lion("set") == {**saver_katas.OPTIONS, "theme": "dark"}
+    unset(katas, kata_id, "theme")
+    assert of_lion("unset") == saver_katas.OPTIONS
+
+
+@pytest.mark.parametrize("with_avatar", [False, True])
+def test_a_fork_has_no_options_of_the_avatars_that_a_saver_had(
+    katas: Katas, saver: Path, tmp_path: Path, *, with_avatar: bool
+) -> None:
+    session = saver_katas.session_of_runs("rUqcey", index=KOALA)
+    session.options |= {"colour": "off", "fork_button": "off"}
+    other = saver_katas.session_of_runs("38w9NC", index=LEOPARD)
+    other.options["revert_red"] = "on"
+    write_dark_group(saver, session, other)
+    original = katas.get(GROUP).kata_id
+    unset(katas, original, "theme")
+    unset(katas, original, "theme", "syntax_colour", avatar="koala")
+
+    def fork() -> str:
+        request = storer_pb2.ForkKataRequest(
+            kata_id=original, avatar="koala", light_number=-1, with_avatar=with_avatar
+        )
+        forked = katas.stub.ForkKata(request).kata_id
+        if not with_avatar:
+            katas.start(forked, "koala")
+        katas.start(forked, "leopard")
+        assert "saver" not in katas.get(forked).manifest.other
+        return forked
+
+    bare = fork()
+    set_options(katas, original, "koala", revert_green=True)
+    chosen = fork()
+    for forked, own in ((bare, {}), (chosen, {"revert_green": "on"})):
+        out = export(katas, forked, tmp_path / forked)
+        found = [read(path) for path in out.glob("katas/*/*/*/options.json")]
+        assert found == [{**saver_katas.OPTIONS, **own}] * 2
+        for path in out.glob("katas/*/*/*/manifest.json"):
+            manifest = read(path)
+            if manifest["group_index"] == LEOPARD or not with_avatar:
+                assert manifest["created"] != session.events[0].said["time"]
+        (group,) = out.glob("groups/*/*/*")
+        shutil.copytree(out, saver, dirs_exist_ok=True)
+        assert katas.get("".join(group.parts[-3:])).options == katas.get(forked).options
+
+
+def test_a_kata_that_is_created_as_another_one_has_nothing_of_its_avatars(
+    katas: Katas, saver: Path, tmp_path: Path
+) -> None:
+    session = saver_katas.session_of_runs("rUqcey", index=KOALA)
+    session.options |= {"theme": "dark", "fork_button": "off"}
+    saver_katas.write_group(saver, GROUP, [session], 2, is_stale=False)
+    request = storer_pb2.CreateKataRequest(manifest=katas.get(GROUP).manifest)
+    kata_id = katas.stub.CreateKata(request).kata_id
+    katas.start(kata_id, "koala")
+    out = export(katas, kata_id, tmp_path / "out")
+    assert read(next(out.glob("katas/*/*/*/options.json"))) == saver_katas.OPTIONS
 
 
 @each_legacy_kata

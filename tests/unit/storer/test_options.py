@@ -2,11 +2,15 @@
 
 import json
 import os
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dojo import avatars, limits
 from storer.fs.json_files import Unreadable
 from storer.kata import options
 from storer.kata.options import OPTIONS, PUT_ASIDE, KataOptions, Options
@@ -14,6 +18,13 @@ from storer.saver import kata as saver_kata
 from storer.saver import options as saver_options
 
 DARK = Options(theme="dark")
+
+
+def nested(levels: int) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for _ in range(levels):
+        found = {"a": found}
+    return found
 
 
 def written(folder: Path, *changes: tuple[str, Options]) -> Path:
@@ -65,6 +76,10 @@ def test_an_avatar_whose_options_are_all_set_no_longer_has_none() -> None:
         {"revision": True},
         {"revision": "1"},
         {"revision": 2**53},
+        {"more": "x" * (limits.MAX_OPTIONS_BYTES // 2)},
+        {"avatars": {"whale": {"more": "é" * (limits.MAX_OPTIONS_BYTES // 12)}}},
+        {"more": nested(100)},
+        {"kata": {"more": nested(500)}},
     ],
 )
 def test_what_can_not_be_options_is_unreadable(tmp_path: Path, value: Any) -> None:
@@ -77,6 +92,24 @@ def test_what_can_not_be_options_is_unreadable(tmp_path: Path, value: Any) -> No
 def test_a_revision_does_not_outgrow_what_can_be_read() -> None:
     most = options.parse({"revision": 2**53 - 1})
     assert options.parse(json.loads(options.dump(most.changed("", DARK)))).kata == DARK
+
+
+def test_all_options_have_room_beside_the_unknown_keys_that_can_be_read() -> None:
+    value = {
+        "more": [*nested(25).values(), "é" * 500, 1e300, [1] * 10],
+        "kata": {"font": "large"},
+        "avatars": {name: {"font": "é" * 65} for name in [*avatars.NAMES, "nobody"]},
+    }
+    found = options.parse(value)
+    before = len(options.dump(found))
+    assert limits.MAX_OPTIONS_BYTES * 0.4 < before < limits.MAX_OPTIONS_BYTES * 0.5
+    longest = Options("light", *([False] * 5))
+    for name in ("", *avatars.NAMES):
+        found = found.changed(name, longest)
+    content = options.dump(replace(found, revision=2**53 - 1))
+    assert len(content) < before + limits.MAX_OPTIONS_BYTES / 2
+    assert options.parse(json.loads(content)) == found
+    assert content.count(b"\n") == 6  # a line for each key, and two for the brackets
 
 
 def test_what_is_no_file_is_unreadable_and_no_link_is_followed(tmp_path: Path) -> None:
@@ -109,6 +142,34 @@ def test_the_later_of_two_copies_has_more_changes(tmp_path: Path) -> None:
     (one / OPTIONS).write_text("damaged")
     assert options.go_on(one, other)
     assert not options.go_on(other, one)
+
+
+def set_next(folder: Path) -> None:
+    options.write(folder, options.dump(options.read_to_change(folder).changed("", DARK)))
+
+
+def put_aside_and_set_next(folder: Path) -> None:
+    options.put_aside(folder)  # as for a kata that comes in
+    set_next(folder)
+
+
+@pytest.mark.parametrize("go_on", [set_next, options.mend, put_aside_and_set_next])
+@pytest.mark.parametrize("damage", ["", "{", '{"revision":', "[]", "\0" * 100])
+def test_what_follows_damaged_options_is_later_than_they_were(
+    tmp_path: Path, go_on: Callable[[Path], None], damage: str
+) -> None:
+    older = written(tmp_path / "older", ("", DARK), ("", Options(predict=True)), ("", DARK))
+    now = written(tmp_path / "now", ("", DARK))
+    for _ in range(2):
+        (now / OPTIONS).write_text(damage or "\n")
+        go_on(now)
+        after = options.read(now)
+        assert after == KataOptions(kata=Options() if go_on is options.mend else DARK)
+        assert options.go_on(older, now)
+        assert not options.go_on(now, older)
+        older = tmp_path / f"as of {after.revision}"
+        shutil.copytree(now, older)
+        set_next(now)
 
 
 KEPT = {"theme": "light", "colour": "on", "predict": "off", "revert_red": "on"}
