@@ -1,20 +1,28 @@
-"""A cache with a bounded number of entries: the least recently used one goes first."""
+"""A cache with a bounded weight: the least recently used entry goes first."""
 
 import threading
 from collections import OrderedDict
-from typing import Generic, TypeVar
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
 
 K = TypeVar("K")
 V = TypeVar("V")
 
 
-class LruCache(Generic[K, V]):
-    """At most `capacity` values, by key. Any thread may use it: a lock guards the entries."""
+def _one(_: Any) -> int:
+    return 1
 
-    def __init__(self, capacity: int) -> None:
+
+class LruCache(Generic[K, V]):
+    """Values by key, of at most `capacity` together. Any thread may use it: a lock guards it."""
+
+    def __init__(self, capacity: int, weigh: Callable[[V], int] = _one) -> None:
+        """Each value counts as much as `weigh` says of it, which has to be always the same."""
         self._capacity = capacity
+        self._weigh = weigh
         self._lock = threading.Lock()
         self._values: OrderedDict[K, V] = OrderedDict()
+        self._weight = 0
 
     def get(self, key: K) -> V | None:
         """Return the key's value, which counts as a use; None if there is none."""
@@ -25,14 +33,19 @@ class LruCache(Generic[K, V]):
             return self._values[key]
 
     def put(self, key: K, value: V) -> None:
-        """Set the key's value. If that is one entry too many, drop the least recently used."""
+        """Set the key's value, and drop the least recently used ones that are too much then."""
         with self._lock:
+            self._drop(key)
             self._values[key] = value
-            self._values.move_to_end(key)
-            if len(self._values) > self._capacity:
-                self._values.popitem(last=False)
+            self._weight += self._weigh(value)
+            while self._weight > self._capacity:
+                self._drop(next(iter(self._values)))
 
     def discard(self, key: K) -> None:
         """Drop the key's value, if there is one."""
         with self._lock:
-            self._values.pop(key, None)
+            self._drop(key)
+
+    def _drop(self, key: K) -> None:
+        if key in self._values:
+            self._weight -= self._weigh(self._values.pop(key))

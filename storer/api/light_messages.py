@@ -6,7 +6,7 @@ took longer than the rest of the call. A light never changes, so its message is 
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from operator import attrgetter
@@ -102,19 +102,23 @@ class LightMessages:
         self,
         kata_id: str,
         lights: Dashboard,
-        edits: Mapping[str, Sequence[Edit]],
+        edits_of: Callable[[str, Sequence[Light]], Sequence[Edit]],
         after: _After,
         size: int,
     ) -> _Response:
-        """Return the first lights and edits after `after`, at most `size` lights."""
+        """Return the first lights and edits after `after`, at most `size` lights.
+
+        `edits_of` reads the edits of an avatar with these lights; those of the page alone are read.
+        """
         response = _Response()
         room, last = self._page_bytes, after
         for name, each in lights.items():
             if name < after[0]:
                 continue
             cached = self._of_avatar(kata_id, name, each)
+            edits = edits_of(name, each)
             if name > after[0] and len(each) <= size:
-                messages = [converters.edit_to(edit) for edit in edits[name]]
+                messages = [converters.edit_to(edit) for edit in edits]
                 taken = cached.size(0, len(each)) + sum(map(_taken, messages))
                 if taken <= room:
                     response.MergeFrom(cached.response)
@@ -122,12 +126,12 @@ class LightMessages:
                     size -= len(each)
                     room -= taken
                     newest = each[-1].number
-                    minors = (edit.minor for edit in edits[name][-1:] if edit.number == newest)
+                    minors = (edit.minor for edit in edits[-1:] if edit.number == newest)
                     last = (name, newest, next(minors, 0))
                     continue
             place = At(*after[1:]) if name == after[0] else At(-1)
             listed: storer_pb2.AvatarLights | None = None
-            for at, message in _with_edits(cached, edits[name], place):
+            for at, message in _with_edits(cached, edits, place):
                 taken = _taken(message)
                 if response.avatars and (taken > room or (not at.minor and not size)):
                     response.next_page_token = page_tokens.token(*last)

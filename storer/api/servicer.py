@@ -316,8 +316,9 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
                 else:
                     lights, damaged = kata.lights()
                 if request.with_edits:
-                    edits = kata.edits(lights)
-                    page = self._light_messages.page_with_edits(kata_id, lights, edits, after, size)
+                    page = self._light_messages.page_with_edits(
+                        kata_id, lights, kata.edits, after, size
+                    )
                 else:
                     page = self._light_messages.page(kata_id, lights, after, size)
             if not damaged:

@@ -14,6 +14,7 @@ from typing import Any
 
 from dojo import limits, waits
 from dojo.errors import MemoryExhausted
+from storer.fs import regular
 
 _PIECE_BYTES = 256 * 1024
 
@@ -58,7 +59,7 @@ def read(
     Raises MemoryExhausted if others read large files for too long.
     """
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=regular.opener) as file:
             size = os.fstat(file.fileno()).st_size
             _check_size(size)
             with _one_at_a_time(size):

@@ -4,13 +4,14 @@ There is no list of them beside git: few callers ask for one. An entry is valid 
 folder of the tags, and the file with packed ones, have not changed.
 """
 
-import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from dojo import waits
 from dojo.errors import KataDamaged
 from dojo.lru_cache import LruCache
+from storer.fs import regular
 from storer.kata.edit import Edit
 from storer.kata.history import GIT, History
 
@@ -36,8 +37,9 @@ class Edits:
 class EditsCache:
     """The edits of the avatars whose edits were asked for last. Any thread may use it."""
 
-    def __init__(self, capacity: int = 512) -> None:
-        self._entries: LruCache[Path, tuple[_Signature, Edits]] = LruCache(capacity)
+    def __init__(self, capacity: int = 100_000) -> None:
+        """Keep at most so many edits and changed files: some 150 bytes each, and the names."""
+        self._entries: LruCache[Path, tuple[_Signature, Edits]] = LruCache(capacity, _weight)
 
     def read(self, folder: Path, history: History) -> Edits:
         """Return the edits of the avatar in `folder`, and of each light those that can be read.
@@ -60,6 +62,7 @@ class EditsCache:
                 expected = (number, minor)
             if (number, minor) != expected:
                 continue
+            waits.check()
             try:
                 found.append(known.get((number, minor)) or history.edit(number, minor))
             except KataDamaged:
@@ -68,6 +71,10 @@ class EditsCache:
         edits = Edits(tuple(found))
         self._entries.put(folder, (signature, edits))
         return edits
+
+
+def _weight(entry: tuple[_Signature, Edits]) -> int:
+    return 1 + sum(1 + len(each.changes) for each in entry[1].all)
 
 
 def _has_more(edits: Edits, history: History) -> bool:
@@ -80,12 +87,5 @@ def _has_more(edits: Edits, history: History) -> bool:
 
 
 def _signature(folder: Path) -> _Signature:
-    return _status(f"{folder}/{GIT}/refs/tags"), _status(f"{folder}/{GIT}/packed-refs")
-
-
-def _status(path: str) -> tuple[int, int, int]:
-    try:
-        status = os.stat(path)  # noqa: PTH116 - faster than Path.stat
-    except FileNotFoundError:
-        return (0, 0, 0)
-    return (status.st_ino, status.st_mtime_ns, status.st_size)
+    git = f"{folder}/{GIT}"
+    return regular.status(f"{git}/refs/tags"), regular.status(f"{git}/packed-refs")

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from dojo.engine.data_containers import MANIFEST
 from dojo.errors import KataDamaged, KataNotFound
+from storer.fs import regular
 from storer.fs.json_files import Unreadable
 from storer.fs.write_ahead_log import WriteAheadLog
 from storer.git.reader import packed_references
@@ -101,7 +102,10 @@ def newest_edit(folder: Path, number: int) -> tuple[int, str] | None:
     """Return the number and the commit of the newest edit after a light; None if there is none."""
     git = folder / GIT
     minor, commit = 0, ""
-    with suppress(FileNotFoundError), open(git / "packed-refs", "rb") as lines:
+    with (
+        suppress(FileNotFoundError),
+        open(git / "packed-refs", "rb", opener=regular.opener) as lines,
+    ):
         for name, target in packed_references(lines):
             found = edit.number_of(name)
             if found is not None and found[0] == number and found[1] > minor:

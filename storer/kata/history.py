@@ -24,7 +24,7 @@ from dojo.budget import Budget, BudgetExceeded
 from dojo.errors import InvalidArgument, KataDamaged
 from dojo.limits import GIT_DEPTH
 from dojo.naming import SANDBOX
-from storer.fs import json_files
+from storer.fs import json_files, regular
 from storer.fs.json_files import Unreadable
 from storer.git import object_writer
 from storer.git.libgit2 import in_words
@@ -234,7 +234,12 @@ class History:
         found: set[tuple[int, int] | None] = set()
         with suppress(FileNotFoundError), os.scandir(f"{self._folder}/refs/tags") as entries:
             found.update(edit.number_of(f"refs/tags/{entry.name}") for entry in entries)
-        with suppress(FileNotFoundError), open(self._folder / "packed-refs", "rb") as lines:
+        packed = self._folder / "packed-refs"
+        with (
+            self._reading("packed-refs"),
+            suppress(FileNotFoundError),
+            open(packed, "rb", opener=regular.opener) as lines,
+        ):
             found.update(edit.number_of(name) for name, _ in packed_references(lines))
         return sorted(each for each in found if each is not None)
 

@@ -3,7 +3,7 @@
 import os
 import shutil
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -162,17 +162,13 @@ class Kata:
                 self.tell_damage(error.path)
         return found, damaged
 
-    def edits(self, lights: Mapping[str, tuple[Light, ...]]) -> dict[str, tuple[Edit, ...]]:
-        """Return the edits of avatars whose `lights` were read before.
+    def edits(self, name: str, lights: Sequence[Light]) -> tuple[Edit, ...]:
+        """Return the edits of an avatar whose `lights` were read before.
 
         A light may have been recorded since, and an edit after it: such an edit is left out.
         """
-        return {
-            name: tuple(
-                edit for edit in self.avatar(name).edits() if edit.number <= each[-1].number
-            )
-            for name, each in lights.items()
-        }
+        newest = lights[-1].number
+        return tuple(each for each in self.avatar(name).edits() if each.number <= newest)
 
     def tell_damage(self, path: PurePath | str) -> None:
         """Tell that a file of the kata is damaged, and the call goes on without it."""

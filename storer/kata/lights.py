@@ -8,7 +8,6 @@ A cache entry is valid as long as the file has the same inode, time and size: a 
 records replaces the file or appends to it.
 """
 
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dojo.lru_cache import LruCache
-from storer.fs import durable, in_place, json_files, json_times
+from storer.fs import durable, in_place, json_files, json_times, regular
 from storer.fs.json_files import Unreadable
 from storer.kata import light
 from storer.kata.edits import EditsCache
@@ -59,7 +58,7 @@ class LightsCache:
 
     def __init__(self, capacity: int = 1024) -> None:
         self._entries: LruCache[Path, tuple[_Signature, Lights]] = LruCache(capacity)
-        self.edits = EditsCache(capacity // 2)
+        self.edits = EditsCache()
 
     def get(self, folder: Path) -> Lights | None:
         """Return the lights of the avatar in `folder`; None if they are not cached."""
@@ -173,8 +172,4 @@ def _extend(path: Path, before: Lights, new: bytes) -> None:
 
 
 def _signature(folder: Path) -> _Signature:
-    try:
-        status = os.stat(f"{folder}/{INCREMENTS}")  # noqa: PTH116 - faster than Path.stat
-    except FileNotFoundError:
-        return (0, 0, 0)
-    return (status.st_ino, status.st_mtime_ns, status.st_size)
+    return regular.status(f"{folder}/{INCREMENTS}")

@@ -11,6 +11,7 @@ until the kata is visible, except while a kata is staged from a caller's stream.
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ import structlog
 
 from dojo import avatars, kata_ids, locks, waits
 from dojo.engine.data_containers import MANIFEST, DataContainers, NameTaken
-from dojo.errors import ArchiveUnavailable, DojoError, KataNotFound
+from dojo.errors import ArchiveUnavailable, DojoError, KataNotFound, LockHeld
 from storer.fs import durable
 from storer.kata import options
 from storer.kata.avatar import PASSAGE
@@ -98,18 +99,35 @@ def stage_and_publish(
     `is_wanted` is then called with the staged folder, while nobody uses the existing kata. Return
     the avatars of the new kata, or None if it is not wanted.
     """
-    with _staged(containers, kata_id) as (folder, staged):
-        # Without the lock: a slow sender must not keep other callers from the existing kata.
-        names = fill(staged.folder)
-        with locks.locked(folder):
+    with _staged(containers, kata_id) as (folder, staged), contextlib.ExitStack() as held:
+        with _told_if_deleted(kata_id, staged):
+            # Without the lock: a slow sender must not keep other callers from the existing kata.
+            names = fill(staged.folder)
+            held.enter_context(locks.locked(folder))
             publish.recover(folder)
-            if is_published := is_wanted(staged.folder):
-                waits.check()  # from here on, the kata is replaced as a whole
-                folder.chmod(PASSAGE)
-                publish.publish(staged, folder)
+            is_published = is_wanted(staged.folder)
+        if is_published:
+            waits.check()  # from here on, the kata is replaced as a whole
+            folder.chmod(PASSAGE)
+            publish.publish(staged, folder)
     if not is_published:
         _lock_and_delete_unfinished(containers, kata_id)
     return names if is_published else None
+
+
+@contextmanager
+def _told_if_deleted(kata_id: str, staged: publish.Staged) -> Iterator[None]:
+    """Raise LockHeld, whatever the block raises, if the volume was deleted in the meantime.
+
+    Deleting the kata that is to be replaced takes what is staged along, and what is read of it
+    looks damaged then.
+    """
+    try:
+        yield
+    except (OSError, DojoError) as error:
+        if os.path.lexists(staged.folder):
+            raise
+        raise LockHeld(f"kata {kata_id}", "another call deletes it") from error
 
 
 @contextmanager

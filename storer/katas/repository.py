@@ -370,9 +370,8 @@ class Katas:
             lights = kata.lights()[0]
             events: Events = lights
             if with_edits:
-                edits = kata.edits(lights)
                 events = {
-                    name: tuple(sorted((*found, *edits[name]), key=at_of))
+                    name: tuple(sorted((*found, *kata.edits(name, found)), key=at_of))
                     for name, found in lights.items()
                 }
             return Watched(events, kata.read_options())

@@ -31,3 +31,16 @@ def test_a_value_that_is_discarded_is_not_kept() -> None:
     cache.discard("a")
     cache.discard("b")
     assert cache.get("a") is None
+
+
+def test_values_that_weigh_more_than_the_cache_holds_are_dropped() -> None:
+    cache: LruCache[str, int] = LruCache(10, lambda value: value)
+    cache.put("a", 4)
+    cache.put("b", 6)
+    assert kept(cache, "a", "b") == {"a": 4, "b": 6}
+    cache.put("a", 5)
+    assert kept(cache, "a", "b") == {"a": 5, "b": None}
+    cache.put("c", 11)
+    assert kept(cache, "a", "c") == {"a": None, "c": None}
+    cache.put("d", 10)
+    assert kept(cache, "d") == {"d": 10}

@@ -13,6 +13,7 @@ import grpc
 
 from cyberdojo.storer.v1 import storer_pb2
 from dojo import limits, locks
+from storer.api import converters
 from support.bounds.pair import (
     INVALID_ARGUMENT,
     OK,
@@ -231,7 +232,43 @@ def _manifest(pair: Pair) -> None:
         pair.katas.stub.CreateKata(storer_pb2.CreateKataRequest(manifest=made), timeout=SECONDS)
 
 
+def _outputs(pair: Pair) -> None:
+    kata_id = pair.katas.started("whale")
+    which = storer_pb2.WhichLight(avatar="whale", light_number=0)
+    request = storer_pb2.GetOutputsRequest(kata_id=kata_id, lights=[which] * limits.MAX_OUTPUTS)
+    assert len(pair.katas.stub.GetOutputs(request, timeout=SECONDS).outputs) == limits.MAX_OUTPUTS
+    request.lights.extend(list(request.lights))
+    with refused(INVALID_ARGUMENT, says=f"{limits.MAX_OUTPUTS}"):
+        pair.katas.stub.GetOutputs(request, timeout=SECONDS)
+
+
+def _watched_katas(pair: Pair) -> None:
+    kata_id = pair.katas.create()
+    one = storer_pb2.WatchKataRequest(kata_id=kata_id)
+    request = storer_pb2.WatchKatasRequest(katas=[one] * (2 * limits.MAX_WATCHED_KATAS))
+    with refused(INVALID_ARGUMENT, says=f"{limits.MAX_WATCHED_KATAS}"):
+        list(pair.katas.stub.WatchKatas(request, timeout=SECONDS))
+
+
+def _pages(pair: Pair) -> None:
+    kata_id = pair.katas.started("whale")
+    reason = "\U0001f433" * converters.MAX_REASON
+    count = 2 * limits.PAGE_BYTES // len(reason.encode())
+    for _ in range(count):
+        pair.katas.record(kata_id, "whale", reason=reason)
+    request = storer_pb2.ListLightsRequest(kata_id=kata_id)
+    pages: list[storer_pb2.ListLightsResponse] = []
+    while not pages or request.page_token:
+        pages.append(pair.katas.stub.ListLights(request, timeout=SECONDS))
+        request.page_token = pages[-1].next_page_token
+    assert all(each.ByteSize() < limits.PAGE_BYTES + MIB for each in pages)
+    assert sum(len(one.lights) for each in pages for one in each.avatars) == count + 1
+
+
 CASES: dict[str, Case] = {
+    "MAX_OUTPUTS": _outputs,
+    "MAX_WATCHED_KATAS": _watched_katas,
+    "PAGE_BYTES": _pages,
     "RESTORES_MEMORY_PERCENT": _restores,
     "RESTORE_BYTES": _restores,
     "DOWNLOADS_MEMORY_PERCENT": _downloads,

@@ -1,6 +1,7 @@
 """JSON files, and file contents as JSON strings."""
 
 import json
+import os
 import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -165,3 +166,20 @@ def test_large_files_take_their_memory_one_after_another(tmp_path: Path, *, is_f
         for done in [threads.submit(read) for _ in range(64)]:
             done.result()
         assert peak() < 3 * alone
+
+
+@pytest.mark.timeout(60)  # nobody writes into the pipe
+@pytest.mark.parametrize("what", ["a pipe", "a device", "a link to itself", "a folder"])
+def test_what_is_no_file_is_unreadable(tmp_path: Path, what: str) -> None:
+    path = tmp_path / "increments.json"
+    match what:
+        case "a pipe":
+            os.mkfifo(path)
+        case "a device":
+            path.symlink_to("/dev/zero")
+        case "a link to itself":
+            path.symlink_to(path)
+        case _:
+            path.mkdir()
+    with pytest.raises(Unreadable):
+        json_files.read(path, list)

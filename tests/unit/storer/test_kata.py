@@ -2,6 +2,7 @@
 
 import contextvars
 import json
+import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dojo import limits, waits
-from dojo.errors import MemoryExhausted
+from dojo.errors import KataDamaged, MemoryExhausted
 from dojo.waits import CallWork
 from storer.fs.checkpointer import Checkpointer
 from storer.kata.edit import Edit
@@ -66,8 +67,23 @@ def test_an_edit_after_a_light_that_was_recorded_since_the_lights_were_read_is_l
     with ExitStack() as use:
         kata = used(folder, use)
         for lights, expected in (((start,), [(0, 1)]), ((start, first), [(0, 1), (1, 1)])):
-            found = kata.edits({"whale": lights})["whale"]
+            found = kata.edits("whale", lights)
             assert [(each.number, each.minor) for each in found] == expected
+
+
+@pytest.mark.timeout(60)  # nobody writes into the pipe
+@pytest.mark.parametrize("is_pipe", [False, True])
+def test_references_that_can_not_be_read_are_damage(folder: Path, *, is_pipe: bool) -> None:
+    whale = folder / "whale"
+    whale.mkdir()
+    Recorder.create(whale, ID, "whale").record(Light(0, "", CREATED), Submission(FILES))
+    packed = whale / ".git/packed-refs"
+    if is_pipe:
+        os.mkfifo(packed)
+    else:
+        packed.symlink_to(packed)
+    with ExitStack() as use, pytest.raises(KataDamaged, match="packed-refs"):
+        used(folder, use).avatar("whale").edits()
 
 
 def test_one_call_holds_a_large_manifest_at_a_time(folder: Path) -> None:

@@ -1,6 +1,6 @@
 """Pages of lights and edits fit, and cached messages never hide that the lights changed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -107,6 +107,13 @@ def pages(
     return found
 
 
+def edits_of(
+    edits: Mapping[str, Sequence[Edit]],
+) -> Callable[[str, Sequence[Light]], Sequence[Edit]]:
+    """Return what reads the edits of an avatar."""
+    return lambda name, _: edits[name]
+
+
 def listed_with_edits(
     found: list[storer_pb2.ListLightsResponse],
 ) -> dict[str, tuple[list[storer_pb2.Light], list[storer_pb2.Edit]]]:
@@ -133,9 +140,9 @@ EDITS: Edits = {
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 8, 100])
 @pytest.mark.parametrize("page_bytes", [1, 50, 100, 200, 300, 10_000])
 def test_lights_and_edits_come_once_in_pages_of_any_size(size: int, page_bytes: int) -> None:
-    messages = LightMessages(page_bytes=page_bytes)
+    messages, read = LightMessages(page_bytes=page_bytes), edits_of(EDITS)
     for _ in range(2):
-        found = pages(lambda after: messages.page_with_edits(KATA, DASHBOARD, EDITS, after, size))
+        found = pages(lambda after: messages.page_with_edits(KATA, DASHBOARD, read, after, size))
         told = listed_with_edits(found)
         assert {name: each for name, (each, _) in told.items()} == wanted(DASHBOARD)
         assert {name: each for name, (_, each) in told.items()} == {
@@ -152,7 +159,7 @@ def test_a_page_has_no_more_bytes_than_it_may(edits_too: str, page_bytes: int) -
 
     def page(after: tuple[str, int, int]) -> storer_pb2.ListLightsResponse:
         if edits_too:
-            return messages.page_with_edits(KATA, DASHBOARD, EDITS, after, 100)
+            return messages.page_with_edits(KATA, DASHBOARD, edits_of(EDITS), after, 100)
         return messages.page(KATA, DASHBOARD, after, 100)
 
     found = pages(page)
@@ -162,6 +169,18 @@ def test_a_page_has_no_more_bytes_than_it_may(edits_too: str, page_bytes: int) -
         parts = [*(part for one in each.avatars for part in (*one.lights, *one.edits))]
         assert len(parts) == 1 or sum(part.ByteSize() for part in parts) <= page_bytes
     assert len(found) == 1 or page_bytes < 10_000
+
+
+def test_the_edits_of_the_page_alone_are_read() -> None:
+    asked: list[str] = []
+
+    def read(name: str, _: Sequence[Light]) -> Sequence[Edit]:
+        asked.append(name)
+        return EDITS[name]
+
+    messages = LightMessages(page_bytes=1)
+    messages.page_with_edits(KATA, DASHBOARD, read, page_tokens.FIRST_PAGE, 9)
+    assert len(set(asked)) <= 2 < len(DASHBOARD)
 
 
 def largest_light(number: int) -> Light:
@@ -195,9 +214,9 @@ def test_the_largest_lights_and_edits_of_64_avatars_fit_into_a_message() -> None
     many = {
         name: tuple(replace(edit, minor=minor) for minor in range(1, 11)) for name in avatars.NAMES
     }
-    messages = LightMessages()
+    messages, read = LightMessages(), edits_of(many)
     plain = pages(lambda after: messages.page(KATA, dashboard, after, 5000))
-    both = pages(lambda after: messages.page_with_edits(KATA, dashboard, many, after, 5000))
+    both = pages(lambda after: messages.page_with_edits(KATA, dashboard, read, after, 5000))
     for found in (plain, both):
         assert all(page.ByteSize() < DEFAULT_MESSAGE_BYTES for page in found)
         assert all(page.ByteSize() > limits.PAGE_BYTES * 3 // 4 for page in found[:-1])
