@@ -77,6 +77,9 @@ MAX_JSON_VALUES = 1_000_000
 MAX_MANIFEST_BYTES = 1024**2
 """The JSON of a manifest that a kata is created from, its visible files not counted."""
 
+MAX_INDEX_BYTES = 64 * 1024**2
+"""The index.json of the start points of a kind, with the instructions that menus show."""
+
 MAX_OPTIONS_BYTES = 64 * 1024
 """The file of a kata's options: those of 64 avatars take a fifth of it, unknown keys up to half."""
 

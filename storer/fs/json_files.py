@@ -14,7 +14,7 @@ from typing import Any
 
 from dojo import limits, waits
 from dojo.errors import MemoryExhausted
-from storer.fs import regular
+from storer.fs import regular_files
 
 _PIECE_BYTES = 256 * 1024
 
@@ -51,24 +51,29 @@ def dumps(value: object) -> bytes:
 
 
 def read(
-    path: Path, kind: type[dict[str, Any]] | type[list[Any]], *, unique_keys: bool = False
+    path: Path,
+    kind: type[dict[str, Any]] | type[list[Any]],
+    *,
+    unique_keys: bool = False,
+    most_bytes: int = limits.MAX_JSON_BYTES,
 ) -> Any:
     """Return the object or list, as `kind` says, in a JSON file; raise Unreadable without one.
 
     With `unique_keys`, an object that has a key twice is unreadable; else the last one counts.
+    Of a file with more than `most_bytes`, nothing is read.
     Raises MemoryExhausted if others read large files for too long.
     """
     try:
-        with open(path, "rb", opener=regular.opener) as file:
+        with regular_files.open_to_read(path) as file:
             size = os.fstat(file.fileno()).st_size
-            _check_size(size)
+            _check_size(size, most_bytes)
             with _one_at_a_time(size):
                 return _parse(file.read(), kind, unique_keys=unique_keys)
     except FileNotFoundError:
         raise Unreadable("is missing") from None
-    except (IsADirectoryError, NotADirectoryError):
-        raise Unreadable("is not a file") from None
     except OSError as error:
+        if error.errno in regular_files.NO_FILE:
+            raise Unreadable("is not a file") from None
         if error.errno in _BROKEN:
             raise Unreadable(f"can't be read: {error.strerror}") from error
         raise
@@ -92,7 +97,7 @@ def _one_at_a_time(size: int) -> AbstractContextManager[None]:
 def _parse(
     content: bytes, kind: type[dict[str, Any]] | type[list[Any]], *, unique_keys: bool = False
 ) -> Any:
-    _check_size(len(content))
+    _check_size(len(content), limits.MAX_JSON_BYTES)
     _check_values(content)
     try:
         value = json.loads(content, object_pairs_hook=_unique if unique_keys else None)
@@ -112,9 +117,9 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _check_size(size: int) -> None:
-    if size > limits.MAX_JSON_BYTES:
-        raise Unreadable(f"has {size} bytes, more than {limits.MAX_JSON_BYTES}")
+def _check_size(size: int, most_bytes: int) -> None:
+    if size > most_bytes:
+        raise Unreadable(f"has {size} bytes, more than {most_bytes}")
 
 
 def _check_values(content: bytes) -> None:

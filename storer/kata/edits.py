@@ -11,7 +11,7 @@ from pathlib import Path
 from dojo import waits
 from dojo.errors import KataDamaged
 from dojo.lru_cache import LruCache
-from storer.fs import regular
+from storer.fs import regular_files
 from storer.kata.edit import Edit
 from storer.kata.history import GIT, History
 
@@ -88,4 +88,4 @@ def _has_more(edits: Edits, history: History) -> bool:
 
 def _signature(folder: Path) -> _Signature:
     git = f"{folder}/{GIT}"
-    return regular.status(f"{git}/refs/tags"), regular.status(f"{git}/packed-refs")
+    return regular_files.status(f"{git}/refs/tags"), regular_files.status(f"{git}/packed-refs")

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from dojo.engine.data_containers import MANIFEST
 from dojo.errors import KataDamaged, KataNotFound
-from storer.fs import regular
+from storer.fs import regular_files
 from storer.fs.json_files import Unreadable
 from storer.fs.write_ahead_log import WriteAheadLog
 from storer.git.reader import packed_references
@@ -104,7 +104,7 @@ def newest_edit(folder: Path, number: int) -> tuple[int, str] | None:
     minor, commit = 0, ""
     with (
         suppress(FileNotFoundError),
-        open(git / "packed-refs", "rb", opener=regular.opener) as lines,
+        regular_files.open_to_read(git / "packed-refs") as lines,
     ):
         for name, target in packed_references(lines):
             found = edit.number_of(name)

@@ -24,7 +24,7 @@ from dojo.budget import Budget, BudgetExceeded
 from dojo.errors import InvalidArgument, KataDamaged
 from dojo.limits import GIT_DEPTH
 from dojo.naming import SANDBOX
-from storer.fs import json_files, regular
+from storer.fs import json_files, regular_files
 from storer.fs.json_files import Unreadable
 from storer.git import object_writer
 from storer.git.libgit2 import in_words
@@ -238,7 +238,7 @@ class History:
         with (
             self._reading("packed-refs"),
             suppress(FileNotFoundError),
-            open(packed, "rb", opener=regular.opener) as lines,
+            regular_files.open_to_read(packed) as lines,
         ):
             found.update(edit.number_of(name) for name, _ in packed_references(lines))
         return sorted(each for each in found if each is not None)

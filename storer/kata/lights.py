@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dojo.lru_cache import LruCache
-from storer.fs import durable, in_place, json_files, json_times, regular
+from storer.fs import durable, in_place, json_files, json_times, regular_files
 from storer.fs.json_files import Unreadable
 from storer.kata import light
 from storer.kata.edits import EditsCache
@@ -172,4 +172,4 @@ def _extend(path: Path, before: Lights, new: bytes) -> None:
 
 
 def _signature(folder: Path) -> _Signature:
-    return regular.status(f"{folder}/{INCREMENTS}")
+    return regular_files.status(f"{folder}/{INCREMENTS}")

@@ -54,9 +54,12 @@ def _add(folder: Path, new: Path, findings: Findings) -> list[str]:
         return []
     incoming = folder / _INCOMING
     shutil.rmtree(incoming, ignore_errors=True)  # of a process that died
-    shutil.copytree(
-        new, incoming, symlinks=True, ignore=shutil.ignore_patterns(".git")
-    )
+    try:
+        shutil.copytree(new, incoming, symlinks=True, ignore=shutil.ignore_patterns(".git"))
+    except shutil.Error as error:  # of a pipe, say, which no start point needs
+        shutil.rmtree(incoming)
+        findings.problems += [f"{source}: can't be copied: {why}" for source, _, why in error.args[0]]
+        return []
     incoming.rename(target)
     listed = index.check(folder, findings)
     if findings.problems:

@@ -52,6 +52,8 @@ _PATTERN_KEYS = frozenset({"colour", "pattern", "stream"})
 _PROGRESS_REGEXS = 2
 _LONGEST_SHOWN = 60
 
+TOO_DEEP = "has too many lists and objects in each other"
+
 MAX_TOLD = 50
 """How many problems, and how many warnings, are told of one start point."""
 
@@ -79,7 +81,7 @@ def check(files: Files, kind: str) -> Findings:
     try:
         _check(files, kind, found)
     except RecursionError:
-        found.problems = [f"{MANIFEST}: has too many lists and objects in each other"]
+        found.problems = [f"{MANIFEST}: {TOO_DEEP}"]
     found.problems = _told(found.problems)
     found.warnings = _told(found.warnings)
     return found

@@ -3,13 +3,14 @@
 Both refuse a name that leads elsewhere, and say what is wrong in the same words.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from dojo import limits, visible_files
-from storer.fs import json_files
+from storer.fs import json_files, regular_files
 from storer.fs.json_files import Unreadable
 from storer.start_points.folders import MANIFEST
 
@@ -35,19 +36,31 @@ class FolderFiles:
 
     def manifest(self, *, unique_keys: bool = False) -> dict[str, Any]:
         """Return the object in manifest.json; raise Unreadable without one."""
-        found: dict[str, Any] = json_files.read(
-            self.folder / MANIFEST, dict, unique_keys=unique_keys
-        )
+        try:
+            found: dict[str, Any] = json_files.read(
+                self.folder / MANIFEST,
+                dict,
+                unique_keys=unique_keys,
+                most_bytes=limits.MAX_MANIFEST_BYTES,
+            )
+        except OSError as error:
+            raise Unreadable(f"can't be read: {error.strerror}") from error
         return found
 
     def read(self, name: str) -> bytes:
         """Return the content of a file; raise Unreadable, naming the file."""
         shown = _shown(name)
-        path = self.folder / name
+        # Unlike Path.resolve, this raises nothing for a link to itself: opening that does.
+        path = Path(os.path.realpath(self.folder / name))
+        if not path.is_relative_to(os.path.realpath(self.folder)):
+            raise Unreadable(f"{shown}: leads out of the start point")
+        most = visible_files.MAX_FILE_BYTES
         try:
-            if not path.resolve().is_relative_to(self.folder.resolve()):
-                raise Unreadable(f"{shown}: leads out of the start point")
-            return path.read_bytes()
+            with regular_files.open_to_read(path) as file:
+                size = os.fstat(file.fileno()).st_size
+                if size > most:
+                    raise Unreadable(f"{shown}: {size} bytes are more than {most}")
+                return file.read(size)
         except FileNotFoundError:
             raise Unreadable(f"{shown}: {NOT_THERE}") from None
         except OSError as error:

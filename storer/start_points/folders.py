@@ -27,7 +27,9 @@ def inner_folders(folder: Path) -> list[Path]:
 def find(folder: Path, depth: int = MAX_DEPTH) -> Iterator[Path]:
     """Yield the start points that a folder is, or has. Raises OSError."""
     for place in (folder, folder / START_POINT):
-        if (place / MANIFEST).is_file():
+        # A pipe or a broken link counts too, so that the check of the start point names it.
+        manifest = place / MANIFEST
+        if (manifest.exists() or manifest.is_symlink()) and not manifest.is_dir():
             yield place
             return
     if depth == 0:

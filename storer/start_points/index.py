@@ -9,6 +9,7 @@ gets its index.json, from which the storer serves the start points; with `--chec
 import sys
 from pathlib import Path
 
+from dojo import limits
 from storer.fs import durable
 from storer.start_points import checks, folders, start_point
 from storer.start_points.checks import Findings
@@ -62,7 +63,11 @@ def check(folder: Path, findings: Findings) -> list[IndexEntry]:
             image_name=served.image_name,
             instructions=start_point.instructions(served, folder.name),
         )
-    return [found[name] for name in sorted(found)]
+    listed = [found[name] for name in sorted(found)]
+    if (size := len(index_json(listed))) > limits.MAX_INDEX_BYTES:
+        problem = f"would have {size} bytes, more than {limits.MAX_INDEX_BYTES}"
+        findings.problems.append(f"{folder}/{INDEX}: {problem}: shorten the instructions")
+    return listed
 
 
 def _start_points(folder: Path, findings: Findings) -> list[Path]:

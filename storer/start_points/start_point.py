@@ -87,13 +87,27 @@ def _manifest(files: Files, kind: str, value: Mapping[str, Any]) -> Manifest:
     known = {key: each for key, each in value.items() if key not in {VISIBLE_FILENAMES, RAG_LAMBDA}}
     found = manifest.from_json({**known, **_rule(files, value), "visible_files": {}})
     try:
-        visible = {name: files.read(name) for name in names}
+        visible = _visible_files(files, names)
     except Unreadable as error:
         raise Unreadable(f"{VISIBLE_FILENAMES}: {error}") from None
     # An exercise has no image; a placeholder passes the check, and all else has to hold for both.
     image_name = found.image_name if kind != EXERCISES else ""
     found = replace(found, image_name=image_name, exercise="", visible_files=visible)
     _check(replace(found, image_name=image_name or "none"))
+    return found
+
+
+def _visible_files(files: Files, names: list[str]) -> dict[str, bytes]:
+    """Read the visible files, and no more of them than a kata can have; raise Unreadable."""
+    found: dict[str, bytes] = {}
+    total_bytes = 0
+    for name in dict.fromkeys(names):
+        if len(found) == visible_files.MAX_FILES:
+            raise Unreadable(f"has more than {visible_files.MAX_FILES} files")
+        found[name] = files.read(name)
+        total_bytes += len(found[name])
+        if total_bytes > visible_files.MAX_TOTAL_BYTES:
+            raise Unreadable(f"more than {visible_files.MAX_TOTAL_BYTES} bytes together")
     return found
 
 

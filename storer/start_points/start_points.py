@@ -7,6 +7,7 @@ cache of an index is good as long as its file is the same.
 """
 
 import json
+import os
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from typing import Any
 
 import structlog
 
-from dojo import image_names, visible_files
+from dojo import image_names, limits, visible_files
 from dojo.errors import InvalidArgument, StartPointDamaged, StartPointNotFound
 from storer.fs import json_files
 from storer.fs.json_files import Unreadable
@@ -24,6 +25,7 @@ from storer.kata.manifest import Manifest
 from storer.start_points import checks, start_point
 from storer.start_points.checks import Findings
 from storer.start_points.files import BroughtFiles, FolderFiles
+from storer.start_points.folders import MANIFEST
 from storer.start_points.start_point import CUSTOM, EXERCISES, LANGUAGES
 
 _log = structlog.get_logger()
@@ -142,6 +144,8 @@ class StartPoints:
             return start_point.read(FolderFiles(folder), kind)
         except Unreadable as error:
             raise StartPointDamaged(folder, str(error)) from error
+        except RecursionError as error:
+            raise StartPointDamaged(folder / MANIFEST, checks.TOO_DEEP) from error
 
     def _index(self, kind: str) -> dict[str, IndexEntry]:
         if self._path is None:
@@ -151,26 +155,57 @@ class StartPoints:
             status = path.stat()
         except FileNotFoundError:
             return {}
+        except OSError as error:
+            raise StartPointDamaged(path, f"can't be read: {error.strerror}") from error
         signature = (status.st_ino, status.st_mtime_ns, status.st_size)
         with self._lock:
             known = self._known.get(kind)
         if known is not None and known[0] == signature:
             return known[1]
         try:
-            found = {
-                each["display_name"]: IndexEntry(
-                    display_name=each["display_name"],
-                    folder=each["folder"],
-                    image_name=each.get("image_name", ""),
-                    instructions=json_files.to_bytes(each.get("instructions", "")),
-                )
-                for each in json_files.read(path, list)
-            }
-        except (Unreadable, KeyError, TypeError, AttributeError) as error:
+            lines = json_files.read(path, list, most_bytes=limits.MAX_INDEX_BYTES)
+            found = {each.display_name: each for each in map(_entry, lines)}
+        except OSError as error:
+            raise StartPointDamaged(path, f"can't be read: {error.strerror}") from error
+        except Unreadable as error:
             raise StartPointDamaged(path, f"is not an index of start points: {error}") from error
         with self._lock:
             self._known[kind] = (signature, found)
         return found
+
+
+def _entry(line: object) -> IndexEntry:
+    """Return an entry from the JSON of the index; raise Unreadable, naming the key."""
+    if not isinstance(line, dict):
+        raise Unreadable("an entry is not a JSON object")
+    for key in ("display_name", "image_name"):
+        if not json_files.is_text(line.get(key, "" if key == "image_name" else None)):
+            raise Unreadable(f"{key}: is not text")
+    instructions = line.get("instructions", "")
+    if not isinstance(instructions, str):
+        raise Unreadable("instructions: is not text")
+    folder = line.get("folder")
+    if not isinstance(folder, str) or not _is_inner(folder):
+        shown = visible_files.shown(str(folder))
+        raise Unreadable(f"folder: {shown} is not the name of a folder in this one")
+    return IndexEntry(
+        display_name=line["display_name"],
+        folder=folder,
+        image_name=line.get("image_name", ""),
+        instructions=json_files.to_bytes(instructions),
+    )
+
+
+def _is_inner(folder: str) -> bool:
+    """Return whether a name is that of a folder in another one, or in its folders.
+
+    Such a name may have bytes that are not UTF-8, which are surrogates in JSON, but no others.
+    """
+    try:
+        os.fsencode(folder)
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in folder and not {"", ".", ".."}.intersection(folder.split("/"))
 
 
 def index_json(listed: list[IndexEntry]) -> bytes:

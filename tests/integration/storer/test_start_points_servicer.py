@@ -1,6 +1,7 @@
 """The RPCs of start points: lists of each kind, manifests, and a check of what a caller brings."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -263,6 +264,40 @@ def test_a_damaged_custom_start_point_ends_no_call_about_the_others(
         get_custom(stub, "one")
     assert get_custom(stub, "two").display_name == "two"
     (own / "custom/index.json").write_text("{")
+    with refused(grpc.StatusCode.DATA_LOSS, says="custom/index.json"):
+        custom(stub)
+    assert list(languages(stub)) == ["Pascal, own"]
+
+
+def test_damaged_start_points_are_told_and_keep_no_call(
+    own: Path, serve: Callable[[Path], Stub]
+) -> None:
+    stub = serve(own)
+    write(own / "custom/one", a_language(display_name="one"), FILES)
+    assert index(own / "languages", own / "custom").returncode == 0
+    (own / "custom/one/hiker.pas").unlink()
+    os.mkfifo(own / "custom/one/hiker.pas")
+    with refused(grpc.StatusCode.DATA_LOSS, says="'hiker.pas': is not a regular file"):
+        get_custom(stub, "one")
+    whole = {"display_name": "one", "folder": "one"}
+    for damaged in (
+        {**whole, "display_name": 5},
+        {**whole, "display_name": "\ud800"},
+        {**whole, "folder": "../languages/pascal"},
+        {**whole, "folder": "a\0"},
+        {**whole, "folder": "\ud800"},
+    ):
+        (own / "custom/index.json").write_text(json.dumps([damaged]))
+        for call in (custom, lambda stub: get_custom(stub, "one")):
+            with refused(grpc.StatusCode.DATA_LOSS, says="custom/index.json"):
+                call(stub)
+    # A name of a file that is not UTF-8 is in the refusal.
+    (own / "custom/index.json").write_text(json.dumps([{**whole, "folder": "\udcff"}]))
+    assert list(custom(stub)) == ["one"]
+    with refused(grpc.StatusCode.DATA_LOSS, says="manifest.json: is missing"):
+        get_custom(stub, "one")
+    (own / "custom/index.json").unlink()
+    os.mkfifo(own / "custom/index.json")
     with refused(grpc.StatusCode.DATA_LOSS, says="custom/index.json"):
         custom(stub)
     assert list(languages(stub)) == ["Pascal, own"]

@@ -96,3 +96,9 @@ def test_a_folder_that_cannot_be_read_is_an_error_of_the_operating_system(folder
         brought_files.read(folder)
     with pytest.raises(FileNotFoundError, match="nowhere"):
         brought_files.read(folder / "nowhere")
+
+
+def test_a_link_to_itself_is_told_by_the_system(folder: Path) -> None:
+    (folder / "lib/itself").symlink_to("itself")
+    with pytest.raises(OSError, match="lib/itself"):
+        brought_files.read(folder)
