@@ -243,7 +243,7 @@ def test_starting_the_pair_again_leaves_no_volume_behind(
 
     before = anonymous()
     composed.up()
-    assert len(anonymous()) == len(before) == 2
+    assert len(anonymous()) == len(before) == 3
     left = {each["Name"] for each in engine.api.volumes()["Volumes"]} & (before - anonymous())
     assert not left
 

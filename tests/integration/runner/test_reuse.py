@@ -1,6 +1,7 @@
 """Containers that serve one run after the other: each run finds what the first one found."""
 
 import os
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from dojo import avatars
 from dojo.engine.client import Engine
 from support.kata_folders import Kata
+from support.processes import command_of
 from support.runner.submissions import (
     AVATAR,
     FAULTY,
@@ -157,9 +159,21 @@ def test_a_run_finds_the_same_in_a_container_of_its_own(
     differing = [
         (ours, theirs)
         for ours, theirs in zip(reused, single, strict=True)
-        if ours != theirs and not ours.startswith((b"number", b"mounts"))
+        if _comparable(ours) != _comparable(theirs) and not ours.startswith((b"number", b"mounts"))
     ]
     assert not differing
+
+
+def _comparable(line: bytes) -> bytes:
+    """Return a line without the two signals that glibc keeps for itself.
+
+    What make starts ignores them: the engine and the tests do, or not, whoever started them.
+    """
+    ignored = re.search(rb"SigIgn:\\t([0-9a-f]{16})", line)
+    if ignored is None:
+        return line
+    mask = int(ignored[1], 16) & ~(0b11 << 31)
+    return line.replace(ignored[0], b"SigIgn:%016x" % mask)
 
 
 def test_the_hundredth_run_is_limited_as_the_first_and_the_next_is_not_blamed(run: Run) -> None:
@@ -191,7 +205,9 @@ def test_a_container_without_its_launcher_costs_one_cold_start(
 ) -> None:
     assert run().colour == GREEN
     (container,) = waiting_containers(engine, started_kata)
-    os.kill(launcher_of(engine, container), signal.SIGKILL)
+    launcher = launcher_of(engine, container)
+    os.kill(launcher, signal.SIGKILL)
+    wait_until(lambda: not any(command_of(launcher)))  # a busy machine takes its time
     for _ in range(2):
         assert run().colour == GREEN
 

@@ -51,13 +51,13 @@ def test_no_kill_loses_an_acknowledged_call(
     clients = [Client(SEED + number, shared, each) for number, each in enumerate(imports)]
     with ThreadPoolExecutor(len(IMPORTS)) as threads:
         for number in itertools.count():
-            # A slow machine makes few calls between kills. Then go on for longer.
+            # A slow machine makes few calls between kills. Then go on, with longer lives.
             done = sum((each.calls for each in clients), Counter[str]())
             if number >= kills and set(done) == CALLS:
                 break
             assert number < kills + MORE_KILLS, done
             playing = [threads.submit(each.play, katas) for each in clients]
-            time.sleep(chance.uniform(0, MOST_SECONDS))
+            time.sleep(chance.uniform(0, MOST_SECONDS * max(1, number / kills)))
             service.kill()
             for played in playing:
                 played.result()
