@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import stat
 from pathlib import Path
 
 from cli import exits
 from cli.terminal.complaint import CommandFailed
-from dojo import visible_files
+from dojo import regular_files, visible_files
 
 MANIFEST = "manifest.json"
 
@@ -53,12 +52,13 @@ def read(folder: Path) -> dict[str, bytes]:
 
 
 def _content(folder: Path, name: str, left_bytes: int) -> bytes:
-    # Without O_NONBLOCK, a pipe would keep this waiting for somebody who writes.
-    opened = os.open(folder / name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(opened, "rb") as file:
-        if not stat.S_ISREG(os.fstat(opened).st_mode):
-            raise _refused(folder, name, "is neither a file nor a folder")
-        content = file.read(visible_files.MAX_FILE_BYTES + 1)
+    try:
+        with regular_files.open_to_read(folder / name) as file:
+            content = file.read(visible_files.MAX_FILE_BYTES + 1)
+    except OSError as error:
+        if error.errno in regular_files.NO_FILE:
+            raise _refused(folder, name, "is neither a file nor a folder") from None
+        raise
     if len(content) > visible_files.MAX_FILE_BYTES:
         raise _refused(folder, name, f"has more than {visible_files.MAX_FILE_BYTES} bytes")
     if len(content) > left_bytes:

@@ -17,11 +17,11 @@ class LruCache(Generic[K, V]):
     """Values by key, of at most `capacity` together. Any thread may use it: a lock guards it."""
 
     def __init__(self, capacity: int, weigh: Callable[[V], int] = _one) -> None:
-        """Each value counts as much as `weigh` says of it, which has to be always the same."""
+        """Each value counts as much as `weigh` says of it when it is put here."""
         self._capacity = capacity
         self._weigh = weigh
         self._lock = threading.Lock()
-        self._values: OrderedDict[K, V] = OrderedDict()
+        self._values: OrderedDict[K, tuple[V, int]] = OrderedDict()
         self._weight = 0
 
     def get(self, key: K) -> V | None:
@@ -30,14 +30,15 @@ class LruCache(Generic[K, V]):
             if key not in self._values:
                 return None
             self._values.move_to_end(key)
-            return self._values[key]
+            return self._values[key][0]
 
     def put(self, key: K, value: V) -> None:
         """Set the key's value, and drop the least recently used ones that are too much then."""
+        weight = self._weigh(value)
         with self._lock:
             self._drop(key)
-            self._values[key] = value
-            self._weight += self._weigh(value)
+            self._values[key] = value, weight
+            self._weight += weight
             while self._weight > self._capacity:
                 self._drop(next(iter(self._values)))
 
@@ -48,4 +49,4 @@ class LruCache(Generic[K, V]):
 
     def _drop(self, key: K) -> None:
         if key in self._values:
-            self._weight -= self._weigh(self._values.pop(key))
+            self._weight -= self._values.pop(key)[1]

@@ -61,7 +61,7 @@ def command(
 
 def _show_kata(client: Client, screen: Screen, kata_id: str, *, shows_all: bool) -> None:
     kata = client.stub.GetKata(storer_pb2.GetKataRequest(kata_id=kata_id))
-    lights_by_avatar = _lights(client, kata_id, "")
+    lights_by_avatar = _lights(client, kata_id)
     if screen.as_json:
         avatars = {
             name: [lights.to_json(each) for each in found] for name, found in lights_by_avatar
@@ -285,9 +285,9 @@ def _say_test(screen: Screen, test: results_pb2.TestResult) -> None:
     screen.say((f"{status:<8}", style), test.name, (f"  {first_line}" if first_line else "", "dim"))
 
 
-def _lights(client: Client, kata: str, avatar: str) -> Iterator[tuple[str, list[storer_pb2.Light]]]:
+def _lights(client: Client, kata_id: str) -> Iterator[tuple[str, list[storer_pb2.Light]]]:
     """Yield each avatar with all its lights, which may come on several pages."""
-    request = storer_pb2.ListLightsRequest(kata_id=kata, avatar=avatar)
+    request = storer_pb2.ListLightsRequest(kata_id=kata_id)
     name, found = "", list[storer_pb2.Light]()
     for page in pages(client.stub.ListLights, request):
         for each in page.avatars:

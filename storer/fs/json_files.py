@@ -12,9 +12,8 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from dojo import limits, waits
+from dojo import limits, regular_files, waits
 from dojo.errors import MemoryExhausted
-from storer.fs import regular_files
 
 _PIECE_BYTES = 256 * 1024
 

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from dojo import waits
+from dojo import regular_files, waits
 from dojo.errors import KataDamaged
 from dojo.lru_cache import LruCache
-from storer.fs import regular_files
 from storer.kata.edit import Edit
 from storer.kata.history import GIT, History
 

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from dojo import regular_files
 from dojo.engine.data_containers import MANIFEST
 from dojo.errors import KataDamaged, KataNotFound
-from storer.fs import regular_files
 from storer.fs.json_files import Unreadable
 from storer.fs.write_ahead_log import WriteAheadLog
 from storer.git.reader import packed_references
@@ -64,9 +64,12 @@ class Head:
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def head_of(kata: Kata, names: Iterable[str] | None = None) -> Head:
+def head_of(
+    kata: Kata, names: Iterable[str] | None = None, options_digest: str | None = None
+) -> Head:
     """Read a kata's head, of all avatars or of those in `names`.
 
+    With an `options_digest`, that is the digest of its options, and they are not read.
     Raises KataNotFound. Needs no lock: a light that is being recorded at this moment may or may not
     be in the head.
     """
@@ -81,7 +84,9 @@ def head_of(kata: Kata, names: Iterable[str] | None = None) -> Head:
         for name, number, _ in lights
         if number != DAMAGED and (edit := newest_edit(kata.folder / name, number)) is not None
     )
-    return Head(lights, hashlib.sha256(manifest).hexdigest(), edits, options.digest(kata.folder))
+    if options_digest is None:
+        options_digest = options.digest(kata.folder)
+    return Head(lights, hashlib.sha256(manifest).hexdigest(), edits, options_digest)
 
 
 def newest(kata: Kata, name: str) -> tuple[int, str]:

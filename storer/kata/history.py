@@ -19,12 +19,12 @@ from typing import Any
 
 import pygit2
 
-from dojo import visible_files
+from dojo import regular_files, visible_files
 from dojo.budget import Budget, BudgetExceeded
 from dojo.errors import InvalidArgument, KataDamaged
 from dojo.limits import GIT_DEPTH
 from dojo.naming import SANDBOX
-from storer.fs import json_files, regular_files
+from storer.fs import json_files
 from storer.fs.json_files import Unreadable
 from storer.git import object_writer
 from storer.git.libgit2 import in_words

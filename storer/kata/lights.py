@@ -14,8 +14,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from dojo import regular_files
 from dojo.lru_cache import LruCache
-from storer.fs import durable, in_place, json_files, json_times, regular_files
+from storer.fs import durable, in_place, json_files, json_times
 from storer.fs.json_files import Unreadable
 from storer.kata import light
 from storer.kata.edits import EditsCache

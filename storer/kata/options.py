@@ -7,18 +7,16 @@ are kept. A file that can't be read leaves the kata without options, and is put 
 writes the next one, which is later than any that was lost.
 """
 
-import errno
 import hashlib
 import os
 import shutil
-import stat
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from dojo import avatars, limits
+from dojo import avatars, limits, regular_files
 from storer.fs import durable, json_files
 from storer.fs.json_files import Unreadable
 from storer.kata.manifest import fits_message
@@ -105,12 +103,14 @@ class KataOptions:
 def content(folder: Path) -> bytes:
     """Return the content of a kata's file of options, b"" if there is none. Raises Unreadable."""
     try:
-        with open(folder / OPTIONS, "rb", opener=_open) as file:
+        with regular_files.open_to_read(folder / OPTIONS, follows_links=False) as file:
             found = file.read(limits.MAX_OPTIONS_BYTES + 1)
     except FileNotFoundError:
         return b""
     except OSError as error:
-        raise Unreadable(f"can't be read: {error.strerror}") from error
+        is_file = error.errno not in regular_files.NO_FILE
+        reason = error.strerror if is_file else "it is not a file"
+        raise Unreadable(f"can't be read: {reason}") from error
     if len(found) > limits.MAX_OPTIONS_BYTES:
         raise Unreadable(f"has more than {limits.MAX_OPTIONS_BYTES} bytes")
     return found
@@ -255,15 +255,6 @@ def read_or_none(folder: Path) -> KataOptions:
         return read(folder)
     except Unreadable:
         return KataOptions()
-
-
-def _open(path: str, flags: int) -> int:
-    """Open a file, and nothing else: no link is followed, and no pipe waits for its writer."""
-    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise IsADirectoryError(errno.EISDIR, "it is not a file", path)
-    return descriptor
 
 
 def _parse_one(value: object, where: str) -> Options:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from dojo import limits, visible_files
-from storer.fs import json_files, regular_files
+from dojo import limits, regular_files, visible_files
+from storer.fs import json_files
 from storer.fs.json_files import Unreadable
 from storer.start_points.folders import MANIFEST
 

@@ -8,7 +8,7 @@ import stat
 import tarfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path, PurePosixPath
 
@@ -75,7 +75,7 @@ class Snapshot:
         self.damaged: set[str] = set()
         self._opened = opened
         self._add_file(_KATA_MANIFEST)
-        self._options = self._add_options()
+        options_digest = self._add_options()
         with ExitStack() as held:
             for avatar in self.avatars.values():
                 held.enter_context(locks.locked(avatar.folder))
@@ -88,7 +88,7 @@ class Snapshot:
                     self.damaged.add(avatar.name)
                     kata.tell_damage(avatar.name)
                 self._add_avatar(PurePosixPath(avatar.name))
-            self.head = replace(head_of(kata, self.avatars), options=self._options)
+            self.head = head_of(kata, self.avatars, options_digest)
 
     @property
     def has_head_of_whole(self) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from storer.fs import regular_files
+from dojo import regular_files
 
 
 def test_a_regular_file_is_read_where_a_link_leads_to_it(tmp_path: Path) -> None:

@@ -13,9 +13,13 @@ NO_FILE = {errno.EISDIR, errno.ENOTDIR, errno.ENXIO}
 """The numbers of the OSErrors for what is there, but is no regular file. A socket has ENXIO too."""
 
 
-def open_to_read(path: Path) -> BinaryIO:
-    """Open a regular file, which a link may lead to; raise OSError for anything else at once."""
-    file = open(path, "rb", opener=_open)  # noqa: SIM115 - only this takes an opener
+def open_to_read(path: Path, *, follows_links: bool = True) -> BinaryIO:
+    """Open a regular file, to which a link may lead if `follows_links`.
+
+    Raises OSError for anything else, at once.
+    """
+    opener = _open if follows_links else _open_no_link
+    file = open(path, "rb", opener=opener)  # noqa: SIM115 - only this takes an opener
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
         raise OSError(errno.ENXIO, "is not a regular file", str(path))
@@ -24,6 +28,10 @@ def open_to_read(path: Path) -> BinaryIO:
 
 def _open(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _open_no_link(path: str, flags: int) -> int:
+    return _open(path, flags | os.O_NOFOLLOW)
 
 
 def status(path: str) -> tuple[int, int, int]:
