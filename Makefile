@@ -29,7 +29,7 @@ launcher: ## compile the program that starts runs, runner/launch/launcher.c
 	@scripts/venv.sh
 
 # The folders are prerequisites because deleting a proto changes nothing else.
-cyberdojo/__init__.py: $(shell find protos/cyberdojo -type d -o -name '*.proto') protos/service_config.json scripts/protos.sh .venv/.installed
+cyberdojo/__init__.py: $(shell find protos/cyberdojo -type d -o -name '*.proto') protos/service_config.json dojo/etcd/rpc.proto scripts/protos.sh .venv/.installed
 	@scripts/protos.sh
 
 $(node)/node_modules/.package-lock.json: $(node)/package-lock.json
@@ -128,7 +128,7 @@ format: .venv/.installed ## format the code
 	@.venv/bin/ruff format
 
 clean: ## remove what make created in this folder; images and katas stay
-	rm -rf build cyberdojo runner/launch/launcher .venv $(node)/node_modules $(node)/dist $(node)/src/gen *.egg-info
+	rm -rf build cyberdojo dojo/etcd/rpc_pb2.py* runner/launch/launcher .venv $(node)/node_modules $(node)/dist $(node)/src/gen *.egg-info
 
 .PHONY: help setup engine protos launcher node-client clients images images-all up rollback down prometheus demo test test-unit fuzz fuzz-case coverage test-languages bench lint lint-protos \
 	release-protos lock lock-check upgrade types format clean

@@ -108,6 +108,20 @@ def open_aio_channel(
     return grpc.aio.insecure_channel(address, every, interceptors=interceptors)
 
 
+def open_plain_aio_channel(
+    address: str, access: Access, *options: tuple[str, Any]
+) -> tuple[grpc.aio.Channel, Callable[[Any], list[tuple[str, str]]]]:
+    """Return the same without what this package adds to calls, and the metadata that calls need.
+
+    For programs that pass on calls and errors as they are.
+    """
+    every = _all_options(options)
+    credentials = access._credentials()  # noqa: SLF001
+    if credentials:
+        return grpc.aio.secure_channel(address, credentials, every), access._metadata  # noqa: SLF001
+    return grpc.aio.insecure_channel(address, every), access._metadata  # noqa: SLF001
+
+
 def _all_options(options: tuple[tuple[str, Any], ...]) -> list[tuple[str, Any]]:
     config = resources.files("cyberdojo").joinpath("service_config.json").read_text()
     return list({**dict(_OPTIONS), "grpc.service_config": config, **dict(options)}.items())

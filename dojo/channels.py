@@ -10,6 +10,7 @@ import grpc
 
 import cyber_dojo_client
 from cyber_dojo_client import Access, Tls
+from cyber_dojo_client.channels import open_plain_aio_channel
 from dojo.access.watched_files import WatchedFiles, content_of
 from dojo.service.settings import BadSettings, CallerSettings, Secret, is_loopback
 
@@ -49,6 +50,21 @@ def open_channel(
     every = (*keepalive_options(keepalive_seconds), no_config, *options)
     called = address_of(address)
     return cyber_dojo_client.open_channel(called, access_of(called, settings), *every)
+
+
+def open_forwarding_channel(
+    address: str, settings: CallerSettings
+) -> tuple[grpc.aio.Channel, Callable[[Any], list[tuple[str, str]]]]:
+    """Return a channel to the same service of another machine, and the metadata of its calls.
+
+    It passes on requests, answers and errors as they are. Raises BadSettings.
+    """
+    no_retries = [("grpc.service_config", "{}"), ("grpc.enable_retries", 0)]
+    unlimited = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+    # A machine that is back is called again at once.
+    soon = [("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 1000)]
+    options = (*keepalive_options(), *no_retries, *unlimited, *soon)
+    return open_plain_aio_channel(address, access_of(address, settings), *options)
 
 
 def address_of(listen: str) -> str:

@@ -358,6 +358,31 @@ class StorerUnavailable(DojoError):
         super().__init__(f"the storer can't be asked: {reason}")
 
 
+class EtcdUnavailable(DojoError):
+    """None of etcd's members answers, or they have no majority; a retry later can succeed."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"etcd does not answer: {reason}")
+
+
+class EtcdFull(Exhausted):
+    """etcd has no more room; its operator has to give it some."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"etcd takes nothing more: {reason}")
+
+
+class KataMoved(Busy):
+    """Another machine has taken the kata over; it answers the call if it is sent again."""
+
+    retry_seconds = 0.1
+
+    def __init__(self, kata_id: str) -> None:
+        super().__init__(
+            f"kata {kata_id} is on another machine by now; call again", kata_id=kata_id
+        )
+
+
 class KataInUse(DojoError):
     """The kata is in use, so it can't be archived now."""
 

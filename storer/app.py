@@ -25,11 +25,12 @@ from dojo.errors import ArchiveUnavailable
 from dojo.processes import Processes
 from dojo.service import serving, status_servicer
 from dojo.service.call_threads import CallThreads
+from dojo.service.forwarding import Forwarding
 from dojo.service.memory import limit_bytes, return_freed_blocks
 from dojo.service.settings import BadSettings
 from dojo.service.status_servicer import StatusServicer
 from dojo.shares import Memory
-from storer import metrics
+from storer import machines, metrics
 from storer.api.comparisons import Comparisons
 from storer.api.light_messages import LightMessages
 from storer.api.servicer import StorerServicer
@@ -37,8 +38,8 @@ from storer.api.start_points_servicer import StartPointsServicer
 from storer.api.status import StorerDescription
 from storer.api.streaming import RECEIVER_THREADS, Streams
 from storer.archive import location
-from storer.archive.location import open_archive
 from storer.backup.catalog import Catalog
+from storer.cluster.installation import Installation
 from storer.fs import block_groups
 from storer.fs.checkpointer import Checkpointer
 from storer.git import libgit2
@@ -60,6 +61,7 @@ from storer.workers.archiver import Archiver, Policy
 from storer.workers.damage_checker import DamageChecker
 from storer.workers.replicator import Replicator
 from storer.workers.source_remover import SourceRemover
+from storer.workers.stale_remover import StaleRemover
 from storer.workers.survey import Survey
 
 
@@ -75,6 +77,9 @@ class Storer:
     remover: SourceRemover
     survey: Survey
     damage_checker: DamageChecker
+    stale_remover: StaleRemover
+    installation: Installation
+    forwarding: Forwarding | None
     processes: list[Processes]
     servicer: StorerServicer
     start_points: StartPointsServicer
@@ -100,14 +105,17 @@ def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
         tombstones,
         removes=settings.katas_directory_mode == "rw",
     )
-    archive = open_archive(settings.archive, settings.namespace.name)
+    active_calls, changes, checkpointer = ActiveCalls(), Changes(), Checkpointer()
+    joined = machines.join(settings, changes.publish) if settings.etcd else machines.alone(settings)
+    archive = joined.archive
     with contextlib.suppress(ArchiveUnavailable):  # a store that is back later is claimed then
         archive.claim()
     saver = settings.saver_directory
     saver_katas = SaverKatas(SaverDirectory(saver) if saver else None, tombstones)
     old_ids = OldIds(data_containers, archive, saver_katas)
-    places = Places(data_containers, archive, directory, saver_katas, old_ids)
-    active_calls, changes, checkpointer = ActiveCalls(), Changes(), Checkpointer()
+    places = Places(
+        *(data_containers, archive, directory, saver_katas, old_ids), joined.installation
+    )
     checking = Processes(limits.MAX_CHECKING_PROCESSES, "check katas")
     intake = Intake(checking)
     damaged = DamagedKatas(data_containers)
@@ -120,7 +128,7 @@ def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
         with_products=settings.archive_build_products == "keep",
     )
     archiver = Archiver(katas, data_containers, active_calls, watches.is_watched, policy)
-    replicator = Replicator(katas, data_containers, settings.archive_copy_seconds)
+    replicator = Replicator(katas, data_containers, joined.copy_seconds)
     loop = asyncio.get_running_loop()
     changes.subscribe(lambda kata_id: loop.call_soon_threadsafe(watches.changed, kata_id))
     changes.subscribe(replicator.changed)
@@ -168,6 +176,9 @@ def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
         remover=remover,
         survey=Survey(data_containers, checkpointer, catalog, damaged, disks),
         damage_checker=DamageChecker(damaged, verifier()),
+        stale_remover=StaleRemover(katas, data_containers),
+        installation=joined.installation,
+        forwarding=joined.forwarding,
         processes=[checking, large],
         servicer=servicer,
         start_points=StartPointsServicer(start_points, threads),
@@ -212,11 +223,14 @@ async def _serve(
     storer = build(settings, data_containers)
 
     def on_listening() -> None:
+        storer.installation.start()
         storer.katas.sweep()
         storer.checkpointer.start()
         storer.archiver.start()
         storer.replicator.start()
         storer.remover.start()
+        if storer.installation.is_shared:
+            storer.stale_remover.start()
         if settings.metrics_listen is not None:
             storer.survey.start()
             storer.damage_checker.start()
@@ -254,12 +268,16 @@ async def _serve(
                     storer.archiver,
                     storer.replicator,
                     storer.remover,
+                    storer.stale_remover,
                     storer.checkpointer,
+                    storer.installation,
                 )
             ),
+            *([] if storer.forwarding is None else [storer.forwarding.close]),
         ],
         metrics_listen=settings.metrics_listen,
         logs_calls=settings.logs_calls,
+        forwarding=storer.forwarding,
     )
 
 

@@ -23,9 +23,15 @@ from dojo.engine.client import Engine
 from dojo.engine.data_containers import DataContainers
 from dojo.engine.monitor import EngineMonitor
 from dojo.engine.volumes import VolumesOutOfSight
-from dojo.errors import ArchiveOfAnother, ArchiveUnavailable, EngineUnavailable
+from dojo.errors import (
+    ArchiveOfAnother,
+    ArchiveUnavailable,
+    EngineUnavailable,
+    EtcdUnavailable,
+)
 from dojo.service import log, settings_file, take_over
 from dojo.service.call_recorder import CallRecorder
+from dojo.service.forwarding import Forwarding
 from dojo.service.interceptor import StatusInterceptor
 from dojo.service.memory import limit_bytes
 from dojo.service.metrics_server import MetricsServer
@@ -113,6 +119,7 @@ async def serve(
     request_factor: int = limits.REQUEST_FACTOR,
     grace_seconds: float = GRACE_SECONDS,
     take_over_seconds: float = 0.0,
+    forwarding: Forwarding | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then let the calls in progress end, for `grace_seconds`.
 
@@ -125,7 +132,8 @@ async def serve(
     Prometheus finds the metrics at `metrics_listen`; with `logs_calls` each call has a log line.
     All calls together take no more than their part of `memory`, of which each byte of a request
     takes `request_factor`. If another service has the address, waits `take_over_seconds` for it,
-    with everything ready. Raises CannotListen.
+    with everything ready. With `forwarding`, other machines answer calls for what they have.
+    Raises CannotListen.
     """
     sys.setswitchinterval(LOCK_SECONDS)
     asyncio.get_running_loop().set_default_executor(
@@ -136,6 +144,7 @@ async def serve(
             CallRecorder(_methods(services), logs_calls=logs_calls),
             access.gate,
             StatusInterceptor(Receiving(limit_bytes()), memory, access.guesses, request_factor),
+            *([] if forwarding is None else [forwarding]),
         ],
         options=server_options(),
     )
@@ -263,6 +272,7 @@ def run(name: str, kind: type[S], main: Callable[[S], None]) -> None:
         ArchiveOfAnother,
         ArchiveUnavailable,
         EngineUnavailable,
+        EtcdUnavailable,
         VolumesOutOfSight,
         CannotListen,
     ) as error:

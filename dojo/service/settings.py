@@ -1,6 +1,7 @@
 """Settings: read from the environment once, at start-up, and checked all at once."""
 
 import ipaddress
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from enum import Enum, auto
@@ -12,6 +13,8 @@ from dojo.service import setting_names
 
 # From the lowest. An event of the level `access` says how one call ended.
 LOG_LEVELS = ("debug", "access", "info", "warning", "error")
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -116,6 +119,18 @@ def address(text: str) -> str:
     host, colon, port = text.rpartition(":")
     if not (colon and host and port.isascii() and port.isdigit() and int(port) < 65536):
         raise ValueError("is not host:port")
+    return text
+
+
+def addresses(text: str) -> tuple[str, ...]:
+    """Parse `host:port,host:port,...`."""
+    return tuple(address(each.strip()) for each in text.split(","))
+
+
+def name_of_machines(text: str) -> str:
+    """Parse the name of a machine, or of several."""
+    if not _NAME.match(text):
+        raise ValueError("is not 1 to 63 letters, digits, dots, hyphens and underscores")
     return text
 
 

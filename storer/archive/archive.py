@@ -1,46 +1,22 @@
 """The archive: katas that nobody has used for a while, each in a compressed tar.
 
-It is in a directory or in an S3-compatible store (`storer.archive.directory_store`,
-`storer.archive.s3_store`). In both, kata 493A06504A is
-
-    49/493a06504a.493A06504A.tar.zst                          a tar of all of it
-    49/493a06504a.493A06504A.copies/<base>.0001.tar.zst       copies: what was added since, if any
-
-The names begin with the id in lower case, so that one listing finds an id typed in any case.
-    .index/49/493a06504a.493A06504A.json                      its entry in the index
-    .old-ids/ru/ruqcey.rUqcey                                 the kata of an avatar's old id
-
-`<base>` is the beginning of the digest of the tar that a copy adds to. A copy whose base is not the
-tar in the archive is ignored.
-
 Each file ends with a seal: the SHA-256 digest of everything before it, in a frame that zstd skips.
 A tar of a whole kata has another such frame before the seal, with the kata's head.
 """
 
 import hashlib
 import io
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from itertools import product
 from typing import IO, Protocol
 
-from dojo import kata_ids
-from dojo.errors import ArchiveDamaged, ArchiveOfAnother, KataNotFound
-
-_END = ".tar.zst"
-_OWNER = ".namespace"
-_MAX_OWNER_BYTES = 1024
-_MAX_NOTE_BYTES = 100
-_COPY = re.compile(r"([0-9a-f]{16})\.([0-9]{6})\.tar\.zst\Z")
-
-_CHARACTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+from dojo.errors import ArchiveDamaged, KataNotFound
 
 # https://github.com/facebook/zstd/blob/dev/doc/zstd_compression_format.md#skippable-frames
 _SEAL = b"\x5d\x2a\x4d\x18" + (32).to_bytes(4, "little")
-_SEAL_BYTES = len(_SEAL) + 32
+SEAL_BYTES = len(_SEAL) + 32
 _HEAD = b"\x50\x2a\x4d\x18" + (32).to_bytes(4, "little")
 HEAD_BYTES = len(_HEAD) + 32
 
@@ -66,10 +42,14 @@ class ArchivedKata:
 
 @dataclass(frozen=True)
 class Copy:
-    """An addition to an archived kata: the base that it adds to, and its number in order."""
+    """An addition to an archived kata: the base that it adds to, and its number in order.
+
+    `edition` is that of the base.
+    """
 
     base: str
     number: int
+    edition: str = ""
 
     @staticmethod
     def base_of(digest: str) -> str:
@@ -98,9 +78,9 @@ class SealedReader(io.RawIOBase):
             self._buffer += piece
             if not piece:
                 self._verify()
-            elif len(self._buffer) > _SEAL_BYTES:
+            elif len(self._buffer) > SEAL_BYTES:
                 break
-        end = len(self._buffer) if self._is_verified else len(self._buffer) - _SEAL_BYTES
+        end = len(self._buffer) if self._is_verified else len(self._buffer) - SEAL_BYTES
         count = min(len(buffer), end)
         buffer[:count] = self._buffer[:count]
         if not self._is_verified:
@@ -119,7 +99,7 @@ class SealedReader(io.RawIOBase):
             pass
 
     def _verify(self) -> None:
-        content, seal = self._buffer[:-_SEAL_BYTES], self._buffer[-_SEAL_BYTES:]
+        content, seal = self._buffer[:-SEAL_BYTES], self._buffer[-SEAL_BYTES:]
         self._hash.update(content)
         if seal != _SEAL + self._hash.digest():
             raise ArchiveDamaged(self.key, "its digest does not match its content")
@@ -234,6 +214,25 @@ class Archive(ABC):
     def complete_old_id(self, old_id: str) -> list[str]:
         """Return the katas that an old id, in any case, was noted for."""
 
+    def edition(self, kata_id: str) -> str:
+        """Return the edition in which this machine writes a kata; "" if it is the only machine.
+
+        Raises KataMoved if another machine owns the kata.
+        """
+        return ""
+
+    @abstractmethod
+    def put_body(self, kata_id: str, name: str, pieces: Iterator[bytes]) -> None:
+        """Store something of a kata under a name that nobody else uses, durably and atomically."""
+
+    @abstractmethod
+    def open_body(self, kata_id: str, name: str) -> AbstractContextManager[SealedReader]:
+        """Give what was stored under a name, as `open` gives a kata's tar."""
+
+    @abstractmethod
+    def delete_body(self, kata_id: str, name: str) -> None:
+        """Delete what was stored under a name, if it is there."""
+
     @abstractmethod
     def claim(self) -> None:
         """Mark the archive as this namespace's. Raises ArchiveOfAnother or ArchiveUnavailable."""
@@ -308,6 +307,17 @@ class NoArchive(Archive):
         """Return nothing."""
         return []
 
+    def put_body(self, kata_id: str, name: str, pieces: Iterator[bytes]) -> None:
+        """Raise LookupError: the caller has to check `is_configured`."""
+        raise LookupError("there is no archive")
+
+    def open_body(self, kata_id: str, name: str) -> AbstractContextManager[SealedReader]:
+        """Raise KataNotFound."""
+        raise KataNotFound(kata_id, "there is no archive")
+
+    def delete_body(self, kata_id: str, name: str) -> None:
+        """Do nothing."""
+
     def claim(self) -> None:
         """Do nothing."""
 
@@ -315,201 +325,9 @@ class NoArchive(Archive):
         """Do nothing."""
 
 
-class StoredArchive(Archive):
-    """The archived katas in a store.
-
-    The first storer that writes there marks the store with its namespace. For a storer of another
-    namespace every write raises ArchiveOfAnother: it would replace and delete only copies.
-    """
-
-    def __init__(self, store: Store, namespace: str) -> None:
-        """Use the store for the katas of `namespace`; nothing is read yet."""
-        self._store = store
-        self._namespace = namespace
-        self._is_ours = False
-
-    def claim(self) -> None:
-        """Mark the store as this namespace's. Raises ArchiveOfAnother or ArchiveUnavailable."""
-        if self._is_ours:
-            return
-        try:
-            with self._store.open(_OWNER) as file:
-                owner = file.read(_MAX_OWNER_BYTES).decode(errors="replace").strip()
-        except FileNotFoundError:
-            owner = self._namespace
-            self._store.write(_OWNER, iter([f"{owner}\n".encode()]))
-        if owner != self._namespace:
-            raise ArchiveOfAnother(owner, self._namespace)
-        self._is_ours = True
-
-    def ids(self, prefix: str = "", *, ignore_case: bool = False, after: str = "") -> Iterator[str]:
-        """Yield the ids that begin with `prefix` and come after `after`, in order."""
-        beginning = prefix.lower() if ignore_case else prefix
-        for outer in self._outer_names(prefix, ignore_case=ignore_case):
-            if outer < after[:2]:
-                continue
-            first = f"{outer.lower()}/{outer.lower()}{prefix[2:].lower()}"
-            found = (_kata_id(key) for key in self._store.keys(first))
-            yield from sorted(
-                kata_id
-                for kata_id in found
-                if kata_id.startswith(outer)
-                and kata_id > after
-                and (kata_id.lower() if ignore_case else kata_id).startswith(beginning)
-            )
-
-    def find(self, kata_id: str) -> ArchivedKata | None:
-        """Return an archived kata's size and stamp without reading it; None if there is none."""
-        found = self._store.status(_key(kata_id))
-        if found is None:
-            return None
-        size_bytes, stamp = found
-        copies = self.copies(kata_id)
-        suffix = f"+{len(copies)}.{copies[-1].base}.{copies[-1].number}" if copies else ""
-        return ArchivedKata(kata_id, size_bytes, stamp + suffix)
-
-    def head(self, kata_id: str) -> str:
-        """Return the head of an archived kata, from the end of its tar."""
-        try:
-            end = self._store.read_end(_key(kata_id), HEAD_BYTES + _SEAL_BYTES)
-        except FileNotFoundError:
-            raise KataNotFound(kata_id, "it is not in the archive") from None
-        return head_in(end[:-_SEAL_BYTES])
-
-    @contextmanager
-    def open(self, kata_id: str) -> Iterator[SealedReader]:
-        """Give the compressed tar of an archived kata, without its copies."""
-        with self._open(kata_id, _key(kata_id)) as sealed:
-            yield sealed
-
-    def put(self, kata_id: str, pieces: Iterator[bytes]) -> str:
-        """Archive a kata; return the digest of its tar."""
-        self.claim()
-        digest = hashlib.sha256()
-        self._store.write(_key(kata_id), _seal(pieces, digest))
-        for copy in self.copies(kata_id):
-            self._store.delete(_copy_key(kata_id, copy))
-        return digest.hexdigest()
-
-    def delete(self, kata_id: str) -> None:
-        """Delete an archived kata, if there is one."""
-        # The tar first: copies without a tar are ignored, the reverse would be an older kata.
-        self._store.delete(_key(kata_id))
-        for copy in self.copies(kata_id):
-            self._store.delete(_copy_key(kata_id, copy))
-        self._store.delete(_index_key(kata_id))
-
-    def copies(self, kata_id: str) -> list[Copy]:
-        """Return the copies of a kata in order, including those that add to an older tar."""
-        keys = self._store.keys(_copies_folder(kata_id))
-        found = (_COPY.search(key) for key in keys)
-        return [Copy(match[1], int(match[2])) for match in found if match is not None]
-
-    @contextmanager
-    def open_copy(self, kata_id: str, copy: Copy) -> Iterator[SealedReader]:
-        """Give the compressed tar of a copy, as `open` gives a kata's."""
-        with self._open(kata_id, _copy_key(kata_id, copy)) as sealed:
-            yield sealed
-
-    def put_copy(self, kata_id: str, copy: Copy, pieces: Iterator[bytes]) -> None:
-        """Add a copy, durably and atomically."""
-        self.claim()
-        self._store.write(_copy_key(kata_id, copy), _seal(pieces, hashlib.sha256()))
-
-    def read_index(self, kata_ids: Iterable[str], max_bytes: int) -> dict[str, bytes]:
-        """Return the index entries of these katas, except those that are absent or larger."""
-        keys = {_index_key(kata_id): kata_id for kata_id in kata_ids}
-        found = self._store.read_small(keys, max_bytes)
-        return {keys[key]: content for key, content in found.items()}
-
-    def write_index(self, kata_id: str, content: bytes) -> None:
-        """Write or replace the index entry of an archived kata, atomically."""
-        self.claim()
-        self._store.write(_index_key(kata_id), iter([content]))
-
-    def note_old_ids(self, old_ids: Iterable[str], kata_id: str) -> None:
-        """Have the old ids of an archived kata's avatars lead to the kata."""
-        self.claim()
-        for old_id in old_ids:
-            if self.of_old_id(old_id) != kata_id:
-                self._store.write(_old_id_key(old_id), iter([f"{kata_id}\n".encode()]))
-
-    def of_old_id(self, old_id: str) -> str | None:
-        """Return the kata that an old id was noted for; None if there is none."""
-        return next(iter(self._noted([_old_id_key(old_id)])), None)
-
-    def complete_old_id(self, old_id: str) -> list[str]:
-        """Return the katas that an old id, in any case, was noted for."""
-        return self._noted(self._store.keys(_old_id_key(old_id).rpartition(".")[0] + "."))
-
-    def _noted(self, keys: Iterable[str]) -> list[str]:
-        found = self._store.read_small(keys, _MAX_NOTE_BYTES)
-        noted = (content.decode("ascii", "replace").strip() for content in found.values())
-        return [kata_id for kata_id in noted if kata_ids.is_whole(kata_id)]
-
-    def sweep(self) -> None:
-        """Remove incomplete files of processes that died."""
-        self._store.sweep()
-
-    @contextmanager
-    def _open(self, kata_id: str, key: str) -> Iterator[SealedReader]:
-        try:
-            opened = self._store.open(key)
-            with opened as source:
-                sealed = SealedReader(source, key)
-                yield sealed
-                sealed.finish()
-        except FileNotFoundError:
-            raise KataNotFound(kata_id, "it is not in the archive") from None
-
-    def _outer_names(self, prefix: str, *, ignore_case: bool) -> Iterator[str]:
-        """Yield, in order, the first two characters that archived ids can begin with."""
-        existing = {prefix[:2].lower()} if len(prefix) >= 2 else set(self._store.folders())
-        fold = str.lower if ignore_case else str
-        beginning = fold(prefix[:2])
-        for pair in product(_CHARACTERS, repeat=2):
-            outer = "".join(pair)
-            if outer.lower() in existing and fold(outer).startswith(beginning):
-                yield outer
-
-
-def _seal(pieces: Iterator[bytes], digest: "hashlib._Hash") -> Iterator[bytes]:
+def seal(pieces: Iterator[bytes], digest: "hashlib._Hash") -> Iterator[bytes]:
+    """Yield a file's pieces, which `digest` takes in, and the seal behind them."""
     for piece in pieces:
         digest.update(piece)
         yield piece
     yield _SEAL + digest.digest()
-
-
-def _key(kata_id: str) -> str:
-    return f"{kata_id[:2].lower()}/{kata_id.lower()}.{kata_id}{_END}"
-
-
-def _copies_folder(kata_id: str) -> str:
-    return f"{kata_id[:2].lower()}/{kata_id.lower()}.{kata_id}.copies/"
-
-
-def _copy_key(kata_id: str, copy: Copy) -> str:
-    return f"{_copies_folder(kata_id)}{copy.base}.{copy.number:06}{_END}"
-
-
-def _index_key(kata_id: str) -> str:
-    return f".index/{kata_id[:2].lower()}/{kata_id.lower()}.{kata_id}.json"
-
-
-def _old_id_key(old_id: str) -> str:
-    return f".old-ids/{old_id_path(old_id)}"
-
-
-def old_id_path(old_id: str) -> str:
-    """Return a path that one listing finds for an old id that is typed in any case."""
-    lower = old_id.lower()
-    return f"{lower[:2]}/{lower}.{old_id}"
-
-
-def _kata_id(key: str) -> str:
-    """Return the id in the key of a kata's tar; "" for any other key."""
-    folder, _, name = key.partition("/")
-    lower, _, rest = name.partition(".")
-    kata_id = rest.removesuffix(_END)
-    is_key = kata_ids.is_whole(kata_id) and rest.endswith(_END)
-    return kata_id if is_key and kata_id.lower() == lower and lower.startswith(folder) else ""

@@ -135,6 +135,14 @@ def _archived(archive: Archive, kata: Kata) -> Iterator[Kata | None]:
         yield found
 
 
+def whole(folder: Path, kata_id: str) -> Iterator[bytes]:
+    """Yield the compressed tar of a kata that nobody else uses, with everything that it has."""
+    with ExitStack() as opened, durable.translate_disk_errors():
+        taken = Snapshot(Kata.detached(folder, kata_id), opened)
+        packed = opened.enter_context(pack_objects(taken.kata, taken.references))
+        yield from tar(taken, packed, lambda _: False)
+
+
 def tar(
     taken: Snapshot, packed: PackedObjects, leave_out: Callable[[PurePosixPath], bool]
 ) -> Iterator[bytes]:
@@ -159,23 +167,25 @@ def get(archive: Archive, kata_id: str, folder: Path) -> None:
     copies = [copy for copy in archive.copies(kata_id) if copy.base == base]
     if [copy.number for copy in copies] != list(range(1, len(copies) + 1)):
         raise ArchiveDamaged(sealed.key, f"the copies that add to it have gaps: {copies}")
-    names_before = {path.parent.name: _names(path) for path in folder.glob(f"*/{MANIFEST}")}
+    found = folder.glob(f"*/{MANIFEST}")
+    names_before = {path.parent.name: visible_names(path.parent) for path in found}
     for copy in copies:
         with archive.open_copy(kata_id, copy) as added:
             extract(added, kata_id, folder)
     if copies:
         for path in folder.glob(f"*/{MANIFEST}"):
             with suppress(Unreadable):  # the sandbox of a damaged avatar stays as it was
-                _check_out(path.parent, names_before.get(path.parent.name, set()))
+                check_out(path.parent, names_before.get(path.parent.name, set()))
 
 
-def _names(manifest: Path) -> set[str]:
+def visible_names(avatar: Path) -> set[str]:
+    """Return the names of an avatar's visible files; none if their list can't be read."""
     with suppress(Unreadable):
-        return set(json_files.read(manifest, dict))
+        return set(json_files.read(avatar / MANIFEST, dict))
     return set()
 
 
-def _check_out(avatar: Path, names_before: set[str]) -> None:
+def check_out(avatar: Path, names_before: set[str]) -> None:
     """Update an avatar's sandbox from the visible files before the copies to those of now.
 
     Raises Unreadable.

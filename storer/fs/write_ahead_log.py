@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from storer.fs import durable
 
@@ -68,6 +68,16 @@ class Position(NamedTuple):
 EMPTY = Position(bytes(_GENERATION_BYTES), 0)
 
 
+class Log(Protocol):
+    """Where entries are kept before they are acknowledged."""
+
+    def append(self, entry: Entry) -> Position:
+        """Keep an entry; return the position before it. If it raises, the entry is not kept."""
+
+    def undo(self, before: Position) -> None:
+        """Drop the last entry; `before` is the position that its append returned."""
+
+
 class WriteAheadLog:
     """The write-ahead log in an avatar's folder. The caller holds the lock on the folder."""
 
@@ -90,11 +100,7 @@ class WriteAheadLog:
 
         When this returns, the entry is on disk. If it raises, the log does not have the entry.
         """
-        number = entry.minor << _NUMBER_BITS | entry.number
-        parts = [_LIGHT.pack(number, bytes.fromhex(entry.commit), len(entry.objects))]
-        for name, content in entry.objects.items():
-            parts += [_OBJECT.pack(bytes.fromhex(name), len(content)), content]
-        # One copy in all: a light can have 48 MiB.
+        parts = encode(entry)
         length, digest = sum(map(len, parts)), hashlib.sha256()
         for part in parts:
             digest.update(part)
@@ -221,10 +227,20 @@ def _entries(content: memoryview, generation: bytes, at: int) -> Iterator[tuple[
             return
         if hashlib.sha256(payload).digest() != digest:
             return
-        yield _entry(payload), at
+        yield decode(payload), at
 
 
-def _entry(payload: memoryview) -> Entry:
+def encode(entry: Entry) -> list[bytes]:
+    """Return an entry in parts, as a log has it: a light can have 48 MiB, and is not copied."""
+    number = entry.minor << _NUMBER_BITS | entry.number
+    parts = [_LIGHT.pack(number, bytes.fromhex(entry.commit), len(entry.objects))]
+    for name, content in entry.objects.items():
+        parts += [_OBJECT.pack(bytes.fromhex(name), len(content)), content]
+    return parts
+
+
+def decode(payload: memoryview) -> Entry:
+    """Return the entry that `encode` encoded."""
     number, commit, count = _LIGHT.unpack_from(payload)
     at = _LIGHT.size
     objects = {}

@@ -31,6 +31,7 @@ from storer.kata import damaged, sandbox
 from storer.kata.edit import MAX_CHANGES, At, Edit, changes_between
 from storer.kata.edits import Edits
 from storer.kata.history import GIT, LIGHT_JSON, History
+from storer.kata.ledger import ALONE, Ledger
 from storer.kata.light import Light, Submission
 from storer.kata.light_facts import NO_FACTS, Facts, Source
 from storer.kata.lights import INCREMENTS, Lights, LightsCache
@@ -62,6 +63,7 @@ class Avatar:
         *,
         cache: LightsCache,
         checkpointer: Checkpointer,
+        ledger: Ledger = ALONE,
     ) -> None:
         """Stand for the avatar `name` in `folder`; `started` returns when it did."""
         self.folder = folder
@@ -70,6 +72,7 @@ class Avatar:
         self._started = started
         self._cache = cache
         self._checkpointer = checkpointer
+        self._ledger = ledger
         self._opened: Recorder | None = None
 
     def open_history(self) -> History:
@@ -156,7 +159,7 @@ class Avatar:
                 raise StaleNumber(self.kata_id, self.name, expected, lights.newest.number)
             numbered = replace(light, number=number)
             with self._checkpointer.tracking(self.folder, self.rewrite):
-                log = WriteAheadLog(self.folder)
+                log = self._ledger.log(self.kata_id, self.name, self.folder)
                 tip = recorder.record(numbered, submission, lights.tip, log)
             self._write_lists(lights, submission, tip, [numbered], dump_files=dump_files)
             return numbered
@@ -207,7 +210,8 @@ class Avatar:
             parent = recorder.edit_commit(number, newest) if newest else recorder.commit(number)
             tip = Tip(parent, frozenset(was.values()), None)
             with self._checkpointer.tracking(self.folder, self.rewrite):
-                recorder.record_edit(edit, files, tip, WriteAheadLog(self.folder))
+                log = self._ledger.log(self.kata_id, self.name, self.folder)
+                recorder.record_edit(edit, files, tip, log)
             return edit
 
     def write_derived_files(self) -> None:
@@ -246,6 +250,17 @@ class Avatar:
         if lights.are_in_git:  # else increments.json was synced when it was written
             increments = self.folder / INCREMENTS
             durable.replace(increments, increments.read_bytes(), sync=False)
+
+    def add(self, entries: Sequence[Entry]) -> None:
+        """Add lights and edits that were kept elsewhere, but those that are here.
+
+        For the holder of the kata's lock, exclusively, who syncs the kata's folder afterwards.
+        """
+        recorder = self._recover()
+        missing = [each for each in entries if not recorder.has(each)]
+        if missing:
+            recorder.replay(missing, overwrite=True)
+            self._refresh()
 
     def _refresh(self) -> Lights:
         """Bring the files beside git up to date, and the sandbox if no run has used it."""
@@ -367,12 +382,34 @@ def start(
     *,
     request: Request | None = None,
     source: Source | None = None,
+    ledger: Ledger = ALONE,
 ) -> None:
     """Fill an empty `folder` with what an avatar starts with: light 0, its lists and its sandbox.
 
-    When this returns, all of that can be restored from the write-ahead log, which is on disk.
+    When this returns, all of that can be restored from the log, which is on disk.
     """
     recorder = Recorder.create(folder, kata_id, name)
+    _write_start(folder, name, files)
+    facts = NO_FACTS if source is None else Facts(source=source)
+    light = Light(number=0, colour="", time=time, request=request, facts=facts)
+    recorder.record(light, Submission(files), log=ledger.log(kata_id, name, folder))
+
+
+def start_from(folder: Path, kata_id: str, name: str, entries: Sequence[Entry]) -> None:
+    """Fill an empty `folder` with what an avatar started with elsewhere, and its lights since then.
+
+    The lists have nothing of the lights yet: `Avatar.add` brings them up to date.
+    Raises KataDamaged if the entries do not begin with the start.
+    """
+    if not entries or (entries[0].number, entries[0].minor) != (0, 0):
+        raise KataDamaged(kata_id, f"{name}/{GIT}", "the start of the avatar was not kept")
+    recorder = Recorder.create(folder, kata_id, name)
+    recorder.replay(entries[:1], overwrite=True)
+    _write_start(folder, name, recorder.submission(0).files)
+
+
+def _write_start(folder: Path, name: str, files: dict[str, bytes]) -> None:
+    """Write an avatar's sandbox and lists, as it starts with."""
     sandbox.create(folder, name, files)
     for filename, content in ((INCREMENTS, b"[]\n"), (MANIFEST, json_files.dump_files(files))):
         path = folder / filename
@@ -380,6 +417,3 @@ def start(
             file.writelines((content,) if isinstance(content, bytes) else content)
         path.chmod(durable.PRIVATE)
     avatars.close_to_others(folder, name)
-    facts = NO_FACTS if source is None else Facts(source=source)
-    light = Light(number=0, colour="", time=time, request=request, facts=facts)
-    recorder.record(light, Submission(files), log=WriteAheadLog(folder))

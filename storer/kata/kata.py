@@ -3,7 +3,7 @@
 import os
 import shutil
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,10 +22,12 @@ from dojo.errors import (
 from storer.fs import durable, json_files
 from storer.fs.checkpointer import Checkpointer
 from storer.fs.json_files import Unreadable
+from storer.fs.write_ahead_log import Entry
 from storer.kata import manifest, options
 from storer.kata import request as request_json
-from storer.kata.avatar import Avatar, start
+from storer.kata.avatar import Avatar, start, start_from
 from storer.kata.edit import Edit
+from storer.kata.ledger import ALONE, Ledger
 from storer.kata.light import Light
 from storer.kata.light_facts import Source
 from storer.kata.lights import LightsCache
@@ -71,6 +73,7 @@ class Kata:
         use: ExitStack | None = None,
         *,
         on_damage: Callable[[str, str], object] | None = None,
+        ledger: Ledger = ALONE,
     ) -> None:
         """`use` ends with the use of the kata; with it, one large manifest is held at a time.
 
@@ -83,6 +86,7 @@ class Kata:
         self._checkpointer = checkpointer
         self._use = use
         self._on_damage = on_damage
+        self._ledger = ledger
         self._manifest_json: dict[str, Any] | None = None
         self._created: datetime | None = None
         self._started: datetime | None = None
@@ -207,7 +211,12 @@ class Kata:
             with self._checkpointer.tracking(avatar.folder, avatar.rewrite):
                 try:
                     starting.mkdir()
-                    start(starting, self.kata_id, name, files, time, request=request, source=source)
+                    start(
+                        *(starting, self.kata_id, name, files, time),
+                        request=request,
+                        source=source,
+                        ledger=self._ledger,
+                    )
                     starting.rename(self.folder / name)
                 except BaseException:  # such as a full disk
                     shutil.rmtree(starting, ignore_errors=True)
@@ -233,8 +242,27 @@ class Kata:
             after = before.changed(avatar, given, unset)
             if after == before:
                 return before, False
-            options.write(self.folder, options.dump(after))
+            content = options.dump(after)
+            self._ledger.keep_options(self.kata_id, content)
+            options.write(self.folder, content)
         return after, True
+
+    def add(self, entries: Mapping[str, Sequence[Entry]], options_json: bytes | None) -> None:
+        """Add what was kept elsewhere: lights and edits of avatars, and options if there are any.
+
+        What is here already stays. For the holder of the kata's lock, exclusively, who syncs the
+        kata's folder afterwards. Raises KataDamaged.
+        """
+        for name, found in sorted(entries.items()):
+            if not (self.folder / name).is_dir():
+                starting = self.folder / STARTING
+                shutil.rmtree(starting, ignore_errors=True)
+                starting.mkdir()
+                start_from(starting, self.kata_id, name, found)
+                starting.rename(self.folder / name)
+            self.avatar(name).add(found)
+        if options_json is not None:
+            options.write(self.folder, options_json)
 
     def read_request(self) -> Request | None:
         """Return the request that created the kata, None if that had no id. Raises KataDamaged."""
@@ -292,7 +320,9 @@ class Kata:
         return False
 
     def _avatar(self, folder: Path, started: Callable[[], datetime]) -> Avatar:
-        cache, checkpointer = self._cache, self._checkpointer
         return Avatar(
-            folder, self.kata_id, folder.name, started, cache=cache, checkpointer=checkpointer
+            *(folder, self.kata_id, folder.name, started),
+            cache=self._cache,
+            checkpointer=self._checkpointer,
+            ledger=self._ledger,
         )

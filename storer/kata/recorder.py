@@ -15,7 +15,7 @@ from typing import Any, Self
 from dojo.budget import Budget
 from dojo.naming import SANDBOX
 from storer.fs import durable, json_files, json_times
-from storer.fs.write_ahead_log import Entry, WriteAheadLog
+from storer.fs.write_ahead_log import Entry, Log
 from storer.git import index_file, object_writer
 from storer.git.object_writer import NewObjects
 from storer.kata import edit, light
@@ -90,7 +90,7 @@ class Recorder(History):
         recorded: Light,
         submission: Submission,
         before: Tip | None = None,
-        log: WriteAheadLog | None = None,
+        log: Log | None = None,
         more: Mapping[str, Any] | None = None,
     ) -> Tip:
         """Add a light after the previous one. With a `log`, it is on disk when this returns.
@@ -111,7 +111,7 @@ class Recorder(History):
         recorded: Edit,
         files: Mapping[str, bytes],
         before: Tip,
-        log: WriteAheadLog | None = None,
+        log: Log | None = None,
         more: Mapping[str, Any] | None = None,
     ) -> Tip:
         """Add what was changed after a light and before the next one.
@@ -134,7 +134,7 @@ class Recorder(History):
         message: str,
         *,
         before: Tip,
-        log: WriteAheadLog | None,
+        log: Log | None,
     ) -> Tip:
         """Add the commit of a light or an edit, which has the files of `described` at its top."""
         new = NewObjects(before.known)
@@ -150,7 +150,7 @@ class Recorder(History):
         self._write(Entry(at.number, commit, new.files, at.minor), before.branch, log)
         return Tip(commit, known, before.branch)
 
-    def _write(self, entry: Entry, branch: str | None, log: WriteAheadLog | None) -> None:
+    def _write(self, entry: Entry, branch: str | None, log: Log | None) -> None:
         """Write the objects and references of a light or an edit, with a log durably."""
         if log is None:
             object_writer.write(self._folder, entry.objects)
@@ -186,6 +186,10 @@ class Recorder(History):
             set_branch = object_writer.write_reference if overwrite else object_writer.move_branch
             with suppress(OSError):  # `check_out` moves a branch that is behind
                 set_branch(self._folder, branch, newest.commit)
+
+    def has(self, entry: Entry) -> bool:
+        """Say whether a light or an edit of another log is here."""
+        return self._target(_tag_of(entry)) == entry.commit
 
     def _set_references(self, entry: Entry, branch: str | None) -> None:
         """Set the tag of a light or an edit, and for a light the branch, to its commit."""

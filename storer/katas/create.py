@@ -15,6 +15,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -22,6 +23,7 @@ import structlog
 from dojo import avatars, kata_ids, locks, waits
 from dojo.engine.data_containers import MANIFEST, DataContainers, NameTaken
 from dojo.errors import ArchiveUnavailable, DojoError, KataNotFound, LockHeld
+from storer.archive import store_kata
 from storer.fs import durable
 from storer.kata import options
 from storer.kata.avatar import PASSAGE
@@ -54,8 +56,10 @@ def create(places: Places, make_manifest: Callable[[str], Iterable[bytes]], chos
         except NameTaken:
             continue
         with undo_on_error(places.data_containers, kata_id):
-            _write(folder, make_manifest(kata_id), chosen)
-        return kata_id
+            is_ours = _write(places, kata_id, folder, make_manifest(kata_id), chosen)
+        if is_ours:
+            return kata_id
+        _lock_and_delete_unfinished(places.data_containers, kata_id)
 
 
 def create_as(
@@ -74,20 +78,36 @@ def create_as(
             return False
         with undo_on_error(places.data_containers, kata_id):
             places.data_containers.make_handle(kata_id)
-            _write(folder, make_manifest(kata_id), chosen)
-    return True
+            is_ours = _write(places, kata_id, folder, make_manifest(kata_id), chosen)
+        if not is_ours:
+            _delete_unfinished(places.data_containers, kata_id)
+    return is_ours
 
 
-def _write(folder: Path, manifest: Iterable[bytes], chosen: Options) -> None:
-    """Write the files of a new kata; the last makes it visible."""
+def _write(
+    places: Places, kata_id: str, folder: Path, manifest: Iterable[bytes], chosen: Options
+) -> bool:
+    """Write the files of a new kata; the last makes it visible.
+
+    Return False, and write nothing that is visible, if another machine has a kata of this id.
+    """
     folder.chmod(PASSAGE)
     (folder / OPTIONS).unlink(missing_ok=True)  # of a call that died before the kata was visible
     options.write_chosen(folder, chosen)
+    if places.installation.is_shared:
+        manifest = list(manifest)
+        files = {MANIFEST: b"".join(manifest)}
+        if (folder / OPTIONS).exists():
+            files[OPTIONS] = (folder / OPTIONS).read_bytes()
+        if not places.installation.create(kata_id, files):
+            return False
     durable.write(folder / MANIFEST, manifest)
+    places.installation.arrived(kata_id, folder)
+    return True
 
 
 def stage_and_publish(
-    containers: DataContainers,
+    places: Places,
     kata_id: str,
     fill: Callable[[Path], list[str]],
     is_wanted: Callable[[Path], bool],
@@ -99,6 +119,7 @@ def stage_and_publish(
     `is_wanted` is then called with the staged folder, while nobody uses the existing kata. Return
     the avatars of the new kata, or None if it is not wanted.
     """
+    containers = places.data_containers
     with _staged(containers, kata_id) as (folder, staged), contextlib.ExitStack() as held:
         with _told_if_deleted(kata_id, staged):
             # Without the lock: a slow sender must not keep other callers from the existing kata.
@@ -109,7 +130,9 @@ def stage_and_publish(
         if is_published:
             waits.check()  # from here on, the kata is replaced as a whole
             folder.chmod(PASSAGE)
+            places.installation.replace(kata_id, partial(store_kata.whole, staged.folder, kata_id))
             publish.publish(staged, folder)
+            places.installation.arrived(kata_id, folder)
     if not is_published:
         _lock_and_delete_unfinished(containers, kata_id)
     return names if is_published else None

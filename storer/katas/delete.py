@@ -30,8 +30,10 @@ def delete(places: Places, kata_id: str) -> bool:
     """
     containers, directory = places.data_containers, places.katas_directory
     is_stored = containers.exists(kata_id) or places.archive.find(kata_id) is not None
+    is_stored = is_stored or places.installation.owner(kata_id) is not None
     if not is_stored and not places.imports(kata_id):
         raise KataNotFound(kata_id, "no data-container, archive or katas directory has this kata")
+    places.installation.claim(kata_id, lambda: True)
     # First: if this process dies before the end, the next call must not import the kata again.
     is_in_directory = directory.hide(kata_id)
     is_in_saver = places.saver_katas.hide(kata_id)
@@ -50,14 +52,18 @@ def _delete_stored(places: Places, kata_id: str) -> None:
         try:
             with locks.locked(folder):
                 containers.engine.ping()  # delete nothing if the engine can't remove the volume
+                places.installation.delete(kata_id)
                 # The archive first: if this process dies in between, the visible kata is whole.
                 places.archive.delete(kata_id)
                 if containers.exists(kata_id):
                     publish.hide(folder)
                     containers.delete(kata_id)
+                places.installation.deleted(kata_id)
                 break
         except FileNotFoundError:
+            places.installation.delete(kata_id)
             places.archive.delete(kata_id)
+            places.installation.deleted(kata_id)
             if not folder.exists():  # if it exists, another call has just fetched it
                 break
 
@@ -90,10 +96,27 @@ def archive(
             raise KataInUse(kata_id, f"the container {holders[0]} holds its volume")
         waits.let_others_work()  # the archive can be slow
         store_kata.put(places.archive, kata, with_products=with_products)
+        places.installation.release(kata_id)
         # Nobody else has its files open, so they can go while the engine removes the container.
         containers.delete(kata_id, empty=partial(_empty, folder))
     metrics.KATAS_ARCHIVED.inc()
     _log.info("kata archived", kata=kata_id)
+
+
+def remove_stale(places: Places, kata_id: str) -> None:
+    """Remove what is here of a kata that another machine owns, or nobody.
+
+    Raises KataInUse, EngineUnavailable or EtcdUnavailable.
+    """
+    containers, folder = places.data_containers, places.data_containers.folder(kata_id)
+    if not places.installation.was_here(folder) or not places.installation.is_stale(kata_id):
+        return
+    with locks.locked_at_once(folder) as is_held:
+        if not is_held:
+            raise KataInUse(kata_id, "a call is in progress")
+        if places.installation.is_stale(kata_id):
+            containers.delete(kata_id, empty=partial(_empty, folder))
+            _log.info("stale kata removed", kata=kata_id)
 
 
 def _check_archived(places: Places, kata_id: str) -> None:

@@ -6,6 +6,7 @@ until the kata is visible.
 
 import contextlib
 import threading
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -13,12 +14,17 @@ import structlog
 
 from dojo import limits, locks, waits
 from dojo.background_task import background_task
-from dojo.errors import KataNotFound, LockHeld
+from dojo.errors import KataMoved, KataNotFound, LockHeld
 from storer import metrics
 from storer.archive import store_kata
-from storer.archive.archive import ArchivedKata
-from storer.fs import tree
+from storer.archive.archive import Archive, ArchivedKata
+from storer.archive.extract import extract
+from storer.cluster.installation import NOTHING
+from storer.cluster.ledger import Kept
+from storer.cluster.records import Base
+from storer.fs import durable, tree
 from storer.kata.avatar import PASSAGE
+from storer.kata.kata import Kata
 from storer.katas import create, publish
 from storer.katas.intake import Intake
 from storer.katas.listing import Places
@@ -41,6 +47,8 @@ def fetch(places: Places, intake: Intake, kata_id: str, *, importing: bool) -> b
     """
     containers = places.data_containers
     is_new = False
+    if places.installation.is_shared:
+        return _fetch_shared(places, intake, kata_id, importing=importing)
     if not containers.exists(kata_id):
         folder = containers.folder(kata_id)
         if folder.exists():  # another call creates or replaces it, or a crash interrupted one
@@ -53,18 +61,67 @@ def fetch(places: Places, intake: Intake, kata_id: str, *, importing: bool) -> b
     return is_new
 
 
+def _fetch_shared(places: Places, intake: Intake, kata_id: str, *, importing: bool) -> bool:
+    """Fetch a kata of several machines, as `fetch` does: make this one its owner.
+
+    What is here of it stays if only lights are missing, or if nobody owned it before; else it is
+    replaced by what the owner before had acknowledged.
+    """
+    containers, installation = places.data_containers, places.installation
+    folder = containers.folder(kata_id)
+    if installation.is_here(kata_id, folder) and containers.exists(kata_id):
+        return False
+
+    def exists() -> bool:
+        is_from_before = containers.exists(kata_id) and not installation.was_here(folder)
+        return is_from_before or (importing and _is_to_import(places, kata_id))
+
+    if not importing and installation.owner(kata_id) is not None:
+        raise KataMoved(kata_id)
+    installation.claim(kata_id, exists)
+    if containers.exists(kata_id):
+        with contextlib.suppress(FileNotFoundError), locks.locked(folder):
+            publish.recover(folder)
+            if installation.is_here(kata_id, folder):
+                return False
+            if installation.continues(kata_id, folder):
+                _catch_up(places, kata_id, folder)
+                return True
+            if installation.is_new(kata_id, folder):
+                installation.replace(kata_id, partial(store_kata.whole, folder, kata_id))
+                installation.arrived(kata_id, folder)
+                return True
+    return _import(places, intake, kata_id)
+
+
+def _catch_up(places: Places, kata_id: str, folder: Path) -> None:
+    """Add to a kata what was kept of it and is not here. For its lock's holder, exclusively."""
+    kept = places.installation.kept(kata_id)
+    with closing(durable.FileSystem(folder)) as file_system:
+        Kata.detached(folder, kata_id).add(kept.entries, kept.options)
+        file_system.sync()
+    places.installation.arrived(kata_id, folder)
+
+
+def _is_to_import(places: Places, kata_id: str) -> bool:
+    return places.archive.find(kata_id) is not None or places.imports(kata_id)
+
+
 def _import(places: Places, intake: Intake, kata_id: str) -> bool:
     containers, archive = places.data_containers, places.archive
+    installation = places.installation
     archived = archive.find(kata_id)
     source = places.katas_directory.folder(kata_id)
-    if archived is None and source is None and not places.saver_katas.has(kata_id):
+    kept = installation.kept(kata_id)
+    is_kept = archived is not None or kept.base is not None
+    if not is_kept and not places.imports(kata_id):
         raise KataNotFound(kata_id)
-    permits = _FROM_SAVER if archived is None and source is None else _FETCHES
+    permits = _FETCHES if is_kept or source is not None else _FROM_SAVER
     with (
         create.locked_volume(containers, kata_id) as folder,
         waits.one_of(permits, LockHeld(f"kata {kata_id}", _TOO_MANY)),
     ):
-        if containers.exists(kata_id):
+        if containers.exists(kata_id) and installation.is_here(kata_id, folder):
             return False  # another call has fetched it
         # Look again, with the lock: it may have been archived after the first look.
         archived = archived or archive.find(kata_id)
@@ -75,9 +132,17 @@ def _import(places: Places, intake: Intake, kata_id: str) -> bool:
             # A kata is visible without its container, but the import must fail if the engine has
             # no room for one.
             with background_task(partial(containers.make_handle, kata_id)):
-                _fill(places, intake, kata_id, staged.folder, archived=archived, source=source)
+                if kept.base is not None:
+                    _fill_from(kept.base, archive, kata_id, staged.folder)
+                else:
+                    _fill(places, intake, kata_id, staged.folder, archived=archived, source=source)
+                if is_kept:
+                    _add(kept, Kata.detached(staged.folder, kata_id))
+                else:
+                    installation.replace(kata_id, partial(store_kata.whole, staged.folder, kata_id))
                 folder.chmod(PASSAGE)
             publish.publish(staged, folder)
+            installation.arrived(kata_id, folder)
             places.old_ids.note(kata_id, folder)
             if archived is not None:
                 store_kata.write_note(archived, folder)
@@ -87,6 +152,25 @@ def _import(places: Places, intake: Intake, kata_id: str) -> bool:
     metrics.KATAS_FETCHED.labels(came_from).inc()
     _log.info("kata imported", kata=kata_id, archived=archived is not None)
     return True
+
+
+def _fill_from(base: Base, archive: Archive, kata_id: str, incoming: Path) -> None:
+    """Write what a kata began with."""
+    if base.tar:
+        with archive.open_body(kata_id, base.tar) as sealed:
+            extract(sealed, kata_id, incoming)
+    for name, content in base.files.items():
+        durable.replace(incoming / name, content, sync=False)
+
+
+def _add(kept: Kept, kata: Kata) -> None:
+    """Add what was kept of a kata that is staged, and bring its sandboxes up to date."""
+    if kept == NOTHING:
+        return
+    before = {name: store_kata.visible_names(kata.folder / name) for name in kata.avatar_names()}
+    kata.add(kept.entries, kept.options)
+    for name in kept.entries:
+        store_kata.check_out(kata.folder / name, before.get(name, set()))
 
 
 def _fill(

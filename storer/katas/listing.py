@@ -12,6 +12,7 @@ from dojo.engine.data_containers import DataContainers
 from dojo.errors import ArchiveUnavailable
 from storer.archive import index
 from storer.archive.archive import Archive
+from storer.cluster.installation import Installation
 from storer.fs import tree
 from storer.kata import details as kata_details
 from storer.kata.details import Details
@@ -32,6 +33,7 @@ class Places:
     katas_directory: KatasDirectory
     saver_katas: SaverKatas
     old_ids: OldIds
+    installation: Installation = Installation()
 
     def imports(self, kata_id: str) -> bool:
         """Say whether a kata can be imported: from the katas directory, or from a saver's."""
@@ -40,11 +42,15 @@ class Places:
 
 @dataclass(frozen=True)
 class ListedKata:
-    """A kata's id, and where it is; if both are false, it is only where katas are imported from."""
+    """A kata's id, and where it is; if all are false, it is only where katas are imported from.
+
+    `is_elsewhere` says that a machine of the installation owns it.
+    """
 
     kata_id: str
     in_data_container: bool
     in_archive: bool
+    is_elsewhere: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,7 @@ def is_somewhere(places: Places, kata_id: str) -> bool:
     """Say whether the kata exists in any place."""
     return (
         places.data_containers.exists(kata_id)
+        or places.installation.owner(kata_id) is not None
         or places.imports(kata_id)
         or places.archive.find(kata_id) is not None
     )
@@ -79,6 +86,8 @@ def complete(places: Places, partial_id: str) -> tuple[list[str], bool]:
         for kata_id in places.data_containers.kata_ids()
         if kata_id.lower().startswith(wanted) and places.data_containers.exists(kata_id)
     }
+    elsewhere = places.installation.ids()
+    found.update(each for each in elsewhere if each.lower().startswith(wanted))
     found.update(_archived(places.archive, partial_id, is_needed=not found))
     found.update(places.katas_directory.kata_ids(partial_id, ignore_case=True))
     found.update(places.saver_katas.kata_ids(partial_id, ignore_case=True))
@@ -96,6 +105,7 @@ def page(
     savers = places.saver_katas.kata_ids(prefix, ignore_case=ignore_case, after=after)
     merged = heapq.merge(
         _contained(places, prefix, after, ignore_case=ignore_case),
+        _elsewhere(places, prefix, after, ignore_case=ignore_case),
         ((kata_id, "archive") for kata_id in archived),
         ((kata_id, "directory") for kata_id in legacy if kata_id > after),
         ((kata_id, "saver") for kata_id in savers),
@@ -105,7 +115,12 @@ def page(
         for kata_id, found in groupby(merged, key=lambda pair: pair[0])
     )
     return [
-        ListedKata(kata_id, "container" in found, "archive" in found)
+        ListedKata(
+            kata_id,
+            in_data_container="container" in found,
+            in_archive="archive" in found,
+            is_elsewhere="elsewhere" in found,
+        )
         for kata_id, found in islice(each_once, count)
     ]
 
@@ -158,7 +173,8 @@ def stored_ids(places: Places, prefix: str, after: str) -> Iterator[str]:
     has are not the storer's.
     """
     contained = (kata_id for kata_id, _ in _contained(places, prefix, after))
-    merged = heapq.merge(contained, places.archive.ids(prefix, after=after))
+    elsewhere = (kata_id for kata_id, _ in _elsewhere(places, prefix, after))
+    merged = heapq.merge(contained, elsewhere, places.archive.ids(prefix, after=after))
     yield from (kata_id for kata_id, _ in groupby(merged))
 
 
@@ -182,6 +198,17 @@ def _contained(
             yield kata_id, "container"
         elif places.archive.find(kata_id) is not None:
             yield kata_id, "archive"
+
+
+def _elsewhere(
+    places: Places, prefix: str, after: str, *, ignore_case: bool = False
+) -> Iterator[tuple[str, str]]:
+    """Yield the ids of katas that machines of the installation own, in order, with their place."""
+    fold = str.lower if ignore_case else str
+    found = places.installation.ids()
+    for kata_id in sorted(found):
+        if fold(kata_id).startswith(fold(prefix)) and kata_id > after:
+            yield kata_id, "elsewhere"
 
 
 def _archived(archive: Archive, partial_id: str, *, is_needed: bool) -> list[str]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -37,7 +37,7 @@ from storer.fs import json_files
 from storer.fs.checkpointer import Checkpointer
 from storer.fs.json_files import DumpFiles
 from storer.kata import manifest
-from storer.kata.edit import Edit
+from storer.kata.edit import At, Edit
 from storer.kata.kata import DamagedAvatar, Kata
 from storer.kata.light import Light, Submission
 from storer.kata.light_facts import Source
@@ -124,7 +124,7 @@ class Katas:
                 self._fetch(kata_id, importing=importing)
                 with contextlib.ExitStack() as lock, contextlib.suppress(FileNotFoundError):
                     lock.enter_context(locks.locked(folder, shared=True))
-                    if self._containers.exists(kata_id):
+                    if self._is_here(kata_id):
                         stack.push(lock.pop_all())
                         break
                 # It was archived or deleted after it was fetched.
@@ -136,10 +136,24 @@ class Katas:
                 self._containers.ensure_handle(kata_id)
             if touching:
                 self._containers.touch(kata_id)
-            met = self.damaged.met
-            kata = Kata(folder, kata_id, self._cache, self._checkpointer, stack, on_damage=met)
+            kata = Kata(
+                *(folder, kata_id, self._cache, self._checkpointer, stack),
+                on_damage=self.damaged.met,
+                ledger=self._places.installation.ledger,
+            )
             with self._telling_of_damage():
                 yield kata
+
+    def trim(self, kata_id: str, newest: Mapping[str, At], options_sha256: str) -> None:
+        """Keep nothing besides the archive that the archive has, as `Installation.trim` does."""
+        self._places.installation.trim(kata_id, newest, options_sha256)
+
+    def remove_stale(self, kata_id: str) -> None:
+        """Remove what is here of a kata that another machine owns, unless somebody uses it.
+
+        Raises EngineUnavailable, EtcdUnavailable, or KataInUse.
+        """
+        delete.remove_stale(self._places, kata_id)
 
     @contextmanager
     def reading(self, kata_id: str) -> Iterator[Kata]:
@@ -279,7 +293,7 @@ class Katas:
 
         while not is_there:
             names = create.stage_and_publish(
-                self._containers, new_id, partial(fill, new_id), partial(is_wanted, new_id)
+                self._places, new_id, partial(fill, new_id), partial(is_wanted, new_id)
             )
             if names is not None:
                 _log.info("kata created", kata=new_id)
@@ -431,7 +445,7 @@ class Katas:
                 with contextlib.suppress(ArchiveUnavailable):  # asked again if one is damaged
                     self._fetch_existing(kata_id)
         is_there = create.stage_and_publish(
-            self._containers, kata_id, partial(self._take_in, kata_id, fill), is_wanted
+            self._places, kata_id, partial(self._take_in, kata_id, fill), is_wanted
         )
         if is_there is not None:
             _log.info("kata restored", kata=kata_id, avatars=len(restored.names))
@@ -462,7 +476,7 @@ class Katas:
 
         self._fetch_existing(kata_id)
         names = create.stage_and_publish(
-            self._containers, kata_id, partial(self._take_in, kata_id, fill), is_wanted_here
+            self._places, kata_id, partial(self._take_in, kata_id, fill), is_wanted_here
         )
         if names is not None:
             _log.info("kata restored", kata=kata_id)
@@ -500,12 +514,23 @@ class Katas:
     def sweep(self) -> None:
         """Remove what processes that died left incomplete. Call this when a storer starts."""
         create.sweep(self._places)
+        for kata_id in self._places.installation.unfinished_deletions():
+            self.archive.delete(kata_id)
+            self._places.installation.deleted(kata_id)
         self._places.katas_directory.sweep()
 
     def _unchecked_kata(self, kata_id: str) -> Kata:
         """Return a kata without checking that it exists. For the holder of its lock."""
         folder = self._containers.folder(kata_id)
-        return Kata(folder, kata_id, self._cache, self._checkpointer)
+        ledger = self._places.installation.ledger
+        return Kata(folder, kata_id, self._cache, self._checkpointer, ledger=ledger)
+
+    def _is_here(self, kata_id: str) -> bool:
+        """Say whether a data-container has the kata as it is now."""
+        folder = self._containers.folder(kata_id)
+        return self._containers.exists(kata_id) and self._places.installation.is_here(
+            kata_id, folder
+        )
 
     def _existing(self, kata_id: str) -> Kata | None:
         """Return the kata if a data-container has it. For the holder of its lock.

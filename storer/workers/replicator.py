@@ -23,7 +23,7 @@ import structlog
 import zstandard
 
 from dojo.engine.data_containers import DataContainers
-from dojo.errors import ArchiveConflict, DojoError, KataDamaged, KataNotFound
+from dojo.errors import ArchiveConflict, DojoError, KataDamaged, KataMoved, KataNotFound
 from storer import metrics
 from storer.archive import index, store_kata
 from storer.archive.archive import Archive, Copy
@@ -32,7 +32,7 @@ from storer.fs.json_files import Unreadable
 from storer.kata import edit
 from storer.kata.avatar import MANIFEST, Avatar
 from storer.kata.edit import At
-from storer.kata.head import DAMAGED, head_of
+from storer.kata.head import DAMAGED, Head, head_of
 from storer.kata.history import GIT, LIGHT_JSON, tag_of
 from storer.kata.kata import Kata
 from storer.kata.lights import INCREMENTS
@@ -64,7 +64,7 @@ class _Note:
 
     `lights` has the number of each avatar's newest light, and the commit that its tag names;
     `edits` the number of the newest edit after that, and its commit. `options` is the digest of the
-    kata's options.
+    kata's options. `edition` is that in which the base was written.
     """
 
     base: str
@@ -75,6 +75,7 @@ class _Note:
     lights: _Newest
     edits: _Newest = field(default_factory=dict)
     options: str = ""
+    edition: str = ""
 
 
 class Replicator:
@@ -137,7 +138,7 @@ class Replicator:
             try:
                 with self._katas.using(kata_id, importing=False, touching=False) as kata:
                     self._copy(kata)
-            except KataNotFound:
+            except (KataNotFound, KataMoved):
                 self._settle(kata_id, begun)
             except (ArchiveConflict, KataDamaged) as error:  # a retry would find the same
                 self._failed(kata_id, str(error))
@@ -152,13 +153,14 @@ class Replicator:
         """Copy a kata, later if files of it change or can't be read now."""
         begun = time.monotonic()
         try:
-            copy(self._katas.archive, kata)
+            copied = copy(self._katas.archive, kata)
         except (OSError, KataNotFound) as error:  # runs and git may replace files meanwhile
             self._failed(kata.kata_id, str(error))
             self._retry(kata.kata_id)
         else:
             self._settle(kata.kata_id, begun)
             self.problem = ""
+            self._katas.trim(kata.kata_id, copied.newest, copied.options_sha256)
 
     def _failed(self, kata_id: str, reason: str) -> None:
         metrics.ARCHIVE_FAILURES.labels(metrics.COPY).inc()
@@ -193,27 +195,55 @@ class Replicator:
                 self._due.setdefault(kata_id, time.monotonic() + _RETRY_SECONDS)
 
 
-def copy(archive: Archive, kata: Kata) -> None:
+@dataclass(frozen=True)
+class Copied:
+    """What the archive has of a kata: each avatar's newest light or edit, and the options.
+
+    Those of no damaged avatar.
+    """
+
+    newest: dict[str, At]
+    options_sha256: str
+
+
+def _copied(head: Head, lights: _Newest) -> Copied:
+    """Return what the archive has if it has the `lights` of a kata with this head."""
+    edited = {name: minor for name, minor, _ in head.edits}
+    newest = {
+        name: At(number, edited.get(name, 0))
+        for name, number, commit in head.lights
+        if number != DAMAGED and lights.get(name) == (number, commit)
+    }
+    return Copied(newest, head.options)
+
+
+def copy(archive: Archive, kata: Kata) -> Copied:
     """Make sure that the archive has all lights of the kata. For the holder of its lock, shared.
 
-    Raises ArchiveConflict if another machine added lights to the kata that this one has not.
+    Return what it has now. Raises ArchiveConflict if another machine added lights to the kata that
+    this one has not.
     """
     with store_kata.copying(kata.folder), ExitStack() as opened:
-        note = _read_note(kata)
-        if note is not None and note.head == head_of(kata).digest:
-            return
+        note, edition = _read_note(kata), archive.edition(kata.kata_id)
+        if note is not None and note.head == (head := head_of(kata)).digest:
+            return _copied(head, note.lights)
         found = archive.find(kata.kata_id)
         taken = Snapshot(kata, opened)
         lights = {name: (number, tag) for name, number, tag in taken.head.lights}
-        if note is None or found is None or not _can_add_copy(note, found.stamp, taken, lights):
+        if (
+            note is None
+            or found is None
+            or note.edition != edition
+            or not _can_add_copy(note, found.stamp, taken, lights)
+        ):
             if not store_kata.is_wanted(archive, kata):
-                return
+                return Copied({}, "")
             base, number = _copy_all(archive, taken, opened), 0
         else:
             base, number = note.base, note.number + 1
             paths, lights = _additions(taken, note, lights)
             added = _compressed(_new_members(taken, note, paths))
-            archive.put_copy(kata.kata_id, Copy(base, number), added)
+            archive.put_copy(kata.kata_id, Copy(base, number, edition), added)
         written = archive.find(kata.kata_id)
         stamp = written.stamp if written is not None else ""
         if written is not None:
@@ -222,10 +252,12 @@ def copy(archive: Archive, kata: Kata) -> None:
         edits = {name: (minor, commit) for name, minor, commit in taken.head.edits}
         head = taken.head
         now = _Note(
-            base, number, stamp, head.digest, head.manifest_sha256, lights, edits, head.options
+            *(base, number, stamp, head.digest, head.manifest_sha256, lights, edits, head.options),
+            edition=edition,
         )
         durable.replace(kata.folder / _NOTE, json_files.dumps(asdict(now)), sync=False)
     _log.debug("kata copied", kata=kata.kata_id, copy=number)
+    return _copied(head, lights)
 
 
 def _can_add_copy(note: _Note, stamp: str, taken: Snapshot, lights: _Newest) -> bool:

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from storer.archive import index
-from storer.archive.archive import NoArchive, StoredArchive
+from storer.archive.archive import NoArchive
 from storer.archive.directory_store import DirectoryStore
 from storer.archive.index import IndexEntry
+from storer.archive.stored_archive import StoredArchive
 from storer.kata.details import Details
 from storer.kata.kata import Kata
 from support.storer.damages import ID, LIGHTS, SOUND, write_kata

@@ -1,0 +1,200 @@
+"""The gRPC interceptor that lets another machine answer: the one that owns the kata of a call."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import grpc.aio
+import structlog
+
+from dojo import channels, kata_ids, traces
+from dojo.errors import KataMoved
+from dojo.service.settings import CallerSettings
+from dojo.service.wrapped_handlers import Handler, WrappedHandlers
+
+_log = structlog.get_logger()
+
+_Context = grpc.aio.ServicerContext[Any, Any]
+
+# A call with this metadata was sent on by another machine, and is answered here.
+FORWARDED_KEY = "cyber-dojo-forwarded"
+
+_DETAILS = "grpc-status-details-bin"
+
+# Calls that a caller has to make again: done twice, they answer something else.
+_REPEATED_BY_CALLER = frozenset({"DeleteKata"})
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """Another machine: its name, and the address (host:port) of its service."""
+
+    node: str
+    address: str
+
+
+class Forwarding(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
+    """Sends calls on to the machine that owns their kata. Belongs to the event loop's thread."""
+
+    def __init__(
+        self, elsewhere: Callable[[str], Elsewhere | None], settings: CallerSettings
+    ) -> None:
+        """`elsewhere` says where a kata is; None if this machine is to answer."""
+        self._elsewhere = elsewhere
+        self._settings = settings
+        self._channels: dict[str, tuple[grpc.aio.Channel, Any]] = {}
+        self._calls: dict[str, set[Any]] = {}
+        self._handlers = WrappedHandlers(self._wrapped)
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler:
+        """Wrap the handler, if there is one."""
+        handler = await continuation(handler_call_details)
+        method = handler_call_details.method
+        if handler is None or not method.startswith("/cyberdojo.") or handler.request_streaming:
+            return handler
+        return self._handlers.of(method, handler)
+
+    def node_gone(self, node: str) -> None:
+        """End the calls that a machine was answering: it does not live any more."""
+        for call in list(self._calls.get(node, ())):
+            call.cancel()
+
+    async def close(self) -> None:
+        """Close the connections to other machines."""
+        for channel, _ in self._channels.values():
+            await channel.close(None)
+
+    def _wrapped(self, method: str, handler: Handler) -> Handler:
+        codecs: dict[str, Any] = {
+            "request_deserializer": handler.request_deserializer,
+            "response_serializer": handler.response_serializer,
+        }
+        if handler.unary_unary:
+            return grpc.unary_unary_rpc_method_handler(
+                self._one(method, handler.unary_unary), **codecs
+            )
+        return grpc.unary_stream_rpc_method_handler(
+            self._parts(method, handler.unary_stream), **codecs
+        )
+
+    def _one(self, method: str, behaviour: Any) -> Any:
+        async def call(request: Any, context: _Context) -> Any:
+            place = self._place(request, context)
+            if place is not None:
+                channel, options = self._channel(place.address, request, context)
+                forwarded = channel.unary_unary(method, _serialized, _as_it_is)(request, **options)
+                try:
+                    with _Counted(self._calls, place.node, forwarded):
+                        return await forwarded
+                except (grpc.aio.AioRpcError, asyncio.CancelledError) as error:
+                    await self._failed(error, place, method, request, context)
+            return await behaviour(request, context)
+
+        return call
+
+    def _parts(self, method: str, behaviour: Any) -> Any:
+        async def stream(request: Any, context: _Context) -> AsyncIterator[Any]:
+            place = self._place(request, context)
+            is_begun = False
+            if place is not None:
+                channel, options = self._channel(place.address, request, context)
+                forwarded = channel.unary_stream(method, _serialized, _as_it_is)(request, **options)
+                try:
+                    with _Counted(self._calls, place.node, forwarded):
+                        async for part in forwarded:
+                            is_begun = True
+                            yield part
+                        return
+                except (grpc.aio.AioRpcError, asyncio.CancelledError) as error:
+                    await self._failed(error, place, method, request, context)
+                    if is_begun:
+                        raise KataMoved(_kata_id(request)) from None
+                finally:
+                    forwarded.cancel()
+            async with aclosing(behaviour(request, context)) as parts:
+                async for part in parts:
+                    yield part
+
+        return stream
+
+    async def _failed(
+        self, error: BaseException, place: Elsewhere, method: str, request: Any, context: _Context
+    ) -> None:
+        """Return if this machine may answer instead of one that did not; else end the call."""
+        if isinstance(error, grpc.aio.AioRpcError):
+            trailers: Any = error.trailing_metadata() or ()
+            is_refusal = error.code() is not grpc.StatusCode.UNAVAILABLE or any(
+                key == _DETAILS for key, _ in trailers
+            )
+            if is_refusal:
+                await context.abort(error.code(), error.details() or "", tuple(trailers))
+        elif (task := asyncio.current_task()) is not None and task.cancelling():
+            raise error  # the caller left
+        _log.info("not answered elsewhere", node=place.node, reason=str(error)[:200])
+        if not _may_repeat(method, request):
+            raise KataMoved(_kata_id(request))
+
+    def _place(self, request: Any, context: _Context) -> Elsewhere | None:
+        kata_id = _kata_id(request)
+        if not kata_id:
+            return None
+        if any(key == FORWARDED_KEY for key, _ in context.invocation_metadata() or ()):
+            return None
+        return self._elsewhere(kata_id)
+
+    def _channel(
+        self, address: str, request: Any, context: _Context
+    ) -> tuple[grpc.aio.Channel, dict[str, Any]]:
+        """Return a channel to another machine, and the options of a call there."""
+        if address not in self._channels:
+            self._channels[address] = channels.open_forwarding_channel(address, self._settings)
+        channel, metadata_of = self._channels[address]
+        metadata = [(FORWARDED_KEY, "1"), *traces.metadata(), *metadata_of(request)]
+        return channel, {"timeout": context.time_remaining(), "metadata": metadata}
+
+
+class _Counted:
+    """Keeps a call among those that a machine answers."""
+
+    def __init__(self, calls: dict[str, set[Any]], node: str, call: Any) -> None:
+        self._calls = calls.setdefault(node, set())
+        self._call = call
+
+    def __enter__(self) -> None:
+        self._calls.add(self._call)
+
+    def __exit__(self, *_: object) -> None:
+        self._calls.discard(self._call)
+
+
+def _kata_id(request: Any) -> str:
+    """Return the id of the kata that a call is about; "" if it is about none, or many."""
+    given = getattr(request, "kata_id", "")
+    if kata_ids.is_old(given):
+        return kata_ids.of_old(given)
+    return given if kata_ids.is_whole(given) else ""
+
+
+def _may_repeat(method: str, request: Any) -> bool:
+    """Say whether a call that may have been answered can be made again, with the same answer."""
+    return bool(getattr(request, "request_id", "-")) and (
+        method.rpartition("/")[2] not in _REPEATED_BY_CALLER
+    )
+
+
+def _as_it_is(answer: bytes) -> bytes:
+    return answer
+
+
+def _serialized(request: Any) -> bytes:
+    content: bytes = request.SerializeToString()
+    return content

@@ -1,0 +1,26 @@
+"""The editions in which this machine writes katas to the archive.
+
+An edition is the owner's token, so those of a later owner are higher: what a former owner writes
+late never counts. Of a kata that is being deleted it is the revision of the deletion.
+"""
+
+from dojo.errors import KataMoved
+from storer.cluster.owners import Owners
+
+
+class Editions:
+    """Says in which edition a kata is written. Any thread may use it."""
+
+    def __init__(self, owners: Owners) -> None:
+        self._owners = owners
+        # Each entry is set and removed by who deletes the kata, with the kata's lock held.
+        self.deletions: dict[str, int] = {}
+
+    def of(self, kata_id: str) -> int:
+        """Return the edition of a kata. Raises KataMoved if another machine owns the kata."""
+        if (revision := self.deletions.get(kata_id)) is not None:
+            return revision
+        held = self._owners.held(kata_id)
+        if held is None:
+            raise KataMoved(kata_id)
+        return held.token

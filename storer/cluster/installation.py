@@ -1,0 +1,297 @@
+"""What a storer has to do with the other machines of its installation.
+
+`Installation` is a storer that is alone: it owns every kata, and keeps nothing elsewhere.
+`SharedInstallation` is one of several.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+
+import structlog
+
+from dojo.errors import EtcdUnavailable, KataMoved, LockHeld
+from dojo.etcd import rpc_pb2
+from dojo.etcd.client import (
+    Etcd,
+    OutcomeUnknown,
+    after,
+    delete,
+    delete_prefix,
+    delete_range,
+    put,
+)
+from storer.archive.archive import Archive
+from storer.cluster.editions import Editions
+from storer.cluster.keys import Keys
+from storer.cluster.ledger import Kept, SharedLedger
+from storer.cluster.nodes import Nodes
+from storer.cluster.owners import Owners
+from storer.cluster.records import Records
+from storer.fs import durable
+from storer.kata.edit import At
+from storer.kata.ledger import ALONE, Ledger
+
+# In a kata's folder: the token with which its owner brought it up to date.
+NOTE = ".owner"
+
+_log = structlog.get_logger()
+
+NOTHING = Kept(None, None, {})
+
+
+class Installation:
+    """The installation of a storer that is alone. Any thread may use it."""
+
+    is_shared = False
+    ledger: Ledger = ALONE
+
+    def start(self) -> None:
+        """Join the others. Raises EtcdUnavailable."""
+
+    def stop(self) -> None:
+        """Leave the others."""
+
+    def is_here(self, kata_id: str, folder: Path) -> bool:
+        """Say whether what is in the kata's folder is the kata as it is now."""
+        return True
+
+    def owner(self, kata_id: str) -> str | None:
+        """Return which other machine owns a kata, as far as this one knows; None if none does."""
+        return None
+
+    def ids(self) -> Iterable[str]:
+        """Return the ids of the katas that machines own, this one too."""
+        return ()
+
+    def claim(self, kata_id: str, exists: Callable[[], bool]) -> None:
+        """Make this machine the owner of a kata.
+
+        `exists` says whether there is such a kata if nobody owns it. Raises KataNotFound, KataMoved
+        or EtcdUnavailable.
+        """
+
+    def continues(self, kata_id: str, folder: Path) -> bool:
+        """Say whether what is in the folder of a claimed kata only lacks what etcd has of it."""
+        return True
+
+    def was_here(self, folder: Path) -> bool:
+        """Say whether what is in the folder is, or was, a kata of the installation."""
+        return True
+
+    def is_stale(self, kata_id: str) -> bool:
+        """Say whether this machine surely does not own a kata. For its lock's holder.
+
+        Raises EtcdUnavailable.
+        """
+        return False
+
+    def is_new(self, kata_id: str, folder: Path) -> bool:
+        """Say whether the kata in the folder was never one of the installation's."""
+        return False
+
+    def kept(self, kata_id: str) -> Kept:
+        """Return what the others would need of a kata besides its archived copy."""
+        return NOTHING
+
+    def create(self, kata_id: str, files: dict[str, bytes]) -> bool:
+        """Keep a new kata, of these files; return False if the id is taken.
+
+        Raises EtcdUnavailable or EtcdFull: then it may be there all the same.
+        """
+        return True
+
+    def replace(self, kata_id: str, pieces: Callable[[], Iterator[bytes]]) -> None:
+        """Keep a kata whole, as a compressed tar, in place of what was kept of it.
+
+        Raises as `create`, or KataMoved.
+        """
+
+    def arrived(self, kata_id: str, folder: Path) -> None:
+        """Note that the kata in this folder has all that was kept. For its lock's holder."""
+
+    def trim(self, kata_id: str, newest: Mapping[str, At], options_sha256: str) -> None:
+        """Keep nothing more of what the archive has, as SharedLedger.trim does."""
+
+    def delete(self, kata_id: str) -> None:
+        """Have nobody own a kata, and keep nothing of it; nobody creates it again meanwhile.
+
+        For the holder of the kata's lock, who deletes the kata then, and calls `deleted`. Raises
+        KataMoved or EtcdUnavailable.
+        """
+
+    def deleted(self, kata_id: str) -> None:
+        """Note that a kata is gone everywhere."""
+
+    def unfinished_deletions(self) -> Iterable[str]:
+        """Yield the ids of katas that somebody was deleting who died; the caller deletes each."""
+        return ()
+
+    def release(self, kata_id: str) -> None:
+        """Have nobody own a kata, which the archive has as it is. Raises as `delete`."""
+
+
+class SharedInstallation(Installation):
+    """The installation of a storer that is one of several."""
+
+    is_shared = True
+
+    def __init__(
+        self,
+        etcd: Etcd,
+        keys: Keys,
+        nodes: Nodes,
+        owners: Owners,
+        *,
+        editions: Editions,
+        archive: Archive,
+    ) -> None:
+        """Write to an archive that asks the `editions`."""
+        self._etcd = etcd
+        self._keys = keys
+        self.nodes = nodes
+        self.owners = owners
+        self._editions = editions
+        self._archive = archive
+        self.records = Records(archive)
+        self.shared_ledger = SharedLedger(etcd, keys, owners, self.records)
+        self.ledger = self.shared_ledger
+
+    def start(self) -> None:
+        """Join the others."""
+        self.owners.start()
+        self.nodes.start()
+
+    def stop(self) -> None:
+        """Leave the others; what this machine owns stays its own until somebody asks for it."""
+        self.nodes.stop()
+        self.owners.stop()
+        self._etcd.close()
+
+    def is_here(self, kata_id: str, folder: Path) -> bool:
+        """Say whether this machine owns the kata, and its folder has all of it."""
+        held = self.owners.held(kata_id)
+        return held is not None and held.is_here
+
+    def owner(self, kata_id: str) -> str | None:
+        """Return which other machine owns a kata, as far as this one knows; None if none does."""
+        found = self.owners.owner(kata_id)
+        return None if found == self.nodes.own.name else found
+
+    def ids(self) -> Iterable[str]:
+        """Return the ids of the katas that machines own."""
+        return self.owners.ids()
+
+    def claim(self, kata_id: str, exists: Callable[[], bool]) -> None:
+        """Make this machine the owner of a kata."""
+        self.owners.claim(kata_id, exists)
+
+    def continues(self, kata_id: str, folder: Path) -> bool:
+        """Say whether the folder has the token that this machine had just before."""
+        held = self.owners.held(kata_id)
+        if held is None or held.before is None:
+            return False
+        try:
+            return int((folder / NOTE).read_text("ascii")) == held.before
+        except (FileNotFoundError, ValueError):
+            return False
+
+    def was_here(self, folder: Path) -> bool:
+        """Say whether a machine brought what is in the folder up to date."""
+        return (folder / NOTE).exists()
+
+    def is_stale(self, kata_id: str) -> bool:
+        """Say whether etcd has another owner, or none, and this process does not claim the kata."""
+        if self.owners.owner(kata_id) == self.nodes.own.name:
+            return False
+        return self.owners.held(kata_id) is None and not self.owners.is_ours(kata_id)
+
+    def is_new(self, kata_id: str, folder: Path) -> bool:
+        """Say whether nobody owned the kata in the folder before, and no machine brought it."""
+        held = self.owners.held(kata_id)
+        return held is not None and held.was_free and not self.was_here(folder)
+
+    def kept(self, kata_id: str) -> Kept:
+        """Return what etcd has of a kata."""
+        return self.shared_ledger.read(kata_id)
+
+    def create(self, kata_id: str, files: dict[str, bytes]) -> bool:
+        """Own a new kata, and keep its files in etcd."""
+        value = self.records.of_files(kata_id, files)
+        try:
+            return self.owners.create(kata_id, [put(self._keys.base(kata_id), value)])
+        except OutcomeUnknown as error:
+            raise EtcdUnavailable(str(error)) from error
+
+    def replace(self, kata_id: str, pieces: Callable[[], Iterator[bytes]]) -> None:
+        """Keep a kata whole in the archive; etcd says where."""
+        value = self.records.of_tar(kata_id, pieces())
+        records = self._keys.records(kata_id)
+        key = self._keys.base(kata_id)
+        base = put(key, value)
+        # A transaction can't delete and set the same key.
+        others = [delete_range(records, key), delete_range(key + b"\0", after(records))]
+        try:
+            if self.owners.held(kata_id) is not None:
+                self.owners.own_again(kata_id, [*others, base])
+            elif not self.owners.create(kata_id, [base]):
+                raise LockHeld(f"kata {kata_id}", "another machine uses it")
+        except OutcomeUnknown as error:
+            raise EtcdUnavailable(str(error)) from error
+
+    def arrived(self, kata_id: str, folder: Path) -> None:
+        """Write the owner's token into the folder."""
+        held = self.owners.held(kata_id)
+        if held is not None:
+            durable.replace(folder / NOTE, f"{held.token}\n".encode(), sync=False)
+            held.is_here = True
+
+    def trim(self, kata_id: str, newest: Mapping[str, At], options_sha256: str) -> None:
+        """Delete from etcd what the archive has."""
+        try:
+            count = self.shared_ledger.trim(kata_id, newest, options_sha256)
+        except (OutcomeUnknown, KataMoved, EtcdUnavailable) as error:
+            _log.info("not trimmed", kata=kata_id, reason=str(error))
+        else:
+            _log.debug("trimmed", kata=kata_id, records=count)
+
+    def delete(self, kata_id: str) -> None:
+        """Delete a kata from etcd; say there that it is being deleted."""
+        gone = put(self._keys.deleted(kata_id), self.nodes.own.name.encode())
+        self._editions.deletions[kata_id] = self._disown(kata_id, gone)
+
+    def deleted(self, kata_id: str) -> None:
+        """Say no longer that a kata is being deleted."""
+        if self._editions.deletions.pop(kata_id, None) is not None:
+            try:
+                self._etcd.transact([], [delete(self._keys.deleted(kata_id))])
+            except OutcomeUnknown as error:  # the next start of a storer does it
+                _log.info("deletion not finished", kata=kata_id, reason=str(error))
+
+    def unfinished_deletions(self) -> Iterator[str]:
+        """Yield the ids of katas that somebody was deleting; the caller deletes each."""
+        found, _ = self._etcd.entries(self._keys.deletions)
+        for each in found:
+            kata_id = each.key.removeprefix(self._keys.deletions).decode()
+            self._editions.deletions[kata_id] = each.revision
+            yield kata_id
+
+    def release(self, kata_id: str) -> None:
+        """Delete a kata from etcd."""
+        self._disown(kata_id)
+
+    def _disown(self, kata_id: str, *more: rpc_pb2.RequestOp) -> int:
+        changes = [
+            delete(self._keys.owner(kata_id)),
+            delete_prefix(self._keys.records(kata_id)),
+            *more,
+        ]
+        held = self.owners.held(kata_id)
+        try:
+            revision = self.owners.write(kata_id, changes)
+        except OutcomeUnknown as error:
+            raise EtcdUnavailable(str(error)) from error
+        if held is not None:
+            self.owners.drop(kata_id, held)
+        return revision

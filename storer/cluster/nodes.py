@@ -1,0 +1,139 @@
+"""The machines of one installation, each with a key in etcd that goes when the machine does.
+
+The key says who can be called, and nothing about who may write: that is `storer.cluster.owners`. A
+machine that is cut off loses its key, and works on until it is refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+
+import structlog
+
+from dojo.errors import DojoError, EtcdUnavailable
+from dojo.etcd.client import Etcd, OutcomeUnknown, put
+from storer.cluster.keys import Keys
+from storer.cluster.mirror import Mirror
+
+# How long a machine may be silent before others take it for gone. It tells of itself three times
+# as often.
+LEASE_SECONDS = 4
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Node:
+    """A machine: its name, and the addresses (host:port) at which others reach its services."""
+
+    name: str
+    storer: str
+    version: str = ""
+    is_draining: bool = False
+
+
+class Nodes:
+    """Keeps this node's key, and knows the other nodes. Any thread may ask.
+
+    A thread renews the lease; a lock guards the node that it tells of.
+    """
+
+    def __init__(
+        self, etcd: Etcd, keys: Keys, node: Node, on_gone: Callable[[str], object]
+    ) -> None:
+        """Call `on_gone` with the name of each node that is gone."""
+        self._etcd = etcd
+        self._keys = keys
+        self._node = node
+        self._on_gone = on_gone
+        self._lease = 0
+        self._lock = threading.Lock()
+        self._changed = threading.Event()
+        self._is_stopped = False
+        self._last_renewal = time.monotonic()
+        self._others = Mirror(etcd, keys.nodes, "nodes", self._moved)
+        self._thread = threading.Thread(target=self._run, name="node", daemon=True)
+
+    @property
+    def own(self) -> Node:
+        """The machine of this process."""
+        with self._lock:
+            return self._node
+
+    def start(self) -> None:
+        """Tell of this machine, and learn of the others. Raises EtcdUnavailable."""
+        self._tell()
+        self._others.start()
+        self._thread.start()
+
+    def find(self, name: str) -> Node | None:
+        """Return a node that lives; None if it does not, or nobody knows."""
+        value = self._others.get(name)
+        return None if value is None else _parsed(name, value)
+
+    def all(self) -> list[Node]:
+        """Return the nodes that live, in the order of their names."""
+        return [_parsed(name, value) for name, value in sorted(self._others.items())]
+
+    def silent_seconds(self) -> float:
+        """Return for how long etcd has not answered this machine."""
+        return time.monotonic() - self._last_renewal
+
+    def drain(self) -> None:
+        """Tell the others that this machine takes no more katas."""
+        with self._lock:
+            self._node = replace(self._node, is_draining=True)
+        self._changed.set()
+
+    def stop(self) -> None:
+        """Take this machine's key away."""
+        self._is_stopped = True
+        self._changed.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._others.stop()
+        with contextlib.suppress(EtcdUnavailable):  # the lease ends by itself
+            if self._lease:
+                self._etcd.revoke(self._lease)
+
+    def _run(self) -> None:
+        while True:
+            is_changed = self._changed.wait(LEASE_SECONDS / 3)
+            self._changed.clear()
+            if self._is_stopped:
+                return
+            try:
+                if is_changed or not self._etcd.renew(self._lease):
+                    self._tell()
+                self._last_renewal = time.monotonic()
+            except (DojoError, OutcomeUnknown) as error:
+                _log.warning("node not told of", reason=str(error))
+
+    def _tell(self) -> None:
+        """Write this node's key, under a lease that lives. Raises EtcdUnavailable or others."""
+        if not self._lease or not self._etcd.renew(self._lease):
+            self._lease = self._etcd.grant(LEASE_SECONDS)
+        own = self.own
+        value = json.dumps({key: each for key, each in asdict(own).items() if key != "name"})
+        self._etcd.transact([], [put(self._keys.node(own.name), value.encode(), self._lease)])
+
+    def _moved(self, name: str, value: bytes | None) -> None:
+        if value is None:
+            _log.info("node gone", node=name)
+            self._on_gone(name)
+
+
+def _parsed(name: str, value: bytes) -> Node:
+    """Return the node of a key. Later versions may say more of it."""
+    found = json.loads(value)
+    return Node(
+        name,
+        str(found.get("storer", "")),
+        str(found.get("version", "")),
+        bool(found.get("is_draining", False)),
+    )

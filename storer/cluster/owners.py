@@ -1,0 +1,208 @@
+"""Which machine owns a kata: one at a time, as etcd has it.
+
+A machine owns a kata from the moment that its transaction has set the kata's owner, until another
+one's has. The revision of that change is the owner's token. Whatever an owner writes to etcd is
+conditional on its token, so a machine that was cut off, frozen or paused writes nothing for a kata
+that another took over. No clock decides anything.
+
+A process claims anew what its machine owned before: an earlier process, or a transaction of unknown
+outcome, can then no longer write.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import structlog
+
+from dojo.errors import EtcdUnavailable, KataMoved, KataNotFound
+from dojo.etcd import rpc_pb2
+from dojo.etcd.client import Etcd, OutcomeUnknown, is_absent, is_unchanged, put
+from storer.cluster.keys import Keys
+from storer.cluster.mirror import Mirror
+
+# How often a claim is tried whose outcome is unknown, or which others made at the same moment.
+_ATTEMPTS = 5
+_PAUSE_SECONDS = 0.1
+
+_LOCKS = 256
+
+_log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Held:
+    """A kata that this process owns.
+
+    `before` is the token that this node had just before, None if another node owned the kata, or
+    nobody: only with that token in its folder is the kata that is here the current one. `was_free`
+    says that nobody owned it. `is_here` says that the folder has all that etcd has.
+    """
+
+    token: int
+    before: int | None
+    was_free: bool = False
+    is_here: bool = False
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+class Owners:
+    """Claims katas for this node, and knows who owns the others. Any thread may use it.
+
+    A lock guards what is held; one of several others admits one claim of a kata at a time.
+    """
+
+    def __init__(self, etcd: Etcd, keys: Keys, node: str, on_lost: Callable[[str], object]) -> None:
+        """Claim for `node`; call `on_lost` with the id of each kata that another node took over."""
+        self._etcd = etcd
+        self._keys = keys
+        self._node = node
+        self._on_lost = on_lost
+        self._held: dict[str, Held] = {}
+        self._lock = threading.Lock()
+        self._claims = [threading.Lock() for _ in range(_LOCKS)]
+        self._known = Mirror(etcd, keys.owners, "owners", self._moved)
+
+    def start(self) -> None:
+        """Learn who owns what. Raises EtcdUnavailable."""
+        self._known.start()
+
+    def stop(self) -> None:
+        """Follow no longer."""
+        self._known.stop()
+
+    def owner(self, kata_id: str) -> str | None:
+        """Return the node that owns a kata, as far as this one knows; None if nobody does."""
+        found = self._known.get(kata_id)
+        return None if found is None else found.decode()
+
+    def ids(self) -> list[str]:
+        """Return the ids of all katas that a node owns."""
+        return [kata_id for kata_id, _ in self._known.items()]
+
+    def held(self, kata_id: str) -> Held | None:
+        """Return what this process holds of a kata; None if it does not own it."""
+        with self._lock:
+            return self._held.get(kata_id)
+
+    def is_ours(self, kata_id: str) -> bool:
+        """Ask etcd whether this node owns a kata. Raises EtcdUnavailable."""
+        found = self._etcd.get(self._keys.owner(kata_id))
+        return found is not None and found.value == self._node.encode()
+
+    def claim(self, kata_id: str, exists: Callable[[], bool]) -> Held:
+        """Make this process the owner of a kata, unless it is; return what it holds.
+
+        `exists` says whether there is such a kata if nobody owns it. Raises KataNotFound, KataMoved
+        if another node is faster, or EtcdUnavailable.
+        """
+        with self._claims[hash(kata_id) % _LOCKS]:
+            if (held := self.held(kata_id)) is not None:
+                return held
+            for _ in range(_ATTEMPTS):
+                found = self._etcd.get(self._keys.owner(kata_id))
+                if found is None and not self._may_claim(kata_id, exists):
+                    raise KataNotFound(kata_id)
+                condition = is_absent(self._keys.owner(kata_id))
+                before = None
+                if found is not None:
+                    condition = is_unchanged(found.key, found.revision)
+                    before = found.revision if found.value == self._node.encode() else None
+                token = self._set(kata_id, [condition])
+                if token is not None:
+                    return self._hold(kata_id, Held(token, before, was_free=found is None))
+        raise KataMoved(kata_id)
+
+    def create(self, kata_id: str, records: Iterable[rpc_pb2.RequestOp]) -> bool:
+        """Own a new kata, and keep its records; return False if there is or was one of this id.
+
+        Raises EtcdUnavailable, EtcdFull or OutcomeUnknown.
+        """
+        keys = self._keys
+        conditions = [is_absent(keys.owner(kata_id)), is_absent(keys.deleted(kata_id))]
+        own = put(keys.owner(kata_id), self._node.encode())
+        token = self._etcd.transact(conditions, [own, *records])
+        if token is None:
+            return False
+        self._hold(kata_id, Held(token, None, is_here=True))
+        return True
+
+    def write(
+        self, kata_id: str, changes: Iterable[rpc_pb2.RequestOp], *more: rpc_pb2.Compare
+    ) -> int:
+        """Make changes as the kata's owner; return their revision.
+
+        Raises KataMoved if this process is not the owner, or if one of the conditions `more` does
+        not hold; EtcdFull, or OutcomeUnknown: then the kata has to be claimed again.
+        """
+        held = self.held(kata_id)
+        if held is None:
+            raise KataMoved(kata_id)
+        condition = is_unchanged(self._keys.owner(kata_id), held.token)
+        try:
+            revision = self._etcd.transact([condition, *more], changes)
+        except OutcomeUnknown:
+            self.drop(kata_id, held)
+            raise
+        if revision is None:
+            self.drop(kata_id, held)
+            raise KataMoved(kata_id)
+        return revision
+
+    def own_again(self, kata_id: str, changes: Iterable[rpc_pb2.RequestOp]) -> None:
+        """Make changes as the kata's owner, and get a new token with them. Raises as `write`."""
+        own = put(self._keys.owner(kata_id), self._node.encode())
+        revision = self.write(kata_id, [own, *changes])
+        self._hold(kata_id, Held(revision, None, is_here=True))
+
+    def released(self, kata_id: str) -> None:
+        """Note that nobody owns a kata any more, as this process has written."""
+        with self._lock:
+            self._held.pop(kata_id, None)
+
+    def drop(self, kata_id: str, held: Held) -> None:
+        """Hold a kata no longer: it is another's, or has to be claimed again."""
+        with self._lock:
+            if self._held.get(kata_id) is held:
+                del self._held[kata_id]
+
+    def _may_claim(self, kata_id: str, exists: Callable[[], bool]) -> bool:
+        return exists() and self._etcd.get(self._keys.deleted(kata_id)) is None
+
+    def _set(self, kata_id: str, conditions: list[rpc_pb2.Compare]) -> int | None:
+        """Set this node as the owner; return the token, None if it has to be tried again."""
+        own = put(self._keys.owner(kata_id), self._node.encode())
+        try:
+            return self._etcd.transact(conditions, [own])
+        except OutcomeUnknown as error:
+            _log.info("claimed again", kata=kata_id, reason=str(error))
+            time.sleep(_PAUSE_SECONDS)
+            return None
+
+    def _hold(self, kata_id: str, held: Held) -> Held:
+        with self._lock:
+            self._held[kata_id] = held
+        self._known.note(kata_id, self._node.encode(), held.token)
+        return held
+
+    def _moved(self, kata_id: str, owner: bytes | None) -> None:
+        """Hold a kata no longer that another node took over."""
+        if owner == self._node.encode():
+            return
+        held = self.held(kata_id)
+        if held is not None and not self._is_still_ours(kata_id, held):
+            self.drop(kata_id, held)
+            if owner is not None:
+                _log.info("kata taken over", kata=kata_id, by=owner.decode())
+                self._on_lost(kata_id)
+
+    def _is_still_ours(self, kata_id: str, held: Held) -> bool:
+        """Say whether the news of another owner is older than what this process holds."""
+        try:
+            found = self._etcd.get(self._keys.owner(kata_id))
+        except EtcdUnavailable:
+            return False  # it is claimed again by its next use
+        return found is not None and found.revision == held.token

@@ -1,0 +1,74 @@
+"""Builds what a storer needs to be one of several machines."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+
+from dojo.etcd.client import Etcd
+from dojo.service.forwarding import Elsewhere, Forwarding
+from dojo.service.settings import BadSettings
+from storer.archive.archive import Archive
+from storer.archive.location import open_archive
+from storer.cluster.editions import Editions
+from storer.cluster.installation import Installation, SharedInstallation
+from storer.cluster.keys import Keys
+from storer.cluster.nodes import Node, Nodes
+from storer.cluster.owners import Owners
+from storer.settings import StorerSettings
+
+# Unless a setting says otherwise: what the archive has need not be in etcd, which is small.
+_COPY_SECONDS = 5
+
+
+@dataclass(frozen=True)
+class Machines:
+    """A storer's place among several machines, or alone."""
+
+    installation: Installation
+    archive: Archive
+    copy_seconds: int
+    forwarding: Forwarding | None = None
+
+
+def alone(settings: StorerSettings) -> Machines:
+    """Return the place of a storer that is the only one. Raises ArchiveUnavailable."""
+    archive = open_archive(settings.archive, settings.namespace.name)
+    return Machines(Installation(), archive, settings.archive_copy_seconds)
+
+
+def join(settings: StorerSettings, on_lost: Callable[[str], object]) -> Machines:
+    """Return the place of a storer that is one of several; nothing is sent yet.
+
+    Call this in the event loop. `on_lost` is called with the id of each kata that another machine
+    has taken over. Raises BadSettings or ArchiveUnavailable.
+    """
+    if not settings.archive:
+        raise BadSettings(["CYBER_DOJO_ETCD requires CYBER_DOJO_ARCHIVE, which all machines reach"])
+    address = settings.node_storer or settings.listen
+    node = Node(settings.node or socket.gethostname(), address, version("cyber-dojo"))
+    loop = asyncio.get_running_loop()
+    etcd, keys = Etcd(settings.etcd), Keys(settings.installation)
+    owners = Owners(etcd, keys, node.name, on_lost)
+    editions = Editions(owners)
+    archive = open_archive(settings.archive, settings.installation, editions.of)
+
+    def on_gone(name: str) -> None:
+        loop.call_soon_threadsafe(forwarding.node_gone, name)
+
+    nodes = Nodes(etcd, keys, node, on_gone)
+    installation = SharedInstallation(
+        *(etcd, keys, nodes, owners), editions=editions, archive=archive
+    )
+
+    def elsewhere(kata_id: str) -> Elsewhere | None:
+        owner = installation.owner(kata_id)
+        found = None if owner is None else nodes.find(owner)
+        return None if found is None else Elsewhere(found.name, found.storer)
+
+    forwarding = Forwarding(elsewhere, settings)
+    copy_seconds = settings.archive_copy_seconds or _COPY_SECONDS
+    return Machines(installation, archive, copy_seconds, forwarding)
