@@ -7,21 +7,32 @@ have mkfs.xfs || install_packages "the tests simulate power failures on ext4 and
 have faketime || install_packages "the tests set a storer's clock back" faketime
 have zstd || install_packages "the tests unpack what the storer compressed" zstd
 
-# Unpacked and not installed: Debian's package would start a Prometheus on this machine, and leave a
-# user.
-tools=build/tools/prometheus
-if [ ! -x $tools/promtool ]; then
-    have apt-get || fail "there is no apt-get to download Debian's prometheus: the tests check alerts with it" \
-        "put prometheus and promtool into $tools, then try again"
-    say "downloading prometheus: the tests check alerts with it"
-    download=$(mktemp --directory)
-    trap 'rm -rf "$download"' EXIT
+# The following are unpacked and not installed: Debian's packages would start services on this
+# machine, and leave users.
+
+download=$(mktemp --directory)
+trap 'rm -rf "$download"' EXIT
+
+# unpack WHY PACKAGE FILE...: puts these files of a Debian package into build/tools/PACKAGE.
+unpack() {
+    local why=$1 package=$2 tools=build/tools/$2 file missing=()
+    shift 2
+    for file; do
+        [ -x "$tools/${file##*/}" ] || missing+=("$file")
+    done
+    [ ${#missing[@]} -gt 0 ] || return 0
+    have apt-get || fail "there is no apt-get to download Debian's $package: $why" \
+        "put ${*##*/} into $tools, then try again"
+    say "downloading $package: $why"
     # Package sources that were not read yet, or not for long, name no file that is there.
-    (cd "$download" && apt-get download prometheus) >build/logs/apt-download.log 2>&1 </dev/null || {
+    (cd "$download" && apt-get download "$package") >build/logs/apt-download.log 2>&1 </dev/null || {
         as_root apt-get update >build/logs/apt-update.log 2>&1 </dev/null || true
-        logged apt-download env --chdir="$download" apt-get download prometheus
+        logged apt-download env --chdir="$download" apt-get download "$package"
     }
-    dpkg-deb --extract "$download"/prometheus_*.deb "$download/unpacked"
-    mkdir -p $tools
-    cp "$download"/unpacked/usr/bin/prom{etheus,tool} $tools/
-fi
+    dpkg-deb --extract "$download/${package}"_*.deb "$download/$package"
+    mkdir -p "$tools"
+    (cd "$download/$package" && cp "$@" "$OLDPWD/$tools/")
+}
+
+unpack "the tests check alerts with it" prometheus usr/bin/prometheus usr/bin/promtool
+unpack "the tests of several machines start it" etcd-server usr/bin/etcd
