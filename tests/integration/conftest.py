@@ -24,6 +24,7 @@ from support import test_run
 from support.bystanders import bystanders
 from support.kata_folders import Kata, make_kata
 from support.machines.etcd import Etcd
+from support.machines.fleet import Fleet
 from support.paths import TOP
 from support.services import Service
 from support.storer import katas_directories
@@ -181,6 +182,13 @@ def own_etcd(tmp_path: Path) -> Iterator[Etcd]:
     etcd.start()
     yield etcd
     etcd.remove()
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """A network without hosts, for the tests of a module. What is started on it ends with it."""
+    with Fleet(tmp_path_factory.mktemp("fleet")) as fleet:
+        yield fleet
 
 
 @pytest.fixture(scope="session")

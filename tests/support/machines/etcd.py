@@ -1,4 +1,7 @@
-"""A real etcd: one member on the loopback interface, which is all that most tests need."""
+"""A real etcd: one member on the loopback interface, which is all that most tests need.
+
+`etcd_cluster` has several members, on hosts.
+"""
 
 import base64
 import http.client
@@ -15,7 +18,7 @@ from typing import Any
 
 from support import test_run
 from support.paths import TOP
-from support.services import STOP_SECONDS, wait_until
+from support.services import STOP_SECONDS, Popen, wait_until
 
 PROGRAM = TOP / "build/tools/etcd-server/etcd"  # scripts/test-tools.sh puts it there
 
@@ -42,14 +45,27 @@ class EtcdError(Exception):
 class Etcd:
     """An etcd process that keeps its data in a folder. It can be killed and started again."""
 
-    def __init__(self, folder: Path) -> None:
-        """Keep data and log in `folder`, which is made if it is missing. Nothing is started."""
-        self.name = "etcd"
+    def __init__(
+        self,
+        folder: Path,
+        name: str = "etcd",
+        cluster: Mapping[str, str] | None = None,
+        popen: Popen = subprocess.Popen,
+    ) -> None:
+        """Keep data and log in `folder`, which is made if it is missing. Nothing is started.
+
+        `cluster` has the IP addresses of all members by their names, this one's too; by default
+        there is this one only, on the loopback interface. `popen` starts the process, as
+        subprocess.Popen does.
+        """
         # Every address of 127.0.0.0/8 is this machine's. One at random has free ports, also when
         # the etcd is started again.
-        self.host = f"127.{_byte()}.{_byte()}.{_byte()}"
+        self._cluster = cluster or {name: f"127.{_byte()}.{_byte()}.{_byte()}"}
+        self.name = name
+        self.host = self._cluster[name]
         self._folder = folder
-        self._process: subprocess.Popen[bytes] | None = None
+        self._popen = popen
+        self._process: subprocess.Popen[Any] | None = None
 
     @property
     def address(self) -> str:
@@ -63,16 +79,24 @@ class Etcd:
 
     def start(self) -> None:
         """Start the process, with the data that is there, and wait until it takes writes."""
+        self.begin()
+        self.wait_until_healthy()
+
+    def begin(self) -> None:
+        """Start the process without waiting. The first members of a cluster wait for each other."""
         assert not self.is_running
         self._folder.mkdir(parents=True, exist_ok=True)
         with self._log_file.open("ab") as log:
-            self._process = subprocess.Popen(
+            self._process = self._popen(
                 [PROGRAM, *self._options()],
                 env=_environ(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
             )
+
+    def wait_until_healthy(self) -> None:
+        """Wait until the member takes writes, for which most members have to be there."""
         wait_until(self._is_healthy, HEALTHY_SECONDS)
 
     def stop(self) -> None:
@@ -97,6 +121,12 @@ class Etcd:
             self.kill()
         shutil.rmtree(self._folder)
 
+    def leads(self, seconds: float | None = None) -> int | None:
+        """Return the term in which this member leads, None if it does not. Raises as `put`."""
+        found = self.call("maintenance/status", {}, seconds)
+        leads = found.get("leader") == found["header"]["member_id"]
+        return int(found["raftTerm"]) if leads else None
+
     def put(self, key: str, value: bytes) -> None:
         """Set a key. Raises EtcdError, or OSError if there is no answer."""
         self.call("kv/put", {"key": _encoded(key.encode()), "value": _encoded(value)})
@@ -106,9 +136,15 @@ class Etcd:
         found = self.call("kv/range", {"key": _encoded(key.encode())}).get("kvs")
         return base64.b64decode(found[0].get("value", "")) if found else None
 
-    def call(self, method: str, message: Mapping[str, Any]) -> dict[str, Any]:
-        """Call etcd's gRPC gateway: `kv/put`, for example. Raises as `put`."""
-        connection = http.client.HTTPConnection(self.host, CLIENT_PORT, timeout=ANSWER_SECONDS)
+    def call(
+        self, method: str, message: Mapping[str, Any], seconds: float | None = None
+    ) -> dict[str, Any]:
+        """Call etcd's gRPC gateway: `kv/put`, for example. Raises as `put`.
+
+        `seconds` is how long an answer may take, by default ANSWER_SECONDS.
+        """
+        timeout = ANSWER_SECONDS if seconds is None else seconds
+        connection = http.client.HTTPConnection(self.host, CLIENT_PORT, timeout=timeout)
         try:
             connection.request("POST", f"/v3/{method}", json.dumps(message))
             answer = connection.getresponse()
@@ -125,7 +161,8 @@ class Etcd:
         return self._folder / "log"
 
     def _options(self) -> list[str]:
-        peer, client = f"http://{self.host}:{PEER_PORT}", f"http://{self.address}"
+        peers = {name: f"http://{host}:{PEER_PORT}" for name, host in self._cluster.items()}
+        peer, client = peers[self.name], f"http://{self.address}"
         return [
             f"--name={self.name}",
             f"--data-dir={self._folder / 'data'}",
@@ -133,7 +170,7 @@ class Etcd:
             f"--advertise-client-urls={client}",
             f"--listen-peer-urls={peer}",
             f"--initial-advertise-peer-urls={peer}",
-            f"--initial-cluster={self.name}={peer}",
+            "--initial-cluster=" + ",".join("=".join(each) for each in peers.items()),
             "--logger=zap",
             *_SMALL,
         ]
@@ -149,7 +186,7 @@ class Etcd:
         finally:
             connection.close()
 
-    def _running(self) -> subprocess.Popen[bytes]:
+    def _running(self) -> subprocess.Popen[Any]:
         assert self._process is not None
         assert self._process.poll() is None, self._log_file.read_text()[-3000:]
         return self._process
