@@ -23,6 +23,8 @@ from dojo.service.settings import CommonSettings, load
 from support import test_run
 from support.bystanders import bystanders
 from support.kata_folders import Kata, make_kata
+from support.machines.etcd import Etcd
+from support.machines.fleet import Fleet
 from support.paths import TOP
 from support.services import Service
 from support.storer import katas_directories
@@ -162,6 +164,31 @@ def storer_service(
     )
     yield service
     service.stop()
+
+
+@pytest.fixture(scope="session")
+def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Etcd]:
+    """The etcd that tests share. They must not stop it, and use keys of their own."""
+    etcd = Etcd(tmp_path_factory.mktemp("etcd"))
+    etcd.start()
+    yield etcd
+    etcd.remove()
+
+
+@pytest.fixture
+def own_etcd(tmp_path: Path) -> Iterator[Etcd]:
+    """An etcd of the test's own, which it may kill or freeze."""
+    etcd = Etcd(tmp_path / "etcd")
+    etcd.start()
+    yield etcd
+    etcd.remove()
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """A network without hosts, for the tests of a module. What is started on it ends with it."""
+    with Fleet(tmp_path_factory.mktemp("fleet")) as fleet:
+        yield fleet
 
 
 @pytest.fixture(scope="session")

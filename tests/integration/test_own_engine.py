@@ -51,7 +51,7 @@ def own(folder: Path) -> Iterator[OwnEngine]:
 
 @pytest.mark.usefixtures("own")
 def test_an_own_engine_sees_none_of_the_machines_links(folder: Path) -> None:
-    pid = int((folder / "docker.pid").read_text())
+    pid = int((folder / "exec/docker.pid").read_text())
     lines = Path(f"/proc/{pid}/net/dev").read_text().splitlines()
     assert [line.split(":")[0].strip() for line in lines if ":" in line] == ["lo"]
 

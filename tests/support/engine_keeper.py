@@ -28,7 +28,7 @@ _CONTROL_GROUPS = Path("/sys/fs/cgroup")
 _CONTAINERD = """\
 version = 2
 root = "{folder}/data/containerd"
-state = "{folder}/exec/containerd"
+state = "{state}/containerd"
 disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt"]
 [grpc]
 address = "{folder}/containerd.sock"
@@ -41,8 +41,8 @@ def main(folder: Path, name: str) -> None:
     # Containers whose parents ended become children of this process, which can then kill them.
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     before = _mounts(folder)
-    containerd = _start("containerd", f"--config={_containerd_config(folder)}")
-    dockerd = _start("dockerd", *_options(folder, name))
+    containerd = _start(*containerd_command(folder, folder / "exec"))
+    dockerd = _start(*dockerd_command(folder, folder / "exec", name))
     try:
         ended = select.poll()
         ended.register(sys.stdin, select.POLLIN | select.POLLHUP)
@@ -55,32 +55,38 @@ def main(folder: Path, name: str) -> None:
         for mount in reversed(_mounts(folder)):
             if mount not in before:
                 subprocess.run(["umount", "--lazy", mount], check=False)
-        _remove_control_groups(name)
+        remove_control_groups(name)
 
 
 def _start(*command: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdin=subprocess.DEVNULL)
 
 
-def _options(folder: Path, name: str) -> list[str]:
+def containerd_command(folder: Path, state: Path) -> list[str]:
+    """Return a containerd that keeps its data in `folder`, and what ends with it in `state`."""
+    config = folder / "containerd.toml"
+    config.write_text(_CONTAINERD.format(folder=folder, state=state))
+    return ["containerd", f"--config={config}"]
+
+
+def dockerd_command(folder: Path, state: Path, name: str) -> list[str]:
+    """Return an engine that uses the containerd of `folder` and listens on FOLDER/docker.sock.
+
+    Its settings are in FOLDER/daemon.json. `name` is that of its control groups.
+    """
     return [
+        "dockerd",
         f"--config-file={folder}/daemon.json",  # the machine's own may contradict these options
         f"--host=unix://{folder}/docker.sock",
         f"--containerd={folder}/containerd.sock",
         f"--data-root={folder}/data",
-        f"--exec-root={folder}/exec",
-        f"--pidfile={folder}/docker.pid",
+        f"--exec-root={state}",
+        f"--pidfile={state}/docker.pid",
         "--exec-opt=native.cgroupdriver=cgroupfs",
         f"--cgroup-parent=/{name}",
         "--bridge=none",
         "--iptables=false",
     ]
-
-
-def _containerd_config(folder: Path) -> Path:
-    config = folder / "containerd.toml"
-    config.write_text(_CONTAINERD.format(folder=folder))
-    return config
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
@@ -114,7 +120,7 @@ def _mounts(folder: Path) -> list[str]:
     return [mount for mount in found if mount.startswith(f"{folder}/")]
 
 
-def _remove_control_groups(name: str) -> None:
+def remove_control_groups(name: str) -> None:
     """Remove the engine's control groups, of version 1 (several hierarchies) or 2 (one)."""
     end = time.monotonic() + _STOP_SECONDS
     for top in (*_CONTROL_GROUPS.glob(name), *_CONTROL_GROUPS.glob(f"*/{name}")):

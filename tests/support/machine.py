@@ -161,7 +161,9 @@ def _output(command: list[str]) -> str:
 
 def _links(seen: _Seen) -> None:
     for link in json.loads(_output(["ip", "-json", "address"])):
-        if _COMES_AND_GOES.match(link["ifname"]):
+        name = link["ifname"]
+        is_ours = seen.is_ours(name)
+        if _COMES_AND_GOES.match(name) or (_RUNS.match(name) and not is_ours):
             continue
         # Link-local addresses appear with the first container, and dynamic ones are renewed.
         addresses = sorted(
@@ -170,7 +172,8 @@ def _links(seen: _Seen) -> None:
             if each["scope"] != "link" and not each.get("dynamic")
         )
         up = "up" if "UP" in link["flags"] else "down"
-        seen.add(_LINK, link["ifname"], " ".join([up, f"mtu {link['mtu']}", *addresses]))
+        state = " ".join([up, f"mtu {link['mtu']}", *addresses])
+        seen.add(_LINK, name, state, is_ours=is_ours)
 
 
 def _rules(seen: _Seen) -> None:

@@ -81,17 +81,7 @@ class OwnEngine:
 
     def load(self, engine: Engine, image: str) -> None:
         """Copy an image from another engine."""
-        save = subprocess.Popen(
-            ["docker", "--host", engine.url, "save", image], stdout=subprocess.PIPE
-        )
-        with save:
-            subprocess.run(
-                ["docker", "--host", self.url, "load"],
-                stdin=save.stdout,
-                stdout=subprocess.DEVNULL,
-                check=True,
-            )
-        assert save.returncode == 0
+        copy_image(engine.url, self.url, image)
 
     def stop(self) -> None:
         """Stop the engine cleanly."""
@@ -117,7 +107,7 @@ class OwnEngine:
         shutil.rmtree(self._folder)
 
     def _send_signal(self, number: signal.Signals) -> None:
-        os.kill(int((self._folder / "docker.pid").read_text()), number)
+        os.kill(int((self._folder / "exec/docker.pid").read_text()), number)
 
     def _log(self) -> str:
         return (self._folder / "log").read_text()[-3000:]
@@ -125,8 +115,26 @@ class OwnEngine:
     def _answers(self) -> bool:
         assert self._keeper is not None
         assert self._keeper.poll() is None, self._log()
-        command = ["docker", "--host", self.url, "version"]
-        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+        return answers(self.url)
+
+
+def answers(url: str) -> bool:
+    """Return whether the engine at a URL answers."""
+    command = ["docker", "--host", url, "version"]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def copy_image(source_url: str, target_url: str, image: str) -> None:
+    """Copy an image from one engine to another."""
+    save = subprocess.Popen(["docker", "--host", source_url, "save", image], stdout=subprocess.PIPE)
+    with save:
+        subprocess.run(
+            ["docker", "--host", target_url, "load"],
+            stdin=save.stdout,
+            stdout=subprocess.DEVNULL,
+            check=True,
+        )
+    assert save.returncode == 0
 
 
 @contextlib.contextmanager

@@ -23,16 +23,26 @@ WAIT_SECONDS = 60
 # garbage collector, whose warnings would be in the middle of the log.
 _WARNINGS = ("-W", "error", "-W", "ignore::ResourceWarning")
 
+Popen = Callable[..., subprocess.Popen[Any]]
+
 
 class Service:
     """A running `python -m <module> serve`, and everything that it logged."""
 
     def __init__(
-        self, module: str, environ: Mapping[str, str], *options: str, until: str = "serving"
+        self,
+        module: str,
+        environ: Mapping[str, str],
+        *options: str,
+        until: str = "serving",
+        popen: Popen = subprocess.Popen,
     ) -> None:
-        """Start the service with these options, and wait until it logs the event `until`."""
+        """Start the service with these options, and wait until it logs the event `until`.
+
+        `popen` starts the process, as subprocess.Popen does.
+        """
         listen = f"CYBER_DOJO_{module.upper()}_LISTEN"
-        self._process = subprocess.Popen(
+        self._process = popen(
             [sys.executable, *_WARNINGS, "-m", module, "serve", *options],
             env={**os.environ, listen: "127.0.0.1:0", **environ},
             stdin=subprocess.DEVNULL,

@@ -96,3 +96,17 @@ def test_a_mount_is_reported_until_it_is_gone(tmp_path: Path) -> None:
         subprocess.run(["umount", place], check=True)
     assert f"mount {place} is new" in changes(before, after)
     assert f"mount {place} is new" not in machine.changes_that_stay(before, tmp_path)
+
+
+@pytest.mark.usefixtures("alone")
+def test_a_link_of_this_run_is_found_and_one_of_another_run_is_not(tmp_path: Path) -> None:
+    ours, theirs = f"{test_run.name()}-a", f"test-{secrets.token_hex(3)}-b"
+    before = machine.look(tmp_path)
+    subprocess.run(["ip", "link", "add", ours, "type", "veth", "peer", "name", theirs], check=True)
+    try:
+        after = machine.look(tmp_path)
+    finally:
+        subprocess.run(["ip", "link", "del", ours], check=True)
+    found = [each for each in changes(before, after) if each.startswith("network link ")]
+    assert found == [f"network link {ours} is new"]
+    assert not machine.look(tmp_path).ours

@@ -1,0 +1,1 @@
+"""Several machines: what etcd, routers, engines and services run on, and what goes wrong there."""

@@ -1,0 +1,218 @@
+"""A real etcd: one member on the loopback interface, which is all that most tests need.
+
+`etcd_cluster` has several members, on hosts.
+"""
+
+import base64
+import http.client
+import json
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+from collections.abc import Mapping
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+from support import test_run
+from support.paths import TOP
+from support.services import STOP_SECONDS, Popen, wait_until
+
+PROGRAM = TOP / "build/tools/etcd-server/etcd"  # scripts/test-tools.sh puts it there
+
+# Below the ports that the kernel gives to outgoing connections, and not those of an etcd that may
+# be on this machine.
+CLIENT_PORT = 12379
+PEER_PORT = 12380
+
+ANSWER_SECONDS = 10
+HEALTHY_SECONDS = 30
+
+# They keep an etcd small: by default it has some 100,000 entries in memory.
+_SMALL = (
+    "--snapshot-count=5000",
+    "--auto-compaction-mode=revision",
+    "--auto-compaction-retention=2000",
+)
+
+
+class EtcdError(Exception):
+    """An etcd refused a call. The message is its answer."""
+
+
+class Etcd:
+    """An etcd process that keeps its data in a folder. It can be killed and started again."""
+
+    def __init__(
+        self,
+        folder: Path,
+        name: str = "etcd",
+        cluster: Mapping[str, str] | None = None,
+        popen: Popen = subprocess.Popen,
+    ) -> None:
+        """Keep data and log in `folder`, which is made if it is missing. Nothing is started.
+
+        `cluster` has the IP addresses of all members by their names, this one's too; by default
+        there is this one only, on the loopback interface. `popen` starts the process, as
+        subprocess.Popen does.
+        """
+        # Every address of 127.0.0.0/8 is this machine's. One at random has free ports, also when
+        # the etcd is started again.
+        self._cluster = cluster or {name: f"127.{_byte()}.{_byte()}.{_byte()}"}
+        self.name = name
+        self.host = self._cluster[name]
+        self._folder = folder
+        self._popen = popen
+        self._process: subprocess.Popen[Any] | None = None
+
+    @property
+    def address(self) -> str:
+        """Where clients connect: an IP address and a port."""
+        return f"{self.host}:{CLIENT_PORT}"
+
+    @property
+    def is_running(self) -> bool:
+        """Whether there is a process, frozen or not."""
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        """Start the process, with the data that is there, and wait until it takes writes."""
+        self.begin()
+        self.wait_until_healthy()
+
+    def begin(self) -> None:
+        """Start the process without waiting. The first members of a cluster wait for each other."""
+        assert not self.is_running
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with self._log_file.open("ab") as log:
+            self._process = self._popen(
+                [PROGRAM, *self._options()],
+                env=_environ(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    def wait_until_healthy(self) -> None:
+        """Wait until the member takes writes, for which most members have to be there."""
+        wait_until(self._is_healthy, HEALTHY_SECONDS)
+
+    def stop(self) -> None:
+        """Stop the process, and assert that it stopped cleanly."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Kill the process, as a crash would. The data stays."""
+        self._end(signal.SIGKILL)
+
+    def freeze(self) -> None:
+        """Freeze the process: it neither answers nor refuses."""
+        self._running().send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let a frozen process continue."""
+        self._running().send_signal(signal.SIGCONT)
+
+    def remove(self) -> None:
+        """Kill the process, if there is one, and remove data and log."""
+        if self.is_running:
+            self.kill()
+        shutil.rmtree(self._folder)
+
+    def leads(self, seconds: float | None = None) -> int | None:
+        """Return the term in which this member leads, None if it does not. Raises as `put`."""
+        found = self.call("maintenance/status", {}, seconds)
+        leads = found.get("leader") == found["header"]["member_id"]
+        return int(found["raftTerm"]) if leads else None
+
+    def put(self, key: str, value: bytes) -> None:
+        """Set a key. Raises EtcdError, or OSError if there is no answer."""
+        self.call("kv/put", {"key": _encoded(key.encode()), "value": _encoded(value)})
+
+    def get(self, key: str) -> bytes | None:
+        """Return a key's value, None if it is not there. Raises as `put`."""
+        found = self.call("kv/range", {"key": _encoded(key.encode())}).get("kvs")
+        return base64.b64decode(found[0].get("value", "")) if found else None
+
+    def call(
+        self, method: str, message: Mapping[str, Any], seconds: float | None = None
+    ) -> dict[str, Any]:
+        """Call etcd's gRPC gateway: `kv/put`, for example. Raises as `put`.
+
+        `seconds` is how long an answer may take, by default ANSWER_SECONDS.
+        """
+        timeout = ANSWER_SECONDS if seconds is None else seconds
+        connection = http.client.HTTPConnection(self.host, CLIENT_PORT, timeout=timeout)
+        try:
+            connection.request("POST", f"/v3/{method}", json.dumps(message))
+            answer = connection.getresponse()
+            body = answer.read().decode()
+        finally:
+            connection.close()
+        if answer.status != HTTPStatus.OK:
+            raise EtcdError(body)
+        found: dict[str, Any] = json.loads(body)
+        return found
+
+    @property
+    def _log_file(self) -> Path:
+        return self._folder / "log"
+
+    def _options(self) -> list[str]:
+        peers = {name: f"http://{host}:{PEER_PORT}" for name, host in self._cluster.items()}
+        peer, client = peers[self.name], f"http://{self.address}"
+        return [
+            f"--name={self.name}",
+            f"--data-dir={self._folder / 'data'}",
+            f"--listen-client-urls={client}",
+            f"--advertise-client-urls={client}",
+            f"--listen-peer-urls={peer}",
+            f"--initial-advertise-peer-urls={peer}",
+            "--initial-cluster=" + ",".join("=".join(each) for each in peers.items()),
+            "--logger=zap",
+            *_SMALL,
+        ]
+
+    def _is_healthy(self) -> bool:
+        assert self.is_running, self._log_file.read_text()[-3000:]
+        connection = http.client.HTTPConnection(self.host, CLIENT_PORT, timeout=ANSWER_SECONDS)
+        try:
+            connection.request("GET", "/health")
+            return connection.getresponse().status == HTTPStatus.OK
+        except OSError:
+            return False
+        finally:
+            connection.close()
+
+    def _running(self) -> subprocess.Popen[Any]:
+        assert self._process is not None
+        assert self._process.poll() is None, self._log_file.read_text()[-3000:]
+        return self._process
+
+    def _end(self, number: signal.Signals) -> None:
+        process = self._running()
+        process.send_signal(number)
+        try:
+            status = process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise
+        assert status == -number, self._log_file.read_text()[-3000:]
+
+
+def _byte() -> int:
+    return secrets.randbelow(254) + 1
+
+
+def _encoded(text: bytes) -> str:
+    return base64.b64encode(text).decode()
+
+
+def _environ() -> dict[str, str]:
+    """Return an environment without options of an etcd that is on this machine."""
+    # Without the first, this version of etcd refuses to start on ARM.
+    own = {"ETCD_UNSUPPORTED_ARCH": "arm64", test_run.VARIABLE: test_run.name()}
+    return {**{key: each for key, each in os.environ.items() if not key.startswith("ETCD_")}, **own}
