@@ -136,6 +136,12 @@ class Etcd:
         self._lock = threading.Lock()
         self._current = 0
         self._streams: set[Any] = set()
+        self._is_answering = True
+
+    @property
+    def is_answering(self) -> bool:
+        """Whether the last call was answered: if not, the next one may take long."""
+        return self._is_answering
 
     def get(self, key: bytes) -> Entry | None:
         """Return a key's entry, None if there is none. Raises EtcdUnavailable."""
@@ -280,8 +286,10 @@ class Etcd:
             answer: T = call(request, timeout=ANSWER_SECONDS)
         except grpc.RpcError as error:
             if error.code() in _MEMBER_FAILED:
+                self._is_answering = False
                 self._leave(index)
             raise
+        self._is_answering = True
         return answer
 
     def _member(self) -> tuple[int, grpc.Channel]:

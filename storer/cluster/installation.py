@@ -53,8 +53,12 @@ class Installation:
     def stop(self) -> None:
         """Leave the others."""
 
-    def is_here(self, kata_id: str, folder: Path) -> bool:
-        """Say whether what is in the kata's folder is the kata as it is now."""
+    def is_here(self, kata_id: str) -> bool:
+        """Say whether the kata's folder has the kata, as far as this machine knows."""
+        return True
+
+    def is_settled(self, kata_id: str) -> bool:
+        """Say whether the kata's folder surely has all of it."""
         return True
 
     def owner(self, kata_id: str) -> str | None:
@@ -169,10 +173,15 @@ class SharedInstallation(Installation):
         self.owners.stop()
         self._etcd.close()
 
-    def is_here(self, kata_id: str, folder: Path) -> bool:
-        """Say whether this machine owns the kata, and its folder has all of it."""
+    def is_here(self, kata_id: str) -> bool:
+        """Say whether this machine owns the kata, and its folder has all that was acknowledged."""
         held = self.owners.held(kata_id)
         return held is not None and held.is_here
+
+    def is_settled(self, kata_id: str) -> bool:
+        """Say whether nothing of the kata that etcd may have is missing in its folder."""
+        held = self.owners.held(kata_id)
+        return held is not None and held.is_here and not held.is_doubtful
 
     def owner(self, kata_id: str) -> str | None:
         """Return which other machine owns a kata, as far as this one knows; None if none does."""

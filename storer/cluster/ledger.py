@@ -63,7 +63,7 @@ class SharedLedger(Ledger):
     def forget(self, kata_id: str) -> None:
         """Claim a kata again by its next use, which reads what etcd has of it."""
         if (held := self._owners.held(kata_id)) is not None:
-            self._owners.drop(kata_id, held)
+            held.is_doubtful = True
 
     def read(self, kata_id: str) -> Kept:
         """Return what etcd has of a kata that this process owns. Raises as etcd does."""

@@ -14,7 +14,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 
 import structlog
 
@@ -39,14 +40,16 @@ class Held:
 
     `before` is the token that this node had just before, None if another node owned the kata, or
     nobody: only with that token in its folder is the kata that is here the current one. `was_free`
-    says that nobody owned it. `is_here` says that the folder has all that etcd has.
+    says that nobody owned it. `is_here` says that the folder has all that etcd has. `is_doubtful`
+    says that etcd may have something that the folder lacks: the kata can be read, and is claimed
+    again before it is written.
     """
 
     token: int
     before: int | None
     was_free: bool = False
     is_here: bool = False
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    is_doubtful: bool = False
 
 
 class Owners:
@@ -96,24 +99,32 @@ class Owners:
     def claim(self, kata_id: str, exists: Callable[[], bool]) -> Held:
         """Make this process the owner of a kata, unless it is; return what it holds.
 
-        `exists` says whether there is such a kata if nobody owns it. Raises KataNotFound, KataMoved
+        What is doubtful is claimed again, and stays doubtful while etcd does not answer. `exists`
+        says whether there is such a kata if nobody owns it. Raises KataNotFound, KataMoved
         if another node is faster, or EtcdUnavailable.
         """
         with self._claims[hash(kata_id) % _LOCKS]:
-            if (held := self.held(kata_id)) is not None:
-                return held
-            for _ in range(_ATTEMPTS):
-                found = self._etcd.get(self._keys.owner(kata_id))
-                if found is None and not self._may_claim(kata_id, exists):
-                    raise KataNotFound(kata_id)
-                condition = is_absent(self._keys.owner(kata_id))
-                before = None
-                if found is not None:
-                    condition = is_unchanged(found.key, found.revision)
-                    before = found.revision if found.value == self._node.encode() else None
-                token = self._set(kata_id, [condition])
-                if token is not None:
-                    return self._hold(kata_id, Held(token, before, was_free=found is None))
+            held = self.held(kata_id)
+            if held is None:
+                return self._claim(kata_id, exists)
+            if held.is_doubtful and self._etcd.is_answering:
+                with suppress(EtcdUnavailable):
+                    return self._claim(kata_id, exists)
+            return held
+
+    def _claim(self, kata_id: str, exists: Callable[[], bool]) -> Held:
+        for _ in range(_ATTEMPTS):
+            found = self._etcd.get(self._keys.owner(kata_id))
+            if found is None and not self._may_claim(kata_id, exists):
+                raise KataNotFound(kata_id)
+            condition = is_absent(self._keys.owner(kata_id))
+            before = None
+            if found is not None:
+                condition = is_unchanged(found.key, found.revision)
+                before = found.revision if found.value == self._node.encode() else None
+            token = self._set(kata_id, [condition])
+            if token is not None:
+                return self._hold(kata_id, Held(token, before, was_free=found is None))
         raise KataMoved(kata_id)
 
     def create(self, kata_id: str, records: Iterable[rpc_pb2.RequestOp]) -> bool:
@@ -141,11 +152,13 @@ class Owners:
         held = self.held(kata_id)
         if held is None:
             raise KataMoved(kata_id)
+        if held.is_doubtful:
+            raise EtcdUnavailable("a change before was not answered")
         condition = is_unchanged(self._keys.owner(kata_id), held.token)
         try:
             revision = self._etcd.transact([condition, *more], changes)
         except OutcomeUnknown:
-            self.drop(kata_id, held)
+            held.is_doubtful = True
             raise
         if revision is None:
             self.drop(kata_id, held)

@@ -69,7 +69,7 @@ def _fetch_shared(places: Places, intake: Intake, kata_id: str, *, importing: bo
     """
     containers, installation = places.data_containers, places.installation
     folder = containers.folder(kata_id)
-    if installation.is_here(kata_id, folder) and containers.exists(kata_id):
+    if installation.is_settled(kata_id) and containers.exists(kata_id):
         return False
 
     def exists() -> bool:
@@ -82,7 +82,7 @@ def _fetch_shared(places: Places, intake: Intake, kata_id: str, *, importing: bo
     if containers.exists(kata_id):
         with contextlib.suppress(FileNotFoundError), locks.locked(folder):
             publish.recover(folder)
-            if installation.is_here(kata_id, folder):
+            if installation.is_here(kata_id):
                 return False
             if installation.continues(kata_id, folder):
                 _catch_up(places, kata_id, folder)
@@ -121,7 +121,7 @@ def _import(places: Places, intake: Intake, kata_id: str) -> bool:
         create.locked_volume(containers, kata_id) as folder,
         waits.one_of(permits, LockHeld(f"kata {kata_id}", _TOO_MANY)),
     ):
-        if containers.exists(kata_id) and installation.is_here(kata_id, folder):
+        if containers.exists(kata_id) and installation.is_here(kata_id):
             return False  # another call has fetched it
         # Look again, with the lock: it may have been archived after the first look.
         archived = archived or archive.find(kata_id)

@@ -527,10 +527,7 @@ class Katas:
 
     def _is_here(self, kata_id: str) -> bool:
         """Say whether a data-container has the kata as it is now."""
-        folder = self._containers.folder(kata_id)
-        return self._containers.exists(kata_id) and self._places.installation.is_here(
-            kata_id, folder
-        )
+        return self._containers.exists(kata_id) and self._places.installation.is_here(kata_id)
 
     def _existing(self, kata_id: str) -> Kata | None:
         """Return the kata if a data-container has it. For the holder of its lock.

@@ -136,6 +136,13 @@ class Etcd:
         found = self.call("kv/range", {"key": _encoded(key.encode())}).get("kvs")
         return base64.b64decode(found[0].get("value", "")) if found else None
 
+    def count(self, prefix: str) -> int:
+        """Return how many keys begin with `prefix`. Raises as `put`."""
+        begin = prefix.encode()
+        end = begin[:-1] + bytes([begin[-1] + 1])
+        asked = {"key": _encoded(begin), "range_end": _encoded(end), "count_only": True}
+        return int(self.call("kv/range", asked).get("count", 0))
+
     def call(
         self, method: str, message: Mapping[str, Any], seconds: float | None = None
     ) -> dict[str, Any]:

@@ -1,0 +1,36 @@
+"""Fixtures of tests with several storers."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from dojo.engine.data_containers import DataContainers
+from support.machines.etcd import Etcd
+from support.services import Service
+from support.storer.several import Storers
+
+
+@pytest.fixture
+def make_storers(
+    data_containers: DataContainers, start_service: Callable[..., Service], tmp_path: Path
+) -> Iterator[Callable[[Etcd], Storers]]:
+    """Makes an installation without storers, in an etcd; its storers end with the test."""
+    made: list[Storers] = []
+
+    def make(etcd: Etcd) -> Storers:
+        made.append(Storers(etcd, tmp_path / "archive", data_containers, start_service))
+        return made[-1]
+
+    yield make
+    for storers in made:
+        storers.close()
+
+
+@pytest.fixture
+def storers(make_storers: Callable[[Etcd], Storers], etcd: Etcd) -> Storers:
+    """Three storers of one installation."""
+    made = make_storers(etcd)
+    for _ in range(3):
+        made.add()
+    return made

@@ -1,0 +1,261 @@
+"""Several storers are one: each answers for every kata, and what one acknowledged is never lost."""
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+import pytest
+
+from cyberdojo.storer.v1 import storer_pb2
+from support.machines.etcd import Etcd
+from support.services import wait_until
+from support.storer.copies import wait_until_copied
+from support.storer.several import Storers
+from support.storer.storing import AMBER, FILES, GREEN, RED, Katas, a_test, refused
+
+# What a client does with a call that was not answered: it makes the call again.
+ATTEMPTS = 100
+AGAIN = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
+
+DARK = storer_pb2.Options(theme=storer_pb2.THEME_DARK)
+
+
+def files(number: int) -> dict[str, bytes]:
+    """Return the files of a light."""
+    return {**FILES, "hiker.c": b"int answer(void) { return %d; }\n" % number}
+
+
+def status_of(error: Any) -> grpc.StatusCode:
+    """Return the status of a call that failed."""
+    code: grpc.StatusCode = error.code()
+    return code
+
+
+def record(katas: Katas, kata_id: str, avatar: str, number: int) -> int:
+    """Record a test, again until it is acknowledged; return the number of its light."""
+    request = a_test(kata_id, avatar, files(number), request_id=f"request-{avatar}-{number:04}")
+    for _ in range(ATTEMPTS):
+        try:
+            return katas.stub.RecordTest(request, timeout=10).light.number
+        except grpc.RpcError as error:
+            if status_of(error) not in AGAIN:
+                raise
+    raise AssertionError("nobody records")
+
+
+def test_a_kata_is_found_completed_listed_and_used_through_any_of_them(storers: Storers) -> None:
+    first, second, third = map(storers.katas, range(3))
+    kata_id = first.create()
+    avatar = second.start(kata_id, "whale")
+    numbers = [
+        record(katas, kata_id, avatar, number + 1)
+        for number, katas in enumerate([third, first, second, third])
+    ]
+    assert numbers == [1, 2, 3, 4]
+    for katas in (first, second, third):
+        assert katas.get(kata_id).avatars == ["whale"]
+        assert [light.number for light in katas.lights(kata_id, "whale")] == [0, 1, 2, 3, 4]
+        assert katas.files(kata_id, "whale", 3).files == files(3)
+        assert katas.diff(kata_id, "whale", 1, 2)
+        assert katas.download(kata_id)
+        completed = storer_pb2.CompleteKataIdRequest(partial_id=kata_id[:6])
+        assert katas.stub.CompleteKataId(completed).kata_ids == [kata_id]
+        listed = katas.stub.ListKatas(storer_pb2.ListKatasRequest()).katas
+        assert [each.kata_id for each in listed] == [kata_id]
+    assert storers.owner(kata_id) == 0
+
+
+def test_a_watch_through_any_of_them_shows_what_is_recorded_through_another(
+    storers: Storers,
+) -> None:
+    kata_id = storers.katas(0).started("whale")
+    with storers.katas(1).watching(kata_id) as parts:
+        record(storers.katas(2), kata_id, "whale", 1)
+        lights = (part.light.number for part in parts if part.HasField("light"))
+        assert list(itertools.islice(lights, 2)) == [0, 1]
+
+
+def test_what_a_killed_storer_acknowledged_is_at_the_others_at_once(storers: Storers) -> None:
+    katas = storers.katas(0)
+    kata_id = katas.started("whale", "hippo")
+    katas.stub.SetOptions(storer_pb2.SetOptionsRequest(kata_id=kata_id, options=DARK))
+    for number in (1, 2):
+        record(katas, kata_id, "whale", number)
+    large = {**FILES, "large.txt": b"0123456789abcdef" * 131072}
+    katas.record(kata_id, "hippo", large, colour=GREEN)
+    before = {name: katas.lights(kata_id, name) for name in ("whale", "hippo")}
+    storers.services[0].kill()
+    other = storers.katas(1)
+    assert record(other, kata_id, "whale", 3) == 3
+    assert other.lights(kata_id, "whale")[:3] == before["whale"]
+    assert other.lights(kata_id, "hippo") == before["hippo"]
+    assert other.files(kata_id, "hippo").files == large
+    assert other.get(kata_id).options.kata.theme == storer_pb2.THEME_DARK
+    assert storers.owner(kata_id) == 1
+
+
+def test_a_storer_that_comes_back_goes_on_with_what_the_others_did(storers: Storers) -> None:
+    katas = storers.katas(0)
+    kata_id = katas.started("whale")
+    record(katas, kata_id, "whale", 1)
+    storers.services[0].kill()
+    record(storers.katas(1), kata_id, "whale", 2)
+    storers.start_again(0)
+    assert record(storers.katas(0), kata_id, "whale", 3) == 3
+    storers.services[1].kill()
+    assert record(storers.katas(0), kata_id, "whale", 4) == 4
+    found = storers.katas(0)
+    assert [found.files(kata_id, "whale", each).files for each in range(1, 5)] == [
+        files(each) for each in range(1, 5)
+    ]
+
+
+def test_a_storer_that_starts_again_goes_on_with_its_own(storers: Storers) -> None:
+    katas = storers.katas(0)
+    kata_id = katas.started("whale")
+    record(katas, kata_id, "whale", 1)
+    folder = storers.containers[0].folder(kata_id) / "whale/sandbox"
+    (folder / "a.out").write_bytes(b"a build product")
+    (folder.parent / "submission.json").write_bytes(b'{"filenames": []}')  # as a run leaves it
+    storers.services[0].kill()
+    storers.start_again(0)
+    assert record(storers.katas(0), kata_id, "whale", 2) == 2
+    assert (folder / "a.out").exists()
+
+
+def test_a_frozen_storer_that_thaws_acknowledges_nothing_of_its_own(storers: Storers) -> None:
+    katas = storers.katas(0)
+    kata_id = katas.started("whale")
+    record(katas, kata_id, "whale", 1)
+    with storers.frozen(0):
+        late = katas.stub.RecordTest.future(
+            a_test(kata_id, "whale", files(99), request_id="late-request"), timeout=60
+        )
+        assert record(storers.katas(1), kata_id, "whale", 2) == 2
+    error = late.exception()
+    lights = storers.katas(1).lights(kata_id, "whale")
+    if error is None:  # it was sent on to the new owner
+        assert late.result().light.number == 3
+        assert len(lights) == 4
+    else:
+        assert status_of(error) is grpc.StatusCode.UNAVAILABLE
+        assert len(lights) == 3
+    assert storers.katas(0).lights(kata_id, "whale") == lights
+    assert storers.owner(kata_id) == 1
+
+
+def test_what_the_archive_has_is_no_longer_in_etcd(storers: Storers) -> None:
+    katas = storers.katas(0)
+    kata_id = katas.started("whale")
+    for number in (1, 2, 3):
+        record(katas, kata_id, "whale", number)
+    katas.stub.SetOptions(storer_pb2.SetOptionsRequest(kata_id=kata_id, options=DARK))
+    wait_until(lambda: storers.record_count(kata_id) == 0)
+    storers.services[0].kill()
+    other = storers.katas(1)
+    assert [light.number for light in other.lights(kata_id, "whale")] == [0, 1, 2, 3]
+    assert other.get(kata_id).options.kata.theme == storer_pb2.THEME_DARK
+
+
+def test_a_deleted_kata_is_deleted_everywhere(storers: Storers) -> None:
+    kata_id = storers.katas(0).started("whale")
+    wait_until_copied(storers.containers[0].folder(kata_id), whale=0)
+    storers.katas(1).delete(kata_id)
+    for number in range(3):
+        with refused(grpc.StatusCode.NOT_FOUND):
+            storers.katas(number).get(kata_id)
+    storers.services[0].kill()
+    with refused(grpc.StatusCode.NOT_FOUND):
+        storers.katas(1).get(kata_id)
+    assert storers.owner(kata_id) is None
+
+
+def test_an_archived_kata_is_fetched_by_whoever_is_asked(storers: Storers) -> None:
+    katas = storers.katas(0)
+    kata_id = katas.started("whale")
+    record(katas, kata_id, "whale", 1)
+    storers.katas(2).stub.ArchiveKata(storer_pb2.ArchiveKataRequest(kata_id=kata_id))
+    assert storers.owner(kata_id) is None
+    assert storers.record_count(kata_id) == 0
+    assert record(storers.katas(1), kata_id, "whale", 2) == 2
+    assert storers.owner(kata_id) == 1
+
+
+def test_a_restored_kata_is_at_the_others_when_its_storer_is_killed(storers: Storers) -> None:
+    katas = storers.katas(0)
+    kata_id = katas.started("whale")
+    record(katas, kata_id, "whale", 1)
+    tar = b"".join(part.data for part in katas.download(kata_id))
+    record(katas, kata_id, "whale", 2)
+    storers.katas(1).restore(tar, overwrite=True)
+    storers.services[1].kill()
+    assert [light.number for light in storers.katas(2).lights(kata_id, "whale")] == [0, 1]
+
+
+def test_a_fork_with_its_history_is_at_the_others_when_its_storer_is_killed(
+    storers: Storers,
+) -> None:
+    kata_id = storers.katas(0).started("whale")
+    record(storers.katas(0), kata_id, "whale", 1)
+    forked = (
+        storers.katas(1)
+        .stub.ForkKata(
+            storer_pb2.ForkKataRequest(
+                kata_id=kata_id, avatar="whale", light_number=1, with_avatar=True
+            )
+        )
+        .kata_id
+    )
+    owner = storers.owner(forked)
+    assert owner is not None
+    storers.services[owner].kill()
+    other = storers.katas((owner + 1) % 3)
+    assert [light.number for light in other.lights(forked, "whale")] == [0, 1]
+
+
+def test_katas_from_before_are_shared_when_they_are_next_used(
+    make_storers: Callable[[Etcd], Storers], etcd: Etcd
+) -> None:
+    storers = make_storers(etcd)
+    storers.add(CYBER_DOJO_ETCD="", CYBER_DOJO_ARCHIVE="", CYBER_DOJO_ARCHIVE_COPY_SECONDS="")
+    katas = storers.katas(0)
+    kata_id = katas.started("whale")
+    record(katas, kata_id, "whale", 1)
+    storers.services[0].stop()
+    storers.start_again(0)
+    storers.add()
+    assert record(storers.katas(0), kata_id, "whale", 2) == 2
+    storers.services[0].kill()
+    assert record(storers.katas(1), kata_id, "whale", 3) == 3
+
+
+def test_without_etcd_nothing_is_acknowledged_and_reading_goes_on(
+    make_storers: Callable[[Etcd], Storers], own_etcd: Etcd
+) -> None:
+    storers = make_storers(own_etcd)
+    storers.add()
+    katas = storers.katas(0)
+    kata_id = katas.started("whale")
+    record(katas, kata_id, "whale", 1)
+    own_etcd.kill()
+    with refused(grpc.StatusCode.UNAVAILABLE, reason="ETCD_UNAVAILABLE"):
+        katas.record(kata_id, "whale", files(2))
+    with refused(grpc.StatusCode.UNAVAILABLE, reason="ETCD_UNAVAILABLE"):
+        katas.create()
+    assert len(katas.lights(kata_id, "whale")) == 2
+    own_etcd.start()
+    assert record(katas, kata_id, "whale", 2) == 2
+    assert len(katas.lights(kata_id, "whale")) == 3
+
+
+@pytest.mark.parametrize("colour", [RED, AMBER])
+def test_two_storers_that_are_asked_in_turns_give_numbers_without_gaps(
+    storers: Storers, colour: int
+) -> None:
+    kata_id = storers.katas(0).started("whale")
+    numbers = [
+        storers.katas(each % 3).record(kata_id, "whale", files(each), colour=colour).number
+        for each in range(9)
+    ]
+    assert numbers == list(range(1, 10))

@@ -1,0 +1,119 @@
+"""Several storers that are one installation. Each stands for a machine: it has its own namespace.
+
+They are on one engine, which is enough for all that happens between storers, etcd and the archive.
+What happens to whole machines is tested with `support.machines`.
+"""
+
+import contextlib
+import secrets
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import docker.errors
+import grpc
+
+from dojo.engine.data_containers import DataContainers
+from dojo.naming import Namespace
+from support.machines.etcd import Etcd
+from support.services import Service, free_ports
+from support.storer.fixtures import defects, delete_all
+from support.storer.storing import Katas, Stub
+
+
+class Storers:
+    """Storers n0, n1, ... of one installation, and their clients."""
+
+    def __init__(
+        self,
+        etcd: Etcd,
+        archive: Path,
+        data_containers: DataContainers,
+        start: Callable[..., Service],
+    ) -> None:
+        """Start none yet. `start` starts a storer with these settings."""
+        self.archive = archive
+        self._etcd = etcd
+        self._start = start
+        self._installation = f"test-{secrets.token_hex(4)}"
+        self._of_tests = data_containers
+        self._ports: list[str] = []
+        self.services: list[Service] = []
+        self.containers: list[DataContainers] = []
+        self._channels: list[grpc.Channel] = []
+
+    def add(self, **environ: str) -> int:
+        """Start one more storer; return its number."""
+        number = len(self.services)
+        name = f"{self._of_tests.namespace.name}-{secrets.token_hex(3)}"
+        of_tests = self._of_tests
+        containers = DataContainers(of_tests.engine, Namespace(name), of_tests.volume_root)
+        self.containers.append(containers)
+        self._ports += free_ports(1)
+        self.services.append(self._started(number, **environ))
+        return number
+
+    def start_again(self, number: int, **environ: str) -> None:
+        """Start a storer that was stopped or killed."""
+        assert not self.services[number].is_running
+        self.services[number] = self._started(number, **environ)
+
+    def katas(self, number: int) -> Katas:
+        """Return the katas as one of the storers answers them."""
+        # A storer that is back is called again at once.
+        options = [("grpc.initial_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 50)]
+        channel = grpc.insecure_channel(self.address(number), options)
+        self._channels.append(channel)
+        return Katas(Stub(channel))
+
+    def address(self, number: int) -> str:
+        """Return where a storer listens."""
+        return f"127.0.0.1:{self._ports[number]}"
+
+    def owner(self, kata_id: str) -> int | None:
+        """Return the number of the storer that owns a kata, as etcd has it."""
+        value = self._etcd.get(f"/{self._installation}/owner/{kata_id}")
+        return None if value is None else int(value.decode().removeprefix("n"))
+
+    def record_count(self, kata_id: str) -> int:
+        """Return how many records etcd has of a kata."""
+        return self._etcd.count(f"/{self._installation}/kata/{kata_id}/")
+
+    @contextmanager
+    def frozen(self, number: int) -> Iterator[None]:
+        """Freeze a storer during the block: it neither answers nor refuses."""
+        self.services[number].send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.services[number].send_signal(signal.SIGCONT)
+
+    def close(self) -> None:
+        """Stop all storers; assert that they logged no defect, and left nothing."""
+        for channel in self._channels:
+            channel.close()
+        for service in self.services:
+            if service.is_running:
+                service.stop()
+        for containers in self.containers:
+            delete_all(containers)
+            with contextlib.suppress(docker.errors.ImageNotFound):
+                containers.engine.api.remove_image(containers.namespace.kata_image)
+        found = [defect for service in self.services for defect in defects(service)]
+        assert not found, "".join(found)
+
+    def _started(self, number: int, **environ: str) -> Service:
+        return self._start(
+            "storer",
+            **{
+                "CYBER_DOJO_STORER_LISTEN": self.address(number),
+                "CYBER_DOJO_ETCD": self._etcd.address,
+                "CYBER_DOJO_INSTALLATION": self._installation,
+                "CYBER_DOJO_NODE": f"n{number}",
+                "CYBER_DOJO_NAMESPACE": self.containers[number].namespace.name,
+                "CYBER_DOJO_ARCHIVE": str(self.archive),
+                "CYBER_DOJO_ARCHIVE_COPY_SECONDS": "1",
+                **environ,
+            },
+        )
