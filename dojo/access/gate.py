@@ -32,6 +32,9 @@ _Context = grpc.aio.ServicerContext[Any, Any]
 PARTICIPANT_KEY = "cyber-dojo-participant"
 MAX_PARTICIPANT_CHARACTERS = 64
 
+# A machine that sends a call on says whose it is, as `role name`: an operator's token may do less.
+ON_BEHALF_KEY = "cyber-dojo-on-behalf-of"
+
 # Lines that the log gets of refused callers in a second. Without a bound, somebody without a token
 # could fill the log, and push out what else is in it.
 _LOGGED_PER_SECOND = 10
@@ -118,6 +121,8 @@ class Gate(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
             rpc = method.rpartition("/")[2]
             raise NotAllowed(entry.name, entry.role.value, rpc, _values(allowed))
         participant = str(found.get(PARTICIPANT_KEY, ""))[:MAX_PARTICIPANT_CHARACTERS]
+        if entry.role is Role.OPERATOR and ON_BEHALF_KEY in found:
+            return _on_behalf(str(found[ON_BEHALF_KEY]), address, participant)
         return Caller(entry.name, entry.role, address, participant)
 
     def _entry(self, authorization: Any, context: _Context, known: Callers) -> Entry:
@@ -158,6 +163,22 @@ class Gate(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         self._logged += 1
         _log.info("caller refused", **fields, unlogged_before=self._unlogged)
         self._unlogged = 0
+
+
+def metadata_on_behalf(caller: Caller | None) -> list[tuple[str, str]]:
+    """Return what a call has for metadata that is sent on for a caller."""
+    if caller is None or not caller.name:
+        return []
+    found = [(ON_BEHALF_KEY, f"{caller.role.value} {caller.name}")]
+    return found + [(PARTICIPANT_KEY, caller.participant)] * bool(caller.participant)
+
+
+def _on_behalf(text: str, address: str, participant: str) -> Caller:
+    """Return the caller for whom another machine calls. Raises Unauthenticated."""
+    role, _, name = text.partition(" ")
+    if role not in _values(Role):
+        raise Unauthenticated(f"nobody has the role of {ON_BEHALF_KEY}: {text[:80]!a}")
+    return Caller(name, Role(role), address, participant)
 
 
 def _with_token(authorization: Any, known: Callers) -> Entry | None:

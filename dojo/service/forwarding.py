@@ -13,6 +13,7 @@ import grpc.aio
 import structlog
 
 from dojo import channels, kata_ids, traces
+from dojo.access import caller, gate
 from dojo.errors import KataMoved
 from dojo.service.settings import CallerSettings
 from dojo.service.wrapped_handlers import Handler, WrappedHandlers
@@ -158,7 +159,12 @@ class Forwarding(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         if address not in self._channels:
             self._channels[address] = channels.open_forwarding_channel(address, self._settings)
         channel, metadata_of = self._channels[address]
-        metadata = [(FORWARDED_KEY, "1"), *traces.metadata(), *metadata_of(request)]
+        metadata = [
+            (FORWARDED_KEY, "1"),
+            *traces.metadata(),
+            *metadata_of(request),
+            *gate.metadata_on_behalf(caller.current()),
+        ]
         return channel, {"timeout": context.time_remaining(), "metadata": metadata}
 
 

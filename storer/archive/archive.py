@@ -163,11 +163,13 @@ class Archive(ABC):
         """
 
     @abstractmethod
-    def open(self, kata_id: str) -> AbstractContextManager[SealedReader]:
+    def open(
+        self, kata_id: str, edition: str | None = None
+    ) -> AbstractContextManager[SealedReader]:
         """Give the compressed tar of an archived kata, without its copies.
 
-        Raises KataNotFound. Raises ArchiveDamaged when the block ends, at the latest: whatever the
-        block did not read is read then.
+        It is that of an edition, by default the newest. Raises KataNotFound. Raises ArchiveDamaged
+        when the block ends, at the latest: whatever the block did not read is read then.
         """
 
     @abstractmethod
@@ -183,8 +185,11 @@ class Archive(ABC):
         self.claim()
 
     @abstractmethod
-    def copies(self, kata_id: str) -> list[Copy]:
-        """Return the copies of a kata in order, including those that add to an older tar."""
+    def copies(self, kata_id: str, edition: str | None = None) -> list[Copy]:
+        """Return the copies of a kata in order, including those that add to an older tar.
+
+        They are those of an edition, by default the newest.
+        """
 
     @abstractmethod
     def open_copy(self, kata_id: str, copy: Copy) -> AbstractContextManager[SealedReader]:
@@ -213,6 +218,13 @@ class Archive(ABC):
     @abstractmethod
     def complete_old_id(self, old_id: str) -> list[str]:
         """Return the katas that an old id, in any case, was noted for."""
+
+    def newest_edition(self, kata_id: str) -> str:
+        """Return the newest edition of an archived kata; "" if only one machine writes.
+
+        Raises KataNotFound.
+        """
+        return ""
 
     def edition(self, kata_id: str) -> str:
         """Return the edition in which this machine writes a kata; "" if it is the only machine.
@@ -264,7 +276,9 @@ class NoArchive(Archive):
         """Raise KataNotFound."""
         raise KataNotFound(kata_id, "there is no archive")
 
-    def open(self, kata_id: str) -> AbstractContextManager[SealedReader]:
+    def open(
+        self, kata_id: str, edition: str | None = None
+    ) -> AbstractContextManager[SealedReader]:
         """Raise KataNotFound."""
         raise KataNotFound(kata_id, "there is no archive")
 
@@ -275,7 +289,7 @@ class NoArchive(Archive):
     def delete(self, kata_id: str) -> None:
         """Do nothing."""
 
-    def copies(self, kata_id: str) -> list[Copy]:
+    def copies(self, kata_id: str, edition: str | None = None) -> list[Copy]:
         """Return nothing."""
         return []
 

@@ -161,10 +161,32 @@ def get(archive: Archive, kata_id: str, folder: Path) -> None:
 
     Raises KataNotFound, ArchiveDamaged or ArchiveUnavailable.
     """
-    with archive.open(kata_id) as sealed:
+    # All of one edition: a former owner may write another one in the middle of this.
+    while True:
+        edition = archive.newest_edition(kata_id)
+        try:
+            _get_edition(archive, kata_id, folder, edition)
+        except KataNotFound:
+            if archive.newest_edition(kata_id) == edition:
+                raise
+            _clear(folder)
+        else:
+            return
+
+
+def _clear(folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _get_edition(archive: Archive, kata_id: str, folder: Path, edition: str) -> None:
+    with archive.open(kata_id, edition) as sealed:
         extract(sealed, kata_id, folder)
     base = Copy.base_of(sealed.digest)
-    copies = [copy for copy in archive.copies(kata_id) if copy.base == base]
+    copies = [copy for copy in archive.copies(kata_id, edition) if copy.base == base]
     if [copy.number for copy in copies] != list(range(1, len(copies) + 1)):
         raise ArchiveDamaged(sealed.key, f"the copies that add to it have gaps: {copies}")
     found = folder.glob(f"*/{MANIFEST}")

@@ -130,9 +130,9 @@ class StoredArchive(Archive):
         return head_in(end[:-SEAL_BYTES])
 
     @contextmanager
-    def open(self, kata_id: str) -> Iterator[SealedReader]:
+    def open(self, kata_id: str, edition: str | None = None) -> Iterator[SealedReader]:
         """Give the compressed tar of an archived kata, without its copies."""
-        with self._open(kata_id, self._required(kata_id) + _END) as sealed:
+        with self._open(kata_id, self._required(kata_id, edition) + _END) as sealed:
             yield sealed
 
     def put(self, kata_id: str, pieces: Iterator[bytes]) -> str:
@@ -156,15 +156,18 @@ class StoredArchive(Archive):
         self._delete_edition(self._own(kata_id))
         self._store.delete(_index_key(kata_id))
 
-    def copies(self, kata_id: str) -> list[Copy]:
+    def copies(self, kata_id: str, edition: str | None = None) -> list[Copy]:
         """Return the copies of a kata in order, including those that add to an older tar."""
-        stem = self._current(kata_id)
-        return [] if stem is None else self._copies(stem)
+        try:
+            return self._copies(self._required(kata_id, edition))
+        except KataNotFound:
+            return []
 
     @contextmanager
     def open_copy(self, kata_id: str, copy: Copy) -> Iterator[SealedReader]:
         """Give the compressed tar of a copy, as `open` gives a kata's."""
-        with self._open(kata_id, _copy_key(self._required(kata_id), copy)) as sealed:
+        key = _copy_key(_with_edition(_stem(kata_id), copy.edition), copy)
+        with self._open(kata_id, key) as sealed:
             yield sealed
 
     def put_copy(self, kata_id: str, copy: Copy, pieces: Iterator[bytes]) -> None:
@@ -236,6 +239,10 @@ class StoredArchive(Archive):
         """Return what the keys begin with under which this machine writes a kata."""
         return _with_edition(_stem(kata_id), self.edition(kata_id))
 
+    def newest_edition(self, kata_id: str) -> str:
+        """Return the newest edition of an archived kata. Raises KataNotFound."""
+        return self._required(kata_id).removeprefix(_stem(kata_id)).removeprefix(".")
+
     def edition(self, kata_id: str) -> str:
         """Return the edition in which this machine writes a kata; "" if it is the only machine."""
         return "" if self._edition_of is None else f"{self._edition_of(kata_id):016x}"
@@ -249,7 +256,10 @@ class StoredArchive(Archive):
             return None
         return _with_edition(_stem(kata_id), newest[0])
 
-    def _required(self, kata_id: str) -> str:
+    def _required(self, kata_id: str, edition: str | None = None) -> str:
+        """Return the same for an edition, by default the newest. Raises KataNotFound."""
+        if edition is not None:
+            return _with_edition(_stem(kata_id), edition)
         stem = self._current(kata_id)
         if stem is None:
             raise KataNotFound(kata_id, _NOT_HERE)
@@ -277,7 +287,8 @@ class StoredArchive(Archive):
 
     def _copies(self, stem: str) -> list[Copy]:
         found = (_COPY.search(key) for key in self._store.keys(f"{stem}.copies/"))
-        return [Copy(match[1], int(match[2])) for match in found if match is not None]
+        edition = stem.partition(".")[2].partition(".")[2]
+        return [Copy(match[1], int(match[2]), edition) for match in found if match is not None]
 
     @contextmanager
     def _open(self, kata_id: str, key: str) -> Iterator[SealedReader]:

@@ -1,0 +1,196 @@
+"""A kata has one owner at a time, and what a former owner writes is refused."""
+
+import secrets
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+
+import pytest
+
+from dojo.errors import EtcdUnavailable, KataMoved, KataNotFound
+from dojo.etcd.client import Etcd, OutcomeUnknown, put
+from storer.cluster.keys import Keys
+from storer.cluster.owners import Held, Owners
+from support.machines import etcd as etcd_process
+from support.services import wait_until
+
+KATA = "493A06504A"
+
+
+class Machine:
+    """The owners as one machine knows them, and the katas that it was told it had lost."""
+
+    def __init__(self, etcd: Etcd, keys: Keys, name: str) -> None:
+        self.etcd = etcd
+        self.keys = keys
+        self.lost: list[str] = []
+        self.owners = Owners(etcd, keys, name, self.lost.append)
+        self.owners.start()
+
+    def claim(self) -> Held:
+        return self.owners.claim(KATA, lambda: True)
+
+    def write(self, value: bytes) -> int:
+        return self.owners.write(KATA, [put(self.keys.options(KATA), value)])
+
+    def written(self) -> bytes | None:
+        found = self.etcd.get(self.keys.options(KATA))
+        return None if found is None else found.value
+
+
+@pytest.fixture
+def make_machine() -> Iterator[Callable[[etcd_process.Etcd, str], Machine]]:
+    """Makes a machine of this test's installation, in an etcd."""
+    keys = Keys(f"test-{secrets.token_hex(4)}")
+    made: list[Machine] = []
+
+    def make(process: etcd_process.Etcd, name: str) -> Machine:
+        made.append(Machine(Etcd([process.address]), keys, name))
+        return made[-1]
+
+    yield make
+    for machine in made:
+        machine.owners.stop()
+        machine.etcd.close()
+
+
+@pytest.fixture
+def machines(
+    make_machine: Callable[[etcd_process.Etcd, str], Machine], etcd: etcd_process.Etcd
+) -> tuple[Machine, Machine]:
+    return make_machine(etcd, "n0"), make_machine(etcd, "n1")
+
+
+def test_a_kata_without_an_owner_is_claimed_if_it_exists(
+    machines: tuple[Machine, Machine],
+) -> None:
+    first, second = machines
+    with pytest.raises(KataNotFound):
+        first.owners.claim(KATA, lambda: False)
+    held = first.claim()
+    assert held.was_free
+    assert first.owners.owner(KATA) == "n0"
+    wait_until(lambda: second.owners.owner(KATA) == "n0")
+    assert second.owners.ids() == [KATA]
+
+
+def test_a_former_owner_writes_nothing_and_is_told(machines: tuple[Machine, Machine]) -> None:
+    first, second = machines
+    first.claim()
+    first.write(b"first")
+    held = second.claim()
+    assert held.before is None
+    second.write(b"second")
+    with pytest.raises(KataMoved):
+        first.write(b"late")
+    assert second.written() == b"second"
+    wait_until(lambda: first.lost == [KATA] or first.owners.held(KATA) is None)
+    assert first.owners.owner(KATA) == "n1"
+
+
+def test_a_process_that_starts_again_claims_anew_and_knows_its_token(
+    machines: tuple[Machine, Machine],
+    make_machine: Callable[[etcd_process.Etcd, str], Machine],
+    etcd: etcd_process.Etcd,
+) -> None:
+    first, _ = machines
+    token = first.claim().token
+    again = make_machine(etcd, "n0")
+    held = again.claim()
+    assert held.before == token
+    assert held.token > token
+    with pytest.raises(KataMoved):
+        first.write(b"of the process before")
+
+
+def test_a_new_kata_is_created_once(machines: tuple[Machine, Machine]) -> None:
+    first, second = machines
+    assert first.owners.create(KATA, [put(first.keys.base(KATA), b"first")])
+    assert not second.owners.create(KATA, [put(first.keys.base(KATA), b"second")])
+    found = first.etcd.get(first.keys.base(KATA))
+    assert found is not None
+    assert found.value == b"first"
+
+
+def test_a_kata_that_is_being_deleted_is_neither_claimed_nor_created(
+    machines: tuple[Machine, Machine],
+) -> None:
+    first, second = machines
+    first.etcd.transact([], [put(first.keys.deleted(KATA), b"n0")])
+    assert not second.owners.create(KATA, [])
+    with pytest.raises(KataNotFound):
+        second.claim()
+
+
+def test_a_change_of_unknown_outcome_is_settled_by_a_new_claim(
+    make_machine: Callable[[etcd_process.Etcd, str], Machine], own_etcd: etcd_process.Etcd
+) -> None:
+    machine = make_machine(own_etcd, "n0")
+    token = machine.claim().token
+    own_etcd.freeze()
+    with pytest.raises(OutcomeUnknown):
+        machine.write(b"may happen")
+    with pytest.raises(EtcdUnavailable):
+        machine.write(b"not before the one before is settled")
+    assert machine.claim().is_doubtful  # it can still be read
+    own_etcd.thaw()
+    wait_until(lambda: machine.etcd.get(b"any") is None)
+    held = machine.claim()
+    assert held.before == token
+    assert not held.is_doubtful
+    machine.write(b"after")
+    assert machine.written() == b"after"
+
+
+def test_of_many_that_claim_at_once_one_at_a_time_writes(
+    machines: tuple[Machine, Machine],
+) -> None:
+    written: list[tuple[int, bytes]] = []
+    guard = threading.Lock()
+
+    def work(machine: Machine, name: str) -> None:
+        for number in range(30):
+            value = f"{name} {number}".encode()
+            try:
+                machine.claim()
+                revision = machine.write(value)
+            except KataMoved:
+                continue
+            with guard:
+                written.append((revision, value))
+
+    threads = [
+        threading.Thread(target=work, args=(machine, name))
+        for machine, name in zip(machines, ("n0", "n1"), strict=True)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert written
+    assert machines[0].written() == max(written)[1]
+    assert len({revision for revision, _ in written}) == len(written)
+
+
+def test_news_are_followed_again_after_etcd_was_away(
+    make_machine: Callable[[etcd_process.Etcd, str], Machine], own_etcd: etcd_process.Etcd
+) -> None:
+    first, second = make_machine(own_etcd, "n0"), make_machine(own_etcd, "n1")
+    own_etcd.kill()
+    own_etcd.start()
+    wait_until(lambda: first.etcd.get(b"any") is None)
+    first.claim()
+    wait_until(lambda: second.owners.owner(KATA) == "n0")
+
+
+def test_a_list_of_many_keys_is_read_in_pages(etcd: etcd_process.Etcd) -> None:
+    prefix = f"/{secrets.token_hex(8)}/".encode()
+    with closing(Etcd([etcd.address])) as client:
+        for start in range(0, 250, 50):
+            client.transact(
+                [], [put(b"%s%03d" % (prefix, each), b"x") for each in range(start, start + 50)]
+            )
+        found, _ = client.entries(prefix)
+        assert [each.key for each in found] == [b"%s%03d" % (prefix, each) for each in range(250)]
+        keys, _ = client.entries(prefix, keys_only=True)
+        assert [each.value for each in keys] == [b""] * 250

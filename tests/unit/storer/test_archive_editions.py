@@ -1,0 +1,133 @@
+"""Several machines write into one archive: what a former owner writes late never counts."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dojo.errors import KataNotFound
+from storer.archive.archive import Copy
+from storer.archive.directory_store import DirectoryStore
+from storer.archive.stored_archive import StoredArchive
+
+KATA = "493A06504A"
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Callable[[int], StoredArchive]:
+    """Returns the archive as a machine sees it that owns every kata with a token."""
+    store = DirectoryStore(tmp_path / "archive")
+    return lambda token: StoredArchive(store, "test", lambda _: token)
+
+
+def put(archive: StoredArchive, content: bytes, kata_id: str = KATA) -> Copy:
+    """Archive a kata; return the copy before its first one."""
+    edition = archive.edition(kata_id)
+    return Copy(Copy.base_of(archive.put(kata_id, iter([content]))), 0, edition)
+
+
+def put_copy(archive: StoredArchive, base: Copy, number: int, content: bytes) -> None:
+    archive.put_copy(KATA, Copy(base.base, number, base.edition), iter([content]))
+
+
+def content(archive: StoredArchive, edition: str | None = None) -> bytes:
+    """Return the tar of the kata, followed by its copies."""
+    with archive.open(KATA, edition) as sealed:
+        found = sealed.read()
+    for copy in archive.copies(KATA, edition):
+        with archive.open_copy(KATA, copy) as sealed:
+            found += sealed.read()
+    return found
+
+
+def test_the_newest_edition_counts(machine: Callable[[int], StoredArchive]) -> None:
+    put(machine(7), b"seven")
+    put(machine(12), b"twelve")
+    assert content(machine(1)) == b"twelve"
+    found = machine(1).find(KATA)
+    assert found is not None
+    assert found.size_bytes > len(b"twelve")
+    assert list(machine(1).ids()) == [KATA]
+
+
+def test_what_a_former_owner_writes_late_does_not_count(
+    machine: Callable[[int], StoredArchive],
+) -> None:
+    base = put(machine(7), b"seven")
+    put(machine(12), b"twelve")
+    put(machine(7), b"late")
+    put_copy(machine(7), base, 1, b"late copy")
+    assert content(machine(1)) == b"twelve"
+
+
+def test_copies_belong_to_the_edition_of_their_tar(
+    machine: Callable[[int], StoredArchive],
+) -> None:
+    first = put(machine(7), b"same")
+    put_copy(machine(7), first, 1, b" and first")
+    second = put(machine(12), b"same")
+    assert content(machine(1)) == b"same"
+    put_copy(machine(12), second, 1, b" and second")
+    put_copy(machine(7), first, 2, b" and late")
+    assert content(machine(1)) == b"same and second"
+
+
+def test_a_new_edition_removes_the_older_ones_alone(
+    machine: Callable[[int], StoredArchive], tmp_path: Path
+) -> None:
+    base = put(machine(7), b"seven")
+    put_copy(machine(7), base, 1, b" and more")
+    put(machine(12), b"twelve")
+    put(machine(9), b"late, and removes what is older")
+    names = sorted(path.name for path in (tmp_path / "archive/49").rglob("*") if path.is_file())
+    assert [name.split(".")[2] for name in names] == [f"{9:016x}", f"{12:016x}"]
+
+
+def test_a_reader_keeps_to_the_edition_that_it_began_with(
+    machine: Callable[[int], StoredArchive],
+) -> None:
+    base = put(machine(7), b"seven")
+    put_copy(machine(7), base, 1, b" and more")
+    edition = machine(1).newest_edition(KATA)
+    with machine(1).open(KATA, edition) as sealed:
+        put(machine(12), b"twelve")
+        assert sealed.read() == b"seven"
+    with pytest.raises(KataNotFound), machine(1).open(KATA, edition):
+        pass
+    assert machine(1).newest_edition(KATA) != edition
+
+
+def test_a_deleted_kata_stays_deleted_whatever_a_former_owner_writes(
+    machine: Callable[[int], StoredArchive],
+) -> None:
+    put(machine(7), b"seven")
+    machine(12).delete(KATA)
+    put(machine(7), b"late")
+    assert machine(1).find(KATA) is None
+    assert list(machine(1).ids()) == []
+    with pytest.raises(KataNotFound):
+        machine(1).newest_edition(KATA)
+    put(machine(15), b"created again")
+    assert content(machine(1)) == b"created again"
+    assert list(machine(1).ids()) == [KATA]
+
+
+def test_what_one_machine_archived_before_is_the_oldest_edition(
+    machine: Callable[[int], StoredArchive], tmp_path: Path
+) -> None:
+    alone = StoredArchive(DirectoryStore(tmp_path / "archive"), "test")
+    base = put(alone, b"before")
+    put_copy(alone, base, 1, b" and more")
+    assert content(machine(1)) == b"before and more"
+    put(machine(7), b"seven")
+    assert content(machine(1)) == b"seven"
+    assert list(machine(1).ids()) == [KATA]
+    assert alone.find(KATA) is None  # it was removed, as any older edition
+
+
+def test_ids_are_told_apart_by_case(machine: Callable[[int], StoredArchive]) -> None:
+    put(machine(7), b"lower", "493a06504a")
+    put(machine(8), b"upper", "493A06504A")
+    assert sorted(machine(1).ids()) == ["493A06504A", "493a06504a"]
+    machine(9).delete("493a06504a")
+    assert list(machine(1).ids()) == ["493A06504A"]
