@@ -75,7 +75,7 @@ demo: up ## set up, start the services, and show what they do; TLS=1: with TLS a
 
 test: setup lint lint-protos types node-client images ## set up, check everything, run all tests
 	@scripts/test-tools.sh
-	@$(python) -m pytest --numprocesses $(workers) --cov --cov-report=
+	@$(python) -m pytest --numprocesses $(workers) --dist worksteal --cov --cov-report=
 	@$(python) -m coverage report --format=total | sed 's/.*/-- the tests cover & % of the lines, the services that they start not counted/'
 
 test-languages: setup images-all ## test the start points and legacy scripts of all languages in their images
@@ -95,7 +95,7 @@ fuzz-case: setup images ## try one finding again: make fuzz-case CASE=build/fuzz
 
 coverage: setup node-client images ## run all tests, and tell what they cover, the services that they start counted
 	@COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml COVERAGE_FILE=$(CURDIR)/build/coverage/data \
-		$(python) -m pytest --numprocesses $(workers) --cov --cov-report=
+		$(python) -m pytest --numprocesses $(workers) --dist worksteal --cov --cov-report=
 	@$(python) -m coverage report --skip-covered --sort=cover
 
 lint: .venv/.installed ## check the code without running it

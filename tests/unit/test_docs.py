@@ -61,7 +61,7 @@ def modules() -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for package in MAPPED:
         for path in (TOP / package).rglob("*.py"):
-            if path.stem != "__init__":
+            if path.stem not in {"__init__", "rpc_pb2"}:  # which is generated
                 found.setdefault(path.parent.relative_to(TOP).as_posix(), set()).add(path.stem)
     return found
 
