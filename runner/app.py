@@ -3,6 +3,7 @@
 import asyncio
 import os
 import resource
+import socket
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
@@ -15,7 +16,11 @@ from dojo.access import access
 from dojo.access.access import Access
 from dojo.engine.client import Engine
 from dojo.engine.monitor import EngineMonitor
+from dojo.etcd.client import Etcd
+from dojo.machines.keys import Keys
+from dojo.machines.view import View
 from dojo.service import serving, status_servicer
+from dojo.service.forwarding import Elsewhere, Forwarding
 from dojo.service.memory import limit_bytes, return_freed_blocks
 from dojo.service.serving import CannotListen
 from dojo.service.settings import BadSettings
@@ -57,7 +62,8 @@ def _run(settings: RunnerSettings, *, take_over_seconds: float) -> None:
     _raise_open_files_limit()
     return_freed_blocks()
     accessible = access.from_settings(settings, settings.listen)
-    storer = StorerClient(settings.storer, settings)
+    view, forwarding = _machines(settings)
+    storer = StorerClient(settings.storer, settings, view)
     data_containers = serving.connect(settings)
     engine, namespace = data_containers.engine, data_containers.namespace
     _require_runtime(engine, settings.runtime)
@@ -66,6 +72,8 @@ def _run(settings: RunnerSettings, *, take_over_seconds: float) -> None:
     remover = ContainerRemover(engine, namespace, presence)
 
     def on_listening() -> None:
+        if view is not None:
+            view.start()
         presence.begin()
         for other in presence.others():
             _log.info("another runner serves this namespace", namespace=namespace.name, who=other)
@@ -102,13 +110,15 @@ def _run(settings: RunnerSettings, *, take_over_seconds: float) -> None:
     admission = Admission(
         settings.max_concurrent_runs or 2 * cores, settings.max_waiting_runs, pool.paused
     )
-    servicer = RunnerServicer(runs, pool, Images(engine), admission)
+    servicer = RunnerServicer(runs, pool, Images(engine), admission, view)
     on_stop: list[Callable[[], Awaitable[None]]] = [
         servicer.finish,
         partial(asyncio.to_thread, pool.close),
         partial(asyncio.to_thread, lambda_evaluator.close),
         partial(asyncio.to_thread, presence.end),
     ]
+    if view is not None and forwarding is not None:
+        on_stop += [partial(asyncio.to_thread, view.stop), forwarding.close]
     metrics.WARM_CONTAINERS.set_function(pool.count)
     metrics.RUNS_WAITING.set_function(admission.count_waiting)
     metrics.MAX_RUNS.set(admission.max_running)
@@ -131,6 +141,7 @@ def _run(settings: RunnerSettings, *, take_over_seconds: float) -> None:
                 stopping=admission.stop,
                 status=status,
                 take_over_seconds=take_over_seconds,
+                forwarding=forwarding,
             )
         )
     except CannotListen as error:
@@ -151,6 +162,7 @@ async def _serve(
     stopping: Callable[[], None],
     status: StatusServicer,
     take_over_seconds: float,
+    forwarding: Forwarding | None,
 ) -> None:
     add = partial(runner_pb2_grpc.add_RunnerServiceServicer_to_server, servicer)
     await serving.serve(
@@ -168,7 +180,33 @@ async def _serve(
         take_over_seconds=take_over_seconds,
         memory=Memory(limit_bytes()),
         request_factor=limits.RUN_REQUEST_FACTOR,
+        forwarding=forwarding,
     )
+
+
+def _machines(settings: RunnerSettings) -> tuple[View | None, Forwarding | None]:
+    """Return what the runner knows of other machines, and what sends calls on to them.
+
+    Raises BadSettings.
+    """
+    if not settings.etcd:
+        return None, None
+    if settings.storer is None:
+        raise BadSettings(["CYBER_DOJO_ETCD requires CYBER_DOJO_STORER, which fetches katas"])
+    name = settings.node or socket.gethostname()
+    etcd, keys = Etcd(settings.etcd), Keys(settings.installation)
+
+    def on_gone(name: str) -> None:
+        forwarding.node_gone(name)
+
+    view = View(etcd, keys, name, on_gone)
+
+    def elsewhere(kata_id: str) -> Elsewhere | None:
+        found = view.elsewhere(kata_id)
+        return Elsewhere(found.name, found.runner) if found is not None and found.runner else None
+
+    forwarding = Forwarding(elsewhere, settings)
+    return view, forwarding
 
 
 def _describe(admission: Admission, pool: Pool, status: status_pb2.GetStatusResponse) -> None:

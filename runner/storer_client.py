@@ -13,10 +13,12 @@ from dojo.errors import (
     DiskFull,
     DojoError,
     KataDamaged,
+    KataMoved,
     KataNotFound,
     MemoryExhausted,
     StorerUnavailable,
 )
+from dojo.machines.view import View
 from dojo.refusals import reason_of
 from dojo.service.settings import BadSettings, CallerSettings
 
@@ -31,12 +33,15 @@ _TIMEOUT_SECONDS = 60
 class StorerClient:
     """Calls the storer, if the runner has one. Any thread may use it."""
 
-    def __init__(self, address: str | None, settings: CallerSettings) -> None:
+    def __init__(
+        self, address: str | None, settings: CallerSettings, view: View | None = None
+    ) -> None:
         """`address` is the storer's `host:port`. Without it, no kata can be imported.
 
-        Raises BadSettings.
+        With a `view` this is one of several machines. Raises BadSettings.
         """
         self._address = address
+        self._view = view
         if address is not None:
 
             def connect() -> storer_pb2_grpc.StorerServiceStub:
@@ -48,8 +53,11 @@ class StorerClient:
     def import_on_miss(self, kata_id: str, call: Callable[[], T]) -> T:
         """Return what `call` returns. If it raises KataNotFound, import the kata and call again.
 
-        Raises what `call` and `import_kata()` raise.
+        A kata that another machine owned is imported first: what is here of it is old. Raises what
+        `call` and `import_kata()` raise.
         """
+        if self._view is not None and not self._view.is_ours(kata_id):
+            self.import_kata(kata_id)
         try:
             return call()
         except KataNotFound:
@@ -84,6 +92,8 @@ class StorerClient:
         match reason_of(error):
             case "NO_SUCH_KATA":
                 return KataNotFound(kata_id)
+            case "KATA_MOVED":
+                return KataMoved(kata_id)
             case "KATA_DAMAGED" | "ARCHIVE_DAMAGED":
                 return KataDamaged(kata_id, "the storer's copy", str(error.details()))
             case "DISK_FULL":

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 
 from dojo.etcd.client import Etcd
+from dojo.machines.nodes import Node, Nodes, OwnNode
 from dojo.service.forwarding import Elsewhere, Forwarding
 from dojo.service.settings import BadSettings
 from storer.archive.archive import Archive
 from storer.archive.location import open_archive
 from storer.cluster.editions import Editions
 from storer.cluster.installation import Installation, SharedInstallation
-from storer.cluster.keys import Keys
-from storer.cluster.nodes import Node, Nodes
+from storer.cluster.keys import RecordKeys
 from storer.cluster.owners import Owners
 from storer.settings import StorerSettings
 
@@ -43,25 +42,27 @@ def alone(settings: StorerSettings) -> Machines:
 def join(settings: StorerSettings, on_lost: Callable[[str], object]) -> Machines:
     """Return the place of a storer that is one of several; nothing is sent yet.
 
-    Call this in the event loop. `on_lost` is called with the id of each kata that another machine
+    `on_lost` is called with the id of each kata that another machine
     has taken over. Raises BadSettings or ArchiveUnavailable.
     """
     if not settings.archive:
         raise BadSettings(["CYBER_DOJO_ETCD requires CYBER_DOJO_ARCHIVE, which all machines reach"])
     address = settings.node_storer or settings.listen
-    node = Node(settings.node or socket.gethostname(), address, version("cyber-dojo"))
-    loop = asyncio.get_running_loop()
-    etcd, keys = Etcd(settings.etcd), Keys(settings.installation)
+    name = settings.node or socket.gethostname()
+    node = Node(name, address, settings.node_runner, version("cyber-dojo"))
+    etcd, keys = Etcd(settings.etcd), RecordKeys(settings.installation)
     owners = Owners(etcd, keys, node.name, on_lost)
     editions = Editions(owners)
     archive = open_archive(settings.archive, settings.installation, editions.of)
 
     def on_gone(name: str) -> None:
-        loop.call_soon_threadsafe(forwarding.node_gone, name)
+        forwarding.node_gone(name)
 
-    nodes = Nodes(etcd, keys, node, on_gone)
+    nodes = Nodes(etcd, keys, on_gone)
     installation = SharedInstallation(
-        *(etcd, keys, nodes, owners), editions=editions, archive=archive
+        *(etcd, keys, OwnNode(etcd, keys, node), nodes, owners),
+        editions=editions,
+        archive=archive,
     )
 
     def elsewhere(kata_id: str) -> Elsewhere | None:

@@ -8,8 +8,6 @@ from dojo.service.settings import (
     CommonSettings,
     absolute_path,
     address,
-    addresses,
-    name_of_machines,
     one_of,
     setting,
     whole_number,
@@ -88,30 +86,17 @@ class StorerSettings(CommonSettings):
         "seconds within which recorded tests are copied to the archive, so that a lost machine "
         "loses no older ones; 0: only idle katas are archived",
     )
-    etcd: tuple[str, ...] = setting(
-        "CYBER_DOJO_ETCD",
-        addresses,
-        (),
-        "where the members of etcd listen (host:port,host:port,...), in which several machines "
-        "agree; by default this machine is the only one",
-    )
-    installation: str = setting(
-        "CYBER_DOJO_INSTALLATION",
-        name_of_machines,
-        "cyber-dojo",
-        "the name of the installation that several machines are, the same on each",
-    )
-    node: str = setting(
-        "CYBER_DOJO_NODE",
-        name_of_machines,
-        "",
-        "the name of this machine among several; by default its host name",
-    )
     node_storer: str = setting(
         "CYBER_DOJO_NODE_STORER",
         address,
         "",
         "the host and port at which other machines reach this storer; by default where it listens",
+    )
+    node_runner: str = setting(
+        "CYBER_DOJO_NODE_RUNNER",
+        address,
+        "",
+        "the host and port at which other machines reach the runner beside this storer",
     )
     audit_file: Path | None = setting(
         "CYBER_DOJO_AUDIT_FILE",

@@ -50,6 +50,7 @@ class Forwarding(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         self._settings = settings
         self._channels: dict[str, tuple[grpc.aio.Channel, Any]] = {}
         self._calls: dict[str, set[Any]] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._handlers = WrappedHandlers(self._wrapped)
 
     async def intercept_service(
@@ -62,12 +63,18 @@ class Forwarding(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         method = handler_call_details.method
         if handler is None or not method.startswith("/cyberdojo.") or handler.request_streaming:
             return handler
+        self._loop = asyncio.get_running_loop()
         return self._handlers.of(method, handler)
 
     def node_gone(self, node: str) -> None:
-        """End the calls that a machine was answering: it does not live any more."""
-        for call in list(self._calls.get(node, ())):
-            call.cancel()
+        """End the calls that a machine was answering: it is gone. Any thread may call this."""
+
+        def end() -> None:
+            for call in list(self._calls.get(node, ())):
+                call.cancel()
+
+        if self._loop is not None:  # else no call came yet
+            self._loop.call_soon_threadsafe(end)
 
     async def close(self) -> None:
         """Close the connections to other machines."""
@@ -184,7 +191,7 @@ class _Counted:
 
 def _kata_id(request: Any) -> str:
     """Return the id of the kata that a call is about; "" if it is about none, or many."""
-    given = getattr(request, "kata_id", "")
+    given = getattr(getattr(request, "run", request), "kata_id", "")  # RunStream's has a Run's
     if kata_ids.is_old(given):
         return kata_ids.of_old(given)
     return given if kata_ids.is_whole(given) else ""

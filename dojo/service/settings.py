@@ -287,6 +287,25 @@ class CommonSettings(CallerSettings):
         """Whether each call has a line in the log."""
         return LOG_LEVELS.index(self.log_level) <= LOG_LEVELS.index("access")
 
+    etcd: tuple[str, ...] = setting(
+        "CYBER_DOJO_ETCD",
+        addresses,
+        (),
+        "where the members of etcd listen (host:port,host:port,...), in which several machines "
+        "agree; by default this machine is the only one",
+    )
+    installation: str = setting(
+        "CYBER_DOJO_INSTALLATION",
+        name_of_machines,
+        "cyber-dojo",
+        "the name of the installation that several machines are, the same on each",
+    )
+    node: str = setting(
+        "CYBER_DOJO_NODE",
+        name_of_machines,
+        "",
+        "the name of this machine among several; by default its host name",
+    )
     tls_certificate: Path | None = setting(
         "CYBER_DOJO_TLS_CERTIFICATE",
         absolute_path,

@@ -18,6 +18,7 @@ from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
 from dojo import avatars, image_names, kata_ids, run_seconds, visible_files
 from dojo.access import guesses
 from dojo.errors import DojoError, InvalidArgument
+from dojo.machines.view import View
 from runner import metrics
 from runner.api import results_message
 from runner.api.admission import Admission
@@ -40,6 +41,8 @@ _log = structlog.get_logger()
 SMALL_FILES, SMALL_PATTERNS, SMALL_BYTES = 64, 8, 256 * 1024
 # How long to wait for the caller to receive the response, before the container is given back.
 ANSWERED_SECONDS = 1.0
+# How often to look whether a kata that is being fetched is this machine's.
+_LOOK_SECONDS = 0.05
 # Threads for preparations, which can wait for the storer to import a kata.
 PREPARING = 16
 
@@ -73,8 +76,15 @@ class RunnerServicer(runner_pb2_grpc.RunnerServiceServicer):
     """cyberdojo.runner.v1.RunnerService; runner.proto says what each RPC does."""
 
     def __init__(
-        self, run_service: RunService, pool: Pool, language_images: Images, admission: Admission
+        self,
+        run_service: RunService,
+        pool: Pool,
+        language_images: Images,
+        admission: Admission,
+        view: View | None = None,
     ) -> None:
+        """With a `view` this is one of several machines."""
+        self._view = view
         self._runs = run_service
         self._pool = pool
         self._images = language_images
@@ -93,7 +103,7 @@ class RunnerServicer(runner_pb2_grpc.RunnerServiceServicer):
     ) -> runner_pb2.RunResponse:
         """Run an avatar's tests."""
         async with self._performing(request, context) as result:
-            return _run_response(await result)
+            return _run_response(await self._checked(request.kata_id, result))
 
     async def RunStream(
         self, request: runner_pb2.RunStreamRequest, context: _Context
@@ -104,7 +114,8 @@ class RunnerServicer(runner_pb2_grpc.RunnerServiceServicer):
             result.add_done_callback(lambda _: parts.end())
             async for part in parts:
                 yield part
-            yield runner_pb2.RunStreamResponse(result=_run_response(await result))
+            done = await self._checked(request.run.kata_id, result)
+            yield runner_pb2.RunStreamResponse(result=_run_response(done))
 
     async def Prepare(
         self, request: runner_pb2.PrepareRequest, context: _Context
@@ -162,6 +173,27 @@ class RunnerServicer(runner_pb2_grpc.RunnerServiceServicer):
         """Wait until nothing is left of any run, also of those whose calls have ended."""
         while self._tasks:
             await asyncio.wait(self._tasks)
+
+    async def _checked(self, kata_id: str, result: asyncio.Future[Result]) -> Result:
+        """Return the result of a run, unless another machine has taken the kata over by then.
+
+        The two are waited for at once, so that the check takes no time of its own.
+        """
+        if self._view is None:
+            return await result
+        check = asyncio.create_task(self._check_once(self._view, kata_id, result))
+        try:
+            done = await result
+            await check
+        finally:
+            check.cancel()
+        return done
+
+    async def _check_once(self, view: View, kata_id: str, result: asyncio.Future[Result]) -> None:
+        """Ask etcd who owns a kata, once this machine should: it may have to fetch it before."""
+        while not view.is_ours(kata_id) and not result.done():
+            await asyncio.wait([result], timeout=_LOOK_SECONDS)
+        await asyncio.to_thread(view.check_ours, kata_id)
 
     @asynccontextmanager
     async def _performing(

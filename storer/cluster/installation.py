@@ -22,11 +22,11 @@ from dojo.etcd.client import (
     delete_range,
     put,
 )
+from dojo.machines.nodes import Nodes, OwnNode
 from storer.archive.archive import Archive
 from storer.cluster.editions import Editions
-from storer.cluster.keys import Keys
+from storer.cluster.keys import RecordKeys
 from storer.cluster.ledger import Kept, SharedLedger
-from storer.cluster.nodes import Nodes
 from storer.cluster.owners import Owners
 from storer.cluster.records import Records
 from storer.fs import durable
@@ -144,7 +144,8 @@ class SharedInstallation(Installation):
     def __init__(
         self,
         etcd: Etcd,
-        keys: Keys,
+        keys: RecordKeys,
+        own: OwnNode,
         nodes: Nodes,
         owners: Owners,
         *,
@@ -154,6 +155,7 @@ class SharedInstallation(Installation):
         """Write to an archive that asks the `editions`."""
         self._etcd = etcd
         self._keys = keys
+        self.own = own
         self.nodes = nodes
         self.owners = owners
         self._editions = editions
@@ -166,9 +168,11 @@ class SharedInstallation(Installation):
         """Join the others."""
         self.owners.start()
         self.nodes.start()
+        self.own.start()
 
     def stop(self) -> None:
         """Leave the others; what this machine owns stays its own until somebody asks for it."""
+        self.own.stop()
         self.nodes.stop()
         self.owners.stop()
         self._etcd.close()
@@ -186,7 +190,7 @@ class SharedInstallation(Installation):
     def owner(self, kata_id: str) -> str | None:
         """Return which other machine owns a kata, as far as this one knows; None if none does."""
         found = self.owners.owner(kata_id)
-        return None if found == self.nodes.own.name else found
+        return None if found == self.own.node.name else found
 
     def ids(self) -> Iterable[str]:
         """Return the ids of the katas that machines own."""
@@ -212,7 +216,7 @@ class SharedInstallation(Installation):
 
     def is_stale(self, kata_id: str) -> bool:
         """Say whether etcd has another owner, or none, and this process does not claim the kata."""
-        if self.owners.owner(kata_id) == self.nodes.own.name:
+        if self.owners.owner(kata_id) == self.own.node.name:
             return False
         return self.owners.held(kata_id) is None and not self.owners.is_ours(kata_id)
 
@@ -267,7 +271,7 @@ class SharedInstallation(Installation):
 
     def delete(self, kata_id: str) -> None:
         """Delete a kata from etcd; say there that it is being deleted."""
-        gone = put(self._keys.deleted(kata_id), self.nodes.own.name.encode())
+        gone = put(self._keys.deleted(kata_id), self.own.node.name.encode())
         self._editions.deletions[kata_id] = self._disown(kata_id, gone)
 
     def deleted(self, kata_id: str) -> None:

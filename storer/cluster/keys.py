@@ -1,7 +1,5 @@
-"""The keys in etcd of one installation.
+"""The keys in etcd of one installation, besides those in `dojo.machines.keys`.
 
-    /<installation>/node/<node>                            a machine, while it lives
-    /<installation>/owner/<kata>                           the node that owns a kata in use
     /<installation>/deleted/<kata>                         a kata whose deletion is not finished
     /<installation>/kata/<kata>/base                       what the kata began with
     /<installation>/kata/<kata>/options                    its options
@@ -14,6 +12,7 @@ an owner writes is conditional on it.
 import re
 from dataclasses import dataclass
 
+from dojo.machines.keys import Keys
 from storer.kata.edit import At
 
 _NUMBER_DIGITS, _MINOR_DIGITS = 10, 6
@@ -21,28 +20,8 @@ _LIGHT = re.compile(rb"light/([a-z]+)/([0-9]{10})\.([0-9]{6})\Z")
 
 
 @dataclass(frozen=True)
-class Keys:
-    """The keys of one installation."""
-
-    installation: str
-
-    @property
-    def nodes(self) -> bytes:
-        """What the keys of all nodes begin with."""
-        return self._key("node/")
-
-    @property
-    def owners(self) -> bytes:
-        """What the keys of all owners begin with."""
-        return self._key("owner/")
-
-    def node(self, name: str) -> bytes:
-        """Return the key of a node."""
-        return self.nodes + name.encode()
-
-    def owner(self, kata_id: str) -> bytes:
-        """Return the key of a kata's owner."""
-        return self.owners + kata_id.encode()
+class RecordKeys(Keys):
+    """All keys of one installation."""
 
     @property
     def deletions(self) -> bytes:
@@ -74,6 +53,3 @@ class Keys:
         """Return the avatar and the place of the light that a key is of; None if it is of none."""
         match = _LIGHT.match(key.removeprefix(self.records(kata_id)))
         return None if match is None else (match[1].decode(), At(int(match[2]), int(match[3])))
-
-    def _key(self, text: str) -> bytes:
-        return f"/{self.installation}/{text}".encode()

@@ -11,7 +11,7 @@ import structlog
 
 from dojo.errors import ArchiveUnavailable, EtcdUnavailable
 from dojo.etcd.client import MAX_CHANGES, Etcd, OutcomeUnknown, delete, is_absent, is_unchanged, put
-from storer.cluster.keys import Keys
+from storer.cluster.keys import RecordKeys
 from storer.cluster.owners import Owners
 from storer.cluster.records import Base, Records
 from storer.fs.write_ahead_log import Entry, Log, Position, WriteAheadLog
@@ -36,7 +36,7 @@ class Kept:
 class SharedLedger(Ledger):
     """The ledger of a storer that is one of several. Any thread may use it."""
 
-    def __init__(self, etcd: Etcd, keys: Keys, owners: Owners, records: Records) -> None:
+    def __init__(self, etcd: Etcd, keys: RecordKeys, owners: Owners, records: Records) -> None:
         self._etcd = etcd
         self._keys = keys
         self._owners = owners

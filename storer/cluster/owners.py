@@ -22,8 +22,8 @@ import structlog
 from dojo.errors import EtcdUnavailable, KataMoved, KataNotFound
 from dojo.etcd import rpc_pb2
 from dojo.etcd.client import Etcd, OutcomeUnknown, is_absent, is_unchanged, put
-from storer.cluster.keys import Keys
-from storer.cluster.mirror import Mirror
+from dojo.machines.mirror import Mirror
+from storer.cluster.keys import RecordKeys
 
 # How often a claim is tried whose outcome is unknown, or which others made at the same moment.
 _ATTEMPTS = 5
@@ -58,7 +58,9 @@ class Owners:
     A lock guards what is held; one of several others admits one claim of a kata at a time.
     """
 
-    def __init__(self, etcd: Etcd, keys: Keys, node: str, on_lost: Callable[[str], object]) -> None:
+    def __init__(
+        self, etcd: Etcd, keys: RecordKeys, node: str, on_lost: Callable[[str], object]
+    ) -> None:
         """Claim for `node`; call `on_lost` with the id of each kata that another node took over."""
         self._etcd = etcd
         self._keys = keys

@@ -9,7 +9,7 @@ import pytest
 
 from dojo.errors import EtcdUnavailable, KataMoved, KataNotFound
 from dojo.etcd.client import Etcd, OutcomeUnknown, put
-from storer.cluster.keys import Keys
+from storer.cluster.keys import RecordKeys
 from storer.cluster.owners import Held, Owners
 from support.machines import etcd as etcd_process
 from support.services import wait_until
@@ -20,7 +20,7 @@ KATA = "493A06504A"
 class Machine:
     """The owners as one machine knows them, and the katas that it was told it had lost."""
 
-    def __init__(self, etcd: Etcd, keys: Keys, name: str) -> None:
+    def __init__(self, etcd: Etcd, keys: RecordKeys, name: str) -> None:
         self.etcd = etcd
         self.keys = keys
         self.lost: list[str] = []
@@ -41,7 +41,7 @@ class Machine:
 @pytest.fixture
 def make_machine() -> Iterator[Callable[[etcd_process.Etcd, str], Machine]]:
     """Makes a machine of this test's installation, in an etcd."""
-    keys = Keys(f"test-{secrets.token_hex(4)}")
+    keys = RecordKeys(f"test-{secrets.token_hex(4)}")
     made: list[Machine] = []
 
     def make(process: etcd_process.Etcd, name: str) -> Machine:

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from dojo.errors import ArchiveDamaged, KataDamaged, KataNotFound
 from storer.archive.directory_store import DirectoryStore
 from storer.archive.stored_archive import StoredArchive
-from storer.cluster.keys import Keys
+from storer.cluster.keys import RecordKeys
 from storer.cluster.records import MAX_INLINE_BYTES, Records
 from storer.fs.write_ahead_log import Entry, decode, encode
 from storer.kata.edit import At
 
 KATA = "493A06504A"
-KEYS = Keys("test")
+KEYS = RecordKeys("test")
 
 places = st.builds(At, st.integers(0, 2**31), st.integers(0, 999_999))
 names = st.binary(min_size=20, max_size=20).map(bytes.hex)
