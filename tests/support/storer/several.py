@@ -39,6 +39,8 @@ class Storers:
         self._installation = f"test-{secrets.token_hex(4)}"
         self._of_tests = data_containers
         self._ports: list[str] = []
+        self._runner_ports: list[str] = []
+        self.runners: dict[int, Service] = {}
         self.services: list[Service] = []
         self.containers: list[DataContainers] = []
         self._channels: list[grpc.Channel] = []
@@ -50,7 +52,9 @@ class Storers:
         of_tests = self._of_tests
         containers = DataContainers(of_tests.engine, Namespace(name), of_tests.volume_root)
         self.containers.append(containers)
-        self._ports += free_ports(1)
+        port, runner_port = free_ports(2)
+        self._ports.append(port)
+        self._runner_ports.append(runner_port)
         self.services.append(self._started(number, **environ))
         return number
 
@@ -58,6 +62,22 @@ class Storers:
         """Start a storer that was stopped or killed."""
         assert not self.services[number].is_running
         self.services[number] = self._started(number, **environ)
+
+    def add_runner(self, number: int) -> Service:
+        """Start the runner beside a storer; return it."""
+        self.runners[number] = self._start(
+            "runner",
+            **{
+                "CYBER_DOJO_RUNNER_LISTEN": self.runner_address(number),
+                "CYBER_DOJO_STORER": self.address(number),
+                **self._shared(number),
+            },
+        )
+        return self.runners[number]
+
+    def runner_address(self, number: int) -> str:
+        """Return where the runner beside a storer listens."""
+        return f"127.0.0.1:{self._runner_ports[number]}"
 
     def katas(self, number: int) -> Katas:
         """Return the katas as one of the storers answers them."""
@@ -93,14 +113,15 @@ class Storers:
         """Stop all storers; assert that they logged no defect, and left nothing."""
         for channel in self._channels:
             channel.close()
-        for service in self.services:
+        for service in (*self.runners.values(), *self.services):
             if service.is_running:
                 service.stop()
         for containers in self.containers:
             delete_all(containers)
             with contextlib.suppress(docker.errors.ImageNotFound):
                 containers.engine.api.remove_image(containers.namespace.kata_image)
-        found = [defect for service in self.services for defect in defects(service)]
+        services = (*self.runners.values(), *self.services)
+        found = [defect for service in services for defect in defects(service)]
         assert not found, "".join(found)
 
     def _started(self, number: int, **environ: str) -> Service:
@@ -108,12 +129,19 @@ class Storers:
             "storer",
             **{
                 "CYBER_DOJO_STORER_LISTEN": self.address(number),
-                "CYBER_DOJO_ETCD": self._etcd.address,
-                "CYBER_DOJO_INSTALLATION": self._installation,
-                "CYBER_DOJO_NODE": f"n{number}",
-                "CYBER_DOJO_NAMESPACE": self.containers[number].namespace.name,
+                "CYBER_DOJO_NODE_RUNNER": self.runner_address(number),
                 "CYBER_DOJO_ARCHIVE": str(self.archive),
                 "CYBER_DOJO_ARCHIVE_COPY_SECONDS": "1",
+                **self._shared(number),
                 **environ,
             },
         )
+
+    def _shared(self, number: int) -> dict[str, str]:
+        """Return the settings of both services of a machine."""
+        return {
+            "CYBER_DOJO_ETCD": self._etcd.address,
+            "CYBER_DOJO_INSTALLATION": self._installation,
+            "CYBER_DOJO_NODE": f"n{number}",
+            "CYBER_DOJO_NAMESPACE": self.containers[number].namespace.name,
+        }
