@@ -33,6 +33,7 @@ from dojo.shares import Memory
 from storer import machines, metrics
 from storer.api.comparisons import Comparisons
 from storer.api.light_messages import LightMessages
+from storer.api.peers import Peers
 from storer.api.servicer import StorerServicer
 from storer.api.start_points_servicer import StartPointsServicer
 from storer.api.status import StorerDescription
@@ -166,6 +167,7 @@ def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
         threads=threads,
         audit=audit,
         shortest_partial_id=settings.shortest_partial_id,
+        peers=Peers(joined.forwarding),
     )
     return Storer(
         katas=katas,

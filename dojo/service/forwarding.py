@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -76,6 +76,32 @@ class Forwarding(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         if self._loop is not None:  # else no call came yet
             self._loop.call_soon_threadsafe(end)
 
+    def parts_from_elsewhere(
+        self, method: str, request: Any, kata_id: str
+    ) -> AsyncGenerator[bytes, None] | None:
+        """Return what yields another machine's answers to a call; None if none owns the kata.
+
+        While it yields, it raises grpc.aio.AioRpcError, or KataMoved if the machine is gone.
+        """
+        place = self._elsewhere(kata_id)
+        return None if place is None else self._parts_of(place, method, request, kata_id)
+
+    async def _parts_of(
+        self, place: Elsewhere, method: str, request: Any, kata_id: str
+    ) -> AsyncGenerator[bytes, None]:
+        channel, options = self._channel(place.address, request)
+        call = channel.unary_stream(method, _serialized, _as_it_is)(request, **options)
+        try:
+            with _Counted(self._calls, place.node, call):
+                async for part in call:
+                    yield part
+        except asyncio.CancelledError:
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise
+            raise KataMoved(kata_id) from None
+        finally:
+            call.cancel()
+
     async def close(self) -> None:
         """Close the connections to other machines."""
         for channel, _ in self._channels.values():
@@ -98,7 +124,7 @@ class Forwarding(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         async def call(request: Any, context: _Context) -> Any:
             place = self._place(request, context)
             if place is not None:
-                channel, options = self._channel(place.address, request, context)
+                channel, options = self._channel(place.address, request, context.time_remaining())
                 forwarded = channel.unary_unary(method, _serialized, _as_it_is)(request, **options)
                 try:
                     with _Counted(self._calls, place.node, forwarded):
@@ -114,7 +140,7 @@ class Forwarding(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
             place = self._place(request, context)
             is_begun = False
             if place is not None:
-                channel, options = self._channel(place.address, request, context)
+                channel, options = self._channel(place.address, request, context.time_remaining())
                 forwarded = channel.unary_stream(method, _serialized, _as_it_is)(request, **options)
                 try:
                     with _Counted(self._calls, place.node, forwarded):
@@ -160,7 +186,7 @@ class Forwarding(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         return self._elsewhere(kata_id)
 
     def _channel(
-        self, address: str, request: Any, context: _Context
+        self, address: str, request: Any, timeout: float | None = None
     ) -> tuple[grpc.aio.Channel, dict[str, Any]]:
         """Return a channel to another machine, and the options of a call there."""
         if address not in self._channels:
@@ -172,7 +198,7 @@ class Forwarding(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
             *metadata_of(request),
             *gate.metadata_on_behalf(caller.current()),
         ]
-        return channel, {"timeout": context.time_remaining(), "metadata": metadata}
+        return channel, {"timeout": timeout, "metadata": metadata}
 
 
 class _Counted:

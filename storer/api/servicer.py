@@ -33,6 +33,7 @@ from storer.api.backup_servicer import (
 from storer.api.comparer import DIFF_OUTPUTS, Output
 from storer.api.comparisons import Comparisons
 from storer.api.light_messages import LightMessages
+from storer.api.peers import Peers
 from storer.api.streaming import Streams
 from storer.api.verify_servicer import answer_verify_katas
 from storer.api.watch_servicer import answer_watch_kata, answer_watch_katas
@@ -86,7 +87,9 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         threads: CallThreads,
         audit: Audit,
         shortest_partial_id: int,
+        peers: Peers,
     ) -> None:
+        self._peers = peers
         self._audit = audit
         self._shortest_partial_id = shortest_partial_id
         self._katas = katas
@@ -344,7 +347,7 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
     ) -> AsyncIterator[storer_pb2.WatchKatasResponse]:
         """Stream the lights of several katas as they are recorded."""
         async with aclosing(
-            answer_watch_katas(self._threads, self._katas, self._watches, request)
+            answer_watch_katas(self._threads, self._katas, self._watches, self._peers, request)
         ) as parts:
             async for part in parts:
                 yield part

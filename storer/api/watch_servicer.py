@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 from structlog.contextvars import bind_contextvars
@@ -13,16 +14,20 @@ from structlog.contextvars import bind_contextvars
 from cyberdojo.storer.v1 import storer_pb2
 from dojo import kata_ids, limits
 from dojo.access import guesses
-from dojo.errors import InvalidArgument, KataNotFound, Stopping
+from dojo.errors import InvalidArgument, KataMoved, KataNotFound, Stopping
 from dojo.service.call_threads import CallThreads
 from dojo.service.statuses import refusal_of
 from storer.api import converters, option_converters
+from storer.api.peers import Peers
 from storer.kata.edit import At, Edit
 from storer.kata.options import KataOptions
 from storer.katas.repository import Katas
 from storer.katas.watch import Event, Watches, at_of
 
 _log = structlog.get_logger()
+
+# Until a machine that takes a kata over has it.
+_MOVED_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,11 @@ def answer_watch_kata(
 
 
 async def answer_watch_katas(
-    threads: CallThreads, katas: Katas, watches: Watches, request: storer_pb2.WatchKatasRequest
+    threads: CallThreads,
+    katas: Katas,
+    watches: Watches,
+    peers: Peers,
+    request: storer_pb2.WatchKatasRequest,
 ) -> AsyncGenerator[storer_pb2.WatchKatasResponse, None]:
     """Yield what happens in several katas, and why the part of one ends, until all have.
 
@@ -64,7 +73,8 @@ async def answer_watch_katas(
         bind_contextvars(kata=one.kata_id)
         try:
             with guesses.watching_part(one):
-                async with aclosing(_happened(threads, katas, watches, one, fetching)) as happened:
+                here = partial(_happened, threads, katas, watches, one, fetching)
+                async with aclosing(_happened_anywhere(here, peers, one)) as happened:
                     async for each in happened:
                         part = storer_pb2.WatchKatasResponse(kata_id=one.kata_id, happened=each)
                         await parts.put(part)
@@ -89,6 +99,47 @@ async def answer_watch_katas(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _happened_anywhere(
+    here: Callable[[], AsyncGenerator[storer_pb2.WatchKataResponse, None]],
+    peers: Peers,
+    wanted: _Watch,
+) -> AsyncGenerator[storer_pb2.WatchKataResponse, None]:
+    """Yield what happens in a kata, wherever it is, and goes on when the kata moves.
+
+    `here` yields it while this machine owns the kata. Raises as `_happened`.
+    """
+    has_caught_up = False
+    while True:
+        elsewhere = peers.watch(_request_of(wanted))
+        try:
+            async with aclosing(elsewhere or here()) as happened:
+                async for each in happened:
+                    if each.HasField("light"):
+                        wanted.seen[each.avatar] = At(each.light.number)
+                    elif each.HasField("edit"):
+                        wanted.seen[each.avatar] = At(each.edit.light_number, each.edit.number)
+                    elif each.caught_up and has_caught_up:
+                        continue  # it had before the kata moved
+                    has_caught_up = has_caught_up or each.caught_up
+                    yield each
+        except KataMoved:
+            await asyncio.sleep(_MOVED_SECONDS)
+
+
+def _request_of(wanted: _Watch) -> storer_pb2.WatchKataRequest:
+    """Return the request to another machine for what is wanted."""
+    request = storer_pb2.WatchKataRequest(
+        kata_id=wanted.kata_id,
+        seen={name: at.number for name, at in wanted.seen.items()},
+        with_edits=wanted.with_edits,
+        with_options=wanted.with_options,
+    )
+    for name, at in wanted.seen.items():
+        if at.minor:
+            request.seen_edits[name] = at.minor
+    return request
 
 
 async def _happened(

@@ -153,6 +153,11 @@ class Backup:
                 durable.translate_disk_errors()
             ):  # a full disk fails the backup, not just this kata
                 return Snapshot(kata, opened)
+        if self._katas.is_owned(kata_id):
+            kata = opened.enter_context(self._katas.copied(kata_id))
+            if previous is not None and previous.head and head_of(kata).digest == previous.head:
+                return _unchanged(previous)
+            return Snapshot(kata, opened)
         archived = archive.find(kata_id)
         if archived is None:
             raise KataNotFound(kata_id, "it was deleted during the backup")

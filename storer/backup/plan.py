@@ -69,6 +69,8 @@ def _planned(katas: Katas, kata_id: str, previous: Entry | None, begun: datetime
                 if lacks_since is not None:
                     lacks_since = _oldest_after(kata, lacks_since)
         except KataNotFound:
+            if katas.is_owned(kata_id):
+                return _planned_elsewhere(katas, kata_id, previous)
             archived = katas.archive.find(kata_id)
             if archived is None:
                 return Planned(kata_id, State.FAILED, reason="it was just deleted")
@@ -81,6 +83,14 @@ def _planned(katas: Katas, kata_id: str, previous: Entry | None, begun: datetime
     except (OSError, pygit2.GitError, KeyError, ValueError) as error:
         return Planned(kata_id, State.FAILED, reason=f"it can't be read: {error}")
     return Planned(kata_id, State.SENT, is_new=previous is None, lacks_since=lacks_since)
+
+
+def _planned_elsewhere(katas: Katas, kata_id: str, previous: Entry | None) -> Planned:
+    """Return what a backup would do with a kata that another machine owns."""
+    with katas.copied(kata_id) as kata:
+        if previous is not None and previous.head and head_of(kata).digest == previous.head:
+            return Planned(kata_id, State.UNCHANGED)
+    return Planned(kata_id, State.SENT, is_new=previous is None)
 
 
 def _oldest_after(kata: Kata, begun: datetime) -> datetime:

@@ -65,6 +65,10 @@ class Installation:
         """Return which other machine owns a kata, as far as this one knows; None if none does."""
         return None
 
+    def is_owned(self, kata_id: str) -> bool:
+        """Say whether a machine owns a kata, this one or another one."""
+        return False
+
     def ids(self) -> Iterable[str]:
         """Return the ids of the katas that machines own, this one too."""
         return ()
@@ -191,6 +195,10 @@ class SharedInstallation(Installation):
         """Return which other machine owns a kata, as far as this one knows; None if none does."""
         found = self.owners.owner(kata_id)
         return None if found == self.own.node.name else found
+
+    def is_owned(self, kata_id: str) -> bool:
+        """Say whether a machine owns a kata, as far as this one knows."""
+        return self.owners.owner(kata_id) is not None
 
     def ids(self) -> Iterable[str]:
         """Return the ids of the katas that machines own."""

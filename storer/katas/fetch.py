@@ -103,6 +103,22 @@ def _catch_up(places: Places, kata_id: str, folder: Path) -> None:
     places.installation.arrived(kata_id, folder)
 
 
+def copy(places: Places, kata_id: str, folder: Path) -> Kata:
+    """Return a copy of a kata that a machine owns, as it was at one moment, in an empty folder.
+
+    It is made of what every machine can read, and has nothing of runs since the last whole copy in
+    the archive. The owner is not asked. Raises KataNotFound, ArchiveDamaged or others.
+    """
+    kept = places.installation.kept(kata_id)
+    if kept.base is not None:
+        _fill_from(kept.base, places.archive, kata_id, folder)
+    else:
+        store_kata.get(places.archive, kata_id, folder)
+    kata = Kata.detached(folder, kata_id)
+    _add(kept, kata)
+    return kata
+
+
 def _is_to_import(places: Places, kata_id: str) -> bool:
     return places.archive.find(kata_id) is not None or places.imports(kata_id)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -57,6 +58,9 @@ from storer.katas.watch import Events, Watched, at_of
 
 # How often to fetch a kata that another process archives again before it can be locked.
 _ATTEMPTS = 10
+
+# Copies of katas that other machines own, beside what the last backups held.
+COPIES = ".copy-"
 
 # Avatars whose lights the cache keeps for a scan of all katas: those of one kata.
 _SCANNED_AVATARS = 64
@@ -167,12 +171,26 @@ class Katas:
                 lock.enter_context(locks.locked(folder, shared=True))
             except FileNotFoundError:
                 raise KataNotFound(kata_id) from None
-            if not self._containers.exists(kata_id):
+            if not self._is_here(kata_id):
                 raise KataNotFound(kata_id)
             cache, met = self._scan_cache, self.damaged.met
             kata = Kata(folder, kata_id, cache, self._checkpointer, lock, on_damage=met)
             with self._telling_of_damage():
                 yield kata
+
+    def is_owned(self, kata_id: str) -> bool:
+        """Say whether one of several machines owns a kata, as far as this one knows."""
+        return self._places.installation.is_owned(kata_id)
+
+    @contextmanager
+    def copied(self, kata_id: str) -> Iterator[Kata]:
+        """Give a copy of a kata that one of several machines owns, as `fetch.copy` makes it.
+
+        Other calls may have a copy of the same kata.
+        """
+        folder = self._containers.backups_folder
+        with tempfile.TemporaryDirectory(prefix=COPIES, dir=folder) as copied:
+            yield fetch.copy(self._places, kata_id, Path(copied))
 
     def stored_ids(self, prefix: str, after: str) -> Iterator[str]:
         """Yield, in order, the ids of the katas in data-containers and in the archive."""
@@ -185,7 +203,11 @@ class Katas:
 
     def is_stored(self, kata_id: str) -> bool:
         """Say whether a kata is in a data-container or in the archive."""
-        return self._containers.exists(kata_id) or self.archive.find(kata_id) is not None
+        return (
+            self._containers.exists(kata_id)
+            or self.is_owned(kata_id)
+            or self.archive.find(kata_id) is not None
+        )
 
     def whole_id(self, kata_id: str) -> str:
         """Return the id of a kata of which an id, or an old one, is given.

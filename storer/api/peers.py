@@ -1,0 +1,62 @@
+"""The storers of other machines, where a call of this one is about katas of theirs too."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+import grpc.aio
+
+from cyberdojo.storer.v1 import storer_pb2
+from dojo.errors import DojoError, KataDamaged, KataMoved, KataNotFound, StorerUnavailable
+from dojo.refusals import reason_of
+from dojo.service.forwarding import Forwarding
+
+_WATCH = "/cyberdojo.storer.v1.StorerService/WatchKata"
+
+# The machine stops, or does not own the kata any more: another one does.
+_MOVED = {"", "STOPPING", "KATA_MOVED"}
+
+
+class Peers:
+    """The storers of other machines, if there are any. Belongs to the event loop's thread."""
+
+    def __init__(self, forwarding: Forwarding | None) -> None:
+        self._forwarding = forwarding
+
+    def watch(
+        self, request: storer_pb2.WatchKataRequest
+    ) -> AsyncGenerator[storer_pb2.WatchKataResponse, None] | None:
+        """Return what yields what another machine sends of a kata; None if none owns it.
+
+        While it yields, it raises KataMoved, KataNotFound, KataDamaged or StorerUnavailable.
+        """
+        if self._forwarding is None:
+            return None
+        parts = self._forwarding.parts_from_elsewhere(_WATCH, request, request.kata_id)
+        return None if parts is None else _parsed(parts, request.kata_id)
+
+
+async def _parsed(
+    parts: AsyncGenerator[bytes, None], kata_id: str
+) -> AsyncGenerator[storer_pb2.WatchKataResponse, None]:
+    try:
+        async for part in parts:
+            yield storer_pb2.WatchKataResponse.FromString(part)
+    except grpc.aio.AioRpcError as error:
+        raise _error(error, kata_id) from error
+    finally:
+        await parts.aclose()
+    raise KataMoved(kata_id)  # a watch does not end by itself
+
+
+def _error(error: grpc.aio.AioRpcError, kata_id: str) -> DojoError:
+    """Return the domain's error for a refusal by another machine."""
+    reason = reason_of(error)
+    if reason in _MOVED:
+        return KataMoved(kata_id)
+    match reason:
+        case "NO_SUCH_KATA":
+            return KataNotFound(kata_id)
+        case "KATA_DAMAGED" | "ARCHIVE_DAMAGED":
+            return KataDamaged(kata_id, "the copy of another machine", str(error.details()))
+    return StorerUnavailable(str(error.details()))
