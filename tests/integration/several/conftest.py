@@ -8,7 +8,10 @@ import pytest
 from dojo.engine.data_containers import DataContainers
 from support.machines.etcd import Etcd
 from support.services import Service
+from support.storer.fixtures import client, elsewhere, katas_elsewhere, start_storer
 from support.storer.several import Storers
+
+__all__ = ["client", "elsewhere", "katas_elsewhere", "start_storer"]
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import pytest
 from cyberdojo.storer.v1 import storer_pb2
 from support.machines.etcd import Etcd
 from support.services import wait_until
+from support.storer.backups import backup, restore_into
 from support.storer.copies import wait_until_copied
 from support.storer.several import Storers
 from support.storer.storing import AMBER, FILES, GREEN, RED, Katas, a_test, refused
@@ -259,3 +260,53 @@ def test_two_storers_that_are_asked_in_turns_give_numbers_without_gaps(
         for each in range(9)
     ]
     assert numbers == list(range(1, 10))
+
+
+def test_a_watch_of_several_katas_goes_on_when_one_of_them_moves(storers: Storers) -> None:
+    katas = [storers.katas(0).started("whale"), storers.katas(1).started("whale")]
+    request = storer_pb2.WatchKatasRequest(
+        katas=[storer_pb2.WatchKataRequest(kata_id=each) for each in katas]
+    )
+    call = storers.katas(2).stub.WatchKatas(request, timeout=60)
+    parts = ((part.kata_id, part.happened) for part in call)
+    lights = (
+        (kata_id, happened.light.number)
+        for kata_id, happened in parts
+        if happened.HasField("light")
+    )
+    assert sorted(itertools.islice(lights, 2)) == sorted((each, 0) for each in katas)
+    record(storers.katas(2), katas[0], "whale", 1)
+    assert next(lights) == (katas[0], 1)
+    storers.services[0].kill()
+    record(storers.katas(1), katas[0], "whale", 2)
+    assert next(lights) == (katas[0], 2)
+    record(storers.katas(2), katas[1], "whale", 1)
+    assert next(lights) == (katas[1], 1)
+    call.cancel()
+
+
+def test_a_backup_of_any_of_them_has_all_katas_as_they_are_now(
+    make_storers: Callable[[Etcd], Storers], etcd: Etcd, katas_elsewhere: Katas
+) -> None:
+    storers = make_storers(etcd)
+    for copy_seconds in ("3600", "1", "3600"):
+        storers.add(CYBER_DOJO_ARCHIVE_COPY_SECONDS=copy_seconds)
+    made = [storers.katas(number).started("whale") for number in range(3)]
+    wait_until_copied(storers.containers[1].folder(made[1]), whale=0)
+    for kata_id in made:
+        record(storers.katas(0), kata_id, "whale", 1)
+    for number in range(3):
+        found = backup(storers.katas(number))
+        assert not found.failures
+        restored = restore_into(katas_elsewhere, found.tar, overwrite=True)
+        assert sorted(restored.outcomes) == sorted(made)
+        for kata_id in made:
+            assert katas_elsewhere.files(kata_id, "whale").files == files(1)
+            katas_elsewhere.delete(kata_id)
+    before = backup(storers.katas(2))
+    record(storers.katas(2), made[0], "whale", 2)
+    changed = backup(storers.katas(2), since_token=before.token)
+    assert changed.states[made[1]] == "unchanged"
+    assert sorted(restore_into(katas_elsewhere, before.tar).outcomes) == sorted(made)
+    assert list(restore_into(katas_elsewhere, changed.tar).outcomes) == [made[0]]
+    assert len(katas_elsewhere.lights(made[0], "whale")) == 3
