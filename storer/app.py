@@ -107,7 +107,15 @@ def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
         removes=settings.katas_directory_mode == "rw",
     )
     active_calls, changes, checkpointer = ActiveCalls(), Changes(), Checkpointer()
-    joined = machines.join(settings, changes.publish) if settings.etcd else machines.alone(settings)
+
+    async def give_up(kata_id: str) -> bool:
+        return await threads.run(katas.give_up_idle, kata_id, watches.is_watched)
+
+    joined = (
+        machines.join(settings, changes.publish, give_up)
+        if settings.etcd
+        else machines.alone(settings)
+    )
     archive = joined.archive
     with contextlib.suppress(ArchiveUnavailable):  # a store that is back later is claimed then
         archive.claim()

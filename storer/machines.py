@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -39,11 +39,16 @@ def alone(settings: StorerSettings) -> Machines:
     return Machines(Installation(), archive, settings.archive_copy_seconds)
 
 
-def join(settings: StorerSettings, on_lost: Callable[[str], object]) -> Machines:
+def join(
+    settings: StorerSettings,
+    on_lost: Callable[[str], object],
+    give_up: Callable[[str], Awaitable[bool]],
+) -> Machines:
     """Return the place of a storer that is one of several; nothing is sent yet.
 
-    `on_lost` is called with the id of each kata that another machine
-    has taken over. Raises BadSettings or ArchiveUnavailable.
+    `give_up` gives a kata up that another machine wants, and says whether it did. `on_lost` is
+    called with the id of each kata that another machine has taken over. Raises BadSettings or
+    ArchiveUnavailable.
     """
     if not settings.archive:
         raise BadSettings(["CYBER_DOJO_ETCD requires CYBER_DOJO_ARCHIVE, which all machines reach"])
@@ -70,6 +75,6 @@ def join(settings: StorerSettings, on_lost: Callable[[str], object]) -> Machines
         found = None if owner is None else nodes.find(owner)
         return None if found is None else Elsewhere(found.name, found.storer)
 
-    forwarding = Forwarding(elsewhere, settings)
+    forwarding = Forwarding(elsewhere, settings, give_up)
     copy_seconds = settings.archive_copy_seconds or _COPY_SECONDS
     return Machines(installation, archive, copy_seconds, forwarding)

@@ -15,6 +15,7 @@ import structlog
 from dojo import channels, kata_ids, traces
 from dojo.access import caller, gate
 from dojo.errors import KataMoved
+from dojo.refusals import reason_of
 from dojo.service.settings import CallerSettings
 from dojo.service.wrapped_handlers import Handler, WrappedHandlers
 
@@ -24,6 +25,10 @@ _Context = grpc.aio.ServicerContext[Any, Any]
 
 # A call with this metadata was sent on by another machine, and is answered here.
 FORWARDED_KEY = "cyber-dojo-forwarded"
+# And with this one, the caller or a router has asked that machine for this kata, and not by chance.
+WANTED_KEY = "cyber-dojo-wanted"
+# The metadata by which routers choose a machine.
+KATA_KEY = "kata-id"
 
 _DETAILS = "grpc-status-details-bin"
 
@@ -43,10 +48,17 @@ class Forwarding(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
     """Sends calls on to the machine that owns their kata. Belongs to the event loop's thread."""
 
     def __init__(
-        self, elsewhere: Callable[[str], Elsewhere | None], settings: CallerSettings
+        self,
+        elsewhere: Callable[[str], Elsewhere | None],
+        settings: CallerSettings,
+        give_up: Callable[[str], Awaitable[bool]] | None = None,
     ) -> None:
-        """`elsewhere` says where a kata is; None if this machine is to answer."""
+        """`elsewhere` says where a kata is; None if this machine is to answer.
+
+        `give_up` gives a kata up that another machine wants, and says whether it did.
+        """
         self._elsewhere = elsewhere
+        self._give_up = give_up
         self._settings = settings
         self._channels: dict[str, tuple[grpc.aio.Channel, Any]] = {}
         self._calls: dict[str, set[Any]] = {}
@@ -122,9 +134,9 @@ class Forwarding(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
 
     def _one(self, method: str, behaviour: Any) -> Any:
         async def call(request: Any, context: _Context) -> Any:
-            place = self._place(request, context)
+            place = await self._place(request, context)
             if place is not None:
-                channel, options = self._channel(place.address, request, context.time_remaining())
+                channel, options = self._channel(place.address, request, context)
                 forwarded = channel.unary_unary(method, _serialized, _as_it_is)(request, **options)
                 try:
                     with _Counted(self._calls, place.node, forwarded):
@@ -137,10 +149,10 @@ class Forwarding(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
 
     def _parts(self, method: str, behaviour: Any) -> Any:
         async def stream(request: Any, context: _Context) -> AsyncIterator[Any]:
-            place = self._place(request, context)
+            place = await self._place(request, context)
             is_begun = False
             if place is not None:
-                channel, options = self._channel(place.address, request, context.time_remaining())
+                channel, options = self._channel(place.address, request, context)
                 forwarded = channel.unary_stream(method, _serialized, _as_it_is)(request, **options)
                 try:
                     with _Counted(self._calls, place.node, forwarded):
@@ -169,6 +181,8 @@ class Forwarding(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
             is_refusal = error.code() is not grpc.StatusCode.UNAVAILABLE or any(
                 key == _DETAILS for key, _ in trailers
             )
+            if reason_of(error) == "KATA_MOVED":
+                return  # nothing was done there
             if is_refusal:
                 await context.abort(error.code(), error.details() or "", tuple(trailers))
         elif (task := asyncio.current_task()) is not None and task.cancelling():
@@ -177,16 +191,20 @@ class Forwarding(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         if not _may_repeat(method, request):
             raise KataMoved(_kata_id(request))
 
-    def _place(self, request: Any, context: _Context) -> Elsewhere | None:
+    async def _place(self, request: Any, context: _Context) -> Elsewhere | None:
+        """Return which machine is to answer; None if this one is. Raises KataMoved."""
         kata_id = _kata_id(request)
         if not kata_id:
             return None
-        if any(key == FORWARDED_KEY for key, _ in context.invocation_metadata() or ()):
-            return None
-        return self._elsewhere(kata_id)
+        keys = {key for key, _ in context.invocation_metadata() or ()}
+        if FORWARDED_KEY not in keys:
+            return self._elsewhere(kata_id)
+        if WANTED_KEY in keys and self._give_up is not None and await self._give_up(kata_id):
+            raise KataMoved(kata_id)
+        return None
 
     def _channel(
-        self, address: str, request: Any, timeout: float | None = None
+        self, address: str, request: Any, context: _Context | None = None
     ) -> tuple[grpc.aio.Channel, dict[str, Any]]:
         """Return a channel to another machine, and the options of a call there."""
         if address not in self._channels:
@@ -198,7 +216,11 @@ class Forwarding(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
             *metadata_of(request),
             *gate.metadata_on_behalf(caller.current()),
         ]
-        return channel, {"timeout": timeout, "metadata": metadata}
+        if context is None:
+            return channel, {"metadata": metadata}
+        if any(key == KATA_KEY for key, _ in context.invocation_metadata() or ()):
+            metadata.append((WANTED_KEY, "1"))
+        return channel, {"timeout": context.time_remaining(), "metadata": metadata}
 
 
 class _Counted:

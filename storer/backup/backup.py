@@ -153,7 +153,7 @@ class Backup:
                 durable.translate_disk_errors()
             ):  # a full disk fails the backup, not just this kata
                 return Snapshot(kata, opened)
-        if self._katas.is_owned(kata_id):
+        if self._katas.is_in_use(kata_id):
             kata = opened.enter_context(self._katas.copied(kata_id))
             if previous is not None and previous.head and head_of(kata).digest == previous.head:
                 return _unchanged(previous)

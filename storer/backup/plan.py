@@ -69,7 +69,7 @@ def _planned(katas: Katas, kata_id: str, previous: Entry | None, begun: datetime
                 if lacks_since is not None:
                     lacks_since = _oldest_after(kata, lacks_since)
         except KataNotFound:
-            if katas.is_owned(kata_id):
+            if katas.is_in_use(kata_id):
                 return _planned_elsewhere(katas, kata_id, previous)
             archived = katas.archive.find(kata_id)
             if archived is None:

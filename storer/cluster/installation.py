@@ -65,12 +65,12 @@ class Installation:
         """Return which other machine owns a kata, as far as this one knows; None if none does."""
         return None
 
-    def is_owned(self, kata_id: str) -> bool:
-        """Say whether a machine owns a kata, this one or another one."""
+    def is_in_use(self, kata_id: str) -> bool:
+        """Say whether a machine owns a kata, or one gave it up to whoever asks for it next."""
         return False
 
     def ids(self) -> Iterable[str]:
-        """Return the ids of the katas that machines own, this one too."""
+        """Return the ids of the katas that are in use, on this machine too."""
         return ()
 
     def claim(self, kata_id: str, exists: Callable[[], bool]) -> None:
@@ -136,6 +136,12 @@ class Installation:
         """Yield the ids of katas that somebody was deleting who died; the caller deletes each."""
         return ()
 
+    def give_up(self, kata_id: str) -> None:
+        """Have nobody own a kata, so that the next machine that is asked for it does.
+
+        For the kata's lock's holder. Raises as `delete`.
+        """
+
     def release(self, kata_id: str) -> None:
         """Have nobody own a kata, which the archive has as it is. Raises as `delete`."""
 
@@ -196,12 +202,12 @@ class SharedInstallation(Installation):
         found = self.owners.owner(kata_id)
         return None if found == self.own.node.name else found
 
-    def is_owned(self, kata_id: str) -> bool:
-        """Say whether a machine owns a kata, as far as this one knows."""
-        return self.owners.owner(kata_id) is not None
+    def is_in_use(self, kata_id: str) -> bool:
+        """Say whether etcd knows of a kata, as far as this machine knows."""
+        return self.owners.is_in_use(kata_id)
 
     def ids(self) -> Iterable[str]:
-        """Return the ids of the katas that machines own."""
+        """Return the ids of the katas of which etcd knows."""
         return self.owners.ids()
 
     def claim(self, kata_id: str, exists: Callable[[], bool]) -> None:
@@ -297,6 +303,13 @@ class SharedInstallation(Installation):
             kata_id = each.key.removeprefix(self._keys.deletions).decode()
             self._editions.deletions[kata_id] = each.revision
             yield kata_id
+
+    def give_up(self, kata_id: str) -> None:
+        """Have nobody own a kata; etcd keeps what it has of it."""
+        try:
+            self.owners.give_up(kata_id)
+        except OutcomeUnknown as error:
+            raise EtcdUnavailable(str(error)) from error
 
     def release(self, kata_id: str) -> None:
         """Delete a kata from etcd."""

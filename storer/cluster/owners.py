@@ -31,6 +31,9 @@ _PAUSE_SECONDS = 0.1
 
 _LOCKS = 256
 
+# The owner of a kata that its owner gave up: other than one without an owner, it is in use.
+NOBODY = b""
+
 _log = structlog.get_logger()
 
 
@@ -82,16 +85,31 @@ class Owners:
     def owner(self, kata_id: str) -> str | None:
         """Return the node that owns a kata, as far as this one knows; None if nobody does."""
         found = self._known.get(kata_id)
-        return None if found is None else found.decode()
+        return found.decode() if found else None
+
+    def is_in_use(self, kata_id: str) -> bool:
+        """Say whether a node owns a kata, or gave it up to whoever asks for it next."""
+        return self._known.get(kata_id) is not None
 
     def ids(self) -> list[str]:
-        """Return the ids of all katas that a node owns."""
+        """Return the ids of all katas that are in use."""
         return [kata_id for kata_id, _ in self._known.items()]
 
     def held(self, kata_id: str) -> Held | None:
         """Return what this process holds of a kata; None if it does not own it."""
         with self._lock:
             return self._held.get(kata_id)
+
+    def give_up(self, kata_id: str) -> None:
+        """Have nobody own a kata that this process owns: the next claim, of any node, gets it.
+
+        Raises KataMoved, EtcdFull or OutcomeUnknown.
+        """
+        held = self.held(kata_id)
+        revision = self.write(kata_id, [put(self._keys.owner(kata_id), NOBODY)])
+        if held is not None:
+            self.drop(kata_id, held)
+        self._known.note(kata_id, NOBODY, revision)
 
     def is_ours(self, kata_id: str) -> bool:
         """Ask etcd whether this node owns a kata. Raises EtcdUnavailable."""
@@ -172,11 +190,6 @@ class Owners:
         own = put(self._keys.owner(kata_id), self._node.encode())
         revision = self.write(kata_id, [own, *changes])
         self._hold(kata_id, Held(revision, None, is_here=True))
-
-    def released(self, kata_id: str) -> None:
-        """Note that nobody owns a kata any more, as this process has written."""
-        with self._lock:
-            self._held.pop(kata_id, None)
 
     def drop(self, kata_id: str, held: Held) -> None:
         """Hold a kata no longer: it is another's, or has to be claimed again."""

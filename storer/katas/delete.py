@@ -30,7 +30,7 @@ def delete(places: Places, kata_id: str) -> bool:
     """
     containers, directory = places.data_containers, places.katas_directory
     is_stored = containers.exists(kata_id) or places.archive.find(kata_id) is not None
-    is_stored = is_stored or places.installation.owner(kata_id) is not None
+    is_stored = is_stored or places.installation.is_in_use(kata_id)
     if not is_stored and not places.imports(kata_id):
         raise KataNotFound(kata_id, "no data-container, archive or katas directory has this kata")
     places.installation.claim(kata_id, lambda: True)

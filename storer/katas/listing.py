@@ -69,7 +69,7 @@ def is_somewhere(places: Places, kata_id: str) -> bool:
     """Say whether the kata exists in any place."""
     return (
         places.data_containers.exists(kata_id)
-        or places.installation.owner(kata_id) is not None
+        or places.installation.is_in_use(kata_id)
         or places.imports(kata_id)
         or places.archive.find(kata_id) is not None
     )

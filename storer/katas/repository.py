@@ -46,7 +46,7 @@ from storer.kata.lights import LightsCache
 from storer.kata.manifest import Manifest
 from storer.kata.options import KataOptions, Options
 from storer.kata.request import Request
-from storer.katas import create, delete, fetch, fork, fork_avatar, listing
+from storer.katas import create, delete, fetch, fork, fork_avatar, hand_over, listing
 from storer.katas.activity import ActiveCalls
 from storer.katas.changes import Changes
 from storer.katas.damaged_katas import DamagedKatas
@@ -178,13 +178,17 @@ class Katas:
             with self._telling_of_damage():
                 yield kata
 
-    def is_owned(self, kata_id: str) -> bool:
-        """Say whether one of several machines owns a kata, as far as this one knows."""
-        return self._places.installation.is_owned(kata_id)
+    def is_in_use(self, kata_id: str) -> bool:
+        """Say whether a kata is in use on one of several machines, as far as this one knows."""
+        return self._places.installation.is_in_use(kata_id)
+
+    def give_up_idle(self, kata_id: str, is_watched: Callable[[str], bool]) -> bool:
+        """Give a kata up that another machine wants, as `hand_over.give_up_idle` does."""
+        return hand_over.give_up_idle(self._places, kata_id, is_watched)
 
     @contextmanager
     def copied(self, kata_id: str) -> Iterator[Kata]:
-        """Give a copy of a kata that one of several machines owns, as `fetch.copy` makes it.
+        """Give a copy of a kata that is in use on any machine, as `fetch.copy` makes it.
 
         Other calls may have a copy of the same kata.
         """
@@ -205,7 +209,7 @@ class Katas:
         """Say whether a kata is in a data-container or in the archive."""
         return (
             self._containers.exists(kata_id)
-            or self.is_owned(kata_id)
+            or self.is_in_use(kata_id)
             or self.archive.find(kata_id) is not None
         )
 

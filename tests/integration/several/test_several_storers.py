@@ -1,6 +1,8 @@
 """Several storers are one: each answers for every kata, and what one acknowledged is never lost."""
 
 import itertools
+import os
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +10,7 @@ import grpc
 import pytest
 
 from cyberdojo.storer.v1 import storer_pb2
+from storer.katas.hand_over import IDLE_SECONDS
 from support.machines.etcd import Etcd
 from support.services import wait_until
 from support.storer.backups import backup, restore_into
@@ -310,3 +313,35 @@ def test_a_backup_of_any_of_them_has_all_katas_as_they_are_now(
     assert sorted(restore_into(katas_elsewhere, before.tar).outcomes) == sorted(made)
     assert list(restore_into(katas_elsewhere, changed.tar).outcomes) == [made[0]]
     assert len(katas_elsewhere.lights(made[0], "whale")) == 3
+
+
+def test_a_kata_that_nobody_has_used_for_a_while_goes_where_it_is_wanted(
+    storers: Storers,
+) -> None:
+    kata_id = storers.katas(0).started("whale")
+    record(storers.katas(0), kata_id, "whale", 1)
+    wanted = (("kata-id", kata_id),)
+    request = a_test(kata_id, "whale", files(2), request_id="request-two")
+    assert storers.katas(1).stub.RecordTest(request, metadata=wanted).light.number == 2
+    assert storers.owner(kata_id) == 0  # it is in use
+    before = time.time() - IDLE_SECONDS - 1
+    os.utime(storers.containers[0].folder(kata_id).parent, (before, before))
+    assert record(storers.katas(1), kata_id, "whale", 3) == 3
+    assert storers.owner(kata_id) == 0  # nobody has chosen that machine
+    os.utime(storers.containers[0].folder(kata_id).parent, (before, before))
+    request = a_test(kata_id, "whale", files(4), request_id="request-four")
+    assert storers.katas(1).stub.RecordTest(request, metadata=wanted).light.number == 4
+    assert storers.owner(kata_id) == 1
+    assert record(storers.katas(0), kata_id, "whale", 5) == 5
+    assert storers.owner(kata_id) == 1
+
+
+def test_a_kata_that_is_watched_stays(storers: Storers) -> None:
+    kata_id = storers.katas(0).started("whale")
+    with storers.katas(0).watching(kata_id) as parts:
+        assert next(parts).light.number == 0
+        before = time.time() - IDLE_SECONDS - 1
+        os.utime(storers.containers[0].folder(kata_id).parent, (before, before))
+        request = a_test(kata_id, "whale", files(1), request_id="request-one")
+        storers.katas(1).stub.RecordTest(request, metadata=(("kata-id", kata_id),))
+        assert storers.owner(kata_id) == 0

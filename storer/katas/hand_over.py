@@ -1,0 +1,40 @@
+"""Give a kata up, so that another machine takes it over with its next call.
+
+Nothing has to be copied: whoever takes it over reads the archive and etcd. What is here of it is
+removed later. Locks: the lock on the kata's folder is held exclusively, so no call is using it.
+"""
+
+import time
+from collections.abc import Callable
+
+import structlog
+
+from dojo import locks
+from storer.katas.listing import Places
+
+# A kata that was used more recently stays where its runs are, whoever asks for it. The time of the
+# last use is up to a minute older than the use.
+IDLE_SECONDS = 120
+
+_log = structlog.get_logger()
+
+
+def give_up_idle(places: Places, kata_id: str, is_watched: Callable[[str], bool]) -> bool:
+    """Give a kata up if nobody has used it for a while; say whether it was.
+
+    Raises KataMoved or EtcdUnavailable.
+    """
+    idle_seconds = time.time() - places.data_containers.touched(kata_id)
+    if idle_seconds < IDLE_SECONDS or is_watched(kata_id):
+        return False
+    return give_up(places, kata_id)
+
+
+def give_up(places: Places, kata_id: str) -> bool:
+    """Give a kata up unless a call is using it; say whether it was. Raises as `give_up_idle`."""
+    with locks.locked_at_once(places.data_containers.folder(kata_id)) as is_held:
+        if not is_held:
+            return False
+        places.installation.give_up(kata_id)
+    _log.info("kata given up", kata=kata_id)
+    return True
