@@ -176,6 +176,7 @@ async def _serve(
         grace_seconds=run_seconds.MAX_SECONDS + serving.GRACE_SECONDS,
         on_listening=on_listening,
         metrics_listen=settings.metrics_listen,
+        health_listen=settings.health_listen,
         logs_calls=settings.logs_calls,
         take_over_seconds=take_over_seconds,
         memory=Memory(limit_bytes()),

@@ -286,6 +286,8 @@ async def _serve(
             *([] if storer.forwarding is None else [storer.forwarding.close]),
         ],
         metrics_listen=settings.metrics_listen,
+        health_listen=settings.health_listen,
+        unready=storer.installation.unready,
         logs_calls=settings.logs_calls,
         forwarding=storer.forwarding,
     )

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 import grpc.aio
@@ -15,6 +16,7 @@ import structlog
 from google.protobuf import descriptor_pool
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
+from prometheus_client import make_wsgi_app
 
 from dojo import channels, limits, metrics, traces
 from dojo.access.access import Access
@@ -29,12 +31,14 @@ from dojo.errors import (
     EngineUnavailable,
     EtcdUnavailable,
 )
-from dojo.service import log, settings_file, take_over
+from dojo.metrics import REGISTRY
+from dojo.service import log, readiness, settings_file, take_over
 from dojo.service.call_recorder import CallRecorder
 from dojo.service.forwarding import Forwarding
+from dojo.service.http_server import HttpServer
 from dojo.service.interceptor import StatusInterceptor
 from dojo.service.memory import limit_bytes
-from dojo.service.metrics_server import MetricsServer
+from dojo.service.readiness import Readiness
 from dojo.service.receiving import Receiving
 from dojo.service.settings import BadSettings, CommonSettings, load
 from dojo.shares import Memory
@@ -120,6 +124,8 @@ async def serve(
     grace_seconds: float = GRACE_SECONDS,
     take_over_seconds: float = 0.0,
     forwarding: Forwarding | None = None,
+    health_listen: str | None = None,
+    unready: Callable[[], Readiness | None] = lambda: None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then let the calls in progress end, for `grace_seconds`.
 
@@ -133,6 +139,7 @@ async def serve(
     All calls together take no more than their part of `memory`, of which each byte of a request
     takes `request_factor`. If another service has the address, waits `take_over_seconds` for it,
     with everything ready. With `forwarding`, other machines answer calls for what they have.
+    Routers find at `health_listen` whether the service takes calls; `unready` says why not.
     Raises CannotListen.
     """
     sys.setswitchinterval(LOCK_SECONDS)
@@ -160,10 +167,14 @@ async def serve(
     except RuntimeError:
         raise CannotListen(_not_free(listen)) from None
     metrics.ENGINE_UP.set_function(lambda: monitor.is_up)
-    metrics_server = None
-    if metrics_listen is not None:
-        await take_over.wait_until_free(metrics_listen, take_over_seconds)
-        metrics_server = _serve_metrics(metrics_listen)
+    http_servers = []
+    for at, application, name in (
+        (metrics_listen, make_wsgi_app(REGISTRY), "metrics"),
+        (health_listen, readiness.application(partial(_readiness, monitor, unready)), "health"),
+    ):
+        if at is not None:
+            await take_over.wait_until_free(at, take_over_seconds)
+            http_servers.append(_serve_http(at, application, name))
     await asyncio.to_thread(on_listening)
     monitor.start()
     # The objects so far live as long as the process: the garbage collector would only hold up
@@ -181,8 +192,8 @@ async def serve(
     await stopping.wait()
     _log.info("stopping")
     reporting.cancel()
-    if metrics_server is not None:  # first: a service that takes over needs both addresses
-        await asyncio.to_thread(metrics_server.stop)
+    for each in http_servers:  # first: a service that takes over needs all addresses
+        await asyncio.to_thread(each.stop)
     for call in on_stopping:
         call()
     await checks.enter_graceful_shutdown()
@@ -197,13 +208,20 @@ def _not_free(listen: str) -> str:
     return f"can't listen on {listen}: another program does, or it is no address of this machine"
 
 
-def _serve_metrics(listen: str) -> MetricsServer:
+def _serve_http(listen: str, application: Any, name: str) -> HttpServer:
     try:
-        server = MetricsServer(listen)
+        server = HttpServer(listen, application, name)
     except OSError:
         raise CannotListen(_not_free(listen)) from None
-    _log.info("serving metrics", listen=server.address)
+    _log.info(f"serving {name}", listen=server.address)
     return server
+
+
+def _readiness(monitor: EngineMonitor, unready: Callable[[], Readiness | None]) -> Readiness:
+    """Return whether a service takes calls; `unready` says why not, besides the engine."""
+    if not monitor.is_up:
+        return readiness.not_ready("the docker engine does not answer")
+    return unready() or readiness.READY
 
 
 def _methods(services: Iterable[str]) -> list[str]:

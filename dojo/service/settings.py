@@ -274,6 +274,13 @@ class CommonSettings(CallerSettings):
         "host:port where Prometheus finds the service's metrics; each service needs one of its "
         "own, and port 0 takes a free one, which is logged",
     )
+    health_listen: str | None = setting(
+        "CYBER_DOJO_HEALTH_LISTEN",
+        address,
+        None,
+        "host:port where routers ask by HTTP whether the service takes calls (200), not any more "
+        "(404) or can't (503); each service needs one of its own",
+    )
     traces: str = setting(
         "CYBER_DOJO_TRACES",
         endpoint,

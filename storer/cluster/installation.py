@@ -22,7 +22,9 @@ from dojo.etcd.client import (
     delete_range,
     put,
 )
-from dojo.machines.nodes import Nodes, OwnNode
+from dojo.machines.nodes import LEASE_SECONDS, Nodes, OwnNode
+from dojo.service import readiness
+from dojo.service.readiness import Readiness
 from storer.archive.archive import Archive
 from storer.cluster.editions import Editions
 from storer.cluster.keys import RecordKeys
@@ -50,8 +52,16 @@ class Installation:
     def start(self) -> None:
         """Join the others. Raises EtcdUnavailable."""
 
+    def unready(self) -> Readiness | None:
+        """Return why this machine takes no calls; None if it does."""
+        return None
+
     def stop(self) -> None:
         """Leave the others."""
+
+    def is_cut_off(self) -> bool:
+        """Say whether others take this machine for gone."""
+        return False
 
     def is_here(self, kata_id: str) -> bool:
         """Say whether the kata's folder has the kata, as far as this machine knows."""
@@ -186,6 +196,16 @@ class SharedInstallation(Installation):
         self.nodes.stop()
         self.owners.stop()
         self._etcd.close()
+
+    def unready(self) -> Readiness | None:
+        """Return why this machine takes no calls: it is drained, or others take it for gone."""
+        if self.is_cut_off():
+            return readiness.not_ready("etcd does not answer this machine")
+        return readiness.DRAINING if self.own.node.is_draining else None
+
+    def is_cut_off(self) -> bool:
+        """Say whether etcd has not answered for so long that others take this machine for gone."""
+        return self.own.silent_seconds() > LEASE_SECONDS
 
     def is_here(self, kata_id: str) -> bool:
         """Say whether this machine owns the kata, and its folder has all that was acknowledged."""

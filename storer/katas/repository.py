@@ -30,6 +30,7 @@ from dojo.errors import (
     ArchiveUnavailable,
     EngineUnavailable,
     KataDamaged,
+    KataMoved,
     KataNotFound,
 )
 from dojo.processes import Processes
@@ -405,7 +406,10 @@ class Katas:
         """Return the lights of each avatar, except those whose lights can't be read, and options.
 
         The edits, if `with_edits`, are between the lights. Imports nothing: raises KataNotFound.
+        Raises KataMoved if another machine may have the news, as this one is cut off.
         """
+        if self._places.installation.is_cut_off():
+            raise KataMoved(kata_id)
         with self.using(kata_id, importing=False) as kata:
             lights = kata.lights()[0]
             events: Events = lights

@@ -6,17 +6,18 @@ import urllib.request
 from collections.abc import Iterator
 
 import pytest
+from prometheus_client import make_wsgi_app
 
 from dojo.engine.client import operation_of
-from dojo.metrics import OTHER, BoundedNames
-from dojo.service import metrics_server
-from dojo.service.metrics_server import MetricsServer
+from dojo.metrics import OTHER, REGISTRY, BoundedNames
+from dojo.service import http_server
+from dojo.service.http_server import HttpServer
 from storer import metrics
 
 
 @pytest.fixture
-def server() -> Iterator[MetricsServer]:
-    server = MetricsServer("127.0.0.1:0")
+def server() -> Iterator[HttpServer]:
+    server = HttpServer("127.0.0.1:0", make_wsgi_app(REGISTRY), "metrics")
     yield server
     server.stop()
 
@@ -51,7 +52,7 @@ def test_a_request_to_the_engine_is_counted_without_names(
     assert operation_of(method, url) == operation
 
 
-def test_prometheus_gets_all_metrics(server: MetricsServer) -> None:
+def test_prometheus_gets_all_metrics(server: HttpServer) -> None:
     metrics.MAX_DATA_CONTAINERS.set(4711)
     with urllib.request.urlopen(f"http://{server.address}/metrics") as answer:
         text = answer.read().decode()
@@ -59,39 +60,38 @@ def test_prometheus_gets_all_metrics(server: MetricsServer) -> None:
     assert "process_resident_memory_bytes" in text
 
 
-def get(server: MetricsServer) -> int:
+def get(server: HttpServer) -> int:
     """Ask for the metrics; return the status."""
     with urllib.request.urlopen(f"http://{server.address}/metrics") as answer:
         return int(answer.status)
 
 
-def connected(server: MetricsServer) -> socket.socket:
+def connected(server: HttpServer) -> socket.socket:
     host, _, port = server.address.rpartition(":")
     return socket.create_connection((host, int(port)), timeout=60)
 
 
 def test_a_connection_that_lasts_is_closed_whatever_it_sends(
-    server: MetricsServer, monkeypatch: pytest.MonkeyPatch
+    server: HttpServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with connected(server) as slow:
         slow.sendall(b"GET /metrics HTTP/1.1\r\n")
         assert get(server) == 200
-        monkeypatch.setattr(metrics_server, "REQUEST_SECONDS", 0)
+        monkeypatch.setattr(http_server, "REQUEST_SECONDS", 0)
         assert slow.recv(1) == b""
 
 
-def test_silent_connections_keep_nobody_out_and_take_few_threads(server: MetricsServer) -> None:
+def test_silent_connections_keep_nobody_out_and_take_few_threads(server: HttpServer) -> None:
     with contextlib.ExitStack() as opened:
         silent = [
-            opened.enter_context(connected(server))
-            for _ in range(3 * metrics_server.MAX_CONNECTIONS)
+            opened.enter_context(connected(server)) for _ in range(3 * http_server.MAX_CONNECTIONS)
         ]
         assert get(server) == 200
-        for each in silent[: metrics_server.MAX_CONNECTIONS]:
+        for each in silent[: http_server.MAX_CONNECTIONS]:
             assert each.recv(1) == b""
-        assert len(server._server._begun) <= metrics_server.MAX_CONNECTIONS
+        assert len(server._server._begun) <= http_server.MAX_CONNECTIONS
 
 
-def test_two_servers_do_not_share_an_address(server: MetricsServer) -> None:
+def test_two_servers_do_not_share_an_address(server: HttpServer) -> None:
     with pytest.raises(OSError, match="in use"):
-        MetricsServer(server.address)
+        HttpServer(server.address, make_wsgi_app(REGISTRY), "metrics")

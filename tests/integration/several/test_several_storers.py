@@ -1,5 +1,7 @@
 """Several storers are one: each answers for every kata, and what one acknowledged is never lost."""
 
+import contextlib
+import http.client
 import itertools
 import os
 import time
@@ -12,7 +14,7 @@ import pytest
 from cyberdojo.storer.v1 import storer_pb2
 from storer.katas.hand_over import IDLE_SECONDS
 from support.machines.etcd import Etcd
-from support.services import wait_until
+from support.services import free_ports, wait_until
 from support.storer.backups import backup, restore_into
 from support.storer.copies import wait_until_copied
 from support.storer.several import Storers
@@ -345,3 +347,30 @@ def test_a_kata_that_is_watched_stays(storers: Storers) -> None:
         request = a_test(kata_id, "whale", files(1), request_id="request-one")
         storers.katas(1).stub.RecordTest(request, metadata=(("kata-id", kata_id),))
         assert storers.owner(kata_id) == 0
+
+
+def test_a_storer_that_etcd_does_not_answer_tells_routers_and_ends_its_watches(
+    make_storers: Callable[[Etcd], Storers], own_etcd: Etcd
+) -> None:
+    (port,) = free_ports(1)
+    storers = make_storers(own_etcd)
+    storers.add(CYBER_DOJO_HEALTH_LISTEN=f"127.0.0.1:{port}")
+    wait_until(lambda: readiness(port) == (200, "ready"))
+    kata_id = storers.katas(0).started("whale")
+    with storers.katas(0).watching(kata_id) as parts:
+        assert next(parts).light.number == 0
+        own_etcd.freeze()
+        with refused(grpc.StatusCode.UNAVAILABLE, reason="KATA_MOVED"):
+            next(parts)
+        wait_until(lambda: readiness(port)[0] == 503)
+        own_etcd.thaw()
+    wait_until(lambda: readiness(port) == (200, "ready"))
+
+
+def readiness(port: str) -> tuple[int, str]:
+    """Return what a storer answers a router."""
+    connection = http.client.HTTPConnection("127.0.0.1", int(port), timeout=10)
+    with contextlib.closing(connection):
+        connection.request("GET", "/")
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode().strip()

@@ -1,4 +1,4 @@
-"""Serves a service's metrics to Prometheus, by HTTP, on an address of their own."""
+"""Answers programs around a service by HTTP: Prometheus, and routers that ask for its health."""
 
 import contextlib
 import socket
@@ -9,11 +9,7 @@ from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from prometheus_client import make_wsgi_app
-
-from dojo.metrics import REGISTRY
-
-# Prometheus sends a request at once, and has its answer in a fraction of a second. A connection
+# Such programs send a request at once, and have the answer in a fraction of a second. A connection
 # that lasts longer is closed.
 REQUEST_SECONDS = 10
 # Each takes a thread.
@@ -77,19 +73,20 @@ class _Handler(WSGIRequestHandler):
         """Log nothing: the base class would write to standard error, where our log is."""
 
 
-class MetricsServer:
-    """A thread that answers each GET with all metrics, in the format that it asks for."""
+class HttpServer:
+    """A thread that answers each request by a WSGI application."""
 
-    def __init__(self, listen: str) -> None:
-        """Listen on `listen` (host:port). Raises OSError if that can't be listened on."""
+    def __init__(self, listen: str, application: Any, name: str) -> None:
+        """Listen on `listen` (host:port). Raises OSError if that can't be listened on.
+
+        `name` is the thread's.
+        """
         host, _, port = listen.rpartition(":")
         self._host = host
         kind = _ServerOnIPv6 if host.startswith("[") else _Server
-        self._server = make_server(
-            host.strip("[]"), int(port), make_wsgi_app(REGISTRY), kind, _Handler
-        )
+        self._server = make_server(host.strip("[]"), int(port), application, kind, _Handler)
         self._thread = threading.Thread(
-            target=partial(self._server.serve_forever, _POLL_SECONDS), name="metrics", daemon=True
+            target=partial(self._server.serve_forever, _POLL_SECONDS), name=name, daemon=True
         )
         self._thread.start()
 
