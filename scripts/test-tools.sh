@@ -73,3 +73,4 @@ unpack() {
 
 unpack "the tests check alerts with it" prometheus usr/bin/prometheus usr/bin/promtool
 unpack "the tests of several machines start it" etcd-server usr/bin/etcd
+unpack "the tests of several machines route with it" haproxy usr/sbin/haproxy

@@ -200,6 +200,7 @@ def connect() -> Iterator[Callable[[str], grpc.Channel]]:
         options = [
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
             ("grpc.max_send_message_length", -1),
+            ("grpc.enable_http_proxy", 0),
         ]
         channels.append(grpc.insecure_channel(address, options=options))
         return channels[-1]

@@ -14,6 +14,7 @@ import pytest
 from support.machines.fleet import Fleet
 from support.machines.host import Host
 from support.machines.network import Network
+from support.storer.s3 import S3Server
 
 PORT = "7000"
 
@@ -221,3 +222,15 @@ def test_a_host_has_a_name_and_a_folder_as_a_machine_has(hosts: list[Host]) -> N
 def test_a_command_that_fails_on_a_host_is_told(hosts: list[Host]) -> None:
     with pytest.raises(subprocess.CalledProcessError, match="exit status 3"):
         hosts[0].run("sh", "-c", "exit 3")
+
+
+def test_a_store_on_one_host_serves_another_until_its_host_is_lost(hosts: list[Host]) -> None:
+    n1, n2, _ = hosts
+    store = S3Server(address=n1.address, popen=n1.popen)
+    program = "import urllib.request as r, sys; r.urlopen(sys.argv[1], None, float(sys.argv[2]))"
+    get = [sys.executable, "-c", program, store.url]
+    n2.run(*get, "10")
+    n1.lose()
+    store.stop()
+    with pytest.raises(subprocess.CalledProcessError):
+        n2.run(*get, "0.3")

@@ -19,7 +19,7 @@ from typing import Any
 from support import test_run
 from support.machines.network import Network
 from support.paths import TESTS
-from support.services import STOP_SECONDS
+from support.services import STOP_SECONDS, wait_until
 
 _CLONE_NEWPID = 0x20000000  # of <linux/sched.h>
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -84,8 +84,7 @@ class Host:
         # A new thread, because it starts processes in the host's namespace of processes only.
         with ThreadPoolExecutor(1) as thread:
             process = thread.submit(self._popen, command, **options).result()
-        running = [each for each in self._processes if each.returncode is None]
-        self._processes = [*running, process]
+        self._processes.append(process)
         return process
 
     def run(self, *command: str) -> str:
@@ -97,11 +96,12 @@ class Host:
         return str(output)
 
     def freeze(self) -> None:
-        """Freeze all processes of the host at once.
+        """Freeze all processes of the host at once, and wait until none of them runs.
 
         Its kernel still takes connections, and what is sent on them.
         """
         self.run("sh", "-c", "kill -STOP -1")
+        wait_until(self._is_frozen)
 
     def thaw(self) -> None:
         """Let the processes of a frozen host continue."""
@@ -142,11 +142,17 @@ class Host:
             [*enter, "env", f"--chdir={folder}", *command], env=known, **options
         )
 
+    def _is_frozen(self) -> bool:
+        # In the order of their ids: the first process, which is never frozen, and last this one.
+        _, *states, _ = self.run("ps", "-e", "-L", "-o", "stat=").split()
+        # Others than those that run or can be woken are stopped, or are so when they wake up.
+        return not any(state.startswith(("R", "S")) for state in states)
+
     def _wait(self) -> None:
         """Wait until the host has ended. It ends when all its processes have been waited for."""
         for each in self._processes:
             each.wait(STOP_SECONDS)
-        self._processes = []
+        self._processes.clear()
         keeper, self._keeper = self._keeper, None
         assert keeper is not None
         assert keeper.stdin is not None

@@ -6,6 +6,8 @@ import subprocess
 import sys
 import threading
 
+from support.services import Popen
+
 ENVIRON = {
     "AWS_ACCESS_KEY_ID": "tests",
     "AWS_SECRET_ACCESS_KEY": "tests",
@@ -13,16 +15,21 @@ ENVIRON = {
     "AWS_DEFAULT_REGION": "eu-west-1",
 }
 
-_RUNNING = re.compile(r"Running on (http://127\.0\.0\.1:\d+)")
+_RUNNING = re.compile(r"Running on (http://[\d.]+:\d+)")
 
 
 class S3Server:
     """A running store."""
 
-    def __init__(self, port: int = 0) -> None:
-        """Start the store, on a free port by default."""
-        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-        self._process = subprocess.Popen(
+    def __init__(
+        self, port: int = 0, *, address: str = "127.0.0.1", popen: Popen = subprocess.Popen
+    ) -> None:
+        """Start the store, on a free port of the IP address by default.
+
+        `popen` starts the process, as subprocess.Popen does.
+        """
+        command = [sys.executable, "-m", "moto.server", "-H", address, "-p", str(port)]
+        self._process = popen(
             command, env={**os.environ, **ENVIRON}, stderr=subprocess.PIPE, text=True
         )
         assert self._process.stderr is not None
