@@ -112,6 +112,13 @@ class StartPointNotFound(NotFound):
         super().__init__(f"{display_name[:80]!r} is none of the {kind}", display_name=display_name)
 
 
+class MachineNotFound(NotFound):
+    """No machine of this name lives."""
+
+    def __init__(self, name: str, known: list[str]) -> None:
+        super().__init__(f"{name[:80]!r} is none of the machines: {', '.join(known)}")
+
+
 class AlreadyExists(DojoError):
     """A kata with this id exists already."""
 
@@ -356,6 +363,13 @@ class StorerUnavailable(DojoError):
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"the storer can't be asked: {reason}")
+
+
+class OnlyMachine(DojoError):
+    """There is one machine, and what was asked for takes several."""
+
+    def __init__(self) -> None:
+        super().__init__("this is the only machine: CYBER_DOJO_ETCD is not set")
 
 
 class EtcdUnavailable(DojoError):

@@ -58,6 +58,7 @@ class StorerClient:
         """
         if self._view is not None and not self._view.is_ours(kata_id):
             self.import_kata(kata_id)
+            self._view.wait_until_ours(kata_id)
         try:
             return call()
         except KataNotFound:

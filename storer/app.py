@@ -12,6 +12,7 @@ from functools import partial
 import grpc.aio
 from google.protobuf.descriptor import FileDescriptor
 
+from cyberdojo.machines.v1 import machines_pb2, machines_pb2_grpc
 from cyberdojo.startpoints.v1 import startpoints_pb2, startpoints_pb2_grpc
 from cyberdojo.status.v1 import status_pb2
 from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
@@ -33,6 +34,7 @@ from dojo.shares import Memory
 from storer import machines, metrics
 from storer.api.comparisons import Comparisons
 from storer.api.light_messages import LightMessages
+from storer.api.machines_servicer import MachinesServicer
 from storer.api.peers import Peers
 from storer.api.servicer import StorerServicer
 from storer.api.start_points_servicer import StartPointsServicer
@@ -60,6 +62,7 @@ from storer.start_points.start_points import StartPoints
 from storer.verify.katas import Verifier
 from storer.workers.archiver import Archiver, Policy
 from storer.workers.damage_checker import DamageChecker
+from storer.workers.drainer import Drainer
 from storer.workers.replicator import Replicator
 from storer.workers.source_remover import SourceRemover
 from storer.workers.stale_remover import StaleRemover
@@ -79,6 +82,8 @@ class Storer:
     survey: Survey
     damage_checker: DamageChecker
     stale_remover: StaleRemover
+    drainer: Drainer
+    machines: MachinesServicer
     installation: Installation
     forwarding: Forwarding | None
     processes: list[Processes]
@@ -160,6 +165,10 @@ def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
     remover = SourceRemover(
         katas, directory, data_containers, audit, intake=intake, verifier=verifier()
     )
+    peers = Peers(joined.forwarding)
+    describe = StorerDescription(
+        settings.archive, data_containers, active_calls, archiver, replicator, catalog
+    ).add_to
     servicer = StorerServicer(
         katas=katas,
         watches=watches,
@@ -175,7 +184,7 @@ def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
         threads=threads,
         audit=audit,
         shortest_partial_id=settings.shortest_partial_id,
-        peers=Peers(joined.forwarding),
+        peers=peers,
     )
     return Storer(
         katas=katas,
@@ -187,14 +196,14 @@ def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
         survey=Survey(data_containers, checkpointer, catalog, damaged, disks),
         damage_checker=DamageChecker(damaged, verifier()),
         stale_remover=StaleRemover(katas, data_containers),
+        drainer=Drainer(katas, joined.installation),
+        machines=MachinesServicer(joined.installation, peers, describe, audit),
         installation=joined.installation,
         forwarding=joined.forwarding,
         processes=[checking, large],
         servicer=servicer,
         start_points=StartPointsServicer(start_points, threads),
-        describe=StorerDescription(
-            settings.archive, data_containers, active_calls, archiver, replicator, catalog
-        ).add_to,
+        describe=describe,
     )
 
 
@@ -241,6 +250,7 @@ async def _serve(
         storer.remover.start()
         if storer.installation.is_shared:
             storer.stale_remover.start()
+            storer.drainer.start()
         if settings.metrics_listen is not None:
             storer.survey.start()
             storer.damage_checker.start()
@@ -256,6 +266,9 @@ async def _serve(
         ),
         _full_name(startpoints_pb2.DESCRIPTOR): partial(
             startpoints_pb2_grpc.add_StartPointsServiceServicer_to_server, storer.start_points
+        ),
+        _full_name(machines_pb2.DESCRIPTOR): partial(
+            machines_pb2_grpc.add_MachinesServiceServicer_to_server, storer.machines
         ),
         status_servicer.SERVICE: status.add_to,
     }
@@ -279,6 +292,7 @@ async def _serve(
                     storer.replicator,
                     storer.remover,
                     storer.stale_remover,
+                    storer.drainer,
                     storer.checkpointer,
                     storer.installation,
                 )

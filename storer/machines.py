@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -21,6 +22,19 @@ from storer.settings import StorerSettings
 
 # Unless a setting says otherwise: what the archive has need not be in etcd, which is small.
 _COPY_SECONDS = 5
+
+
+def _other(kata_id: str, own: str, nodes: Nodes) -> Node | None:
+    """Return the machine that takes a kata instead of one that is being drained; None if none can.
+
+    Each machine that is asked says the same one (rendezvous hashing).
+    """
+    others = [each for each in nodes.all() if each.name != own and not each.is_draining]
+    return max(
+        others,
+        key=lambda each: hashlib.sha256(f"{each.name} {kata_id}".encode()).digest(),
+        default=None,
+    )
 
 
 @dataclass(frozen=True)
@@ -73,6 +87,8 @@ def join(
     def elsewhere(kata_id: str) -> Elsewhere | None:
         owner = installation.owner(kata_id)
         found = None if owner is None else nodes.find(owner)
+        if found is None and installation.is_draining() and owners.held(kata_id) is None:
+            found = _other(kata_id, node.name, nodes)
         return None if found is None else Elsewhere(found.name, found.storer)
 
     forwarding = Forwarding(elsewhere, settings, give_up)

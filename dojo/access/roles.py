@@ -18,6 +18,7 @@ class Role(Enum):
 _STORER = "/cyberdojo.storer.v1.StorerService/"
 _START_POINTS = "/cyberdojo.startpoints.v1.StartPointsService/"
 _STATUS = "/cyberdojo.status.v1.StatusService/"
+_MACHINES = "/cyberdojo.machines.v1.MachinesService/"
 _RUNNER = "/cyberdojo.runner.v1.RunnerService/"
 
 _ALL = frozenset(Role)
@@ -53,6 +54,8 @@ ROLES: Mapping[str, frozenset[Role]] = {
     _STORER + "RestoreKatas": _OPERATOR,
     _STATUS + "GetStatus": _OPERATOR,  # it tells settings
     _STATUS + "GetVersion": _ALL,
+    _MACHINES + "ListMachines": _OPERATOR,
+    _MACHINES + "DrainMachine": _OPERATOR,
     _START_POINTS + "ListLanguages": _ALL,
     _START_POINTS + "ListExercises": _ALL,
     _START_POINTS + "ListCustomStartPoints": _ALL,

@@ -109,10 +109,10 @@ class OwnNode:
         """Return for how long etcd has not answered this machine."""
         return time.monotonic() - self._heard
 
-    def drain(self) -> None:
-        """Tell the others that this machine takes no more katas."""
+    def drain(self, *, end: bool = False) -> None:
+        """Tell the others that this machine takes no more katas, or takes some again."""
         with self._lock:
-            self._node = replace(self._node, is_draining=True)
+            self._node = replace(self._node, is_draining=not end)
         self._changed.set()
 
     def stop(self) -> None:

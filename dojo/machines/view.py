@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from dojo.errors import KataMoved
@@ -9,6 +10,10 @@ from dojo.etcd.client import Etcd
 from dojo.machines.keys import Keys
 from dojo.machines.mirror import Mirror
 from dojo.machines.nodes import Node, Nodes
+
+# News of etcd come within milliseconds.
+_NEWS_SECONDS = 2.0
+_LOOK_SECONDS = 0.005
 
 
 class View:
@@ -43,6 +48,17 @@ class View:
         if owner is None or owner == self._node.encode():
             return None
         return self.nodes.find(owner.decode())
+
+    def wait_until_ours(self, kata_id: str) -> None:
+        """Wait for the news that this machine owns a kata, which it has just claimed.
+
+        Raises KataMoved if another one does, or the news do not come.
+        """
+        deadline = time.monotonic() + _NEWS_SECONDS
+        while not self.is_ours(kata_id):
+            if self.elsewhere(kata_id) is not None or time.monotonic() > deadline:
+                raise KataMoved(kata_id)
+            time.sleep(_LOOK_SECONDS)
 
     def check_ours(self, kata_id: str) -> None:
         """Ask etcd whether this machine owns a kata. Raises KataMoved or EtcdUnavailable."""

@@ -114,6 +114,20 @@ class Forwarding(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         finally:
             call.cancel()
 
+    async def call(
+        self, name: str, address: str, method: str, request: Any, seconds: float
+    ) -> bytes:
+        """Call another machine; return its answer, serialized.
+
+        Raises grpc.aio.AioRpcError, and asyncio.CancelledError if the machine is gone.
+        """
+        channel, options = self._channel(address, request)
+        call = channel.unary_unary(method, _serialized, _as_it_is)(
+            request, timeout=seconds, **options
+        )
+        with _Counted(self._calls, name, call):
+            return bytes(await call)
+
     async def close(self) -> None:
         """Close the connections to other machines."""
         for channel, _ in self._channels.values():

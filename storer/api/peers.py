@@ -7,11 +7,21 @@ from collections.abc import AsyncGenerator
 import grpc.aio
 
 from cyberdojo.storer.v1 import storer_pb2
-from dojo.errors import DojoError, KataDamaged, KataMoved, KataNotFound, StorerUnavailable
+from dojo.errors import (
+    DojoError,
+    KataDamaged,
+    KataMoved,
+    KataNotFound,
+    OnlyMachine,
+    StorerUnavailable,
+)
 from dojo.refusals import reason_of
 from dojo.service.forwarding import Forwarding
 
 _WATCH = "/cyberdojo.storer.v1.StorerService/WatchKata"
+
+# How long another machine may take to tell of itself.
+_CALL_SECONDS = 3
 
 # The machine stops, or does not own the kata any more: another one does.
 _MOVED = {"", "STOPPING", "KATA_MOVED"}
@@ -22,6 +32,15 @@ class Peers:
 
     def __init__(self, forwarding: Forwarding | None) -> None:
         self._forwarding = forwarding
+
+    async def call(self, name: str, address: str, method: str, request: object) -> bytes:
+        """Call the storer of another machine; return its answer, serialized.
+
+        Raises grpc.aio.AioRpcError, and asyncio.CancelledError if the machine is gone.
+        """
+        if self._forwarding is None:
+            raise OnlyMachine
+        return await self._forwarding.call(name, address, method, request, _CALL_SECONDS)
 
     def watch(
         self, request: storer_pb2.WatchKataRequest

@@ -22,7 +22,7 @@ from dojo.etcd.client import (
     delete_range,
     put,
 )
-from dojo.machines.nodes import LEASE_SECONDS, Nodes, OwnNode
+from dojo.machines.nodes import LEASE_SECONDS, Node, Nodes, OwnNode
 from dojo.service import readiness
 from dojo.service.readiness import Readiness
 from storer.archive.archive import Archive
@@ -58,6 +58,30 @@ class Installation:
 
     def stop(self) -> None:
         """Leave the others."""
+
+    own_name = ""
+
+    def machines(self) -> list[Node]:
+        """Return the machines that live, in the order of their names; none if this is the only one.
+
+        This one is among them.
+        """
+        return []
+
+    def owners_of_all(self) -> list[str]:
+        """Return the name of each kata's owner; "" for a kata that was given up."""
+        return []
+
+    def own_ids(self) -> list[str]:
+        """Return the ids of the katas that this machine owns, of those that others can take."""
+        return []
+
+    def is_draining(self) -> bool:
+        """Say whether this machine takes no more katas."""
+        return False
+
+    def drain(self, *, end: bool) -> None:
+        """Take no more katas, or take some again."""
 
     def is_cut_off(self) -> bool:
         """Say whether others take this machine for gone."""
@@ -201,7 +225,34 @@ class SharedInstallation(Installation):
         """Return why this machine takes no calls: it is drained, or others take it for gone."""
         if self.is_cut_off():
             return readiness.not_ready("etcd does not answer this machine")
-        return readiness.DRAINING if self.own.node.is_draining else None
+        return readiness.DRAINING if self.is_draining() else None
+
+    @property
+    def own_name(self) -> str:  # type: ignore[override]  # read-only in both
+        """The name of this machine."""
+        return self.own.node.name
+
+    def machines(self) -> list[Node]:
+        """Return the machines that live, this one as it is now."""
+        others = {node.name: node for node in self.nodes.all()}
+        found = {**others, self.own.node.name: self.own.node}
+        return [found[name] for name in sorted(found)]
+
+    def owners_of_all(self) -> list[str]:
+        """Return the name of each kata's owner."""
+        return self.owners.all()
+
+    def own_ids(self) -> list[str]:
+        """Return the ids of the katas that this machine owns."""
+        return self.owners.own_ids()
+
+    def is_draining(self) -> bool:
+        """Say whether this machine takes no more katas."""
+        return self.own.node.is_draining
+
+    def drain(self, *, end: bool) -> None:
+        """Take no more katas, or take some again; the others are told."""
+        self.own.drain(end=end)
 
     def is_cut_off(self) -> bool:
         """Say whether etcd has not answered for so long that others take this machine for gone."""

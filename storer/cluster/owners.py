@@ -95,6 +95,15 @@ class Owners:
         """Return the ids of all katas that are in use."""
         return [kata_id for kata_id, _ in self._known.items()]
 
+    def all(self) -> list[str]:
+        """Return the owner of each kata in use; "" for one that was given up."""
+        return [owner.decode() for _, owner in self._known.items()]
+
+    def own_ids(self) -> list[str]:
+        """Return the ids of the katas that this node owns."""
+        own = self._node.encode()
+        return [kata_id for kata_id, owner in self._known.items() if owner == own]
+
     def held(self, kata_id: str) -> Held | None:
         """Return what this process holds of a kata; None if it does not own it."""
         with self._lock:

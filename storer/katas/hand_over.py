@@ -32,9 +32,12 @@ def give_up_idle(places: Places, kata_id: str, is_watched: Callable[[str], bool]
 
 def give_up(places: Places, kata_id: str) -> bool:
     """Give a kata up unless a call is using it; say whether it was. Raises as `give_up_idle`."""
-    with locks.locked_at_once(places.data_containers.folder(kata_id)) as is_held:
-        if not is_held:
-            return False
+    try:
+        with locks.locked_at_once(places.data_containers.folder(kata_id)) as is_held:
+            if not is_held:
+                return False
+            places.installation.give_up(kata_id)
+    except FileNotFoundError:  # it was never brought here
         places.installation.give_up(kata_id)
     _log.info("kata given up", kata=kata_id)
     return True

@@ -183,6 +183,15 @@ class Katas:
         """Say whether a kata is in use on one of several machines, as far as this one knows."""
         return self._places.installation.is_in_use(kata_id)
 
+    def give_up(self, kata_id: str) -> None:
+        """Give a kata up, unless a call is using it, as `hand_over.give_up` does; end its watches.
+
+        A kata of which this process does not know yet is claimed first.
+        """
+        self._places.installation.claim(kata_id, lambda: False)
+        if hand_over.give_up(self._places, kata_id):
+            self._changes.publish(kata_id)
+
     def give_up_idle(self, kata_id: str, is_watched: Callable[[str], bool]) -> bool:
         """Give a kata up that another machine wants, as `hand_over.give_up_idle` does."""
         return hand_over.give_up_idle(self._places, kata_id, is_watched)

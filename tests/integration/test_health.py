@@ -17,6 +17,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 )
 
 from cyberdojo.colour.v1 import colour_pb2
+from cyberdojo.machines.v1 import machines_pb2
 from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
 from cyberdojo.startpoints.v1 import startpoints_pb2
 from cyberdojo.status.v1 import status_pb2, status_pb2_grpc
@@ -30,6 +31,7 @@ SERVICES = {
     "storer": [
         storer_pb2.DESCRIPTOR.services_by_name["StorerService"],
         startpoints_pb2.DESCRIPTOR.services_by_name["StartPointsService"],
+        machines_pb2.DESCRIPTOR.services_by_name["MachinesService"],
         status_pb2.DESCRIPTOR.services_by_name["StatusService"],
     ],
     "runner": [

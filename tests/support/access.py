@@ -19,6 +19,7 @@ from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from cyberdojo.machines.v1 import machines_pb2
 from cyberdojo.runner.v1 import runner_pb2
 from cyberdojo.startpoints.v1 import startpoints_pb2
 from cyberdojo.status.v1 import status_pb2
@@ -35,7 +36,7 @@ from dojo.service.settings import CommonSettings
 
 SERVICES = [
     service
-    for module in (storer_pb2, startpoints_pb2, status_pb2, runner_pb2)
+    for module in (storer_pb2, startpoints_pb2, machines_pb2, status_pb2, runner_pb2)
     for service in module.DESCRIPTOR.services_by_name.values()
 ]
 METHODS = [method for service in SERVICES for method in service.methods]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from cyberdojo.machines.v1 import machines_pb2
 from cyberdojo.runner.v1 import runner_pb2
 from cyberdojo.startpoints.v1 import startpoints_pb2
 from cyberdojo.status.v1 import status_pb2
@@ -31,6 +32,7 @@ RPCS = [
     for file in (
         storer_pb2.DESCRIPTOR,
         startpoints_pb2.DESCRIPTOR,
+        machines_pb2.DESCRIPTOR,
         runner_pb2.DESCRIPTOR,
         status_pb2.DESCRIPTOR,
     )

@@ -7,6 +7,7 @@ import pytest
 from google.protobuf import descriptor_pb2
 
 from cyberdojo.colour.v1 import colour_pb2
+from cyberdojo.machines.v1 import machines_pb2
 from cyberdojo.output.v1 import output_pb2
 from cyberdojo.refusal.v1 import refusal_pb2
 from cyberdojo.results.v1 import results_pb2
@@ -18,7 +19,7 @@ from support.old_client import BEFORE_EDITS, BEFORE_LIGHT_FACTS, descriptors
 
 TODAY: tuple[Any, ...] = (
     *(colour_pb2, output_pb2, refusal_pb2, results_pb2),
-    *(runner_pb2, startpoints_pb2, status_pb2, storer_pb2),
+    *(runner_pb2, startpoints_pb2, machines_pb2, status_pb2, storer_pb2),
 )
 # What was changed on purpose, before the first release; CHANGELOG.md tells callers of it.
 _ONE_OUTPUT = "edd3d36: an output is one message in both services"

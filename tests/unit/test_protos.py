@@ -11,6 +11,7 @@ import grpc
 import grpc.aio
 import pytest
 
+from cyberdojo.machines.v1 import machines_pb2
 from cyberdojo.runner.v1 import runner_pb2
 from cyberdojo.startpoints.v1 import startpoints_pb2
 from cyberdojo.status.v1 import status_pb2
@@ -30,7 +31,7 @@ PROTOS = sorted((TOP / "protos/cyberdojo").rglob("*.proto"))
 SERVICE_CONFIG = (TOP / "protos/service_config.json").read_text()
 RPCS = {
     method.full_name.rpartition(".")[2]: method
-    for module in (storer_pb2, startpoints_pb2, status_pb2, runner_pb2)
+    for module in (storer_pb2, startpoints_pb2, machines_pb2, status_pb2, runner_pb2)
     for service in module.DESCRIPTOR.services_by_name.values()
     for method in service.methods
 }

@@ -77,6 +77,8 @@ def test_the_table_names_only_errors_that_exist() -> None:
         (errors.ArchiveUnavailable("gone"), grpc.StatusCode.UNAVAILABLE),
         (errors.ArchiveDamaged("49/a.A.tar.zst", "b"), grpc.StatusCode.DATA_LOSS),
         (errors.StorerUnavailable("gone"), grpc.StatusCode.UNAVAILABLE),
+        (errors.MachineNotFound("n9", ["n1"]), grpc.StatusCode.NOT_FOUND),
+        (errors.OnlyMachine(), grpc.StatusCode.FAILED_PRECONDITION),
         (errors.EtcdUnavailable("gone"), grpc.StatusCode.UNAVAILABLE),
         (errors.EtcdFull("no space"), grpc.StatusCode.RESOURCE_EXHAUSTED),
         (errors.KataMoved("5A0F824303"), grpc.StatusCode.UNAVAILABLE),

@@ -37,6 +37,11 @@ class Model:
     options: dict[str, dict[str, bool]] = field(default_factory=dict)
     changes: int = 0
 
+    def options_of(self, avatar: str) -> dict[str, dict[str, bool]]:
+        """Return the options of a kata that is forked from the avatar: those that hold for it."""
+        hold = {**self.options.get("", {}), **self.options.get(avatar, {})}
+        return {"": hold} if hold else {}
+
 
 @dataclass(frozen=True)
 class Tar:
@@ -155,9 +160,8 @@ class History:
             if len(self._models) < MAX_KATAS:
                 at = number % len(lights)
                 request = storer_pb2.ForkKataRequest(kata_id=kata_id, avatar=name, light_number=at)
-                options = self._models[kata_id].options
-                hold = {**options.get("", {}), **options.get(name, {})}
-                forked = Model(dict(lights[at]), {}, {"": hold} if hold else {}, int(bool(hold)))
+                options = self._models[kata_id].options_of(name)
+                forked = Model(dict(lights[at]), {}, options, len(options))
                 self._add(self._katas.stub.ForkKata(request).kata_id, forked)
 
     def _fork_avatar(self, kata: int, avatar: int, number: int) -> None:
@@ -168,8 +172,10 @@ class History:
                     kata_id=kata_id, avatar=name, light_number=at, with_avatar=True
                 )
                 forked = self._katas.stub.ForkKata(request).kata_id
-                model = Model(dict(self._models[kata_id].files), {name: lights[: at + 1]})
-                self._add(forked, deepcopy(model))
+                model = self._models[kata_id]
+                history = {name: deepcopy(lights[: at + 1])}
+                options = model.options_of(name)
+                self._add(forked, Model(dict(model.files), history, options, len(options)))
                 self._compare(forked)
 
     def _archive(self, kata: int) -> None:

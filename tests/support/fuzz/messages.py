@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from hypothesis import strategies as st
 
+from cyberdojo.machines.v1 import machines_pb2
 from cyberdojo.runner.v1 import runner_pb2
 from cyberdojo.startpoints.v1 import startpoints_pb2
 from cyberdojo.status.v1 import status_pb2
@@ -18,8 +19,8 @@ from support.fuzz import katas, strengths, tars
 
 STORER = [
     method
-    for service in ("StorerService", "StartPointsService", "StatusService")
-    for file in (storer_pb2, startpoints_pb2, status_pb2)
+    for service in ("StorerService", "StartPointsService", "MachinesService", "StatusService")
+    for file in (storer_pb2, startpoints_pb2, machines_pb2, status_pb2)
     if service in file.DESCRIPTOR.services_by_name
     for method in file.DESCRIPTOR.services_by_name[service].methods
 ]

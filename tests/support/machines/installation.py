@@ -1,0 +1,102 @@
+"""Three nodes that are one installation: on each a storer and a member of etcd; and a router.
+
+Their archive is a folder that all of them see, as a file server would be.
+"""
+
+import contextlib
+import secrets
+from pathlib import Path
+
+from support.machines.etcd_cluster import EtcdCluster
+from support.machines.fleet import Fleet
+from support.machines.node import PORTS
+from support.machines.router import Router
+from support.services import Service, wait_until
+from support.storer.fixtures import defects
+
+HEALTH_PORT = 7002
+
+_NAMES = ("n1", "n2", "n3")
+
+
+class Installation:
+    """Storers n1, n2 and n3 behind a router."""
+
+    def __init__(self, fleet: Fleet, archive: Path) -> None:
+        """Start everything, and wait until the router takes calls for all."""
+        self._archive = archive
+        self.name = f"test-{secrets.token_hex(4)}"
+        self.nodes = {node.name: node for node in fleet.start_nodes(*_NAMES)}
+        self.etcd = EtcdCluster(list(self.nodes.values()))
+        self.etcd.start()
+        self.storers: dict[str, Service] = {}
+        for name in self.nodes:
+            self.start_storer(name)
+        (host,) = fleet.start_hosts("router")
+        self.router = Router(host, list(self.nodes.values()), HEALTH_PORT)
+        self.router.start()
+        self.wait_until_up()
+
+    def start_storer(self, name: str) -> None:
+        """Start the storer of a node that is on, and whose member of etcd is."""
+        node = self.nodes[name]
+        members = self.etcd.members
+        # Each asks the member on its own node first.
+        first = sorted(members, key=lambda each: each != name)
+        self.storers[name] = node.service(
+            "storer",
+            CYBER_DOJO_ETCD=",".join(members[each].address for each in first),
+            CYBER_DOJO_INSTALLATION=self.name,
+            CYBER_DOJO_NODE=name,
+            CYBER_DOJO_ARCHIVE=str(self._archive),
+            CYBER_DOJO_ARCHIVE_COPY_SECONDS="2",
+            CYBER_DOJO_HEALTH_LISTEN=f"{node.address}:{HEALTH_PORT}",
+        )
+
+    def address(self, name: str) -> str:
+        """Return where the storer of a node listens."""
+        return f"{self.nodes[name].address}:{PORTS['storer']}"
+
+    def owner(self, kata_id: str) -> str | None:
+        """Return the node that owns a kata, as etcd has it; None if it does not answer now."""
+        for member in self.etcd.members.values():
+            with contextlib.suppress(OSError):
+                value = member.get(f"/{self.name}/owner/{kata_id}")
+                return None if value is None else value.decode()
+        return None
+
+    def lose(self, name: str) -> None:
+        """Lose a node: its storer, its engine, its member of etcd."""
+        self.nodes[name].lose()
+        self.storers[name].kill()  # it is dead, and this is told
+
+    def close(self) -> None:
+        """Stop the router and the storers; assert that these logged no defect."""
+        self.router.kill()
+        for storer in self.storers.values():
+            if storer.is_running:
+                storer.stop()
+        found = [defect for storer in self.storers.values() for defect in defects(storer)]
+        assert not found, "".join(found)
+
+    def bring_back(self, name: str) -> None:
+        """Start a node that was lost, with the disk that it had."""
+        self.nodes[name].start()
+        self.etcd.members[name].begin()
+        self.etcd.members[name].wait_until_healthy()
+        self.start_storer(name)
+
+    def cut_off_from_peers(self, name: str) -> None:
+        """Cut a node off from the other nodes, and not from its clients."""
+        node = self.nodes[name]
+        for other in self.nodes.values():
+            if other is not node:
+                node.network.cut(node.link, other.link)
+
+    def heal(self) -> None:
+        """Mend the network."""
+        next(iter(self.nodes.values())).network.heal()
+
+    def wait_until_up(self) -> None:
+        """Wait until the router sends calls to all nodes."""
+        wait_until(lambda: set(self.router.states("storer").values()) == {"UP"})
