@@ -130,8 +130,9 @@ def test_a_storer_and_a_runner_on_a_node_serve_the_tests_with_the_nodes_volumes(
             max_seconds=60,
             colour_rule=COLOUR_RULE,
         )
-        done = runner_pb2_grpc.RunnerServiceStub(channel).Run(request, timeout=60)
-    assert done.colour == GREEN
+        run = runner_pb2_grpc.RunnerServiceStub(channel).Run
+        assert [run(request, timeout=60).colour for _ in range(2)] == [GREEN, GREEN]
+        assert runner.troubles() == []
     volume = f"{test_run.namespace_name()}-kata-{kata_id}"
     assert volume in docker(node, "volume", "ls", "--quiet").split()
     assert volume not in docker(other, "volume", "ls", "--quiet").split()
