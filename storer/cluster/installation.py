@@ -99,6 +99,10 @@ class Installation:
         """Return which other machine owns a kata, as far as this one knows; None if none does."""
         return None
 
+    def is_ours(self, kata_id: str) -> bool:
+        """Say whether this machine owns a kata, as far as it knows."""
+        return True
+
     def is_in_use(self, kata_id: str) -> bool:
         """Say whether a machine owns a kata, or one gave it up to whoever asks for it next."""
         return False
@@ -272,6 +276,10 @@ class SharedInstallation(Installation):
         """Return which other machine owns a kata, as far as this one knows; None if none does."""
         found = self.owners.owner(kata_id)
         return None if found == self.own.node.name else found
+
+    def is_ours(self, kata_id: str) -> bool:
+        """Say whether this machine owns a kata, as far as it knows."""
+        return self.owners.owner(kata_id) == self.own_name
 
     def is_in_use(self, kata_id: str) -> bool:
         """Say whether etcd knows of a kata, as far as this machine knows."""

@@ -232,7 +232,7 @@ class Owners:
         held = self.held(kata_id)
         if held is not None and not self._is_still_ours(kata_id, held):
             self.drop(kata_id, held)
-            if owner is not None:
+            if owner:
                 _log.info("kata taken over", kata=kata_id, by=owner.decode())
                 self._on_lost(kata_id)
 

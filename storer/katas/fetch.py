@@ -76,7 +76,8 @@ def _fetch_shared(places: Places, intake: Intake, kata_id: str, *, importing: bo
         is_from_before = containers.exists(kata_id) and not installation.was_here(folder)
         return is_from_before or (importing and _is_to_import(places, kata_id))
 
-    if not importing and installation.owner(kata_id) is not None:
+    # What only looks, such as a watch, takes no kata from where its next call goes.
+    if not importing and installation.is_in_use(kata_id) and not installation.is_ours(kata_id):
         raise KataMoved(kata_id)
     installation.claim(kata_id, exists)
     if containers.exists(kata_id):

@@ -1,5 +1,7 @@
 """Fixtures of tests with several storers."""
 
+import contextlib
+import http.client
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -37,3 +39,17 @@ def storers(make_storers: Callable[[Etcd], Storers], etcd: Etcd) -> Storers:
     for _ in range(3):
         made.add()
     return made
+
+
+@pytest.fixture
+def readiness() -> Callable[[str], tuple[int, str]]:
+    """Returns what a storer answers a router that asks it at a port of this machine."""
+
+    def readiness(port: str) -> tuple[int, str]:
+        connection = http.client.HTTPConnection("127.0.0.1", int(port), timeout=10)
+        with contextlib.closing(connection):
+            connection.request("GET", "/")
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode().strip()
+
+    return readiness

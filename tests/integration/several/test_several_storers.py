@@ -1,7 +1,5 @@
 """Several storers are one: each answers for every kata, and what one acknowledged is never lost."""
 
-import contextlib
-import http.client
 import itertools
 import os
 import time
@@ -350,7 +348,9 @@ def test_a_kata_that_is_watched_stays(storers: Storers) -> None:
 
 
 def test_a_storer_that_etcd_does_not_answer_tells_routers_and_ends_its_watches(
-    make_storers: Callable[[Etcd], Storers], own_etcd: Etcd
+    make_storers: Callable[[Etcd], Storers],
+    own_etcd: Etcd,
+    readiness: Callable[[str], tuple[int, str]],
 ) -> None:
     (port,) = free_ports(1)
     storers = make_storers(own_etcd)
@@ -365,12 +365,3 @@ def test_a_storer_that_etcd_does_not_answer_tells_routers_and_ends_its_watches(
         wait_until(lambda: readiness(port)[0] == 503)
         own_etcd.thaw()
     wait_until(lambda: readiness(port) == (200, "ready"))
-
-
-def readiness(port: str) -> tuple[int, str]:
-    """Return what a storer answers a router."""
-    connection = http.client.HTTPConnection("127.0.0.1", int(port), timeout=10)
-    with contextlib.closing(connection):
-        connection.request("GET", "/")
-        answer = connection.getresponse()
-        return answer.status, answer.read().decode().strip()
