@@ -1,0 +1,1 @@
+"""Histories that are made without a storer, right and wrong ones."""
