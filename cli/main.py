@@ -36,6 +36,7 @@ COMMANDS = {
     },
     "Services": {
         "status": ("cli.commands.status:command", "Show how both services are."),
+        "cluster": ("cli.commands.cluster:command", "Show several machines, and drain one."),
         "storer": ("storer.__main__:command", "The service that keeps katas."),
         "runner": ("runner.__main__:command", "The service that runs their tests."),
     },

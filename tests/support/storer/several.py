@@ -92,9 +92,9 @@ class Storers:
         return f"127.0.0.1:{self._ports[number]}"
 
     def owner(self, kata_id: str) -> int | None:
-        """Return the number of the storer that owns a kata, as etcd has it."""
+        """Return the number of the storer that owns a kata, as etcd has it; None if none does."""
         value = self._etcd.get(f"/{self._installation}/owner/{kata_id}")
-        return None if value is None else int(value.decode().removeprefix("n"))
+        return int(value.decode().removeprefix("n")) if value else None
 
     def record_count(self, kata_id: str) -> int:
         """Return how many records etcd has of a kata."""

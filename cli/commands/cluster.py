@@ -1,0 +1,111 @@
+"""`cyber-dojo cluster`: the machines of an installation that has several."""
+
+from __future__ import annotations
+
+import click
+
+from cli import exits
+from cli.storer_command import Session, json_fields, storer_command
+from cli.terminal.complaint import complain
+from cli.terminal.quantities import counted
+from cli.terminal.tables import Column, Table
+from cyberdojo.machines.v1 import machines_pb2, machines_pb2_grpc
+
+_SECONDS = 10.0
+
+
+@click.group()
+def command() -> None:
+    """Show the machines of an installation, and take one out of it."""
+
+
+@json_fields(
+    *("name", "storer", "runner", "version", "draining", "katas"),
+    *("uncopied_katas", "archive_lag_seconds", "problem"),
+)
+def _status(session: Session) -> int:
+    """Show the machines that live: their katas, what the archive lacks of them, what is wrong.
+
+    Exits with 1 if something is wrong with one of them.
+    """
+    stub = machines_pb2_grpc.MachinesServiceStub(session.client.channel)
+    found = stub.ListMachines(machines_pb2.ListMachinesRequest(), timeout=_SECONDS)
+    screen = session.screen
+    if screen.as_json:
+        for each in found.machines:
+            screen.record(_json(each))
+    elif not found.machines:
+        screen.say("this is the only machine")
+    else:
+        table = Table(
+            Column("MACHINE"), Column("STATE"), Column("KATAS", is_right=True), Column("ARCHIVE")
+        )
+        for each in found.machines:
+            table.add(each.name, _state(each), str(each.kata_count), _archive(each))
+        table.show(screen)
+        if found.free_kata_count:
+            free = counted(found.free_kata_count, "kata")
+            screen.say(f"{free} on no machine: the next one that is asked takes each")
+    problems = [each for each in found.machines if each.problem]
+    for each in problems:
+        complain(f"{each.name}: {each.problem}")
+    return exits.FOUND if problems else exits.GOOD
+
+
+def _state(machine: machines_pb2.Machine) -> str:
+    if not machine.version:
+        return "does not answer"
+    return "draining" if machine.draining else "up"
+
+
+def _archive(machine: machines_pb2.Machine) -> str:
+    if not machine.HasField("archive_lag"):
+        return "has all" if machine.version else "unknown"
+    seconds = machine.archive_lag.ToTimedelta().total_seconds()
+    count = counted(machine.uncopied_kata_count, "kata")
+    return f"lacks lights of {count}, the oldest for {seconds:.0f} s"
+
+
+def _json(machine: machines_pb2.Machine) -> dict[str, object]:
+    lag = machine.archive_lag if machine.HasField("archive_lag") else None
+    return {
+        "name": machine.name,
+        "storer": machine.storer,
+        "runner": machine.runner or None,
+        "version": machine.version or None,
+        "draining": machine.draining,
+        "katas": machine.kata_count,
+        "uncopied_katas": machine.uncopied_kata_count,
+        "archive_lag_seconds": lag.ToTimedelta().total_seconds() if lag else None,
+        "problem": machine.problem or None,
+    }
+
+
+@click.argument("machine")
+def _drain(session: Session, machine: str) -> int:
+    """Have a machine take no more katas, and give up those that it has.
+
+    The others take each with its next call. `cluster status` tells how many are left. The machine
+    takes katas again after `undrain`, or when its storer is started again.
+    """
+    return _set(session, machine, end=False)
+
+
+@click.argument("machine")
+def _undrain(session: Session, machine: str) -> int:
+    """Have a machine that is being drained take katas again."""
+    return _set(session, machine, end=True)
+
+
+def _set(session: Session, machine: str, *, end: bool) -> int:
+    stub = machines_pb2_grpc.MachinesServiceStub(session.client.channel)
+    stub.DrainMachine(machines_pb2.DrainMachineRequest(name=machine, end=end), timeout=_SECONDS)
+    if session.screen.as_json:
+        session.screen.record({"name": machine, "draining": not end})
+    else:
+        session.screen.say(f"{machine} {'takes katas again' if end else 'is being drained'}")
+    return exits.GOOD
+
+
+for _name, _run in (("status", _status), ("drain", _drain), ("undrain", _undrain)):
+    command.add_command(storer_command(_run), _name)

@@ -1,0 +1,185 @@
+"""Groups that practise while machines fail: each call is made again until it is answered."""
+
+import secrets
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from typing import Any, NamedTuple
+
+import grpc
+
+from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
+from support.histories.attempts import Attempt
+from support.histories.client import Client
+from support.histories.recorder import Recorder
+from support.services import wait_until
+from support.storer.storing import FILES, a_manifest, a_test
+
+# Of one attempt: a call to a frozen machine is not answered before it thaws.
+CALL_SECONDS = 5
+_PAUSE_SECONDS = 0.05
+
+# Its answer will be another one, if the call is made again.
+_AGAIN = {
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.CANCELLED,
+    grpc.StatusCode.UNKNOWN,
+    grpc.StatusCode.ABORTED,
+}
+
+_OPTIONS = [
+    ("grpc.enable_retries", 0),
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.max_reconnect_backoff_ms", 500),
+]
+
+
+class Practice:
+    """Avatars in several katas, each in a thread, that record tests until they are told to stop."""
+
+    def __init__(self, addresses: Sequence[str], *, katas: int, avatars: int) -> None:
+        """Create the katas and start the avatars by the storers or routers at these addresses.
+
+        Each avatar has one of the addresses. The threads begin at once.
+        """
+        self.recorder = Recorder()
+        self._is_stopped = threading.Event()
+        self._failures: list[BaseException] = []
+        self.progress: list[int] = []
+        self._gaps: list[float] = []
+        self._channels = [
+            grpc.insecure_channel(addresses[each % len(addresses)], _OPTIONS)
+            for each in range(katas * avatars)
+        ]
+        self.kata_ids = [self._create(self._client(each)) for each in range(katas)]
+        self._threads = []
+        for number in range(katas * avatars):
+            self.progress.append(0)
+            self._gaps.append(0.0)
+            kata_id = self.kata_ids[number % katas]
+            self._threads.append(
+                threading.Thread(target=self._practise, args=(number, kata_id), daemon=True)
+            )
+        for thread in self._threads:
+            thread.start()
+
+    def wait_for(self, more: int, seconds: float = 60) -> None:
+        """Wait until each avatar has recorded so many more tests."""
+        wanted = [each + more for each in self.progress]
+
+        def has_them() -> bool:
+            self._raise()
+            return all(now >= then for now, then in zip(self.progress, wanted, strict=True))
+
+        wait_until(has_them, seconds)
+
+    def stop(self) -> None:
+        """Have the avatars stop after the call that they are making, and wait for them."""
+        self._is_stopped.set()
+        for thread in self._threads:
+            thread.join()
+        self._raise()
+
+    def longest_gap_seconds(self) -> float:
+        """Return the longest time for which an avatar waited for an answer."""
+        return max(self._gaps)
+
+    def read(self, address: str) -> list[Attempt]:
+        """Return what a storer says of all katas, for the checker of histories."""
+        final = Recorder()
+        with closing(grpc.insecure_channel(address, _OPTIONS)) as channel:
+            client = Client(storer_pb2_grpc.StorerServiceStub(channel), final, seconds=60)
+            for kata_id in self.kata_ids:
+                client.read(kata_id, with_contents=True)
+        return final.attempts()
+
+    def close(self) -> None:
+        """Stop, and close the connections."""
+        self._is_stopped.set()
+        for thread in self._threads:
+            thread.join()
+        for channel in self._channels:
+            channel.close()
+
+    def _practise(self, number: int, kata_id: str) -> None:
+        try:
+            client = self._client(number)
+            request_id = secrets.token_hex(8)
+            avatar = self._until_answered(
+                client, lambda each: each.start_avatar(kata_id, request_id=request_id)
+            )
+            while not self._is_stopped.is_set():
+                begun = time.monotonic()
+                request = _test(kata_id, avatar)
+                self._until_answered(client, lambda each: each.record_test(request))  # noqa: B023
+                self._gaps[number] = max(self._gaps[number], time.monotonic() - begun)
+                self.progress[number] += 1
+        except BaseException as error:  # noqa: BLE001 - it is raised where somebody waits
+            self._failures.append(error)
+
+    def _create(self, client: Client) -> str:
+        request_id = secrets.token_hex(8)
+        manifest = a_manifest()
+        return self._until_answered(client, lambda each: each.create_kata(manifest, request_id))
+
+    def _client(self, number: int) -> Client:
+        channel = self._channels[number]
+        if number % 2:  # the others leave it to the router which machine they get
+            channel = grpc.intercept_channel(channel, _KataId())
+        stub = storer_pb2_grpc.StorerServiceStub(channel)
+        return Client(stub, self.recorder, f"client {number}", seconds=CALL_SECONDS)
+
+    def _until_answered(self, client: Client, call: Callable[[Client], object]) -> str:
+        while True:
+            try:
+                return str(call(client))
+            except grpc.RpcError as error:
+                if error.code() not in _AGAIN or self._is_stopped.is_set():
+                    raise
+                time.sleep(_PAUSE_SECONDS)
+
+    def _raise(self) -> None:
+        if self._failures:
+            raise self._failures[0]
+
+
+def _test(kata_id: str, avatar: str) -> storer_pb2.RecordTestRequest:
+    """Return a test that no other one is like."""
+    return a_test(
+        kata_id,
+        avatar,
+        {**FILES, "hiker.c": secrets.token_hex(2000).encode()},
+        stdout=secrets.token_hex(8).encode(),
+        request_id=secrets.token_hex(8),
+    )
+
+
+class _Details(NamedTuple):
+    method: Any
+    timeout: Any
+    metadata: Any
+    credentials: Any
+    wait_for_ready: Any
+    compression: Any
+
+
+class _KataId(grpc.UnaryUnaryClientInterceptor):  # type: ignore[type-arg]  # generic in the stubs
+    """Adds the metadata by which a router chooses a machine."""
+
+    def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
+        metadata = [*(details.metadata or ())]
+        if kata_id := getattr(request, "kata_id", ""):
+            metadata.append(("kata-id", kata_id))
+        return continuation(
+            _Details(
+                details.method,
+                details.timeout,
+                metadata,
+                details.credentials,
+                details.wait_for_ready,
+                getattr(details, "compression", None),
+            ),
+            request,
+        )
