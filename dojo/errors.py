@@ -365,6 +365,20 @@ class StorerUnavailable(DojoError):
         super().__init__(f"the storer can't be asked: {reason}")
 
 
+class EtcdBehind(DojoError):
+    """etcd has lost its data: the archive has what was written later than anything that etcd knows.
+
+    Whatever is written now would count as older.
+    """
+
+    def __init__(self, kata_id: str) -> None:
+        super().__init__(
+            f"kata {kata_id}: the archive has a copy of a later owner than etcd knows of: etcd has "
+            "lost its data; restore it from a snapshot",
+            kata_id=kata_id,
+        )
+
+
 class OnlyMachine(DojoError):
     """There is one machine, and what was asked for takes several."""
 

@@ -35,7 +35,7 @@ from contextlib import contextmanager
 from itertools import product
 
 from dojo import kata_ids
-from dojo.errors import ArchiveOfAnother, KataNotFound
+from dojo.errors import ArchiveOfAnother, EtcdBehind, KataNotFound
 from storer.archive.archive import (
     HEAD_BYTES,
     SEAL_BYTES,
@@ -140,6 +140,7 @@ class StoredArchive(Archive):
         self.claim()
         digest = hashlib.sha256()
         stem = self._own(kata_id)
+        self._refuse_older(kata_id, stem)
         self._store.write(stem + _END, seal(pieces, digest))
         for copy in self._copies(stem):
             self._store.delete(_copy_key(stem, copy))
@@ -239,6 +240,11 @@ class StoredArchive(Archive):
         """Return what the keys begin with under which this machine writes a kata."""
         return _with_edition(_stem(kata_id), self.edition(kata_id))
 
+    def newest_token(self, kata_id: str) -> int:
+        """Return the newest edition of a kata as a number; 0 if there is none."""
+        editions = [] if self._edition_of is None else self._editions(kata_id)
+        return max((int(edition or "0", 16) for edition, _ in editions), default=0)
+
     def newest_edition(self, kata_id: str) -> str:
         """Return the newest edition of an archived kata. Raises KataNotFound."""
         return self._required(kata_id).removeprefix(_stem(kata_id)).removeprefix(".")
@@ -269,6 +275,16 @@ class StoredArchive(Archive):
         """Return the editions of a kata, and whether each says that the kata was deleted."""
         found = map(_parts, self._store.keys(_stem(kata_id) + "."))
         return [(edition, is_deleted) for each, edition, is_deleted in found if each == kata_id]
+
+    def _refuse_older(self, kata_id: str, stem: str) -> None:
+        """Raise EtcdBehind if there is a newer edition than the one whose keys begin with `stem`.
+
+        A former owner could write its own: that does no harm, and does not get here for long.
+        """
+        if self._edition_of is not None:
+            own = int(stem.removeprefix(f"{_stem(kata_id)}."), 16)
+            if self.newest_token(kata_id) > own:
+                raise EtcdBehind(kata_id)
 
     def _delete_before(self, kata_id: str, stem: str) -> None:
         """Delete the editions of a kata before the one whose keys begin with `stem`."""

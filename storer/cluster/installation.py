@@ -11,7 +11,7 @@ from pathlib import Path
 
 import structlog
 
-from dojo.errors import EtcdUnavailable, KataMoved, LockHeld
+from dojo.errors import EtcdBehind, EtcdUnavailable, KataMoved, LockHeld
 from dojo.etcd import rpc_pb2
 from dojo.etcd.client import (
     Etcd,
@@ -29,7 +29,7 @@ from storer.archive.archive import Archive
 from storer.cluster.editions import Editions
 from storer.cluster.keys import RecordKeys
 from storer.cluster.ledger import Kept, SharedLedger
-from storer.cluster.owners import Owners
+from storer.cluster.owners import NOBODY, Owners
 from storer.cluster.records import Records
 from storer.fs import durable
 from storer.kata.edit import At
@@ -111,31 +111,35 @@ class Installation:
         """Return the ids of the katas that are in use, on this machine too."""
         return ()
 
-    def claim(self, kata_id: str, exists: Callable[[], bool]) -> None:
-        """Make this machine the owner of a kata.
+    def claim(self, kata_id: str, exists: Callable[[], bool]) -> bool:
+        """Make this machine the owner of a kata; say whether it had no owner.
 
         `exists` says whether there is such a kata if nobody owns it. Raises KataNotFound, KataMoved
         or EtcdUnavailable.
         """
+        return False
 
     def continues(self, kata_id: str, folder: Path) -> bool:
         """Say whether what is in the folder of a claimed kata only lacks what etcd has of it."""
         return True
 
-    def was_here(self, folder: Path) -> bool:
-        """Say whether what is in the folder is, or was, a kata of the installation."""
-        return True
+    def is_superseded(self, kata_id: str, folder: Path) -> bool:
+        """Say whether others have all that is in the folder of a kata that this machine owned.
 
-    def is_stale(self, kata_id: str) -> bool:
-        """Say whether this machine surely does not own a kata. For its lock's holder.
-
-        Raises EtcdUnavailable.
+        For the kata's lock's holder. Raises EtcdUnavailable or ArchiveUnavailable.
         """
         return False
 
-    def is_new(self, kata_id: str, folder: Path) -> bool:
-        """Say whether the kata in the folder was never one of the installation's."""
-        return False
+    def check(self, kata_id: str) -> None:
+        """Raise EtcdBehind if the archive has a kata from a later claim than this machine's."""
+
+    def is_newest(self, kata_id: str, folder: Path) -> bool:
+        """Say whether nobody can have more of a kata without an owner than what is in its folder.
+
+        It was never one of the installation's, or this machine had it last. Raises
+        ArchiveUnavailable.
+        """
+        return True
 
     def kept(self, kata_id: str) -> Kept:
         """Return what the others would need of a kata besides its archived copy."""
@@ -289,34 +293,42 @@ class SharedInstallation(Installation):
         """Return the ids of the katas of which etcd knows."""
         return self.owners.ids()
 
-    def claim(self, kata_id: str, exists: Callable[[], bool]) -> None:
-        """Make this machine the owner of a kata."""
-        self.owners.claim(kata_id, exists)
+    def claim(self, kata_id: str, exists: Callable[[], bool]) -> bool:
+        """Make this machine the owner of a kata; say whether it had no owner."""
+        return self.owners.claim(kata_id, exists).was_free
 
     def continues(self, kata_id: str, folder: Path) -> bool:
         """Say whether the folder has the token that this machine had just before."""
         held = self.owners.held(kata_id)
-        if held is None or held.before is None:
-            return False
-        try:
-            return int((folder / NOTE).read_text("ascii")) == held.before
-        except (FileNotFoundError, ValueError):
-            return False
+        return held is not None and held.before is not None and held.before == _token_in(folder)
 
-    def was_here(self, folder: Path) -> bool:
-        """Say whether a machine brought what is in the folder up to date."""
-        return (folder / NOTE).exists()
+    def is_superseded(self, kata_id: str, folder: Path) -> bool:
+        """Say whether another machine has claimed the kata since, or archived it, or deleted it.
 
-    def is_stale(self, kata_id: str) -> bool:
-        """Say whether etcd has another owner, or none, and this process does not claim the kata."""
-        if self.owners.owner(kata_id) == self.own.node.name:
+        An etcd that knows of nobody is not enough: it may have lost its data.
+        """
+        if self.is_ours(kata_id) or self.owners.held(kata_id) is not None:
             return False
-        return self.owners.held(kata_id) is None and not self.owners.is_ours(kata_id)
+        token = _token_in(folder)
+        found = self._etcd.get(self._keys.owner(kata_id))
+        if found is not None:
+            return found.value not in {self.own_name.encode(), NOBODY} and found.revision > token
+        return self._archive.newest_token(kata_id) >= token > 0
 
-    def is_new(self, kata_id: str, folder: Path) -> bool:
-        """Say whether nobody owned the kata in the folder before, and no machine brought it."""
+    def check(self, kata_id: str) -> None:
+        """Raise EtcdBehind if the archive has a later edition than this owner's would be."""
         held = self.owners.held(kata_id)
-        return held is not None and held.was_free and not self.was_here(folder)
+        if held is not None and self._archive.newest_token(kata_id) > held.token:
+            raise EtcdBehind(kata_id)
+
+    def is_newest(self, kata_id: str, folder: Path) -> bool:
+        """Say whether the archive has nothing from after this machine brought the kata up to date.
+
+        Who owned it later would have archived it, or be its owner still. If etcd has lost its data,
+        this is the newest that there is.
+        """
+        token = _token_in(folder)
+        return not (folder / NOTE).exists() or self._archive.newest_token(kata_id) <= token
 
     def kept(self, kata_id: str) -> Kept:
         """Return what etcd has of a kata."""
@@ -408,3 +420,11 @@ class SharedInstallation(Installation):
         if held is not None:
             self.owners.drop(kata_id, held)
         return revision
+
+
+def _token_in(folder: Path) -> int:
+    """Return the token with which a kata was brought up to date; 0 if there is none."""
+    try:
+        return int((folder / NOTE).read_text("ascii"))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return 0

@@ -120,11 +120,6 @@ class Owners:
             self.drop(kata_id, held)
         self._known.note(kata_id, NOBODY, revision)
 
-    def is_ours(self, kata_id: str) -> bool:
-        """Ask etcd whether this node owns a kata. Raises EtcdUnavailable."""
-        found = self._etcd.get(self._keys.owner(kata_id))
-        return found is not None and found.value == self._node.encode()
-
     def claim(self, kata_id: str, exists: Callable[[], bool]) -> Held:
         """Make this process the owner of a kata, unless it is; return what it holds.
 

@@ -104,17 +104,17 @@ def archive(
 
 
 def remove_stale(places: Places, kata_id: str) -> None:
-    """Remove what is here of a kata that another machine owns, or nobody.
+    """Remove what is here of a kata that others have by now, as this machine had it or newer.
 
-    Raises KataInUse, EngineUnavailable or EtcdUnavailable.
+    Raises KataInUse, EngineUnavailable, ArchiveUnavailable or EtcdUnavailable.
     """
     containers, folder = places.data_containers, places.data_containers.folder(kata_id)
-    if not places.installation.was_here(folder) or not places.installation.is_stale(kata_id):
+    if not places.installation.is_superseded(kata_id, folder):
         return
     with locks.locked_at_once(folder) as is_held:
         if not is_held:
             raise KataInUse(kata_id, "a call is in progress")
-        if places.installation.is_stale(kata_id):
+        if places.installation.is_superseded(kata_id, folder):
             containers.delete(kata_id, empty=partial(_empty, folder))
             _log.info("stale kata removed", kata=kata_id)
 

@@ -73,13 +73,16 @@ def _fetch_shared(places: Places, intake: Intake, kata_id: str, *, importing: bo
         return False
 
     def exists() -> bool:
-        is_from_before = containers.exists(kata_id) and not installation.was_here(folder)
-        return is_from_before or (importing and _is_to_import(places, kata_id))
+        is_newest = containers.exists(kata_id) and installation.is_newest(kata_id, folder)
+        return is_newest or (importing and _is_to_import(places, kata_id))
 
     # What only looks, such as a watch, takes no kata from where its next call goes.
     if not importing and installation.is_in_use(kata_id) and not installation.is_ours(kata_id):
         raise KataMoved(kata_id)
-    installation.claim(kata_id, exists)
+    was_free = installation.claim(kata_id, exists)
+    if installation.is_settled(kata_id) and containers.exists(kata_id):
+        return False
+    installation.check(kata_id)
     if containers.exists(kata_id):
         with contextlib.suppress(FileNotFoundError), locks.locked(folder):
             publish.recover(folder)
@@ -88,7 +91,7 @@ def _fetch_shared(places: Places, intake: Intake, kata_id: str, *, importing: bo
             if installation.continues(kata_id, folder):
                 _catch_up(places, kata_id, folder)
                 return True
-            if installation.is_new(kata_id, folder):
+            if was_free and installation.is_newest(kata_id, folder):
                 installation.replace(kata_id, partial(store_kata.whole, folder, kata_id))
                 installation.arrived(kata_id, folder)
                 return True

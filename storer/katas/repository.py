@@ -154,10 +154,7 @@ class Katas:
         self._places.installation.trim(kata_id, newest, options_sha256)
 
     def remove_stale(self, kata_id: str) -> None:
-        """Remove what is here of a kata that another machine owns, unless somebody uses it.
-
-        Raises EngineUnavailable, EtcdUnavailable, or KataInUse.
-        """
+        """Remove what is here of a kata that others have, as `delete.remove_stale` does."""
         delete.remove_stale(self._places, kata_id)
 
     @contextmanager

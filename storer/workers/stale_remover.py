@@ -9,8 +9,8 @@ from storer.workers.worker import Worker
 
 _log = structlog.get_logger()
 
-# A kata that is in use here, or an etcd that does not answer, is asked again after this time.
-_SECONDS = 30
+# How often to look; a kata that is in use then, or of which etcd tells nothing, stays until later.
+_SECONDS = 15
 
 
 class StaleRemover(Worker):

@@ -2,8 +2,10 @@
 
 import itertools
 import os
+import shutil
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -365,3 +367,49 @@ def test_a_storer_that_etcd_does_not_answer_tells_routers_and_ends_its_watches(
         wait_until(lambda: readiness(port)[0] == 503)
         own_etcd.thaw()
     wait_until(lambda: readiness(port) == (200, "ready"))
+
+
+@pytest.mark.parametrize("is_restored", [True, False])
+def test_an_etcd_that_lost_its_data_takes_no_light_along(
+    make_storers: Callable[[Etcd], Storers], own_etcd: Etcd, tmp_path: Path, *, is_restored: bool
+) -> None:
+    storers = make_storers(own_etcd)
+    storers.add()
+    if is_restored:
+        for number in range(100):  # the archive will have a higher token than the new etcd gives
+            own_etcd.put("other", b"%d" % number)
+    kata_id = storers.katas(0).started("whale")
+    record(storers.katas(0), kata_id, "whale", 1)
+    wait_until(lambda: storers.record_count(kata_id) == 0)
+    record(storers.katas(0), kata_id, "whale", 2)
+    storers.services[0].kill()
+    own_etcd.kill()
+    data, kept = tmp_path / "etcd/data", tmp_path / "etcd/kept"
+    data.rename(kept)
+    own_etcd.start()
+    storers.start_again(0)
+    if is_restored:
+        with refused(grpc.StatusCode.FAILED_PRECONDITION, reason="ETCD_BEHIND"):
+            storers.katas(0).get(kata_id)
+        storers.services[0].stop()
+        own_etcd.kill()
+        shutil.rmtree(data)
+        kept.rename(data)
+        own_etcd.start()
+        storers.start_again(0)
+    assert len(storers.katas(0).lights(kata_id, "whale")) == 3
+    assert record(storers.katas(0), kata_id, "whale", 3) == 3
+
+
+def test_what_a_storer_has_of_a_kata_that_another_took_over_is_removed(
+    make_storers: Callable[[Etcd], Storers], etcd: Etcd
+) -> None:
+    storers = make_storers(etcd)
+    storers.add()
+    storers.add()
+    kata_id = storers.katas(0).started("whale")
+    storers.services[0].kill()
+    record(storers.katas(1), kata_id, "whale", 1)
+    storers.start_again(0)
+    wait_until(lambda: not storers.containers[0].folder(kata_id).exists())
+    assert len(storers.katas(0).lights(kata_id, "whale")) == 2

@@ -1,11 +1,11 @@
 """Several machines write into one archive: what a former owner writes late never counts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from dojo.errors import KataNotFound
+from dojo.errors import EtcdBehind, KataNotFound
 from storer.archive.archive import Copy
 from storer.archive.directory_store import DirectoryStore
 from storer.archive.stored_archive import StoredArchive
@@ -24,6 +24,16 @@ def put(archive: StoredArchive, content: bytes, kata_id: str = KATA) -> Copy:
     """Archive a kata; return the copy before its first one."""
     edition = archive.edition(kata_id)
     return Copy(Copy.base_of(archive.put(kata_id, iter([content]))), 0, edition)
+
+
+def put_late(archive: StoredArchive, meanwhile: Callable[[], object], content: bytes) -> None:
+    """Archive the kata; something happens while it is being written."""
+
+    def pieces() -> Iterator[bytes]:
+        meanwhile()
+        yield content
+
+    archive.put(KATA, pieces())
 
 
 def put_copy(archive: StoredArchive, base: Copy, number: int, content: bytes) -> None:
@@ -54,8 +64,7 @@ def test_what_a_former_owner_writes_late_does_not_count(
     machine: Callable[[int], StoredArchive],
 ) -> None:
     base = put(machine(7), b"seven")
-    put(machine(12), b"twelve")
-    put(machine(7), b"late")
+    put_late(machine(7), lambda: put(machine(12), b"twelve"), b"late")
     put_copy(machine(7), base, 1, b"late copy")
     assert content(machine(1)) == b"twelve"
 
@@ -77,10 +86,21 @@ def test_a_new_edition_removes_the_older_ones_alone(
 ) -> None:
     base = put(machine(7), b"seven")
     put_copy(machine(7), base, 1, b" and more")
-    put(machine(12), b"twelve")
-    put(machine(9), b"late, and removes what is older")
+    put_late(machine(9), lambda: put(machine(12), b"twelve"), b"late, and removes what is older")
     names = sorted(path.name for path in (tmp_path / "archive/49").rglob("*") if path.is_file())
     assert [name.split(".")[2] for name in names] == [f"{9:016x}", f"{12:016x}"]
+
+
+def test_an_owner_that_is_older_than_what_is_there_archives_nothing(
+    machine: Callable[[int], StoredArchive],
+) -> None:
+    put(machine(12), b"twelve")
+    with pytest.raises(EtcdBehind):
+        put(machine(7), b"of an etcd that lost its data")
+    assert content(machine(1)) == b"twelve"
+    assert machine(1).newest_token(KATA) == 12
+    machine(15).delete(KATA)
+    assert machine(1).newest_token(KATA) == 15
 
 
 def test_a_reader_keeps_to_the_edition_that_it_began_with(
@@ -101,8 +121,7 @@ def test_a_deleted_kata_stays_deleted_whatever_a_former_owner_writes(
     machine: Callable[[int], StoredArchive],
 ) -> None:
     put(machine(7), b"seven")
-    machine(12).delete(KATA)
-    put(machine(7), b"late")
+    put_late(machine(7), lambda: machine(12).delete(KATA), b"late")
     assert machine(1).find(KATA) is None
     assert list(machine(1).ids()) == []
     with pytest.raises(KataNotFound):
