@@ -173,6 +173,14 @@ def test_lights_of_a_deleted_kata_were_recorded_by_calls_without_an_answer(scrip
     check(script)
 
 
+def test_a_light_of_a_deleted_kata_was_recorded_before_the_deletion(script: Script) -> None:
+    script.record("whale", content="too late", at=(30, 31), lost=True)
+    script.record("whale", content="in time", at=(10, 11), lost=True)
+    script.record("whale", 2, at=(20, 40))
+    script.delete(at=(20, 22))
+    check(script)
+
+
 def test_a_kata_is_not_found_before_it_is_created() -> None:
     script = Script()
     script.create(at=(1, 9))

@@ -340,6 +340,20 @@ def test_avatars_are_taken_although_one_is_the_callers_own(script: Script) -> No
     check(script, Rule.TAKEN, "although whale was its own")
 
 
+def test_a_call_was_refused_as_its_avatar_was_taken_and_nobody_else_asked(script: Script) -> None:
+    script.start("", "bat", request="same", lost=True)
+    script.start("", "bat", request="same", refused=AVATARS_TAKEN)
+    check(script, Rule.UNASKED, "nobody started bat")
+
+
+def test_an_avatar_was_there_while_its_request_still_wanted_another(script: Script) -> None:
+    script.start("bat")
+    script.start("", "owl", request="same", lost=True)
+    script.list(whale=0, zebra=0, bat=0, owl=0)
+    script.start("", "bat", request="same", refused=AVATARS_TAKEN)
+    check(script, Rule.ORDER, "owl was started by")
+
+
 def test_all_avatars_are_taken_and_few_were_asked_for(script: Script) -> None:
     call = start_avatar(KATA, (), "refused")
     refused = Attempt(call, 30, 31, Outcome.REFUSED, reason=AVATARS_TAKEN)
@@ -359,6 +373,13 @@ def test_a_request_id_is_reused_before_it_was_used(script: Script) -> None:
     script.record("whale", content="refused", request="id", refused=REQUEST_ID_REUSED)
     script.record("whale", 1, request="id")
     check(script, Rule.REUSED)
+
+
+def test_a_request_id_is_reused_before_its_light_can_have_been_recorded(script: Script) -> None:
+    script.record("whale", 2, "other", request="id", at=(10, 50))
+    script.record("whale", content="refused", request="id", at=(12, 20), refused=REQUEST_ID_REUSED)
+    script.record("whale", 1, at=(40, 45))
+    check(script, Rule.REUSED, "light 2 of whale was recorded by 19.000 s")
 
 
 def test_different_requests_with_one_id_are_acknowledged(script: Script) -> None:
@@ -394,6 +415,13 @@ def test_calls_without_an_answer_would_have_got_better_avatars(script: Script) -
     script.start("", "bee", "crab", request="other", lost=True)
     script.end(whale=0, zebra=0, owl=0, crab=0)
     check(script, Rule.PASSED_OVER)
+
+
+def test_a_call_without_an_answer_would_have_got_an_avatar_that_was_free(script: Script) -> None:
+    script.start("", "bat", "owl", request="lost", lost=True)
+    script.list(whale=0, zebra=0, owl=0)
+    script.start("bat")
+    check(script, Rule.PASSED_OVER, "no calls without an answer can have started owl")
 
 
 def test_what_takes_too_many_steps_is_undecided(
