@@ -94,6 +94,14 @@ def test_a_light_is_recorded_in_a_deleted_kata(script: Script) -> None:
     check(script, Rule.STAYS_DELETED, "RecordTest(whale")
 
 
+def test_a_light_of_a_deleted_kata_was_asked_for_after_the_deletion(script: Script) -> None:
+    script.record("whale", 2, at=(20, 40))
+    script.delete(at=(20, 22))
+    script.record("whale", content="too late", at=(30, 31), lost=True)
+    says = "but light 1 of whale, which comes first, was not recorded before 29.000 s"
+    check(script, Rule.STAYS_DELETED, "the kata was deleted by 21.000 s", says)
+
+
 def test_a_kata_is_deleted_twice(script: Script) -> None:
     script.delete(at=(20, 25))
     script.delete(at=(20, 25))
@@ -380,6 +388,19 @@ def test_a_request_id_is_reused_before_its_light_can_have_been_recorded(script: 
     script.record("whale", content="refused", request="id", at=(12, 20), refused=REQUEST_ID_REUSED)
     script.record("whale", 1, at=(40, 45))
     check(script, Rule.REUSED, "light 2 of whale was recorded by 19.000 s")
+
+
+def test_a_request_id_is_reused_that_another_request_had_not_used_yet(script: Script) -> None:
+    script.record("whale", content="refused", request="id", refused=REQUEST_ID_REUSED)
+    script.record("whale", content="later", request="id", lost=True)
+    check(script, Rule.REUSED)
+
+
+def test_a_request_id_is_reused_by_the_request_that_has_it(script: Script) -> None:
+    script.record("whale", content="other", request="id", lost=True)
+    script.record("whale", 1, "one", request="id")
+    script.record("whale", content="one", request="id", refused=REQUEST_ID_REUSED)
+    check(script, Rule.REUSED)
 
 
 def test_different_requests_with_one_id_are_acknowledged(script: Script) -> None:
