@@ -173,6 +173,14 @@ def test_lights_of_a_deleted_kata_were_recorded_by_calls_without_an_answer(scrip
     check(script)
 
 
+def test_a_light_of_a_deleted_kata_was_recorded_before_the_deletion(script: Script) -> None:
+    script.record("whale", content="too late", at=(30, 31), lost=True)
+    script.record("whale", content="in time", at=(10, 11), lost=True)
+    script.record("whale", 2, at=(20, 40))
+    script.delete(at=(20, 22))
+    check(script)
+
+
 def test_a_kata_is_not_found_before_it_is_created() -> None:
     script = Script()
     script.create(at=(1, 9))
@@ -189,6 +197,14 @@ def test_a_kata_is_created_by_a_call_without_an_answer() -> None:
     script.create(lost=True)
     script.create(request="never", content="others", lost=True)
     script.end()
+    check(script)
+
+
+def test_of_calls_without_an_answer_the_one_in_time_created_a_kata() -> None:
+    script = Script()
+    script.create(request="too late", at=(30, 31), lost=True)
+    script.create(at=(1, 2), lost=True)
+    script.list(how={"at": (10, 11)})
     check(script)
 
 
@@ -277,6 +293,16 @@ def test_a_stale_read_may_be_allowed(script: Script) -> None:
     script.delete()
     script.read("whale", 0)
     script.list(whale=1, zebra=0)
+    check(script, stale_reads=True)
+    assert not judge(script.attempts, script.final).is_right
+
+
+def test_a_stale_read_may_show_an_earlier_life_of_a_kata(script: Script) -> None:
+    script.create(lost=True)
+    script.record("whale", 1)
+    script.delete()
+    script.read("whale", 1)
+    script.end()
     check(script, stale_reads=True)
     assert not judge(script.attempts, script.final).is_right
 

@@ -94,6 +94,14 @@ def test_a_light_is_recorded_in_a_deleted_kata(script: Script) -> None:
     check(script, Rule.STAYS_DELETED, "RecordTest(whale")
 
 
+def test_a_light_of_a_deleted_kata_was_asked_for_after_the_deletion(script: Script) -> None:
+    script.record("whale", 2, at=(20, 40))
+    script.delete(at=(20, 22))
+    script.record("whale", content="too late", at=(30, 31), lost=True)
+    says = "but light 1 of whale, which comes first, was not recorded before 29.000 s"
+    check(script, Rule.STAYS_DELETED, "the kata was deleted by 21.000 s", says)
+
+
 def test_a_kata_is_deleted_twice(script: Script) -> None:
     script.delete(at=(20, 25))
     script.delete(at=(20, 25))
@@ -340,6 +348,20 @@ def test_avatars_are_taken_although_one_is_the_callers_own(script: Script) -> No
     check(script, Rule.TAKEN, "although whale was its own")
 
 
+def test_a_call_was_refused_as_its_avatar_was_taken_and_nobody_else_asked(script: Script) -> None:
+    script.start("", "bat", request="same", lost=True)
+    script.start("", "bat", request="same", refused=AVATARS_TAKEN)
+    check(script, Rule.UNASKED, "nobody started bat")
+
+
+def test_an_avatar_was_there_while_its_request_still_wanted_another(script: Script) -> None:
+    script.start("bat")
+    script.start("", "owl", request="same", lost=True)
+    script.list(whale=0, zebra=0, bat=0, owl=0)
+    script.start("", "bat", request="same", refused=AVATARS_TAKEN)
+    check(script, Rule.ORDER, "owl was started by")
+
+
 def test_all_avatars_are_taken_and_few_were_asked_for(script: Script) -> None:
     call = start_avatar(KATA, (), "refused")
     refused = Attempt(call, 30, 31, Outcome.REFUSED, reason=AVATARS_TAKEN)
@@ -358,6 +380,26 @@ def test_a_request_id_is_reused_that_nobody_used(script: Script) -> None:
 def test_a_request_id_is_reused_before_it_was_used(script: Script) -> None:
     script.record("whale", content="refused", request="id", refused=REQUEST_ID_REUSED)
     script.record("whale", 1, request="id")
+    check(script, Rule.REUSED)
+
+
+def test_a_request_id_is_reused_before_its_light_can_have_been_recorded(script: Script) -> None:
+    script.record("whale", 2, "other", request="id", at=(10, 50))
+    script.record("whale", content="refused", request="id", at=(12, 20), refused=REQUEST_ID_REUSED)
+    script.record("whale", 1, at=(40, 45))
+    check(script, Rule.REUSED, "light 2 of whale was recorded by 19.000 s")
+
+
+def test_a_request_id_is_reused_that_another_request_had_not_used_yet(script: Script) -> None:
+    script.record("whale", content="refused", request="id", refused=REQUEST_ID_REUSED)
+    script.record("whale", content="later", request="id", lost=True)
+    check(script, Rule.REUSED)
+
+
+def test_a_request_id_is_reused_by_the_request_that_has_it(script: Script) -> None:
+    script.record("whale", content="other", request="id", lost=True)
+    script.record("whale", 1, "one", request="id")
+    script.record("whale", content="one", request="id", refused=REQUEST_ID_REUSED)
     check(script, Rule.REUSED)
 
 
@@ -394,6 +436,13 @@ def test_calls_without_an_answer_would_have_got_better_avatars(script: Script) -
     script.start("", "bee", "crab", request="other", lost=True)
     script.end(whale=0, zebra=0, owl=0, crab=0)
     check(script, Rule.PASSED_OVER)
+
+
+def test_a_call_without_an_answer_would_have_got_an_avatar_that_was_free(script: Script) -> None:
+    script.start("", "bat", "owl", request="lost", lost=True)
+    script.list(whale=0, zebra=0, owl=0)
+    script.start("bat")
+    check(script, Rule.PASSED_OVER, "no calls without an answer can have started owl")
 
 
 def test_what_takes_too_many_steps_is_undecided(

@@ -229,12 +229,19 @@ def _earlier(one: Event, other: Event) -> Event:
 
 
 class _Offer(NamedTuple):
-    """A light that a request without an answer can have made, from a time on."""
+    """A light that a request without an answer can have made, from the sending of `attempt` on.
+
+    It comes after the `newest` light that a refusal of the request told of.
+    """
 
     request: Request
     attempt: Attempt
-    since: float
     newest: int
+
+    @property
+    def since(self) -> float:
+        """From when on it can have been made."""
+        return self.attempt.sent
 
     def fits(self, number: int) -> bool:
         """Say whether the light can have this number."""
@@ -246,6 +253,4 @@ def _offers(request: Request) -> Iterator[_Offer]:
     stale = request.refused_with(STALE_NUMBER)
     newest = max((each.newest or 0 for each in stale), default=0)
     for what in dict.fromkeys(asked(each.call) for each in request.unknown):
-        first = request.first_sent(what)
-        since = max(each.sent for each in (first, *stale))
-        yield _Offer(request, first, since, newest)
+        yield _Offer(request, request.first_sent(what), newest)

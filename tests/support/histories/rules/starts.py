@@ -172,8 +172,8 @@ class Starts:
                 self._lights_of(name).start.not_before(offer.since, _asked_first(offer.attempt))
         else:
             told = self._teller.attempts(each.attempt for each in offers)
-            text = f"{', '.join(todo)} were started, and the requests without an answer can't have"
-            self.told.append((Rule.PASSED_OVER, f"{text} started them, in their orders: {told}."))
+            text = f"no calls without an answer can have started {', '.join(todo)} in their orders"
+            self.told.append((Rule.PASSED_OVER, f"{text}: {told}."))
 
     def _contradiction(
         self, preferred: "list[_Preferred]", given: "dict[str, _Offer]"
