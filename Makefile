@@ -78,6 +78,10 @@ test: setup lint lint-protos types node-client images ## set up, check everythin
 	@$(python) -m pytest --numprocesses $(workers) --dist worksteal --cov --cov-report=
 	@$(python) -m coverage report --format=total | sed 's/.*/-- the tests cover & % of the lines, the services that they start not counted/'
 
+test-machines: setup node-client images ## several machines fail for an hour: MACHINE_FAULTS=40
+	@scripts/test-tools.sh
+	@$(python) -m pytest tests/integration/machines tests/integration/several --timeout=7200 --machine-faults=$(or $(MACHINE_FAULTS),40)
+
 test-languages: setup images-all ## test the start points and legacy scripts of all languages in their images
 	@$(python) -m pytest tests/integration/test_start_points.py tests/integration/test_legacy_scripts.py --all-languages --numprocesses $(workers)
 
@@ -130,5 +134,5 @@ format: .venv/.installed ## format the code
 clean: ## remove what make created in this folder; images and katas stay
 	rm -rf build cyberdojo dojo/etcd/rpc_pb2.py* runner/launch/launcher .venv $(node)/node_modules $(node)/dist $(node)/src/gen *.egg-info
 
-.PHONY: help setup engine protos launcher node-client clients images images-all up rollback down prometheus demo test test-unit fuzz fuzz-case coverage test-languages bench lint lint-protos \
+.PHONY: help setup engine protos launcher node-client clients images images-all up rollback down prometheus demo test test-unit fuzz fuzz-case coverage test-machines test-languages bench lint lint-protos \
 	release-protos lock lock-check upgrade types format clean

@@ -10,10 +10,14 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import TypeVar
 
 from dojo import limits, shares
+
+T = TypeVar("T")
 
 # How often a thread that waits for a permit finds out whether its call has ended.
 _CHECK_SECONDS = 0.5
@@ -117,6 +121,24 @@ def one_of(
         yield
     finally:
         semaphore.release()
+
+
+def wait_for(future: Future[T]) -> T:
+    """Return the result of what another thread does, or raise its exception.
+
+    Gives up the thread's place. Raises CallEnded if nobody waits for this call's answer any more;
+    the other thread goes on.
+    """
+    work = _CURRENT.get()
+    if work is None:
+        return future.result()
+    let_others_work()
+    woken = threading.Event()
+    future.add_done_callback(lambda _: woken.set())
+    with work.woken_by(woken):
+        woken.wait()
+    work.check()
+    return future.result()
 
 
 def let_others_work() -> None:

@@ -30,6 +30,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="also send the double of bounds that take minutes and gigabytes to reach",
     )
     parser.addoption(
+        "--machine-faults",
+        type=int,
+        default=1,
+        help="how often something happens to a machine of several, at random",
+    )
+    parser.addoption(
         "--kills",
         type=int,
         default=20,

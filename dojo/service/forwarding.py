@@ -198,7 +198,7 @@ class Forwarding(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
             if reason_of(error) == "KATA_MOVED":
                 return  # nothing was done there
             if is_refusal:
-                await context.abort(error.code(), error.details() or "", tuple(trailers))
+                await _refuse(context, error, tuple(trailers))
         elif (task := asyncio.current_task()) is not None and task.cancelling():
             raise error  # the caller left
         _log.info("not answered elsewhere", node=place.node, reason=str(error)[:200])
@@ -235,6 +235,16 @@ class Forwarding(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         if any(key == KATA_KEY for key, _ in context.invocation_metadata() or ()):
             metadata.append((WANTED_KEY, "1"))
         return channel, {"timeout": context.time_remaining(), "metadata": metadata}
+
+
+async def _refuse(
+    context: _Context, error: grpc.aio.AioRpcError, trailers: tuple[tuple[str, Any], ...]
+) -> None:
+    """End a call as another machine did."""
+    try:
+        await context.abort(error.code(), error.details() or "", trailers)
+    except grpc.aio.InternalError:  # the caller left, or its time is up
+        raise asyncio.CancelledError from None
 
 
 class _Counted:

@@ -62,32 +62,37 @@ def fetch(places: Places, intake: Intake, kata_id: str, *, importing: bool) -> b
 
 
 def _fetch_shared(places: Places, intake: Intake, kata_id: str, *, importing: bool) -> bool:
-    """Fetch a kata of several machines, as `fetch` does: make this one its owner.
+    """Fetch a kata of several machines, as `fetch` does: make this one its owner."""
+    installation = places.installation
+    if installation.is_settled(kata_id) and places.data_containers.exists(kata_id):
+        return False
+    # What only looks, such as a watch, takes no kata from where its next call goes.
+    if not importing and installation.is_in_use(kata_id) and not installation.is_ours(kata_id):
+        raise KataMoved(kata_id)
+    take_over = partial(_take_over, places, intake, kata_id, importing=importing)
+    return places.fetches.make(kata_id, take_over, importing=importing)
 
-    What is here of it stays if only lights are missing, or if nobody owned it before; else it is
-    replaced by what the owner before had acknowledged.
+
+def _take_over(places: Places, intake: Intake, kata_id: str, *, importing: bool) -> bool:
+    """Make this machine the owner of a kata, and have all of the kata here.
+
+    What is here of it stays if only lights are missing, or if nobody can have more of it; else it
+    is replaced by what the owner before had acknowledged.
     """
     containers, installation = places.data_containers, places.installation
     folder = containers.folder(kata_id)
-    if installation.is_settled(kata_id) and containers.exists(kata_id):
-        return False
 
     def exists() -> bool:
         is_newest = containers.exists(kata_id) and installation.is_newest(kata_id, folder)
         return is_newest or (importing and _is_to_import(places, kata_id))
 
-    # What only looks, such as a watch, takes no kata from where its next call goes.
-    if not importing and installation.is_in_use(kata_id) and not installation.is_ours(kata_id):
-        raise KataMoved(kata_id)
     was_free = installation.claim(kata_id, exists)
-    if installation.is_settled(kata_id) and containers.exists(kata_id):
+    if installation.is_here(kata_id) and containers.exists(kata_id):
         return False
     installation.check(kata_id)
     if containers.exists(kata_id):
         with contextlib.suppress(FileNotFoundError), locks.locked(folder):
             publish.recover(folder)
-            if installation.is_here(kata_id):
-                return False
             if installation.continues(kata_id, folder):
                 _catch_up(places, kata_id, folder)
                 return True

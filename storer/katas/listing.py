@@ -2,7 +2,7 @@
 
 import heapq
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby, islice
 
 import structlog
@@ -16,6 +16,7 @@ from storer.cluster.installation import Installation
 from storer.fs import tree
 from storer.kata import details as kata_details
 from storer.kata.details import Details
+from storer.katas.fetches import Fetches
 from storer.katas.import_source import KatasDirectory, SaverKatas
 from storer.katas.old_ids import OldIds
 
@@ -33,7 +34,8 @@ class Places:
     katas_directory: KatasDirectory
     saver_katas: SaverKatas
     old_ids: OldIds
-    installation: Installation = Installation()
+    installation: Installation = field(default_factory=Installation)
+    fetches: Fetches = field(default_factory=Fetches)
 
     def imports(self, kata_id: str) -> bool:
         """Say whether a kata can be imported: from the katas directory, or from a saver's."""

@@ -50,6 +50,8 @@ _NOTE = ".copied"
 
 # Fetching a kata reads each of its copies.
 _MAX_COPIES = 64
+# Fetching a kata writes each file of its copies, while its first copy has packs.
+_MAX_COPIED_FILES = 2000
 _RETRY_SECONDS = 5
 
 _NONE = ""
@@ -64,7 +66,8 @@ class _Note:
 
     `lights` has the number of each avatar's newest light, and the commit that its tag names;
     `edits` the number of the newest edit after that, and its commit. `options` is the digest of the
-    kata's options. `edition` is that in which the base was written.
+    kata's options. `edition` is that in which the base was written, and `files` how many files the
+    copies since then have.
     """
 
     base: str
@@ -76,6 +79,7 @@ class _Note:
     edits: _Newest = field(default_factory=dict)
     options: str = ""
     edition: str = ""
+    files: int = 0
 
 
 class Replicator:
@@ -238,10 +242,11 @@ def copy(archive: Archive, kata: Kata) -> Copied:
         ):
             if not store_kata.is_wanted(archive, kata):
                 return Copied({}, "")
-            base, number = _copy_all(archive, taken, opened), 0
+            base, number, files = _copy_all(archive, taken, opened), 0, 0
         else:
             base, number = note.base, note.number + 1
             paths, lights = _additions(taken, note, lights)
+            files = note.files + sum(map(len, paths.values()))
             added = _compressed(_new_members(taken, note, paths))
             archive.put_copy(kata.kata_id, Copy(base, number, edition), added)
         written = archive.find(kata.kata_id)
@@ -254,6 +259,7 @@ def copy(archive: Archive, kata: Kata) -> Copied:
         now = _Note(
             *(base, number, stamp, head.digest, head.manifest_sha256, lights, edits, head.options),
             edition=edition,
+            files=files,
         )
         durable.replace(kata.folder / _NOTE, json_files.dumps(asdict(now)), sync=False)
     _log.debug("kata copied", kata=kata.kata_id, copy=number)
@@ -271,7 +277,9 @@ def _can_add_copy(note: _Note, stamp: str, taken: Snapshot, lights: _Newest) -> 
         note.options == UNREADABLE or not taken.head.options
     ):
         return False  # a copy takes nothing away, and has no file that was put aside
-    return note.number < _MAX_COPIES and all(
+    if note.number >= _MAX_COPIES or note.files >= _MAX_COPIED_FILES:
+        return False
+    return all(
         name in lights
         and (lights[name][0] == DAMAGED or _continues(taken.avatars[name], note, lights[name]))
         for name in note.lights

@@ -1,23 +1,29 @@
 """Whole machines fail while groups practise: what was acknowledged is there, and they go on."""
 
-from collections.abc import Iterator
+import random
+import secrets
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from support.histories import checker
+from support.machines.faults import FAULTS
 from support.machines.fleet import Fleet
 from support.machines.installation import Installation
 from support.machines.practice import Practice
-from support.services import wait_until
 
 KATAS, AVATARS = 4, 5
 
-# For which others go on while one machine is gone, and after it is back.
+# For which the groups go on before, during and after a fault.
 LIGHTS = 5
+WAIT_SECONDS = 120
 
 # How long a class may wait for a machine that takes over.
 GAP_SECONDS = 30
+
+# In every run of the tests; `--machine-faults` adds others, at random.
+ALWAYS = ["lost", "cut off from the other machines", "frozen"]
 
 
 @pytest.fixture(scope="module")
@@ -29,14 +35,30 @@ def installation(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 @pytest.fixture
-def practice(installation: Installation) -> Iterator[Practice]:
-    """Four groups of five, half of whom call the router, and the others any machine."""
+def practise(installation: Installation) -> Iterator[Callable[..., Practice]]:
+    """Has four groups of five practise by way of the router, and of the machines of these names."""
+    begun: list[Practice] = []
+
+    def practise(*names: str) -> Practice:
+        installation.wait_until_up()
+        addresses = [installation.router.address("storer")] * max(1, len(names))
+        addresses += [installation.address(name) for name in names]
+        begun.append(Practice(addresses, katas=KATAS, avatars=AVATARS))
+        return begun[-1]
+
+    yield practise
+    for practice in begun:
+        practice.close()
+
+
+def happen(practice: Practice, installation: Installation, fault: str, name: str) -> None:
+    """Have something happen to a machine while the groups go on."""
+    practice.wait_for(LIGHTS, WAIT_SECONDS)
+    FAULTS[fault].begin(installation, name)
+    practice.wait_for(LIGHTS, WAIT_SECONDS)
+    FAULTS[fault].end(installation, name)
     installation.wait_until_up()
-    addresses = [installation.router.address("storer")] * 2
-    addresses += [installation.address(name) for name in ("n2", "n3")]
-    practice = Practice(addresses, katas=KATAS, avatars=AVATARS)
-    yield practice
-    practice.close()
+    practice.wait_for(LIGHTS, WAIT_SECONDS)
 
 
 def check(practice: Practice, installation: Installation, tmp_path: Path) -> None:
@@ -47,42 +69,32 @@ def check(practice: Practice, installation: Installation, tmp_path: Path) -> Non
     assert practice.longest_gap_seconds() < GAP_SECONDS
 
 
-def test_a_lost_machine_takes_nothing_along(
-    practice: Practice, installation: Installation, tmp_path: Path
+@pytest.mark.parametrize("fault", ALWAYS)
+def test_no_light_is_lost_doubled_or_out_of_its_order(
+    installation: Installation,
+    practise: Callable[..., Practice],
+    tmp_path: Path,
+    fault: str,
 ) -> None:
-    practice.wait_for(LIGHTS)
-    lost = "n1"
-    installation.lose(lost)
-    practice.wait_for(LIGHTS)
-    installation.bring_back(lost)
-    installation.wait_until_up()
-    practice.wait_for(LIGHTS)
+    practice = practise("n2", "n3")
+    happen(practice, installation, fault, "n1")
     check(practice, installation, tmp_path)
 
 
-def test_a_machine_that_is_cut_off_from_the_others_acknowledges_nothing_that_they_lack(
-    practice: Practice, installation: Installation, tmp_path: Path
+def test_machines_fail_again_and_again(
+    installation: Installation,
+    practise: Callable[..., Practice],
+    tmp_path: Path,
+    pytestconfig: pytest.Config,
 ) -> None:
-    practice.wait_for(LIGHTS)
-    cut_off = "n1"
-    installation.cut_off_from_peers(cut_off)
-    wait_until(lambda: installation.router.states("storer")[cut_off] != "UP")
-    practice.wait_for(LIGHTS)
-    installation.heal()
-    installation.wait_until_up()
-    practice.wait_for(LIGHTS)
-    check(practice, installation, tmp_path)
-
-
-def test_a_frozen_machine_that_thaws_acknowledges_nothing_that_the_others_lack(
-    practice: Practice, installation: Installation, tmp_path: Path
-) -> None:
-    practice.wait_for(LIGHTS)
-    frozen = installation.nodes["n1"]
-    frozen.freeze()
-    wait_until(lambda: installation.router.states("storer")["n1"] != "UP")
-    practice.wait_for(LIGHTS)
-    frozen.thaw()
-    installation.wait_until_up()
-    practice.wait_for(LIGHTS)
+    seed = secrets.randbits(32)
+    chance = random.Random(seed)  # noqa: S311 - a test repeats it
+    practice, story = practise(), [f"seed {seed}"]
+    for number in range(pytestconfig.getoption("machine_faults")):
+        fault, name = chance.choice([*FAULTS]), chance.choice([*installation.nodes])
+        story.append(f"{number}: {name}: {fault}")
+        try:
+            happen(practice, installation, fault, name)
+        except AssertionError as error:
+            raise AssertionError("\n".join([*story, str(error)])) from None
     check(practice, installation, tmp_path)

@@ -19,6 +19,8 @@ from support.storer.storing import FILES, a_manifest, a_test
 # Of one attempt: a call to a frozen machine is not answered before it thaws.
 CALL_SECONDS = 5
 _PAUSE_SECONDS = 0.05
+# Between two tests of an avatar: some hundred people practise as often.
+_THINK_SECONDS = 0.1
 
 # Its answer will be another one, if the call is made again.
 _AGAIN = {
@@ -49,6 +51,7 @@ class Practice:
         self._failures: list[BaseException] = []
         self.progress: list[int] = []
         self._gaps: list[float] = []
+        self._last: dict[int, str] = {}  # of each avatar, the last refusal
         self._channels = [
             grpc.insecure_channel(addresses[each % len(addresses)], _OPTIONS)
             for each in range(katas * avatars)
@@ -58,6 +61,7 @@ class Practice:
         for number in range(katas * avatars):
             self.progress.append(0)
             self._gaps.append(0.0)
+            self._last[number] = "was never refused"
             kata_id = self.kata_ids[number % katas]
             self._threads.append(
                 threading.Thread(target=self._practise, args=(number, kata_id), daemon=True)
@@ -69,11 +73,19 @@ class Practice:
         """Wait until each avatar has recorded so many more tests."""
         wanted = [each + more for each in self.progress]
 
+        def behind() -> list[int]:
+            pairs = enumerate(zip(self.progress, wanted, strict=True))
+            return [number for number, (now, then) in pairs if now < then]
+
         def has_them() -> bool:
             self._raise()
-            return all(now >= then for now, then in zip(self.progress, wanted, strict=True))
+            return not behind()
 
-        wait_until(has_them, seconds)
+        try:
+            wait_until(has_them, seconds)
+        except AssertionError as error:
+            told = [f"client {each}: {self._last[each]}" for each in behind()]
+            raise AssertionError("\n".join([str(error), *told])) from None
 
     def stop(self) -> None:
         """Have the avatars stop after the call that they are making, and wait for them."""
@@ -113,9 +125,14 @@ class Practice:
             while not self._is_stopped.is_set():
                 begun = time.monotonic()
                 request = _test(kata_id, avatar)
-                self._until_answered(client, lambda each: each.record_test(request))  # noqa: B023
+                self._until_answered(
+                    client,
+                    lambda each: each.record_test(request),  # noqa: B023
+                    lambda error: self._last.update({number: f"{kata_id}: {error}"}),
+                )
                 self._gaps[number] = max(self._gaps[number], time.monotonic() - begun)
                 self.progress[number] += 1
+                self._is_stopped.wait(_THINK_SECONDS)
         except BaseException as error:  # noqa: BLE001 - it is raised where somebody waits
             self._failures.append(error)
 
@@ -131,13 +148,19 @@ class Practice:
         stub = storer_pb2_grpc.StorerServiceStub(channel)
         return Client(stub, self.recorder, f"client {number}", seconds=CALL_SECONDS)
 
-    def _until_answered(self, client: Client, call: Callable[[Client], object]) -> str:
+    def _until_answered(
+        self,
+        client: Client,
+        call: Callable[[Client], object],
+        on_error: Callable[[str], object] = lambda _: None,
+    ) -> str:
         while True:
             try:
                 return str(call(client))
             except grpc.RpcError as error:
                 if error.code() not in _AGAIN or self._is_stopped.is_set():
                     raise
+                on_error(f"{error.code()}: {error.details()}")
                 time.sleep(_PAUSE_SECONDS)
 
     def _raise(self) -> None:
