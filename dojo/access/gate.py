@@ -117,13 +117,16 @@ class Gate(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         found: dict[str, Any] = dict(context.invocation_metadata() or ())
         entry = self._entry(found.get("authorization"), context, self._known())
         allowed = roles.roles_of(method)
+        rpc = method.rpartition("/")[2]
         if entry.role not in allowed:
-            rpc = method.rpartition("/")[2]
             raise NotAllowed(entry.name, entry.role.value, rpc, _values(allowed))
         participant = str(found.get(PARTICIPANT_KEY, ""))[:MAX_PARTICIPANT_CHARACTERS]
-        if entry.role is Role.OPERATOR and ON_BEHALF_KEY in found:
-            return _on_behalf(str(found[ON_BEHALF_KEY]), address, participant)
-        return Caller(entry.name, entry.role, address, participant)
+        if entry.role is not Role.OPERATOR or ON_BEHALF_KEY not in found:
+            return Caller(entry.name, entry.role, address, participant)
+        caller = _on_behalf(str(found[ON_BEHALF_KEY]), address, participant)
+        if caller.role not in allowed:
+            raise NotAllowed(caller.name, caller.role.value, rpc, _values(allowed))
+        return caller
 
     def _entry(self, authorization: Any, context: _Context, known: Callers) -> Entry:
         """Return the line of the caller. A token that is no good is not made up for."""

@@ -10,6 +10,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from dojo.access import tokens
+from dojo.access.gate import ON_BEHALF_KEY
 from dojo.access.roles import ROLES, Role, roles_of
 from dojo.service.settings import CommonSettings
 from support.access import METHODS, Files, bearer, channel_to, make_files, path_of, served
@@ -94,6 +95,29 @@ def test_a_scheme_has_no_case(settings: CommonSettings, files: Files) -> None:
     async def main() -> None:
         async with served(settings) as server, channel_to(server.address) as channel:
             assert await server.call(channel, DELETE, metadata) is INVALID_ARGUMENT
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("role", "on_behalf", "code"),
+    [
+        (Role.OPERATOR, "operator somebody", INVALID_ARGUMENT),
+        (Role.OPERATOR, "web somebody", PERMISSION_DENIED),
+        (Role.OPERATOR, "reader", PERMISSION_DENIED),
+        (Role.OPERATOR, "nobody somebody", UNAUTHENTICATED),
+        (Role.OPERATOR, "", UNAUTHENTICATED),
+        (Role.WEB, "operator somebody", PERMISSION_DENIED),
+    ],
+)
+def test_a_machine_that_sends_a_call_on_may_do_what_its_caller_may(
+    settings: CommonSettings, files: Files, role: Role, on_behalf: str, code: grpc.StatusCode
+) -> None:
+    metadata = [bearer(files.tokens[role]), (ON_BEHALF_KEY, on_behalf)]
+
+    async def main() -> None:
+        async with served(settings) as server, channel_to(server.address) as channel:
+            assert await server.call(channel, DELETE, *metadata) is code
 
     asyncio.run(main())
 
