@@ -173,10 +173,11 @@ class Archive(ABC):
         """
 
     @abstractmethod
-    def put(self, kata_id: str, pieces: Iterator[bytes]) -> str:
+    def put(self, kata_id: str, pieces: Iterator[bytes], edition: str | None = None) -> str:
         """Archive a kata, durably and atomically; return the digest of its tar.
 
-        Removes the copies that add to an older tar of it.
+        It is of an `edition`, by default that in which this machine writes now. Removes the copies
+        that add to an older tar of it.
         """
 
     @abstractmethod
@@ -289,7 +290,7 @@ class NoArchive(Archive):
         """Raise KataNotFound."""
         raise KataNotFound(kata_id, "there is no archive")
 
-    def put(self, kata_id: str, pieces: Iterator[bytes]) -> str:
+    def put(self, kata_id: str, pieces: Iterator[bytes], edition: str | None = None) -> str:
         """Raise LookupError: the caller has to check `is_configured`."""
         raise LookupError("there is no archive")
 

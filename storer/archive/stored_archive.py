@@ -35,7 +35,7 @@ from contextlib import contextmanager
 from itertools import product
 
 from dojo import kata_ids
-from dojo.errors import ArchiveOfAnother, EtcdBehind, KataNotFound
+from dojo.errors import ArchiveOfAnother, EtcdBehind, KataMoved, KataNotFound
 from storer.archive.archive import (
     HEAD_BYTES,
     SEAL_BYTES,
@@ -135,11 +135,11 @@ class StoredArchive(Archive):
         with self._open(kata_id, self._required(kata_id, edition) + _END) as sealed:
             yield sealed
 
-    def put(self, kata_id: str, pieces: Iterator[bytes]) -> str:
+    def put(self, kata_id: str, pieces: Iterator[bytes], edition: str | None = None) -> str:
         """Archive a kata; return the digest of its tar."""
         self.claim()
         digest = hashlib.sha256()
-        stem = self._own(kata_id)
+        stem = self._own(kata_id) if edition is None else _with_edition(_stem(kata_id), edition)
         self._refuse_older(kata_id, stem)
         self._store.write(stem + _END, seal(pieces, digest))
         for copy in self._copies(stem):
@@ -279,11 +279,14 @@ class StoredArchive(Archive):
     def _refuse_older(self, kata_id: str, stem: str) -> None:
         """Raise EtcdBehind if there is a newer edition than the one whose keys begin with `stem`.
 
-        A former owner could write its own: that does no harm, and does not get here for long.
+        Raises KataMoved if this machine, a former owner, would write another one by now. What it
+        began to write before does no harm.
         """
         if self._edition_of is not None:
             own = int(stem.removeprefix(f"{_stem(kata_id)}."), 16)
             if self.newest_token(kata_id) > own:
+                if self._edition_of(kata_id) != own:
+                    raise KataMoved(kata_id)
                 raise EtcdBehind(kata_id)
 
     def _delete_before(self, kata_id: str, stem: str) -> None:

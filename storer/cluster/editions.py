@@ -4,7 +4,6 @@ An edition is the owner's token, so those of a later owner are higher: what a fo
 late never counts. Of a kata that is being deleted it is the revision of the deletion.
 """
 
-from dojo.errors import KataMoved
 from storer.cluster.owners import Owners
 
 
@@ -17,10 +16,7 @@ class Editions:
         self.deletions: dict[str, int] = {}
 
     def of(self, kata_id: str) -> int:
-        """Return the edition of a kata. Raises KataMoved if another machine owns the kata."""
+        """Return the edition of a kata whose folder is up to date. Raises KataMoved."""
         if (revision := self.deletions.get(kata_id)) is not None:
             return revision
-        held = self._owners.held(kata_id)
-        if held is None:
-            raise KataMoved(kata_id)
-        return held.token
+        return self._owners.here(kata_id).token

@@ -29,7 +29,7 @@ from storer.archive.archive import Archive
 from storer.cluster.editions import Editions
 from storer.cluster.keys import RecordKeys
 from storer.cluster.ledger import Kept, SharedLedger
-from storer.cluster.owners import NOBODY, Owners
+from storer.cluster.owners import NOBODY, Held, Owners
 from storer.cluster.records import Records
 from storer.fs import durable
 from storer.kata.edit import At
@@ -41,6 +41,9 @@ NOTE = ".owner"
 _log = structlog.get_logger()
 
 NOTHING = Kept(None, None, {})
+
+# What a storer that is alone holds of each kata.
+EVERYTHING = Held(0, None, is_here=True)
 
 
 class Installation:
@@ -111,15 +114,15 @@ class Installation:
         """Return the ids of the katas that are in use, on this machine too."""
         return ()
 
-    def claim(self, kata_id: str, exists: Callable[[], bool]) -> bool:
-        """Make this machine the owner of a kata; say whether it had no owner.
+    def claim(self, kata_id: str, exists: Callable[[], bool]) -> Held:
+        """Make this machine the owner of a kata; return what it holds then.
 
         `exists` says whether there is such a kata if nobody owns it. Raises KataNotFound, KataMoved
         or EtcdUnavailable.
         """
-        return False
+        return EVERYTHING
 
-    def continues(self, kata_id: str, folder: Path) -> bool:
+    def continues(self, held: Held, folder: Path) -> bool:
         """Say whether what is in the folder of a claimed kata only lacks what etcd has of it."""
         return True
 
@@ -145,23 +148,32 @@ class Installation:
         """Return what the others would need of a kata besides its archived copy."""
         return NOTHING
 
-    def create(self, kata_id: str, files: dict[str, bytes]) -> bool:
-        """Keep a new kata, of these files; return False if the id is taken.
+    def create(self, kata_id: str, files: dict[str, bytes]) -> Held | None:
+        """Keep a new kata, of these files; return what is held of it, None if the id is taken.
 
         Raises EtcdUnavailable or EtcdFull: then it may be there all the same.
         """
-        return True
+        return EVERYTHING
 
-    def replace(self, kata_id: str, pieces: Callable[[], Iterator[bytes]]) -> None:
+    def replace(
+        self, kata_id: str, pieces: Callable[[], Iterator[bytes]], held: Held | None = None
+    ) -> Held:
         """Keep a kata whole, as a compressed tar, in place of what was kept of it.
 
+        Return what is held of it then. Without `held` the kata is new, or its folder is up to date.
         Raises as `create`, or KataMoved.
         """
+        return EVERYTHING
 
-    def arrived(self, kata_id: str, folder: Path) -> None:
-        """Note that the kata in this folder has all that was kept. For its lock's holder."""
+    def arrived(self, kata_id: str, folder: Path, held: Held) -> None:
+        """Note that a kata's folder has all that was kept when the kata was claimed.
 
-    def trim(self, kata_id: str, newest: Mapping[str, At], options_sha256: str) -> None:
+        For its lock's holder, exclusively. Of an earlier claim nothing is noted.
+        """
+
+    def trim(
+        self, kata_id: str, edition: str, newest: Mapping[str, At], options_sha256: str
+    ) -> None:
         """Keep nothing more of what the archive has, as SharedLedger.trim does."""
 
     def delete(self, kata_id: str) -> None:
@@ -293,14 +305,13 @@ class SharedInstallation(Installation):
         """Return the ids of the katas of which etcd knows."""
         return self.owners.ids()
 
-    def claim(self, kata_id: str, exists: Callable[[], bool]) -> bool:
-        """Make this machine the owner of a kata; say whether it had no owner."""
-        return self.owners.claim(kata_id, exists).was_free
+    def claim(self, kata_id: str, exists: Callable[[], bool]) -> Held:
+        """Make this machine the owner of a kata."""
+        return self.owners.claim(kata_id, exists)
 
-    def continues(self, kata_id: str, folder: Path) -> bool:
+    def continues(self, held: Held, folder: Path) -> bool:
         """Say whether the folder has the token that this machine had just before."""
-        held = self.owners.held(kata_id)
-        return held is not None and held.before is not None and held.before == _token_in(folder)
+        return held.before is not None and held.before == _token_in(folder)
 
     def is_superseded(self, kata_id: str, folder: Path) -> bool:
         """Say whether another machine has claimed the kata since, or archived it, or deleted it.
@@ -334,7 +345,7 @@ class SharedInstallation(Installation):
         """Return what etcd has of a kata."""
         return self.shared_ledger.read(kata_id)
 
-    def create(self, kata_id: str, files: dict[str, bytes]) -> bool:
+    def create(self, kata_id: str, files: dict[str, bytes]) -> Held | None:
         """Own a new kata, and keep its files in etcd."""
         value = self.records.of_files(kata_id, files)
         try:
@@ -342,8 +353,12 @@ class SharedInstallation(Installation):
         except OutcomeUnknown as error:
             raise EtcdUnavailable(str(error)) from error
 
-    def replace(self, kata_id: str, pieces: Callable[[], Iterator[bytes]]) -> None:
+    def replace(
+        self, kata_id: str, pieces: Callable[[], Iterator[bytes]], held: Held | None = None
+    ) -> Held:
         """Keep a kata whole in the archive; etcd says where."""
+        if held is None and self.owners.held(kata_id) is not None:
+            held = self.owners.here(kata_id)
         value = self.records.of_tar(kata_id, pieces())
         records = self._keys.records(kata_id)
         key = self._keys.base(kata_id)
@@ -351,24 +366,27 @@ class SharedInstallation(Installation):
         # A transaction can't delete and set the same key.
         others = [delete_range(records, key), delete_range(key + b"\0", after(records))]
         try:
-            if self.owners.held(kata_id) is not None:
-                self.owners.own_again(kata_id, [*others, base])
-            elif not self.owners.create(kata_id, [base]):
-                raise LockHeld(f"kata {kata_id}", "another machine uses it")
+            if held is not None:
+                return self.owners.own_again(kata_id, held, [*others, base])
+            created = self.owners.create(kata_id, [base])
         except OutcomeUnknown as error:
             raise EtcdUnavailable(str(error)) from error
+        if created is None:
+            raise LockHeld(f"kata {kata_id}", "another machine uses it")
+        return created
 
-    def arrived(self, kata_id: str, folder: Path) -> None:
+    def arrived(self, kata_id: str, folder: Path, held: Held) -> None:
         """Write the owner's token into the folder."""
-        held = self.owners.held(kata_id)
-        if held is not None:
+        if self.owners.held(kata_id) is held:
             durable.replace(folder / NOTE, f"{held.token}\n".encode(), sync=False)
             held.is_here = True
 
-    def trim(self, kata_id: str, newest: Mapping[str, At], options_sha256: str) -> None:
+    def trim(
+        self, kata_id: str, edition: str, newest: Mapping[str, At], options_sha256: str
+    ) -> None:
         """Delete from etcd what the archive has."""
         try:
-            count = self.shared_ledger.trim(kata_id, newest, options_sha256)
+            count = self.shared_ledger.trim(kata_id, int(edition, 16), newest, options_sha256)
         except (OutcomeUnknown, KataMoved, EtcdUnavailable) as error:
             _log.info("not trimmed", kata=kata_id, reason=str(error))
         else:
@@ -377,7 +395,8 @@ class SharedInstallation(Installation):
     def delete(self, kata_id: str) -> None:
         """Delete a kata from etcd; say there that it is being deleted."""
         gone = put(self._keys.deleted(kata_id), self.own.node.name.encode())
-        self._editions.deletions[kata_id] = self._disown(kata_id, gone)
+        held = self.owners.held(kata_id)
+        self._editions.deletions[kata_id] = self._disown(kata_id, held, gone)
 
     def deleted(self, kata_id: str) -> None:
         """Say no longer that a kata is being deleted."""
@@ -404,17 +423,16 @@ class SharedInstallation(Installation):
 
     def release(self, kata_id: str) -> None:
         """Delete a kata from etcd."""
-        self._disown(kata_id)
+        self._disown(kata_id, self.owners.here(kata_id))
 
-    def _disown(self, kata_id: str, *more: rpc_pb2.RequestOp) -> int:
+    def _disown(self, kata_id: str, held: Held | None, *more: rpc_pb2.RequestOp) -> int:
         changes = [
             delete(self._keys.owner(kata_id)),
             delete_prefix(self._keys.records(kata_id)),
             *more,
         ]
-        held = self.owners.held(kata_id)
         try:
-            revision = self.owners.write(kata_id, changes)
+            revision = self.owners.write(kata_id, held, changes)
         except OutcomeUnknown as error:
             raise EtcdUnavailable(str(error)) from error
         if held is not None:

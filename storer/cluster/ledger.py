@@ -9,7 +9,7 @@ from pathlib import Path
 
 import structlog
 
-from dojo.errors import ArchiveUnavailable, EtcdUnavailable
+from dojo.errors import ArchiveUnavailable, EtcdUnavailable, KataMoved
 from dojo.etcd.client import MAX_CHANGES, Etcd, OutcomeUnknown, delete, is_absent, is_unchanged, put
 from storer.cluster.keys import RecordKeys
 from storer.cluster.owners import Owners
@@ -80,12 +80,15 @@ class SharedLedger(Ledger):
             entries,
         )
 
-    def trim(self, kata_id: str, newest: Mapping[str, At], options_sha256: str) -> int:
+    def trim(self, kata_id: str, token: int, newest: Mapping[str, At], options_sha256: str) -> int:
         """Delete what the archive has by now: all up to an avatar's `newest` light or edit.
 
-        `options_sha256` is the digest of options.json as the archive has it. Return how many
-        records were deleted. Raises KataMoved, or as etcd does.
+        It has it from the owner with the `token`. `options_sha256` is the digest of options.json as
+        the archive has it. Return how many records were deleted. Raises KataMoved, or as etcd does.
         """
+        held = self._owners.here(kata_id)
+        if held.token != token:
+            raise KataMoved(kata_id)
         found, _ = self._etcd.entries(self._keys.records(kata_id))
         covered = []
         for each in found:
@@ -105,6 +108,7 @@ class SharedLedger(Ledger):
             some = covered[start : start + step]
             self._owners.write(
                 kata_id,
+                held,
                 [delete(each.key) for each in some],
                 *(is_unchanged(each.key, each.revision) for each in some),
             )
@@ -120,8 +124,9 @@ class SharedLedger(Ledger):
 
     def _write(self, kata_id: str, key: bytes, value: bytes, *, is_new: bool = False) -> None:
         more = [is_absent(key)] if is_new else []
+        held = self._owners.here(kata_id)
         try:
-            self._owners.write(kata_id, [put(key, value)], *more)
+            self._owners.write(kata_id, held, [put(key, value)], *more)
         except OutcomeUnknown as error:
             raise EtcdUnavailable(str(error)) from error
 

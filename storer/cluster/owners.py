@@ -115,7 +115,7 @@ class Owners:
         Raises KataMoved, EtcdFull or OutcomeUnknown.
         """
         held = self.held(kata_id)
-        revision = self.write(kata_id, [put(self._keys.owner(kata_id), NOBODY)])
+        revision = self.write(kata_id, held, [put(self._keys.owner(kata_id), NOBODY)])
         if held is not None:
             self.drop(kata_id, held)
         self._known.note(kata_id, NOBODY, revision)
@@ -151,8 +151,21 @@ class Owners:
                 return self._hold(kata_id, Held(token, before, was_free=found is None))
         raise KataMoved(kata_id)
 
-    def create(self, kata_id: str, records: Iterable[rpc_pb2.RequestOp]) -> bool:
-        """Own a new kata, and keep its records; return False if there is or was one of this id.
+    def here(self, kata_id: str) -> Held:
+        """Return what this process holds of a kata whose folder is up to date; raise KataMoved.
+
+        What depends on the content of the folder is written with that token alone: another machine
+        may have had the kata, and this one have claimed it again, since the content was read. The
+        folder is brought up to date with the kata's lock held exclusively, so for as long as a call
+        holds that lock, the token that it gets here is that of what it reads.
+        """
+        held = self.held(kata_id)
+        if held is None or not held.is_here:
+            raise KataMoved(kata_id)
+        return held
+
+    def create(self, kata_id: str, records: Iterable[rpc_pb2.RequestOp]) -> Held | None:
+        """Own a new kata, and keep its records; return None if there is or was one of this id.
 
         Raises EtcdUnavailable, EtcdFull or OutcomeUnknown.
         """
@@ -160,20 +173,20 @@ class Owners:
         conditions = [is_absent(keys.owner(kata_id)), is_absent(keys.deleted(kata_id))]
         own = put(keys.owner(kata_id), self._node.encode())
         token = self._etcd.transact(conditions, [own, *records])
-        if token is None:
-            return False
-        self._hold(kata_id, Held(token, None, is_here=True))
-        return True
+        return None if token is None else self._hold(kata_id, Held(token, None))
 
     def write(
-        self, kata_id: str, changes: Iterable[rpc_pb2.RequestOp], *more: rpc_pb2.Compare
+        self,
+        kata_id: str,
+        held: Held | None,
+        changes: Iterable[rpc_pb2.RequestOp],
+        *more: rpc_pb2.Compare,
     ) -> int:
-        """Make changes as the kata's owner; return their revision.
+        """Make changes as the kata's owner, by what is `held` of it; return their revision.
 
-        Raises KataMoved if this process is not the owner, or if one of the conditions `more` does
-        not hold; EtcdFull, or OutcomeUnknown: then the kata has to be claimed again.
+        Raises KataMoved if that is nothing, or no longer so, or if one of the conditions `more`
+        does not hold; EtcdFull, or OutcomeUnknown: then the kata has to be claimed again.
         """
-        held = self.held(kata_id)
         if held is None:
             raise KataMoved(kata_id)
         if held.is_doubtful:
@@ -189,11 +202,13 @@ class Owners:
             raise KataMoved(kata_id)
         return revision
 
-    def own_again(self, kata_id: str, changes: Iterable[rpc_pb2.RequestOp]) -> None:
-        """Make changes as the kata's owner, and get a new token with them. Raises as `write`."""
+    def own_again(self, kata_id: str, held: Held, changes: Iterable[rpc_pb2.RequestOp]) -> Held:
+        """Make changes as the kata's owner, and get a new token with them. Raises as `write`.
+
+        Return what is held then; the folder has to be brought up to date.
+        """
         own = put(self._keys.owner(kata_id), self._node.encode())
-        revision = self.write(kata_id, [own, *changes])
-        self._hold(kata_id, Held(revision, None, is_here=True))
+        return self._hold(kata_id, Held(self.write(kata_id, held, [own, *changes]), None))
 
     def drop(self, kata_id: str, held: Held) -> None:
         """Hold a kata no longer: it is another's, or has to be claimed again."""

@@ -94,15 +94,17 @@ def _write(
     folder.chmod(PASSAGE)
     (folder / OPTIONS).unlink(missing_ok=True)  # of a call that died before the kata was visible
     options.write_chosen(folder, chosen)
-    if places.installation.is_shared:
-        manifest = list(manifest)
-        files = {MANIFEST: b"".join(manifest)}
-        if (folder / OPTIONS).exists():
-            files[OPTIONS] = (folder / OPTIONS).read_bytes()
-        if not places.installation.create(kata_id, files):
-            return False
-    durable.write(folder / MANIFEST, manifest)
-    places.installation.arrived(kata_id, folder)
+    if not places.installation.is_shared:
+        durable.write(folder / MANIFEST, manifest)
+        return True
+    files = {MANIFEST: b"".join(manifest)}
+    if (folder / OPTIONS).exists():
+        files[OPTIONS] = (folder / OPTIONS).read_bytes()
+    held = places.installation.create(kata_id, files)
+    if held is None:
+        return False
+    durable.write(folder / MANIFEST, files[MANIFEST])
+    places.installation.arrived(kata_id, folder, held)
     return True
 
 
@@ -130,9 +132,10 @@ def stage_and_publish(
         if is_published:
             waits.check()  # from here on, the kata is replaced as a whole
             folder.chmod(PASSAGE)
-            places.installation.replace(kata_id, partial(store_kata.whole, staged.folder, kata_id))
+            whole = partial(store_kata.whole, staged.folder, kata_id)
+            owned = places.installation.replace(kata_id, whole)
             publish.publish(staged, folder)
-            places.installation.arrived(kata_id, folder)
+            places.installation.arrived(kata_id, folder, owned)
     if not is_published:
         _lock_and_delete_unfinished(containers, kata_id)
     return names if is_published else None

@@ -19,8 +19,9 @@ from storer import metrics
 from storer.archive import store_kata
 from storer.archive.archive import Archive, ArchivedKata
 from storer.archive.extract import extract
-from storer.cluster.installation import NOTHING
+from storer.cluster.installation import EVERYTHING, NOTHING
 from storer.cluster.ledger import Kept
+from storer.cluster.owners import Held
 from storer.cluster.records import Base
 from storer.fs import durable, tree
 from storer.kata.avatar import PASSAGE
@@ -57,7 +58,7 @@ def fetch(places: Places, intake: Intake, kata_id: str, *, importing: bool) -> b
         if not containers.exists(kata_id):
             if not importing:
                 raise KataNotFound(kata_id)
-            is_new = _import(places, intake, kata_id)
+            is_new = _import(places, intake, kata_id, EVERYTHING)
     return is_new
 
 
@@ -86,30 +87,31 @@ def _take_over(places: Places, intake: Intake, kata_id: str, *, importing: bool)
         is_newest = containers.exists(kata_id) and installation.is_newest(kata_id, folder)
         return is_newest or (importing and _is_to_import(places, kata_id))
 
-    was_free = installation.claim(kata_id, exists)
+    held = installation.claim(kata_id, exists)
     if installation.is_here(kata_id) and containers.exists(kata_id):
         return False
     installation.check(kata_id)
     if containers.exists(kata_id):
         with contextlib.suppress(FileNotFoundError), locks.locked(folder):
             publish.recover(folder)
-            if installation.continues(kata_id, folder):
-                _catch_up(places, kata_id, folder)
+            if installation.continues(held, folder):
+                _catch_up(places, kata_id, folder, held)
                 return True
-            if was_free and installation.is_newest(kata_id, folder):
-                installation.replace(kata_id, partial(store_kata.whole, folder, kata_id))
-                installation.arrived(kata_id, folder)
+            if held.was_free and installation.is_newest(kata_id, folder):
+                whole = partial(store_kata.whole, folder, kata_id)
+                held = installation.replace(kata_id, whole, held)
+                installation.arrived(kata_id, folder, held)
                 return True
-    return _import(places, intake, kata_id)
+    return _import(places, intake, kata_id, held)
 
 
-def _catch_up(places: Places, kata_id: str, folder: Path) -> None:
+def _catch_up(places: Places, kata_id: str, folder: Path, held: Held) -> None:
     """Add to a kata what was kept of it and is not here. For its lock's holder, exclusively."""
     kept = places.installation.kept(kata_id)
     with closing(durable.FileSystem(folder)) as file_system:
         Kata.detached(folder, kata_id).add(kept.entries, kept.options)
         file_system.sync()
-    places.installation.arrived(kata_id, folder)
+    places.installation.arrived(kata_id, folder, held)
 
 
 def copy(places: Places, kata_id: str, folder: Path) -> Kata:
@@ -132,7 +134,7 @@ def _is_to_import(places: Places, kata_id: str) -> bool:
     return places.archive.find(kata_id) is not None or places.imports(kata_id)
 
 
-def _import(places: Places, intake: Intake, kata_id: str) -> bool:
+def _import(places: Places, intake: Intake, kata_id: str, held: Held) -> bool:
     containers, archive = places.data_containers, places.archive
     installation = places.installation
     archived = archive.find(kata_id)
@@ -164,10 +166,11 @@ def _import(places: Places, intake: Intake, kata_id: str) -> bool:
                 if is_kept:
                     _add(kept, Kata.detached(staged.folder, kata_id))
                 else:
-                    installation.replace(kata_id, partial(store_kata.whole, staged.folder, kata_id))
+                    whole = partial(store_kata.whole, staged.folder, kata_id)
+                    held = installation.replace(kata_id, whole, held)
                 folder.chmod(PASSAGE)
             publish.publish(staged, folder)
-            installation.arrived(kata_id, folder)
+            installation.arrived(kata_id, folder, held)
             places.old_ids.note(kata_id, folder)
             if archived is not None:
                 store_kata.write_note(archived, folder)

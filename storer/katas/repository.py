@@ -149,9 +149,11 @@ class Katas:
             with self._telling_of_damage():
                 yield kata
 
-    def trim(self, kata_id: str, newest: Mapping[str, At], options_sha256: str) -> None:
+    def trim(
+        self, kata_id: str, edition: str, newest: Mapping[str, At], options_sha256: str
+    ) -> None:
         """Keep nothing besides the archive that the archive has, as `Installation.trim` does."""
-        self._places.installation.trim(kata_id, newest, options_sha256)
+        self._places.installation.trim(kata_id, edition, newest, options_sha256)
 
     def remove_stale(self, kata_id: str) -> None:
         """Remove what is here of a kata that others have, as `delete.remove_stale` does."""

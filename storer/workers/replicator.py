@@ -164,7 +164,7 @@ class Replicator:
         else:
             self._settle(kata.kata_id, begun)
             self.problem = ""
-            self._katas.trim(kata.kata_id, copied.newest, copied.options_sha256)
+            self._katas.trim(kata.kata_id, copied.edition, copied.newest, copied.options_sha256)
 
     def _failed(self, kata_id: str, reason: str) -> None:
         metrics.ARCHIVE_FAILURES.labels(metrics.COPY).inc()
@@ -203,14 +203,15 @@ class Replicator:
 class Copied:
     """What the archive has of a kata: each avatar's newest light or edit, and the options.
 
-    Those of no damaged avatar.
+    Those of no damaged avatar. `edition` is that of which this machine is the owner.
     """
 
+    edition: str
     newest: dict[str, At]
     options_sha256: str
 
 
-def _copied(head: Head, lights: _Newest) -> Copied:
+def _copied(edition: str, head: Head, lights: _Newest) -> Copied:
     """Return what the archive has if it has the `lights` of a kata with this head."""
     edited = {name: minor for name, minor, _ in head.edits}
     newest = {
@@ -218,7 +219,7 @@ def _copied(head: Head, lights: _Newest) -> Copied:
         for name, number, commit in head.lights
         if number != DAMAGED and lights.get(name) == (number, commit)
     }
-    return Copied(newest, head.options)
+    return Copied(edition, newest, head.options)
 
 
 def copy(archive: Archive, kata: Kata) -> Copied:
@@ -230,7 +231,7 @@ def copy(archive: Archive, kata: Kata) -> Copied:
     with store_kata.copying(kata.folder), ExitStack() as opened:
         note, edition = _read_note(kata), archive.edition(kata.kata_id)
         if note is not None and note.head == (head := head_of(kata)).digest:
-            return _copied(head, note.lights)
+            return _copied(edition, head, note.lights)
         found = archive.find(kata.kata_id)
         taken = Snapshot(kata, opened)
         lights = {name: (number, tag) for name, number, tag in taken.head.lights}
@@ -241,8 +242,8 @@ def copy(archive: Archive, kata: Kata) -> Copied:
             or not _can_add_copy(note, found.stamp, taken, lights)
         ):
             if not store_kata.is_wanted(archive, kata):
-                return Copied({}, "")
-            base, number, files = _copy_all(archive, taken, opened), 0, 0
+                return Copied(edition, {}, "")
+            base, number, files = _copy_all(archive, taken, opened, edition), 0, 0
         else:
             base, number = note.base, note.number + 1
             paths, lights = _additions(taken, note, lights)
@@ -263,7 +264,7 @@ def copy(archive: Archive, kata: Kata) -> Copied:
         )
         durable.replace(kata.folder / _NOTE, json_files.dumps(asdict(now)), sync=False)
     _log.debug("kata copied", kata=kata.kata_id, copy=number)
-    return _copied(head, lights)
+    return _copied(edition, head, lights)
 
 
 def _can_add_copy(note: _Note, stamp: str, taken: Snapshot, lights: _Newest) -> bool:
@@ -322,11 +323,11 @@ def _additions(
     return paths, copied
 
 
-def _copy_all(archive: Archive, taken: Snapshot, opened: ExitStack) -> str:
+def _copy_all(archive: Archive, taken: Snapshot, opened: ExitStack, edition: str) -> str:
     packed = opened.enter_context(pack_objects(taken.kata, taken.references))
     store_kata.refuse_worse(archive, taken.kata, taken.damaged | packed.damaged)
     pieces = store_kata.tar(taken, packed, lambda _: False)
-    return Copy.base_of(archive.put(taken.kata.kata_id, pieces))
+    return Copy.base_of(archive.put(taken.kata.kata_id, pieces, edition))
 
 
 def _new_members(

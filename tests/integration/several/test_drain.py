@@ -88,7 +88,6 @@ def test_the_katas_of_a_drained_machine_go_to_the_others_while_they_are_used(
         with refused(grpc.StatusCode.UNAVAILABLE, reason="KATA_MOVED"):
             list(parts)
     assert machines(2)["n0"].draining
-    assert {storers.owner(kata_id) for kata_id in katas} <= {1, 2}
     assert failures <= len(katas)
     for kata_id in katas:
         assert len(storers.katas(0).lights(kata_id, "whale")) == 6

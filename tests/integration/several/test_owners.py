@@ -4,13 +4,20 @@ import secrets
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from dojo.errors import EtcdUnavailable, KataMoved, KataNotFound
 from dojo.etcd.client import Etcd, OutcomeUnknown, put
+from storer.archive.directory_store import DirectoryStore
+from storer.archive.stored_archive import StoredArchive
 from storer.cluster.keys import RecordKeys
+from storer.cluster.ledger import SharedLedger
 from storer.cluster.owners import Held, Owners
+from storer.cluster.records import Records
+from storer.fs.write_ahead_log import Entry
+from storer.kata.edit import At
 from support.machines import etcd as etcd_process
 from support.services import wait_until
 
@@ -31,7 +38,12 @@ class Machine:
         return self.owners.claim(KATA, lambda: True)
 
     def write(self, value: bytes) -> int:
-        return self.owners.write(KATA, [put(self.keys.options(KATA), value)])
+        held = self.owners.held(KATA)
+        return self.owners.write(KATA, held, [put(self.keys.options(KATA), value)])
+
+    def ledger(self, archive: Path) -> SharedLedger:
+        records = Records(StoredArchive(DirectoryStore(archive), "test"))
+        return SharedLedger(self.etcd, self.keys, self.owners, records)
 
     def written(self) -> bytes | None:
         found = self.etcd.get(self.keys.options(KATA))
@@ -140,6 +152,42 @@ def test_a_change_of_unknown_outcome_is_settled_by_a_new_claim(
     assert not held.is_doubtful
     machine.write(b"after")
     assert machine.written() == b"after"
+
+
+def test_a_call_that_began_before_another_machine_had_the_kata_keeps_nothing(
+    machines: tuple[Machine, Machine], tmp_path: Path
+) -> None:
+    first, second = machines
+    ledgers = [machine.ledger(tmp_path / "archive") for machine in machines]
+    entries = [Entry(number, f"{number:040x}", {}) for number in range(3)]
+    first.claim().is_here = True
+    ledgers[0].keep_entry(KATA, "whale", entries[0])
+    second.claim().is_here = True
+    ledgers[1].keep_entry(KATA, "whale", entries[1])
+    assert ledgers[1].trim(KATA, second.claim().token, {"whale": At(1)}, "") == 2
+    wait_until(lambda: first.owners.held(KATA) is None)
+    # It owns the kata again, but has not fetched it yet: its light 1 would be another one.
+    held = first.claim()
+    with pytest.raises(KataMoved):
+        ledgers[0].keep_entry(KATA, "whale", entries[1])
+    with pytest.raises(KataMoved):
+        ledgers[0].trim(KATA, held.token, {"whale": At(9)}, "")
+    held.is_here = True
+    ledgers[0].keep_entry(KATA, "whale", entries[2])
+    assert ledgers[0].read(KATA).entries == {"whale": [entries[2]]}
+
+
+def test_only_the_owner_whose_copy_the_archive_has_deletes_what_it_covers(
+    machines: tuple[Machine, Machine], tmp_path: Path
+) -> None:
+    first, _ = machines
+    ledger = first.ledger(tmp_path / "archive")
+    held = first.claim()
+    held.is_here = True
+    ledger.keep_entry(KATA, "whale", Entry(0, "0" * 40, {}))
+    with pytest.raises(KataMoved):
+        ledger.trim(KATA, held.token - 1, {"whale": At(0)}, "")
+    assert ledger.read(KATA).entries
 
 
 def test_of_many_that_claim_at_once_one_at_a_time_writes(
