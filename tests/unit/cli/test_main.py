@@ -15,7 +15,7 @@ from cli.main import COMMANDS, command
 from support.paths import TOP
 
 ALL = {name: entry for group in COMMANDS.values() for name, entry in group.items()}
-SERVICES = set(COMMANDS["Services"])
+SERVICES = [name for name, (place, _) in COMMANDS["Services"].items() if "__main__" in place]
 
 
 def run(*arguments: str) -> Result:
