@@ -33,11 +33,14 @@ def delete(places: Places, kata_id: str) -> bool:
     is_stored = is_stored or places.installation.is_in_use(kata_id)
     if not is_stored and not places.imports(kata_id):
         raise KataNotFound(kata_id, "no data-container, archive or katas directory has this kata")
-    places.installation.claim(kata_id, lambda: True)
+    held = places.installation.claim(kata_id, lambda: True)
     # First: if this process dies before the end, the next call must not import the kata again.
     is_in_directory = directory.hide(kata_id)
     is_in_saver = places.saver_katas.hide(kata_id)
-    _delete_stored(places, kata_id)
+    was_stored = _delete_stored(places, kata_id)
+    was_owned = places.installation.is_shared and not held.was_free
+    if not (was_stored or was_owned or is_in_directory or is_in_saver):
+        raise KataNotFound(kata_id, "another call has just deleted it")
     is_gone = directory.remove(kata_id) and not is_in_saver
     if is_in_directory and is_gone:
         directory.show(kata_id)  # no tombstone is needed any more
@@ -45,13 +48,18 @@ def delete(places: Places, kata_id: str) -> bool:
     return not is_gone
 
 
-def _delete_stored(places: Places, kata_id: str) -> None:
-    """Delete a kata's container and volume, and the kata in the archive."""
+def _delete_stored(places: Places, kata_id: str) -> bool:
+    """Delete a kata's container and volume, and the kata in the archive; say whether it was there.
+
+    Of two calls that delete a kata, the one that comes first finds it.
+    """
     containers, folder = places.data_containers, places.data_containers.folder(kata_id)
+    was_there = False
     while True:
         try:
             with locks.locked(folder):
                 containers.engine.ping()  # delete nothing if the engine can't remove the volume
+                was_there = was_there or _is_there(places, kata_id)
                 places.installation.delete(kata_id)
                 # The archive first: if this process dies in between, the visible kata is whole.
                 places.archive.delete(kata_id)
@@ -59,13 +67,18 @@ def _delete_stored(places: Places, kata_id: str) -> None:
                     publish.hide(folder)
                     containers.delete(kata_id)
                 places.installation.deleted(kata_id)
-                break
+                return was_there
         except FileNotFoundError:
+            was_there = was_there or _is_there(places, kata_id)
             places.installation.delete(kata_id)
             places.archive.delete(kata_id)
             places.installation.deleted(kata_id)
             if not folder.exists():  # if it exists, another call has just fetched it
-                break
+                return was_there
+
+
+def _is_there(places: Places, kata_id: str) -> bool:
+    return places.data_containers.exists(kata_id) or places.archive.find(kata_id) is not None
 
 
 def archive(

@@ -13,6 +13,7 @@ from google.protobuf.struct_pb2 import Struct
 
 from cyberdojo.colour.v1 import colour_pb2
 from cyberdojo.storer.v1 import storer_pb2
+from dojo import locks
 from dojo.engine.data_containers import DataContainers
 from support.services import code_of
 from support.storer.katas_directories import (
@@ -318,3 +319,15 @@ def test_a_kata_that_is_read_while_it_is_deleted_leaves_nothing(
         ] * 4
         assert set(at_once(code_of, calls)) <= allowed
         assert not data_containers.folder(kata_id).exists()
+
+
+def test_of_two_who_delete_a_kata_at_once_one_is_told_that_there_is_none(
+    katas: Katas, kata_id: str, folder: Callable[[str], Path]
+) -> None:
+    request = storer_pb2.DeleteKataRequest(kata_id=kata_id)
+    with locks.locked(folder(kata_id)):  # until both have found the kata
+        calls = [katas.stub.DeleteKata.future(request) for _ in range(2)]
+        with pytest.raises(grpc.FutureTimeoutError):
+            calls[0].result(timeout=0.5)
+    codes = [call.code() for call in calls]
+    assert sorted(code.name for code in codes) == ["NOT_FOUND", "OK"]

@@ -108,8 +108,16 @@ class Etcd:
         self._end(signal.SIGKILL)
 
     def freeze(self) -> None:
-        """Freeze the process: it neither answers nor refuses."""
-        self._running().send_signal(signal.SIGSTOP)
+        """Freeze the process, until none of its threads runs: it neither answers nor refuses."""
+        process = self._running()
+        process.send_signal(signal.SIGSTOP)
+        tasks = Path(f"/proc/{process.pid}/task")
+
+        def is_frozen() -> bool:
+            texts = [(each / "stat").read_text() for each in tasks.iterdir()]
+            return all(text.rpartition(")")[2].split()[0] == "T" for text in texts)
+
+        wait_until(is_frozen)
 
     def thaw(self) -> None:
         """Let a frozen process continue."""
