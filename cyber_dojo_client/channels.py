@@ -98,14 +98,10 @@ def open_aio_channel(
     address: str, access: Access = NO_ACCESS, *options: tuple[str, Any]
 ) -> grpc.aio.Channel:
     """Return the same for asyncio."""
-    every = _all_options(options)
-    credentials = access._credentials()  # noqa: SLF001
     interceptors: Any = [
         each(access) for each in (_AioUnary, _AioStream, _AioSendStream, _AioBothStreams)
     ]
-    if credentials:
-        return grpc.aio.secure_channel(address, credentials, every, interceptors=interceptors)
-    return grpc.aio.insecure_channel(address, every, interceptors=interceptors)
+    return _aio_channel(address, access, options, interceptors)
 
 
 def open_plain_aio_channel(
@@ -115,11 +111,17 @@ def open_plain_aio_channel(
 
     For programs that pass on calls and errors as they are.
     """
+    return _aio_channel(address, access, options, []), access._metadata  # noqa: SLF001
+
+
+def _aio_channel(
+    address: str, access: Access, options: tuple[tuple[str, Any], ...], interceptors: Any
+) -> grpc.aio.Channel:
     every = _all_options(options)
     credentials = access._credentials()  # noqa: SLF001
     if credentials:
-        return grpc.aio.secure_channel(address, credentials, every), access._metadata  # noqa: SLF001
-    return grpc.aio.insecure_channel(address, every), access._metadata  # noqa: SLF001
+        return grpc.aio.secure_channel(address, credentials, every, interceptors=interceptors)
+    return grpc.aio.insecure_channel(address, every, interceptors=interceptors)
 
 
 def _all_options(options: tuple[tuple[str, Any], ...]) -> list[tuple[str, Any]]:

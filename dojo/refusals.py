@@ -7,6 +7,8 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
+from dojo.errors import DojoError, KataDamaged, KataMoved, KataNotFound
+
 M = TypeVar("M", bound=Message)
 
 
@@ -17,6 +19,21 @@ def detail(error: grpc.RpcError, kind: type[M]) -> M | None:
         found = kind()
         if each.Unpack(found):
             return found
+    return None
+
+
+def error_of_kata(error: grpc.RpcError, kata_id: str, whose: str) -> DojoError | None:
+    """Return the domain's error for a refusal that is about a kata; None if it is about others.
+
+    `whose` copy of the kata it is, if that is damaged.
+    """
+    match reason_of(error):
+        case "NO_SUCH_KATA":
+            return KataNotFound(kata_id)
+        case "KATA_MOVED":
+            return KataMoved(kata_id)
+        case "KATA_DAMAGED" | "ARCHIVE_DAMAGED":
+            return KataDamaged(kata_id, whose, str(error.details()))
     return None
 
 

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import resource
-import socket
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
@@ -194,13 +193,12 @@ def _machines(settings: RunnerSettings) -> tuple[View | None, Forwarding | None]
         return None, None
     if settings.storer is None:
         raise BadSettings(["CYBER_DOJO_ETCD requires CYBER_DOJO_STORER, which fetches katas"])
-    name = settings.node or socket.gethostname()
     etcd, keys = Etcd(settings.etcd), Keys(settings.installation)
 
     def on_gone(name: str) -> None:
         forwarding.node_gone(name)
 
-    view = View(etcd, keys, name, on_gone)
+    view = View(etcd, keys, settings.node_name, on_gone)
 
     def elsewhere(kata_id: str) -> Elsewhere | None:
         found = view.elsewhere(kata_id)

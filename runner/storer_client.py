@@ -12,14 +12,12 @@ from dojo.access.watched_files import WatchedFiles
 from dojo.errors import (
     DiskFull,
     DojoError,
-    KataDamaged,
-    KataMoved,
     KataNotFound,
     MemoryExhausted,
     StorerUnavailable,
 )
 from dojo.machines.view import View
-from dojo.refusals import reason_of
+from dojo.refusals import error_of_kata, reason_of
 from dojo.service.settings import BadSettings, CallerSettings
 
 T = TypeVar("T")
@@ -89,14 +87,10 @@ class StorerClient:
 
     def _error(self, kata_id: str, error: grpc.RpcError) -> DojoError:
         """Return the domain's error for a refusal of the storer's."""
+        if (found := error_of_kata(error, kata_id, "the storer's copy")) is not None:
+            return found
         refused = f"kata {kata_id} can't be imported: {error.details()}"
         match reason_of(error):
-            case "NO_SUCH_KATA":
-                return KataNotFound(kata_id)
-            case "KATA_MOVED":
-                return KataMoved(kata_id)
-            case "KATA_DAMAGED" | "ARCHIVE_DAMAGED":
-                return KataDamaged(kata_id, "the storer's copy", str(error.details()))
             case "DISK_FULL":
                 return DiskFull(refused)
             case "MEMORY_FULL":

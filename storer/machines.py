@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -67,7 +66,7 @@ def join(
     if not settings.archive:
         raise BadSettings(["CYBER_DOJO_ETCD requires CYBER_DOJO_ARCHIVE, which all machines reach"])
     address = settings.node_storer or settings.listen
-    name = settings.node or socket.gethostname()
+    name = settings.node_name
     node = Node(name, address, settings.node_runner, version("cyber-dojo"))
     etcd, keys = Etcd(settings.etcd), RecordKeys(settings.installation)
     owners = Owners(etcd, keys, node.name, on_lost)

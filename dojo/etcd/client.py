@@ -126,7 +126,6 @@ class Etcd:
 
         With `credentials` by TLS.
         """
-        self.endpoints = list(endpoints)
         self._channels = [
             grpc.secure_channel(each, credentials, _OPTIONS)
             if credentials is not None

@@ -108,7 +108,7 @@ class Forwarding(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
                 async for part in call:
                     yield part
         except asyncio.CancelledError:
-            if (task := asyncio.current_task()) is not None and task.cancelling():
+            if caller_left():
                 raise
             raise KataMoved(kata_id) from None
         finally:
@@ -199,8 +199,8 @@ class Forwarding(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
                 return  # nothing was done there
             if is_refusal:
                 await _refuse(context, error, tuple(trailers))
-        elif (task := asyncio.current_task()) is not None and task.cancelling():
-            raise error  # the caller left
+        elif caller_left():
+            raise error
         _log.info("not answered elsewhere", node=place.node, reason=str(error)[:200])
         if not _may_repeat(method, request):
             raise KataMoved(_kata_id(request))
@@ -235,6 +235,12 @@ class Forwarding(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         if any(key == KATA_KEY for key, _ in context.invocation_metadata() or ()):
             metadata.append((WANTED_KEY, "1"))
         return channel, {"timeout": context.time_remaining(), "metadata": metadata}
+
+
+def caller_left() -> bool:
+    """Say whether a CancelledError is for this call, and not because another machine is gone."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 async def _refuse(

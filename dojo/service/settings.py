@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+import socket
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from enum import Enum, auto
@@ -313,6 +314,12 @@ class CommonSettings(CallerSettings):
         "",
         "the name of this machine among several; by default its host name",
     )
+
+    @property
+    def node_name(self) -> str:
+        """The name of this machine among several."""
+        return self.node or socket.gethostname()
+
     tls_certificate: Path | None = setting(
         "CYBER_DOJO_TLS_CERTIFICATE",
         absolute_path,

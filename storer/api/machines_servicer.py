@@ -14,6 +14,7 @@ from cyberdojo.status.v1 import status_pb2
 from dojo.access.audit import Audit
 from dojo.errors import MachineNotFound, OnlyMachine
 from dojo.machines.nodes import Node
+from dojo.service.forwarding import caller_left
 from storer.api.peers import Peers
 from storer.cluster.installation import Installation
 
@@ -95,7 +96,7 @@ class MachinesServicer(machines_pb2_grpc.MachinesServiceServicer):
                 node.name, node.storer, _STATUS, status_pb2.GetStatusRequest()
             )
         except (grpc.aio.AioRpcError, asyncio.CancelledError) as error:
-            if (task := asyncio.current_task()) is not None and task.cancelling():
+            if caller_left():
                 raise
             said = error.details() if isinstance(error, grpc.aio.AioRpcError) else "it is gone"
             return None, f"its storer does not answer: {said}"

@@ -7,15 +7,8 @@ from collections.abc import AsyncGenerator
 import grpc.aio
 
 from cyberdojo.storer.v1 import storer_pb2
-from dojo.errors import (
-    DojoError,
-    KataDamaged,
-    KataMoved,
-    KataNotFound,
-    OnlyMachine,
-    StorerUnavailable,
-)
-from dojo.refusals import reason_of
+from dojo.errors import DojoError, KataMoved, OnlyMachine, StorerUnavailable
+from dojo.refusals import error_of_kata, reason_of
 from dojo.service.forwarding import Forwarding
 
 _WATCH = "/cyberdojo.storer.v1.StorerService/WatchKata"
@@ -23,8 +16,8 @@ _WATCH = "/cyberdojo.storer.v1.StorerService/WatchKata"
 # How long another machine may take to tell of itself.
 _CALL_SECONDS = 3
 
-# The machine stops, or does not own the kata any more: another one does.
-_MOVED = {"", "STOPPING", "KATA_MOVED"}
+# The machine stops, or is gone: another one will own the kata.
+_STOPPED = {"", "STOPPING"}
 
 
 class Peers:
@@ -70,12 +63,7 @@ async def _parsed(
 
 def _error(error: grpc.aio.AioRpcError, kata_id: str) -> DojoError:
     """Return the domain's error for a refusal by another machine."""
-    reason = reason_of(error)
-    if reason in _MOVED:
+    if reason_of(error) in _STOPPED:
         return KataMoved(kata_id)
-    match reason:
-        case "NO_SUCH_KATA":
-            return KataNotFound(kata_id)
-        case "KATA_DAMAGED" | "ARCHIVE_DAMAGED":
-            return KataDamaged(kata_id, "the copy of another machine", str(error.details()))
-    return StorerUnavailable(str(error.details()))
+    found = error_of_kata(error, kata_id, "the copy of another machine")
+    return found or StorerUnavailable(str(error.details()))

@@ -224,9 +224,8 @@ class SharedInstallation(Installation):
         self.owners = owners
         self._editions = editions
         self._archive = archive
-        self.records = Records(archive)
-        self.shared_ledger = SharedLedger(etcd, keys, owners, self.records)
-        self.ledger = self.shared_ledger
+        self._records = Records(archive)
+        self.ledger: SharedLedger = SharedLedger(etcd, keys, owners, self._records)
 
     def start(self) -> None:
         """Join the others."""
@@ -343,11 +342,11 @@ class SharedInstallation(Installation):
 
     def kept(self, kata_id: str) -> Kept:
         """Return what etcd has of a kata."""
-        return self.shared_ledger.read(kata_id)
+        return self.ledger.read(kata_id)
 
     def create(self, kata_id: str, files: dict[str, bytes]) -> Held | None:
         """Own a new kata, and keep its files in etcd."""
-        value = self.records.of_files(kata_id, files)
+        value = self._records.of_files(kata_id, files)
         try:
             return self.owners.create(kata_id, [put(self._keys.base(kata_id), value)])
         except OutcomeUnknown as error:
@@ -359,7 +358,7 @@ class SharedInstallation(Installation):
         """Keep a kata whole in the archive; etcd says where."""
         if held is None and self.owners.held(kata_id) is not None:
             held = self.owners.here(kata_id)
-        value = self.records.of_tar(kata_id, pieces())
+        value = self._records.of_tar(kata_id, pieces())
         records = self._keys.records(kata_id)
         key = self._keys.base(kata_id)
         base = put(key, value)
@@ -386,7 +385,7 @@ class SharedInstallation(Installation):
     ) -> None:
         """Delete from etcd what the archive has."""
         try:
-            count = self.shared_ledger.trim(kata_id, int(edition, 16), newest, options_sha256)
+            count = self.ledger.trim(kata_id, int(edition, 16), newest, options_sha256)
         except (OutcomeUnknown, KataMoved, EtcdUnavailable) as error:
             _log.info("not trimmed", kata=kata_id, reason=str(error))
         else:

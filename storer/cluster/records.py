@@ -44,7 +44,7 @@ class Records:
 
     def entry(self, kata_id: str, value: bytes) -> Entry:
         """Return the light or edit of a value. Raises KataDamaged, ArchiveUnavailable or others."""
-        return decode(memoryview(self._content(kata_id, value)))
+        return decode(memoryview(self.content(kata_id, value)))
 
     def of_files(self, kata_id: str, files: dict[str, bytes]) -> bytes:
         """Return the value of a base that has these files. Raises as `of_entry`."""
@@ -63,7 +63,7 @@ class Records:
 
     def base(self, kata_id: str, value: bytes) -> Base:
         """Return the base of a value. Raises as `entry`."""
-        content = self._content(kata_id, value)
+        content = self.content(kata_id, value)
         decompressor = zstandard.ZstdDecompressor().decompressobj()
         found = json.loads(decompressor.decompress(content))
         if "tar" in found:
@@ -74,10 +74,6 @@ class Records:
     def of_bytes(self, kata_id: str, content: bytes) -> bytes:
         """Return the value of a small file. Raises as `of_entry`."""
         return self._value(kata_id, [content], len(content))
-
-    def content(self, kata_id: str, value: bytes) -> bytes:
-        """Return the content of a value. Raises as `entry`."""
-        return self._content(kata_id, value)
 
     def discard(self, kata_id: str, value: bytes) -> None:
         """Delete what a value has in the archive, if it has anything there.
@@ -97,7 +93,8 @@ class Records:
         stored = {"name": name, "sha256": digest.hexdigest()}
         return _STORED + json.dumps(stored).encode()
 
-    def _content(self, kata_id: str, value: bytes) -> bytes:
+    def content(self, kata_id: str, value: bytes) -> bytes:
+        """Return the content of a value. Raises as `entry`."""
         kind, rest = value[:1], value[1:]
         if kind == _INLINE:
             return rest

@@ -5,10 +5,11 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from typing import Any, NamedTuple
+from typing import Any
 
 import grpc
 
+from cyber_dojo_client import channels
 from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
 from support.histories.attempts import Attempt
 from support.histories.client import Client
@@ -179,30 +180,8 @@ def _test(kata_id: str, avatar: str) -> storer_pb2.RecordTestRequest:
     )
 
 
-class _Details(NamedTuple):
-    method: Any
-    timeout: Any
-    metadata: Any
-    credentials: Any
-    wait_for_ready: Any
-    compression: Any
-
-
 class _KataId(grpc.UnaryUnaryClientInterceptor):  # type: ignore[type-arg]  # generic in the stubs
-    """Adds the metadata by which a router chooses a machine."""
+    """Adds the metadata by which a router chooses a machine, as our client does, and no more."""
 
     def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
-        metadata = [*(details.metadata or ())]
-        if kata_id := getattr(request, "kata_id", ""):
-            metadata.append(("kata-id", kata_id))
-        return continuation(
-            _Details(
-                details.method,
-                details.timeout,
-                metadata,
-                details.credentials,
-                details.wait_for_ready,
-                getattr(details, "compression", None),
-            ),
-            request,
-        )
+        return continuation(channels._with_metadata(channels.NO_ACCESS, details, request), request)
