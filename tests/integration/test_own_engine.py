@@ -1,9 +1,6 @@
 """The engines that tests start: they do not touch the machine's network, and leave nothing."""
 
-import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +9,6 @@ import pytest
 from dojo.engine.client import Engine
 from support import machine, test_run
 from support.own_engine import OwnEngine
-from support.paths import TESTS, TOP
 from support.services import wait_until
 
 IMAGE = "cyberdojofoundation/python_pytest"
@@ -61,13 +57,7 @@ def test_an_own_engine_of_a_killed_test_leaves_nothing(
 ) -> None:
     # A run name of its own distinguishes this engine's things from those of the other tests.
     monkeypatch.setenv(test_run.VARIABLE, f"{test_run.name()}-killed")
-    test = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, folder, engine.url, IMAGE],
-        env={**os.environ, "PYTHONPATH": f"{TESTS}:{TOP}"},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    test = test_run.start_program(PROGRAM, folder, engine.url, IMAGE)
     with test:
         assert test.stdout is not None
         assert test.stdout.readline() == "running\n"

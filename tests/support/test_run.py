@@ -6,6 +6,11 @@ begin with it.
 
 import os
 import secrets
+import subprocess
+import sys
+from pathlib import Path
+
+from support.paths import TESTS, TOP
 
 VARIABLE = "CYBER_DOJO_TEST_RUN"
 
@@ -24,3 +29,14 @@ def namespace_name() -> str:
     """Return the name of this process's namespace: the run's, and two digits for the worker."""
     worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
     return f"{name()}{int(worker):02}"
+
+
+def start_program(program: str, *arguments: str | Path) -> subprocess.Popen[str]:
+    """Start a program of Python that uses the tests' modules, and that a test will kill."""
+    return subprocess.Popen(
+        [sys.executable, "-c", program, *arguments],
+        env={**os.environ, "PYTHONPATH": f"{TESTS}:{TOP}"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )

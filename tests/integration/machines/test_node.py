@@ -1,11 +1,9 @@
 """Nodes have an engine each, on which services run, and which is killed, frozen and lost."""
 
 import contextlib
-import os
 import secrets
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,7 +17,6 @@ from dojo.engine.client import Engine
 from support import machine, own_engine, test_run
 from support.machines.fleet import Fleet
 from support.machines.node import PORTS, Node
-from support.paths import TESTS, TOP
 from support.runner.submissions import COLOUR_RULE, GREEN, PYTHON
 from support.services import Service, wait_until
 from support.storer.storing import Katas
@@ -187,13 +184,7 @@ def test_a_fleet_of_a_killed_test_leaves_nothing(
     folder = tmp_path_factory.mktemp("killed")
     # A run name of its own distinguishes this fleet's things from those of the other tests.
     monkeypatch.setenv(test_run.VARIABLE, f"test-{secrets.token_hex(3)}")
-    test = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, folder, engine.url, PYTHON],
-        env={**os.environ, "PYTHONPATH": f"{TESTS}:{TOP}"},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    test = test_run.start_program(PROGRAM, folder, engine.url, PYTHON)
     with test:
         assert test.stdout is not None
         assert "frozen\n" in iter(test.stdout.readline, "")
