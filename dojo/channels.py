@@ -11,7 +11,8 @@ import grpc
 import cyber_dojo_client
 from cyber_dojo_client import Access, Tls
 from cyber_dojo_client.channels import open_plain_aio_channel
-from dojo.access.watched_files import WatchedFiles, content_of
+from dojo.access import named_file
+from dojo.access.watched_files import WatchedFiles
 from dojo.service.settings import BadSettings, CallerSettings, Secret, is_loopback
 
 # A connection with calls on which nothing comes for so long is pinged, and given up if no answer
@@ -98,9 +99,9 @@ def _tls(settings: CallerSettings) -> Tls | None:
             ["CYBER_DOJO_CLIENT_CERTIFICATE and CYBER_DOJO_CLIENT_KEY require each other"]
         )
     return Tls(
-        root_certificates=_read("CYBER_DOJO_CA", settings.ca),
-        certificate=_read("CYBER_DOJO_CLIENT_CERTIFICATE", settings.client_certificate),
-        key=_read("CYBER_DOJO_CLIENT_KEY", settings.client_key),
+        root_certificates=named_file.read("CYBER_DOJO_CA", settings.ca),
+        certificate=named_file.read("CYBER_DOJO_CLIENT_CERTIFICATE", settings.client_certificate),
+        key=named_file.read("CYBER_DOJO_CLIENT_KEY", settings.client_key),
     )
 
 
@@ -121,7 +122,11 @@ def _token(address: str, settings: CallerSettings) -> str | Callable[[], str]:
     path = settings.token_file
 
     def read() -> Secret:
-        text = (_read("CYBER_DOJO_TOKEN_FILE", path) or b"").decode("utf-8", "replace").strip()
+        text = (
+            (named_file.read("CYBER_DOJO_TOKEN_FILE", path) or b"")
+            .decode("utf-8", "replace")
+            .strip()
+        )
         try:
             return Secret(text)
         except ValueError as error:
@@ -129,12 +134,3 @@ def _token(address: str, settings: CallerSettings) -> str | Callable[[], str]:
 
     watched = WatchedFiles([path] if path else [], read, BadSettings)
     return lambda: watched.get().reveal()
-
-
-def _read(setting: str, path: Path | None) -> bytes | None:
-    if path is None:
-        return None
-    try:
-        return content_of(path)
-    except OSError as error:
-        raise BadSettings([f"{setting}='{path}' can't be read: {error.strerror}"]) from error

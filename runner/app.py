@@ -15,7 +15,7 @@ from dojo.access import access
 from dojo.access.access import Access
 from dojo.engine.client import Engine
 from dojo.engine.monitor import EngineMonitor
-from dojo.etcd.client import Etcd
+from dojo.etcd.connection import connect
 from dojo.machines.keys import Keys
 from dojo.machines.view import View
 from dojo.service import serving, status_servicer
@@ -193,7 +193,7 @@ def _machines(settings: RunnerSettings) -> tuple[View | None, Forwarding | None]
         return None, None
     if settings.storer is None:
         raise BadSettings(["CYBER_DOJO_ETCD requires CYBER_DOJO_STORER, which fetches katas"])
-    etcd, keys = Etcd(settings.etcd), Keys(settings.installation)
+    etcd, keys = connect(settings), Keys(settings.installation)
 
     def on_gone(name: str) -> None:
         forwarding.node_gone(name)

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 
-from dojo.etcd.client import Etcd
+from dojo.etcd.connection import connect
 from dojo.machines.nodes import Node, Nodes, OwnNode
 from dojo.service.forwarding import Elsewhere, Forwarding
 from dojo.service.settings import BadSettings
@@ -68,7 +68,7 @@ def join(
     address = settings.node_storer or settings.listen
     name = settings.node_name
     node = Node(name, address, settings.node_runner, version("cyber-dojo"))
-    etcd, keys = Etcd(settings.etcd), RecordKeys(settings.installation)
+    etcd, keys = connect(settings), RecordKeys(settings.installation)
     owners = Owners(etcd, keys, node.name, on_lost)
     editions = Editions(owners)
     archive = open_archive(settings.archive, settings.installation, editions.of)

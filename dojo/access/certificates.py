@@ -44,20 +44,27 @@ def make_ca(name: str, days: int) -> Pair:
 def make_server(ca: Pair, hosts: list[str], days: int) -> Pair:
     """Return a service's certificate for all names and IP addresses by which it is called."""
     names = x509.SubjectAlternativeName([_general_name(host) for host in hosts])
-    return _make(ca, hosts[0], days, ExtendedKeyUsageOID.SERVER_AUTH, names)
+    return _make(ca, hosts[0], days, [ExtendedKeyUsageOID.SERVER_AUTH], names)
+
+
+def make_member(ca: Pair, hosts: list[str], days: int) -> Pair:
+    """Return the certificate of a member of etcd, which is called and calls the other members."""
+    names = x509.SubjectAlternativeName([_general_name(host) for host in hosts])
+    purposes = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+    return _make(ca, hosts[0], days, purposes, names)
 
 
 def make_client(ca: Pair, name: str, days: int) -> Pair:
     """Return the certificate of a caller of this name."""
     names = x509.SubjectAlternativeName([x509.DNSName(name)])
-    return _make(ca, name, days, ExtendedKeyUsageOID.CLIENT_AUTH, names)
+    return _make(ca, name, days, [ExtendedKeyUsageOID.CLIENT_AUTH], names)
 
 
 def _make(
     ca: Pair,
     name: str,
     days: int,
-    purpose: x509.ObjectIdentifier,
+    purposes: list[x509.ObjectIdentifier],
     names: x509.SubjectAlternativeName,
 ) -> Pair:
     issuer = x509.load_pem_x509_certificate(ca.certificate)
@@ -69,7 +76,7 @@ def _make(
         _builder(_name(name), issuer.subject, key, days)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(is_ca=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
         .add_extension(names, critical=False)
         .add_extension(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()),

@@ -66,13 +66,13 @@ def _fetcher(watched: WatchedFiles[Any]) -> Callable[[], Any]:
 def _read(files: TlsFiles) -> Any:
     """Return gRPC's configuration of the files."""
     chain, key = content_of(files.certificate), content_of(files.key)
-    certificate = _certificates(files.certificate, chain)[0]
-    if certificate.public_key() != _key(files.key, key).public_key():
+    certificate = certificates_of(files.certificate, chain)[0]
+    if certificate.public_key() != key_of(files.key, key).public_key():
         raise BadCertificate(f"{files.key} is not the key of {files.certificate}")
     client_ca = None
     if files.client_ca is not None:
         client_ca = content_of(files.client_ca)
-        _certificates(files.client_ca, client_ca)
+        certificates_of(files.client_ca, client_ca)
     _log.info(
         "certificate read",
         file=str(files.certificate),
@@ -82,14 +82,16 @@ def _read(files: TlsFiles) -> Any:
     return grpc.ssl_server_certificate_configuration([(key, chain)], client_ca)
 
 
-def _certificates(path: Path, content: bytes) -> list[x509.Certificate]:
+def certificates_of(path: Path, content: bytes) -> list[x509.Certificate]:
+    """Return the certificates that a file has. Raises BadCertificate."""
     try:
         return x509.load_pem_x509_certificates(content)
     except ValueError:
         raise BadCertificate(f"{path} has no certificate in PEM") from None
 
 
-def _key(path: Path, content: bytes) -> Any:
+def key_of(path: Path, content: bytes) -> Any:
+    """Return the private key that a file has. Raises BadCertificate."""
     try:
         return load_pem_private_key(content, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):

@@ -302,6 +302,24 @@ class CommonSettings(CallerSettings):
         "where the members of etcd listen (host:port,host:port,...), in which several machines "
         "agree; by default this machine is the only one",
     )
+    etcd_ca: Path | None = setting(
+        "CYBER_DOJO_ETCD_CA",
+        absolute_path,
+        None,
+        "etcd is called with TLS: its members' certificates are of the CAs in this PEM file",
+    )
+    etcd_certificate: Path | None = setting(
+        "CYBER_DOJO_ETCD_CERTIFICATE",
+        absolute_path,
+        None,
+        "the client certificate that etcd is called with, as PEM",
+    )
+    etcd_key: Path | None = setting(
+        "CYBER_DOJO_ETCD_KEY",
+        absolute_path,
+        None,
+        "the key of that certificate, as PEM without a password",
+    )
     installation: str = setting(
         "CYBER_DOJO_INSTALLATION",
         name_of_machines,

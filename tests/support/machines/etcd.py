@@ -10,12 +10,14 @@ import os
 import secrets
 import shutil
 import signal
+import ssl
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+from dojo.access.certificates import make_ca, make_client, make_member
 from support import test_run
 from support.paths import TOP
 from support.services import STOP_SECONDS, Popen, wait_until
@@ -42,6 +44,53 @@ class EtcdError(Exception):
     """An etcd refused a call. The message is its answer."""
 
 
+class EtcdTls:
+    """A folder with a CA, and certificates of it: of the members, and of their callers."""
+
+    def __init__(self, folder: Path, hosts: Sequence[str]) -> None:
+        """Make all, for members at these IP addresses."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.ca, self.member, self.client = (folder / each for each in ("ca", "member", "client"))
+        ca = make_ca("tests", 1)
+        pairs = {
+            self.ca: ca,
+            self.member: make_member(ca, [*hosts], 1),
+            self.client: make_client(ca, "tests", 1),
+        }
+        for path, pair in pairs.items():
+            path.with_suffix(".pem").write_bytes(pair.certificate)
+            path.with_suffix(".key").write_bytes(pair.key)
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The settings of a service that is let in."""
+        return {
+            "CYBER_DOJO_ETCD_CA": f"{self.ca}.pem",
+            "CYBER_DOJO_ETCD_CERTIFICATE": f"{self.client}.pem",
+            "CYBER_DOJO_ETCD_KEY": f"{self.client}.key",
+        }
+
+    @property
+    def options(self) -> list[str]:
+        """What a member is started with: it lets nobody in who has no certificate of the CA."""
+        return [
+            f"--{kind}{option}"
+            for kind in ("", "peer-")
+            for option in (
+                f"cert-file={self.member}.pem",
+                f"key-file={self.member}.key",
+                f"trusted-ca-file={self.ca}.pem",
+                "client-cert-auth",
+            )
+        ]
+
+    def context(self) -> ssl.SSLContext:
+        """Return what the tests call a member with."""
+        context = ssl.create_default_context(cafile=f"{self.ca}.pem")
+        context.load_cert_chain(f"{self.client}.pem", f"{self.client}.key")
+        return context
+
+
 class Etcd:
     """An etcd process that keeps its data in a folder. It can be killed and started again."""
 
@@ -51,6 +100,8 @@ class Etcd:
         name: str = "etcd",
         cluster: Mapping[str, str] | None = None,
         popen: Popen = subprocess.Popen,
+        *,
+        has_tls: bool = False,
     ) -> None:
         """Keep data and log in `folder`, which is made if it is missing. Nothing is started.
 
@@ -66,6 +117,7 @@ class Etcd:
         self._folder = folder
         self._popen = popen
         self._process: subprocess.Popen[Any] | None = None
+        self.tls = EtcdTls(folder / "tls", [self.host]) if has_tls else None
 
     @property
     def address(self) -> str:
@@ -159,7 +211,7 @@ class Etcd:
         `seconds` is how long an answer may take, by default ANSWER_SECONDS.
         """
         timeout = ANSWER_SECONDS if seconds is None else seconds
-        connection = http.client.HTTPConnection(self.host, CLIENT_PORT, timeout=timeout)
+        connection = self._connection(timeout)
         try:
             connection.request("POST", f"/v3/{method}", json.dumps(message))
             answer = connection.getresponse()
@@ -176,8 +228,9 @@ class Etcd:
         return self._folder / "log"
 
     def _options(self) -> list[str]:
-        peers = {name: f"http://{host}:{PEER_PORT}" for name, host in self._cluster.items()}
-        peer, client = peers[self.name], f"http://{self.address}"
+        scheme = "http" if self.tls is None else "https"
+        peers = {name: f"{scheme}://{host}:{PEER_PORT}" for name, host in self._cluster.items()}
+        peer, client = peers[self.name], f"{scheme}://{self.address}"
         return [
             f"--name={self.name}",
             f"--data-dir={self._folder / 'data'}",
@@ -188,11 +241,18 @@ class Etcd:
             "--initial-cluster=" + ",".join("=".join(each) for each in peers.items()),
             "--logger=zap",
             *_SMALL,
+            *([] if self.tls is None else self.tls.options),
         ]
+
+    def _connection(self, timeout: float) -> http.client.HTTPConnection:
+        if self.tls is None:
+            return http.client.HTTPConnection(self.host, CLIENT_PORT, timeout=timeout)
+        context = self.tls.context()
+        return http.client.HTTPSConnection(self.host, CLIENT_PORT, timeout=timeout, context=context)
 
     def _is_healthy(self) -> bool:
         assert self.is_running, self._log_file.read_text()[-3000:]
-        connection = http.client.HTTPConnection(self.host, CLIENT_PORT, timeout=ANSWER_SECONDS)
+        connection = self._connection(ANSWER_SECONDS)
         try:
             connection.request("GET", "/health")
             return connection.getresponse().status == HTTPStatus.OK

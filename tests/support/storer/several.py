@@ -140,6 +140,7 @@ class Storers:
     def _shared(self, number: int) -> dict[str, str]:
         """Return the settings of both services of a machine."""
         return {
+            **(self._etcd.tls.settings if self._etcd.tls else {}),
             "CYBER_DOJO_ETCD": self._etcd.address,
             "CYBER_DOJO_INSTALLATION": self._installation,
             "CYBER_DOJO_NODE": f"n{number}",
