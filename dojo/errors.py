@@ -374,7 +374,8 @@ class EtcdBehind(DojoError):
     def __init__(self, kata_id: str) -> None:
         super().__init__(
             f"kata {kata_id}: the archive has a copy of a later owner than etcd knows of: etcd has "
-            "lost its data; restore it from a snapshot",
+            "lost its data; restore it from a snapshot, or have it accepted by cyber-dojo cluster "
+            "accept-etcd",
             kata_id=kata_id,
         )
 

@@ -193,7 +193,7 @@ def _machines(settings: RunnerSettings) -> tuple[View | None, Forwarding | None]
         return None, None
     if settings.storer is None:
         raise BadSettings(["CYBER_DOJO_ETCD requires CYBER_DOJO_STORER, which fetches katas"])
-    etcd, keys = connect(settings), Keys(settings.installation)
+    etcd, keys = connect(settings), Keys(settings.installation_name)
 
     def on_gone(name: str) -> None:
         forwarding.node_gone(name)

@@ -243,6 +243,8 @@ async def _serve(
 
     def on_listening() -> None:
         storer.installation.start()
+        if not storer.installation.is_shared:
+            storer.katas.settle()
         storer.katas.sweep()
         storer.checkpointer.start()
         storer.archiver.start()

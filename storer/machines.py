@@ -14,9 +14,10 @@ from dojo.service.settings import BadSettings
 from storer.archive.archive import Archive
 from storer.archive.location import open_archive
 from storer.cluster.editions import Editions
-from storer.cluster.installation import Installation, SharedInstallation
+from storer.cluster.installation import Installation
 from storer.cluster.keys import RecordKeys
 from storer.cluster.owners import Owners
+from storer.cluster.shared_installation import SharedInstallation
 from storer.settings import StorerSettings
 
 # Unless a setting says otherwise: what the archive has need not be in etcd, which is small.
@@ -48,8 +49,8 @@ class Machines:
 
 def alone(settings: StorerSettings) -> Machines:
     """Return the place of a storer that is the only one. Raises ArchiveUnavailable."""
-    archive = open_archive(settings.archive, settings.namespace.name)
-    return Machines(Installation(), archive, settings.archive_copy_seconds)
+    archive = open_archive(settings.archive, settings.installation_name)
+    return Machines(Installation(archive), archive, settings.archive_copy_seconds)
 
 
 def join(
@@ -68,10 +69,10 @@ def join(
     address = settings.node_storer or settings.listen
     name = settings.node_name
     node = Node(name, address, settings.node_runner, version("cyber-dojo"))
-    etcd, keys = connect(settings), RecordKeys(settings.installation)
+    etcd, keys = connect(settings), RecordKeys(settings.installation_name)
     owners = Owners(etcd, keys, node.name, on_lost)
     editions = Editions(owners)
-    archive = open_archive(settings.archive, settings.installation, editions.of)
+    archive = open_archive(settings.archive, settings.installation_name, editions)
 
     def on_gone(name: str) -> None:
         forwarding.node_gone(name)

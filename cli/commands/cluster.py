@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import click
 
 from cli import exits
@@ -107,5 +109,27 @@ def _set(session: Session, machine: str, *, end: bool) -> int:
     return exits.GOOD
 
 
-for _name, _run in (("status", _status), ("drain", _drain), ("undrain", _undrain)):
+def _accept_etcd(session: Session) -> int:
+    """Have katas used again after etcd lost its data.
+
+    For katas that are refused by ETCD_BEHIND: etcd is a new one, or was restored from a snapshot.
+    First start all machines that still have their disks. Lights that only the lost etcd had stay
+    lost.
+    """
+    stub = machines_pb2_grpc.MachinesServiceStub(session.client.channel)
+    accepted = stub.AcceptEtcd(machines_pb2.AcceptEtcdRequest(), timeout=_SECONDS)
+    if session.screen.as_json:
+        session.screen.record({"generation": accepted.generation})
+    else:
+        session.screen.say(f"etcd is accepted, as generation {accepted.generation}")
+    return exits.GOOD
+
+
+_COMMANDS: dict[str, Callable[..., int]] = {
+    "status": _status,
+    "drain": _drain,
+    "undrain": _undrain,
+    "accept-etcd": _accept_etcd,
+}
+for _name, _run in _COMMANDS.items():
     command.add_command(storer_command(_run), _name)

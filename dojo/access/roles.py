@@ -56,6 +56,7 @@ ROLES: Mapping[str, frozenset[Role]] = {
     _STATUS + "GetVersion": _ALL,
     _MACHINES + "ListMachines": _OPERATOR,
     _MACHINES + "DrainMachine": _OPERATOR,
+    _MACHINES + "AcceptEtcd": _OPERATOR,
     _START_POINTS + "ListLanguages": _ALL,
     _START_POINTS + "ListExercises": _ALL,
     _START_POINTS + "ListCustomStartPoints": _ALL,

@@ -323,8 +323,9 @@ class CommonSettings(CallerSettings):
     installation: str = setting(
         "CYBER_DOJO_INSTALLATION",
         name_of_machines,
-        "cyber-dojo",
-        "the name of the installation that several machines are, the same on each",
+        "",
+        "the name of the installation that several machines are, the same on each; the archive is "
+        "marked with it. By default the namespace",
     )
     node: str = setting(
         "CYBER_DOJO_NODE",
@@ -332,6 +333,11 @@ class CommonSettings(CallerSettings):
         "",
         "the name of this machine among several; by default its host name",
     )
+
+    @property
+    def installation_name(self) -> str:
+        """The name of the installation, which the archive is marked with."""
+        return self.installation or self.namespace.name
 
     @property
     def node_name(self) -> str:

@@ -1,4 +1,4 @@
-"""The RPCs ListMachines and DrainMachine: the machines of an installation, told by one of them."""
+"""The RPCs about the machines of an installation, told by one of them."""
 
 from __future__ import annotations
 
@@ -81,6 +81,14 @@ class MachinesServicer(machines_pb2_grpc.MachinesServiceServicer):
             else:
                 await self._peers.call(node.name, node.storer, _DRAIN, request)
         return machines_pb2.DrainMachineResponse()
+
+    async def AcceptEtcd(
+        self, request: machines_pb2.AcceptEtcdRequest, context: Context
+    ) -> machines_pb2.AcceptEtcdResponse:
+        """Have katas used again after etcd lost its data."""
+        with self._audit.doing("AcceptEtcd"):
+            generation = await asyncio.to_thread(self._installation.accept_etcd)
+        return machines_pb2.AcceptEtcdResponse(generation=generation)
 
     def _is_own(self, node: Node) -> bool:
         return node.name == self._installation.own_name

@@ -220,22 +220,26 @@ class Archive(ABC):
     def complete_old_id(self, old_id: str) -> list[str]:
         """Return the katas that an old id, in any case, was noted for."""
 
-    def newest_token(self, kata_id: str) -> int:
+    def generation(self) -> int:
+        """Return the highest generation whose storers have written; 0 if there is none."""
+        return 0
+
+    def newest_number(self, kata_id: str) -> int:
         """Return the newest edition of a kata as a number; 0 if there is none.
 
-        It counts also if it says that the kata is deleted. 0 too if only one machine writes.
+        It counts also if it says that the kata is deleted. 0 too if only one machine ever wrote.
         """
         return 0
 
     def newest_edition(self, kata_id: str) -> str:
-        """Return the newest edition of an archived kata; "" if only one machine writes.
+        """Return the newest edition of an archived kata; "" if only one machine ever wrote.
 
         Raises KataNotFound.
         """
         return ""
 
     def edition(self, kata_id: str) -> str:
-        """Return the edition in which this machine writes a kata; "" if it is the only machine.
+        """Return the edition in which this machine writes a kata; "" if only one ever wrote.
 
         Raises KataMoved if another machine owns the kata.
         """

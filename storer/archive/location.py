@@ -1,11 +1,11 @@
 """The location of the archive, from the setting: none, a directory, or an S3-compatible store."""
 
-from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from storer.archive.archive import Archive, NoArchive
 from storer.archive.directory_store import DirectoryStore
+from storer.archive.editions import EditionSource
 from storer.archive.stored_archive import StoredArchive
 
 
@@ -28,19 +28,17 @@ def directory(text: str) -> Path | None:
     return None if found.scheme == "s3" or not text else Path(unquote(found.path))
 
 
-def open_archive(
-    text: str, namespace: str, edition_of: Callable[[str], int] | None = None
-) -> Archive:
+def open_archive(text: str, namespace: str, editions: EditionSource | None = None) -> Archive:
     """Open the archive that the setting names, for the katas of a namespace.
 
-    `edition_of` is as for StoredArchive. Raises ArchiveUnavailable if that is impossible.
+    `editions` are as for StoredArchive. Raises ArchiveUnavailable if that is impossible.
     """
     if not text:
         return NoArchive()
     if (folder := directory(text)) is not None:
-        return StoredArchive(DirectoryStore(folder), namespace, edition_of)
+        return StoredArchive(DirectoryStore(folder), namespace, editions)
     # Imported only if used: boto3 takes longer to import than all the rest, and more memory.
     from storer.archive.s3_store import S3Store  # noqa: PLC0415
 
     found = urlsplit(text)
-    return StoredArchive(S3Store(found.netloc, found.path), namespace, edition_of)
+    return StoredArchive(S3Store(found.netloc, found.path), namespace, editions)

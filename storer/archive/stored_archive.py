@@ -17,7 +17,8 @@ Of several machines with one archive, each writes what it archives under a name 
     49/493a06504a.493A06504A.00000000000002f1.deleted         says that the kata was deleted then
 
 The highest edition counts, so a machine that writes late, for a kata that another one has taken
-over, changes nothing.
+over, changes nothing. `.generation` has the highest generation of editions, and whether a storer
+that was alone wrote it: such a one writes all katas in one edition, the first of a generation.
 
     .bodies/49/493A06504A/<name>.tar.zst                      what is too large for etcd
 
@@ -29,13 +30,13 @@ A tar of a whole kata has another such frame before the seal, with the kata's he
 """
 
 import hashlib
-import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import product
 
 from dojo import kata_ids
 from dojo.errors import ArchiveOfAnother, EtcdBehind, KataMoved, KataNotFound
+from storer.archive import keys
 from storer.archive.archive import (
     HEAD_BYTES,
     SEAL_BYTES,
@@ -47,14 +48,13 @@ from storer.archive.archive import (
     head_in,
     seal,
 )
+from storer.archive.editions import AloneEditions, EditionSource
 
-_END = ".tar.zst"
-_DELETED = ".deleted"
-_EDITION = re.compile(r"\.([0-9a-f]{16})(\.tar\.zst|\.deleted)\Z")
 _OWNER = ".namespace"
+_GENERATION = ".generation"
+_SEVERAL, _ALONE = "several", "alone"
 _MAX_OWNER_BYTES = 1024
 _MAX_NOTE_BYTES = 100
-_COPY = re.compile(r"([0-9a-f]{16})\.([0-9]{6})\.tar\.zst\Z")
 _NOT_HERE = "it is not in the archive"
 
 _CHARACTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -67,18 +67,17 @@ class StoredArchive(Archive):
     namespace every write raises ArchiveOfAnother: it would replace and delete only copies.
     """
 
-    def __init__(
-        self, store: Store, namespace: str, edition_of: Callable[[str], int] | None = None
-    ) -> None:
+    def __init__(self, store: Store, namespace: str, editions: EditionSource | None = None) -> None:
         """Use the store for the katas of `namespace`; nothing is read yet.
 
-        Several machines share it if there is `edition_of`, which returns the edition in which this
-        one writes a kata, or raises if it may not.
+        Several machines share it if there are `editions`.
         """
         self._store = store
         self._namespace = namespace
-        self._edition_of = edition_of
+        self._editions = editions
+        # What was found about the two, once: others set it to the same, as no other machine writes.
         self._is_ours = False
+        self._is_known_to_be_alone = False
 
     def claim(self) -> None:
         """Mark the store as this namespace's. Raises ArchiveOfAnother or ArchiveUnavailable."""
@@ -92,7 +91,46 @@ class StoredArchive(Archive):
             self._store.write(_OWNER, iter([f"{owner}\n".encode()]))
         if owner != self._namespace:
             raise ArchiveOfAnother(owner, self._namespace)
+        self._claim_generation()
         self._is_ours = True
+
+    def generation(self) -> int:
+        """Return the highest generation whose storers have written; 0 if there is none."""
+        return (self._generation() or (0, ""))[0]
+
+    def _generation(self) -> tuple[int, str] | None:
+        """Return the highest generation, and who wrote it; None if there is none."""
+        found = self._store.read_small([_GENERATION], _MAX_NOTE_BYTES).get(_GENERATION)
+        if found is None:
+            return None
+        number, _, writer = found.decode("ascii", "replace").strip().partition(" ")
+        return int(number), writer
+
+    def _claim_generation(self) -> None:
+        """Note the generation in which this storer writes."""
+        found = self._generation()
+        if self._editions is not None:
+            number = self._editions.generation()
+            if found is None or found[0] < number:
+                self._note_generation(number, _SEVERAL)
+        elif found is not None:
+            number, writer = found
+            if writer != _ALONE:
+                number += 1
+                self._note_generation(number, _ALONE)
+            self._editions = AloneEditions(number)
+
+    def _note_generation(self, number: int, writer: str) -> None:
+        self._store.write(_GENERATION, iter([f"{number} {writer}\n".encode()]))
+
+    @property
+    def _has_editions(self) -> bool:
+        """Whether there are editions: several machines write, or did so once."""
+        if self._editions is None and not self._is_known_to_be_alone:
+            if self._generation() is not None:
+                return True
+            self._is_known_to_be_alone = True
+        return self._editions is not None
 
     def ids(self, prefix: str = "", *, ignore_case: bool = False, after: str = "") -> Iterator[str]:
         """Yield the ids that begin with `prefix` and come after `after`, in order."""
@@ -112,7 +150,7 @@ class StoredArchive(Archive):
     def find(self, kata_id: str) -> ArchivedKata | None:
         """Return an archived kata's size and stamp without reading it; None if there is none."""
         stem = self._current(kata_id)
-        found = None if stem is None else self._store.status(stem + _END)
+        found = None if stem is None else self._store.status(stem + keys.TAR)
         if stem is None or found is None:
             return None
         size_bytes, stamp = found
@@ -123,7 +161,7 @@ class StoredArchive(Archive):
     def head(self, kata_id: str) -> str:
         """Return the head of an archived kata, from the end of its tar."""
         try:
-            key = self._required(kata_id) + _END
+            key = self._required(kata_id) + keys.TAR
             end = self._store.read_end(key, HEAD_BYTES + SEAL_BYTES)
         except FileNotFoundError:
             raise KataNotFound(kata_id, _NOT_HERE) from None
@@ -132,30 +170,32 @@ class StoredArchive(Archive):
     @contextmanager
     def open(self, kata_id: str, edition: str | None = None) -> Iterator[SealedReader]:
         """Give the compressed tar of an archived kata, without its copies."""
-        with self._open(kata_id, self._required(kata_id, edition) + _END) as sealed:
+        with self._open(kata_id, self._required(kata_id, edition) + keys.TAR) as sealed:
             yield sealed
 
     def put(self, kata_id: str, pieces: Iterator[bytes], edition: str | None = None) -> str:
         """Archive a kata; return the digest of its tar."""
         self.claim()
         digest = hashlib.sha256()
-        stem = self._own(kata_id) if edition is None else _with_edition(_stem(kata_id), edition)
+        written = self.edition(kata_id) if edition is None else edition
+        stem = keys.with_edition(keys.stem(kata_id), written)
         self._refuse_older(kata_id, stem)
-        self._store.write(stem + _END, seal(pieces, digest))
+        self._store.write(stem + keys.TAR, seal(pieces, digest))
         for copy in self._copies(stem):
-            self._store.delete(_copy_key(stem, copy))
-        self._delete_before(kata_id, stem)
+            self._store.delete(keys.copy_key(stem, copy))
+        self._delete_before(kata_id, stem, is_there=True)
         return digest.hexdigest()
 
     def delete(self, kata_id: str) -> None:
         """Delete an archived kata, if there is one."""
-        if self._edition_of is not None:
+        self.claim()
+        if self._editions is not None:
             stem = self._own(kata_id)
-            self._store.write(stem + _DELETED, iter([b"deleted\n"]))
-            self._delete_before(kata_id, stem)
+            self._store.write(stem + keys.DELETED, iter([b"deleted\n"]))
+            self._delete_before(kata_id, stem, is_there=False)
         # The tar first: copies without a tar are ignored, the reverse would be an older kata.
         self._delete_edition(self._own(kata_id))
-        self._store.delete(_index_key(kata_id))
+        self._store.delete(keys.index_key(kata_id))
 
     def copies(self, kata_id: str, edition: str | None = None) -> list[Copy]:
         """Return the copies of a kata in order, including those that add to an older tar."""
@@ -167,56 +207,56 @@ class StoredArchive(Archive):
     @contextmanager
     def open_copy(self, kata_id: str, copy: Copy) -> Iterator[SealedReader]:
         """Give the compressed tar of a copy, as `open` gives a kata's."""
-        key = _copy_key(_with_edition(_stem(kata_id), copy.edition), copy)
+        key = keys.copy_key(keys.with_edition(keys.stem(kata_id), copy.edition), copy)
         with self._open(kata_id, key) as sealed:
             yield sealed
 
     def put_copy(self, kata_id: str, copy: Copy, pieces: Iterator[bytes]) -> None:
         """Add a copy, durably and atomically."""
         self.claim()
-        key = _copy_key(_with_edition(_stem(kata_id), copy.edition), copy)
+        key = keys.copy_key(keys.with_edition(keys.stem(kata_id), copy.edition), copy)
         self._store.write(key, seal(pieces, hashlib.sha256()))
 
     def put_body(self, kata_id: str, name: str, pieces: Iterator[bytes]) -> None:
         """Store something of a kata under a name that nobody else uses, durably and atomically."""
         self.claim()
-        self._store.write(_body_key(kata_id, name), seal(pieces, hashlib.sha256()))
+        self._store.write(keys.body_key(kata_id, name), seal(pieces, hashlib.sha256()))
 
     @contextmanager
     def open_body(self, kata_id: str, name: str) -> Iterator[SealedReader]:
         """Give what was stored under a name, as `open` gives a kata's tar."""
-        with self._open(kata_id, _body_key(kata_id, name)) as sealed:
+        with self._open(kata_id, keys.body_key(kata_id, name)) as sealed:
             yield sealed
 
     def delete_body(self, kata_id: str, name: str) -> None:
         """Delete what was stored under a name, if it is there."""
-        self._store.delete(_body_key(kata_id, name))
+        self._store.delete(keys.body_key(kata_id, name))
 
     def read_index(self, kata_ids: Iterable[str], max_bytes: int) -> dict[str, bytes]:
         """Return the index entries of these katas, except those that are absent or larger."""
-        keys = {_index_key(kata_id): kata_id for kata_id in kata_ids}
-        found = self._store.read_small(keys, max_bytes)
-        return {keys[key]: content for key, content in found.items()}
+        of_key = {keys.index_key(kata_id): kata_id for kata_id in kata_ids}
+        found = self._store.read_small(of_key, max_bytes)
+        return {of_key[key]: content for key, content in found.items()}
 
     def write_index(self, kata_id: str, content: bytes) -> None:
         """Write or replace the index entry of an archived kata, atomically."""
         self.claim()
-        self._store.write(_index_key(kata_id), iter([content]))
+        self._store.write(keys.index_key(kata_id), iter([content]))
 
     def note_old_ids(self, old_ids: Iterable[str], kata_id: str) -> None:
         """Have the old ids of an archived kata's avatars lead to the kata."""
         self.claim()
         for old_id in old_ids:
             if self.of_old_id(old_id) != kata_id:
-                self._store.write(_old_id_key(old_id), iter([f"{kata_id}\n".encode()]))
+                self._store.write(keys.old_id_key(old_id), iter([f"{kata_id}\n".encode()]))
 
     def of_old_id(self, old_id: str) -> str | None:
         """Return the kata that an old id was noted for; None if there is none."""
-        return next(iter(self._noted([_old_id_key(old_id)])), None)
+        return next(iter(self._noted([keys.old_id_key(old_id)])), None)
 
     def complete_old_id(self, old_id: str) -> list[str]:
         """Return the katas that an old id, in any case, was noted for."""
-        return self._noted(self._store.keys(_old_id_key(old_id).rpartition(".")[0] + "."))
+        return self._noted(self._store.keys(keys.old_id_key(old_id).rpartition(".")[0] + "."))
 
     def _noted(self, keys: Iterable[str]) -> list[str]:
         found = self._store.read_small(keys, _MAX_NOTE_BYTES)
@@ -231,49 +271,50 @@ class StoredArchive(Archive):
         """Yield the ids of archived katas whose keys begin with `first`, in any order."""
         newest: dict[str, tuple[str, bool]] = {}
         for key in self._store.keys(first):
-            kata_id, edition, is_deleted = _parts(key)
+            kata_id, edition, is_deleted = keys.parts(key)
             if kata_id and (edition, is_deleted) >= newest.get(kata_id, ("", False)):
                 newest[kata_id] = edition, is_deleted
         return (kata_id for kata_id, (_, is_deleted) in newest.items() if not is_deleted)
 
     def _own(self, kata_id: str) -> str:
         """Return what the keys begin with under which this machine writes a kata."""
-        return _with_edition(_stem(kata_id), self.edition(kata_id))
+        return keys.with_edition(keys.stem(kata_id), self.edition(kata_id))
 
-    def newest_token(self, kata_id: str) -> int:
+    def newest_number(self, kata_id: str) -> int:
         """Return the newest edition of a kata as a number; 0 if there is none."""
-        editions = [] if self._edition_of is None else self._editions(kata_id)
+        editions = self._editions_of(kata_id) if self._has_editions else []
         return max((int(edition or "0", 16) for edition, _ in editions), default=0)
 
     def newest_edition(self, kata_id: str) -> str:
         """Return the newest edition of an archived kata. Raises KataNotFound."""
-        return self._required(kata_id).removeprefix(_stem(kata_id)).removeprefix(".")
+        return self._required(kata_id).removeprefix(keys.stem(kata_id)).removeprefix(".")
 
     def edition(self, kata_id: str) -> str:
-        """Return the edition in which this machine writes a kata; "" if it is the only machine."""
-        return "" if self._edition_of is None else f"{self._edition_of(kata_id):016x}"
+        """Return the edition in which this machine writes a kata; "" if only one ever wrote."""
+        self.claim()
+        return "" if self._editions is None else f"{self._editions.of(kata_id):016x}"
 
     def _current(self, kata_id: str) -> str | None:
         """Return what the keys of an archived kata begin with; None if there is none."""
-        if self._edition_of is None:
-            return _stem(kata_id)
-        newest = max(self._editions(kata_id), default=None)
+        if not self._has_editions:
+            return keys.stem(kata_id)
+        newest = max(self._editions_of(kata_id), default=None)
         if newest is None or newest[1]:
             return None
-        return _with_edition(_stem(kata_id), newest[0])
+        return keys.with_edition(keys.stem(kata_id), newest[0])
 
     def _required(self, kata_id: str, edition: str | None = None) -> str:
         """Return the same for an edition, by default the newest. Raises KataNotFound."""
         if edition is not None:
-            return _with_edition(_stem(kata_id), edition)
+            return keys.with_edition(keys.stem(kata_id), edition)
         stem = self._current(kata_id)
         if stem is None:
             raise KataNotFound(kata_id, _NOT_HERE)
         return stem
 
-    def _editions(self, kata_id: str) -> list[tuple[str, bool]]:
+    def _editions_of(self, kata_id: str) -> list[tuple[str, bool]]:
         """Return the editions of a kata, and whether each says that the kata was deleted."""
-        found = map(_parts, self._store.keys(_stem(kata_id) + "."))
+        found = map(keys.parts, self._store.keys(keys.stem(kata_id) + "."))
         return [(edition, is_deleted) for each, edition, is_deleted in found if each == kata_id]
 
     def _refuse_older(self, kata_id: str, stem: str) -> None:
@@ -282,30 +323,34 @@ class StoredArchive(Archive):
         Raises KataMoved if this machine, a former owner, would write another one by now. What it
         began to write before does no harm.
         """
-        if self._edition_of is not None:
-            own = int(stem.removeprefix(f"{_stem(kata_id)}."), 16)
-            if self.newest_token(kata_id) > own:
-                if self._edition_of(kata_id) != own:
+        if self._editions is not None:
+            own = int(stem.removeprefix(f"{keys.stem(kata_id)}."), 16)
+            if self.newest_number(kata_id) > own:
+                if self._editions.of(kata_id) != own:
                     raise KataMoved(kata_id)
                 raise EtcdBehind(kata_id)
 
-    def _delete_before(self, kata_id: str, stem: str) -> None:
-        """Delete the editions of a kata before the one whose keys begin with `stem`."""
-        if self._edition_of is not None:
-            for edition, is_deleted in self._editions(kata_id):
-                older = _with_edition(_stem(kata_id), edition)
+    def _delete_before(self, kata_id: str, stem: str, *, is_there: bool) -> None:
+        """Delete the editions of a kata before the one whose keys begin with `stem`.
+
+        If the kata `is_there` in that one, this says no longer that it was deleted: a storer that
+        is alone deletes a kata, and archives another one of its id, in the same edition.
+        """
+        if self._editions is not None:
+            for edition, is_deleted in self._editions_of(kata_id):
+                older = keys.with_edition(keys.stem(kata_id), edition)
                 if older < stem:
                     self._delete_edition(older)
-                    if is_deleted:
-                        self._store.delete(older + _DELETED)
+                if is_deleted and (older < stem or (older == stem and is_there)):
+                    self._store.delete(older + keys.DELETED)
 
     def _delete_edition(self, stem: str) -> None:
-        self._store.delete(stem + _END)
+        self._store.delete(stem + keys.TAR)
         for copy in self._copies(stem):
-            self._store.delete(_copy_key(stem, copy))
+            self._store.delete(keys.copy_key(stem, copy))
 
     def _copies(self, stem: str) -> list[Copy]:
-        found = (_COPY.search(key) for key in self._store.keys(f"{stem}.copies/"))
+        found = (keys.COPY.search(key) for key in self._store.keys(f"{stem}.copies/"))
         edition = stem.partition(".")[2].partition(".")[2]
         return [Copy(match[1], int(match[2]), edition) for match in found if match is not None]
 
@@ -329,52 +374,3 @@ class StoredArchive(Archive):
             outer = "".join(pair)
             if outer.lower() in existing and fold(outer).startswith(beginning):
                 yield outer
-
-
-def _stem(kata_id: str) -> str:
-    """Return what the keys of a kata begin with."""
-    return f"{kata_id[:2].lower()}/{kata_id.lower()}.{kata_id}"
-
-
-def _with_edition(stem: str, edition: str) -> str:
-    return f"{stem}.{edition}" if edition else stem
-
-
-def _copy_key(stem: str, copy: Copy) -> str:
-    return f"{stem}.copies/{copy.base}.{copy.number:06}{_END}"
-
-
-def _body_key(kata_id: str, name: str) -> str:
-    return f".bodies/{kata_id[:2].lower()}/{kata_id}/{name}{_END}"
-
-
-def _index_key(kata_id: str) -> str:
-    return f".index/{kata_id[:2].lower()}/{kata_id.lower()}.{kata_id}.json"
-
-
-def _old_id_key(old_id: str) -> str:
-    return f".old-ids/{old_id_path(old_id)}"
-
-
-def old_id_path(old_id: str) -> str:
-    """Return a path that one listing finds for an old id that is typed in any case."""
-    lower = old_id.lower()
-    return f"{lower[:2]}/{lower}.{old_id}"
-
-
-def _parts(key: str) -> tuple[str, str, bool]:
-    """Return the id and the edition in the key of a kata's tar, and whether it was deleted.
-
-    The edition is "" if there is none. All are empty for any other key.
-    """
-    edition, is_deleted = "", False
-    if (match := _EDITION.search(key)) is not None:
-        edition, is_deleted = match[1], match[2] == _DELETED
-        key = key[: match.start()] + _END
-    folder, _, name = key.partition("/")
-    lower, _, rest = name.partition(".")
-    kata_id = rest.removesuffix(_END)
-    is_key = kata_ids.is_whole(kata_id) and rest.endswith(_END)
-    if not (is_key and kata_id.lower() == lower and lower.startswith(folder)):
-        return "", "", False
-    return kata_id, edition, is_deleted

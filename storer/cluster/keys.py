@@ -1,5 +1,6 @@
 """The keys in etcd of one installation, besides those in `dojo.machines.keys`.
 
+    /<installation>/generation                             how many etcds there were before this one
     /<installation>/deleted/<kata>                         a kata whose deletion is not finished
     /<installation>/kata/<kata>/base                       what the kata began with
     /<installation>/kata/<kata>/options                    its options
@@ -22,6 +23,11 @@ _LIGHT = re.compile(rb"light/([a-z]+)/([0-9]{10})\.([0-9]{6})\Z")
 @dataclass(frozen=True)
 class RecordKeys(Keys):
     """All keys of one installation."""
+
+    @property
+    def generation(self) -> bytes:
+        """The key of the generation that this etcd is of."""
+        return self._key("generation")
 
     @property
     def deletions(self) -> bytes:

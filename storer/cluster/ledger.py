@@ -80,14 +80,16 @@ class SharedLedger(Ledger):
             entries,
         )
 
-    def trim(self, kata_id: str, token: int, newest: Mapping[str, At], options_sha256: str) -> int:
+    def trim(
+        self, kata_id: str, edition: int, newest: Mapping[str, At], options_sha256: str
+    ) -> int:
         """Delete what the archive has by now: all up to an avatar's `newest` light or edit.
 
-        It has it from the owner with the `token`. `options_sha256` is the digest of options.json as
-        the archive has it. Return how many records were deleted. Raises KataMoved, or as etcd does.
+        It has it in the `edition`. `options_sha256` is the digest of options.json as the archive
+        has it. Return how many records were deleted. Raises KataMoved, or as etcd does.
         """
         held = self._owners.here(kata_id)
-        if held.token != token:
+        if held.edition != edition:
             raise KataMoved(kata_id)
         found, _ = self._etcd.entries(self._keys.records(kata_id))
         covered = []

@@ -23,6 +23,8 @@ from dojo.errors import EtcdUnavailable, KataMoved, KataNotFound
 from dojo.etcd import rpc_pb2
 from dojo.etcd.client import Etcd, OutcomeUnknown, is_absent, is_unchanged, put
 from dojo.machines.mirror import Mirror
+from storer.archive.editions import edition
+from storer.cluster.generations import Generations
 from storer.cluster.keys import RecordKeys
 
 # How often a claim is tried whose outcome is unknown, or which others made at the same moment.
@@ -42,17 +44,28 @@ class Held:
     """A kata that this process owns.
 
     `before` is the token that this node had just before, None if another node owned the kata, or
-    nobody: only with that token in its folder is the kata that is here the current one. `was_free`
-    says that nobody owned it. `is_here` says that the folder has all that etcd has. `is_doubtful`
-    says that etcd may have something that the folder lacks: the kata can be read, and is claimed
-    again before it is written.
+    nobody: only with that token in its folder is the kata that is here the current one.
+    `generation` is that of etcd. `was_free` says that nobody owned it. `is_here` says that the
+    folder has all that etcd has. `is_doubtful` says that etcd may have something that the folder
+    lacks: the kata can be read, and is claimed again before it is written.
     """
 
     token: int
     before: int | None
+    generation: int = 0
     was_free: bool = False
     is_here: bool = False
     is_doubtful: bool = False
+
+    @property
+    def edition(self) -> int:
+        """The edition of what is archived with this token."""
+        return edition(self.generation, self.token)
+
+    @property
+    def edition_before(self) -> int | None:
+        """The edition of what was archived with the token before."""
+        return None if self.before is None else edition(self.generation, self.before)
 
 
 class Owners:
@@ -73,9 +86,11 @@ class Owners:
         self._lock = threading.Lock()
         self._claims = [threading.Lock() for _ in range(_LOCKS)]
         self._known = Mirror(etcd, keys.owners, "owners", self._moved)
+        self.generations = Generations(etcd, keys)
 
     def start(self) -> None:
         """Learn who owns what. Raises EtcdUnavailable."""
+        self.generations.read()
         self._known.start()
 
     def stop(self) -> None:
@@ -137,6 +152,7 @@ class Owners:
             return held
 
     def _claim(self, kata_id: str, exists: Callable[[], bool]) -> Held:
+        generation = self.generations.read()
         for _ in range(_ATTEMPTS):
             found = self._etcd.get(self._keys.owner(kata_id))
             if found is None and not self._may_claim(kata_id, exists):
@@ -148,7 +164,8 @@ class Owners:
                 before = found.revision if found.value == self._node.encode() else None
             token = self._set(kata_id, [condition])
             if token is not None:
-                return self._hold(kata_id, Held(token, before, was_free=found is None))
+                held = Held(token, before, generation, was_free=found is None)
+                return self._hold(kata_id, held)
         raise KataMoved(kata_id)
 
     def here(self, kata_id: str) -> Held:
@@ -173,7 +190,9 @@ class Owners:
         conditions = [is_absent(keys.owner(kata_id)), is_absent(keys.deleted(kata_id))]
         own = put(keys.owner(kata_id), self._node.encode())
         token = self._etcd.transact(conditions, [own, *records])
-        return None if token is None else self._hold(kata_id, Held(token, None))
+        if token is None:
+            return None
+        return self._hold(kata_id, Held(token, None, self.generations.current))
 
     def write(
         self,
@@ -208,7 +227,8 @@ class Owners:
         Return what is held then; the folder has to be brought up to date.
         """
         own = put(self._keys.owner(kata_id), self._node.encode())
-        return self._hold(kata_id, Held(self.write(kata_id, held, [own, *changes]), None))
+        token = self.write(kata_id, held, [own, *changes])
+        return self._hold(kata_id, Held(token, None, held.generation))
 
     def drop(self, kata_id: str, held: Held) -> None:
         """Hold a kata no longer: it is another's, or has to be claimed again."""

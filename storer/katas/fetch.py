@@ -97,7 +97,8 @@ def _take_over(places: Places, intake: Intake, kata_id: str, *, importing: bool)
             if installation.continues(held, folder):
                 _catch_up(places, kata_id, folder, held)
                 return True
-            if held.was_free and installation.is_newest(kata_id, folder):
+            # Whoever had it before had nothing of it, or what is here.
+            if installation.is_newest(kata_id, folder) and installation.kept(kata_id) == NOTHING:
                 whole = partial(store_kata.whole, folder, kata_id)
                 held = installation.replace(kata_id, whole, held)
                 installation.arrived(kata_id, folder, held)

@@ -34,7 +34,7 @@ class Places:
     katas_directory: KatasDirectory
     saver_katas: SaverKatas
     old_ids: OldIds
-    installation: Installation = field(default_factory=Installation)
+    installation: Installation
     fetches: Fetches = field(default_factory=Fetches)
 
     def imports(self, kata_id: str) -> bool:

@@ -18,7 +18,7 @@ from dojo import kata_ids
 from dojo.engine.data_containers import DataContainers
 from dojo.errors import ArchiveUnavailable, DojoError
 from storer.archive.archive import Archive
-from storer.archive.stored_archive import old_id_path
+from storer.archive.keys import old_id_path
 from storer.fs import durable
 from storer.kata.kata import Kata
 from storer.katas.import_source import SaverKatas

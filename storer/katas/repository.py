@@ -35,6 +35,7 @@ from dojo.errors import (
 )
 from dojo.processes import Processes
 from storer.archive import store_kata
+from storer.cluster.installation import NOTE
 from storer.fs import json_files
 from storer.fs.checkpointer import Checkpointer
 from storer.fs.json_files import DumpFiles
@@ -548,6 +549,18 @@ class Katas:
         avatar = self._unchecked_kata(kata_id).avatar(name)
         if self._checkpointer.is_foreign(avatar.folder):
             avatar.lights()
+
+    def settle(self) -> None:
+        """Keep what is here as the only machine's, after there were several.
+
+        A kata that another machine had last is removed: the archive has it. Call this when a storer
+        starts that is alone. Raises ArchiveUnavailable.
+        """
+        for kata_id in list(self._containers.kata_ids()):
+            note = self._containers.folder(kata_id) / NOTE
+            if note.exists():
+                self.remove_stale(kata_id)
+                note.unlink(missing_ok=True)
 
     def sweep(self) -> None:
         """Remove what processes that died left incomplete. Call this when a storer starts."""

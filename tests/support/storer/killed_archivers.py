@@ -17,6 +17,7 @@ from dojo.naming import Namespace
 from dojo.processes import Processes
 from dojo.service.settings import CommonSettings, load
 from storer.archive.location import open_archive
+from storer.cluster.installation import Installation
 from storer.fs.checkpointer import Checkpointer
 from storer.git import libgit2
 from storer.katas.activity import ActiveCalls
@@ -37,9 +38,9 @@ def katas_of(namespace: str, archive: str) -> Katas:
     containers = DataContainers(engine, Namespace(namespace), root)
     libgit2.configure()
     opened, none = open_archive(archive, containers.namespace.name), SaverKatas()
-    places = Places(
-        containers, opened, KatasDirectory(None), none, OldIds(containers, opened, none)
-    )
+    old_ids = OldIds(containers, opened, none)
+    directory = KatasDirectory(None)
+    places = Places(containers, opened, directory, none, old_ids, Installation(opened))
     intake = Intake(Processes(limits.MAX_CHECKING_PROCESSES, "check katas"))
     damaged = DamagedKatas(containers)
     return Katas(places, ActiveCalls(), Changes(), Checkpointer(), intake=intake, damaged=damaged)

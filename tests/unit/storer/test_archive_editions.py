@@ -1,6 +1,7 @@
 """Several machines write into one archive: what a former owner writes late never counts."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -8,16 +9,31 @@ import pytest
 from dojo.errors import EtcdBehind, KataNotFound
 from storer.archive.archive import Copy
 from storer.archive.directory_store import DirectoryStore
+from storer.archive.editions import edition
 from storer.archive.stored_archive import StoredArchive
 
 KATA = "493A06504A"
+
+
+@dataclass(frozen=True)
+class Token:
+    """The editions of a machine that owns every kata with a token, in a generation of etcd."""
+
+    token: int
+    number: int = 0
+
+    def of(self, _: str) -> int:
+        return edition(self.number, self.token)
+
+    def generation(self) -> int:
+        return self.number
 
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Callable[[int], StoredArchive]:
     """Returns the archive as a machine sees it that owns every kata with a token."""
     store = DirectoryStore(tmp_path / "archive")
-    return lambda token: StoredArchive(store, "test", lambda _: token)
+    return lambda token: StoredArchive(store, "test", Token(token))
 
 
 def put(archive: StoredArchive, content: bytes, kata_id: str = KATA) -> Copy:
@@ -98,9 +114,9 @@ def test_an_owner_that_is_older_than_what_is_there_archives_nothing(
     with pytest.raises(EtcdBehind):
         put(machine(7), b"of an etcd that lost its data")
     assert content(machine(1)) == b"twelve"
-    assert machine(1).newest_token(KATA) == 12
+    assert machine(1).newest_number(KATA) == 12
     machine(15).delete(KATA)
-    assert machine(1).newest_token(KATA) == 15
+    assert machine(1).newest_number(KATA) == 15
 
 
 def test_a_reader_keeps_to_the_edition_that_it_began_with(
@@ -150,3 +166,71 @@ def test_ids_are_told_apart_by_case(machine: Callable[[int], StoredArchive]) -> 
     assert sorted(machine(1).ids()) == ["493A06504A", "493a06504a"]
     machine(9).delete("493a06504a")
     assert list(machine(1).ids()) == ["493A06504A"]
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Callable[[], StoredArchive]:
+    """Returns the same archive as a storer sees it that is alone, and has just been started."""
+    return lambda: StoredArchive(DirectoryStore(tmp_path / "archive"), "test")
+
+
+def test_a_storer_that_is_alone_has_what_several_archived(
+    machine: Callable[[int], StoredArchive], alone: Callable[[], StoredArchive]
+) -> None:
+    put(machine(7), b"seven")
+    base = put(machine(12), b"twelve")
+    put_copy(machine(12), base, 1, b" and more")
+    machine(13).delete("5A0F824303")
+    assert content(alone()) == b"twelve and more"
+    assert list(alone().ids()) == [KATA]
+
+
+def test_what_a_storer_that_is_alone_archives_is_newer_than_what_several_did(
+    machine: Callable[[int], StoredArchive], alone: Callable[[], StoredArchive]
+) -> None:
+    put(machine(12), b"twelve")
+    base = put(alone(), b"alone")
+    put_copy(alone(), base, 1, b" and more")
+    assert content(alone()) == b"alone and more"
+    assert content(machine(1)) == b"alone and more"
+    with pytest.raises(EtcdBehind):
+        put(machine(2**39), b"of the machines before")
+
+
+def test_a_kata_that_was_deleted_by_a_storer_that_is_alone_can_be_archived_again(
+    machine: Callable[[int], StoredArchive], alone: Callable[[], StoredArchive]
+) -> None:
+    put(machine(12), b"twelve")
+    alone().delete(KATA)
+    assert alone().find(KATA) is None
+    assert list(alone().ids()) == []
+    put(alone(), b"again")
+    assert content(alone()) == b"again"
+    assert list(alone().ids()) == [KATA]
+
+
+def test_a_generation_is_newer_than_all_before_it(
+    machine: Callable[[int], StoredArchive],
+    alone: Callable[[], StoredArchive],
+    tmp_path: Path,
+) -> None:
+    put(machine(12), b"twelve")
+    assert machine(1).generation() == 0
+    put(alone(), b"alone")
+    put(alone(), b"alone again")
+    assert machine(1).generation() == 1
+    after = StoredArchive(DirectoryStore(tmp_path / "archive"), "test", Token(3, number=2))
+    put(after, b"after")
+    assert content(machine(1)) == content(alone()) == b"after"
+    put(alone(), b"alone for the second time")
+    assert machine(1).generation() == 3
+    assert content(machine(1)) == b"alone for the second time"
+
+
+def test_a_storer_that_was_never_one_of_several_writes_no_editions(
+    alone: Callable[[], StoredArchive], tmp_path: Path
+) -> None:
+    put(alone(), b"alone")
+    alone().delete("5A0F824303")
+    names = sorted(path.name for path in (tmp_path / "archive").rglob("*") if path.is_file())
+    assert names == [".namespace", f"{KATA.lower()}.{KATA}.tar.zst"]
