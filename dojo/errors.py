@@ -365,6 +365,13 @@ class StorerUnavailable(DojoError):
         super().__init__(f"the storer can't be asked: {reason}")
 
 
+class MachineUnavailable(StorerUnavailable):
+    """Another machine did not do its part of what all were asked for."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"machine {name}: {reason}")
+
+
 class EtcdBehind(DojoError):
     """etcd has lost its data: the archive has what was written later than anything that etcd knows.
 

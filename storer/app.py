@@ -64,6 +64,7 @@ from storer.workers.archiver import Archiver, Policy
 from storer.workers.damage_checker import DamageChecker
 from storer.workers.drainer import Drainer
 from storer.workers.replicator import Replicator
+from storer.workers.sharer import Sharer
 from storer.workers.source_remover import SourceRemover
 from storer.workers.stale_remover import StaleRemover
 from storer.workers.survey import Survey
@@ -82,6 +83,7 @@ class Storer:
     survey: Survey
     damage_checker: DamageChecker
     stale_remover: StaleRemover
+    sharer: Sharer
     drainer: Drainer
     machines: MachinesServicer
     installation: Installation
@@ -196,6 +198,7 @@ def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
         survey=Survey(data_containers, checkpointer, catalog, damaged, disks),
         damage_checker=DamageChecker(damaged, verifier()),
         stale_remover=StaleRemover(katas, data_containers),
+        sharer=Sharer(katas, data_containers),
         drainer=Drainer(katas, joined.installation),
         machines=MachinesServicer(joined.installation, peers, describe, audit),
         installation=joined.installation,
@@ -252,6 +255,7 @@ async def _serve(
         storer.remover.start()
         if storer.installation.is_shared:
             storer.stale_remover.start()
+            storer.sharer.start()
             storer.drainer.start()
         if settings.metrics_listen is not None:
             storer.survey.start()
@@ -294,6 +298,7 @@ async def _serve(
                     storer.replicator,
                     storer.remover,
                     storer.stale_remover,
+                    storer.sharer,
                     storer.drainer,
                     storer.checkpointer,
                     storer.installation,

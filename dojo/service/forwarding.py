@@ -14,7 +14,7 @@ import structlog
 
 from dojo import channels, kata_ids, traces
 from dojo.access import caller, gate
-from dojo.errors import KataMoved
+from dojo.errors import DojoError, KataMoved
 from dojo.refusals import reason_of
 from dojo.service.settings import CallerSettings
 from dojo.service.wrapped_handlers import Handler, WrappedHandlers
@@ -96,11 +96,15 @@ class Forwarding(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         While it yields, it raises grpc.aio.AioRpcError, or KataMoved if the machine is gone.
         """
         place = self._elsewhere(kata_id)
-        return None if place is None else self._parts_of(place, method, request, kata_id)
+        return None if place is None else self.parts(place, method, request, KataMoved(kata_id))
 
-    async def _parts_of(
-        self, place: Elsewhere, method: str, request: Any, kata_id: str
+    async def parts(
+        self, place: Elsewhere, method: str, request: Any, gone: DojoError
     ) -> AsyncGenerator[bytes, None]:
+        """Yield another machine's answers to a call.
+
+        Raises grpc.aio.AioRpcError, or `gone` if the machine is.
+        """
         channel, options = self._channel(place.address, request)
         call = channel.unary_stream(method, _serialized, _as_it_is)(request, **options)
         try:
@@ -110,7 +114,7 @@ class Forwarding(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         except asyncio.CancelledError:
             if caller_left():
                 raise
-            raise KataMoved(kata_id) from None
+            raise gone from None
         finally:
             call.cancel()
 
@@ -235,6 +239,11 @@ class Forwarding(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         if any(key == KATA_KEY for key, _ in context.invocation_metadata() or ()):
             metadata.append((WANTED_KEY, "1"))
         return channel, {"timeout": context.time_remaining(), "metadata": metadata}
+
+
+def is_forwarded(context: _Context) -> bool:
+    """Say whether another machine has sent a call on to this one."""
+    return any(key == FORWARDED_KEY for key, _ in context.invocation_metadata() or ())
 
 
 def caller_left() -> bool:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 
 import grpc.aio
 
 from cyberdojo.storer.v1 import storer_pb2
-from dojo.errors import DojoError, KataMoved, OnlyMachine, StorerUnavailable
+from dojo.errors import DojoError, KataMoved, MachineUnavailable, OnlyMachine, StorerUnavailable
+from dojo.machines.nodes import Node
 from dojo.refusals import error_of_kata, reason_of
-from dojo.service.forwarding import Forwarding
+from dojo.service.forwarding import Elsewhere, Forwarding
 
 _WATCH = "/cyberdojo.storer.v1.StorerService/WatchKata"
+_VERIFY = "/cyberdojo.storer.v1.StorerService/VerifyKatas"
 
 # How long another machine may take to tell of itself.
 _CALL_SECONDS = 3
@@ -34,6 +37,21 @@ class Peers:
         if self._forwarding is None:
             raise OnlyMachine
         return await self._forwarding.call(name, address, method, request, _CALL_SECONDS)
+
+    async def verify(
+        self, node: Node, request: storer_pb2.VerifyKatasRequest
+    ) -> AsyncIterator[storer_pb2.VerifyKatasResponse]:
+        """Yield what another machine finds in its katas. Raises MachineUnavailable."""
+        if self._forwarding is None:
+            raise OnlyMachine
+        gone = MachineUnavailable(node.name, "it is gone; verify again")
+        place = Elsewhere(node.name, node.storer)
+        try:
+            async with aclosing(self._forwarding.parts(place, _VERIFY, request, gone)) as parts:
+                async for part in parts:
+                    yield storer_pb2.VerifyKatasResponse.FromString(part)
+        except grpc.aio.AioRpcError as error:
+            raise MachineUnavailable(node.name, str(error.details())) from error
 
     def watch(
         self, request: storer_pb2.WatchKataRequest

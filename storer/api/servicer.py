@@ -17,6 +17,7 @@ from dojo.access.audit import Audit
 from dojo.engine.data_containers import DataContainers
 from dojo.processes import Processes
 from dojo.service.call_threads import CallThreads
+from dojo.service.forwarding import is_forwarded
 from storer.api import (
     converters,
     facts_converters,
@@ -35,6 +36,7 @@ from storer.api.comparisons import Comparisons
 from storer.api.light_messages import LightMessages
 from storer.api.peers import Peers
 from storer.api.streaming import Streams
+from storer.api.verify_everywhere import answer_everywhere
 from storer.api.verify_servicer import answer_verify_katas
 from storer.api.watch_servicer import answer_watch_kata, answer_watch_katas
 from storer.backup import avatar_download, download, restore, saver_download
@@ -500,15 +502,18 @@ class StorerServicer(storer_pb2_grpc.StorerServiceServicer):
         self, request: storer_pb2.VerifyKatasRequest, context: Context
     ) -> AsyncIterator[storer_pb2.VerifyKatasResponse]:
         """Verify katas, and mend them if requested."""
-        async for part in answer_verify_katas(
-            self._threads,
-            self._containers,
-            self._katas,
-            self._checking,
-            request,
+        own = partial(
+            answer_verify_katas,
+            *(self._threads, self._containers, self._katas, self._checking),
             audit=self._audit,
-        ):
-            yield part
+        )
+        installation = self._katas.installation
+        parts = own(request)
+        if installation.is_shared and not is_forwarded(context):
+            parts = answer_everywhere(installation, self._peers, own, request)
+        async with aclosing(parts):
+            async for part in parts:
+                yield part
 
     async def BackupKatas(
         self, request: storer_pb2.BackupKatasRequest, context: Context

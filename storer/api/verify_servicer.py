@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from functools import partial
 from itertools import chain
 
@@ -55,7 +55,7 @@ async def answer_verify_katas(
     request: storer_pb2.VerifyKatasRequest,
     *,
     audit: Audit,
-) -> AsyncIterator[storer_pb2.VerifyKatasResponse]:
+) -> AsyncGenerator[storer_pb2.VerifyKatasResponse, None]:
     """Yield the responses of VerifyKatas.
 
     Raises InvalidArgument, KataNotFound or EngineUnavailable.
@@ -66,7 +66,7 @@ async def answer_verify_katas(
         raise InvalidArgument("kata_ids", "can't be given with a prefix")
     verifier = Verifier(containers, katas, processes, mend=request.mend)
     if request.kata_ids:
-        ids = await threads.run_long(check_ids, containers, katas.archive, request.kata_ids)
+        ids = await threads.run_long(check_ids, containers, katas, request.kata_ids)
     else:
         ids = await threads.run_long(verifier.ids, prefix)
     summary = storer_pb2.VerifySummary()

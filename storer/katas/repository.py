@@ -35,7 +35,7 @@ from dojo.errors import (
 )
 from dojo.processes import Processes
 from storer.archive import store_kata
-from storer.cluster.installation import NOTE
+from storer.cluster.installation import NOTE, Installation
 from storer.fs import json_files
 from storer.fs.checkpointer import Checkpointer
 from storer.fs.json_files import DumpFiles
@@ -179,9 +179,36 @@ class Katas:
             with self._telling_of_damage():
                 yield kata
 
+    @property
+    def installation(self) -> Installation:
+        """The machines that the katas are on."""
+        return self._places.installation
+
+    def is_elsewhere(self, kata_id: str) -> bool:
+        """Say whether another machine has a kata, as far as this one knows."""
+        return self._places.installation.owner(kata_id) is not None
+
     def is_in_use(self, kata_id: str) -> bool:
         """Say whether a kata is in use on one of several machines, as far as this one knows."""
         return self._places.installation.is_in_use(kata_id)
+
+    def is_unshared(self, kata_id: str) -> bool:
+        """Say whether a kata is here that only this machine has, from before there were several."""
+        has_note = (self._containers.folder(kata_id) / NOTE).exists()
+        return self._containers.exists(kata_id) and not has_note
+
+    def claim(self, kata_id: str) -> None:
+        """Have other machines send calls for a kata here that only this machine has.
+
+        Raises KataMoved if another machine owns it, or EtcdUnavailable.
+        """
+        if not self._places.installation.is_in_use(kata_id):
+            self._places.installation.claim(kata_id, lambda: self.is_unshared(kata_id))
+
+    def share(self, kata_id: str) -> None:
+        """Make sure that other machines can take a kata over. Raises as `using`, or KataMoved."""
+        if self.is_unshared(kata_id):
+            self._fetch(kata_id, importing=False)
 
     def give_up(self, kata_id: str) -> None:
         """Give a kata up, unless a call is using it, as `hand_over.give_up` does; end its watches.
@@ -189,11 +216,13 @@ class Katas:
         A kata of which this process does not know yet is claimed first.
         """
         self._places.installation.claim(kata_id, lambda: False)
+        self.share(kata_id)
         if hand_over.give_up(self._places, kata_id):
             self._changes.publish(kata_id)
 
     def give_up_idle(self, kata_id: str, is_watched: Callable[[str], bool]) -> bool:
         """Give a kata up that another machine wants, as `hand_over.give_up_idle` does."""
+        self.share(kata_id)
         return hand_over.give_up_idle(self._places, kata_id, is_watched)
 
     @contextmanager

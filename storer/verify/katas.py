@@ -29,7 +29,6 @@ from dojo.errors import (
 )
 from dojo.processes import Processes
 from storer.archive import index, store_kata
-from storer.archive.archive import Archive
 from storer.archive.index import IndexEntry
 from storer.git.libgit2 import in_words
 from storer.kata import details, options
@@ -110,8 +109,12 @@ class Verifier:
         self.counts = Counts()
 
     def ids(self, prefix: str) -> list[str]:
-        """Return the ids of all data-containers, including those without a kata, in order."""
-        return sorted(each for each in self._containers.kata_ids() if each.startswith(prefix))
+        """Return the ids of all data-containers here, including those without a kata, in order."""
+        return sorted(
+            each
+            for each in self._containers.kata_ids()
+            if each.startswith(prefix) and not self._katas.is_elsewhere(each)
+        )
 
     def katas(self, ids: list[str]) -> Iterator[KataFinding | Progress]:
         """Verify these katas, except those that are deleted before their turn.
@@ -119,7 +122,7 @@ class Verifier:
         Raises EngineUnavailable.
         """
         for kata_id in ids:
-            if not self._containers.folder(kata_id).exists():
+            if not self._containers.folder(kata_id).exists() or self._katas.is_elsewhere(kata_id):
                 continue
             is_kata = self._containers.exists(kata_id)
             try:
@@ -155,7 +158,10 @@ class Verifier:
         found = set(self._katas.ids_in_directory(prefix))
         if skips_archive:
             found.update(self._archive.ids(prefix))
-        return sum(not self._containers.exists(each) for each in found - self._counted)
+        return sum(
+            not (self._containers.exists(each) or self._katas.is_elsewhere(each))
+            for each in found - self._counted
+        )
 
     def damage_of(self, kata_id: str, *, everywhere: bool = False) -> str:
         """Return what is damaged of a kata, "" if nothing is: what only a backup can mend.
@@ -188,7 +194,8 @@ class Verifier:
             if checked is None:
                 continue
             self.counts.size_bytes += checked.size_bytes
-            self.counts.archived += self._count(kata_id)
+            if not self._katas.is_elsewhere(kata_id):  # there it is counted
+                self.counts.archived += self._count(kata_id)
             yield from (KataFinding(kata_id, "", each, mended=False) for each in checked.findings)
             if self._is_index_stale(kata_id, checked):
                 found = list(self._check_index_again(kata_id))
@@ -375,11 +382,12 @@ def check_size(size_bytes: int, object_count: int) -> Iterator[Finding]:
             yield Finding(".", Kind.LARGE, what)
 
 
-def check_ids(containers: DataContainers, archive: Archive, ids: Iterable[str]) -> list[str]:
+def check_ids(containers: DataContainers, katas: Katas, ids: Iterable[str]) -> list[str]:
     """Return the ids in order, each once; raise KataNotFound for one that does not exist."""
     found = sorted({kata_ids.check(each, "kata_ids") for each in ids})
     for kata_id in found:
-        if not containers.folder(kata_id).exists() and archive.find(kata_id) is None:
+        is_here = containers.folder(kata_id).exists() or katas.is_elsewhere(kata_id)
+        if not is_here and katas.archive.find(kata_id) is None:
             raise KataNotFound(kata_id, "neither a data-container nor the archive has this kata")
     return found
 

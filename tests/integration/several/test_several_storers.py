@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 import pytest
 
+from cyberdojo.machines.v1 import machines_pb2, machines_pb2_grpc
 from cyberdojo.storer.v1 import storer_pb2
 from storer.katas.hand_over import IDLE_SECONDS
 from support.machines.etcd import Etcd
@@ -228,12 +229,49 @@ def test_katas_from_before_are_shared_when_they_are_next_used(
     katas = storers.katas(0)
     kata_id = katas.started("whale")
     record(katas, kata_id, "whale", 1)
+    unused = katas.started("whale")
     storers.services[0].stop()
-    storers.start_again(0)
     storers.add()
-    assert record(storers.katas(0), kata_id, "whale", 2) == 2
+    storers.start_again(0)
+    wait_until(lambda: {storers.owner(kata_id), storers.owner(unused)} == {0})
+    assert record(storers.katas(1), kata_id, "whale", 2) == 2
+    assert storers.owner(kata_id) == 0
+    storers.services[0].wait_for_event(lambda event: event["event"] == "katas shared")
     storers.services[0].kill()
     assert record(storers.katas(1), kata_id, "whale", 3) == 3
+    assert len(storers.katas(1).lights(unused, "whale")) == 1
+
+
+@pytest.mark.parametrize("owner", ["n0", "n1"])
+def test_a_kata_from_before_that_was_claimed_and_no_more_is_found(
+    make_storers: Callable[[Etcd], Storers], own_etcd: Etcd, owner: str
+) -> None:
+    storers = make_storers(own_etcd)
+    storers.add(CYBER_DOJO_ETCD="")
+    kata_id = storers.katas(0).started("whale")
+    storers.services[0].stop()
+    own_etcd.put(f"/{storers.installation}/owner/{kata_id}", owner.encode())  # and then it died
+    storers.start_again(0)
+    assert record(storers.katas(0), kata_id, "whale", 1) == 1
+    storers.add()
+    assert record(storers.katas(1), kata_id, "whale", 2) == 2
+
+
+def test_a_machine_that_is_drained_shares_first_what_only_it_has(
+    make_storers: Callable[[Etcd], Storers], etcd: Etcd
+) -> None:
+    storers = make_storers(etcd)
+    storers.add(CYBER_DOJO_ETCD="")
+    kata_ids = [storers.katas(0).started("whale") for _ in range(3)]
+    storers.services[0].stop()
+    storers.add()
+    storers.start_again(0)
+    machines = machines_pb2_grpc.MachinesServiceStub(storers.channel(0))
+    machines.DrainMachine(machines_pb2.DrainMachineRequest(name="n0"))
+    wait_until(lambda: [storers.owner(each) for each in kata_ids] == [None] * 3)
+    storers.services[0].kill()
+    for kata_id in kata_ids:
+        assert record(storers.katas(1), kata_id, "whale", 1) == 1
 
 
 def test_without_etcd_nothing_is_acknowledged_and_reading_goes_on(

@@ -36,7 +36,7 @@ class Storers:
         self.archive = archive
         self._etcd = etcd
         self._start = start
-        self._installation = f"test-{secrets.token_hex(4)}"
+        self.installation = f"test-{secrets.token_hex(4)}"
         self._of_tests = data_containers
         self._ports: list[str] = []
         self._runner_ports: list[str] = []
@@ -81,11 +81,15 @@ class Storers:
 
     def katas(self, number: int) -> Katas:
         """Return the katas as one of the storers answers them."""
+        return Katas(Stub(self.channel(number)))
+
+    def channel(self, number: int) -> grpc.Channel:
+        """Return a channel to one of the storers."""
         # A storer that is back is called again at once.
         options = [("grpc.initial_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 50)]
         channel = grpc.insecure_channel(self.address(number), options)
         self._channels.append(channel)
-        return Katas(Stub(channel))
+        return channel
 
     def address(self, number: int) -> str:
         """Return where a storer listens."""
@@ -93,12 +97,12 @@ class Storers:
 
     def owner(self, kata_id: str) -> int | None:
         """Return the number of the storer that owns a kata, as etcd has it; None if none does."""
-        value = self._etcd.get(f"/{self._installation}/owner/{kata_id}")
+        value = self._etcd.get(f"/{self.installation}/owner/{kata_id}")
         return int(value.decode().removeprefix("n")) if value else None
 
     def record_count(self, kata_id: str) -> int:
         """Return how many records etcd has of a kata."""
-        return self._etcd.count(f"/{self._installation}/kata/{kata_id}/")
+        return self._etcd.count(f"/{self.installation}/kata/{kata_id}/")
 
     @contextmanager
     def frozen(self, number: int) -> Iterator[None]:
@@ -142,7 +146,7 @@ class Storers:
         return {
             **(self._etcd.tls.settings if self._etcd.tls else {}),
             "CYBER_DOJO_ETCD": self._etcd.address,
-            "CYBER_DOJO_INSTALLATION": self._installation,
+            "CYBER_DOJO_INSTALLATION": self.installation,
             "CYBER_DOJO_NODE": f"n{number}",
             "CYBER_DOJO_NAMESPACE": self.containers[number].namespace.name,
         }
