@@ -18,7 +18,7 @@ from typing import Any
 
 from support import test_run
 from support.paths import TOP
-from support.services import STOP_SECONDS, Popen, wait_until
+from support.services import STOP_SECONDS, Popen, freeze, wait_until
 
 PROGRAM = TOP / "build/tools/etcd-server/etcd"  # scripts/test-tools.sh puts it there
 
@@ -51,13 +51,16 @@ class Etcd:
         name: str = "etcd",
         cluster: Mapping[str, str] | None = None,
         popen: Popen = subprocess.Popen,
+        *,
+        quota_bytes: int = 0,
     ) -> None:
         """Keep data and log in `folder`, which is made if it is missing. Nothing is started.
 
         `cluster` has the IP addresses of all members by their names, this one's too; by default
         there is this one only, on the loopback interface. `popen` starts the process, as
-        subprocess.Popen does.
+        subprocess.Popen does. With `quota_bytes` of data the etcd is full, else with 2 GiB.
         """
+        self._quota_bytes = quota_bytes
         # Every address of 127.0.0.0/8 is this machine's. One at random has free ports, also when
         # the etcd is started again.
         self._cluster = cluster or {name: f"127.{_byte()}.{_byte()}.{_byte()}"}
@@ -109,15 +112,7 @@ class Etcd:
 
     def freeze(self) -> None:
         """Freeze the process, until none of its threads runs: it neither answers nor refuses."""
-        process = self._running()
-        process.send_signal(signal.SIGSTOP)
-        tasks = Path(f"/proc/{process.pid}/task")
-
-        def is_frozen() -> bool:
-            texts = [(each / "stat").read_text() for each in tasks.iterdir()]
-            return all(text.rpartition(")")[2].split()[0] == "T" for text in texts)
-
-        wait_until(is_frozen)
+        freeze(self._running())
 
     def thaw(self) -> None:
         """Let a frozen process continue."""
@@ -150,6 +145,24 @@ class Etcd:
         end = begin[:-1] + bytes([begin[-1] + 1])
         asked = {"key": _encoded(begin), "range_end": _encoded(end), "count_only": True}
         return int(self.call("kv/range", asked).get("count", 0))
+
+    def size_bytes(self, prefix: str) -> int:
+        """Return how many bytes the values have whose keys begin with `prefix`."""
+        begin = prefix.encode()
+        end = begin[:-1] + bytes([begin[-1] + 1])
+        found = self.call("kv/range", {"key": _encoded(begin), "range_end": _encoded(end)})
+        return sum(len(base64.b64decode(each.get("value", ""))) for each in found.get("kvs", []))
+
+    def make_room(self) -> None:
+        """Give the room of what was deleted free again, as docs/many-machines.md tells operators.
+
+        As `etcdctl compact`, `etcdctl defrag` and `etcdctl alarm disarm` do.
+        """
+        revision = self.call("maintenance/status", {})["header"]["revision"]
+        self.call("kv/compaction", {"revision": revision, "physical": True})
+        self.call("maintenance/defragment", {})
+        for alarm in self.call("maintenance/alarm", {"action": "GET"}).get("alarms", []):
+            self.call("maintenance/alarm", {"action": "DEACTIVATE", **alarm})
 
     def call(
         self, method: str, message: Mapping[str, Any], seconds: float | None = None
@@ -187,6 +200,7 @@ class Etcd:
             f"--initial-advertise-peer-urls={peer}",
             "--initial-cluster=" + ",".join("=".join(each) for each in peers.items()),
             "--logger=zap",
+            f"--quota-backend-bytes={self._quota_bytes}",
             *_SMALL,
         ]
 
