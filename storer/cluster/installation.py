@@ -79,6 +79,10 @@ class Installation:
         """Return the ids of the katas that this machine owns, of those that others can take."""
         return []
 
+    def problem(self) -> str:
+        """Return what an operator should look at that all machines share; "" for nothing."""
+        return ""
+
     def is_draining(self) -> bool:
         """Say whether this machine takes no more katas."""
         return False
@@ -264,6 +268,19 @@ class SharedInstallation(Installation):
     def own_ids(self) -> list[str]:
         """Return the ids of the katas that this machine owns."""
         return self.owners.own_ids()
+
+    def problem(self) -> str:
+        """Return what is wrong with etcd, as the member says that this machine asks."""
+        try:
+            status = self._etcd.status()
+        except EtcdUnavailable as error:
+            return str(error)
+        if status.is_full:
+            sizes = (
+                f"{status.size_bytes / 1e6:.0f} MB, {status.used_bytes / 1e6:.0f} MB of it in use"
+            )
+            return f"etcd is full ({sizes}): see 'When etcd is full' in docs/many-machines.md"
+        return f"etcd: {'; '.join(status.errors)}" if status.errors else ""
 
     def is_draining(self) -> bool:
         """Say whether this machine takes no more katas."""

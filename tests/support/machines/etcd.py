@@ -5,6 +5,7 @@
 
 import base64
 import http.client
+import itertools
 import json
 import os
 import secrets
@@ -26,6 +27,8 @@ PROGRAM = TOP / "build/tools/etcd-server/etcd"  # scripts/test-tools.sh puts it 
 # be on this machine.
 CLIENT_PORT = 12379
 PEER_PORT = 12380
+
+_FILLING, _FILLING_BYTES = "filling/", 100_000
 
 ANSWER_SECONDS = 10
 HEALTHY_SECONDS = 30
@@ -152,6 +155,21 @@ class Etcd:
         end = begin[:-1] + bytes([begin[-1] + 1])
         found = self.call("kv/range", {"key": _encoded(begin), "range_end": _encoded(end)})
         return sum(len(base64.b64decode(each.get("value", ""))) for each in found.get("kvs", []))
+
+    def fill(self) -> None:
+        """Write keys of our own until there is no room for more."""
+        for number in itertools.count():
+            try:
+                self.put(f"{_FILLING}{number}", secrets.token_bytes(_FILLING_BYTES))
+            except EtcdError as error:
+                if "space exceeded" not in str(error):
+                    raise
+                return
+
+    def empty(self) -> None:
+        """Delete what `fill` wrote. Its room is not free yet."""
+        begin, end = _encoded(_FILLING.encode()), _encoded(_FILLING.encode() + b"\xff")
+        self.call("kv/deleterange", {"key": begin, "range_end": end})
 
     def make_room(self) -> None:
         """Give the room of what was deleted free again, as docs/many-machines.md tells operators.
