@@ -143,7 +143,7 @@ def wait_until(condition: Callable[[], object], seconds: float = WAIT_SECONDS) -
         time.sleep(0.02)
 
 
-def freeze(process: subprocess.Popen[Any]) -> None:
+def freeze(process: subprocess.Popen[Any] | Service) -> None:
     """Freeze a process, until none of its threads runs: it neither answers nor refuses."""
     process.send_signal(signal.SIGSTOP)
     tasks = Path(f"/proc/{process.pid}/task")

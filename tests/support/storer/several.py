@@ -121,6 +121,7 @@ class Storers:
             channel.close()
         for service in (*self.runners.values(), *self.services):
             if service.is_running:
+                service.send_signal(signal.SIGCONT)  # of a test that failed while it was frozen
                 service.stop()
         for containers in self.containers:
             delete_all(containers)
