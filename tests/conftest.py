@@ -59,8 +59,8 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Refuse test names that are too long.
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what only the long form has, and refuse test names that are too long.
 
     A test's name is in the environment of the programs that it starts. With a name that is too
     long they would not start, and the services that all tests share would be missing.
@@ -68,6 +68,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     long = [item.nodeid[:200] for item in items if len(item.nodeid) > MAX_NAME_LENGTH]
     if long:
         raise pytest.UsageError(f"give shorter ids to {long[0]}")
+    if config.getoption("machine_faults") <= 1:
+        left_out = [item for item in items if item.get_closest_marker("long_form")]
+        items[:] = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=left_out)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -28,7 +28,7 @@ def command() -> None:
 def _status(session: Session) -> int:
     """Show the machines that live: their katas, what the archive lacks of them, what is wrong.
 
-    Exits with 1 if something is wrong with one of them.
+    Exits with 1 if something is wrong with one of them, or with etcd.
     """
     stub = machines_pb2_grpc.MachinesServiceStub(session.client.channel)
     found = stub.ListMachines(machines_pb2.ListMachinesRequest(), timeout=_SECONDS)
@@ -48,9 +48,10 @@ def _status(session: Session) -> int:
         if found.free_kata_count:
             free = counted(found.free_kata_count, "kata")
             screen.say(f"{free} on no machine: the next one that is asked takes each")
-    problems = [each for each in found.machines if each.problem]
-    for each in problems:
-        complain(f"{each.name}: {each.problem}")
+    problems = [f"{each.name}: {each.problem}" for each in found.machines if each.problem]
+    problems += [found.problem] if found.problem else []
+    for problem in problems:
+        complain(problem)
     return exits.FOUND if problems else exits.GOOD
 
 

@@ -32,6 +32,9 @@ _PAGE_KEYS_WITH_VALUES = 100
 # A member refuses transactions with more changes than this.
 MAX_CHANGES = 128
 
+# What a member says that has no more room, and of it.
+_NO_SPACE, _ALARM = "space exceeded", "NOSPACE"
+
 # A connection on which nothing comes is pinged after so long. A member allows no more pings.
 _PING_SECONDS = 5
 
@@ -67,6 +70,23 @@ class Event:
     key: bytes
     value: bytes | None
     revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What a member tells of itself: what is wrong, in its words, and the size of its data.
+
+    The data has as many bytes on the disk, `used_bytes` of which are not free.
+    """
+
+    errors: tuple[str, ...]
+    size_bytes: int
+    used_bytes: int
+
+    @property
+    def is_full(self) -> bool:
+        """Whether a member has no more room: none writes anything until this is told otherwise."""
+        return any(_ALARM in each for each in self.errors)
 
 
 class OutcomeUnknown(Exception):
@@ -172,21 +192,32 @@ class Etcd:
     ) -> int | None:
         """Make all changes if all conditions hold; return the revision, or None if they don't.
 
-        Raises EtcdFull if it was refused for lack of room, and OutcomeUnknown.
+        Raises EtcdFull if it was refused for lack of room, EtcdUnavailable if it was refused for
+        now, and OutcomeUnknown.
         """
         request = rpc_pb2.TxnRequest(compare=conditions, success=changes)
         try:
             answer = self._call("KV/Txn", request, rpc_pb2.TxnResponse)
         except grpc.RpcError as error:
             if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
-                raise EtcdFull(str(error.details())) from error
+                raise _refusal(error) from error
             if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
                 raise
             raise OutcomeUnknown(_said(error)) from error
         return int(answer.header.revision) if answer.succeeded else None
 
+    def status(self) -> Status:
+        """Return what a member tells of itself. Raises EtcdUnavailable."""
+        answer = self._retried(
+            "Maintenance/Status", rpc_pb2.StatusRequest(), rpc_pb2.StatusResponse
+        )
+        return Status(tuple(answer.errors), answer.dbSize, answer.dbSizeInUse)
+
     def grant(self, seconds: int) -> int:
-        """Return a new lease, which ends when it is not renewed for so long."""
+        """Return a new lease, which ends when it is not renewed for so long.
+
+        Raises EtcdFull or EtcdUnavailable.
+        """
         request = rpc_pb2.LeaseGrantRequest(TTL=seconds)
         answer = self._retried("Lease/LeaseGrant", request, rpc_pb2.LeaseGrantResponse)
         return int(answer.ID)
@@ -267,12 +298,14 @@ class Etcd:
         return self._retried("KV/Range", request, rpc_pb2.RangeResponse)
 
     def _retried(self, method: str, request: Any, kind: type[T]) -> T:
-        """Call one member after the other. Raises EtcdUnavailable."""
+        """Call one member after the other. Raises EtcdFull or EtcdUnavailable."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             try:
                 return self._call(method, request, kind)
             except grpc.RpcError as error:
+                if isinstance(refusal := _refusal(error), EtcdFull):
+                    raise refusal from error
                 if time.monotonic() > deadline:
                     raise EtcdUnavailable(_said(error)) from error
                 time.sleep(_PAUSE_SECONDS)
@@ -321,6 +354,12 @@ def _entry(found: rpc_pb2.KeyValue) -> Entry:
 def _event(found: rpc_pb2.Event) -> Event:
     is_deleted = found.type == rpc_pb2.Event.DELETE
     return Event(found.kv.key, None if is_deleted else found.kv.value, found.kv.mod_revision)
+
+
+def _refusal(error: grpc.RpcError) -> EtcdFull | EtcdUnavailable:
+    """Return why a call was refused: there is no room, or too much is being done at this moment."""
+    full = _NO_SPACE in str(error.details())
+    return EtcdFull(str(error.details())) if full else EtcdUnavailable(_said(error))
 
 
 def _said(error: Exception) -> str:

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 
 import structlog
 
-from dojo.errors import DojoError, EtcdUnavailable
+from dojo.errors import DojoError, EtcdFull, EtcdUnavailable
 from dojo.etcd.client import Etcd, OutcomeUnknown, put
 from dojo.machines.keys import Keys
 from dojo.machines.mirror import Mirror
@@ -98,9 +98,11 @@ class OwnNode:
             return self._node
 
     def start(self) -> None:
-        """Tell of this machine. Raises EtcdUnavailable."""
+        """Tell of this machine, later if etcd is full now. Raises EtcdUnavailable."""
         try:
             self._tell()
+        except EtcdFull as error:
+            _log.warning("others not told of this node", reason=str(error))
         except OutcomeUnknown as error:
             raise EtcdUnavailable(str(error)) from error
         self._thread.start()

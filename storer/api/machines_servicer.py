@@ -46,8 +46,11 @@ class MachinesServicer(machines_pb2_grpc.MachinesServiceServicer):
         """List the machines that live."""
         owners = Counter(self._installation.owners_of_all())
         nodes = self._installation.machines()
+        shared = asyncio.create_task(asyncio.to_thread(self._installation.problem))
         told = await asyncio.gather(*(self._told(node) for node in nodes))
-        response = machines_pb2.ListMachinesResponse(free_kata_count=owners[""])
+        response = machines_pb2.ListMachinesResponse(
+            free_kata_count=owners[""], problem=await shared
+        )
         for node, (status, problem) in zip(nodes, told, strict=True):
             machine = response.machines.add(
                 name=node.name,

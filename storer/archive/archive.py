@@ -254,6 +254,10 @@ class Archive(ABC):
         """Give what was stored under a name, as `open` gives a kata's tar."""
 
     @abstractmethod
+    def bodies(self, kata_id: str) -> list[str]:
+        """Return the names under which something of a kata was stored."""
+
+    @abstractmethod
     def delete_body(self, kata_id: str, name: str) -> None:
         """Delete what was stored under a name, if it is there."""
 
@@ -340,6 +344,10 @@ class NoArchive(Archive):
     def open_body(self, kata_id: str, name: str) -> AbstractContextManager[SealedReader]:
         """Raise KataNotFound."""
         raise KataNotFound(kata_id, "there is no archive")
+
+    def bodies(self, kata_id: str) -> list[str]:
+        """Return nothing."""
+        return []
 
     def delete_body(self, kata_id: str, name: str) -> None:
         """Do nothing."""

@@ -174,13 +174,16 @@ class StoredArchive(Archive):
             yield sealed
 
     def put(self, kata_id: str, pieces: Iterator[bytes], edition: str | None = None) -> str:
-        """Archive a kata; return the digest of its tar."""
+        """Archive a kata; return the digest of its tar. Raises KataMoved if another machine has."""
         self.claim()
         digest = hashlib.sha256()
         written = self.edition(kata_id) if edition is None else edition
         stem = keys.with_edition(keys.stem(kata_id), written)
         self._refuse_older(kata_id, stem)
         self._store.write(stem + keys.TAR, seal(pieces, digest))
+        if self._is_late(kata_id, stem):
+            self._delete_edition(stem)
+            raise KataMoved(kata_id)
         for copy in self._copies(stem):
             self._store.delete(keys.copy_key(stem, copy))
         self._delete_before(kata_id, stem, is_there=True)
@@ -196,6 +199,8 @@ class StoredArchive(Archive):
         # The tar first: copies without a tar are ignored, the reverse would be an older kata.
         self._delete_edition(self._own(kata_id))
         self._store.delete(keys.index_key(kata_id))
+        for name in self.bodies(kata_id):
+            self.delete_body(kata_id, name)
 
     def copies(self, kata_id: str, edition: str | None = None) -> list[Copy]:
         """Return the copies of a kata in order, including those that add to an older tar."""
@@ -212,10 +217,14 @@ class StoredArchive(Archive):
             yield sealed
 
     def put_copy(self, kata_id: str, copy: Copy, pieces: Iterator[bytes]) -> None:
-        """Add a copy, durably and atomically."""
+        """Add a copy, durably and atomically. Raises KataMoved if another machine archived it."""
         self.claim()
-        key = keys.copy_key(keys.with_edition(keys.stem(kata_id), copy.edition), copy)
+        stem = keys.with_edition(keys.stem(kata_id), copy.edition)
+        key = keys.copy_key(stem, copy)
         self._store.write(key, seal(pieces, hashlib.sha256()))
+        if self._is_late(kata_id, stem):
+            self._store.delete(key)
+            raise KataMoved(kata_id)
 
     def put_body(self, kata_id: str, name: str, pieces: Iterator[bytes]) -> None:
         """Store something of a kata under a name that nobody else uses, durably and atomically."""
@@ -227,6 +236,11 @@ class StoredArchive(Archive):
         """Give what was stored under a name, as `open` gives a kata's tar."""
         with self._open(kata_id, keys.body_key(kata_id, name)) as sealed:
             yield sealed
+
+    def bodies(self, kata_id: str) -> list[str]:
+        """Return the names under which something of a kata was stored."""
+        found = self._store.keys(keys.body_key(kata_id, "").removesuffix(keys.TAR))
+        return [key.rpartition("/")[2].removesuffix(keys.TAR) for key in found]
 
     def delete_body(self, kata_id: str, name: str) -> None:
         """Delete what was stored under a name, if it is there."""
@@ -323,12 +337,20 @@ class StoredArchive(Archive):
         Raises KataMoved if this machine, a former owner, would write another one by now. What it
         began to write before does no harm.
         """
-        if self._editions is not None:
-            own = int(stem.removeprefix(f"{keys.stem(kata_id)}."), 16)
-            if self.newest_number(kata_id) > own:
-                if self._editions.of(kata_id) != own:
-                    raise KataMoved(kata_id)
-                raise EtcdBehind(kata_id)
+        if self._is_late(kata_id, stem):
+            if self._own(kata_id) != stem:
+                raise KataMoved(kata_id)
+            raise EtcdBehind(kata_id)
+
+    def _is_late(self, kata_id: str, stem: str) -> bool:
+        """Say whether there is a newer edition than the one whose keys begin with `stem`.
+
+        Then nobody reads what was written to it, and of a deleted kata nothing may stay.
+        """
+        if self._editions is None:
+            return False
+        own = stem.removeprefix(keys.stem(kata_id)).removeprefix(".")
+        return self.newest_number(kata_id) > int(own or "0", 16)
 
     def _delete_before(self, kata_id: str, stem: str, *, is_there: bool) -> None:
         """Delete the editions of a kata before the one whose keys begin with `stem`.

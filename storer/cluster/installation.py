@@ -72,6 +72,10 @@ class Installation:
         """Return the ids of the katas that this machine owns, of those that others can take."""
         return []
 
+    def problem(self) -> str:
+        """Return what an operator should look at that all machines share; "" for nothing."""
+        return ""
+
     def is_draining(self) -> bool:
         """Say whether this machine takes no more katas."""
         return False

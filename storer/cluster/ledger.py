@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 
-from dojo.errors import ArchiveUnavailable, EtcdUnavailable, KataMoved
+from dojo.errors import EtcdUnavailable, KataMoved
 from dojo.etcd.client import MAX_CHANGES, Etcd, OutcomeUnknown, delete, is_absent, is_unchanged, put
+from dojo.etcd.client import Entry as EtcdEntry
 from storer.cluster.keys import RecordKeys
 from storer.cluster.owners import Owners
 from storer.cluster.records import Base, Records
@@ -92,7 +93,9 @@ class SharedLedger(Ledger):
         if held.edition != edition:
             raise KataMoved(kata_id)
         found, _ = self._etcd.entries(self._keys.records(kata_id))
-        covered = []
+        covered: list[EtcdEntry] = []
+        bodies: list[str] = []
+        base = self._keys.base(kata_id)
         for each in found:
             place = self._keys.place(kata_id, each.key)
             if place is not None:
@@ -102,9 +105,10 @@ class SharedLedger(Ledger):
                 content = self._records.content(kata_id, each.value)
                 is_covered = hashlib.sha256(content).hexdigest() == options_sha256
             else:
-                is_covered = each.key == self._keys.base(kata_id)
+                is_covered = each.key == base
             if is_covered:
                 covered.append(each)
+                bodies += self._records.bodies_of(kata_id, each.value, is_base=each.key == base)
         step = MAX_CHANGES // 2
         for start in range(0, len(covered), step):
             some = covered[start : start + step]
@@ -114,15 +118,8 @@ class SharedLedger(Ledger):
                 [delete(each.key) for each in some],
                 *(is_unchanged(each.key, each.revision) for each in some),
             )
-        self._discard(kata_id, (each.value for each in covered))
+        self._records.discard(kata_id, bodies)
         return len(covered)
-
-    def _discard(self, kata_id: str, values: Iterable[bytes]) -> None:
-        for value in values:
-            try:
-                self._records.discard(kata_id, value)
-            except ArchiveUnavailable as error:  # a file that nobody reads stays
-                _log.warning("not discarded", kata=kata_id, reason=str(error))
 
     def _write(self, kata_id: str, key: bytes, value: bytes, *, is_new: bool = False) -> None:
         more = [is_absent(key)] if is_new else []

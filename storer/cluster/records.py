@@ -9,15 +9,18 @@ import secrets
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+import structlog
 import zstandard
 
 from dojo import chunks
-from dojo.errors import ArchiveDamaged, KataDamaged
+from dojo.errors import ArchiveDamaged, ArchiveUnavailable, KataDamaged
 from storer.archive.archive import Archive
 from storer.fs.write_ahead_log import Entry, decode, encode
 
 # etcd refuses requests of more than 1.5 MiB, if nobody tells it otherwise, and keeps all in memory.
 MAX_INLINE_BYTES = 512 * 1024
+
+_log = structlog.get_logger()
 
 _INLINE, _STORED = b"=", b"@"
 
@@ -75,13 +78,30 @@ class Records:
         """Return the value of a small file. Raises as `of_entry`."""
         return self._value(kata_id, [content], len(content))
 
-    def discard(self, kata_id: str, value: bytes) -> None:
-        """Delete what a value has in the archive, if it has anything there.
+    def bodies_of(self, kata_id: str, value: bytes, *, is_base: bool = False) -> list[str]:
+        """Return the names of what a value, of a base or of another record, has in the archive.
+
+        Raises as `entry`.
+        """
+        found = [json.loads(value[1:])["name"]] if value.startswith(_STORED) else []
+        if is_base and (tar := self.base(kata_id, value).tar):
+            found.append(tar)
+        return found
+
+    def bodies(self, kata_id: str) -> list[str]:
+        """Return the names of all that a kata's values have in the archive, or had.
 
         Raises ArchiveUnavailable.
         """
-        if value.startswith(_STORED):
-            self._archive.delete_body(kata_id, json.loads(value[1:])["name"])
+        return self._archive.bodies(kata_id)
+
+    def discard(self, kata_id: str, names: Iterable[str]) -> None:
+        """Delete from the archive what no record names any more, by its names."""
+        try:
+            for name in names:
+                self._archive.delete_body(kata_id, name)
+        except ArchiveUnavailable as error:  # it stays until the kata is archived or deleted
+            _log.warning("not discarded", kata=kata_id, reason=str(error))
 
     def _value(self, kata_id: str, parts: Iterable[bytes], size_bytes: int) -> bytes:
         if size_bytes <= MAX_INLINE_BYTES:

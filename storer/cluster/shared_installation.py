@@ -7,7 +7,7 @@ from pathlib import Path
 
 import structlog
 
-from dojo.errors import EtcdBehind, EtcdUnavailable, KataMoved, LockHeld
+from dojo.errors import EtcdBehind, EtcdFull, EtcdUnavailable, KataMoved, LockHeld
 from dojo.etcd import rpc_pb2
 from dojo.etcd.client import (
     Etcd,
@@ -104,6 +104,19 @@ class SharedInstallation(Installation):
         """Return the ids of the katas that this machine owns."""
         return self.owners.own_ids()
 
+    def problem(self) -> str:
+        """Return what is wrong with etcd, as the member says that this machine asks."""
+        try:
+            status = self._etcd.status()
+        except EtcdUnavailable as error:
+            return str(error)
+        if status.is_full:
+            sizes = (
+                f"{status.size_bytes / 1e6:.0f} MB, {status.used_bytes / 1e6:.0f} MB of it in use"
+            )
+            return f"etcd is full ({sizes}): see 'When etcd is full' in docs/many-machines.md"
+        return f"etcd: {'; '.join(status.errors)}" if status.errors else ""
+
     def is_draining(self) -> bool:
         """Say whether this machine takes no more katas."""
         return self.own.node.is_draining
@@ -189,9 +202,15 @@ class SharedInstallation(Installation):
         """Own a new kata, and keep its files in etcd."""
         value = self._records.of_files(kata_id, files)
         try:
-            return self.owners.create(kata_id, [put(self._keys.base(kata_id), value)])
+            held = self.owners.create(kata_id, [put(self._keys.base(kata_id), value)])
         except OutcomeUnknown as error:
             raise EtcdUnavailable(str(error)) from error
+        except EtcdFull:
+            self._records.discard(kata_id, self._records.bodies_of(kata_id, value))
+            raise
+        if held is None:
+            self._records.discard(kata_id, self._records.bodies_of(kata_id, value))
+        return held
 
     def replace(
         self, kata_id: str, pieces: Callable[[], Iterator[bytes]], held: Held | None = None
@@ -199,6 +218,7 @@ class SharedInstallation(Installation):
         """Keep a kata whole in the archive; etcd says where."""
         if held is None and self.owners.held(kata_id) is not None:
             held = self.owners.here(kata_id)
+        before = [] if held is None else self._records.bodies(kata_id)
         value = self._records.of_tar(kata_id, pieces())
         records = self._keys.records(kata_id)
         key = self._keys.base(kata_id)
@@ -207,11 +227,14 @@ class SharedInstallation(Installation):
         others = [delete_range(records, key), delete_range(key + b"\0", after(records))]
         try:
             if held is not None:
-                return self.owners.own_again(kata_id, held, [*others, base])
+                owned = self.owners.own_again(kata_id, held, [*others, base])
+                self._records.discard(kata_id, before)
+                return owned
             created = self.owners.create(kata_id, [base])
         except OutcomeUnknown as error:
             raise EtcdUnavailable(str(error)) from error
         if created is None:
+            self._records.discard(kata_id, self._records.bodies_of(kata_id, value, is_base=True))
             raise LockHeld(f"kata {kata_id}", "another machine uses it")
         return created
 
@@ -263,7 +286,10 @@ class SharedInstallation(Installation):
 
     def release(self, kata_id: str) -> None:
         """Delete a kata from etcd."""
+        # Before: the next owner may store something at once.
+        bodies = self._records.bodies(kata_id)
         self._disown(kata_id, self.owners.here(kata_id))
+        self._records.discard(kata_id, bodies)
 
     def _disown(self, kata_id: str, held: Held | None, *more: rpc_pb2.RequestOp) -> int:
         changes = [

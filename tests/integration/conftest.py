@@ -191,6 +191,12 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         yield fleet
 
 
+@pytest.fixture
+def is_long(pytestconfig: pytest.Config) -> bool:
+    """Whether what happens to machines lasts for long, as `make test-machines` has it."""
+    return bool(pytestconfig.getoption("machine_faults") > 1)
+
+
 @pytest.fixture(scope="session")
 def connect() -> Iterator[Callable[[str], grpc.Channel]]:
     """Opens channels to services, and closes them when the session ends."""

@@ -143,6 +143,18 @@ def wait_until(condition: Callable[[], object], seconds: float = WAIT_SECONDS) -
         time.sleep(0.02)
 
 
+def freeze(process: subprocess.Popen[Any] | Service) -> None:
+    """Freeze a process, until none of its threads runs: it neither answers nor refuses."""
+    process.send_signal(signal.SIGSTOP)
+    tasks = Path(f"/proc/{process.pid}/task")
+
+    def is_frozen() -> bool:
+        texts = [(each / "stat").read_text() for each in tasks.iterdir()]
+        return all(text.rpartition(")")[2].split()[0] == "T" for text in texts)
+
+    wait_until(is_frozen)
+
+
 def free_ports(count: int) -> list[str]:
     """Return ports of 127.0.0.1 on which nothing listens."""
     with contextlib.ExitStack() as open_sockets:

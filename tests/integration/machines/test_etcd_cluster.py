@@ -51,6 +51,12 @@ def test_one_member_leads(cluster: EtcdCluster) -> None:
     assert not any(each.leads() for each in others(cluster, leader))
 
 
+def test_another_member_leads_when_it_is_wanted(cluster: EtcdCluster) -> None:
+    for name in cluster.members:
+        cluster.have_lead(name)
+        assert cluster.leader().name == name
+
+
 def test_the_others_elect_a_leader_when_the_machine_of_the_leader_is_lost(
     cluster: EtcdCluster, hosts: dict[str, Host]
 ) -> None:

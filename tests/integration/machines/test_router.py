@@ -139,6 +139,18 @@ def test_a_node_that_can_not_serve_gets_no_calls(
     set_health(node, 200)
 
 
+def test_calls_reach_the_nodes_although_none_is_ready(
+    call: Call, router: Router, nodes: list[Host]
+) -> None:
+    ours = kata_ids.new()
+    for node in nodes:
+        set_health(node, 503)
+    wait_until(lambda: all(set(each.values()) == {"DOWN"} for each in states(router)))
+    assert call("storer", ours) == call("runner", ours)
+    for node in nodes:
+        set_health(node, 200)
+
+
 def test_a_node_that_hangs_gets_no_calls_and_keeps_nobody_elses(
     call: Call, router: Router, nodes: list[Host]
 ) -> None:

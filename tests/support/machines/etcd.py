@@ -5,6 +5,7 @@
 
 import base64
 import http.client
+import itertools
 import json
 import os
 import secrets
@@ -20,7 +21,7 @@ from typing import Any
 from dojo.access.certificates import make_ca, make_client, make_member
 from support import test_run
 from support.paths import TOP
-from support.services import STOP_SECONDS, Popen, wait_until
+from support.services import STOP_SECONDS, Popen, freeze, wait_until
 
 PROGRAM = TOP / "build/tools/etcd-server/etcd"  # scripts/test-tools.sh puts it there
 
@@ -28,6 +29,8 @@ PROGRAM = TOP / "build/tools/etcd-server/etcd"  # scripts/test-tools.sh puts it 
 # be on this machine.
 CLIENT_PORT = 12379
 PEER_PORT = 12380
+
+_FILLING, _FILLING_BYTES = "filling/", 100_000
 
 ANSWER_SECONDS = 10
 HEALTHY_SECONDS = 30
@@ -102,13 +105,15 @@ class Etcd:
         popen: Popen = subprocess.Popen,
         *,
         has_tls: bool = False,
+        quota_bytes: int = 0,
     ) -> None:
         """Keep data and log in `folder`, which is made if it is missing. Nothing is started.
 
         `cluster` has the IP addresses of all members by their names, this one's too; by default
         there is this one only, on the loopback interface. `popen` starts the process, as
-        subprocess.Popen does.
+        subprocess.Popen does. With `quota_bytes` of data the etcd is full, else with 2 GiB.
         """
+        self._quota_bytes = quota_bytes
         # Every address of 127.0.0.0/8 is this machine's. One at random has free ports, also when
         # the etcd is started again.
         self._cluster = cluster or {name: f"127.{_byte()}.{_byte()}.{_byte()}"}
@@ -161,15 +166,7 @@ class Etcd:
 
     def freeze(self) -> None:
         """Freeze the process, until none of its threads runs: it neither answers nor refuses."""
-        process = self._running()
-        process.send_signal(signal.SIGSTOP)
-        tasks = Path(f"/proc/{process.pid}/task")
-
-        def is_frozen() -> bool:
-            texts = [(each / "stat").read_text() for each in tasks.iterdir()]
-            return all(text.rpartition(")")[2].split()[0] == "T" for text in texts)
-
-        wait_until(is_frozen)
+        freeze(self._running())
 
     def thaw(self) -> None:
         """Let a frozen process continue."""
@@ -202,6 +199,39 @@ class Etcd:
         end = begin[:-1] + bytes([begin[-1] + 1])
         asked = {"key": _encoded(begin), "range_end": _encoded(end), "count_only": True}
         return int(self.call("kv/range", asked).get("count", 0))
+
+    def size_bytes(self, prefix: str) -> int:
+        """Return how many bytes the values have whose keys begin with `prefix`."""
+        begin = prefix.encode()
+        end = begin[:-1] + bytes([begin[-1] + 1])
+        found = self.call("kv/range", {"key": _encoded(begin), "range_end": _encoded(end)})
+        return sum(len(base64.b64decode(each.get("value", ""))) for each in found.get("kvs", []))
+
+    def fill(self) -> None:
+        """Write keys of our own until there is no room for more."""
+        for number in itertools.count():
+            try:
+                self.put(f"{_FILLING}{number}", secrets.token_bytes(_FILLING_BYTES))
+            except EtcdError as error:
+                if "space exceeded" not in str(error):
+                    raise
+                return
+
+    def empty(self) -> None:
+        """Delete what `fill` wrote. Its room is not free yet."""
+        begin, end = _encoded(_FILLING.encode()), _encoded(_FILLING.encode() + b"\xff")
+        self.call("kv/deleterange", {"key": begin, "range_end": end})
+
+    def make_room(self) -> None:
+        """Give the room of what was deleted free again, as docs/many-machines.md tells operators.
+
+        As `etcdctl compact`, `etcdctl defrag` and `etcdctl alarm disarm` do.
+        """
+        revision = self.call("maintenance/status", {})["header"]["revision"]
+        self.call("kv/compaction", {"revision": revision, "physical": True})
+        self.call("maintenance/defragment", {})
+        for alarm in self.call("maintenance/alarm", {"action": "GET"}).get("alarms", []):
+            self.call("maintenance/alarm", {"action": "DEACTIVATE", **alarm})
 
     def call(
         self, method: str, message: Mapping[str, Any], seconds: float | None = None
@@ -240,6 +270,7 @@ class Etcd:
             f"--initial-advertise-peer-urls={peer}",
             "--initial-cluster=" + ",".join("=".join(each) for each in peers.items()),
             "--logger=zap",
+            f"--quota-backend-bytes={self._quota_bytes}",
             *_SMALL,
             *([] if self.tls is None else self.tls.options),
         ]

@@ -42,6 +42,14 @@ class EtcdCluster:
         assert found is not None
         return found
 
+    def have_lead(self, name: str) -> None:
+        """Have a member lead; all of them are there."""
+        member, leader = self.members[name], self.leader()
+        if leader is not member:
+            own_id = member.call("maintenance/status", {})["header"]["member_id"]
+            leader.call("maintenance/transfer-leadership", {"targetID": own_id})
+            wait_until(lambda: self.leader() is member)
+
     def _leader(self) -> Etcd | None:
         terms = {name: self._term(member) for name, member in self.members.items()}
         name = max(terms, key=lambda name: terms[name])

@@ -30,6 +30,13 @@ def _cut_off_one_way(installation: Installation, name: str) -> None:
             node.network.cut_one_way(node.link, other.link)
 
 
+def _cut_off_the_other_way(installation: Installation, name: str) -> None:
+    node = installation.nodes[name]
+    for other in installation.nodes.values():
+        if other is not node:
+            node.network.cut_one_way(other.link, node.link)
+
+
 def _freeze(installation: Installation, name: str) -> None:
     installation.nodes[name].freeze()
 
@@ -50,6 +57,14 @@ def _start_member(installation: Installation, name: str) -> None:
     installation.etcd.members[name].start()
 
 
+def _freeze_member(installation: Installation, name: str) -> None:
+    installation.etcd.members[name].freeze()
+
+
+def _thaw_member(installation: Installation, name: str) -> None:
+    installation.etcd.members[name].thaw()
+
+
 def _kill_engine(installation: Installation, name: str) -> None:
     installation.nodes[name].kill_engine()
 
@@ -63,8 +78,10 @@ FAULTS: Mapping[str, Fault] = {
     "cut off from all": Fault(_cut_off, _heal),
     "cut off from the other machines": Fault(Installation.cut_off_from_peers, _heal),
     "what it sends to the other machines is lost": Fault(_cut_off_one_way, _heal),
+    "what the other machines send to it is lost": Fault(_cut_off_the_other_way, _heal),
     "frozen": Fault(_freeze, _thaw),
     "its storer is killed": Fault(_kill_storer, Installation.start_storer),
     "its member of etcd is killed": Fault(_kill_member, _start_member),
+    "its member of etcd is frozen": Fault(_freeze_member, _thaw_member),
     "its engine is killed": Fault(_kill_engine, _start_engine),
 }

@@ -24,6 +24,7 @@ class Installation:
 
     def __init__(self, fleet: Fleet, archive: Path) -> None:
         """Start everything, and wait until the router takes calls for all."""
+        self._fleet = fleet
         self._archive = archive
         self.name = f"test-{secrets.token_hex(4)}"
         self.nodes = {node.name: node for node in fleet.start_nodes(*_NAMES)}
@@ -32,10 +33,16 @@ class Installation:
         self.storers: dict[str, Service] = {}
         for name in self.nodes:
             self.start_storer(name)
-        (host,) = fleet.start_hosts("router")
-        self.router = Router(host, list(self.nodes.values()), HEALTH_PORT)
-        self.router.start()
+        self.routers: list[Router] = []
+        self.router = self.add_router()
         self.wait_until_up()
+
+    def add_router(self) -> Router:
+        """Start one more router to the same nodes; return it."""
+        (host,) = self._fleet.start_hosts(f"router{len(self.routers) + 1}")
+        self.routers.append(Router(host, list(self.nodes.values()), HEALTH_PORT))
+        self.routers[-1].start()
+        return self.routers[-1]
 
     def start_storer(self, name: str) -> None:
         """Start the storer of a node that is on, and whose member of etcd is."""
@@ -71,8 +78,9 @@ class Installation:
         self.storers[name].kill()  # it is dead, and this is told
 
     def close(self) -> None:
-        """Stop the router and the storers; assert that these logged no defect."""
-        self.router.kill()
+        """Stop the routers and the storers; assert that these logged no defect."""
+        for router in self.routers:
+            router.kill()
         for storer in self.storers.values():
             if storer.is_running:
                 storer.stop()
@@ -98,5 +106,7 @@ class Installation:
         next(iter(self.nodes.values())).network.heal()
 
     def wait_until_up(self) -> None:
-        """Wait until the router sends calls to all nodes."""
-        wait_until(lambda: set(self.router.states("storer").values()) == {"UP"})
+        """Wait until the routers send calls to all nodes."""
+        wait_until(
+            lambda: all(set(each.states("storer").values()) == {"UP"} for each in self.routers)
+        )

@@ -39,13 +39,21 @@ _OPTIONS = [
 ]
 
 
+class _Stopped(Exception):
+    """The avatars were told to stop before a call was answered."""
+
+
 class Practice:
     """Avatars in several katas, each in a thread, that record tests until they are told to stop."""
 
-    def __init__(self, addresses: Sequence[str], *, katas: int, avatars: int) -> None:
+    def __init__(
+        self, addresses: Sequence[str], *, katas: int, avatars: int, stubborn: Sequence[str] = ()
+    ) -> None:
         """Create the katas and start the avatars by the storers or routers at these addresses.
 
-        Each avatar has one of the addresses. The threads begin at once.
+        Each avatar has one of the addresses. The threads begin at once. In each kata there is one
+        more avatar for each `stubborn` address, for whose tests nobody waits: its machine may be
+        away, and is called all the same.
         """
         self.recorder = Recorder()
         self._is_stopped = threading.Event()
@@ -53,13 +61,13 @@ class Practice:
         self.progress: list[int] = []
         self._gaps: list[float] = []
         self._last: dict[int, str] = {}  # of each avatar, the last refusal
-        self._channels = [
-            grpc.insecure_channel(addresses[each % len(addresses)], _OPTIONS)
-            for each in range(katas * avatars)
-        ]
+        chosen = [addresses[each % len(addresses)] for each in range(katas * avatars)]
+        self._waited_for = len(chosen)
+        chosen += [address for address in stubborn for _ in range(katas)]
+        self._channels = [grpc.insecure_channel(each, _OPTIONS) for each in chosen]
         self.kata_ids = [self._create(self._client(each)) for each in range(katas)]
         self._threads = []
-        for number in range(katas * avatars):
+        for number in range(len(chosen)):
             self.progress.append(0)
             self._gaps.append(0.0)
             self._last[number] = "was never refused"
@@ -72,10 +80,10 @@ class Practice:
 
     def wait_for(self, more: int, seconds: float = 60) -> None:
         """Wait until each avatar has recorded so many more tests."""
-        wanted = [each + more for each in self.progress]
+        wanted = [each + more for each in self.progress[: self._waited_for]]
 
         def behind() -> list[int]:
-            pairs = enumerate(zip(self.progress, wanted, strict=True))
+            pairs = enumerate(zip(self.progress[: self._waited_for], wanted, strict=True))
             return [number for number, (now, then) in pairs if now < then]
 
         def has_them() -> bool:
@@ -97,7 +105,7 @@ class Practice:
 
     def longest_gap_seconds(self) -> float:
         """Return the longest time for which an avatar waited for an answer."""
-        return max(self._gaps)
+        return max(self._gaps[: self._waited_for])
 
     def read(self, address: str) -> list[Attempt]:
         """Return what a storer says of all katas, for the checker of histories."""
@@ -134,6 +142,8 @@ class Practice:
                 self._gaps[number] = max(self._gaps[number], time.monotonic() - begun)
                 self.progress[number] += 1
                 self._is_stopped.wait(_THINK_SECONDS)
+        except _Stopped:
+            pass
         except BaseException as error:  # noqa: BLE001 - it is raised where somebody waits
             self._failures.append(error)
 
@@ -159,8 +169,10 @@ class Practice:
             try:
                 return str(call(client))
             except grpc.RpcError as error:
-                if error.code() not in _AGAIN or self._is_stopped.is_set():
+                if error.code() not in _AGAIN:
                     raise
+                if self._is_stopped.is_set():
+                    raise _Stopped from None
                 on_error(f"{error.code()}: {error.details()}")
                 time.sleep(_PAUSE_SECONDS)
 

@@ -52,18 +52,27 @@ defaults
 
 frontend storers
   bind {address}:{storer_port} proto h2
+  # Without a majority of etcd all nodes are down, and katas can still be read.
+  use_backend all-storers if {{ nbsrv(storers) eq 0 }}
   default_backend storers
 
 frontend runners
   bind {address}:{runner_port} proto h2
+  use_backend all-runners if {{ nbsrv(runners) eq 0 }}
   default_backend runners
 
 backend storers
 {storers}
 
+backend all-storers
+{all_storers}
+
 # A kata's runner is the one beside its storer: both choose by the same names and states.
 backend runners
 {runners}
+
+backend all-runners
+{all_runners}
 """
 
 
@@ -76,37 +85,42 @@ class Router:
         Its answers mean: 200 that the node takes calls, 404 that it takes those that it has, any
         other that it takes none.
         """
-        self._host = host
+        self.host = host
         self._socket = host.folder / "haproxy.sock"
         self._configuration = host.folder / "haproxy.cfg"
         storers, runners = [], []
         for number, node in enumerate(nodes, 1):
             # The id places the node among the others, also when one is added or left out.
-            storer = f"{node.name} {node.address}:{PORTS['storer']} id {number} check"
-            runner = f"{node.name} {node.address}:{PORTS['runner']} id {number}"
-            storers.append(f"  server {storer}")
-            runners.append(f"  server {runner} track storers/{node.name}")
+            storer = f"  server {node.name} {node.address}:{PORTS['storer']} id {number}"
+            runner = f"  server {node.name} {node.address}:{PORTS['runner']} id {number}"
+            storers.append(storer)
+            runners.append(runner)
         self._text = _CONFIGURATION.format(
             socket=self._socket,
             health_port=health_port,
             address=host.address,
             storer_port=PORTS["storer"],
             runner_port=PORTS["runner"],
-            storers="\n".join(storers),
-            runners="\n".join(runners),
+            storers="\n".join(f"{each} check" for each in storers),
+            runners="\n".join(
+                f"{each} track storers/{node.name}"
+                for each, node in zip(runners, nodes, strict=True)
+            ),
+            all_storers="\n".join(storers),
+            all_runners="\n".join(runners),
         )
         self._process: subprocess.Popen[Any] | None = None
 
     def address(self, module: str) -> str:
         """Return where clients call a service, as host:port."""
-        return f"{self._host.address}:{PORTS[module]}"
+        return f"{self.host.address}:{PORTS[module]}"
 
     def start(self) -> None:
         """Start the router, and wait until it knows how each node is."""
         self._configuration.write_text(self._text)
         self._socket.unlink(missing_ok=True)  # of a router that was killed
-        with self._host.log_file.open("ab") as log:
-            self._process = self._host.popen(
+        with self.host.log_file.open("ab") as log:
+            self._process = self.host.popen(
                 [TOOLS / "haproxy", "-db", "-f", self._configuration],
                 env={**os.environ, "LD_LIBRARY_PATH": str(TOOLS / "lib")},
                 stdin=subprocess.DEVNULL,
@@ -119,7 +133,7 @@ class Router:
         """Kill the router, with the calls that it has. It can be started again."""
         assert self._process is not None
         self._process.kill()
-        assert self._process.wait(STOP_SECONDS) == -signal.SIGKILL, self._host.log()
+        assert self._process.wait(STOP_SECONDS) == -signal.SIGKILL, self.host.log()
 
     def states(self, module: str) -> dict[str, str]:
         """Return the state of the service on each node: UP, DOWN, NOLB (it is being drained)."""
@@ -131,7 +145,7 @@ class Router:
 
     def _has_checked_all(self) -> bool:
         assert self._process is not None
-        assert self._process.poll() is None, self._host.log()
+        assert self._process.poll() is None, self.host.log()
         return self._socket.exists() and all(
             row["check_status"] not in {"", "INI"}
             for row in self._servers()

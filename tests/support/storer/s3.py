@@ -2,11 +2,14 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
 
-from support.services import Popen
+import boto3
+
+from support.services import Popen, freeze
 
 ENVIRON = {
     "AWS_ACCESS_KEY_ID": "tests",
@@ -43,6 +46,28 @@ class S3Server:
     def environ(self) -> dict[str, str]:
         """The environment variables by which a storer finds the store."""
         return {**ENVIRON, "AWS_ENDPOINT_URL_S3": self.url}
+
+    def make_bucket(self, name: str) -> None:
+        """Make a bucket, for a test whose own process does not know the store."""
+        client = boto3.client(
+            "s3",
+            endpoint_url=self.url,
+            region_name=ENVIRON["AWS_REGION"],
+            aws_access_key_id=ENVIRON["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=ENVIRON["AWS_SECRET_ACCESS_KEY"],
+        )
+        client.create_bucket(
+            Bucket=name, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
+        )
+        client.close()
+
+    def freeze(self) -> None:
+        """Freeze the store: it takes connections, and neither answers nor refuses."""
+        freeze(self._process)
+
+    def thaw(self) -> None:
+        """Let a frozen store continue."""
+        self._process.send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
         """Kill the store; its objects are lost."""

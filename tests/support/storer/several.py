@@ -9,7 +9,6 @@ import secrets
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import docker.errors
 import grpc
@@ -28,12 +27,14 @@ class Storers:
     def __init__(
         self,
         etcd: Etcd,
-        archive: Path,
+        archive: str,
         data_containers: DataContainers,
         start: Callable[..., Service],
+        **environ: str,
     ) -> None:
         """Start none yet. `start` starts a storer with these settings."""
-        self.archive = archive
+        self._archive = archive
+        self._environ = environ
         self._etcd = etcd
         self._start = start
         self.installation = f"test-{secrets.token_hex(4)}"
@@ -104,6 +105,11 @@ class Storers:
         """Return how many records etcd has of a kata."""
         return self._etcd.count(f"/{self.installation}/kata/{kata_id}/")
 
+    def all_records(self) -> tuple[int, int]:
+        """Return how many records etcd has of all katas, and their size in bytes."""
+        prefix = f"/{self.installation}/kata/"
+        return self._etcd.count(prefix), self._etcd.size_bytes(prefix)
+
     @contextmanager
     def frozen(self, number: int) -> Iterator[None]:
         """Freeze a storer during the block: it neither answers nor refuses."""
@@ -119,6 +125,7 @@ class Storers:
             channel.close()
         for service in (*self.runners.values(), *self.services):
             if service.is_running:
+                service.send_signal(signal.SIGCONT)  # of a test that failed while it was frozen
                 service.stop()
         for containers in self.containers:
             delete_all(containers)
@@ -134,9 +141,10 @@ class Storers:
             **{
                 "CYBER_DOJO_STORER_LISTEN": self.address(number),
                 "CYBER_DOJO_NODE_RUNNER": self.runner_address(number),
-                "CYBER_DOJO_ARCHIVE": str(self.archive),
+                "CYBER_DOJO_ARCHIVE": self._archive,
                 "CYBER_DOJO_ARCHIVE_COPY_SECONDS": "1",
                 **self._shared(number),
+                **self._environ,
                 **environ,
             },
         )

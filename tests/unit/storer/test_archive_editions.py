@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dojo.errors import EtcdBehind, KataNotFound
+from dojo.errors import EtcdBehind, KataMoved, KataNotFound
 from storer.archive.archive import Copy
 from storer.archive.directory_store import DirectoryStore
 from storer.archive.editions import edition
@@ -49,11 +49,17 @@ def put_late(archive: StoredArchive, meanwhile: Callable[[], object], content: b
         meanwhile()
         yield content
 
-    archive.put(KATA, pieces())
+    with pytest.raises(KataMoved):
+        archive.put(KATA, pieces())
 
 
 def put_copy(archive: StoredArchive, base: Copy, number: int, content: bytes) -> None:
     archive.put_copy(KATA, Copy(base.base, number, base.edition), iter([content]))
+
+
+def put_copy_late(archive: StoredArchive, base: Copy, number: int, content: bytes) -> None:
+    with pytest.raises(KataMoved):
+        put_copy(archive, base, number, content)
 
 
 def content(archive: StoredArchive, edition: str | None = None) -> bytes:
@@ -81,7 +87,7 @@ def test_what_a_former_owner_writes_late_does_not_count(
 ) -> None:
     base = put(machine(7), b"seven")
     put_late(machine(7), lambda: put(machine(12), b"twelve"), b"late")
-    put_copy(machine(7), base, 1, b"late copy")
+    put_copy_late(machine(7), base, 1, b"late copy")
     assert content(machine(1)) == b"twelve"
 
 
@@ -93,18 +99,19 @@ def test_copies_belong_to_the_edition_of_their_tar(
     second = put(machine(12), b"same")
     assert content(machine(1)) == b"same"
     put_copy(machine(12), second, 1, b" and second")
-    put_copy(machine(7), first, 2, b" and late")
+    put_copy_late(machine(7), first, 2, b" and late")
     assert content(machine(1)) == b"same and second"
 
 
-def test_a_new_edition_removes_the_older_ones_alone(
+def test_nothing_stays_of_older_editions(
     machine: Callable[[int], StoredArchive], tmp_path: Path
 ) -> None:
     base = put(machine(7), b"seven")
     put_copy(machine(7), base, 1, b" and more")
-    put_late(machine(9), lambda: put(machine(12), b"twelve"), b"late, and removes what is older")
-    names = sorted(path.name for path in (tmp_path / "archive/49").rglob("*") if path.is_file())
-    assert [name.split(".")[2] for name in names] == [f"{9:016x}", f"{12:016x}"]
+    put_late(machine(9), lambda: put(machine(12), b"twelve"), b"late")
+    put_copy_late(machine(7), base, 2, b" and late")
+    names = [path.name for path in (tmp_path / "archive/49").rglob("*") if path.is_file()]
+    assert [name.split(".")[2] for name in names] == [f"{12:016x}"]
 
 
 def test_an_owner_that_is_older_than_what_is_there_archives_nothing(

@@ -70,10 +70,18 @@ def test_a_large_entry_is_in_the_archive_until_it_is_discarded(
     assert len(value) < 1000
     assert records.entry(KATA, value) == entry
     assert len(bodies(tmp_path)) == 1
-    records.discard(KATA, value)
+    records.discard(KATA, records.bodies_of(KATA, value))
     assert not bodies(tmp_path)
     with pytest.raises(KataNotFound):
         records.entry(KATA, value)
+
+
+def test_the_tar_of_a_base_is_discarded_with_it(records: Records, tmp_path: Path) -> None:
+    value = records.of_tar(KATA, iter([b"a compressed tar"]))
+    assert records.bodies_of(KATA, value) == []  # of another record it would be content
+    assert records.bodies_of(KATA, value, is_base=True) == records.bodies(KATA)
+    records.discard(KATA, records.bodies(KATA))
+    assert not bodies(tmp_path)
 
 
 def test_another_content_than_the_record_says_is_refused(records: Records, tmp_path: Path) -> None:
