@@ -29,18 +29,23 @@ def directory(text: str) -> Path | None:
 
 
 def open_archive(
-    text: str, namespace: str, edition_of: Callable[[str], int] | None = None
+    text: str,
+    namespace: str,
+    edition_of: Callable[[str], int] | None = None,
+    on_unanswered: Callable[[str], object] = lambda _: None,
 ) -> Archive:
     """Open the archive that the setting names, for the katas of a namespace.
 
-    `edition_of` is as for StoredArchive. Raises ArchiveUnavailable if that is impossible.
+    `edition_of` and `on_unanswered` are as for StoredArchive. Raises ArchiveUnavailable if that is
+    impossible.
     """
     if not text:
         return NoArchive()
     if (folder := directory(text)) is not None:
-        return StoredArchive(DirectoryStore(folder), namespace, edition_of)
+        return StoredArchive(DirectoryStore(folder), namespace, edition_of, on_unanswered)
     # Imported only if used: boto3 takes longer to import than all the rest, and more memory.
     from storer.archive.s3_store import S3Store  # noqa: PLC0415
 
     found = urlsplit(text)
-    return StoredArchive(S3Store(found.netloc, found.path), namespace, edition_of)
+    store = S3Store(found.netloc, found.path)
+    return StoredArchive(store, namespace, edition_of, on_unanswered)

@@ -35,7 +35,7 @@ from contextlib import contextmanager
 from itertools import product
 
 from dojo import kata_ids
-from dojo.errors import ArchiveOfAnother, EtcdBehind, KataMoved, KataNotFound
+from dojo.errors import ArchiveOfAnother, ArchiveUnavailable, EtcdBehind, KataMoved, KataNotFound
 from storer.archive.archive import (
     HEAD_BYTES,
     SEAL_BYTES,
@@ -68,16 +68,23 @@ class StoredArchive(Archive):
     """
 
     def __init__(
-        self, store: Store, namespace: str, edition_of: Callable[[str], int] | None = None
+        self,
+        store: Store,
+        namespace: str,
+        edition_of: Callable[[str], int] | None = None,
+        on_unanswered: Callable[[str], object] = lambda _: None,
     ) -> None:
         """Use the store for the katas of `namespace`; nothing is read yet.
 
         Several machines share it if there is `edition_of`, which returns the edition in which this
-        one writes a kata, or raises if it may not.
+        one writes a kata, or raises if it may not. `on_unanswered` is called with the id of a kata
+        of which the store did not answer a write: it may still happen, over what is written under
+        the same name since then.
         """
         self._store = store
         self._namespace = namespace
         self._edition_of = edition_of
+        self._on_unanswered = on_unanswered
         self._is_ours = False
 
     def claim(self) -> None:
@@ -141,7 +148,7 @@ class StoredArchive(Archive):
         digest = hashlib.sha256()
         stem = self._own(kata_id) if edition is None else _with_edition(_stem(kata_id), edition)
         self._refuse_older(kata_id, stem)
-        self._store.write(stem + _END, seal(pieces, digest))
+        self._write(kata_id, stem + _END, seal(pieces, digest))
         for copy in self._copies(stem):
             self._store.delete(_copy_key(stem, copy))
         self._delete_before(kata_id, stem)
@@ -175,7 +182,7 @@ class StoredArchive(Archive):
         """Add a copy, durably and atomically."""
         self.claim()
         key = _copy_key(_with_edition(_stem(kata_id), copy.edition), copy)
-        self._store.write(key, seal(pieces, hashlib.sha256()))
+        self._write(kata_id, key, seal(pieces, hashlib.sha256()))
 
     def put_body(self, kata_id: str, name: str, pieces: Iterator[bytes]) -> None:
         """Store something of a kata under a name that nobody else uses, durably and atomically."""
@@ -217,6 +224,13 @@ class StoredArchive(Archive):
     def complete_old_id(self, old_id: str) -> list[str]:
         """Return the katas that an old id, in any case, was noted for."""
         return self._noted(self._store.keys(_old_id_key(old_id).rpartition(".")[0] + "."))
+
+    def _write(self, kata_id: str, key: str, pieces: Iterator[bytes]) -> None:
+        try:
+            self._store.write(key, pieces)
+        except ArchiveUnavailable:
+            self._on_unanswered(kata_id)
+            raise
 
     def _noted(self, keys: Iterable[str]) -> list[str]:
         found = self._store.read_small(keys, _MAX_NOTE_BYTES)

@@ -148,6 +148,14 @@ class Installation:
         """Return what the others would need of a kata besides its archived copy."""
         return NOTHING
 
+    def kept_since(self, kata_id: str, held: Held) -> Kept:
+        """Return what was kept of a kata and its folder may lack, which continues by this claim.
+
+        Raises KataMoved if the claim is not the newest: the archive may then have what the folder
+        lacks.
+        """
+        return NOTHING
+
     def create(self, kata_id: str, files: dict[str, bytes]) -> Held | None:
         """Keep a new kata, of these files; return what is held of it, None if the id is taken.
 
@@ -171,10 +179,20 @@ class Installation:
         For its lock's holder, exclusively. Of an earlier claim nothing is noted.
         """
 
+    def renew(self, kata_id: str, folder: Path) -> None:
+        """Have a kata written in another edition if the archive did not answer a write of it.
+
+        For the holder of its lock who archives it. Raises KataMoved or EtcdUnavailable.
+        """
+
     def trim(
         self, kata_id: str, edition: str, newest: Mapping[str, At], options_sha256: str
-    ) -> None:
-        """Keep nothing more of what the archive has, as SharedLedger.trim does."""
+    ) -> bool:
+        """Keep nothing more of what the archive has, as SharedLedger.trim does.
+
+        Return False if that has to be tried again.
+        """
+        return True
 
     def delete(self, kata_id: str) -> None:
         """Have nobody own a kata, and keep nothing of it; nobody creates it again meanwhile.
@@ -344,6 +362,12 @@ class SharedInstallation(Installation):
         """Return what etcd has of a kata."""
         return self.ledger.read(kata_id)
 
+    def kept_since(self, kata_id: str, held: Held) -> Kept:
+        """Return what etcd has of a kata that is claimed, of all that was kept since the claim."""
+        kept = self.ledger.read(kata_id)
+        self.owners.check(kata_id, held)  # after: an owner in between trims what it archived
+        return kept
+
     def create(self, kata_id: str, files: dict[str, bytes]) -> Held | None:
         """Own a new kata, and keep its files in etcd."""
         value = self._records.of_files(kata_id, files)
@@ -380,16 +404,29 @@ class SharedInstallation(Installation):
             durable.replace(folder / NOTE, f"{held.token}\n".encode(), sync=False)
             held.is_here = True
 
+    def renew(self, kata_id: str, folder: Path) -> None:
+        """Get a new token for a kata, and write it into the folder, if the archive is in doubt."""
+        if self._editions.is_unanswered(kata_id):
+            try:
+                held = self.owners.renew(kata_id)
+            except OutcomeUnknown as error:
+                raise EtcdUnavailable(str(error)) from error
+            durable.replace(folder / NOTE, f"{held.token}\n".encode(), sync=False)
+
     def trim(
         self, kata_id: str, edition: str, newest: Mapping[str, At], options_sha256: str
-    ) -> None:
+    ) -> bool:
         """Delete from etcd what the archive has."""
         try:
             count = self.ledger.trim(kata_id, int(edition, 16), newest, options_sha256)
-        except (OutcomeUnknown, KataMoved, EtcdUnavailable) as error:
+        except KataMoved as error:  # its owner does it
             _log.info("not trimmed", kata=kata_id, reason=str(error))
+        except (OutcomeUnknown, EtcdUnavailable) as error:
+            _log.info("not trimmed", kata=kata_id, reason=str(error))
+            return False
         else:
             _log.debug("trimmed", kata=kata_id, records=count)
+        return True
 
     def delete(self, kata_id: str) -> None:
         """Delete a kata from etcd; say there that it is being deleted."""

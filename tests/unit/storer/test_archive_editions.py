@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dojo.errors import EtcdBehind, KataNotFound
+from dojo.errors import ArchiveUnavailable, EtcdBehind, KataNotFound
 from storer.archive.archive import Copy
 from storer.archive.directory_store import DirectoryStore
 from storer.archive.stored_archive import StoredArchive
@@ -129,6 +129,23 @@ def test_a_deleted_kata_stays_deleted_whatever_a_former_owner_writes(
     put(machine(15), b"created again")
     assert content(machine(1)) == b"created again"
     assert list(machine(1).ids()) == [KATA]
+
+
+def test_who_writes_is_told_that_a_write_has_no_answer(tmp_path: Path) -> None:
+    class Silent(DirectoryStore):
+        def write(self, key: str, pieces: Iterator[bytes]) -> None:
+            super().write(key, pieces)
+            if key.endswith(".tar.zst"):
+                raise ArchiveUnavailable("no answer")
+
+    told: list[str] = []
+    store = Silent(tmp_path / "archive")
+    archive = StoredArchive(store, "test", lambda _: 7, told.append)
+    with pytest.raises(ArchiveUnavailable):
+        archive.put(KATA, iter([b"seven"]))
+    with pytest.raises(ArchiveUnavailable):
+        archive.put_copy(KATA, Copy("0" * 16, 1, archive.edition(KATA)), iter([b"more"]))
+    assert told == [KATA, KATA]
 
 
 def test_what_one_machine_archived_before_is_the_oldest_edition(
