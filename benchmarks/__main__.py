@@ -20,6 +20,7 @@ from benchmarks import (
     runner_processors,
     runner_recovery,
     runner_reuse,
+    several_calls,
     slow_calls,
     slow_calls_memory,
     storer_archive,
@@ -48,6 +49,7 @@ MEASURES = {
     "runner_recovery": runner_recovery.measure,
     "slow_calls": slow_calls.measure,
     "slow_calls_memory": slow_calls_memory.measure,
+    "several_calls": several_calls.measure,
 }
 RESULTS = Path(__file__).with_name("results.json")
 

@@ -37,6 +37,16 @@ def _other(kata_id: str, own: str, nodes: Nodes) -> Node | None:
     )
 
 
+def other_machine(installation: SharedInstallation, kata_id: str) -> Node | None:
+    """Return the machine that is to answer the calls of a kata; None if this one is."""
+    owner = installation.owner(kata_id)
+    found = None if owner is None else installation.nodes.find(owner)
+    is_leaving = installation.is_draining() and installation.owners.held(kata_id) is None
+    if found is None and is_leaving:
+        found = _other(kata_id, installation.own_name, installation.nodes)
+    return found
+
+
 @dataclass(frozen=True)
 class Machines:
     """A storer's place among several machines, or alone."""
@@ -85,10 +95,7 @@ def join(
     )
 
     def elsewhere(kata_id: str) -> Elsewhere | None:
-        owner = installation.owner(kata_id)
-        found = None if owner is None else nodes.find(owner)
-        if found is None and installation.is_draining() and owners.held(kata_id) is None:
-            found = _other(kata_id, node.name, nodes)
+        found = other_machine(installation, kata_id)
         return None if found is None else Elsewhere(found.name, found.storer)
 
     forwarding = Forwarding(elsewhere, settings, give_up)

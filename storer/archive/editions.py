@@ -22,6 +22,12 @@ class EditionSource(Protocol):
     def of(self, kata_id: str) -> int:
         """Return that of a kata; raise if this machine may not write it."""
 
+    def unanswered(self, kata_id: str) -> None:
+        """Take note that a write of a kata was not answered.
+
+        It may still happen, over what is written under the same name since then.
+        """
+
     def generation(self) -> int:
         """Return the generation of what is written from now on."""
 
@@ -35,6 +41,9 @@ class AloneEditions:
     def of(self, _: str) -> int:
         """Return the edition of every kata."""
         return edition(self._generation, 0)
+
+    def unanswered(self, _: str) -> None:
+        """Do nothing: what is copied next has all of the kata, or what the tar before it lacks."""
 
     def generation(self) -> int:
         """Return the generation."""

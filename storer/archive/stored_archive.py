@@ -35,7 +35,7 @@ from contextlib import contextmanager
 from itertools import product
 
 from dojo import kata_ids
-from dojo.errors import ArchiveOfAnother, EtcdBehind, KataMoved, KataNotFound
+from dojo.errors import ArchiveOfAnother, ArchiveUnavailable, EtcdBehind, KataMoved, KataNotFound
 from storer.archive import keys
 from storer.archive.archive import (
     HEAD_BYTES,
@@ -180,7 +180,7 @@ class StoredArchive(Archive):
         written = self.edition(kata_id) if edition is None else edition
         stem = keys.with_edition(keys.stem(kata_id), written)
         self._refuse_older(kata_id, stem)
-        self._store.write(stem + keys.TAR, seal(pieces, digest))
+        self._write(kata_id, stem + keys.TAR, seal(pieces, digest))
         if self._is_late(kata_id, stem):
             self._delete_edition(stem)
             raise KataMoved(kata_id)
@@ -221,7 +221,7 @@ class StoredArchive(Archive):
         self.claim()
         stem = keys.with_edition(keys.stem(kata_id), copy.edition)
         key = keys.copy_key(stem, copy)
-        self._store.write(key, seal(pieces, hashlib.sha256()))
+        self._write(kata_id, key, seal(pieces, hashlib.sha256()))
         if self._is_late(kata_id, stem):
             self._store.delete(key)
             raise KataMoved(kata_id)
@@ -271,6 +271,14 @@ class StoredArchive(Archive):
     def complete_old_id(self, old_id: str) -> list[str]:
         """Return the katas that an old id, in any case, was noted for."""
         return self._noted(self._store.keys(keys.old_id_key(old_id).rpartition(".")[0] + "."))
+
+    def _write(self, kata_id: str, key: str, pieces: Iterator[bytes]) -> None:
+        try:
+            self._store.write(key, pieces)
+        except ArchiveUnavailable:
+            if self._editions is not None:
+                self._editions.unanswered(kata_id)
+            raise
 
     def _noted(self, keys: Iterable[str]) -> list[str]:
         found = self._store.read_small(keys, _MAX_NOTE_BYTES)

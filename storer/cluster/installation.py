@@ -145,6 +145,14 @@ class Installation:
         """Return what the others would need of a kata besides its archived copy."""
         return NOTHING
 
+    def kept_since(self, kata_id: str, held: Held) -> Kept:
+        """Return what was kept of a kata and its folder may lack, which continues by this claim.
+
+        Raises KataMoved if the claim is not the newest: the archive may then have what the folder
+        lacks.
+        """
+        return NOTHING
+
     def create(self, kata_id: str, files: dict[str, bytes]) -> Held | None:
         """Keep a new kata, of these files; return what is held of it, None if the id is taken.
 
@@ -168,10 +176,20 @@ class Installation:
         For its lock's holder, exclusively. Of an earlier claim nothing is noted.
         """
 
+    def renew(self, kata_id: str, folder: Path) -> None:
+        """Have a kata written in another edition if the archive did not answer a write of it.
+
+        For the holder of its lock who archives it. Raises KataMoved or EtcdUnavailable.
+        """
+
     def trim(
         self, kata_id: str, copied: str, newest: Mapping[str, At], options_sha256: str
-    ) -> None:
-        """Keep nothing more of what the archive has, as SharedLedger.trim does."""
+    ) -> bool:
+        """Keep nothing more of what the archive has, as SharedLedger.trim does.
+
+        Return False if that has to be tried again.
+        """
+        return True
 
     def delete(self, kata_id: str) -> None:
         """Have nobody own a kata, and keep nothing of it; nobody creates it again meanwhile.

@@ -181,6 +181,16 @@ class Owners:
             raise KataMoved(kata_id)
         return held
 
+    def check(self, kata_id: str, held: Held) -> None:
+        """Ask etcd whether this process owns a kata by what is `held` of it.
+
+        Raises KataMoved if it does not, or EtcdUnavailable.
+        """
+        found = self._etcd.get(self._keys.owner(kata_id))
+        if found is None or found.revision != held.token:
+            self.drop(kata_id, held)
+            raise KataMoved(kata_id)
+
     def create(self, kata_id: str, records: Iterable[rpc_pb2.RequestOp]) -> Held | None:
         """Own a new kata, and keep its records; return None if there is or was one of this id.
 
@@ -229,6 +239,16 @@ class Owners:
         own = put(self._keys.owner(kata_id), self._node.encode())
         token = self.write(kata_id, held, [own, *changes])
         return self._hold(kata_id, Held(token, None, held.generation))
+
+    def renew(self, kata_id: str) -> Held:
+        """Get a new token for a kata whose folder is up to date, and stays so. Raises as `write`.
+
+        A call that writes at the same moment, with the old token, is refused and made again.
+        """
+        held = self.here(kata_id)
+        own = put(self._keys.owner(kata_id), self._node.encode())
+        token = self.write(kata_id, held, [own])
+        return self._hold(kata_id, Held(token, held.token, held.generation, is_here=True))
 
     def drop(self, kata_id: str, held: Held) -> None:
         """Hold a kata no longer: it is another's, or has to be claimed again."""

@@ -198,6 +198,12 @@ class SharedInstallation(Installation):
         """Return what etcd has of a kata."""
         return self.ledger.read(kata_id)
 
+    def kept_since(self, kata_id: str, held: Held) -> Kept:
+        """Return what etcd has of a kata that is claimed, of all that was kept since the claim."""
+        kept = self.ledger.read(kata_id)
+        self.owners.check(kata_id, held)  # after: an owner in between trims what it archived
+        return kept
+
     def create(self, kata_id: str, files: dict[str, bytes]) -> Held | None:
         """Own a new kata, and keep its files in etcd."""
         value = self._records.of_files(kata_id, files)
@@ -244,16 +250,29 @@ class SharedInstallation(Installation):
             durable.replace(folder / NOTE, f"{held.edition}\n".encode(), sync=False)
             held.is_here = True
 
+    def renew(self, kata_id: str, folder: Path) -> None:
+        """Get a new token for a kata, and write it into the folder, if the archive is in doubt."""
+        if self._editions.is_unanswered(kata_id):
+            try:
+                held = self.owners.renew(kata_id)
+            except OutcomeUnknown as error:
+                raise EtcdUnavailable(str(error)) from error
+            durable.replace(folder / NOTE, f"{held.edition}\n".encode(), sync=False)
+
     def trim(
         self, kata_id: str, copied: str, newest: Mapping[str, At], options_sha256: str
-    ) -> None:
+    ) -> bool:
         """Delete from etcd what the archive has."""
         try:
             count = self.ledger.trim(kata_id, int(copied, 16), newest, options_sha256)
-        except (OutcomeUnknown, KataMoved, EtcdUnavailable) as error:
+        except KataMoved as error:  # its owner does it
             _log.info("not trimmed", kata=kata_id, reason=str(error))
+        except (OutcomeUnknown, EtcdUnavailable) as error:
+            _log.info("not trimmed", kata=kata_id, reason=str(error))
+            return False
         else:
             _log.debug("trimmed", kata=kata_id, records=count)
+        return True
 
     def delete(self, kata_id: str) -> None:
         """Delete a kata from etcd; say there that it is being deleted."""

@@ -108,6 +108,7 @@ def archive(
         if holders := containers.holders(kata_id):
             raise KataInUse(kata_id, f"the container {holders[0]} holds its volume")
         waits.let_others_work()  # the archive can be slow
+        places.installation.renew(kata_id, folder)
         store_kata.put(places.archive, kata, with_products=with_products)
         places.installation.release(kata_id)
         # Nobody else has its files open, so they can go while the engine removes the container.

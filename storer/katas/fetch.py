@@ -108,7 +108,7 @@ def _take_over(places: Places, intake: Intake, kata_id: str, *, importing: bool)
 
 def _catch_up(places: Places, kata_id: str, folder: Path, held: Held) -> None:
     """Add to a kata what was kept of it and is not here. For its lock's holder, exclusively."""
-    kept = places.installation.kept(kata_id)
+    kept = places.installation.kept_since(kata_id, held)
     with closing(durable.FileSystem(folder)) as file_system:
         Kata.detached(folder, kata_id).add(kept.entries, kept.options)
         file_system.sync()

@@ -152,9 +152,13 @@ class Katas:
 
     def trim(
         self, kata_id: str, edition: str, newest: Mapping[str, At], options_sha256: str
-    ) -> None:
+    ) -> bool:
         """Keep nothing besides the archive that the archive has, as `Installation.trim` does."""
-        self._places.installation.trim(kata_id, edition, newest, options_sha256)
+        return self._places.installation.trim(kata_id, edition, newest, options_sha256)
+
+    def renew(self, kata: Kata) -> None:
+        """Have a kata written to the archive in another edition, as `Installation.renew` does."""
+        self._places.installation.renew(kata.kata_id, kata.folder)
 
     def remove_stale(self, kata_id: str) -> None:
         """Remove what is here of a kata that others have, as `delete.remove_stale` does."""

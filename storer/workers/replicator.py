@@ -156,6 +156,7 @@ class Replicator:
     def _copy(self, kata: Kata) -> None:
         """Copy a kata, later if files of it change or can't be read now."""
         begun = time.monotonic()
+        self._katas.renew(kata)
         try:
             copied = copy(self._katas.archive, kata)
         except (OSError, KataNotFound) as error:  # runs and git may replace files meanwhile
@@ -164,7 +165,10 @@ class Replicator:
         else:
             self._settle(kata.kata_id, begun)
             self.problem = ""
-            self._katas.trim(kata.kata_id, copied.edition, copied.newest, copied.options_sha256)
+            if not self._katas.trim(
+                kata.kata_id, copied.edition, copied.newest, copied.options_sha256
+            ):
+                self._retry(kata.kata_id)
 
     def _failed(self, kata_id: str, reason: str) -> None:
         metrics.ARCHIVE_FAILURES.labels(metrics.COPY).inc()

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from dojo.errors import EtcdUnavailable, KataMoved, KataNotFound
+from dojo.errors import ArchiveUnavailable, EtcdUnavailable, KataMoved, KataNotFound
 from dojo.etcd.client import Etcd, OutcomeUnknown, put
 from storer.archive.directory_store import DirectoryStore
 from storer.archive.stored_archive import StoredArchive
+from storer.cluster.editions import Editions
 from storer.cluster.keys import RecordKeys
 from storer.cluster.ledger import SharedLedger
 from storer.cluster.owners import Held, Owners
@@ -188,6 +189,48 @@ def test_only_the_owner_whose_copy_the_archive_has_deletes_what_it_covers(
     with pytest.raises(KataMoved):
         ledger.trim(KATA, held.token - 1, {"whale": At(0)}, "")
     assert ledger.read(KATA).entries
+
+
+def test_who_has_lost_a_kata_since_is_told_so(machines: tuple[Machine, Machine]) -> None:
+    first, second = machines
+    held = first.claim()
+    first.owners.check(KATA, held)
+    second.claim()
+    with pytest.raises(KataMoved):
+        first.owners.check(KATA, held)
+    assert first.owners.held(KATA) is None
+
+
+def test_a_kata_is_renewed_without_leaving_its_folder(machines: tuple[Machine, Machine]) -> None:
+    first, second = machines
+    before = first.claim()
+    with pytest.raises(KataMoved):
+        first.owners.renew(KATA)
+    before.is_here = True
+    renewed = first.owners.renew(KATA)
+    assert renewed.token > before.token
+    assert first.owners.here(KATA) is renewed
+    with pytest.raises(KataMoved):
+        first.owners.write(KATA, before, [put(first.keys.options(KATA), b"by the old token")])
+    first.write(b"by the new one")
+    second.claim()
+    with pytest.raises(KataMoved):
+        first.owners.renew(KATA)
+
+
+def test_after_a_write_without_an_answer_the_archive_gets_another_edition(
+    machines: tuple[Machine, Machine],
+) -> None:
+    owners = machines[0].owners
+    editions = Editions(owners)
+    machines[0].claim().is_here = True
+    edition = editions.of(KATA)
+    editions.unanswered(KATA)
+    for _ in range(2):
+        with pytest.raises(ArchiveUnavailable):
+            editions.of(KATA)
+    owners.renew(KATA)
+    assert editions.of(KATA) > edition
 
 
 def test_of_many_that_claim_at_once_one_at_a_time_writes(

@@ -31,6 +31,7 @@ class Installation:
         self.etcd = EtcdCluster(list(self.nodes.values()))
         self.etcd.start()
         self.storers: dict[str, Service] = {}
+        self.runners: dict[str, Service] = {}
         for name in self.nodes:
             self.start_storer(name)
         self.routers: list[Router] = []
@@ -47,22 +48,25 @@ class Installation:
     def start_storer(self, name: str) -> None:
         """Start the storer of a node that is on, and whose member of etcd is."""
         node = self.nodes[name]
-        members = self.etcd.members
-        # Each asks the member on its own node first.
-        first = sorted(members, key=lambda each: each != name)
         self.storers[name] = node.service(
             "storer",
-            CYBER_DOJO_ETCD=",".join(members[each].address for each in first),
-            CYBER_DOJO_INSTALLATION=self.name,
-            CYBER_DOJO_NODE=name,
+            **self._shared(name),
+            CYBER_DOJO_NODE_RUNNER=self.address(name, "runner"),
             CYBER_DOJO_ARCHIVE=str(self._archive),
             CYBER_DOJO_ARCHIVE_COPY_SECONDS="2",
             CYBER_DOJO_HEALTH_LISTEN=f"{node.address}:{HEALTH_PORT}",
         )
 
-    def address(self, name: str) -> str:
-        """Return where the storer of a node listens."""
-        return f"{self.nodes[name].address}:{PORTS['storer']}"
+    def start_runner(self, name: str) -> Service:
+        """Start the runner beside the storer of a node; return it."""
+        self.runners[name] = self.nodes[name].service(
+            "runner", **self._shared(name), CYBER_DOJO_STORER=self.address(name)
+        )
+        return self.runners[name]
+
+    def address(self, name: str, module: str = "storer") -> str:
+        """Return where a service of a node listens."""
+        return f"{self.nodes[name].address}:{PORTS[module]}"
 
     def owner(self, kata_id: str) -> str | None:
         """Return the node that owns a kata, as etcd has it; None if it does not answer now."""
@@ -78,13 +82,14 @@ class Installation:
         self.storers[name].kill()  # it is dead, and this is told
 
     def close(self) -> None:
-        """Stop the routers and the storers; assert that these logged no defect."""
+        """Stop the routers and the services; assert that these logged no defect."""
         for router in self.routers:
             router.kill()
-        for storer in self.storers.values():
-            if storer.is_running:
-                storer.stop()
-        found = [defect for storer in self.storers.values() for defect in defects(storer)]
+        services = [*self.runners.values(), *self.storers.values()]
+        for service in services:
+            if service.is_running:
+                service.stop()
+        found = [defect for service in services for defect in defects(service)]
         assert not found, "".join(found)
 
     def bring_back(self, name: str) -> None:
@@ -110,3 +115,13 @@ class Installation:
         wait_until(
             lambda: all(set(each.states("storer").values()) == {"UP"} for each in self.routers)
         )
+
+    def _shared(self, name: str) -> dict[str, str]:
+        """Return the settings of both services of a node."""
+        # Each asks the member on its own node first.
+        members = sorted(self.etcd.members, key=lambda each: each != name)
+        return {
+            "CYBER_DOJO_ETCD": ",".join(self.etcd.members[each].address for each in members),
+            "CYBER_DOJO_INSTALLATION": self.name,
+            "CYBER_DOJO_NODE": name,
+        }

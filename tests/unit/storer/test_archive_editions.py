@@ -1,7 +1,7 @@
 """Several machines write into one archive: what a former owner writes late never counts."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -21,9 +21,13 @@ class Token:
 
     token: int
     number: int = 0
+    told: list[str] = field(default_factory=list)
 
     def of(self, _: str) -> int:
         return edition(self.number, self.token)
+
+    def unanswered(self, kata_id: str) -> None:
+        self.told.append(kata_id)
 
     def generation(self) -> int:
         return self.number
@@ -152,6 +156,22 @@ def test_a_deleted_kata_stays_deleted_whatever_a_former_owner_writes(
     put(machine(15), b"created again")
     assert content(machine(1)) == b"created again"
     assert list(machine(1).ids()) == [KATA]
+
+
+def test_who_writes_is_told_that_a_write_has_no_answer(tmp_path: Path) -> None:
+    class Silent(DirectoryStore):
+        def write(self, key: str, pieces: Iterator[bytes]) -> None:
+            super().write(key, pieces)
+            if key.endswith(".tar.zst"):
+                raise ArchiveUnavailable("no answer")
+
+    token = Token(7)
+    archive = StoredArchive(Silent(tmp_path / "archive"), "test", token)
+    with pytest.raises(ArchiveUnavailable):
+        archive.put(KATA, iter([b"seven"]))
+    with pytest.raises(ArchiveUnavailable):
+        archive.put_copy(KATA, Copy("0" * 16, 1, archive.edition(KATA)), iter([b"more"]))
+    assert token.told == [KATA, KATA]
 
 
 def test_what_one_machine_archived_before_is_the_oldest_edition(
