@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dojo.errors import EtcdBehind, KataMoved, KataNotFound
+from dojo.errors import ArchiveUnavailable, EtcdBehind, KataMoved, KataNotFound
 from storer.archive.archive import Copy
 from storer.archive.directory_store import DirectoryStore
 from storer.archive.editions import edition
