@@ -4,6 +4,7 @@
 """
 
 import base64
+import contextlib
 import http.client
 import json
 import os
@@ -150,6 +151,20 @@ class Etcd:
         end = begin[:-1] + bytes([begin[-1] + 1])
         asked = {"key": _encoded(begin), "range_end": _encoded(end), "count_only": True}
         return int(self.call("kv/range", asked).get("count", 0))
+
+    def metrics(self) -> dict[str, float]:
+        """Return etcd's metrics that have no labels. Raises as `put`."""
+        connection = http.client.HTTPConnection(self.host, CLIENT_PORT, timeout=ANSWER_SECONDS)
+        with contextlib.closing(connection):
+            connection.request("GET", "/metrics")
+            lines = connection.getresponse().read().decode().splitlines()
+        pairs = (line.split() for line in lines if not line.startswith("#") and "{" not in line)
+        return {name: float(value) for name, value in pairs}
+
+    def written_bytes(self) -> int:
+        """Return how much the process has written to the disk."""
+        lines = Path(f"/proc/{self._running().pid}/io").read_text().splitlines()
+        return int(dict(line.split(": ") for line in lines)["write_bytes"])
 
     def call(
         self, method: str, message: Mapping[str, Any], seconds: float | None = None

@@ -1,0 +1,191 @@
+"""Defects of the code that owns katas, one each: a simulation has to notice every one."""
+
+# ruff: noqa: ARG001 - what stands for a method has its arguments
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from dojo.errors import KataMoved
+from dojo.etcd import rpc_pb2
+from dojo.etcd.client import OutcomeUnknown
+from storer.cluster.editions import Editions
+from storer.cluster.installation import SharedInstallation
+from storer.cluster.ledger import Kept, SharedLedger, _SharedLog
+from storer.cluster.owners import Held, Owners
+from storer.fs.write_ahead_log import Entry, Position
+
+Defect = Callable[[], AbstractContextManager[object]]
+
+
+def _owner_is_no_condition() -> AbstractContextManager[object]:
+    def write(
+        self: Owners,
+        kata_id: str,
+        held: Held | None,
+        changes: Iterable[rpc_pb2.RequestOp],
+        *more: rpc_pb2.Compare,
+    ) -> int:
+        if held is None:
+            raise KataMoved(kata_id)
+        revision = self._etcd.transact(more, changes)
+        if revision is None:
+            raise KataMoved(kata_id)
+        return revision
+
+    return patch.object(Owners, "write", write)
+
+
+def _claim_is_no_condition() -> AbstractContextManager[object]:
+    """Claim without the condition that the owner is the one that was read."""
+    set_owner = Owners._set
+
+    def claim(self: Owners, kata_id: str, conditions: list[rpc_pb2.Compare]) -> int | None:
+        return set_owner(self, kata_id, [])
+
+    return patch.object(Owners, "_set", claim)
+
+
+def _lights_of_a_claim_alone() -> AbstractContextManager[object]:
+    """Write with the token of a claim before the folder is up to date."""
+
+    def here(self: Owners, kata_id: str) -> Held:
+        held = self.held(kata_id)
+        if held is None:
+            raise KataMoved(kata_id)
+        return held
+
+    return patch.object(Owners, "here", here)
+
+
+def _unknown_is_taken_for_refused() -> AbstractContextManager[object]:
+    """Go on after a transaction of unknown outcome as if it had not happened."""
+    write = Owners.write
+
+    def without_doubt(self: Owners, kata_id: str, held: Held | None, *rest: Any) -> int:
+        try:
+            return write(self, kata_id, held, *rest)
+        except OutcomeUnknown:
+            if held is not None:
+                held.is_doubtful = False
+            raise
+
+    return patch.object(Owners, "write", without_doubt)
+
+
+def _disk_forgets() -> AbstractContextManager[object]:
+    """Go on after etcd took what the disk did not."""
+
+    def append(self: _SharedLog, entry: Entry) -> Position:
+        self._ledger.keep_entry(self._kata_id, self._avatar, entry)
+        return self._log.append(entry)
+
+    return patch.object(_SharedLog, "append", append)
+
+
+def _own_folder_is_always_current() -> AbstractContextManager[object]:
+    """Take what is here of a kata for current if this machine ever owned it."""
+
+    def continues(self: SharedInstallation, held: Held, folder: Path) -> bool:
+        return (folder / ".owner").exists()
+
+    return patch.object(SharedInstallation, "continues", continues)
+
+
+def _folder_of_any_owner_before() -> AbstractContextManager[object]:
+    """Take a folder for current if this machine owned the kata just before, by whatever token."""
+
+    def continues(self: SharedInstallation, held: Held, folder: Path) -> bool:
+        return held.before is not None
+
+    return patch.object(SharedInstallation, "continues", continues)
+
+
+def _arrived_after_it_moved() -> AbstractContextManager[object]:
+    """Take a folder for up to date by a claim that is not the current one."""
+
+    def arrived(self: SharedInstallation, kata_id: str, folder: Path, held: Held) -> None:
+        now = self.owners.held(kata_id) or held
+        (folder / ".owner").write_text(f"{now.token}\n")
+        now.is_here = True
+
+    return patch.object(SharedInstallation, "arrived", arrived)
+
+
+def _trims_of_any_token() -> AbstractContextManager[object]:
+    """Trim what the archive has in any edition."""
+    trim = SharedLedger.trim
+
+    def trim_all(self: SharedLedger, kata_id: str, token: int, *rest: Any) -> int:
+        return trim(self, kata_id, self._owners.here(kata_id).token, *rest)
+
+    return patch.object(SharedLedger, "trim", trim_all)
+
+
+def _trims_too_much() -> AbstractContextManager[object]:
+    """Trim the newest light too, which the archive may lack."""
+    trim = SharedLedger.trim
+
+    def trim_more(
+        self: SharedLedger, kata_id: str, token: int, newest: Mapping[str, Any], *rest: Any
+    ) -> int:
+        more = {avatar: at._replace(number=at.number + 1) for avatar, at in newest.items()}
+        return trim(self, kata_id, token, more, *rest)
+
+    return patch.object(SharedLedger, "trim", trim_more)
+
+
+def _one_edition() -> AbstractContextManager[object]:
+    """Archive every owner's copies in the same edition."""
+
+    def of(self: Editions, kata_id: str) -> int:
+        return 1
+
+    return patch.object(Editions, "of", of)
+
+
+def _stale_is_what_others_own_now() -> AbstractContextManager[object]:
+    """Remove a kata of which etcd knows nobody, whatever the archive has."""
+
+    def is_superseded(self: SharedInstallation, kata_id: str, folder: Path) -> bool:
+        return self.owners.held(kata_id) is None
+
+    return patch.object(SharedInstallation, "is_superseded", is_superseded)
+
+
+def _unanswered_is_taken_for_not_written() -> AbstractContextManager[object]:
+    """Write under the same names after the archive did not answer."""
+
+    def unanswered(self: Editions, kata_id: str) -> None:
+        pass
+
+    return patch.object(Editions, "unanswered", unanswered)
+
+
+def _catches_up_with_what_another_left() -> AbstractContextManager[object]:
+    """Add what etcd has to a folder of an owner before the current one."""
+
+    def kept_since(self: SharedInstallation, kata_id: str, held: Held) -> Kept:
+        return self.kept(kata_id)
+
+    return patch.object(SharedInstallation, "kept_since", kept_since)
+
+
+DEFECTS: Mapping[str, Defect] = {
+    "what an owner writes is not conditional on owning": _owner_is_no_condition,
+    "a claim is not conditional on the owner that was read": _claim_is_no_condition,
+    "a claim alone lets its owner write": _lights_of_a_claim_alone,
+    "an unknown outcome is taken for a refusal": _unknown_is_taken_for_refused,
+    "a folder is current if there is one": _own_folder_is_always_current,
+    "a folder is current by any token of this machine": _folder_of_any_owner_before,
+    "a folder has arrived for a later claim": _arrived_after_it_moved,
+    "more is trimmed than the archive has": _trims_too_much,
+    "all owners archive in one edition": _one_edition,
+    "what nobody owns is removed": _stale_is_what_others_own_now,
+    "what the archive did not answer is written again": _unanswered_is_taken_for_not_written,
+    "a former owner catches up": _catches_up_with_what_another_left,
+}
