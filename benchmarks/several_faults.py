@@ -64,6 +64,7 @@ def _taking_over(machines: Machines, count: int) -> Iterator[Figure]:
         fetches.append(
             ms(partial(single.ImportKata, storer_pb2.ImportKataRequest(kata_id=kata_id)))
         )
+    alone.stop()
     owner = machines.storer(installation.address(OWNER))
     kata_ids = [several.new_kata(owner) for _ in range(count)]
     for kata_id in kata_ids:

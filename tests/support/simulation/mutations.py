@@ -40,28 +40,6 @@ def _owner_is_no_condition() -> AbstractContextManager[object]:
     return patch.object(Owners, "write", write)
 
 
-def _claim_is_no_condition() -> AbstractContextManager[object]:
-    """Claim without the condition that the owner is the one that was read."""
-    set_owner = Owners._set
-
-    def claim(self: Owners, kata_id: str, conditions: list[rpc_pb2.Compare]) -> int | None:
-        return set_owner(self, kata_id, [])
-
-    return patch.object(Owners, "_set", claim)
-
-
-def _lights_of_a_claim_alone() -> AbstractContextManager[object]:
-    """Write with the token of a claim before the folder is up to date."""
-
-    def here(self: Owners, kata_id: str) -> Held:
-        held = self.held(kata_id)
-        if held is None:
-            raise KataMoved(kata_id)
-        return held
-
-    return patch.object(Owners, "here", here)
-
-
 def _unknown_is_taken_for_refused() -> AbstractContextManager[object]:
     """Go on after a transaction of unknown outcome as if it had not happened."""
     write = Owners.write
@@ -177,8 +155,6 @@ def _catches_up_with_what_another_left() -> AbstractContextManager[object]:
 
 DEFECTS: Mapping[str, Defect] = {
     "what an owner writes is not conditional on owning": _owner_is_no_condition,
-    "a claim is not conditional on the owner that was read": _claim_is_no_condition,
-    "a claim alone lets its owner write": _lights_of_a_claim_alone,
     "an unknown outcome is taken for a refusal": _unknown_is_taken_for_refused,
     "a folder is current if there is one": _own_folder_is_always_current,
     "a folder is current by any token of this machine": _folder_of_any_owner_before,

@@ -40,8 +40,10 @@ INSTALLATION = "sim"
 # As many as `storer.katas.repository` makes.
 _ATTEMPTS = 10
 
-# What git's objects take, and whatever else is done with a kata's lock held.
-_WORK_SECONDS = 0.002
+# What git's objects take, and whatever else is done with a kata's lock held, in some steps: a
+# process can be frozen between any two. A busy disk makes one of many steps long.
+_STEPS, _STEP_SECONDS = 4, 0.0005
+_LONG_STEPS, _LONG_STEP_SECONDS = 0.02, 0.2
 
 _COPY_SECONDS = 2.0
 _RETRY_SECONDS = 5.0
@@ -208,12 +210,19 @@ class Storer:
             if request.id in lights:
                 return lights.index(request.id)
             number = len(lights)
-            self._scheduler.sleep(self._world.chance.expovariate(1 / _WORK_SECONDS))
+            self._work()
             log = _SharedLog(self.installation.ledger, kata_id, avatar, _Disk(self._world))  # type: ignore[arg-type]
             log.append(Entry(number, request.id, {}))
             lights.append(request.id)
             self._changed(kata_id)
             return number
+
+    def _work(self) -> None:
+        chance = self._world.chance
+        for _ in range(_STEPS):
+            is_long = chance.random() < _LONG_STEPS
+            mean_seconds = _LONG_STEP_SECONDS if is_long else _STEP_SECONDS
+            self._scheduler.sleep(chance.expovariate(1 / mean_seconds))
 
     def read(self, kata_id: str) -> Lights:
         """Return a kata's lights, as reading calls do; they are sent on too."""
