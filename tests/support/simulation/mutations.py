@@ -4,8 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -15,9 +15,8 @@ from dojo.etcd import rpc_pb2
 from dojo.etcd.client import OutcomeUnknown
 from storer.cluster.editions import Editions
 from storer.cluster.installation import SharedInstallation
-from storer.cluster.ledger import Kept, SharedLedger, _SharedLog
+from storer.cluster.ledger import Kept, SharedLedger
 from storer.cluster.owners import Held, Owners
-from storer.fs.write_ahead_log import Entry, Position
 
 Defect = Callable[[], AbstractContextManager[object]]
 
@@ -55,16 +54,6 @@ def _unknown_is_taken_for_refused() -> AbstractContextManager[object]:
     return patch.object(Owners, "write", without_doubt)
 
 
-def _disk_forgets() -> AbstractContextManager[object]:
-    """Go on after etcd took what the disk did not."""
-
-    def append(self: _SharedLog, entry: Entry) -> Position:
-        self._ledger.keep_entry(self._kata_id, self._avatar, entry)
-        return self._log.append(entry)
-
-    return patch.object(_SharedLog, "append", append)
-
-
 def _own_folder_is_always_current() -> AbstractContextManager[object]:
     """Take what is here of a kata for current if this machine ever owned it."""
 
@@ -83,27 +72,6 @@ def _folder_of_any_owner_before() -> AbstractContextManager[object]:
     return patch.object(SharedInstallation, "continues", continues)
 
 
-def _arrived_after_it_moved() -> AbstractContextManager[object]:
-    """Take a folder for up to date by a claim that is not the current one."""
-
-    def arrived(self: SharedInstallation, kata_id: str, folder: Path, held: Held) -> None:
-        now = self.owners.held(kata_id) or held
-        (folder / ".owner").write_text(f"{now.token}\n")
-        now.is_here = True
-
-    return patch.object(SharedInstallation, "arrived", arrived)
-
-
-def _trims_of_any_token() -> AbstractContextManager[object]:
-    """Trim what the archive has in any edition."""
-    trim = SharedLedger.trim
-
-    def trim_all(self: SharedLedger, kata_id: str, token: int, *rest: Any) -> int:
-        return trim(self, kata_id, self._owners.here(kata_id).token, *rest)
-
-    return patch.object(SharedLedger, "trim", trim_all)
-
-
 def _trims_too_much() -> AbstractContextManager[object]:
     """Trim the newest light too, which the archive may lack."""
     trim = SharedLedger.trim
@@ -117,13 +85,19 @@ def _trims_too_much() -> AbstractContextManager[object]:
     return patch.object(SharedLedger, "trim", trim_more)
 
 
-def _one_edition() -> AbstractContextManager[object]:
-    """Archive every owner's copies in the same edition."""
+@contextmanager
+def _one_edition() -> Iterator[None]:
+    """Archive every owner's copies in the same edition, and trim by it."""
+    trim = SharedLedger.trim
 
     def of(self: Editions, kata_id: str) -> int:
         return 1
 
-    return patch.object(Editions, "of", of)
+    def trim_all(self: SharedLedger, kata_id: str, token: int, *rest: Any) -> int:
+        return trim(self, kata_id, self._owners.here(kata_id).token, *rest)
+
+    with patch.object(Editions, "of", of), patch.object(SharedLedger, "trim", trim_all):
+        yield
 
 
 def _stale_is_what_others_own_now() -> AbstractContextManager[object]:
@@ -158,7 +132,6 @@ DEFECTS: Mapping[str, Defect] = {
     "an unknown outcome is taken for a refusal": _unknown_is_taken_for_refused,
     "a folder is current if there is one": _own_folder_is_always_current,
     "a folder is current by any token of this machine": _folder_of_any_owner_before,
-    "a folder has arrived for a later claim": _arrived_after_it_moved,
     "more is trimmed than the archive has": _trims_too_much,
     "all owners archive in one edition": _one_edition,
     "what nobody owns is removed": _stale_is_what_others_own_now,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dojo.errors import DojoError
@@ -104,6 +104,10 @@ HARSH = Plan(
     messages=Faults(4_000, 4_000, 10_000, 20_000),
     disk_failures=5_000,
 )
+
+
+# And a tenth of the messages comes when nobody waits for an answer any more.
+LATE = replace(HARSH, presses=30, messages=Faults(20_000, 20_000, 100_000, 50_000))
 
 
 @dataclass
