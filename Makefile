@@ -82,6 +82,9 @@ test-machines: setup node-client images ## several machines fail for an hour: MA
 	@scripts/test-tools.sh
 	@$(python) -m pytest tests/integration/machines tests/integration/several --timeout=7200 --machine-faults=$(or $(MACHINE_FAULTS),40)
 
+simulate: protos ## 100,000 katas on 200 simulated machines that fail; SEED=1
+	@PYTHONPATH=tests $(python) -m support.simulation $(if $(SEED),--seed $(SEED))
+
 test-languages: setup images-all ## test the start points and legacy scripts of all languages in their images
 	@$(python) -m pytest tests/integration/test_start_points.py tests/integration/test_legacy_scripts.py --all-languages --numprocesses $(workers)
 
@@ -134,5 +137,5 @@ format: .venv/.installed ## format the code
 clean: ## remove what make created in this folder; images and katas stay
 	rm -rf build cyberdojo dojo/etcd/rpc_pb2.py* runner/launch/launcher .venv $(node)/node_modules $(node)/dist $(node)/src/gen *.egg-info
 
-.PHONY: help setup engine protos launcher node-client clients images images-all up rollback down prometheus demo test test-unit fuzz fuzz-case coverage test-machines test-languages bench lint lint-protos \
+.PHONY: help setup engine protos launcher node-client clients images images-all up rollback down prometheus demo test test-unit fuzz fuzz-case coverage test-machines simulate test-languages bench lint lint-protos \
 	release-protos lock lock-check upgrade types format clean

@@ -21,6 +21,8 @@ from benchmarks import (
     runner_recovery,
     runner_reuse,
     several_calls,
+    several_etcd,
+    several_faults,
     slow_calls,
     slow_calls_memory,
     storer_archive,
@@ -50,6 +52,8 @@ MEASURES = {
     "slow_calls": slow_calls.measure,
     "slow_calls_memory": slow_calls_memory.measure,
     "several_calls": several_calls.measure,
+    "several_etcd": several_etcd.measure,
+    "several_faults": several_faults.measure,
 }
 RESULTS = Path(__file__).with_name("results.json")
 

@@ -69,7 +69,7 @@ class Machines:
             "CYBER_DOJO_NAMESPACE": f"{test_run.name()}-alone",
         }
         service = node.service(module, **{**own, **environ})
-        self._stack.callback(service.stop)
+        self._stack.callback(lambda: service.stop() if service.is_running else None)
         return service
 
     def start_alone_storer(self) -> Service:

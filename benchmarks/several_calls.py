@@ -5,6 +5,7 @@ import os
 import random
 import secrets
 import statistics
+import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -15,11 +16,14 @@ from benchmarks.places import TRUE, Place, request
 from benchmarks.several import OTHER, OWNER, Machines
 from benchmarks.storer_calls import TURN, ms
 from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
-from cyberdojo.storer.v1 import storer_pb2_grpc
+from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
 from dojo.etcd.client import Etcd, is_unchanged, put
 from dojo.service.forwarding import KATA_KEY
+from support.services import Service
 
 TURNS = 40
+WATCHES = 1000
+_WATCHED_LIGHTS = 30
 KATAS = 6
 
 ALONE = "one machine, without etcd"
@@ -35,7 +39,8 @@ _BYTES = 5 * 1024
 def measure(place: Place, scale: float) -> Iterator[Figure]:
     """Print tables; yield the figures."""
     with several.three_machines() as machines:
-        machines.start_alone_storer()
+        alone = machines.start_alone_storer()
+        yield from _watches(machines, alone, max(20, round(WATCHES * scale)))
         yield from _records(machines, max(KATAS, round(TURNS * scale)))
         yield from _runs(machines, place, max(10, round(10 * TURNS * scale)))
 
@@ -81,6 +86,48 @@ def _record(stub: storer_pb2_grpc.StorerServiceStub, katas: list[str], turn: int
         several.a_light(katas[turn % KATAS]),
         metadata=((KATA_KEY, katas[turn % KATAS]),),
     )
+
+
+def _watches(machines: Machines, alone: Service, count: int) -> Iterator[Figure]:
+    """Measure what a watch takes of a storer that is alone: memory, and processor time of news."""
+    stub = machines.storer(alone.address)
+    kata_id = several.new_kata(stub)
+    for _ in range(_WATCHED_LIGHTS):
+        stub.RecordTest(several.a_light(kata_id))
+    unwatched = _processor_ms(alone, stub, kata_id)
+    before = _resident_bytes(alone)
+    watches = [stub.WatchKata(storer_pb2.WatchKataRequest(kata_id=kata_id)) for _ in range(count)]
+    for watch in watches:
+        next(iter(watch))
+    memory = (_resident_bytes(alone) - before) / count / 1024
+    watched = _processor_ms(alone, stub, kata_id)
+    for watch in watches:
+        watch.cancel()
+    each = (watched - unwatched) / count * 1000
+    rows = [("memory, KiB", memory), ("processor time to tell it of a light, µs", each)]
+    print(table(f"A watch, of {count} at once", ("", "each"), rows), flush=True)
+    yield Figure("a watch, memory of the storer", memory, "KiB")
+    yield Figure("a watch, processor time of each light", each, "µs")
+    yield Figure("RecordTest of 5 KB, processor time of the storer", unwatched, "ms")
+
+
+def _processor_ms(service: Service, stub: storer_pb2_grpc.StorerServiceStub, kata_id: str) -> float:
+    """Return the milliseconds of processors that the storer takes for a light."""
+    before = _processor_seconds(service)
+    for _ in range(_WATCHED_LIGHTS):
+        stub.RecordTest(several.a_light(kata_id))
+    time.sleep(1)  # so that all watches were told, and the archive
+    return (_processor_seconds(service) - before) / _WATCHED_LIGHTS * 1000
+
+
+def _processor_seconds(service: Service) -> float:
+    fields = Path(f"/proc/{service.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # proc(5)
+
+
+def _resident_bytes(service: Service) -> int:
+    pages = int(Path(f"/proc/{service.pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def _transactions(etcd: Etcd) -> Callable[[int], object]:

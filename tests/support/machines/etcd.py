@@ -4,6 +4,7 @@
 """
 
 import base64
+import contextlib
 import http.client
 import itertools
 import json
@@ -232,6 +233,19 @@ class Etcd:
         self.call("maintenance/defragment", {})
         for alarm in self.call("maintenance/alarm", {"action": "GET"}).get("alarms", []):
             self.call("maintenance/alarm", {"action": "DEACTIVATE", **alarm})
+
+    def metrics(self) -> dict[str, float]:
+        """Return etcd's metrics that have no labels. Raises as `put`."""
+        with contextlib.closing(self._connection(ANSWER_SECONDS)) as connection:
+            connection.request("GET", "/metrics")
+            lines = connection.getresponse().read().decode().splitlines()
+        pairs = (line.split() for line in lines if not line.startswith("#") and "{" not in line)
+        return {name: float(value) for name, value in pairs}
+
+    def written_bytes(self) -> int:
+        """Return how much the process has written to the disk."""
+        lines = Path(f"/proc/{self._running().pid}/io").read_text().splitlines()
+        return int(dict(line.split(": ") for line in lines)["write_bytes"])
 
     def call(
         self, method: str, message: Mapping[str, Any], seconds: float | None = None
