@@ -46,30 +46,30 @@ def test_machines_whose_clocks_differ_are_one_installation(
     created = [created_by(storers.katas(number)) for number in range(3)]
     assert HOUR_SECONDS - 60 < created[2] - created[0] < HOUR_SECONDS + 60
     assert HOUR_SECONDS - 60 < created[1] - created[2] < HOUR_SECONDS + 60
-    practice = Practice([*map(storers.address, range(3))], katas=3, avatars=3)
-    practice.wait_for(LIGHTS, WAIT_SECONDS)
-    owners = {kata_id: storers.owner(kata_id) for kata_id in practice.kata_ids}
-    assert set(owners.values()) == {0, 1, 2}
-    practice.wait_for(LIGHTS, WAIT_SECONDS)
-    # No kata has gone to a machine that took it for idle.
-    assert {each: storers.owner(each) for each in owners} == owners
-    for number in (0, 1):
-        stub = runner_pb2_grpc.RunnerServiceStub(connect(storers.runner_address(number)))
-        kata_id = next(each for each, owner in owners.items() if owner == 1 - number)
-        request = runner_pb2.RunRequest(
-            kata_id=kata_id,
-            avatar=storers.katas(2).get(kata_id).avatars[0],
-            image_name=PYTHON,
-            files={"cyber-dojo.sh": b"echo tests: passed"},
-            max_seconds=30,
-            colour_rule=COLOUR_RULE,
-        )
-        assert stub.Run(request, timeout=60).colour == GREEN
-    for number, environ in enumerate(CLOCKS[:2]):
-        storers.services[number].kill()
-        storers.start_again(number, **environ)
+    with Practice([*map(storers.address, range(3))], katas=3, avatars=3) as practice:
         practice.wait_for(LIGHTS, WAIT_SECONDS)
-    practice.stop()
-    final = practice.read(storers.address(1))
-    checker.check(tmp_path / "history.jsonl", practice.recorder.attempts(), final)
-    assert practice.longest_gap_seconds() < GAP_SECONDS
+        owners = {kata_id: storers.owner(kata_id) for kata_id in practice.kata_ids}
+        assert set(owners.values()) == {0, 1, 2}
+        practice.wait_for(LIGHTS, WAIT_SECONDS)
+        # No kata has gone to a machine that took it for idle.
+        assert {each: storers.owner(each) for each in owners} == owners
+        for number in (0, 1):
+            stub = runner_pb2_grpc.RunnerServiceStub(connect(storers.runner_address(number)))
+            kata_id = next(each for each, owner in owners.items() if owner == 1 - number)
+            request = runner_pb2.RunRequest(
+                kata_id=kata_id,
+                avatar=storers.katas(2).get(kata_id).avatars[0],
+                image_name=PYTHON,
+                files={"cyber-dojo.sh": b"echo tests: passed"},
+                max_seconds=30,
+                colour_rule=COLOUR_RULE,
+            )
+            assert stub.Run(request, timeout=60).colour == GREEN
+        for number, environ in enumerate(CLOCKS[:2]):
+            storers.services[number].kill()
+            storers.start_again(number, **environ)
+            practice.wait_for(LIGHTS, WAIT_SECONDS)
+        practice.stop()
+        final = practice.read(storers.address(1))
+        checker.check(tmp_path / "history.jsonl", practice.recorder.attempts(), final)
+        assert practice.longest_gap_seconds() < GAP_SECONDS
