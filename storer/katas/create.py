@@ -189,11 +189,19 @@ def locked_volume(containers: DataContainers, kata_id: str) -> Iterator[Path]:
 
 @contextmanager
 def undo_on_error(containers: DataContainers, kata_id: str) -> Iterator[None]:
-    """Delete the data-container if the block fails and leaves no kata. For the lock's holder."""
+    """Delete the data-container if the block fails and leaves no kata. For the lock's holder.
+
+    Raises LockHeld if the volume was removed in the meantime: an engine that is slow can come to
+    that after the call before has given up waiting for it, and the lock.
+    """
     try:
         yield
-    except BaseException:
-        _delete_unfinished(containers, kata_id)
+    except BaseException as error:
+        try:
+            _delete_unfinished(containers, kata_id)
+        except FileNotFoundError:
+            if isinstance(error, OSError | DojoError):
+                raise LockHeld(f"kata {kata_id}", "its volume was being removed") from error
         raise
 
 

@@ -28,6 +28,8 @@ WAIT_SECONDS = 120
 # How long a class may wait for a machine that takes over.
 GAP_SECONDS = 30
 
+LOSSES = 20
+
 ANY, LEADER = "a machine", "the machine of etcd's leader"
 
 # In every run of the tests, each list in turn; `--machine-faults` adds others, at random. With it,
@@ -196,6 +198,18 @@ def test_without_a_majority_of_etcd_nothing_is_recorded_and_reading_goes_on(
     outage_seconds = time.monotonic() - begun
     practice.wait_for(LIGHTS, WAIT_SECONDS)
     check(practice, installation, tmp_path, outage_seconds)
+
+
+@pytest.mark.long_form
+def test_twenty_machines_are_lost_one_after_the_other(
+    installation: Installation, practise: Callable[..., Practice], tmp_path: Path
+) -> None:
+    practice = practise()
+    for number in range(LOSSES):
+        leader = installation.etcd.leader().name
+        others = [name for name in installation.nodes if name != leader]
+        happen(practice, installation, "lost", leader if number % 2 else others[number % 4 // 2])
+    check(practice, installation, tmp_path)
 
 
 def test_machines_fail_again_and_again(

@@ -2,15 +2,20 @@
 
 import itertools
 from collections.abc import Callable
+from pathlib import Path
 
 import grpc
 import pytest
 
 from cyberdojo.machines.v1 import machines_pb2, machines_pb2_grpc
+from support.histories import checker
 from support.machines.etcd import Etcd
+from support.machines.practice import Practice
 from support.services import Service, free_ports, wait_until
 from support.storer.several import Storers
 from support.storer.storing import FILES, a_test, refused
+
+GAP_SECONDS = 30
 
 Stub = machines_pb2_grpc.MachinesServiceStub
 
@@ -92,6 +97,32 @@ def test_the_katas_of_a_drained_machine_go_to_the_others_while_they_are_used(
     for kata_id in katas:
         assert len(storers.katas(0).lights(kata_id, "whale")) == 6
     assert {storers.owner(kata_id) for kata_id in katas} <= {1, 2}
+
+
+def test_a_machine_is_added_and_another_one_taken_out_while_groups_practise(
+    storers: Storers,
+    machines: Callable[[int], dict[str, machines_pb2.Machine]],
+    drain: Callable[..., None],
+    tmp_path: Path,
+) -> None:
+    with Practice([*map(storers.address, (1, 2))], katas=6, avatars=2) as practice:
+        practice.wait_for(2)
+        added = storers.add()
+        wait_until(lambda: f"n{added}" in machines(1))
+        owned = [each for each in practice.kata_ids if storers.owner(each) == 1]
+        assert owned
+        drain(2, "n1")
+        wait_until(lambda: machines(2)["n1"].kata_count == 0)
+        practice.wait_for(2)
+        # A machine without katas still sends calls on, so that it can be stopped at any moment.
+        storers.services[1].stop()
+        storers.start_again(1)
+        practice.wait_for(2)
+        assert {storers.owner(each) for each in owned} <= {0, 2, added}
+        practice.stop()
+        final = practice.read(storers.address(added))
+        checker.check(tmp_path / "history.jsonl", practice.recorder.attempts(), final)
+        assert practice.longest_gap_seconds() < GAP_SECONDS
 
 
 def test_a_kata_that_is_created_on_a_drained_machine_goes_too(

@@ -1,6 +1,5 @@
 """Katas survive operators, engines, clocks and other storers that interfere with the storer."""
 
-import glob
 import random
 import subprocess
 import threading
@@ -16,6 +15,7 @@ import grpc
 import pytest
 
 from cyberdojo.storer.v1 import storer_pb2
+from support.clocks import shifted
 from support.own_engine import OwnEngine
 from support.services import Service, code_of, wait_until
 from support.storer.backups import backup
@@ -237,7 +237,6 @@ def test_two_storers_on_one_engine_do_not_harm_each_other(
 def test_a_clock_that_goes_backwards_does_no_harm(
     start_storer: Callable[..., Service], client: Callable[[Service], Katas], tmp_path: Path
 ) -> None:
-    (library,) = glob.glob("/usr/lib/*/faketime/libfaketimeMT.so.1")  # noqa: PTH207
     archive = {"CYBER_DOJO_ARCHIVE": str(tmp_path / "archive")}
     service = start_storer(**archive)
     katas = client(service)
@@ -248,11 +247,8 @@ def test_a_clock_that_goes_backwards_does_no_harm(
     before = backup(katas)
     service.kill()
     service = start_storer(
-        LD_PRELOAD=library,
-        FAKETIME="-2d",
-        FAKETIME_DONT_FAKE_MONOTONIC="1",
-        DONT_FAKE_MONOTONIC="1",
         NO_FAKE_STAT="1",
+        **shifted(-2 * DAY_SECONDS),
         **archive,
     )
     katas = client(service)

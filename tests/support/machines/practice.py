@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from typing import Any
+from typing import Any, Self
 
 import grpc
 
@@ -44,7 +44,10 @@ class _Stopped(Exception):
 
 
 class Practice:
-    """Avatars in several katas, each in a thread, that record tests until they are told to stop."""
+    """Avatars in several katas, each in a thread, that record tests until they are told to stop.
+
+    `with` closes it.
+    """
 
     def __init__(
         self, addresses: Sequence[str], *, katas: int, avatars: int, stubborn: Sequence[str] = ()
@@ -77,6 +80,12 @@ class Practice:
             )
         for thread in self._threads:
             thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def wait_for(self, more: int, seconds: float = 60) -> None:
         """Wait until each avatar has recorded so many more tests."""

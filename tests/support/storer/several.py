@@ -64,14 +64,15 @@ class Storers:
         assert not self.services[number].is_running
         self.services[number] = self._started(number, **environ)
 
-    def add_runner(self, number: int) -> Service:
-        """Start the runner beside a storer; return it."""
+    def add_runner(self, number: int, **environ: str) -> Service:
+        """Start the runner beside a storer, with these settings; return it."""
         self.runners[number] = self._start(
             "runner",
             **{
                 "CYBER_DOJO_RUNNER_LISTEN": self.runner_address(number),
                 "CYBER_DOJO_STORER": self.address(number),
                 **self._shared(number),
+                **environ,
             },
         )
         return self.runners[number]
