@@ -13,6 +13,7 @@ from benchmarks.figures import Figure, percentile, table
 from benchmarks.places import Place
 from benchmarks.storer_calls import ms
 from dojo.etcd.client import Etcd, delete_prefix, put
+from storer.archive.editions import AloneEditions
 from storer.archive.location import open_archive
 from storer.cluster.keys import RecordKeys
 from storer.cluster.ledger import SharedLedger
@@ -43,7 +44,7 @@ def _measure(client: Etcd, cluster: EtcdCluster, folder: Path, count: int) -> It
     keys = RecordKeys("bench")
     owners = Owners(client, keys, "n1", lambda _: None)
     owners.start()
-    archive = open_archive(str(folder / "archive"), "bench", lambda _: 1)
+    archive = open_archive(str(folder / "archive"), "bench", AloneEditions(1))
     ledger = SharedLedger(client, keys, owners, Records(archive))
     kata_ids = [f"{number:010X}" for number in range(KATAS)]
     total = KATAS * count

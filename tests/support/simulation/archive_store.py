@@ -6,6 +6,7 @@ import bisect
 import io
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import IO, TypeVar
 
 from dojo.errors import ArchiveUnavailable
@@ -74,7 +75,12 @@ class ArchiveStore:
         raise NotImplementedError
 
     def read_small(self, keys: Iterable[str], max_bytes: int) -> dict[str, bytes]:
-        raise NotImplementedError
+        def read(key: str) -> bytes | None:
+            found = self._files.contents.get(key)
+            return None if found is None or len(found[0]) > max_bytes else found[0]
+
+        found = {key: self._ask("get", partial(read, key)) for key in keys}
+        return {key: content for key, content in found.items() if content is not None}
 
     def write(self, key: str, pieces: Iterator[bytes]) -> None:
         content = b"".join(pieces)

@@ -14,9 +14,9 @@ from dojo.errors import KataMoved
 from dojo.etcd import rpc_pb2
 from dojo.etcd.client import OutcomeUnknown
 from storer.cluster.editions import Editions
-from storer.cluster.installation import SharedInstallation
 from storer.cluster.ledger import Kept, SharedLedger
 from storer.cluster.owners import Held, Owners
+from storer.cluster.shared_installation import SharedInstallation
 
 Defect = Callable[[], AbstractContextManager[object]]
 

@@ -19,10 +19,11 @@ from dojo.machines.nodes import Node, Nodes, OwnNode
 from storer.archive.archive import Copy
 from storer.archive.stored_archive import StoredArchive
 from storer.cluster.editions import Editions
-from storer.cluster.installation import NOTE, SharedInstallation
+from storer.cluster.installation import NOTE, NOTHING
 from storer.cluster.keys import RecordKeys
 from storer.cluster.ledger import _SharedLog
 from storer.cluster.owners import Held, Owners
+from storer.cluster.shared_installation import SharedInstallation
 from storer.fs.write_ahead_log import EMPTY, Entry, Position
 from storer.kata.edit import At
 from storer.katas.hand_over import IDLE_SECONDS
@@ -144,7 +145,7 @@ class Storer:
         owners = Owners(self.etcd, keys, name, lambda _: None)  # type: ignore[arg-type]
         editions = Editions(owners)
         store = ArchiveStore(world.files, world.network, name)
-        self.archive = StoredArchive(store, INSTALLATION, editions.of, editions.unanswered)
+        self.archive = StoredArchive(store, INSTALLATION, editions)
         nodes = Nodes(self.etcd, keys, self._node_gone)  # type: ignore[arg-type]
         own = OwnNode(self.etcd, keys, Node(name, f"{name}:4577"))  # type: ignore[arg-type]
         self.installation = SharedInstallation(
@@ -319,7 +320,8 @@ class Storer:
                     if installation.continues(held, path):
                         self._catch_up(kata_id, held)
                         return
-                    if held.was_free and installation.is_newest(kata_id, path):
+                    kept_nothing = installation.kept(kata_id) == NOTHING
+                    if kept_nothing and installation.is_newest(kata_id, path):
                         whole = iter([_encoded(folders[kata_id].lights)])
                         held = installation.replace(kata_id, lambda: whole, held)
                         installation.arrived(kata_id, path, held)

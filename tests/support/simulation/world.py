@@ -104,7 +104,11 @@ class World:
         stable = lambda text: zlib.crc32(text.encode())  # noqa: E731
         self._stack.enter_context(patch("storer.cluster.owners.hash", stable, create=True))
         for module in (
-            *("storer.cluster.owners", "storer.cluster.ledger", "storer.cluster.installation"),
+            *(
+                "storer.cluster.owners",
+                "storer.cluster.ledger",
+                "storer.cluster.shared_installation",
+            ),
             *("dojo.machines.mirror", "dojo.machines.nodes"),
         ):
             self._stack.enter_context(patch(f"{module}._log", _Silent()))
