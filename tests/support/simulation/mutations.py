@@ -100,15 +100,6 @@ def _one_edition() -> Iterator[None]:
         yield
 
 
-def _stale_is_what_others_own_now() -> AbstractContextManager[object]:
-    """Remove a kata of which etcd knows nobody, whatever the archive has."""
-
-    def is_superseded(self: SharedInstallation, kata_id: str, folder: Path) -> bool:
-        return self.owners.held(kata_id) is None
-
-    return patch.object(SharedInstallation, "is_superseded", is_superseded)
-
-
 def _unanswered_is_taken_for_not_written() -> AbstractContextManager[object]:
     """Write under the same names after the archive did not answer."""
 
@@ -134,7 +125,6 @@ DEFECTS: Mapping[str, Defect] = {
     "a folder is current by any token of this machine": _folder_of_any_owner_before,
     "more is trimmed than the archive has": _trims_too_much,
     "all owners archive in one edition": _one_edition,
-    "what nobody owns is removed": _stale_is_what_others_own_now,
     "what the archive did not answer is written again": _unanswered_is_taken_for_not_written,
     "a former owner catches up": _catches_up_with_what_another_left,
 }

@@ -68,8 +68,9 @@ class Plan:
     """What is simulated.
 
     Each kata has `avatars`, who press `presses` times each, with a mean of `think_seconds` between.
-    Katas are created during the first `create_seconds`. A part of them rests in the middle for
-    `rest_seconds`. A fault begins about every `fault_seconds`; `None`: there are none.
+    Katas are created during the first `create_seconds`. Of the avatars, the part that is `resting`
+    pauses in the middle for `rest_seconds`. A fault begins about every `fault_seconds`; `None`:
+    there are none.
     """
 
     machines: int = 5
@@ -79,6 +80,7 @@ class Plan:
     think_seconds: float = 4.0
     create_seconds: float = 20.0
     rest_seconds: float = 130.0
+    resting: float = 0.4
     fault_seconds: float | None = 6.0
     lasts_seconds: float = 12.0
     added: int = 1
@@ -106,8 +108,15 @@ HARSH = Plan(
 )
 
 
-# And a tenth of the messages comes when nobody waits for an answer any more.
-LATE = replace(HARSH, presses=30, messages=Faults(20_000, 20_000, 100_000, 50_000))
+# Rougher still: each machine fails again and again, and many messages come after their time.
+ROUGH = replace(
+    HARSH,
+    presses=50,
+    fault_seconds=0.7,
+    lasts_seconds=4.0,
+    give_up=0.1,
+    messages=Faults(4_000, 4_000, 60_000, 60_000),
+)
 
 
 @dataclass
@@ -181,7 +190,7 @@ class Simulation:
 
     def _press(self, kata_id: str, avatar: str) -> None:
         plan, world = self.plan, self.world
-        rests = plan.rest_seconds > 0 and self._chance.random() < 0.4
+        rests = plan.rest_seconds > 0 and self._chance.random() < plan.resting
         for number in range(plan.presses):
             gives_up = self._chance.random() < plan.give_up
             world.press(kata_id, avatar, number, gives_up=gives_up)
