@@ -109,7 +109,8 @@ def _run(settings: RunnerSettings, *, take_over_seconds: float) -> None:
     admission = Admission(
         settings.max_concurrent_runs or 2 * cores, settings.max_waiting_runs, pool.paused
     )
-    servicer = RunnerServicer(runs, pool, Images(engine), admission, view)
+    images = Images(engine, settings.registry)
+    servicer = RunnerServicer(runs, pool, images, admission, view, machine=settings.machine)
     on_stop: list[Callable[[], Awaitable[None]]] = [
         servicer.finish,
         partial(asyncio.to_thread, pool.close),

@@ -5,9 +5,28 @@ set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
 patience_seconds=60
+etcd_patience_seconds=900
 
 use_access
 [ "${TLS:-}" != 1 ] || scripts/access.sh
+
+# On one of several machines: without a majority of etcd's members, the storer would end again and
+# again. Those of the other machines may be started in the next minutes.
+wait_for_etcd() {
+    local deadline=$((SECONDS + etcd_patience_seconds)) is_told=no
+    logged compose-etcd scripts/compose up --detach --no-deps etcd
+    until scripts/compose exec -T etcd etcdctl endpoint health --endpoints="${CYBER_DOJO_ETCD%%,*}" \
+        >build/logs/etcd-health.log 2>&1; do
+        if [ "$SECONDS" -ge "$deadline" ]; then
+            scripts/compose logs --no-color --tail 20 etcd 2>&1 | sed 's/^/   | /' >&2
+            fail "most members of etcd do not answer; the end of the log of this machine's is above"
+        fi
+        [ $is_told = yes ] || say "waiting for most members of etcd: start the other machines too"
+        is_told=yes
+        sleep 0.5
+    done
+}
+[[ ",${COMPOSE_PROFILES:-}," != *,etcd,* ]] || wait_for_etcd
 
 state() {
     docker inspect --format '{{.State.Health.Status}} {{.RestartCount}}' "$1"
