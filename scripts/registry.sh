@@ -56,9 +56,11 @@ ours() {
 
 # theirs: prints the images that the registry has.
 theirs() {
-    local name tag
-    for name in $(ask "_catalog?n=10000" | strings repositories); do
-        for tag in $(ask "$name/tags/list" | strings tags); do echo "$name:$tag"; done
+    local names name tags tag
+    names=$(ask "_catalog?n=1000" | strings repositories)
+    for name in $names; do
+        tags=$(ask "$name/tags/list" | strings tags)
+        for tag in $tags; do echo "$name:$tag"; done
     done
 }
 
@@ -71,7 +73,7 @@ tagged() {
 through_registry() {
     local verb=$1 image=$2 there
     there=$registry/$image
-    say "$verb $image ($3)"
+    say "${verb}ing $image ($3)"
     if [ "$verb" = push ]; then docker tag "$image" "$there"; fi
     logged "registry-$verb" docker "$verb" "$there"
     if [ "$verb" = pull ]; then docker tag "$there" "$image"; fi
@@ -91,7 +93,11 @@ esac
 wait_for_registry
 images=()
 for image; do images+=("$(tagged "$image")"); done
-[ $# -gt 0 ] || mapfile -t images < <(if [ "$verb" = push ]; then ours; else theirs; fi)
+if [ $# = 0 ]; then
+    found=$(if [ "$verb" = push ]; then ours; else theirs; fi)
+    [ -n "$found" ] || fail "there is no image to $verb"
+    mapfile -t images <<<"$found"
+fi
 count=0
 for image in "${images[@]}"; do
     count=$((count + 1))
