@@ -205,7 +205,7 @@ def _machines(settings: RunnerSettings) -> tuple[View | None, Forwarding | None]
         found = view.elsewhere(kata_id)
         return Elsewhere(found.name, found.runner) if found is not None and found.runner else None
 
-    forwarding = Forwarding(elsewhere, settings)
+    forwarding = Forwarding(elsewhere, settings, own_name=settings.node_name)
     return view, forwarding
 
 
