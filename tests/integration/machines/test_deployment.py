@@ -49,7 +49,6 @@ class Class:
 
 @pytest.fixture(params=[Processes, Composed])
 def deployment(
-    fleet: Fleet,
     engine: Engine,
     tmp_path_factory: pytest.TempPathFactory,
     request: pytest.FixtureRequest,
@@ -59,12 +58,13 @@ def deployment(
     folder = tmp_path_factory.mktemp("deployment")
     if request.param is Composed and not pytestconfig.getoption("machine_faults"):
         pytest.skip("takes minutes: make test-machines")
-    made: Deployment = request.param(fleet, folder)
-    try:
-        made.start(engine, PYTHON)
-        yield made
-    finally:
-        made.close()
+    with Fleet(tmp_path_factory.mktemp("fleet")) as fleet:
+        made: Deployment = request.param(fleet, folder)
+        try:
+            made.start(engine, PYTHON)
+            yield made
+        finally:
+            made.close()
 
 
 def katas_of(deployment: Deployment, name: str) -> dict[str, int]:
