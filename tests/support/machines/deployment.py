@@ -245,7 +245,8 @@ class Composed(Deployment):
 
     def _own_settings(self, node: Node) -> list[str]:
         kinds = ("ETCD", "REGISTRY", "LOG", "PROMETHEUS", "KATAS", "SAVER")
-        folders = [f"CYBER_DOJO_{kind}_DIRECTORY={node.folder}/{kind.lower()}" for kind in kinds]
+        place = node.folder / "state"
+        folders = [f"CYBER_DOJO_{kind}_DIRECTORY={place / kind.lower()}" for kind in kinds]
         return [*folders, f"CYBER_DOJO_TAG={self._tag()}"]
 
     def _tag(self) -> str:
