@@ -94,10 +94,12 @@ class Installation:
 
     def values(self, machine: Machine) -> dict[str, str]:
         """Return what the templates have to know of a machine."""
-        storers, runners = [], []
+        storers, all_storers, runners = [], [], []
         for number, each in enumerate(self.machines, 1):
             options = f"id {number} sni str({each.name}) verifyhost {each.name}"
-            storers.append(f"  server {each.name} {each.at(STORER_PORT)} {options} check")
+            storer = f"  server {each.name} {each.at(STORER_PORT)} {options}"
+            storers.append(f"{storer} check")
+            all_storers.append(storer)
             track = f"track storers/{each.name}"
             runners.append(f"  server {each.name} {each.at(RUNNER_PORT)} {options} {track}")
         # A service asks the member on its own machine first.
@@ -124,6 +126,7 @@ class Installation:
             "router_runner_port": str(ROUTER_RUNNER_PORT),
             "router_metrics_port": str(ROUTER_METRICS_PORT),
             "storers": "\n".join(storers),
+            "all_storers": "\n".join(all_storers),
             "runners": "\n".join(runners),
         }
 
@@ -190,9 +193,9 @@ def main(
     installation = Installation(name, machines, archive, directory, joining, hosts)
     _make_folder(folder)
     if access is not None:
-        for each in access.iterdir():
-            if not (folder / each.name).exists() and not each.name.startswith("server."):
-                shutil.copy2(each, folder / each.name)
+        for kept in ("ca.pem", "ca.key", "callers", *(f"{each}.token" for each in _ROLES)):
+            if (access / kept).exists() and not (folder / kept).exists():
+                shutil.copy2(access / kept, folder / kept)
     ca = _ca(folder)
     _make_tokens(folder)
     own = _own_lines(settings)
