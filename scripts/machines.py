@@ -201,6 +201,7 @@ def main(
     own = _own_lines(settings)
     for machine in machines:
         _write_machine(folder, installation, machine, ca, own)
+    for machine in machines:  # at the end, whoever reads it
         click.echo(f"{folder / machine.name}: to be {directory} on {machine.address}")
     click.echo(f"{folder}: ca.pem and web.token are for the web tier; keep ca.key somewhere else")
     if len(installation.members) < MEMBERS:
