@@ -59,6 +59,15 @@ image-%: engine ## build one language image, and its base images: make image-gcc
 up: images ## start the services: storer on 127.0.0.1:4577, runner on 127.0.0.1:4597; TLS=1: with TLS and tokens
 	@scripts/up.sh
 
+machines: .venv/.installed ## write what each of several machines needs: make machines FOLDER=... MACHINES="n1=10.0.0.1 ..." ARCHIVE=...
+	@$(python) -m scripts.machines $(FOLDER) $(MACHINES) --archive "$(ARCHIVE)" $(OPTIONS)
+
+push: engine ## bring the images of this machine into the registry of several machines
+	@scripts/registry.sh push $(IMAGES)
+
+pull: engine ## bring the images of the registry of several machines to this one
+	@scripts/registry.sh pull $(IMAGES)
+
 rollback: engine ## go back to the images that ran before the last make up
 	@scripts/rollback.sh
 
@@ -80,6 +89,7 @@ test: setup lint lint-protos types node-client images ## set up, check everythin
 
 test-machines: setup node-client images ## several machines fail for an hour: MACHINE_FAULTS=40
 	@scripts/test-tools.sh
+	@scripts/images.sh etcd haproxy registry
 	@$(python) -m pytest tests/integration/machines tests/integration/several --timeout=7200 --machine-faults=$(or $(MACHINE_FAULTS),40)
 
 simulate: protos ## 100,000 katas on 200 simulated machines that fail; SEED=1
@@ -137,5 +147,5 @@ format: .venv/.installed ## format the code
 clean: ## remove what make created in this folder; images and katas stay
 	rm -rf build cyberdojo dojo/etcd/rpc_pb2.py* runner/launch/launcher .venv $(node)/node_modules $(node)/dist $(node)/src/gen *.egg-info
 
-.PHONY: help setup engine protos launcher node-client clients images images-all up rollback down prometheus demo test test-unit fuzz fuzz-case coverage test-machines simulate test-languages bench lint lint-protos \
+.PHONY: help setup engine protos launcher node-client clients images images-all up machines push pull rollback down prometheus demo test test-unit fuzz fuzz-case coverage test-machines simulate test-languages bench lint lint-protos \
 	release-protos lock lock-check upgrade types format clean

@@ -155,9 +155,12 @@ class StaleNumber(DojoError):
 class ImageMissing(DojoError):
     """The image is not on this host."""
 
-    def __init__(self, image_name: str) -> None:
+    def __init__(self, image_name: str, machine: str = "", reason: str = "") -> None:
+        """Of several machines, this is `machine`; `reason` says why it could not get the image."""
+        where = f"machine {machine}" if machine else "this host"
+        why = f" ({reason})" if reason else ""
         super().__init__(
-            f"image {image_name} is not on this host; pull it first", image_name=image_name
+            f"image {image_name} is not on {where}{why}; pull it first", image_name=image_name
         )
 
 

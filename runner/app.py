@@ -109,7 +109,8 @@ def _run(settings: RunnerSettings, *, take_over_seconds: float) -> None:
     admission = Admission(
         settings.max_concurrent_runs or 2 * cores, settings.max_waiting_runs, pool.paused
     )
-    servicer = RunnerServicer(runs, pool, Images(engine), admission, view)
+    images = Images(engine, settings.registry)
+    servicer = RunnerServicer(runs, pool, images, admission, view, machine=settings.machine)
     on_stop: list[Callable[[], Awaitable[None]]] = [
         servicer.finish,
         partial(asyncio.to_thread, pool.close),
@@ -204,7 +205,7 @@ def _machines(settings: RunnerSettings) -> tuple[View | None, Forwarding | None]
         found = view.elsewhere(kata_id)
         return Elsewhere(found.name, found.runner) if found is not None and found.runner else None
 
-    forwarding = Forwarding(elsewhere, settings)
+    forwarding = Forwarding(elsewhere, settings, own_name=settings.node_name)
     return view, forwarding
 
 

@@ -124,6 +124,13 @@ class RunnerSettings(CommonSettings):
         "cyber-dojo/ruby_lambdas",
         "the image that evaluates colour rules that are Ruby lambdas",
     )
+    registry: str = setting(
+        "CYBER_DOJO_REGISTRY",
+        address,
+        "",
+        "host:port of the registry with the images that all machines are to have; a run whose "
+        "image is missing here has it pulled from there",
+    )
     runtime: str = setting(
         "CYBER_DOJO_RUN_RUNTIME",
         str,
@@ -160,3 +167,8 @@ class RunnerSettings(CommonSettings):
     def runs_of_container(self) -> int:
         """How many runs one container may serve."""
         return self.max_runs_of_container or (1 if self.runtime else _RUNS_OF_CONTAINER)
+
+    @property
+    def machine(self) -> str:
+        """The name of this machine if it is one of several, "" if it is alone."""
+        return self.node_name if self.etcd else ""

@@ -2,11 +2,13 @@
 # scripts/images.sh [NAME... | --all]
 #
 # Builds the images that are missing or out of date: cyber-dojo/storer and cyber-dojo/runner
-# (NAME services stands for both), cyber-dojo/ruby_lambdas, cyber-dojo/prometheus, and language images,
-# cyberdojofoundation/<folder in images/languages>. Without NAME: the services, ruby_lambdas and
-# the languages in images/suite.txt. With --all: all of them. Base images are built first.
+# (NAME services stands for both), cyber-dojo/ruby_lambdas, cyber-dojo/prometheus, what one of several
+# machines runs too (etcd, haproxy, registry), and language images,
+# cyberdojofoundation/<folder in images/languages>. Without NAME: the services, ruby_lambdas,
+# the languages in images/suite.txt, and on one of several machines what it runs. With --all: all
+# languages instead. Base images are built first.
 #
-# The first four have the tag that scripts/lib.sh says. What runs stays, whatever is built: up.sh
+# All but the languages have the tag that scripts/lib.sh says. What runs stays, whatever is built: up.sh
 # gives it tags of its own.
 #
 # No build needs a network: the host downloads everything beforehand. Each image is kept when it
@@ -20,7 +22,7 @@ export BUILDX_BUILDER=default
 
 folder_of() {
     case $1 in
-        services | ruby_lambdas | prometheus) echo "images/$1" ;;
+        services | ruby_lambdas | prometheus | etcd | haproxy | registry) echo "images/$1" ;;
         *) echo "images/languages/$1" ;;
     esac
 }
@@ -36,7 +38,7 @@ add() {
     [[ " ${names[*]} " != *" $1 "* ]] || return 0
     folder=$(folder_of "$1")
     [ -e "$folder/Dockerfile" ] || fail "there is no image called $1" \
-        "the names are services, ruby_lambdas and those in images/languages: $(cd images/languages && echo *)"
+        "the names are services, ruby_lambdas, prometheus, etcd, haproxy, registry and those in images/languages: $(cd images/languages && echo *)"
     for base in $(bases_of "$folder"); do
         case $base in cyberdojofoundation/*) add "${base#*/}" ;; esac
     done
@@ -90,9 +92,12 @@ services() {
 }
 
 names=()
+# Where the settings name deploy/machine, this is one of several machines.
+of_machine=()
+[[ ${COMPOSE_FILE:-} != *deploy/machine/* ]] || of_machine=(etcd haproxy registry)
 case "$*" in
-    "") for name in services ruby_lambdas $(sed 's/#.*//' images/suite.txt); do add "$name"; done ;;
-    --all) for name in services ruby_lambdas $(cd images/languages && echo *); do add "$name"; done ;;
+    "") for name in services ruby_lambdas "${of_machine[@]}" $(sed 's/#.*//' images/suite.txt); do add "$name"; done ;;
+    --all) for name in services ruby_lambdas "${of_machine[@]}" $(cd images/languages && echo *); do add "$name"; done ;;
     *) for name; do add "$name"; done ;;
 esac
 
@@ -109,7 +114,7 @@ for name in "${names[@]}"; do
     progress=" ($count of ${#names[@]})"
     case $name in
         services) services ;;
-        ruby_lambdas | prometheus) build "cyber-dojo/$name:$CYBER_DOJO_TAG" "images/$name" ;;
+        ruby_lambdas | prometheus | etcd | haproxy | registry) build "cyber-dojo/$name:$CYBER_DOJO_TAG" "images/$name" ;;
         *) language "$name" ;;
     esac
 done

@@ -5,9 +5,34 @@ set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
 patience_seconds=60
+etcd_patience_seconds=900
 
 use_access
 [ "${TLS:-}" != 1 ] || scripts/access.sh
+
+# On one of several machines: without a majority of etcd's members, the storer would end again and
+# again. Those of the other machines may be started in the next minutes.
+wait_for_etcd() {
+    local deadline=$((SECONDS + etcd_patience_seconds)) is_told=no
+    logged compose-etcd scripts/compose up --detach --no-deps etcd
+    until scripts/compose exec -T -e ETCDCTL_ENDPOINTS="${CYBER_DOJO_ETCD%%,*}" etcd etcdctl endpoint health \
+        </dev/null >build/logs/etcd-health.log 2>&1; do
+        if [ "$SECONDS" -ge "$deadline" ]; then
+            scripts/compose logs --no-color --tail 20 etcd 2>&1 | sed 's/^/   | /' >&2
+            fail "most members of etcd do not answer; the end of the log of this machine's is above"
+        fi
+        [ $is_told = yes ] || say "waiting for most members of etcd: start the other machines too"
+        is_told=yes
+        sleep 0.5
+    done
+}
+is_part() {
+    [[ ",${COMPOSE_PROFILES:-}," = *,$1,* ]]
+}
+! is_part router || logged router-check docker run --rm --network none --cap-drop ALL --cap-add DAC_OVERRIDE \
+    --volume "$CYBER_DOJO_MACHINE_DIRECTORY:/etc/cyber-dojo:ro" --volume "$CYBER_DOJO_ACCESS_DIRECTORY:$CYBER_DOJO_ACCESS_DIRECTORY:ro" \
+    "cyber-dojo/haproxy:$CYBER_DOJO_TAG" -c
+! is_part etcd || wait_for_etcd
 
 state() {
     docker inspect --format '{{.State.Health.Status}} {{.RestartCount}}' "$1"
@@ -129,7 +154,14 @@ fi
 # New images of start points get new volumes, and the storer is recreated to mount them. Compose
 # leaves the former volumes behind.
 former_volumes=$(anonymous_volumes)
-logged compose-up scripts/compose up --detach --renew-anon-volumes --always-recreate-deps
+logged compose-up scripts/compose up --detach --renew-anon-volumes --always-recreate-deps storer runner
+# What one of several machines runs too. The router reads its configuration again.
+IFS=, read -ra parts <<<"${COMPOSE_PROFILES:-}"
+if [ ${#parts[@]} -gt 0 ]; then
+    router=$(container_of router)
+    logged compose-parts scripts/compose up --detach --no-deps "${parts[@]}"
+    [ -z "$router" ] || [ "$router" != "$(container_of router)" ] || docker kill --signal USR2 "$router" >/dev/null
+fi
 if [ ${#replaced[@]} -gt 0 ] || [ ${#left[@]} -gt 0 ]; then
     for service in storer runner; do
         wait_ready "$(container_of "$service")" || break

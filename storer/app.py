@@ -115,7 +115,10 @@ def build(settings: StorerSettings, data_containers: DataContainers) -> Storer:
     )
     active_calls, changes, checkpointer = ActiveCalls(), Changes(), Checkpointer()
 
-    async def give_up(kata_id: str) -> bool:
+    async def give_up(kata_id: str, node: str) -> bool:
+        image = await threads.run(katas.idle_image, kata_id, watches.is_watched)
+        if image is None or not await peers.has_image(joined.installation.machines(), node, image):
+            return False
         return await threads.run(katas.give_up_idle, kata_id, watches.is_watched)
 
     joined = (

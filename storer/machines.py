@@ -66,13 +66,13 @@ def alone(settings: StorerSettings) -> Machines:
 def join(
     settings: StorerSettings,
     on_lost: Callable[[str], object],
-    give_up: Callable[[str], Awaitable[bool]],
+    give_up: Callable[[str, str], Awaitable[bool]],
 ) -> Machines:
     """Return the place of a storer that is one of several; nothing is sent yet.
 
-    `give_up` gives a kata up that another machine wants, and says whether it did. `on_lost` is
-    called with the id of each kata that another machine has taken over. Raises BadSettings or
-    ArchiveUnavailable.
+    `give_up` gives a kata up that another machine, of the name that it is called with, wants; it
+    says whether it did. `on_lost` is called with the id of each kata that another machine has
+    taken over. Raises BadSettings or ArchiveUnavailable.
     """
     if not settings.archive:
         raise BadSettings(["CYBER_DOJO_ETCD requires CYBER_DOJO_ARCHIVE, which all machines reach"])
@@ -98,6 +98,6 @@ def join(
         found = other_machine(installation, kata_id)
         return None if found is None else Elsewhere(found.name, found.storer)
 
-    forwarding = Forwarding(elsewhere, settings, give_up)
+    forwarding = Forwarding(elsewhere, settings, give_up, own_name=node.name)
     copy_seconds = settings.archive_copy_seconds or _COPY_SECONDS
     return Machines(installation, archive, copy_seconds, forwarding)

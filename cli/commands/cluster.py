@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from functools import partial
 
 import click
+import grpc
 
-from cli import exits
+from cli import exits, machine_images
+from cli.client import connect
 from cli.storer_command import Session, json_fields, storer_command
 from cli.terminal.complaint import complain
+from cli.terminal.progress import Progress
 from cli.terminal.quantities import counted
 from cli.terminal.tables import Column, Table
 from cyberdojo.machines.v1 import machines_pb2, machines_pb2_grpc
+from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
 
 _SECONDS = 10.0
 
@@ -126,10 +133,90 @@ def _accept_etcd(session: Session) -> int:
     return exits.GOOD
 
 
+@json_fields("image", "machines")
+def _images(session: Session) -> int:
+    """Show the images that some machines lack, or that are others of the same name there.
+
+    A kata can come to any machine. Exits with 1 if not all have the same images and start points.
+    """
+    machines = machine_images.machines_of(session)
+    screen = session.screen
+    if not machines:
+        screen.say("this is the only machine")
+        return exits.GOOD
+    found = machine_images.look(session, machines)
+    unequal = found.unequal()
+    names = [each.name for each in machines]
+    if screen.as_json:
+        for image in unequal:
+            ids = found.ids[image]
+            screen.record({"image": image, "machines": {each: ids.get(each) for each in names}})
+    elif unequal:
+        table = Table(Column("IMAGE"), *(Column(each) for each in names))
+        for image in unequal:
+            table.add(image, *(_short(found.ids[image].get(each)) for each in names))
+        table.show(screen)
+    if not screen.as_json:
+        same = counted(len(found.ids) - len(unequal), "image")
+        screen.say(f"{same} the same on {', '.join(names)}")
+        if nowhere := found.nowhere():
+            screen.say(f"{counted(len(nowhere), 'image')} of start points on no machine")
+    odd = found.odd_start_points()
+    for each in odd:
+        complain(f"{each}: its start points are others than those of {names[0]}")
+    return exits.FOUND if unequal or odd else exits.GOOD
+
+
+def _short(image_id: str | None) -> str:
+    return "missing" if image_id is None else image_id.removeprefix("sha256:")[:12]
+
+
+@click.argument("images", metavar="[IMAGE]...", nargs=-1)
+def _pull(session: Session, images: tuple[str, ...]) -> int:
+    """Pull images on all machines, from their registry or from where the names say.
+
+    Without IMAGE, those that `cluster images` shows. Exits with 1 if a machine could not.
+    """
+    machines = machine_images.machines_of(session)
+    if not machines:
+        raise click.UsageError("this is the only machine")
+    wanted = list(images) or machine_images.look(session, machines).unequal()
+    worst = exits.GOOD
+    for image in wanted:
+        with session.progress() as progress, ThreadPoolExecutor(len(machines)) as threads:
+            pull = partial(_pull_on, session, image, progress)
+            problems = list(threads.map(pull, machines))
+        for machine, problem in zip(machines, problems, strict=True):
+            if problem:
+                worst = exits.FOUND
+                complain(f"{machine.name}: {image}: {problem}")
+            elif session.screen.as_json:
+                session.screen.record({"image": image, "machine": machine.name})
+            else:
+                session.screen.say(f"{machine.name}: {image} is there")
+    return worst
+
+
+def _pull_on(
+    session: Session, image: str, progress: Progress, machine: machines_pb2.Machine
+) -> str:
+    """Pull an image on a machine; return why it could not be done, "" if it was."""
+    with closing(connect(machine.runner, session.settings).channel) as channel:
+        stub = runner_pb2_grpc.RunnerServiceStub(channel)
+        try:
+            for part in stub.PullImage(runner_pb2.PullImageRequest(image_name=image, newest=True)):
+                progress.show(f"{machine.name}: {image}: {part.layer} {part.status}")
+        except grpc.RpcError as error:
+            return exits.message_of(error, machine.runner, "runner")
+    return ""
+
+
 _COMMANDS: dict[str, Callable[..., int]] = {
     "status": _status,
     "drain": _drain,
     "undrain": _undrain,
+    "images": _images,
+    "pull": _pull,
     "accept-etcd": _accept_etcd,
 }
 for _name, _run in _COMMANDS.items():

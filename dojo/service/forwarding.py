@@ -26,6 +26,7 @@ _Context = grpc.aio.ServicerContext[Any, Any]
 # A call with this metadata was sent on by another machine, and is answered here.
 FORWARDED_KEY = "cyber-dojo-forwarded"
 # And with this one, the caller or a router has asked that machine for this kata, and not by chance.
+# Its value is the machine's name.
 WANTED_KEY = "cyber-dojo-wanted"
 # The metadata by which routers choose a machine.
 KATA_KEY = "kata-id"
@@ -51,12 +52,16 @@ class Forwarding(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         self,
         elsewhere: Callable[[str], Elsewhere | None],
         settings: CallerSettings,
-        give_up: Callable[[str], Awaitable[bool]] | None = None,
+        give_up: Callable[[str, str], Awaitable[bool]] | None = None,
+        *,
+        own_name: str,
     ) -> None:
-        """`elsewhere` says where a kata is; None if this machine is to answer.
+        """`elsewhere` says where a kata is; None if this machine, `own_name`, is to answer.
 
-        `give_up` gives a kata up that another machine wants, and says whether it did.
+        `give_up` gives a kata up that another machine wants, by whose name it is called too, and
+        says whether it did.
         """
+        self._own_name = own_name
         self._elsewhere = elsewhere
         self._give_up = give_up
         self._settings = settings
@@ -214,10 +219,11 @@ class Forwarding(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         kata_id = _kata_id(request)
         if not kata_id:
             return None
-        keys = {key for key, _ in context.invocation_metadata() or ()}
-        if FORWARDED_KEY not in keys:
+        told = {key: str(value) for key, value in context.invocation_metadata() or ()}
+        if FORWARDED_KEY not in told:
             return self._elsewhere(kata_id)
-        if WANTED_KEY in keys and self._give_up is not None and await self._give_up(kata_id):
+        by = told.get(WANTED_KEY)
+        if by is not None and self._give_up is not None and await self._give_up(kata_id, by):
             raise KataMoved(kata_id)
         return None
 
@@ -237,7 +243,7 @@ class Forwarding(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         if context is None:
             return channel, {"metadata": metadata}
         if any(key == KATA_KEY for key, _ in context.invocation_metadata() or ()):
-            metadata.append((WANTED_KEY, "1"))
+            metadata.append((WANTED_KEY, self._own_name))
         return channel, {"timeout": context.time_remaining(), "metadata": metadata}
 
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable
 
 from dojo import image_names, limits
 from dojo.errors import PullsExhausted
-from runner.engine.images import Images, Progress, Pull
+from runner.engine.images import How, Images, Progress, Pull
 
 
 class Pulls:
@@ -19,22 +19,25 @@ class Pulls:
     def __init__(self, images: Images) -> None:
         self._images = images
         self._running: set[_SharedPull] = set()
-        self._joinable: dict[str, _SharedPull] = {}
+        self._joinable: dict[tuple[str, How], _SharedPull] = {}
 
-    async def progress(self, image_name: str) -> AsyncGenerator[Progress, None]:
+    async def progress(
+        self, image_name: str, how: How | None = None
+    ) -> AsyncGenerator[Progress, None]:
         """Pull the image, or follow the pull that goes on; yield the progress.
 
         A caller that is slow misses steps of a layer, but not the newest one. The pull ends with
         its last caller. Raises PullsExhausted, and what Pull.progress() raises.
         """
-        name = image_names.tagged(image_name)
-        shared = self._joinable.get(name)
+        how = how or How()
+        key = image_names.tagged(image_name), how
+        shared = self._joinable.get(key)
         if shared is None:
             if len(self._running) >= limits.MAX_PULLS:
                 raise PullsExhausted(len(self._running))
-            shared = _SharedPull(self._images.pull(image_name), self._running.discard)
+            shared = _SharedPull(self._images.pull(image_name, how), self._running.discard)
             self._running.add(shared)
-            self._joinable[name] = shared
+            self._joinable[key] = shared
             shared.start()
         follower = _Follower(shared)
         shared.followers.add(follower)
@@ -43,8 +46,8 @@ class Pulls:
                 yield step
         finally:
             shared.followers.discard(follower)
-            if (not shared.followers or shared.has_ended) and self._joinable.get(name) is shared:
-                del self._joinable[name]
+            if (not shared.followers or shared.has_ended) and self._joinable.get(key) is shared:
+                del self._joinable[key]
                 # A thread waits in the pull. Cancelling makes it return.
                 shared.pull.cancel()
 

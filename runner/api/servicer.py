@@ -17,7 +17,13 @@ from cyberdojo.output.v1 import output_pb2
 from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
 from dojo import avatars, image_names, kata_ids, run_seconds, visible_files
 from dojo.access import guesses
-from dojo.errors import DojoError, InvalidArgument
+from dojo.errors import (
+    DojoError,
+    ImageMissing,
+    ImageNotFound,
+    InvalidArgument,
+    RegistryUnavailable,
+)
 from dojo.machines.view import View
 from runner import metrics
 from runner.api import results_message
@@ -26,7 +32,7 @@ from runner.api.pulls import Pulls
 from runner.api.stream_parts import StreamParts
 from runner.colour.colour import Colour
 from runner.colour.rules import ColourPatterns, ColourRule, Pattern, RubyLambda, Stream
-from runner.engine.images import Images, Progress
+from runner.engine.images import How, Images, Progress
 from runner.launch.control_group import Usage
 from runner.run.capture import Capture
 from runner.run.container_config import RunKey
@@ -82,8 +88,11 @@ class RunnerServicer(runner_pb2_grpc.RunnerServiceServicer):
         language_images: Images,
         admission: Admission,
         view: View | None = None,
+        *,
+        machine: str = "",
     ) -> None:
-        """With a `view` this is one of several machines."""
+        """With a `view` this is one of several machines: `machine`."""
+        self._machine = machine
         self._view = view
         self._runs = run_service
         self._pool = pool
@@ -126,6 +135,7 @@ class RunnerServicer(runner_pb2_grpc.RunnerServiceServicer):
             avatars.check(request.avatar),
             image_names.check(request.image_name),
         )
+        await self._have_image(key)
         while (given_back := self._given_back.get(key)) is not None:
             await given_back.wait()
         future = await _in(self._prepare_threads, self._runs.prepare, key)
@@ -152,7 +162,8 @@ class RunnerServicer(runner_pb2_grpc.RunnerServiceServicer):
         self, request: runner_pb2.PullImageRequest, context: _Context
     ) -> AsyncIterator[runner_pb2.PullImageResponse]:
         """Pull an image."""
-        steps = self._pulls.progress(image_names.check(request.image_name))
+        how = How(newest=request.newest)
+        steps = self._pulls.progress(image_names.check(request.image_name), how)
         async with contextlib.aclosing(steps):
             async for step in steps:
                 yield _pull_response(step)
@@ -165,7 +176,9 @@ class RunnerServicer(runner_pb2_grpc.RunnerServiceServicer):
         page = await asyncio.to_thread(self._images.page, request.page_size, request.page_token)
         response = runner_pb2.ListImagesResponse(next_page_token=page.next_page_token)
         for image in page.images:
-            listed = response.images.add(image_name=image.name, size_bytes=image.size_bytes)
+            listed = response.images.add(
+                image_name=image.name, size_bytes=image.size_bytes, id=image.id
+            )
             listed.created.FromDatetime(image.created)
         return response
 
@@ -173,6 +186,25 @@ class RunnerServicer(runner_pb2_grpc.RunnerServiceServicer):
         """Wait until nothing is left of any run, also of those whose calls have ended."""
         while self._tasks:
             await asyncio.wait(self._tasks)
+
+    async def _have_image(self, key: RunKey) -> None:
+        """Have an image that is missing pulled, if the installation has a registry.
+
+        A kata can come to a machine that never had its image. Raises ImageMissing or
+        PullsExhausted.
+        """
+        if not self._images.has_registry or self._pool.is_warm(key):
+            return
+        if await asyncio.to_thread(self._images.has, key.image_name):
+            return
+        _log.info("pulling a missing image", image=key.image_name)
+        steps = self._pulls.progress(key.image_name, How(only_registry=True))
+        try:
+            async with contextlib.aclosing(steps):
+                async for _ in steps:
+                    pass
+        except (ImageNotFound, RegistryUnavailable) as error:
+            raise ImageMissing(key.image_name, self._machine, str(error)) from error
 
     async def _checked(self, kata_id: str, result: asyncio.Future[Result]) -> Result:
         """Return the result of a run, unless another machine has taken the kata over by then.
@@ -243,6 +275,7 @@ class RunnerServicer(runner_pb2_grpc.RunnerServiceServicer):
         submission = run.submission
         on_waiting = None if parts is None else parts.add_waiting
         try:
+            await self._have_image(submission.key)
             async with AsyncExitStack() as held:
                 with metrics.step("queue") as waiting:
                     turn = self._admission.turn(submission.kata_id, submission.avatar, on_waiting)

@@ -43,6 +43,7 @@ class Image:
     """A language image on this host. `size_bytes` includes layers that other images share."""
 
     name: str
+    id: str
     size_bytes: int
     created: dt.datetime
 
@@ -58,8 +59,19 @@ class Page:
 class Images:
     """The images of one engine. Any thread may use it."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, registry: str = "") -> None:
+        """`registry` (host:port) has images under names that have no registry in them."""
         self._engine = engine
+        self._registry = registry
+
+    @property
+    def has_registry(self) -> bool:
+        """Say whether there is a registry from which missing images can be had without a call."""
+        return bool(self._registry)
+
+    def has(self, image_name: str) -> bool:
+        """Say whether an image is here. Raises EngineUnavailable."""
+        return self._engine.has_image(image_names.tagged(image_name))
 
     def page(self, page_size: int, page_token: str) -> Page:
         """Return the page of language images that `page_token` stands for; "" is the first page.
@@ -76,17 +88,27 @@ class Images:
         shown = rest[: page_size or MAX_PAGE_SIZE]
         return Page(shown, _token_of_name(shown[-1].name) if len(rest) > len(shown) else "")
 
-    def pull(self, image_name: str) -> "Pull":
+    def pull(self, image_name: str, how: "How | None" = None) -> "Pull":
         """Return a pull of the image, which its `progress()` performs."""
-        return Pull(self._engine, image_name)
+        return Pull(self._engine, image_name, self._registry, how or How())
+
+
+@dataclass(frozen=True)
+class How:
+    """How to pull: also what is here already, and nowhere but from the installation's registry."""
+
+    newest: bool = False
+    only_registry: bool = False
 
 
 class Pull:
     """The pull of one image. One thread iterates `progress()`; any other may `cancel()` it."""
 
-    def __init__(self, engine: Engine, image_name: str) -> None:
+    def __init__(self, engine: Engine, image_name: str, registry: str, how: How) -> None:
         self._engine = engine
         self._image_name = image_name
+        self._registry = registry
+        self._how = how
         self._response: Any = None
         self._is_cancelled = False
 
@@ -96,11 +118,11 @@ class Pull:
         Raises ImageNotFound, RegistryUnavailable or EngineUnavailable.
         """
         wanted = image_names.tagged(self._image_name)
-        if self._engine.has_image(wanted):
+        if self._engine.has_image(wanted) and not self._how.newest:
             return
         try:
             with translating_errors():
-                yield from self._events()
+                yield from self._everywhere(image_names.repository(self._image_name))
         except docker.errors.APIError as error:
             raise self._refusal(str(error.explanation or error)) from error
         if self._is_cancelled:
@@ -115,9 +137,30 @@ class Pull:
             with contextlib.suppress(ValueError, RuntimeError):  # the response has ended already
                 self._response.raw.shutdown()
 
-    def _events(self) -> Iterator[Progress]:
+    def _everywhere(self, repository: str) -> Iterator[Progress]:
+        """Pull from the installation's registry, or else from where the name says."""
+        registry, _ = docker.auth.resolve_repository_name(repository)
+        if self._registry and registry == docker.auth.INDEX_NAME:
+            there = f"{self._registry}/{repository}"
+            try:
+                yield from self._events(there)
+            except (ImageNotFound, RegistryUnavailable):
+                if self._how.only_registry or self._is_cancelled:
+                    raise
+            else:
+                if not self._is_cancelled:
+                    self._rename(there, repository)
+                return
+        yield from self._events(repository)
+
+    def _rename(self, there: str, repository: str) -> None:
+        """Give the image, which was pulled under its name in the registry, its own name."""
+        api, tag = self._engine.api, image_names.tag(self._image_name)
+        api.tag(f"{there}:{tag}", repository, tag)
+        api.remove_image(f"{there}:{tag}", noprune=True)
+
+    def _events(self, repository: str) -> Iterator[Progress]:
         api = self._engine.api
-        repository = image_names.repository(self._image_name)
         registry, _ = docker.auth.resolve_repository_name(repository)
         credentials = docker.auth.get_config_header(api, registry)
         self._response = api.post(
@@ -157,7 +200,7 @@ def _language_images(found: list[dict[str, Any]]) -> Iterator[Image]:
             if tag == "<none>:<none>" or not (is_labelled or tag.startswith(LANGUAGE_PREFIX)):
                 continue
             created = dt.datetime.fromtimestamp(image["Created"], dt.UTC)
-            yield Image(tag.removesuffix(":latest"), image["Size"], created)
+            yield Image(tag.removesuffix(":latest"), image["Id"], image["Size"], created)
 
 
 def _token_of_name(name: str) -> str:

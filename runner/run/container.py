@@ -388,12 +388,12 @@ class RunContainer:
             try:
                 self._create(pipes)
             except docker.errors.ImageNotFound:
-                raise ImageMissing(self.key.image_name) from None
+                raise ImageMissing(self.key.image_name, self._settings.machine) from None
             except docker.errors.APIError as error:
                 # The engine answers 404 or 400 if the kata's handle does not exist.
                 if handle not in str(error.explanation):
                     if not self._data_containers.engine.has_image(self.key.image):
-                        raise ImageMissing(self.key.image_name) from None
+                        raise ImageMissing(self.key.image_name, self._settings.machine) from None
                     raise
             else:
                 return

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 
 import grpc.aio
+import structlog
 
+from cyberdojo.runner.v1 import runner_pb2
 from cyberdojo.storer.v1 import storer_pb2
+from dojo import image_names
 from dojo.errors import DojoError, KataMoved, MachineUnavailable, OnlyMachine, StorerUnavailable
 from dojo.machines.nodes import Node
 from dojo.refusals import error_of_kata, reason_of
-from dojo.service.forwarding import Elsewhere, Forwarding
+from dojo.service.forwarding import Elsewhere, Forwarding, caller_left
 
+_log = structlog.get_logger()
+
+_LIST_IMAGES = "/cyberdojo.runner.v1.RunnerService/ListImages"
 _WATCH = "/cyberdojo.storer.v1.StorerService/WatchKata"
 _VERIFY = "/cyberdojo.storer.v1.StorerService/VerifyKatas"
 
@@ -52,6 +59,35 @@ class Peers:
                     yield storer_pb2.VerifyKatasResponse.FromString(part)
         except grpc.aio.AioRpcError as error:
             raise MachineUnavailable(node.name, str(error.details())) from error
+
+    async def has_image(self, machines: Sequence[Node], name: str, image_name: str) -> bool:
+        """Say whether tests can be run in an image on one of the machines, as its runner tells.
+
+        A machine whose runner nobody has told is taken to have all.
+        """
+        found = [each for each in machines if each.name == name and each.runner]
+        if self._forwarding is None or not image_name or not found:
+            return True
+        request = runner_pb2.ListImagesRequest()
+        wanted = image_names.tagged(image_name)
+        try:
+            while True:
+                content = await self._forwarding.call(
+                    name, found[0].runner, _LIST_IMAGES, request, _CALL_SECONDS
+                )
+                page = runner_pb2.ListImagesResponse.FromString(content)
+                if any(image_names.tagged(each.image_name) == wanted for each in page.images):
+                    return True
+                if not page.next_page_token:
+                    break
+                request.page_token = page.next_page_token
+        except (grpc.aio.AioRpcError, asyncio.CancelledError) as error:
+            if caller_left():
+                raise
+            _log.info("images not told", node=name, reason=str(error)[:200])
+            return False
+        _log.info("kata not given up: its image is not there", node=name, image=image_name)
+        return False
 
     def watch(
         self, request: storer_pb2.WatchKataRequest

@@ -224,6 +224,12 @@ class Katas:
         if hand_over.give_up(self._places, kata_id):
             self._changes.publish(kata_id)
 
+    def idle_image(self, kata_id: str, is_watched: Callable[[str], bool]) -> str | None:
+        """Return an idle kata's image, "" if it can't be read here; None if it is not idle."""
+        if not hand_over.is_idle(self._places, kata_id, is_watched):
+            return None
+        return hand_over.image_of(self._places, kata_id)
+
     def give_up_idle(self, kata_id: str, is_watched: Callable[[str], bool]) -> bool:
         """Give a kata up that another machine wants, as `hand_over.give_up_idle` does."""
         self.share(kata_id)

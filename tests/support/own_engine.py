@@ -124,9 +124,11 @@ def answers(url: str) -> bool:
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
-def copy_image(source_url: str, target_url: str, image: str) -> None:
-    """Copy an image from one engine to another."""
-    save = subprocess.Popen(["docker", "--host", source_url, "save", image], stdout=subprocess.PIPE)
+def copy_image(source_url: str, target_url: str, *images: str) -> None:
+    """Copy images from one engine to another."""
+    save = subprocess.Popen(
+        ["docker", "--host", source_url, "save", *images], stdout=subprocess.PIPE
+    )
     with save:
         subprocess.run(
             ["docker", "--host", target_url, "load"],

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import secrets
 import shutil
 import time
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from support.services import free_ports, wait_until
 from support.storer.backups import backup, restore_into
 from support.storer.copies import wait_until_copied
 from support.storer.several import Storers
-from support.storer.storing import AMBER, FILES, GREEN, RED, Katas, a_test, refused
+from support.storer.storing import AMBER, FILES, GREEN, RED, Katas, a_manifest, a_test, refused
 
 # What a client does with a call that was not answered: it makes the call again.
 ATTEMPTS = 100
@@ -358,6 +359,7 @@ def test_a_backup_of_any_of_them_has_all_katas_as_they_are_now(
 def test_a_kata_that_nobody_has_used_for_a_while_goes_where_it_is_wanted(
     storers: Storers,
 ) -> None:
+    storers.add_runner(1)
     kata_id = storers.katas(0).started("whale")
     record(storers.katas(0), kata_id, "whale", 1)
     wanted = (("kata-id", kata_id),)
@@ -374,6 +376,22 @@ def test_a_kata_that_nobody_has_used_for_a_while_goes_where_it_is_wanted(
     assert storers.owner(kata_id) == 1
     assert record(storers.katas(0), kata_id, "whale", 5) == 5
     assert storers.owner(kata_id) == 1
+
+
+@pytest.mark.parametrize("has_runner", [True, False], ids=["no image", "no runner"])
+def test_a_kata_stays_where_its_tests_can_be_run(storers: Storers, *, has_runner: bool) -> None:
+    if has_runner:
+        storers.add_runner(1)
+    manifest = a_manifest(image_name=f"cyberdojofoundation/{secrets.token_hex(4)}")
+    request = storer_pb2.CreateKataRequest(manifest=manifest)
+    kata_id = storers.katas(0).stub.CreateKata(request).kata_id
+    storers.katas(0).start(kata_id, "whale")
+    before = time.time() - IDLE_SECONDS - 1
+    os.utime(storers.containers[0].folder(kata_id).parent, (before, before))
+    test = a_test(kata_id, "whale", files(1), request_id="request-one")
+    wanted = (("kata-id", kata_id),)
+    assert storers.katas(1).stub.RecordTest(test, metadata=wanted).light.number == 1
+    assert storers.owner(kata_id) == 0
 
 
 def test_a_kata_that_is_watched_stays(storers: Storers) -> None:
