@@ -14,7 +14,7 @@ from dojo.errors import KataMoved
 from dojo.etcd import rpc_pb2
 from dojo.etcd.client import OutcomeUnknown
 from storer.cluster.editions import Editions
-from storer.cluster.ledger import Kept, SharedLedger
+from storer.cluster.ledger import SharedLedger
 from storer.cluster.owners import Held, Owners
 from storer.cluster.shared_installation import SharedInstallation
 
@@ -109,15 +109,6 @@ def _unanswered_is_taken_for_not_written() -> AbstractContextManager[object]:
     return patch.object(Editions, "unanswered", unanswered)
 
 
-def _catches_up_with_what_another_left() -> AbstractContextManager[object]:
-    """Add what etcd has to a folder of an owner before the current one."""
-
-    def kept_since(self: SharedInstallation, kata_id: str, held: Held) -> Kept:
-        return self.kept(kata_id)
-
-    return patch.object(SharedInstallation, "kept_since", kept_since)
-
-
 DEFECTS: Mapping[str, Defect] = {
     "what an owner writes is not conditional on owning": _owner_is_no_condition,
     "an unknown outcome is taken for a refusal": _unknown_is_taken_for_refused,
@@ -126,5 +117,4 @@ DEFECTS: Mapping[str, Defect] = {
     "more is trimmed than the archive has": _trims_too_much,
     "all owners archive in one edition": _one_edition,
     "what the archive did not answer is written again": _unanswered_is_taken_for_not_written,
-    "a former owner catches up": _catches_up_with_what_another_left,
 }

@@ -100,7 +100,7 @@ class Network:
         self,
         target: Process,
         handler: Callable[[], T],
-        pending: set[Pending],
+        pending: dict[Pending, None],
         timeout: float,
         *,
         is_cut: Callable[[], bool] = lambda: False,
@@ -130,11 +130,11 @@ class Network:
 
         self.scheduler.call_later(self.delay(), arrive)
         self.scheduler.call_later(timeout, wake)
-        pending.add(call)
+        pending[call] = None
         try:
             self.scheduler.wait()
         finally:
-            pending.discard(call)
+            pending.pop(call, None)
         if not answer.is_here:
             raise NoAnswer(target.name)
         return answer.result()

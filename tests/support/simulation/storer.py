@@ -134,7 +134,7 @@ class Storer:
         self._fetches: dict[tuple[str, bool], Event] = {}
         self._due: set[str] = set()
         self._copying: set[str] = set()
-        self._forwarded: dict[str, set[Pending]] = {}
+        self._forwarded: dict[str, dict[Pending, None]] = {}
         self.is_serving = False
 
     def start(self) -> None:
@@ -234,7 +234,7 @@ class Storer:
                 with suppress(NoAnswer, KataMoved):
                     return self._world.network.call(
                         *(target.process, lambda: target.read_here(kata_id)),
-                        *(self._forwarded.setdefault(place.name, set()), _CALL_SECONDS),
+                        *(self._forwarded.setdefault(place.name, {}), _CALL_SECONDS),
                         is_cut=lambda: self._world.is_cut(self.machine.name, place.name),
                     )
         return self.read_here(kata_id)
@@ -491,7 +491,7 @@ class Storer:
         if self._world.is_cut(self.machine.name, name):
             self._wait_until_gone(name)
             raise NoAnswer(name)
-        pending = self._forwarded.setdefault(name, set())
+        pending = self._forwarded.setdefault(name, {})
         handler = lambda: target.handle(request)  # noqa: E731
         return self._world.network.call(
             *(target.process, handler, pending, _CALL_SECONDS),
@@ -501,7 +501,7 @@ class Storer:
     def _wait_until_gone(self, name: str) -> None:
         pending = Pending(self._scheduler.waker())
         self._scheduler.call_later(_CALL_SECONDS, pending.end)
-        self._forwarded.setdefault(name, set()).add(pending)
+        self._forwarded.setdefault(name, {})[pending] = None
         self._scheduler.wait()
 
     def _node_gone(self, name: str) -> None:

@@ -250,7 +250,7 @@ class World:
             if storer is not None and storer.is_serving and chosen is not None:
                 try:
                     return self.network.call(
-                        *(storer.process, lambda: handler(storer), set(), _CALL_SECONDS),  # noqa: B023
+                        *(storer.process, lambda: handler(storer), {}, _CALL_SECONDS),  # noqa: B023
                         is_cut=lambda: chosen in self.cut_from_clients,  # noqa: B023
                     )
                 except (NoAnswer, DojoError) as error:
