@@ -90,7 +90,7 @@ test: setup lint lint-protos types node-client images ## set up, check everythin
 test-machines: setup node-client images ## several machines fail for an hour: MACHINE_FAULTS=40
 	@scripts/test-tools.sh
 	@scripts/images.sh etcd haproxy registry
-	@$(python) -m pytest tests/integration/machines tests/integration/several --timeout=7200 --machine-faults=$(or $(MACHINE_FAULTS),40)
+	@$(python) -m pytest tests/integration/machines tests/integration/several --timeout=7200 --composed-machines --machine-faults=$(or $(MACHINE_FAULTS),40)
 
 simulate: protos ## 100,000 katas on 200 simulated machines that fail; SEED=1
 	@PYTHONPATH=tests $(python) -m support.simulation $(if $(SEED),--seed $(SEED))

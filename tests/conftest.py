@@ -30,6 +30,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="also send the double of bounds that take minutes and gigabytes to reach",
     )
     parser.addoption(
+        "--composed-machines",
+        action="store_true",
+        help="also start several machines with compose, from the images of `make images`",
+    )
+    parser.addoption(
         "--machine-faults",
         type=int,
         default=1,

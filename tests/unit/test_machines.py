@@ -70,14 +70,14 @@ def test_the_router_takes_its_configuration(folder: Path) -> None:
 def test_compose_takes_both_files_and_starts_what_the_settings_say(folder: Path) -> None:
     environ = {key: each for key, each in os.environ.items() if not key.startswith("CYBER_DOJO_")}
     environ |= {
-        "CYBER_DOJO_SETTINGS_FILE": str(folder / "n2/settings"),
+        "CYBER_DOJO_SETTINGS_FILE": str(folder / "n1/settings"),
         "CYBER_DOJO_VOLUME_ROOT": "/var/lib/docker/volumes",
     }
     command = [str(TOP / "scripts/compose"), "config"]
     done = subprocess.run(command, env=environ, capture_output=True, text=True, check=True)
     services = yaml.safe_load(done.stdout)["services"]
     assert {"etcd", "router", "registry", "storer", "runner"} <= services.keys()
-    assert services["storer"]["environment"]["CYBER_DOJO_HEALTH_LISTEN"] == "10.0.0.2:7002"
+    assert services["storer"]["environment"]["CYBER_DOJO_HEALTH_LISTEN"] == "10.0.0.1:7002"
     assert services["runner"]["environment"]["CYBER_DOJO_HEALTH_LISTEN"] == ""
 
 

@@ -56,7 +56,7 @@ def deployment(
 ) -> Iterator[Deployment]:
     """Three machines that serve."""
     folder = tmp_path_factory.mktemp("deployment")
-    if request.param is Composed and not pytestconfig.getoption("machine_faults"):
+    if request.param is Composed and not pytestconfig.getoption("composed_machines"):
         pytest.skip("takes minutes: make test-machines")
     with Fleet(tmp_path_factory.mktemp("fleet")) as fleet:
         made: Deployment = request.param(fleet, folder)
