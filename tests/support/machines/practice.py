@@ -19,7 +19,9 @@ from support.storer.storing import FILES, a_manifest, a_test
 
 # Of one attempt: a call to a frozen machine is not answered before it thaws.
 CALL_SECONDS = 5
-_PAUSE_SECONDS = 0.05
+# Before a call is made again, longer each time: forty avatars who ask all the time would keep the
+# machine busy that has to take over.
+_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.05, 0.5
 # Between two tests of an avatar: some hundred people practise as often.
 _THINK_SECONDS = 0.1
 
@@ -174,6 +176,7 @@ class Practice:
         call: Callable[[Client], object],
         on_error: Callable[[str], object] = lambda _: None,
     ) -> str:
+        pause_seconds = _PAUSE_SECONDS
         while True:
             try:
                 return str(call(client))
@@ -183,7 +186,8 @@ class Practice:
                 if self._is_stopped.is_set():
                     raise _Stopped from None
                 on_error(f"{error.code()}: {error.details()}")
-                time.sleep(_PAUSE_SECONDS)
+                time.sleep(pause_seconds)
+                pause_seconds = min(2 * pause_seconds, _LONGEST_PAUSE_SECONDS)
 
     def _raise(self) -> None:
         if self._failures:
