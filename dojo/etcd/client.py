@@ -238,6 +238,7 @@ class Etcd:
             raise EtcdUnavailable(_said(error)) from error
         finally:
             call.cancel()
+        self._is_answering = True
         return bool(answer.TTL)
 
     def revoke(self, lease: int) -> None:
@@ -264,11 +265,15 @@ class Etcd:
             yield rpc_pb2.WatchRequest(create_request=create)
             done.wait()  # the watch ends with its requests
 
-        call: Any = channel.stream_stream(
-            "/etcdserverpb.Watch/Watch",
-            rpc_pb2.WatchRequest.SerializeToString,
-            rpc_pb2.WatchResponse.FromString,
-        )(requests())
+        try:
+            call: Any = channel.stream_stream(
+                "/etcdserverpb.Watch/Watch",
+                rpc_pb2.WatchRequest.SerializeToString,
+                rpc_pb2.WatchResponse.FromString,
+            )(requests())
+        except ValueError:  # the connection was closed meanwhile
+            done.set()
+            return
         with self._lock:
             self._streams.add(call)
         try:
@@ -321,6 +326,8 @@ class Etcd:
                 self._is_answering = False
                 self._leave(index)
             raise
+        except ValueError as error:  # the connection was closed meanwhile
+            raise EtcdUnavailable(str(error)) from error
         self._is_answering = True
         return answer
 

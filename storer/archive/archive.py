@@ -262,6 +262,10 @@ class Archive(ABC):
         """Delete what was stored under a name, if it is there."""
 
     @abstractmethod
+    def ask(self) -> None:
+        """Raise ArchiveUnavailable if the archive does not answer."""
+
+    @abstractmethod
     def claim(self) -> None:
         """Mark the archive as this namespace's. Raises ArchiveOfAnother or ArchiveUnavailable."""
 
@@ -348,6 +352,9 @@ class NoArchive(Archive):
     def bodies(self, kata_id: str) -> list[str]:
         """Return nothing."""
         return []
+
+    def ask(self) -> None:
+        """Do nothing."""
 
     def delete_body(self, kata_id: str, name: str) -> None:
         """Do nothing."""

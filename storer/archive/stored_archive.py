@@ -94,6 +94,10 @@ class StoredArchive(Archive):
         self._claim_generation()
         self._is_ours = True
 
+    def ask(self) -> None:
+        """Raise ArchiveUnavailable if the store does not answer."""
+        self._store.status(_OWNER)
+
     def generation(self) -> int:
         """Return the highest generation whose storers have written; 0 if there is none."""
         return (self._generation() or (0, ""))[0]

@@ -45,8 +45,9 @@ class Held:
 
     `before` is the token that this node had just before, None if another node owned the kata, or
     nobody: only with that token in its folder is the kata that is here the current one.
-    `generation` is that of etcd. `was_free` says that nobody owned it. `is_here` says that the
-    folder has all that etcd has. `is_doubtful` says that etcd may have something that the folder
+    `generation` is that of etcd. `was_free` says that nobody owned it, `is_renewed` that this
+    process had all of it and nobody else has had it since. `is_here` says that the folder has all
+    that etcd has. `is_doubtful` says that etcd may have something that the folder
     lacks: the kata can be read, and is claimed again before it is written.
     """
 
@@ -54,6 +55,7 @@ class Held:
     before: int | None
     generation: int = 0
     was_free: bool = False
+    is_renewed: bool = False
     is_here: bool = False
     is_doubtful: bool = False
 
@@ -148,7 +150,10 @@ class Owners:
                 return self._claim(kata_id, exists)
             if held.is_doubtful and self._etcd.is_answering:
                 with suppress(EtcdUnavailable):
-                    return self._claim(kata_id, exists)
+                    renewed = self._claim(kata_id, exists)
+                    had_all = held.is_here or held.is_renewed
+                    renewed.is_renewed = had_all and renewed.before == held.token
+                    return renewed
             return held
 
     def _claim(self, kata_id: str, exists: Callable[[], bool]) -> Held:

@@ -179,9 +179,15 @@ class SharedInstallation(Installation):
         return self._archive.newest_number(kata_id) >= here > 0
 
     def check(self, kata_id: str) -> None:
-        """Raise EtcdBehind if the archive has a later edition than this owner's would be."""
+        """Raise EtcdBehind if the archive has a later edition than this owner's would be.
+
+        The archive was asked when this process claimed the kata first. It may be away when etcd did
+        not answer for a moment, and this process claims again what it has.
+        """
         held = self.owners.held(kata_id)
-        if held is not None and self._archive.newest_number(kata_id) > held.edition:
+        if held is None or held.is_renewed:
+            return
+        if self._archive.newest_number(kata_id) > held.edition:
             self.owners.drop(kata_id, held)  # its next use may be in another generation
             raise EtcdBehind(kata_id)
 

@@ -93,6 +93,8 @@ def _take_over(places: Places, intake: Intake, kata_id: str, *, importing: bool)
     installation.check(kata_id)
     if containers.exists(kata_id):
         with contextlib.suppress(FileNotFoundError), locks.locked(folder):
+            if installation.is_here(kata_id):
+                return False  # another call has just brought it up to date
             publish.recover(folder)
             if installation.continues(held, folder):
                 _catch_up(places, kata_id, folder, held)

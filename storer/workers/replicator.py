@@ -140,6 +140,9 @@ class Replicator:
         while (kata_id := self._next()) != _NONE:
             begun = time.monotonic()
             try:
+                if self.problem:
+                    # Whoever waits for the kata's lock would wait for an archive that is away.
+                    self._katas.archive.ask()
                 with self._katas.using(kata_id, importing=False, touching=False) as kata:
                     self._copy(kata)
             except (KataNotFound, KataMoved):

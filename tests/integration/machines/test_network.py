@@ -14,6 +14,7 @@ import pytest
 from support.machines.fleet import Fleet
 from support.machines.host import Host
 from support.machines.network import Network
+from support.services import wait_until
 from support.storer.s3 import S3Server
 
 PORT = "7000"
@@ -209,7 +210,7 @@ def test_a_lost_host_loses_its_processes_and_run_but_no_files(hosts: list[Host])
     assert n1.run("ls", "/run") == ""
     assert (n1.folder / "stays").exists()
     with contextlib.closing(Echo(n1)):
-        assert reaches(n2, n1)
+        wait_until(lambda: reaches(n2, n1))  # it looks for the new link at the old address
 
 
 def test_a_host_has_a_name_and_a_folder_as_a_machine_has(hosts: list[Host]) -> None:

@@ -1,20 +1,25 @@
 """The archive does not answer for a while: recording goes on, and etcd keeps what it lacks."""
 
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import grpc
 import pytest
 
 from support.commands import CommandLine
 from support.histories import checker
 from support.machines.etcd import Etcd
 from support.machines.practice import Practice
-from support.services import wait_until
+from support.services import code_of, wait_until
 from support.storer.s3 import S3Server
 from support.storer.several import Storers
+from support.storer.stalling_proxy import stalling_proxy
+from support.storer.storing import FILES, a_test, refused
 
 WAIT_SECONDS = 120
+NOBODY = "127.0.0.1:1"  # refuses connections
 LIGHTS = 10
 
 # How long an avatar may wait, the archive or not.
@@ -62,3 +67,26 @@ def test_recording_goes_on_without_the_archive_and_etcd_is_empty_again_when_it_i
         final = practice.read(storers.address(2))
         checker.check(tmp_path / "history.jsonl", practice.recorder.attempts(), final)
         assert practice.longest_gap_seconds() < GAP_SECONDS
+
+
+def test_recording_goes_on_when_etcd_did_not_answer_while_the_archive_is_away(
+    make_storers: Callable[..., Storers], own_etcd: Etcd, s3: S3Server
+) -> None:
+    address = s3.url.removeprefix("http://")
+    with stalling_proxy(address, sys.maxsize) as proxy:
+        by_proxy = {**s3.environ, "AWS_ENDPOINT_URL_S3": f"http://{proxy.address}"}
+        storers = make_storers(own_etcd, "s3://katas/class", **by_proxy)
+        storers.add()
+        katas = storers.katas(0)
+        kata_id = katas.started("whale")
+        wait_until(lambda: storers.all_records()[0] == 0)
+        proxy.switch_to(NOBODY)
+        asked = a_test(kata_id, "whale", FILES, request_id="request-one")
+        own_etcd.freeze()
+        with refused(grpc.StatusCode.UNAVAILABLE, reason="ETCD_UNAVAILABLE"):
+            katas.stub.RecordTest(asked)
+        own_etcd.thaw()
+        wait_until(lambda: code_of(lambda: katas.stub.RecordTest(asked)) is grpc.StatusCode.OK)
+        assert len(katas.lights(kata_id, "whale")) == 2
+        proxy.switch_to(address)
+        wait_until(lambda: storers.all_records()[0] == 0, CATCH_UP_SECONDS)

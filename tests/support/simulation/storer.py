@@ -317,6 +317,8 @@ class Storer:
         if kata_id in folders:
             with self._locked(kata_id):
                 if kata_id in folders:
+                    if installation.is_here(kata_id):
+                        return
                     if installation.continues(held, path):
                         self._catch_up(kata_id, held)
                         return
