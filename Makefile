@@ -45,6 +45,11 @@ clients: protos node-client ## pack the clients, into build/clients/
 
 ## The services
 
+build/web/names.json: $(shell find web/static web/script -path web/script/node_modules -prune -o -type f -print) scripts/web.sh
+	@scripts/web.sh
+
+web: build/web/names.json ## bundle the scripts and styles of the web tier, into build/web/
+
 images: engine protos launcher ## build the images of the services, and of the languages in images/suite.txt
 	@scripts/images.sh
 	@scripts/start-points.sh
@@ -73,7 +78,7 @@ demo: up ## set up, start the services, and show what they do; TLS=1: with TLS a
 
 ## The code
 
-test: setup lint lint-protos types node-client images ## set up, check everything, run all tests
+test: setup lint lint-protos types node-client web images ## set up, check everything, run all tests
 	@scripts/test-tools.sh
 	@$(python) -m pytest --numprocesses $(workers) --dist worksteal --cov --cov-report=
 	@$(python) -m coverage report --format=total | sed 's/.*/-- the tests cover & % of the lines, the services that they start not counted/'
@@ -132,7 +137,7 @@ format: .venv/.installed ## format the code
 	@.venv/bin/ruff format
 
 clean: ## remove what make created in this folder; images and katas stay
-	rm -rf build cyberdojo dojo/etcd/rpc_pb2.py* runner/launch/launcher .venv $(node)/node_modules $(node)/dist $(node)/src/gen *.egg-info
+	rm -rf build cyberdojo dojo/etcd/rpc_pb2.py* runner/launch/launcher .venv web/script/node_modules $(node)/node_modules $(node)/dist $(node)/src/gen *.egg-info
 
-.PHONY: help setup engine protos launcher node-client clients images images-all up rollback down prometheus demo test test-unit fuzz fuzz-case coverage test-machines test-languages bench lint lint-protos \
+.PHONY: help setup engine protos launcher node-client clients web images images-all up rollback down prometheus demo test test-unit fuzz fuzz-case coverage test-machines test-languages bench lint lint-protos \
 	release-protos lock lock-check upgrade types format clean
