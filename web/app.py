@@ -29,21 +29,21 @@ from dojo.service import log, settings_file
 from dojo.service.settings import BadSettings, is_loopback, load
 from web.access import browsers, secret_links
 from web.access.headers import Headers
-from web.access.limits import Bodies, Rate, Streams, TooLarge, TooOften
+from web.access.limits import Bodies, Rate, Streams, TooLarge, TooOften, Unreadable
 from web.assets import Assets
 from web.pages import PAGES
 from web.parts import Parts
 from web.rendering import Rendering
 from web.settings import WebSettings
 from web.streams.watches import Watches
-from web.words import NO_SUCH_PAGE, Trouble, trouble_of
+from web.words import NO_SUCH_PAGE, Trouble, Troubled, trouble_of
 
 _log = structlog.get_logger()
 
 GRACE_SECONDS = 10
 _BAD_SETTINGS = 2
 
-_FORESEEN = (CallFailed, browsers.ForeignForm, TooOften, TooLarge)
+_FORESEEN = (CallFailed, Troubled, browsers.ForeignForm, TooOften, TooLarge, Unreadable)
 
 
 def build(parts: Parts, assets: Assets, pages: Iterable[ModuleType] = PAGES) -> Starlette:
@@ -97,6 +97,9 @@ def build_parts(settings: WebSettings, assets: Assets) -> Parts:
         bodies=Bodies(),
         streams=Streams(),
         new_katas=Rate("too many katas were made here", settings.max_katas_per_hour, 20),
+        joins=Rate("too many joined from here", 2000, 300),
+        tests=Rate("too many tests were pressed here", 3600, 30),
+        edits=Rate("too much was sent from here", 7200, 60),
     )
 
 

@@ -25,6 +25,9 @@ class Parts:
     bodies: Bodies
     streams: Streams
     new_katas: Rate  # for each address
+    joins: Rate  # for each address
+    tests: Rate  # for each avatar
+    edits: Rate  # for each avatar
 
     def check_form(self, request: Request, told: str = "") -> None:
         """Raise ForeignForm unless a request comes from one of this browser's own pages.

@@ -23,7 +23,7 @@ from cyber_dojo_client import (
     Unreachable,
 )
 from web.access.browsers import ForeignForm
-from web.access.limits import TooLarge, TooOften
+from web.access.limits import TooLarge, TooOften, Unreadable
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,14 @@ class Trouble:
     text: str
     goes_on: bool = False
     retry_after: float | None = None
+
+
+class Troubled(Exception):
+    """A page can't be shown, for a reason that has its words already."""
+
+    def __init__(self, trouble: Trouble) -> None:
+        super().__init__(trouble.title)
+        self.trouble = trouble
 
 
 NO_SUCH_PAGE = Trouble("no_such_page", 404, "No such page", "There is nothing at this address.")
@@ -162,11 +170,15 @@ _OF_TYPE: tuple[tuple[type[Exception], Trouble], ...] = (
 def trouble_of(error: Exception) -> Trouble:
     """Return what to say of an error; DEFECT if nobody has foreseen it."""
     match error:
+        case Troubled():
+            return error.trouble
         case TooOften():
             text = f"Wait {round(error.retry_after)} s: {error.what}."
             return Trouble(
                 "too_often", 429, "Too often", text, goes_on=True, retry_after=error.retry_after
             )
+        case Unreadable():
+            return Trouble("malformed", 400, "That can't be", f"{error}.")
         case TooLarge():
             text = f"It has more than {error.limit // 2**20} MiB, and that is the most."
             return Trouble("too_large", 413, "Too large", text)

@@ -5,11 +5,15 @@ what is counted for an avatar is not.
 """
 
 import contextlib
+import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from typing import Any
 
+from starlette.datastructures import FormData
 from starlette.requests import Request
+from starlette.types import Message
 
 from dojo.lru_cache import LruCache
 
@@ -33,6 +37,10 @@ class TooOften(Exception):
         super().__init__(what)
         self.what = what
         self.retry_after = max(retry_after, 1.0)
+
+
+class Unreadable(Exception):
+    """What a page sent is not what its script sends; the message says what is wrong."""
 
 
 class TooLarge(Exception):
@@ -90,6 +98,26 @@ class Bodies:
             yield
         finally:
             self._held -= needed
+
+    async def form(self, request: Request, limit: int, max_files: int = 0) -> FormData:
+        """Return a request's form, of at most `limit` bytes. Whoever calls it closes its files."""
+        body = await self.read(request, limit)
+
+        async def receive() -> Message:
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        held = Request(request.scope, receive)
+        return await held.form(max_files=max_files, max_fields=100, max_part_size=limit)
+
+    async def json(self, request: Request, limit: int = MAX_BODY_BYTES) -> dict[str, Any]:
+        """Return a request's JSON object. Raises Unreadable if it is none."""
+        try:
+            found = json.loads(await self.read(request, limit))
+        except (ValueError, RecursionError):
+            raise Unreadable("it is no JSON") from None
+        if not isinstance(found, dict):
+            raise Unreadable("it is no object of JSON")
+        return found
 
     async def read(self, request: Request, limit: int = MAX_BODY_BYTES) -> bytes:
         """Return a request's body, of at most `limit` bytes."""

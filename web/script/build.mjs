@@ -2,7 +2,7 @@
 //
 // Each file in pages/ becomes one script, and each in ../static/ one file; their names get a digest
 // of the content, so browsers may keep them for ever. names.json says which name is whose.
-import { readdirSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
@@ -19,7 +19,9 @@ const { metafile } = await build({
   ],
   outdir: `${folder}.next`,
   entryNames: "[name]-[hash]",
+  chunkNames: "chunk-[hash]",
   bundle: true,
+  splitting: true,
   minify: true,
   metafile: true,
   format: "esm",
@@ -33,10 +35,11 @@ const { metafile } = await build({
 const names = {};
 for (const path of Object.keys(metafile.outputs)) {
   const name = basename(path);
-  names[name.replace(/-[A-Z0-9]{8}(?=\.\w+$)/, "")] = name;
+  // A chunk, which scripts load by its own name, has no other.
+  const plain = name.startsWith("chunk-") ? name : name.replace(/-[A-Z0-9]{8}(?=\.\w+$)/, "");
+  names[plain] = name;
 }
 mkdirSync(`${folder}.next`, { recursive: true });
 writeFileSync(join(`${folder}.next`, "names.json"), JSON.stringify(names, null, 2));
 rmSync(folder, { recursive: true, force: true });
-const { renameSync } = await import("node:fs");
 renameSync(`${folder}.next`, folder);

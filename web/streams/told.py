@@ -5,6 +5,7 @@ from typing import Any
 from google.protobuf.json_format import MessageToDict
 
 from cyberdojo.colour.v1 import colour_pb2
+from cyberdojo.output.v1 import output_pb2
 from cyberdojo.storer.v1 import storer_pb2
 
 # The word for a colour, in classes of CSS, in scripts and for people.
@@ -16,6 +17,22 @@ COLOURS: dict[int, str] = {
     colour_pb2.COLOUR_TIMED_OUT: "timed_out",
     colour_pb2.COLOUR_FAULTY: "faulty",
 }
+
+_PREDICTABLE = {"red", "amber", "green"}
+
+
+def colour_of(word: str) -> int:
+    """Return the colour that a word predicts; COLOUR_UNSPECIFIED if it predicts none."""
+    return next((each for each, its in COLOURS.items() if its == word and word in _PREDICTABLE), 0)
+
+
+def output(stdout: output_pb2.Output, stderr: output_pb2.Output) -> dict[str, Any]:
+    """Return what a run wrote, as text, and whether there was more."""
+    return {
+        "stdout": stdout.content.decode(errors="replace"),
+        "stderr": stderr.content.decode(errors="replace"),
+        "truncated": stdout.truncated or stderr.truncated,
+    }
 
 
 def light(avatar: str, light: storer_pb2.Light) -> dict[str, Any]:
@@ -56,6 +73,15 @@ def light(avatar: str, light: storer_pb2.Light) -> dict[str, Any]:
             "skipped": counts.skipped,
         }
     return found
+
+
+def counts(file: storer_pb2.FileDiff) -> dict[str, Any]:
+    """Return how many lines of a file changed."""
+    return {
+        "name": file.new_name or file.old_name,
+        "added": file.added_count,
+        "deleted": file.deleted_count,
+    }
 
 
 def edit(avatar: str, edit: storer_pb2.Edit) -> dict[str, Any]:

@@ -35,8 +35,8 @@ class Watches:
         self._watches: dict[str, _Watch] = {}
         self._is_stopping = False
 
-    async def events(self, kata_id: str) -> AsyncIterator[bytes]:
-        """Yield what happens in a kata, as server-sent events, until it is gone.
+    async def events(self, kata_id: str, avatar: str | None = None) -> AsyncIterator[bytes]:
+        """Yield what happens in a kata, or to one avatar of it, as server-sent events.
 
         First come the lights that there are, in a few events of the kind `lights`, each with a
         list, then `caught_up`, once. After that come `lights` as they happen, `edit`, `options`,
@@ -49,7 +49,7 @@ class Watches:
         if watch is None:
             watch = self._watches[kata_id] = _Watch(self._client, kata_id)
             watch.task.add_done_callback(lambda _: self._forget(kata_id, watch))
-        page = _Page()
+        page = _Page(avatar)
         watch.join(page)
         try:
             while True:
@@ -74,11 +74,16 @@ class Watches:
 
 
 class _Page:
-    """The events that wait for one page."""
+    """The events that wait for one page; `avatar` is the only one that it shows, if any."""
 
-    def __init__(self) -> None:
+    def __init__(self, avatar: str | None) -> None:
+        self._avatar = avatar
         self._waiting: deque[bytes | None] = deque()
         self._has_some = asyncio.Event()
+
+    def shows(self, avatar: str | None) -> bool:
+        """Say whether the page is told of an avatar; None is what all pages are told of."""
+        return avatar is None or self._avatar is None or avatar == self._avatar
 
     def put(self, event: bytes | None) -> None:
         """Add an event; None ends the stream."""
@@ -118,11 +123,13 @@ class _Watch:
             self._linger = None
         if self._options is not None:
             page.put(events.encode("options", self._options))
-        every = [light for lights in self._lights.values() for light in lights]
+        shown = [lights for avatar, lights in self._lights.items() if page.shows(avatar)]
+        every = [light for lights in shown for light in lights]
         for first in range(0, len(every), _LIGHTS_OF_EVENT):
             page.put(events.encode("lights", every[first : first + _LIGHTS_OF_EVENT]))
-        for edit in self._edits.values():
-            page.put(events.encode("edit", edit))
+        for avatar, edit in self._edits.items():
+            if page.shows(avatar):
+                page.put(events.encode("edit", edit))
         if self._has_caught_up:
             page.put(events.encode("caught_up", {}))
         if self._trouble is not None:
@@ -188,7 +195,7 @@ class _Watch:
         elif happened.HasField("edit"):
             edit = told.edit(happened.avatar, happened.edit)
             self._edits[happened.avatar] = edit
-            self._tell("edit", edit)
+            self._tell("edit", edit, happened.avatar)
         elif happened.caught_up:
             if not self._has_caught_up:
                 self._has_caught_up = True
@@ -202,7 +209,7 @@ class _Watch:
         del lights[light["number"] :]
         lights.append(light)
         self._edits.pop(light["avatar"], None)
-        self._tell("lights", [light])
+        self._tell("lights", [light], light["avatar"])
 
     def _set_trouble(self, trouble: dict[str, Any] | None) -> None:
         if trouble == self._trouble:
@@ -210,8 +217,11 @@ class _Watch:
         self._trouble = trouble
         self._tell("storer", trouble or {})
 
-    def _tell(self, event: str, data: dict[str, Any] | list[Any]) -> None:
+    def _tell(
+        self, event: str, data: dict[str, Any] | list[Any], avatar: str | None = None
+    ) -> None:
         if self._pages:
             encoded = events.encode(event, data)
             for page in self._pages:
-                page.put(encoded)
+                if page.shows(avatar):
+                    page.put(encoded)

@@ -7,7 +7,7 @@ from pathlib import Path
 import grpc
 import httpx
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from cyberdojo.startpoints.v1 import startpoints_pb2, startpoints_pb2_grpc
 from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
@@ -68,6 +68,7 @@ def http(web: str) -> Iterator[httpx.Client]:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """A browser, one for all tests of a worker."""
+    expect.set_options(timeout=PATIENCE_MILLISECONDS)
     with chromium() as browser:
         yield browser
 
