@@ -50,18 +50,18 @@ build/web/names.json: $(shell find web/static web/script -path web/script/node_m
 
 web: build/web/names.json ## bundle the scripts and styles of the web tier, into build/web/
 
-images: engine protos launcher ## build the images of the services, and of the languages in images/suite.txt
+images: engine protos launcher web ## build the images of the services and of the web tier, and of the languages in images/suite.txt
 	@scripts/images.sh
 	@scripts/start-points.sh
 
-images-all: engine protos launcher ## build the images of the services and of all languages
+images-all: engine protos launcher web ## build the images of the services and of all languages
 	@scripts/images.sh --all
 	@scripts/start-points.sh
 
 image-%: engine ## build one language image, and its base images: make image-gcc_assert
 	@scripts/images.sh $*
 
-up: images ## start the services: storer on 127.0.0.1:4577, runner on 127.0.0.1:4597; TLS=1: with TLS and tokens
+up: images ## start all: storer on 127.0.0.1:4577, runner on 127.0.0.1:4597, the pages on 127.0.0.1:4500; TLS=1: with TLS and tokens
 	@scripts/up.sh
 
 rollback: engine ## go back to the images that ran before the last make up
@@ -75,6 +75,7 @@ prometheus: image-prometheus ## start a Prometheus beside the services, on 127.0
 
 demo: up ## set up, start the services, and show what they do; TLS=1: with TLS and tokens
 	@scripts/with-access $(python) scripts/demo.py
+	@scripts/web-address.sh
 
 ## The code
 

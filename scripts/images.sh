@@ -2,11 +2,11 @@
 # scripts/images.sh [NAME... | --all]
 #
 # Builds the images that are missing or out of date: cyber-dojo/storer and cyber-dojo/runner
-# (NAME services stands for both), cyber-dojo/ruby_lambdas, cyber-dojo/prometheus, and language images,
+# (NAME services stands for both), cyber-dojo/web, cyber-dojo/ruby_lambdas, cyber-dojo/prometheus, and language images,
 # cyberdojofoundation/<folder in images/languages>. Without NAME: the services, ruby_lambdas and
 # the languages in images/suite.txt. With --all: all of them. Base images are built first.
 #
-# The first four have the tag that scripts/lib.sh says. What runs stays, whatever is built: up.sh
+# The first five have the tag that scripts/lib.sh says. What runs stays, whatever is built: up.sh
 # gives it tags of its own.
 #
 # No build needs a network: the host downloads everything beforehand. Each image is kept when it
@@ -20,7 +20,7 @@ export BUILDX_BUILDER=default
 
 folder_of() {
     case $1 in
-        services | ruby_lambdas | prometheus) echo "images/$1" ;;
+        services | web | ruby_lambdas | prometheus) echo "images/$1" ;;
         *) echo "images/languages/$1" ;;
     esac
 }
@@ -36,7 +36,7 @@ add() {
     [[ " ${names[*]} " != *" $1 "* ]] || return 0
     folder=$(folder_of "$1")
     [ -e "$folder/Dockerfile" ] || fail "there is no image called $1" \
-        "the names are services, ruby_lambdas and those in images/languages: $(cd images/languages && echo *)"
+        "the names are services, web, ruby_lambdas and those in images/languages: $(cd images/languages && echo *)"
     for base in $(bases_of "$folder"); do
         case $base in cyberdojofoundation/*) add "${base#*/}" ;; esac
     done
@@ -89,10 +89,16 @@ services() {
     build "cyber-dojo/runner:$CYBER_DOJO_TAG" build/context/services --target runner
 }
 
+web() {
+    scripts/services-context.sh build/context/services
+    scripts/web-context.sh build/context/web build/context/services
+    build "cyber-dojo/web:$CYBER_DOJO_TAG" build/context/web
+}
+
 names=()
 case "$*" in
-    "") for name in services ruby_lambdas $(sed 's/#.*//' images/suite.txt); do add "$name"; done ;;
-    --all) for name in services ruby_lambdas $(cd images/languages && echo *); do add "$name"; done ;;
+    "") for name in services web ruby_lambdas $(sed 's/#.*//' images/suite.txt); do add "$name"; done ;;
+    --all) for name in services web ruby_lambdas $(cd images/languages && echo *); do add "$name"; done ;;
     *) for name; do add "$name"; done ;;
 esac
 
@@ -100,6 +106,7 @@ bases=()
 for name in "${names[@]}"; do
     folder=$(folder_of "$name")
     [ ! -e "$folder/packages.txt" ] || bases+=("$folder")
+    [ "$name" != web ] || [[ " ${bases[*]} " = *" images/services "* ]] || bases+=(images/services)
 done
 [ ${#bases[@]} = 0 ] || images/base/build.sh "${bases[@]}"
 
@@ -109,6 +116,7 @@ for name in "${names[@]}"; do
     progress=" ($count of ${#names[@]})"
     case $name in
         services) services ;;
+        web) web ;;
         ruby_lambdas | prometheus) build "cyber-dojo/$name:$CYBER_DOJO_TAG" "images/$name" ;;
         *) language "$name" ;;
     esac

@@ -227,13 +227,14 @@ async def _serve(settings: WebSettings, assets: Assets, listening: socket.socket
 def _check_listen(settings: WebSettings) -> None:
     """Raise BadSettings if others could read the secrets of links on their way."""
     if bool(settings.tls_certificate) != bool(settings.tls_key):
-        raise BadSettings(["CYBER_DOJO_TLS_CERTIFICATE and CYBER_DOJO_TLS_KEY require each other"])
+        reason = "CYBER_DOJO_WEB_TLS_CERTIFICATE and CYBER_DOJO_WEB_TLS_KEY require each other"
+        raise BadSettings([reason])
     is_open = not is_loopback(settings.listen) and settings.tls_certificate is None
     if is_open and settings.unprotected != "allow":
         reason = (
             f"CYBER_DOJO_WEB_LISTEN='{settings.listen}' can be reached from other machines, "
             "and personal links would go there unencrypted: put a proxy with TLS before it, or "
-            "set CYBER_DOJO_TLS_CERTIFICATE and CYBER_DOJO_TLS_KEY; "
+            "set CYBER_DOJO_WEB_TLS_CERTIFICATE and CYBER_DOJO_WEB_TLS_KEY; "
             "CYBER_DOJO_UNPROTECTED=allow serves it as it is"
         )
         raise BadSettings([reason])

@@ -84,13 +84,13 @@ class WebSettings(CallerSettings):
         "katas that people at one address may make in an hour",
     )
     tls_certificate: Path | None = setting(
-        "CYBER_DOJO_TLS_CERTIFICATE",
+        "CYBER_DOJO_WEB_TLS_CERTIFICATE",
         absolute_path,
         None,
         "the certificate with which the web tier itself serves https, as PEM",
     )
     tls_key: Path | None = setting(
-        "CYBER_DOJO_TLS_KEY",
+        "CYBER_DOJO_WEB_TLS_KEY",
         absolute_path,
         None,
         "the key of that certificate, as PEM without a password",
