@@ -215,5 +215,8 @@ use_access() {
     export CYBER_DOJO_TLS_KEY="${CYBER_DOJO_TLS_KEY:-$folder/server.key}"
     export CYBER_DOJO_CALLERS="${CYBER_DOJO_CALLERS:-$folder/callers}"
     export CYBER_DOJO_CA="${CYBER_DOJO_CA:-$folder/ca.pem}"
+    # Where the web tier's container has its own, as scripts/web-access.sh makes them.
+    export CYBER_DOJO_WEB_CA="${CYBER_DOJO_WEB_CA:-/web/ca.pem}"
+    export CYBER_DOJO_WEB_TOKEN_FILE="${CYBER_DOJO_WEB_TOKEN_FILE:-/web/web.token}"
     [ -n "${CYBER_DOJO_TOKEN:-}" ] || export CYBER_DOJO_TOKEN_FILE="${CYBER_DOJO_TOKEN_FILE:-$folder/operator.token}"
 }
