@@ -42,6 +42,7 @@ _log = structlog.get_logger()
 
 GRACE_SECONDS = 10
 _BAD_SETTINGS = 2
+_KATAS_AT_ONCE = 20
 
 _FORESEEN = (CallFailed, Troubled, browsers.ForeignForm, TooOften, TooLarge, Unreadable)
 
@@ -96,7 +97,11 @@ def build_parts(settings: WebSettings, assets: Assets) -> Parts:
         watches=Watches(client),
         bodies=Bodies(),
         streams=Streams(),
-        new_katas=Rate("too many katas were made here", settings.max_katas_per_hour, 20),
+        new_katas=Rate(
+            "too many katas were made here",
+            settings.max_katas_per_hour,
+            min(settings.max_katas_per_hour, _KATAS_AT_ONCE),
+        ),
         joins=Rate("too many joined from here", 2000, 300),
         tests=Rate("too many tests were pressed here", 3600, 30),
         edits=Rate("too much was sent from here", 7200, 60),

@@ -1,7 +1,6 @@
 """`python -m web.healthcheck HOST:PORT`: whether the web tier answers there, for compose."""
 
 import http.client
-import socket
 import ssl
 import sys
 
@@ -13,7 +12,7 @@ _SECONDS = 4.0
 def main() -> None:
     """Exit with 0 if it answers, and say why not otherwise."""
     host, _, port = channels.address_of(sys.argv[1]).rpartition(":")
-    is_tls = len(sys.argv) > 2 and bool(sys.argv[2])  # noqa: PLR2004 - the certificate, if any
+    is_tls = len(sys.argv) > 2 and bool(sys.argv[2])
     try:
         if is_tls:
             # It asks itself, on this machine: the certificate is of another name.
@@ -26,7 +25,7 @@ def main() -> None:
             connection = http.client.HTTPConnection(host, int(port), timeout=_SECONDS)
         connection.request("GET", "/health")
         status = connection.getresponse().status
-    except (OSError, socket.timeout, http.client.HTTPException) as error:
+    except (TimeoutError, OSError, http.client.HTTPException) as error:
         sys.exit(f"the web tier does not answer at {sys.argv[1]}: {error}")
     if status != http.HTTPStatus.OK:
         sys.exit(f"the web tier answers {status} at {sys.argv[1]}")
