@@ -19,6 +19,8 @@ lock() {
     [ ! -e "requirements/$name" ] || cp "requirements/$name" "build/lock/$name"
     logged "lock-$name" .venv/bin/uv pip compile --python .venv/bin/python --python-version 3.11 --generate-hashes \
         --custom-compile-command "make lock" --extra traces --output-file "build/lock/$name" "$@" pyproject.toml
+    # Behind an empty line uv lists what it left out.
+    sed -i '/^$/,$d' "build/lock/$name"
     cmp --quiet "build/lock/$name" "requirements/$name" || cp "build/lock/$name" "requirements/$name"
 }
 

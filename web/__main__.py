@@ -1,4 +1,4 @@
-"""`python -m web serve`, which is `cyber-dojo web serve`."""
+"""`python -m web serve`."""
 
 import click
 

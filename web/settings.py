@@ -99,11 +99,12 @@ class WebSettings(CallerSettings):
         "CYBER_DOJO_LOG_LEVEL",
         one_of(*LOG_LEVELS),
         "info",
-        "the lowest level that is logged",
+        "the lowest level that is logged: debug, access (a line for each call), info, warning, "
+        "error",
     )
     log_file: Path | None = setting(
         "CYBER_DOJO_LOG_FILE",
         absolute_path,
         None,
-        "a file to which what is logged is appended too",
+        "a file to which what is logged is appended too; each service needs one of its own",
     )
