@@ -52,7 +52,7 @@ export class LightsRow {
     this.details.id = "light-details";
     this.details.setAttribute("role", "tooltip");
     this.details.hidden = true;
-    document.body.append(this.details);
+    element("main").append(this.details);
     this.row.addEventListener("keydown", (event) => this.move(event));
     this.row.addEventListener("click", (event) => {
       const light = this.lightOf(event.target);
