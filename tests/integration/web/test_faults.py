@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from cyberdojo.startpoints.v1 import startpoints_pb2, startpoints_pb2_grpc
 from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
-from support.services import Service, free_ports
+from support.services import Service, free_ports, wait_until
 from support.web import steps
 
 
@@ -204,15 +204,26 @@ def test_a_network_that_is_gone(person: Page) -> None:
     steps.expect_saved(person, "recorded")
 
 
-def test_a_light_whose_answer_was_lost_is_taken_over(person: Page) -> None:
+def newest_light(pair: Pair, kata: str) -> int:
+    with grpc.insecure_channel(pair.storer.address) as channel:
+        storer = storer_pb2_grpc.StorerServiceStub(channel)
+        listed = storer.ListAvatars(storer_pb2.ListAvatarsRequest(kata_id=kata))
+        return listed.avatars[0].newest.number
+
+
+def test_a_light_whose_answer_was_lost_is_taken_over(person: Page, pair: Pair, kata: str) -> None:
     steps.write(person, "cyber-dojo.sh", "echo begun; sleep 2")
     press(person)
     expect(person.locator("#output")).to_contain_text("begun")
     person.context.set_offline(True)
-    person.wait_for_timeout(3000)  # the run ends and is recorded, and the page can't know
+    steps.write(person, source_of(person), "typed meanwhile")
+    wait_until(lambda: newest_light(pair, kata) == 2)  # and the page can't know
     person.context.set_offline(False)
     expect(person.locator("#run-state")).to_contain_text("Light 2, amber")
     expect(steps.lights(person)).to_have_count(3)
+    steps.expect_saved(person, "saved")
+    assert steps.text_of(person) == "typed meanwhile"
+    assert newest_light(pair, kata) == 2
 
 
 def test_a_page_that_is_opened_while_the_storer_is_away_says_so(person: Page, pair: Pair) -> None:

@@ -5,7 +5,7 @@ import { announce, element, get, make, pageData, pause, Refused, send, type Trou
 import { Dialogs } from "../practise/dialogs.ts";
 import { type Draft, Drafts } from "../practise/drafts.ts";
 import { Editor } from "../practise/editor.ts";
-import { applied, filesOf, sameFiles, sentOf, type SentFile } from "../practise/files.ts";
+import { applied, type Files, filesOf, sameFiles, sentOf, type SentFile } from "../practise/files.ts";
 import { LightsRow, nameOf, timeOf } from "../practise/lights_row.ts";
 import { notice, settle } from "../practise/notices.ts";
 import { OutputPane } from "../practise/output.ts";
@@ -187,7 +187,6 @@ async function test(): Promise<void> {
   };
   let wait = FIRST_RETRY_MILLISECONDS;
   abort = new AbortController();
-  saving.hold("test");
   working(true);
   try {
     for (;;) {
@@ -197,7 +196,7 @@ async function test(): Promise<void> {
       } catch (error) {
         if (!(error instanceof Refused)) throw error;
         const { trouble } = error;
-        if (await wasRecorded(body.expected_number, trouble)) return;
+        if (await wasRecorded(body.expected_number, trouble, submitted)) return;
         if (trouble.kind === "stale") return void (await meetNewer());
         say(`${trouble.title}. ${trouble.text}`, "trouble");
         if (!trouble.goes_on) return;
@@ -213,12 +212,11 @@ async function test(): Promise<void> {
   } finally {
     abort = undefined;
     working(false);
-    saving.release("test");
   }
 }
 
 /** Takes over a light of this window whose answer was lost; says whether there is one. */
-async function wasRecorded(number: number, trouble: Trouble): Promise<boolean> {
+async function wasRecorded(number: number, trouble: Trouble, submitted: Files): Promise<boolean> {
   if (!trouble.goes_on && trouble.kind !== "stale") return false;
   let state: State;
   try {
@@ -227,7 +225,6 @@ async function wasRecorded(number: number, trouble: Trouble): Promise<boolean> {
     return false;
   }
   if (state.light.number !== number || state.light.writer !== session.writer) return false;
-  const submitted = new Map(session.files);
   session.merge(state.light, submitted, filesOf(state.files));
   shown(state.light);
   output.show(state.output, `of light ${state.light.number}`);
@@ -235,7 +232,7 @@ async function wasRecorded(number: number, trouble: Trouble): Promise<boolean> {
 }
 
 /** Shows what a run came to. */
-function done({ light, output: wrote, changed, deleted }: Recorded, submitted: typeof session.files): void {
+function done({ light, output: wrote, changed, deleted }: Recorded, submitted: Files): void {
   const left = applied(submitted, { changed, deleted });
   session.merge(light, submitted, left);
   output.show(wrote, `of light ${light.number}`);
@@ -317,7 +314,9 @@ async function meetNewer(): Promise<void> {
     saving.release("decide"); // it is met again, by the next edit or test
     return;
   }
-  if (state.light.number <= session.newest.number) return saving.release("decide");
+  // One of this window is taken over by whoever waits for it.
+  const isOwn = state.light.writer === session.writer;
+  if (isOwn || state.light.number <= session.newest.number) return saving.release("decide");
   const decided = (): void => {
     settle("typed");
     showFiles();

@@ -19,7 +19,7 @@ export class Saving {
   private trouble: Trouble | null = null;
   private isKept = true; // in this browser
   private isSending = false;
-  /** No edits are sent while a test runs, or while somebody has to decide. */
+  /** No edits are sent while somebody has to decide. */
   private holds = new Set<string>();
 
   /** `onStale` is called when another window recorded a light since. */
@@ -113,7 +113,9 @@ export class Saving {
     } finally {
       this.isSending = false;
     }
-    if (!this.trouble && !this.isOnServer) this.schedule();
+    const isStale = this.trouble?.kind === "stale"; // also for a moment, while a light comes in
+    if ((!this.trouble || isStale) && !this.isOnServer && this.holds.size === 0)
+      this.schedule(isStale ? RETRY_MILLISECONDS : EDIT_MILLISECONDS);
     this.show();
   }
 
