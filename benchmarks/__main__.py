@@ -26,6 +26,7 @@ from benchmarks import (
     storer_backup,
     storer_calls,
     storer_download,
+    web_tests,
 )
 from benchmarks.figures import Figure
 from benchmarks.places import temporary_place
@@ -48,6 +49,7 @@ MEASURES = {
     "runner_recovery": runner_recovery.measure,
     "slow_calls": slow_calls.measure,
     "slow_calls_memory": slow_calls_memory.measure,
+    "web_tests": web_tests.measure,
 }
 RESULTS = Path(__file__).with_name("results.json")
 

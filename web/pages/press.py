@@ -3,6 +3,7 @@
 import asyncio
 import codecs
 import json
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ import structlog
 from cyber_dojo_client import AsyncClient, CallFailed
 from cyberdojo.runner.v1 import runner_pb2
 from cyberdojo.storer.v1 import storer_pb2
+from dojo.lru_cache import LruCache
 from web.pages import file_json
 from web.rendering import as_json
 from web.streams import told
@@ -21,6 +23,9 @@ _log = structlog.get_logger()
 
 # A page that hears nothing for some of these gives the connection up.
 PING_SECONDS = 5.0
+
+_MANIFESTS = 256
+_MANIFEST_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,7 @@ class Presses:
     def __init__(self, client: AsyncClient) -> None:
         self._client = client
         self._tasks: set[asyncio.Task[None]] = set()
+        self._manifests: LruCache[str, tuple[storer_pb2.Manifest, float]] = LruCache(_MANIFESTS)
 
     async def parts(self, press: Press) -> AsyncIterator[bytes]:
         """Yield what happens, each as a line of JSON with one key.
@@ -62,13 +68,24 @@ class Presses:
                 return
             yield json.dumps(part).encode() + b"\n"
 
+    async def _manifest(self, kata_id: str) -> storer_pb2.Manifest:
+        """Return a kata's manifest, as it was a minute ago at most: only a restore changes one."""
+        known = self._manifests.get(kata_id)
+        if known is not None and time.monotonic() - known[1] < _MANIFEST_SECONDS:
+            return known[0]
+        asked = storer_pb2.GetKataRequest(kata_id=kata_id)
+        manifest: storer_pb2.Manifest = (await self._client.storer.GetKata(asked)).manifest
+        # The files that everybody starts with are not needed here, and can be large.
+        manifest.ClearField("files")
+        self._manifests.put(kata_id, (manifest, time.monotonic()))
+        return manifest
+
     async def _perform(self, press: Press, parts: asyncio.Queue[dict[str, Any] | None]) -> None:
         """Perform a press. What it tells is bounded by what the runner keeps of an output."""
         client = self._client
         listener = _Listener(parts)
         try:
-            asked = storer_pb2.GetKataRequest(kata_id=press.kata_id)
-            manifest = (await client.storer.GetKata(asked)).manifest
+            manifest = await self._manifest(press.kata_id)
             pressed = await client.press_test(
                 press.kata_id,
                 press.avatar,
