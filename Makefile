@@ -130,8 +130,9 @@ lock-check: lock ## fail if requirements/ does not match pyproject.toml
 upgrade: .venv/.installed ## write requirements/ with the newest versions that pyproject.toml allows
 	@scripts/lock.sh --upgrade
 
-types: protos ## check the types
+types: protos web ## check the types
 	@$(python) -m mypy
+	@web/script/node_modules/.bin/tsc -p web/script
 
 format: .venv/.installed ## format the code
 	@.venv/bin/ruff check --fix-only
