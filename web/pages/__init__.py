@@ -3,7 +3,8 @@
 Each module has a function `routes(parts)`, which returns Starlette's routes.
 """
 
-from web.pages import acts, help_, home, join, kata, practise
+from web.pages import acts, dashboard, help_, home, join, kata, picture, practise
+from web.pages.review import download, fork, review
 
 # A page is served when its module is here.
-PAGES = (home, join, kata, practise, acts, help_)
+PAGES = (home, join, kata, practise, acts, dashboard, picture, review, download, fork, help_)
