@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import grpc
 import httpx
@@ -13,6 +14,7 @@ from cyberdojo.startpoints.v1 import startpoints_pb2, startpoints_pb2_grpc
 from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
 from support.services import Service
 from support.web.browser import PATIENCE_MILLISECONDS, Complaints, chromium
+from support.web.practised import Practised
 
 KEY = b"a key for tests, which everybody knows"
 
@@ -128,3 +130,17 @@ def new_web_kata(
 def web_kata(new_web_kata: Callable[..., str]) -> str:
     """The id of a kata whose runs take little time."""
     return new_web_kata()
+
+
+@pytest.fixture
+def new_practised(storer: storer_pb2_grpc.StorerServiceStub) -> Iterator[Callable[..., Practised]]:
+    """Makes katas in which people practise without runs, and deletes them when the test ends."""
+    made: list[Practised] = []
+
+    def new(**manifest: Any) -> Practised:
+        made.append(Practised(storer, **manifest))
+        return made[-1]
+
+    yield new
+    for practised in made:
+        practised.delete()
