@@ -26,6 +26,7 @@ from benchmarks import (
     storer_backup,
     storer_calls,
     storer_download,
+    web_dashboards,
     web_tests,
 )
 from benchmarks.figures import Figure
@@ -49,6 +50,7 @@ MEASURES = {
     "runner_recovery": runner_recovery.measure,
     "slow_calls": slow_calls.measure,
     "slow_calls_memory": slow_calls_memory.measure,
+    "web_dashboards": web_dashboards.measure,
     "web_tests": web_tests.measure,
 }
 RESULTS = Path(__file__).with_name("results.json")
