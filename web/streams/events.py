@@ -7,10 +7,10 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import StreamingResponse
 
 from web.access import browsers
 from web.access.limits import Streams
+from web.streams.held import HeldStream
 
 # A page that hears nothing for some of these reconnects; a connection that is gone is noticed here.
 PING_SECONDS = 15.0
@@ -25,23 +25,22 @@ def encode(event: str, data: Mapping[str, Any] | list[Any]) -> bytes:
     return f"event: {event}\ndata: {text}\n\n".encode()
 
 
-def answer(request: Request, streams: Streams, events: AsyncIterator[bytes]) -> StreamingResponse:
+def answer(request: Request, streams: Streams, events: AsyncIterator[bytes]) -> HeldStream:
     """Answer with events, and with a ping when none has come for a while.
 
     Raises TooOften if too many streams are open.
     """
-    counted = contextlib.ExitStack()
-    counted.enter_context(streams.open(browsers.address_of(request)))
+    stack = contextlib.AsyncExitStack()
+    stack.enter_context(streams.open(browsers.address_of(request)))
 
     async def body() -> AsyncIterator[bytes]:
-        with counted:
-            yield f"retry: {_RETRY_MILLISECONDS}\n\n".encode()
-            async with contextlib.aclosing(_with_pings(events)) as every:
-                async for each in every:
-                    yield each
+        yield f"retry: {_RETRY_MILLISECONDS}\n\n".encode()
+        async with contextlib.aclosing(_with_pings(events)) as every:
+            async for each in every:
+                yield each
 
     headers = {"X-Accel-Buffering": "no"}  # else some proxies would collect events
-    return StreamingResponse(body(), headers=headers, media_type="text/event-stream")
+    return HeldStream(stack, body(), headers, "text/event-stream")
 
 
 async def _with_pings(events: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:

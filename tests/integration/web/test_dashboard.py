@@ -120,6 +120,24 @@ def test_of_many_lights_in_a_minute_a_dashboard_draws_a_few(
     expect(lights(person, "whale")).to_have_count(8)
 
 
+def test_a_dashboard_can_stay_open_for_two_hours(
+    person: Page, web: str, practised: Practised
+) -> None:
+    person.clock.install()
+    open_dashboard(person, web, practised.kata_id)
+    practised.press("whale", RED)
+    expect(lights(person, "whale")).to_have_count(1)
+    elements = "() => document.querySelectorAll('*').length"
+    before = person.evaluate(elements)
+    for _ in range(24):
+        person.clock.fast_forward("05:00")  # each is longer than the page waits for a ping
+    expect(row(person, "whale").locator("td.quiet-for")).to_contain_text("quiet 2 h")
+    practised.press("whale", GREEN)
+    expect(lights(person, "whale")).to_have_count(2)
+    expect(person.locator("#away")).to_be_hidden()
+    assert person.evaluate(elements) < before + 100
+
+
 def test_titles_are_text(person: Page, web: str, new_practised: Callable[..., Practised]) -> None:
     title = " ".join(ATTACKS)
     practised = new_practised(exercise=title[:200], display_name=title)

@@ -14,7 +14,7 @@ from typing import Any
 
 import structlog
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
@@ -23,6 +23,7 @@ from cyberdojo.storer.v1 import storer_pb2
 from web.access import browsers
 from web.pages import addresses
 from web.parts import Parts
+from web.streams.held import HeldStream
 from web.words import Trouble, Troubled
 
 _log = structlog.get_logger()
@@ -86,29 +87,19 @@ async def _streamed(parts: Parts, request: Request, call: Any, kind: str) -> Res
     name = _NAME.fullmatch(header.filename)
     disposition = f'attachment; filename="{name[0]}"' if name else "attachment"
     headers = {"Content-Disposition": disposition, "X-Accel-Buffering": "no"}
-    return _Streamed(stack, pieces, headers, kind)
+    return _Streamed(stack, _content(pieces), headers, kind)
 
 
-class _Streamed(StreamingResponse):
-    """An answer that comes piece by piece; its call and its place end with it, however it ends."""
-
-    def __init__(
-        self,
-        stack: contextlib.AsyncExitStack,
-        pieces: AsyncIterator[Any],
-        headers: dict[str, str],
-        kind: str,
-    ) -> None:
-        super().__init__(_content(pieces), headers=headers, media_type=kind)
-        self._stack = stack
+class _Streamed(HeldStream):
+    """A download. One that breaks off leaves its answer without an end."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with self._stack:
-            try:
-                await super().__call__(scope, receive, send)
-            except (CallFailed, Incomplete) as error:
-                # The answer lacks its end now, so the server closes the connection.
-                _log.warning("a download broke off", path=scope["path"], reason=str(error))
+        """Send it as far as it comes."""
+        try:
+            await super().__call__(scope, receive, send)
+        except (CallFailed, Incomplete) as error:
+            # The answer lacks its end now, so the server closes the connection.
+            _log.warning("a download broke off", path=scope["path"], reason=str(error))
 
 
 async def _content(pieces: AsyncIterator[Any]) -> AsyncIterator[bytes]:
