@@ -17,8 +17,8 @@ import resvg_py
 MAX_PIXELS = 12_000_000
 """What a picture may have, 4 bytes each while it is drawn: a large one gets a smaller scale."""
 
-DRAW_SECONDS = 30.0
-"""How long one may take; a session of 64 with 25,000 lights takes five."""
+DRAW_SECONDS = 60.0
+"""How long one may take; a session of 64 with 25,000 lights takes five on an idle machine."""
 
 _SCALE = 2.0
 _FONT = "DejaVu Sans"

@@ -1,10 +1,11 @@
 """The review, in a browser: through lights and animals, by keyboard, played back, and forked."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import grpc
+import httpx
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
@@ -193,10 +194,19 @@ def test_a_kata_that_nobody_has_joined_has_nothing_to_review(
     expect(person.get_by_text("Nobody has joined this kata yet")).to_be_visible()
 
 
+@pytest.fixture
+def forks(storer: storer_pb2_grpc.StorerServiceStub) -> Iterator[list[str]]:
+    """The ids of katas that are deleted when the test ends."""
+    kata_ids: list[str] = []
+    yield kata_ids
+    for kata_id in kata_ids:
+        storer.DeleteKata(storer_pb2.DeleteKataRequest(kata_id=kata_id))
+
+
 def forked(
     page: Page, storer: storer_pb2_grpc.StorerServiceStub, button: str
 ) -> storer_pb2.GetKataResponse:
-    """Press a button that forks; return the new kata, which is deleted."""
+    """Press a button that forks; return the kata that it leads to."""
     page.get_by_role("button", name=button).click()
     page.wait_for_url(lambda url: "/review" not in url)
     found = re.search(r"/kata/(\w{10})", page.url)
@@ -209,14 +219,38 @@ def test_a_new_kata_is_forked_from_the_files_of_a_light(
     web: str,
     practised: Practised,
     storer: storer_pb2_grpc.StorerServiceStub,
+    forks: list[str],
 ) -> None:
     page = new_person(network_fails=True)
     open_review(page, web, practised.kata_id, "?avatar=whale&now=2")
     kata = forked(page, storer, "Fork: a new kata from these files")
+    forks.append(kata.kata_id)
     assert kata.kata_id != practised.kata_id
     assert dict(kata.manifest.files) == FIXED
     assert not kata.avatars
-    storer.DeleteKata(storer_pb2.DeleteKataRequest(kata_id=kata.kata_id))
+
+
+def test_who_presses_a_button_twice_gets_one_kata_and_one_by_each_button(
+    http: httpx.Client, practised: Practised, forks: list[str]
+) -> None:
+    page = http.get(f"/kata/{practised.kata_id}/review?avatar=whale&now=2").text
+    fields = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', page))
+
+    def fork(kind: str, **changed: str) -> httpx.Response:
+        form = {**fields, "kind": kind, **changed}
+        return http.post(f"/kata/{practised.kata_id}/fork", data=form, timeout=120)
+
+    found = {}
+    for kind in ("files", "history"):
+        first, second = (fork(kind).headers["location"] for _ in range(2))
+        assert first == second
+        found[kind] = first.split("/")[2].partition("?")[0]
+        forks.append(found[kind])
+    assert found["files"] != found["history"]
+    assert fork("files", form_token="another site's").status_code == 403  # noqa: S106
+    for wrong in ({"kind": "x"}, {"number": "-1"}, {"number": "9" * 20}, {"number": "²"}):
+        assert fork(**{"kind": "files", **wrong}).status_code == 400
+    assert fork("files", avatar="zebra").status_code == 404
 
 
 def test_somebody_goes_on_as_an_animal_with_its_lights_in_a_kata_of_their_own(
@@ -224,14 +258,15 @@ def test_somebody_goes_on_as_an_animal_with_its_lights_in_a_kata_of_their_own(
     web: str,
     practised: Practised,
     storer: storer_pb2_grpc.StorerServiceStub,
+    forks: list[str],
 ) -> None:
     page = new_person(network_fails=True)
     open_review(page, web, practised.kata_id, "?avatar=whale&now=2")
     kata = forked(page, storer, "Fork: a kata of my own, as whale")
+    forks.append(kata.kata_id)
     assert list(kata.avatars) == ["whale"]
     names = [cookie.get("name", "") for cookie in page.context.cookies(page.url)]
     assert "dojo-avatar-whale" in names  # this browser may act as it there
-    storer.DeleteKata(storer_pb2.DeleteKataRequest(kata_id=kata.kata_id))
 
 
 def test_somebody_joins_as_another_animal_with_the_files_of_a_light(

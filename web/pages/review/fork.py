@@ -14,6 +14,7 @@ from web.parts import Parts
 from web.words import Trouble, Troubled
 
 _ONCE_LENGTH = 32
+_KINDS = ("files", "history", "animal")
 _MALFORMED = Trouble(
     "malformed", 400, "That can't be", "The form lacks which light to go on from. Reload the page."
 )
@@ -31,19 +32,21 @@ def routes(parts: Parts) -> list[BaseRoute]:
 
         parts.check_form(request, told("form_token"))
         kata_id = addresses.kata_of(request)
-        avatar, number, once = told("avatar"), told("number"), told("once")
-        if not (number.isascii() and number.isdigit() and len(number) < len("1000000000")):
+        avatar, number, once, kind = (told(name) for name in ("avatar", "number", "once", "kind"))
+        is_number = number.isascii() and number.isdigit() and len(number) < len("1000000000")
+        if not is_number or kind not in _KINDS:
             raise Troubled(_MALFORMED)
-        # Who presses twice gets one kata. The browser's name is in it, so that nobody else's form
-        # can lead to the same.
-        request_id = f"{browsers.name_of(request)}-{once}" if len(once) == _ONCE_LENGTH else ""
-        if told("kind") == "animal":
+        # Who presses a button twice gets one kata, also after going back. The browser's name is in
+        # it, so that nobody else's form can lead to the same.
+        is_once = len(once) == _ONCE_LENGTH
+        request_id = f"{browsers.name_of(request)}-{once}-{kind}" if is_once else ""
+        if kind == "animal":
             source = storer_pb2.LightSource(
                 kata_id=kata_id, avatar=avatar, light_number=int(number)
             )
             return await _started(parts, request, source, request_id)
         parts.new_katas.spend(browsers.address_of(request))
-        with_avatar = told("kind") == "history"
+        with_avatar = kind == "history"
         asked = storer_pb2.ForkKataRequest(
             kata_id=kata_id,
             avatar=avatar,

@@ -19,6 +19,8 @@ import { columnOf, fold, forPeople, type Column, type Timeline } from "../shared
 const MAX_CELL_LIGHTS = 8;
 const RECENT_LIGHTS = 8;
 const COLUMNS_OF_LABEL = 5;
+// More rows than this are lower, so that a projector has room for more of them.
+const ROWS_OF_ROOM = 24;
 const FRESH_MILLISECONDS = 1500;
 // A connection that is back so soon is not worth a word.
 const BLIP_SECONDS = 2;
@@ -159,6 +161,7 @@ function drawNow(): void {
   const shown = arranged(standings, time, order.value, show.value);
   drawRows(shown, timeline, columns, time);
   drawnColumns = columns;
+  board.classList.toggle("dense", shown.length > ROWS_OF_ROOM);
   drawTotals(standings, time);
   const nobody = element("nobody");
   nobody.hidden = shown.length > 0;
