@@ -250,7 +250,7 @@ def test_who_presses_a_button_twice_gets_one_kata_and_one_by_each_button(
     assert fork("files", form_token="another site's").status_code == 403  # noqa: S106
     for wrong in ({"kind": "x"}, {"number": "-1"}, {"number": "9" * 20}, {"number": "²"}):
         assert fork(**{"kind": "files", **wrong}).status_code == 400
-    assert fork("files", avatar="zebra").status_code == 404
+    assert fork("files", avatar="zebra", once="f" * 32).status_code == 404
 
 
 def test_somebody_goes_on_as_an_animal_with_its_lights_in_a_kata_of_their_own(
