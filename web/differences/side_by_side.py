@@ -22,6 +22,9 @@ MAX_CHARACTERS = 400_000
 MAX_PAIRS = 10_000
 """The pairs of lines of one file that are compared to find those that belong together."""
 
+MAX_WEIGHED_CHARACTERS = 400_000
+"""The characters of those lines."""
+
 MAX_MARKED_CHARACTERS = 200_000
 """What of one file is compared within lines."""
 
@@ -129,6 +132,7 @@ class _Pairing:
 
     def __init__(self) -> None:
         self._pairs_left = MAX_PAIRS
+        self._weighed_left = MAX_WEIGHED_CHARACTERS
         self._characters_left = MAX_MARKED_CHARACTERS
 
     def rows(self, lines: Sequence[Line]) -> list[Row]:
@@ -136,8 +140,11 @@ class _Pairing:
         deleted = [line for line in lines if line.now == 0]
         added = [line for line in lines if line.was == 0]
         pairs = len(deleted) * len(added)
-        is_compared = pairs <= self._pairs_left
-        self._pairs_left -= pairs if is_compared else 0
+        weighed = sum(len(line.text) for line in lines) if pairs else 0
+        is_compared = pairs <= self._pairs_left and weighed <= self._weighed_left
+        if is_compared:
+            self._pairs_left -= pairs
+            self._weighed_left -= weighed
         return [self._row(was, now) for was, now in _pairs(deleted, added, is_compared=is_compared)]
 
     def _row(self, was: Line | None, now: Line | None) -> Row:

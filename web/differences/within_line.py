@@ -12,6 +12,8 @@ MAX_WORDS = 400
 """The words of a line that are compared: the work grows with their square."""
 
 _WORD = re.compile(r"\w+|\s+|[^\w\s]")
+# The parts that a name has: snake_case, camelCase, digits; and every sign.
+_PART = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|\d+|[^\W_]+|[^\w\s]")
 _ALIKE = 0.4
 
 
@@ -35,11 +37,13 @@ def likeness(was: Counter[str], now: Counter[str]) -> float:
 
 
 def weights(line: str) -> Counter[str]:
-    """Return the words of a line, each as often as it has characters; spaces count for nothing."""
+    """Return the parts of a line, each as often as it has characters; spaces count for nothing.
+
+    `test_numbers` and `testNumbers` have two parts: a name that got longer is the same line still.
+    """
     found: Counter[str] = Counter()
-    for word in words(line)[:MAX_WORDS]:
-        if not word.isspace():
-            found[word] += len(word)
+    for part in _PART.findall(line):
+        found[part] += len(part)
     return found
 
 

@@ -48,6 +48,11 @@ def test_a_line_stands_beside_the_one_that_it_became_and_not_the_next_best() -> 
     ]
 
 
+def test_a_name_that_got_longer_is_the_same_line_still() -> None:
+    view = side_by_side(of("def test_numbers():\n", "def test_other_numbers():\n"))
+    assert shown(view) == ["1 def test_numbers(): | 1 def test_[other_]numbers():"]
+
+
 def test_lines_that_have_nothing_in_common_do_not_stand_beside_each_other() -> None:
     view = side_by_side(of("import os\n", "def answer(question):\n"))
     assert shown(view) == ["1 import os | -", "- | 1 def answer(question):"]
