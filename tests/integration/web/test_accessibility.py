@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from support.web import steps
-from support.web.accessibility import findings
+from support.web.accessibility import findings, overflow
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -78,17 +78,10 @@ def test_no_page_is_wider_than_a_narrow_window(
     person = new_person(viewport={"width": width, "height": 700})
     for path in ("/", "/help", f"/kata/{web_kata}"):
         person.goto(web + path)
-        assert _overflow(person) <= 0, path
+        assert overflow(person) <= 0, path
     steps.join(person, web, web_kata)
     steps.press_test(person, "red", 1)
-    assert _overflow(person) <= 0
-
-
-def _overflow(page: Page) -> int:
-    """Return by how much a page is wider than its window, in pixels."""
-    root = "document.documentElement"
-    width: int = page.evaluate(f"{root}.scrollWidth - {root}.clientWidth")
-    return width
+    assert overflow(person) <= 0
 
 
 def _tab_to(page: Page, name: str, key: str = "Tab") -> None:

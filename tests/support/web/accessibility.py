@@ -23,3 +23,10 @@ def findings(page: Page) -> list[str]:
         for rule in found["violations"]
         for node in rule["nodes"]
     ]
+
+
+def overflow(page: Page) -> int:
+    """Return by how much a page is wider than its window, in pixels."""
+    root = "document.documentElement"
+    width: int = page.evaluate(f"{root}.scrollWidth - {root}.clientWidth")
+    return width
