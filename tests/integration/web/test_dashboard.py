@@ -184,6 +184,11 @@ def test_a_dashboard_says_that_the_storer_is_away_and_goes_on_by_itself(
     expect(page.locator("#away")).to_contain_text("Not up to date since")
     expect(page.locator("#away")).to_contain_text("goes on by itself")
     expect(lights(page, "whale")).to_have_count(1)
+    web.stop()
+    expect(page.locator("#away")).to_contain_text("The web server can't be reached")
+    web = start_web(storer.address, "127.0.0.1:1", CYBER_DOJO_WEB_LISTEN=web.address)
+    expect(page.locator("#away")).to_contain_text("The server is away for a moment")
+    expect(lights(page, "whale")).to_have_count(1)  # what was known stays
     storer = start_service("storer", CYBER_DOJO_STORER_LISTEN=address)
     expect(page.locator("#away")).to_be_hidden()
     practised.press("whale", GREEN)

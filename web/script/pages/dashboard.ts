@@ -38,6 +38,8 @@ const order = element<HTMLSelectElement>("order");
 const show = element<HTMLSelectElement>("show");
 const away = element("away");
 
+const SETTLE_MILLISECONDS = 200;
+
 let session = new Session();
 let coming: Session | undefined; // what a new connection tells, until it has told all
 let hasAll = false;
@@ -51,9 +53,11 @@ let gone: { title: string; text: string } | undefined;
 
 listen(`${base}/dashboard/events`, {
   connected(is) {
-    isConnected = is;
     if (is) coming = new Session();
-    judge();
+    else {
+      isConnected = false;
+      judge();
+    }
   },
   lights(lights) {
     (coming ?? session).add(lights);
@@ -63,10 +67,14 @@ listen(`${base}/dashboard/events`, {
     if (coming) session = coming;
     coming = undefined;
     hasAll = true;
-    judge();
+    isConnected = true;
+    // Of a storer that is away, the web tier tells a new connection right behind this.
+    storerTrouble = undefined;
+    setTimeout(judge, SETTLE_MILLISECONDS);
     draw();
   },
   storer(told) {
+    isConnected = true;
     storerTrouble = told.title ? { title: told.title, text: told.text ?? "" } : undefined;
     judge();
   },
