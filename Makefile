@@ -45,18 +45,23 @@ clients: protos node-client ## pack the clients, into build/clients/
 
 ## The services
 
-images: engine protos launcher ## build the images of the services, and of the languages in images/suite.txt
+build/web/names.json: $(shell find web/static web/script -path web/script/node_modules -prune -o -type f -print) scripts/web.sh
+	@scripts/web.sh
+
+web: build/web/names.json ## bundle the scripts and styles of the web tier, into build/web/
+
+images: engine protos launcher web ## build the images of the services and of the web tier, and of the languages in images/suite.txt
 	@scripts/images.sh
 	@scripts/start-points.sh
 
-images-all: engine protos launcher ## build the images of the services and of all languages
+images-all: engine protos launcher web ## build the images of the services and of all languages
 	@scripts/images.sh --all
 	@scripts/start-points.sh
 
 image-%: engine ## build one language image, and its base images: make image-gcc_assert
 	@scripts/images.sh $*
 
-up: images ## start the services: storer on 127.0.0.1:4577, runner on 127.0.0.1:4597; TLS=1: with TLS and tokens
+up: images ## start all: storer on 127.0.0.1:4577, runner on 127.0.0.1:4597, the pages on 127.0.0.1:4500; TLS=1: with TLS and tokens
 	@scripts/up.sh
 
 machines: .venv/.installed ## write what each of several machines needs: make machines FOLDER=... MACHINES="n1=10.0.0.1 ..." ARCHIVE=...
@@ -79,10 +84,11 @@ prometheus: image-prometheus ## start a Prometheus beside the services, on 127.0
 
 demo: up ## set up, start the services, and show what they do; TLS=1: with TLS and tokens
 	@scripts/with-access $(python) scripts/demo.py
+	@scripts/web-address.sh
 
 ## The code
 
-test: setup lint lint-protos types node-client images ## set up, check everything, run all tests
+test: setup lint lint-protos types node-client web images ## set up, check everything, run all tests
 	@scripts/test-tools.sh
 	@$(python) -m pytest --numprocesses $(workers) --dist worksteal --cov --cov-report=
 	@$(python) -m coverage report --format=total | sed 's/.*/-- the tests cover & % of the lines, the services that they start not counted/'
@@ -137,15 +143,16 @@ lock-check: lock ## fail if requirements/ does not match pyproject.toml
 upgrade: .venv/.installed ## write requirements/ with the newest versions that pyproject.toml allows
 	@scripts/lock.sh --upgrade
 
-types: protos ## check the types
+types: protos web ## check the types
 	@$(python) -m mypy
+	@web/script/node_modules/.bin/tsc -p web/script
 
 format: .venv/.installed ## format the code
 	@.venv/bin/ruff check --fix-only
 	@.venv/bin/ruff format
 
 clean: ## remove what make created in this folder; images and katas stay
-	rm -rf build cyberdojo dojo/etcd/rpc_pb2.py* runner/launch/launcher .venv $(node)/node_modules $(node)/dist $(node)/src/gen *.egg-info
+	rm -rf build cyberdojo dojo/etcd/rpc_pb2.py* runner/launch/launcher .venv web/script/node_modules $(node)/node_modules $(node)/dist $(node)/src/gen *.egg-info
 
-.PHONY: help setup engine protos launcher node-client clients images images-all up machines push pull rollback down prometheus demo test test-unit fuzz fuzz-case coverage test-machines simulate test-languages bench lint lint-protos \
+.PHONY: help setup engine protos launcher node-client clients web images images-all up machines push pull rollback down prometheus demo test test-unit fuzz fuzz-case coverage test-machines simulate test-languages bench lint lint-protos \
 	release-protos lock lock-check upgrade types format clean

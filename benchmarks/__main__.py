@@ -29,6 +29,8 @@ from benchmarks import (
     storer_backup,
     storer_calls,
     storer_download,
+    web_dashboards,
+    web_tests,
 )
 from benchmarks.figures import Figure
 from benchmarks.places import temporary_place
@@ -54,6 +56,8 @@ MEASURES = {
     "several_calls": several_calls.measure,
     "several_etcd": several_etcd.measure,
     "several_faults": several_faults.measure,
+    "web_dashboards": web_dashboards.measure,
+    "web_tests": web_tests.measure,
 }
 RESULTS = Path(__file__).with_name("results.json")
 

@@ -50,15 +50,21 @@ class Tls:
 
 @dataclass(frozen=True)
 class Access:
-    """How to get in. A `token` is sent with every call; a function is asked for it each time."""
+    """How to get in. A `token` is sent with every call; a function is asked for it each time.
+
+    `participant` names whom a web tier makes a call for: guesses of ids are bounded for each.
+    """
 
     token: str | Callable[[], str] = ""
     tls: Tls | None = None
+    participant: Callable[[], str] | None = None
 
     def _metadata(self, request: Any) -> list[tuple[str, str]]:
         found = []
         if token := self.token() if callable(self.token) else self.token:
             found.append(("authorization", f"Bearer {token}"))
+        if self.participant is not None and (participant := self.participant()):
+            found.append(("cyber-dojo-participant", participant))
         about = getattr(request, "run", request)  # RunStream has a Run's request inside
         kata_id = getattr(about, "kata_id", "")
         # Metadata takes ASCII only. What can't be an id is refused by the service.

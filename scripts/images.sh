@@ -2,9 +2,9 @@
 # scripts/images.sh [NAME... | --all]
 #
 # Builds the images that are missing or out of date: cyber-dojo/storer and cyber-dojo/runner
-# (NAME services stands for both), cyber-dojo/ruby_lambdas, cyber-dojo/prometheus, what one of several
-# machines runs too (etcd, haproxy, registry), and language images,
-# cyberdojofoundation/<folder in images/languages>. Without NAME: the services, ruby_lambdas,
+# (NAME services stands for both), cyber-dojo/web, cyber-dojo/ruby_lambdas, cyber-dojo/prometheus, what
+# one of several machines runs too (etcd, haproxy, registry), and language images,
+# cyberdojofoundation/<folder in images/languages>. Without NAME: the services, web, ruby_lambdas,
 # the languages in images/suite.txt, and on one of several machines what it runs. With --all: all
 # languages instead. Base images are built first.
 #
@@ -22,7 +22,7 @@ export BUILDX_BUILDER=default
 
 folder_of() {
     case $1 in
-        services | ruby_lambdas | prometheus | etcd | haproxy | registry) echo "images/$1" ;;
+        services | web | ruby_lambdas | prometheus | etcd | haproxy | registry) echo "images/$1" ;;
         *) echo "images/languages/$1" ;;
     esac
 }
@@ -38,7 +38,7 @@ add() {
     [[ " ${names[*]} " != *" $1 "* ]] || return 0
     folder=$(folder_of "$1")
     [ -e "$folder/Dockerfile" ] || fail "there is no image called $1" \
-        "the names are services, ruby_lambdas, prometheus, etcd, haproxy, registry and those in images/languages: $(cd images/languages && echo *)"
+        "the names are services, web, ruby_lambdas, prometheus, etcd, haproxy, registry and those in images/languages: $(cd images/languages && echo *)"
     for base in $(bases_of "$folder"); do
         case $base in cyberdojofoundation/*) add "${base#*/}" ;; esac
     done
@@ -91,13 +91,19 @@ services() {
     build "cyber-dojo/runner:$CYBER_DOJO_TAG" build/context/services --target runner
 }
 
+web() {
+    scripts/services-context.sh build/context/services
+    scripts/web-context.sh build/context/web build/context/services
+    build "cyber-dojo/web:$CYBER_DOJO_TAG" build/context/web
+}
+
 names=()
 # Where the settings name deploy/machine, this is one of several machines.
 of_machine=()
 [[ ${COMPOSE_FILE:-} != *deploy/machine/* ]] || of_machine=(etcd haproxy registry)
 case "$*" in
-    "") for name in services ruby_lambdas "${of_machine[@]}" $(sed 's/#.*//' images/suite.txt); do add "$name"; done ;;
-    --all) for name in services ruby_lambdas "${of_machine[@]}" $(cd images/languages && echo *); do add "$name"; done ;;
+    "") for name in services web ruby_lambdas "${of_machine[@]}" $(sed 's/#.*//' images/suite.txt); do add "$name"; done ;;
+    --all) for name in services web ruby_lambdas "${of_machine[@]}" $(cd images/languages && echo *); do add "$name"; done ;;
     *) for name; do add "$name"; done ;;
 esac
 
@@ -105,6 +111,7 @@ bases=()
 for name in "${names[@]}"; do
     folder=$(folder_of "$name")
     [ ! -e "$folder/packages.txt" ] || bases+=("$folder")
+    [ "$name" != web ] || [[ " ${bases[*]} " = *" images/services "* ]] || bases+=(images/services)
 done
 [ ${#bases[@]} = 0 ] || images/base/build.sh "${bases[@]}"
 
@@ -114,6 +121,7 @@ for name in "${names[@]}"; do
     progress=" ($count of ${#names[@]})"
     case $name in
         services) services ;;
+        web) web ;;
         ruby_lambdas | prometheus | etcd | haproxy | registry) build "cyber-dojo/$name:$CYBER_DOJO_TAG" "images/$name" ;;
         *) language "$name" ;;
     esac

@@ -186,15 +186,37 @@ digest() {
         xargs -0 sha256sum | sha256sum | cut -c 1-64
 }
 
+# wheels_of_images: sets processor, and in wheels pip's options that choose wheels for the images:
+# for their Python and the engine's processor, not for those of this host. They may need at most the C
+# library of Debian 12, which is glibc 2.36.
+wheels_of_images() {
+    local minor
+    case $(docker version --format '{{.Server.Arch}}') in
+        amd64) processor=x86_64 ;;
+        arm64) processor=aarch64 ;;
+        *) processor=$(uname --machine) ;;
+    esac
+    wheels=(--implementation cp --python-version 3.11 --only-binary :all: --platform "manylinux2014_$processor")
+    for minor in {18..36}; do
+        wheels+=(--platform "manylinux_2_${minor}_$processor")
+    done
+}
+
 # use_access: says where certificates and callers are. With TLS=1, it also sets what the services and
 # their callers need for TLS and tokens.
 use_access() {
     local folder=${CYBER_DOJO_ACCESS_DIRECTORY:-/var/lib/${CYBER_DOJO_NAMESPACE:-cyber-dojo}/access}
     export CYBER_DOJO_ACCESS_DIRECTORY=$folder
+    export CYBER_DOJO_WEB_DIRECTORY="${CYBER_DOJO_WEB_DIRECTORY:-/var/lib/${CYBER_DOJO_NAMESPACE:-cyber-dojo}/web}"
+    # What the web tier keeps secret is readable by nobody but whom it runs as.
+    export CYBER_DOJO_WEB_USER="${CYBER_DOJO_WEB_USER:-$(id -u):$(id -g)}"
     [ "${TLS:-}" = 1 ] || return 0
     export CYBER_DOJO_TLS_CERTIFICATE="${CYBER_DOJO_TLS_CERTIFICATE:-$folder/server.pem}"
     export CYBER_DOJO_TLS_KEY="${CYBER_DOJO_TLS_KEY:-$folder/server.key}"
     export CYBER_DOJO_CALLERS="${CYBER_DOJO_CALLERS:-$folder/callers}"
     export CYBER_DOJO_CA="${CYBER_DOJO_CA:-$folder/ca.pem}"
+    # Where the web tier's container has its own, as scripts/web-access.sh makes them.
+    export CYBER_DOJO_WEB_CA="${CYBER_DOJO_WEB_CA:-/web/ca.pem}"
+    export CYBER_DOJO_WEB_TOKEN_FILE="${CYBER_DOJO_WEB_TOKEN_FILE:-/web/web.token}"
     [ -n "${CYBER_DOJO_TOKEN:-}" ] || export CYBER_DOJO_TOKEN_FILE="${CYBER_DOJO_TOKEN_FILE:-$folder/operator.token}"
 }

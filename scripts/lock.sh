@@ -16,14 +16,19 @@ mkdir -p build/lock
 lock() {
     local name=$1
     shift
-    cp "requirements/$name" "build/lock/$name"
+    [ ! -e "requirements/$name" ] || cp "requirements/$name" "build/lock/$name"
     logged "lock-$name" .venv/bin/uv pip compile --python .venv/bin/python --python-version 3.11 --generate-hashes \
         --custom-compile-command "make lock" --extra traces --output-file "build/lock/$name" "$@" pyproject.toml
+    # Behind an empty line uv lists what it left out.
+    sed -i '/^$/,$d' "build/lock/$name"
     cmp --quiet "build/lock/$name" "requirements/$name" || cp "build/lock/$name" "requirements/$name"
 }
 
 say "locking the Python packages that pyproject.toml names"
 # For the services' images: Debian 12's Python, on x86-64 and 64-bit ARM.
 lock services.txt --python-platform x86_64-manylinux_2_36 "$@"
+# For the web tier's image, beside those. What services.txt has is not listed again.
+mapfile -t of_services < <(sed -n 's/^\([a-z0-9_.-]*\)==.*/--no-emit-package=\1/p' requirements/services.txt)
+lock web.txt --extra web --python-platform x86_64-manylinux_2_36 --constraint requirements/services.txt "${of_services[@]}" "$@"
 # For .venv: the same versions, and the development tools, for Python 3.11 and newer.
-lock dev.txt --universal --group dev --constraint requirements/services.txt "$@"
+lock dev.txt --universal --extra web --group dev --constraint requirements/services.txt "$@"

@@ -9,7 +9,7 @@ for service in storer runner; do
         fail "there are no images to go back to: nothing was replaced yet" \
             "docker images cyber-dojo/$service lists those that there are; CYBER_DOJO_TAG=... scripts/up.sh starts them"
 done
-for image in languages exercises custom ruby_lambdas; do
+for image in web languages exercises custom ruby_lambdas; do
     # Without a former one, this one ran before too.
     [ -n "$(id_of "cyber-dojo/$image:previous$suffix")" ] || [ -z "$(id_of "cyber-dojo/$image:$CYBER_DOJO_TAG")" ] ||
         docker image tag "cyber-dojo/$image:$CYBER_DOJO_TAG" "cyber-dojo/$image:previous$suffix"

@@ -24,23 +24,13 @@ unpack() {
     echo "$inputs" >"$context.$folder"
 }
 
-# The wheels are for the image's Python and the engine's processor, not for those of this host.
-# They may need at most the C library of Debian 12, which is glibc 2.36.
-case $(docker version --format '{{.Server.Arch}}') in
-    amd64) processor=x86_64 ;;
-    arm64) processor=aarch64 ;;
-    *) processor=$(uname --machine) ;;
-esac
-platforms=(--platform "manylinux2014_$processor")
-for minor in {18..36}; do
-    platforms+=(--platform "manylinux_2_${minor}_$processor")
-done
+wheels_of_images
 
 requirements=requirements/services.txt
 inputs=$(cat $requirements scripts/services-context.sh | sha256sum)
 [ "$(cat "$context.dependencies" 2>/dev/null)" = "$inputs $processor" ] || say "downloading the Python packages for the services' images"
 unpack dependencies "$inputs $processor" --require-hashes --requirement $requirements \
-    --implementation cp --python-version 3.11 "${platforms[@]}" --only-binary :all:
+    "${wheels[@]}"
 
 # Built from a copy, because in the checkout setuptools would also take what it left there the last
 # time, deleted modules included.

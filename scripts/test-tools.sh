@@ -6,6 +6,7 @@ set -euo pipefail
 have mkfs.xfs || install_packages "the tests simulate power failures on ext4 and xfs" xfsprogs
 have faketime || install_packages "the tests set a storer's clock back" faketime
 have ip || install_packages "the tests start several machines, in namespaces" iproute2
+have chromium || install_packages "the tests use the pages in it" chromium
 have zstd || install_packages "the tests unpack what the storer compressed" zstd
 
 # The following are unpacked and not installed: Debian's packages would start services on this

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Starts both services and waits until they are healthy. With TLS=1 they have TLS and tokens; what is
+# Starts both services and the web tier, and waits until they are healthy. With TLS=1 they have TLS and tokens; what is
 # missing for that is made first.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
@@ -9,6 +9,7 @@ etcd_patience_seconds=900
 
 use_access
 [ "${TLS:-}" != 1 ] || scripts/access.sh
+scripts/web-access.sh
 
 # On one of several machines: without a majority of etcd's members, the storer would end again and
 # again. Those of the other machines may be started in the next minutes.
@@ -85,7 +86,7 @@ is_replaced() {
 }
 
 # Those of a version that kept no images when it was started, so that one can go back to it.
-for service in storer runner languages exercises custom; do
+for service in storer runner web languages exercises custom; do
     container=$(container_of "$service")
     running=$(image_of "$service")
     running=${running%:*}:running$suffix
@@ -171,7 +172,7 @@ fi
 comm -23 <(echo "$former_volumes") <(anonymous_volumes) | sed '/^$/d' |
     xargs --no-run-if-empty docker volume rm >/dev/null
 deadline=$((SECONDS + patience_seconds))
-for service in storer runner; do
+for service in web storer runner; do
     container=$(container_of "$service")
     until read -r health restarts < <(state "$container") && [ "$health" = healthy ]; do
         problem=
@@ -193,16 +194,19 @@ python_in_container() {
 }
 host=${CYBER_DOJO_HOST:-127.0.0.1}
 ports=("${CYBER_DOJO_STORER_PORT:-4577}" "${CYBER_DOJO_RUNNER_PORT:-4597}")
+closed=("${ports[@]}")
+[ "${CYBER_DOJO_WEB_HOST:-127.0.0.1}" != 127.0.0.1 ] || closed+=("${CYBER_DOJO_WEB_PORT:-4500}")
 if [ "$host" = 127.0.0.1 ]; then
     image=$(docker inspect --format '{{.Image}}' "$container")
     addresses=$(python_in_container host - <scripts/local_addresses.py)
     # shellcheck disable=SC2086  # one argument for each address
-    open=$(python_in_container bridge - "${ports[*]}" $addresses <scripts/answering.py)
+    open=$(python_in_container bridge - "${closed[*]}" $addresses <scripts/answering.py)
     [ -z "$open" ] || fail "other machines can reach the services at ${open//$'\n'/, }" \
         "stop them (make down), and start them from the docker-compose.yml of this checkout, which has them listen on 127.0.0.1"
 fi
 ruby_image=$(awk '$1 == "CYBER_DOJO_RUNNER_RUBY_IMAGE:" { print $2 }' <<<"$config")
-keep_running "$(image_of storer)" "$(image_of runner)" "$(image_of languages)" "$(image_of exercises)" \
+keep_running "$(image_of storer)" "$(image_of runner)" "$(image_of web)" "$(image_of languages)" "$(image_of exercises)" \
     "$(image_of custom)" "$ruby_image"
+scripts/web-address.sh
 say "storer listens on $host:${ports[0]}, runner on $host:${ports[1]}"
 [ "${TLS:-}" != 1 ] || say "to call them: export CYBER_DOJO_CA=$CYBER_DOJO_CA CYBER_DOJO_TOKEN_FILE=${CYBER_DOJO_TOKEN_FILE:-}"

@@ -110,7 +110,7 @@ def composed(
     engine: Engine, namespace: Namespace, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Composed]:
     """The services, started by compose on free ports."""
-    storer_port, runner_port = free_ports(2)
+    storer_port, runner_port, web_port = free_ports(3)
     pair = Composed(
         {
             **os.environ,
@@ -124,6 +124,8 @@ def composed(
             "CYBER_DOJO_ARCHIVE_DIRECTORY": str(tmp_path_factory.mktemp("archive")),
             "CYBER_DOJO_LOG_DIRECTORY": str(tmp_path_factory.mktemp("log")),
             "CYBER_DOJO_ACCESS_DIRECTORY": str(tmp_path_factory.mktemp("access")),
+            "CYBER_DOJO_WEB_PORT": web_port,
+            "CYBER_DOJO_WEB_DIRECTORY": str(tmp_path_factory.mktemp("web")),
         }
     )
     try:
@@ -131,7 +133,7 @@ def composed(
         yield pair
     finally:
         pair.compose("down", "--volumes")
-        for name in ("storer", "runner", "languages", "exercises", "custom", "ruby_lambdas"):
+        for name in ("storer", "runner", "web", "languages", "exercises", "custom", "ruby_lambdas"):
             for tag in ("running", "previous"):
                 with contextlib.suppress(docker.errors.ImageNotFound):
                     engine.api.remove_image(f"cyber-dojo/{name}:{tag}-{namespace.name}")

@@ -21,11 +21,13 @@ from dojo import limits
 from runner.settings import RunnerSettings
 from storer.settings import StorerSettings
 from support.paths import TOP
+from web.settings import WebSettings
 
 PAGES = sorted([*TOP.glob("*.md"), *(TOP / "docs").rglob("*.md")])
 MAP = (TOP / "docs/changing.md").read_text()
 FOLDERS = {path.name for path in TOP.iterdir() if path.is_dir()}
-PACKAGES = ("cyber_dojo_client", "storer", "runner", "dojo", "cli", "replay", "benchmarks")
+PACKAGES = ("cyber_dojo_client", "storer", "runner", "web", "dojo", "cli", "replay", "benchmarks")
+FILES = {"replay.jsonl", "web.token"}  # which look like modules
 MAPPED = [*PACKAGES[:-1], "tests/support"]
 RPCS = [
     method
@@ -81,9 +83,9 @@ def test_the_map_says_where_each_rpc_is() -> None:
     )
 
 
-@pytest.mark.parametrize("settings", [StorerSettings, RunnerSettings])
+@pytest.mark.parametrize("settings", [StorerSettings, RunnerSettings, WebSettings])
 def test_every_setting_is_explained_to_operators(
-    settings: type[StorerSettings] | type[RunnerSettings],
+    settings: type[StorerSettings | RunnerSettings | WebSettings],
 ) -> None:
     text = (TOP / "docs/running.md").read_text()
     for field in fields(settings):
@@ -112,7 +114,7 @@ def test_what_a_page_names_of_the_repository_exists(page: Path) -> None:
         path = code.partition("::")[0]
         if re.fullmatch(r"[\w.+/-]+", path) and path.split("/")[0] in FOLDERS and "/" in path:
             assert (TOP / path).exists(), code
-        elif re.fullmatch(rf"({'|'.join(PACKAGES)})(\.\w+)+", code) and code != "replay.jsonl":
+        elif re.fullmatch(rf"({'|'.join(PACKAGES)})(\.\w+)+", code) and code not in FILES:
             assert pkgutil.resolve_name(code) is not None, code
         elif target := re.match(r"make ([\w-]+)", code):
             assert any(fnmatch.fnmatch(target[1], each) for each in TARGETS), code

@@ -40,8 +40,9 @@ def group(name: str) -> Iterator[str]:
         ("services.txt", PYPROJECT["project"]["dependencies"]),
         ("dev.txt", [*PYPROJECT["project"]["dependencies"], *group("dev")]),
         ("dev.txt", PYPROJECT["build-system"]["requires"]),
+        ("web.txt", PYPROJECT["project"]["optional-dependencies"]["web"]),
     ],
-    ids=["services", "development", "build"],
+    ids=["services", "development", "build", "web"],
 )
 def test_a_lock_pins_every_requirement(lock: str, asked: list[str]) -> None:
     pinned = pins(lock)

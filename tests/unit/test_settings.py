@@ -18,6 +18,7 @@ from dojo.service.settings import (
 from runner.settings import RunnerSettings
 from storer.settings import StorerSettings
 from support.paths import TOP
+from web.settings import WebSettings
 
 LISTEN = "CYBER_DOJO_STORER_LISTEN"
 
@@ -52,7 +53,9 @@ def test_settings_are_read_from_the_environment() -> None:
 
 def test_the_names_of_all_settings_are_known() -> None:
     of_services = {
-        each.metadata["name"] for kind in (StorerSettings, RunnerSettings) for each in fields(kind)
+        each.metadata["name"]
+        for kind in (StorerSettings, RunnerSettings, WebSettings)
+        for each in fields(kind)
     }
     assert of_services - setting_names.NAMES == {"DOCKER_HOST"}
     used = set(re.findall(r"\$\{(CYBER_DOJO_\w+)", (TOP / "docker-compose.yml").read_text()))

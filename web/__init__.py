@@ -1,0 +1,1 @@
+"""The web tier: the pages with which a group practises, on a storer and a runner."""

@@ -1,0 +1,1 @@
+"""Differences of two lights, side by side."""

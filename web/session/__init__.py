@@ -1,0 +1,1 @@
+"""What a session came to: its lights, how they lie in time, and pictures of them."""

@@ -1,0 +1,1 @@
+"""What streams to browsers: server-sent events, and the watches behind them."""
