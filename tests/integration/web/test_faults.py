@@ -11,6 +11,7 @@ from playwright.sync_api import Page, expect
 from cyberdojo.startpoints.v1 import startpoints_pb2, startpoints_pb2_grpc
 from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
 from support.services import Service, free_ports, wait_until
+from support.storer.disks import MIB, Disk, a_disk, storer_on
 from support.web import steps
 
 
@@ -70,15 +71,20 @@ def pair(
     pair.stop()
 
 
-@pytest.fixture
-def kata(pair: Pair) -> Iterator[str]:
-    """The id of a kata of that pair."""
-    with grpc.insecure_channel(pair.storer.address) as channel:
+def a_kata(address: str) -> str:
+    """Create a kata by the storer at an address; return its id."""
+    with grpc.insecure_channel(address) as channel:
         asked = startpoints_pb2.GetStartPointRequest(language="Bash, shunit2")
         start_points = startpoints_pb2_grpc.StartPointsServiceStub(channel)
         manifest = start_points.GetStartPoint(asked).manifest
         storer = storer_pb2_grpc.StorerServiceStub(channel)
-        kata_id = storer.CreateKata(storer_pb2.CreateKataRequest(manifest=manifest)).kata_id
+        return storer.CreateKata(storer_pb2.CreateKataRequest(manifest=manifest)).kata_id
+
+
+@pytest.fixture
+def kata(pair: Pair) -> Iterator[str]:
+    """The id of a kata of that pair."""
+    kata_id = a_kata(pair.storer.address)
     yield kata_id
     with grpc.insecure_channel(pair.storer.address) as channel:
         storer = storer_pb2_grpc.StorerServiceStub(channel)
@@ -157,6 +163,38 @@ def test_a_runner_whose_disk_is_full(person: Page, pair: Pair) -> None:
         pair.runner.stop()
         pair.new_runner()
     expect(person.locator("#run-state")).to_contain_text("Light 2, red")
+
+
+@pytest.fixture
+def on_disk(
+    tmp_path: Path, start_service: Callable[..., Service], start_points: Path
+) -> Iterator[tuple[Disk, str]]:
+    """A disk, and the address of a storer that has its katas there."""
+    environ = {"CYBER_DOJO_START_POINTS": str(start_points)}
+    with (
+        a_disk(tmp_path / "data", 160 * MIB) as disk,
+        storer_on(tmp_path, start_service, **environ) as (_, service),
+    ):
+        yield disk, service.address
+
+
+def test_a_storer_whose_disk_is_full(
+    on_disk: tuple[Disk, str],
+    start_web: Callable[..., Service],
+    runner_service: Service,
+    new_person: Callable[..., Page],
+) -> None:
+    disk, storer = on_disk
+    web = start_web(storer, runner_service.address)
+    person = new_person(network_fails=True)
+    steps.join(person, f"http://{web.address}", a_kata(storer))
+    disk.fill()
+    steps.write(person, source_of(person), "typed on a full disk" * 1000)
+    expect(steps.save_state(person)).to_contain_text("disk is full")
+    steps.expect_saved(person, "unsaved")
+    disk.make_room()
+    steps.expect_saved(person, "saved")
+    web.stop()
 
 
 def test_a_runner_that_is_full(
