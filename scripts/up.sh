@@ -155,7 +155,7 @@ fi
 # New images of start points get new volumes, and the storer is recreated to mount them. Compose
 # leaves the former volumes behind.
 former_volumes=$(anonymous_volumes)
-logged compose-up scripts/compose up --detach --renew-anon-volumes --always-recreate-deps storer runner
+logged compose-up scripts/compose up --detach --renew-anon-volumes --always-recreate-deps storer runner web
 # What one of several machines runs too. The router reads its configuration again.
 IFS=, read -ra parts <<<"${COMPOSE_PROFILES:-}"
 if [ ${#parts[@]} -gt 0 ]; then

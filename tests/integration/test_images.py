@@ -49,6 +49,7 @@ def test_each_version_and_namespace_has_images_of_its_own() -> None:
             "custom": f"cyber-dojo/custom:{tag}",
             "ruby": f"cyber-dojo/ruby_lambdas:{tag}",
             "prometheus": f"cyber-dojo/prometheus:{tag}",
+            "web": f"cyber-dojo/web:{tag}",
         }
 
 

@@ -41,7 +41,8 @@ def modules() -> list[str]:
 def subclasses(kind: type) -> Iterator[type]:
     each: type
     for each in kind.__subclasses__():
-        yield each
+        if not each.__module__.startswith("support."):  # one of a simulation
+            yield each
         yield from subclasses(each)
 
 

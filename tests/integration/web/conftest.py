@@ -67,9 +67,12 @@ def http(web: str) -> Iterator[httpx.Client]:
         yield client
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """A browser, one for all tests of a worker."""
+    """A browser, one for the tests of a module.
+
+    While there is one, nothing else in this thread can have an event loop.
+    """
     expect.set_options(timeout=PATIENCE_MILLISECONDS)
     with chromium() as browser:
         yield browser

@@ -223,6 +223,13 @@ class Etcd:
         begin, end = _encoded(_FILLING.encode()), _encoded(_FILLING.encode() + b"\xff")
         self.call("kv/deleterange", {"key": begin, "range_end": end})
 
+    def enlarge(self) -> None:
+        """Start again with room for 2 GiB, and take changes again."""
+        self.stop()
+        self._quota_bytes = 0
+        self.start()
+        self.make_room()
+
     def make_room(self) -> None:
         """Give the room of what was deleted free again, as docs/many-machines.md tells operators.
 

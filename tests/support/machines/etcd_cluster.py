@@ -37,10 +37,15 @@ class EtcdCluster:
 
         A leader that is cut off takes itself for one for a while; then the newest is returned.
         """
-        wait_until(self._leader, HEALTHY_SECONDS)
-        found = self._leader()
-        assert found is not None
-        return found
+        found: list[Etcd] = []
+
+        def is_there() -> bool:
+            if (leader := self._leader()) is not None:
+                found.append(leader)
+            return bool(found)
+
+        wait_until(is_there, HEALTHY_SECONDS)
+        return found[0]
 
     def have_lead(self, name: str) -> None:
         """Have a member lead; all of them are there."""
