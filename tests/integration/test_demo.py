@@ -299,13 +299,13 @@ def test_a_service_that_died_is_started_again(composed: Composed, engine: Engine
 def next_tag(namespace: Namespace, engine: Engine) -> Iterator[str]:
     """The tag of images of the services that differ from those of `make images` in a label."""
     tag = f"next-{namespace.name}"
-    for service in ("storer", "runner"):
+    for service in ("storer", "runner", "web"):
         image = f"cyber-dojo/{service}"
         text = f"FROM {image}:latest\nLABEL next=1\n".encode()
         build = ["docker", "build", "--quiet", "--tag", f"{image}:{tag}", "-"]
         subprocess.run(build, input=text, check=True, capture_output=True)
     yield tag
-    for service in ("storer", "runner"):
+    for service in ("storer", "runner", "web"):
         engine.api.remove_image(f"cyber-dojo/{service}:{tag}", force=True)
 
 

@@ -227,8 +227,17 @@ class Etcd:
         """Start again with room for 2 GiB, and take changes again."""
         self.stop()
         self._quota_bytes = 0
-        self.start()
+        self.begin()
+        wait_until(self._answers, HEALTHY_SECONDS)  # it is not healthy before
         self.make_room()
+        self.wait_until_healthy()
+
+    def _answers(self) -> bool:
+        try:
+            self.call("maintenance/status", {})
+        except (OSError, EtcdError, http.client.HTTPException):
+            return False
+        return True
 
     def make_room(self) -> None:
         """Give the room of what was deleted free again, as docs/many-machines.md tells operators.
