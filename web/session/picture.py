@@ -25,6 +25,8 @@ _FONT = "system-ui, 'DejaVu Sans', 'Liberation Sans', sans-serif"
 _ROW, _LIGHT, _FOLD, _EMPTY = 28, 20, 64, 10
 _NAMES, _SIDE, _TOP, _MARGIN = 110, 150, 92, 20
 _TICK_ROOM = 46
+# What a session of a few minutes needs besides its lights.
+_LEGEND, _TITLE_LETTER = 400, 13
 _INK, _PALE, _LINE = "#1b1f24", "#57606a", "#d0d7de"
 
 
@@ -82,7 +84,8 @@ def picture(
     timeline = fold(times, now)
     rows = [cells(each, timeline) for each in standings]
     places = _places(timeline, rows)
-    width = _MARGIN + _NAMES + places[-1] + _SIDE + _MARGIN
+    drawn = _NAMES + places[-1] + _SIDE
+    width = _MARGIN + max(drawn, _LEGEND, len(title) * _TITLE_LETTER) + _MARGIN
     height = _TOP + max(len(standings), 1) * _ROW + 64
     svg = ET.Element(
         "svg",

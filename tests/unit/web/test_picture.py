@@ -99,3 +99,11 @@ def test_a_png_is_twice_as_large_unless_that_is_too_large() -> None:
 def test_what_can_not_be_drawn_is_told() -> None:
     with pytest.raises(PictureFailed, match="ParseError"):
         asyncio.run(Painter().png("<svg"))
+
+
+def test_a_session_of_one_moment_has_room_for_its_title_and_legend() -> None:
+    title = "A title of some sixty characters, which is not a short one"
+    svg = parsed(picture(title, session(), START))
+    assert int(svg.attrib["width"]) > len(title) * 12
+    places = [float(each.attrib["x"]) for each in svg.iter() if each.attrib.get("x", "").isdigit()]
+    assert max(places) < int(svg.attrib["width"])
