@@ -224,6 +224,10 @@ class Archive(ABC):
         """Return the highest generation whose storers have written; 0 if there is none."""
         return 0
 
+    @abstractmethod
+    def note_generation(self, number: int) -> None:
+        """Note that storers of several machines write in this generation from now on."""
+
     def newest_number(self, kata_id: str) -> int:
         """Return the newest edition of a kata as a number; 0 if there is none.
 
@@ -354,6 +358,9 @@ class NoArchive(Archive):
         return []
 
     def ask(self) -> None:
+        """Do nothing."""
+
+    def note_generation(self, number: int) -> None:
         """Do nothing."""
 
     def delete_body(self, kata_id: str, name: str) -> None:

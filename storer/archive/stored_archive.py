@@ -116,15 +116,19 @@ class StoredArchive(Archive):
         if self._editions is not None:
             number = self._editions.generation()
             if found is None or found[0] < number:
-                self._note_generation(number, _SEVERAL)
+                self.note_generation(number)
         elif found is not None:
             number, writer = found
             if writer != _ALONE:
                 number += 1
-                self._note_generation(number, _ALONE)
+                self._write_generation(number, _ALONE)
             self._editions = AloneEditions(number)
 
-    def _note_generation(self, number: int, writer: str) -> None:
+    def note_generation(self, number: int) -> None:
+        """Note that storers of several machines write in this generation from now on."""
+        self._write_generation(number, _SEVERAL)
+
+    def _write_generation(self, number: int, writer: str) -> None:
         self._store.write(_GENERATION, iter([f"{number} {writer}\n".encode()]))
 
     @property

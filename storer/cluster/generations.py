@@ -14,6 +14,8 @@ from dojo.errors import EtcdUnavailable
 from dojo.etcd.client import Etcd, OutcomeUnknown, is_absent, is_unchanged, put
 from storer.cluster.keys import RecordKeys
 
+_TOO_LATE = "another call has just begun a generation"
+
 
 class Generations:
     """The generation of the etcd that is in use; the first is 0. Any thread may use it."""
@@ -30,13 +32,14 @@ class Generations:
         self.current = 0 if found is None else int(found.value)
         return self.current
 
-    def begin(self, after: int) -> int:
-        """Begin a generation after the one in etcd, and after that number; return its number.
+    def begin(self, number: int) -> None:
+        """Begin the generation of this number, which is after the one in etcd.
 
         Raises EtcdUnavailable, also if others do so at the same moment.
         """
         found = self._etcd.get(self._key)
-        number = max(after, 0 if found is None else int(found.value)) + 1
+        if found is not None and int(found.value) >= number:
+            raise EtcdUnavailable(_TOO_LATE)
         condition = (
             is_absent(self._key) if found is None else is_unchanged(self._key, found.revision)
         )
@@ -45,6 +48,5 @@ class Generations:
         except OutcomeUnknown as error:
             raise EtcdUnavailable(str(error)) from error
         if revision is None:
-            raise EtcdUnavailable("another call has just begun a generation")
+            raise EtcdUnavailable(_TOO_LATE)
         self.current = number
-        return number

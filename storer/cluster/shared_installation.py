@@ -98,7 +98,11 @@ class SharedInstallation(Installation):
 
     def accept_etcd(self) -> int:
         """Begin a generation after those that the archive knows."""
-        return self.owners.generations.begin(self._archive.generation())
+        number = max(self.owners.generations.read(), self._archive.generation()) + 1
+        # The archive first: no file may be of a generation that the archive does not know of.
+        self._archive.note_generation(number)
+        self.owners.generations.begin(number)
+        return number
 
     def own_ids(self) -> list[str]:
         """Return the ids of the katas that this machine owns."""

@@ -137,6 +137,16 @@ def test_the_last_machine_goes_on_alone_and_is_one_of_several_again(
     with refused(grpc.StatusCode.NOT_FOUND):
         storers.katas(1).get(deleted)
 
+    wait_until(lambda: {storers.record_count(each) for each in (here, elsewhere)} == {0})
+    for service in storers.services:
+        service.stop()
+    storers.start_again(0, CYBER_DOJO_ETCD="")
+    for kata_id, newest in ((here, 4), (elsewhere, 3)):
+        check(storers.katas(0), kata_id, newest)
+        record(storers.katas(0), kata_id, newest + 1)
+        folder = storers.containers[0].folder(kata_id)
+        wait_until_copied(folder, whale=newest + 1)
+
 
 def test_a_storer_that_is_alone_has_no_etcd_to_accept(
     make_storers: Callable[[Etcd], Storers],
