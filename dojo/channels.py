@@ -122,11 +122,8 @@ def _token(address: str, settings: CallerSettings) -> str | Callable[[], str]:
     path = settings.token_file
 
     def read() -> Secret:
-        text = (
-            (named_file.read("CYBER_DOJO_TOKEN_FILE", path) or b"")
-            .decode("utf-8", "replace")
-            .strip()
-        )
+        content = named_file.read("CYBER_DOJO_TOKEN_FILE", path) or b""
+        text = content.decode("utf-8", "replace").strip()
         try:
             return Secret(text)
         except ValueError as error:

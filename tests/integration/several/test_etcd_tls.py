@@ -7,12 +7,12 @@ from pathlib import Path
 import grpc
 import pytest
 
-from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
+from cyberdojo.runner.v1 import runner_pb2_grpc
 from dojo.errors import EtcdUnavailable
 from dojo.etcd.connection import connect as connect_to_etcd
 from dojo.service.settings import CommonSettings, load
 from support.machines.etcd import Etcd, EtcdTls
-from support.runner.submissions import AVATAR, COLOUR_RULE, GREEN, PYTHON
+from support.runner.submissions import AVATAR, GREEN, a_run
 from support.storer.several import Storers
 from support.storer.storing import a_test
 
@@ -37,15 +37,7 @@ def test_machines_agree_in_an_etcd_with_tls(
         machines.add_runner(number)
     kata_id = machines.katas(0).started(AVATAR)
     runner = runner_pb2_grpc.RunnerServiceStub(connect(machines.runner_address(1)))
-    request = runner_pb2.RunRequest(
-        kata_id=kata_id,
-        avatar=AVATAR,
-        image_name=PYTHON,
-        files={"cyber-dojo.sh": b"echo tests: passed"},
-        max_seconds=30,
-        colour_rule=COLOUR_RULE,
-    )
-    assert runner.Run(request, timeout=60).colour == GREEN
+    assert runner.Run(a_run(kata_id), timeout=60).colour == GREEN
     assert machines.katas(1).stub.RecordTest(a_test(kata_id, AVATAR)).light.number == 1
     assert machines.owner(kata_id) == 0
 

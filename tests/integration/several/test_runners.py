@@ -7,7 +7,7 @@ import pytest
 
 from cyberdojo.runner.v1 import runner_pb2, runner_pb2_grpc
 from support.machines.etcd import Etcd
-from support.runner.submissions import AVATAR, COLOUR_RULE, GREEN, PYTHON
+from support.runner.submissions import AVATAR, GREEN, a_run
 from support.services import wait_until
 from support.storer.several import Storers
 from support.storer.storing import Katas, refused
@@ -33,20 +33,9 @@ def run(
 
     def run(number: int, kata_id: str) -> runner_pb2.RunResponse:
         channel = connect(machines.runner_address(number))
-        return runner_pb2_grpc.RunnerServiceStub(channel).Run(a_run(kata_id), timeout=60)
+        return runner_pb2_grpc.RunnerServiceStub(channel).Run(a_run(kata_id, SCRIPT), timeout=60)
 
     return run
-
-
-def a_run(kata_id: str) -> runner_pb2.RunRequest:
-    return runner_pb2.RunRequest(
-        kata_id=kata_id,
-        avatar=AVATAR,
-        image_name=PYTHON,
-        files={"cyber-dojo.sh": SCRIPT},
-        max_seconds=30,
-        colour_rule=COLOUR_RULE,
-    )
 
 
 def test_runs_of_a_kata_are_all_in_the_sandbox_of_its_owner(
@@ -63,7 +52,8 @@ def test_output_comes_from_the_owner_while_the_tests_run(
 ) -> None:
     kata_id = machines.katas(0).started(AVATAR)
     stub = runner_pb2_grpc.RunnerServiceStub(connect(machines.runner_address(1)))
-    parts = list(stub.RunStream(runner_pb2.RunStreamRequest(run=a_run(kata_id)), timeout=60))
+    request = runner_pb2.RunStreamRequest(run=a_run(kata_id, SCRIPT))
+    parts = list(stub.RunStream(request, timeout=60))
     assert parts[-1].result.colour == GREEN
     assert len(parts) > 1
     assert machines.owner(kata_id) == 0
@@ -86,15 +76,15 @@ def test_a_run_is_not_answered_by_a_machine_that_etcd_does_not_confirm(
 ) -> None:
     kata_id = machines.katas(0).started(AVATAR)
     stub = runner_pb2_grpc.RunnerServiceStub(connect(machines.runner_address(0)))
-    assert stub.Run(a_run(kata_id), timeout=60).colour == GREEN
+    assert stub.Run(a_run(kata_id, SCRIPT), timeout=60).colour == GREEN
     own_etcd.freeze()
     try:
         with refused(grpc.StatusCode.UNAVAILABLE, reason="ETCD_UNAVAILABLE"):
-            stub.Run(a_run(kata_id), timeout=60)
+            stub.Run(a_run(kata_id, SCRIPT), timeout=60)
     finally:
         own_etcd.thaw()
     wait_until(lambda: _answers(machines.katas(0), kata_id))
-    assert stub.Run(a_run(kata_id), timeout=60).colour == GREEN
+    assert stub.Run(a_run(kata_id, SCRIPT), timeout=60).colour == GREEN
 
 
 def _answers(katas: Katas, kata_id: str) -> bool:

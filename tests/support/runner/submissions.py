@@ -67,6 +67,18 @@ def request(
     return made
 
 
+def a_run(kata_id: str, script: bytes = b"echo tests: passed") -> runner_pb2.RunRequest:
+    """Return the request that runs a script as the avatar of these tests."""
+    return runner_pb2.RunRequest(
+        kata_id=kata_id,
+        avatar=AVATAR,
+        image_name=PYTHON,
+        files={"cyber-dojo.sh": script},
+        max_seconds=30,
+        colour_rule=COLOUR_RULE,
+    )
+
+
 def runs_in(runner: Stub, kata: Kata) -> Run:
     """Return a function that runs a script with files in the kata: `run("make", {...})`."""
 
