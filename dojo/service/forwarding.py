@@ -33,6 +33,10 @@ KATA_KEY = "kata-id"
 
 _DETAILS = "grpc-status-details-bin"
 
+# A machine is called again after a connection to it broke, as it may have been this machine's own
+# network that was away. It can't be reached if no connection can be made.
+_ATTEMPTS = 2
+
 # Calls that a caller has to make again: done twice, they answer something else.
 _REPEATED_BY_CALLER = frozenset({"DeleteKata"})
 
@@ -157,24 +161,29 @@ class Forwarding(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
 
     def _one(self, method: str, behaviour: Any) -> Any:
         async def call(request: Any, context: _Context) -> Any:
-            place = await self._place(request, context)
-            if place is not None:
+            for _ in range(_ATTEMPTS):
+                place = await self._place(request, context)
+                if place is None:
+                    break
                 channel, options = self._channel(place.address, request, context)
                 forwarded = channel.unary_unary(method, _serialized, _as_it_is)(request, **options)
                 try:
                     with _Counted(self._calls, place.node, forwarded):
                         return await forwarded
                 except (grpc.aio.AioRpcError, asyncio.CancelledError) as error:
-                    await self._failed(error, place, method, request, context)
+                    if not await self._is_broken(error, place, method, request, context):
+                        break
             return await behaviour(request, context)
 
         return call
 
     def _parts(self, method: str, behaviour: Any) -> Any:
         async def stream(request: Any, context: _Context) -> AsyncIterator[Any]:
-            place = await self._place(request, context)
             is_begun = False
-            if place is not None:
+            for _ in range(_ATTEMPTS):
+                place = await self._place(request, context)
+                if place is None:
+                    break
                 channel, options = self._channel(place.address, request, context)
                 forwarded = channel.unary_stream(method, _serialized, _as_it_is)(request, **options)
                 try:
@@ -184,9 +193,11 @@ class Forwarding(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
                             yield part
                         return
                 except (grpc.aio.AioRpcError, asyncio.CancelledError) as error:
-                    await self._failed(error, place, method, request, context)
+                    is_broken = await self._is_broken(error, place, method, request, context)
                     if is_begun:
                         raise KataMoved(_kata_id(request)) from None
+                    if not is_broken:
+                        break
                 finally:
                     forwarded.cancel()
             async with aclosing(behaviour(request, context)) as parts:
@@ -195,17 +206,20 @@ class Forwarding(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
 
         return stream
 
-    async def _failed(
+    async def _is_broken(
         self, error: BaseException, place: Elsewhere, method: str, request: Any, context: _Context
-    ) -> None:
-        """Return if this machine may answer instead of one that did not; else end the call."""
+    ) -> bool:
+        """Return if the call may be made again; else end it.
+
+        It can be made there if the connection is broken. Else the kata is no longer there.
+        """
         if isinstance(error, grpc.aio.AioRpcError):
             trailers: Any = error.trailing_metadata() or ()
             is_refusal = error.code() is not grpc.StatusCode.UNAVAILABLE or any(
                 key == _DETAILS for key, _ in trailers
             )
             if reason_of(error) == "KATA_MOVED":
-                return  # nothing was done there
+                return False  # nothing was done there
             if is_refusal:
                 await _refuse(context, error, tuple(trailers))
         elif caller_left():
@@ -213,6 +227,7 @@ class Forwarding(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         _log.info("not answered elsewhere", node=place.node, reason=str(error)[:200])
         if not _may_repeat(method, request):
             raise KataMoved(_kata_id(request))
+        return isinstance(error, grpc.aio.AioRpcError)
 
     async def _place(self, request: Any, context: _Context) -> Elsewhere | None:
         """Return which machine is to answer; None if this one is. Raises KataMoved."""

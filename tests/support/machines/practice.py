@@ -66,6 +66,7 @@ class Practice:
         self.progress: list[int] = []
         self._gaps: list[float] = []
         self._last: dict[int, str] = {}  # of each avatar, the last refusal
+        self._while_longest: list[list[str]] = []  # of each avatar, the refusals in its longest gap
         chosen = [addresses[each % len(addresses)] for each in range(katas * avatars)]
         self._waited_for = len(chosen)
         chosen += [address for address in stubborn for _ in range(katas)]
@@ -75,6 +76,7 @@ class Practice:
         for number in range(len(chosen)):
             self.progress.append(0)
             self._gaps.append(0.0)
+            self._while_longest.append([])
             self._last[number] = "was never refused"
             kata_id = self.kata_ids[number % katas]
             self._threads.append(
@@ -118,6 +120,13 @@ class Practice:
         """Return the longest time for which an avatar waited for an answer."""
         return max(self._gaps[: self._waited_for])
 
+    def check_longest_gap(self, seconds: float) -> None:
+        """Assert that no avatar waited longer; tell what it was answered meanwhile."""
+        longest = self.longest_gap_seconds()
+        number = self._gaps.index(longest)
+        refusals = "\n".join(self._while_longest[number])
+        assert longest < seconds, f"client {number} waited for {longest:.1f} s:\n{refusals}"
+
     def read(self, address: str) -> list[Attempt]:
         """Return what a storer says of all katas, for the checker of histories."""
         final = Recorder()
@@ -143,20 +152,26 @@ class Practice:
                 client, lambda each: each.start_avatar(kata_id, request_id=request_id)
             )
             while not self._is_stopped.is_set():
-                begun = time.monotonic()
-                request = _test(kata_id, avatar)
-                self._until_answered(
-                    client,
-                    lambda each: each.record_test(request),  # noqa: B023
-                    lambda error: self._last.update({number: f"{kata_id}: {error}"}),
-                )
-                self._gaps[number] = max(self._gaps[number], time.monotonic() - begun)
+                self._record(number, client, _test(kata_id, avatar))
                 self.progress[number] += 1
                 self._is_stopped.wait(_THINK_SECONDS)
         except _Stopped:
             pass
         except BaseException as error:  # noqa: BLE001 - it is raised where somebody waits
             self._failures.append(error)
+
+    def _record(self, number: int, client: Client, test: storer_pb2.RecordTestRequest) -> None:
+        begun = time.monotonic()
+        refusals: list[str] = []
+
+        def note(error: str) -> None:
+            self._last[number] = f"{test.kata_id}: {error}"
+            refusals.append(f"after {time.monotonic() - begun:.1f} s: {self._last[number]}")
+
+        self._until_answered(client, lambda each: each.record_test(test), note)
+        gap_seconds = time.monotonic() - begun
+        if gap_seconds > self._gaps[number]:
+            self._gaps[number], self._while_longest[number] = gap_seconds, refusals
 
     def _create(self, client: Client) -> str:
         request_id = secrets.token_hex(8)
