@@ -31,6 +31,10 @@ from storer.cluster.keys import RecordKeys
 _ATTEMPTS = 5
 _PAUSE_SECONDS = 0.1
 
+# How long it stays true that another machine can't be reached: a claim that took longer had to wait
+# for etcd, so it may have been this machine that was cut off.
+_UNREACHED_SECONDS = 2.0
+
 _LOCKS = 256
 
 # The owner of a kata that its owner gave up: other than one without an owner, it is in use.
@@ -142,26 +146,29 @@ class Owners:
 
         What is doubtful is claimed again, and stays doubtful while etcd does not answer. `exists`
         says whether there is such a kata if nobody owns it. Raises KataNotFound, KataMoved
-        if another node is faster, or EtcdUnavailable.
+        if another node is faster, or lives and could be asked by now, or EtcdUnavailable.
         """
+        asked = time.monotonic()
         with self._claims[hash(kata_id) % _LOCKS]:
             held = self.held(kata_id)
             if held is None:
-                return self._claim(kata_id, exists)
+                return self._claim(kata_id, exists, asked)
             if held.is_doubtful and self._etcd.is_answering:
                 with suppress(EtcdUnavailable):
-                    renewed = self._claim(kata_id, exists)
+                    renewed = self._claim(kata_id, exists, asked)
                     had_all = held.is_here or held.is_renewed
                     renewed.is_renewed = had_all and renewed.before == held.token
                     return renewed
             return held
 
-    def _claim(self, kata_id: str, exists: Callable[[], bool]) -> Held:
+    def _claim(self, kata_id: str, exists: Callable[[], bool], asked: float) -> Held:
         generation = self.generations.read()
         for _ in range(_ATTEMPTS):
             found = self._etcd.get(self._keys.owner(kata_id))
             if found is None and not self._may_claim(kata_id, exists):
                 raise KataNotFound(kata_id)
+            if found is not None and self._may_be_asked(found.value, asked):
+                raise KataMoved(kata_id)
             condition = is_absent(self._keys.owner(kata_id))
             before = None
             if found is not None:
@@ -260,6 +267,13 @@ class Owners:
         with self._lock:
             if self._held.get(kata_id) is held:
                 del self._held[kata_id]
+
+    def _may_be_asked(self, owner: bytes, asked: float) -> bool:
+        """Say whether another owner lives, and was not reached for longer than that says much."""
+        if owner in {NOBODY, self._node.encode()}:
+            return False
+        is_old = time.monotonic() - asked > _UNREACHED_SECONDS
+        return is_old and self._etcd.get(self._keys.node(owner.decode())) is not None
 
     def _may_claim(self, kata_id: str, exists: Callable[[], bool]) -> bool:
         return exists() and self._etcd.get(self._keys.deleted(kata_id)) is None

@@ -3,6 +3,7 @@
 import secrets
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -99,6 +100,31 @@ def test_a_former_owner_writes_nothing_and_is_told(machines: tuple[Machine, Mach
     assert second.written() == b"second"
     wait_until(lambda: first.lost == [KATA] or first.owners.held(KATA) is None)
     assert first.owners.owner(KATA) == "n1"
+
+
+@pytest.mark.parametrize("lives", [True, False])
+def test_who_had_to_wait_for_etcd_takes_no_kata_from_a_machine_that_lives(
+    make_machine: Callable[[etcd_process.Etcd, str], Machine],
+    own_etcd: etcd_process.Etcd,
+    *,
+    lives: bool,
+) -> None:
+    first, second = make_machine(own_etcd, "n0"), make_machine(own_etcd, "n1")
+    token = first.claim().token
+    if lives:
+        first.etcd.transact([], [put(first.keys.node("n0"), b"{}")])
+    own_etcd.freeze()
+    with ThreadPoolExecutor() as pool:
+        claim = pool.submit(second.claim)
+        wait_until(lambda: not second.etcd.is_answering)
+        own_etcd.thaw()
+        if lives:
+            with pytest.raises(KataMoved):
+                claim.result()
+            assert first.write(b"still its own") > token
+            assert second.claim().token > token  # one that need not wait
+        else:
+            assert claim.result().token > token
 
 
 def test_a_process_that_starts_again_claims_anew_and_knows_its_token(

@@ -36,8 +36,9 @@ _FILLING, _FILLING_BYTES = "filling/", 100_000
 ANSWER_SECONDS = 10
 HEALTHY_SECONDS = 30
 
-# They keep an etcd small: by default it has some 100,000 entries in memory.
-_SMALL = (
+# As in deploy/machine/etcd.yml, which says why.
+_SETTINGS = (
+    "--pre-vote",
     "--snapshot-count=5000",
     "--auto-compaction-mode=revision",
     "--auto-compaction-retention=2000",
@@ -301,7 +302,7 @@ class Etcd:
             "--initial-cluster=" + ",".join("=".join(each) for each in peers.items()),
             "--logger=zap",
             f"--quota-backend-bytes={self._quota_bytes}",
-            *_SMALL,
+            *_SETTINGS,
             *([] if self.tls is None else self.tls.options),
         ]
 
