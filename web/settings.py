@@ -5,11 +5,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from dojo.service.settings import (
-    LOG_LEVELS,
-    CallerSettings,
+    LoggingSettings,
     absolute_path,
     address,
-    one_of,
     setting,
     whole_number,
 )
@@ -28,7 +26,7 @@ def public_url(text: str) -> str:
 
 
 @dataclass(frozen=True)
-class WebSettings(CallerSettings):
+class WebSettings(LoggingSettings):
     """The settings of the web tier."""
 
     listen: str = setting(
@@ -94,17 +92,4 @@ class WebSettings(CallerSettings):
         absolute_path,
         None,
         "the key of that certificate, as PEM without a password",
-    )
-    log_level: str = setting(
-        "CYBER_DOJO_LOG_LEVEL",
-        one_of(*LOG_LEVELS),
-        "info",
-        "the lowest level that is logged: debug, access (a line for each call), info, warning, "
-        "error",
-    )
-    log_file: Path | None = setting(
-        "CYBER_DOJO_LOG_FILE",
-        absolute_path,
-        None,
-        "a file to which what is logged is appended too; each service needs one of its own",
     )

@@ -234,7 +234,26 @@ class CallerSettings:
 
 
 @dataclass(frozen=True)
-class CommonSettings(CallerSettings):
+class LoggingSettings(CallerSettings):
+    """The settings of everything that serves, and logs what it does."""
+
+    log_level: str = setting(
+        "CYBER_DOJO_LOG_LEVEL",
+        one_of(*LOG_LEVELS),
+        "info",
+        "the lowest level that is logged: debug, access (a line for each call), info, warning, "
+        "error",
+    )
+    log_file: Path | None = setting(
+        "CYBER_DOJO_LOG_FILE",
+        absolute_path,
+        None,
+        "a file to which what is logged is appended too; each service needs one of its own",
+    )
+
+
+@dataclass(frozen=True)
+class CommonSettings(LoggingSettings):
     """The settings of both services."""
 
     namespace: Namespace = setting(
@@ -254,19 +273,6 @@ class CommonSettings(CallerSettings):
         absolute_path,
         None,
         "where the engine's volumes can be seen; by default the engine is asked",
-    )
-    log_level: str = setting(
-        "CYBER_DOJO_LOG_LEVEL",
-        one_of(*LOG_LEVELS),
-        "info",
-        "the lowest level that is logged: debug, access (a line for each call), info, warning, "
-        "error",
-    )
-    log_file: Path | None = setting(
-        "CYBER_DOJO_LOG_FILE",
-        absolute_path,
-        None,
-        "a file to which what is logged is appended too; each service needs one of its own",
     )
     metrics_listen: str | None = setting(
         "CYBER_DOJO_METRICS_LISTEN",
