@@ -44,6 +44,8 @@ _OPTIONS = [
     ("grpc.enable_retries", 0),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
+    # A member that is not reached is left for the next one: by default, connecting may take 20 s.
+    ("grpc.min_reconnect_backoff_ms", 1000),
     ("grpc.keepalive_time_ms", _PING_SECONDS * 1000),
     ("grpc.keepalive_timeout_ms", 2000),
     ("grpc.http2.ping_timeout_ms", 2000),
