@@ -14,12 +14,16 @@ from support.histories import checker
 from support.machines.faults import FAULTS
 from support.machines.fleet import Fleet
 from support.machines.installation import Installation
-from support.machines.practice import Practice
+from support.machines.practice import THINK_SECONDS, Practice
 from support.services import wait_until
 from support.storer.storing import FILES, Katas, refused
 
 KATAS = 4
 AVATARS, MANY_AVATARS = 5, 10  # in each kata; many when machines fail for long
+
+# In the long form, which goes on for minutes: the lights of a kata are not to become ten thousand.
+# Forty avatars still press test more often than two thousand people do.
+LONG_THINK_SECONDS = 1.0
 
 # For which the groups go on before, during and after a fault.
 LIGHTS = 3
@@ -76,6 +80,7 @@ def practise(installation: Installation, *, is_long: bool) -> Iterator[Callable[
                 katas=KATAS,
                 avatars=MANY_AVATARS if is_long else AVATARS,
                 stubborn=[installation.address(name) for name in stubborn],
+                think_seconds=LONG_THINK_SECONDS if is_long else THINK_SECONDS,
             )
         )
         return begun[-1]

@@ -23,7 +23,7 @@ CALL_SECONDS = 5
 # machine busy that has to take over.
 _PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.05, 0.5
 # Between two tests of an avatar: some hundred people practise as often.
-_THINK_SECONDS = 0.1
+THINK_SECONDS = 0.1
 
 # Its answer will be another one, if the call is made again.
 _AGAIN = {
@@ -52,14 +52,21 @@ class Practice:
     """
 
     def __init__(
-        self, addresses: Sequence[str], *, katas: int, avatars: int, stubborn: Sequence[str] = ()
+        self,
+        addresses: Sequence[str],
+        *,
+        katas: int,
+        avatars: int,
+        stubborn: Sequence[str] = (),
+        think_seconds: float = THINK_SECONDS,
     ) -> None:
         """Create the katas and start the avatars by the storers or routers at these addresses.
 
         Each avatar has one of the addresses. The threads begin at once. In each kata there is one
         more avatar for each `stubborn` address, for whose tests nobody waits: its machine may be
-        away, and is called all the same.
+        away, and is called all the same. Between two tests an avatar thinks for `think_seconds`.
         """
+        self._think_seconds = think_seconds
         self.recorder = Recorder()
         self._is_stopped = threading.Event()
         self._failures: list[BaseException] = []
@@ -154,7 +161,7 @@ class Practice:
             while not self._is_stopped.is_set():
                 self._record(number, client, _test(kata_id, avatar))
                 self.progress[number] += 1
-                self._is_stopped.wait(_THINK_SECONDS)
+                self._is_stopped.wait(self._think_seconds)
         except _Stopped:
             pass
         except BaseException as error:  # noqa: BLE001 - it is raised where somebody waits
