@@ -7,7 +7,10 @@ storer has to, faster than `Digested`. Prints its port, and serves until it is k
 import asyncio
 import hashlib
 import os
-from collections.abc import AsyncIterator
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 
 import grpc
 import grpc.aio
@@ -43,6 +46,26 @@ async def serve() -> None:
     print(server.add_insecure_port("127.0.0.1:0"), flush=True)
     await server.start()
     await server.wait_for_termination()
+
+
+@contextmanager
+def started() -> Iterator[Callable[[str, int], int]]:
+    """Start it in a process of its own; yield what streams so many chunks by one of its methods.
+
+    That returns the number of bytes that came.
+    """
+    command = [sys.executable, "-m", "benchmarks.bare_stream"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        if server.stdout is None:
+            raise RuntimeError("the bare stream has no pipe to read its port from")
+        with grpc.insecure_channel(f"127.0.0.1:{server.stdout.readline().strip()}") as channel:
+
+            def download(method: str, chunks: int) -> int:
+                stream = channel.unary_stream(f"/{SERVICE}/{method}", None, None)
+                return sum(len(each) for each in stream(b"%d" % chunks))
+
+            yield download
+        server.terminate()
 
 
 if __name__ == "__main__":

@@ -3,12 +3,17 @@
 The usual times are measured right before and after, by the same calls.
 """
 
+import os
+import secrets
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
+from benchmarks import bare_stream
 from benchmarks.figures import Figure, percentile, table
 from benchmarks.places import TRUE, Place, Runner, Service, Storer, request, runner, storer
 from benchmarks.slow_callers import MIX, SORTS, Rounds, in_a_process, prepare
@@ -19,6 +24,11 @@ from dojo import avatars, limits, locks
 SECONDS = 30.0  # of each part
 OBJECTS = 900_000  # almost as many git objects as a kata may have
 CALLS = ("GetKata", "RecordTest", "Run")
+# What nobody can do better than on this machine: a call to a process that does nothing, and what a
+# light writes, by a process that does nothing else.
+BARE, DISK = "a bare call", "a light's files"
+MEASURED = (*CALLS, BARE, DISK)
+_FILES, _FILE_BYTES, _LOG_BYTES = 6, 1000, 5 * 1024
 PERCENTS = (50, 99)
 ALL_KINDS = "64 of all kinds"
 COMPARISONS = f"{limits.MAX_COMPARING_PROCESSES} comparisons"
@@ -54,9 +64,10 @@ def measure(place: Place, scale: float) -> Iterator[Figure]:
     with (
         storer(place) as storing,
         runner(place, CYBER_DOJO_STORER=storing.address) as running,
+        bare_stream.started() as bare,
     ):
         katas = prepare(storing.stub, round(OBJECTS * min(1, scale)))
-        others = _Others(storing, running)
+        others = _Others(storing, running, bare, place)
         slow = partial(in_a_process, storing.address, running.address, katas)
         with locks.locked(place.data_containers.folder(katas.held)):
             for title, mix in mixes.items():
@@ -76,11 +87,11 @@ def measure(place: Place, scale: float) -> Iterator[Figure]:
 
 
 def _figures(found: Mapping[str, _Found]) -> Iterator[Figure]:
-    for call in CALLS:
+    for call in MEASURED:
         for percent in PERCENTS:
             ratio = found[ALL_KINDS].ratio(call, percent)
             name = f"{call} beside 64 slow callers, against the usual, p{percent}"
-            yield Figure(name, ratio, "", "<=", 2)
+            yield Figure(name, ratio, "", *(("<=", 2) if call in CALLS else ()))
         worst = max(found, key=lambda title: found[title].ratio(call, 50))
         name = f"{call} beside slow callers of the worst kind, against the usual, p50"
         yield Figure(name, found[worst].ratio(call, 50), "")
@@ -92,16 +103,25 @@ def _figures(found: Mapping[str, _Found]) -> Iterator[Figure]:
 class _Others:
     """Callers with small calls and runs, who pause between them as participants do."""
 
-    def __init__(self, storing: Storer, running: Runner) -> None:
+    def __init__(
+        self,
+        storing: Storer,
+        running: Runner,
+        bare: Callable[[str, int], int],
+        place: Place,
+    ) -> None:
         self._storing = storing
         self._running = running
+        self._bare = bare
         self._kata = new_kata(storing, 2)
         self._light = 0
+        self._folder = place.sandbox(self._kata, avatars.NAMES[0]) / "written"
+        self._folder.mkdir()
 
     def call(self, seconds: float) -> Times:
         """Call for so many seconds; return the milliseconds of each call, by name."""
         end = time.monotonic() + seconds
-        times: dict[str, list[float]] = {name: [] for name in CALLS}
+        times: dict[str, list[float]] = {name: [] for name in MEASURED}
 
         def use_storer() -> None:
             while time.monotonic() < end:
@@ -114,8 +134,16 @@ class _Others:
                 times["Run"].append(ms(self._run))
                 time.sleep(RUN_PAUSE_SECONDS)
 
-        with ThreadPoolExecutor(2) as threads:
-            for each in [threads.submit(use_storer), threads.submit(use_runner)]:
+        def use_yardsticks() -> None:
+            with closing(_Files(self._folder)) as files:
+                while time.monotonic() < end:
+                    times[BARE].append(ms(partial(self._bare, bare_stream.DOWNLOAD, 0)))
+                    times[DISK].append(ms(files.write))
+                    time.sleep(PAUSE_SECONDS)
+
+        users = [use_storer, use_runner, use_yardsticks]
+        with ThreadPoolExecutor(len(users)) as threads:
+            for each in [threads.submit(use) for use in users]:
                 each.result()
         return times
 
@@ -128,6 +156,29 @@ class _Others:
 
     def _run(self) -> None:
         self._running.stub.Run(request(self._kata, avatars.NAMES[1], TRUE))
+
+
+class _Files:
+    """Files as a light writes them: a log that has its size already, and new ones."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._log = (folder / "log").open("wb", buffering=0)
+        self._log.write(bytes(_LOG_BYTES))
+        os.fsync(self._log.fileno())
+
+    def write(self) -> None:
+        """Write the log and wait for the disk, then new files, without a wait."""
+        os.pwrite(self._log.fileno(), os.urandom(_LOG_BYTES), 0)
+        os.fdatasync(self._log.fileno())
+        for _ in range(_FILES):
+            (self._folder / secrets.token_hex(8)).write_bytes(os.urandom(_FILE_BYTES))
+
+    def close(self) -> None:
+        """Remove all."""
+        self._log.close()
+        for path in self._folder.iterdir():
+            path.unlink()
 
 
 def _rest(*services: Service) -> None:
@@ -154,7 +205,7 @@ def _ended_table(found: Mapping[str, _Found]) -> str:
 
 def _times_table(found: Mapping[str, _Found]) -> str:
     every = [each.usual for each in found.values()]
-    usual = {call: [ms for times in every for ms in times[call]] for call in CALLS}
+    usual = {call: [ms for times in every for ms in times[call]] for call in MEASURED}
     rows = [("nobody", *_of_each(usual))]
     rows += [(title, *_of_each(each.beside)) for title, each in found.items()]
     return table("Others", ("ms, beside", *_columns()), rows)
@@ -162,15 +213,18 @@ def _times_table(found: Mapping[str, _Found]) -> str:
 
 def _ratios_table(found: Mapping[str, _Found]) -> str:
     rows = [
-        (title, *(f"{each.ratio(call, percent):.2f}" for call in CALLS for percent in PERCENTS))
+        (
+            title,
+            *(f"{each.ratio(call, percent):.2f}" for call in MEASURED for percent in PERCENTS),
+        )
         for title, each in found.items()
     ]
     return table("Others, against the usual of the same minutes", ("beside", *_columns()), rows)
 
 
 def _columns() -> Iterable[str]:
-    return [f"{call} p{percent}" for call in CALLS for percent in PERCENTS]
+    return [f"{call} p{percent}" for call in MEASURED for percent in PERCENTS]
 
 
 def _of_each(times: Times) -> Iterable[float]:
-    return [percentile(times[call], percent) for call in CALLS for percent in PERCENTS]
+    return [percentile(times[call], percent) for call in MEASURED for percent in PERCENTS]

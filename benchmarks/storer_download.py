@@ -3,14 +3,10 @@
 import os
 import statistics
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-
-import grpc
 
 from benchmarks import bare_stream
 from benchmarks.figures import Figure, table
@@ -31,11 +27,11 @@ def measure(place: Place, scale: float) -> Iterator[Figure]:
         for number in range(FILES):
             (folder / "whale/sandbox" / f"built-{number}").write_bytes(os.urandom(FILE_BYTES))
         seconds: dict[str, list[float]] = {}
-        with _bare_stream() as bare:
+        with bare_stream.started() as bare:
             ways: dict[str, Callable[[], None]] = {
                 "tar c, into a pipe": lambda: _tar(folder),
-                "gRPC alone": partial(bare, bare_stream.DOWNLOAD),
-                "gRPC and SHA-256": partial(bare, bare_stream.DIGESTED),
+                "gRPC alone": partial(_stream, bare, bare_stream.DOWNLOAD),
+                "gRPC and SHA-256": partial(_stream, bare, bare_stream.DIGESTED),
                 "DownloadKata": lambda: _download(serving, kata_id),
             }
             for _ in range(max(3, round(ROUNDS * scale))):
@@ -74,23 +70,9 @@ def _download(serving: Storer, kata_id: str) -> None:
         raise RuntimeError("the download broke")
 
 
-@contextmanager
-def _bare_stream() -> Iterator[Callable[[str], None]]:
-    """Yield a function that downloads as many bytes by a method of the bare stream."""
-    command = [sys.executable, "-m", "benchmarks.bare_stream"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        if server.stdout is None:
-            raise RuntimeError("the bare stream has no pipe to read its port from")
-        with grpc.insecure_channel(f"127.0.0.1:{server.stdout.readline().strip()}") as channel:
-            chunks = FILES * FILE_BYTES // CHUNK_BYTES
-
-            def download(method: str) -> None:
-                stream = channel.unary_stream(f"/{bare_stream.SERVICE}/{method}", None, None)
-                if sum(len(each) for each in stream(b"%d" % chunks)) != FILES * FILE_BYTES:
-                    raise RuntimeError("the stream broke")
-
-            yield download
-        server.terminate()
+def _stream(bare: Callable[[str, int], int], method: str) -> None:
+    if bare(method, FILES * FILE_BYTES // CHUNK_BYTES) != FILES * FILE_BYTES:
+        raise RuntimeError("the stream broke")
 
 
 def _tar(folder: Path) -> None:
