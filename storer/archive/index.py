@@ -8,7 +8,7 @@ Verifying, which reads the tars, finds those and makes them again.
 import json
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import structlog
@@ -93,6 +93,31 @@ def has(archive: Archive, kata_id: str, entry: IndexEntry) -> bool:
     """Say whether this is the kata's entry. Raises ArchiveUnavailable."""
     found = read(archive, [kata_id]).get(kata_id)
     return found is not None and dump(found) == dump(entry)
+
+
+def tells_of_next_copy(archive: Archive, kata_id: str, entry: IndexEntry, live: Details) -> bool:
+    """Say whether a kata's entry is `entry` with lights that its archived copy has not yet.
+
+    `live` are the details of the kata in use, which may have more lights by now: an entry is of the
+    moment when it was written, some time after the copy was begun. Raises ArchiveUnavailable.
+    """
+    found = read(archive, [kata_id]).get(kata_id)
+    if found is None:
+        return False
+    copied, told = entry.details, found.details
+    counts = (told.avatar_count, told.light_count)
+    expected = replace(
+        entry,
+        details=replace(
+            live, avatar_count=told.avatar_count, light_count=told.light_count, newest=told.newest
+        ),
+    )
+    return (
+        copied.avatar_count <= told.avatar_count <= live.avatar_count
+        and copied.light_count <= told.light_count <= live.light_count
+        and counts != (copied.avatar_count, copied.light_count)
+        and dump(found) == dump(expected)
+    )
 
 
 def dump(entry: IndexEntry) -> bytes:

@@ -11,7 +11,7 @@ import shutil
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -227,7 +227,7 @@ class Verifier:
         if not self._containers.exists(kata_id):
             return False
         live = details.read(folder, kata_id)
-        return live is not None and index.has(self._archive, kata_id, replace(entry, details=live))
+        return live is not None and index.tells_of_next_copy(self._archive, kata_id, entry, live)
 
     def _check_kata(self, kata_id: str) -> Iterator[KataFinding | None]:
         """Yield findings, and None after each part of the work."""

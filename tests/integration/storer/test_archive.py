@@ -541,3 +541,5 @@ def test_an_entry_of_the_index_that_is_being_written_is_no_finding(
     index.write(archive_of, Kata.detached(data_containers.folder(kata_id), kata_id))
     assert entry.read_bytes() != content
     assert verify(katas, kata_id).findings == []
+    katas.record(kata_id, "whale")  # and of fewer than there are by now
+    assert verify(katas, kata_id).findings == []

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -97,6 +98,29 @@ def test_an_entry_of_an_older_tar_is_not_current(archive: StoredArchive, tmp_pat
     assert not index.is_current(archive, ID, entry)
     archive.delete(ID)
     assert not index.is_current(archive, ID, entry)
+
+
+@pytest.mark.parametrize(
+    ("told", "is_of_next"),
+    [
+        ({"light_count": 8}, True),
+        ({"light_count": 9, "newest": None}, True),
+        ({"light_count": 8, "avatar_count": 3}, True),
+        ({}, False),  # it tells nothing new, so it has to be exactly right
+        ({"newest": None}, False),
+        ({"light_count": 6}, False),
+        ({"light_count": 10}, False),
+        ({"light_count": 8, "avatar_count": 1}, False),
+        ({"light_count": 8, "display_name": "other"}, False),
+    ],
+)
+def test_an_entry_may_tell_of_lights_up_to_those_of_now(
+    archive: StoredArchive, told: dict[str, Any], *, is_of_next: bool
+) -> None:
+    live = replace(ENTRY.details, avatar_count=3, light_count=9, newest=None)
+    assert not index.tells_of_next_copy(archive, ID, ENTRY, live)
+    archive.write_index(ID, index.dump(replace(ENTRY, details=replace(ENTRY.details, **told))))
+    assert index.tells_of_next_copy(archive, ID, ENTRY, live) is is_of_next
 
 
 def test_a_deleted_kata_has_no_entry_and_the_index_is_no_kata(archive: StoredArchive) -> None:
