@@ -25,6 +25,7 @@ from dojo.naming import SANDBOX
 from storer.archive import index
 from storer.archive.archive import Archive, ArchivedKata, Copy, head_frame
 from storer.archive.extract import extract
+from storer.archive.object_packs import ObjectPacks
 from storer.fs import durable, json_files, tree
 from storer.fs.json_files import Unreadable
 from storer.kata import sandbox
@@ -191,9 +192,11 @@ def _get_edition(archive: Archive, kata_id: str, folder: Path, edition: str) -> 
         raise ArchiveDamaged(sealed.key, f"the copies that add to it have gaps: {copies}")
     found = folder.glob(f"*/{MANIFEST}")
     names_before = {path.parent.name: visible_names(path.parent) for path in found}
+    packs = ObjectPacks(folder)
     for copy in copies:
         with archive.open_copy(kata_id, copy) as added:
-            extract(added, kata_id, folder)
+            extract(added, kata_id, folder, packs)
+    packs.write()
     if copies:
         for path in folder.glob(f"*/{MANIFEST}"):
             with suppress(Unreadable):  # the sandbox of a damaged avatar stays as it was

@@ -7,19 +7,16 @@ The formats are git's own: https://git-scm.com/docs/gitformat-bundle and gitform
 """
 
 import hashlib
-import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from dojo import waits
 from dojo.budget import Budget
+from storer.git import packs
 from storer.git.reader import GitReader, entries, named_objects
 
 HEAD = "HEAD"
 
 _SIGNATURE = b"# v2 git bundle\n"
-_PACK_VERSION = 2
-_TYPES = {"commit": 1, "tree": 2, "blob": 3, "tag": 4}
-_COMPRESSION = 1
 
 
 def bundle(reader: GitReader, references: Mapping[str, str], budget: Budget) -> Iterator[bytes]:
@@ -36,15 +33,15 @@ def bundle(reader: GitReader, references: Mapping[str, str], budget: Budget) -> 
 def pack(reader: GitReader, names: Collection[str]) -> Iterator[bytes]:
     """Yield the bytes of a pack of the objects with these names. Raises what `reader` does."""
     digest = hashlib.sha1(usedforsecurity=False)
-    header = b"PACK" + _PACK_VERSION.to_bytes(4, "big") + len(names).to_bytes(4, "big")
+    header = packs.header(len(names))
     digest.update(header)
     yield header
     for name in names:
         waits.check()
         kind, content = reader.read(name)
-        for piece in (_head(_TYPES[kind], len(content)), zlib.compress(content, _COMPRESSION)):
-            digest.update(piece)
-            yield piece
+        packed = packs.packed(kind, content)
+        digest.update(packed)
+        yield packed
     yield digest.digest()
 
 
@@ -69,14 +66,3 @@ def reachable(reader: GitReader, targets: Iterable[str], budget: Budget) -> list
         elif kind in {"commit", "tag"}:
             pending += named_objects(content)
     return list(found)
-
-
-def _head(kind: int, size: int) -> bytes:
-    """Return what precedes an object in a pack: its kind and its size, seven bits to a byte."""
-    found = bytearray([kind << 4 | size & 0xF])
-    size >>= 4
-    while size:
-        found[-1] |= 0x80
-        found.append(size & 0x7F)
-        size >>= 7
-    return bytes(found)

@@ -1,4 +1,4 @@
-"""Reads packs that somebody else wrote, with a budget, and writes their indexes.
+"""Reads packs that somebody else wrote, with a budget; writes packs of whole objects, and indexes.
 
 The sizes of objects and of what deltas make stand in their headers, and are drawn from the budget
 before anything is expanded.
@@ -11,7 +11,7 @@ import mmap
 import struct
 import zlib
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from dojo.budget import Budget, BudgetExceeded
@@ -20,7 +20,10 @@ from storer.git import loose_objects
 
 _HEADER = struct.Struct(">4sII")
 _NAME_BYTES = 20
+_VERSION = 2
+_COMPRESSION = 1
 _KINDS = {1: "commit", 2: "tree", 3: "blob", 4: "tag"}
+_NUMBERS = {kind: number for number, kind in _KINDS.items()}
 _OFFSET_DELTA, _NAME_DELTA = 6, 7
 _LARGEST_VARINT = 2**40
 
@@ -87,7 +90,24 @@ def read(pack: mmap.mmap, budget: Budget, objects: dict[str, tuple[str, int]]) -
     for entry, kind, content_size, name in _resolved(pack, entries, budget):
         objects[name.hex()] = (kind, content_size)
         names[name] = entry
-    return _index(names, trailer)
+    return index({name: (entry.offset, entry.crc) for name, entry in names.items()}, trailer)
+
+
+def header(count: int) -> bytes:
+    """Return how a pack of so many objects begins."""
+    return _HEADER.pack(b"PACK", _VERSION, count)
+
+
+def packed(kind: str, content: bytes) -> bytes:
+    """Return an object as it is in a pack, whole."""
+    size = len(content)
+    begin = bytearray([_NUMBERS[kind] << 4 | size & 0xF])
+    size >>= 4
+    while size:  # seven bits to a byte
+        begin[-1] |= 0x80
+        begin.append(size & 0x7F)
+        size >>= 7
+    return bytes(begin) + zlib.compress(content, _COMPRESSION)
 
 
 def head(pack: mmap.mmap, offset: int, end: int) -> Head:
@@ -308,8 +328,11 @@ def _delta_size(delta: bytes, at: int) -> tuple[int, int]:
             return size, at
 
 
-def _index(names: dict[bytes, _Entry], trailer: bytes) -> bytes:
-    """Return the index of a pack, version 2, with these objects by name."""
+def index(names: Mapping[bytes, tuple[int, int]], trailer: bytes) -> bytes:
+    """Return the index of a pack, version 2; `names` has each object's offset and CRC-32.
+
+    `trailer` is the digest with which the pack ends.
+    """
     ordered = sorted(names)
     counts = [0] * 256
     for name in ordered:
@@ -320,7 +343,7 @@ def _index(names: dict[bytes, _Entry], trailer: bytes) -> bytes:
         fan_out.append(total)
     offsets, large = [], []
     for name in ordered:
-        offset = names[name].offset
+        offset = names[name][0]
         if offset >= _LARGE_OFFSET:
             large.append(offset)
             offset = _LARGE_OFFSET | (len(large) - 1)
@@ -330,7 +353,7 @@ def _index(names: dict[bytes, _Entry], trailer: bytes) -> bytes:
             INDEX_HEADER,
             struct.pack(">256I", *fan_out),
             *ordered,
-            struct.pack(f">{len(ordered)}I", *(names[name].crc for name in ordered)),
+            struct.pack(f">{len(ordered)}I", *(names[name][1] for name in ordered)),
             struct.pack(f">{len(offsets)}I", *offsets),
             struct.pack(f">{len(large)}Q", *large),
             trailer,

@@ -31,6 +31,8 @@ _TEMPORARY = ".packing-"
 _TAGS = "refs/tags/"
 # Up to this many loose objects of an avatar go into the tar faster than a new pack of all objects.
 _MAX_UNPACKED = 32
+# More packs than this are made one. A kata gets one more each time that it comes back with copies.
+_MAX_PACKS = 8
 
 _log = structlog.get_logger()
 
@@ -72,8 +74,8 @@ class PackedObjects:
 def pack_objects(kata: Kata, references: Mapping[PurePosixPath, bytes]) -> Iterator[PackedObjects]:
     """Pack all objects and the tags of a kata's avatars, with the tags as in `references`.
 
-    Avatars with no or few loose objects stay unpacked, and so do damaged ones. Only one caller at a
-    time may pack a kata: temporary folders that are there are removed. Raises DiskFull.
+    Avatars with few loose objects and packs stay as they are, and so do damaged ones. Only one
+    caller at a time may pack a kata: temporary folders that are there are removed. Raises DiskFull.
     """
     packed = PackedObjects()
     for leftover in kata.folder.glob(f"{_TEMPORARY}*"):
@@ -81,7 +83,7 @@ def pack_objects(kata: Kata, references: Mapping[PurePosixPath, bytes]) -> Itera
     with ExitStack() as temporary:
         for name in kata.avatar_names():
             git, at = kata.folder / name / GIT, PurePosixPath(name) / GIT
-            if not (git / "objects").is_dir() or _loose_count(git) <= _MAX_UNPACKED:
+            if not (git / "objects").is_dir() or not _is_to_pack(git):
                 continue
             folder = Path(
                 temporary.enter_context(
@@ -113,6 +115,14 @@ def _pack(git: Path, folder: Path) -> None:
         if free_space.free_bytes(folder) < needed_bytes:
             raise DiskFull(f"there is no room for a pack of {git}") from error
         raise
+
+
+def _is_to_pack(git: Path) -> bool:
+    return _loose_count(git) > _MAX_UNPACKED or _pack_count(git) > _MAX_PACKS
+
+
+def _pack_count(git: Path) -> int:
+    return sum(1 for _ in (git / "objects/pack").glob("*.pack"))
 
 
 def _loose_count(git: Path) -> int:

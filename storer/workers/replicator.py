@@ -50,7 +50,7 @@ _NOTE = ".copied"
 
 # Fetching a kata reads each of its copies.
 _MAX_COPIES = 64
-# Fetching a kata writes each file of its copies, while its first copy has packs.
+# Fetching a kata reads each file of its copies, while its first copy has packs.
 _MAX_COPIED_FILES = 2000
 _RETRY_SECONDS = 5
 

@@ -60,6 +60,11 @@ def written(archive: Path, kata_id: str) -> list[str]:
     return sorted(name for name in files if kata_id in name)
 
 
+def bodies(archive: Path, kata_id: str) -> list[str]:
+    """Return the names of the files that have what was too large for etcd."""
+    return [name for name in written(archive, kata_id) if name.startswith(".bodies/")]
+
+
 def thaw(storers: Storers, archive: Path) -> None:
     """Let the first storer continue until it has written what it had begun."""
     storers.services[0].send_signal(signal.SIGCONT)
@@ -87,6 +92,7 @@ def test_a_copy_of_a_former_owner_is_never_the_current_one(
 ) -> None:
     number = record(storers.katas(1), frozen_kata, "request-one")
     wait_until(lambda: storers.record_count(frozen_kata) == 0)
+    wait_until(lambda: bodies(archive, frozen_kata) == [])  # they go after their records
     current = written(archive, frozen_kata)
     thaw(storers, archive)
     wait_until(lambda: written(archive, frozen_kata) == current)
@@ -99,26 +105,23 @@ def test_a_copy_of_a_former_owner_is_never_the_current_one(
 def test_what_is_too_large_for_etcd_is_in_the_archive_no_longer_than_it_has_to_be(
     storers: Storers, archive: Path
 ) -> None:
-    def bodies() -> list[str]:
-        return [name for name in written(archive, kata_id) if name.startswith(".bodies/")]
-
     large = {**FILES, "large": secrets.token_bytes(LARGE_BYTES // 10)}
     katas = storers.katas(0)
     kata_id = katas.started("whale")
     tar = katas.tar(kata_id)
     katas.record(kata_id, "whale", large)
     wait_until(lambda: storers.record_count(kata_id) == 0)
-    assert bodies() == []
+    assert bodies(archive, kata_id) == []
     katas.restore(tar, overwrite=True)  # the whole kata is one
     wait_until(lambda: storers.record_count(kata_id) == 0)
-    wait_until(lambda: bodies() == [])
+    wait_until(lambda: bodies(archive, kata_id) == [])
     katas.restore(tar, overwrite=True)
     katas.record(kata_id, "whale", large)
     katas.stub.ArchiveKata(storer_pb2.ArchiveKataRequest(kata_id=kata_id))
-    assert bodies() == []
+    assert bodies(archive, kata_id) == []
     katas.record(kata_id, "whale", large)
     katas.delete(kata_id)
-    assert bodies() == []
+    assert bodies(archive, kata_id) == []
 
 
 def test_a_copy_of_a_deleted_kata_is_gone_again(
