@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import secrets
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,10 @@ MEMBERS = 3
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?\Z")
 _ROLES = {"web": Role.WEB, "operator": Role.OPERATOR}
+
+# With which personal links of the pages are signed: those of one machine are those of all.
+WEB_KEY = "web.key"
+_WEB_KEY_BYTES = 48
 
 
 @dataclass(frozen=True)
@@ -193,17 +198,24 @@ def main(
     installation = Installation(name, machines, archive, directory, joining, hosts)
     _make_folder(folder)
     if access is not None:
-        for kept in ("ca.pem", "ca.key", "callers", *(f"{each}.token" for each in _ROLES)):
+        for kept in ("ca.pem", "ca.key", "callers", WEB_KEY, *map(_token, _ROLES)):
             if (access / kept).exists() and not (folder / kept).exists():
                 shutil.copy2(access / kept, folder / kept)
+        single = access.parent / "web" / "key"  # as scripts/web-access.sh makes it
+        if single.exists() and not (folder / WEB_KEY).exists():
+            _write(folder / WEB_KEY, single.read_bytes())
     ca = _ca(folder)
     _make_tokens(folder)
+    if not (folder / WEB_KEY).exists():
+        _write(folder / WEB_KEY, secrets.token_urlsafe(_WEB_KEY_BYTES).encode())
     own = _own_lines(settings)
     for machine in machines:
         _write_machine(folder, installation, machine, ca, own)
     for machine in machines:  # at the end, whoever reads it
         click.echo(f"{folder / machine.name}: to be {directory} on {machine.address}")
-    click.echo(f"{folder}: ca.pem and web.token are for the web tier; keep ca.key somewhere else")
+    click.echo(
+        f"{folder}: ca.pem and web.token are for web tiers elsewhere; keep ca.key somewhere else"
+    )
     if len(installation.members) < MEMBERS:
         click.echo(f"with fewer than {MEMBERS} machines none may be lost")
 
@@ -229,12 +241,16 @@ def _ca(folder: Path) -> Pair:
     return Pair(certificate.read_bytes(), key.read_bytes())
 
 
+def _token(name: str) -> str:
+    return f"{name}.token"
+
+
 def _make_tokens(folder: Path) -> None:
     """Make the tokens that are missing, and the file of callers."""
     callers = folder / "callers"
     lines = callers.read_text() if callers.exists() else ""
     for name, role in _ROLES.items():
-        path = folder / f"{name}.token"
+        path = folder / _token(name)
         if not path.exists():
             token = tokens.new_token()
             _write(path, f"{token}\n".encode())
@@ -266,7 +282,8 @@ def _write_machine(
     _write(place / "access" / "server.key", made.key)
     _write(place / "access" / "server.pem", made.certificate, 0o644)
     _write(place / "access" / "router.pem", made.certificate + made.key)  # HAProxy reads one file
-    for name, mode in (("ca.pem", 0o644), ("callers", 0o600), ("operator.token", 0o600)):
+    for name in ("ca.pem", "callers", WEB_KEY, *map(_token, _ROLES)):
+        mode = 0o644 if name == "ca.pem" else 0o600
         _write(place / "access" / name, (folder / name).read_bytes(), mode)
 
 

@@ -45,7 +45,7 @@ wait_for_registry() {
 # ours: prints the images that the services need and the languages, all that are here.
 ours() {
     local name image
-    for name in storer runner languages exercises custom ruby_lambdas etcd haproxy registry; do
+    for name in storer runner web languages exercises custom ruby_lambdas etcd haproxy registry; do
         image=cyber-dojo/$name:$CYBER_DOJO_TAG
         [ -z "$(id_of "$image")" ] || echo "$image"
     done

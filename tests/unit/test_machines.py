@@ -20,6 +20,7 @@ from storer.settings import StorerSettings
 from support.machines.deployment import settings_in, write
 from support.machines.router import TOOLS
 from support.paths import TOP
+from web.access.secret_links import SecretLinks, read_key
 
 MACHINES = ["n1=10.0.0.1", "n2=10.0.0.2", "n3=10.0.0.3"]
 
@@ -110,7 +111,8 @@ def test_prometheus_reads_all_machines(folder: Path) -> None:
 
 def test_ca_and_tokens_stay_and_certificates_are_for_the_machine(folder: Path) -> None:
     before = {
-        name: (folder / name).read_bytes() for name in ("ca.pem", "callers", "operator.token")
+        name: (folder / name).read_bytes()
+        for name in ("ca.pem", "callers", "operator.token", "web.key")
     }
     write(folder, ["n1=10.0.0.9", *MACHINES[1:]], "--archive=/srv/archive", "--host=dojo.example")
     assert {name: (folder / name).read_bytes() for name in before} == before
@@ -126,6 +128,17 @@ def test_callers_are_a_web_tier_and_operators(folder: Path) -> None:
         assert entries[digest_of((folder / f"{name}.token").read_text().strip())] is role
 
 
+def test_personal_links_of_one_machine_are_those_of_all(folder: Path, tmp_path: Path) -> None:
+    (key,) = {(folder / name / "access/web.key").read_bytes() for name in ("n1", "n2", "n3")}
+    assert SecretLinks(read_key(folder / "n1/access/web.key"))
+    (tmp_path / "alone/access").mkdir(parents=True)
+    (tmp_path / "alone/web").mkdir()
+    (tmp_path / "alone/web/key").write_bytes(key)
+    again = tmp_path / "again"
+    write(again, MACHINES, "--archive=/a", f"--access={tmp_path / 'alone/access'}")
+    assert (again / "n2/access/web.key").read_bytes() == key
+
+
 def test_secrets_are_readable_by_their_owner_alone(folder: Path) -> None:
     for path in folder.rglob("*"):
         if path.is_file() and path.name not in {"ca.pem", "server.pem"}:
@@ -138,7 +151,7 @@ def test_what_the_only_machine_had_is_kept(tmp_path: Path) -> None:
     own = tmp_path / "env"
     own.write_text("# ours\nCYBER_DOJO_RUN_MEMORY_BYTES=1073741824\nCYBER_DOJO_HOST=10.1.1.1\n")
     write(second, MACHINES, "--archive=/a", f"--access={first}", f"--settings={own}")
-    for name in ("ca.pem", "ca.key", "callers", "web.token"):
+    for name in ("ca.pem", "ca.key", "callers", "web.token", "web.key"):
         assert (second / name).read_bytes() == (first / name).read_bytes()
     lines = (second / "n1/settings").read_text().splitlines()
     assert "CYBER_DOJO_RUN_MEMORY_BYTES=1073741824" in lines

@@ -78,6 +78,7 @@ def test_a_class_practises_while_a_machine_is_lost_and_one_is_drained(
 ) -> None:
     assert deployment.states("n1") == dict.fromkeys(NAMES, "UP")
     assert (deployment.run("n2", "cluster", "images").code) == 0
+    assert all("pytest" in page for page in deployment.pages())
     with deployment.client("n2") as client, deployment.client("n3") as other:
         practice = Class(client)
         practice.press(client)

@@ -37,7 +37,7 @@ _ROUTER_PORTS = (4677, 4697)
 # What the scripts of a checkout need, on a machine that builds nothing.
 _CHECKOUT = ("scripts", "deploy", "docker-compose.yml", "pyproject.toml", "dojo")
 
-_SERVICES = ("storer", "runner", "languages", "exercises", "custom", "ruby_lambdas")
+_SERVICES = ("storer", "runner", "web", "languages", "exercises", "custom", "ruby_lambdas")
 _PARTS = ("etcd", "haproxy", "registry")
 
 _COMPOSE_SECONDS = 300
@@ -112,6 +112,10 @@ class Deployment:
             CYBER_DOJO_CA=str(self._folder / "ca.pem"),
             CYBER_DOJO_TOKEN_FILE=str(self._folder / "operator.token"),
         )
+
+    def pages(self) -> list[str]:
+        """Return the first page of each machine that has pages."""
+        return []
 
     def states(self, name: str) -> dict[str, str]:
         """Return what the router on a node says of the machines' storers; nothing if it is down."""
@@ -233,8 +237,14 @@ class Composed(Deployment):
             if node.is_on:
                 node.lose()
         logs = (node.folder / "state/log" for node in self.nodes.values())
-        lines = [line for log in logs for each in log.glob("*.log") for line in each.open()]
+        texts = [each.read_text() for log in logs for each in log.glob("*.log")]
+        lines = [line for text in texts for line in text.splitlines()]
         assert not [line for line in lines if '"event": "defect"' in line]
+
+    def pages(self) -> list[str]:
+        """Return the first page of each machine."""
+        curl = ("curl", "--silent", "--show-error", "--fail", "--max-time", "30")
+        return [node.run(*curl, "http://127.0.0.1:4500/") for node in self.nodes.values()]
 
     def script(self, name: str, *command: str) -> str:
         """Run a script of the checkout on a node; return its output."""
@@ -256,7 +266,7 @@ class Composed(Deployment):
         return str(output)
 
     def _own_settings(self, node: Node) -> list[str]:
-        kinds = ("ETCD", "REGISTRY", "LOG", "PROMETHEUS", "KATAS", "SAVER")
+        kinds = ("ETCD", "REGISTRY", "LOG", "PROMETHEUS", "KATAS", "SAVER", "WEB")
         place = node.folder / "state"
         folders = [f"CYBER_DOJO_{kind}_DIRECTORY={place / kind.lower()}" for kind in kinds]
         return [*folders, f"CYBER_DOJO_TAG={self._tag()}"]
