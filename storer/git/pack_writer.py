@@ -48,7 +48,7 @@ class PackWriter:
             _write(folder / f"{stem}.pack", header, self._objects, trailer)
             # Behind the pack: git looks for the pack of each index.
             _write(folder / f"{stem}.idx", packs.index(self._places, trailer))
-        self.__init__()  # type: ignore[misc]  # it is empty again
+        self._objects, self._places = bytearray(), {}
 
 
 def _write(path: Path, *pieces: bytes | bytearray) -> None:
