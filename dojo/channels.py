@@ -62,10 +62,13 @@ def open_forwarding_channel(
     """
     no_retries = [("grpc.service_config", "{}"), ("grpc.enable_retries", 0)]
     unlimited = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
-    # A machine that is back is called again at once.
-    soon = [("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 1000)]
-    # One that is not reached is not there: by default, connecting may take 20 s.
-    soon.append(("grpc.min_reconnect_backoff_ms", 2000))
+    soon = [
+        # A machine that is back is called again at once.
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.max_reconnect_backoff_ms", 1000),
+        # One that is not reached is not there: by default, connecting may take 20 s.
+        ("grpc.min_reconnect_backoff_ms", 2000),
+    ]
     options = (*keepalive_options(), *no_retries, *unlimited, *soon)
     return open_plain_aio_channel(address, access_of(address, settings), *options)
 
