@@ -14,16 +14,12 @@ from support.histories import checker
 from support.machines.faults import FAULTS
 from support.machines.fleet import Fleet
 from support.machines.installation import Installation
-from support.machines.practice import THINK_SECONDS, Practice
+from support.machines.practice import LONG_THINK_SECONDS, THINK_SECONDS, Practice
 from support.services import wait_until
 from support.storer.storing import FILES, Katas, refused
 
 KATAS = 4
 AVATARS, MANY_AVATARS = 5, 10  # in each kata; many when machines fail for long
-
-# In the long form, which goes on for minutes: the lights of a kata are not to become ten thousand.
-# Forty avatars still press test more often than two thousand people do.
-LONG_THINK_SECONDS = 1.0
 
 # For which the groups go on before, during and after a fault.
 LIGHTS = 3

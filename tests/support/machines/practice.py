@@ -22,8 +22,10 @@ CALL_SECONDS = 5
 # Before a call is made again, longer each time: forty avatars who ask all the time would keep the
 # machine busy that has to take over.
 _PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.05, 0.5
-# Between two tests of an avatar: some hundred people practise as often.
-THINK_SECONDS = 0.1
+# Between two tests of an avatar: some hundred people practise as often. The long forms go on for
+# minutes, and the lights of a kata are not to become ten thousand: forty avatars still press test
+# more often than two thousand people do.
+THINK_SECONDS, LONG_THINK_SECONDS = 0.1, 1.0
 
 # Its answer will be another one, if the call is made again.
 _AGAIN = {
