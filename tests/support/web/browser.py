@@ -26,6 +26,11 @@ NETWORK = "Failed to load resource"
 # stops it, and the editor does not need it. Templates have no inline style: tests/unit/web says so.
 _OF_CHROMIUM = "Applying inline style violates"
 
+# An edit that is on its way while a light is recorded is refused, and sent again after the light.
+_STALE = "the server responded with a status of 409"
+
+_NO_COMPLAINTS = (_OF_CHROMIUM, _STALE)
+
 
 @contextlib.contextmanager
 def chromium() -> Iterator[Browser]:
@@ -47,7 +52,8 @@ class Complaints:
         page.on("pageerror", lambda error: self.lines.append(str(error)))
 
     def _note(self, message: ConsoleMessage) -> None:
-        if message.type in {"error", "warning"} and _OF_CHROMIUM not in message.text:
+        is_complaint = not any(each in message.text for each in _NO_COMPLAINTS)
+        if message.type in {"error", "warning"} and is_complaint:
             self.lines.append(message.text)
 
     def without_network(self) -> list[str]:
