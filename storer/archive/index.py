@@ -96,28 +96,24 @@ def has(archive: Archive, kata_id: str, entry: IndexEntry) -> bool:
 
 
 def tells_of_next_copy(archive: Archive, kata_id: str, entry: IndexEntry, live: Details) -> bool:
-    """Say whether a kata's entry is `entry` with lights that its archived copy has not yet.
+    """Say whether a kata's entry tells of what its archived copy has not yet, other than `entry`.
 
-    `live` are the details of the kata in use, which may have more lights by now: an entry is of the
-    moment when it was written, some time after the copy was begun. Raises ArchiveUnavailable.
+    It tells of the kata in use, whose details are `live`; or of fewer of its lights: an entry is of
+    the moment when it was written, some time after the copy was begun. Raises ArchiveUnavailable.
     """
     found = read(archive, [kata_id]).get(kata_id)
     if found is None:
         return False
-    copied, told = entry.details, found.details
-    counts = (told.avatar_count, told.light_count)
-    expected = replace(
-        entry,
-        details=replace(
-            live, avatar_count=told.avatar_count, light_count=told.light_count, newest=told.newest
-        ),
-    )
-    return (
+    copied, told, then = entry.details, found.details, live
+    counts = told.avatar_count, told.light_count
+    if (
         copied.avatar_count <= told.avatar_count <= live.avatar_count
         and copied.light_count <= told.light_count <= live.light_count
         and counts != (copied.avatar_count, copied.light_count)
-        and dump(found) == dump(expected)
-    )
+    ):
+        avatar_count, light_count = counts
+        then = replace(live, avatar_count=avatar_count, light_count=light_count, newest=told.newest)
+    return dump(found) == dump(replace(entry, details=then))
 
 
 def dump(entry: IndexEntry) -> bytes:

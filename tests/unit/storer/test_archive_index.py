@@ -123,6 +123,12 @@ def test_an_entry_may_tell_of_lights_up_to_those_of_now(
     assert index.tells_of_next_copy(archive, ID, ENTRY, live) is is_of_next
 
 
+def test_an_entry_may_tell_of_an_avatar_that_is_damaged_by_now(archive: StoredArchive) -> None:
+    live = replace(ENTRY.details, light_count=4, problem="whale/increments.json: is missing")
+    archive.write_index(ID, index.dump(replace(ENTRY, details=live)))
+    assert index.tells_of_next_copy(archive, ID, ENTRY, live)
+
+
 def test_a_deleted_kata_has_no_entry_and_the_index_is_no_kata(archive: StoredArchive) -> None:
     put(archive)
     archive.write_index(ID, index.dump(ENTRY))
