@@ -14,7 +14,7 @@ from support.histories import checker
 from support.machines.faults import FAULTS
 from support.machines.fleet import Fleet
 from support.machines.installation import Installation
-from support.machines.practice import LONG_THINK_SECONDS, THINK_SECONDS, Practice
+from support.machines.practice import Practice
 from support.services import wait_until
 from support.storer.storing import FILES, Katas, refused
 
@@ -76,7 +76,7 @@ def practise(installation: Installation, *, is_long: bool) -> Iterator[Callable[
                 katas=KATAS,
                 avatars=MANY_AVATARS if is_long else AVATARS,
                 stubborn=[installation.address(name) for name in stubborn],
-                think_seconds=LONG_THINK_SECONDS if is_long else THINK_SECONDS,
+                is_long=is_long,
             )
         )
         return begun[-1]

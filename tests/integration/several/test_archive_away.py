@@ -11,7 +11,7 @@ import pytest
 from support.commands import CommandLine
 from support.histories import checker
 from support.machines.etcd import Etcd
-from support.machines.practice import LONG_THINK_SECONDS, THINK_SECONDS, Practice
+from support.machines.practice import Practice
 from support.services import code_of, wait_until
 from support.storer.s3 import S3Server
 from support.storer.several import Storers
@@ -44,8 +44,7 @@ def test_recording_goes_on_without_the_archive_and_etcd_is_empty_again_when_it_i
 ) -> None:
     avatars = 10 if is_long else 3
     addresses = [*map(storers.address, range(3))]
-    think_seconds = LONG_THINK_SECONDS if is_long else THINK_SECONDS
-    with Practice(addresses, katas=4, avatars=avatars, think_seconds=think_seconds) as practice:
+    with Practice(addresses, katas=4, avatars=avatars, is_long=is_long) as practice:
         practice.wait_for(1, WAIT_SECONDS)
         s3.freeze()
         end = time.monotonic() + AWAY_SECONDS

@@ -32,12 +32,18 @@ def pair(make_storers: Callable[[Etcd], Storers], etcd: Etcd, way: StallingProxy
     return made
 
 
-def test_a_broken_connection_takes_no_kata_from_its_machine(
-    pair: Storers, way: StallingProxy
-) -> None:
+@pytest.fixture
+def kata_id(pair: Storers) -> str:
+    """A kata of the first storer, with a light that was recorded by way of the second."""
     kata_id = pair.katas(0).started(AVATAR)
+    assert pair.katas(1).record(kata_id, AVATAR).number == 1
+    return kata_id
+
+
+def test_a_broken_connection_takes_no_kata_from_its_machine(
+    pair: Storers, way: StallingProxy, kata_id: str
+) -> None:
     other = pair.katas(1)
-    assert other.record(kata_id, AVATAR).number == 1
     with ThreadPoolExecutor() as pool:
         way.lose_next()
         light = pool.submit(other.record, kata_id, AVATAR, request_id=secrets.token_hex(8))
@@ -51,11 +57,8 @@ def test_a_broken_connection_takes_no_kata_from_its_machine(
 
 
 def test_a_machine_that_can_not_be_reached_loses_its_kata_to_who_is_asked(
-    pair: Storers, way: StallingProxy
+    pair: Storers, way: StallingProxy, kata_id: str
 ) -> None:
-    kata_id = pair.katas(0).started(AVATAR)
-    other = pair.katas(1)
-    assert other.record(kata_id, AVATAR).number == 1
     way.close()
-    assert other.record(kata_id, AVATAR, request_id=secrets.token_hex(8)).number == 2
+    assert pair.katas(1).record(kata_id, AVATAR, request_id=secrets.token_hex(8)).number == 2
     assert pair.owner(kata_id) == 1

@@ -25,7 +25,7 @@ _PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.05, 0.5
 # Between two tests of an avatar: some hundred people practise as often. The long forms go on for
 # minutes, and the lights of a kata are not to become ten thousand: forty avatars still press test
 # more often than two thousand people do.
-THINK_SECONDS, LONG_THINK_SECONDS = 0.1, 1.0
+_THINK_SECONDS, _LONG_THINK_SECONDS = 0.1, 1.0
 
 # Its answer will be another one, if the call is made again.
 _AGAIN = {
@@ -60,15 +60,15 @@ class Practice:
         katas: int,
         avatars: int,
         stubborn: Sequence[str] = (),
-        think_seconds: float = THINK_SECONDS,
+        is_long: bool = False,
     ) -> None:
         """Create the katas and start the avatars by the storers or routers at these addresses.
 
         Each avatar has one of the addresses. The threads begin at once. In each kata there is one
         more avatar for each `stubborn` address, for whose tests nobody waits: its machine may be
-        away, and is called all the same. Between two tests an avatar thinks for `think_seconds`.
+        away, and is called all the same. If the test `is_long`, they think for longer.
         """
-        self._think_seconds = think_seconds
+        self._think_seconds = _LONG_THINK_SECONDS if is_long else _THINK_SECONDS
         self.recorder = Recorder()
         self._is_stopped = threading.Event()
         self._failures: list[BaseException] = []
