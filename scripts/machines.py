@@ -40,7 +40,7 @@ _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?\Z")
 _ROLES = {"web": Role.WEB, "operator": Role.OPERATOR}
 
 # With which personal links of the pages are signed: those of one machine are those of all.
-WEB_KEY = "web.key"
+_WEB_KEY = "web.key"
 _WEB_KEY_BYTES = 48
 
 
@@ -198,16 +198,12 @@ def main(
     installation = Installation(name, machines, archive, directory, joining, hosts)
     _make_folder(folder)
     if access is not None:
-        for kept in ("ca.pem", "ca.key", "callers", WEB_KEY, *map(_token, _ROLES)):
+        for kept in ("ca.pem", "ca.key", "callers", _WEB_KEY, *map(_token, _ROLES)):
             if (access / kept).exists() and not (folder / kept).exists():
                 shutil.copy2(access / kept, folder / kept)
-        single = access.parent / "web" / "key"  # as scripts/web-access.sh makes it
-        if single.exists() and not (folder / WEB_KEY).exists():
-            _write(folder / WEB_KEY, single.read_bytes())
     ca = _ca(folder)
     _make_tokens(folder)
-    if not (folder / WEB_KEY).exists():
-        _write(folder / WEB_KEY, secrets.token_urlsafe(_WEB_KEY_BYTES).encode())
+    _make_web_key(folder, access)
     own = _own_lines(settings)
     for machine in machines:
         _write_machine(folder, installation, machine, ca, own)
@@ -259,6 +255,19 @@ def _make_tokens(folder: Path) -> None:
     _write(callers, lines.encode())
 
 
+def _make_web_key(folder: Path, access: Path | None) -> None:
+    """Make the key of personal links if it is missing: that of the only machine, or a new one."""
+    path = folder / _WEB_KEY
+    if path.exists():
+        return
+    # As scripts/web-access.sh makes it.
+    single = None if access is None else access.parent / "web" / "key"
+    if single is not None and single.exists():
+        _write(path, single.read_bytes())
+    else:
+        _write(path, secrets.token_urlsafe(_WEB_KEY_BYTES).encode())
+
+
 def _own_lines(settings: Path | None) -> list[str]:
     return [] if settings is None else settings.read_text().splitlines()
 
@@ -282,7 +291,7 @@ def _write_machine(
     _write(place / "access" / "server.key", made.key)
     _write(place / "access" / "server.pem", made.certificate, 0o644)
     _write(place / "access" / "router.pem", made.certificate + made.key)  # HAProxy reads one file
-    for name in ("ca.pem", "callers", WEB_KEY, *map(_token, _ROLES)):
+    for name in ("ca.pem", "callers", _WEB_KEY, *map(_token, _ROLES)):
         mode = 0o644 if name == "ca.pem" else 0o600
         _write(place / "access" / name, (folder / name).read_bytes(), mode)
 
