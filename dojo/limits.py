@@ -50,8 +50,8 @@ MAX_KATA_BYTES = 64 * 1024**3
 MAX_KATA_MEMBERS = 5_000_000
 """Files, folders and links of a kata: of all sandboxes and all histories."""
 
-MEMBERS_PER_SECOND = 32_768
-"""The members that all restores together read in a second: more would hold up other calls."""
+MEMBERS_PER_SECOND = 8_192
+"""The members that all restores together read in a second: twice as many as are made files of."""
 
 MAX_TAR_HEADER_BYTES = 1024**2
 """All extended headers of one member of a tar."""
@@ -231,6 +231,11 @@ RESPONSE_FACTOR = 2
 # How many bytes of requests and responses that are not small a storer copies in a second, which
 # takes a twentieth of the time that it has for all calls. More are kept waiting.
 LARGE_MESSAGES_BYTES_PER_SECOND = 32 * 1024 * 1024
+
+# A larger message stops all other calls for long, while it is copied: for 2 to 3 ms for each MiB.
+# Such ones wait for each other, and each counts as many times as it is larger than this. So a class
+# with files of 8 MiB is as fast as it can be, and 45 MiB stop others once in eight seconds.
+QUICK_MESSAGE_BYTES = 8 * 1024 * 1024
 
 # How long a call for which others leave no room is kept, before it is told to come again. A caller
 # who comes again at once would take the time of others.

@@ -25,7 +25,7 @@ from dojo.errors import (
     NothingRead,
 )
 from dojo.service.pacing import Pace
-from dojo.service.receiving import Receiving
+from dojo.service.receiving import Receiving, note_request_bytes
 from dojo.service.statuses import status_of
 from dojo.service.wrapped_handlers import Handler, WrappedHandlers
 from dojo.shares import Memory
@@ -166,6 +166,7 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         if not isinstance(message, bytes):  # the caller sent none
             raise InvalidArgument("request", "is missing")
         size = len(message)
+        note_request_bytes(size)
         if self._memory is not None and size > limits.SMALL_BYTES:
             try:
                 taken.enter_context(self._memory.calls.taken(self._request_factor * size))

@@ -11,7 +11,11 @@ from dojo import limits
 
 
 class Pace:
-    """When the next large message has its turn. Belongs to the event loop's thread."""
+    """When the next large message has its turn. Belongs to the event loop's thread.
+
+    Those that stop all other calls for long have a queue of their own, in which each counts for
+    more than its size: they keep each other waiting, and no others.
+    """
 
     def __init__(
         self,
@@ -19,9 +23,8 @@ class Pace:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         """`clock` returns seconds; that of the event loop if there is none."""
-        self._clock = clock
-        self._sleep = sleep
-        self._free_at = 0.0
+        self._quick = _Queue(clock, sleep)
+        self._long = _Queue(clock, sleep)
 
     async def turn(self, size: int) -> None:
         """Wait until a message of `size` bytes may be sent, or go on to be worked at.
@@ -30,8 +33,30 @@ class Pace:
         """
         if size <= limits.SMALL_BYTES:
             return
-        now = self._clock() if self._clock is not None else asyncio.get_running_loop().time()
-        turn = max(now, self._free_at)
-        self._free_at = turn + size / limits.LARGE_MESSAGES_BYTES_PER_SECOND
-        if turn > now:
-            await self._sleep(turn - now)
+        seconds = size / limits.LARGE_MESSAGES_BYTES_PER_SECOND
+        if size <= limits.QUICK_MESSAGE_BYTES:
+            await self._quick.turn(seconds)
+        else:
+            await self._long.turn(seconds * size / limits.QUICK_MESSAGE_BYTES)
+
+
+class _Queue:
+    """First come, first served. Who leaves before its turn keeps nobody waiting."""
+
+    def __init__(
+        self, clock: Callable[[], float] | None, sleep: Callable[[float], Awaitable[None]]
+    ) -> None:
+        self._clock = clock
+        self._sleep = sleep
+        self._first = asyncio.Lock()
+        self._free_at = 0.0
+
+    async def turn(self, seconds: float) -> None:
+        """Wait for one's turn, which keeps the next one waiting for so many seconds."""
+        async with self._first:
+            if (left := self._free_at - self._now()) > 0:
+                await self._sleep(left)
+            self._free_at = max(self._now(), self._free_at) + seconds
+
+    def _now(self) -> float:
+        return self._clock() if self._clock is not None else asyncio.get_running_loop().time()

@@ -7,12 +7,28 @@ to arrive. What still arrives a moment later counts as large, and few may.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from typing import TypeVar
 
 from dojo import limits
 from dojo.errors import MemoryExhausted
 
 T = TypeVar("T")
+
+_REQUEST_BYTES: ContextVar[int] = ContextVar("request_bytes")
+
+
+def note_request_bytes(size: int) -> None:
+    """Note how many bytes the request has of the call that runs in this context."""
+    _REQUEST_BYTES.set(size)
+
+
+def request_bytes() -> int:
+    """Return how many bytes arrived as this call's request.
+
+    protobuf would tell by making them again, while nobody else gets Python's lock.
+    """
+    return _REQUEST_BYTES.get()
 
 
 class Receiving:

@@ -25,6 +25,7 @@ from dojo.errors import (
     RegistryUnavailable,
 )
 from dojo.machines.view import View
+from dojo.service.receiving import request_bytes
 from runner import metrics
 from runner.api import results_message
 from runner.api.admission import Admission
@@ -243,8 +244,8 @@ class RunnerServicer(runner_pb2_grpc.RunnerServiceServicer):
         The request counts from before anything is waited for, until the task has ended.
         """
         with contextlib.ExitStack() as stack:
-            size_bytes = request.ByteSize()
-            stack.enter_context(self._admission.held(request.kata_id, request.avatar, size_bytes))
+            held = self._admission.held(request.kata_id, request.avatar, request_bytes())
+            stack.enter_context(held)
             on_output = None if parts is None else parts.add_output
             run = self._runs.new(await _submission(request), on_output)
             counted = stack.pop_all()

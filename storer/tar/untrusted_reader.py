@@ -21,6 +21,7 @@ from dojo.budget import Budget, BudgetExceeded
 from dojo.errors import InvalidArgument
 from dojo.pace import Pace
 from dojo.shares import Holding
+from dojo.turns import Turns
 from storer.fs import json_files, tree
 from storer.fs.folder_times import FolderTimes
 from storer.fs.room import Room, RoomyFile
@@ -31,9 +32,13 @@ _MAX_END_BYTES = 16 * 1024**2  # tar pads a tar with zeros, to a multiple of a s
 _READ_BYTES = 256 * 1024
 
 # All tars that are read have one pace: a header takes Python's lock, and a file of 12 KB can have
-# millions of them. A turn is for so many.
+# millions of them. So many are paced at once.
 _PACE = Pace(limits.MEMBERS_PER_SECOND)
-_TURN_MEMBERS = 64
+_PACED_MEMBERS = 64
+
+# One thread at a time reads a member, or makes a file of it. While it waits for its caller, another
+# one has its turn.
+_TURNS = Turns()
 
 _MAX_NAMES_LEFT_OUT = 100
 _FOLDER_MODE = 0o3777
@@ -105,7 +110,7 @@ class Tar:
         self._reader = Reader(self._source)
         self._room = Room()
         self._times = FolderTimes()
-        self._left_of_turn = 0  # members
+        self._paced_members = 0  # that may be read
         self.left_out = LeftOut()
         self.member: Member | None
         self.advance()
@@ -127,14 +132,15 @@ class Tar:
 
     def advance(self) -> None:
         """Move to the next member."""
-        if not self._left_of_turn:
-            _PACE.take(_TURN_MEMBERS)
-            self._left_of_turn = _TURN_MEMBERS
-        self._left_of_turn -= 1
-        self._reader.skip_content()
-        self._source.budget.take_entry()
-        self._source.at_header()
-        self.member = self._reader.next()
+        if not self._paced_members:
+            _PACE.take(_PACED_MEMBERS)
+            self._paced_members = _PACED_MEMBERS
+        self._paced_members -= 1
+        with _TURNS:
+            self._reader.skip_content()
+            self._source.budget.take_entry()
+            self._source.at_header()
+            self.member = self._reader.next()
 
     def digest_before(self) -> str:
         """Return the SHA-256 digest, in hexadecimal, of the bytes before the current member.
@@ -176,9 +182,10 @@ class Tar:
             raise InvalidKata(f"{member.shown} has a name that is not UTF-8")
         self._room.take(folder)
         try:
-            self._times.leave(str(folder / path))
-            _make_parents(folder, path)
-            self._make(member, folder, path)
+            with _TURNS:
+                self._times.leave(str(folder / path))
+                _make_parents(folder, path)
+                self._make(member, folder, path)
         except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
             raise InvalidKata(f"{member.shown} is there twice") from error
         except OSError as error:
@@ -333,7 +340,8 @@ class _PiecesReader(io.RawIOBase):
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         while not self._rest:
-            piece = next(self._pieces, None)
+            with _TURNS.given_up():
+                piece = next(self._pieces, None)
             if piece is None:
                 return 0
             self._rest = memoryview(piece)

@@ -5,7 +5,8 @@ import asyncio
 from dojo import limits
 from dojo.service.pacing import Pace
 
-SECOND = limits.LARGE_MESSAGES_BYTES_PER_SECOND
+QUICK = limits.QUICK_MESSAGE_BYTES
+TURN = QUICK / limits.LARGE_MESSAGES_BYTES_PER_SECOND  # what such a message takes
 
 
 class Clock:
@@ -38,16 +39,47 @@ def waits(*sizes: int, pause_seconds: float = 0.0) -> list[float]:
 
 
 def test_the_first_large_message_does_not_wait() -> None:
-    assert waits(SECOND) == []
+    assert waits(8 * QUICK) == []
 
 
 def test_a_large_message_waits_for_those_before_it_by_their_size() -> None:
-    assert waits(SECOND // 2, SECOND, SECOND) == [0.5, 1.0]
+    assert waits(QUICK // 2, QUICK, QUICK) == [TURN / 2, TURN]
+
+
+def test_what_stops_others_for_long_counts_for_more_than_its_size() -> None:
+    assert waits(2 * QUICK, 6 * QUICK, 2 * QUICK) == [4 * TURN, 36 * TURN]
+
+
+def test_what_stops_others_for_long_keeps_no_others_waiting() -> None:
+    assert waits(6 * QUICK, QUICK, 6 * QUICK, QUICK // 2) == [36 * TURN]
+
+
+def test_who_leaves_the_queue_keeps_nobody_waiting() -> None:
+    async def leave() -> list[float]:
+        clock, is_asleep = Clock(), asyncio.Event()
+
+        async def sleep(seconds: float) -> None:
+            clock.slept.append(seconds)
+            is_asleep.set()
+            if len(clock.slept) == 1:
+                await asyncio.Event().wait()
+            clock.seconds += seconds
+
+        pace = Pace(clock.time, sleep)
+        await pace.turn(QUICK)
+        waiting = asyncio.create_task(pace.turn(QUICK))
+        await is_asleep.wait()
+        behind = asyncio.create_task(pace.turn(QUICK))
+        waiting.cancel()
+        await behind
+        return clock.slept
+
+    assert asyncio.run(leave()) == [TURN, TURN]
 
 
 def test_time_that_has_gone_is_not_waited_for() -> None:
-    assert waits(SECOND, SECOND, SECOND, pause_seconds=2.0) == []
+    assert waits(QUICK, QUICK, QUICK, pause_seconds=2 * TURN) == []
 
 
 def test_a_small_message_never_waits() -> None:
-    assert waits(SECOND, *[limits.SMALL_BYTES] * 3) == []
+    assert waits(8 * QUICK, *[limits.SMALL_BYTES] * 3) == []

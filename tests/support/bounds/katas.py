@@ -153,7 +153,9 @@ def _kata_members(pair: Pair) -> None:
     folder = tars.Member(katas.PREFIX, kind=tars.FOLDER).to_bytes() * 1000
     count = 2 * limits.MAX_KATA_MEMBERS // 1000
     says = f"{limits.MAX_KATA_MEMBERS} entries"
-    _refuse(pair, [_members(_good()), *[folder] * count, bytes(2 * tars.BLOCK)], says)
+    tar = [_members(_good()), *[folder] * count, bytes(2 * tars.BLOCK)]
+    needed = limits.MAX_KATA_MEMBERS / limits.MEMBERS_PER_SECOND  # seconds
+    _refuse(pair, tar, says, seconds=1.5 * needed)
 
 
 def _tar_header(pair: Pair) -> None:
@@ -308,12 +310,18 @@ def _with_repository(avatar: katas.Avatar, git: katas.Files) -> bytes:
     return _compressed([_members(files), bytes(2 * tars.BLOCK)])
 
 
-def _refuse(pair: Pair, tar: Iterable[bytes], says: str, code: grpc.StatusCode = _INVALID) -> None:
+def _refuse(
+    pair: Pair,
+    tar: Iterable[bytes],
+    says: str,
+    code: grpc.StatusCode = _INVALID,
+    seconds: float = SECONDS,
+) -> None:
     """Restore a kata from the pieces of a tar; assert that it is refused, and not there."""
     field = "data" if code is _INVALID else None
     requests = restore_requests(_compressed(tar), overwrite=True)
     with refused(code, field=field, says=says):
-        pair.katas.stub.RestoreKata(requests, timeout=SECONDS)
+        pair.katas.stub.RestoreKata(requests, timeout=seconds)
     with refused(grpc.StatusCode.NOT_FOUND):
         pair.katas.get(katas.KATA)
 
