@@ -36,8 +36,8 @@ _READ_BYTES = 256 * 1024
 _PACE = Pace(limits.MEMBERS_PER_SECOND)
 _PACED_MEMBERS = 64
 
-# One thread at a time reads a member, or makes a file of it. While it waits for its caller, another
-# one has its turn.
+# One thread at a time reads a member, or makes a file of it. While it waits for its caller, or
+# decompresses, another one has its turn: a few bytes can be a file of gigabytes.
 _TURNS = Turns()
 
 _MAX_NAMES_LEFT_OUT = 100
@@ -303,8 +303,9 @@ class _DigestingReader:
         self._read_bytes += len(content)
         while len(content) < size:
             self._digest_read()
-            # read1: the sender may wait for an answer to what it sent, before it sends more.
-            self._buffer = self._source.read1(_READ_BYTES)
+            with _TURNS.given_up():
+                # read1: the sender may wait for an answer to what it sent, before it sends more.
+                self._buffer = self._source.read1(_READ_BYTES)
             self.budget.take_bytes(len(self._buffer))
             self._read_bytes = self._digested_bytes = 0
             if not self._buffer:
@@ -340,8 +341,7 @@ class _PiecesReader(io.RawIOBase):
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         while not self._rest:
-            with _TURNS.given_up():
-                piece = next(self._pieces, None)
+            piece = next(self._pieces, None)
             if piece is None:
                 return 0
             self._rest = memoryview(piece)

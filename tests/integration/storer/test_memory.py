@@ -15,7 +15,7 @@ from support.services import Service, code_of, wait_until
 from support.storer.storing import FILES, Katas, Stub, a_test, kibibytes
 
 CLIENTS = 64
-LARGEST_CALLS = 6  # each waits for those before it; one alone takes most of what calls may take
+LARGEST_CALLS = 4  # each waits for those before it; one alone takes most of what calls may take
 SECONDS = 300
 MIB = 1024 * 1024
 LARGE = {**FILES, **{f"{number}.txt": bytes([65 + number]) * 15 * MIB for number in range(3)}}

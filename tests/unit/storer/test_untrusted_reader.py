@@ -4,9 +4,12 @@ import contextvars
 import gzip
 import hashlib
 import io
+import os
 import shutil
 import tarfile
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
@@ -421,3 +424,62 @@ def test_some_of_the_disk_stays_free_for_others(
     with pytest.raises(DiskFull, match="for other calls"):
         unpacked(tar, tmp_path / "b")
     assert not any((tmp_path / "b").iterdir())
+
+
+@each_compression
+def test_who_sends_slowly_keeps_no_other_tar_from_being_read(
+    tmp_path: Path, compression: str
+) -> None:
+    (tmp_path / "other").mkdir()
+    is_read, may_go_on = threading.Event(), threading.Event()
+    slow = COMPRESSIONS[compression](packed((header("whale/sandbox/a"), os.urandom(4 * MIB))))
+
+    def pieces() -> Iterator[bytes]:
+        yield slow[:MIB]
+        is_read.set()
+        assert may_go_on.wait(10)
+        yield slow[MIB:]
+
+    def unpack() -> None:
+        tar = Tar(pieces())
+        tar.unpack(tmp_path, PurePosixPath(*tar.parts()))
+        tar.advance()
+        tar.finish()
+
+    with ThreadPoolExecutor(2) as threads:
+        slowly = threads.submit(unpack)
+        assert is_read.wait(10)
+        try:
+            other = threads.submit(unpacked, WHOLE, tmp_path / "other")
+            assert other.result(10) == list(FILES)
+            assert not slowly.done()
+        finally:
+            may_go_on.set()
+        slowly.result(10)
+    assert (tmp_path / "whale/sandbox/a").stat().st_size == 4 * MIB
+
+
+def test_a_few_bytes_that_are_gigabytes_keep_no_other_tar_from_being_read(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    zeros = zstandard.ZstdCompressor().compress(bytes(64 * MIB))
+    large = header("whale/sandbox/large", size=2**30)
+    begin = zstandard.ZstdCompressor().compress(large.tobuf(tarfile.PAX_FORMAT))
+    is_reading = threading.Event()
+
+    def pieces() -> Iterator[bytes]:
+        yield begin
+        is_reading.set()
+        yield zeros * 16
+
+    def skip() -> None:
+        tar = Tar(pieces())
+        with pytest.raises(tarfile.ReadError):  # the end is missing
+            tar.advance()
+
+    with ThreadPoolExecutor(2) as threads:
+        skipping = threads.submit(skip)
+        assert is_reading.wait(10)
+        other = threads.submit(unpacked, WHOLE, tmp_path / "other")
+        assert other.result(10) == list(FILES)
+        assert not skipping.done()
+        skipping.result(60)
