@@ -228,13 +228,13 @@ REQUEST_FACTOR = 8
 RUN_REQUEST_FACTOR = 3
 RESPONSE_FACTOR = 2
 
-# How many bytes of requests and responses that are not small a storer copies in a second, which
-# takes a twentieth of the time that it has for all calls. More are kept waiting.
+# How many bytes of requests and responses that are not small a service copies in a second, which
+# takes a tenth of the time that it has for all calls. More are kept waiting.
 LARGE_MESSAGES_BYTES_PER_SECOND = 32 * 1024 * 1024
 
-# A larger message stops all other calls for long, while it is copied: for 2 to 3 ms for each MiB.
+# A larger message stops all other calls for long, while it is copied: for 3 to 4 ms for each MiB.
 # Such ones wait for each other, and each counts as many times as it is larger than this. So a class
-# with files of 8 MiB is as fast as it can be, and 45 MiB stop others once in eight seconds.
+# with files of 5 MiB is as fast as it can be, and 45 MiB stop others once in eight seconds.
 QUICK_MESSAGE_BYTES = 8 * 1024 * 1024
 
 # How long a call for which others leave no room is kept, before it is told to come again. A caller

@@ -2,7 +2,6 @@
 
 import click
 
-from dojo.service import memory
 from dojo.service.serve_options import take_over_option
 
 
@@ -18,7 +17,6 @@ def serve(*, take_over_seconds: float) -> None:
 
     Settings are environment variables, or in the file .env: docs/running.md lists them.
     """
-    memory.use_large_pages()  # before the imports, which it has done again
     from runner import app  # noqa: PLC0415 - help needs nothing of it
 
     app.main(take_over_seconds)

@@ -2,7 +2,6 @@
 
 import click
 
-from dojo.service import memory
 from dojo.service.serve_options import take_over_option
 
 
@@ -18,7 +17,6 @@ def serve(*, take_over_seconds: float) -> None:
 
     Settings are environment variables, or in the file .env: docs/running.md lists them.
     """
-    memory.use_large_pages()  # before the imports, which it has done again
     from storer import app  # noqa: PLC0415 - imported late, so that --help is fast
 
     app.main(take_over_seconds)

@@ -172,7 +172,7 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
                 taken.enter_context(self._memory.calls.taken(self._request_factor * size))
             except MemoryExhausted:
                 message = b""  # the traceback would keep it until the caller has the answer
-                await self._pace.turn(size)  # it took its time all the same
+                await self._pace.turn(size, is_refused=True)  # it took its time all the same
                 raise
             await self._pace.turn(size)
         return parse(message)

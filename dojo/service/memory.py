@@ -2,8 +2,6 @@
 
 import contextlib
 import ctypes
-import os
-import sys
 from pathlib import Path
 
 from dojo import limits
@@ -13,29 +11,11 @@ _LIMITS = (
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
 )
 
-# https://www.gnu.org/software/libc/manual/html_node/Memory-Allocation-Tunables.html
-_TUNABLES = "GLIBC_TUNABLES"
-_HUGETLB = "glibc.malloc.hugetlb"
-
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 
 # What an arena may keep of what was freed at its end. With the default, 128 KiB, a RecordTest gave
 # some 200 to 400 KiB back and took them again: 50 to 100 page faults, which take a tenth of it.
 _KEPT_BYTES = 1024**2
-
-
-def use_large_pages() -> None:
-    """Have the C library ask for pages of 2 MiB for blocks that are as large.
-
-    Start this process anew for that, as the C library reads the setting at the start. gRPC copies
-    messages while it holds Python's lock, into memory that the kernel has to find first: 45 MiB
-    take 26 ms with pages of 4 KiB, and 7 with these.
-    """
-    tunables = os.environ.get(_TUNABLES, "")
-    if _HUGETLB in tunables:
-        return
-    both = ":".join(filter(None, (tunables, f"{_HUGETLB}=1")))
-    os.execve(sys.executable, sys.orig_argv, {**os.environ, _TUNABLES: both})  # noqa: S606 - itself
 
 
 def limit_bytes() -> int:

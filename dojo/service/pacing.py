@@ -6,6 +6,7 @@ and more. One after another of them would leave no time for anything else.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 
 from dojo import limits
 
@@ -14,7 +15,7 @@ class Pace:
     """When the next large message has its turn. Belongs to the event loop's thread.
 
     Those that stop all other calls for long have a queue of their own, in which each counts for
-    more than its size: they keep each other waiting, and no others.
+    more than its size: they keep each other waiting, and no smaller ones.
     """
 
     def __init__(
@@ -26,18 +27,20 @@ class Pace:
         self._quick = _Queue(clock, sleep)
         self._long = _Queue(clock, sleep)
 
-    async def turn(self, size: int) -> None:
-        """Wait until a message of `size` bytes may be sent, or go on to be worked at.
+    async def turn(self, size: int, *, is_refused: bool = False) -> None:
+        """Wait until a message of `size` bytes may be sent, or go on to be worked at or refused.
 
-        A small one does not wait; a large one for the large ones before it.
+        A small one does not wait; a large one for the large ones before it. Of those that are
+        refused, one at a time is among these: what is worked at holds memory until then.
         """
         if size <= limits.SMALL_BYTES:
             return
         seconds = size / limits.LARGE_MESSAGES_BYTES_PER_SECOND
-        if size <= limits.QUICK_MESSAGE_BYTES:
-            await self._quick.turn(seconds)
-        else:
-            await self._long.turn(seconds * size / limits.QUICK_MESSAGE_BYTES)
+        queue = self._quick
+        if size > limits.QUICK_MESSAGE_BYTES:
+            queue, seconds = self._long, seconds * size / limits.QUICK_MESSAGE_BYTES
+        async with queue.refused if is_refused else nullcontext():
+            await queue.turn(seconds)
 
 
 class _Queue:
@@ -49,6 +52,7 @@ class _Queue:
         self._clock = clock
         self._sleep = sleep
         self._first = asyncio.Lock()
+        self.refused = asyncio.Lock()
         self._free_at = 0.0
 
     async def turn(self, seconds: float) -> None:

@@ -77,6 +77,29 @@ def test_who_leaves_the_queue_keeps_nobody_waiting() -> None:
     assert asyncio.run(leave()) == [TURN, TURN]
 
 
+def test_those_that_are_refused_let_others_go_before_them() -> None:
+    async def call() -> list[str]:
+        clock, order = Clock(), list[str]()
+
+        async def sleep(seconds: float) -> None:
+            await asyncio.sleep(0)  # others come meanwhile
+            clock.seconds += seconds
+
+        pace = Pace(clock.time, sleep)
+
+        async def take(name: str, *, is_refused: bool) -> None:
+            await pace.turn(6 * QUICK, is_refused=is_refused)
+            order.append(name)
+
+        names = ("refused 1", "refused 2", "refused 3", "accepted 1", "accepted 2")
+        calls = (take(each, is_refused=each.startswith("refused")) for each in names)
+        await asyncio.gather(*calls)
+        return order
+
+    expected = ["refused 1", "refused 2", "accepted 1", "accepted 2", "refused 3"]
+    assert asyncio.run(call()) == expected
+
+
 def test_time_that_has_gone_is_not_waited_for() -> None:
     assert waits(QUICK, QUICK, QUICK, pause_seconds=2 * TURN) == []
 

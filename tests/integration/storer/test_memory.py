@@ -15,16 +15,14 @@ from support.services import Service, code_of, wait_until
 from support.storer.storing import FILES, Katas, Stub, a_test, kibibytes
 
 CLIENTS = 64
-LARGEST_CALLS = 4  # each waits for those before it; one alone takes most of what calls may take
+LARGEST_SECONDS = 30  # each of the largest calls waits for those before it: most get no turn
 SECONDS = 300
 MIB = 1024 * 1024
 LARGE = {**FILES, **{f"{number}.txt": bytes([65 + number]) * 15 * MIB for number in range(3)}}
 MAX_KIBIBYTES = 2048 * 1024 * 3 // 4
 
 
-def outcomes(
-    service: Service, call: Callable[[Stub], object], count: int = CLIENTS
-) -> Counter[grpc.StatusCode]:
+def outcomes(service: Service, call: Callable[[Stub], object]) -> Counter[grpc.StatusCode]:
     """Make a call from many clients at the same time; count the statuses."""
 
     def make(_: int) -> grpc.StatusCode:
@@ -36,8 +34,8 @@ def outcomes(
                 return code_to_judge(error)
             return grpc.StatusCode.OK
 
-    with ThreadPoolExecutor(count) as clients:
-        return Counter(clients.map(make, range(count)))
+    with ThreadPoolExecutor(CLIENTS) as clients:
+        return Counter(clients.map(make, range(CLIENTS)))
 
 
 def assert_refused(error: grpc.RpcError) -> None:
@@ -46,7 +44,7 @@ def assert_refused(error: grpc.RpcError) -> None:
     assert retry_seconds(error) is not None
 
 
-def test_the_largest_calls_of_some_clients_fit_into_the_memory(
+def test_the_largest_calls_of_many_clients_fit_into_the_memory(
     start_storer: Callable[..., Service], client: Callable[[Service], Katas]
 ) -> None:
     service = start_storer()
@@ -54,14 +52,18 @@ def test_the_largest_calls_of_some_clients_fit_into_the_memory(
     kata_id = katas.started("whale")
     katas.record(kata_id, "whale", LARGE)
     test = a_test(kata_id, "whale", LARGE)
-    recorded = outcomes(service, lambda stub: stub.RecordTest(test, timeout=SECONDS), LARGEST_CALLS)
+    recorded = outcomes(service, lambda stub: stub.RecordTest(test, timeout=LARGEST_SECONDS))
     assert kibibytes(service.pid, "VmHWM") < MAX_KIBIBYTES
     request = storer_pb2.GetFilesRequest(kata_id=kata_id, avatar="whale", light_number=1)
-    read = outcomes(service, lambda stub: stub.GetFiles(request, timeout=SECONDS), LARGEST_CALLS)
+    read = outcomes(service, lambda stub: stub.GetFiles(request, timeout=LARGEST_SECONDS))
     assert kibibytes(service.pid, "VmHWM") < MAX_KIBIBYTES
     for statuses in (recorded, read):
         assert statuses[grpc.StatusCode.OK]
-        assert set(statuses) <= {grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED}
+        assert set(statuses) <= {
+            grpc.StatusCode.OK,
+            grpc.StatusCode.RESOURCE_EXHAUSTED,
+            grpc.StatusCode.DEADLINE_EXCEEDED,
+        }
     # What was refused or answered holds nothing.
     katas.record(kata_id, "whale", LARGE)
     assert katas.files(kata_id, "whale", 1).light.number == 1
