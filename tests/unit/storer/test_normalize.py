@@ -95,6 +95,13 @@ class Incoming:
         normalize.normalize(self.folder, ID)
         return Kata.detached(self.folder, ID)
 
+    def is_accepted(self) -> Kata:
+        """Take the kata in; check that no avatar is set aside, and that all can be read."""
+        kata = self.normalize()
+        assert not kata.lights()[1]
+        read_all(kata)
+        return kata
+
     def is_set_aside(self, says: str) -> None:
         """Check that the whale is set aside for a reason with these words, and the bat is not.
 
@@ -188,7 +195,7 @@ def test_what_is_neither_object_nor_reference_is_not_taken(incoming: Incoming, p
     incoming.write()
     (incoming.git / path).parent.mkdir(exist_ok=True, parents=True)
     (incoming.git / path).write_bytes(b"junk\0\xff")
-    read_all(incoming.normalize())
+    incoming.is_accepted()
     assert not (incoming.git / path).exists() or b"junk" not in (incoming.git / path).read_bytes()
 
 
@@ -205,7 +212,7 @@ def test_a_config_that_includes_other_files_is_not_read(incoming: Incoming, tmp_
     incoming.light()
     incoming.write()
     (incoming.git / "config").write_text(f"[include]\n\tpath = {tmp_path}/manifest.json\n")
-    read_all(incoming.normalize())
+    incoming.is_accepted()
 
 
 @pytest.mark.parametrize(
@@ -216,7 +223,7 @@ def test_junk_in_packed_refs_is_not_taken(incoming: Incoming, content: bytes) ->
     incoming.light()
     incoming.write()
     (incoming.git / "packed-refs").write_bytes(content)
-    read_all(incoming.normalize())
+    incoming.is_accepted()
 
 
 @pytest.mark.parametrize(
@@ -229,7 +236,7 @@ def test_references_that_would_be_in_the_way_are_not_taken(incoming: Incoming, n
     path = incoming.git / "refs" / name
     path.parent.mkdir(exist_ok=True, parents=True)
     path.write_text(f"{commit}\n")
-    read_all(incoming.normalize())
+    incoming.is_accepted()
     assert not path.exists()
 
 
@@ -265,6 +272,13 @@ def test_trees_that_hold_each_other_are_set_aside(incoming: Incoming, levels: in
     incoming.is_set_aside("files")
 
 
+def test_a_light_without_files_is_accepted(incoming: Incoming) -> None:
+    incoming.light()
+    incoming.light(sandbox=incoming.new.tree({}))
+    incoming.light()
+    incoming.is_accepted()
+
+
 def test_many_empty_folders_are_set_aside(incoming: Incoming) -> None:
     empty = incoming.new.tree({})
     incoming.light(sandbox=bomb(incoming.new, 6, empty, FOLDER))
@@ -282,7 +296,7 @@ def test_trees_that_are_too_deep_are_set_aside(incoming: Incoming, levels: int) 
 
 def test_the_deepest_name_is_accepted(incoming: Incoming) -> None:
     incoming.light({"/".join(["a"] * 128): b""})
-    read_all(incoming.normalize())
+    incoming.is_accepted()
 
 
 def peak_mib() -> float:
@@ -532,7 +546,7 @@ def test_a_pack_of_plain_git_can_be_read_whatever_its_index_says(incoming: Incom
     whole = index.read_bytes()
     index.chmod(0o600)
     index.write_bytes(b"junk")
-    read_all(incoming.normalize())
+    incoming.is_accepted()
     assert index.read_bytes() == whole
     git(incoming.whale, "fsck", "--full", "--strict")
 
