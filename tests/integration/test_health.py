@@ -25,7 +25,7 @@ from cyberdojo.storer.v1 import storer_pb2, storer_pb2_grpc
 from dojo.engine.data_containers import DataContainers
 from support.kata_folders import Kata
 from support.paths import TOP
-from support.services import Service, run_healthcheck, wait_until
+from support.services import Service, code_of, run_healthcheck, wait_until
 
 SERVICES = {
     "storer": [
@@ -279,23 +279,24 @@ def test_the_longest_run_ends_before_the_runner_does_and_a_waiting_one_is_refuse
     service = start_service("runner", CYBER_DOJO_RUNNER_MAX_CONCURRENT_RUNS="1")
     try:
         runner = runner_pb2_grpc.RunnerServiceStub(connect(service.address))
-        calls = []
+        requests = {}
         for avatar in ("whale", "zebra"):
             kata.start_avatar(avatar)
-            request = runner_pb2.RunRequest(
+            requests[avatar] = runner_pb2.RunRequest(
                 kata_id=kata.id,
                 avatar=avatar,
                 image_name="cyberdojofoundation/python_pytest",
                 files={"cyber-dojo.sh": b"touch begun; sleep 1000"},
                 max_seconds=15,
             )
-            calls.append(runner.Run.future(request, timeout=120))
-            if avatar == "whale":
-                wait_until((kata.sandbox("whale") / "begun").exists)
+        longest = runner.Run.future(requests["whale"], timeout=120)
+        wait_until((kata.sandbox("whale") / "begun").exists)
+        waiting = runner.RunStream(runner_pb2.RunStreamRequest(run=requests["zebra"]), timeout=120)
+        assert next(waiting).HasField("waiting")
         service.send_signal(signal.SIGTERM)
         # Longer than all other calls have, and within the time that a run may take.
-        assert calls[0].result().colour == colour_pb2.COLOUR_TIMED_OUT
-        assert calls[1].code() is grpc.StatusCode.UNAVAILABLE
+        assert longest.result().colour == colour_pb2.COLOUR_TIMED_OUT
+        assert code_of(lambda: list(waiting)) is grpc.StatusCode.UNAVAILABLE
         assert not (kata.sandbox("zebra") / "begun").exists()
     finally:
         service.wait()

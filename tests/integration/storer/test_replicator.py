@@ -374,9 +374,9 @@ def test_options_that_another_machine_has_set_are_not_lost(
     assert katas.get(kata_id).options == theirs
     # Now each sets another one.
     there.get(kata_id)
-    ours = set_option(katas, kata_id, revert_red=True)
     theirs = set_option(there, kata_id, revert_green=True)
     archive(there, kata_id)
+    ours = set_option(katas, kata_id, revert_red=True)
     wait_until(lambda: any("not copied" in line for line in machine.troubles()))
     with refused(grpc.StatusCode.FAILED_PRECONDITION, says="lights or options"):
         katas.stub.ArchiveKata(storer_pb2.ArchiveKataRequest(kata_id=kata_id))
