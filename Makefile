@@ -90,8 +90,7 @@ demo: up ## set up, start the services, and show what they do; TLS=1: with TLS a
 
 test: setup lint lint-protos types node-client web images ## set up, check everything, run all tests
 	@scripts/test-tools.sh
-	@$(python) -m pytest --numprocesses $(workers) --dist worksteal --cov --cov-report=
-	@$(python) -m coverage report --format=total | sed 's/.*/-- the tests cover & % of the lines, the services that they start not counted/'
+	@$(python) -m pytest --numprocesses $(workers) --dist worksteal
 
 test-machines: setup node-client images ## several machines fail for an hour: MACHINE_FAULTS=40
 	@scripts/test-tools.sh
