@@ -291,7 +291,8 @@ def test_the_longest_run_ends_before_the_runner_does_and_a_waiting_one_is_refuse
             )
         longest = runner.Run.future(requests["whale"], timeout=120)
         wait_until((kata.sandbox("whale") / "begun").exists)
-        waiting = runner.RunStream(runner_pb2.RunStreamRequest(run=requests["zebra"]), timeout=120)
+        other = runner_pb2.RunStreamRequest(run=requests["zebra"])
+        waiting = iter(runner.RunStream(other, timeout=120))
         assert next(waiting).HasField("waiting")
         service.send_signal(signal.SIGTERM)
         # Longer than all other calls have, and within the time that a run may take.
