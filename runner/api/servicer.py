@@ -365,7 +365,7 @@ async def _submission(request: runner_pb2.RunRequest) -> Submission:
     is_small = (
         len(request.files) <= SMALL_FILES
         and len(request.colour_rule.patterns.patterns) <= SMALL_PATTERNS
-        and sum(map(len, request.files.values())) <= SMALL_BYTES
+        and request_bytes() <= SMALL_BYTES  # to add up the files would copy each
     )
     return _validated(request) if is_small else await asyncio.to_thread(_validated, request)
 

@@ -17,6 +17,7 @@ from storer.api import converters
 from support.bounds.pair import (
     INVALID_ARGUMENT,
     OK,
+    QUICK_BYTES,
     RESOURCE_EXHAUSTED,
     SECONDS,
     UNAVAILABLE,
@@ -39,8 +40,6 @@ WIDE = {
 }
 _READERS = 2  # one is read at a time
 _LARGE_BYTES = sum(map(len, LARGE.values()))
-# Larger responses would wait for each other for too long.
-_READ_BYTES = 7 * MIB
 
 
 def _working_calls(pair: Pair) -> None:
@@ -132,10 +131,10 @@ def _requests(pair: Pair) -> None:
 
 def _responses(pair: Pair) -> None:
     kata_id = pair.katas.started("whale")
-    pair.katas.record(kata_id, "whale", {**FILES, "large.txt": bytes(_READ_BYTES)})
+    pair.katas.record(kata_id, "whale", {**FILES, "large.txt": bytes(QUICK_BYTES)})
     _share(
         lambda: pair.katas.files(kata_id, "whale"),
-        limits.RESPONSE_FACTOR * _READ_BYTES,
+        limits.RESPONSE_FACTOR * QUICK_BYTES,
     )
 
 

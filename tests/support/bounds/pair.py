@@ -9,6 +9,7 @@ from typing import Any
 import grpc
 
 from cyberdojo.runner.v1 import runner_pb2_grpc
+from dojo import limits
 from dojo.engine.data_containers import DataContainers
 from support.fuzz.watched import World
 from support.kata_folders import Kata
@@ -17,6 +18,8 @@ from support.storer.storing import Katas
 
 # A call of the double may take this long on a busy machine.
 SECONDS = 240
+# Files of a message that waits for no larger ones.
+QUICK_BYTES = limits.QUICK_MESSAGE_BYTES - 1024**2
 
 OK, RESOURCE_EXHAUSTED = grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED
 UNAVAILABLE, INVALID_ARGUMENT = grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INVALID_ARGUMENT

@@ -7,7 +7,7 @@ from typing import Any
 
 from cyberdojo.runner.v1 import runner_pb2
 from dojo import avatars, limits
-from support.bounds.pair import RESOURCE_EXHAUSTED, SECONDS, Case, Pair, ended
+from support.bounds.pair import QUICK_BYTES, RESOURCE_EXHAUSTED, SECONDS, Case, Pair, ended
 from support.fuzz import katas
 from support.kata_folders import Kata
 from support.refusals import retry_seconds
@@ -16,8 +16,7 @@ from support.runner.submissions import assert_serves, refused, request
 from support.services import wait_until
 
 MIB = 1024**2
-_RUN_BYTES = 7 * MIB  # larger ones would wait for each other for too long
-_LARGE = {"large.txt": bytes(_RUN_BYTES)}
+_LARGE = {"large.txt": bytes(QUICK_BYTES)}
 
 
 def _submitted_names(pair: Pair) -> None:
@@ -49,8 +48,8 @@ def _of_kata(pair: Pair) -> None:
 
 
 def _bytes_of_runs(pair: Pair) -> None:
-    most = limits.MAX_BYTES_OF_RUNS // _RUN_BYTES
-    count = -(-2 * limits.MAX_BYTES_OF_RUNS // _RUN_BYTES)
+    most = limits.MAX_BYTES_OF_RUNS // QUICK_BYTES
+    count = -(-2 * limits.MAX_BYTES_OF_RUNS // QUICK_BYTES)
     _refuse_beyond(pair, most, avatars.NAMES[:count], _LARGE)
 
 

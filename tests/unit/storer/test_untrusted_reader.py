@@ -57,9 +57,14 @@ def in_pieces(content: bytes, size: int) -> Iterator[bytes]:
 
 def unpacked(content: bytes, folder: Path, size: int = 10_000) -> list[str]:
     """Unpack a tar to its end; return the names of its members."""
+    return unpacked_from(in_pieces(content, size), folder)
+
+
+def unpacked_from(pieces: Iterator[bytes], folder: Path) -> list[str]:
+    """Do as `unpacked` does, for the pieces of a tar."""
     names = []
     with translate_tar_errors():
-        tar = Tar(in_pieces(content, size))
+        tar = Tar(pieces)
         while tar.member is not None:
             names.append(tar.member.name)
             tar.unpack(folder, PurePosixPath(*tar.parts()))
@@ -440,14 +445,8 @@ def test_who_sends_slowly_keeps_no_other_tar_from_being_read(
         assert may_go_on.wait(10)
         yield slow[MIB:]
 
-    def unpack() -> None:
-        tar = Tar(pieces())
-        tar.unpack(tmp_path, PurePosixPath(*tar.parts()))
-        tar.advance()
-        tar.finish()
-
     with ThreadPoolExecutor(2) as threads:
-        slowly = threads.submit(unpack)
+        slowly = threads.submit(unpacked_from, pieces(), tmp_path)
         assert is_read.wait(10)
         try:
             other = threads.submit(unpacked, WHOLE, tmp_path / "other")
