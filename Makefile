@@ -2,6 +2,8 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
+# Tests start thousands of Python processes: each would compile the services anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 python := .venv/bin/python
 # Tests mostly wait, for the engine and the disk.
