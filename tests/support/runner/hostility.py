@@ -22,7 +22,7 @@ VARIABLES = {
 }  # fmt: skip
 
 # Where an attack takes place: which run of its container it is, or in a container of its own.
-SECOND, HUNDREDTH, OWN = "second run", "hundredth run", "container of its own"
+SECOND, TENTH, OWN = "second run", "tenth run", "container of its own"
 
 _UIDS = range(avatars.FIRST_UID, avatars.FIRST_UID + len(avatars.NAMES))
 
