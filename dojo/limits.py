@@ -56,6 +56,9 @@ MEMBERS_PER_SECOND = 8_192
 MAX_TAR_HEADER_BYTES = 1024**2
 """All extended headers of one member of a tar."""
 
+MAX_TAR_RECORDS = 1024
+"""The records in these headers."""
+
 MAX_EXTENTS = 65_536
 """Pieces of data between the holes of one sparse file."""
 
@@ -229,16 +232,19 @@ RUN_REQUEST_FACTOR = 3
 RESPONSE_FACTOR = 2
 
 # How many bytes of requests and responses that are not small a service copies in a second, which
-# takes a tenth of the time that it has for all calls. More are kept waiting.
+# takes a tenth of the time that it has for all calls. More are kept waiting. The larger ones of the
+# next bound have as many for themselves.
 LARGE_MESSAGES_BYTES_PER_SECOND = 32 * 1024 * 1024
 
 # A larger message stops all other calls for long, while it is copied: for 3 to 4 ms for each MiB.
 # Such ones wait for each other, and each counts as many times as it is larger than this. So a class
-# with files of 5 MiB is as fast as it can be, and 45 MiB stop others once in eight seconds.
+# with files of 5 MiB is as fast as it can be, and 45 MiB stop others once in eight seconds, if the
+# callers wait for their turn.
 QUICK_MESSAGE_BYTES = 8 * 1024 * 1024
 
 # How long a call for which others leave no room is kept, before it is told to come again. A caller
-# who comes again at once would take the time of others.
+# who comes again at once would take the time of others. A request that is not small waits for its
+# turn among the others too, until shortly before its deadline.
 REFUSED_SECONDS = 0.5
 
 # How long a request may take to arrive before it counts as large, and how long then, before it can

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractContextManager, ExitStack, aclosing, nullcontext
+from contextlib import AbstractContextManager, ExitStack, aclosing, nullcontext, suppress
 from typing import Any, NoReturn
 
 import grpc
@@ -33,6 +33,8 @@ from dojo.shares import Memory
 _log = structlog.get_logger()
 
 _Context = grpc.aio.ServicerContext[Any, Any]
+
+_TELL_SECONDS = 2  # what is left of a caller's deadline, to tell of a refusal
 
 # Answers a request, or a stream of requests.
 _Respond = Callable[[Any, _Context], Awaitable[Any]]
@@ -144,7 +146,7 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
                 try:
                     if self._memory is not None:
                         taken.callback(shares.Restore(self._memory).give_back)
-                    return await respond(_parsed_each(requests), context)
+                    return await respond(self._parsed_each(requests, context), context)
                 except asyncio.CancelledError:
                     _log.info("cancelled")
                     raise
@@ -172,10 +174,29 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
                 taken.enter_context(self._memory.calls.taken(self._request_factor * size))
             except MemoryExhausted:
                 message = b""  # the traceback would keep it until the caller has the answer
-                await self._pace.turn(size, is_refused=True)  # it took its time all the same
+                await self._pace_refused(size, context)
                 raise
             await self._pace.turn(size)
         return parse(message)
+
+    async def _pace_refused(self, size: int, context: _Context) -> None:
+        """Wait for the turn of a message that is refused: it took its time all the same.
+
+        Before the caller's deadline this ends, or the caller would not learn of the refusal.
+        """
+        left = context.time_remaining()
+        seconds = None if left is None else max(left - _TELL_SECONDS, 0)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._pace.turn(size, is_refused=True)
+
+    async def _parsed_each(
+        self, requests: AsyncIterator[Any], context: _Context
+    ) -> AsyncIterator[Any]:
+        async for request in requests:
+            if isinstance(request, _MalformedRequest):
+                await self._pace_refused(request.size, context)
+            yield _parsed(request)
 
     def _respond(self, behaviour: Any) -> _Respond:
         async def respond(request: Any, context: _Context) -> Any:
@@ -194,8 +215,9 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
 class _MalformedRequest:
     """Stands for a request that could not be parsed, until there is a call to refuse."""
 
-    def __init__(self, error: InvalidArgument) -> None:
+    def __init__(self, error: InvalidArgument, size: int) -> None:
         self.error = error
+        self.size = size
 
 
 def _deferring_errors(
@@ -209,12 +231,12 @@ def _deferring_errors(
 
     def deserialize(message: bytes) -> Any:
         if len(message) > most_bytes:
-            return _MalformedRequest(MessageTooLarge(len(message), most_bytes))
+            return _MalformedRequest(MessageTooLarge(len(message), most_bytes), len(message))
         try:
             return parse(message)
         except DecodeError:
             reason = "can't be parsed: a string is not UTF-8, or it is cut off or nested too deep"
-            return _MalformedRequest(InvalidArgument("request", reason))
+            return _MalformedRequest(InvalidArgument("request", reason), len(message))
 
     return deserialize
 
@@ -233,11 +255,6 @@ def _parsed(request: Any) -> Any:
     if isinstance(request, _MalformedRequest):
         raise request.error
     return request
-
-
-async def _parsed_each(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
-    async for request in requests:
-        yield _parsed(request)
 
 
 def _take_until_sent(memory: Memory, size: int, context: _Context) -> None:

@@ -15,7 +15,8 @@ class Pace:
     """When the next large message has its turn. Belongs to the event loop's thread.
 
     Those that stop all other calls for long have a queue of their own, in which each counts for
-    more than its size: they keep each other waiting, and no smaller ones.
+    more than its size: smaller ones do not wait for their turns. The memory that they hold
+    meanwhile is shared with all.
     """
 
     def __init__(

@@ -354,7 +354,7 @@ def _apply_manifest(
     try:
         with translate_tar_errors():
             manifest = catalog.read(tar_katas.tar.content())
-            for entry in manifest.entries():
+            for entry in tar_katas.tar.in_turns(manifest.entries()):
                 if not options.selects(entry.kata_id):
                     continue
                 report = _apply_entry(katas, entry, options, is_wanted=entry.kata_id in unseen)

@@ -9,6 +9,7 @@ files https://www.gnu.org/software/tar/manual/html_node/Sparse-Formats.html.
 import io
 import re
 import tarfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple, Protocol
@@ -29,9 +30,14 @@ _FILES = {tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE}
 _RECORD = re.compile(rb"(\d{1,7}) ([^=]+)=")
 _WHOLE = re.compile(r"-?\d{1,20}")
 _TIME = re.compile(r"(-?)(\d{1,20})(?:\.(\d*))?")
-_SPARSE = "GNU.sparse."
 _SPARSE_KEYS = {"GNU.sparse.major", "GNU.sparse.size", "GNU.sparse.map"}
-_KNOWN = {"path", "linkpath", "size", "mtime", "uid", "gid", "comment"}
+_KNOWN = {
+    *("path", "linkpath", "size", "mtime", "uid", "gid", "comment"),
+    *_SPARSE_KEYS,
+    *("GNU.sparse.minor", "GNU.sparse.name", "GNU.sparse.realsize"),
+}
+# So many pieces of a sparse file take as long as a member.
+_PIECES = 8
 
 _MAX_MODE = 0o177777  # with the bits for the kind of file, which some programs write
 _MAX_ID = 2**32 - 1
@@ -98,9 +104,11 @@ class Reader:
     """Reads one member after another: `next`, then its `content` or `skip_content`.
 
     Every method raises tarfile.ReadError if the tar is cut off or is not as a tar has to be.
+    `worked` is told what took long besides members: as long as so many of them.
     """
 
     source: Source
+    worked: Callable[[int], None] = lambda _: None
     global_records: dict[str, str] = field(default_factory=dict)
     _left: int = 0  # of the current member's content
     _padding: int = 0
@@ -114,6 +122,7 @@ class Reader:
         records: dict[str, str] = {}
         is_extended = False
         allowed = limits.MAX_TAR_HEADER_BYTES  # for all extended headers of one member
+        allowed_records = limits.MAX_TAR_RECORDS
         while (block := read_exactly(self.source, _BLOCK)).count(0) != _BLOCK:
             _check(block)
             kind = block[156:157]
@@ -123,6 +132,7 @@ class Reader:
                 return self._member(block, kind, records)
             size = _number(block[124:136], "size", 0, _MAX_SIZE)
             is_extended = is_extended or kind != tarfile.XGLTYPE
+            is_first = allowed == limits.MAX_TAR_HEADER_BYTES
             allowed -= size + _BLOCK
             if allowed < 0:
                 raise tarfile.ReadError(f"a header has {size} bytes, more than it may have")
@@ -130,10 +140,19 @@ class Reader:
             read_exactly(self.source, -size % _BLOCK)
             if kind in _GNU_NAMES:
                 records[_GNU_NAMES[kind]] = _text(content.partition(b"\0")[0])
-            elif kind == tarfile.XGLTYPE:
-                self.global_records.update(_records(content))
+                allowed_records -= 1
             else:
-                records.update(_records(content))
+                count = _read_records(
+                    content,
+                    self.global_records if kind == tarfile.XGLTYPE else records,
+                    allowed_records,
+                )
+                allowed_records -= max(count, 1)
+            if allowed_records < 0:
+                raise tarfile.ReadError(
+                    f"a member has more than {limits.MAX_TAR_RECORDS} records in its headers"
+                )
+            self.worked(size // _BLOCK + (0 if is_first else 1))
         if is_extended:
             raise tarfile.ReadError("a member is missing behind its extended header")
         return None
@@ -154,7 +173,9 @@ class Reader:
             while piece := self.read_content(_READ_BYTES):
                 file.write(piece)
             return
-        for at, size in self._extents(member, member.sparse_size):
+        for number, (at, size) in enumerate(self._extents(member, member.sparse_size), 1):
+            if number % _PIECES == 0:
+                self.worked(1)
             file.seek(at)
             end = self._left - size
             while self._left > end:
@@ -174,7 +195,9 @@ class Reader:
             )
         found: list[tuple[int, int]] = []
         end = 0
-        for _ in range(count):
+        for number in range(1, count + 1):
+            if number % _PIECES == 0:
+                self.worked(1)
             at, size = lines.number(), lines.number()
             if at < end or at + size > sparse_size:
                 raise tarfile.ReadError(f"{member.shown} has a piece out of its place")
@@ -334,21 +357,26 @@ def _modified_ns(block: bytes, records: dict[str, str]) -> int:
     return max(-_MAX_NS, min(nanoseconds, _MAX_NS))
 
 
-def _records(content: bytes) -> dict[str, str]:
-    """Return those records of a pax header that have a meaning here (`length key=value`)."""
-    found = {}
-    at = 0
+def _read_records(content: bytes, found: dict[str, str], most: int) -> int:
+    """Add to `found` those records of a pax header that have a meaning here (`length key=value`).
+
+    Returns how many there are; stops behind `most`.
+    """
+    at = count = 0
     while match := _RECORD.match(content, at):
         end = at + int(match[1])
         if end <= match.end() or content[end - 1 : end] != b"\n":
             break
+        count += 1
+        if count > most:
+            return count
         key = _text(match[2])
-        if key in _KNOWN or key.startswith(_SPARSE):
+        if key in _KNOWN:
             found[key] = _text(content[match.end() : end - 1])
         at = end
     if content[at:].strip(b"\0"):
         raise tarfile.ReadError("a header is broken: its records are not as long as they say")
-    return found
+    return count
 
 
 def _until_nul(padded: bytes) -> bytes:

@@ -10,9 +10,9 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
-from itertools import chain
+from itertools import chain, count
 from pathlib import Path, PurePosixPath
-from typing import IO, cast
+from typing import IO, TypeVar, cast
 
 import zstandard
 
@@ -32,13 +32,15 @@ _MAX_END_BYTES = 16 * 1024**2  # tar pads a tar with zeros, to a multiple of a s
 _READ_BYTES = 256 * 1024
 
 # All tars that are read have one pace: a header takes Python's lock, and a file of 12 KB can have
-# millions of them. So many are paced at once.
+# millions of them. So many are paced at once, and what takes as long as they do.
 _PACE = Pace(limits.MEMBERS_PER_SECOND)
 _PACED_MEMBERS = 64
 
-# One thread at a time reads a member, or makes a file of it. While it waits for its caller, or
-# decompresses, another one has its turn: a few bytes can be a file of gigabytes.
+# One thread at a time reads a member, or makes a file of it. While it waits for its caller or for
+# the pace, or decompresses, another one has its turn: a few bytes can be a file of gigabytes.
 _TURNS = Turns()
+
+_LINES = 8  # so many lines of a member's content take as long as a member
 
 _MAX_NAMES_LEFT_OUT = 100
 _FOLDER_MODE = 0o3777
@@ -52,6 +54,9 @@ _LEAST_WINDOW_BYTES = 8 * 1024**2
 _LARGEST_WINDOW_BYTES = 2**27
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _EMPTY_FRAME = zstandard.ZstdCompressor().compress(b"")
+
+
+_Line = TypeVar("_Line")
 
 
 class InvalidKata(InvalidArgument):
@@ -107,10 +112,10 @@ class Tar:
         """
         reader = _PiecesReader(_with_whole_head(pieces))
         self._source = _DigestingReader(_decompress(reader, holding or Holding()))
-        self._reader = Reader(self._source)
+        self._reader = Reader(self._source, self._take_pace)
         self._room = Room()
         self._times = FolderTimes()
-        self._paced_members = 0  # that may be read
+        self._paced_members = 0  # that may be read; below 0, as many have been read too early
         self.left_out = LeftOut()
         self.member: Member | None
         self.advance()
@@ -132,10 +137,7 @@ class Tar:
 
     def advance(self) -> None:
         """Move to the next member."""
-        if not self._paced_members:
-            _PACE.take(_PACED_MEMBERS)
-            self._paced_members = _PACED_MEMBERS
-        self._paced_members -= 1
+        self._take_pace(1)
         with _TURNS:
             self._reader.skip_content()
             self._source.budget.take_entry()
@@ -203,6 +205,17 @@ class Tar:
             raise InvalidKata("a member has no content")
         return self._reader.content()
 
+    def in_turns(self, lines: Iterator[_Line]) -> Iterator[_Line]:
+        """Yield what `lines` reads from the content of the current member, each in a turn."""
+        for number in count():
+            if number % _LINES == 0:
+                self._take_pace(1)
+            with _TURNS:
+                line = next(lines, None)
+            if line is None:
+                return
+            yield line
+
     def finish(self) -> None:
         """Read to the end; raise tarfile.ReadError if the tar's end is missing or not the end.
 
@@ -215,6 +228,16 @@ class Tar:
                 raise tarfile.ReadError("something comes after its end")
         if read_bytes < tarfile.BLOCKSIZE:
             raise tarfile.ReadError("its end is missing")
+
+    def _take_pace(self, members: int) -> None:
+        """Wait for the pace of so many members. Others have their turns meanwhile."""
+        self._paced_members -= members
+        if self._paced_members >= 0:
+            return
+        with _TURNS.given_up():
+            while self._paced_members < 0:
+                _PACE.take(_PACED_MEMBERS)
+                self._paced_members += _PACED_MEMBERS
 
     def _make(self, member: Member, folder: Path, path: PurePosixPath) -> None:
         target = folder / path

@@ -10,8 +10,11 @@ import pytest
 
 from dojo import limits
 from dojo.errors import MemoryExhausted
+from dojo.service import interceptor as interceptor_module
 from dojo.service.interceptor import StatusInterceptor
+from dojo.service.pacing import Pace
 from dojo.service.receiving import Receiving
+from dojo.service.wrapped_handlers import Handler
 from dojo.shares import Memory
 
 SERVICE = "cyberdojo.test.Service"
@@ -108,5 +111,79 @@ def test_a_call_without_room_is_refused_late_and_holds_nothing_meanwhile(
                 assert await call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         finally:
             await server.stop(None)
+
+    asyncio.run(main())
+
+
+async def _answers(
+    handler: Handler,
+    memory: Memory,
+    pace: Pace,
+    requests: bytes | list[bytes],
+    seconds: float,
+) -> grpc.StatusCode:
+    """Return how a service answers a request, or a stream of them, with this deadline."""
+    interceptor = StatusInterceptor(Receiving(limits.MESSAGE_BYTES), memory)
+    interceptor._pace = pace
+    server = grpc.aio.server(
+        interceptors=[interceptor], options=[("grpc.max_receive_message_length", -1)]
+    )
+    handlers = {"Call": handler}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            name = f"/{SERVICE}/Call"
+            if isinstance(requests, bytes):
+                return await channel.unary_unary(name, None, None)(requests, timeout=seconds).code()
+            call = channel.stream_unary(name, None, None)(iter(requests), timeout=seconds)
+            return await call.code()
+    finally:
+        await server.stop(None)
+
+
+CODECS: dict[str, Any] = {"request_deserializer": bytes, "response_serializer": bytes}
+
+
+def test_a_large_request_is_refused_before_its_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        async def wait(_: float) -> None:
+            await asyncio.Event().wait()
+
+        pace = Pace(lambda: 0.0, wait)
+        await pace.turn(limits.MESSAGE_BYTES)  # the next one waits for ever
+        memory = Memory(1)
+        handler = grpc.unary_unary_rpc_method_handler(lambda *_: b"", **CODECS)
+        request = bytes(limits.QUICK_MESSAGE_BYTES + 1)
+        monkeypatch.setattr(interceptor_module, "_TELL_SECONDS", 60)
+        code = await _answers(handler, memory, pace, request, 60.2)
+        assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+    asyncio.run(main())
+
+
+def test_a_message_of_a_stream_that_is_too_large_takes_its_turn() -> None:
+    async def main() -> None:
+        waited: list[float] = []
+
+        async def wait(seconds: float) -> None:
+            waited.append(seconds)
+
+        async def restore(requests: AsyncIterator[Any], _: Any) -> bytes:
+            async for _ in requests:
+                pass
+            return b""
+
+        pace = Pace(lambda: 0.0, wait)
+        await pace.turn(limits.MESSAGE_BYTES)
+        handler = grpc.stream_unary_rpc_method_handler(restore, **CODECS)
+        small = bytes(limits.STREAM_MESSAGE_BYTES)
+        code = await _answers(handler, Memory(2**30), pace, [small, small + b"x"], 60)
+        assert code is grpc.StatusCode.INVALID_ARGUMENT
+        assert len(waited) == 0  # it is in the queue of those that are quick
+        code = await _answers(handler, Memory(2**30), pace, [small + bytes(2**23)], 60)
+        assert code is grpc.StatusCode.INVALID_ARGUMENT
+        assert len(waited) == 1
 
     asyncio.run(main())

@@ -3,10 +3,12 @@
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
 from dojo.turns import Turns
+from support.services import wait_until
 
 SECONDS = 10.0
 
@@ -64,6 +66,21 @@ def test_another_has_its_turn_while_this_one_is_given_up() -> None:
         order.append("this")
     other.join(SECONDS)
     assert order == ["this", "other"]
+
+
+def test_who_gives_a_turn_back_does_not_get_the_next_before_those_who_wait() -> None:
+    turns, order = Turns(), list[str]()
+    turns.__enter__()
+    others = []
+    for name in ("first", "second"):
+        others.append(in_thread(partial(take, turns, partial(order.append, name))))
+        wait_until(lambda: len(turns._waiting) == len(others))
+    turns.__exit__()
+    take(turns, lambda: order.append("again"))
+    for other in others:
+        other.join(SECONDS)
+    assert order == ["first", "second", "again"]
+    assert is_free(turns)
 
 
 def test_who_has_no_turn_gives_none_up() -> None:

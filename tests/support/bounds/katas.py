@@ -164,6 +164,12 @@ def _tar_header(pair: Pair) -> None:
     _refuse(pair, [member.to_bytes()], "a header has")
 
 
+def _tar_records(pair: Pair) -> None:
+    records = [(b"c", b"")] * (2 * limits.MAX_TAR_RECORDS)
+    member = tars.Member(f"{katas.PREFIX}whale/", kind=tars.FOLDER, pax=records)
+    _refuse(pair, [member.to_bytes()], f"more than {limits.MAX_TAR_RECORDS} records")
+
+
 def _extents(pair: Pair) -> None:
     count = 2 * limits.MAX_EXTENTS
     numbers = [count, *(number for at in range(count) for number in (2 * at, 1))]
@@ -226,6 +232,7 @@ CASES: dict[str, Case] = {
     "MAX_KATA_BYTES": _kata_bytes,
     "MAX_KATA_MEMBERS": _kata_members,
     "MAX_TAR_HEADER_BYTES": _tar_header,
+    "MAX_TAR_RECORDS": _tar_records,
     "MAX_EXTENTS": _extents,
     "MAX_SPARSE_FILE_BYTES": _sparse_size,
     "MAX_JSON_BYTES": _json_bytes,

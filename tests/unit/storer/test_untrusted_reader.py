@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from dojo import limits, shares
 from dojo.errors import DiskFull, InvalidArgument, MemoryExhausted
 from dojo.shares import Holding, Memory
+from storer.tar import untrusted_reader
 from storer.tar.untrusted_reader import InvalidKata, Tar, translate_tar_errors
 
 BLOCK = tarfile.BLOCKSIZE
@@ -249,6 +250,58 @@ def test_the_extended_headers_of_a_member_are_bounded_together() -> None:
     extended = long_name[: extent(long_name, 0, 200_001)]
     with pytest.raises(InvalidArgument, match="a header has 200001 bytes"), translate_tar_errors():
         Tar(iter([extended * 6]))
+
+
+def test_the_records_of_a_member_are_bounded_together() -> None:
+    keys = {f"x{number}": "" for number in range(limits.MAX_TAR_RECORDS // 2 + 1)}
+    whole = packed((header("a", pax_headers=keys), b""))
+    Tar(iter([whole]))
+    extended = whole[: whole.rindex(b"ustar") - 257]
+    with pytest.raises(InvalidArgument, match="more than 1024 records"), translate_tar_errors():
+        Tar(iter([extended + whole]))
+
+
+def test_the_extended_headers_of_a_member_count_as_records() -> None:
+    empty = packed((header("a", pax_headers={"x": ""}), b""))[: 2 * BLOCK]
+    with pytest.raises(InvalidArgument, match="more than 1024 records"), translate_tar_errors():
+        Tar(iter([empty * (limits.MAX_TAR_RECORDS + 1)]))
+
+
+class Paced:
+    """Stands for the pace of all tars: counts what is taken, while nobody has a turn."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.members = 0
+        monkeypatch.setattr(untrusted_reader, "_PACE", self)
+        monkeypatch.setattr(untrusted_reader, "_PACED_MEMBERS", 1)
+
+    def take(self, members: int) -> None:
+        assert not untrusted_reader._TURNS._is_taken
+        self.members += members
+
+
+def test_what_takes_long_is_paced_as_so_many_members(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pieces = b"800\n" + b"".join(b"%d\n1\n" % (2 * number) for number in range(800))
+    empty = packed((header("a", pax_headers={"x": ""}), b""))[: 2 * BLOCK]
+    lines = packed((header("a"), b"line\n" * 800))
+    paced = Paced(monkeypatch)
+    cases = {
+        packed(*((header(name), b"") for name in "abc")): 4,  # and the end
+        packed((header("whale/sandbox/a", pax_headers={"comment": "x" * 100 * BLOCK}), b"")): 102,
+        empty * 100 + packed((header("a"), b"")): 101,
+        sparse(pieces, b"x" * 800, 1600): 202,  # the map, and what is written
+    }
+    for number, (tar, members) in enumerate(cases.items()):
+        paced.members = 0
+        (tmp_path / str(number)).mkdir()
+        unpacked(tar, tmp_path / str(number))
+        assert paced.members == members, number
+    read = Tar(iter([lines]))
+    paced.members = 0
+    assert len(list(read.in_turns(iter(read.content())))) == 800
+    assert paced.members == 101
 
 
 def test_an_extended_header_without_a_member_is_refused() -> None:
