@@ -98,8 +98,10 @@ def has(archive: Archive, kata_id: str, entry: IndexEntry) -> bool:
 def tells_of_next_copy(archive: Archive, kata_id: str, entry: IndexEntry, live: Details) -> bool:
     """Say whether a kata's entry tells of what its archived copy has not yet, other than `entry`.
 
-    It tells of the kata in use, whose details are `live`; or of fewer of its lights: an entry is of
-    the moment when it was written, some time after the copy was begun. Raises ArchiveUnavailable.
+    It tells of the kata in use, whose details are `live`; or of other lights that came after those
+    of the copy: an entry is of the moment when it was written, some time after the copy was begun.
+    Since then lights may have been recorded, and restoring may have taken some away. The entry is
+    written again with the next copy, or when the kata is archived. Raises ArchiveUnavailable.
     """
     found = read(archive, [kata_id]).get(kata_id)
     if found is None:
@@ -107,8 +109,8 @@ def tells_of_next_copy(archive: Archive, kata_id: str, entry: IndexEntry, live: 
     copied, told, then = entry.details, found.details, live
     counts = told.avatar_count, told.light_count
     if (
-        copied.avatar_count <= told.avatar_count <= live.avatar_count
-        and copied.light_count <= told.light_count <= live.light_count
+        copied.avatar_count <= told.avatar_count
+        and copied.light_count <= told.light_count
         and counts != (copied.avatar_count, copied.light_count)
     ):
         avatar_count, light_count = counts

@@ -536,10 +536,15 @@ def test_an_entry_of_the_index_that_is_being_written_is_no_finding(
     assert [each.mended for each in verify(katas, kata_id, mend=True).findings] == [True]
     assert entry.read_bytes() == content
     # While the kata is in use, its entry can tell of a light that its next copy brings.
+    before = katas.tar(kata_id)
     katas.record(kata_id, "whale")
     archive_of = open_archive(str(tmp_path / "archive"), data_containers.namespace.name)
     index.write(archive_of, Kata.detached(data_containers.folder(kata_id), kata_id))
     assert entry.read_bytes() != content
     assert verify(katas, kata_id).findings == []
     katas.record(kata_id, "whale")  # and of fewer than there are by now
+    assert verify(katas, kata_id).findings == []
+    katas.restore(before, overwrite=True)  # and of more than are left
+    assert verify(katas, kata_id).findings == []
+    katas.stub.ArchiveKata(storer_pb2.ArchiveKataRequest(kata_id=kata_id))
     assert verify(katas, kata_id).findings == []

@@ -106,15 +106,15 @@ def test_an_entry_of_an_older_tar_is_not_current(archive: StoredArchive, tmp_pat
         ({"light_count": 8}, True),
         ({"light_count": 9, "newest": None}, True),
         ({"light_count": 8, "avatar_count": 3}, True),
+        ({"light_count": 10}, True),  # what is more was taken away by restoring
         ({}, False),  # it tells nothing new, so it has to be exactly right
         ({"newest": None}, False),
         ({"light_count": 6}, False),
-        ({"light_count": 10}, False),
         ({"light_count": 8, "avatar_count": 1}, False),
         ({"light_count": 8, "display_name": "other"}, False),
     ],
 )
-def test_an_entry_may_tell_of_lights_up_to_those_of_now(
+def test_an_entry_may_tell_of_lights_after_those_of_the_copy(
     archive: StoredArchive, told: dict[str, Any], *, is_of_next: bool
 ) -> None:
     live = replace(ENTRY.details, avatar_count=3, light_count=9, newest=None)
