@@ -20,6 +20,7 @@ from storer.kata.ledger import ALONE, Ledger
 
 # In a kata's folder: the edition of which it is, from when its owner brought it up to date.
 NOTE = ".owner"
+NO_EDITION = 0
 
 NOTHING = Kept(None, None, {})
 
@@ -170,6 +171,12 @@ class Installation:
         """
         return EVERYTHING
 
+    def arriving(self, folder: Path) -> None:
+        """Note that a kata's folder gets what may not be the newest, unless `arrived` says so.
+
+        For its lock's holder, exclusively. Another machine may own the kata by now.
+        """
+
     def arrived(self, kata_id: str, folder: Path, held: Held) -> None:
         """Note that a kata's folder has all that was kept when the kata was claimed.
 
@@ -220,4 +227,4 @@ def edition_in(folder: Path) -> int:
     try:
         return int((folder / NOTE).read_text("ascii"))
     except (FileNotFoundError, NotADirectoryError, ValueError):
-        return 0
+        return NO_EDITION

@@ -24,7 +24,7 @@ from dojo.service.readiness import Readiness
 from storer.archive.archive import Archive
 from storer.archive.editions import edition
 from storer.cluster.editions import Editions
-from storer.cluster.installation import NOTE, Installation, edition_in
+from storer.cluster.installation import NO_EDITION, NOTE, Installation, edition_in
 from storer.cluster.keys import RecordKeys
 from storer.cluster.ledger import Kept, SharedLedger
 from storer.cluster.owners import NOBODY, Held, Owners
@@ -253,6 +253,14 @@ class SharedInstallation(Installation):
             self._records.discard(kata_id, self._records.bodies_of(kata_id, value, is_base=True))
             raise LockHeld(f"kata {kata_id}", "another machine uses it")
         return created
+
+    def arriving(self, folder: Path) -> None:
+        """Write into the folder that it is of no edition.
+
+        Without a note it would be of the time before there were several machines, and the newest
+        as soon as etcd has nothing of the kata, as it is when all of it is in the archive.
+        """
+        durable.replace(folder / NOTE, f"{NO_EDITION}\n".encode(), sync=False)
 
     def arrived(self, kata_id: str, folder: Path, held: Held) -> None:
         """Write into the folder of which edition it is."""

@@ -103,6 +103,7 @@ def _write(
     held = places.installation.create(kata_id, files)
     if held is None:
         return False
+    places.installation.arriving(folder)
     durable.write(folder / MANIFEST, files[MANIFEST])
     places.installation.arrived(kata_id, folder, held)
     return True
@@ -134,6 +135,7 @@ def stage_and_publish(
             folder.chmod(PASSAGE)
             whole = partial(store_kata.whole, staged.folder, kata_id)
             owned = places.installation.replace(kata_id, whole)
+            places.installation.arriving(folder)
             publish.publish(staged, folder)
             places.installation.arrived(kata_id, folder, owned)
     if not is_published:

@@ -172,6 +172,7 @@ def _import(places: Places, intake: Intake, kata_id: str, held: Held) -> bool:
                     whole = partial(store_kata.whole, staged.folder, kata_id)
                     held = installation.replace(kata_id, whole, held)
                 folder.chmod(PASSAGE)
+            installation.arriving(folder)
             publish.publish(staged, folder)
             installation.arrived(kata_id, folder, held)
             places.old_ids.note(kata_id, folder)

@@ -177,6 +177,7 @@ class Storer:
             with self.using(kata_id):  # the same request has created it
                 return
         folder = self.machine.add(kata_id, {}, self._scheduler.now)
+        self.installation.arriving(folder.path)
         self.installation.arrived(kata_id, folder.path, held)
         self._changed(kata_id)
 
@@ -356,6 +357,7 @@ class Storer:
                 lights = self._from_archive(kata_id)
             _add(lights, kept.entries)
             folder = self.machine.add(kata_id, lights, self._scheduler.now)
+            installation.arriving(folder.path)
             installation.arrived(kata_id, folder.path, held)
         self._changed(kata_id)
 
