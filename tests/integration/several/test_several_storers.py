@@ -370,11 +370,19 @@ def test_a_kata_that_nobody_has_used_for_a_while_goes_where_it_is_wanted(
     os.utime(storers.containers[0].folder(kata_id).parent, (before, before))
     assert record(storers.katas(1), kata_id, "whale", 3) == 3
     assert storers.owner(kata_id) == 0  # nobody has chosen that machine
-    os.utime(storers.containers[0].folder(kata_id).parent, (before, before))
-    request = a_test(kata_id, "whale", files(4), request_id="request-four")
-    assert storers.katas(1).stub.RecordTest(request, metadata=wanted).light.number == 4
-    assert storers.owner(kata_id) == 1
-    assert record(storers.katas(0), kata_id, "whale", 5) == 5
+    numbers = itertools.count(4)
+
+    def goes() -> bool:
+        number = next(numbers)
+        os.utime(storers.containers[0].folder(kata_id).parent, (before, before))
+        request = a_test(kata_id, "whale", files(number), request_id=f"request-number-{number}")
+        light = storers.katas(1).stub.RecordTest(request, metadata=wanted).light
+        assert light.number == number
+        return storers.owner(kata_id) == 1
+
+    wait_until(goes)  # it stays while it is being copied to the archive
+    number = next(numbers)
+    assert record(storers.katas(0), kata_id, "whale", number) == number
     assert storers.owner(kata_id) == 1
 
 
