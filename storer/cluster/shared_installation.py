@@ -260,12 +260,12 @@ class SharedInstallation(Installation):
         Without a note it would be of the time before there were several machines, and the newest
         as soon as etcd has nothing of the kata, as it is when all of it is in the archive.
         """
-        durable.replace(folder / NOTE, f"{NO_EDITION}\n".encode(), sync=False)
+        _note(folder, NO_EDITION)
 
     def arrived(self, kata_id: str, folder: Path, held: Held) -> None:
         """Write into the folder of which edition it is."""
         if self.owners.held(kata_id) is held:
-            durable.replace(folder / NOTE, f"{held.edition}\n".encode(), sync=False)
+            _note(folder, held.edition)
             held.is_here = True
 
     def renew(self, kata_id: str, folder: Path) -> None:
@@ -275,7 +275,7 @@ class SharedInstallation(Installation):
                 held = self.owners.renew(kata_id)
             except OutcomeUnknown as error:
                 raise EtcdUnavailable(str(error)) from error
-            durable.replace(folder / NOTE, f"{held.edition}\n".encode(), sync=False)
+            _note(folder, held.edition)
 
     def trim(
         self, kata_id: str, copied: str, newest: Mapping[str, At], options_sha256: str
@@ -341,3 +341,8 @@ class SharedInstallation(Installation):
         if held is not None:
             self.owners.drop(kata_id, held)
         return revision
+
+
+def _note(folder: Path, edition_number: int) -> None:
+    """Write into a kata's folder of which edition it is."""
+    durable.replace(folder / NOTE, f"{edition_number}\n".encode(), sync=False)
