@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
@@ -18,6 +19,29 @@ from dojo.service.wrapped_handlers import Handler
 from dojo.shares import Memory
 
 SERVICE = "cyberdojo.test.Service"
+METHOD = f"/{SERVICE}/Call"
+CODECS: dict[str, Any] = {"request_deserializer": bytes, "response_serializer": bytes}
+
+
+@asynccontextmanager
+async def _served(
+    handler: Handler, memory: Memory, pace: Pace | None = None
+) -> AsyncIterator[grpc.aio.Channel]:
+    """Serve METHOD; give a channel to it."""
+    interceptor = StatusInterceptor(Receiving(limits.MESSAGE_BYTES), memory)
+    interceptor._pace = pace or interceptor._pace
+    server = grpc.aio.server(
+        interceptors=[interceptor], options=[("grpc.max_receive_message_length", -1)]
+    )
+    handlers = {"Call": handler}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            yield channel
+    finally:
+        await server.stop(None)
 
 
 def _is_used_up(memory: Memory) -> bool:
@@ -46,25 +70,15 @@ def test_a_caller_who_restores_and_reads_no_reports_gives_its_memory_back(
             finally:
                 is_over.set()
 
-        server = grpc.aio.server(
-            interceptors=[StatusInterceptor(Receiving(limits.MESSAGE_BYTES), memory)]
-        )
-        codecs: dict[str, Any] = {"request_deserializer": bytes, "response_serializer": bytes}
-        handlers = {"Restore": grpc.stream_stream_rpc_method_handler(restore, **codecs)}
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
-        port = server.add_insecure_port("127.0.0.1:0")
-        await server.start()
-        try:
-            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-                call = channel.stream_stream(f"/{SERVICE}/Restore", None, None)(None)
-                await call.write(b"a")
-                await is_over.wait()
-                assert was_held
-                assert all(was_held)
-                assert not _is_used_up(memory)
-                call.cancel()
-        finally:
-            await server.stop(None)
+        handler = grpc.stream_stream_rpc_method_handler(restore, **CODECS)
+        async with _served(handler, memory) as channel:
+            call = channel.stream_stream(METHOD, None, None)(None)
+            await call.write(b"a")
+            await is_over.wait()
+            assert was_held
+            assert all(was_held)
+            assert not _is_used_up(memory)
+            call.cancel()
 
     asyncio.run(main())
 
@@ -93,57 +107,16 @@ def test_a_call_without_room_is_refused_late_and_holds_nothing_meanwhile(
                 pass
             raise MemoryExhausted("others")
 
-        server = grpc.aio.server(
-            interceptors=[StatusInterceptor(Receiving(limits.MESSAGE_BYTES), memory)]
-        )
-        codecs: dict[str, Any] = {"request_deserializer": bytes, "response_serializer": bytes}
-        handlers = {"Get": grpc.unary_unary_rpc_method_handler(refuse, **codecs)}
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
-        port = server.add_insecure_port("127.0.0.1:0")
-        await server.start()
-        monkeypatch.setattr(asyncio, "sleep", sleep)
-        try:
-            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-                call = channel.unary_unary(f"/{SERVICE}/Get", None, None)(request)
-                await kept.wait()
-                assert not call.done()
-                go_on.set()
-                assert await call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-        finally:
-            await server.stop(None)
+        handler = grpc.unary_unary_rpc_method_handler(refuse, **CODECS)
+        async with _served(handler, memory) as channel:
+            monkeypatch.setattr(asyncio, "sleep", sleep)
+            call = channel.unary_unary(METHOD, None, None)(request)
+            await kept.wait()
+            assert not call.done()
+            go_on.set()
+            assert await call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
     asyncio.run(main())
-
-
-async def _answers(
-    handler: Handler,
-    memory: Memory,
-    pace: Pace,
-    requests: bytes | list[bytes],
-    seconds: float,
-) -> grpc.StatusCode:
-    """Return how a service answers a request, or a stream of them, with this deadline."""
-    interceptor = StatusInterceptor(Receiving(limits.MESSAGE_BYTES), memory)
-    interceptor._pace = pace
-    server = grpc.aio.server(
-        interceptors=[interceptor], options=[("grpc.max_receive_message_length", -1)]
-    )
-    handlers = {"Call": handler}
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            name = f"/{SERVICE}/Call"
-            if isinstance(requests, bytes):
-                return await channel.unary_unary(name, None, None)(requests, timeout=seconds).code()
-            call = channel.stream_unary(name, None, None)(iter(requests), timeout=seconds)
-            return await call.code()
-    finally:
-        await server.stop(None)
-
-
-CODECS: dict[str, Any] = {"request_deserializer": bytes, "response_serializer": bytes}
 
 
 def test_a_large_request_is_refused_before_its_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,8 +130,9 @@ def test_a_large_request_is_refused_before_its_deadline(monkeypatch: pytest.Monk
         handler = grpc.unary_unary_rpc_method_handler(lambda *_: b"", **CODECS)
         request = bytes(limits.QUICK_MESSAGE_BYTES + 1)
         monkeypatch.setattr(interceptor_module, "_TELL_SECONDS", 60)
-        code = await _answers(handler, memory, pace, request, 60.2)
-        assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
+        async with _served(handler, memory, pace) as channel:
+            call = channel.unary_unary(METHOD, None, None)(request, timeout=60.2)
+            assert await call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
     asyncio.run(main())
 
@@ -179,11 +153,13 @@ def test_a_message_of_a_stream_that_is_too_large_takes_its_turn() -> None:
         await pace.turn(limits.MESSAGE_BYTES)
         handler = grpc.stream_unary_rpc_method_handler(restore, **CODECS)
         small = bytes(limits.STREAM_MESSAGE_BYTES)
-        code = await _answers(handler, Memory(2**30), pace, [small, small + b"x"], 60)
-        assert code is grpc.StatusCode.INVALID_ARGUMENT
-        assert len(waited) == 0  # it is in the queue of those that are quick
-        code = await _answers(handler, Memory(2**30), pace, [small + bytes(2**23)], 60)
-        assert code is grpc.StatusCode.INVALID_ARGUMENT
-        assert len(waited) == 1
+        async with _served(handler, Memory(2**30), pace) as channel:
+            restoring = channel.stream_unary(METHOD, None, None)
+            code = await restoring(iter([small, small + b"x"]), timeout=60).code()
+            assert code is grpc.StatusCode.INVALID_ARGUMENT
+            assert len(waited) == 0  # it is in the queue of those that are quick
+            code = await restoring(iter([small + bytes(2**23)]), timeout=60).code()
+            assert code is grpc.StatusCode.INVALID_ARGUMENT
+            assert len(waited) == 1
 
     asyncio.run(main())
